@@ -1,0 +1,108 @@
+"""Home: what this is, the presets with what they cost here, what runs, what came out."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts import choices, facts, live
+from pages.parts.shell import Lab, open_page
+from pruning_core import results
+from pruning_core.estimate import estimate, probe
+from pruning_core.headline import headline, no_headline
+from pruning_core.plan import Stage, plan
+from pruning_core.presets import PRESETS, Preset
+from pruning_core.queue.jobs import Job
+from pruning_core.spec import from_json
+from pruning_core.text import format_seconds
+from pruning_core.worker.supervisor import ensure_worker, usable_cores
+
+LATEST = 5
+POLL_SECONDS = 2.0
+
+
+def draw_presets(lab: Lab) -> None:
+    """A card for each preset."""
+    st.header("Start from a preset")
+    for column, (name, preset) in zip(st.columns(len(PRESETS)), PRESETS.items(), strict=True):
+        with column, st.container(border=True, height="stretch"):
+            draw_card(lab, name, preset)
+
+
+def draw_card(lab: Lab, name: str, preset: Preset) -> None:
+    """What a preset is, its cost on this machine, and two ways on."""
+    st.subheader(preset.title)
+    st.write(preset.text)
+    st.caption(cost(lab, preset))
+    with st.container(horizontal=True):
+        if st.button("Run", key=f"run {name}", type="primary", help="Starts it at once."):
+            job = lab.queue.submit(preset.spec, preset.title)
+            ensure_worker(lab.cache)
+            st.switch_page("pages/2_Runs.py", query_params={"job": job})
+        if st.button("Adjust", key=f"adjust {name}", help="Opens it on Tune, to change it first."):
+            choices.load(preset.spec)
+            st.switch_page("pages/1_Tune.py", query_params=choices.params(preset.spec))
+
+
+def cost(lab: Lab, preset: Preset) -> str:
+    """A preset's time on this machine in words."""
+    found = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, usable_cores())
+    if found is None:
+        time = "Its time on this machine is being measured."
+    elif found.left == 0:
+        time = "In the cache: opens at once."
+    else:
+        time = f"About {format_seconds(found.left)} on this machine."
+    return time + (" Downloads first." if facts.downloads_needed(preset.spec) else "")
+
+
+def speed_trials(lab: Lab) -> list[Stage]:
+    """The inspections that tell what the presets cost here."""
+    return [stage for p in PRESETS.values() if (stage := probe(p.spec, lab.store))]
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def draw_running(lab: Lab) -> None:
+    """What is running now."""
+    st.header("Running")
+    if not live.running_now(lab):
+        st.caption("Nothing is running.")
+
+
+def draw_latest(lab: Lab) -> None:
+    """The newest results, each with its answer in one line."""
+    st.header("Latest results")
+    jobs = lab.queue.finished(LATEST)
+    if not jobs:
+        st.info("No results yet. The quick start gives the first ones in about two minutes.")
+    for job in jobs:
+        draw_result(lab, job)
+
+
+def draw_result(lab: Lab, job: Job) -> None:
+    """A finished run: its label, its answer, the way to its charts."""
+    spec = from_json(job.spec)
+    frame = results.points(plan(spec, lab.store), lab.store, job.label, job.id)
+    if frame.empty:
+        return
+    answer = headline(frame)
+    with st.container(border=True):
+        st.markdown(f"**{job.label}**")
+        st.write(answer.text if answer else no_headline(frame))
+        st.page_link("pages/3_Compare.py", label="Compare", query_params={"runs": job.id})
+
+
+def main() -> None:
+    lab = open_page("Home")
+    st.title("Pruning Lab")
+    st.write(
+        "Cut the weights of a neural network that it can do without, at once or step by step, "
+        "and see what each way costs in accuracy, measured on your machine."
+    )
+    draw_presets(lab)
+    if waiting := facts.ask(lab, speed_trials(lab)):
+        facts.wait_for(waiting, lab)
+    draw_running(lab)
+    draw_latest(lab)
+
+
+main()

@@ -1,0 +1,109 @@
+"""Runs: the queue, one run as it grows, and what can be done with it."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from pages.parts import live
+from pages.parts.shell import Lab, open_page
+from pruning_core.queue.jobs import Job
+from pruning_core.queue.standing import ACTIVE, labelled, standing, states
+
+POLL_SECONDS = 2.0
+PAGE = 20
+LOG_LINES = 200
+
+
+def pick(lab: Lab) -> Job | None:
+    """The run in the link, else the newest; None where there is none."""
+    offset = PAGE * (int(st.session_state.get("page", 1)) - 1)
+    jobs = {job.id: job for job in lab.queue.jobs(PAGE, offset)}
+    wanted = st.query_params.get("job", "")
+    if wanted and wanted not in jobs and (job := lab.queue.job(wanted)):
+        jobs[job.id] = job
+    if not jobs:
+        return None
+    if wanted in jobs and st.session_state.get("linked") != wanted:
+        st.session_state["run"] = st.session_state["linked"] = wanted
+    if st.session_state.get("run") not in jobs:
+        st.session_state["run"] = next(iter(jobs))
+    words = states(lab.queue, jobs.values())
+    titles = {name: title(job, words[name]) for name, job in jobs.items()}
+    chosen = st.selectbox("Run", list(jobs), key="run", format_func=titles.__getitem__)
+    st.query_params["job"] = st.session_state["linked"] = chosen
+    return jobs[chosen]
+
+
+def title(job: Job, state: str) -> str:
+    """A run in one line."""
+    when = time.strftime("%d %b %H:%M", time.localtime(job.created))
+    return f"{job.label}, {when}, {live.WORDS[state].lower()} ({job.id})"
+
+
+def draw_live(lab: Lab, job: Job) -> None:
+    """What changes while a run grows; drawn again every two seconds until it ends."""
+    active = standing(lab.queue, job.id).state in ACTIVE
+
+    @st.fragment(run_every=POLL_SECONDS if active else None)
+    def draw() -> None:
+        now = standing(lab.queue, job.id)
+        if active and now.state not in ACTIVE:
+            st.rerun()
+        st.markdown(f"**{job.label}** {live.badge(now.state)}")
+        live.draw_progress(lab, now)
+        live.draw_errors(now)
+        live.draw_curves(lab, now)
+        live.draw_stages(now)
+
+    draw()
+
+
+def draw_actions(lab: Lab, job: Job) -> None:
+    """Compare, cancel, retry, delete: those that make sense now."""
+    state = standing(lab.queue, job.id).state
+    with st.container(horizontal=True):
+        if state in ("done", "running", "failed"):
+            target = {"runs": job.id}
+            st.page_link("pages/3_Compare.py", label="Compare", query_params=target)
+        if state in ACTIVE:
+            stop = lab.queue.cancel
+            st.button("Cancel", on_click=stop, args=(job.id,), help="Finished stages stay.")
+        if state in ("failed", "refused", "cancelled"):
+            st.button("Retry", on_click=lab.queue.retry, args=(job.id,), type="primary")
+        if state not in ACTIVE:
+            with st.popover("Delete"):
+                st.write("The run leaves this list; its stages stay in the cache.")
+                st.button("Delete this run", on_click=lab.queue.delete, args=(job.id,))
+
+
+def draw_log(lab: Lab, job: Job) -> None:
+    """The last lines of a stage's log."""
+    with st.expander("Log"):
+        rows = [row for row in lab.queue.stages_of(job.id) if lab.cache.log(row.key).is_file()]
+        if not rows:
+            st.caption("No stage has written a log yet.")
+            return
+        names = {row.key: label for row, label in labelled(rows)}
+        key = st.selectbox("Stage", list(names), format_func=names.__getitem__)
+        lines = lab.cache.log(key).read_text(errors="replace").splitlines()
+        st.code("\n".join(lines[-LOG_LINES:]), language=None)
+
+
+def main() -> None:
+    lab = open_page("Runs")
+    st.title("Runs")
+    job = pick(lab)
+    if job is None:
+        st.info("Nothing has run yet. Choose a preset on Home, or set up a comparison on Tune.")
+        st.page_link("pages/1_Tune.py", label="Set up a comparison")
+        return
+    draw_actions(lab, job)
+    draw_live(lab, job)
+    draw_log(lab, job)
+    if st.session_state.get("page", 1) > 1 or len(lab.queue.jobs(PAGE + 1)) > PAGE:
+        st.number_input("Page of the list", 1, step=1, key="page", help="Twenty runs a page.")
+
+
+main()

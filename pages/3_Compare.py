@@ -1,0 +1,154 @@
+"""Compare: the answer, the four charts, the findings, the table, the downloads."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import table
+from pages.parts.live import ACTIVE
+from pages.parts.shell import Lab, open_page
+from pruning_core import report, results
+from pruning_core.chart_style import config
+from pruning_core.charts import CHARTS, X_AXES, figure
+from pruning_core.findings import findings
+from pruning_core.headline import headline, no_headline
+from pruning_core.plan import plan
+from pruning_core.queue.jobs import Job
+from pruning_core.queue.standing import states
+from pruning_core.spec import Spec, from_json
+
+MOST_RUNS = 200
+POLL_SECONDS = 4.0
+
+
+def pick(lab: Lab) -> list[Job]:
+    """The runs in the link, else the newest that has something to show."""
+    jobs = {job.id: job for job in lab.queue.started(MOST_RUNS)}
+    given = st.query_params.get("runs", "")
+    if given and st.session_state.get("linked runs") != given:
+        st.session_state["runs"] = [name for name in given.split(",") if name in jobs]
+    if "runs" not in st.session_state and jobs:
+        st.session_state["runs"] = [next(iter(jobs))]
+    chosen = st.multiselect(
+        "Runs",
+        list(jobs),
+        key="runs",
+        format_func=lambda name: f"{jobs[name].label} ({name[:6]})",
+        help="One run, or several to lay over each other.",
+    )
+    st.query_params["runs"] = st.session_state["linked runs"] = ",".join(chosen)
+    return [jobs[name] for name in chosen]
+
+
+def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
+    """The points of several runs and their specs."""
+    specs = {job.id: from_json(job.spec) for job in jobs}
+    frames = [
+        results.points(plan(specs[job.id], lab.store), lab.store, label, job.id)
+        for job, label in zip(jobs, labels(jobs), strict=True)
+    ]
+    return results.together(frames), specs
+
+
+def labels(jobs: list[Job]) -> list[str]:
+    """The runs' labels, told apart by their ids where two are alike."""
+    names = [job.label for job in jobs]
+    return [
+        f"{n} ({j.id[:6]})" if names.count(n) > 1 else n for n, j in zip(names, jobs, strict=True)
+    ]
+
+
+def draw_headline(frame: pd.DataFrame) -> None:
+    """The answer before the charts."""
+    tolerance = st.slider(
+        "Accuracy that may be lost, in points",
+        0.0,
+        10.0,
+        1.0,
+        0.1,
+        key="tolerance",
+        help="One point is one percent of the test images. The smallest model within it is shown.",
+    )
+    answer = headline(frame, tolerance / 100)
+    if answer is None:
+        st.info(no_headline(frame, tolerance / 100))
+        return
+    with st.container(horizontal=True, gap="large"):
+        for label, value in answer.figures:
+            st.metric(label.capitalize(), value, width="content")
+    st.caption(answer.text)
+
+
+def draw_charts(frame: pd.DataFrame) -> None:
+    """The assignment's four charts, on the axis that is chosen."""
+    x = st.segmented_control(
+        "Horizontal axis",
+        list(X_AXES),
+        default="sparsity_prunable",
+        required=True,
+        key="x",
+        format_func=lambda name: X_AXES[name].title,
+        help="Sparsity has three counts: of the weights that the run may prune, of all "
+        "convolution and linear weights, of all parameters.",
+    )
+    names = list(CHARTS)
+    for pair in (names[:2], names[2:]):
+        for column, name in zip(st.columns(2), pair, strict=True):
+            column.plotly_chart(figure(frame, name, x), key=f"chart {name}", config=config(name))
+
+
+def draw_findings(frame: pd.DataFrame) -> None:
+    """What the data say, in sentences with their numbers."""
+    st.header("Findings")
+    for finding in findings(frame):
+        st.markdown(f"- {finding.text}")
+
+
+def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec]) -> None:
+    """Everything as files."""
+    st.header("Downloads")
+    with st.container(horizontal=True):
+        st.download_button(
+            "CSV", report.to_csv(frame), "pruning_comparison.csv", "text/csv", on_click="ignore"
+        )
+        st.download_button(
+            "HTML report",
+            lambda: report.html(frame, specs, findings(frame)),
+            "pruning_comparison.html",
+            "text/html",
+            on_click="ignore",
+        )
+
+
+def draw(lab: Lab, jobs: list[Job]) -> None:
+    frame, specs = read(lab, jobs)
+    if frame.empty:
+        st.info("These runs have no finished point yet. Watch them on Runs.")
+        return
+    for note in dict.fromkeys(note for notes in frame["notes"] for note in notes):
+        st.info(note)
+    draw_headline(frame)
+    draw_charts(frame)
+    draw_findings(frame)
+    st.header("Table")
+    table.draw(frame)
+    draw_downloads(frame, specs)
+
+
+def main() -> None:
+    lab = open_page("Compare")
+    st.title("Compare")
+    jobs = pick(lab)
+    if not jobs:
+        st.info("Nothing to compare yet. Start a run on Home or Tune and come back.")
+        st.page_link("app.py", label="Choose a preset")
+        return
+    words = states(lab.queue, jobs)
+    growing = [job.label for job in jobs if words[job.id] in ACTIVE]
+    if growing:
+        st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
+    st.fragment(draw, run_every=POLL_SECONDS if growing else None)(lab, jobs)
+
+
+main()

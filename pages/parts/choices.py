@@ -1,0 +1,135 @@
+"""The choices of the Tune page as one spec: in the session, in the URL, in a file.
+
+Every setting has a widget key, `w.` and its dotted name. A spec that comes from outside
+(a preset, a link, a file) fills those keys before the widgets are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from pruning_core.presets import QUICKSTART
+from pruning_core.spec import Spec, SpecError, from_dict, to_dict
+
+PREFIX = "w."
+KEPT = "tuned spec"
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"data": {"name": "digits"}}` as `{"data.name": "digits"}`."""
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            found.update(flat(inner, f"{prefix}{name}."))
+        else:
+            found[prefix + name] = inner
+    return found
+
+
+def nested(value: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `flat`."""
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        *path, last = name.split(".")
+        place = found
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = inner
+    return found
+
+
+def params(spec: Spec) -> dict[str, str]:
+    """The settings that differ from the quick start, as URL parameters."""
+    plain, value = flat(to_dict(QUICKSTART)), flat(to_dict(spec))
+    changed = {name: v for name, v in value.items() if v != plain[name]}
+    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in changed.items()}
+
+
+def from_params(given: dict[str, str]) -> Spec:
+    """The spec that URL parameters describe. Raises `SpecError`."""
+    value = flat(to_dict(QUICKSTART))
+    for name, text in given.items():
+        if name not in value:
+            raise SpecError(name, "the link holds a setting that does not exist.")
+        try:
+            value[name] = text if isinstance(value[name], str) else json.loads(text)
+        except ValueError:
+            raise SpecError(name, f"{text!r} in the link is not a value.") from None
+    return from_dict(nested(value))
+
+
+def load(spec: Spec) -> None:
+    """Make these the choices; call before the widgets are drawn, or in a callback."""
+    st.session_state[KEPT] = spec
+    for name, value in flat(to_dict(spec)).items():
+        st.session_state[PREFIX + name] = to_widget(name, value)
+
+
+def current() -> Spec:
+    """The choices to begin with: the session's, else those of the link, else the quick start."""
+    given = st.query_params.to_dict()
+    kept = st.session_state.get(KEPT)
+    if kept is not None and (not given or given == params(kept)):
+        return kept
+    try:
+        return from_params(given)
+    except SpecError as error:
+        st.warning(f"This link cannot be read; the quick start is shown. {error}")
+        return QUICKSTART
+
+
+def begin() -> None:
+    """Fill the widget keys where they are empty or a new link was opened."""
+    spec = current()
+    if spec != st.session_state.get(KEPT) or f"{PREFIX}seeds" not in st.session_state:
+        load(spec)
+
+
+def keep(spec: Spec) -> None:
+    """Remember the choices and put them into the URL."""
+    st.session_state[KEPT] = spec
+    wanted = params(spec)
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def collect() -> Spec:
+    """The spec that the widgets now describe. Raises `SpecError`."""
+    names = flat(to_dict(QUICKSTART))
+    kept = flat(to_dict(st.session_state[KEPT]))
+    value = {
+        name: from_widget(name, st.session_state.get(PREFIX + name, to_widget(name, kept[name])))
+        for name in names
+    }
+    return from_dict(nested(value))
+
+
+PERCENT = ("iterative.target", "prune.keep_floor", "data.validation")
+
+
+def to_widget(name: str, value: Any) -> Any:
+    """A setting as its widget holds it: percent for shares, text for lists."""
+    if name == "one_shot.amounts":
+        return ", ".join(f"{amount * 100:g}" for amount in value)
+    if name in ("seeds", "data.mean", "data.std"):
+        return ", ".join(f"{part:g}" for part in value)
+    if name in PERCENT:
+        return round(value * 100, 4)
+    return value
+
+
+def from_widget(name: str, value: Any) -> Any:
+    """The inverse of `to_widget`. Raises `SpecError` where a text cannot be read."""
+    if name in PERCENT:
+        return round(value / 100, 6)
+    if name not in ("one_shot.amounts", "seeds", "data.mean", "data.std"):
+        return value
+    kind = int if name == "seeds" else float
+    try:
+        read = [kind(part) for part in value.replace(";", ",").split(",") if part.strip()]
+    except ValueError:
+        raise SpecError(name, f"{value!r} is not a list of numbers with commas.") from None
+    return [part / 100 for part in read] if name == "one_shot.amounts" else read

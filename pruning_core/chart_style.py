@@ -1,0 +1,232 @@
+"""How charts look: colours, symbols, labels at the line, and the chart's own buttons.
+
+Text colours and the background are left to the theme that shows the figure, so that one
+figure is legible in light and dark; `on_white` fixes them for files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Look:
+    """A strategy's colour (Okabe and Ito 2008), symbol, and sizes in pixels.
+
+    Sizes differ, and the larger symbols are open, so that points of equal value show
+    inside one another and lines of equal value side by side.
+    """
+
+    colour: str
+    symbol: str
+    glyph: str
+    size: float
+    width: float
+
+
+LOOKS = {
+    "one_shot_matched": Look("#009E73", "diamond", "◇", 16, 0),
+    "iterative": Look("#D55E00", "square", "□", 11, 4),
+    "one_shot": Look("#0072B2", "circle", "●", 7, 2),
+}
+GREY = "#808080"
+OTHER_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+FILLS = ("-open", "-open-dot", "-cross-open", "-x-open", "")
+GRID = "rgba(128, 128, 128, 0.22)"
+CLEAR = "rgba(0, 0, 0, 0)"
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
+HEIGHT = 340
+TOP = 54
+LABEL_WIDTH = 112
+LINE_HEIGHT = 15
+
+
+@dataclass(frozen=True)
+class Label:
+    """Text beside the right end of the plot, for the line that ends at height `y`."""
+
+    text: str
+    y: float
+    colour: str = GREY
+    glyph: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The axes of one plot within a figure, and the height of the plot in pixels."""
+
+    xaxis: str = "x"
+    yaxis: str = "y"
+    height: float = HEIGHT - TOP - 52
+
+
+def symbol(strategy: str, run: int) -> str:
+    """The marker of a strategy in the run number `run`: the shape is the strategy's."""
+    fills = FILLS if strategy != "one_shot" else ("", *FILLS[:-1])
+    return LOOKS[strategy].symbol + fills[run % len(fills)]
+
+
+def spread(wanted: Sequence[float], sizes: Sequence[float], space: float) -> list[float]:
+    """Positions near the `wanted` ones (ascending) at which labels do not overlap.
+
+    All are in pixels; a label of size s takes s/2 on both sides. They stay within
+    0 to `space` where there is room for all.
+    """
+    places: list[float] = []
+    floor = 0.0
+    for want, size in zip(wanted, sizes, strict=True):
+        places.append(max(want, floor + size / 2))
+        floor = places[-1] + size / 2
+    ceiling = max(space, sum(sizes))
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], ceiling - sizes[i] / 2)
+        ceiling = places[i] - sizes[i] / 2
+    return places
+
+
+def put_labels(
+    figure: go.Figure, labels: Sequence[Label], y_range: tuple[float, float], cell: Cell
+) -> None:
+    """Write each label at its line, moved up or down where two would overlap."""
+    low, high = y_range
+    scale = cell.height / (high - low)
+    ordered = sorted(labels, key=lambda label: -label.y)
+    wanted = [(high - label.y) * scale for label in ordered]
+    sizes = [LINE_HEIGHT * (1 + label.text.count("<br>")) for label in ordered]
+    for label, want, place in zip(ordered, wanted, spread(wanted, sizes, cell.height), strict=True):
+        figure.add_annotation(_annotation(label, place - want, cell))
+
+
+def _annotation(label: Label, shift: float, cell: Cell) -> dict[str, Any]:
+    glyph = f'<span style="color:{label.colour}">{label.glyph}</span> ' if label.glyph else ""
+    return {
+        "text": glyph + label.text,
+        "x": 1,
+        "xref": f"{cell.xaxis} domain",
+        "y": label.y,
+        "yref": cell.yaxis,
+        "ax": 12,
+        "ay": shift,
+        "xanchor": "left",
+        "align": "left",
+        "showarrow": True,
+        "arrowhead": 0,
+        "arrowwidth": 1.2,
+        "arrowcolor": label.colour,
+        "font": {"size": 12},
+    }
+
+
+def guide(
+    figure: go.Figure, point: tuple[float, float], edge: float, colour: str, cell: Cell
+) -> None:
+    """A dotted line from the last point of a series to its label at the right edge."""
+    figure.add_shape(
+        type="line",
+        x0=point[0],
+        x1=edge,
+        xref=cell.xaxis,
+        y0=point[1],
+        y1=point[1],
+        yref=cell.yaxis,
+        line={"color": colour, "dash": "dot", "width": 1},
+        opacity=0.6,
+        layer="below",
+    )
+
+
+def value_range(values: Sequence[float], from_zero: bool = False) -> tuple[float, float]:
+    """An axis range round the values, with room at both ends."""
+    low, high = (min(values), max(values)) if len(values) else (0.0, 1.0)
+    low = min(low, 0.0) if from_zero else low
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def axis(title: str = "", suffix: str = "", **settings: Any) -> dict[str, Any]:
+    """An axis with a quiet grid; the unit stands at each number."""
+    return {
+        "title": {"text": title, "standoff": 10, "font": {"size": 12}},
+        "ticksuffix": suffix,
+        "tickfont": {"size": 12},
+        "gridcolor": GRID,
+        "zeroline": False,
+        "showgrid": True,
+        "automargin": True,
+        "nticks": 7,
+        **settings,
+    }
+
+
+def heading(title: str, subtitle: str = "") -> str:
+    """A bold title, and under it a smaller line."""
+    small = f'<br><span style="font-size: 12px; font-weight: 400">{subtitle}</span>'
+    return f"<b>{title}</b>" + (small if subtitle else "")
+
+
+def layout(title: str, subtitle: str = "", right: int = LABEL_WIDTH) -> dict[str, Any]:
+    """What all figures share. `right` is the width kept for labels, in pixels."""
+    corner = {"x": 0, "xanchor": "left", "xref": "container", "y": 1, "yanchor": "top"}
+    return {
+        "title": {
+            "text": heading(title, subtitle),
+            "font": {"size": 15},
+            "yref": "container",
+            "pad": {"t": 19 if subtitle else 8, "l": 4},  # two lines are centred on the first
+            **corner,
+        },
+        "height": HEIGHT,
+        "margin": {"l": 64, "r": right, "t": TOP, "b": 52, "pad": 0},
+        "font": {"size": 13},
+        "plot_bgcolor": CLEAR,
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left"},
+        "showlegend": False,
+        "uirevision": "keep",  # a live chart keeps its zoom when its data grow
+    }
+
+
+def legend() -> dict[str, Any]:
+    """Names in a row under the plot, for charts with too many lines to label."""
+    return {
+        "orientation": "h",
+        "x": 0,
+        "xref": "container",
+        "xanchor": "left",
+        "y": 0,
+        "yref": "container",
+        "yanchor": "bottom",
+        "itemclick": False,
+        "itemdoubleclick": False,
+        "font": {"size": 12},
+    }
+
+
+def on_white(figure: go.Figure) -> go.Figure:
+    """A copy for files: dark text on white, whatever theme shows the page."""
+    copy = go.Figure(figure)
+    copy.update_layout(template="none", paper_bgcolor="white", plot_bgcolor="white")
+    copy.update_layout(font={"color": "#222222", "family": FONT})
+    return copy
+
+
+def config(name: str, image_format: str = "png") -> dict[str, Any]:
+    """The chart's own buttons: save the image (`png` or `svg`) and reset the zoom.
+
+    Plotly's button saves one format; a page that offers both passes the chosen one.
+    Nothing here reaches the internet.
+    """
+    unused = ["zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
+    return {
+        "displaylogo": False,
+        "showSendToCloud": False,
+        "displayModeBar": True,
+        "responsive": True,
+        "modeBarButtonsToRemove": unused,
+        "toImageButtonOptions": {"format": image_format, "filename": name, "scale": 2},
+    }

@@ -1,0 +1,226 @@
+"""Points drawn: the four charts of a comparison, each alone or all in one panel."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from pruning_core.chart_series import (
+    Chart,
+    Reference,
+    Series,
+    XAxis,
+    all_series,
+    dense_file,
+    end_label,
+    has_line,
+    keys,
+    line,
+    marks,
+    no_compression,
+    trained_accuracy,
+    trained_drop,
+)
+from pruning_core.chart_style import (
+    GREY,
+    HEIGHT,
+    LABEL_WIDTH,
+    LOOKS,
+    Cell,
+    Label,
+    axis,
+    config,
+    guide,
+    heading,
+    layout,
+    legend,
+    on_white,
+    put_labels,
+    value_range,
+)
+from pruning_core.labels import flatten, short_labels
+from pruning_core.live_charts import history_figure, schedule_figure
+
+__all__ = [
+    "CHARTS",
+    "X_AXES",
+    "config",
+    "figure",
+    "flatten",
+    "history_figure",
+    "on_white",
+    "panel",
+    "schedule_figure",
+    "short_labels",
+]
+
+CHARTS = {
+    "accuracy": Chart(
+        "accuracy",
+        "Accuracy",
+        "bars: 95 % interval, sampling of test images",
+        100,
+        " %",
+        trained_accuracy,
+        bars=1,
+    ),
+    "size": Chart(
+        "sparse_bytes",
+        "Model size (sparse file)",
+        "bytes as written and read back",
+        1e-6,
+        " MB",
+        dense_file,
+        from_zero=True,
+    ),
+    "drop": Chart(
+        "accuracy_drop",
+        "Accuracy drop (points)",
+        "baseline minus point, bars: 95 % interval",
+        100,
+        "",
+        trained_drop,
+        bars=-1,
+    ),
+    "ratio": Chart(
+        "compression_ratio",
+        "Compression ratio",
+        "dense file divided by sparse file",
+        1,
+        "×",
+        no_compression,
+        from_zero=True,
+    ),
+}
+X_AXES = {
+    "sparsity_prunable": XAxis("sparsity_prunable", "sparsity of the prunable weights", 100, " %"),
+    "sparsity_weights": XAxis("sparsity_weights", "sparsity of all layer weights", 100, " %"),
+    "sparsity_model": XAxis("sparsity_model", "sparsity of the whole model", 100, " %"),
+    "epochs": XAxis("epochs", "epochs of fine-tuning", 1, spent=True),
+    "seconds": XAxis("seconds", "seconds of fine-tuning", 1, " s", spent=True),
+}
+PANEL_SIZE = {"width": 1240, "height": 860, "margin": {"l": 64, "r": LABEL_WIDTH, "t": 96, "b": 56}}
+
+
+def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
+    """One chart of the points. `y` is a key of CHARTS and `x` of X_AXES.
+
+    The x range depends on the frame and `x` only, so it is the same in all four charts.
+    """
+    chart, several = CHARTS[y], _several_runs(frame)
+    right = 16 if several else LABEL_WIDTH
+    drawn = go.Figure(layout=layout(chart.title, _subtitle(frame, chart), right))
+    _draw(drawn, frame, chart, X_AXES[x], Cell())
+    if several:
+        drawn.add_traces(list(keys(frame)))
+        drawn.update_layout(showlegend=True, legend=legend(), height=HEIGHT + 90)
+    return drawn
+
+
+def panel(frame: pd.DataFrame, x: str = "sparsity_prunable") -> go.Figure:
+    """The four charts two by two on white, for a file."""
+    from plotly.subplots import make_subplots  # imported here: only files need it
+
+    drawn = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
+    drawn.update_layout(layout("Pruning comparison"), **PANEL_SIZE)
+    for i, chart in enumerate(CHARTS.values(), 1):
+        cell = Cell(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
+        _draw(drawn, frame, chart, X_AXES[x], cell)
+        _cell_title(drawn, heading(chart.title, _subtitle(frame, chart)), cell)
+    if _several_runs(frame):
+        drawn.add_traces(list(keys(frame)))
+        drawn.update_layout(showlegend=True, legend=legend())
+    return on_white(drawn)
+
+
+def _cell_title(drawn: go.Figure, text: str, cell: Cell) -> None:
+    drawn.add_annotation(
+        text=text,
+        x=0,
+        xref=f"{cell.xaxis} domain",
+        xanchor="left",
+        y=1,
+        yref=f"{cell.yaxis} domain",
+        yanchor="bottom",
+        yshift=6,
+        align="left",
+        showarrow=False,
+        font={"size": 15},
+    )
+
+
+def _subtitle(frame: pd.DataFrame, chart: Chart) -> str:
+    return chart.subtitle + ("; thin: seeds" if frame["seed"].nunique() > 1 else "")
+
+
+def _several_runs(frame: pd.DataFrame) -> bool:
+    return bool(frame["run_id"].nunique() > 1)
+
+
+def _draw(drawn: go.Figure, frame: pd.DataFrame, chart: Chart, across: XAxis, cell: Cell) -> None:
+    series = all_series(frame, chart, across)
+    references = _distinct(chart.references(frame))
+    x_range, y_range = _x_range(frame, across), _y_range(series, references, chart)
+    _set_axes(drawn, chart, across, cell, x_range, y_range)
+    for reference in references:
+        _across(drawn, reference.value, GREY, reference.dash, cell)
+    traces = [line(s) for s in series if has_line(s, across)]
+    for trace in [*traces, *(marks(s, chart) for s in series)]:
+        drawn.add_trace(trace.update(xaxis=cell.xaxis, yaxis=cell.yaxis))
+    if not _several_runs(frame):
+        named = [s for s in series if s.kind != "seed" and s.strategy in LOOKS]
+        for s in named:
+            guide(drawn, s.end, x_range[1], LOOKS[s.strategy].colour, cell)
+        labels = [Label(r.name, r.value) for r in references]
+        put_labels(drawn, [*(end_label(s, across) for s in named), *labels], y_range, cell)
+
+
+def _distinct(references: list[Reference]) -> list[Reference]:
+    """Runs that share a baseline share its line."""
+    return list({(r.name, round(r.value, 6)): r for r in references}.values())
+
+
+def _x_range(frame: pd.DataFrame, across: XAxis) -> tuple[float, float]:
+    rows = frame[frame["strategy"] != "baseline"] if across.spent else frame
+    largest = rows[across.column].max() * across.scale if len(rows) else 0.0
+    largest = largest if largest > 0 else 1.0
+    return -0.03 * largest, 1.05 * largest
+
+
+def _y_range(
+    series: list[Series], references: list[Reference], chart: Chart
+) -> tuple[float, float]:
+    values = [reference.value for reference in references]
+    for s in series:
+        values += [*(s.rows["py"] + s.rows["up"].fillna(0))]
+        values += [*(s.rows["py"] - s.rows["down"].fillna(0))]
+    return value_range(values, chart.from_zero)
+
+
+def _set_axes(
+    drawn: go.Figure,
+    chart: Chart,
+    across: XAxis,
+    cell: Cell,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+) -> None:
+    axes = {
+        cell.xaxis.replace("x", "xaxis"): axis(across.title, across.suffix, range=x_range),
+        cell.yaxis.replace("y", "yaxis"): axis("", chart.suffix, range=y_range),
+    }
+    drawn.update_layout(axes)
+
+
+def _across(drawn: go.Figure, value: float, colour: str, dash: str, cell: Cell) -> None:
+    drawn.add_shape(
+        type="line",
+        x0=0,
+        x1=1,
+        xref=f"{cell.xaxis} domain",
+        y0=value,
+        y1=value,
+        yref=cell.yaxis,
+        line={"color": colour, "dash": dash, "width": 1.5},
+        layer="below",
+    )

@@ -1,0 +1,51 @@
+"""A stage's last finished epoch on disk, so that a killed stage goes on from there.
+
+The file is 32 bytes (the SHA-256 of the rest), then what `torch.save` wrote. It is replaced
+in one step; a damaged one is put aside and counts as missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+DIGEST_BYTES = 32
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Publish a checkpoint: tensors, numbers, texts, lists and dicts of them."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The last published checkpoint, or None where there is none that is whole."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, body = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        os.replace(path, path.with_suffix(".damaged"))
+        log.warning("The checkpoint %s was damaged; the stage starts again.", path.name)
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return state

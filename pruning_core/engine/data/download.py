@@ -1,0 +1,67 @@
+"""Fetch one published file: to a temporary name, checked, then moved into place."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from pruning_core.engine.data.source import Progress
+
+TIMEOUT_S = 30
+BLOCK_BYTES = 256 * 1024
+
+
+class DownloadError(Exception):
+    """The file could not be had; the message says why, as the middle of a sentence."""
+
+
+def download(urls: Sequence[str], target: Path, md5: str, title: str, progress: Progress) -> None:
+    """Fetch `target` from the first of `urls` that has it whole. Raises `DownloadError`."""
+    reasons = []
+    for url in urls:
+        try:
+            _fetch(url, target, md5, title, progress)
+            return
+        except (OSError, http.client.HTTPException, DownloadError) as error:
+            reasons.append(f"{url}: {error}")
+    raise DownloadError("; ".join(reasons))
+
+
+def has_md5(path: Path, md5: str) -> bool:
+    """Whether the file is there and has this MD5 sum."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest() == md5
+
+
+def _fetch(url: str, target: Path, md5: str, title: str, progress: Progress) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "pruning-lab"})
+        with (
+            os.fdopen(handle, "wb") as out,
+            urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply,
+        ):
+            _copy(reply, out, title, progress)
+        if not has_md5(Path(name), md5):
+            raise DownloadError("what arrived is not the published file, its MD5 sum differs")
+        os.replace(name, target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _copy(reply: Any, out: IO[bytes], title: str, progress: Progress) -> None:
+    total = int(reply.headers.get("Content-Length") or 0)
+    done = 0
+    while block := reply.read(BLOCK_BYTES):
+        out.write(block)
+        done += len(block)
+        of = f" of {total / 1e6:,.0f}" if total else ""
+        progress(done / total if total else 0.0, f"Downloading {title}, {done / 1e6:,.0f}{of} MB")

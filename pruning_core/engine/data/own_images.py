@@ -1,0 +1,80 @@
+"""A user's own images, a folder or a zip, as a source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from pruning_core.engine.data.archives import open_archive
+from pruning_core.engine.data.folders import open_folder
+from pruning_core.engine.data.source import Part, Progress, Source
+from pruning_core.engine.data.split import held_out
+from pruning_core.engine.data.tree import FIELD, PARTS, Listing, Tree, arrange
+from pruning_core.spec import SpecError
+
+TEST_SHARE = 0.2
+SPLIT_NOTE = (
+    "There are no folders train and test, so a fifth of each class, chosen by the split seed, "
+    "is the test part."
+)
+
+
+@contextmanager
+def open_images(
+    path: str, split_seed: int, downloads: Path, progress: Progress
+) -> Iterator[Source]:
+    """The images at `path`, each file read once for the digest. Raises `SpecError`."""
+    place = Path(path).expanduser()
+    if not path or not os.path.exists(place):
+        raise SpecError(FIELD, f"{path!r} does not exist; give a folder or a .zip file.")
+    with (open_folder if place.is_dir() else open_archive)(place) as listing:
+        tree = arrange(listing)
+        yield Source(
+            field=FIELD,
+            where=listing.where,
+            digest=_digest(listing, tree, progress),
+            classes=tree.classes,
+            parts=_parts(listing, tree, split_seed),
+            split="given" if tree.given else "seeded",
+            flip=True,
+            notes=tree.notes if tree.given else (*tree.notes, SPLIT_NOTE),
+        )
+
+
+def _digest(listing: Listing, tree: Tree, progress: Progress) -> str:
+    """SHA-256 of every image's path inside the set and content, in the order of the paths."""
+    seen, count = hashlib.sha256(), len(tree.paths)
+    for done, (path, place) in enumerate(tree.paths.items()):
+        content = hashlib.sha256(listing.read(listing.files[place])).hexdigest()
+        seen.update(f"{'/'.join(path)}\0{content}\n".encode())
+        if done % 500 == 0:
+            progress(done / count, f"Reading images, {done:,} of {count:,}")
+    return seen.hexdigest()
+
+
+def _parts(listing: Listing, tree: Tree, split_seed: int) -> dict[str, Part]:
+    number = {name: label for label, name in enumerate(tree.classes)}
+    paths = list(tree.paths)
+    labels = np.array([number[path[-2]] for path in paths], dtype=np.int64)
+    if tree.given:
+        rows = [np.array([i for i, path in enumerate(paths) if path[0] == part]) for part in PARTS]
+    else:
+        rows = list(held_out(labels, round(TEST_SHARE * len(labels)), split_seed))
+    places = list(tree.paths.values())
+    return {
+        part: _part(listing, [places[i] for i in chosen], labels[chosen])
+        for part, chosen in zip(PARTS, rows, strict=True)
+    }
+
+
+def _part(listing: Listing, places: list[tuple[str, ...]], labels: np.ndarray) -> Part:
+    return Part(
+        labels=labels,
+        read=lambda i: listing.read(listing.files[places[i]]),
+        name=lambda i: "/".join(places[i]),
+    )

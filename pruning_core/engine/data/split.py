@@ -1,0 +1,69 @@
+"""Seeded, stratified choices of images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pruning_core.spec import SpecError
+
+
+def permutation(count: int, seed: int) -> np.ndarray:
+    """The numbers 0 to count - 1 in an order that depends on `seed` only, as int64.
+
+    NumPy promises the raw stream of a bit generator to stay the same over its versions, and
+    does not promise it for `shuffle`.
+    """
+    if seed < 0:
+        raise SpecError("data.split_seed", f"{seed} is negative; give a whole number from 0 up.")
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
+
+
+def shares(counts: np.ndarray, size: int) -> np.ndarray:
+    """How many of `size` each class gets: its share of `counts`, by largest remainder.
+
+    Each class gets at least one when `size` allows it. Needs `0 < size <= counts.sum()`.
+    """
+    total = counts.sum()
+    given, remainders = size * counts // total, size * counts % total
+    most = np.argsort(-remainders, kind="stable")
+    given[most[: size - given.sum()]] += 1
+    if size >= len(counts):
+        for empty in np.flatnonzero(given == 0):
+            given[given.argmax()] -= 1
+            given[empty] = 1
+    return given
+
+
+def stratified(
+    labels: np.ndarray, size: int, seed: int, field: str = "data.train_size"
+) -> np.ndarray:
+    """Sorted int64 indices of `size` images, every class in its share, chosen by `seed`.
+
+    `labels` is int64 of shape (N,). A size of 0 or N gives all, in order. Raises `SpecError`
+    for the setting `field` when `size` is more than N.
+    """
+    if size > len(labels):
+        raise SpecError(
+            field,
+            f"{size:,} images were asked for, there are {len(labels):,}; "
+            "ask for fewer, or give 0 for all.",
+        )
+    if size in (0, len(labels)):
+        return np.arange(len(labels))
+    order = permutation(len(labels), seed)
+    classes, counts = np.unique(labels, return_counts=True)
+    picks = [
+        order[labels[order] == label][:share]
+        for label, share in zip(classes, shares(counts, size), strict=True)
+    ]
+    return np.sort(np.concatenate(picks))
+
+
+def held_out(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted indices (kept, held out), disjoint; a stratified `size` of them is held out.
+
+    At least one image of each class is held out. A class of two or more keeps at least one
+    when `size` is at most half of the images.
+    """
+    chosen = stratified(labels, max(size, len(np.unique(labels))), seed)
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen

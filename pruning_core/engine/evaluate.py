@@ -1,0 +1,49 @@
+"""Accuracy and loss on a set of images, image by image."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pruning_core.engine.data import ImageSet, normalize
+
+BATCH = 500
+BATCH_PIXELS = BATCH * 32 * 32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`right[i]` tells whether image i was classified correctly; `loss` is the mean."""
+
+    right: np.ndarray
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    def packed(self) -> str:
+        """`right`, eight images a byte, in base64."""
+        return base64.b64encode(np.packbits(self.right).tobytes()).decode()
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, images: ImageSet, data: dict[str, Any], device: str) -> Evaluation:
+    """Run the model over every image once, in large batches, in evaluation mode."""
+    model.eval()
+    batch = max(16, min(BATCH, BATCH_PIXELS // data["image_size"] ** 2))
+    right, losses = [], []
+    for positions in torch.arange(len(images)).split(batch):
+        pixels = images.batch(positions).to(device)
+        labels = images.labels[positions].to(device)
+        scores = model(normalize(pixels, data["mean"], data["std"]))
+        losses.append(functional.cross_entropy(scores, labels, reduction="sum").double().cpu())
+        right.append((scores.argmax(1) == labels).cpu())
+    total = float(torch.stack(losses).sum())
+    return Evaluation(torch.cat(right).numpy(), total / len(images))

@@ -1,0 +1,137 @@
+"""Which weights of a model can be pruned, and under which names.
+
+A name is that of the plain model: while hooks of `torch.nn.utils.prune` are on, the
+parameter `conv.weight_orig` and the buffer `conv.weight_mask` count as `conv.weight`,
+their product, which is what the model computes with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weight that can be pruned. `name` is its parameter's, such as `conv1.weight`."""
+
+    name: str
+    kind: str  # "conv", "depthwise", "linear" or "attention"
+    role: str  # "stem", "classifier" or ""
+    shape: tuple[int, ...]
+    size: int
+
+
+LAYER_CHOICES: dict[str, Callable[[Layer], bool]] = {
+    "all": lambda layer: True,
+    "spared": lambda layer: layer.kind != "depthwise" and not layer.role,
+}
+
+
+def layers(model: nn.Module) -> list[Layer]:
+    """Every convolution, linear and attention-projection weight, in the order of the modules.
+
+    A weight that several modules share stands there once. The first convolution is the stem;
+    the last linear layer, or the last convolution where there is none, the classifier.
+    """
+    there = parameters(model)
+    found = [
+        Layer(name, kind, "", tuple(there[name].shape), there[name].numel())
+        for name, kind in _candidates(model)
+        if name in there
+    ]
+    roles = _roles(found)
+    return [replace(layer, role=roles.get(layer.name, "")) for layer in found]
+
+
+def weights(model: nn.Module, choice: str) -> dict[str, Tensor]:
+    """The parameters a layer choice prunes, by name. Under hooks, those the hooks mask."""
+    there = {_plain(name): parameter for name, parameter in model.named_parameters()}
+    return {
+        layer.name: there[layer.name] for layer in layers(model) if LAYER_CHOICES[choice](layer)
+    }
+
+
+def parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter once, as the model computes with it: hooks' masks applied, detached."""
+    state = {name: value.detach() for name, value in model.named_parameters()}
+    masks = {name: value for name, value in model.named_buffers() if name.endswith("_mask")}
+    pruned = fold_hooks({**state, **masks})
+    return {name: pruned[name] for name in pruned if name not in masks}
+
+
+def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict in which each pair `<name>_orig`, `<name>_mask` became `<name>`.
+
+    Such pairs are what `torch.nn.utils.prune` leaves until `prune.remove`.
+    """
+    pairs = {name for name in map(_plain, state) if {f"{name}_orig", f"{name}_mask"} <= set(state)}
+    folded = {}
+    for name, value in state.items():
+        plain = _plain(name)
+        if plain in pairs and plain != name:
+            folded[plain] = value * state[f"{plain}_mask"]
+        elif name.removesuffix("_mask") not in pairs:
+            folded[name] = value
+    return folded
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix("_orig")
+
+
+def _candidates(model: nn.Module) -> Iterator[tuple[str, str]]:
+    for prefix, module in model.named_modules():
+        for name in _weight_names(module):
+            yield f"{prefix}.{name}".removeprefix("."), _kind(module)
+
+
+def _weight_names(module: nn.Module) -> tuple[str, ...]:
+    if isinstance(module, nn.MultiheadAttention):
+        return ATTENTION
+    return ("weight",) if isinstance(module, _ConvNd | nn.Linear) else ()
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, _ConvNd):
+        return "depthwise" if module.groups == module.in_channels > 1 else "conv"
+    return "linear" if isinstance(module, nn.Linear) else "attention"
+
+
+def _roles(found: list[Layer]) -> dict[str, str]:
+    convs = [layer.name for layer in found if layer.kind in ("conv", "depthwise")]
+    linears = [layer.name for layer in found if layer.kind == "linear"]
+    last = (linears or convs)[-1:]
+    return dict.fromkeys(last, "classifier") | dict.fromkeys(convs[:1], "stem")
+
+
+def count_zeros(tensors: dict[str, Tensor]) -> int:
+    """How many of the tensors' values are zero."""
+    return sum(value.numel() - int(torch.count_nonzero(value)) for value in tensors.values())
+
+
+def sparsities(model: nn.Module, choice: str) -> dict[str, int]:
+    """Counts behind the measured sparsities, of zeros that really stand in the tensors.
+
+    `prunable` and `prunable_zeros`: the weights the layer choice may prune; `weights` and
+    `weights_zeros`: all convolution, linear and attention weights; `parameters` and
+    `nonzero`: everything the model has, biases and normalization included.
+    """
+    values, found = parameters(model), layers(model)
+    every = {layer.name: values[layer.name] for layer in found}
+    chosen = {layer.name: every[layer.name] for layer in found if LAYER_CHOICES[choice](layer)}
+    total = sum(value.numel() for value in values.values())
+    return {
+        "prunable": sum(value.numel() for value in chosen.values()),
+        "prunable_zeros": count_zeros(chosen),
+        "weights": sum(value.numel() for value in every.values()),
+        "weights_zeros": count_zeros(every),
+        "parameters": total,
+        "nonzero": total - count_zeros(values),
+    }

@@ -1,0 +1,192 @@
+"""Which weights stay (True) and which are removed (False), exact to the weight.
+
+Asked amounts are fractions of the weights given: `round(amount * n)` of them are removed,
+of each layer or of all together. Of equal scores the weight that stands first, in the order
+of the layers and then of the logical (contiguous) position, goes first, so a mask does not
+depend on the memory format.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pruning_core.engine import sparse_file
+from pruning_core.engine.criteria import CRITERIA
+from pruning_core.engine.layers import sparsities
+from pruning_core.engine.ranking import smallest, sortable
+from pruning_core.spec import SpecError
+
+__all__ = ["Masks", "apply", "check", "choose", "empty_layers", "load", "removed", "save"]
+__all__ += ["sparsities"]
+
+Tensors = dict[str, Tensor]
+REMOVED = -1
+
+
+def choose(
+    weights: Tensors,
+    amount: float,
+    criterion: str,
+    scope: str,
+    keep_floor: float,
+    previous: Tensors | None,
+    generator: torch.Generator,
+) -> Tensors:
+    """Masks, of the shape and memory format of the weights, that remove exactly `amount`.
+
+    `scope` is `layer` or `global`. In the global scope every layer keeps at least
+    `max(1, ceil(keep_floor * n))` of its best weights. What `previous` removed stays removed
+    and counts. Raises `SpecError` for an amount outside [0, 1), one that the floor does not
+    allow, and one below what is removed already.
+    """
+    if not 0 <= amount < 1:
+        raise SpecError("amount", f"{amount} is not a fraction from 0 up to, but not including, 1.")
+    keys = {}
+    for name, weight in weights.items():
+        before = None if previous is None else previous.get(name)
+        keys[name] = _ranked(CRITERIA[criterion](weight, generator), before)
+    if scope == "global":
+        gone = _choose_globally(keys, amount, keep_floor)
+    else:
+        gone = {name: _choose_in(name, layer, amount) for name, layer in keys.items()}
+    return {name: _as_mask(~gone[name], weight) for name, weight in weights.items()}
+
+
+def _ranked(scores: Tensor, before: Tensor | None) -> np.ndarray:
+    keys = sortable(scores)
+    if before is None:
+        return keys
+    return np.where(before.cpu().contiguous().reshape(-1).numpy(), keys, keys.dtype.type(REMOVED))
+
+
+def _choose_in(name: str, keys: np.ndarray, amount: float) -> np.ndarray:
+    count = round(amount * keys.size)
+    _check_grows(keys, count, f"of {name}")
+    return smallest(keys, count)
+
+
+def _choose_globally(
+    keys: dict[str, np.ndarray], amount: float, keep_floor: float
+) -> dict[str, np.ndarray]:
+    every = np.concatenate([_protected(layer, keep_floor) for layer in keys.values()])
+    count = round(amount * every.size)
+    _check_grows(every, count, "of all layers")
+    _check_floor(every, count, keep_floor)
+    ends = np.cumsum([layer.size for layer in keys.values()])[:-1]
+    return dict(zip(keys, np.split(smallest(every, count), ends), strict=True))
+
+
+def _protected(keys: np.ndarray, keep_floor: float) -> np.ndarray:
+    """The keys, those of the layer's best weights raised above all others."""
+    best = ~smallest(keys, keys.size - floor_size(keys.size, keep_floor)) & (keys != REMOVED)
+    return np.where(best, np.iinfo(keys.dtype).max, keys)
+
+
+def floor_size(size: int, keep_floor: float) -> int:
+    """How many weights a layer of `size` keeps at least in the global scope."""
+    return min(size, max(1, math.ceil(round(keep_floor * size, 6))))
+
+
+def _check_grows(keys: np.ndarray, count: int, where: str) -> None:
+    already = int(np.count_nonzero(keys == REMOVED))
+    if already > count:
+        message = (
+            f"{already:,} of the {keys.size:,} weights {where} are removed already, more than "
+            f"the {count:,} asked for. Removed weights do not come back: ask for more."
+        )
+        raise SpecError("amount", message)
+
+
+def _check_floor(keys: np.ndarray, count: int, keep_floor: float) -> None:
+    most = int(np.count_nonzero(keys != np.iinfo(keys.dtype).max))
+    if count > most:
+        possible = math.floor(1e4 * most / keys.size) / 1e4
+        message = (
+            f"while every layer keeps {keep_floor:.1%} of its weights and at least one, at most "
+            f"{possible:.2%} of all can go, but {count / keys.size:.2%} is asked for. "
+            "Lower the floor or the amount."
+        )
+        raise SpecError("prune.keep_floor", message)
+
+
+def _as_mask(kept: np.ndarray, weight: Tensor) -> Tensor:
+    mask = torch.empty_like(weight, dtype=torch.bool, requires_grad=False)
+    return mask.copy_(torch.from_numpy(kept).reshape(weight.shape))
+
+
+@torch.no_grad()
+def apply(weights: Tensors, masks: Tensors) -> None:
+    """Set removed weights to zero, in place."""
+    for name, mask in masks.items():
+        weights[name].masked_fill_(~mask.to(weights[name].device), 0.0)
+
+
+def removed(masks: Tensors) -> int:
+    """How many weights the masks remove."""
+    return sum(mask.numel() - int(torch.count_nonzero(mask)) for mask in masks.values())
+
+
+def empty_layers(masks: Tensors) -> list[str]:
+    """The layers of which nothing is left."""
+    return [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
+
+
+@torch.no_grad()
+def check(weights: Tensors, masks: Tensors) -> None:
+    """Raises `RuntimeError`, which names the layer, where a removed weight is not zero."""
+    for name, mask in masks.items():
+        back = weights[name].detach()[~mask.to(weights[name].device)]
+        back = back[back != 0]
+        if back.numel() and not bool(torch.isfinite(back).all()):
+            message = f"The training diverged: {name} is not finite. Lower the learning rate."
+            raise RuntimeError(message)
+        if back.numel():
+            raise RuntimeError(f"{back.numel():,} removed weights of {name} are not zero.")
+
+
+def save(masks: Tensors, path: Path) -> int:
+    """Write masks, eight weights a byte and compressed. Returns the bytes of the file."""
+    return sparse_file.save(masks, path)
+
+
+def load(path: Path) -> Tensors:
+    """Read what `save` wrote. Raises `SparseFileError` where the file is damaged."""
+    return sparse_file.load(path)
+
+
+class Masks:
+    """Holds the removed weights of a model at zero while it trains.
+
+    `weights` are the parameters themselves, `kept` their masks. Call `multiply` after every
+    optimizer step.
+    """
+
+    def __init__(self, weights: Tensors, kept: Tensors) -> None:
+        self.weights = {name: weights[name] for name in kept}
+        self.kept = kept
+        self._parameters = list(self.weights.values())
+        self._factors = [mask.to(weights[name]) for name, mask in kept.items()]
+
+    @torch.no_grad()
+    def multiply(self) -> None:
+        """Removed weights become zero again. Adding 0 turns the -0.0 of a product into 0.0."""
+        if self._parameters:
+            torch._foreach_mul_(self._parameters, self._factors)
+            torch._foreach_add_(self._parameters, 0.0)
+
+    def check(self) -> None:
+        """Raises `RuntimeError` where a removed weight is not zero."""
+        check(self.weights, self.kept)
+
+    @torch.no_grad()
+    def clear_state(self, optimizer: torch.optim.Optimizer) -> None:
+        """Forget the optimizer's momentum of removed weights."""
+        for parameter, factor in zip(self._parameters, self._factors, strict=True):
+            for value in optimizer.state.get(parameter, {}).values():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    value.mul_(factor)

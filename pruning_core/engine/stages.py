@@ -1,0 +1,233 @@
+"""What each kind of stage does. A stage reads its parents from the store and returns a result."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+
+from pruning_core.worker.context import Context
+from pruning_core.engine import data, devices, inspect, masks, sparse_file
+from pruning_core.engine.data import Splits
+from pruning_core.engine.evaluate import evaluate
+from pruning_core.engine.layers import weights
+from pruning_core.engine.measure import measure
+from pruning_core.engine.models import build
+from pruning_core.engine.train import Trainee, Training, derived_seed, make_optimizer, train
+from pruning_core.engine.weights import load_weights
+from pruning_core.spec import SpecError
+from pruning_core.statistics import wilson
+from pruning_core.store import Store
+
+MODEL_FILE = "model.sparse"
+MASK_FILE = "masks.sparse"
+OPTIMIZER_FILE = "optimizer.pt"
+
+
+def inspect_data(context: Context) -> dict[str, Any]:
+    """Classes, counts and the digest of a data set's content."""
+    say = context.progress.say
+    return data.inspect(context.settings, context.row.hints, context.cache.downloads, say)
+
+
+def inspect_model(context: Context) -> dict[str, Any]:
+    """Layers, notes on loading, and this machine's speed."""
+    devices.prepare(threads=1)
+    return inspect.inspect_model(
+        context.settings, context.row.hints["weights"], context.cache.downloads
+    )
+
+
+def decode(context: Context) -> dict[str, Any]:
+    """The images as arrays of bytes, decoded once."""
+    folder, downloads = context.folder, context.cache.downloads
+    hints, say = context.row.hints, context.progress.say
+    return data.decode(context.settings, hints, folder, downloads, say)
+
+
+def baseline(context: Context) -> dict[str, Any]:
+    """The dense model that every level of a comparison starts from."""
+    settings = context.settings
+    devices.prepare(settings["threads"])
+    torch.manual_seed(derived_seed(settings["seed"], "weights"))
+    model = build(settings["model"], settings["classes"], settings["data"]["image_size"])
+    notes = _load(model, context)
+    model = devices.place(model, settings["device"])
+    epochs = settings["epochs"]
+    plan = _training(settings, settings["data"], (0, epochs), "baseline", 0)
+    trainee = Trainee(model, make_optimizer(model, settings["train"]))
+    splits = _splits(context.store, context.row.parent, settings["data"])
+    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    result = _finish(context, trainee, splits, settings["data"], "all")
+    return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
+
+
+def level(context: Context) -> dict[str, Any]:
+    """A cut of the parent to an absolute sparsity, and the training after it."""
+    settings, store = context.settings, context.store
+    root = root_of(store, context.row.parent)
+    base, parent = store.settings(root)["settings"], store.read(context.row.parent)
+    devices.prepare(settings["threads"])
+    model = devices.place(_parent_model(store, context.row.parent, base), settings["device"])
+    chosen = _cut(model, context)
+    trainee = Trainee(model, make_optimizer(model, settings["train"]), chosen)
+    _take_optimizer(trainee, context)
+    chain = (settings["lr_from_epoch"], settings["lr_epochs"])
+    plan = _training(settings, base["data"], chain, "level", parent["epochs_total"])
+    splits = _splits(store, store.settings(root)["parent"], base["data"])
+    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    masks.save(chosen.kept, context.folder / MASK_FILE)
+    if settings["keep_optimizer"]:
+        torch.save(trainee.optimizer.state_dict(), context.folder / OPTIMIZER_FILE)
+    result = _finish(context, trainee, splits, base["data"], settings["prune"]["layers"])
+    spent = {name: parent[f"{name}_total"] + result[name] for name in ("epochs", "seconds")}
+    return {**result, "notes": [], **{f"{name}_total": value for name, value in spent.items()}}
+
+
+RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
+    "inspect_data": inspect_data,
+    "inspect_model": inspect_model,
+    "data": decode,
+    "baseline": baseline,
+    "level": level,
+}
+
+
+def root_of(store: Store, key: str) -> str:
+    """The baseline at the head of a chain of levels."""
+    while (found := store.settings(key))["kind"] != "baseline":
+        key = found["parent"]
+    return key
+
+
+def _load(model: nn.Module, context: Context) -> list[str]:
+    settings, source = context.settings["model"], context.row.hints["weights"]
+    notes = load_weights(model, source, settings["name"], context.cache.downloads)
+    found = inspect.loaded_identity(source, settings["name"], context.cache.downloads)
+    if found != settings["weights"]:
+        message = f"{source} has changed since it was inspected. Start the run again."
+        raise SpecError("model.weights", message)
+    return notes
+
+
+def _parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
+    model = build(base["model"], base["classes"], base["data"]["image_size"])
+    model.load_state_dict(sparse_file.load(store.file(key, MODEL_FILE)))
+    return model
+
+
+def _cut(model: nn.Module, context: Context) -> masks.Masks:
+    settings, parent = context.settings, context.row.parent
+    found = weights(model, settings["prune"]["layers"])
+    has_masks = context.store.settings(parent)["kind"] == "level"
+    previous = masks.load(context.store.file(parent, MASK_FILE)) if has_masks else None
+    generator = torch.Generator().manual_seed(
+        derived_seed(settings["seed"], "cut", settings["target"])
+    )
+    prune = settings["prune"]
+    kept = masks.choose(
+        found,
+        settings["target"],
+        prune["criterion"],
+        prune["scope"],
+        prune["keep_floor"],
+        previous,
+        generator,
+    )
+    chosen = masks.Masks(found, kept)
+    chosen.multiply()
+    return chosen
+
+
+def _take_optimizer(trainee: Trainee, context: Context) -> None:
+    """Go on with the parent's optimizer state, without that of the weights now removed."""
+    if context.settings["lr_from_epoch"] == 0:
+        return
+    path = context.store.file(context.row.parent, OPTIMIZER_FILE)
+    state = torch.load(path, map_location=context.settings["device"], weights_only=True)
+    trainee.optimizer.load_state_dict(state)
+    if trainee.masks:
+        trainee.masks.clear_state(trainee.optimizer)
+
+
+def _training(
+    settings: dict[str, Any],
+    images: dict[str, Any],
+    chain: tuple[int, int],
+    role: str,
+    first_epoch: int,
+) -> Training:
+    return Training(
+        settings=settings["train"],
+        data=images,
+        epochs=settings["epochs"],
+        lr_from_epoch=chain[0],
+        lr_epochs=chain[1],
+        seed=settings["seed"],
+        role=role,
+        first_epoch=first_epoch,
+        device=settings["device"],
+    )
+
+
+def _splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:
+    return data.load(store.folder(key), settings)
+
+
+def _finish(
+    context: Context, trainee: Trainee, splits: Splits, images: dict[str, Any], choice: str
+) -> dict[str, Any]:
+    """Look at the test images, once, and write and measure the files."""
+    context.progress.say(1.0, "Measuring")
+    settings, model = context.settings, trainee.model
+    test = evaluate(model, splits.test, images, settings["device"])
+    if not math.isfinite(test.loss):
+        raise SpecError("lr", "the training diverged (the loss is no number); lower the rate.")
+    right = int(test.right.sum())
+    low, high = wilson(right, len(test.right))
+    return {
+        "accuracy": test.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "right": right,
+        "test_images": len(test.right),
+        "correct": test.packed(),
+        "test_digest": _test_digest(context, splits),
+        "loss": test.loss,
+        **masks.sparsities(model, choice),
+        **measure(model, context.folder / MODEL_FILE),
+        "epochs": settings["epochs"],
+        "seconds": trainee.seconds,
+        "history": trainee.history,
+        "parts": trainee.parts,
+        **_circumstances(settings),
+    }
+
+
+def _test_digest(context: Context, splits: Splits) -> str:
+    """Stands for the test images and their order: only equal ones can be compared."""
+    found = context.store.settings(context.row.parent)
+    while found["kind"] != "data":
+        found = context.store.settings(found["parent"])
+    seen = hashlib.sha256(found["settings"]["digest"].encode())
+    seen.update(splits.test.indices.tobytes())
+    return seen.hexdigest()
+
+
+def _circumstances(settings: dict[str, Any]) -> dict[str, Any]:
+    names = ("torch", "torchvision", "numpy")
+    return {
+        "seed": settings["seed"],
+        "device": settings["device"],
+        "threads": settings["threads"],
+        "precision": settings["precision"],
+        "machine": platform.machine(),
+        "versions": {name: version(name) for name in names},
+    }
+

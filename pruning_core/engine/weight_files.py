@@ -1,0 +1,139 @@
+"""Files of weights: the user's own, and torchvision's pretrained ones with their download."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+import struct
+import tempfile
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import urlopen
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models import get_model_weights
+
+from pruning_core.spec import SpecError
+from pruning_core.store import sha256
+
+TORCH_SUFFIXES = (".pt", ".pth")
+WRAPPERS = ("state_dict", "model")
+TIMEOUT_SECONDS = 30
+HOW_TO_SAVE = "Save the weights alone, with torch.save(model.state_dict(), ...) or as .safetensors."
+# What torch's reader raises for files that are damaged or no torch files.
+UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError),
+    *(LookupError, AssertionError, AttributeError, TypeError),
+)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    return sha256(path)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors in a `.safetensors`, `.pt` or `.pth` file, by name. Runs no code from it.
+
+    A dict that holds the weights under `state_dict` or `model` is taken too. Raises
+    `SpecError` with the field `model.weights`.
+    """
+    if not path.is_file():
+        raise SpecError("model.weights", f"there is no file {path}.")
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix.lower() not in TORCH_SUFFIXES:
+        message = f"{path.name} is not a .safetensors, .pt or .pth file."
+        raise SpecError("model.weights", message)
+    return _unwrapped(_read_torch(path), path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        message = f"{path.name} cannot be read as safetensors ({error})."
+        raise SpecError("model.weights", message) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        needs_code = re.search("unsupported global|torchscript", str(error), re.IGNORECASE)
+        reason = "cannot be read as saved weights"
+        if isinstance(error, OSError):
+            reason = f"cannot be read ({error.strerror or error})"
+        if needs_code:
+            reason = "holds Python objects, and loading those could run any code: it is refused"
+        raise SpecError("model.weights", f"{path.name} {reason}. {HOW_TO_SAVE}") from error
+
+
+def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(value, dict):
+        inner = (value[key] for key in WRAPPERS if isinstance(value.get(key), dict))
+        value = next(inner, value)
+    if not isinstance(value, dict) or not value:
+        raise SpecError("model.weights", f"{path.name} holds no weights by name. {HOW_TO_SAVE}")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            message = f"{path.name} holds {name!r}, which is not a tensor. {HOW_TO_SAVE}"
+            raise SpecError("model.weights", message)
+    return value
+
+
+def pretrained_file(name: str, downloads: Path) -> Path:
+    """Where the pretrained weights of a torchvision model lie or belong."""
+    return downloads / "weights" / Path(urlparse(_url(name)).path).name
+
+
+def download(name: str, downloads: Path) -> Path:
+    """torchvision's default weights of a model, fetched unless they lie there already.
+
+    The start of the SHA-256 stands in the file's name and is checked. Raises `SpecError`
+    that tells how to put the file there by hand.
+    """
+    path = pretrained_file(name, downloads)
+    if not path.is_file():
+        _fetch(name, path)
+    elif not _is_genuine(path, path.name):
+        message = f"{path} is damaged (its SHA-256 is not the one in its name). Delete it."
+        raise SpecError("model.weights", message)
+    return path
+
+
+def _url(name: str) -> str:
+    return str(get_model_weights(name).DEFAULT.url)
+
+
+def _fetch(name: str, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="part-") as folder:
+            part = Path(folder) / path.name
+            with urlopen(_url(name), timeout=TIMEOUT_SECONDS) as answer, part.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+            if not _is_genuine(part, path.name):
+                raise HTTPException("what came is not the published file")
+            os.replace(part, path)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        message = (
+            f"the pretrained weights of {name} cannot be downloaded ({reason}). Fetch "
+            f"{_url(name)} elsewhere and put the file {path.name} into the folder "
+            f"{path.parent}, or choose none as weights."
+        )
+        raise SpecError("model.weights", message) from error
+
+
+def _is_genuine(path: Path, published_name: str) -> bool:
+    """Whether the content has the digest whose start torchvision puts into the name."""
+    found = re.search(r"-([0-9a-f]{8,})\.", published_name)
+    return not found or file_digest(path).startswith(found[1])

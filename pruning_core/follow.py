@@ -1,0 +1,52 @@
+"""Watch a job in the terminal until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from pruning_core.queue.jobs import Queue
+from pruning_core.paths import Cache
+from pruning_core.queue.standing import TITLES, Standing, standing
+from pruning_core.worker.supervisor import ensure_worker
+
+PAUSE_SECONDS = 0.25
+
+
+def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standing:
+    """Show a progress bar until the job ends. Ctrl-C cancels the job and raises on."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task("Waiting for the worker", total=1.0)
+        try:
+            return _wait(cache, queue, job_id, lambda now: _draw(bar, task, now))
+        except KeyboardInterrupt:
+            queue.cancel(job_id)
+            raise
+
+
+def _wait(cache: Cache, queue: Queue, job_id: str, draw: Callable[[Standing], None]) -> Standing:
+    while True:
+        now = standing(queue, job_id)
+        draw(now)
+        if now.state in ("done", "failed", "refused", "cancelled"):
+            return now
+        ensure_worker(cache)
+        time.sleep(PAUSE_SECONDS)
+
+
+def _draw(bar: Progress, task: TaskID, now: Standing) -> None:
+    running = [row for row in now.rows if row.status == "running"]
+    texts = [f"{TITLES[row.kind]}: {row.progress.get('message', '')}" for row in running]
+    done = sum(row.status == "done" for row in now.rows)
+    head = f"{done} of {len(now.rows)} stages"
+    bar.update(task, completed=now.fraction, description="; ".join([head, *texts[:1]]))

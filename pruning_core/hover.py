@@ -1,0 +1,84 @@
+"""What a chart tells about one point when the pointer rests on it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from typing import Any
+
+from pruning_core.points import point_name
+from pruning_core.text import (
+    format_bytes,
+    format_percent,
+    format_points,
+    format_seconds,
+    format_times,
+    missing,
+)
+
+Row = dict[str, Any]
+
+
+def point_text(row: Row) -> str:
+    """Every known figure of a point (or of a mean over seeds), as lines of Plotly's HTML."""
+    lines = [
+        _heading(row),
+        *_sparsity(row),
+        *_accuracy(row),
+        *_size(row),
+        *_spent(row),
+        *(html.escape(str(note)) for note in row.get("notes") or ()),
+    ]
+    return "<br>".join(lines)
+
+
+def _heading(row: Row) -> str:
+    name = point_name(row["strategy"], row["sparsity_asked"])
+    step = f", step {row['iteration']}" if row["strategy"] == "iterative" else ""
+    seed = f"mean of {row['seeds']} seeds" if "seeds" in row else f"seed {row['seed']}"
+    return f"<b>{name}</b>{step}, {seed}, {html.escape(str(row['run']))}"
+
+
+def _known(row: Row, *columns: str) -> bool:
+    return all(column in row and not missing(row[column]) for column in columns)
+
+
+def _sparsity(row: Row) -> Iterable[str]:
+    asked = f"asked {format_percent(row['sparsity_asked'])}"
+    yield f"{asked}, reached {format_percent(row['sparsity_prunable'], 2)} of the prunable weights"
+    if _known(row, "sparsity_weights", "sparsity_model"):
+        yield f"{format_percent(row['sparsity_weights'], 2)} of all layer weights, " + (
+            f"{format_percent(row['sparsity_model'], 2)} of the model"
+        )
+
+
+def _accuracy(row: Row) -> Iterable[str]:
+    if not _known(row, "accuracy"):
+        return
+    interval = ""
+    if _known(row, "accuracy_low", "accuracy_high"):
+        low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
+        interval = f" (95 % interval {low} to {high})"
+    yield f"accuracy {format_percent(row['accuracy'])}{interval}"
+    if _known(row, "accuracy_drop") and row["strategy"] != "baseline":
+        yield f"accuracy drop {format_points(row['accuracy_drop'])}"
+
+
+def _size(row: Row) -> Iterable[str]:
+    if _known(row, "sparse_bytes"):
+        dense = f", dense file {format_bytes(row['dense_bytes'])}"
+        yield f"sparse file {format_bytes(row['sparse_bytes'])}" + (
+            dense if _known(row, "dense_bytes") else ""
+        )
+    if _known(row, "compression_ratio"):
+        yield f"compression ratio {format_times(row['compression_ratio'])}"
+    if _known(row, "parameters", "nonzero"):
+        yield f"{row['nonzero']:,.0f} of {row['parameters']:,.0f} parameters are not zero"
+
+
+def _spent(row: Row) -> Iterable[str]:
+    if _known(row, "epochs", "seconds"):
+        work = "training" if row["strategy"] == "baseline" else "fine-tuning"
+        epochs = format_times(row["epochs"])
+        unit = "epoch" if row["epochs"] == 1 else "epochs"
+        yield f"{work}: {epochs} {unit}, {format_seconds(row['seconds'])}"

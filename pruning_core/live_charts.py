@@ -1,0 +1,179 @@
+"""Charts that change while one looks: the schedule as sliders move, curves as they grow."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from pruning_core.chart_style import (
+    DASHES,
+    HEIGHT,
+    LABEL_WIDTH,
+    LOOKS,
+    OTHER_COLOURS,
+    Cell,
+    Label,
+    axis,
+    guide,
+    layout,
+    legend,
+    put_labels,
+    symbol,
+    value_range,
+)
+from pruning_core.points import STRATEGY_NAMES
+from pruning_core.text import format_percent, missing
+
+MOST_LABELS = 7
+MOST_MARKERS = 30
+CURVES = {
+    "loss": ("Loss", 1.0, ""),
+    "accuracy": ("Accuracy", 100.0, " %"),
+}
+
+
+def schedule_figure(series: Mapping[str, Sequence[float]]) -> go.Figure:
+    """Target sparsity after each step, as moving sliders show it.
+
+    `series` maps a strategy (or any other name) to fractions. `one_shot` and
+    `one_shot_matched` are amounts, each cut at once in step 1; others are a chain of steps.
+    """
+    steps = max((len(v) for name, v in series.items() if not _at_once(name)), default=1)
+    drawn = go.Figure(layout=layout("Target sparsity after each step"))
+    labels = []
+    for i, (name, values) in enumerate(series.items()):
+        if len(values):
+            drawn.add_trace(_amounts(name, values) if _at_once(name) else _chain(name, values, i))
+            labels.append(_schedule_label(name, values, i))
+        for value in filter(None, values if _at_once(name) else ()):
+            guide(drawn, (1, 100 * value), steps + 0.15, _colour(name, i), Cell())
+    drawn.update_xaxes(axis("step", range=(-0.15, steps + 0.15), dtick=max(1, -(-steps // 10))))
+    drawn.update_yaxes(axis("", " %", range=(-3, 103)))
+    put_labels(drawn, labels, (-3, 103), Cell())
+    return drawn
+
+
+def history_figure(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    y: str = "loss",
+    strategies: Mapping[str, str] | None = None,
+) -> go.Figure:
+    """Curves over epochs. `histories` maps a label to entries with epoch, loss, accuracy.
+
+    `strategies` may map a label to its strategy, whose colour it then has. Epochs without
+    the figure are left out.
+    """
+    title, scale, suffix = CURVES[y]
+    curves = [
+        _curve(name, history, y, scale, _curve_look(name, i, strategies or {}))
+        for i, (name, history) in enumerate(histories.items())
+    ]
+    crowded = len(curves) > MOST_LABELS
+    drawn = go.Figure(curves, layout=layout(title, right=16 if crowded else LABEL_WIDTH + 24))
+    y_range = value_range([v for curve in curves for v in curve.y], from_zero=y == "loss")
+    edge = 1.04 * max((curve.x[-1] for curve in curves if curve.x), default=1)
+    drawn.update_xaxes(axis("epoch", range=(0, edge)))
+    drawn.update_yaxes(axis("", suffix, range=y_range))
+    if crowded:
+        drawn.update_layout(showlegend=True, legend=legend(), height=HEIGHT + 90)
+    else:
+        _label_curves(drawn, [curve for curve in curves if curve.x], edge, y_range)
+    return drawn
+
+
+def _label_curves(
+    drawn: go.Figure, curves: list[go.Scatter], edge: float, y_range: tuple[float, float]
+) -> None:
+    for curve in curves:
+        guide(drawn, (curve.x[-1], curve.y[-1]), edge, curve.line.color, Cell())
+    labels = [Label(_short(c.name), c.y[-1], c.line.color, "●") for c in curves]
+    put_labels(drawn, labels, y_range, Cell())
+
+
+def _at_once(name: str) -> bool:
+    return name in ("one_shot", "one_shot_matched")
+
+
+def _colour(name: str, i: int) -> str:
+    return LOOKS[name].colour if name in LOOKS else OTHER_COLOURS[i % len(OTHER_COLOURS)]
+
+
+def _schedule_label(name: str, values: Sequence[float], i: int) -> Label:
+    text = STRATEGY_NAMES.get(name, name).replace(", ", ",<br>")
+    glyph = LOOKS[name].glyph if name in LOOKS else "●"
+    return Label(text, 100 * max(values), _colour(name, i), glyph)
+
+
+def _amounts(name: str, values: Sequence[float]) -> go.Scatter:
+    look = LOOKS[name]
+    return go.Scatter(
+        x=[1] * len(values),
+        y=[100 * value for value in values],
+        mode="markers",
+        name=name,
+        marker={
+            "color": look.colour,
+            "symbol": symbol(name, 0),
+            "size": look.size,
+            "line": {"width": 2, "color": look.colour},
+        },
+        hovertext=[f"{STRATEGY_NAMES[name]}: {format_percent(v)} in one cut" for v in values],
+        hoverinfo="text",
+    )
+
+
+def _chain(name: str, values: Sequence[float], i: int) -> go.Scatter:
+    cuts = [0.0, *values]
+    told = [f"{STRATEGY_NAMES.get(name, name)}, step {n}: " for n in range(len(cuts))]
+    return go.Scatter(
+        x=list(range(len(cuts))),
+        y=[100 * value for value in cuts],
+        mode="lines+markers",
+        name=name,
+        line={"color": _colour(name, i), "width": 3, "shape": "hv"},
+        marker={
+            "color": _colour(name, i),
+            "symbol": symbol("iterative", 0),
+            "size": [0, *[LOOKS["iterative"].size] * len(values)],
+            "line": {"width": 2, "color": _colour(name, i)},
+        },
+        hovertext=[text + format_percent(v, 2) for text, v in zip(told, cuts, strict=True)],
+        hoverinfo="text",
+    )
+
+
+def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str]:
+    """A strategy's colour, told apart from its other curves by the dash."""
+    strategy = strategies.get(name, "")
+    if strategy not in LOOKS:
+        return OTHER_COLOURS[i % len(OTHER_COLOURS)], "solid"
+    same = [label for label in strategies if strategies[label] == strategy]
+    return LOOKS[strategy].colour, DASHES[same.index(name) % len(DASHES)]
+
+
+def _curve(
+    name: str,
+    history: Sequence[Mapping[str, Any]],
+    y: str,
+    scale: float,
+    look: tuple[str, str],
+) -> go.Scatter:
+    known = [entry for entry in history if not missing(entry.get(y))]
+    return go.Scatter(
+        x=[entry["epoch"] for entry in known],
+        y=[scale * float(entry[y]) for entry in known],
+        mode="lines+markers" if len(known) < MOST_MARKERS else "lines",
+        name=html.escape(name, quote=False),
+        line={"color": look[0], "width": 2, "dash": look[1]},
+        marker={"size": 5},
+        hovertemplate="%{fullData.name}<br>epoch %{x}: %{y:.4g}" + CURVES[y][2] + "<extra></extra>",
+    )
+
+
+def _short(name: str) -> str:
+    """At most 16 characters of an escaped name, none of its entities cut."""
+    plain = html.unescape(name)
+    return html.escape(plain if len(plain) <= 16 else plain[:15] + "…", quote=False)

@@ -1,0 +1,194 @@
+"""The options of `compare`: each names the settings it overrides.
+
+A new option is one entry in `OPTIONS`; the parser, the help and the messages follow from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pruning_core import spec as specs
+from pruning_core.presets import PRESETS
+from pruning_core.spec import DEFAULT_LR, Spec, SpecError
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option: its flag, the dotted settings it sets, how its text is read, its help."""
+
+    flag: str
+    fields: tuple[str, ...]
+    read: Callable[[str], Any]
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.flag.lstrip("-").replace("-", "_")
+
+
+def numbers(text: str) -> list[float]:
+    """`0.3,0.5` as a list of floats."""
+    return [float(part) for part in text.split(",") if part.strip()]
+
+
+def integers(text: str) -> list[int]:
+    """`0,1,2` as a list of whole numbers."""
+    return [int(part) for part in text.split(",") if part.strip()]
+
+
+def normalization(text: str) -> list[list[float]]:
+    """`MEAN,STD`: two numbers for all colours, or three means and then three deviations."""
+    values = [float(part) for part in re.split(r"[,;/\s]+", text.strip(" ()[]"))]
+    if len(values) == 2:
+        return [[values[0]] * 3, [values[1]] * 3]
+    if len(values) != 6:
+        raise ValueError("give two numbers (MEAN,STD) or six (three means, three deviations)")
+    return [values[:3], values[3:]]
+
+
+def absolute(text: str) -> str:
+    """A path that means the same in the worker's folder as in this one."""
+    return str(Path(text).expanduser().absolute()) if text else ""
+
+
+def weights(text: str) -> str:
+    """`none`, `pretrained`, or a file."""
+    return text if text in ("none", "pretrained") else absolute(text)
+
+
+NAMED = tuple(name for name in specs.DATASETS if name != "images")
+
+OPTIONS = (
+    Option("--dataset", ("data.name",), str, "a data set by name", choices=NAMED),
+    Option("--data", ("data.path",), absolute, "your own images: a folder or a .zip", "PATH"),
+    Option("--image-size", ("data.image_size",), int, "pixels a side, 28 to 224", "N"),
+    Option("--train-size", ("data.train_size",), int, "training images; 0 takes all", "N"),
+    Option("--test-size", ("data.test_size",), int, "test images; 0 takes all", "N"),
+    Option(
+        "--normalize",
+        ("data.mean", "data.std"),
+        normalization,
+        "mean and deviation of the colours: two numbers or six (default: ImageNet's)",
+        "MEAN,STD",
+    ),
+    Option("--augment", ("data.augment",), str, "changes to images", choices=specs.AUGMENTATIONS),
+    Option("--model", ("model.name",), str, "a torchvision classification model", "NAME"),
+    Option("--width", ("model.width",), float, "width multiplier, where there is one", "F"),
+    Option("--stem-stride", ("model.stem_stride",), int, "1 for images under 64 pixels", "1|2"),
+    Option("--weights", ("model.weights",), weights, "none, pretrained or a file", "PATH"),
+    Option("--batch-size", ("baseline.batch_size", "finetune.batch_size"), int, "images", "N"),
+    Option("--baseline-epochs", ("baseline_epochs",), int, "0 takes the weights as they are", "N"),
+    Option("--baseline-lr", ("baseline.lr",), float, "peak learning rate of the baseline", "F"),
+    Option("--lr", ("finetune.lr",), float, "peak learning rate of fine-tuning", "F"),
+    Option(
+        "--optimizer",
+        ("finetune.optimizer",),
+        str,
+        "for fine-tuning; takes its usual rate where --lr is not given",
+        choices=specs.OPTIMIZERS,
+    ),
+    Option(
+        "--lr-schedule",
+        ("finetune.lr_schedule",),
+        str,
+        "learning-rate curve of fine-tuning",
+        choices=specs.LR_SCHEDULES,
+    ),
+    Option("--lr-span", ("lr_span",), str, "what one curve covers", choices=specs.LR_SPANS),
+    Option("--amounts", ("one_shot.amounts",), numbers, "one-shot sparsities", "0.3,0.5"),
+    Option("--target", ("iterative.target",), float, "iterative target sparsity", "F"),
+    Option("--iterations", ("iterative.iterations",), int, "iterative steps", "N"),
+    Option(
+        "--epochs",
+        ("one_shot.epochs", "iterative.epochs"),
+        int,
+        "fine-tuning epochs after each cut",
+        "N",
+    ),
+    Option("--one-shot-epochs", ("one_shot.epochs",), int, "the same for one-shot alone", "N"),
+    Option(
+        "--schedule",
+        ("iterative.schedule",),
+        str,
+        "how sparsity grows",
+        choices=specs.SCHEDULES,
+    ),
+    Option("--criterion", ("prune.criterion",), str, "what goes first", choices=specs.CRITERIA),
+    Option("--scope", ("prune.scope",), str, "where weights compete", choices=specs.SCOPES),
+    Option("--keep-floor", ("prune.keep_floor",), float, "kept of every layer (global)", "F"),
+    Option("--layers", ("prune.layers",), str, "which are pruned", choices=specs.LAYER_CHOICES),
+    Option("--seed", ("seeds",), integers, "one seed or several", "0,1,2"),
+    Option("--device", ("device",), str, "where to train", choices=specs.DEVICES),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the preset, the spec file and every option."""
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="start from (quickstart)")
+    parser.add_argument("--spec", type=Path, metavar="FILE", help="start from a spec file")
+    parser.add_argument("--no-matched", action="store_true", help="leave the matched run out")
+    for option in OPTIONS:
+        parser.add_argument(
+            option.flag,
+            metavar=option.metavar,
+            choices=option.choices,
+            help=option.help,
+        )
+
+
+def spec_from(arguments: argparse.Namespace) -> Spec:
+    """The spec that the options describe. Raises `SpecError`."""
+    if arguments.preset and arguments.spec:
+        raise SpecError("spec", "give a preset or a spec file, not both.")
+    start = specs.read(arguments.spec) if arguments.spec else None
+    chosen = start or PRESETS[arguments.preset or "quickstart"].spec
+    value = specs.to_dict(chosen)
+    for option in OPTIONS:
+        text = getattr(arguments, option.name)
+        if text is not None:
+            _override(value, option, text)
+    _follow_up(value, arguments)
+    return specs.from_dict(value)
+
+
+def flag_of(field: str) -> str:
+    """The option that sets a field, or the field itself."""
+    if field == "spec":
+        return "--spec"
+    return next((option.flag for option in OPTIONS if field in option.fields), field)
+
+
+def _override(value: dict[str, Any], option: Option, text: str) -> None:
+    try:
+        read = option.read(text)
+    except ValueError as error:
+        raise SpecError(option.fields[0], f"{text!r} cannot be read ({error}).") from None
+    parts = read if option.name == "normalize" else [read] * len(option.fields)
+    for field, part in zip(option.fields, parts, strict=True):
+        *path, last = field.split(".")
+        place = value
+        for name in path:
+            place = place[name]
+        place[last] = part
+
+
+def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """What one option implies for another setting."""
+    if arguments.data:
+        value["data"]["name"] = "images"
+    elif arguments.dataset:
+        value["data"]["path"] = ""
+    if arguments.optimizer and arguments.lr is None:
+        value["finetune"]["lr"] = DEFAULT_LR[arguments.optimizer]
+    if arguments.no_matched:
+        value["iterative"]["matched"] = False
+    changed = any(getattr(arguments, option.name) is not None for option in OPTIONS)
+    if changed:
+        value["label"] = ""

@@ -1,0 +1,79 @@
+"""Where everything under the cache folder lies. No other file builds such a path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+CACHE_VARIABLE = "PRUNING_LAB_CACHE"
+
+
+class CacheError(OSError):
+    """The cache folder cannot be used."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The cache folder `root` and the places in it."""
+
+    root: Path
+
+    @property
+    def queue(self) -> Path:
+        return self.root / "queue.sqlite"
+
+    @property
+    def stages(self) -> Path:
+        return self.root / "stages"
+
+    @property
+    def downloads(self) -> Path:
+        return self.root / "downloads"
+
+    @property
+    def building(self) -> Path:
+        return self.root / "building"
+
+    @property
+    def damaged(self) -> Path:
+        return self.root / "damaged"
+
+    @property
+    def worker_log(self) -> Path:
+        return self.root / "logs" / "worker.log"
+
+    def upload(self, digest: str, suffix: str) -> Path:
+        return self.root / "uploads" / f"{digest}.{suffix}"
+
+    def stage(self, key: str) -> Path:
+        return self.stages / key[:2] / key
+
+    def checkpoint(self, key: str) -> Path:
+        return self.root / "checkpoints" / f"{key}.ckpt"
+
+    def log(self, key: str) -> Path:
+        return self.root / "logs" / f"{key}.log"
+
+    def prepare(self) -> None:
+        """Make the folders. Raises `CacheError` where they cannot be written."""
+        places = (self.stages, self.building, self.worker_log.parent, self.checkpoint("x").parent)
+        try:
+            for folder in places:
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self.building / f"probe-{os.getpid()}"
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CacheError(
+                f"The cache folder {self.root} cannot be written ({reason}). "
+                "Make it writable or name another one with --cache-dir."
+            ) from error
+
+
+def cache_at(folder: str | Path | None = None) -> Cache:
+    """The cache in `folder`; else the one the environment names; else the project's own."""
+    chosen = folder or os.environ.get(CACHE_VARIABLE) or PROJECT / "cache"
+    return Cache(Path(chosen).expanduser().resolve())

@@ -1,0 +1,284 @@
+"""From a spec to the graph of stages that answers it.
+
+A stage's key is the SHA-256 of canonical JSON of its kind and version, its parent's key and
+all its settings. What the keys need to know of files and machines (digests, classes, the
+device) comes from `inspect_*` stages, which run first: `plan` returns those that are still
+missing, or the whole graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from pruning_core import spec as specs
+from pruning_core.schedules import SCHEDULES
+from pruning_core.spec import Spec, canonical_json, to_dict
+from pruning_core.store import sha256
+
+VERSIONS = {"inspect_data": 1, "inspect_model": 1, "data": 1, "baseline": 1, "level": 1}
+DECODE_ALL_BYTES = 2**30
+PLAIN_WEIGHTS = ("none", "pretrained")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A unit of work. `hints` say where to find things and are no part of the key."""
+
+    kind: str
+    parent: str
+    settings: dict[str, Any]
+    hints: dict[str, Any] = field(default_factory=dict)
+    threads: int = 1
+
+    @property
+    def key(self) -> str:
+        """64 hexadecimal digits that stand for everything that can change the result."""
+        body = [self.kind, VERSIONS[self.kind], self.parent, self.settings]
+        return hashlib.sha256(canonical_json(body).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place on the charts: which stage it is, under which strategy."""
+
+    strategy: str
+    seed: int
+    iteration: int
+    asked: float
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages, parents first, and the points they make. Not `complete`: inspections only."""
+
+    stages: tuple[Stage, ...]
+    points: tuple[Point, ...] = ()
+    complete: bool = False
+
+
+class Reader(Protocol):
+    """The part of a store that planning needs."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def read(self, key: str) -> dict[str, Any]: ...
+
+
+def plan(spec: Spec, store: Reader) -> Plan:
+    """The stages of a spec. Raises `SpecError` for what the facts show to be wrong."""
+    spec = specs.from_dict(to_dict(spec))
+    data = inspect_data(spec)
+    if not store.exists(data.key):
+        return Plan((data,))
+    facts = store.read(data.key)
+    check_sizes(spec, facts)
+    model = inspect_model(spec, len(facts["classes"]))
+    if not store.exists(model.key):
+        return Plan((data, model))
+    model_facts = store.read(model.key)
+    check_layers(spec, model_facts)
+    return _graph(spec, data, facts, model, model_facts)
+
+
+def inspect_data(spec: Spec) -> Stage:
+    """The stage that reads what there is: classes, counts, the digest of the content."""
+    settings = {"name": spec.data.name, "split_seed": spec.data.split_seed}
+    if spec.data.name == "images":
+        settings["found"] = _fingerprint(Path(spec.data.path).expanduser())
+    hints = {"path": str(Path(spec.data.path).expanduser())} if spec.data.path else {}
+    return Stage("inspect_data", "", settings, hints)
+
+
+def inspect_model(spec: Spec, classes: int) -> Stage:
+    """The stage that builds the model once: layers, notes, this machine's speed with it."""
+    settings = {
+        "model": {**to_dict(spec.model), "weights": weights_identity(spec.model.weights)},
+        "classes": classes,
+        "image_size": spec.data.image_size,
+        "batch_size": spec.finetune.batch_size,
+        "device": spec.device,
+        "machine": platform.node(),
+        "torch": version("torch"),
+    }
+    return Stage("inspect_model", "", settings, {"weights": spec.model.weights})
+
+
+def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
+    """Refuse more images than there are. Raises `SpecError`."""
+    for part in ("train", "test"):
+        there, asked = sum(facts[f"{part}_counts"]), getattr(spec.data, f"{part}_size")
+        name = f"data.{part}_size"
+        if asked > there:
+            message = f"{asked:,} images were asked for, {spec.data.name} has {there:,}."
+            raise specs.SpecError(name, message)
+        if 0 < asked < len(facts["classes"]):
+            message = f"{asked} images cannot cover {len(facts['classes'])} classes."
+            raise specs.SpecError(name, message)
+
+
+def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
+    """Refuse a global cut deeper than the keep-floor allows. Raises `SpecError`."""
+    if spec.prune.scope != "global":
+        return
+    floor = spec.prune.keep_floor
+    amounts = [*spec.one_shot.amounts]
+    if spec.iterative.enabled:
+        amounts.append(spec.iterative.target)
+    if amounts and max(amounts) > 1 - floor:
+        raise specs.SpecError(
+            "prune.keep_floor",
+            f"keeping {floor:.0%} of every layer, at most {1 - floor:.0%} can go, "
+            f"but {max(amounts):.0%} is asked for. Lower the floor or the amount.",
+        )
+
+
+def _fingerprint(path: Path) -> str:
+    """A digest of names, sizes and times: tells cheaply whether files may have changed."""
+    if not path.exists():
+        raise specs.SpecError("data.path", f"{path} does not exist.")
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    seen = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        if not file.is_dir():
+            place = str(file.relative_to(path)) if path.is_dir() else file.suffix
+            seen.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        else:
+            seen.update(f"{file.relative_to(path)}/\n".encode())
+    return seen.hexdigest()
+
+
+def weights_identity(weights: str) -> str:
+    """What stands for the weights in a key: a file's digest, never its name."""
+    if weights in PLAIN_WEIGHTS:
+        return weights
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise specs.SpecError("model.weights", f"there is no file {path}.")
+    stat = path.stat()
+    return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _file_identity(path: Path, size: int, changed: int) -> str:
+    return f"sha256:{sha256(path)}"
+
+
+def _graph(
+    spec: Spec, data: Stage, facts: dict[str, Any], model: Stage, model_facts: dict[str, Any]
+) -> Plan:
+    decoded = _data_stage(spec, facts)
+    stages: dict[str, Stage] = {stage.key: stage for stage in (data, model, decoded)}
+    points: list[Point] = []
+    for seed in spec.seeds:
+        baseline = _baseline(spec, decoded, facts, model_facts, seed)
+        branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
+        stages[baseline.key] = baseline
+        stages.update({stage.key: stage for stage, _ in branches})
+        points.append(Point("baseline", seed, 0, 0.0, baseline.key))
+        points.extend(point for _, point in branches)
+    return Plan(tuple(stages.values()), tuple(points), complete=True)
+
+
+def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:
+    data = spec.data
+    images = sum(facts["train_counts"]) + sum(facts["test_counts"])
+    everything = images * data.image_size**2 * 3 <= DECODE_ALL_BYTES
+    settings = {
+        "digest": facts["digest"],
+        "image_size": data.image_size,
+        "train_size": 0 if everything else data.train_size,
+        "test_size": 0 if everything else data.test_size,
+        "split_seed": data.split_seed,
+    }
+    return Stage("data", "", settings, {"name": data.name, "path": data.path}, threads=2)
+
+
+def _baseline(
+    spec: Spec, decoded: Stage, facts: dict[str, Any], model_facts: dict[str, Any], seed: int
+) -> Stage:
+    data = to_dict(spec.data)
+    for label in ("name", "path"):
+        del data[label]
+    if data["augment"] == "auto":
+        data["augment"] = "crop_flip" if facts["flip"] else "crop"
+    settings = {
+        "data": data,
+        "classes": len(facts["classes"]),
+        "model": {**to_dict(spec.model), "weights": model_facts["weights"]},
+        "train": to_dict(spec.baseline),
+        "epochs": spec.baseline_epochs,
+        **_machine(spec, model_facts, seed, spec.baseline_threads),
+    }
+    hints = {"weights": spec.model.weights}
+    return Stage("baseline", decoded.key, settings, hints, threads=spec.baseline_threads)
+
+
+def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "device": model_facts["device"],
+        "threads": threads,
+        "precision": spec.precision,
+    }
+
+
+def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[int, int]) -> Stage:
+    """A cut to `target` and `epochs` of training; `chain` = (epochs before, epochs in all)."""
+    machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
+    settings = {
+        "target": target,
+        "prune": to_dict(spec.prune),
+        "train": to_dict(spec.finetune),
+        "epochs": epochs,
+        "lr_from_epoch": chain[0],
+        "lr_epochs": chain[1],
+        "keep_optimizer": chain[1] > epochs,
+        "threads": spec.level_threads,
+        **machine,
+    }
+    return Stage("level", parent.key, settings, threads=spec.level_threads)
+
+
+Branch = tuple[Stage, Point]
+
+
+def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
+    seed, epochs = baseline.settings["seed"], spec.one_shot.epochs
+    cuts = [("one_shot", amount, epochs) for amount in spec.one_shot.amounts]
+    if spec.iterative.enabled and spec.iterative.matched:
+        total = spec.iterative.iterations * spec.iterative.epochs
+        cuts.append(("one_shot_matched", spec.iterative.target, total))
+    levels = [_level(spec, baseline, amount, n, (0, n)) for _, amount, n in cuts]
+    return [
+        (level, Point(strategy, seed, 0, amount, level.key))
+        for level, (strategy, amount, _) in zip(levels, cuts, strict=True)
+    ]
+
+
+def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
+    if not spec.iterative.enabled:
+        return []
+    settings, branches, parent = spec.iterative, [], baseline
+    total = settings.iterations * settings.epochs
+    targets = SCHEDULES[settings.schedule](settings.target, settings.iterations)
+    for i, target in enumerate(targets, start=1):
+        before = (i - 1) * settings.epochs
+        chain = (before, total) if spec.lr_span == "chain" else (0, settings.epochs)
+        parent = _level(spec, parent, target, settings.epochs, chain)
+        seed = baseline.settings["seed"]
+        branches.append((parent, Point("iterative", seed, i, target, parent.key)))
+    return branches
+
+
+def describe(spec: Spec) -> str:
+    """A label for people, made from the settings, where none was given."""
+    data = Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
+    return spec.label or f"{spec.model.name} on {data}"

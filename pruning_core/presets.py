@@ -1,0 +1,74 @@
+"""Named specs. A new preset is one entry here; pages and command line show it by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pruning_core.spec import (
+    DataSpec,
+    IterativeSpec,
+    ModelSpec,
+    OneShotSpec,
+    PruneSpec,
+    Spec,
+    TrainSpec,
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A spec with a title and one sentence for its card."""
+
+    title: str
+    text: str
+    spec: Spec
+
+
+QUICKSTART = Spec(
+    baseline_epochs=20,
+    one_shot=OneShotSpec(epochs=2),
+    iterative=IterativeSpec(epochs=2),
+    label="Quick start",
+)
+
+TEXTBOOK = Spec(
+    data=DataSpec(name="cifar10", train_size=5000, test_size=1000),
+    model=ModelSpec(stem_stride=1, weights="pretrained"),
+    baseline=TrainSpec(optimizer="adam", lr=0.001, lr_schedule="constant", batch_size=32),
+    baseline_epochs=5,
+    finetune=TrainSpec(
+        optimizer="adam", lr=0.001, lr_schedule="constant", weight_decay=0.0, batch_size=32
+    ),
+    one_shot=OneShotSpec(epochs=2),
+    iterative=IterativeSpec(epochs=1),
+    label="Textbook",
+)
+
+RECOMMENDED = Spec(
+    baseline_epochs=30,
+    prune=PruneSpec(scope="global"),
+    one_shot=OneShotSpec(amounts=(0.0, 0.5, 0.7, 0.8, 0.9), epochs=10),
+    iterative=IterativeSpec(iterations=5, epochs=2, schedule="cubic"),
+    lr_span="chain",
+    label="Recommended",
+)
+
+PRESETS: dict[str, Preset] = {
+    "quickstart": Preset(
+        "Quick start",
+        "Handwritten digits, a MobileNetV2 trained from nothing, both strategies to 90 %.",
+        QUICKSTART,
+    ),
+    "textbook": Preset(
+        "Textbook",
+        "The assignment's experiment: CIFAR-10, 5,000 training and 1,000 test images, "
+        "a pretrained MobileNetV2, every layer cut alike.",
+        TEXTBOOK,
+    ),
+    "recommended": Preset(
+        "Recommended",
+        "One threshold for all layers, fast cuts first and small ones last, "
+        "and a learning rate that falls to zero over the whole run.",
+        RECOMMENDED,
+    ),
+}

@@ -1,0 +1,91 @@
+"""One SQLite file, and the question whether the process that wrote a row still lives."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STALE_SECONDS = 10.0
+LOCK_SECONDS = 30.0
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS stages (
+    key TEXT PRIMARY KEY, kind TEXT NOT NULL, parent TEXT NOT NULL, settings TEXT NOT NULL,
+    hints TEXT NOT NULL, threads INTEGER NOT NULL, status TEXT NOT NULL, created REAL NOT NULL,
+    started REAL, finished REAL, token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
+    attempts INTEGER NOT NULL DEFAULT 0, progress TEXT NOT NULL DEFAULT '{}',
+    error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS stages_by_status ON stages (status, created);
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, label TEXT NOT NULL, spec TEXT NOT NULL, created REAL NOT NULL,
+    status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created);
+CREATE TABLE IF NOT EXISTS wants (
+    job TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (job, key));
+CREATE INDEX IF NOT EXISTS wants_by_key ON wants (key);
+CREATE TABLE IF NOT EXISTS worker (
+    id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
+    code TEXT, started REAL);
+"""
+
+
+def alive(host: str | None, pid: int | None, heartbeat: float | None, now: float) -> bool:
+    """Whether a process still works: it has beaten lately and, on this host, exists."""
+    if heartbeat is None or now - heartbeat > STALE_SECONDS:
+        return False
+    return host != platform.node() or (pid is not None and pid_exists(pid))
+
+
+def pid_exists(pid: int) -> bool:
+    """Whether a process of this machine exists and is no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return True
+
+
+class Database:
+    """Every call opens a connection of its own, so any thread may call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._connect() as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'worker'").fetchone():
+                db.execute("PRAGMA journal_mode = WAL")
+                db.executescript(SCHEMA)
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.path, timeout=LOCK_SECONDS, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        try:
+            db.execute("PRAGMA synchronous = NORMAL")
+            yield db
+        finally:
+            db.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._connect() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def _all(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        with self._connect() as db:
+            return [dict(row) for row in db.execute(query, values)]

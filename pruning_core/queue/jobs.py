@@ -1,0 +1,177 @@
+"""Jobs: comparisons that somebody asked for, and the stages they want.
+
+A job is its spec: submitting the same spec again finds the same job. A stage that two jobs
+want stands once, and cancelling one job stops only what no other wants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pruning_core.plan import Plan
+from pruning_core.queue.stage_queue import Row, StageQueue, add_stages, stage_row
+from pruning_core.spec import Spec, canonical_json, to_dict
+
+
+@dataclass(frozen=True)
+class Job:
+    """A comparison that somebody asked for. `status` is planning, active or cancelled."""
+
+    id: str
+    label: str
+    spec: str
+    created: float
+    status: str
+    error: str
+    field: str
+
+
+def job_id(spec: Spec) -> str:
+    """Twelve hexadecimal digits that stand for the spec; its label does not count."""
+    body = {**to_dict(spec), "label": ""}
+    return hashlib.sha256(canonical_json(body).encode()).hexdigest()[:12]
+
+
+class Queue(StageQueue):
+    """The jobs and stages of one cache."""
+
+    def submit(self, spec: Spec, label: str) -> str:
+        """Ask for a comparison; asking twice is asking once. Returns the job's id."""
+        job = job_id(spec)
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO jobs (id, label, spec, created, status)"
+                " VALUES (?, ?, ?, ?, 'planning') ON CONFLICT (id) DO UPDATE SET"
+                " label = excluded.label, status = 'planning', error = '', field = ''",
+                (job, label, canonical_json(to_dict(spec)), time.time()),
+            )
+            _requeue(db, job)
+        return job
+
+    def retry(self, job: str) -> None:
+        """Put a job's failed and cancelled stages back into the queue."""
+        with self._write() as db:
+            db.execute("UPDATE jobs SET status = 'planning', error = '' WHERE id = ?", (job,))
+            _requeue(db, job)
+
+    def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
+        """Add what a plan needs. `done` are the keys whose stage stands in the store.
+
+        A stage that failed for another job is tried again when this job first wants it.
+        """
+        with self._write() as db:
+            add_stages(db, plan.stages, set(done))
+            for place, stage in enumerate(plan.stages):
+                values = (job, stage.key, place)
+                if db.execute("INSERT OR IGNORE INTO wants VALUES (?, ?, ?)", values).rowcount:
+                    _requeue(db, job, stage.key)
+            if plan.complete:
+                query = "UPDATE jobs SET status = 'active' WHERE id = ? AND status = 'planning'"
+                db.execute(query, (job,))
+
+    def refuse(self, job: str, field: str, error: str) -> None:
+        """A job's spec turned out to be wrong."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE jobs SET status = 'refused', field = ?, error = ? WHERE id = ?",
+                (field, error, job),
+            )
+
+    def cancel(self, job: str) -> None:
+        """Stop whatever no other job wants; finished stages stay."""
+        with self._write() as db:
+            db.execute("UPDATE jobs SET status = 'cancelled' WHERE id = ?", (job,))
+            db.execute(
+                "UPDATE stages SET status = 'cancelled', token = NULL WHERE status IN"
+                " ('queued', 'running') AND key IN (SELECT key FROM wants WHERE job = ?)"
+                " AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job WHERE"
+                " w.key = stages.key AND j.status IN ('planning', 'active'))",
+                (job,),
+            )
+
+    def delete(self, job: str) -> None:
+        """Forget a job; its stages stay in the store until the cache is cleaned."""
+        self.cancel(job)
+        with self._write() as db:
+            db.execute("DELETE FROM wants WHERE job = ?", (job,))
+            db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+
+    def jobs(self, limit: int = 1000, offset: int = 0) -> list[Job]:
+        """The newest jobs first."""
+        rows = self._all("SELECT * FROM jobs ORDER BY created DESC LIMIT ? OFFSET ?", limit, offset)
+        return [Job(**row) for row in rows]
+
+    def job(self, start: str) -> Job | None:
+        """The job whose id begins so, or None where there is none or more than one."""
+        rows = self._all("SELECT * FROM jobs WHERE substr(id, 1, ?) = ? LIMIT 2", len(start), start)
+        return Job(**rows[0]) if len(rows) == 1 else None
+
+    def unfinished(self, limit: int) -> list[Job]:
+        """Jobs that wait, run or are planned, the newest first."""
+        return self._where(
+            "status = 'planning' OR (status = 'active' AND EXISTS (SELECT 1 FROM wants w"
+            " JOIN stages s ON s.key = w.key WHERE w.job = jobs.id"
+            " AND s.status IN ('queued', 'running')))",
+            limit,
+        )
+
+    def finished(self, limit: int) -> list[Job]:
+        """Jobs whose every stage is done, the newest first."""
+        return self._where(
+            "status = 'active' AND NOT EXISTS (SELECT 1 FROM wants w JOIN stages s"
+            " ON s.key = w.key WHERE w.job = jobs.id AND s.status != 'done')",
+            limit,
+        )
+
+    def started(self, limit: int) -> list[Job]:
+        """Jobs with a finished baseline: those that have something to show."""
+        return self._where(
+            "EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key WHERE"
+            " w.job = jobs.id AND s.kind = 'baseline' AND s.status = 'done')",
+            limit,
+        )
+
+    def _where(self, condition: str, limit: int) -> list[Job]:
+        query = f"SELECT * FROM jobs WHERE {condition} ORDER BY created DESC LIMIT ?"
+        return [Job(**row) for row in self._all(query, limit)]
+
+    def planning(self) -> list[Job]:
+        """Jobs whose graph is not complete yet."""
+        rows = self._all("SELECT * FROM jobs WHERE status = 'planning' ORDER BY created")
+        return [Job(**row) for row in rows]
+
+    def stages_of(self, job: str) -> list[Row]:
+        """A job's stages, parents first."""
+        query = "SELECT s.* FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = ?"
+        return [stage_row(row) for row in self._all(query + " ORDER BY w.place", job)]
+
+    def counts(self, jobs: Iterable[str]) -> dict[str, dict[str, int]]:
+        """How many stages of each status each job has."""
+        wanted = list(jobs)
+        marks = ",".join("?" * len(wanted))
+        rows = self._all(
+            "SELECT w.job, s.status, COUNT(*) AS n FROM wants w JOIN stages s ON s.key = w.key"
+            f" WHERE w.job IN ({marks}) GROUP BY w.job, s.status",
+            *wanted,
+        )
+        counts: dict[str, dict[str, int]] = {job: {} for job in wanted}
+        for row in rows:
+            counts[row["job"]][row["status"]] = row["n"]
+        return counts
+
+    def wanted_keys(self) -> set[str]:
+        """The stages that some job wants."""
+        return {row["key"] for row in self._all("SELECT DISTINCT key FROM wants")}
+
+
+def _requeue(db: sqlite3.Connection, job: str, key: str = "%") -> None:
+    db.execute(
+        "UPDATE stages SET status = 'queued', attempts = 0, error = '', field = ''"
+        " WHERE status IN ('failed', 'cancelled')"
+        " AND key IN (SELECT key FROM wants WHERE job = ? AND key LIKE ?)",
+        (job, key),
+    )

@@ -1,0 +1,171 @@
+"""The stages in the queue: claim, beat, finish, give back.
+
+A row goes queued -> running -> done, failed or cancelled. A claim changes the status in one
+`BEGIN IMMEDIATE` and leaves a token; only who holds the token may report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pruning_core.plan import Stage
+from pruning_core.queue.database import Database, alive
+
+MAX_ATTEMPTS = 5
+READY = (
+    "status = 'queued' AND (parent = '' OR EXISTS"
+    " (SELECT 1 FROM stages p WHERE p.key = stages.parent AND p.status = 'done'))"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage in the queue."""
+
+    key: str
+    kind: str
+    parent: str
+    settings: dict[str, Any]
+    hints: dict[str, Any]
+    threads: int
+    status: str
+    created: float
+    started: float | None
+    finished: float | None
+    token: str | None
+    pid: int | None
+    attempts: int
+    progress: dict[str, Any]
+    error: str
+    field: str
+
+
+class StageQueue(Database):
+    """The stages of one cache's queue."""
+
+    def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
+        """Queue stages that no job needs to want, such as a page's inspections."""
+        with self._write() as db:
+            add_stages(db, stages, set(done))
+
+    def claim(self, token: str, threads: int, kinds: str = "%") -> Row | None:
+        """Take the next stage that is ready and needs no more than `threads`, or None.
+
+        `kinds` is a pattern (SQL LIKE) that the stage's kind must match.
+        """
+        with self._write() as db:
+            row = db.execute(
+                f"SELECT * FROM stages WHERE {READY} AND threads <= ? AND kind LIKE ?"
+                " ORDER BY kind NOT LIKE 'inspect%', created, rowid LIMIT 1",
+                (threads, kinds),
+            ).fetchone()
+            if row is None:
+                return None
+            now = time.time()
+            db.execute(
+                "UPDATE stages SET status = 'running', token = ?, host = ?, pid = NULL,"
+                " heartbeat = ?, started = ?, attempts = attempts + 1, progress = '{}',"
+                " error = '', field = '' WHERE key = ?",
+                (token, platform.node(), now, now, row["key"]),
+            )
+        return self.stage(row["key"])
+
+    def beat(self, key: str, token: str, pid: int, progress: dict[str, Any]) -> bool:
+        """Say that a stage is alive. False when it is no longer the caller's: it must end."""
+        with self._write() as db:
+            changed = db.execute(
+                "UPDATE stages SET heartbeat = ?, pid = ?, progress = ?"
+                " WHERE key = ? AND token = ? AND status = 'running'",
+                (time.time(), pid, json.dumps(progress), key, token),
+            )
+        return changed.rowcount == 1
+
+    def finish(self, key: str, token: str) -> None:
+        """A stage was published."""
+        self._end(key, token, "done", "", "")
+
+    def fail(self, key: str, token: str, error: str, field: str = "") -> None:
+        """A stage raised; `field` names the setting where the input was at fault."""
+        self._end(key, token, "failed", error, field)
+
+    def release(self, key: str, token: str, reason: str = "") -> None:
+        """Give a stage back; after too many attempts it has failed."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE stages SET token = NULL, pid = NULL, error = ?,"
+                " status = CASE WHEN attempts >= ? AND ? != '' THEN 'failed' ELSE 'queued' END,"
+                " attempts = attempts - (? = '')"
+                " WHERE key = ? AND token = ? AND status = 'running'",
+                (reason, MAX_ATTEMPTS, reason, reason, key, token),
+            )
+
+    def return_stale(self) -> list[str]:
+        """Put the stages of dead processes back into the queue. Returns their keys."""
+        now = time.time()
+        rows = self._all("SELECT * FROM stages WHERE status = 'running'")
+        stale = [row for row in rows if not self._working(row, now)]
+        for row in stale:
+            self.release(row["key"], row["token"], "Its process ended without a word.")
+        return [row["key"] for row in stale]
+
+    def lost(self, key: str) -> None:
+        """A stage that was done is no longer in the store: run it again."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE stages SET status = 'queued', attempts = 0"
+                " WHERE key = ? AND status = 'done'",
+                (key,),
+            )
+
+    def stage(self, key: str) -> Row | None:
+        """One stage, or None."""
+        rows = self._all("SELECT * FROM stages WHERE key = ?", key)
+        return stage_row(rows[0]) if rows else None
+
+    def busy(self) -> bool:
+        """Whether anything runs, could run, or waits for its plan."""
+        query = (
+            f"SELECT EXISTS (SELECT 1 FROM stages WHERE status = 'running' OR ({READY}))"
+            " OR EXISTS (SELECT 1 FROM jobs WHERE status = 'planning') AS busy"
+        )
+        return bool(self._all(query)[0]["busy"])
+
+    def _end(self, key: str, token: str, status: str, error: str, field: str) -> None:
+        with self._write() as db:
+            db.execute(
+                "UPDATE stages SET status = ?, error = ?, field = ?, finished = ?, token = NULL"
+                " WHERE key = ? AND token = ? AND status = 'running'",
+                (status, error, field, time.time(), key, token),
+            )
+
+    def _working(self, row: dict[str, Any], now: float) -> bool:
+        pid = row["pid"] if row["pid"] is not None else os.getpid()
+        return alive(row["host"], pid, row["heartbeat"], now)
+
+
+def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) -> None:
+    """Insert what is new; what was cancelled or has gone from the store is queued again."""
+    for stage in stages:
+        status = "done" if stage.key in done else "queued"
+        values = (stage.key, stage.kind, stage.parent, json.dumps(stage.settings))
+        hints = json.dumps(stage.hints)
+        db.execute(
+            "INSERT INTO stages (key, kind, parent, settings, hints, threads, status, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+            " hints = excluded.hints, status = excluded.status, attempts = 0"
+            " WHERE stages.status IN ('cancelled', 'done') OR excluded.status = 'done'",
+            (*values, hints, stage.threads, status, time.time()),
+        )
+
+
+def stage_row(values: dict[str, Any]) -> Row:
+    names = Row.__dataclass_fields__
+    parsed = {n: json.loads(values[n]) for n in ("settings", "hints", "progress")}
+    return Row(**{name: parsed.get(name, values[name]) for name in names})

@@ -1,0 +1,80 @@
+"""How far a job is, in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pruning_core.queue.jobs import Job, Queue
+from pruning_core.queue.stage_queue import Row
+from pruning_core.text import format_count, format_percent
+
+ACTIVE = ("planning", "queued", "running")
+TITLES = {
+    "inspect_data": "Look at the images",
+    "inspect_model": "Look at the model",
+    "data": "Decode the images",
+    "baseline": "Train the baseline",
+    "level": "Prune and fine-tune",
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a job is. `state` is planning, running, done, failed, refused or cancelled."""
+
+    job: Job
+    rows: list[Row]
+    state: str
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1, by stages."""
+        parts = [1.0 if r.status == "done" else r.progress.get("fraction", 0.0) for r in self.rows]
+        return sum(parts) / max(len(parts), 1) if self.job.status != "planning" else 0.0
+
+
+def standing(queue: Queue, job_id: str) -> Standing:
+    """Where a job stands now. Raises `KeyError` where there is no such job."""
+    job = queue.job(job_id)
+    if job is None:
+        raise KeyError(f"There is no job {job_id}.")
+    rows = queue.stages_of(job.id)
+    return Standing(job, rows, state_of(job, [row.status for row in rows]))
+
+
+def state_of(job: Job, statuses: list[str]) -> str:
+    """A job's state from its own status and those of its stages.
+
+    It has failed once a stage has failed and nothing that can still run is left: what waits
+    for a failed stage will never start.
+    """
+    if job.status in ("cancelled", "refused", "planning"):
+        return job.status
+    if all(status == "done" for status in statuses):
+        return "done"
+    if "running" in statuses:
+        return "running"
+    return "failed" if "failed" in statuses else "queued"
+
+
+def states(queue: Queue, jobs: Iterable[Job]) -> dict[str, str]:
+    """The state of many jobs with one query."""
+    known = {job.id: job for job in jobs}
+    counts = queue.counts(known)
+    return {name: state_of(job, list(counts[name])) for name, job in known.items()}
+
+
+def labelled(rows: list[Row]) -> list[tuple[Row, str]]:
+    """Stages with a label each, such as `Level: cut to 90 %, 2 epochs, seed 0`."""
+    return [(row, _label(row)) for row in rows]
+
+
+def _label(row: Row) -> str:
+    if row.kind not in ("baseline", "level"):
+        return TITLES[row.kind]
+    epochs = format_count(row.settings["epochs"], "epoch")
+    seed = f"seed {row.settings['seed']}, {row.key[:4]}"
+    if row.kind == "baseline":
+        return f"Baseline, {epochs}, {seed}"
+    return f"Cut to {format_percent(row.settings['target'])}, {epochs}, {seed}"

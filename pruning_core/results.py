@@ -1,0 +1,87 @@
+"""From finished stages to a table with a row a point."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from pruning_core.plan import Plan, Point, Reader
+from pruning_core.store import Missing
+
+
+def points(plan: Plan, store: Reader, run: str = "", run_id: str = "") -> pd.DataFrame:
+    """The points of a plan whose stages are done; no rows where the baseline is not.
+
+    Fractions from 0 to 1, sizes in bytes. `accuracy_low` and `accuracy_high` are the 95 %
+    Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
+    are those spent on it since the baseline; a baseline has its own.
+    """
+    baselines = {p.seed: _read(store, p.key) for p in plan.points if p.strategy == "baseline"}
+    notes = _notes(plan, store)
+    rows = []
+    for point in plan.points:
+        result, baseline = _read(store, point.key), baselines[point.seed]
+        if result and baseline:
+            rows.append({**_row(point, result, baseline, notes), "run": run, "run_id": run_id})
+    return pd.DataFrame(rows)
+
+
+def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Several runs in one table."""
+    filled = [frame for frame in frames if not frame.empty]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+
+def _read(store: Reader, key: str) -> dict[str, Any] | None:
+    try:
+        return store.read(key)
+    except Missing:
+        return None
+
+
+def _notes(plan: Plan, store: Reader) -> list[str]:
+    """What was substituted or left out, in sentences, each once."""
+    notes: list[str] = []
+    for stage in plan.stages:
+        if stage.kind in ("inspect_data", "data", "baseline"):
+            notes += (_read(store, stage.key) or {}).get("notes", [])
+    return list(dict.fromkeys(notes))
+
+
+def _row(
+    point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]
+) -> dict[str, Any]:
+    total = "" if point.strategy == "baseline" else "_total"
+    return {
+        "strategy": point.strategy,
+        "seed": point.seed,
+        "iteration": point.iteration,
+        "sparsity_asked": point.asked,
+        "sparsity_prunable": result["prunable_zeros"] / result["prunable"],
+        "sparsity_weights": result["weights_zeros"] / result["weights"],
+        "sparsity_model": 1 - result["nonzero"] / result["parameters"],
+        "accuracy": result["accuracy"],
+        "accuracy_low": result["accuracy_low"],
+        "accuracy_high": result["accuracy_high"],
+        "accuracy_drop": baseline["accuracy"] - result["accuracy"],
+        "dense_bytes": result["dense_bytes"],
+        "sparse_bytes": result["sparse_bytes"],
+        "compression_ratio": result["dense_bytes"] / result["sparse_bytes"],
+        "parameters": result["parameters"],
+        "nonzero": result["nonzero"],
+        "epochs": result[f"epochs{total}"],
+        "seconds": result[f"seconds{total}"],
+        "key": point.key,
+        "loss": result["loss"],
+        "correct": base64.b64decode(result["correct"]),
+        "test_images": result["test_images"],
+        "test_digest": result["test_digest"],
+        "history": result["history"],
+        "versions": result["versions"],
+        "device": result["device"],
+        "threads": result["threads"],
+        "notes": notes,
+    }

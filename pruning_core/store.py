@@ -1,0 +1,170 @@
+"""Finished stages on disk. A stage's folder exists if and only if the stage is done.
+
+A stage is built in a folder of its own, written through to the disk, and moved to its place
+in one `os.replace`. `manifest.json` holds the SHA-256 of every file and of itself, and each
+read is checked against it: a damaged entry is set aside and counts as missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pruning_core.paths import Cache
+
+MANIFEST = "manifest.json"
+log = logging.getLogger(__name__)
+
+
+class Missing(KeyError):
+    """The stage is not in the store, or was damaged and has been set aside."""
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_through(path: Path) -> None:
+    """Have the system write a file's or a folder's content to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _seal(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+class Store:
+    """Reads and publishes the stages of one cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def exists(self, key: str) -> bool:
+        return (self.cache.stage(key) / MANIFEST).is_file()
+
+    def read(self, key: str) -> dict[str, Any]:
+        """What a stage found. Raises `Missing`."""
+        result: dict[str, Any] = self._manifest(key)["result"]
+        return result
+
+    def settings(self, key: str) -> dict[str, Any]:
+        """What a stage was asked, with its kind and its parent's key. Raises `Missing`."""
+        body = self._manifest(key)
+        return {name: body[name] for name in ("kind", "parent", "settings")}
+
+    def file(self, key: str, name: str) -> Path:
+        """A file of a stage, its digest checked. Raises `Missing`."""
+        path = self.cache.stage(key) / name
+        if not path.is_file() or sha256(path) != self._manifest(key)["files"].get(name):
+            self.set_aside(key, f"{name} is not what was written")
+            raise Missing(key)
+        return path
+
+    def folder(self, key: str) -> Path:
+        """A stage's folder, for files too large to digest at each read. Raises `Missing`."""
+        self._manifest(key)
+        return self.cache.stage(key)
+
+    @contextmanager
+    def building(self, key: str) -> Iterator[Path]:
+        """A fresh folder to build a stage in; gone afterwards unless it was published."""
+        folder = self.cache.building / f"{key}.{uuid.uuid4().hex}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(
+        self, key: str, folder: Path, *, kind: str, parent: str, settings: Any, result: Any
+    ) -> None:
+        """Move a built folder to its place; where the stage stands already, nothing changes."""
+        files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+        body = {
+            "kind": kind,
+            "parent": parent,
+            "settings": settings,
+            "result": result,
+            "files": files,
+        }
+        sealed = json.dumps({**body, "seal": _seal(body)}, indent=1)
+        (folder / MANIFEST).write_text(sealed, encoding="utf-8")
+        for path in folder.iterdir():
+            write_through(path)
+        write_through(folder)
+        self._move_in(key, folder)
+
+    def remove(self, key: str) -> None:
+        """Forget a stage: out of sight in one step, then deleted."""
+        folder = self.cache.stage(key)
+        if folder.is_dir():
+            doomed = self.cache.building / f"{key}.{uuid.uuid4().hex}"
+            doomed.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    def finished(self) -> list[str]:
+        """Every stage that is done."""
+        return sorted(path.parent.name for path in self.cache.stages.glob(f"*/*/{MANIFEST}"))
+
+    def verify(self, key: str) -> bool:
+        """Whether every file of a stage is what was written; a damaged stage is set aside."""
+        try:
+            for name in self._manifest(key)["files"]:
+                self.file(key, name)
+        except Missing:
+            return False
+        return True
+
+    def set_aside(self, key: str, reason: str) -> None:
+        """Move a damaged stage out of the way, for a person to look at."""
+        target = self.cache.damaged / f"{key}.{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(self.cache.stage(key), target)
+        except FileNotFoundError:
+            return
+        log.warning("Stage %s was damaged (%s) and is set aside in %s.", key[:12], reason, target)
+
+    def _move_in(self, key: str, folder: Path) -> None:
+        target = self.cache.stage(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir() and not self.exists(key):
+            self.set_aside(key, "there is no manifest")
+        try:
+            os.replace(folder, target)
+        except OSError:
+            if not self.exists(key):
+                raise
+        write_through(target.parent)
+
+    def _manifest(self, key: str) -> dict[str, Any]:
+        try:
+            text = (self.cache.stage(key) / MANIFEST).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise Missing(key) from None
+        except UnicodeDecodeError:
+            text = ""
+        try:
+            body: dict[str, Any] = json.loads(text)
+            seal = body.pop("seal")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            seal, body = "", {}
+        if seal != _seal(body):
+            self.set_aside(key, "the manifest does not match its seal")
+            raise Missing(key)
+        return body

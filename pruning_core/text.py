@@ -1,0 +1,105 @@
+"""Numbers as people read them: percent, bytes, seconds, probabilities.
+
+A missing number (None or NaN) is written as "unknown".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+UNKNOWN = "unknown"
+BYTE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def missing(value: float | None) -> bool:
+    """True for None and NaN."""
+    return value is None or math.isnan(value)
+
+
+def trimmed(value: float, digits: int) -> str:
+    """`value` with at most `digits` decimals and no zeros at the end."""
+    text = f"{value:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def format_percent(fraction: float | None, digits: int | None = None) -> str:
+    """A fraction as percent: "78.7 %".
+
+    Without `digits` there is at most one decimal, and more where one would round a value
+    under 100 % up to 100 %. With `digits` there are exactly so many.
+    """
+    if fraction is None or missing(fraction):
+        return UNKNOWN
+    if digits is not None:
+        return f"{100 * fraction:.{digits}f} %"
+    decimals = 1
+    while fraction < 1 and round(100 * fraction, decimals) >= 100 and decimals < 6:
+        decimals += 1
+    return f"{trimmed(100 * fraction, decimals)} %"
+
+
+def format_points(fraction: float | None) -> str:
+    """A difference of two fractions in percentage points: "1 point", "0.5 points"."""
+    if fraction is None or missing(fraction):
+        return UNKNOWN
+    number = trimmed(100 * fraction, 2)
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def format_bytes(size: float | None) -> str:
+    """Bytes in decimal units (1 MB = 1,000,000 bytes), three digits: "1.05 MB"."""
+    if size is None or missing(size):
+        return UNKNOWN
+    for factor, unit in BYTE_UNITS:
+        if size >= 0.9995 * factor:
+            value = size / factor
+            decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            return f"{value:.{decimals}f} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def format_times(ratio: float | None) -> str:
+    """A ratio with sensible digits: "8.75", "12.3", "140"."""
+    if ratio is None or missing(ratio):
+        return UNKNOWN
+    return trimmed(ratio, 2 if ratio < 10 else 1 if ratio < 100 else 0)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A duration: "4.2 s", "42 s", "2 min 10 s", "1 h 5 min"."""
+    if seconds is None or missing(seconds):
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{trimmed(seconds, 1)} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _two(whole // 60, "min", whole % 60, "s")
+    minutes = round(seconds / 60)
+    return _two(minutes // 60, "h", minutes % 60, "min")
+
+
+def format_p(p: float) -> str:
+    """A p-value: "p = 0.03", "p < 0.001"."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.2g}" if p < 0.995 else "p = 1"
+
+
+def format_count(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: "1 epoch", "10 epochs", "2,223,872 weights"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def join_words(words: Iterable[str]) -> str:
+    """Words in a row: "a", "a and b", "a, b and c"."""
+    *head, last = list(words) or [""]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    text = f"{large} {large_unit}"
+    return f"{text} {small} {small_unit}" if small else text

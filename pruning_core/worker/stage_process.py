@@ -1,0 +1,56 @@
+"""A process that runs stages, one after another, as the supervisor hands them over.
+
+It reads a line of JSON per stage (key and token) from its standard input and ends when that
+closes. While a stage runs, all output goes to the stage's own log file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
+from pruning_core.worker.execute import execute
+
+GONE = 3
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Send standard output and error, also those of libraries in C, to a file for a while."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    saved = [os.dup(1), os.dup(2)]
+    with path.open("ab", buffering=0) as file:
+        for handle in (1, 2):
+            os.dup2(file.fileno(), handle)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        for handle, old in zip((1, 2), saved, strict=True):
+            os.dup2(old, handle)
+            os.close(old)
+
+
+def main(root: str) -> None:
+    """Serve the supervisor until it closes our standard input."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    cache = Cache(Path(root))
+    queue = Queue(cache.queue)
+    for line in sys.stdin:
+        order = json.loads(line)
+        row = queue.stage(order["key"])
+        if row is None or row.token != order["token"]:
+            continue
+        with output_to(cache.log(row.key)):
+            execute(cache, queue, row, lost=lambda: os._exit(GONE))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

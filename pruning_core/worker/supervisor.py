@@ -1,0 +1,252 @@
+"""The worker: one supervisor, and one process for each stage that runs.
+
+The supervisor plans jobs, claims stages, hands them to its processes, ends those whose stage
+was cancelled, gives back the stages of those that died, and leaves after idle minutes. When
+the code on disk is no longer the code it runs, it replaces itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+
+from pruning_core.paths import PROJECT, Cache
+from pruning_core.plan import plan
+from pruning_core.queue.crew import Crew
+from pruning_core.queue.jobs import Job, Queue
+from pruning_core.queue.stage_queue import Row
+from pruning_core.spec import SpecError, from_json
+from pruning_core.store import Store
+
+IDLE_SECONDS = 600.0
+PAUSE_SECONDS = 0.1
+SLOW_SECONDS = 0.5
+ANY = 10**6
+log = logging.getLogger(__name__)
+
+
+def code_digest() -> str:
+    """The SHA-256 of this package's source files as they are on disk now."""
+    seen = hashlib.sha256()
+    for path in sorted((PROJECT / "pruning_core").rglob("*.py")):
+        seen.update(path.read_bytes())
+    return seen.hexdigest()
+
+
+def ensure_worker(cache: Cache, idle_seconds: float = IDLE_SECONDS) -> None:
+    """Start a worker in a session of its own unless one is alive."""
+    if Crew(cache.queue).worker():
+        return
+    cache.prepare()
+    with cache.worker_log.open("ab") as log_file:
+        subprocess.Popen(
+            worker_command(cache, idle_seconds),
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
+    return f"by the signal {name}{hint}"
+
+
+def worker_command(cache: Cache, idle_seconds: float) -> list[str]:
+    """The command line that starts the worker of a cache."""
+    options = ["--cache-dir", str(cache.root), "--idle-seconds", str(idle_seconds)]
+    return [sys.executable, "-m", "pruning_core", "worker", *options]
+
+
+@dataclass
+class Hand:
+    """A stage process and the stage it runs, if any."""
+
+    process: subprocess.Popen[str]
+    row: Row | None = None
+
+    def give(self, row: Row) -> None:
+        """Hand over a claimed stage."""
+        self.row = row
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"key": row.key, "token": row.token}) + "\n")
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Stop the process, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Supervisor:
+    """Serves one cache until it is idle for `idle_seconds`, or told to stop."""
+
+    def __init__(self, cache: Cache, idle_seconds: float = IDLE_SECONDS, cores: int = 0) -> None:
+        self.cache, self.idle_seconds = cache, idle_seconds
+        self.cores = cores or usable_cores()
+        self.queue, self.crew, self.store = Queue(cache.queue), Crew(cache.queue), Store(cache)
+        self.token, self.code = uuid.uuid4().hex, code_digest()
+        self.hands: list[Hand] = []
+        self.stopping = False
+
+    def run(self) -> bool:
+        """Work until there is no more to do. False when another worker serves this cache."""
+        other = self.crew.enlist(self.token, self.code)
+        if other is not None:
+            log.info("Process %d is already the worker of %s.", other, self.cache.root)
+            return False
+        log.info("Worker %d serves %s with %d cores.", os.getpid(), self.cache.root, self.cores)
+        signal.signal(signal.SIGTERM, self._stop)
+        try:
+            self._serve()
+        finally:
+            self._leave()
+        return True
+
+    def step(self) -> bool:
+        """One quick round. True while a stage runs."""
+        finished = self._watch()
+        if finished:
+            self._plan_jobs()
+        self._assign()
+        return any(hand.row for hand in self.hands)
+
+    def slow_step(self) -> bool:
+        """What need not happen ten times a second. True when there is work in the queue."""
+        for key in self.queue.return_stale():
+            log.warning("Stage %s was left by a dead process and is queued again.", key[:12])
+        self._plan_jobs()
+        if not self.crew.worker_beat(self.token):
+            log.warning("Another worker has taken over.")
+            self.stopping = True
+        if code_digest() != self.code:
+            self._replace()
+        return self.queue.busy()
+
+    def _serve(self) -> None:
+        active = time.monotonic()
+        slow, busy = -SLOW_SECONDS, True
+        while not self.stopping and time.monotonic() - active < self.idle_seconds:
+            try:
+                if time.monotonic() - slow >= SLOW_SECONDS:
+                    busy, slow = self.slow_step(), time.monotonic()
+                if self.step() or busy:
+                    active = time.monotonic()
+            except sqlite3.OperationalError as error:
+                log.warning("The queue %s cannot be used now (%s).", self.cache.queue, error)
+                time.sleep(SLOW_SECONDS)
+            time.sleep(PAUSE_SECONDS)
+
+    def _plan_jobs(self) -> None:
+        for job in self.queue.planning():
+            try:
+                self._plan(job)
+            except SpecError as error:
+                self.queue.refuse(job.id, error.field, error.message)
+            except OSError as error:
+                self.queue.refuse(job.id, "data.path", f"{error}.")
+
+    def _plan(self, job: Job) -> None:
+        made = plan(from_json(job.spec), self.store)
+        done = [stage.key for stage in made.stages if self.store.exists(stage.key)]
+        self.queue.expand(job.id, made, done)
+        failed = [row for row in self.queue.stages_of(job.id) if row.status == "failed"]
+        if failed and not made.complete:
+            self.queue.refuse(job.id, failed[0].field, failed[0].error)
+
+    def _watch(self) -> bool:
+        """Look after every process. True when a stage came to its end."""
+        before = [hand.row for hand in self.hands]
+        self.hands = [hand for hand in self.hands if self._still_of_use(hand)]
+        return any(before) and before != [hand.row for hand in self.hands]
+
+    def _still_of_use(self, hand: Hand) -> bool:
+        code = hand.process.poll()
+        if code is not None:
+            self._bury(hand, code)
+            return False
+        if hand.row is None:
+            return True
+        row = self.queue.stage(hand.row.key)
+        if row and row.status == "running" and row.token == hand.row.token:
+            return True
+        if row and row.status in ("done", "failed"):
+            hand.row = None
+            return True
+        log.info("Stage %s is not wanted any more; its process ends.", hand.row.key[:12])
+        hand.end()
+        return False
+
+    def _bury(self, hand: Hand, code: int) -> None:
+        if hand.row:
+            reason = f"Its process ended {describe_exit(code)}."
+            log.warning("Stage %s: %s", hand.row.key[:12], reason)
+            self.queue.release(hand.row.key, hand.row.token or "", reason)
+
+    def _assign(self) -> None:
+        while row := self._claim():
+            log.info("Stage %s (%s) is claimed.", row.key[:12], row.kind)
+            hand = next((hand for hand in self.hands if hand.row is None), None)
+            if hand is None:
+                hand = Hand(self._start())
+                self.hands.append(hand)
+            hand.give(row)
+
+    def _claim(self) -> Row | None:
+        """The next stage for the cores that are free; one inspection may always run besides."""
+        rows = [hand.row for hand in self.hands if hand.row]
+        token = uuid.uuid4().hex
+        if not any(row.kind.startswith("inspect") for row in rows):
+            row = self.queue.claim(token, self.cores, "inspect%")
+            if row:
+                return row
+        used = sum(row.threads for row in rows if not row.kind.startswith("inspect"))
+        free = self.cores - used if used else ANY
+        return self.queue.claim(token, free) if free > 0 else None
+
+    def _start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pruning_core.worker.stage_process", str(self.cache.root)]
+        return subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, text=True)
+
+    def _release_all(self) -> None:
+        for hand in self.hands:
+            hand.end()
+            if hand.row:
+                self.queue.release(hand.row.key, hand.row.token or "")
+        self.hands = []
+
+    def _leave(self) -> None:
+        self._release_all()
+        self.crew.dismiss(self.token)
+        log.info("Worker %d leaves.", os.getpid())
+
+    def _replace(self) -> None:
+        log.info("The code on disk has changed: the worker starts anew.")
+        self._leave()
+        os.chdir(PROJECT)
+        os.execv(sys.executable, worker_command(self.cache, self.idle_seconds))
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True

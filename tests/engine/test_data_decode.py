@@ -1,0 +1,171 @@
+"""Images as arrays on disk."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pruning_core.engine.data import decode, decoding, inspect, pictures, stratified
+from pruning_core.engine.data.pictures import UnreadableImage, render
+from pruning_core.spec import SpecError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def make_set(root: Path, each: int = 100) -> Path:
+    for part in ("train", "test"):
+        for label, name in enumerate(("cat", "dog")):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(each):
+                (folder / f"{i:04}.png").write_bytes(encoded(noise(32, 32, 1000 * label + i)))
+    return root
+
+
+def run(path: Path, out: Path, digest: str = "", **changes: int) -> dict[str, Any]:
+    hints = {"name": "images", "path": str(path)}
+    if not digest:
+        settings = {"name": "images", "split_seed": 0}
+        digest = inspect(settings, hints, out, lambda f, text: None)["digest"]
+    sizes = {"image_size": 32, "train_size": 0, "test_size": 0, "split_seed": 0, **changes}
+    out.mkdir()
+    return decode({"digest": digest, **sizes}, hints, out, out, lambda f, text: None)
+
+
+def test_every_image_in_the_order_of_its_path(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set")
+    shutil.make_archive(str(tmp_path / "set"), "zip", root)
+    facts = run(root, tmp_path / "a")
+    assert facts == {"train_images": 200, "test_images": 200, "classes": ["cat", "dog"]}
+    images = np.load(tmp_path / "a/train_images.npy")
+    labels = np.load(tmp_path / "a/train_labels.npy")
+    assert (images.dtype, images.shape) == (np.uint8, (200, 32, 32, 3))
+    assert (labels.dtype, labels.tolist()) == (np.int64, [0] * 100 + [1] * 100)
+    for i in (0, 63, 64, 99):
+        assert (images[i] == np.asarray(noise(32, 32, i))).all()
+        assert (images[100 + i] == np.asarray(noise(32, 32, 1000 + i))).all()
+    run(tmp_path / "set.zip", tmp_path / "b")
+    for file in sorted((tmp_path / "a").iterdir()):
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_only_the_chosen_subset_is_decoded(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set", each=20)
+    facts = run(root, tmp_path / "all")
+    some = run(root, tmp_path / "some", train_size=10, test_size=6, split_seed=3)
+    assert (facts["train_images"], some["train_images"], some["test_images"]) == (40, 10, 6)
+    labels = np.load(tmp_path / "all/train_labels.npy")
+    chosen = stratified(labels, 10, 3)
+    every = np.load(tmp_path / "all/train_images.npy")
+    assert (np.load(tmp_path / "some/train_images.npy") == every[chosen]).all()
+    with pytest.raises(SpecError, match=r"data\.test_size: 41 images were asked for"):
+        run(root, tmp_path / "more", test_size=41)
+
+
+def test_changed_images_are_refused(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set", each=2)
+    with pytest.raises(SpecError, match=r"data\.path: the images have changed since"):
+        run(root, tmp_path / "out", digest="0" * 64)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text"])
+def test_a_broken_image_is_named(tmp_path: Path, damage: str) -> None:
+    root = make_set(tmp_path / "set", each=3)
+    file = root / "train/cat/0001.png"
+    file.write_bytes(file.read_bytes()[:-200] if damage == "cut" else b"no image")
+    with pytest.raises(SpecError, match=r"train/cat/0001\.png is not a readable image") as caught:
+        run(root, tmp_path / "out")
+    assert caught.value.field == "data.path"
+
+
+def test_a_broken_image_in_a_zip_is_named_by_its_full_path(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a", "b"):
+            for i in range(4):
+                archive.writestr(f"top/{name}/{i}.jpg", b"\xff\xd8\xff broken")
+    with pytest.raises(SpecError, match=r"top/[ab]/\d\.jpg is not a readable image"):
+        run(path, tmp_path / "out")
+
+
+def test_a_full_disk_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_set(tmp_path / "set", each=2)
+    usage = namedtuple("usage", "total used free")(10, 9, 1)
+    monkeypatch.setattr(decoding.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OSError, match=r"No space left on device: the decoded images need"):
+        run(root, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_order_does_not_depend_on_the_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_set(tmp_path / "set", each=80)
+    monkeypatch.setattr(decoding, "CHUNK_IMAGES", 3)
+    for cores in (1, 7):
+        monkeypatch.setattr(decoding.os, "cpu_count", lambda cores=cores: cores)
+        run(root, tmp_path / str(cores))
+    first, second = ((tmp_path / cores / "train_images.npy").read_bytes() for cores in "17")
+    assert first == second
+
+
+def test_grey_and_transparent_images_become_three_channels() -> None:
+    grey = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
+    drawn = render(encoded(grey), 32)
+    assert (drawn == np.asarray(grey)[:, :, None]).all()
+    assert render(encoded(noise(32, 32).convert("RGBA")), 32).shape == (32, 32, 3)
+    assert (render(encoded(noise(32, 32)), 32) == np.asarray(noise(32, 32))).all()
+
+
+def test_the_short_side_is_resized_and_the_centre_cut_out() -> None:
+    image = noise(60, 120)
+    resized = image.resize((30, 60), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized.crop((0, 15, 30, 45)))
+    assert (render(encoded(image), 30) == expected).all()
+    wide = noise(50, 32)
+    assert (render(encoded(wide), 32) == np.asarray(wide)[:, 9:41]).all()
+
+
+def test_a_large_photo_is_decoded_small_and_looks_the_same() -> None:
+    ramp = np.linspace(0, 255, 1200).astype(np.uint8)
+    photo = Image.fromarray(np.repeat(np.tile(ramp, (900, 1))[:, :, None], 3, 2))
+    expected = photo.resize((42, 32), Image.Resampling.BILINEAR).crop((5, 0, 37, 32))
+    drawn = render(encoded(photo, "JPEG", quality=95), 32).astype(int)
+    assert np.abs(drawn - np.asarray(expected)).max() <= 3
+
+
+def test_bombs_and_deep_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnreadableImage, match="more than 8 bits"):
+        render(encoded(Image.fromarray(np.zeros((32, 32), np.uint16))), 32)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 2000)
+    with pytest.raises(UnreadableImage, match="more than the limit of 2,000 pixels"):
+        render(encoded(noise(60, 60)), 32)
+    with pytest.raises(UnreadableImage, match="more than the limit"):
+        render(encoded(noise(1, 1500)), 32)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UnreadableImage):
+        render(encoded(noise(60, 60)), 32)
+
+
+def test_formats_that_start_programs_are_not_opened() -> None:
+    with pytest.raises(UnreadableImage):
+        render(encoded(noise(32, 32), "EPS"), 32)

@@ -1,0 +1,84 @@
+"""Seeded, stratified choices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pruning_core.engine.data import stratified
+from pruning_core.engine.data.split import held_out
+from pruning_core.spec import SpecError
+
+labels_and_size = st.lists(st.integers(0, 6), min_size=1, max_size=120).flatmap(
+    lambda labels: st.tuples(st.just(np.array(labels)), st.integers(1, len(labels)))
+)
+
+
+@given(labels_and_size, st.integers(0, 2**40))
+@settings(deadline=None, max_examples=150)
+def test_a_subset_has_its_size_and_every_class_its_share(
+    case: tuple[np.ndarray, int], seed: int
+) -> None:
+    labels, size = case
+    chosen = stratified(labels, size, seed)
+    assert len(chosen) == size
+    assert (np.diff(chosen) > 0).all()
+    assert chosen.min() >= 0
+    assert chosen.max() < len(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    got = np.array([(labels[chosen] == label).sum() for label in classes])
+    if size >= len(classes):
+        assert got.min() >= 1
+    exact = size * counts / len(labels)
+    if exact.min() >= 1:
+        assert (np.abs(got - exact) < 1).all()
+    assert (chosen == stratified(labels, size, seed)).all()
+
+
+def test_the_largest_remainders_get_what_is_left() -> None:
+    labels = np.repeat([0, 1, 2], [50, 30, 20])
+    chosen = stratified(labels, 7, seed=3)
+    assert np.bincount(labels[chosen]).tolist() == [4, 2, 1]
+
+
+def test_a_rare_class_is_not_lost() -> None:
+    labels = np.repeat([0, 1, 2], [997, 2, 1])
+    assert np.bincount(labels[stratified(labels, 3, seed=0)]).tolist() == [1, 1, 1]
+
+
+def test_size_zero_and_full_size_take_all_in_order() -> None:
+    labels = np.array([2, 0, 1, 0])
+    for size in (0, 4):
+        assert stratified(labels, size, seed=9).tolist() == [0, 1, 2, 3]
+
+
+def test_another_seed_chooses_other_images() -> None:
+    labels = np.arange(200) % 4
+    assert stratified(labels, 40, 0).tolist() != stratified(labels, 40, 1).tolist()
+
+
+def test_the_choice_is_the_same_on_every_machine() -> None:
+    # A stage's key names the seed only, so the numbers a seed stands for may never change.
+    assert stratified(np.arange(30) % 3, 6, seed=0).tolist() == [1, 3, 11, 13, 20, 21]
+
+
+def test_too_many_names_the_setting_and_both_counts() -> None:
+    with pytest.raises(SpecError, match=r"7,000 images were asked for, there are 5,000") as caught:
+        stratified(np.zeros(5000, dtype=np.int64), 7000, 0, "data.test_size")
+    assert caught.value.field == "data.test_size"
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"data\.split_seed"):
+        stratified(np.zeros(5, dtype=np.int64), 2, -1)
+
+
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=8), st.floats(0.01, 0.5))
+@settings(deadline=None, max_examples=100)
+def test_held_out_takes_from_each_class_and_leaves_some(counts: list[int], share: float) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    kept, out = held_out(labels, int(share * len(labels)), seed=1)
+    assert sorted([*kept, *out]) == list(range(len(labels)))
+    assert set(labels[kept]) == set(labels[out]) == set(range(len(counts)))

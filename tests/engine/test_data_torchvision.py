@@ -1,0 +1,232 @@
+"""Published sets, fetched from a server on this machine."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import pickle
+import shutil
+import socket
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torchvision import datasets
+
+from pruning_core.engine.data import decode, inspect
+from pruning_core.spec import SpecError
+
+Serve = Callable[[Path], str]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+    """A folder and the address that serves it."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address at which nobody answers."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/"
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+def make_cifar(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive of 20 training and 10 test images in CIFAR-10's format."""
+    rng = np.random.default_rng(0)
+    files = {"batches.meta": {"label_names": ["cat", "dog"]}}
+    for name, count in (("data_batch_1", 12), ("data_batch_2", 8), ("test_batch", 10)):
+        pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        files[name] = {"data": pixels, "labels": [i % 2 for i in range(count)]}
+    packed = {name: pickle.dumps(value) for name, value in files.items()}
+    path = folder / "small.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in packed.items():
+            info = tarfile.TarInfo(f"small-batches/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    sums = {name: md5(data) for name, data in packed.items()}
+    parts = {
+        "base_folder": "small-batches",
+        "url": address + path.name,
+        "filename": path.name,
+        "tgz_md5": md5(path.read_bytes()),
+        "train_list": [[name, sums[name]] for name in ("data_batch_1", "data_batch_2")],
+        "test_list": [["test_batch", sums["test_batch"]]],
+        "meta": {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]},
+    }
+    for name, value in parts.items():
+        monkeypatch.setattr(datasets.CIFAR10, name, value)
+    return path
+
+
+def make_mnist(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    rng = np.random.default_rng(1)
+    resources = []
+    for name, count in (("train", 30), ("t10k", 10)):
+        for what, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
+            values = rng.integers(0, 256 if len(shape) > 1 else 10, shape, dtype=np.uint8)
+            head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+            data = gzip.compress(head + values.tobytes())
+            (folder / f"{name}-{what}-ubyte.gz").write_bytes(data)
+            resources.append((f"{name}-{what}-ubyte.gz", md5(data)))
+    monkeypatch.setattr(kind, "resources", resources)
+    monkeypatch.setattr(kind, "mirrors", [address + "missing/", address])
+
+
+def look(name: str, downloads: Path, seen: list[Any] | None = None) -> dict[str, Any]:
+    seen = [] if seen is None else seen
+    settings = {"name": name, "split_seed": 0}
+    return inspect(settings, {}, downloads, lambda f, text: seen.append((f, text)))
+
+
+def test_cifar_is_downloaded_once(
+    site: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make_cifar(*site, monkeypatch)
+    seen: list[tuple[float, str]] = []
+    facts = look("cifar10", tmp_path / "downloads", seen)
+    assert (facts["classes"], facts["split"], facts["flip"]) == (["cat", "dog"], "given", True)
+    assert (facts["train_counts"], facts["test_counts"]) == ([10, 10], [5, 5])
+    assert "Downloading CIFAR-10, 0 of 0 MB" in [text for _, text in seen]
+    assert [f for f, _ in seen] == sorted(f for f, _ in seen)
+    assert not list((tmp_path / "downloads").rglob("*.part"))
+    archive.unlink()
+    assert look("cifar10", tmp_path / "downloads") == facts
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_cifar_put_there_by_hand_needs_no_network(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpacked: bool
+) -> None:
+    root = tmp_path / "downloads" / "cifar10"
+    root.mkdir(parents=True)
+    archive = make_cifar(root, nowhere, monkeypatch)
+    if unpacked:
+        shutil.unpack_archive(archive, root, filter="data")
+        archive.unlink()
+    assert sum(look("cifar10", tmp_path / "downloads")["train_counts"]) == 20
+
+
+def test_a_half_unpacked_folder_is_unpacked_again(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "downloads" / "cifar10"
+    (root / "small-batches").mkdir(parents=True)
+    (root / "small-batches" / "data_batch_1").write_bytes(b"half")
+    make_cifar(root, nowhere, monkeypatch)
+    assert sum(look("cifar10", tmp_path / "downloads")["train_counts"]) == 20
+
+
+def test_decoded_cifar_images_are_the_published_bytes(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "downloads" / "cifar10"
+    root.mkdir(parents=True)
+    make_cifar(root, nowhere, monkeypatch)
+    digest = look("cifar10", tmp_path / "downloads")["digest"]
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = {"digest": digest, "image_size": 32, "train_size": 0, "test_size": 4}
+    settings["split_seed"] = 0
+    decode(settings, {"name": "cifar10"}, out, tmp_path / "downloads", lambda f, text: None)
+    images = np.load(out / "train_images.npy")
+    assert (images == datasets.CIFAR10(str(root)).data).all()
+    assert np.load(out / "test_labels.npy").tolist().count(0) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "flip"),
+    [("mnist", datasets.MNIST, False), ("fashion_mnist", datasets.FashionMNIST, True)],
+)
+def test_mnist_comes_from_the_mirror_that_has_it(
+    site: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: Any,
+    flip: bool,
+) -> None:
+    make_mnist(*site, monkeypatch, kind)
+    seen: list[tuple[float, str]] = []
+    facts = look(name, tmp_path / "downloads", seen)
+    assert (sum(facts["train_counts"]), sum(facts["test_counts"])) == (30, 10)
+    assert (facts["flip"], facts["classes"]) == (flip, list(kind.classes))
+    assert any("(file 4 of 4)" in text for _, text in seen)
+    raw = tmp_path / "downloads" / name / kind.__name__ / "raw"
+    monkeypatch.setattr(kind, "mirrors", [])
+    for file in raw.glob("*.gz"):
+        file.unlink()
+    assert look(name, tmp_path / "downloads") == facts, "unpacked files are enough"
+
+
+def test_packed_mnist_files_put_there_by_hand_are_enough(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "downloads" / "mnist" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    make_mnist(raw, nowhere, monkeypatch, datasets.MNIST)
+    assert sum(look("mnist", tmp_path / "downloads")["train_counts"]) == 30
+    (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03 cut short")
+    with pytest.raises(SpecError, match=r"MNIST could not be made ready in"):
+        look("mnist", tmp_path / "downloads")
+
+
+def test_without_network_the_way_on_is_told(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.CIFAR10, "url", nowhere + "cifar.tar.gz")
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [nowhere])
+    for name, title, files, folder in (
+        ("cifar10", "CIFAR-10", "cifar-10-python.tar.gz", "cifar10"),
+        ("mnist", "MNIST", "t10k-labels-idx1-ubyte.gz", "mnist/MNIST/raw"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            look(name, tmp_path)
+        assert caught.value.field == "data.name"
+        assert f"{title} could not be downloaded" in caught.value.message
+        assert files in caught.value.message
+        assert f"into {tmp_path / folder} by hand" in caught.value.message
+        assert "choose digits" in caught.value.message
+        assert (tmp_path / folder).is_dir()
+
+
+def test_a_file_with_another_md5_is_refused(
+    site: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make_cifar(*site, monkeypatch)
+    archive.write_bytes(archive.read_bytes() + b"!")
+    with pytest.raises(SpecError, match=r"could not be downloaded .* MD5 sum differs"):
+        look("cifar10", tmp_path)
+    assert not list((tmp_path / "cifar10").iterdir()), "nothing that is wrong stays"
+    shutil.copy(archive, tmp_path / "cifar10")
+    with pytest.raises(SpecError, match=r"small.tar.gz is not the published file.*remove it"):
+        look("cifar10", tmp_path)

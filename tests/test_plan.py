@@ -1,0 +1,142 @@
+"""The graph of stages and its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from pruning_core import plan as plans
+from pruning_core.plan import Plan, Stage
+from pruning_core.presets import QUICKSTART
+from pruning_core.spec import PruneSpec, Spec, SpecError
+from tests.facts import DATA, Facts
+
+
+def planned(spec: Spec) -> Plan:
+    return plans.plan(spec, Facts(spec))
+
+
+def levels(plan: Plan) -> list[Stage]:
+    return [stage for stage in plan.stages if stage.kind == "level"]
+
+
+def keys(spec: Spec, strategy: str) -> list[str]:
+    return [point.key for point in planned(spec).points if point.strategy == strategy]
+
+
+def test_pinned_keys() -> None:
+    """A key that changes makes every cached result unreachable: change these on purpose only."""
+    found = {(p.strategy, p.iteration, p.asked): p.key for p in planned(QUICKSTART).points}
+    assert found["baseline", 0, 0.0][:16] == "570f4959a4af6a1f"
+    assert found["one_shot", 0, 0.5][:16] == "6bfa7aa002adcfb1"
+    assert found["iterative", 5, 0.9][:16] == "8b659d718241dd0a"
+
+
+def test_before_the_inspections_there_is_only_what_to_inspect() -> None:
+    class Empty(Facts):
+        def exists(self, key: str) -> bool:
+            return False
+
+    plan = plans.plan(QUICKSTART, Empty(QUICKSTART))
+    assert [stage.kind for stage in plan.stages] == ["inspect_data"]
+    assert not plan.complete
+
+
+def test_one_shot_hangs_off_one_baseline_and_iterative_is_a_chain() -> None:
+    plan = planned(QUICKSTART)
+    parents = {stage.key: stage.parent for stage in plan.stages}
+    base = keys(QUICKSTART, "baseline")[0]
+    assert {parents[key] for key in keys(QUICKSTART, "one_shot")} == {base}
+    chain = keys(QUICKSTART, "iterative")
+    assert [parents[key] for key in chain] == [base, *chain[:-1]]
+    assert len(keys(QUICKSTART, "one_shot_matched")) == 1
+
+
+def test_parents_come_first() -> None:
+    seen: set[str] = {""}
+    for stage in planned(QUICKSTART).stages:
+        assert stage.parent in seen
+        seen.add(stage.key)
+
+
+def test_matched_has_the_budget_of_the_chain() -> None:
+    plan = planned(QUICKSTART)
+    stages = {stage.key: stage for stage in plan.stages}
+    matched = stages[keys(QUICKSTART, "one_shot_matched")[0]]
+    chain = [stages[key] for key in keys(QUICKSTART, "iterative")]
+    assert matched.settings["epochs"] == sum(stage.settings["epochs"] for stage in chain)
+    assert matched.settings["target"] == chain[-1].settings["target"] == 0.9
+
+
+CHANGES: list[tuple[str, Callable[[Spec], Spec], bool, bool]] = [
+    # what is changed, how, whether the baseline's key changes, whether the levels' keys do
+    ("label", lambda s: replace(s, label="other"), False, False),
+    ("amount", lambda s: replace(s, one_shot=replace(s.one_shot, amounts=(0.1,))), False, True),
+    ("scope", lambda s: replace(s, prune=PruneSpec(scope="global")), False, True),
+    ("rate", lambda s: replace(s, finetune=replace(s.finetune, lr=0.5)), False, True),
+    ("rounding", lambda s: replace(s, finetune=replace(s.finetune, lr=0.02 + 1e-9)), False, False),
+    ("epochs", lambda s: replace(s, baseline_epochs=3), True, True),
+    ("seed", lambda s: replace(s, seeds=(7,)), True, True),
+    ("threads", lambda s: replace(s, level_threads=2), False, True),
+    ("size", lambda s: replace(s, data=replace(s.data, train_size=100)), True, True),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "baseline", "level"), CHANGES)
+def test_a_key_follows_what_can_change_the_result(
+    name: str, change: Callable[[Spec], Spec], baseline: bool, level: bool
+) -> None:
+    changed = change(QUICKSTART)
+    assert (keys(changed, "baseline") != keys(QUICKSTART, "baseline")) == baseline
+    assert (keys(changed, "one_shot") != keys(QUICKSTART, "one_shot")) == level
+
+
+def test_a_data_set_is_its_content() -> None:
+    """Another digest is another key; another name for the same content is not."""
+    spec = QUICKSTART
+    other = Facts(spec, {**DATA, "digest": "e" * 64})
+    assert plans.plan(spec, other).points[0].key != planned(spec).points[0].key
+    renamed = replace(spec, data=replace(spec.data, name="mnist"))
+    same = plans.plan(renamed, Facts(renamed))
+    assert same.points[0].key == planned(spec).points[0].key
+
+
+def test_several_seeds_repeat_the_whole_comparison() -> None:
+    spec = replace(QUICKSTART, seeds=(0, 1, 2))
+    plan = planned(spec)
+    assert len(plan.points) == 3 * len(planned(QUICKSTART).points)
+    assert {point.seed for point in plan.points} == {0, 1, 2}
+
+
+def test_more_images_than_there_are_is_refused() -> None:
+    spec = replace(QUICKSTART, data=replace(QUICKSTART.data, train_size=1438))
+    with pytest.raises(SpecError, match=r"train_size.*1,438.*1,437"):
+        planned(spec)
+
+
+def test_a_cut_below_the_floor_is_refused() -> None:
+    prune = PruneSpec(scope="global", keep_floor=0.2)
+    with pytest.raises(SpecError, match="keep_floor"):
+        planned(replace(QUICKSTART, prune=prune))
+
+
+def test_a_chain_curve_covers_the_whole_chain() -> None:
+    spec = replace(QUICKSTART, lr_span="chain")
+    stages = {stage.key: stage for stage in planned(spec).stages}
+    chain = [stages[key].settings for key in keys(spec, "iterative")]
+    assert [s["lr_from_epoch"] for s in chain] == [0, 2, 4, 6, 8]
+    assert {s["lr_epochs"] for s in chain} == {10}
+    assert all(s["keep_optimizer"] for s in chain)
+
+
+def test_weights_stand_by_their_content(tmp_path) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    first.write_bytes(b"same")
+    second.write_bytes(b"same")
+    assert plans.weights_identity(str(first)) == plans.weights_identity(str(second))
+    second.write_bytes(b"other bytes")
+    assert plans.weights_identity(str(first)) != plans.weights_identity(str(second))
+    with pytest.raises(SpecError, match=r"model\.weights"):
+        plans.weights_identity(str(tmp_path / "none"))

@@ -1,0 +1,98 @@
+"""From stages to rows: every figure defined once."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from pruning_core import results
+from pruning_core.plan import plan
+from pruning_core.presets import QUICKSTART
+from tests.facts import Facts
+
+
+def result(zeros: int, accuracy: float, epochs: int, total: int) -> dict:
+    right = round(accuracy * 10)
+    bits = np.packbits(np.arange(10) < right).tobytes()
+    return {
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - 0.1,
+        "accuracy_high": accuracy + 0.1,
+        "right": right,
+        "test_images": 10,
+        "correct": base64.b64encode(bits).decode(),
+        "test_digest": "t",
+        "loss": 1.0,
+        "prunable": 80,
+        "prunable_zeros": zeros,
+        "weights": 100,
+        "weights_zeros": zeros,
+        "parameters": 200,
+        "nonzero": 200 - zeros,
+        "dense_bytes": 1000,
+        "sparse_bytes": 250,
+        "epochs": epochs,
+        "epochs_total": total,
+        "seconds": epochs * 2.0,
+        "seconds_total": total * 2.0,
+        "history": [],
+        "versions": {},
+        "device": "cpu",
+        "threads": 1,
+        "notes": [],
+    }
+
+
+def filled(missing: int = 0) -> tuple[Facts, object]:
+    facts = Facts(QUICKSTART)
+    made = plan(QUICKSTART, facts)
+    for i, point in enumerate(made.points[: len(made.points) - missing]):
+        pruned = point.strategy != "baseline"
+        facts.results[point.key] = result(
+            round(point.asked * 80), 0.9 - 0.1 * pruned, 20 - i, i * pruned
+        )
+    return facts, made
+
+
+def test_figures_of_a_row() -> None:
+    facts, made = filled()
+    frame = results.points(made, facts, "run", "id")
+    row = frame[(frame.strategy == "one_shot") & (frame.sparsity_asked == 0.5)].iloc[0]
+    assert row.sparsity_prunable == 0.5
+    assert row.sparsity_weights == 0.4
+    assert row.sparsity_model == pytest.approx(0.2)
+    assert row.accuracy_drop == pytest.approx(0.1)
+    assert row.compression_ratio == 4.0
+    assert row.run == "run"
+
+
+def test_a_baseline_has_its_own_epochs_and_a_level_those_since() -> None:
+    facts, made = filled()
+    frame = results.points(made, facts)
+    base = frame[frame.strategy == "baseline"].iloc[0]
+    assert (base.epochs, base.seconds, base.accuracy_drop) == (20, 40.0, 0.0)
+    keys = [point.key for point in made.points]
+    last = frame[(frame.strategy == "iterative") & (frame.iteration == 5)].iloc[0]
+    assert last.epochs == keys.index(last.key)
+
+
+def test_the_dense_control_is_a_row_apart_from_the_baseline() -> None:
+    facts, made = filled()
+    frame = results.points(made, facts)
+    control = frame[(frame.strategy == "one_shot") & (frame.sparsity_asked == 0.0)]
+    assert len(control) == 1
+    assert len(frame[frame.strategy == "baseline"]) == 1
+
+
+def test_what_is_not_finished_is_left_out() -> None:
+    facts, made = filled(missing=3)
+    assert len(results.points(made, facts)) == len(made.points) - 3
+
+
+def test_without_baseline_there_is_nothing_to_compare_with() -> None:
+    facts, made = filled()
+    del facts.results[made.points[0].key]
+    assert results.points(made, facts).empty
+    assert results.together([]).empty

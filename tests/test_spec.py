@@ -1,0 +1,113 @@
+"""A spec is checked when it is made and survives the way through JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruning_core import spec as specs
+from pruning_core.presets import PRESETS
+from pruning_core.spec import (
+    DataSpec,
+    IterativeSpec,
+    ModelSpec,
+    OneShotSpec,
+    PruneSpec,
+    Spec,
+    SpecError,
+    TrainSpec,
+)
+
+shares = st.floats(0, 0.999).map(lambda x: round(x, 6))
+amounts = st.lists(shares, max_size=5, unique=True).map(tuple)
+trains = st.builds(
+    TrainSpec,
+    optimizer=st.sampled_from(specs.OPTIMIZERS),
+    lr=st.floats(0.0001, 10).map(lambda x: round(x, 6)),
+    batch_size=st.integers(2, 4096),
+)
+whole_specs = st.builds(
+    Spec,
+    data=st.builds(DataSpec, image_size=st.integers(28, 224), train_size=st.integers(0, 10**6)),
+    model=st.builds(ModelSpec, name=st.text(min_size=1, max_size=12)),
+    finetune=trains,
+    prune=st.builds(PruneSpec, scope=st.sampled_from(specs.SCOPES)),
+    one_shot=st.builds(OneShotSpec, amounts=amounts, epochs=st.integers(0, 50)),
+    iterative=st.builds(IterativeSpec, iterations=st.integers(1, 100)),
+    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True).map(tuple),
+    label=st.text(max_size=20),
+)
+
+
+@given(whole_specs)
+def test_a_spec_survives_json(spec: Spec) -> None:
+    assert specs.from_json(specs.to_json(spec)) == spec
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    spec = PRESETS[name].spec
+    assert specs.from_json(specs.to_json(spec)) == spec
+
+
+WRONG = [
+    (lambda: OneShotSpec(amounts=(1.0,)), "one_shot.amounts"),
+    (lambda: OneShotSpec(amounts=(-0.1,)), "one_shot.amounts"),
+    (lambda: OneShotSpec(amounts=(float("nan"),)), "one_shot.amounts"),
+    (lambda: OneShotSpec(amounts=(0.3, 0.3)), "one_shot.amounts"),
+    (lambda: IterativeSpec(target=0.0), "iterative.target"),
+    (lambda: IterativeSpec(target=1.0), "iterative.target"),
+    (lambda: IterativeSpec(iterations=0), "iterative.iterations"),
+    (lambda: IterativeSpec(schedule="sudden"), "iterative.schedule"),
+    (lambda: DataSpec(name="images"), "data.path"),
+    (lambda: DataSpec(image_size=27), "data.image_size"),
+    (lambda: DataSpec(image_size=225), "data.image_size"),
+    (lambda: DataSpec(std=(0.0, 1.0, 1.0)), "data.std"),
+    (lambda: DataSpec(train_size=-1), "data.train_size"),
+    (lambda: ModelSpec(stem_stride=3), "model.stem_stride"),
+    (lambda: PruneSpec(scope="everywhere"), "prune.scope"),
+    (lambda: Spec(seeds=()), "seeds"),
+    (lambda: Spec(seeds=(1, 1)), "seeds"),
+    (lambda: Spec(device="tpu"), "device"),
+]
+
+
+@pytest.mark.parametrize(("make", "field"), WRONG)
+def test_a_wrong_value_is_refused_by_name(make, field: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert caught.value.field == field
+    assert caught.value.message.endswith(".")
+
+
+def test_an_error_in_a_nested_object_has_its_full_name() -> None:
+    value = specs.to_dict(Spec())
+    value["finetune"]["lr"] = -1.0
+    with pytest.raises(SpecError, match=r"finetune\.lr"):
+        specs.from_dict(value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"speed": 1}', '{"data": 3}'])
+def test_what_is_no_spec_is_refused(text: str) -> None:
+    with pytest.raises(SpecError):
+        specs.from_json(text)
+
+
+@pytest.mark.parametrize("value", ["1", 1.5, True, None, [1]])
+def test_a_value_of_another_type_is_refused(value: object) -> None:
+    with pytest.raises(SpecError, match="baseline_epochs"):
+        specs.from_dict({"baseline_epochs": value})
+
+
+def test_not_a_number_is_refused_in_json() -> None:
+    with pytest.raises(SpecError):
+        specs.from_json('{"iterative": {"target": NaN}}')
+
+
+@given(st.floats(0.01, 0.99))
+def test_floats_are_rounded_in_canonical_json(value: float) -> None:
+    text = specs.canonical_json({"x": value + 1e-9})
+    assert json.loads(text)["x"] == round(value + 1e-9, 6)

@@ -1,0 +1,109 @@
+"""The statistics against values worked out by other means."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pruning_core.statistics import bits, holm, mcnemar, wilson
+
+
+def flags(*right: int, n: int = 20) -> bytes:
+    marks = np.zeros(n, dtype=np.uint8)
+    marks[list(right)] = 1
+    return np.packbits(marks).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [
+        # Newcombe 1998 (Statistics in Medicine 17), table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_published_intervals(right: int, n: int, low: float, high: float) -> None:
+    assert wilson(right, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_solves_its_own_equation() -> None:
+    low, high = wilson(930, 1000, level=0.99)
+    for bound in (low, high):
+        z = abs(0.93 - bound) / math.sqrt(bound * (1 - bound) / 1000)
+        assert z == pytest.approx(2.5758293, abs=1e-6)
+
+
+def test_wilson_ends_at_nought_and_one_and_mirrors() -> None:
+    assert wilson(0, 50)[0] == 0.0
+    assert wilson(50, 50)[1] == 1.0
+    assert wilson(0, 0) == (0.0, 1.0)
+    low, high = wilson(13, 50)
+    assert wilson(37, 50) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(("right", "n", "level"), [(5, 4, 0.95), (-1, 4, 0.95), (1, 4, 1.0)])
+def test_wilson_refuses_what_cannot_be(right: int, n: int, level: float) -> None:
+    with pytest.raises(ValueError, match=r"cannot be|not between"):
+        wilson(right, n, level)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 5000), st.data())
+def test_wilson_holds_the_proportion(n: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, n))
+    low, high = wilson(right, n)
+    assert 0 <= low <= right / n <= high <= 1
+
+
+def test_bits_reads_packed_results_without_the_padding() -> None:
+    assert bits(flags(0, 9, n=10), 10).tolist() == [True] + [False] * 8 + [True]
+
+
+def test_bits_refuses_too_few() -> None:
+    with pytest.raises(ValueError, match="8 images at most, not 9"):
+        bits(b"\xff", 9)
+
+
+def test_mcnemar_counts_both_sides_and_takes_both_tails() -> None:
+    # 1 against 7: twice (1 + 8) / 2^8.
+    result = mcnemar(flags(0, 1, 2), flags(0, 1, 3, 4, 5, 6, 7, 8, 9), 20)
+    assert (result.only_a, result.only_b) == (1, 7)
+    assert result.p == pytest.approx(18 / 256)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_mcnemar_agrees_with_whole_number_arithmetic(only_a: int, only_b: int) -> None:
+    a = flags(*range(only_a), n=80)
+    b = flags(*range(40, 40 + only_b), n=80)
+    total, fewer = only_a + only_b, min(only_a, only_b)
+    tail = Fraction(sum(math.comb(total, k) for k in range(fewer + 1)), 2**total)
+    assert mcnemar(a, b, 80).p == pytest.approx(float(min(1, 2 * tail)))
+
+
+def test_mcnemar_without_a_difference_is_one() -> None:
+    assert mcnemar(flags(1, 2), flags(1, 2), 20).p == 1.0
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1; the last may not fall under 0.06.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_is_between_the_raw_values_and_bonferroni(p_values: list[float]) -> None:
+    for raw, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert raw <= adjusted <= min(1.0, raw * len(p_values))
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    values = [holm(p_values)[i] for i in order]
+    assert values == sorted(values)

@@ -1,0 +1,121 @@
+"""Real worker processes: killed, cancelled, doubled, and broken on purpose."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from pruning_core.paths import Cache
+from pruning_core.queue.crew import Crew
+from pruning_core.queue.jobs import Queue
+from pruning_core.queue.stage_queue import Row
+from pruning_core.queue.standing import standing
+from pruning_core.store import Store
+from pruning_core.worker.supervisor import describe_exit
+from tests.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
+
+
+def training(queue: Queue, job: str, kind: str, epochs: float) -> Row | None:
+    """The job's running stage of a kind once it is past so many epochs."""
+    for row in queue.stages_of(job):
+        if row.kind == kind and row.status == "running" and row.pid:
+            done = row.progress.get("fraction", 0.0) * row.settings["epochs"]
+            if done > epochs:
+                return row
+    return None
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    cache = Cache(tmp_path_factory.mktemp("undisturbed"))
+    cache.prepare()
+    assert run(cache, LONG).state == "done"
+    return bits(cache, LONG)
+
+
+def test_a_killed_stage_goes_on_and_ends_with_the_same_bits(
+    cache: Cache, queue: Queue, undisturbed: dict[str, object]
+) -> None:
+    job = queue.submit(LONG, "killed")
+    with worker(cache):
+        row = until(lambda: training(queue, job, "level", 2.2), "the third epoch")
+        os.kill(row.pid or 0, signal.SIGKILL)
+        assert end_of(queue, job).state == "done"
+    assert "Goes on after epoch" in cache.log(row.key).read_text()
+    assert bits(cache, LONG) == undisturbed
+
+
+def test_a_killed_worker_s_stage_goes_on_under_the_next_one(
+    cache: Cache, queue: Queue, undisturbed: dict[str, object]
+) -> None:
+    job = queue.submit(LONG, "orphaned")
+    with worker(cache) as first:
+        row = until(lambda: training(queue, job, "level", 2.2), "the third epoch")
+        first.kill()
+        first.wait()
+    with worker(cache):
+        assert end_of(queue, job).state == "done"
+    assert "Goes on after epoch" in cache.log(row.key).read_text()
+    assert bits(cache, LONG) == undisturbed
+
+
+def test_every_stage_runs_once_under_two_workers(cache: Cache, queue: Queue) -> None:
+    job = queue.submit(TINY, "twice")
+    assert queue.submit(TINY, "twice") == job
+    with worker(cache), worker(cache):
+        now = end_of(queue, job)
+    assert now.state == "done"
+    assert {row.attempts for row in now.rows} == {1}
+
+
+def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> None:
+    job = queue.submit(LONG, "cancelled")
+    with worker(cache):
+        row = until(lambda: training(queue, job, "level", 0.1), "the level")
+        queue.cancel(job)
+        pid = row.pid or 0
+        until(lambda: not os.path.exists(f"/proc/{pid}") or None, "the end of the process")
+        now = standing(queue, job)
+    assert now.state == "cancelled"
+    states = {row.kind: row.status for row in now.rows}
+    assert states["baseline"] == "done"
+    assert states["level"] == "cancelled"
+
+
+def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(
+    cache: Cache, queue: Queue
+) -> None:
+    """A baseline without its sparse file fails every level that wants it, until it is back."""
+    assert run(cache, LONG).state == "done"
+    base = next(p.key for p in planned(cache, LONG).points if p.strategy == "baseline")
+    path = cache.stage(base) / "model.sparse"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert run(cache, replace(LONG, one_shot=replace(LONG.one_shot, epochs=1))).state == "done"
+    assert list(cache.damaged.iterdir())
+    assert Store(cache).verify(base)
+
+
+def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache) -> None:
+    wrong = replace(TINY, model=replace(TINY.model, name="mobilenet_v9", width=1.0))
+    now = run(cache, wrong)
+    assert now.state == "refused"
+    assert now.job.field == "model.name"
+    assert "mobilenet_v2" in now.job.error
+
+
+def test_an_idle_worker_leaves(cache: Cache) -> None:
+    command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
+    subprocess.run([*command, "--idle-seconds", "0.2"], cwd=ROOT, check=True, timeout=60)
+    assert Crew(cache.queue).worker() is None
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL"), (-11, "SIGSEGV")]
+)
+def test_an_exit_code_in_words(code: int, words: str) -> None:
+    assert words in describe_exit(code)

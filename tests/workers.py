@@ -1,0 +1,95 @@
+"""Real workers in tests: start one, wait for what it does, end it by its id."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from pruning_core.paths import Cache
+from pruning_core.plan import Plan, plan
+from pruning_core.queue.jobs import Queue
+from pruning_core.queue.standing import ACTIVE, Standing, standing
+from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec
+from pruning_core.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_SECONDS = 300.0
+Value = TypeVar("Value")
+
+TINY = Spec(
+    data=DataSpec(train_size=240, test_size=100),
+    model=ModelSpec(width=0.35),
+    baseline=TrainSpec(lr=0.05, lr_schedule="one_cycle", batch_size=32),
+    baseline_epochs=2,
+    one_shot=OneShotSpec(amounts=(0.0, 0.5), epochs=1),
+    iterative=IterativeSpec(target=0.8, iterations=2, epochs=1),
+    finetune=TrainSpec(batch_size=32),
+)
+LONG = replace(
+    TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=6), iterative=IterativeSpec(enabled=False)
+)
+
+
+def until(look: Callable[[], Value | None], what: str) -> Value:
+    """What `look` gives as soon as it gives something; fails after five minutes."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+@contextmanager
+def worker(cache: Cache, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process of its own."""
+    command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
+    process = subprocess.Popen([*command, *options], cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def end_of(queue: Queue, job: str) -> Standing:
+    """Where a job stands once it has ended."""
+
+    def look() -> Standing | None:
+        now = standing(queue, job)
+        return now if now.state not in ACTIVE else None
+
+    return until(look, f"the end of job {job}")
+
+
+def run(cache: Cache, spec: Spec) -> Standing:
+    """Run a spec to its end with a worker of its own."""
+    queue = Queue(cache.queue)
+    job = queue.submit(spec, "test")
+    with worker(cache):
+        return end_of(queue, job)
+
+
+def planned(cache: Cache, spec: Spec) -> Plan:
+    return plan(spec, Store(cache))
+
+
+def bits(cache: Cache, spec: Spec) -> dict[str, object]:
+    """Everything of a finished run that must not depend on how it came about."""
+    store, found = Store(cache), {}
+    for point in planned(cache, spec).points:
+        result = store.read(point.key)
+        history = [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
+        files = {
+            path.name: path.read_bytes()
+            for path in sorted(store.folder(point.key).iterdir())
+            if path.name != "manifest.json"
+        }
+        found[point.key] = (result["correct"], result["loss"], history, files)
+    return found
