@@ -9,10 +9,9 @@ from pages.parts.shell import Lab, open_page
 from pruning_core import results
 from pruning_core.estimate import estimate, probe
 from pruning_core.headline import headline, no_headline
-from pruning_core.plan import Stage, plan
+from pruning_core.plan import Outline, Stage, plan
 from pruning_core.presets import PRESETS, Preset
 from pruning_core.queue.jobs import Job
-from pruning_core.spec import from_json
 from pruning_core.text import format_seconds
 from pruning_core.worker.supervisor import ensure_worker, usable_cores
 
@@ -80,8 +79,7 @@ def draw_latest(lab: Lab) -> None:
 
 def draw_result(lab: Lab, job: Job) -> None:
     """A finished run: its label, its answer, the way to its charts."""
-    spec = from_json(job.spec)
-    frame = results.points(plan(spec, lab.store), lab.store, job.label, job.id)
+    frame = results.points(Outline.from_json(job.outline), lab.store, job.label, job.id)
     if frame.empty:
         return
     answer = headline(frame)

@@ -6,8 +6,8 @@ import streamlit as st
 
 from pages.parts import choices, controls, facts
 from pages.parts.shell import Lab, open_page
-from pruning_core.charts import schedule_figure
 from pruning_core.estimate import estimate
+from pruning_core.live_charts import schedule_figure
 from pruning_core.plan import Plan, describe, plan
 from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, SpecError, from_json, to_json

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.parts import live
 from pages.parts.shell import Lab, open_page
 from pruning_core.queue.jobs import Job
-from pruning_core.queue.standing import ACTIVE, labelled, standing, states
+from pruning_core.queue.standing import ACTIVE, standing, states
 
 POLL_SECONDS = 2.0
 PAGE = 20
@@ -81,11 +81,11 @@ def draw_actions(lab: Lab, job: Job) -> None:
 def draw_log(lab: Lab, job: Job) -> None:
     """The last lines of a stage's log."""
     with st.expander("Log"):
-        rows = [row for row in lab.queue.stages_of(job.id) if lab.cache.log(row.key).is_file()]
-        if not rows:
+        found = live.labelled(standing(lab.queue, job.id))
+        names = {row.key: label for row, label in found if lab.cache.log(row.key).is_file()}
+        if not names:
             st.caption("No stage has written a log yet.")
             return
-        names = {row.key: label for row, label in labelled(rows)}
         key = st.selectbox("Stage", list(names), format_func=names.__getitem__)
         lines = lab.cache.log(key).read_text(errors="replace").splitlines()
         st.code("\n".join(lines[-LOG_LINES:]), language=None)

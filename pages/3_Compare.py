@@ -13,7 +13,7 @@ from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
 from pruning_core.findings import findings
 from pruning_core.headline import headline, no_headline
-from pruning_core.plan import plan
+from pruning_core.plan import Outline
 from pruning_core.queue.jobs import Job
 from pruning_core.queue.standing import states
 from pruning_core.spec import Spec, from_json
@@ -45,7 +45,7 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
     """The points of several runs and their specs."""
     specs = {job.id: from_json(job.spec) for job in jobs}
     frames = [
-        results.points(plan(specs[job.id], lab.store), lab.store, label, job.id)
+        results.points(Outline.from_json(job.outline), lab.store, label, job.id)
         for job, label in zip(jobs, labels(jobs), strict=True)
     ]
     return results.together(frames), specs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -117,13 +119,15 @@ def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figu
     return drawn
 
 
-def panel(frame: pd.DataFrame, x: str = "sparsity_prunable") -> go.Figure:
+def panel(
+    frame: pd.DataFrame, x: str = "sparsity_prunable", charts: Mapping[str, Chart] = CHARTS
+) -> go.Figure:
     """The four charts two by two on white, for a file."""
     from plotly.subplots import make_subplots  # imported here: only files need it
 
     drawn = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
     drawn.update_layout(layout("Pruning comparison"), **PANEL_SIZE)
-    for i, chart in enumerate(CHARTS.values(), 1):
+    for i, chart in enumerate(charts.values(), 1):
         cell = Cell(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
         _draw(drawn, frame, chart, X_AXES[x], cell)
         _cell_title(drawn, heading(chart.title, _subtitle(frame, chart)), cell)
@@ -165,7 +169,8 @@ def _draw(drawn: go.Figure, frame: pd.DataFrame, chart: Chart, across: XAxis, ce
     for reference in references:
         _across(drawn, reference.value, GREY, reference.dash, cell)
     traces = [line(s) for s in series if has_line(s, across)]
-    for trace in [*traces, *(marks(s, chart) for s in series)]:
+    traces += [marks(s, chart) for s in series]
+    for trace in traces or [_nothing_known(drawn, chart, cell)]:
         drawn.add_trace(trace.update(xaxis=cell.xaxis, yaxis=cell.yaxis))
     if not _several_runs(frame):
         named = [s for s in series if s.kind != "seed" and s.strategy in LOOKS]
@@ -173,6 +178,19 @@ def _draw(drawn: go.Figure, frame: pd.DataFrame, chart: Chart, across: XAxis, ce
             guide(drawn, s.end, x_range[1], LOOKS[s.strategy].colour, cell)
         labels = [Label(r.name, r.value) for r in references]
         put_labels(drawn, [*(end_label(s, across) for s in named), *labels], y_range, cell)
+
+
+def _nothing_known(drawn: go.Figure, chart: Chart, cell: Cell) -> go.Scatter:
+    """An empty plot that says so."""
+    drawn.add_annotation(
+        text=f"{chart.column.replace('_', ' ')} not known",
+        x=0.5,
+        xref=f"{cell.xaxis} domain",
+        y=0.5,
+        yref=f"{cell.yaxis} domain",
+        showarrow=False,
+    )
+    return go.Scatter(x=[None], y=[None], showlegend=False)
 
 
 def _distinct(references: list[Reference]) -> list[Reference]:

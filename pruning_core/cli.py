@@ -21,7 +21,7 @@ from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing, standing
-from pruning_core.spec import Spec, SpecError
+from pruning_core.spec import SpecError
 from pruning_core.store import Store
 from pruning_core.text import format_bytes
 
@@ -81,20 +81,20 @@ def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     now = follow(cache, queue, job, Console(stderr=True))
     if now.state != "done":
         return complain(now, cache)
-    return write_results(spec, cache, options.out, job)
+    return write_results(now, cache, options.out)
 
 
-def write_results(spec: Spec, cache: Cache, out: Path, job: str) -> int:
+def write_results(now: Standing, cache: Cache, out: Path) -> int:
     """Print the two tables, write the files, and say where they are."""
     from pruning_core import report, results
     from pruning_core.findings import findings
 
-    store = Store(cache)
-    frame = results.points(plan(spec, store), store, describe(spec), job)
+    spec = specs.from_json(now.job.spec)
+    frame = results.points(now.outline, Store(cache), now.job.label, now.job.id)
     print(report.summary_tables(frame))
     for finding in findings(frame):
         print(f"- {finding.text}")
-    for path in report.write_all(frame, {job: spec}, out):
+    for path in report.write_all(frame, {now.job.id: spec}, out):
         print(f"Wrote {path}")
     for note in [*frame["notes"].iloc[0], *report.missing_chrome()]:
         print(f"Note: {note}")
@@ -138,8 +138,7 @@ def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if options.show_spec:
         print(json.dumps(json.loads(now.job.spec), indent=2))
     if now.state == "done":
-        spec = specs.from_json(now.job.spec)
-        return write_results(spec, cache, options.out, now.job.id)
+        return write_results(now, cache, options.out)
     return complain(now, cache) if now.state in ("failed", "refused") else OK
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pruning_core.queue.jobs import Queue
 from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import TITLES, Standing, standing
 from pruning_core.worker.supervisor import ensure_worker
 

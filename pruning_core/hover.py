@@ -44,12 +44,15 @@ def _known(row: Row, *columns: str) -> bool:
 
 
 def _sparsity(row: Row) -> Iterable[str]:
-    asked = f"asked {format_percent(row['sparsity_asked'])}"
-    yield f"{asked}, reached {format_percent(row['sparsity_prunable'], 2)} of the prunable weights"
-    if _known(row, "sparsity_weights", "sparsity_model"):
-        yield f"{format_percent(row['sparsity_weights'], 2)} of all layer weights, " + (
-            f"{format_percent(row['sparsity_model'], 2)} of the model"
+    if _known(row, "sparsity_asked", "sparsity_prunable"):
+        asked, reached = row["sparsity_asked"], row["sparsity_prunable"]
+        yield f"asked {format_percent(asked)}, reached {format_percent(reached, 2)} of the " + (
+            "prunable weights"
         )
+    counts = (("sparsity_weights", "all layer weights"), ("sparsity_model", "the model"))
+    known = [f"{format_percent(row[c], 2)} of {name}" for c, name in counts if _known(row, c)]
+    if known:
+        yield "sparsity " + ", ".join(known)
 
 
 def _accuracy(row: Row) -> Iterable[str]:

@@ -136,6 +136,7 @@ def _chain(name: str, values: Sequence[float], i: int) -> go.Scatter:
         line={"color": _colour(name, i), "width": 3, "shape": "hv"},
         marker={
             "color": _colour(name, i),
+            "opacity": 1,
             "symbol": symbol("iterative", 0),
             "size": [0, *[LOOKS["iterative"].size] * len(values)],
             "line": {"width": 2, "color": _colour(name, i)},

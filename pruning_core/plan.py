@@ -9,8 +9,9 @@ missing, or the whole graph.
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +62,32 @@ class Plan:
     stages: tuple[Stage, ...]
     points: tuple[Point, ...] = ()
     complete: bool = False
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What remains to be known of a complete plan: its points, and where notes may stand.
+
+    A job keeps it, so that its results can be read when the user's files are long gone.
+    """
+
+    points: tuple[Point, ...] = ()
+    noted: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Outline:
+        value = json.loads(text)
+        return cls(tuple(Point(**point) for point in value["points"]), tuple(value["noted"]))
+
+
+def outline(plan: Plan) -> Outline:
+    """The outline of a plan."""
+    kinds = ("inspect_data", "inspect_model", "data", "baseline")
+    noted = tuple(stage.key for stage in plan.stages if stage.kind in kinds)
+    return Outline(plan.points, noted)
 
 
 class Reader(Protocol):

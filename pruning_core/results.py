@@ -8,25 +8,46 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.plan import Plan, Point, Reader
+from pruning_core.plan import Outline, Point, Reader
 from pruning_core.store import Missing
+from pruning_core.text import format_percent
 
 
-def points(plan: Plan, store: Reader, run: str = "", run_id: str = "") -> pd.DataFrame:
-    """The points of a plan whose stages are done; no rows where the baseline is not.
+def points(outline: Outline, store: Reader, run: str = "", run_id: str = "") -> pd.DataFrame:
+    """The points of a job whose stages are done; no rows where the baseline is not.
 
     Fractions from 0 to 1, sizes in bytes. `accuracy_low` and `accuracy_high` are the 95 %
     Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
     are those spent on it since the baseline; a baseline has its own.
     """
-    baselines = {p.seed: _read(store, p.key) for p in plan.points if p.strategy == "baseline"}
-    notes = _notes(plan, store)
+    baselines = {p.seed: _read(store, p.key) for p in outline.points if p.strategy == "baseline"}
+    notes = _notes(outline, store)
     rows = []
-    for point in plan.points:
+    for point in outline.points:
         result, baseline = _read(store, point.key), baselines[point.seed]
         if result and baseline:
             rows.append({**_row(point, result, baseline, notes), "run": run, "run_id": run_id})
     return pd.DataFrame(rows)
+
+
+def titles(outline: Outline) -> dict[str, tuple[str, str]]:
+    """A short name and the strategy of each stage that is a point, by its key."""
+    several = len({point.seed for point in outline.points}) > 1
+    return {
+        point.key: (_title(point) + f", seed {point.seed}" * several, point.strategy)
+        for point in outline.points
+    }
+
+
+def _title(point: Point) -> str:
+    asked = format_percent(point.asked)
+    names = {
+        "baseline": "baseline",
+        "one_shot": f"one-shot {asked}" if point.asked else "dense control",
+        "one_shot_matched": f"same epochs {asked}",
+        "iterative": f"step {point.iteration}, {asked}",
+    }
+    return names[point.strategy]
 
 
 def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -42,12 +63,11 @@ def _read(store: Reader, key: str) -> dict[str, Any] | None:
         return None
 
 
-def _notes(plan: Plan, store: Reader) -> list[str]:
+def _notes(outline: Outline, store: Reader) -> list[str]:
     """What was substituted or left out, in sentences, each once."""
     notes: list[str] = []
-    for stage in plan.stages:
-        if stage.kind in ("inspect_data", "data", "baseline"):
-            notes += (_read(store, stage.key) or {}).get("notes", [])
+    for key in outline.noted:
+        notes += (_read(store, key) or {}).get("notes", [])
     return list(dict.fromkeys(notes))
 
 

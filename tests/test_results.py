@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pruning_core import results
-from pruning_core.plan import plan
+from pruning_core.plan import Plan, outline, plan
 from pruning_core.presets import QUICKSTART
 from tests.facts import Facts
 
@@ -45,7 +45,7 @@ def result(zeros: int, accuracy: float, epochs: int, total: int) -> dict:
     }
 
 
-def filled(missing: int = 0) -> tuple[Facts, object]:
+def filled(missing: int = 0) -> tuple[Facts, Plan]:
     facts = Facts(QUICKSTART)
     made = plan(QUICKSTART, facts)
     for i, point in enumerate(made.points[: len(made.points) - missing]):
@@ -58,7 +58,7 @@ def filled(missing: int = 0) -> tuple[Facts, object]:
 
 def test_figures_of_a_row() -> None:
     facts, made = filled()
-    frame = results.points(made, facts, "run", "id")
+    frame = results.points(outline(made), facts, "run", "id")
     row = frame[(frame.strategy == "one_shot") & (frame.sparsity_asked == 0.5)].iloc[0]
     assert row.sparsity_prunable == 0.5
     assert row.sparsity_weights == 0.4
@@ -70,7 +70,7 @@ def test_figures_of_a_row() -> None:
 
 def test_a_baseline_has_its_own_epochs_and_a_level_those_since() -> None:
     facts, made = filled()
-    frame = results.points(made, facts)
+    frame = results.points(outline(made), facts)
     base = frame[frame.strategy == "baseline"].iloc[0]
     assert (base.epochs, base.seconds, base.accuracy_drop) == (20, 40.0, 0.0)
     keys = [point.key for point in made.points]
@@ -80,7 +80,7 @@ def test_a_baseline_has_its_own_epochs_and_a_level_those_since() -> None:
 
 def test_the_dense_control_is_a_row_apart_from_the_baseline() -> None:
     facts, made = filled()
-    frame = results.points(made, facts)
+    frame = results.points(outline(made), facts)
     control = frame[(frame.strategy == "one_shot") & (frame.sparsity_asked == 0.0)]
     assert len(control) == 1
     assert len(frame[frame.strategy == "baseline"]) == 1
@@ -88,11 +88,11 @@ def test_the_dense_control_is_a_row_apart_from_the_baseline() -> None:
 
 def test_what_is_not_finished_is_left_out() -> None:
     facts, made = filled(missing=3)
-    assert len(results.points(made, facts)) == len(made.points) - 3
+    assert len(results.points(outline(made), facts)) == len(made.points) - 3
 
 
 def test_without_baseline_there_is_nothing_to_compare_with() -> None:
     facts, made = filled()
     del facts.results[made.points[0].key]
-    assert results.points(made, facts).empty
+    assert results.points(outline(made), facts).empty
     assert results.together([]).empty

@@ -9,8 +9,10 @@ import streamlit as st
 
 from pages.parts.facts import explain
 from pages.parts.shell import Lab
-from pruning_core.charts import history_figure
-from pruning_core.queue.standing import ACTIVE, TITLES, Standing, labelled, standing
+from pruning_core.live_charts import history_figure
+from pruning_core.queue.stage_queue import Row
+from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
+from pruning_core.results import titles
 from pruning_core.text import format_seconds
 
 WORDS = {
@@ -51,7 +53,7 @@ def seconds_left(now: Standing) -> float | None:
 def histories(lab: Lab, now: Standing) -> dict[str, list[dict[str, Any]]]:
     """The epochs of every stage that has some, under the stage's label."""
     found = {}
-    for row, label in labelled(now.rows):
+    for row, label in labelled(now):
         history = row.progress.get("history") or []
         if row.status == "done" and lab.store.exists(row.key):
             history = lab.store.read(row.key).get("history", [])
@@ -60,15 +62,23 @@ def histories(lab: Lab, now: Standing) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def labelled(now: Standing) -> list[tuple[Row, str]]:
+    """The job's stages with a name each."""
+    names = titles(now.outline)
+    return [(row, names[row.key][0] if row.key in names else TITLES[row.kind]) for row in now.rows]
+
+
 def draw_curves(lab: Lab, now: Standing) -> None:
     """Loss and validation accuracy, epoch by epoch, as they grow."""
     found = histories(lab, now)
     if not found:
         st.caption("The curves begin with the first finished epoch.")
         return
+    strategies = dict(titles(now.outline).values())
     left, right = st.columns(2)
-    left.plotly_chart(history_figure(found, "loss"), key="loss")
-    right.plotly_chart(history_figure(found, "accuracy"), key="accuracy")
+    left.plotly_chart(history_figure(found, "loss", strategies), key="loss")
+    right.plotly_chart(history_figure(found, "accuracy", strategies), key="accuracy")
+    st.caption("Loss on the training images, accuracy on the validation images.")
 
 
 def draw_stages(now: Standing) -> None:
@@ -80,7 +90,7 @@ def draw_stages(now: Standing) -> None:
             "Doing": row.progress.get("message", "") if row.status == "running" else "",
             "Time": _time(row.started, row.finished),
         }
-        for row, label in labelled(now.rows)
+        for row, label in labelled(now)
     ]
     st.dataframe(rows, hide_index=True)
 

@@ -40,30 +40,38 @@ def layers(model: nn.Module) -> list[Layer]:
     A weight that several modules share stands there once. The first convolution is the stem;
     the last linear layer, or the last convolution where there is none, the classifier.
     """
-    there = parameters(model)
-    found = [
-        Layer(name, kind, "", tuple(there[name].shape), there[name].numel())
-        for name, kind in _candidates(model)
-        if name in there
-    ]
-    roles = _roles(found)
-    return [replace(layer, role=roles.get(layer.name, "")) for layer in found]
+    there = _by_name(model)
+    found: dict[int, Layer] = {}
+    for name, kind in _candidates(model):
+        if name in there:
+            shape, size = tuple(there[name].shape), there[name].numel()
+            found.setdefault(id(there[name]), Layer(name, kind, "", shape, size))
+    roles = _roles(list(found.values()))
+    return [replace(layer, role=roles.get(layer.name, "")) for layer in found.values()]
 
 
 def weights(model: nn.Module, choice: str) -> dict[str, Tensor]:
     """The parameters a layer choice prunes, by name. Under hooks, those the hooks mask."""
-    there = {_plain(name): parameter for name, parameter in model.named_parameters()}
+    there = _by_name(model)
     return {
         layer.name: there[layer.name] for layer in layers(model) if LAYER_CHOICES[choice](layer)
     }
 
 
-def parameters(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter once, as the model computes with it: hooks' masks applied, detached."""
-    state = {name: value.detach() for name, value in model.named_parameters()}
+def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tensor]:
+    """The parameters as the model computes with them: hooks' masks applied, detached.
+
+    A parameter that several modules share stands there once, or under each of its names.
+    """
+    named = model.named_parameters(remove_duplicate=not repeat_shared)
     masks = {name: value for name, value in model.named_buffers() if name.endswith("_mask")}
-    pruned = fold_hooks({**state, **masks})
-    return {name: pruned[name] for name in pruned if name not in masks}
+    folded = fold_hooks({**{name: value.detach() for name, value in named}, **masks})
+    return {name: value for name, value in folded.items() if name not in masks}
+
+
+def _by_name(model: nn.Module) -> dict[str, Tensor]:
+    named = model.named_parameters(remove_duplicate=False)
+    return {_plain(name): parameter for name, parameter in named}
 
 
 def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -124,7 +132,8 @@ def sparsities(model: nn.Module, choice: str) -> dict[str, int]:
     `nonzero`: everything the model has, biases and normalization included.
     """
     values, found = parameters(model), layers(model)
-    every = {layer.name: values[layer.name] for layer in found}
+    named = parameters(model, repeat_shared=True)
+    every = {layer.name: named[layer.name] for layer in found}
     chosen = {layer.name: every[layer.name] for layer in found if LAYER_CHOICES[choice](layer)}
     total = sum(value.numel() for value in values.values())
     return {

@@ -42,10 +42,12 @@ def choose(
     `scope` is `layer` or `global`. In the global scope every layer keeps at least
     `max(1, ceil(keep_floor * n))` of its best weights. What `previous` removed stays removed
     and counts. Raises `SpecError` for an amount outside [0, 1), one that the floor does not
-    allow, and one below what is removed already.
+    allow, one below what is removed already, and where there are no weights.
     """
     if not 0 <= amount < 1:
         raise SpecError("amount", f"{amount} is not a fraction from 0 up to, but not including, 1.")
+    if not weights:
+        raise SpecError("prune.layers", "the model has no weight of this choice to prune.")
     keys = {}
     for name, weight in weights.items():
         before = None if previous is None else previous.get(name)
@@ -73,18 +75,25 @@ def _choose_in(name: str, keys: np.ndarray, amount: float) -> np.ndarray:
 def _choose_globally(
     keys: dict[str, np.ndarray], amount: float, keep_floor: float
 ) -> dict[str, np.ndarray]:
-    every = np.concatenate([_protected(layer, keep_floor) for layer in keys.values()])
+    every = np.concatenate(list(keys.values()))
+    if any(layer.dtype != every.dtype for layer in keys.values()):
+        message = (
+            "layers in float32 and in float64 cannot be ranked together. Take the scope layer."
+        )
+        raise SpecError("prune.scope", message)
     count = round(amount * every.size)
     _check_grows(every, count, "of all layers")
-    _check_floor(every, count, keep_floor)
     ends = np.cumsum([layer.size for layer in keys.values()])[:-1]
+    for layer in np.split(every, ends):
+        _protect(layer, keep_floor)
+    _check_floor(every, count, keep_floor)
     return dict(zip(keys, np.split(smallest(every, count), ends), strict=True))
 
 
-def _protected(keys: np.ndarray, keep_floor: float) -> np.ndarray:
-    """The keys, those of the layer's best weights raised above all others."""
-    best = ~smallest(keys, keys.size - floor_size(keys.size, keep_floor)) & (keys != REMOVED)
-    return np.where(best, np.iinfo(keys.dtype).max, keys)
+def _protect(keys: np.ndarray, keep_floor: float) -> None:
+    """Raise the keys of a layer's best weights above all others, in place."""
+    rest = smallest(keys, keys.size - floor_size(keys.size, keep_floor))
+    keys[~rest & (keys != REMOVED)] = np.iinfo(keys.dtype).max
 
 
 def floor_size(size: int, keep_floor: float) -> int:

@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS stages (
 CREATE INDEX IF NOT EXISTS stages_by_status ON stages (status, created);
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, label TEXT NOT NULL, spec TEXT NOT NULL, created REAL NOT NULL,
-    status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '');
+    status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '',
+    outline TEXT NOT NULL DEFAULT '{"points": [], "noted": []}');
 CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created);
 CREATE TABLE IF NOT EXISTS wants (
     job TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (job, key));

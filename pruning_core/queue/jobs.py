@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pruning_core.plan import Plan
+from pruning_core.plan import Plan, outline
 from pruning_core.queue.stage_queue import Row, StageQueue, add_stages, stage_row
 from pruning_core.spec import Spec, canonical_json, to_dict
 
@@ -28,6 +28,7 @@ class Job:
     status: str
     error: str
     field: str
+    outline: str
 
 
 def job_id(spec: Spec) -> str:
@@ -70,8 +71,11 @@ class Queue(StageQueue):
                 if db.execute("INSERT OR IGNORE INTO wants VALUES (?, ?, ?)", values).rowcount:
                     _requeue(db, job, stage.key)
             if plan.complete:
-                query = "UPDATE jobs SET status = 'active' WHERE id = ? AND status = 'planning'"
-                db.execute(query, (job,))
+                db.execute(
+                    "UPDATE jobs SET status = 'active', outline = ?"
+                    " WHERE id = ? AND status = 'planning'",
+                    (outline(plan).to_json(), job),
+                )
 
     def refuse(self, job: str, field: str, error: str) -> None:
         """A job's spec turned out to be wrong."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pruning_core.plan import Outline
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
-from pruning_core.text import format_count, format_percent
 
 ACTIVE = ("planning", "queued", "running")
 TITLES = {
@@ -26,6 +26,11 @@ class Standing:
     job: Job
     rows: list[Row]
     state: str
+
+    @property
+    def outline(self) -> Outline:
+        """The job's points; none before its plan is complete."""
+        return Outline.from_json(self.job.outline)
 
     @property
     def fraction(self) -> float:
@@ -63,18 +68,3 @@ def states(queue: Queue, jobs: Iterable[Job]) -> dict[str, str]:
     known = {job.id: job for job in jobs}
     counts = queue.counts(known)
     return {name: state_of(job, list(counts[name])) for name, job in known.items()}
-
-
-def labelled(rows: list[Row]) -> list[tuple[Row, str]]:
-    """Stages with a label each, such as `Level: cut to 90 %, 2 epochs, seed 0`."""
-    return [(row, _label(row)) for row in rows]
-
-
-def _label(row: Row) -> str:
-    if row.kind not in ("baseline", "level"):
-        return TITLES[row.kind]
-    epochs = format_count(row.settings["epochs"], "epoch")
-    seed = f"seed {row.settings['seed']}, {row.key[:4]}"
-    if row.kind == "baseline":
-        return f"Baseline, {epochs}, {seed}"
-    return f"Cut to {format_percent(row.settings['target'])}, {epochs}, {seed}"

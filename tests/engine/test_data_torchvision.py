@@ -181,11 +181,26 @@ def test_mnist_comes_from_the_mirror_that_has_it(
     assert (sum(facts["train_counts"]), sum(facts["test_counts"])) == (30, 10)
     assert (facts["flip"], facts["classes"]) == (flip, list(kind.classes))
     assert any("(file 4 of 4)" in text for _, text in seen)
+    assert [fraction for fraction, _ in seen] == pytest.approx([0.225, 0.45, 0.675, 0.9, 1.0])
     raw = tmp_path / "downloads" / name / kind.__name__ / "raw"
     monkeypatch.setattr(kind, "mirrors", [])
     for file in raw.glob("*.gz"):
         file.unlink()
     assert look(name, tmp_path / "downloads") == facts, "unpacked files are enough"
+
+
+@pytest.mark.parametrize("file", ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3"])
+def test_the_digest_covers_images_and_labels_of_both_parts(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    raw = tmp_path / "downloads" / "mnist" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    make_mnist(raw, nowhere, monkeypatch, datasets.MNIST)
+    digest = look("mnist", tmp_path / "downloads")["digest"]
+    data = bytearray((raw / f"{file}-ubyte").read_bytes())
+    data[-1] ^= 1
+    (raw / f"{file}-ubyte").write_bytes(data)
+    assert look("mnist", tmp_path / "downloads")["digest"] != digest
 
 
 def test_packed_mnist_files_put_there_by_hand_are_enough(

@@ -1,0 +1,104 @@
+"""What a person takes away: the CSV, the console tables, the HTML report, the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pruning_core.findings import Finding, findings
+from pruning_core.images import (
+    NO_CHROME,
+    ImageError,
+    chrome_found,
+    image_bytes,
+    images,
+)
+from pruning_core.report_html import html
+from pruning_core.spec import Spec
+from pruning_core.tables import readable, summary_tables
+
+__all__ = [
+    "CSV_COLUMNS",
+    "Finding",
+    "ImageError",
+    "chrome_found",
+    "html",
+    "image_bytes",
+    "images",
+    "missing_chrome",
+    "readable",
+    "summary_tables",
+    "to_csv",
+    "write_all",
+    "write_csv",
+]
+
+CSV_COLUMNS = (
+    "strategy",
+    "seed",
+    "iteration",
+    "sparsity_asked",
+    "sparsity_prunable",
+    "sparsity_weights",
+    "sparsity_model",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "accuracy_drop",
+    "dense_bytes",
+    "sparse_bytes",
+    "compression_ratio",
+    "parameters",
+    "nonzero",
+    "epochs",
+    "seconds",
+    "notes",
+)
+NAME = "pruning_comparison"
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """A row a point, fractions from 0 to 1, `notes` joined by "; ".
+
+    Where the frame holds several runs, a column `run` stands before the notes.
+    """
+    columns = list(CSV_COLUMNS)
+    if frame.empty:
+        return ",".join(columns) + "\n"
+    if frame["run_id"].nunique() > 1:
+        columns.insert(-1, "run")
+    table = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
+    return table.to_csv(index=False, columns=columns, lineterminator="\n")
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> Path:
+    """Write the CSV; folders on the way are made. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_csv(frame), encoding="utf-8", newline="")
+    return path
+
+
+def write_all(
+    frame: pd.DataFrame, specs: Mapping[str, Spec | Mapping[str, Any]], folder: Path
+) -> list[Path]:
+    """The CSV, the HTML report and, where Chrome is found, the PNG, in `folder`.
+
+    Returns the paths. Where Chrome is missing there is no PNG, and `missing_chrome` says
+    so. Raises `ImageError`, with CSV and HTML written, where Chrome is there but fails.
+    """
+    written = [write_csv(frame, folder / f"{NAME}.csv"), folder / f"{NAME}.html"]
+    written[1].write_text(html(frame, specs, findings(frame)), encoding="utf-8")
+    if chrome_found():
+        from pruning_core.charts import panel
+
+        written.append(folder / f"{NAME}.png")
+        written[2].write_bytes(image_bytes(panel(frame)))
+    return written
+
+
+def missing_chrome() -> Sequence[str]:
+    """The sentence to show where images cannot be drawn; nothing where they can."""
+    return [] if chrome_found() else [NO_CHROME]

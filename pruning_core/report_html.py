@@ -1,0 +1,172 @@
+"""The report as one HTML file that needs nothing else, not even a network."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+import plotly.io as pio
+from plotly.offline import get_plotlyjs
+
+from pruning_core.charts import CHARTS, config, figure, on_white
+from pruning_core.definitions import DEFINITIONS
+from pruning_core.findings import Finding
+from pruning_core.headline import headline, no_headline
+from pruning_core.points import is_pruned
+from pruning_core.spec import Spec, to_dict
+from pruning_core.tables import readable
+
+MADE_WITH = ("plotly", "pandas", "numpy", "scipy")
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Arial, sans-serif; color: #222;
+  background: #fff; max-width: 1240px; margin: 0 auto; padding: 16px; }
+h1 { font-size: 24px; margin: 8px 0; }
+h2 { font-size: 18px; margin: 32px 0 8px; }
+.figures { display: flex; flex-wrap: wrap; gap: 8px 32px; margin: 16px 0 8px; }
+.figures div { display: flex; flex-direction: column-reverse; }
+.figures b { font-size: 24px; font-weight: 600; line-height: 1.2; }
+.figures span, .save, .small { font-size: 13px; color: #595959; }
+.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 24px 16px; }
+.save button { font: inherit; color: #0060a0; background: none; border: 0; padding: 0 4px;
+  cursor: pointer; text-decoration: underline; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 4px 7px; border-bottom: 1px solid #ddd;
+  white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+dt { font-weight: 600; margin-top: 8px; }
+dd { margin: 0; }
+pre { font-size: 12px; background: #f5f5f5; padding: 12px; overflow-x: auto; }
+@media (max-width: 900px) { .charts { grid-template-columns: minmax(0, 1fr); } }
+@media print { .save { display: none; } .charts > div { break-inside: avoid; } }
+"""
+
+
+def html(
+    frame: pd.DataFrame,
+    specs: Mapping[str, Spec | Mapping[str, Any]],
+    findings: Sequence[Finding],
+    x: str = "sparsity_prunable",
+    tolerance: float = 0.01,
+) -> str:
+    """The report: answer, charts over `x`, findings, table, definitions, settings, versions.
+
+    `specs` maps a run's id to its spec; `tolerance` is the loss of accuracy (a fraction)
+    that the answer at the top allows. The file has no address outside itself.
+    """
+    body = [
+        "<h1>Pruning comparison</h1>",
+        _headline(frame, tolerance),
+        _section("Charts", _charts(frame, x)),
+        _section("Findings", _list(finding.text for finding in findings)),
+        _section("Points", _table(frame)),
+        _section("Notes", _list(_notes(frame))),
+        _section("What each number is", _definitions()),
+        _section("Settings", _settings(frame, specs)),
+        _section("Made with", _list(_versions(frame))),
+    ]
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    return (
+        f'<!doctype html><html lang="en"><head>{head}<title>Pruning comparison</title>'
+        f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
+        f"<body>{''.join(body)}</body></html>"
+    )
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{title}</h2>{content}" if content else ""
+
+
+def _list(sentences: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in sentences)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def _headline(frame: pd.DataFrame, tolerance: float) -> str:
+    answer = headline(frame, tolerance)
+    if answer is None:
+        return f"<p>{escape(no_headline(frame, tolerance))}</p>"
+    figures = "".join(
+        f"<div><span>{escape(label)}</span><b>{escape(value)}</b></div>"
+        for label, value in answer.figures
+    )
+    return (
+        f'<div class="figures">{figures}</div><p>{escape(answer.text)}</p>'
+        f'<p class="small">Chosen among {int(is_pruned(frame).sum())} pruned points by their '
+        "accuracy on the test images, so it may flatter a little.</p>"
+    )
+
+
+def _charts(frame: pd.DataFrame, x: str) -> str:
+    return f'<div class="charts">{"".join(_chart(frame, name, x) for name in CHARTS)}</div>'
+
+
+def _chart(frame: pd.DataFrame, name: str, x: str) -> str:
+    place = f"chart-{name}"
+    drawn = on_white(figure(frame, name, x))
+    chart = pio.to_html(
+        drawn, config=config(name), include_plotlyjs=False, full_html=False, div_id=place
+    )
+    return f'<div>{chart}<div class="save">Save as {_button(place, name, "png")}' + (
+        f"{_button(place, name, 'svg')}</div></div>"
+    )
+
+
+def _button(place: str, name: str, image_format: str) -> str:
+    options = f"{{format: '{image_format}', filename: '{name}', scale: 2}}"
+    call = f"Plotly.downloadImage('{place}', {options})"
+    return f'<button type="button" onclick="{call}">{image_format.upper()}</button>'
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return f'<div class="wide">{readable(frame).to_html(index=False, border=0)}</div>'
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    """Each note once; it names its run where there are several."""
+    several = frame["run_id"].nunique() > 1
+    rows = zip(frame["run"], frame["notes"], strict=True)
+    return list(
+        dict.fromkeys(
+            f"{run}: {note}" if several else note for run, notes in rows for note in notes
+        )
+    )
+
+
+def _definitions() -> str:
+    terms = (f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in DEFINITIONS)
+    return f"<dl>{''.join(terms)}</dl>"
+
+
+def _settings(frame: pd.DataFrame, specs: Mapping[str, Spec | Mapping[str, Any]]) -> str:
+    labels = dict(zip(frame["run_id"], frame["run"], strict=True))
+    parts = []
+    for run_id, spec in specs.items():
+        settings = to_dict(spec) if isinstance(spec, Spec) else dict(spec)
+        text = json.dumps(settings, indent=2, ensure_ascii=False)
+        label = labels.get(run_id, run_id)
+        summary = f"<summary>{escape(str(label))}</summary>"
+        parts.append(f"<details>{summary}<pre>{escape(text)}</pre></details>")
+    return "".join(parts)
+
+
+def _versions(frame: pd.DataFrame) -> Iterable[str]:
+    """What trained the points, where the frame knows it, and what made this file."""
+    for versions in frame.get("versions", pd.Series(dtype=object)).map(_pairs).unique():
+        yield f"Trained with {versions}."
+    if {"device", "threads"} <= set(frame.columns):
+        places = frame.groupby(["device", "threads"], sort=True).size()
+        for device, threads in places.index:
+            yield f"Device {device}, {threads} {'thread' if threads == 1 else 'threads'}."
+    made = {name: version(name) for name in MADE_WITH}
+    yield f"Report made with Python {platform.python_version()}, {_pairs(made)}."
+
+
+def _pairs(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())

@@ -1,0 +1,114 @@
+"""Which models can be built, and what is refused before any training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pruning_core.engine import models
+from pruning_core.spec import SpecError
+
+
+def settings(name: str, width: float = 1.0, stem_stride: int = 2) -> dict[str, Any]:
+    return {"name": name, "width": width, "stem_stride": stem_stride, "weights": "none"}
+
+
+def build(name: str, size: int = 32, classes: int = 7, **options: Any) -> nn.Module:
+    return models.build(settings(name, **options), classes, size)
+
+
+RUNNING = [
+    ("mobilenet_v2", 28),
+    ("mobilenet_v3_small", 32),
+    ("resnet18", 28),
+    ("efficientnet_b0", 32),
+    ("convnext_tiny", 32),
+    ("vit_b_16", 48),
+    ("squeezenet1_1", 32),
+    ("regnet_x_400mf", 32),
+    ("googlenet", 32),
+    ("swin_t", 32),
+]
+
+
+@pytest.mark.parametrize(("name", "size"), RUNNING)
+def test_models_run_on_small_images(name: str, size: int) -> None:
+    model = build(name, size)
+    assert model.training
+    with torch.inference_mode():
+        assert model.eval()(torch.rand(2, 3, size, size)).shape == (2, 7)
+
+
+def test_names_are_the_classification_models() -> None:
+    assert {"mobilenet_v2", "vgg16", "vit_b_16", "inception_v3"} <= set(models.names())
+    assert not any("rcnn" in name or "quantized" in name for name in models.names())
+
+
+def test_the_seed_decides_the_weights_and_the_check_spends_none() -> None:
+    torch.manual_seed(3)
+    first, after = build("mobilenet_v3_small"), torch.rand(1)
+    torch.manual_seed(3)
+    second = models.make("mobilenet_v3_small", 7)
+    assert torch.equal(after, torch.rand(1))
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", models.width_models())
+def test_width_changes_the_layers(name: str) -> None:
+    def count(model: nn.Module) -> int:
+        return sum(p.numel() for p in model.parameters())
+
+    assert count(build(name, width=0.5)) < count(build(name))
+
+
+def test_stem_stride_keeps_twice_the_resolution() -> None:
+    sizes = []
+    for stride in (1, 2):
+        model = build("resnet18", 64, stem_stride=stride)
+        model.conv1.register_forward_hook(lambda m, x, y: sizes.append(y.shape[-1]))
+        model(torch.rand(2, 3, 64, 64))
+    assert sizes == [64, 32]
+
+
+REFUSED = [
+    ("mobilnet_v2", 32, {}, "model.name", "mobilenet_v2"),
+    ("fasterrcnn_resnet50_fpn", 32, {}, "model.name", "not a torchvision"),
+    ("resnet18", 32, {"width": 0.5}, "model.width", "mobilenet_v3_small"),
+    ("vit_b_16", 40, {}, "data.image_size", "image_size must be a multiple of 16"),
+    ("alexnet", 32, {}, "data.image_size", "image_size 32"),
+    ("convnext_tiny", 28, {}, "data.image_size", "image_size 28"),
+    ("inception_v3", 64, {}, "data.image_size", "image_size 64"),
+    ("vit_b_16", 32, {"stem_stride": 1}, "model.stem_stride", "patches of 16"),
+    ("swin_t", 32, {"stem_stride": 1}, "model.stem_stride", "patches of 4"),
+    ("maxvit_t", 224, {"stem_stride": 1}, "data.image_size", "with stem_stride 1"),
+    ("alexnet", 64, {"stem_stride": 1}, "model.stem_stride", "moves 4 pixels"),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "options", "field", "words"), REFUSED)
+def test_refusals_name_the_field(
+    name: str, size: int, options: dict[str, Any], field: str, words: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        build(name, size, **options)
+    assert caught.value.field == field
+    assert words in caught.value.message
+
+
+def test_a_stem_of_stride_1_is_refused_as_published() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    with pytest.raises(SpecError, match="stride 1 as published"):
+        models._set_stem_stride(model, "vgg11")
+
+
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "maxvit_t", "mobilenet_v2"])
+def test_shapes_are_those_of_the_real_model_and_cost_no_random_numbers(name: str) -> None:
+    before = torch.get_rng_state()
+    found = models.shapes(name, 12)
+    assert torch.equal(before, torch.get_rng_state())
+    real = models.make(name, 12).state_dict()
+    assert found == {key: value.shape for key, value in real.items()}

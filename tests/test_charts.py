@@ -1,0 +1,335 @@
+"""Charts must show every point, in its strategy's colour, with its interval and figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pruning_core.chart_style import LOOKS, spread, symbol
+from pruning_core.charts import (
+    CHARTS,
+    X_AXES,
+    config,
+    figure,
+    flatten,
+    history_figure,
+    on_white,
+    panel,
+    schedule_figure,
+    short_labels,
+)
+from tests.frames import comparison, frame, point
+
+COLOURS = {"one_shot": "#0072B2", "iterative": "#D55E00", "one_shot_matched": "#009E73"}
+
+
+def traces(drawn: go.Figure, strategy: str, mode: str) -> list[go.Scatter]:
+    return [t for t in drawn.data if t.name == strategy and t.mode == mode]
+
+
+def texts(drawn: go.Figure) -> list[str]:
+    return [annotation.text for annotation in drawn.layout.annotations]
+
+
+def two_runs() -> Any:
+    return frame(comparison(), comparison(run="lr=0.1", run_id="run-2", luck=-9))
+
+
+@pytest.mark.parametrize("y", CHARTS)
+@pytest.mark.parametrize("x", X_AXES)
+def test_every_pruned_point_is_drawn_in_its_colour(y: str, x: str) -> None:
+    points = frame(comparison())
+    drawn = figure(points, y, x)
+    for strategy, colour in COLOURS.items():
+        (marks,) = traces(drawn, strategy, "markers")
+        rows = points[(points["strategy"] == strategy) & (points["sparsity_asked"] > 0)]
+        assert list(marks.x) == pytest.approx([v * X_AXES[x].scale for v in rows[x]])
+        column, scale = CHARTS[y].column, CHARTS[y].scale
+        assert list(marks.y) == pytest.approx([v * scale for v in rows[column]])
+        assert marks.marker.color == colour
+        assert LOOKS[strategy].symbol in marks.marker.symbol
+
+
+@pytest.mark.parametrize("x", X_AXES)
+def test_all_four_charts_have_one_x_range_that_holds_all_points(x: str) -> None:
+    points = frame(comparison(), comparison(1, 3))
+    ranges = {figure(points, y, x).layout.xaxis.range for y in CHARTS}
+    assert len(ranges) == 1
+    low, high = ranges.pop()
+    rows = points[points["strategy"] != "baseline"]
+    assert low < 0
+    assert rows[x].max() * X_AXES[x].scale < high
+
+
+def test_axes_are_in_percent_megabytes_and_words() -> None:
+    points = frame(comparison())
+    accuracy = figure(points, "accuracy").layout
+    assert accuracy.yaxis.ticksuffix == accuracy.xaxis.ticksuffix == " %"
+    assert accuracy.xaxis.title.text == "sparsity of the prunable weights"
+    assert figure(points, "size").layout.yaxis.ticksuffix == " MB"
+    assert figure(points, "size", "seconds").layout.xaxis.title.text == "seconds of fine-tuning"
+
+
+def test_bars_are_the_interval_and_turn_over_on_the_drop_chart() -> None:
+    points = frame(comparison())
+    row = points[points["strategy"] == "one_shot_matched"].iloc[0]
+    above = 100 * (row["accuracy_high"] - row["accuracy"])
+    below = 100 * (row["accuracy"] - row["accuracy_low"])
+    assert above != pytest.approx(below)
+    (accuracy,) = traces(figure(points, "accuracy"), "one_shot_matched", "markers")
+    assert accuracy.error_y.array[0] == pytest.approx(above)
+    assert accuracy.error_y.arrayminus[0] == pytest.approx(below)
+    (drop,) = traces(figure(points, "drop"), "one_shot_matched", "markers")
+    assert drop.error_y.array[0] == pytest.approx(below)
+    assert drop.error_y.arrayminus[0] == pytest.approx(above)
+    (size,) = traces(figure(points, "size"), "one_shot_matched", "markers")
+    assert size.error_y.array is None
+
+
+def test_the_y_range_holds_the_bars() -> None:
+    drawn = figure(frame(comparison()), "accuracy")
+    low, high = drawn.layout.yaxis.range
+    for trace in drawn.data:
+        if trace.error_y.array is not None:
+            assert high > max(y + up for y, up in zip(trace.y, trace.error_y.array, strict=True))
+            assert low < min(y - d for y, d in zip(trace.y, trace.error_y.arrayminus, strict=True))
+
+
+def test_coinciding_points_stay_visible() -> None:
+    drawn = figure(frame(comparison()), "size")
+    marks = [t for t in drawn.data if t.mode == "markers" and t.name in LOOKS]
+    sizes = [trace.marker.size for trace in marks]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+    assert all("open" in trace.marker.symbol for trace in marks[:-1])
+    widths = [t.line.width for t in drawn.data if t.mode == "lines"]
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) == 2
+
+
+def test_lines_begin_at_the_baseline_and_at_the_dense_control() -> None:
+    drawn = figure(frame(comparison()), "accuracy")
+    (chain,) = traces(drawn, "iterative", "lines")
+    assert (chain.x[0], chain.y[0]) == (0, pytest.approx(95.0))
+    (one_shot,) = traces(drawn, "one_shot", "lines")
+    assert (one_shot.x[0], one_shot.y[0]) == (0, pytest.approx(95.5))
+
+
+def test_over_a_budget_the_baseline_has_spent_nothing_and_one_shot_points_stay_apart() -> None:
+    drawn = figure(frame(comparison()), "accuracy", "epochs")
+    (chain,) = traces(drawn, "iterative", "lines")
+    assert list(chain.x) == [0, 2, 4, 6, 8, 10]
+    assert traces(drawn, "one_shot", "lines") == []
+    assert any("at 90 % asked" in text for text in texts(drawn))
+
+
+def test_baseline_and_control_are_grey_lines_with_labels() -> None:
+    drawn = figure(frame(comparison()), "accuracy")
+    dashes = {shape.y0: shape.line.dash for shape in drawn.layout.shapes if shape.x0 == 0}
+    assert dashes == {pytest.approx(95.0): "dash", pytest.approx(95.5): "dot"}
+    assert {"baseline 95 %", "dense control"} <= set(texts(drawn))
+    assert "dense file<br>9.19 MB" in texts(figure(frame(comparison()), "size"))
+
+
+def test_each_strategy_is_named_at_its_line_and_there_is_no_legend() -> None:
+    drawn = figure(frame(comparison()), "accuracy")
+    assert not drawn.layout.showlegend
+    for name in ("one-shot", "iterative", "one-shot,<br>same epochs"):
+        assert sum(text.endswith(f"</span> {name}") for text in texts(drawn)) == 1
+
+
+def test_seeds_are_thin_and_their_mean_is_thick_and_labelled_once() -> None:
+    drawn = figure(frame(comparison(), comparison(1, 8), comparison(2, -2)), "accuracy")
+    *seeds, mean = traces(drawn, "iterative", "lines")
+    assert len(seeds) == 3
+    assert all(t.line.width < mean.line.width and t.opacity < mean.opacity for t in seeds)
+    assert mean.y[-1] == pytest.approx(100 * (330 + 338 + 328) / 1200)
+    assert "mean of 3 seeds" in traces(drawn, "iterative", "markers")[-1].hovertext[-1]
+    assert sum("iterative" in text for text in texts(drawn)) == 1
+    assert "thin: seeds" in drawn.layout.title.text
+
+
+def test_hover_tells_every_figure() -> None:
+    drawn = figure(frame(comparison(notes=["Mean was guessed."])), "ratio")
+    text = traces(drawn, "iterative", "markers")[0].hovertext[-1]
+    for figure_of_point in (
+        "<b>iterative</b>, step 5, seed 0, run",
+        "asked 90 %, reached 90.00 % of the prunable weights",
+        "88.63 % of the model",
+        "accuracy 82.5 % (95 % interval 78.5 % to 85.9 %)",
+        "accuracy drop 12.5 points",
+        "sparse file 1.13 MB, dense file 9.19 MB",
+        "compression ratio 8.1",
+        "254,378 of 2,236,682 parameters",
+        "10 epochs, 1 min 45 s",
+        "Mean was guessed.",
+    ):
+        assert figure_of_point in text
+
+
+def test_labels_are_escaped() -> None:
+    points = frame(
+        comparison(run="<b>bold</b>", notes=["<i>n</i>"]), comparison(run="b", run_id="2")
+    )
+    drawn = figure(points, "accuracy")
+    assert "&lt;b&gt;bold" in traces(drawn, "iterative", "markers")[0].hovertext[0]
+    assert "<i>" not in traces(drawn, "iterative", "markers")[0].hovertext[0]
+    assert all("<b>" not in (trace.name or "") for trace in drawn.data)
+
+
+def test_runs_differ_in_dash_and_symbol_and_stand_in_a_legend() -> None:
+    drawn = figure(two_runs(), "accuracy")
+    dashes = [t.line.dash for t in traces(drawn, "iterative", "lines")]
+    assert dashes == ["solid", "dash"]
+    symbols = [t.marker.symbol for t in traces(drawn, "one_shot_matched", "markers")]
+    assert len(set(symbols)) == 2
+    names = {t.name for t in drawn.data if t.showlegend}
+    assert {"run", "lr=0.1", "one-shot", "iterative", "one-shot, same epochs"} <= names
+    assert drawn.layout.legend.orientation == "h"
+
+
+def test_legends_of_several_runs_are_alike_so_that_plots_align() -> None:
+    drawn = [figure(two_runs(), y) for y in CHARTS]
+    assert len({tuple(t.name for t in d.data if t.showlegend) for d in drawn}) == 1
+
+
+def test_an_unfinished_run_is_drawn_as_far_as_it_is() -> None:
+    assert len(figure(frame(point("baseline")), "accuracy").data) == 1
+    rows = [r for r in comparison() if r["strategy"] in ("baseline", "iterative")][:3]
+    (chain,) = traces(figure(frame(rows), "accuracy"), "iterative", "lines")
+    assert len(chain.x) == 3
+
+
+def test_colours_of_text_and_page_are_left_to_the_theme_but_fixed_in_files() -> None:
+    drawn = figure(frame(comparison()), "accuracy")
+    assert drawn.layout.font.color is None
+    assert drawn.layout.paper_bgcolor is None
+    assert drawn.layout.plot_bgcolor == "rgba(0, 0, 0, 0)"
+    assert on_white(drawn).layout.paper_bgcolor == "white"
+    assert on_white(drawn).layout.font.color == "#222222"
+    assert drawn.layout.paper_bgcolor is None
+
+
+def test_the_panel_holds_all_four_charts_and_one_legend() -> None:
+    drawn = panel(two_runs())
+    assert {trace.yaxis for trace in drawn.data if not trace.showlegend} == {"y", "y2", "y3", "y4"}
+    for chart in CHARTS.values():
+        assert any(chart.title in text for text in texts(drawn))
+    names = [t.name for t in drawn.data if t.showlegend]
+    assert len(names) == len(set(names))
+    assert drawn.layout.xaxis.range == drawn.layout.xaxis4.range
+
+
+def test_the_button_saves_either_format_and_nothing_goes_to_the_internet() -> None:
+    assert config("accuracy")["toImageButtonOptions"]["format"] == "png"
+    assert config("accuracy", "svg")["toImageButtonOptions"]["format"] == "svg"
+    assert config("accuracy")["toImageButtonOptions"]["filename"] == "accuracy"
+    assert config("accuracy")["showSendToCloud"] is False
+    assert "toImage" not in config("accuracy")["modeBarButtonsToRemove"]
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.tuples(st.floats(0, 230), st.sampled_from([15, 30])), min_size=1, max_size=7))
+def test_labels_never_overlap_and_stay_inside(labels: list[tuple[float, int]]) -> None:
+    ordered = sorted(labels)
+    wanted, sizes = [w for w, _ in ordered], [s for _, s in ordered]
+    places = spread(wanted, sizes, 230)
+    for i in range(len(places) - 1):
+        assert places[i + 1] - places[i] >= (sizes[i] + sizes[i + 1]) / 2 - 1e-6
+    assert places[0] >= sizes[0] / 2 - 1e-6
+    assert places[-1] + sizes[-1] / 2 <= 230 + 1e-6
+
+
+def test_labels_with_room_stay_where_they_belong() -> None:
+    assert spread([20, 100, 180], [15, 15, 30], 230) == [20, 100, 180]
+
+
+def test_five_runs_have_five_symbols() -> None:
+    for strategy in LOOKS:
+        assert len({symbol(strategy, run) for run in range(5)}) == 5
+
+
+def test_the_schedule_has_a_step_for_each_target_and_a_point_for_each_amount() -> None:
+    drawn = schedule_figure(
+        {"iterative": [0.5, 0.8, 0.9], "one_shot": [0.0, 0.3], "one_shot_matched": [0.9]}
+    )
+    chain, one_shot, matched = drawn.data
+    assert list(chain.y) == pytest.approx([0, 50, 80, 90])
+    assert list(chain.x) == [0, 1, 2, 3]
+    assert chain.line.shape == "hv"
+    assert (chain.line.color, one_shot.marker.color) == ("#D55E00", "#0072B2")
+    assert (list(one_shot.x), list(one_shot.y)) == ([1, 1], pytest.approx([0, 30]))
+    assert list(matched.y) == pytest.approx([90])
+
+
+def test_an_empty_schedule_is_an_empty_chart() -> None:
+    assert len(schedule_figure({"one_shot": []}).data) == 0
+
+
+def test_history_skips_what_is_not_known_and_takes_the_strategy_colour() -> None:
+    history = [
+        {"epoch": 1, "loss": 2.0, "accuracy": None},
+        {"epoch": 2, "loss": 1.0, "accuracy": 0.5},
+    ]
+    drawn = history_figure(
+        {"a": history, "b": history}, "accuracy", {"a": "iterative", "b": "iterative"}
+    )
+    assert (list(drawn.data[0].x), list(drawn.data[0].y)) == ([2], [50.0])
+    assert drawn.data[0].line.color == drawn.data[1].line.color == "#D55E00"
+    assert drawn.data[0].line.dash != drawn.data[1].line.dash
+    assert list(history_figure({"a": history}).data[0].y) == [2.0, 1.0]
+
+
+def test_history_of_many_stages_takes_a_legend() -> None:
+    history = [{"epoch": 1, "loss": 1.0}]
+    few = history_figure({str(i): history for i in range(3)})
+    many = history_figure({str(i): history for i in range(12)})
+    assert not few.layout.showlegend
+    assert len(texts(few)) == 3
+    assert many.layout.showlegend
+    assert not texts(many)
+    assert len(history_figure({"a": []}).data) == 1
+
+
+def test_short_labels_drop_what_all_runs_share() -> None:
+    specs = {
+        "a": {"data.name": "digits", "finetune.lr": 0.02, "seeds": [0]},
+        "b": {"data.name": "digits", "finetune.lr": 0.1, "seeds": [0, 1]},
+    }
+    assert short_labels(specs) == {"a": "lr=0.02, seeds=0", "b": "lr=0.1, seeds=0,1"}
+
+
+def test_short_labels_keep_ambiguous_names_whole_and_paths_short() -> None:
+    specs = {
+        "a": {"baseline.lr": 0.1, "finetune.lr": 0.1, "data.path": "/x/one.zip"},
+        "b": {"baseline.lr": 0.2, "finetune.lr": 0.3, "data.path": "/x/two.zip"},
+    }
+    assert short_labels(specs)["a"] == "baseline.lr=0.1, finetune.lr=0.1, path=one.zip"
+
+
+def test_short_labels_prefer_own_labels_and_number_twins() -> None:
+    assert short_labels({"a": {"label": "wide"}, "b": {"label": "slow"}}) == {
+        "a": "wide",
+        "b": "slow",
+    }
+    twins = short_labels({"a": {"label": "x", "n": 1}, "b": {"label": "x", "n": 1}})
+    assert twins == {"a": "x (1)", "b": "x (2)"}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.fixed_dictionaries({c: st.integers(0, 2) for c in "abcdef"}), max_size=5))
+def test_short_labels_are_never_the_same(values: list[dict[str, int]]) -> None:
+    labels = short_labels({str(i): value for i, value in enumerate(values)})
+    assert len(set(labels.values())) == len(values)
+
+
+def test_flatten_names_nested_settings_with_dots() -> None:
+    assert flatten({"data": {"name": 1, "deep": {"x": 2}}, "lr": 3}) == {
+        "data.name": 1,
+        "data.deep.x": 2,
+        "lr": 3,
+    }

@@ -1,0 +1,207 @@
+"""Sentences must follow from the data: who is better, by how much, and when nobody is."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from pruning_core.findings import findings
+from pruning_core.headline import headline, no_headline
+from pruning_core.statistics import holm, mcnemar
+from tests.frames import comparison, frame, packed, point
+
+
+def of_kind(points: pd.DataFrame, kind: str) -> list[str]:
+    return [finding.text for finding in findings(points) if finding.kind == kind]
+
+
+def two(first: dict, second: dict) -> pd.DataFrame:
+    """An iterative point of 10 epochs against a matched one, both at 90 %."""
+    return frame(
+        point("iterative", 0.9, iteration=5, epochs=10, **first),
+        point("one_shot_matched", 0.9, **{"epochs": 10, **second}),
+    )
+
+
+def test_better_is_said_of_the_right_side_with_all_its_numbers() -> None:
+    text = of_kind(two({"right": 340}, {"right": 300}), "pair")[0]
+    assert text == (
+        "At 90 % asked, seed 0: iterative (85 %) is better than one-shot with the same "
+        "10 epochs (75 %): of 400 test images, 40 are right only with the first and 0 only "
+        "with the second, p < 0.001 after Holm's correction over 1 pair."
+    )
+
+
+def test_the_winner_comes_first_when_it_is_the_other() -> None:
+    text = of_kind(two({"right": 300}, {"right": 340}), "pair")[0]
+    assert "one-shot with the same 10 epochs (85 %) is better than iterative (75 %)" in text
+    assert "40 are right only with the first and 0 only with the second" in text
+
+
+def test_equal_accuracy_on_other_images_counts_both_directions() -> None:
+    text = of_kind(two({"right": 300}, {"right": 300, "shift": 6}), "pair")[0]
+    assert "no difference can be shown between iterative (75 %) and one-shot" in text
+    assert "6 are right only with the first and 6 only with the second, p = 1 after" in text
+
+
+def test_a_higher_accuracy_alone_is_not_better() -> None:
+    # 5 against 0: p = 2 / 2^5 = 0.0625.
+    finding = findings(two({"right": 305}, {"right": 300}))[0]
+    assert finding.verdict == "no difference"
+    assert finding.p == pytest.approx(0.0625)
+
+
+def test_holm_over_all_pairs_takes_back_what_one_pair_alone_would_show() -> None:
+    # 6 against 0: p = 2 / 2^6 = 0.03125, which two pairs make 0.0625.
+    alone = two({"right": 306}, {"right": 300})
+    both = frame(
+        alone.to_dict("records"),
+        point("one_shot", 0.9, correct=packed(306), right=306, epochs=10),
+    )
+    assert findings(alone)[0].verdict == "better"
+    pairs = [finding for finding in findings(both) if finding.kind == "pair"]
+    assert len(pairs) == 3
+    assert {finding.verdict for finding in pairs} == {"no difference"}
+    assert all("over 3 pairs" in finding.text for finding in pairs)
+
+
+def test_every_pair_of_a_comparison_is_there_and_corrected_together() -> None:
+    points = frame(comparison())
+    rows = {(r["strategy"], r["sparsity_asked"]): r["correct"] for r in points.to_dict("records")}
+    control = ("one_shot", 0.0)
+    wanted = [
+        (("iterative", 0.9), ("one_shot_matched", 0.9)),
+        (("iterative", 0.9), ("one_shot", 0.9)),
+        (("one_shot_matched", 0.9), ("one_shot", 0.9)),
+        (("iterative", 0.9), control),
+        (("one_shot", 0.9), control),
+        (("one_shot_matched", 0.9), control),
+        (control, ("baseline", 0.0)),
+    ]
+    expected = holm([mcnemar(rows[a], rows[b], 400).p for a, b in wanted])
+    found = [finding.p for finding in findings(points) if finding.kind == "pair"]
+    assert found == pytest.approx(expected)
+
+
+def test_unequal_budgets_are_said() -> None:
+    texts = of_kind(frame(comparison()), "pair")
+    against_one_shot = next(t for t in texts if "is better than one-shot (" in t)
+    assert ", with 10 epochs of fine-tuning against 2:" in against_one_shot
+    control = next(t for t in texts if "baseline" in t)
+    assert "with 2 epochs of fine-tuning against none" in control
+    assert "of fine-tuning" not in of_kind(two({}, {}), "pair")[0]
+
+
+def test_a_matched_run_of_other_length_is_not_called_the_same() -> None:
+    text = of_kind(two({}, {"epochs": 7}), "pair")[0]
+    assert "one-shot with the iterative run's 7 epochs" in text
+
+
+def test_points_at_other_sparsities_are_no_pair() -> None:
+    points = frame(point("iterative", 0.9, iteration=5), point("one_shot", 0.8))
+    assert of_kind(points, "pair") == []
+
+
+def test_an_unfinished_chain_is_not_compared_with_its_target() -> None:
+    points = frame([r for r in comparison() if r["iteration"] < 5])
+    assert not [
+        t for t in of_kind(points, "pair") if t.startswith("At 90 %") and "iterative (" in t
+    ]
+
+
+def test_other_test_images_are_not_compared_and_said_so() -> None:
+    points = two({"right": 340}, {"right": 300, "test_digest": "images-2"})
+    assert of_kind(points, "pair") == []
+    assert "cannot be compared image by image" in of_kind(points, "note")[0]
+
+
+def test_runs_that_share_stages_count_a_pair_once() -> None:
+    first = comparison()
+    second = [{**row, "run": "other", "run_id": "run-2"} for row in first]
+    pairs = [f for f in findings(frame(first, second)) if f.kind == "pair"]
+    assert len(pairs) == 7
+    assert pairs[0].runs == ("run", "other")
+    assert pairs[0].text.startswith("Runs run and other, at 90 % asked, seed 0:")
+
+
+def test_one_stage_under_two_names_is_no_pair() -> None:
+    points = two({"key": "same"}, {"key": "same"})
+    assert of_kind(points, "pair") == []
+
+
+def test_several_seeds_are_tested_apart_and_described_together() -> None:
+    points = frame(comparison(), comparison(1, 4), comparison(2, -4))
+    assert {f.seed for f in findings(points) if f.kind == "pair"} == {0, 1, 2}
+    text = of_kind(points, "seeds")[0]
+    assert "iterative 82.5 % (standard deviation 1 point, 3 seeds)" in text
+    assert "no test is made" in text
+    assert of_kind(frame(comparison()), "seeds") == []
+
+
+def test_the_budget_of_both_strategies() -> None:
+    text = of_kind(frame(comparison()), "budget")[0]
+    assert "to 90 % asked: iterative took 10 epochs and 1 min 45 s" in text
+    assert (
+        "one-shot took 2 epochs and 20 s, against which iterative took 5 times the epochs" in text
+    )
+    assert "and 5.25 times the seconds" in text
+    assert "the same epochs and 1.04 times the seconds" in text
+
+
+def test_nothing_comes_from_nothing() -> None:
+    empty = pd.DataFrame()
+    assert findings(empty) == []
+    assert headline(empty) is None
+    assert "No pruned point is finished yet" in no_headline(empty)
+    assert findings(frame(point("baseline"))) == []
+
+
+def test_headline_is_the_most_sparse_point_within_the_loss() -> None:
+    answer = headline(frame(comparison()))
+    assert answer is not None
+    assert (answer.strategy, answer.asked, answer.seeds) == ("iterative", 0.749, 1)
+    assert answer.text == (
+        "At most 1 point lost: 74.9 % sparse, 3.75 times smaller, 2.45 MB, "
+        "1 min 3 s of fine-tuning, accuracy 94.5 % (iterative)."
+    )
+    assert dict(answer.figures)["sparse file"] == "2.45 MB"
+
+
+def test_a_loss_of_exactly_the_tolerance_counts() -> None:
+    # 0.95 - 0.94 is a little more than 0.01 in floats.
+    assert 0.95 - 0.94 > 0.01
+    points = frame(point("baseline"), point("one_shot", 0.5, accuracy_drop=0.95 - 0.94))
+    assert headline(points, 0.01) is not None
+    assert headline(points, 0.0099) is None
+
+
+def test_of_equal_sparsity_the_smaller_file_wins() -> None:
+    points = frame(
+        point("one_shot", 0.5, 380, sparse_bytes=2_000_000),
+        point("iterative", 0.5, 380, sparse_bytes=1_900_000, iteration=5),
+    )
+    answer = headline(points)
+    assert answer is not None
+    assert answer.strategy == "iterative"
+
+
+def test_headline_judges_the_mean_over_seeds() -> None:
+    lucky = point("one_shot", 0.7, accuracy_drop=0.0)
+    unlucky = point("one_shot", 0.7, accuracy_drop=0.03, seed=1)
+    assert headline(frame(lucky)) is not None
+    assert headline(frame(lucky, unlucky)) is None
+    answer = headline(frame(lucky, unlucky), 0.015)
+    assert answer is not None
+    assert "mean of 2 seeds" in answer.text
+
+
+def test_no_headline_names_the_smallest_loss_and_what_to_do() -> None:
+    points = frame(point("one_shot", 0.5, 368), point("iterative", 0.9, 340, iteration=5))
+    assert headline(points) is None
+    text = no_headline(points)
+    assert "at most 1 point. The smallest loss is 3 points, by one-shot at 50 % sparsity." in text
+    assert "fine-tune for more epochs" in text
+
+
+def test_the_dense_control_is_not_a_pruned_point() -> None:
+    assert headline(frame(point("baseline"), point("one_shot", 0.0, 380))) is None
