@@ -136,7 +136,7 @@ def main() -> None:
     left, right = st.columns([5, 6], gap="large")
     with left:
         draw_controls(lab)
-    with right:
+    with right, st.container(key="outlook"):
         spec = draw_spec(lab)
         if spec:
             draw_outlook(lab, spec)

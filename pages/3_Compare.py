@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
 
@@ -13,9 +19,11 @@ from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
 from pruning_core.findings import findings
 from pruning_core.headline import headline, no_headline
+from pruning_core.images import chrome_found, images
 from pruning_core.plan import Outline
 from pruning_core.queue.jobs import Job
 from pruning_core.queue.standing import states
+from pruning_core.report_html import html
 from pruning_core.spec import Spec, from_json
 
 MOST_RUNS = 200
@@ -80,22 +88,33 @@ def draw_headline(frame: pd.DataFrame) -> None:
     st.caption(answer.text)
 
 
-def draw_charts(frame: pd.DataFrame) -> None:
-    """The assignment's four charts, on the axis that is chosen."""
-    x = st.segmented_control(
-        "Horizontal axis",
-        list(X_AXES),
-        default="sparsity_prunable",
-        required=True,
-        key="x",
-        format_func=lambda name: X_AXES[name].title,
-        help="Sparsity has three counts: of the weights that the run may prune, of all "
-        "convolution and linear weights, of all parameters.",
-    )
+def draw_charts(frame: pd.DataFrame) -> str:
+    """The assignment's four charts. Returns the horizontal axis that is chosen."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        x = st.selectbox(
+            "Horizontal axis",
+            list(X_AXES),
+            key="x",
+            format_func=lambda name: X_AXES[name].title.capitalize(),
+            width=360,
+            help="Sparsity has three counts: of the weights that the run may prune, of all "
+            "convolution and linear weights, of all parameters.",
+        )
+        image = st.segmented_control(
+            "A chart's camera saves",
+            ["png", "svg"],
+            default="png",
+            required=True,
+            key="image",
+            format_func=str.upper,
+            help="The button at the top right of each chart.",
+        )
     names = list(CHARTS)
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
-            column.plotly_chart(figure(frame, name, x), key=f"chart {name}", config=config(name))
+            drawn = figure(frame, name, x)
+            column.plotly_chart(drawn, key=f"chart {name}", config=config(name, image))
+    return x
 
 
 def draw_findings(frame: pd.DataFrame) -> None:
@@ -105,20 +124,41 @@ def draw_findings(frame: pd.DataFrame) -> None:
         st.markdown(f"- {finding.text}")
 
 
-def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec]) -> None:
+def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str) -> None:
     """Everything as files."""
     st.header("Downloads")
     with st.container(horizontal=True):
-        st.download_button(
-            "CSV", report.to_csv(frame), "pruning_comparison.csv", "text/csv", on_click="ignore"
-        )
-        st.download_button(
+        save("CSV", lambda: report.to_csv(frame), "pruning_comparison.csv", "text/csv")
+        tolerance = st.session_state["tolerance"] / 100
+        save(
             "HTML report",
-            lambda: report.html(frame, specs, findings(frame)),
+            lambda: html(frame, specs, findings(frame), x, tolerance),
             "pruning_comparison.html",
             "text/html",
-            on_click="ignore",
         )
+        if chrome_found():
+            save(
+                "All charts (PNG and SVG)",
+                lambda: zipped_images(frame, x),
+                "pruning_comparison.zip",
+                "application/zip",
+            )
+    for sentence in report.missing_chrome():
+        st.caption(sentence)
+
+
+def save(label: str, make: Callable[[], str | bytes], file: str, kind: str) -> None:
+    """A button that makes its file when it is pressed."""
+    st.download_button(label, make, file, kind, on_click="ignore")
+
+
+def zipped_images(frame: pd.DataFrame, x: str) -> bytes:
+    """The charts as image files in one archive."""
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
+        for path in images(frame, Path(folder), x):
+            archive.write(path, path.name)
+    return buffer.getvalue()
 
 
 def draw(lab: Lab, jobs: list[Job]) -> None:
@@ -129,11 +169,12 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     for note in dict.fromkeys(note for notes in frame["notes"] for note in notes):
         st.info(note)
     draw_headline(frame)
-    draw_charts(frame)
+    x = draw_charts(frame)
     draw_findings(frame)
     st.header("Table")
     table.draw(frame)
-    draw_downloads(frame, specs)
+    table.draw_definitions()
+    draw_downloads(frame, specs, x)
 
 
 def main() -> None:

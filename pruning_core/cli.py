@@ -88,15 +88,21 @@ def write_results(now: Standing, cache: Cache, out: Path) -> int:
     """Print the two tables, write the files, and say where they are."""
     from pruning_core import report, results
     from pruning_core.findings import findings
+    from pruning_core.images import ImageError
 
     spec = specs.from_json(now.job.spec)
     frame = results.points(now.outline, Store(cache), now.job.label, now.job.id)
     print(report.summary_tables(frame))
     for finding in findings(frame):
         print(f"- {finding.text}")
-    for path in report.write_all(frame, {now.job.id: spec}, out):
+    failed = []
+    try:
+        written = report.write_all(frame, {now.job.id: spec}, out)
+    except ImageError as error:
+        written, failed = [out], [str(error)]
+    for path in written:
         print(f"Wrote {path}")
-    for note in [*frame["notes"].iloc[0], *report.missing_chrome()]:
+    for note in [*frame["notes"].iloc[0], *report.missing_chrome(), *failed]:
         print(f"Note: {note}")
     return OK
 

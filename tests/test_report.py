@@ -46,9 +46,10 @@ def test_the_csv_gives_back_every_number_bit_for_bit() -> None:
     points = frame(comparison())
     text = report.to_csv(points)
     assert text.splitlines()[0] == ",".join(report.CSV_COLUMNS)
-    back = pd.read_csv(io.StringIO(text), float_precision="round_trip")
-    for column in report.CSV_COLUMNS[:-1]:
-        assert back[column].tolist() == points[column].tolist()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["strategy"] for row in rows] == points["strategy"].tolist()
+    for column in report.CSV_COLUMNS[1:-1]:
+        assert [float(row[column]) for row in rows] == points[column].tolist()
 
 
 def test_the_csv_says_substitutions_last() -> None:

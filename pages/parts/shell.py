@@ -25,6 +25,7 @@ h1 {font-size: 1.7rem !important; padding: 0.2rem 0 0.1rem 0 !important;}
 h2 {font-size: 1.2rem !important; padding: 0.6rem 0 0.2rem 0 !important;}
 h3 {font-size: 1.0rem !important; padding: 0.3rem 0 0.1rem 0 !important;}
 [data-testid="stMetricValue"] {font-size: 1.45rem;}
+@media (min-width: 900px) {.st-key-outlook {position: sticky; top: 3.5rem;}}
 @media (max-width: 640px) {.block-container {padding-left: 0.9rem; padding-right: 0.9rem;}}
 </style>
 """

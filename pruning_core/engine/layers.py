@@ -77,14 +77,15 @@ def _by_name(model: nn.Module) -> dict[str, Tensor]:
 def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict in which each pair `<name>_orig`, `<name>_mask` became `<name>`.
 
-    Such pairs are what `torch.nn.utils.prune` leaves until `prune.remove`.
+    Such pairs are what `torch.nn.utils.prune` leaves until `prune.remove`. Adding 0 turns the
+    -0.0 of a product into 0.0.
     """
     pairs = {name for name in map(_plain, state) if {f"{name}_orig", f"{name}_mask"} <= set(state)}
     folded = {}
     for name, value in state.items():
         plain = _plain(name)
         if plain in pairs and plain != name:
-            folded[plain] = value * state[f"{plain}_mask"]
+            folded[plain] = value * state[f"{plain}_mask"] + 0.0
         elif name.removesuffix("_mask") not in pairs:
             folded[name] = value
     return folded

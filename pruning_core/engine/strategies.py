@@ -59,11 +59,18 @@ class PruningStrategy:
         return total, total - count_zeros(values)
 
     def get_model_size(self) -> float:
-        """MB of the model's sparse file (see `sparse_file`), which is written and read back."""
+        """MB of the model's sparse file (see `sparse_file`), which is written and read back.
+
+        The -0.0 that hooks of `torch.nn.utils.prune` leave behind are written as zeros.
+        """
         state = self.model.state_dict().items()
         tensors = {name: value for name, value in state if isinstance(value, Tensor)}
+        plain = {
+            name: value + 0.0 if value.is_floating_point() else value
+            for name, value in fold_hooks(tensors).items()
+        }
         with tempfile.TemporaryDirectory() as folder:
-            return sparse_file.save(fold_hooks(tensors), Path(folder) / "model") / BYTES_PER_MB
+            return sparse_file.save(plain, Path(folder) / "model") / BYTES_PER_MB
 
     @torch.inference_mode()
     def evaluate(self, loader: Loader) -> float:

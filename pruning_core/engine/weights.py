@@ -169,7 +169,7 @@ def _check_match(state: State, model: nn.Module, path: Path, name: str) -> None:
     found = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
     parts = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in found if keys]
     if parts:
-        message = f"the names in {path.name} do not fit {name}: {'; '.join(parts)}."
+        message = f"the weights in {path.name} do not fit {name}: {'; '.join(parts)}."
         raise SpecError("model.weights", message)
 
 

@@ -1,0 +1,329 @@
+"""Masks: exact counts, ties, floors, and zeros that stay zero."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from pruning_core.engine import masks, ranking
+from pruning_core.engine.criteria import CRITERIA
+from pruning_core.engine.masks import Masks, choose, floor_size
+from pruning_core.spec import CRITERIA as CRITERION_NAMES
+from pruning_core.spec import LAYER_CHOICES as CHOICE_NAMES
+from pruning_core.spec import SpecError
+
+Tensors = dict[str, Tensor]
+
+
+def cut(
+    weights: Tensors,
+    amount: float,
+    scope: str = "layer",
+    floor: float = 0.0,
+    previous: Tensors | None = None,
+    criterion: str = "magnitude",
+) -> Tensors:
+    generator = torch.Generator().manual_seed(0)
+    return choose(weights, amount, criterion, scope, floor, previous, generator)
+
+
+@st.composite
+def tied(draw: st.DrawFn) -> Tensors:
+    """Layers whose values are so few that most are tied; some zero, some negative."""
+    found = {}
+    for i in range(draw(st.integers(1, 4))):
+        shape = draw(st.sampled_from([(1,), (7,), (3, 5), (4, 2, 3, 3), (8, 1, 2, 2)]))
+        values = draw(st.lists(st.integers(-2, 2), min_size=1, max_size=math.prod(shape)))
+        found[f"{i}.weight"] = torch.tensor(np.resize(values, shape), dtype=torch.float32)
+    return found
+
+
+amounts = st.floats(0, 0.999)
+total = masks.removed
+
+
+def size(weights: Tensors) -> int:
+    return sum(value.numel() for value in weights.values())
+
+
+@given(tied(), amounts)
+@settings(deadline=None, max_examples=60)
+def test_per_layer_counts_are_exact(weights: Tensors, amount: float) -> None:
+    for name, mask in cut(weights, amount).items():
+        assert total({name: mask}) == round(amount * mask.numel())
+        kept, gone = weights[name].abs()[mask], weights[name].abs()[~mask]
+        assert not len(kept) or not len(gone) or gone.max() <= kept.min()
+
+
+@given(tied(), amounts)
+@settings(deadline=None, max_examples=60)
+def test_global_counts_are_exact_or_refused(weights: Tensors, amount: float) -> None:
+    wanted, most = round(amount * size(weights)), size(weights) - len(weights)
+    if wanted > most:
+        with pytest.raises(SpecError, match=r"prune\.keep_floor"):
+            cut(weights, amount, "global")
+    else:
+        found = cut(weights, amount, "global")
+        assert total(found) == wanted
+        assert masks.empty_layers(found) == []
+
+
+@given(tied(), st.floats(0, 0.6), st.sampled_from([0.0, 0.05, 0.3, 0.5]))
+@settings(deadline=None, max_examples=60)
+def test_every_layer_keeps_its_floor_of_best(weights: Tensors, amount: float, floor: float) -> None:
+    kept_at_least = {name: floor_size(w.numel(), floor) for name, w in weights.items()}
+    wanted = round(amount * size(weights))
+    if wanted > size(weights) - sum(kept_at_least.values()):
+        return
+    found = cut(weights, amount, "global", floor)
+    assert total(found) == wanted
+    for name, mask in found.items():
+        assert int(mask.sum()) >= kept_at_least[name]
+        if 0 < int(mask.sum()) < mask.numel():
+            assert weights[name].abs()[~mask].max() <= weights[name].abs()[mask].min()
+
+
+@given(tied(), amounts, amounts, st.sampled_from(["layer", "global"]))
+@settings(deadline=None, max_examples=60)
+def test_removed_weights_stay_removed(weights: Tensors, a: float, b: float, scope: str) -> None:
+    low, high = sorted((a, b))
+    if round(high * size(weights)) > size(weights) - len(weights) and scope == "global":
+        return
+    first = cut(weights, low, scope)
+    # Removed weights that have grown again must not come back.
+    grown = {name: w + 9.0 * ~first[name] for name, w in weights.items()}
+    second = cut(grown, high, scope, previous=first)
+    assert all(not bool((second[name] & ~first[name]).any()) for name in weights)
+    if scope == "global":
+        assert total(second) == round(high * size(weights))
+
+
+def test_of_equal_weights_the_first_goes() -> None:
+    weights = {"a": torch.ones(2, 3), "b": torch.ones(4)}
+    found = cut(weights, 0.8, "global")
+    assert found["a"].tolist() == [[False, False, False], [False, False, True]]
+    assert found["b"].tolist() == [False, False, False, True]
+    found = cut(weights, 0.7, "global")
+    assert found["b"].tolist() == [False, False, True, True]
+    found = cut(weights, 0.5)
+    assert found["a"].tolist() == [[False, False, False], [True, True, True]]
+
+
+def convolutions(channels_last: bool = False) -> nn.Sequential:
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, groups=16), nn.Flatten(), nn.Linear(64, 10)
+    )
+    for layer in (model[0], model[1], model[3]):
+        nn.init.normal_(layer.weight)
+    return model.to(memory_format=torch.channels_last) if channels_last else model
+
+
+def weights_of(model: nn.Module) -> Tensors:
+    return {name: value for name, value in model.named_parameters() if "weight" in name}
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.3, 0.55, 0.9])
+def test_the_same_as_torch_where_nothing_is_tied(amount: float) -> None:
+    model = convolutions()
+    layers = [model[0], model[1], model[3]]
+    per_layer, together = cut(weights_of(model), amount), cut(weights_of(model), amount, "global")
+    for layer, mask in zip(layers, per_layer.values(), strict=True):
+        prune.l1_unstructured(layer, "weight", amount=amount)
+        assert torch.equal(layer.weight_mask.bool(), mask)
+        prune.remove(layer, "weight")
+    model = convolutions()
+    layers = [model[0], model[1], model[3]]
+    prune.global_unstructured(
+        [(layer, "weight") for layer in layers], prune.L1Unstructured, amount=amount
+    )
+    for layer, mask in zip(layers, together.values(), strict=True):
+        assert torch.equal(layer.weight_mask.bool(), mask)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_memory_format_changes_no_mask(scope: str, criterion: str) -> None:
+    plain, last = weights_of(convolutions()), weights_of(convolutions(channels_last=True))
+    with torch.no_grad():  # many ties
+        for value in (*plain.values(), *last.values()):
+            value.copy_((value * 20).round())
+    wanted, found = (cut(w, 0.6, scope, criterion=criterion) for w in (plain, last))
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert all(found[name].stride() == last[name].stride() for name in found)
+    assert found["0.weight"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(dtype: torch.dtype) -> None:
+    weights = {"w": torch.linspace(-1, 1, 101, dtype=torch.float64).to(dtype)}
+    found = cut(weights, 0.5)["w"]
+    assert int((~found).sum()) == 50
+    assert weights["w"].abs()[~found].max() <= weights["w"].abs()[found].min()
+
+
+def test_close_float64_weights_are_told_apart() -> None:
+    weights = {"w": 1 + torch.arange(9, 0, -1, dtype=torch.float64) * 1e-12}
+    assert cut(weights, 0.5)["w"].tolist() == [True] * 5 + [False] * 4
+    with pytest.raises(SpecError, match=r"prune\.scope"):
+        cut({**weights, "v": torch.ones(3)}, 0.5, "global")
+
+
+def test_random_depends_on_the_generator_only() -> None:
+    a, b = {"w": torch.randn(200)}, {"w": torch.randn(200)}
+    found = cut(a, 0.5, criterion="random")["w"]
+    assert torch.equal(found, cut(b, 0.5, criterion="random")["w"])
+    assert not torch.equal(found, cut(a, 0.5)["w"])
+    other = torch.Generator().manual_seed(7)
+    assert not torch.equal(found, choose(a, 0.5, "random", "layer", 0.0, None, other)["w"])
+
+
+@pytest.mark.parametrize("amount", [-0.1, 1.0, math.nan])
+def test_amounts_outside_are_refused(amount: float) -> None:
+    with pytest.raises(SpecError, match="amount"):
+        cut({"w": torch.ones(4)}, amount)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_asking_for_less_than_is_removed_is_refused(scope: str) -> None:
+    weights = {"w": torch.arange(10.0)}
+    with pytest.raises(SpecError, match="5 of the 10 weights"):
+        cut(weights, 0.3, scope, previous=cut(weights, 0.5, scope))
+
+
+def test_a_floor_that_is_too_high_tells_the_largest_amount() -> None:
+    weights = {"a": torch.rand(100), "b": torch.rand(50)}
+    with pytest.raises(SpecError, match=r"keep_floor.*at most 78.66% of all"):
+        cut(weights, 0.9, "global", floor=0.203)
+    cut(weights, 0.7866, "global", floor=0.203)
+
+
+def test_no_weights_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"prune\.layers"):
+        cut({}, 0.5)
+
+
+def test_the_registries_hold_what_a_spec_may_name() -> None:
+    from pruning_core.engine.layers import LAYER_CHOICES
+
+    assert set(CRITERIA) == set(CRITERION_NAMES)
+    assert set(LAYER_CHOICES) == set(CHOICE_NAMES)
+
+
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.randn(4, 3, 6, 6)).square().mean().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_zeros_stay_zero_through_training(channels_last: bool, kind: str) -> None:
+    model = convolutions(channels_last)
+    weights = weights_of(model)
+    held = Masks(weights, cut(weights, 0.7))
+    options: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.1}
+    optimizer = (
+        torch.optim.Adam(model.parameters(), **options)
+        if kind == "adam"
+        else torch.optim.SGD(model.parameters(), momentum=0.9, **options)
+    )
+    before = {name: value.detach().clone() for name, value in weights.items()}
+    for _ in range(3):
+        train_step(model, optimizer)
+        held.multiply()
+    held.check()
+    for name, mask in held.kept.items():
+        assert torch.equal(weights[name] != 0, mask)
+        assert not bool(torch.signbit(weights[name][~mask]).any())  # no -0.0
+        assert not torch.equal(weights[name], before[name])
+    train_step(model, optimizer)
+    with pytest.raises(RuntimeError, match=r"0\.weight"):
+        held.check()
+
+
+def test_momentum_of_removed_weights_is_forgotten() -> None:
+    model = convolutions()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    train_step(model, optimizer)
+    weights = weights_of(model)
+    held = Masks(weights, cut(weights, 0.5))
+    held.clear_state(optimizer)
+    for name, mask in held.kept.items():
+        momentum = optimizer.state[weights[name]]["momentum_buffer"]
+        assert bool((momentum[~mask] == 0).all())
+        assert bool((momentum[mask] != 0).any())
+
+
+def test_a_diverged_training_is_named() -> None:
+    weights = {"w": torch.arange(4.0)}
+    held = Masks(weights, cut(weights, 0.5))
+    weights["w"].fill_(math.inf)
+    held.multiply()
+    with pytest.raises(RuntimeError, match="diverged"):
+        held.check()
+
+
+def test_apply_leaves_plain_zeros() -> None:
+    weights = {"w": torch.tensor([-1.0, math.nan, -0.5, 4.0])}
+    masks.apply(weights, {"w": torch.tensor([False, False, True, True])})
+    assert weights["w"].tolist() == [0.0, 0.0, -0.5, 4.0]
+    assert not bool(torch.signbit(weights["w"][0]))
+
+
+def test_empty_layers_are_found() -> None:
+    found = {"a": torch.tensor([False, False]), "b": torch.tensor([False, True])}
+    assert masks.empty_layers(found) == ["a"]
+    assert masks.removed(found) == 3
+
+
+def test_masks_come_back_from_disk(tmp_path: Path) -> None:
+    found = cut(weights_of(convolutions(channels_last=True)), 0.8)
+    masks.save(found, tmp_path / "masks")
+    back = masks.load(tmp_path / "masks")
+    assert list(back) == list(found)
+    assert all(torch.equal(back[name], found[name]) for name in found)
+    assert cut(weights_of(convolutions()), 0.9, previous=back)
+
+
+@pytest.mark.parametrize("kind", ["normal", "tied", "sorted", "constant"])
+def test_the_sampled_bracket_finds_the_exact_rank(kind: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ranking, "SAMPLED_FROM", 100)
+    monkeypatch.setattr(ranking, "SAMPLE", 50)
+    generator = np.random.default_rng(0)
+    keys = (np.abs(generator.normal(size=5000)) * 1e6).astype(np.int32)
+    keys = {"tied": keys % 5, "sorted": np.sort(keys), "constant": keys * 0}.get(kind, keys)
+    for rank in (0, 1, 77, 2500, 4998, 4999):
+        assert ranking.kth(keys, rank) == np.sort(keys)[rank]
+        chosen = ranking.smallest(keys, rank)
+        assert np.array_equal(
+            np.flatnonzero(chosen), np.sort(np.argsort(keys, kind="stable")[:rank])
+        )
+
+
+def test_a_misleading_sample_is_no_error(monkeypatch: Any) -> None:
+    """The sample sees only the large keys, so the bracket misses."""
+    monkeypatch.setattr(ranking, "SAMPLED_FROM", 100)
+    monkeypatch.setattr(ranking, "SAMPLE", 50)
+    keys = np.arange(1000, dtype=np.int32)
+    keys[::20] += 100_000
+    assert all(ranking.kth(keys, rank) == np.sort(keys)[rank] for rank in range(0, 1000, 37))
+
+
+def test_scores_that_are_not_numbers_count_as_largest() -> None:
+    weights = {"w": torch.tensor([math.nan, 1.0, -math.inf, -0.0, 2.0])}
+    assert cut(weights, 0.6)["w"].tolist() == [True, False, True, False, False]
+
+
+def test_negative_scores_are_an_error() -> None:
+    with pytest.raises(ValueError, match="scores of 0 or more"):
+        ranking.sortable(torch.tensor([1.0, -1.0]))

@@ -1,0 +1,49 @@
+"""Charts that change while one looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from pruning_core.charts import history_figure, schedule_figure
+
+
+def test_the_schedule_has_a_step_for_each_target_and_a_point_for_each_amount() -> None:
+    drawn = schedule_figure(
+        {"iterative": [0.5, 0.8, 0.9], "one_shot": [0.0, 0.3], "one_shot_matched": [0.9]}
+    )
+    chain, one_shot, matched = drawn.data
+    assert list(chain.y) == pytest.approx([0, 50, 80, 90])
+    assert list(chain.x) == [0, 1, 2, 3]
+    assert chain.line.shape == "hv"
+    assert (chain.line.color, one_shot.marker.color) == ("#D55E00", "#0072B2")
+    assert (list(one_shot.x), list(one_shot.y)) == ([1, 1], pytest.approx([0, 30]))
+    assert list(matched.y) == pytest.approx([90])
+
+
+def test_an_empty_schedule_is_an_empty_chart() -> None:
+    assert len(schedule_figure({"one_shot": []}).data) == 0
+
+
+def test_history_skips_what_is_not_known_and_takes_the_strategy_colour() -> None:
+    history = [
+        {"epoch": 1, "loss": 2.0, "accuracy": None},
+        {"epoch": 2, "loss": 1.0, "accuracy": 0.5},
+    ]
+    drawn = history_figure(
+        {"a": history, "b": history}, "accuracy", {"a": "iterative", "b": "iterative"}
+    )
+    assert (list(drawn.data[0].x), list(drawn.data[0].y)) == ([2], [50.0])
+    assert drawn.data[0].line.color == drawn.data[1].line.color == "#D55E00"
+    assert drawn.data[0].line.dash != drawn.data[1].line.dash
+    assert list(history_figure({"a": history}).data[0].y) == [2.0, 1.0]
+
+
+def test_history_of_many_stages_takes_a_legend() -> None:
+    history = [{"epoch": 1, "loss": 1.0}]
+    few = history_figure({str(i): history for i in range(3)})
+    many = history_figure({str(i): history for i in range(12)})
+    assert not few.layout.showlegend
+    assert len(few.layout.annotations) == 3
+    assert many.layout.showlegend
+    assert not many.layout.annotations
+    assert len(history_figure({"a": []}).data) == 1
