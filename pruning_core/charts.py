@@ -112,6 +112,7 @@ def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figu
     chart, several = CHARTS[y], _several_runs(frame)
     right = 16 if several else LABEL_WIDTH
     drawn = go.Figure(layout=layout(chart.title, _subtitle(frame, chart), right))
+    drawn.update_layout(uirevision=x)  # a zoom outlives new points, but not another x axis
     _draw(drawn, frame, chart, X_AXES[x], Cell())
     if several:
         drawn.add_traces(list(keys(frame)))

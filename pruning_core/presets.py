@@ -24,8 +24,13 @@ class Preset:
     spec: Spec
 
 
+DIGITS_TRAINING = TrainSpec(lr=0.03, lr_schedule="one_cycle", batch_size=32)
+
 QUICKSTART = Spec(
-    baseline_epochs=20,
+    data=DataSpec(augment="none"),
+    baseline=DIGITS_TRAINING,
+    baseline_epochs=15,
+    finetune=TrainSpec(lr=0.02, batch_size=32),
     one_shot=OneShotSpec(epochs=2),
     iterative=IterativeSpec(epochs=2),
     label="Quick start",
@@ -45,7 +50,10 @@ TEXTBOOK = Spec(
 )
 
 RECOMMENDED = Spec(
+    data=DataSpec(augment="none"),
+    baseline=DIGITS_TRAINING,
     baseline_epochs=30,
+    finetune=TrainSpec(lr=0.02, batch_size=32),
     prune=PruneSpec(scope="global"),
     one_shot=OneShotSpec(amounts=(0.0, 0.5, 0.7, 0.8, 0.9), epochs=10),
     iterative=IterativeSpec(iterations=5, epochs=2, schedule="cubic"),

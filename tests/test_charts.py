@@ -200,6 +200,13 @@ def test_an_unfinished_run_is_drawn_as_far_as_it_is() -> None:
     assert len(chain.x) == 3
 
 
+def test_a_zoom_outlives_new_points_but_not_another_axis() -> None:
+    short, whole = frame(comparison()[:4]), frame(comparison())
+    kept = [figure(points, "size").layout.uirevision for points in (short, whole)]
+    assert kept[0] == kept[1]
+    assert figure(whole, "size", "seconds").layout.uirevision != kept[0]
+
+
 def test_colours_of_text_and_page_are_left_to_the_theme_but_fixed_in_files() -> None:
     drawn = figure(frame(comparison()), "accuracy")
     assert drawn.layout.font.color is None

@@ -177,7 +177,7 @@ def test_a_loss_of_exactly_the_tolerance_counts() -> None:
 
 def test_of_equal_sparsity_the_smaller_file_wins() -> None:
     points = frame(
-        point("one_shot", 0.5, 380, sparse_bytes=2_000_000),
+        point("one_shot", 0.5, 380, sparse_bytes=2_000_000, sparsity_prunable=0.5 + 1e-12),
         point("iterative", 0.5, 380, sparse_bytes=1_900_000, iteration=5),
     )
     answer = headline(points)

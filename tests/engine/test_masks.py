@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine import masks, ranking
+from pruning_core.engine import masks
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.masks import Masks, choose, floor_size
 from pruning_core.spec import CRITERIA as CRITERION_NAMES
@@ -295,35 +295,15 @@ def test_masks_come_back_from_disk(tmp_path: Path) -> None:
     assert cut(weights_of(convolutions()), 0.9, previous=back)
 
 
-@pytest.mark.parametrize("kind", ["normal", "tied", "sorted", "constant"])
-def test_the_sampled_bracket_finds_the_exact_rank(kind: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(ranking, "SAMPLED_FROM", 100)
-    monkeypatch.setattr(ranking, "SAMPLE", 50)
-    generator = np.random.default_rng(0)
-    keys = (np.abs(generator.normal(size=5000)) * 1e6).astype(np.int32)
-    keys = {"tied": keys % 5, "sorted": np.sort(keys), "constant": keys * 0}.get(kind, keys)
-    for rank in (0, 1, 77, 2500, 4998, 4999):
-        assert ranking.kth(keys, rank) == np.sort(keys)[rank]
-        chosen = ranking.smallest(keys, rank)
-        assert np.array_equal(
-            np.flatnonzero(chosen), np.sort(np.argsort(keys, kind="stable")[:rank])
-        )
-
-
-def test_a_misleading_sample_is_no_error(monkeypatch: Any) -> None:
-    """The sample sees only the large keys, so the bracket misses."""
-    monkeypatch.setattr(ranking, "SAMPLED_FROM", 100)
-    monkeypatch.setattr(ranking, "SAMPLE", 50)
-    keys = np.arange(1000, dtype=np.int32)
-    keys[::20] += 100_000
-    assert all(ranking.kth(keys, rank) == np.sort(keys)[rank] for rank in range(0, 1000, 37))
-
-
 def test_scores_that_are_not_numbers_count_as_largest() -> None:
     weights = {"w": torch.tensor([math.nan, 1.0, -math.inf, -0.0, 2.0])}
     assert cut(weights, 0.6)["w"].tolist() == [True, False, True, False, False]
 
 
-def test_negative_scores_are_an_error() -> None:
-    with pytest.raises(ValueError, match="scores of 0 or more"):
-        ranking.sortable(torch.tensor([1.0, -1.0]))
+def test_a_layer_below_its_floor_gets_nothing_back() -> None:
+    weights = {"a": torch.full((10,), 0.1), "b": torch.arange(1.0, 31.0)}
+    first = cut(weights, 0.2, "global", floor=0.1)
+    assert int(first["a"].sum()) == 2
+    second = cut(weights, 0.4, "global", floor=0.5, previous=first)
+    assert torch.equal(second["a"], first["a"])
+    assert masks.removed(second) == 16

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import prune
 from torchvision import models as zoo
-from torchvision.models import VisionTransformer, get_model_weights
+from torchvision.models import VisionTransformer
 
 from pruning_core.engine import models
-from pruning_core.engine.weights import file_digest, head_keys, load_weights, pretrained_file
+from pruning_core.engine.weights import file_digest, head_keys, load_weights
 from pruning_core.spec import SpecError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -235,70 +231,6 @@ def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     wanted["features.0.0.weight"][0] = float("nan")
     message = refusal(write(tmp_path / "w.pt", wanted), build(), tmp_path)
     assert "features.0.0.weight" in message
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        """Nothing on the screen."""
-
-
-@pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A local server in torchvision's place, with a file named by its digest."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    write(folder / "raw.pth", state(classes=1000))
-    digest = file_digest(folder / "raw.pth")
-    file = (folder / "raw.pth").rename(folder / f"small-{digest[:8]}.pth")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    entry = get_model_weights(NAME).DEFAULT.value
-    monkeypatch.setattr(entry, "url", f"http://127.0.0.1:{server.server_port}/{file.name}")
-    yield file
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_pretrained_is_downloaded_once(tmp_path: Path, published: Path) -> None:
-    downloads, model = tmp_path / "downloads", build()
-    (note,) = load_weights(model, "pretrained", NAME, downloads)
-    assert "1000 classes" in note
-    assert pretrained_file(NAME, downloads).read_bytes() == published.read_bytes()
-    published.unlink()
-    again = build()
-    load_weights(again, "pretrained", NAME, downloads)
-    assert same(again, model.state_dict())
-
-
-def test_a_download_with_a_wrong_digest_is_not_kept(tmp_path: Path, published: Path) -> None:
-    published.write_bytes(published.read_bytes()[:-1])
-    message = refusal("pretrained", build(), tmp_path)
-    assert "not the published file" in message
-    assert [path for path in (tmp_path / "weights").rglob("*") if path.is_file()] == []
-
-
-def test_a_damaged_file_put_by_hand_is_refused(tmp_path: Path, published: Path) -> None:
-    place = pretrained_file(NAME, tmp_path)
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"other")
-    assert "damaged" in refusal("pretrained", build(), tmp_path)
-
-
-def test_without_network_the_way_on_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = get_model_weights(NAME).DEFAULT.value
-    monkeypatch.setattr(entry, "url", "http://127.0.0.1:9/small-00000000.pth")
-    message = refusal("pretrained", build(), tmp_path)
-    for words in (NAME, "small-00000000.pth", str(tmp_path / "weights"), "none"):
-        assert words in message
-
-
-def test_pretrained_weights_are_for_width_1(tmp_path: Path) -> None:
-    model = models.build({"name": NAME, "width": 0.5, "stem_stride": 2}, 10, 32)
-    assert "width 1" in refusal("pretrained", model, tmp_path)
 
 
 def test_file_digest_is_the_sha256(tmp_path: Path) -> None:
