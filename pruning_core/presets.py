@@ -29,7 +29,7 @@ DIGITS_TRAINING = TrainSpec(lr=0.03, lr_schedule="one_cycle", batch_size=32)
 QUICKSTART = Spec(
     data=DataSpec(augment="none"),
     baseline=DIGITS_TRAINING,
-    baseline_epochs=15,
+    baseline_epochs=12,
     finetune=TrainSpec(lr=0.02, batch_size=32),
     one_shot=OneShotSpec(epochs=2),
     iterative=IterativeSpec(epochs=2),

@@ -32,7 +32,7 @@ TINY = Spec(
     finetune=TrainSpec(batch_size=32),
 )
 LONG = replace(
-    TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=6), iterative=IterativeSpec(enabled=False)
+    TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=24), iterative=IterativeSpec(enabled=False)
 )
 
 

@@ -230,4 +230,3 @@ def _circumstances(settings: dict[str, Any]) -> dict[str, Any]:
         "machine": platform.machine(),
         "versions": {name: version(name) for name in names},
     }
-

@@ -160,7 +160,8 @@ def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) 
             "INSERT INTO stages (key, kind, parent, settings, hints, threads, status, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
             " hints = excluded.hints, status = excluded.status, attempts = 0"
-            " WHERE stages.status IN ('cancelled', 'done') OR excluded.status = 'done'",
+            " WHERE stages.status = 'cancelled'"
+            " OR (stages.status = 'done') != (excluded.status = 'done')",
             (*values, hints, stage.threads, status, time.time()),
         )
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.layers import Layer, layers, parameters, sparsities, weights
+from pruning_core.engine.layers import Layer, fold_hooks, layers, parameters, sparsities, weights
 from pruning_core.engine.models import make
 
 
@@ -118,3 +118,11 @@ def test_the_prunable_weights_are_those_of_the_choice() -> None:
     counts = sparsities(model, "spared")
     assert counts["prunable"] == sum(value.numel() for value in weights(model, "spared").values())
     assert counts["prunable"] < counts["weights"] < counts["parameters"]
+
+
+def test_folded_hooks_leave_plain_zeros() -> None:
+    state = {"w_orig": torch.tensor([-1.0, -2.0]), "w_mask": torch.tensor([0.0, 1.0])}
+    folded = fold_hooks({"b_orig": torch.ones(1), **state, "x_mask": torch.ones(1)})
+    assert list(folded) == ["b_orig", "w", "x_mask"]
+    assert folded["w"].tolist() == [0.0, -2.0]
+    assert not bool(torch.signbit(folded["w"][0]))

@@ -112,3 +112,13 @@ def test_shapes_are_those_of_the_real_model_and_cost_no_random_numbers(name: str
     assert torch.equal(before, torch.get_rng_state())
     real = models.make(name, 12).state_dict()
     assert found == {key: value.shape for key, value in real.items()}
+
+
+def test_shapes_hold_no_weights() -> None:
+    with models._NoStorage():
+        assert nn.Linear(3, 3).weight.is_meta
+
+
+@pytest.mark.parametrize("name", models.INCEPTIONS)
+def test_input_is_converted_as_pretrained_weights_expect(name: str) -> None:
+    assert models.make(name, 10).transform_input

@@ -147,9 +147,9 @@ def test_wrong_content_under_a_right_digest_is_refused(small: bytes) -> None:
             decode(sealed(bytes(other)))
 
 
-def repacked(blob: bytes) -> bytes:
+def repacked(blob: bytes, extra: int = 0) -> bytes:
     stream = zlib.compress(blob)
-    return sealed(struct.pack("<QI", len(blob), len(stream)) + stream)
+    return sealed(struct.pack("<QI", len(blob) + extra, len(stream)) + stream)
 
 
 def blob_of(small: bytes) -> bytes:
@@ -180,6 +180,11 @@ def test_a_header_that_does_not_fit_is_refused(small: bytes, old: bytes, new: by
 def test_a_piece_that_expands_too_far_is_refused() -> None:
     with pytest.raises(SparseFileError, match="larger than a piece"):
         decode(repacked(bytes(10 * sparse_file.PIECE)))
+
+
+def test_a_wrong_size_is_refused(small: bytes) -> None:
+    with pytest.raises(SparseFileError, match="make up the blob"):
+        decode(repacked(blob_of(small), extra=1))
 
 
 def test_foreign_files_are_refused_with_their_name(tmp_path: Path) -> None:

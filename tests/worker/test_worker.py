@@ -87,10 +87,8 @@ def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> Non
     assert states["level"] == "cancelled"
 
 
-def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(
-    cache: Cache, queue: Queue
-) -> None:
-    """A baseline without its sparse file fails every level that wants it, until it is back."""
+def test_a_damaged_baseline_is_trained_again(cache: Cache, queue: Queue) -> None:
+    """A level that finds its parent damaged has it made again, and then goes on."""
     assert run(cache, LONG).state == "done"
     base = next(p.key for p in planned(cache, LONG).points if p.strategy == "baseline")
     path = cache.stage(base) / "model.sparse"
@@ -114,8 +112,6 @@ def test_an_idle_worker_leaves(cache: Cache) -> None:
     assert Crew(cache.queue).worker() is None
 
 
-@pytest.mark.parametrize(
-    ("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL"), (-11, "SIGSEGV")]
-)
+@pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
 def test_an_exit_code_in_words(code: int, words: str) -> None:
     assert words in describe_exit(code)
