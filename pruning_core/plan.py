@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pruning_core import spec as specs
+from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
 from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, canonical_json, to_dict
 from pruning_core.store import sha256
@@ -154,15 +155,17 @@ def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
     """Refuse a global cut deeper than the keep-floor allows. Raises `SpecError`."""
     if spec.prune.scope != "global":
         return
+    found = [Layer(**layer) for layer in facts["layers"]]
+    sizes = [layer.size for layer in found if LAYER_CHOICES[spec.prune.layers](layer)]
     floor = spec.prune.keep_floor
-    amounts = [*spec.one_shot.amounts]
-    if spec.iterative.enabled:
-        amounts.append(spec.iterative.target)
-    if amounts and max(amounts) > 1 - floor:
+    kept = sum(floor_size(size, floor) for size in sizes)
+    deepest = max([*spec.one_shot.amounts, spec.iterative.target * spec.iterative.enabled])
+    if round(deepest * sum(sizes)) > sum(sizes) - kept:
         raise specs.SpecError(
             "prune.keep_floor",
-            f"keeping {floor:.0%} of every layer, at most {1 - floor:.0%} can go, "
-            f"but {max(amounts):.0%} is asked for. Lower the floor or the amount.",
+            f"keeping {floor:.1%} of every layer and at least one weight, at most "
+            f"{1 - kept / sum(sizes):.2%} can go, but {deepest:.2%} is asked for. "
+            "Lower the floor or the amount.",
         )
 
 

@@ -22,7 +22,10 @@ MODEL = {
     "devices": ["cpu"],
     "weights": "none",
     "notes": [],
-    "layers": [],
+    "layers": [
+        {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [10], "size": 10},
+        {"name": "body.weight", "kind": "conv", "role": "", "shape": [990], "size": 990},
+    ],
     "parameters": 1000,
     "images_per_second": 500.0,
 }

@@ -28,7 +28,7 @@ def keys(spec: Spec, strategy: str) -> list[str]:
 
 def test_pinned_keys() -> None:
     """A key that changes makes every cached result unreachable: change these on purpose only."""
-    found = {(p.strategy, p.iteration, p.asked): p.key for p in planned(QUICKSTART).points}
+    found = {(p.strategy, p.iteration, p.asked): p.key for p in planned(Spec()).points}
     assert found["baseline", 0, 0.0][:16] == "570f4959a4af6a1f"
     assert found["one_shot", 0, 0.5][:16] == "6bfa7aa002adcfb1"
     assert found["iterative", 5, 0.9][:16] == "8b659d718241dd0a"
@@ -120,6 +120,16 @@ def test_a_cut_below_the_floor_is_refused() -> None:
     prune = PruneSpec(scope="global", keep_floor=0.2)
     with pytest.raises(SpecError, match="keep_floor"):
         planned(replace(QUICKSTART, prune=prune))
+
+
+def test_the_floor_counts_in_whole_weights() -> None:
+    """Ten and 990 weights, 5 % kept of each: 1 and 50, so 949 of 1,000 can go, not 950."""
+    prune = PruneSpec(scope="global", keep_floor=0.05)
+    shallow = replace(QUICKSTART.iterative, target=0.949)
+    deep = replace(QUICKSTART.iterative, target=0.95)
+    assert planned(replace(QUICKSTART, prune=prune, iterative=shallow)).complete
+    with pytest.raises(SpecError, match=r"94\.90%"):
+        planned(replace(QUICKSTART, prune=prune, iterative=deep))
 
 
 def test_a_chain_curve_covers_the_whole_chain() -> None:

@@ -51,7 +51,7 @@ def open_page(title: str) -> Lab:
 
 
 def _navigation() -> None:
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.markdown("**Pruning Lab**", width="content")
         for name, file in PAGES.items():
             st.page_link(file, label=name)

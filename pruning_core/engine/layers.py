@@ -7,31 +7,16 @@ their product, which is what the model computes with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from pruning_core.layer_choices import LAYER_CHOICES, Layer
+
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A weight that can be pruned. `name` is its parameter's, such as `conv1.weight`."""
-
-    name: str
-    kind: str  # "conv", "depthwise", "linear" or "attention"
-    role: str  # "stem", "classifier" or ""
-    shape: tuple[int, ...]
-    size: int
-
-
-LAYER_CHOICES: dict[str, Callable[[Layer], bool]] = {
-    "all": lambda layer: True,
-    "spared": lambda layer: layer.kind != "depthwise" and not layer.role,
-}
 
 
 def layers(model: nn.Module) -> list[Layer]:

@@ -19,6 +19,7 @@ from pruning_core.engine import sparse_file
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.layers import sparsities
 from pruning_core.engine.ranking import smallest, sortable
+from pruning_core.layer_choices import floor_size
 from pruning_core.spec import SpecError
 
 __all__ = ["Masks", "apply", "check", "choose", "empty_layers", "load", "removed", "save"]
@@ -94,11 +95,6 @@ def _protect(keys: np.ndarray, keep_floor: float) -> None:
     """Raise the keys of a layer's best weights above all others, in place."""
     rest = smallest(keys, keys.size - floor_size(keys.size, keep_floor))
     keys[~rest & (keys != REMOVED)] = np.iinfo(keys.dtype).max
-
-
-def floor_size(size: int, keep_floor: float) -> int:
-    """How many weights a layer of `size` keeps at least in the global scope."""
-    return min(size, max(1, math.ceil(round(keep_floor * size, 6))))
 
 
 def _check_grows(keys: np.ndarray, count: int, where: str) -> None:

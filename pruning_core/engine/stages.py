@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.worker.context import Context
 from pruning_core.engine import data, devices, inspect, masks, sparse_file
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
@@ -24,6 +23,7 @@ from pruning_core.engine.weights import load_weights
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
 from pruning_core.store import Store
+from pruning_core.worker.context import Context
 
 MODEL_FILE = "model.sparse"
 MASK_FILE = "masks.sparse"

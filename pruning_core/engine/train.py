@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.worker.context import Progress
 from pruning_core.engine import checkpoint
 from pruning_core.engine.data import AUGMENTATIONS, ImageSet, Splits, normalize
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.masks import Masks
 from pruning_core.learning_rates import LR_SCHEDULES
+from pruning_core.worker.context import Progress
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.layers import Layer, fold_hooks, layers, parameters, sparsities, weights
+from pruning_core.engine.layers import fold_hooks, layers, parameters, sparsities, weights
 from pruning_core.engine.models import make
+from pruning_core.layer_choices import Layer
 
 
 def by_name(model: nn.Module) -> dict[str, Layer]:
