@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import choices, facts, live
-from pages.parts.shell import Lab, open_page
+from pages.parts.shell import PAGES, Lab, link, open_page
 from pruning_core import results
 from pruning_core.estimate import estimate, probe
 from pruning_core.headline import headline, no_headline
@@ -36,10 +36,10 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
         if st.button("Run", key=f"run {name}", type="primary", help="Starts it at once."):
             job = lab.queue.submit(preset.spec, preset.title)
             ensure_worker(lab.cache)
-            st.switch_page("pages/2_Runs.py", query_params={"job": job})
+            st.switch_page(PAGES["Runs"], query_params={"job": job})
         if st.button("Adjust", key=f"adjust {name}", help="Opens it on Tune, to change it first."):
             choices.load(preset.spec)
-            st.switch_page("pages/1_Tune.py", query_params=choices.params(preset.spec))
+            st.switch_page(PAGES["Tune"], query_params=choices.params(preset.spec))
 
 
 def cost(lab: Lab, preset: Preset) -> str:
@@ -86,7 +86,7 @@ def draw_result(lab: Lab, job: Job) -> None:
     with st.container(border=True):
         st.markdown(f"**{job.label}**")
         st.write(answer.text if answer else no_headline(frame))
-        st.page_link("pages/3_Compare.py", label="Compare", query_params={"runs": job.id})
+        link("Compare", runs=job.id)
 
 
 def main() -> None:

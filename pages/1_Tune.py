@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import choices, controls, facts
-from pages.parts.shell import Lab, open_page
+from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core.estimate import estimate
 from pruning_core.live_charts import schedule_figure
 from pruning_core.plan import Plan, describe, plan
@@ -101,11 +101,16 @@ def draw_cost(lab: Lab, spec: Spec, made: Plan) -> None:
 
 def draw_run(lab: Lab, spec: Spec) -> None:
     """The button that starts, and the spec as a file."""
-    label = st.text_input("Name of the run", placeholder=describe(spec), key="run label")
+    label = st.text_input(
+        "Name of the run",
+        placeholder=describe(spec),
+        key="run label",
+        help="For lists and charts; it changes no result.",
+    )
     if st.button("Run", type="primary", width="stretch", key="run"):
         job = lab.queue.submit(spec, label or describe(spec))
         ensure_worker(lab.cache)
-        st.switch_page("pages/2_Runs.py", query_params={"job": job})
+        st.switch_page(PAGES["Runs"], query_params={"job": job})
     if facts.downloads_needed(spec):
         st.caption("Needs a download unless the files are in the cache.")
     st.download_button(
@@ -143,10 +148,16 @@ def main() -> None:
         if error := st.session_state.pop("spec error", None):
             st.error(error)
         st.file_uploader("Load a spec", ["json"], key="spec file", on_change=load_file)
-    st.caption(
-        f"{format_count(len(choices.params(spec or choices.current())), 'choice')} differ "
-        "from the quick start; the link in the address bar holds them."
-    )
+    if spec:
+        draw_link_line(spec)
+
+
+def draw_link_line(spec: Spec) -> None:
+    """Where these choices can be found again."""
+    changed = len(choices.params(spec))
+    told = f"{format_count(changed, 'choice')} differ" if changed > 1 else "One choice differs"
+    start = f"{told} from the quick start" if changed else "These are the quick start's choices"
+    st.caption(f"{start}. The link in the address bar holds them.")
 
 
 main()

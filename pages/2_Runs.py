@@ -7,9 +7,9 @@ import time
 import streamlit as st
 
 from pages.parts import live
-from pages.parts.shell import Lab, open_page
+from pages.parts.shell import PAGES, Lab, link, open_page
 from pruning_core.queue.jobs import Job
-from pruning_core.queue.standing import ACTIVE, standing, states
+from pruning_core.queue.standing import ACTIVE, Standing, standing, states
 
 POLL_SECONDS = 2.0
 PAGE = 20
@@ -62,20 +62,35 @@ def draw_live(lab: Lab, job: Job) -> None:
 
 def draw_actions(lab: Lab, job: Job) -> None:
     """Compare, cancel, retry, delete: those that make sense now."""
-    state = standing(lab.queue, job.id).state
+    now = standing(lab.queue, job.id)
     with st.container(horizontal=True):
-        if state in ("done", "running", "failed"):
-            target = {"runs": job.id}
-            st.page_link("pages/3_Compare.py", label="Compare", query_params=target)
-        if state in ACTIVE:
+        if shows_something(now):
+            draw_compare(job)
+        if now.state in ACTIVE:
             stop = lab.queue.cancel
             st.button("Cancel", on_click=stop, args=(job.id,), help="Finished stages stay.")
-        if state in ("failed", "refused", "cancelled"):
+        if now.state in ("failed", "refused", "cancelled"):
             st.button("Retry", on_click=lab.queue.retry, args=(job.id,), type="primary")
-        if state not in ACTIVE:
-            with st.popover("Delete"):
-                st.write("The run leaves this list; its stages stay in the cache.")
-                st.button("Delete this run", on_click=lab.queue.delete, args=(job.id,))
+        if now.state not in ACTIVE:
+            draw_delete(lab, job)
+
+
+def shows_something(now: Standing) -> bool:
+    """Whether a baseline is there to compare with."""
+    return any(row.kind == "baseline" and row.status == "done" for row in now.rows)
+
+
+def draw_compare(job: Job) -> None:
+    """The way to the charts."""
+    if st.button("Compare", type="primary", help="Charts, findings, table, downloads."):
+        st.switch_page(PAGES["Compare"], query_params={"runs": job.id})
+
+
+def draw_delete(lab: Lab, job: Job) -> None:
+    """Delete, after a second click."""
+    with st.popover("Delete"):
+        st.write("The run leaves this list; its stages stay in the cache.")
+        st.button("Delete this run", on_click=lab.queue.delete, args=(job.id,))
 
 
 def draw_log(lab: Lab, job: Job) -> None:
@@ -97,7 +112,7 @@ def main() -> None:
     job = pick(lab)
     if job is None:
         st.info("Nothing has run yet. Choose a preset on Home, or set up a comparison on Tune.")
-        st.page_link("pages/1_Tune.py", label="Set up a comparison")
+        link("Tune", "Set up a comparison")
         return
     draw_actions(lab, job)
     draw_live(lab, job)

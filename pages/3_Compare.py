@@ -13,7 +13,7 @@ import streamlit as st
 
 from pages.parts import table
 from pages.parts.live import ACTIVE
-from pages.parts.shell import Lab, open_page
+from pages.parts.shell import Lab, link, open_page
 from pruning_core import report, results
 from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
@@ -27,6 +27,7 @@ from pruning_core.report_html import html
 from pruning_core.spec import Spec, from_json
 
 MOST_RUNS = 200
+FINDINGS = 5
 POLL_SECONDS = 4.0
 
 
@@ -120,8 +121,14 @@ def draw_charts(frame: pd.DataFrame) -> str:
 def draw_findings(frame: pd.DataFrame) -> None:
     """What the data say, in sentences with their numbers."""
     st.header("Findings")
-    for finding in findings(frame):
+    found = findings(frame)
+    shown = [f for f in found if f.kind != "pair"] + [f for f in found if f.kind == "pair"]
+    for finding in shown[:FINDINGS]:
         st.markdown(f"- {finding.text}")
+    if len(shown) > FINDINGS:
+        with st.expander(f"{len(shown) - FINDINGS} more comparisons"):
+            for finding in shown[FINDINGS:]:
+                st.markdown(f"- {finding.text}")
 
 
 def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str) -> None:
@@ -183,7 +190,7 @@ def main() -> None:
     jobs = pick(lab)
     if not jobs:
         st.info("Nothing to compare yet. Start a run on Home or Tune and come back.")
-        st.page_link("app.py", label="Choose a preset")
+        link("Home", "Choose a preset")
         return
     words = states(lab.queue, jobs)
     growing = [job.label for job in jobs if words[job.id] in ACTIVE]

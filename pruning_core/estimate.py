@@ -75,8 +75,7 @@ def _seconds(spec: Spec, per_epoch: float, cores: int, plan: Plan, done: set[str
         levels = _level_epochs(spec) * len(spec.seeds)
     threads = min(spec.baseline_threads, cores)
     base_cost = sum(base) * per_epoch / (1 + SECOND_THREAD * (threads - 1))
-    chain = max([*levels, spec.iterative.iterations * spec.iterative.epochs])
-    work = max(sum(levels) / cores, chain if levels else 0) * per_epoch
+    work = max(sum(levels) / cores, max(levels, default=0)) * per_epoch
     overhead = SECONDS_PER_STAGE * (len(base) + len(levels) / cores)
     return START_SECONDS + base_cost + work + overhead
 

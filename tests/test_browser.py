@@ -97,13 +97,13 @@ def test_the_whole_way(server: str, tmp_path: Path) -> None:
     def watch(page: Page) -> None:
         expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=SLOW)
         expect(page.get_by_text("Finished").first).to_be_visible(timeout=SLOW)
-        page.get_by_role("link", name="Compare").last.click()
+        page.get_by_role("button", name="Compare").click()
 
     def compare(page: Page) -> pd.DataFrame:
         expect(page.get_by_role("heading", name="Findings")).to_be_visible(timeout=SLOW)
         expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)
         with page.expect_download() as waiting:
-            page.get_by_role("button", name="CSV").click()
+            page.get_by_role("button", name="CSV", exact=True).click()
         waiting.value.save_as(tmp_path / "points.csv")
         return pd.read_csv(tmp_path / "points.csv")
 

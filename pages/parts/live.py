@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.facts import explain
-from pages.parts.shell import Lab
+from pages.parts.shell import Lab, link
 from pruning_core.live_charts import history_figure
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
@@ -92,7 +92,7 @@ def draw_stages(now: Standing) -> None:
         }
         for row, label in labelled(now)
     ]
-    st.dataframe(rows, hide_index=True)
+    st.dataframe(rows, hide_index=True, height="content")
 
 
 def draw_errors(now: Standing) -> None:
@@ -113,7 +113,7 @@ def running_now(lab: Lab, limit: int = 5) -> bool:
     for now in active:
         st.markdown(f"{now.job.label} {badge(now.state)}")
         draw_progress(lab, now)
-        st.page_link("pages/2_Runs.py", label="Watch", query_params={"job": now.job.id})
+        link("Runs", "Watch", job=now.job.id)
     return bool(active)
 
 

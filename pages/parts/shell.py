@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.queue.crew import Crew
@@ -53,8 +54,17 @@ def open_page(title: str) -> Lab:
 def _navigation() -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.markdown("**Pruning Lab**", width="content")
-        for name, file in PAGES.items():
-            st.page_link(file, label=name)
+        for name in PAGES:
+            link(name)
+
+
+def link(page: str, label: str = "", **params: str) -> None:
+    """A link to a page, with parameters for its address."""
+    try:
+        st.page_link(PAGES[page], label=label or page, query_params=params)
+    except StreamlitAPIException:
+        # A page that is run by itself, without app.py, knows no other pages.
+        st.markdown(label or page, width="content")
 
 
 def _lab() -> Lab:

@@ -30,7 +30,8 @@ def draw(frame: pd.DataFrame) -> None:
     texts = dict(DEFINITIONS)
     columns = {name: st.column_config.Column(help=texts[term]) for name, term in TERMS.items()}
     columns["Strategy"] = st.column_config.Column(pinned=True)
-    st.dataframe(readable(frame), hide_index=True, column_config=columns, key="table")
+    shown = readable(frame)
+    st.dataframe(shown, hide_index=True, column_config=columns, height="content", key="table")
 
 
 def draw_definitions() -> None:
