@@ -16,6 +16,7 @@ from pruning_core.spec import Spec, SpecError, from_dict, to_dict
 
 PREFIX = "w."
 KEPT = "tuned spec"
+SEEN = "seen links"
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,36 +65,42 @@ def from_params(given: dict[str, str]) -> Spec:
 def load(spec: Spec) -> None:
     """Make these the choices; call before the widgets are drawn, or in a callback."""
     st.session_state[KEPT] = spec
+    st.session_state.setdefault(SEEN, []).append(params(spec))
     for name, value in flat(to_dict(spec)).items():
         st.session_state[PREFIX + name] = to_widget(name, value)
 
 
-def current() -> Spec:
-    """The choices to begin with: the session's, else those of the link, else the quick start."""
-    given = st.query_params.to_dict()
-    kept = st.session_state.get(KEPT)
-    if kept is not None and (not given or given == params(kept)):
-        return kept
-    try:
-        return from_params(given)
-    except SpecError as error:
-        st.warning(f"This link cannot be read; the quick start is shown. {error}")
-        return QUICKSTART
-
-
 def begin() -> None:
-    """Fill the widget keys where they are empty or a new link was opened."""
-    spec = current()
-    if spec != st.session_state.get(KEPT) or f"{PREFIX}seeds" not in st.session_state:
-        load(spec)
+    """Fill the widget keys at the session's start, and when a new link was opened.
+
+    The browser may still send an older address of this session after a quick second move of
+    a slider; such an address is no new link and must not take the move back.
+    """
+    given, seen = st.query_params.to_dict(), st.session_state.setdefault(SEEN, [])
+    if KEPT not in st.session_state or (given and given not in seen):
+        seen.append(given)
+        load(_linked(given))
+    elif f"{PREFIX}seeds" not in st.session_state:
+        load(st.session_state[KEPT])
 
 
 def keep(spec: Spec) -> None:
     """Remember the choices and put them into the URL."""
     st.session_state[KEPT] = spec
     wanted = params(spec)
+    if wanted not in st.session_state[SEEN]:
+        st.session_state[SEEN].append(wanted)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
+
+
+def _linked(given: dict[str, str]) -> Spec:
+    """The spec of a link, else the quick start with a warning."""
+    try:
+        return from_params(given)
+    except SpecError as error:
+        st.warning(f"This link cannot be read; the quick start is shown. {error}")
+        return QUICKSTART
 
 
 def collect() -> Spec:

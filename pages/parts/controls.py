@@ -83,7 +83,12 @@ def whole(label: str, name: str, low: int, high: int, help: str) -> None:
 def data_controls(lab: Lab) -> None:
     """Which images, how many, how large."""
     name = choice(
-        "Data", "data.name", specs.DATASETS, "The images to learn from.", titles=DATA_TITLES
+        "Data",
+        "data.name",
+        specs.DATASETS,
+        "The images to learn from.",
+        titles=DATA_TITLES,
+        on_change=_other_data,
     )
     if name == "images":
         _own_images(lab)
@@ -241,6 +246,11 @@ def rare_controls() -> None:
     st.text_input("Mean of the colours", key=key("data.mean"), help="Three numbers, 0 to 1.")
     st.text_input("Deviation of the colours", key=key("data.std"), help="Three numbers.")
     choice("Device", "device", specs.DEVICES, "Where to train; automatic takes a GPU if any.")
+
+
+def _other_data() -> None:
+    """A callback: what suited the images before need not suit these."""
+    st.session_state[key("data.augment")] = "auto"
 
 
 def _own_images(lab: Lab) -> None:
