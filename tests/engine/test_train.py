@@ -1,0 +1,218 @@
+"""The training loop: masks hold, memory that runs out is met, and every epoch repeats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruning_core.engine import checkpoint
+from pruning_core.engine.data import ImageSet, Splits
+from pruning_core.engine.devices import resolve
+from pruning_core.engine.evaluate import evaluate
+from pruning_core.engine.masks import Masks, choose
+from pruning_core.engine.train import (
+    Trainee,
+    Training,
+    derived_seed,
+    make_optimizer,
+    shuffled,
+    train,
+)
+from pruning_core.spec import OPTIMIZERS, SpecError, TrainSpec, to_dict
+from pruning_core.worker.context import Progress
+
+DATA = {"image_size": 8, "augment": "crop_flip", "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+class Net(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 6, 3),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Flatten(),
+            nn.Linear(216, 3),
+        )
+
+
+def images(count: int, seed: int) -> ImageSet:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    labels = torch.from_numpy(random.integers(0, 3, count))
+    return ImageSet(pixels, labels, np.arange(count))
+
+
+SPLITS = Splits(images(50, 0), images(12, 1), images(20, 2))
+
+
+def plan(epochs: int = 3, optimizer: str = "sgd", **more: object) -> Training:
+    settings = to_dict(TrainSpec(optimizer=optimizer, lr=0.01, batch_size=16))
+    made = Training(settings, DATA, epochs, 0, epochs, 5, "level", 0, "cpu")
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def trainee(optimizer: str = "sgd", amount: float = 0.5) -> Trainee:
+    torch.manual_seed(0)
+    model = Net().to(memory_format=torch.channels_last)
+    weights = {"0.weight": model[0].weight, "5.weight": model[5].weight}
+    kept = choose(weights, amount, "magnitude", "layer", 0.0, None, torch.Generator())
+    masks = Masks(weights, kept)
+    masks.multiply()
+    return Trainee(model, make_optimizer(model, plan(optimizer=optimizer).settings), masks)
+
+
+def bits(model: nn.Module) -> list[bytes]:
+    return [value.contiguous().numpy().tobytes() for value in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_removed_weights_stay_zero_and_others_learn(optimizer: str, tmp_path: Path) -> None:
+    made = trainee(optimizer)
+    before = made.model[0].weight.detach().clone()
+    train(made, SPLITS, plan(optimizer=optimizer), tmp_path / "c", Progress())
+    zeros = before == 0
+    assert int(zeros.sum()) == 81
+    assert torch.equal(made.model[0].weight == 0, zeros)
+    assert not torch.equal(made.model[0].weight, before)
+
+
+def test_a_weight_that_comes_back_ends_the_training(tmp_path: Path) -> None:
+    made = trainee()
+    assert made.masks is not None
+    made.masks.multiply = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="weight"):
+        train(made, SPLITS, plan(), tmp_path / "c", Progress())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_going_on_from_a_checkpoint_gives_the_same_bits(optimizer: str, tmp_path: Path) -> None:
+    whole, again = trainee(optimizer), trainee(optimizer)
+    train(whole, SPLITS, plan(3, optimizer), tmp_path / "whole", Progress())
+    stopped = trainee(optimizer)
+    train(stopped, SPLITS, plan(1, optimizer, lr_epochs=3), tmp_path / "part", Progress())
+    train(again, SPLITS, plan(3, optimizer), tmp_path / "part", Progress())
+    assert bits(again.model) == bits(whole.model)
+    assert len(again.history) == 3
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    seeds = {derived_seed(0, "level", epoch) for epoch in range(50)}
+    assert len(seeds) == 50
+    assert derived_seed(0, "level", 1) == derived_seed(0, "level", 1)
+
+
+def test_every_image_once_and_no_batch_of_one() -> None:
+    batches = shuffled(33, 16, torch.Generator().manual_seed(0))
+    assert [len(batch) for batch in batches] == [16, 16]
+    batches = shuffled(40, 16, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat(batches).tolist()) == list(range(40))
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Small(Net):
+        def forward(self, value: Tensor) -> Tensor:
+            if self.training and len(value) > 8:
+                raise torch.OutOfMemoryError("no room")
+            return super().forward(value)
+
+    made = trainee()
+    made.model.__class__ = Small
+    train(made, SPLITS, plan(1), tmp_path / "c", Progress())
+    assert made.parts == 2
+    assert "in 2 parts" in caplog.text
+    assert len(made.history) == 1
+
+
+def test_out_of_memory_with_single_images_is_an_error(tmp_path: Path) -> None:
+    class Tiny(Net):
+        def forward(self, value: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("no room")
+
+    made = trainee()
+    made.model.__class__ = Tiny
+    with pytest.raises(torch.OutOfMemoryError):
+        train(made, SPLITS, plan(1), tmp_path / "c", Progress())
+
+
+def test_parts_of_a_batch_add_up_to_the_whole() -> None:
+    """Accumulated gradients are those of the whole batch where no batch norm looks across."""
+    from pruning_core.engine.train import _accumulate
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    pixels, labels = torch.rand(16, 3, 8, 8), torch.arange(16) % 3
+    found = []
+    for parts in (1, 4):
+        model.zero_grad()
+        _accumulate(
+            Trainee(model, torch.optim.SGD(model.parameters()), parts=parts), pixels, labels
+        )
+        found.append(model[1].weight.grad.clone())
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_chain_goes_down_one_curve(tmp_path: Path) -> None:
+    rates = []
+    for i in range(3):
+        made = trainee()
+        train(made, SPLITS, plan(1, lr_from_epoch=i, lr_epochs=3), tmp_path / f"{i}", Progress())
+        rates.append(made.history[-1]["lr"])
+    assert rates[0] > rates[1] > rates[2]
+    whole = trainee()
+    train(whole, SPLITS, plan(3), tmp_path / "whole", Progress())
+    assert [row["lr"] for row in whole.history] == pytest.approx(rates)
+
+
+def test_the_state_of_removed_weights_is_cleared() -> None:
+    made = trainee(amount=0.0)
+    weights = {"0.weight": made.model[0].weight}
+    made.model(torch.rand(4, 3, 8, 8)).sum().backward()
+    made.optimizer.step()
+    kept = choose(weights, 0.5, "magnitude", "layer", 0.0, None, torch.Generator())
+    Masks(weights, kept).clear_state(made.optimizer)
+    momentum = made.optimizer.state[made.model[0].weight]["momentum_buffer"]
+    assert int((momentum == 0).sum()) >= 81
+    assert bool((momentum[~kept["0.weight"]] == 0).all())
+    assert bool((momentum[kept["0.weight"]] != 0).any())
+
+
+def test_a_damaged_checkpoint_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "c.ckpt"
+    checkpoint.save(path, {"x": torch.arange(3)})
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(bytes(content))
+    assert checkpoint.load(path) is None
+    assert not path.exists()
+    assert list(tmp_path.iterdir()) == [path.with_suffix(".damaged")]
+
+
+@pytest.mark.parametrize("size", [0, 5, 32, 40])
+def test_a_cut_short_checkpoint_is_put_aside(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "c.ckpt"
+    checkpoint.save(path, {"x": torch.arange(3)})
+    path.write_bytes(path.read_bytes()[:size])
+    assert checkpoint.load(path) is None
+
+
+def test_evaluation_tells_which_images_were_right() -> None:
+    made = trainee()
+    found = evaluate(made.model, SPLITS.test, DATA, "cpu")
+    assert found.right.shape == (20,)
+    assert found.accuracy == found.right.mean()
+    again = evaluate(made.model, SPLITS.test, DATA, "cpu")
+    assert found.packed() == again.packed()
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert resolve("cpu") == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(SpecError, match="cuda"):
+            resolve("cuda")
