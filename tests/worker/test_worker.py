@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +117,25 @@ def test_an_idle_worker_leaves(cache: Cache) -> None:
 @pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
 def test_an_exit_code_in_words(code: int, words: str) -> None:
     assert words in describe_exit(code)
+
+
+def test_new_code_on_disk_replaces_the_worker(cache: Cache, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "pruning_core", source / "pruning_core", ignore=ignored)
+    crew = Crew(cache.queue)
+    command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
+    process = subprocess.Popen(command, cwd=source)
+    try:
+        before = until(crew.worker, "the worker")["code"]
+        with (source / "pruning_core" / "text.py").open("a") as file:
+            file.write("# changed\n")
+
+        def replaced() -> bool | None:
+            now = crew.worker()
+            return (now is not None and now["code"] != before) or None
+
+        assert until(replaced, "the new worker")
+    finally:
+        process.terminate()
+        process.wait()

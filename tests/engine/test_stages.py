@@ -1,0 +1,143 @@
+"""Whole comparisons, run in this process: exact counts, nested masks, honest files."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pruning_core.engine import masks, sparse_file
+from pruning_core.engine.models import build
+from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE
+from pruning_core.layer_choices import LAYER_CHOICES, Layer
+from pruning_core.paths import Cache
+from pruning_core.plan import inspect_model, outline, plan
+from pruning_core.queue.jobs import Queue
+from pruning_core.results import points
+from pruning_core.spec import PruneSpec, Spec
+from pruning_core.store import Store
+from pruning_core.worker.execute import execute
+from tests.workers import TINY
+
+CHAIN = replace(
+    TINY,
+    lr_span="chain",
+    prune=PruneSpec(scope="global", layers="spared"),
+    baseline_epochs=1,
+    one_shot=replace(TINY.one_shot, amounts=(0.0,)),
+)
+
+
+def run_here(cache: Cache, spec: Spec) -> None:
+    """Every stage of a spec, one after another, in this process."""
+    queue, store = Queue(cache.queue), Store(cache)
+    job = queue.submit(spec, "here")
+    made = plan(spec, store)
+    while True:
+        queue.expand(job, made, [s.key for s in made.stages if store.exists(s.key)])
+        while row := queue.claim("token", 2):
+            execute(cache, queue, row, lost=lambda: None)
+        if made.complete:
+            return
+        made = plan(spec, store)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    cache = Cache(tmp_path_factory.mktemp("stages"))
+    cache.prepare()
+    for spec in (TINY, CHAIN):
+        run_here(cache, spec)
+    return cache
+
+
+def sizes(cache: Cache, spec: Spec) -> list[int]:
+    facts = Store(cache).read(inspect_model(spec, 10).key)
+    found = [Layer(**layer) for layer in facts["layers"]]
+    return [layer.size for layer in found if LAYER_CHOICES[spec.prune.layers](layer)]
+
+
+@pytest.mark.parametrize("spec", [TINY, CHAIN], ids=["layer", "global"])
+def test_exactly_the_asked_number_of_weights_is_zero(ran: Cache, spec: Spec) -> None:
+    layers = sizes(ran, spec)
+    store = Store(ran)
+    for point in plan(spec, store).points[1:]:
+        result = store.read(point.key)
+        each = [round(point.asked * size) for size in layers]
+        wanted = sum(each) if spec.prune.scope == "layer" else round(point.asked * sum(layers))
+        assert result["prunable"] == sum(layers)
+        assert result["prunable_zeros"] == wanted
+
+
+@pytest.mark.parametrize("spec", [TINY, CHAIN], ids=["layer", "global"])
+def test_masks_only_grow_along_a_chain(ran: Cache, spec: Spec) -> None:
+    store = Store(ran)
+    chain = [p.key for p in plan(spec, store).points if p.strategy == "iterative"]
+    first, second = (masks.load(store.file(key, MASK_FILE)) for key in chain)
+    assert first.keys() == second.keys()
+    for name, kept in second.items():
+        assert not bool((kept & ~first[name]).any())
+
+
+def test_the_published_file_is_the_model_that_was_measured(ran: Cache) -> None:
+    store = Store(ran)
+    for point in plan(TINY, store).points:
+        result, path = store.read(point.key), store.file(point.key, MODEL_FILE)
+        state = sparse_file.load(path)
+        model = build({"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}, 10, 32)
+        model.load_state_dict(state)
+        nonzero = sum(int(torch.count_nonzero(p)) for p in model.parameters())
+        assert result["sparse_bytes"] == path.stat().st_size
+        assert result["nonzero"] == nonzero
+        assert result["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_only_a_chain_keeps_its_optimizer(ran: Cache) -> None:
+    store = Store(ran)
+
+    def kept(spec: Spec, strategy: str) -> list[bool]:
+        keys = [p.key for p in plan(spec, store).points if p.strategy == strategy]
+        return [(store.folder(key) / OPTIMIZER_FILE).is_file() for key in keys]
+
+    assert kept(TINY, "iterative") == [False, False]
+    assert kept(CHAIN, "iterative")[0]
+
+
+def test_a_chain_spends_its_epochs_one_after_another(ran: Cache) -> None:
+    store = Store(ran)
+    frame = points(outline(plan(CHAIN, store)), store)
+    assert list(frame[frame.strategy == "iterative"].epochs) == [1, 2]
+    assert list(frame[frame.strategy == "one_shot_matched"].epochs) == [2]
+
+
+def test_the_right_images_add_up_to_the_accuracy(ran: Cache) -> None:
+    store = Store(ran)
+    digests = set()
+    for point in plan(TINY, store).points:
+        result = store.read(point.key)
+        bits = np.unpackbits(np.frombuffer(base64.b64decode(result["correct"]), np.uint8))
+        assert int(bits[:100].sum()) == result["right"]
+        assert result["accuracy"] == result["right"] / 100
+        assert result["accuracy_low"] < result["accuracy"] < result["accuracy_high"]
+        digests.add(result["test_digest"])
+    assert len(digests) == 1
+
+
+def test_a_stage_tells_its_circumstances(ran: Cache) -> None:
+    store = Store(ran)
+    for point in plan(TINY, store).points:
+        result = store.read(point.key)
+        assert result["versions"]["torch"] == torch.__version__.split("+")[0]
+        assert result["device"] == "cpu"
+        assert result["threads"] == (2 if point.strategy == "baseline" else 1)
+        assert len(result["history"]) == result["epochs"]
+
+
+def test_no_temporary_file_is_left(ran: Cache) -> None:
+    left = [*ran.building.iterdir(), *ran.checkpoint("x").parent.iterdir()]
+    assert left == []
+    assert not list(Path(ran.root).rglob("*.dense"))
