@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
+import shutil
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -14,26 +17,67 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from pruning_core import spec as specs
-from pruning_core.follow import follow
+from pruning_core import upkeep
+from pruning_core.files import place
+from pruning_core.follow import WorkerError, follow
 from pruning_core.options import add_options, flag_of, spec_from
+from pruning_core.outcome import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    check_out,
+    complain,
+    say,
+    write_results,
+)
 from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.plan import describe, plan
-from pruning_core.queue.jobs import Queue
+from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import Standing, standing
-from pruning_core.spec import SpecError
+from pruning_core.settings import SpecError, shortened
 from pruning_core.store import Store
-from pruning_core.text import format_bytes
+from pruning_core.text import format_bytes, format_count
+from pruning_core.worker.supervisor import ensure_worker
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+MOST = 10**6
+LITTLE_BYTES = 2**16
 OUT = Path("outputs") / "pruning_comparison"
+
+
+def folder(text: str) -> Path:
+    """A folder as an option's value."""
+    if not text:
+        raise argparse.ArgumentTypeError("name a folder")
+    return place(text)
+
+
+def count(text: str) -> int:
+    """A whole number from 0 to a million as an option's value."""
+    if not text.isdecimal() or int(text[:8]) > MOST:
+        raise argparse.ArgumentTypeError(f"{shortened(text)} is not a whole number up to {MOST:,}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time as an option's value."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{shortened(text)} is not a number of seconds")
+    return value
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+        text = message.removeprefix("argument ")
+        if text.endswith("expected one argument"):
+            text += ", written --name=VALUE where it begins with a dash"
+        self.exit(BAD_INPUT, f"{text}; see {self.prog} --help.\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (function, add, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--cache-dir", type=Path, metavar="DIR", help="results and downloads")
+        command.add_argument(
+            "--cache-dir", type=folder, metavar="DIR", help="results and downloads"
+        )
         add(command)
         command.set_defaults(function=function)
     return top
@@ -51,78 +97,55 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0, 1 failed, 2 bad input, 130 interrupted."""
     options = parser().parse_args(arguments)
+    for name, value in vars(options).items():
+        if value == []:  # what Python before 3.13 makes of --name=--
+            return say(BAD_INPUT, f"--{name.replace('_', '-')}: '--' is not a value.")
+    cache = cache_at(options.cache_dir)
     try:
-        cache = cache_at(options.cache_dir)
         cache.prepare()
         return int(options.function(options, cache, Queue(cache.queue)))
     except SpecError as error:
-        print(f"{flag_of(error.field)}: {error.message}", file=sys.stderr)
-        return BAD_INPUT
+        return say(BAD_INPUT, f"{flag_of(error.field)}: {error.message}")
     except CacheError as error:
-        print(f"--cache-dir: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return say(BAD_INPUT, f"--cache-dir: {error}")
+    except sqlite3.Error as error:
+        return say(FAILED, unusable(cache, error))
+    except WorkerError as error:
+        return say(FAILED, str(error))
     except KeyboardInterrupt:
-        print("Interrupted; the job is cancelled, what was finished is kept.", file=sys.stderr)
-        return INTERRUPTED
+        return say(INTERRUPTED, "Interrupted.")
+
+
+def unusable(cache: Cache, error: sqlite3.Error) -> str:
+    """Why the queue failed, and what can be done about it."""
+    full = shutil.disk_usage(cache.root).free < LITTLE_BYTES
+    what = "the disk is full; make room, and" if full else "once it can be used,"
+    return (
+        f"--cache-dir: The queue {cache.queue} cannot be used ({error}): {what} give the same "
+        "command again. What is finished is kept."
+    )
 
 
 def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Submit a comparison, watch it, print and write what it found."""
     spec = spec_from(options)
     plan(spec, Store(cache))
+    if not options.detach:
+        check_out(options.out)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    job = queue.submit(spec, describe(spec))
-    if options.detach:
-        from pruning_core.worker.supervisor import ensure_worker
-
-        ensure_worker(cache)
-        print(f"Job {job} is queued. Look at it with: python -m pruning_core show {job}")
-        return OK
-    now = follow(cache, queue, job, Console(stderr=True))
+    try:
+        job = queue.submit(spec, describe(spec))
+        if options.detach:
+            ensure_worker(cache)
+            print(f"Job {job} is queued. Look at it with: python -m pruning_core show {job}")
+            return OK
+        now = follow(cache, queue, job, Console(stderr=True))
+    except KeyboardInterrupt:
+        queue.cancel(job_id(spec))
+        return say(INTERRUPTED, "Interrupted; the job is cancelled, what was finished is kept.")
     if now.state != "done":
         return complain(now, cache)
-    return write_results(now, cache, options.out)
-
-
-def write_results(now: Standing, cache: Cache, out: Path) -> int:
-    """Print the two tables, write the files, and say where they are."""
-    from pruning_core import report, results
-    from pruning_core.findings import findings
-    from pruning_core.images import ImageError
-
-    spec = specs.from_json(now.job.spec)
-    frame = results.points(now.outline, Store(cache), now.job.label, now.job.id)
-    print(report.summary_tables(frame))
-    for finding in findings(frame):
-        print(f"- {finding.text}")
-    failed = []
-    try:
-        written = report.write_all(frame, {now.job.id: spec}, out)
-    except ImageError as error:
-        written, failed = [out], [str(error)]
-    for path in written:
-        print(f"Wrote {path}")
-    for note in [*frame["notes"].iloc[0], *report.missing_chrome(), *failed]:
-        print(f"Note: {note}")
-    return OK
-
-
-def complain(now: Standing, cache: Cache) -> int:
-    """Say on standard error why a job has no result. Returns the exit code."""
-    if now.state == "cancelled":
-        print(f"Job {now.job.id} was cancelled.", file=sys.stderr)
-        return FAILED
-    failed = [row for row in now.rows if row.status == "failed"]
-    field, error = now.job.field, now.job.error
-    if failed and not error:
-        field, error = failed[0].field, failed[0].error
-    if field:
-        print(f"{flag_of(field)}: {error}", file=sys.stderr)
-        return BAD_INPUT
-    print(error, file=sys.stderr)
-    logs = ", ".join(str(cache.log(row.key)) for row in failed)
-    print(f"Job {now.job.id} failed. Log: {logs}", file=sys.stderr)
-    return FAILED
+    return write_results(now, cache, queue, options.out)
 
 
 def list_jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
@@ -139,12 +162,15 @@ def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     now = _find(queue, options.job)
     print(f"{now.job.label}: {now.state}")
     for row in now.rows:
-        extra = row.progress.get("message", "") if row.status == "running" else row.error[:200]
-        print(f"  {row.key[:12]}  {row.kind:13}  {row.status:9}  {extra}")
+        lines = row.error.strip().splitlines()[-1:]
+        extra = row.progress.get("message", "") if row.status == "running" else "".join(lines)
+        print(f"  {row.key[:12]}  {row.kind:13}  {row.status:9}  {extra}".rstrip())
     if options.show_spec:
         print(json.dumps(json.loads(now.job.spec), indent=2))
+    if options.out:
+        check_out(options.out)
     if now.state == "done":
-        return write_results(now, cache, options.out)
+        return write_results(now, cache, queue, options.out)
     return complain(now, cache) if now.state in ("failed", "refused") else OK
 
 
@@ -169,19 +195,18 @@ def cache_command(options: argparse.Namespace, cache: Cache, queue: Queue) -> in
     """Print the size, check every file, or remove what no job uses."""
     store = Store(cache)
     if options.action == "size":
-        total = sum(path.stat().st_size for path in cache.root.rglob("*") if path.is_file())
-        print(f"{cache.root}: {format_bytes(total)}, {len(store.finished())} stages.")
+        stages = format_count(len(store.finished()), "stage")
+        print(f"{cache.root}: {format_bytes(upkeep.size(cache))}, {stages}.")
     elif options.action == "verify":
-        damaged = [key for key in store.finished() if not store.verify(key)]
-        whole = len(store.finished())
-        print(f"{whole} stages are whole, {len(damaged)} were damaged and set aside.")
+        damaged = upkeep.verify(store, queue)
+        whole = format_count(len(store.finished()), "stage")
+        print(f"{whole} found whole, {len(damaged)} found damaged and set aside.")
         return FAILED if damaged else OK
     else:
-        unused = sorted(set(store.finished()) - queue.wanted_keys())
-        for key in unused:
-            store.remove(key)
-            queue.lost(key)
-        print(f"{len(unused)} stages that no job uses were removed.")
+        before = upkeep.size(cache)
+        removed = format_count(len(upkeep.clean(store, queue)), "stage")
+        freed = format_bytes(max(before - upkeep.size(cache), 0))
+        print(f"{removed} that no job uses removed, {freed} freed.")
     return OK
 
 
@@ -194,12 +219,12 @@ def _find(queue: Queue, start: str) -> Standing:
 
 def _add_compare(command: argparse.ArgumentParser) -> None:
     add_options(command)
-    command.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"files ({OUT})")
+    command.add_argument("--out", type=folder, default=OUT, metavar="DIR", help=f"files ({OUT})")
     command.add_argument("--detach", action="store_true", help="leave it to the worker")
 
 
 def _add_jobs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
+    command.add_argument("--limit", type=count, default=20, metavar="N", help="how many (20)")
 
 
 def _add_job(command: argparse.ArgumentParser) -> None:
@@ -209,12 +234,12 @@ def _add_job(command: argparse.ArgumentParser) -> None:
 def _add_show(command: argparse.ArgumentParser) -> None:
     _add_job(command)
     command.add_argument("--show-spec", action="store_true", help="print the spec too")
-    command.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"files ({OUT})")
+    command.add_argument("--out", type=folder, metavar="DIR", help="write the files there")
 
 
 def _add_worker(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--idle-seconds", type=float, default=600.0, metavar="N")
-    command.add_argument("--cores", type=int, default=0, metavar="N", help="0: all")
+    command.add_argument("--idle-seconds", type=seconds, default=600.0, metavar="N")
+    command.add_argument("--cores", type=count, default=0, metavar="N", help="0: all")
 
 
 def _add_cache(command: argparse.ArgumentParser) -> None:

@@ -2,51 +2,83 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pruning_core.paths import Cache
+from pruning_core.paths import Cache, CacheError
+from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import TITLES, Standing, standing
+from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
 from pruning_core.worker.supervisor import ensure_worker
 
 PAUSE_SECONDS = 0.25
+MAX_STARTS = 5
+
+
+class WorkerError(RuntimeError):
+    """No worker stays alive; the message is a sentence."""
+
+
+@dataclass
+class Starter:
+    """Starts a worker where there is none, one at a time, and gives up after some that died."""
+
+    cache: Cache
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def look(self) -> None:
+        """Have a worker. Raises `WorkerError`."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        if self.starts == MAX_STARTS and not Crew(self.cache.queue).worker():
+            raise WorkerError(
+                f"The worker was started {MAX_STARTS} times and ended each time. Its log "
+                f"{self.cache.worker_log} says why. The job stays in the queue."
+            )
+        try:
+            self.process = ensure_worker(self.cache)
+        except CacheError as error:
+            raise WorkerError(str(error)) from error
+        self.starts += self.process is not None
 
 
 def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standing:
-    """Show a progress bar until the job ends. Ctrl-C cancels the job and raises on."""
+    """Show a progress bar until the job ends. Raises `WorkerError`."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         console=console,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
-        try:
-            return _wait(cache, queue, job_id, lambda now: _draw(bar, task, now))
-        except KeyboardInterrupt:
-            queue.cancel(job_id)
-            raise
+        return _wait(Starter(cache), queue, job_id, lambda now: _draw(bar, task, now))
 
 
-def _wait(cache: Cache, queue: Queue, job_id: str, draw: Callable[[Standing], None]) -> Standing:
+def _wait(
+    starter: Starter, queue: Queue, job_id: str, draw: Callable[[Standing], None]
+) -> Standing:
     while True:
         now = standing(queue, job_id)
         draw(now)
-        if now.state in ("done", "failed", "refused", "cancelled"):
+        if now.state not in ACTIVE:
             return now
-        ensure_worker(cache)
+        starter.look()
         time.sleep(PAUSE_SECONDS)
 
 
 def _draw(bar: Progress, task: TaskID, now: Standing) -> None:
     running = [row for row in now.rows if row.status == "running"]
-    texts = [f"{TITLES[row.kind]}: {row.progress.get('message', '')}" for row in running]
+    doing = [(TITLES[row.kind], row.progress.get("message", "")) for row in running]
+    texts = [": ".join(filter(None, words)) for words in doing]
     done = sum(row.status == "done" for row in now.rows)
     head = f"{done} of {len(now.rows)} stages"
     bar.update(task, completed=now.fraction, description="; ".join([head, *texts[:1]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +66,8 @@ def render(jobs: Sequence[tuple[go.Figure, str]]) -> list[bytes]:
 
     if not chrome_found():
         raise ImageError(NO_CHROME)
+    # It prints a traceback for the browser's "bye", which it then ignores.
+    logging.getLogger("choreographer.channels.pipe").setLevel(logging.CRITICAL)
     failures = (
         errors.BrowserClosedError,
         errors.BrowserFailedError,

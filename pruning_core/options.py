@@ -10,11 +10,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pruning_core import spec as specs
+from pruning_core.files import PLAIN_WEIGHTS, place
 from pruning_core.presets import PRESETS
+from pruning_core.settings import shortened
 from pruning_core.spec import DEFAULT_LR, Spec, SpecError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -33,34 +37,51 @@ class Option:
         return self.flag.lstrip("-").replace("-", "_")
 
 
+def number(text: str) -> float:
+    """`0.9` as a float."""
+    return _read(float, text, "a number")
+
+
+def whole(text: str) -> int:
+    """`5` as a whole number."""
+    return _read(int, text, "a whole number")
+
+
 def numbers(text: str) -> list[float]:
-    """`0.3,0.5` as a list of floats."""
-    return [float(part) for part in text.split(",") if part.strip()]
+    """`0.3,0.5` as a list of floats; an empty text is an empty list."""
+    return [number(part) for part in text.split(",")] if text.strip() else []
 
 
 def integers(text: str) -> list[int]:
-    """`0,1,2` as a list of whole numbers."""
-    return [int(part) for part in text.split(",") if part.strip()]
+    """`0,1,2` as a list of whole numbers; an empty text is an empty list."""
+    return [whole(part) for part in text.split(",")] if text.strip() else []
 
 
 def normalization(text: str) -> list[list[float]]:
     """`MEAN,STD`: two numbers for all colours, or three means and then three deviations."""
-    values = [float(part) for part in re.split(r"[,;/\s]+", text.strip(" ()[]"))]
+    values = [number(part) for part in re.split(r"[,;/\s]+", text.strip(" ()[]"))]
     if len(values) == 2:
         return [[values[0]] * 3, [values[1]] * 3]
     if len(values) != 6:
-        raise ValueError("give two numbers (MEAN,STD) or six (three means, three deviations)")
+        raise ValueError("give two numbers (MEAN,STD) or six (three means, three deviations).")
     return [values[:3], values[3:]]
 
 
 def absolute(text: str) -> str:
     """A path that means the same in the worker's folder as in this one."""
-    return str(Path(text).expanduser().absolute()) if text else ""
+    return str(place(text).absolute()) if text else ""
 
 
 def weights(text: str) -> str:
     """`none`, `pretrained`, or a file."""
-    return text if text in ("none", "pretrained") else absolute(text)
+    return text if text in PLAIN_WEIGHTS else absolute(text)
+
+
+def _read(kind: Callable[[str], Value], text: str, name: str) -> Value:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{shortened(text)} is not {name}.") from None
 
 
 NAMED = tuple(name for name in specs.DATASETS if name != "images")
@@ -68,9 +89,9 @@ NAMED = tuple(name for name in specs.DATASETS if name != "images")
 OPTIONS = (
     Option("--dataset", ("data.name",), str, "a data set by name", choices=NAMED),
     Option("--data", ("data.path",), absolute, "your own images: a folder or a .zip", "PATH"),
-    Option("--image-size", ("data.image_size",), int, "pixels a side, 28 to 224", "N"),
-    Option("--train-size", ("data.train_size",), int, "training images; 0 takes all", "N"),
-    Option("--test-size", ("data.test_size",), int, "test images; 0 takes all", "N"),
+    Option("--image-size", ("data.image_size",), whole, "pixels a side, 28 to 224", "N"),
+    Option("--train-size", ("data.train_size",), whole, "training images; 0 takes all", "N"),
+    Option("--test-size", ("data.test_size",), whole, "test images; 0 takes all", "N"),
     Option(
         "--normalize",
         ("data.mean", "data.std"),
@@ -80,13 +101,15 @@ OPTIONS = (
     ),
     Option("--augment", ("data.augment",), str, "changes to images", choices=specs.AUGMENTATIONS),
     Option("--model", ("model.name",), str, "a torchvision classification model", "NAME"),
-    Option("--width", ("model.width",), float, "width multiplier, where there is one", "F"),
-    Option("--stem-stride", ("model.stem_stride",), int, "1 for images under 64 pixels", "1|2"),
+    Option("--width", ("model.width",), number, "width multiplier, where there is one", "F"),
+    Option("--stem-stride", ("model.stem_stride",), whole, "1 for images under 64 pixels", "1|2"),
     Option("--weights", ("model.weights",), weights, "none, pretrained or a file", "PATH"),
-    Option("--batch-size", ("baseline.batch_size", "finetune.batch_size"), int, "images", "N"),
-    Option("--baseline-epochs", ("baseline_epochs",), int, "0 takes the weights as they are", "N"),
-    Option("--baseline-lr", ("baseline.lr",), float, "peak learning rate of the baseline", "F"),
-    Option("--lr", ("finetune.lr",), float, "peak learning rate of fine-tuning", "F"),
+    Option("--batch-size", ("baseline.batch_size", "finetune.batch_size"), whole, "images", "N"),
+    Option(
+        "--baseline-epochs", ("baseline_epochs",), whole, "0 takes the weights as they are", "N"
+    ),
+    Option("--baseline-lr", ("baseline.lr",), number, "peak learning rate of the baseline", "F"),
+    Option("--lr", ("finetune.lr",), number, "peak learning rate of fine-tuning", "F"),
     Option(
         "--optimizer",
         ("finetune.optimizer",),
@@ -103,16 +126,16 @@ OPTIONS = (
     ),
     Option("--lr-span", ("lr_span",), str, "what one curve covers", choices=specs.LR_SPANS),
     Option("--amounts", ("one_shot.amounts",), numbers, "one-shot sparsities", "0.3,0.5"),
-    Option("--target", ("iterative.target",), float, "iterative target sparsity", "F"),
-    Option("--iterations", ("iterative.iterations",), int, "iterative steps", "N"),
+    Option("--target", ("iterative.target",), number, "iterative target sparsity", "F"),
+    Option("--iterations", ("iterative.iterations",), whole, "iterative steps", "N"),
     Option(
         "--epochs",
         ("one_shot.epochs", "iterative.epochs"),
-        int,
+        whole,
         "fine-tuning epochs after each cut",
         "N",
     ),
-    Option("--one-shot-epochs", ("one_shot.epochs",), int, "the same for one-shot alone", "N"),
+    Option("--one-shot-epochs", ("one_shot.epochs",), whole, "the same for one-shot alone", "N"),
     Option(
         "--schedule",
         ("iterative.schedule",),
@@ -122,7 +145,7 @@ OPTIONS = (
     ),
     Option("--criterion", ("prune.criterion",), str, "what goes first", choices=specs.CRITERIA),
     Option("--scope", ("prune.scope",), str, "where weights compete", choices=specs.SCOPES),
-    Option("--keep-floor", ("prune.keep_floor",), float, "kept of every layer (global)", "F"),
+    Option("--keep-floor", ("prune.keep_floor",), number, "kept of every layer (global)", "F"),
     Option("--layers", ("prune.layers",), str, "which are pruned", choices=specs.LAYER_CHOICES),
     Option("--seed", ("seeds",), integers, "one seed or several", "0,1,2"),
     Option("--device", ("device",), str, "where to train", choices=specs.DEVICES),
@@ -145,17 +168,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def spec_from(arguments: argparse.Namespace) -> Spec:
     """The spec that the options describe. Raises `SpecError`."""
-    if arguments.preset and arguments.spec:
-        raise SpecError("spec", "give a preset or a spec file, not both.")
-    start = specs.read(arguments.spec) if arguments.spec else None
-    chosen = start or PRESETS[arguments.preset or "quickstart"].spec
-    value = specs.to_dict(chosen)
+    value = specs.to_dict(_start(arguments))
     for option in OPTIONS:
         text = getattr(arguments, option.name)
         if text is not None:
             _override(value, option, text)
     _follow_up(value, arguments)
-    return specs.from_dict(value)
+    try:
+        return specs.from_dict(value)
+    except SpecError as error:
+        raise SpecError(_given(arguments, error.field), error.message) from None
+
+
+def _start(arguments: argparse.Namespace) -> Spec:
+    """The spec that the options change: a file's, a preset's, or quickstart."""
+    if arguments.spec is None:
+        return PRESETS[arguments.preset or "quickstart"].spec
+    if arguments.preset:
+        raise SpecError("spec", "give a preset or a spec file, not both.")
+    try:
+        return specs.read(arguments.spec)
+    except SpecError as error:
+        where = "" if error.field == "spec" else f"{error.field} in {arguments.spec}: "
+        raise SpecError("spec", where + error.message) from None
 
 
 def flag_of(field: str) -> str:
@@ -165,11 +200,21 @@ def flag_of(field: str) -> str:
     return next((option.flag for option in OPTIONS if field in option.fields), field)
 
 
+def _given(arguments: argparse.Namespace, field: str) -> str:
+    """The option by which the user set a field; the field itself where none did."""
+    flags = [
+        option.flag
+        for option in OPTIONS
+        if field in option.fields and getattr(arguments, option.name) is not None
+    ]
+    return flags[-1] if flags else field
+
+
 def _override(value: dict[str, Any], option: Option, text: str) -> None:
     try:
         read = option.read(text)
     except ValueError as error:
-        raise SpecError(option.fields[0], f"{text!r} cannot be read ({error}).") from None
+        raise SpecError(option.flag, str(error)) from None
     parts = read if option.name == "normalize" else [read] * len(option.fields)
     for field, part in zip(option.fields, parts, strict=True):
         *path, last = field.split(".")
@@ -181,14 +226,18 @@ def _override(value: dict[str, Any], option: Option, text: str) -> None:
 
 def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
     """What one option implies for another setting."""
-    if arguments.data:
+    if arguments.data is not None:
         value["data"]["name"] = "images"
     elif arguments.dataset:
         value["data"]["path"] = ""
+    if (arguments.data or arguments.dataset) and arguments.augment is None:
+        value["data"]["augment"] = "auto"
     if arguments.optimizer and arguments.lr is None:
         value["finetune"]["lr"] = DEFAULT_LR[arguments.optimizer]
     if arguments.no_matched:
         value["iterative"]["matched"] = False
+    value["data"]["path"] = absolute(value["data"]["path"])
+    value["model"]["weights"] = weights(value["model"]["weights"])
     changed = any(getattr(arguments, option.name) is not None for option in OPTIONS)
-    if changed:
+    if changed or arguments.no_matched:
         value["label"] = ""

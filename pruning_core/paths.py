@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +68,15 @@ class Cache:
             probe.unlink()
         except OSError as error:
             reason = error.strerror or str(error)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise CacheError(
                 f"The cache folder {self.root} cannot be written ({reason}). "
-                "Make it writable or name another one with --cache-dir."
+                f"{'Make room there' if full else 'Make it writable'} or name another one with "
+                "--cache-dir."
             ) from error
 
 
 def cache_at(folder: str | Path | None = None) -> Cache:
     """The cache in `folder`; else the one the environment names; else the project's own."""
     chosen = folder or os.environ.get(CACHE_VARIABLE) or PROJECT / "cache"
-    return Cache(Path(chosen).expanduser().resolve())
+    return Cache(Path(os.path.realpath(os.path.expanduser(chosen))))

@@ -12,20 +12,20 @@ import hashlib
 import json
 import platform
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 from pruning_core import spec as specs
+from pruning_core.files import PLAIN_WEIGHTS as PLAIN_WEIGHTS
+from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
 from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, canonical_json, to_dict
-from pruning_core.store import sha256
+from pruning_core.store import Missing
 
 VERSIONS = {"inspect_data": 1, "inspect_model": 1, "data": 1, "baseline": 1, "level": 1}
 DECODE_ALL_BYTES = 2**30
-PLAIN_WEIGHTS = ("none", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -103,24 +103,32 @@ def plan(spec: Spec, store: Reader) -> Plan:
     """The stages of a spec. Raises `SpecError` for what the facts show to be wrong."""
     spec = specs.from_dict(to_dict(spec))
     data = inspect_data(spec)
-    if not store.exists(data.key):
+    facts = _known(store, data.key)
+    if facts is None:
         return Plan((data,))
-    facts = store.read(data.key)
     check_sizes(spec, facts)
     model = inspect_model(spec, len(facts["classes"]))
-    if not store.exists(model.key):
+    model_facts = _known(store, model.key)
+    if model_facts is None:
         return Plan((data, model))
-    model_facts = store.read(model.key)
     check_layers(spec, model_facts)
     return _graph(spec, data, facts, model, model_facts)
+
+
+def _known(store: Reader, key: str) -> dict[str, Any] | None:
+    """What an inspection found; None where it is missing or was damaged."""
+    try:
+        return store.read(key) if store.exists(key) else None
+    except Missing:
+        return None
 
 
 def inspect_data(spec: Spec) -> Stage:
     """The stage that reads what there is: classes, counts, the digest of the content."""
     settings = {"name": spec.data.name, "split_seed": spec.data.split_seed}
     if spec.data.name == "images":
-        settings["found"] = _fingerprint(Path(spec.data.path).expanduser())
-    hints = {"path": str(Path(spec.data.path).expanduser())} if spec.data.path else {}
+        settings["found"] = fingerprint(spec.data.path)
+    hints = {"path": str(place(spec.data.path))} if spec.data.path else {}
     return Stage("inspect_data", "", settings, hints)
 
 
@@ -139,24 +147,29 @@ def inspect_model(spec: Spec, classes: int) -> Stage:
 
 
 def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
-    """Refuse more images than there are. Raises `SpecError`."""
-    for part in ("train", "test"):
+    """Refuse more images than there are, or too few for the classes. Raises `SpecError`."""
+    for part, least in (("train", 2), ("test", 1)):
         there, asked = sum(facts[f"{part}_counts"]), getattr(spec.data, f"{part}_size")
         name = f"data.{part}_size"
         if asked > there:
-            message = f"{asked:,} images were asked for, {spec.data.name} has {there:,}."
+            message = f"{asked:,} images were asked for, but there are {there:,}."
             raise specs.SpecError(name, message)
-        if 0 < asked < len(facts["classes"]):
-            message = f"{asked} images cannot cover {len(facts['classes'])} classes."
+        needed = least * len(facts["classes"])
+        if 0 < asked < needed:
+            why = "one of each class" + " to train on and one to validate with" * (least - 1)
+            message = f"{asked} images are too few; {needed} are needed, {why}."
             raise specs.SpecError(name, message)
 
 
 def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
-    """Refuse a global cut deeper than the keep-floor allows. Raises `SpecError`."""
-    if spec.prune.scope != "global":
-        return
+    """Refuse a cut of nothing, or one that the keep-floor forbids. Raises `SpecError`."""
     found = [Layer(**layer) for layer in facts["layers"]]
     sizes = [layer.size for layer in found if LAYER_CHOICES[spec.prune.layers](layer)]
+    if not sizes:
+        message = f"{spec.model.name} has no weight of the choice {spec.prune.layers} to prune."
+        raise specs.SpecError("prune.layers", message)
+    if spec.prune.scope != "global":
+        return
     floor = spec.prune.keep_floor
     kept = sum(floor_size(size, floor) for size in sizes)
     deepest = max([*spec.one_shot.amounts, spec.iterative.target * spec.iterative.enabled])
@@ -167,38 +180,6 @@ def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
             f"{1 - kept / sum(sizes):.2%} can go, but {deepest:.2%} is asked for. "
             "Lower the floor or the amount.",
         )
-
-
-def _fingerprint(path: Path) -> str:
-    """A digest of names, sizes and times: tells cheaply whether files may have changed."""
-    if not path.exists():
-        raise specs.SpecError("data.path", f"{path} does not exist.")
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    seen = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        if not file.is_dir():
-            place = str(file.relative_to(path)) if path.is_dir() else file.suffix
-            seen.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        else:
-            seen.update(f"{file.relative_to(path)}/\n".encode())
-    return seen.hexdigest()
-
-
-def weights_identity(weights: str) -> str:
-    """What stands for the weights in a key: a file's digest, never its name."""
-    if weights in PLAIN_WEIGHTS:
-        return weights
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise specs.SpecError("model.weights", f"there is no file {path}.")
-    stat = path.stat()
-    return _file_identity(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache
-def _file_identity(path: Path, size: int, changed: int) -> str:
-    return f"sha256:{sha256(path)}"
 
 
 def _graph(

@@ -6,14 +6,23 @@ it is made; a wrong value raises `SpecError`, whose `field` names the setting.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pruning_core.settings import (
+    SpecError,
+    at_least,
+    build,
+    canonical_json,
+    check,
+    one_of,
+    to_dict,
+)
+
+__all__ = ["SpecError", "canonical_json", "to_dict"]  # handed on from settings
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "images")
 AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
@@ -31,31 +40,18 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_LR = {"sgd": 0.02, "adam": 0.001}
 
-
-class SpecError(ValueError):
-    """A setting is wrong. `field` is its dotted name, such as `one_shot.amounts`."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-        self.message = message
+MAX_EPOCHS = 10_000
+MAX_SEED = 2**63 - 1
+MAX_FILE_BYTES = 10**7
 
 
-def _check(ok: bool, field: str, message: str) -> None:
-    if not ok:
-        raise SpecError(field, message)
-
-
-def _choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    _check(value in choices, field, f"{value!r} is not one of {', '.join(choices)}.")
-
-
-def _at_least(field: str, value: float, low: float) -> None:
-    _check(value >= low, field, f"{value} is too small; give {low} or more.")
+def _epochs(field: str, value: int) -> None:
+    at_least(field, value, 0)
+    check(value <= MAX_EPOCHS, field, f"{value} is too many; give {MAX_EPOCHS:,} or fewer.")
 
 
 def _amount(field: str, value: float) -> None:
-    _check(0 <= value < 1, field, f"{value} is not a fraction from 0 up to, but not including, 1.")
+    check(0 <= value < 1, field, f"{value} is not a fraction from 0 up to, but not including, 1.")
 
 
 @dataclass(frozen=True)
@@ -74,24 +70,25 @@ class DataSpec:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        _choice("data.name", self.name, DATASETS)
+        one_of("data.name", self.name, DATASETS)
         if self.name == "images":
-            _check(bool(self.path), "data.path", "own images need a folder or a .zip file.")
-        _check(
+            check(bool(self.path), "data.path", "own images need a folder or a .zip file.")
+        check(
             28 <= self.image_size <= 224,
             "data.image_size",
             f"{self.image_size} pixels is outside 28 to 224.",
         )
-        _at_least("data.train_size", self.train_size, 0)
-        _at_least("data.test_size", self.test_size, 0)
-        _check(
+        at_least("data.train_size", self.train_size, 0)
+        at_least("data.test_size", self.test_size, 0)
+        check(
             0 < self.validation <= 0.5,
             "data.validation",
             f"{self.validation} is not a fraction above 0 and up to 0.5.",
         )
-        _choice("data.augment", self.augment, AUGMENTATIONS)
-        _check(len(self.mean) == 3, "data.mean", "give three numbers, one for each colour.")
-        _check(
+        at_least("data.split_seed", self.split_seed, 0)
+        one_of("data.augment", self.augment, AUGMENTATIONS)
+        check(len(self.mean) == 3, "data.mean", "give three numbers, one for each colour.")
+        check(
             len(self.std) == 3 and min(self.std) > 0,
             "data.std",
             "give three numbers above 0, one for each colour.",
@@ -108,18 +105,18 @@ class ModelSpec:
     weights: str = "none"
 
     def __post_init__(self) -> None:
-        _check(bool(self.name), "model.name", "name a torchvision classification model.")
-        _check(
+        check(bool(self.name), "model.name", "name a torchvision classification model.")
+        check(
             0.1 <= self.width <= 4,
             "model.width",
             f"{self.width} is outside 0.1 to 4 times the width.",
         )
-        _check(
+        check(
             self.stem_stride in (1, 2),
             "model.stem_stride",
             f"{self.stem_stride} is not 1 or 2.",
         )
-        _check(bool(self.weights), "model.weights", "give none, pretrained or a file.")
+        check(bool(self.weights), "model.weights", "give none, pretrained or a file.")
 
 
 @dataclass(frozen=True)
@@ -134,14 +131,14 @@ class TrainSpec:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        _choice("optimizer", self.optimizer, OPTIMIZERS)
-        _check(0 < self.lr <= 10, "lr", f"{self.lr} is outside 0 to 10.")
-        _choice("lr_schedule", self.lr_schedule, LR_SCHEDULES)
-        _check(0 <= self.momentum < 1, "momentum", f"{self.momentum} is not in [0, 1).")
-        _check(
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        check(0 < self.lr <= 10, "lr", f"{self.lr} is outside 0 to 10.")
+        one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
+        check(0 <= self.momentum < 1, "momentum", f"{self.momentum} is not in [0, 1).")
+        check(
             0 <= self.weight_decay <= 1, "weight_decay", f"{self.weight_decay} is outside 0 to 1."
         )
-        _check(
+        check(
             2 <= self.batch_size <= 4096, "batch_size", f"{self.batch_size} is outside 2 to 4096."
         )
 
@@ -156,10 +153,10 @@ class PruneSpec:
     layers: str = "all"
 
     def __post_init__(self) -> None:
-        _choice("prune.criterion", self.criterion, CRITERIA)
-        _choice("prune.scope", self.scope, SCOPES)
-        _check(0 <= self.keep_floor < 1, "prune.keep_floor", f"{self.keep_floor} is not in [0, 1).")
-        _choice("prune.layers", self.layers, LAYER_CHOICES)
+        one_of("prune.criterion", self.criterion, CRITERIA)
+        one_of("prune.scope", self.scope, SCOPES)
+        check(0 <= self.keep_floor < 1, "prune.keep_floor", f"{self.keep_floor} is not in [0, 1).")
+        one_of("prune.layers", self.layers, LAYER_CHOICES)
 
 
 @dataclass(frozen=True)
@@ -172,12 +169,12 @@ class OneShotSpec:
     def __post_init__(self) -> None:
         for amount in self.amounts:
             _amount("one_shot.amounts", amount)
-        _check(
+        check(
             len(set(self.amounts)) == len(self.amounts),
             "one_shot.amounts",
             "the same amount stands there twice.",
         )
-        _at_least("one_shot.epochs", self.epochs, 0)
+        _epochs("one_shot.epochs", self.epochs)
 
 
 @dataclass(frozen=True)
@@ -192,18 +189,18 @@ class IterativeSpec:
     matched: bool = True
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             0 < self.target < 1,
             "iterative.target",
             f"{self.target} is not a fraction between 0 and 1.",
         )
-        _check(
+        check(
             1 <= self.iterations <= 100,
             "iterative.iterations",
             f"{self.iterations} is outside 1 to 100.",
         )
-        _at_least("iterative.epochs", self.epochs, 0)
-        _choice("iterative.schedule", self.schedule, SCHEDULES)
+        _epochs("iterative.epochs", self.epochs)
+        one_of("iterative.schedule", self.schedule, SCHEDULES)
 
 
 @dataclass(frozen=True)
@@ -227,43 +224,21 @@ class Spec:
     label: str = ""
 
     def __post_init__(self) -> None:
-        _at_least("baseline_epochs", self.baseline_epochs, 0)
-        _choice("lr_span", self.lr_span, LR_SPANS)
-        _check(bool(self.seeds), "seeds", "give at least one seed.")
-        _check(
-            len(set(self.seeds)) == len(self.seeds), "seeds", "the same seed stands there twice."
-        )
-        _check(min(self.seeds) >= 0, "seeds", "a seed is a whole number from 0 up.")
-        _choice("device", self.device, DEVICES)
-        _choice("precision", self.precision, PRECISIONS)
-        _check(1 <= self.baseline_threads <= 64, "baseline_threads", "give 1 to 64 threads.")
-        _check(1 <= self.level_threads <= 64, "level_threads", "give 1 to 64 threads.")
-        _check(
+        _epochs("baseline_epochs", self.baseline_epochs)
+        one_of("lr_span", self.lr_span, LR_SPANS)
+        check(bool(self.seeds), "seeds", "give at least one seed.")
+        check(len(set(self.seeds)) == len(self.seeds), "seeds", "the same seed stands there twice.")
+        inside = min(self.seeds) >= 0 and max(self.seeds) <= MAX_SEED
+        check(inside, "seeds", f"a seed is a whole number from 0 to {MAX_SEED}.")
+        one_of("device", self.device, DEVICES)
+        one_of("precision", self.precision, PRECISIONS)
+        check(1 <= self.baseline_threads <= 64, "baseline_threads", "give 1 to 64 threads.")
+        check(1 <= self.level_threads <= 64, "level_threads", "give 1 to 64 threads.")
+        check(
             bool(self.one_shot.amounts) or self.iterative.enabled,
             "one_shot.amounts",
             "nothing to run: give one-shot amounts or switch iterative pruning on.",
         )
-
-
-def canonical(value: Any) -> Any:
-    """The same value with floats rounded to 1e-6 and tuples as lists, fit for JSON."""
-    if isinstance(value, float):
-        return round(value, 6) + 0.0
-    if isinstance(value, dict):
-        return {str(k): canonical(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [canonical(v) for v in value]
-    return value
-
-
-def canonical_json(value: Any) -> str:
-    """One text for one meaning: sorted keys, no spaces, rounded floats."""
-    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def to_dict(spec: Any) -> dict[str, Any]:
-    """A settings object as plain JSON values, every field included."""
-    return typing.cast(dict[str, Any], canonical(dataclasses.asdict(spec)))
 
 
 def to_json(spec: Spec) -> str:
@@ -275,45 +250,22 @@ def from_json(text: str) -> Spec:
     """The spec in a JSON text. Raises `SpecError` where it is not one."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError("spec", f"this is not JSON ({error}).") from None
     return from_dict(value)
 
 
 def from_dict(value: Any) -> Spec:
     """The spec in JSON values. Raises `SpecError` where they are not one."""
-    return typing.cast(Spec, _build(Spec, value, ""))
+    return typing.cast(Spec, build(Spec, value))
 
 
 def read(path: Path) -> Spec:
     """The spec in a file. Raises `SpecError` where the file cannot be read or is no spec."""
     try:
-        return from_json(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        check(len(content) <= MAX_FILE_BYTES, "spec", f"{path} is too large to be a spec.")
+        return from_json(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError("spec", f"{path} cannot be read ({error}).") from None
-
-
-def _build(cls: Any, value: Any, prefix: str) -> Any:
-    _check(isinstance(value, dict), prefix.rstrip(".") or "spec", "a JSON object is needed here.")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(value) - set(hints))
-    _check(not unknown, prefix + (unknown or [""])[0], "there is no setting of this name.")
-    fields = {name: _convert(hints[name], v, prefix + name) for name, v in value.items()}
-    try:
-        return cls(**fields)
-    except SpecError as error:
-        nested = prefix and not error.field.startswith(prefix)
-        raise SpecError(prefix + error.field if nested else error.field, error.message) from None
-
-
-def _convert(hint: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, name + ".")
-    if isinstance(hint, types.GenericAlias):
-        _check(isinstance(value, list), name, "a list is needed here.")
-        return tuple(_convert(typing.get_args(hint)[0], v, name) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    ok = type(value) is hint and not (hint is float and not math.isfinite(value))
-    _check(ok, name, f"{value!r} is not a {hint.__name__}.")
-    return value

@@ -56,6 +56,14 @@ class Store:
     def exists(self, key: str) -> bool:
         return (self.cache.stage(key) / MANIFEST).is_file()
 
+    def intact(self, key: str) -> bool:
+        """Whether a stage is done and its manifest is what was written."""
+        try:
+            self._manifest(key)
+        except Missing:
+            return False
+        return True
+
     def read(self, key: str) -> dict[str, Any]:
         """What a stage found. Raises `Missing`."""
         result: dict[str, Any] = self._manifest(key)["result"]
@@ -116,6 +124,16 @@ class Store:
             doomed.parent.mkdir(parents=True, exist_ok=True)
             os.replace(folder, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
+
+    def discard(self, key: str) -> None:
+        """Delete what an ended process had half built of a stage, if anything."""
+        for folder in self.cache.building.glob(f"{key}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def leftovers(self) -> list[Path]:
+        """What is half built, was set aside, or is a checkpoint. A name begins with its key."""
+        places = (self.cache.building, self.cache.damaged, self.cache.checkpoint("x").parent)
+        return [path for place in places if place.is_dir() for path in place.iterdir()]
 
     def finished(self) -> list[str]:
         """Every stage that is done."""

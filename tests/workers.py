@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,8 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec
 from pruning_core.store import Store
+from pruning_core.worker.execute import execute
+from pruning_core.worker.supervisor import ANY, Supervisor
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 300.0
@@ -30,6 +33,11 @@ TINY = Spec(
     one_shot=OneShotSpec(amounts=(0.0, 0.5), epochs=1),
     iterative=IterativeSpec(target=0.8, iterations=2, epochs=1),
     finetune=TrainSpec(batch_size=32),
+)
+TINY_OPTIONS = (
+    *("--train-size", "240", "--test-size", "100", "--width", "0.35", "--batch-size", "32"),
+    *("--baseline-epochs", "1", "--epochs", "1", "--amounts", "0,0.5"),
+    *("--target", "0.8", "--iterations", "2"),
 )
 LONG = replace(
     TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=24), iterative=IterativeSpec(enabled=False)
@@ -74,6 +82,17 @@ def run(cache: Cache, spec: Spec) -> Standing:
     job = queue.submit(spec, "test")
     with worker(cache):
         return end_of(queue, job)
+
+
+def serve(cache: Cache) -> None:
+    """Do all that waits in the queue, in this process and without a worker."""
+    supervisor, queue = Supervisor(cache), Queue(cache.queue)
+    while True:
+        supervisor._plan_jobs()
+        row = queue.claim(uuid.uuid4().hex, ANY)
+        if row is None:
+            return
+        execute(cache, queue, row, lost=lambda: None)
 
 
 def planned(cache: Cache, spec: Spec) -> Plan:

@@ -21,9 +21,7 @@ DIGEST_BYTES = 32
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Publish a checkpoint: tensors, numbers, texts, lists and dicts of them."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getbuffer()
+    content = serialized(state)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -34,6 +32,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def serialized(state: dict[str, Any]) -> memoryview:
+    """What `torch.save` would write. Its own way to a file does not say why it fails."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getbuffer()
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from pruning_core.engine.layers import sparsities
 from pruning_core.engine.ranking import smallest, sortable
 from pruning_core.layer_choices import floor_size
 from pruning_core.spec import SpecError
+from pruning_core.worker.context import StageError
 
 __all__ = ["Masks", "apply", "check", "choose", "empty_layers", "load", "removed", "save"]
 __all__ += ["sparsities"]
@@ -143,13 +144,16 @@ def empty_layers(masks: Tensors) -> list[str]:
 
 @torch.no_grad()
 def check(weights: Tensors, masks: Tensors) -> None:
-    """Raises `RuntimeError`, which names the layer, where a removed weight is not zero."""
+    """Raises `RuntimeError`, which names the layer, where a removed weight is not zero.
+
+    Where the training diverged it is a `StageError`.
+    """
     for name, mask in masks.items():
         back = weights[name].detach()[~mask.to(weights[name].device)]
         back = back[back != 0]
         if back.numel() and not bool(torch.isfinite(back).all()):
             message = f"The training diverged: {name} is not finite. Lower the learning rate."
-            raise RuntimeError(message)
+            raise StageError(message)
         if back.numel():
             raise RuntimeError(f"{back.numel():,} removed weights of {name} are not zero.")
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine import data, devices, inspect, masks, sparse_file
+from pruning_core.engine import checkpoint, data, devices, inspect, masks, sparse_file
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
@@ -23,7 +23,7 @@ from pruning_core.engine.weights import load_weights
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
 from pruning_core.store import Store
-from pruning_core.worker.context import Context
+from pruning_core.worker.context import Context, StageError
 
 MODEL_FILE = "model.sparse"
 MASK_FILE = "masks.sparse"
@@ -84,7 +84,8 @@ def level(context: Context) -> dict[str, Any]:
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     masks.save(chosen.kept, context.folder / MASK_FILE)
     if settings["keep_optimizer"]:
-        torch.save(trainee.optimizer.state_dict(), context.folder / OPTIMIZER_FILE)
+        content = checkpoint.serialized(trainee.optimizer.state_dict())
+        (context.folder / OPTIMIZER_FILE).write_bytes(content)
     result = _finish(context, trainee, splits, base["data"], settings["prune"]["layers"])
     spent = {name: parent[f"{name}_total"] + result[name] for name in ("epochs", "seconds")}
     return {**result, "notes": [], **{f"{name}_total": value for name, value in spent.items()}}
@@ -188,7 +189,7 @@ def _finish(
     settings, model = context.settings, trainee.model
     test = evaluate(model, splits.test, images, settings["device"])
     if not math.isfinite(test.loss):
-        raise SpecError("lr", "the training diverged (the loss is no number); lower the rate.")
+        raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
     right = int(test.right.sum())
     low, high = wilson(right, len(test.right))
     return {

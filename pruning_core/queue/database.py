@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 STALE_SECONDS = 10.0
 LOCK_SECONDS = 30.0
+RETRY_SECONDS = 0.01
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS stages (
@@ -61,10 +63,23 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._connect() as db:
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'worker'").fetchone():
-                db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(SCHEMA)
+        end = time.monotonic() + LOCK_SECONDS
+        while not self._made(patient=time.monotonic() < end):
+            time.sleep(RETRY_SECONDS)
+
+    def _made(self, patient: bool) -> bool:
+        """Make the tables if there are none. False where another process is about it."""
+        try:
+            with self._connect() as db:
+                if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'worker'").fetchone():
+                    db.execute("PRAGMA journal_mode = WAL")
+                    db.executescript(SCHEMA)
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait its turn while a new file becomes a WAL file.
+            if patient and "locked" in str(error):
+                return False
+            raise
+        return True
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

@@ -124,6 +124,19 @@ class StageQueue(Database):
                 (key,),
             )
 
+    def forget(self, key: str) -> None:
+        """A stage that no job wants has been removed: nothing is left to run."""
+        with self._write() as db:
+            db.execute(
+                "DELETE FROM stages WHERE key = ? AND status NOT IN ('queued', 'running')"
+                " AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.key = stages.key)",
+                (key,),
+            )
+
+    def running(self) -> set[str]:
+        """The keys of the stages that run."""
+        return {row["key"] for row in self._all("SELECT key FROM stages WHERE status = 'running'")}
+
     def stage(self, key: str) -> Row | None:
         """One stage, or None."""
         rows = self._all("SELECT * FROM stages WHERE key = ?", key)
@@ -151,7 +164,10 @@ class StageQueue(Database):
 
 
 def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) -> None:
-    """Insert what is new; what was cancelled or has gone from the store is queued again."""
+    """Insert what is new; what was cancelled or has gone from the store is queued again.
+
+    The newest plan's hints count: files may have moved since an earlier one.
+    """
     for stage in stages:
         status = "done" if stage.key in done else "queued"
         values = (stage.key, stage.kind, stage.parent, json.dumps(stage.settings))
@@ -164,6 +180,8 @@ def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) 
             " OR (stages.status = 'done') != (excluded.status = 'done')",
             (*values, hints, stage.threads, status, time.time()),
         )
+        update = "UPDATE stages SET hints = ? WHERE key = ? AND status != 'running'"
+        db.execute(update, (hints, stage.key))
 
 
 def stage_row(values: dict[str, Any]) -> Row:

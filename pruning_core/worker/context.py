@@ -11,6 +11,10 @@ from pruning_core.queue.stage_queue import Row
 from pruning_core.store import Store
 
 
+class StageError(RuntimeError):
+    """A stage cannot go on, though its settings are right; the message is a sentence."""
+
+
 @dataclass
 class Progress:
     """What a running stage tells: filled by the stage, read by the timer thread."""

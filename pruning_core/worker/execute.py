@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -16,9 +17,11 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.spec import SpecError
 from pruning_core.store import Missing, Store
-from pruning_core.worker.context import Context, Progress
+from pruning_core.worker.context import Context, Progress, StageError
 
 BEAT_SECONDS = 1.0
+# Libraries in C and Rust raise errors of their own, in which only the system's words remain.
+DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
 log = logging.getLogger(__name__)
 
 
@@ -80,16 +83,21 @@ def execute(cache: Cache, queue: Queue, row: Row, lost: Callable[[], None]) -> N
             log.warning("A stage that this one needs has gone: %s", error)
             queue.lost(str(error.args[0]))
             queue.release(row.key, token)
-        except Exception:
+        except Exception as error:
             log.exception("Stage %s failed.", row.key[:12])
-            queue.fail(row.key, token, explain(traceback.format_exc(), cache))
+            queue.fail(row.key, token, explain(error, cache))
 
 
-def explain(trace: str, cache: Cache) -> str:
-    """A traceback, with a sentence before it where the cause is known."""
-    if "No space left on device" in trace or "database or disk is full" in trace:
-        sentence = f"The disk that holds {cache.root} is full. Make room, then press Retry.\n\n"
-        return sentence + trace
+def explain(error: Exception, cache: Cache) -> str:
+    """A sentence where the cause is known, else the traceback."""
+    if isinstance(error, StageError):
+        return str(error)
+    trace = traceback.format_exc()
+    if any(words in trace for words in DISK_FULL):
+        return (
+            f"The disk that holds {cache.root} is full. What is finished is kept. Make room, "
+            "then press Retry or give the same command again."
+        )
     return trace
 
 

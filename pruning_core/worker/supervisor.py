@@ -42,13 +42,15 @@ def code_digest() -> str:
     return seen.hexdigest()
 
 
-def ensure_worker(cache: Cache, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Start a worker in a session of its own unless one is alive."""
+def ensure_worker(
+    cache: Cache, idle_seconds: float = IDLE_SECONDS
+) -> subprocess.Popen[bytes] | None:
+    """Start a worker in a session of its own unless one is alive. Returns what was started."""
     if Crew(cache.queue).worker():
-        return
+        return None
     cache.prepare()
     with cache.worker_log.open("ab") as log_file:
-        subprocess.Popen(
+        return subprocess.Popen(
             worker_command(cache, idle_seconds),
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
@@ -146,7 +148,7 @@ class Supervisor:
         return self.queue.busy()
 
     def _serve(self) -> None:
-        active = time.monotonic()
+        active, told = time.monotonic(), ""
         slow, busy = -SLOW_SECONDS, True
         while not self.stopping and time.monotonic() - active < self.idle_seconds:
             try:
@@ -154,8 +156,11 @@ class Supervisor:
                     busy, slow = self.slow_step(), time.monotonic()
                 if self.step() or busy:
                     active = time.monotonic()
+                told = ""
             except sqlite3.OperationalError as error:
-                log.warning("The queue %s cannot be used now (%s).", self.cache.queue, error)
+                if told != str(error):
+                    log.warning("The queue %s cannot be used now (%s).", self.cache.queue, error)
+                told = str(error)
                 time.sleep(SLOW_SECONDS)
             time.sleep(PAUSE_SECONDS)
 
@@ -166,11 +171,11 @@ class Supervisor:
             except SpecError as error:
                 self.queue.refuse(job.id, error.field, error.message)
             except OSError as error:
-                self.queue.refuse(job.id, "data.path", f"{error}.")
+                self.queue.refuse(job.id, "", f"The cache {self.cache.root} failed: {error}.")
 
     def _plan(self, job: Job) -> None:
         made = plan(from_json(job.spec), self.store)
-        done = [stage.key for stage in made.stages if self.store.exists(stage.key)]
+        done = [stage.key for stage in made.stages if self.store.intact(stage.key)]
         self.queue.expand(job.id, made, done)
         failed = [row for row in self.queue.stages_of(job.id) if row.status == "failed"]
         if failed and not made.complete:
@@ -197,12 +202,14 @@ class Supervisor:
             return True
         log.info("Stage %s is not wanted any more; its process ends.", hand.row.key[:12])
         hand.end()
+        self.store.discard(hand.row.key)
         return False
 
     def _bury(self, hand: Hand, code: int) -> None:
         if hand.row:
             reason = f"Its process ended {describe_exit(code)}."
             log.warning("Stage %s: %s", hand.row.key[:12], reason)
+            self.store.discard(hand.row.key)
             self.queue.release(hand.row.key, hand.row.token or "", reason)
 
     def _assign(self) -> None:

@@ -78,6 +78,13 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
+def _reserve(path: Path) -> None:
+    # Others write meanwhile, so the room is taken at once; macOS cannot.
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 def _ticker(count: int, progress: Progress) -> Callable[[int], None]:
     done = 0
 
@@ -94,6 +101,7 @@ def _write(
 ) -> None:
     shape = (len(rows), size, size, 3)
     out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    _reserve(path)
     threads = min(8, os.cpu_count() or 1)
     waiting: deque[Future[int]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -25,6 +25,7 @@ def open_folder(folder: Path) -> Iterator[Listing]:
         here = Path(place)
         inside = _parts(here.relative_to(folder))
         _check_links(folder, here, inside, below)
+        _check_names(folder, inside, [*below, *names])
         folders.update((*inside, _same(name)) for name in below)
         files.update({(*inside, _same(name)): here / name for name in names})
     yield Listing(str(folder), files, frozenset(folders), partial(_read, folder))
@@ -39,6 +40,13 @@ def _check_links(folder: Path, here: Path, inside: Place, below: list[str]) -> N
                 f"the folder {'/'.join((*inside, name))} is a symbolic link; "
                 "put the images themselves there.",
             )
+
+
+def _check_names(folder: Path, inside: Place, names: list[str]) -> None:
+    # Python holds the bytes of such a name as half characters, which no text file can.
+    for name in names:
+        if is_visible((*inside, name)) and any("\ud800" <= c <= "\udfff" for c in name):
+            raise refuse(str(folder), f"the name {name!r} is not UTF-8; rename it.")
 
 
 def _read(folder: Path, file: Path) -> bytes:

@@ -1,0 +1,82 @@
+"""What stands for the user's own files in a key: never their names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pruning_core.settings import SpecError
+from pruning_core.store import sha256
+
+PLAIN_WEIGHTS = ("none", "pretrained")
+
+
+def place(path: str) -> Path:
+    """A path as the user wrote it, `~` resolved where it can be."""
+    return Path(os.path.expanduser(path))
+
+
+def fingerprint(path: str) -> str:
+    """A digest of names, sizes and times: tells cheaply whether images may have changed.
+
+    Raises `SpecError` for `data.path` where there is no folder or file that can be read.
+    """
+    found = place(path)
+    if not os.path.exists(found):
+        raise SpecError("data.path", f"{found} does not exist.")
+    if not found.is_dir() and not found.is_file():
+        raise SpecError("data.path", f"{found} is neither a folder nor a file.")
+    try:
+        return _fingerprint(found)
+    except OSError as error:
+        raise _unreadable("data.path", found, error) from None
+
+
+def weights_identity(weights: str) -> str:
+    """What stands for the weights in a key: a file's digest.
+
+    Raises `SpecError` for `model.weights` where there is no file that can be read.
+    """
+    if weights in PLAIN_WEIGHTS:
+        return weights
+    path = place(weights)
+    if not os.path.isfile(path):
+        raise SpecError("model.weights", f"there is no file {path}.")
+    try:
+        stat = path.stat()
+        return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise _unreadable("model.weights", path, error) from None
+
+
+def _fingerprint(path: Path) -> str:
+    if path.is_file():
+        return hashlib.sha256(_entry(path, path.suffix)).hexdigest()
+    seen = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        inside = str(file.relative_to(path))
+        seen.update(_coded(f"{inside}/\n") if file.is_dir() else _entry(file, inside))
+    return seen.hexdigest()
+
+
+def _entry(file: Path, name: str) -> bytes:
+    # What a link leads to counts; one that leads nowhere is judged when it is opened.
+    stat = file.stat() if os.path.exists(file) else file.lstat()
+    return _coded(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n")
+
+
+def _coded(name: str) -> bytes:
+    """The bytes of a file's name, also of one that is not UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _unreadable(field: str, path: Path, error: OSError) -> SpecError:
+    reason = error.strerror or str(error)
+    return SpecError(field, f"{error.filename or path} cannot be read ({reason}).")
+
+
+@lru_cache
+def _file_identity(path: Path, size: int, changed: int) -> str:
+    return f"sha256:{sha256(path)}"

@@ -1,0 +1,93 @@
+"""What the command line says when a job has ended: tables and files, or why there are none."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pruning_core import spec as specs
+from pruning_core.options import flag_of
+from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
+from pruning_core.queue.standing import Standing
+from pruning_core.settings import SpecError
+from pruning_core.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def say(code: int, message: str) -> int:
+    """Write one line to standard error. Returns the exit code."""
+    print(" ".join(message.splitlines()), file=sys.stderr)
+    return code
+
+
+def check_out(out: Path) -> None:
+    """Make the folder for the files. Raises `SpecError` where it cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"the folder {out} cannot be written ({reason}); name another."
+        raise SpecError("--out", message) from None
+
+
+def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
+    """Print the two tables, write the files into `out`, and say where they are."""
+    from pruning_core import report, results
+    from pruning_core.findings import findings
+
+    frame = results.points(now.outline, Store(cache), now.job.label, now.job.id)
+    lost = [point.key for point in now.outline.points if not Store(cache).exists(point.key)]
+    if lost:
+        for key in lost:
+            queue.lost(key)
+        return say(FAILED, f"{len(lost)} results were damaged. Give the same command again.")
+    print(report.summary_tables(frame))
+    for finding in findings(frame):
+        print(f"- {finding.text}")
+    code, notes = write_files(now, frame, out) if out else (OK, [])
+    for note in [*frame["notes"].iloc[0], *notes]:
+        print(f"Note: {note}")
+    return code
+
+
+def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, list[str]]:
+    """Write the files. Returns the exit code and notes on what is missing."""
+    from pruning_core import report
+    from pruning_core.images import ImageError
+
+    notes, written = list(report.missing_chrome()), [out]
+    try:
+        written = report.write_all(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
+    except ImageError as error:
+        notes.append(str(error))
+    except OSError as error:
+        message = f"--out: {error.filename or out} cannot be written ({error.strerror or error})."
+        hint = f"Write it with: python -m pruning_core show {now.job.id} --out DIR"
+        return say(FAILED, f"{message} {hint}"), notes
+    for path in written:
+        print(f"Wrote {path}")
+    return OK, notes
+
+
+def complain(now: Standing, cache: Cache) -> int:
+    """Say on standard error why a job has no result. Returns the exit code."""
+    if now.state == "cancelled":
+        return say(FAILED, f"Job {now.job.id} was cancelled.")
+    failed = [row for row in now.rows if row.status == "failed"]
+    field, error = now.job.field, now.job.error
+    if failed and not error:
+        field, error = failed[0].field, failed[0].error
+    if field:
+        return say(BAD_INPUT, f"{flag_of(field)}: {error}")
+    print(error.rstrip(), file=sys.stderr)
+    logs = ", ".join(str(cache.log(row.key)) for row in failed)
+    return say(FAILED, f"Job {now.job.id} failed. Log: {logs}")

@@ -1,0 +1,48 @@
+"""A cache with earlier results, and a `compare` that must refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pruning_core.cli import main
+from pruning_core.paths import Cache
+from tests.refusals import Refuse, contents, ended, one_line, training, without_worker
+from tests.workers import TINY_OPTIONS
+
+
+@pytest.fixture(scope="session")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache that holds the results of an earlier run."""
+    cache = Cache(tmp_path_factory.mktemp("used") / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        without_worker(patch)
+        options = ["--cache-dir", str(cache.root), "--detach", *TINY_OPTIONS]
+        assert main(["compare", *options, "--no-matched", "--amounts", "0.5"]) == 0
+    return cache
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages run in this process, and quickly."""
+    without_worker(monkeypatch)
+
+
+@pytest.fixture
+def refuse(
+    used: Cache, inline: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Refuse]:
+    """Gives `compare` wrong options and returns what it says; afterwards all is as it was."""
+    before, trained = contents(used), training(used)
+    usual = ["--cache-dir", str(used.root), "--out", str(tmp_path / "out"), *TINY_OPTIONS]
+
+    def call(*arguments: str) -> str:
+        code, out, said = ended(capfd, "compare", *usual, *arguments)
+        assert (code, out) == (2, ""), said
+        return one_line(said)
+
+    yield call
+    assert training(used) == trained
+    assert {name: contents(used).get(name) for name in before} == before

@@ -1,0 +1,180 @@
+"""Wrong options are refused before any training, in one line that names the option."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.refusals import Refuse, one_line
+from tests.workers import ROOT
+
+WORDS: list[tuple[str, list[str], str]] = [
+    # the option, what is given, what is said of it
+    ("--amounts", ["--amounts", "1"], "1.0 is not a fraction"),
+    ("--amounts", ["--amounts", "0.3,1.5"], "1.5 is not a fraction"),
+    ("--amounts", ["--amounts", "90"], "90.0 is not a fraction"),
+    ("--amounts", ["--amounts=-0.1,0.5"], "-0.1 is not a fraction"),
+    ("--amounts", ["--amounts", "-0.1,0.5"], "--name=VALUE"),
+    ("--amounts", ["--amounts", "nan"], "nan is not a number"),
+    ("--amounts", ["--amounts", "0.3,abc"], "'abc' is not a number"),
+    ("--amounts", ["--amounts", "0.3;0.5"], "'0.3;0.5' is not a number"),
+    ("--amounts", ["--amounts", "0.3,,0.5"], "'' is not a number"),
+    ("--amounts", ["--amounts", "0.5,0.5"], "twice"),
+    ("--amounts", ["--amounts", "0.5,0.5000000001"], "twice"),
+    ("--amounts", ["--amounts", "0.99999999"], "1.0 is not a fraction"),
+    ("--target", ["--target", "0"], "0.0 is not a fraction"),
+    ("--target", ["--target", "1"], "1.0 is not a fraction"),
+    ("--target", ["--target", "nan"], "nan is not a number"),
+    ("--target", ["--target", "inf"], "inf is not a number"),
+    ("--target", ["--target", "x" * 5000], "is not a number"),
+    ("--target", ["--target", ""], "'' is not a number"),
+    ("--iterations", ["--iterations", "0"], "0 is outside 1 to 100"),
+    ("--iterations", ["--iterations", "-1"], "-1 is outside"),
+    ("--iterations", ["--iterations", "2.5"], "'2.5' is not a whole number"),
+    ("--iterations", ["--iterations", "9" * 5000], "is not a whole number"),
+    ("--iterations", ["--iterations"], "expected one argument"),
+    ("--iterations", ["--iterations=--"], "'--' is not a"),
+    ("--epochs", ["--epochs", "-1"], "too small"),
+    ("--epochs", ["--epochs", "1000000000000"], "too many"),
+    ("--baseline-epochs", ["--baseline-epochs", "99999"], "too many"),
+    ("--one-shot-epochs", ["--one-shot-epochs", "-1"], "too small"),
+    ("--one-shot-epochs", ["--one-shot-epochs", "many"], "'many' is not a whole number"),
+    ("--train-size", ["--train-size", "1438"], "1,438 images were asked for, but there are 1,437"),
+    ("--train-size", ["--train-size", "9" * 30], "were asked for"),
+    ("--train-size", ["--train-size", "19"], "19 images are too few; 20 are needed"),
+    ("--train-size", ["--train-size", "-5"], "too small"),
+    ("--test-size", ["--test-size", "361"], "361 images were asked for, but there are 360"),
+    ("--test-size", ["--test-size", "9"], "9 images are too few; 10 are needed"),
+    ("--image-size", ["--image-size", "27"], "outside 28 to 224"),
+    ("--image-size", ["--image-size", "225"], "outside 28 to 224"),
+    (
+        "--image-size",
+        ["--image-size", "30", "--model", "vit_b_16", "--width", "1"],
+        "patches of 16",
+    ),
+    ("--batch-size", ["--batch-size", "1"], "outside 2 to 4096"),
+    ("--lr", ["--lr", "0"], "outside"),
+    ("--lr", ["--lr", "-1"], "outside"),
+    ("--lr", ["--lr", "1e-9"], "outside"),
+    ("--baseline-lr", ["--baseline-lr", "11"], "outside"),
+    ("--width", ["--width", "0"], "outside 0.1 to 4"),
+    ("--width", ["--width", "0.5", "--model", "resnet18"], "resnet18 comes in width 1 only"),
+    ("--stem-stride", ["--stem-stride", "3"], "3 is not 1 or 2"),
+    ("--normalize", ["--normalize", "0.5"], "two numbers"),
+    ("--normalize", ["--normalize", "0.5,0"], "above 0"),
+    ("--normalize", ["--normalize", "a,b"], "'a' is not a number"),
+    ("--seed", ["--seed", "-1"], "from 0"),
+    ("--seed", ["--seed", "1,1"], "twice"),
+    ("--seed", ["--seed", ""], "at least one seed"),
+    ("--seed", ["--seed", "1e3"], "'1e3' is not a whole number"),
+    ("--seed", ["--seed", "9" * 25], "from 0"),
+    ("--keep-floor", ["--keep-floor", "0.5", "--scope", "global"], "at most 50.00% can go"),
+    ("--keep-floor", ["--keep-floor", "1"], "not in [0, 1)"),
+    ("--model", ["--model", "mobilenet_v9", "--width", "1"], "Did you mean mobilenet_v2"),
+    ("--model", ["--model", ""], "name a torchvision classification model"),
+    ("--dataset", ["--dataset", "imagenet"], "invalid choice: 'imagenet'"),
+    ("--preset", ["--preset", "quick"], "invalid choice: 'quick'"),
+    ("--schedule", ["--schedule", "sudden"], "invalid choice: 'sudden'"),
+    ("--scope", ["--scope", ""], "invalid choice: ''"),
+    ("--device", ["--device", "tpu"], "invalid choice: 'tpu'"),
+    ("--data", ["--data", "/no such/folder"], "/no such/folder does not exist"),
+    ("--data", ["--data", ""], "a folder or a .zip"),
+    ("--data", ["--data", "x" * 300], "does not exist"),
+    ("--data", ["--data", "/dev/null"], "neither a folder nor a file"),
+    ("--data", ["--data", "b\udcffd"], "not readable as UTF-8"),
+    ("--weights", ["--weights", "/nowhere/w.safetensors"], "no file /nowhere/w.safetensors"),
+    ("--weights", ["--weights", "x" * 300], "no file"),
+    ("--weights", ["--weights", "/dev/zero"], "no file /dev/zero"),
+    ("--weights", ["--weights", ""], "give none, pretrained or a file"),
+    ("--spec", ["--spec", "/nowhere/spec.json"], "cannot be read"),
+    ("--spec", ["--spec", ""], "cannot be read"),
+    ("--spec", ["--spec", "/dev/zero"], "too large"),
+    ("--out", ["--out", ""], "name a folder"),
+    ("--out", ["--out", "/proc/results"], "/proc/results cannot be written"),
+    ("--out", ["--out", "/dev/null/results"], "/dev/null/results cannot be written"),
+    ("--cache-dir", ["--cache-dir", ""], "name a folder"),
+    ("--cache-dir", ["--cache-dir", "/proc/lab"], "/proc/lab cannot be written"),
+    ("unrecognized arguments", ["--speed", "9"], "--speed 9"),
+]
+
+
+@pytest.mark.parametrize(("option", "arguments", "words"), WORDS, ids=lambda x: str(x)[:60])
+def test_a_wrong_value_is_refused(
+    refuse: Refuse, option: str, arguments: list[str], words: str
+) -> None:
+    message = refuse(*arguments)
+    assert message.startswith(f"{option}: ")
+    assert words in message
+    assert len(message) < 400
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_is_refused(refuse: Refuse) -> None:
+    assert refuse("--device", "cuda").startswith("--device: cuda was asked for, but this machine")
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(refuse: Refuse, tmp_path: Path) -> None:
+    file = tmp_path / "a file"
+    file.write_text("kept")
+    for option in ("--cache-dir", "--out"):
+        for path in (file, file / "below"):
+            assert refuse(option, str(path)).startswith(f"{option}: ")
+    assert file.read_text() == "kept"
+
+
+SPECS = [
+    ("{", "not JSON"),
+    ("[" * 100_000, "not JSON"),
+    ("[]", "a JSON object"),
+    ('{"speed": 1}', "speed in"),
+    ('{"iterative": {"steps": 5}}', "iterative.steps in"),
+    ('{"iterative": {"target": 2}}', "iterative.target in"),
+    ('{"iterative": {"target": NaN}}', "nan is not a number"),
+    ('{"finetune": {"lr": 1' + "0" * 400 + "}}", "inf is not a number"),
+    ('{"baseline_epochs": "12"}', "'12' is not a whole number"),
+    ('{"iterative": {"enabled": 1}}', "1 is not true or false"),
+    ('{"data": {"split_seed": -1}}', "data.split_seed in"),
+    ('{"one_shot": {"amounts": [1]}}', "1.0 is not a fraction"),
+    ('{"model": {"name": "\\udcff"}}', "not readable as UTF-8"),
+    ("\0\xff", "not JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), SPECS, ids=lambda text: text[:30])
+def test_a_wrong_spec_file_is_refused(
+    refuse: Refuse, tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(text, encoding="utf-8")
+    message = refuse("--spec", str(path))
+    assert message.startswith("--spec: ")
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "nothing"], "JOB: there is no job"),
+        (["cancel", "nothing"], "JOB: there is no job"),
+        (["jobs", "--limit", "-1"], "--limit: "),
+        (["jobs", "--limit", "9" * 30], "--limit: "),
+        (["worker", "--idle-seconds", "nan"], "--idle-seconds: "),
+        (["worker", "--cores", "many"], "--cores: "),
+        (["cache", "burn"], "action: invalid choice: 'burn'"),
+        (["prune"], "COMMAND: invalid choice: 'prune'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+    ids=str,
+)
+def test_the_other_commands_refuse_too(arguments: list[str], words: str, tmp_path: Path) -> None:
+    """As a real process: what a person sees."""
+    cache = ["--cache-dir", str(tmp_path)] if len(arguments) > 1 else []
+    command = [sys.executable, "-m", "pruning_core", *arguments, *cache]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert one_line(done.stderr).startswith(words)

@@ -1,0 +1,213 @@
+"""Every option of `compare` lands in its setting, and what overrides what."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pruning_core import spec as specs
+from pruning_core.cli import main, parser
+from pruning_core.options import OPTIONS, Option, flag_of, normalization, spec_from
+from pruning_core.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
+from pruning_core.spec import Spec, SpecError
+
+VALUES: list[tuple[str, str, dict[str, object]]] = [
+    ("--dataset", "cifar10", {"data.name": "cifar10"}),
+    ("--data", "/some/where", {"data.name": "images", "data.path": "/some/where"}),
+    ("--image-size", "64", {"data.image_size": 64}),
+    ("--train-size", "5000", {"data.train_size": 5000}),
+    ("--test-size", "1000", {"data.test_size": 1000}),
+    ("--normalize", "0.5,0.25", {"data.mean": (0.5,) * 3, "data.std": (0.25,) * 3}),
+    (
+        "--normalize",
+        "0.1,0.2,0.3,0.4,0.5,0.6",
+        {"data.mean": (0.1, 0.2, 0.3), "data.std": (0.4, 0.5, 0.6)},
+    ),
+    ("--augment", "crop", {"data.augment": "crop"}),
+    ("--model", "resnet18", {"model.name": "resnet18"}),
+    ("--width", "0.5", {"model.width": 0.5}),
+    ("--stem-stride", "1", {"model.stem_stride": 1}),
+    ("--weights", "none", {"model.weights": "none"}),
+    ("--weights", "pretrained", {"model.weights": "pretrained"}),
+    ("--weights", "/a b/ü.safetensors", {"model.weights": "/a b/ü.safetensors"}),
+    ("--batch-size", "16", {"baseline.batch_size": 16, "finetune.batch_size": 16}),
+    ("--baseline-epochs", "0", {"baseline_epochs": 0}),
+    ("--baseline-lr", "0.3", {"baseline.lr": 0.3}),
+    ("--lr", "0.005", {"finetune.lr": 0.005}),
+    ("--optimizer", "adam", {"finetune.optimizer": "adam", "finetune.lr": 0.001}),
+    ("--lr-schedule", "step", {"finetune.lr_schedule": "step"}),
+    ("--lr-span", "chain", {"lr_span": "chain"}),
+    ("--amounts", "0.3,0.5", {"one_shot.amounts": (0.3, 0.5)}),
+    ("--amounts", "", {"one_shot.amounts": ()}),
+    ("--target", "0.95", {"iterative.target": 0.95}),
+    ("--iterations", "7", {"iterative.iterations": 7}),
+    ("--epochs", "4", {"one_shot.epochs": 4, "iterative.epochs": 4}),
+    ("--one-shot-epochs", "9", {"one_shot.epochs": 9}),
+    ("--schedule", "cubic", {"iterative.schedule": "cubic"}),
+    ("--criterion", "random", {"prune.criterion": "random"}),
+    ("--scope", "global", {"prune.scope": "global"}),
+    ("--keep-floor", "0.01", {"prune.keep_floor": 0.01}),
+    ("--layers", "spared", {"prune.layers": "spared"}),
+    ("--seed", "3", {"seeds": (3,)}),
+    ("--seed", "0,1,2", {"seeds": (0, 1, 2)}),
+    ("--device", "cpu", {"device": "cpu"}),
+]
+OF_THE_ISSUE = """
+--preset --spec --dataset --data --model --width --stem-stride --normalize --weights --image-size
+--train-size --test-size --batch-size --lr --optimizer --baseline-epochs --amounts --target
+--iterations --epochs --schedule --scope --layers --seed --device --cache-dir --out --detach
+"""
+
+
+def read(*arguments: str) -> Spec:
+    return spec_from(parser().parse_args(["compare", *arguments]))
+
+
+def flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Dotted settings and their values."""
+    if not isinstance(value, dict):
+        return {prefix: tuple(value) if isinstance(value, list) else value}
+    inner = (flat(v, f"{prefix}.{k}".lstrip(".")) for k, v in value.items())
+    return reduce(lambda a, b: a | b, inner, {})
+
+
+def changed(spec: Spec, start: Spec) -> dict[str, object]:
+    before, after = flat(specs.to_dict(start)), flat(specs.to_dict(spec))
+    return {name: v for name, v in after.items() if v != before[name] and name != "label"}
+
+
+@pytest.mark.parametrize(("flag", "text", "wanted"), VALUES)
+def test_an_option_sets_its_settings_and_nothing_else(
+    flag: str, text: str, wanted: dict[str, object]
+) -> None:
+    spec = read(flag, text)
+    found = flat(specs.to_dict(spec))
+    assert {name: found[name] for name in wanted} == wanted
+    implied = {"data.augment"} if flag in ("--data", "--dataset") else set()
+    assert set(changed(spec, QUICKSTART)) <= set(wanted) | implied
+
+
+def test_every_option_is_tried_here() -> None:
+    assert {flag for flag, _, _ in VALUES} == {option.flag for option in OPTIONS}
+
+
+def test_the_options_of_the_issue_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "--help"])
+    assert ended.value.code == 0
+    found = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(OF_THE_ISSUE.split()) - found == set()
+
+
+def test_no_preset_means_quickstart() -> None:
+    assert read() == QUICKSTART
+    assert read("--preset", "quickstart") == QUICKSTART
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_taken_as_it_is(name: str) -> None:
+    assert read("--preset", name) == PRESETS[name].spec
+
+
+@pytest.mark.parametrize("spec", [QUICKSTART, TEXTBOOK])
+def test_quickstart_and_textbook_cut_every_layer_alike(spec: Spec) -> None:
+    assert (spec.prune.layers, spec.prune.scope) == ("all", "layer")
+
+
+def test_textbook_is_the_assignment_s_experiment() -> None:
+    data = TEXTBOOK.data
+    assert (data.name, data.train_size, data.test_size) == ("cifar10", 5000, 1000)
+    assert TEXTBOOK.model.weights == "pretrained"
+
+
+def test_an_option_overrides_the_preset() -> None:
+    spec = read("--preset", "recommended", "--iterations", "2", "--scope", "layer")
+    assert (spec.iterative.iterations, spec.prune.scope) == (2, "layer")
+    assert spec.iterative.schedule == RECOMMENDED.iterative.schedule
+    assert spec.label == ""
+
+
+def test_data_takes_the_place_of_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = read("--dataset", "mnist", "--data", "my images")
+    assert (spec.data.name, spec.data.path) == ("images", str(tmp_path / "my images"))
+
+
+def test_paths_are_those_of_this_folder_or_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker runs in another folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/of/someone")
+    spec = read("--data", "~/set.zip", "--weights", "w.safetensors")
+    assert spec.data.path == "/home/of/someone/set.zip"
+    assert spec.model.weights == str(tmp_path / "w.safetensors")
+
+
+def test_a_spec_file_is_the_start_and_options_override_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    value = {
+        "data": {"name": "images", "path": "set"},
+        "model": {"weights": "w.pt"},
+        "iterative": {"target": 0.7, "iterations": 3},
+        "label": "mine",
+    }
+    Path("my spec.json").write_text(json.dumps(value), encoding="utf-8")
+    spec = read("--spec", "my spec.json")
+    assert spec.data.path == str(tmp_path / "set")
+    assert spec.model.weights == str(tmp_path / "w.pt")
+    assert (spec.iterative.target, spec.label) == (0.7, "mine")
+    assert spec.baseline_epochs == Spec().baseline_epochs
+    other = read("--spec", "my spec.json", "--target", "0.8", "--dataset", "digits")
+    assert (other.iterative.target, other.iterative.iterations) == (0.8, 3)
+    assert (other.data.name, other.data.path) == ("digits", "")
+
+
+def test_a_saved_spec_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(specs.to_json(RECOMMENDED), encoding="utf-8")
+    assert read("--spec", str(path)) == RECOMMENDED
+
+
+def test_a_preset_and_a_spec_file_are_not_both_taken(tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(SpecError, match="not both"):
+        read("--preset", "textbook", "--spec", str(path))
+
+
+def test_an_optimizer_brings_its_rate_unless_one_is_given() -> None:
+    assert read("--optimizer", "adam").finetune.lr == 0.001
+    assert read("--optimizer", "adam", "--lr", "0.01").finetune.lr == 0.01
+    assert read("--preset", "textbook", "--optimizer", "sgd").finetune.lr == 0.02
+
+
+def test_the_matched_run_can_be_left_out() -> None:
+    assert QUICKSTART.iterative.matched
+    spec = read("--no-matched")
+    assert not spec.iterative.matched
+    assert spec.label == ""
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.floats(0.001, 1).map(lambda x: round(x, 4)), min_size=6, max_size=6))
+def test_six_numbers_are_three_means_and_three_deviations(values: list[float]) -> None:
+    assert normalization(",".join(map(str, values))) == [values[:3], values[3:]]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
+def test_a_setting_is_named_by_an_option_that_sets_it(option: Option) -> None:
+    for field in option.fields:
+        assert flag_of(field) in [other.flag for other in OPTIONS if field in other.fields]
+
+
+def test_a_setting_without_an_option_is_named_itself() -> None:
+    assert flag_of("data.validation") == "data.validation"
