@@ -77,7 +77,8 @@ def draw_headline(frame: pd.DataFrame) -> None:
         1.0,
         0.1,
         key="tolerance",
-        help="One point is one percent of the test images. The smallest model within it is shown.",
+        help="One point is one percent of the test images. The most sparse model within it is shown, chosen on the "
+        "validation images.",
     )
     answer = headline(frame, tolerance / 100)
     if answer is None:

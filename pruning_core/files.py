@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from pruning_core.settings import SpecError
 from pruning_core.store import sha256
 
 PLAIN_WEIGHTS = ("none", "pretrained")
+MOST_FILES = 2_000_000
+FRESH_SECONDS = 5.0
 
 
 def place(path: str) -> Path:
@@ -29,7 +33,7 @@ def fingerprint(path: str) -> str:
     if not found.is_dir() and not found.is_file():
         raise SpecError("data.path", f"{found} is neither a folder nor a file.")
     try:
-        return _fingerprint(found)
+        return _recent(found, int(time.monotonic() / FRESH_SECONDS))
     except OSError as error:
         raise _unreadable("data.path", found, error) from None
 
@@ -51,11 +55,21 @@ def weights_identity(weights: str) -> str:
         raise _unreadable("model.weights", path, error) from None
 
 
+@lru_cache(maxsize=8)
+def _recent(path: Path, moment: int) -> str:
+    """A page asks for the same folder several times while it is drawn: one walk answers."""
+    return _fingerprint(path)
+
+
 def _fingerprint(path: Path) -> str:
     if path.is_file():
         return hashlib.sha256(_entry(path, path.suffix)).hexdigest()
     seen = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
+    files = list(islice(path.rglob("*"), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        message = f"{path} holds more than {MOST_FILES:,} files; name the folder of the images."
+        raise SpecError("data.path", message)
+    for file in sorted(files):
         inside = str(file.relative_to(path))
         seen.update(_coded(f"{inside}/\n") if file.is_dir() else _entry(file, inside))
     return seen.hexdigest()

@@ -49,7 +49,8 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
     if lost:
         for key in lost:
             queue.lost(key)
-        return say(FAILED, f"{len(lost)} results were damaged. Give the same command again.")
+        what = "result was" if len(lost) == 1 else "results were"
+        return say(FAILED, f"{len(lost)} {what} damaged; give the same command again.")
     print(report.summary_tables(frame))
     for finding in findings(frame):
         print(f"- {finding.text}")
@@ -71,7 +72,7 @@ def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, lis
         notes.append(str(error))
     except OSError as error:
         message = f"--out: {error.filename or out} cannot be written ({error.strerror or error})."
-        hint = f"Write it with: python -m pruning_core show {now.job.id} --out DIR"
+        hint = f"The run is kept: python -m pruning_core show {now.job.id} --out DIR."
         return say(FAILED, f"{message} {hint}"), notes
     for path in written:
         print(f"Wrote {path}")

@@ -24,7 +24,7 @@ from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, canonical_json, to_dict
 from pruning_core.store import Missing
 
-VERSIONS = {"inspect_data": 1, "inspect_model": 1, "data": 1, "baseline": 1, "level": 1}
+VERSIONS = {"inspect_data": 1, "inspect_model": 1, "data": 1, "baseline": 2, "level": 2}
 DECODE_ALL_BYTES = 2**30
 
 
@@ -138,7 +138,6 @@ def inspect_model(spec: Spec, classes: int) -> Stage:
         "model": {**to_dict(spec.model), "weights": weights_identity(spec.model.weights)},
         "classes": classes,
         "image_size": spec.data.image_size,
-        "batch_size": spec.finetune.batch_size,
         "device": spec.device,
         "machine": platform.node(),
         "torch": version("torch"),
@@ -242,16 +241,20 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
 
 
 def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[int, int]) -> Stage:
-    """A cut to `target` and `epochs` of training; `chain` = (epochs before, epochs in all)."""
+    """A cut to `target` and `epochs` of training; `chain` = (epochs before, epochs in all).
+
+    The target stands there as text: rounded as other floats are, two targets that differ by
+    one weight would share a key.
+    """
     machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
     settings = {
-        "target": target,
+        "target": repr(target),
         "prune": to_dict(spec.prune),
         "train": to_dict(spec.finetune),
         "epochs": epochs,
         "lr_from_epoch": chain[0],
         "lr_epochs": chain[1],
-        "keep_optimizer": chain[1] > epochs,
+        "keep_optimizer": chain[0] + epochs < chain[1],
         "threads": spec.level_threads,
         **machine,
     }

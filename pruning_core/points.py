@@ -22,6 +22,7 @@ MEANS = [
     "sparsity_model",
     "accuracy",
     "accuracy_drop",
+    "validation_drop",
     "dense_bytes",
     "sparse_bytes",
     "compression_ratio",

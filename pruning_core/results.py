@@ -94,6 +94,7 @@ def _row(
         "nonzero": result["nonzero"],
         "epochs": result[f"epochs{total}"],
         "seconds": result[f"seconds{total}"],
+        "validation_drop": baseline["validation_accuracy"] - result["validation_accuracy"],
         "key": point.key,
         "loss": result["loss"],
         "correct": base64.b64decode(result["correct"]),
@@ -103,5 +104,5 @@ def _row(
         "versions": result["versions"],
         "device": result["device"],
         "threads": result["threads"],
-        "notes": notes,
+        "notes": list(dict.fromkeys([*notes, *result["notes"]])),
     }

@@ -128,6 +128,7 @@ class TrainSpec:
     lr_schedule: str = "cosine"
     momentum: float = 0.9
     weight_decay: float = 0.0005
+    clip_norm: float = 5.0
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -138,6 +139,7 @@ class TrainSpec:
         check(
             0 <= self.weight_decay <= 1, "weight_decay", f"{self.weight_decay} is outside 0 to 1."
         )
+        check(0 <= self.clip_norm <= 1e6, "clip_norm", f"{self.clip_norm} is outside 0 to 1e6.")
         check(
             2 <= self.batch_size <= 4096, "batch_size", f"{self.batch_size} is outside 2 to 4096."
         )

@@ -22,6 +22,7 @@ from pruning_core.paths import Cache
 
 MANIFEST = "manifest.json"
 log = logging.getLogger(__name__)
+_whole: set[Path] = set()
 
 
 class Missing(KeyError):
@@ -83,9 +84,14 @@ class Store:
         return path
 
     def folder(self, key: str) -> Path:
-        """A stage's folder, for files too large to digest at each read. Raises `Missing`."""
+        """A stage's folder, its files digested once in this process. Raises `Missing`."""
         self._manifest(key)
-        return self.cache.stage(key)
+        folder = self.cache.stage(key)
+        if folder not in _whole:
+            if not self.verify(key):
+                raise Missing(key)
+            _whole.add(folder)
+        return folder
 
     @contextmanager
     def building(self, key: str) -> Iterator[Path]:

@@ -56,6 +56,7 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
         "notes": [],
     }
     row |= changes
+    row.setdefault("validation_drop", row["accuracy_drop"])
     return {"key": f"{row['run']}-{strategy}-{row['seed']}-{row['iteration']}-{asked}", **row}
 
 
@@ -72,6 +73,7 @@ def comparison(seed: int = 0, luck: int = 0, **changes: Any) -> list[dict[str, A
     rows.append(point("one_shot_matched", 0.9, 352 + luck, epochs=10, seconds=101.0, **extra))
     for row in rows:
         row["accuracy_drop"] = rows[0]["accuracy"] - row["accuracy"]
+        row["validation_drop"] = row["accuracy_drop"]
     return rows
 
 

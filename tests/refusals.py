@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from pruning_core import cli, follow
+from pruning_core import cli, follow, report
 from pruning_core.cli import main
 from pruning_core.engine import inspect
 from pruning_core.paths import Cache
@@ -14,14 +16,16 @@ from pruning_core.queue.jobs import Queue
 from tests.workers import serve
 
 Refuse = Callable[..., str]
+ALL_IMAGES = ("--train-size", "0", "--test-size", "0")
 
 
 def without_worker(patch: pytest.MonkeyPatch) -> None:
-    """Have the stages run in this process, and quickly."""
+    """Have the stages run in this process and quickly, and no Chrome draw."""
     for module in (follow, cli):
         patch.setattr(module, "ensure_worker", serve)
     patch.setattr(follow, "PAUSE_SECONDS", 0.0)
     patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+    patch.setattr(report, "chrome_found", lambda: False)
 
 
 def ended(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
@@ -52,3 +56,17 @@ def training(cache: Cache) -> dict[str, tuple[str, int]]:
     """Every stage that trains and was started, and how often."""
     rows = Queue(cache.queue)._all("SELECT * FROM stages WHERE kind IN ('baseline', 'level')")
     return {row["key"]: (row["status"], row["attempts"]) for row in rows if row["attempts"]}
+
+
+def image(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), (shade, 100, 50)).save(path)
+
+
+def image_folder(root: Path, parts: tuple[str, ...] = ("train/", "test/")) -> Path:
+    """A right set of two classes, 24 training and 8 test images."""
+    for part in parts:
+        for label in ("cat", "dög"):
+            for i in range(4 if part == "test/" else 12):
+                image(root / f"{part}{label}/{i}.png", 20 * i + len(part) + len(label))
+    return root

@@ -99,7 +99,7 @@ def test_the_console_tables_of_several_seeds_and_runs() -> None:
 def test_the_report_holds_answer_charts_findings_table_and_settings() -> None:
     points = frame(comparison(notes=["Mean guessed."]))
     text = made_html(points)
-    assert "At most 1 point lost: 74.9 % sparse" in text
+    assert "At most 1 point lost on the validation images: 74.9 % sparse" in text
     for name in ("accuracy", "size", "drop", "ratio"):
         assert f'id="chart-{name}"' in text
         for image_format in ("png", "svg"):

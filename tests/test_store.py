@@ -97,3 +97,12 @@ def test_removed_is_missing(store: Store) -> None:
     store.remove(KEY)
     store.remove(KEY)
     assert not store.exists(KEY)
+
+
+def test_a_folder_is_digested_before_its_first_use(store: Store) -> None:
+    """Large files are mapped, not read: damage must be noticed before that."""
+    publish(store)
+    flip(store.cache.stage(KEY) / "model")
+    with pytest.raises(Missing):
+        store.folder(KEY)
+    assert not store.exists(KEY)

@@ -233,6 +233,8 @@ def rare_controls() -> None:
     for part, title in (("baseline", "Baseline"), ("finetune", "Fine-tuning")):
         whole(f"{title} batch size", f"{part}.batch_size", 2, 4096, "Images a step.")
         number(f"{title} weight decay", f"{part}.weight_decay", 0.0, 1.0, 0.0001, "L2 penalty.")
+        clip = "Longest gradient of a step; 0 does not clip."
+        number(f"{title} gradient limit", f"{part}.clip_norm", 0.0, 1000.0, 0.5, clip)
         number(f"{title} momentum", f"{part}.momentum", 0.0, 0.999, 0.05, "Of SGD; Adam's beta 1.")
     choice("Baseline optimizer", "baseline.optimizer", specs.OPTIMIZERS, "For the dense training.")
     number("Baseline learning rate", "baseline.lr", 0.00001, 10.0, 0.001, "Peak of its curve.")

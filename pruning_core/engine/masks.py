@@ -23,7 +23,7 @@ from pruning_core.layer_choices import floor_size
 from pruning_core.spec import SpecError
 from pruning_core.worker.context import StageError
 
-__all__ = ["Masks", "apply", "check", "choose", "empty_layers", "load", "removed", "save"]
+__all__ = ["Masks", "check", "choose", "empty_layers", "load", "save"]
 __all__ += ["sparsities"]
 
 Tensors = dict[str, Tensor]
@@ -125,18 +125,6 @@ def _as_mask(kept: np.ndarray, weight: Tensor) -> Tensor:
     return mask.copy_(torch.from_numpy(kept).reshape(weight.shape))
 
 
-@torch.no_grad()
-def apply(weights: Tensors, masks: Tensors) -> None:
-    """Set removed weights to zero, in place."""
-    for name, mask in masks.items():
-        weights[name].masked_fill_(~mask.to(weights[name].device), 0.0)
-
-
-def removed(masks: Tensors) -> int:
-    """How many weights the masks remove."""
-    return sum(mask.numel() - int(torch.count_nonzero(mask)) for mask in masks.values())
-
-
 def empty_layers(masks: Tensors) -> list[str]:
     """The layers of which nothing is left."""
     return [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
@@ -187,6 +175,13 @@ class Masks:
         if self._parameters:
             torch._foreach_mul_(self._parameters, self._factors)
             torch._foreach_add_(self._parameters, 0.0)
+
+    @torch.no_grad()
+    def multiply_gradients(self) -> None:
+        """Zero the gradients of removed weights, also those that overflowed."""
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                weight.grad.masked_fill_(~self.kept[name].to(weight.device), 0.0)
 
     def check(self) -> None:
         """Raises `RuntimeError` where a removed weight is not zero."""

@@ -65,6 +65,7 @@ def baseline(context: Context) -> dict[str, Any]:
     splits = _splits(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     result = _finish(context, trainee, splits, settings["data"], "all")
+    notes += _troubles(trainee)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
 
 
@@ -88,7 +89,8 @@ def level(context: Context) -> dict[str, Any]:
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
     result = _finish(context, trainee, splits, base["data"], settings["prune"]["layers"])
     spent = {name: parent[f"{name}_total"] + result[name] for name in ("epochs", "seconds")}
-    return {**result, "notes": [], **{f"{name}_total": value for name, value in spent.items()}}
+    notes = [*_troubles(trainee), *(f"Nothing is left of {n}." for n in _emptied(chosen))]
+    return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
 
 
 RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
@@ -125,16 +127,14 @@ def _parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
 
 def _cut(model: nn.Module, context: Context) -> masks.Masks:
     settings, parent = context.settings, context.row.parent
-    found = weights(model, settings["prune"]["layers"])
+    found, target = weights(model, settings["prune"]["layers"]), float(settings["target"])
     has_masks = context.store.settings(parent)["kind"] == "level"
     previous = masks.load(context.store.file(parent, MASK_FILE)) if has_masks else None
-    generator = torch.Generator().manual_seed(
-        derived_seed(settings["seed"], "cut", settings["target"])
-    )
+    generator = torch.Generator().manual_seed(derived_seed(settings["seed"], "cut", target))
     prune = settings["prune"]
     kept = masks.choose(
         found,
-        settings["target"],
+        target,
         prune["criterion"],
         prune["scope"],
         prune["keep_floor"],
@@ -187,6 +187,7 @@ def _finish(
     """Look at the test images, once, and write and measure the files."""
     context.progress.say(1.0, "Measuring")
     settings, model = context.settings, trainee.model
+    validation = evaluate(model, splits.validation, images, settings["device"])
     test = evaluate(model, splits.test, images, settings["device"])
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
@@ -197,6 +198,7 @@ def _finish(
         "accuracy_low": low,
         "accuracy_high": high,
         "right": right,
+        "validation_accuracy": validation.accuracy,
         "test_images": len(test.right),
         "correct": test.packed(),
         "test_digest": _test_digest(context, splits),
@@ -207,8 +209,20 @@ def _finish(
         "seconds": trainee.seconds,
         "history": trainee.history,
         "parts": trainee.parts,
+        "skipped": trainee.skipped,
         **_circumstances(settings),
     }
+
+
+def _emptied(chosen: masks.Masks) -> list[str]:
+    return masks.empty_layers(chosen.kept)
+
+
+def _troubles(trainee: Trainee) -> list[str]:
+    """What went wrong in training without ending it, in sentences."""
+    if not trainee.skipped:
+        return []
+    return [f"{trainee.skipped} training steps were left out, their gradients were not finite."]
 
 
 def _test_digest(context: Context, splits: Splits) -> str:

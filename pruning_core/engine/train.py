@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Trainee:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     parts: int = 1
+    skipped: int = 0
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on with the same bits."""
@@ -66,13 +68,14 @@ class Trainee:
             "history": self.history,
             "seconds": self.seconds,
             "parts": self.parts,
+            "skipped": self.skipped,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.seconds = list(state["history"]), state["seconds"]
-        self.parts = state["parts"]
+        self.parts, self.skipped = state["parts"], state["skipped"]
 
 
 def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
@@ -97,12 +100,14 @@ def train(
     """Train to the end of the plan, from the checkpoint in `saved` where there is one."""
     if state := checkpoint.load(saved):
         trainee.restore(state)
+        progress.history = list(trainee.history)
         log.info("Goes on after epoch %d of %d.", len(trainee.history), plan.epochs)
     for epoch in range(len(trainee.history), plan.epochs):
         _epoch(trainee, splits, plan, epoch, progress)
         if trainee.masks:
             trainee.masks.check()
         checkpoint.save(saved, trainee.state())
+        progress.published += 1
         progress.history = list(trainee.history)
 
 
@@ -139,6 +144,7 @@ def _pass(
     """One pass over the images. Returns the mean loss and the last learning rate."""
     batches = shuffled(len(images), plan.settings["batch_size"], generator)
     augment = AUGMENTATIONS[plan.data["augment"]]
+    clip_norm = plan.settings["clip_norm"]
     total, rate = torch.zeros((), device=plan.device), 0.0
     trainee.model.train()
     for i, positions in enumerate(batches):
@@ -146,7 +152,7 @@ def _pass(
         rate = plan.settings["lr"] * LR_SCHEDULES[plan.settings["lr_schedule"]](done)
         pixels = augment(images.batch(positions), generator).to(plan.device)
         labels = images.labels[positions].to(plan.device)
-        total += _step(trainee, pixels, labels, rate, plan.data) * len(positions)
+        total += _step(trainee, pixels, labels, rate, clip_norm, plan.data) * len(positions)
         share = (epoch + (i + 1) / len(batches)) / plan.epochs
         progress.say(share, f"Epoch {epoch + 1} of {plan.epochs}")
     return float(total) / sum(map(len, batches)), rate
@@ -159,16 +165,38 @@ def shuffled(images: int, batch: int, generator: torch.Generator) -> list[Tensor
 
 
 def _step(
-    trainee: Trainee, pixels: Tensor, labels: Tensor, rate: float, data: dict[str, Any]
+    trainee: Trainee,
+    pixels: Tensor,
+    labels: Tensor,
+    rate: float,
+    clip_norm: float,
+    data: dict[str, Any],
 ) -> Tensor:
     """One optimizer step; removed weights are zero again after it. Returns the mean loss."""
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     loss = _gradients(trainee, normalize(pixels, data["mean"], data["std"]), labels)
-    trainee.optimizer.step()
-    if trainee.masks:
-        trainee.masks.multiply()
+    if _tamed(trainee, clip_norm):
+        trainee.optimizer.step()
+        if trainee.masks:
+            trainee.masks.multiply()
     return loss
+
+
+def _tamed(trainee: Trainee, clip_norm: float) -> bool:
+    """Clip the gradients of the weights that stay. False where they are not finite.
+
+    A channel that a deep cut has left almost empty has next to no variance, and batch norm
+    multiplies its gradient by up to 300: over some layers that overflows. Such a step is left
+    out and counted, as mixed-precision training does.
+    """
+    if trainee.masks:
+        trainee.masks.multiply_gradients()
+    limit = clip_norm or math.inf
+    norm = nn.utils.clip_grad_norm_(trainee.model.parameters(), limit)
+    finite = bool(torch.isfinite(norm))
+    trainee.skipped += not finite
+    return finite
 
 
 def _gradients(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
@@ -191,7 +219,7 @@ def _gradients(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
 def _accumulate(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
     total = torch.zeros((), device=images.device)
     parts = max(1, min(trainee.parts, len(images) // 2))
-    for part, wanted in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+    for part, wanted in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
         share = len(part) / len(images)
         loss = functional.cross_entropy(trainee.model(part), wanted) * share
         loss.backward()

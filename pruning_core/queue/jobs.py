@@ -62,33 +62,39 @@ class Queue(StageQueue):
     def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
         """Add what a plan needs. `done` are the keys whose stage stands in the store.
 
-        A stage that failed for another job is tried again when this job first wants it.
+        A stage that failed for another job is tried again when this job first wants it. A job
+        that was cancelled or deleted in the meantime stays as it is.
         """
         with self._write() as db:
+            waits = "SELECT 1 FROM jobs WHERE id = ? AND status = 'planning'"
+            if db.execute(waits, (job,)).fetchone() is None:
+                return
             add_stages(db, plan.stages, set(done))
             for place, stage in enumerate(plan.stages):
                 values = (job, stage.key, place)
                 if db.execute("INSERT OR IGNORE INTO wants VALUES (?, ?, ?)", values).rowcount:
                     _requeue(db, job, stage.key)
             if plan.complete:
-                db.execute(
-                    "UPDATE jobs SET status = 'active', outline = ?"
-                    " WHERE id = ? AND status = 'planning'",
-                    (outline(plan).to_json(), job),
-                )
+                _settle(db, job, plan)
 
     def refuse(self, job: str, field: str, error: str) -> None:
         """A job's spec turned out to be wrong."""
         with self._write() as db:
             db.execute(
-                "UPDATE jobs SET status = 'refused', field = ?, error = ? WHERE id = ?",
+                "UPDATE jobs SET status = 'refused', field = ?, error = ?"
+                " WHERE id = ? AND status = 'planning'",
                 (field, error, job),
             )
 
     def cancel(self, job: str) -> None:
         """Stop whatever no other job wants; finished stages stay."""
         with self._write() as db:
-            db.execute("UPDATE jobs SET status = 'cancelled' WHERE id = ?", (job,))
+            db.execute(
+                "UPDATE jobs SET status = 'cancelled' WHERE id = ? AND (status = 'planning' OR"
+                " EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key"
+                " WHERE w.job = jobs.id AND s.status != 'done'))",
+                (job,),
+            )
             db.execute(
                 "UPDATE stages SET status = 'cancelled', token = NULL WHERE status IN"
                 " ('queued', 'running') AND key IN (SELECT key FROM wants WHERE job = ?)"
@@ -170,6 +176,17 @@ class Queue(StageQueue):
     def wanted_keys(self) -> set[str]:
         """The stages that some job wants."""
         return {row["key"] for row in self._all("SELECT DISTINCT key FROM wants")}
+
+
+def _settle(db: sqlite3.Connection, job: str, plan: Plan) -> None:
+    """The plan is complete: what an earlier plan of the job wanted besides is forgotten."""
+    keys = [stage.key for stage in plan.stages]
+    marks = ",".join("?" * len(keys))
+    db.execute(f"DELETE FROM wants WHERE job = ? AND key NOT IN ({marks})", (job, *keys))
+    db.execute(
+        "UPDATE jobs SET status = 'active', outline = ? WHERE id = ?",
+        (outline(plan).to_json(), job),
+    )
 
 
 def _requeue(db: sqlite3.Connection, job: str, key: str = "%") -> None:

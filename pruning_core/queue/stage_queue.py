@@ -19,6 +19,8 @@ from pruning_core.plan import Stage
 from pruning_core.queue.database import Database, alive
 
 MAX_ATTEMPTS = 5
+# An attempt that published an epoch was no failure, however often the machine is switched off.
+MOVED = "(coalesce(json_extract(progress, '$.published'), 0) > 0)"
 READY = (
     "status = 'queued' AND (parent = '' OR EXISTS"
     " (SELECT 1 FROM stages p WHERE p.key = stages.parent AND p.status = 'done'))"
@@ -100,8 +102,9 @@ class StageQueue(Database):
         with self._write() as db:
             db.execute(
                 "UPDATE stages SET token = NULL, pid = NULL, error = ?,"
-                " status = CASE WHEN attempts >= ? AND ? != '' THEN 'failed' ELSE 'queued' END,"
-                " attempts = attempts - (? = '')"
+                f" status = CASE WHEN attempts >= ? AND ? != '' AND NOT {MOVED}"
+                " THEN 'failed' ELSE 'queued' END,"
+                f" attempts = CASE WHEN {MOVED} THEN 0 ELSE attempts - (? = '') END"
                 " WHERE key = ? AND token = ? AND status = 'running'",
                 (reason, MAX_ATTEMPTS, reason, reason, key, token),
             )

@@ -22,6 +22,7 @@ class Progress:
     fraction: float = 0.0
     message: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
+    published: int = 0
 
     def say(self, fraction: float, message: str) -> None:
         """How far the stage is, from 0 to 1, and what it is doing."""
@@ -32,6 +33,7 @@ class Progress:
             "fraction": self.fraction,
             "message": self.message,
             "history": list(self.history),
+            "published": self.published,
         }
 
 

@@ -53,8 +53,10 @@ class Heart:
         while not self.stop.wait(BEAT_SECONDS):
             if os.getppid() != self.parent:
                 log.warning("The worker has ended; the stage goes back into the queue.")
-                self.queue.release(self.row.key, self.row.token or "")
-                self.lost()
+                try:
+                    self.queue.release(self.row.key, self.row.token or "")
+                finally:
+                    self.lost()
             elif not self._beat() and not self.stop.is_set():
                 self.lost()
 

@@ -157,7 +157,7 @@ class Supervisor:
                 if self.step() or busy:
                     active = time.monotonic()
                 told = ""
-            except sqlite3.OperationalError as error:
+            except (sqlite3.Error, OSError) as error:
                 if told != str(error):
                     log.warning("The queue %s cannot be used now (%s).", self.cache.queue, error)
                 told = str(error)
@@ -166,12 +166,22 @@ class Supervisor:
 
     def _plan_jobs(self) -> None:
         for job in self.queue.planning():
+            if self._still_looking(job):
+                continue
             try:
                 self._plan(job)
             except SpecError as error:
                 self.queue.refuse(job.id, error.field, error.message)
             except OSError as error:
                 self.queue.refuse(job.id, "", f"The cache {self.cache.root} failed: {error}.")
+
+    def _still_looking(self, job: Job) -> bool:
+        """Whether an inspection that the plan waits for is still to end.
+
+        Planning looks through the user's folder, which is not done ten times a second.
+        """
+        states = {row.status for row in self.queue.stages_of(job.id)}
+        return bool(states & {"queued", "running"}) and "failed" not in states
 
     def _plan(self, job: Job) -> None:
         made = plan(from_json(job.spec), self.store)

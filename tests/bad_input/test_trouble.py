@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sqlite3
 import subprocess
@@ -14,12 +13,15 @@ from typing import Any
 import pytest
 
 from pruning_core import follow
+from pruning_core.cli import parser
 from pruning_core.engine import checkpoint
+from pruning_core.engine.data import decoding
+from pruning_core.options import spec_from
 from pruning_core.paths import Cache
 from pruning_core.queue import database
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
-from tests.refusals import contents, ended, one_line, training
+from pruning_core.queue.jobs import Queue, job_id
+from pruning_core.queue.standing import standing
+from tests.refusals import ALL_IMAGES, contents, ended, image_folder, one_line, training
 from tests.workers import TINY_OPTIONS
 
 
@@ -49,6 +51,29 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(
     assert ended(capfd, *command)[0] == 0
     assert (tmp_path / "pruning_comparison.csv").is_file()
     assert {key: training(used)[key] for key in trained} == trained
+
+
+def test_images_that_were_moved_after_a_failure_are_found(
+    used: Cache,
+    inline: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The same content at another place is the same stage, which must look there."""
+
+    def full(folder: Path, needed: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    def command(images: Path) -> list[str]:
+        return [*usual(used, tmp_path / "out"), "--data", str(images), *ALL_IMAGES]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "_check_room", full)
+        assert ended(capfd, *command(image_folder(tmp_path / "first")))[0] == 1
+    (tmp_path / "first").rename(tmp_path / "second")
+    code, _, said = ended(capfd, *command(tmp_path / "second"))
+    assert (code, said) == (0, "")
 
 
 def test_a_queue_that_cannot_be_written_is_said(
@@ -117,14 +142,53 @@ def test_a_worker_that_cannot_start_is_given_up(
     assert len(started) == follow.MAX_STARTS
 
 
-def test_a_damaged_inspection_is_made_anew(
+def usual(cache: Cache, out: Path) -> list[str]:
+    """The comparison whose results the cache holds."""
+    options = [*TINY_OPTIONS, "--amounts", "0.5", "--no-matched", "--out", str(out)]
+    return ["compare", "--cache-dir", str(cache.root), *options]
+
+
+def job_of(command: list[str]) -> str:
+    return job_id(spec_from(parser().parse_args(command)))
+
+
+@pytest.mark.parametrize("kind", ["inspect_data", "inspect_model", "level"])
+def test_a_damaged_entry_is_made_anew(
+    used: Cache, inline: None, tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
+    trained, command = training(used), usual(used, tmp_path)
+    for row in Queue(used.queue).stages_of(job_of(command)):
+        if row.kind == kind:
+            (used.stage(row.key) / "manifest.json").write_text('{"seal": "broken"}')
+    code, said, complaint = ended(capfd, *command)
+    assert (code, complaint) == (0, "")
+    assert "Note: Images need Google Chrome" in said
+    assert (tmp_path / "pruning_comparison.csv").read_text().count("\n") == 5
+    if kind != "level":
+        assert {key: training(used)[key] for key in trained} == trained
+
+
+def test_a_result_that_was_damaged_meanwhile_is_said(
     used: Cache, inline: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trained = training(used)
-    for key in Store(used).finished():
-        if Store(used).settings(key)["kind"].startswith("inspect"):
-            (used.stage(key) / "manifest.json").write_text(json.dumps({"seal": "broken"}))
-    options = [*TINY_OPTIONS, "--amounts", "0.5", "--no-matched", "--out", str(tmp_path)]
-    code, _, said = ended(capfd, "compare", "--cache-dir", str(used.root), *options)
-    assert (code, said) == (0, "")
-    assert {key: training(used)[key] for key in trained} == trained
+    command = usual(used, tmp_path)
+    assert ended(capfd, *command)[0] == 0
+    job = job_of(command)
+    point = standing(Queue(used.queue), job).outline.points[-1]
+    (used.stage(point.key) / "manifest.json").write_text("{}")
+    code, said, complaint = ended(capfd, "show", job, "--cache-dir", str(used.root))
+    assert code == 1
+    assert "SUMMARY" not in said
+    assert "1 result was damaged" in one_line(complaint)
+    assert ended(capfd, *command)[0] == 0
+
+
+def test_files_that_cannot_be_written_do_not_lose_the_run(
+    used: Cache, inline: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pruning_comparison.csv").mkdir()
+    code, said, complaint = ended(capfd, *usual(used, tmp_path))
+    assert code == 1
+    assert "SUMMARY" in said
+    assert one_line(complaint).startswith(f"--out: {tmp_path / 'pruning_comparison.csv'} cannot")
+    assert "python -m pruning_core show" in complaint

@@ -11,26 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
-from tests.refusals import Refuse
+from tests.refusals import ALL_IMAGES, Refuse, image, image_folder
 
 Make = Callable[[Path], Path]
-
-
-def image(path: Path, shade: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (32, 32), (shade, 100, 50)).save(path)
-
-
-def folder(root: Path, parts: tuple[str, ...] = ("train/", "test/")) -> Path:
-    """A right set of two classes, 24 training and 8 test images."""
-    for part in parts:
-        for label in ("cat", "dög"):
-            for i in range(4 if part == "test/" else 12):
-                image(root / f"{part}{label}/{i}.png", 20 * i + len(part) + len(label))
-    return root
 
 
 def zipped(root: Path) -> Path:
@@ -38,22 +23,22 @@ def zipped(root: Path) -> Path:
 
 
 def empty_class(root: Path) -> Path:
-    (folder(root) / "train/bird").mkdir()
+    (image_folder(root) / "train/bird").mkdir()
     return root
 
 
 def other_classes(root: Path) -> Path:
-    image(folder(root) / "train/bird/1.png", 7)
+    image(image_folder(root) / "train/bird/1.png", 7)
     return root
 
 
 def one_class(root: Path) -> Path:
-    shutil.rmtree(folder(root, ("",)) / "cat")
+    shutil.rmtree(image_folder(root, ("",)) / "cat")
     return root
 
 
 def broken_image(root: Path) -> Path:
-    path = folder(root) / "train/cat/7.png"
+    path = image_folder(root) / "train/cat/7.png"
     path.write_bytes(path.read_bytes()[:60])
     return root
 
@@ -63,18 +48,18 @@ def broken_image_in_a_zip(root: Path) -> Path:
 
 
 def dangling_link(root: Path) -> Path:
-    (folder(root) / "train/cat/link.png").symlink_to(root / "nowhere")
+    (image_folder(root) / "train/cat/link.png").symlink_to(root / "nowhere")
     return root
 
 
 def name_of_other_bytes(root: Path) -> Path:
-    image(folder(root) / "train/cat/new.png", 9)
+    image(image_folder(root) / "train/cat/new.png", 9)
     os.rename(root / "train/cat/new.png", os.fsencode(root / "train/cat") + b"/\xff.png")
     return root
 
 
 def zip_with(root: Path, name: str) -> Path:
-    path = zipped(folder(root))
+    path = zipped(image_folder(root))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, b"x")
     return path
@@ -90,7 +75,7 @@ def zip_with_an_absolute_path(root: Path) -> Path:
 
 def zip_that_expands(root: Path) -> Path:
     """Its table of contents says that one image has 3 GiB."""
-    path = zipped(folder(root))
+    path = zipped(image_folder(root))
     raw = bytearray(path.read_bytes())
     start = raw.rindex(b"PK\x01\x02") + 24
     raw[start : start + 4] = (3 * 2**30).to_bytes(4, "little")
@@ -105,7 +90,7 @@ def no_zip(root: Path) -> Path:
 
 
 def half_a_zip(root: Path) -> Path:
-    path = zipped(folder(root))
+    path = zipped(image_folder(root))
     path.write_bytes(path.read_bytes()[:-500])
     return path
 
@@ -135,7 +120,7 @@ SETS: list[tuple[Make, str]] = [
 @pytest.mark.parametrize(("make", "words"), SETS, ids=lambda x: getattr(x, "__name__", ""))
 def test_wrong_images_are_refused(refuse: Refuse, tmp_path: Path, make: Make, words: str) -> None:
     path = make(tmp_path / "my images ü")
-    message = refuse("--data", str(path), "--train-size", "0", "--test-size", "0")
+    message = refuse("--data", str(path), *ALL_IMAGES)
     assert message.startswith(f"--data: in {path}, ") or str(path) in message
     assert message.startswith("--data: ")
     assert words in message
@@ -143,7 +128,7 @@ def test_wrong_images_are_refused(refuse: Refuse, tmp_path: Path, make: Make, wo
 
 
 def test_more_own_images_than_there_are_is_refused(refuse: Refuse, tmp_path: Path) -> None:
-    data = ["--data", str(folder(tmp_path / "set"))]
+    data = ["--data", str(image_folder(tmp_path / "set"))]
     assert refuse(*data, "--train-size", "25").startswith("--train-size: 25 images were asked for")
     sizes = ["--train-size", "0", "--test-size", "9"]
     assert refuse(*data, *sizes).startswith("--test-size: 9 images were asked for")

@@ -15,7 +15,7 @@ from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
 from pruning_core.spec import Spec
-from tests.facts import Facts
+from tests.facts import DATA, Facts
 
 SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))
 LARGE = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.7)))
@@ -207,3 +207,42 @@ def test_one_worker_a_cache(queue: Queue) -> None:
 @pytest.mark.parametrize("start", ["zz", "%", "_"])
 def test_a_job_that_is_not_there(queue: Queue, start: str) -> None:
     assert queue.job(start) is None
+
+
+def test_a_plan_that_comes_too_late_does_not_wake_a_cancelled_job(queue: Queue) -> None:
+    job, made = submit(queue)
+    queue.cancel(job)
+    queue.expand(job, made, done=())
+    assert standing(queue, job).state == "cancelled"
+    assert not queue.busy()
+    queue.delete(job)
+    queue.expand(job, made, done=())
+    assert queue.wanted_keys() == set()
+
+
+def test_a_job_wants_what_its_newest_plan_holds(queue: Queue) -> None:
+    """The images under a path have changed: the same spec now stands for other stages."""
+    job, _ = submit(queue)
+    other = plan(SMALL, Facts(SMALL, {**DATA, "digest": "e" * 64}))
+    queue.submit(SMALL, "run")
+    queue.expand(job, other, done=())
+    assert {row.key for row in queue.stages_of(job)} == {stage.key for stage in other.stages}
+
+
+def test_a_finished_job_cannot_be_cancelled(queue: Queue) -> None:
+    job, _ = submit(queue)
+    while row := queue.claim("t", 2):
+        queue.finish(row.key, "t")
+    queue.cancel(job)
+    assert standing(queue, job).state == "done"
+
+
+def test_a_stage_that_gets_on_may_be_interrupted_for_ever(queue: Queue) -> None:
+    submit(queue)
+    for _ in range(3 * stage_queue.MAX_ATTEMPTS):
+        key = claim(queue)
+        queue.beat(key, "t", os.getpid(), {"published": 1})
+        queue.release(key, "t", "Its process ended by the signal SIGKILL.")
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "queued"
