@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import choices, facts, live
-from pages.parts.shell import PAGES, Lab, link, open_page
+from pages.parts.shell import PAGES, Lab, link, open_page, plain
 from pruning_core import results
 from pruning_core.estimate import estimate, probe
 from pruning_core.headline import headline, no_headline
@@ -70,7 +70,7 @@ def draw_running(lab: Lab) -> None:
 def draw_latest(lab: Lab) -> None:
     """The newest results, each with its answer in one line."""
     st.header("Latest results")
-    jobs = lab.queue.finished(LATEST)
+    jobs = lab.queue.started(LATEST)
     if not jobs:
         st.info("No results yet. The quick start gives the first ones in about two minutes.")
     for job in jobs:
@@ -79,12 +79,15 @@ def draw_latest(lab: Lab) -> None:
 
 def draw_result(lab: Lab, job: Job) -> None:
     """A finished run: its label, its answer, the way to its charts."""
-    frame = results.points(Outline.from_json(job.outline), lab.store, job.label, job.id)
+    outline = Outline.from_json(job.outline)
+    frame = results.points(outline, lab.store, job.label, job.id)
     if frame.empty:
         return
     answer = headline(frame)
     with st.container(border=True):
-        st.markdown(f"**{job.label}**")
+        whole = len(frame) == len(outline.points)
+        note = "" if whole else f" :gray-badge[{len(frame)} of {len(outline.points)} points]"
+        st.markdown(f"**{plain(job.label)}**{note}")
         st.write(answer.text if answer else no_headline(frame))
         link("Compare", runs=job.id)
 

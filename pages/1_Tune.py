@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts import choices, controls, facts
 from pages.parts.shell import PAGES, Lab, open_page
@@ -14,9 +15,11 @@ from pruning_core.spec import Spec, SpecError, from_json, to_json
 from pruning_core.text import format_count, format_seconds
 from pruning_core.worker.supervisor import ensure_worker, usable_cores
 
+Places = tuple[DeltaGenerator, DeltaGenerator]
 
-def draw_controls(lab: Lab) -> None:
-    """The left side: data, model, how much, when, how to recover."""
+
+def draw_controls(lab: Lab) -> Places:
+    """The left side. Returns the places for what is found out about data and model."""
     with st.container(border=True):
         st.subheader("1. Images")
         controls.data_controls(lab)
@@ -36,7 +39,7 @@ def draw_controls(lab: Lab) -> None:
         controls.recovery_controls()
     with st.expander("More settings"):
         controls.rare_controls()
-    st.session_state["places"] = (data_place, model_place)
+    return data_place, model_place
 
 
 def draw_spec(lab: Lab) -> Spec | None:
@@ -50,15 +53,11 @@ def draw_spec(lab: Lab) -> Spec | None:
     return spec
 
 
-def draw_outlook(lab: Lab, spec: Spec) -> None:
+def draw_outlook(lab: Lab, spec: Spec, places: Places) -> None:
     """The right side: what will happen, what it costs, and Run."""
     draw_schedule(spec)
-    data_place, model_place = st.session_state["places"]
-    with data_place:
-        facts.show_data(lab, spec)
-    with model_place:
-        facts.show_model(lab, spec)
     try:
+        draw_facts(lab, spec, places)
         waiting = facts.ask(lab, facts.inspections(lab, spec))
         made = plan(spec, lab.store)
     except SpecError as error:
@@ -68,6 +67,14 @@ def draw_outlook(lab: Lab, spec: Spec) -> None:
     draw_run(lab, spec)
     if waiting:
         facts.wait_for(waiting, lab)
+
+
+def draw_facts(lab: Lab, spec: Spec, places: Places) -> None:
+    """What the worker found out, beside the controls that it is about."""
+    with places[0]:
+        facts.show_data(lab, spec)
+    with places[1]:
+        facts.show_model(lab, spec)
 
 
 def draw_schedule(spec: Spec) -> None:
@@ -140,11 +147,11 @@ def main() -> None:
     choices.begin()
     left, right = st.columns([5, 6], gap="large")
     with left:
-        draw_controls(lab)
+        places = draw_controls(lab)
     with right, st.container(key="outlook"):
         spec = draw_spec(lab)
         if spec:
-            draw_outlook(lab, spec)
+            draw_outlook(lab, spec, places)
         if error := st.session_state.pop("spec error", None):
             st.error(error)
         st.file_uploader("Load a spec", ["json"], key="spec file", on_change=load_file)

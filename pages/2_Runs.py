@@ -7,11 +7,13 @@ import time
 import streamlit as st
 
 from pages.parts import live
-from pages.parts.shell import PAGES, Lab, link, open_page
+from pages.parts.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.queue.jobs import Job
-from pruning_core.queue.standing import ACTIVE, Standing, standing, states
+from pruning_core.queue.standing import ACTIVE, Standing, standing
+from pruning_core.worker.supervisor import ensure_worker
 
 POLL_SECONDS = 2.0
+SLOW_SECONDS = 10.0
 PAGE = 20
 LOG_LINES = 200
 
@@ -25,33 +27,37 @@ def pick(lab: Lab) -> Job | None:
         jobs[job.id] = job
     if not jobs:
         return None
-    if wanted in jobs and st.session_state.get("linked") != wanted:
+    if wanted and wanted not in jobs:
+        st.warning(f"There is no run {plain(wanted)}; the newest is shown.")
+    fresh = st.session_state.get("linked") != wanted or "run" not in st.session_state
+    if wanted in jobs and fresh:
         st.session_state["run"] = st.session_state["linked"] = wanted
     if st.session_state.get("run") not in jobs:
         st.session_state["run"] = next(iter(jobs))
-    words = states(lab.queue, jobs.values())
-    titles = {name: title(job, words[name]) for name, job in jobs.items()}
+    titles = {name: title(job) for name, job in jobs.items()}
     chosen = st.selectbox("Run", list(jobs), key="run", format_func=titles.__getitem__)
     st.query_params["job"] = st.session_state["linked"] = chosen
     return jobs[chosen]
 
 
-def title(job: Job, state: str) -> str:
+def title(job: Job) -> str:
     """A run in one line."""
     when = time.strftime("%d %b %H:%M", time.localtime(job.created))
-    return f"{job.label}, {when}, {live.WORDS[state].lower()} ({job.id})"
+    return f"{job.label}, {when} ({job.id})"
 
 
 def draw_live(lab: Lab, job: Job) -> None:
     """What changes while a run grows; drawn again every two seconds until it ends."""
     active = standing(lab.queue, job.id).state in ACTIVE
 
-    @st.fragment(run_every=POLL_SECONDS if active else None)
+    @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
         now = standing(lab.queue, job.id)
-        if active and now.state not in ACTIVE:
+        if active != (now.state in ACTIVE):
             st.rerun()
-        st.markdown(f"**{job.label}** {live.badge(now.state)}")
+        if active:
+            ensure_worker(lab.cache)
+        st.markdown(f"**{plain(job.label)}** {live.badge(now.state)}")
         live.draw_progress(lab, now)
         live.draw_errors(now)
         live.draw_curves(lab, now)

@@ -12,8 +12,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts import table
-from pages.parts.live import ACTIVE
-from pages.parts.shell import Lab, link, open_page
+from pages.parts.facts import explain
+from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import report, results
 from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
@@ -22,9 +22,11 @@ from pruning_core.headline import headline, no_headline
 from pruning_core.images import chrome_found, images
 from pruning_core.plan import Outline
 from pruning_core.queue.jobs import Job
-from pruning_core.queue.standing import states
+from pruning_core.queue.standing import ACTIVE, states
 from pruning_core.report_html import html
+from pruning_core.results import titles
 from pruning_core.spec import Spec, from_json
+from pruning_core.worker.supervisor import ensure_worker
 
 MOST_RUNS = 200
 FINDINGS = 5
@@ -35,8 +37,13 @@ def pick(lab: Lab) -> list[Job]:
     """The runs in the link, else the newest that has something to show."""
     jobs = {job.id: job for job in lab.queue.started(MOST_RUNS)}
     given = st.query_params.get("runs", "")
-    if given and st.session_state.get("linked runs") != given:
-        st.session_state["runs"] = [name for name in given.split(",") if name in jobs]
+    wanted = [name for name in given.split(",") if name]
+    jobs.update({name: job for name in wanted if name not in jobs and (job := lab.queue.job(name))})
+    if unknown := [name for name in wanted if name not in jobs]:
+        st.warning(f"There is no run {plain(', '.join(unknown))}.")
+    fresh = st.session_state.get("linked runs") != given or "runs" not in st.session_state
+    if given and fresh and len(unknown) < len(wanted):
+        st.session_state["runs"] = [name for name in wanted if name in jobs]
     if "runs" not in st.session_state and jobs:
         st.session_state["runs"] = [next(iter(jobs))]
     chosen = st.multiselect(
@@ -77,8 +84,8 @@ def draw_headline(frame: pd.DataFrame) -> None:
         1.0,
         0.1,
         key="tolerance",
-        help="One point is one percent of the test images. The most sparse model within it is shown, chosen on the "
-        "validation images.",
+        help="The most sparse model within it is shown, chosen on the validation images. One "
+        "point is one percent of the images.",
     )
     answer = headline(frame, tolerance / 100)
     if answer is None:
@@ -87,7 +94,7 @@ def draw_headline(frame: pd.DataFrame) -> None:
     with st.container(horizontal=True, gap="large"):
         for label, value in answer.figures:
             st.metric(label.capitalize(), value, width="content")
-    st.caption(answer.text)
+    st.caption(plain(answer.text))
 
 
 def draw_charts(frame: pd.DataFrame) -> str:
@@ -125,11 +132,11 @@ def draw_findings(frame: pd.DataFrame) -> None:
     found = findings(frame)
     shown = [f for f in found if f.kind != "pair"] + [f for f in found if f.kind == "pair"]
     for finding in shown[:FINDINGS]:
-        st.markdown(f"- {finding.text}")
+        st.markdown(f"- {plain(finding.text)}")
     if len(shown) > FINDINGS:
         with st.expander(f"{len(shown) - FINDINGS} more comparisons"):
             for finding in shown[FINDINGS:]:
-                st.markdown(f"- {finding.text}")
+                st.markdown(f"- {plain(finding.text)}")
 
 
 def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str) -> None:
@@ -169,7 +176,24 @@ def zipped_images(frame: pd.DataFrame, x: str) -> bytes:
     return buffer.getvalue()
 
 
-def draw(lab: Lab, jobs: list[Job]) -> None:
+def draw_state(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
+    """What is not there yet, and what never will be."""
+    if growing != still_growing(lab, jobs):
+        st.rerun()
+    if growing:
+        ensure_worker(lab.cache)
+        st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
+    for job in jobs:
+        names = titles(Outline.from_json(job.outline))
+        for row in lab.queue.stages_of(job.id):
+            if row.status == "failed" and row.key in names:
+                reason = explain(row.field, row.error)
+                st.warning(f"{plain(job.label)}: {names[row.key][0]} failed. {reason}")
+
+
+def draw(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
+    """Everything that can change while a run grows."""
+    draw_state(lab, jobs, growing)
     frame, specs = read(lab, jobs)
     if frame.empty:
         st.info("These runs have no finished point yet. Watch them on Runs.")
@@ -193,11 +217,14 @@ def main() -> None:
         st.info("Nothing to compare yet. Start a run on Home or Tune and come back.")
         link("Home", "Choose a preset")
         return
+    growing = still_growing(lab, jobs)
+    st.fragment(draw, run_every=POLL_SECONDS if growing else None)(lab, jobs, growing)
+
+
+def still_growing(lab: Lab, jobs: list[Job]) -> list[str]:
+    """The labels of the runs that are not at their end."""
     words = states(lab.queue, jobs)
-    growing = [job.label for job in jobs if words[job.id] in ACTIVE]
-    if growing:
-        st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
-    st.fragment(draw, run_every=POLL_SECONDS if growing else None)(lab, jobs)
+    return [plain(job.label) for job in jobs if words[job.id] in ACTIVE]
 
 
 main()

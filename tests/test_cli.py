@@ -217,6 +217,7 @@ def test_an_interrupt_cancels_the_job(lab: Cache, out: Path, tmp_path: Path) -> 
     assert said == "Interrupted; the job is cancelled, what was finished is kept.\n"
     assert standing(Queue(lab.queue), job).state == "cancelled"
     until(lambda: not pid_exists(pid) or None, "the end of the stage")
+    until(lambda: not list(lab.building.iterdir()) or None, "the end of what was half built")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pruning_core import upkeep
 from pruning_core.paths import Cache
-from pruning_core.plan import plan
+from pruning_core.plan import Stage, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
 from tests.facts import Facts
@@ -32,7 +32,10 @@ def wanted(queue: Queue) -> list[str]:
 
 
 def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[str]) -> None:
-    used, unused = publish(store, wanted[0]), publish(store, "f" * 64)
+    """What a page had inspected, and no job wants, is gone and does not run again."""
+    stage = Stage("inspect_data", "", {"name": "mnist"})
+    used, unused = publish(store, wanted[-1]), publish(store, stage.key)
+    queue.add([stage], done=[unused])
     assert upkeep.clean(store, queue) == [unused]
     assert store.finished() == [used]
     assert queue.stage(unused) is None

@@ -7,11 +7,12 @@ Every setting has a widget key, `w.` and its dotted name. A spec that comes from
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from pruning_core.presets import QUICKSTART
+from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.spec import Spec, SpecError, from_dict, to_dict
 
 PREFIX = "w."
@@ -111,7 +112,14 @@ def collect() -> Spec:
         name: from_widget(name, st.session_state.get(PREFIX + name, to_widget(name, kept[name])))
         for name in names
     }
-    return from_dict(nested(value))
+    return _named(from_dict(nested(value)))
+
+
+def _named(spec: Spec) -> Spec:
+    """A preset that was changed no longer bears the preset's name."""
+    presets = {preset.spec.label: preset.spec for preset in PRESETS.values()}
+    changed = spec.label in presets and spec != presets[spec.label]
+    return replace(spec, label="") if changed else spec
 
 
 PERCENT = ("iterative.target", "prune.keep_floor", "data.validation")

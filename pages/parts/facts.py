@@ -14,6 +14,7 @@ from pruning_core.text import format_count
 
 POLL_SECONDS = 1.0
 ON_BOARD = ("digits", "images")
+ENDED = ("done", "cancelled")
 
 
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:
@@ -29,13 +30,16 @@ def inspections(lab: Lab, spec: Spec) -> list[Stage]:
 
 
 def ask(lab: Lab, stages: list[Stage]) -> list[Stage]:
-    """Queue the inspections that are missing. Returns those that are still to come."""
+    """Queue the inspections that are missing. Returns those that are still to come.
+
+    Raises `SpecError` where one has failed: then the run would fail too.
+    """
     missing = [stage for stage in stages if not lab.store.exists(stage.key)]
     rows = {stage.key: lab.queue.stage(stage.key) for stage in missing}
-    lab.queue.add([s for s in missing if (row := rows[s.key]) is None or row.status == "done"])
-    for row in rows.values():
-        if row and row.status == "failed":
-            st.error(explain(row.field, row.error))
+    lab.queue.add([s for s in missing if (row := rows[s.key]) is None or row.status in ENDED])
+    failed = [row for row in rows.values() if row and row.status == "failed"]
+    if failed:
+        raise SpecError(failed[0].field, explain("", failed[0].error))
     return [s for s in missing if (row := rows[s.key]) is None or row.status != "failed"]
 
 
@@ -63,11 +67,7 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 def show_data(lab: Lab, spec: Spec) -> None:
     """One line on the images, where they have been looked at."""
-    try:
-        stage = inspect_data(spec)
-    except SpecError as error:
-        st.error(str(error))
-        return
+    stage = inspect_data(spec)
     if not lab.store.exists(stage.key):
         if spec.data.name not in ON_BOARD:
             st.caption("Downloaded into the cache when the run starts, if it is not there yet.")

@@ -8,12 +8,13 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.facts import explain
-from pages.parts.shell import Lab, link
+from pages.parts.shell import Lab, link, plain
 from pruning_core.live_charts import history_figure
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
 from pruning_core.results import titles
 from pruning_core.text import format_seconds
+from pruning_core.worker.supervisor import ensure_worker
 
 WORDS = {
     "planning": "Looking at data and model",
@@ -24,6 +25,7 @@ WORDS = {
     "refused": "Cannot run",
     "cancelled": "Cancelled",
 }
+SURE_FRACTION = 0.2
 COLORS = {"done": "green", "failed": "red", "refused": "red", "running": "blue"}
 
 
@@ -44,7 +46,7 @@ def draw_progress(lab: Lab, now: Standing) -> None:
 def seconds_left(now: Standing) -> float | None:
     """From the pace so far; None while there is no pace to go by."""
     started = [row.started for row in now.rows if row.started and row.status != "queued"]
-    if now.state != "running" or not started or now.fraction < 0.05:
+    if now.state != "running" or not started or now.fraction < SURE_FRACTION:
         return None
     spent = time.time() - min(started)
     return spent * (1 - now.fraction) / now.fraction
@@ -88,7 +90,7 @@ def draw_stages(now: Standing) -> None:
             "Stage": label,
             "State": row.status,
             "Doing": row.progress.get("message", "") if row.status == "running" else "",
-            "Time": _time(row.started, row.finished),
+            "Time": _time(row.started, row.finished) if row.status != "queued" else "",
         }
         for row, label in labelled(now)
     ]
@@ -99,10 +101,10 @@ def draw_errors(now: Standing) -> None:
     """Why a job has no result, with the traceback folded away."""
     if now.job.error:
         st.error(explain(now.job.field, now.job.error))
-    for row in now.rows:
-        if row.status == "failed":
-            st.error(f"{TITLES[row.kind]} failed. {explain(row.field, row.error)}")
-            if not row.field:
+    for row, name in labelled(now):
+        if row.status == "failed" and not now.job.error:
+            st.error(f"{name} failed. {explain(row.field, row.error)}")
+            if "Traceback" in row.error:
                 st.expander("Traceback").code(row.error)
 
 
@@ -110,8 +112,10 @@ def running_now(lab: Lab, limit: int = 5) -> bool:
     """Draw the jobs that are not finished, each with its bar. False where there are none."""
     found = [standing(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
     active = [now for now in found if now.state in ACTIVE]
+    if active:
+        ensure_worker(lab.cache)
     for now in active:
-        st.markdown(f"{now.job.label} {badge(now.state)}")
+        st.markdown(f"{plain(now.job.label)} {badge(now.state)}")
         draw_progress(lab, now)
         link("Runs", "Watch", job=now.job.id)
     return bool(active)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from dataclasses import dataclass
 
 import streamlit as st
@@ -72,11 +74,23 @@ def _lab() -> Lab:
     cache = cache_at()
     try:
         cache.prepare()
+        lab = Lab(cache, Store(cache), Queue(cache.queue))
+        ensure_worker(cache)
     except CacheError as error:
         st.error(str(error))
         st.stop()
-    ensure_worker(cache)
-    return Lab(cache, Store(cache), Queue(cache.queue))
+    except sqlite3.Error as error:
+        st.error(
+            f"The queue {cache.queue} cannot be used now ({error}). Finished results are safe. "
+            "Reload the page; if this stays, move the file away and start again."
+        )
+        st.stop()
+    return lab
+
+
+def plain(text: str) -> str:
+    """A text of the user's as it stands, with nothing in it read as Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:])", r"\\\1", text)
 
 
 def _worker_line(lab: Lab) -> None:

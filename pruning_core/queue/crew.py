@@ -18,10 +18,10 @@ class Crew(Database):
         now = time.time()
         with self._write() as db:
             row = db.execute("SELECT * FROM worker").fetchone()
-            if row and alive(row["host"], row["pid"], row["heartbeat"], now):
-                # A row with our own number was left by a process that had it before us.
-                if row["pid"] != os.getpid():
-                    return int(row["pid"])
+            # A row with our own number was left by a process that had it before us.
+            other = row is not None and row["pid"] != os.getpid()
+            if other and alive(row["host"], row["pid"], row["heartbeat"], now):
+                return int(row["pid"])
             db.execute(
                 "INSERT OR REPLACE INTO worker VALUES (1, ?, ?, ?, ?, ?, ?)",
                 (token, platform.node(), os.getpid(), now, code, now),

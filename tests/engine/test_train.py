@@ -85,7 +85,8 @@ def test_removed_weights_stay_zero_and_others_learn(optimizer: str, tmp_path: Pa
 def test_a_weight_that_comes_back_ends_the_training(tmp_path: Path) -> None:
     made = trainee()
     assert made.masks is not None
-    made.masks.multiply = lambda: None  # type: ignore[method-assign]
+    weight = made.model[0].weight
+    made.masks.multiply = lambda: weight.data.add_(1)  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="weight"):
         train(made, SPLITS, plan(), tmp_path / "c", Progress())
 
@@ -99,6 +100,32 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(optimizer: str, tmp_path
     train(again, SPLITS, plan(3, optimizer), tmp_path / "part", Progress())
     assert bits(again.model) == bits(whole.model)
     assert len(again.history) == 3
+
+
+def test_a_step_whose_gradients_overflow_is_left_out(tmp_path: Path) -> None:
+    """Nothing of it reaches the weights, and the run tells how many there were."""
+    made = trainee()
+    weight = made.model[5].weight
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = made.model[0].weight.detach().clone()
+    train(made, SPLITS, plan(1), tmp_path / "c", Progress())
+    assert made.skipped == 4
+    assert torch.equal(made.model[0].weight, before)
+    assert bool(torch.isfinite(weight).all())
+
+
+def test_a_long_gradient_is_cut_to_the_limit() -> None:
+    from pruning_core.engine.train import _tamed
+
+    made = trainee()
+    for value in made.model.parameters():
+        value.grad = torch.full_like(value, 1000.0)
+    assert _tamed(made, clip_norm=5.0)
+    grads = [value.grad for value in made.model.parameters()]
+    assert torch.nn.utils.get_total_norm(grads) == pytest.approx(5.0, rel=1e-3)
+    weight = made.model[0].weight
+    assert weight.grad is not None
+    assert bool((weight.grad[weight == 0] == 0).all())
 
 
 def test_every_epoch_has_an_order_of_its_own() -> None:
