@@ -101,6 +101,61 @@ def test_tune_fills_its_controls_from_the_link() -> None:
     assert test.slider(key="w.iterative.target").value == 80
 
 
+EXTREMES = {
+    "iterative.iterations": "40",
+    "iterative.epochs": "30",
+    "iterative.target": "0.9995",
+    "prune.keep_floor": "0.6",
+    "one_shot.epochs": "80",
+    "baseline_epochs": "2000",
+    "data.train_size": "2000000",
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_tune_shows_what_a_link_holds_and_changes_nothing(name: str) -> None:
+    test = open_page("pages/1_Tune.py", **{name: EXTREMES[name]})
+    assert not test.exception
+    assert test.query_params[name] in (EXTREMES[name], [EXTREMES[name]])
+
+
+def test_a_changed_preset_loses_its_name(cache: Cache) -> None:
+    test = open_page("pages/1_Tune.py")
+    test.slider(key="w.iterative.iterations").set_value(3).run()
+    test.button(key="run").click().run()
+    (job,) = Queue(cache.queue).jobs()
+    assert job.label == "mobilenet_v2 on digits"
+
+
+def test_a_missing_folder_is_one_sentence(cache: Cache) -> None:
+    test = open_page("pages/1_Tune.py", **{"data.name": "images", "data.path": "/nonexistent"})
+    assert not test.exception
+    assert "/nonexistent does not exist" in test.error[0].value
+    assert not [button for button in test.button if button.key == "run"]
+
+
+def test_user_texts_are_not_read_as_markdown(cache: Cache) -> None:
+    finished(cache, label="*star* $x$ <b>bold</b>")
+    assert "\\*star\\*" in texts(open_page("app.py"))
+
+
+def test_compare_says_what_failed(cache: Cache) -> None:
+    job, queue = finished(cache), Queue(cache.queue)
+    key = outline(plan(QUICKSTART, Facts(QUICKSTART))).points[-1].key
+    queue.lost(key)
+    Store(cache).remove(key)
+    row = queue.claim("t", 2)
+    assert row is not None
+    queue.fail(row.key, "t", "The training diverged.")
+    assert "step 5, 90 % failed" in texts(open_page("pages/3_Compare.py", runs=job))
+
+
+@pytest.mark.parametrize(("page", "name"), [("2_Runs", "job"), ("3_Compare", "runs")])
+def test_an_unknown_run_is_said(cache: Cache, page: str, name: str) -> None:
+    finished(cache)
+    assert "no run" in texts(open_page(f"pages/{page}.py", **{name: "zzz"}))
+
+
 def test_tune_puts_its_choices_into_the_link() -> None:
     test = open_page("pages/1_Tune.py")
     test.slider(key="w.iterative.iterations").set_value(3).run()

@@ -6,7 +6,9 @@ Each widget's key is `w.` and the setting's dotted name, see `choices`.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import os
+import uuid
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -55,6 +57,7 @@ TITLES = {
     "crop_flip": "Shifted crop and mirror",
 }
 SPANS = {"step": "Each step its own curve", "chain": "One curve over the whole chain"}
+Number = TypeVar("Number", int, float)
 
 
 def key(name: str) -> str:
@@ -72,12 +75,33 @@ def choice(label: str, name: str, options: tuple[str, ...], help: str, **more: A
 
 def number(label: str, name: str, low: float, high: float, step: float, help: str) -> None:
     """A number field."""
-    st.number_input(label, low, high, key=key(name), step=step, help=help, format=_format(step))
+    least, most = bounds(name, low, high)
+    st.number_input(label, least, most, key=key(name), step=step, help=help, format=_format(step))
 
 
 def whole(label: str, name: str, low: int, high: int, help: str) -> None:
     """A field for whole numbers."""
-    st.number_input(label, low, high, key=key(name), step=1, help=help)
+    least, most = bounds(name, low, high)
+    st.number_input(label, least, most, key=key(name), step=1, help=help)
+
+
+def slide(label: str, name: str, low: Number, high: Number, help: str, **more: Any) -> None:
+    """A slider."""
+    least, most = bounds(name, low, high)
+    st.slider(label, least, most, key=key(name), help=help, **more)
+
+
+def bounds(name: str, low: Number, high: Number) -> tuple[Number, Number]:
+    """The usual bounds of a control, wide enough for what a link or a file has brought.
+
+    A spec may hold more than a slider usually shows; it must not be changed by being shown.
+    They never shrink while a session lasts, so that a control does not change under the hand.
+    """
+    least, most = st.session_state.get(f"bounds {name}", (low, high))
+    value = st.session_state.get(key(name), low)
+    found = (min(least, value), max(most, value))
+    st.session_state[f"bounds {name}"] = found
+    return found
 
 
 def data_controls(lab: Lab) -> None:
@@ -98,11 +122,11 @@ def data_controls(lab: Lab) -> None:
         whole("Training images", "data.train_size", 0, most, "0 takes all there are.")
     with right:
         whole("Test images", "data.test_size", 0, 1_000_000, "0 takes all there are.")
-    st.slider(
+    slide(
         "Image size in pixels",
+        "data.image_size",
         28,
         224,
-        key=key("data.image_size"),
         help="Images are scaled to this many pixels a side. Time grows with its square.",
     )
 
@@ -145,11 +169,11 @@ def amount_controls() -> None:
         key=key("one_shot.amounts"),
         help="Each is one cut of the baseline. 0 is the dense control: no cut, the same epochs.",
     )
-    st.slider(
+    slide(
         "Iterative target in percent",
+        "iterative.target",
         1.0,
         99.9,
-        key=key("iterative.target"),
         step=0.1,
         format="%.1f",
         help="Share of the prunable weights that is gone after the last step.",
@@ -178,9 +202,9 @@ def time_controls() -> None:
     )
     left, right = st.columns(2)
     with left:
-        st.slider("Iterations", 1, 20, key=key("iterative.iterations"), help="Cuts in the chain.")
+        slide("Iterations", "iterative.iterations", 1, 20, help="Cuts in the chain.")
     with right:
-        st.slider("Epochs an iteration", 0, 20, key=key("iterative.epochs"), help="After each cut.")
+        slide("Epochs an iteration", "iterative.epochs", 0, 20, help="After each cut.")
     choice(
         "Schedule",
         "iterative.schedule",
@@ -188,7 +212,7 @@ def time_controls() -> None:
         "Geometric: each step removes the same share of what is left. Linear: equal steps. "
         "Cubic: fast first, then slow (Zhu and Gupta 2017).",
     )
-    st.slider("One-shot epochs", 0, 50, key=key("one_shot.epochs"), help="After the one cut.")
+    slide("One-shot epochs", "one_shot.epochs", 0, 50, help="After the one cut.")
     st.checkbox(
         "Add one-shot with the iterative run's budget",
         key=key("iterative.matched"),
@@ -223,11 +247,11 @@ def rare_controls() -> None:
     """What is seldom changed."""
     st.text_input("Seeds", key=key("seeds"), help="Each repeats the whole comparison: 0, 1, 2.")
     choice("Criterion", "prune.criterion", specs.CRITERIA, "Which weights go first.")
-    st.slider(
+    slide(
         "Keep-floor in percent",
+        "prune.keep_floor",
         0.0,
         50.0,
-        key=key("prune.keep_floor"),
         help="With all layers together, every layer keeps at least this share of its weights.",
     )
     for part, title in (("baseline", "Baseline"), ("finetune", "Fine-tuning")):
@@ -281,17 +305,17 @@ def _weights(lab: Lab) -> None:
 def _uploaded(lab: Lab, label: str, name: str, types: list[str]) -> None:
     """Keep an uploaded file under its digest, and make its path the setting."""
     file = st.file_uploader(label, types, key=f"upload {name}", help="Stays on this computer.")
-    if file is None:
+    if file is None or st.session_state.get(f"seen {name}") == file.file_id:
         return
     content = file.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     path = lab.cache.upload(digest, file.name.rsplit(".", 1)[-1].lower())
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    if st.session_state.get(f"seen {name}") != digest:
-        st.session_state[f"seen {name}"] = digest
-        st.session_state[key(name)] = str(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+    st.session_state[f"seen {name}"] = file.file_id
+    st.session_state[key(name)] = str(path)
 
 
 def _format(step: float) -> str:
