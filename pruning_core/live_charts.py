@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from pruning_core.chart_style import (
     DASHES,
+    GREY,
     HEIGHT,
     LABEL_WIDTH,
     LOOKS,
@@ -149,6 +150,8 @@ def _chain(name: str, values: Sequence[float], i: int) -> go.Scatter:
 def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str]:
     """A strategy's colour, told apart from its other curves by the dash."""
     strategy = strategies.get(name, "")
+    if strategy == "baseline":
+        return GREY, "solid"
     if strategy not in LOOKS:
         return OTHER_COLOURS[i % len(OTHER_COLOURS)], "solid"
     same = [label for label in strategies if strategies[label] == strategy]

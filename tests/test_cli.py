@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +24,16 @@ from pruning_core.queue.standing import standing
 from pruning_core.report import chrome_found
 from pruning_core.spec import Spec
 from pruning_core.store import Store
-from tests.workers import ROOT, TINY_OPTIONS, end_of, planned, until
+from tests.workers import (
+    ROOT,
+    TINY_OPTIONS,
+    call,
+    command,
+    end_of,
+    planned,
+    stop_worker,
+    until,
+)
 
 COLUMNS = [
     *("strategy", "seed", "iteration", "sparsity_asked", "sparsity_prunable", "sparsity_weights"),
@@ -44,23 +52,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     cache.prepare()
     yield cache
     stop_worker(cache)
-
-
-def stop_worker(cache: Cache) -> None:
-    if alive := Crew(cache.queue).worker():
-        os.kill(alive["pid"], signal.SIGTERM)
-        until(lambda: not pid_exists(alive["pid"]) or None, "the end of the worker")
-
-
-def command(cache: Cache, name: str, *arguments: str) -> list[str]:
-    options = ["--cache-dir", str(cache.root), *arguments]
-    return [sys.executable, "-m", "pruning_core", name, *options]
-
-
-def call(cache: Cache, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(cache, name, *arguments), cwd=ROOT, capture_output=True, text=True
-    )
 
 
 def spec_of(*options: str) -> Spec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +16,8 @@ from typing import TypeVar
 
 from pruning_core.paths import Cache
 from pruning_core.plan import Plan, plan
+from pruning_core.queue.crew import Crew
+from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec
@@ -52,6 +56,26 @@ def until(look: Callable[[], Value | None], what: str) -> Value:
             return found
         time.sleep(0.05)
     raise AssertionError(f"waited in vain for {what}")
+
+
+def stop_worker(cache: Cache) -> None:
+    """End the worker of a cache and wait until it is gone."""
+    if alive := Crew(cache.queue).worker():
+        os.kill(alive["pid"], signal.SIGTERM)
+        until(lambda: not pid_exists(alive["pid"]) or None, "the end of the worker")
+
+
+def command(cache: Cache, name: str, *arguments: str) -> list[str]:
+    """A command line of this project."""
+    options = ["--cache-dir", str(cache.root), *arguments]
+    return [sys.executable, "-m", "pruning_core", name, *options]
+
+
+def call(cache: Cache, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line to its end in a process of its own."""
+    return subprocess.run(
+        command(cache, name, *arguments), cwd=ROOT, capture_output=True, text=True
+    )
 
 
 @contextmanager

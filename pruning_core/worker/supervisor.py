@@ -245,7 +245,11 @@ class Supervisor:
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "pruning_core.worker.stage_process", str(self.cache.root)]
-        return subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, text=True)
+        # Threads that spin while they wait take the core from each other on a busy machine.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        return subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdin=subprocess.PIPE, text=True
+        )
 
     def _release_all(self) -> None:
         for hand in self.hands:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from pruning_core import follow
 from pruning_core.cli import parser
-from pruning_core.engine import checkpoint
+from pruning_core.engine import checkpoint, stages
 from pruning_core.engine.data import decoding
 from pruning_core.options import spec_from
 from pruning_core.paths import Cache
@@ -51,6 +52,23 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(
     assert ended(capfd, *command)[0] == 0
     assert (tmp_path / "pruning_comparison.csv").is_file()
     assert {key: training(used)[key] for key in trained} == trained
+
+
+def test_a_training_that_diverges_is_a_failed_run_and_said_in_a_sentence(
+    used: Cache,
+    inline: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    evaluate = stages.evaluate
+    monkeypatch.setattr(
+        stages, "evaluate", lambda *arguments: replace(evaluate(*arguments), loss=float("nan"))
+    )
+    code, _, said = ended(capfd, *usual(used, tmp_path), "--amounts", "0.15")
+    assert code == 1
+    assert said.startswith("The training diverged: ")
+    assert "Traceback" not in said
 
 
 def test_images_that_were_moved_after_a_failure_are_found(
