@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
+
+# Before torch is loaded: the tests share the cores with each other and must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture

@@ -88,8 +88,8 @@ def out(lab: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(out: Path) -> list[dict[str, str]]:
-    with (out / "pruning_comparison.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    text = (out / "pruning_comparison.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def test_the_two_tables_are_printed(out: Path) -> None:
@@ -168,8 +168,8 @@ def test_the_same_command_again_trains_nothing(
     assert (done.returncode, done.stderr) == (0, "")
     assert attempts(lab) == before
     assert len(Queue(lab.queue).jobs()) == len(jobs)
-    csv_name = "pruning_comparison.csv"
-    assert (tmp_path / csv_name).read_bytes() == (out / csv_name).read_bytes()
+    again, first = (folder / "pruning_comparison.csv" for folder in (tmp_path, out))
+    assert again.read_bytes() == first.read_bytes()
 
 
 def test_detach_leaves_it_to_the_worker(lab: Cache, out: Path, tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def running(lab: Cache, job: str) -> int | None:
 
 def test_an_interrupt_cancels_the_job(lab: Cache, out: Path, tmp_path: Path) -> None:
     job = job_id(spec_of(*LONG))
-    full = command(lab, "compare", *LONG, "--out", str(tmp_path))
-    with subprocess.Popen(full, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    line = command(lab, "compare", *LONG, "--out", str(tmp_path))
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         pid = until(lambda: running(lab, job), "the level")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
@@ -265,8 +265,7 @@ def test_clean_removes_only_what_no_job_uses(lab: Cache, out: Path) -> None:
     (lab.building / f"{'a' * 64}.half").mkdir()
     extra = set(store.finished()) - kept
     assert extra
-    size = call(lab, "cache", "size").stdout
-    assert f"{len(kept | extra)} stages" in size
+    assert f"{len(kept | extra)} stages" in call(lab, "cache", "size").stdout
     done = call(lab, "cache", "clean")
     assert done.returncode == 0
     assert f"{len(extra)} stages that no job uses removed" in done.stdout

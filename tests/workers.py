@@ -26,7 +26,7 @@ from pruning_core.worker.execute import execute
 from pruning_core.worker.supervisor import ANY, Supervisor
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT_SECONDS = 300.0
+LIMIT_SECONDS = 600.0
 Value = TypeVar("Value")
 
 TINY = Spec(
@@ -49,7 +49,7 @@ LONG = replace(
 
 
 def until(look: Callable[[], Value | None], what: str) -> Value:
-    """What `look` gives as soon as it gives something; fails after five minutes."""
+    """What `look` gives as soon as it gives something; fails after ten minutes."""
     end = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < end:
         if found := look():

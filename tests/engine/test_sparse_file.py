@@ -82,7 +82,8 @@ def pruned() -> State:
     torch.manual_seed(0)
     model = make("mobilenet_v2", 10)
     found = weights(model, "all")
-    masks.apply(found, masks.choose(found, 0.9, "magnitude", "layer", 0.0, None, torch.Generator()))
+    kept = masks.choose(found, 0.9, "magnitude", "layer", 0.0, None, torch.Generator())
+    masks.Masks(found, kept).multiply()
     return {name: value.detach() for name, value in model.state_dict().items()}
 
 
