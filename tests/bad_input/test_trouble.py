@@ -95,13 +95,17 @@ def test_images_that_were_moved_after_a_failure_are_found(
 
 
 def test_a_queue_that_cannot_be_written_is_said(
-    used: Cache, inline: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    used: Cache,
+    inline: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def full(*arguments: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(follow, "standing", full)
-    code, _, said = ended(capfd, "compare", "--cache-dir", str(used.root), *TINY_OPTIONS)
+    code, _, said = ended(capfd, *usual(used, tmp_path))
     assert code == 1
     assert "cannot be used (database or disk is full)" in one_line(said)
 
@@ -144,7 +148,10 @@ def test_a_queue_that_is_no_database_is_said(
 
 
 def test_a_worker_that_cannot_start_is_given_up(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     started = []
 
@@ -154,7 +161,7 @@ def test_a_worker_that_cannot_start_is_given_up(
 
     monkeypatch.setattr(follow, "ensure_worker", broken)
     monkeypatch.setattr(follow, "PAUSE_SECONDS", 0.0)
-    code, _, said = ended(capfd, "compare", "--cache-dir", str(cache.root), *TINY_OPTIONS)
+    code, _, said = ended(capfd, *usual(cache, tmp_path))
     assert code == 1
     assert str(cache.worker_log) in one_line(said)
     assert len(started) == follow.MAX_STARTS
