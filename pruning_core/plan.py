@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pruning_core import spec as specs
-from pruning_core.files import PLAIN_WEIGHTS as PLAIN_WEIGHTS
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
 from pruning_core.schedules import SCHEDULES

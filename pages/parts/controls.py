@@ -5,15 +5,13 @@ Each widget's key is `w.` and the setting's dotted name, see `choices`.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import uuid
 from typing import Any, TypeVar
 
 import streamlit as st
 
 from pages.parts.choices import PREFIX
 from pages.parts.shell import Lab
+from pages.parts.uploads import uploaded
 from pruning_core import spec as specs
 
 DATA_TITLES = {
@@ -118,8 +116,7 @@ def data_controls(lab: Lab) -> None:
         _own_images(lab)
     left, right = st.columns(2)
     with left:
-        most = 1_000_000
-        whole("Training images", "data.train_size", 0, most, "0 takes all there are.")
+        whole("Training images", "data.train_size", 0, 1_000_000, "0 takes all there are.")
     with right:
         whole("Test images", "data.test_size", 0, 1_000_000, "0 takes all there are.")
     slide(
@@ -280,7 +277,7 @@ def _other_data() -> None:
 
 
 def _own_images(lab: Lab) -> None:
-    _uploaded(lab, "Upload a .zip", "data.path", ["zip"])
+    uploaded(lab, "Upload a .zip", "data.path", ["zip"])
     st.text_input(
         "Folder or .zip on this computer",
         key=key("data.path"),
@@ -289,33 +286,14 @@ def _own_images(lab: Lab) -> None:
 
 
 def _weights(lab: Lab) -> None:
-    def upload() -> None:
-        _uploaded(lab, "Upload weights", "model.weights", ["safetensors", "pt", "pth"])
-
     with st.expander("Weights", expanded=False):
-        upload()
+        uploaded(lab, "Upload weights", "model.weights", ["safetensors", "pt", "pth"])
         st.text_input(
             "Weights",
             key=key("model.weights"),
             help="none: start from random weights. pretrained: torchvision's, downloaded once. "
             "Or the path of a .safetensors or a weights-only .pt file.",
         )
-
-
-def _uploaded(lab: Lab, label: str, name: str, types: list[str]) -> None:
-    """Keep an uploaded file under its digest, and make its path the setting."""
-    file = st.file_uploader(label, types, key=f"upload {name}", help="Stays on this computer.")
-    if file is None or st.session_state.get(f"seen {name}") == file.file_id:
-        return
-    content = file.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    path = lab.cache.upload(digest, file.name.rsplit(".", 1)[-1].lower())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
-    st.session_state[f"seen {name}"] = file.file_id
-    st.session_state[key(name)] = str(path)
 
 
 def _format(step: float) -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.parts.shell import Lab
 from pruning_core.estimate import probe
-from pruning_core.plan import PLAIN_WEIGHTS, Stage, inspect_data, inspect_model
+from pruning_core.plan import Stage, inspect_data, inspect_model
 from pruning_core.spec import Spec, SpecError
 from pruning_core.text import format_count
 
@@ -109,4 +109,4 @@ def model_facts(lab: Lab, spec: Spec) -> dict[str, Any] | None:
 def downloads_needed(spec: Spec) -> bool:
     """Whether a run may have to download."""
     named = spec.data.name not in ON_BOARD
-    return named or spec.model.weights == PLAIN_WEIGHTS[1]
+    return named or spec.model.weights == "pretrained"

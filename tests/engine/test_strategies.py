@@ -228,9 +228,11 @@ class Stream(IterableDataset[Any]):
 
 
 def test_loaders_without_length_and_with_a_last_batch_of_one() -> None:
-    OneShotPruning(network()).prune(0.5, DataLoader(Stream(), batch_size=8), 2)
+    stream = OneShotPruning(network()).prune(0.5, DataLoader(Stream(), batch_size=8), 2)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4))
-    OneShotPruning(flat).prune(0.5, images(9, 8), 1)
+    ragged = OneShotPruning(flat).prune(0.5, images(9, 8), 1)
+    assert stream["amount"] == ragged["amount"] == 0.5
+    assert min(stream["sparsity"], ragged["sparsity"]) > 40
 
 
 class Auxiliary(nn.Module):
