@@ -7,13 +7,16 @@ import streamlit as st
 from pages.parts import choices, facts, live
 from pages.parts.shell import PAGES, Lab, link, open_page, plain
 from pruning_core import results
-from pruning_core.estimate import estimate, probe
-from pruning_core.headline import headline, no_headline
+from pruning_core.bench_chart import APART, bench_figure
+from pruning_core.bench_result import FIGURES, last
+from pruning_core.estimate import estimate, in_words, probe
+from pruning_core.headline import answers
 from pruning_core.plan import Outline, Stage, plan
 from pruning_core.presets import PRESETS, Preset
 from pruning_core.queue.jobs import Job
-from pruning_core.text import format_seconds
-from pruning_core.worker.supervisor import ensure_worker, usable_cores
+from pruning_core.spec import SpecError
+from pruning_core.text import join_words
+from pruning_core.worker import supervisor
 
 LATEST = 5
 POLL_SECONDS = 2.0
@@ -31,11 +34,11 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
     """What a preset is, its cost on this machine, and two ways on."""
     st.subheader(preset.title)
     st.write(preset.text)
+    st.space("stretch")
     st.caption(cost(lab, preset))
     with st.container(horizontal=True):
         if st.button("Run", key=f"run {name}", type="primary", help="Starts it at once."):
             job = lab.queue.submit(preset.spec, preset.title)
-            ensure_worker(lab.cache)
             st.switch_page(PAGES["Runs"], query_params={"job": job})
         if st.button("Adjust", key=f"adjust {name}", help="Opens it on Tune, to change it first."):
             choices.load(preset.spec)
@@ -44,13 +47,9 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
 
 def cost(lab: Lab, preset: Preset) -> str:
     """A preset's time on this machine in words."""
-    found = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, usable_cores())
-    if found is None:
-        time = "Its time on this machine is being measured."
-    elif found.left == 0:
-        time = "In the cache: opens at once."
-    else:
-        time = f"About {format_seconds(found.left)} on this machine."
+    cores = supervisor.usable_cores()
+    found = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, cores)
+    time = f"Time on this machine: {in_words(found)}."
     return time + (" Downloads first." if facts.downloads_needed(preset.spec) else "")
 
 
@@ -65,6 +64,23 @@ def draw_running(lab: Lab) -> None:
     st.header("Running")
     if not live.running_now(lab):
         st.caption("Nothing is running.")
+
+
+def draw_bench(lab: Lab) -> None:
+    """This machine's last bench, where there is one."""
+    result = last(lab.cache)
+    st.header("This machine")
+    if result is None:
+        st.caption(
+            "Not measured yet. `python -m pruning_core bench --quick` times this project against "
+            "the assignment's plain script in about three minutes."
+        )
+        return
+    st.plotly_chart(bench_figure(result), key="bench")
+    there = [name for name in APART if name in result.figures]
+    told = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in there]
+    also = f" Also: {join_words(told)}." if told else ""
+    st.caption(f"The median of the rounds, and their range.{also} {plain(result.told())}")
 
 
 def draw_latest(lab: Lab) -> None:
@@ -83,12 +99,13 @@ def draw_result(lab: Lab, job: Job) -> None:
     frame = results.points(outline, lab.store, job.label, job.id)
     if frame.empty:
         return
-    answer = headline(frame)
     with st.container(border=True):
         whole = len(frame) == len(outline.points)
         note = "" if whole else f" :gray-badge[{len(frame)} of {len(outline.points)} points]"
         st.markdown(f"**{plain(job.label)}**{note}")
-        st.write(answer.text if answer else no_headline(frame))
+        for answer in answers(frame):
+            for sentence in filter(None, (answer.text, *answer.warnings)):
+                st.write(plain(sentence))
         link("Compare", runs=job.id)
 
 
@@ -100,10 +117,14 @@ def main() -> None:
         "and see what each way costs in accuracy, measured on your machine."
     )
     draw_presets(lab)
-    if waiting := facts.ask(lab, speed_trials(lab)):
-        facts.wait_for(waiting, lab)
+    try:
+        if waiting := facts.ask(lab, speed_trials(lab)):
+            facts.wait_for(waiting, lab)
+    except SpecError as error:
+        st.warning(f"The time on this machine could not be measured. {plain(error.message)}")
     draw_running(lab)
     draw_latest(lab)
+    draw_bench(lab)
 
 
 main()

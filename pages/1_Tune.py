@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import choices, controls, facts
+from pages.parts import choices, controls, facts, spec_file
 from pages.parts.shell import PAGES, Lab, open_page
-from pruning_core.estimate import estimate
+from pruning_core.estimate import TRAINED, estimate, in_words
 from pruning_core.live_charts import schedule_figure
-from pruning_core.plan import Plan, describe, plan
+from pruning_core.plan import Plan, Stage, describe, plan
 from pruning_core.schedules import SCHEDULES
-from pruning_core.spec import Spec, SpecError, from_json, to_json
-from pruning_core.text import format_count, format_seconds
+from pruning_core.spec import Spec, SpecError
+from pruning_core.text import format_count
 from pruning_core.worker.supervisor import ensure_worker, usable_cores
 
 Places = tuple[DeltaGenerator, DeltaGenerator]
+
+# On a narrow screen the outlook stands above the controls, and Run with the time stays in sight
+# at the bottom while one moves through them.
+STYLE = """
+<style>
+@media (min-width: 641px) {.st-key-runbar > :has(.st-key-runtime) {display: none;}}
+@media (max-width: 640px) {
+    .block-container {padding-bottom: 7rem;}
+    [data-testid="stColumn"]:has(.st-key-outlook) {order: -1;}
+    .st-key-runbar {
+        position: fixed; left: 0; right: 0; bottom: 0; z-index: 90; width: 100% !important;
+        padding: 0.5rem 0.9rem; background: Canvas; color: CanvasText;
+        border-top: 1px solid color-mix(in srgb, CanvasText 18%, transparent);
+        flex-wrap: nowrap;
+    }
+}
+</style>
+"""
+LINK = "This link is used, except for this, where the quick start's settings stand:"
+NO_IMAGES = (
+    "Upload a .zip or give a folder, laid out as train/class/\\* and test/class/\\*, or as "
+    "class/\\*. Then the cost appears here, and Run can be pressed."
+)
 
 
 def draw_controls(lab: Lab) -> Places:
@@ -42,29 +67,48 @@ def draw_controls(lab: Lab) -> Places:
     return data_place, model_place
 
 
-def draw_spec(lab: Lab) -> Spec | None:
-    """The spec that the controls describe; where it is wrong, the sentence that says so."""
-    try:
-        spec = choices.collect()
-    except SpecError as error:
-        st.error(f"This cannot run yet. {error}")
+def draw_outlook(lab: Lab, places: Places) -> Spec | None:
+    """The right side: what will happen, what it costs, and Run. Returns the spec if there is."""
+    reading = choices.collect()
+    choices.keep(reading.values)
+    draw_problems(LINK, choices.told(), st.warning)
+    if reading.problems:
+        draw_problems("This cannot run yet.", reading.problems, st.error)
+        st.caption("Once this is put right, the schedule, the cost and Run stand here again.")
         return None
-    choices.keep(spec)
+    spec = choices.spec_of(reading.values)
+    draw_schedule(spec)
+    if choices.unfinished(reading.values):
+        st.info(NO_IMAGES)
+        draw_bar(lab, None, "")
+        return None
+    draw_prospect(lab, spec, places)
     return spec
 
 
-def draw_outlook(lab: Lab, spec: Spec, places: Places) -> None:
-    """The right side: what will happen, what it costs, and Run."""
-    draw_schedule(spec)
+def draw_problems(opening: str, problems: tuple[str, ...], box: Callable[[str], object]) -> None:
+    """One box with a sentence a problem."""
+    told = [facts.inline(problem) for problem in problems]
+    if len(told) == 1:
+        box(f"{opening} {told[0]}")
+    elif told:
+        box("\n".join([opening, "", *(f"- {sentence}" for sentence in told)]))
+
+
+def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
+    """What the worker found out, the cost, and Run; or why this cannot run."""
+    asked: list[Stage] = []
     try:
         draw_facts(lab, spec, places)
-        waiting = facts.ask(lab, facts.inspections(lab, spec))
+        asked = facts.inspections(lab, spec)
+        waiting = facts.ask(lab, asked)
         made = plan(spec, lab.store)
     except SpecError as error:
-        st.error(f"This cannot run yet. {error}")
+        facts.refuse(lab, error, asked)
         return
-    draw_cost(lab, spec, made)
-    draw_run(lab, spec)
+    draw_bar(lab, spec, draw_cost(lab, spec, made))
+    if facts.downloads_needed(spec):
+        st.caption("Needs a download unless the files are in the cache.")
     if waiting:
         facts.wait_for(waiting, lab)
 
@@ -88,83 +132,68 @@ def draw_schedule(spec: Spec) -> None:
     st.plotly_chart(schedule_figure(series), key="schedule")
 
 
-def draw_cost(lab: Lab, spec: Spec, made: Plan) -> None:
-    """Minutes, epochs and what is cached."""
-    cost = estimate(spec, made, lab.store, usable_cores())
-    done = sum(lab.store.exists(stage.key) for stage in made.stages)
+def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:
+    """The time that is left, which is returned too, and what is cached."""
+    time = in_words(estimate(spec, made, lab.store, usable_cores()))
+    trained = [stage for stage in made.stages if stage.kind in TRAINED]
+    done = sum(lab.store.exists(stage.key) for stage in trained)
     left, right = st.columns(2)
     left.metric(
         "Time on this machine",
-        f"about {format_seconds(cost.left)}" if cost else "measuring",
-        help="From this machine's own measured speed with this model. An estimate.",
+        time,
+        help="An estimate from this machine's own speed with this model: of finished stages "
+        "where there are some, else of a short trial.",
     )
     right.metric(
         "Already in the cache",
-        f"{done} of {len(made.stages)} stages" if made.complete else "not known yet",
+        f"{done} of {len(trained)} stages" if made.complete else "not known yet",
         help="A stage is a baseline or one cut with its fine-tuning. What is there is not "
         "computed again.",
     )
+    return time
 
 
-def draw_run(lab: Lab, spec: Spec) -> None:
-    """The button that starts, and the spec as a file."""
-    label = st.text_input(
-        "Name of the run",
-        placeholder=describe(spec),
-        key="run label",
-        help="For lists and charts; it changes no result.",
-    )
-    if st.button("Run", type="primary", width="stretch", key="run"):
-        job = lab.queue.submit(spec, label or describe(spec))
+def draw_bar(lab: Lab, spec: Spec | None, time: str) -> None:
+    """Run, and on a narrow screen the time beside it; without a spec it cannot be pressed."""
+    with st.container(key="runbar", horizontal=True, vertical_alignment="center"):
+        if time:
+            with st.container(key="runtime"):
+                st.markdown(f"{time[0].upper()}{time[1:]}")
+        pressed = st.button(
+            "Run",
+            type="primary",
+            width="stretch",
+            key="run",
+            disabled=spec is None,
+            help="Starts it in the background and shows it on Runs.",
+        )
+    if pressed and spec:
+        label = st.session_state.get("run label") or describe(spec)
+        job = lab.queue.submit(spec, label)
         ensure_worker(lab.cache)
         st.switch_page(PAGES["Runs"], query_params={"job": job})
-    if facts.downloads_needed(spec):
-        st.caption("Needs a download unless the files are in the cache.")
-    st.download_button(
-        "Download the spec",
-        to_json(spec),
-        "spec.json",
-        "application/json",
-        on_click="ignore",
-        help="The same choices for another day, another person, or the command line.",
-    )
 
 
-def load_file() -> None:
-    """A callback: take the choices from an uploaded spec."""
-    file = st.session_state.get("spec file")
-    if file is None:
-        return
-    try:
-        choices.load(from_json(file.getvalue().decode("utf-8", errors="replace")))
-    except SpecError as error:
-        st.session_state["spec error"] = f"{file.name} is not used. {error}"
+def draw_link_line(values: choices.Values) -> None:
+    """Where these choices can be found again."""
+    changed = len(choices.link_of(values))
+    told = f"{format_count(changed, 'choice')} differ" if changed > 1 else "One choice differs"
+    start = f"{told} from the quick start" if changed else "These are the quick start's choices"
+    st.caption(f"{start}. The link in the address bar holds them.")
 
 
 def main() -> None:
     lab = open_page("Tune")
+    st.html(STYLE)
     st.title("Tune a comparison")
     choices.begin()
     left, right = st.columns([5, 6], gap="large")
     with left:
         places = draw_controls(lab)
     with right, st.container(key="outlook"):
-        spec = draw_spec(lab)
-        if spec:
-            draw_outlook(lab, spec, places)
-        if error := st.session_state.pop("spec error", None):
-            st.error(error)
-        st.file_uploader("Load a spec", ["json"], key="spec file", on_change=load_file)
-    if spec:
-        draw_link_line(spec)
-
-
-def draw_link_line(spec: Spec) -> None:
-    """Where these choices can be found again."""
-    changed = len(choices.params(spec))
-    told = f"{format_count(changed, 'choice')} differ" if changed > 1 else "One choice differs"
-    start = f"{told} from the quick start" if changed else "These are the quick start's choices"
-    st.caption(f"{start}. The link in the address bar holds them.")
+        spec = draw_outlook(lab, places)
+        spec_file.draw(spec)
+        draw_link_line(st.session_state[choices.KEPT])
 
 
 main()

@@ -11,22 +11,24 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.parts import table
-from pages.parts.facts import explain
+from pages.parts import live, table
+from pages.parts.facts import explain, inline
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import report, results
 from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
 from pruning_core.findings import findings
-from pruning_core.headline import headline, no_headline
+from pruning_core.headline import Answer, answers
 from pruning_core.images import chrome_found, images
+from pruning_core.labels import flatten, short_labels
 from pruning_core.plan import Outline
 from pruning_core.queue.jobs import Job
 from pruning_core.queue.standing import ACTIVE, states
 from pruning_core.report_html import html
 from pruning_core.results import titles
-from pruning_core.spec import Spec, from_json
-from pruning_core.worker.supervisor import ensure_worker
+from pruning_core.spec import Spec, from_json, to_dict
+from pruning_core.tables import notes_told
+from pruning_core.text import format_count
 
 MOST_RUNS = 200
 FINDINGS = 5
@@ -60,19 +62,24 @@ def pick(lab: Lab) -> list[Job]:
 def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
     """The points of several runs and their specs."""
     specs = {job.id: from_json(job.spec) for job in jobs}
+    flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": job.label} for job in jobs}
+    labels = short_labels(flat)
     frames = [
-        results.points(Outline.from_json(job.outline), lab.store, label, job.id)
-        for job, label in zip(jobs, labels(jobs), strict=True)
+        results.points(
+            Outline.from_json(job.outline),
+            lab.store,
+            labels[job.id],
+            job.id,
+            data_name(specs[job.id]),
+        )
+        for job in jobs
     ]
     return results.together(frames), specs
 
 
-def labels(jobs: list[Job]) -> list[str]:
-    """The runs' labels, told apart by their ids where two are alike."""
-    names = [job.label for job in jobs]
-    return [
-        f"{n} ({j.id[:6]})" if names.count(n) > 1 else n for n, j in zip(names, jobs, strict=True)
-    ]
+def data_name(spec: Spec) -> str:
+    """The data set as a person would call it."""
+    return Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
 
 
 def draw_headline(frame: pd.DataFrame) -> None:
@@ -87,14 +94,23 @@ def draw_headline(frame: pd.DataFrame) -> None:
         help="The most sparse model within it is shown, chosen on the validation images. One "
         "point is one percent of the images.",
     )
-    answer = headline(frame, tolerance / 100)
-    if answer is None:
-        st.info(no_headline(frame, tolerance / 100))
-        return
-    with st.container(horizontal=True, gap="large"):
-        for label, value in answer.figures:
-            st.metric(label.capitalize(), value, width="content")
-    st.caption(plain(answer.text))
+    for answer in answers(frame, tolerance / 100):
+        draw_answer(answer)
+
+
+def draw_answer(answer: Answer) -> None:
+    """The figures of one data set, or why there are none."""
+    if answer.place:
+        st.subheader(plain(answer.place[0].upper() + answer.place[1:]))
+    if answer.headline is None and answer.text:
+        st.info(plain(answer.text))
+    elif answer.headline:
+        with st.container(horizontal=True, gap="large"):
+            for label, value in answer.headline.figures:
+                st.metric(label.capitalize(), value, width="content")
+        st.caption(plain(answer.text))
+    for warning in answer.warnings:
+        st.warning(plain(warning))
 
 
 def draw_charts(frame: pd.DataFrame) -> str:
@@ -130,7 +146,11 @@ def draw_findings(frame: pd.DataFrame) -> None:
     """What the data say, in sentences with their numbers."""
     st.header("Findings")
     found = findings(frame)
-    shown = [f for f in found if f.kind != "pair"] + [f for f in found if f.kind == "pair"]
+    pairs = [f for f in found if f.kind == "pair"]
+    # What is wrong with a baseline stands in the answer above.
+    shown = [f for f in found if f.kind not in ("pair", "baseline")] + pairs
+    if not shown:
+        st.caption("There is nothing to compare yet: no two finished points belong together.")
     for finding in shown[:FINDINGS]:
         st.markdown(f"- {plain(finding.text)}")
     if len(shown) > FINDINGS:
@@ -181,25 +201,50 @@ def draw_state(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
     if growing != still_growing(lab, jobs):
         st.rerun()
     if growing:
-        ensure_worker(lab.cache)
+        live.keep_worker(lab)
         st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
     for job in jobs:
         names = titles(Outline.from_json(job.outline))
         for row in lab.queue.stages_of(job.id):
             if row.status == "failed" and row.key in names:
                 reason = explain(row.field, row.error)
-                st.warning(f"{plain(job.label)}: {names[row.key][0]} failed. {reason}")
+                st.warning(f"{plain(job.label)}: {names[row.key][0]} failed. {plain(reason)}")
+
+
+def draw_damaged(lab: Lab, jobs: list[Job]) -> None:
+    """Results that were finished and can no longer be read, and the way to have them again."""
+    lost: list[str] = []
+    for job in jobs:
+        done = [row.key for row in lab.queue.stages_of(job.id) if row.status == "done"]
+        lost += results.damaged(Outline.from_json(job.outline), lab.store, done)
+    if not lost:
+        return
+    kept = list(dict.fromkeys(lost))
+    were = "was" if len(kept) == 1 else "were"
+    st.warning(
+        f"{format_count(len(kept), 'result')} {were} damaged on disk and set aside, so the "
+        "points are missing here. Run them again to have them back; all others are kept."
+    )
+
+    def again() -> None:
+        for key in kept:
+            lab.queue.lost(key)
+
+    if st.button("Run again", key="again", type="primary", on_click=again):
+        st.rerun()
 
 
 def draw(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
     """Everything that can change while a run grows."""
     draw_state(lab, jobs, growing)
+    draw_damaged(lab, jobs)
     frame, specs = read(lab, jobs)
     if frame.empty:
-        st.info("These runs have no finished point yet. Watch them on Runs.")
+        st.info("These runs have no finished point to show. Watch them on Runs.")
+        link("Runs", job=jobs[0].id)
         return
-    for note in dict.fromkeys(note for notes in frame["notes"] for note in notes):
-        st.info(note)
+    for note in notes_told(frame):
+        st.info(inline(note))
     draw_headline(frame)
     x = draw_charts(frame)
     draw_findings(frame)

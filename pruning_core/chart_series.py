@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import DASHES, GREY, LOOKS, Label, symbol
+from pruning_core.chart_style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
 from pruning_core.hover import point_text
 from pruning_core.points import STRATEGY_NAMES, is_control, mean_over_seeds
 from pruning_core.text import format_bytes, format_percent
+
+WHOLE_PERCENT = 0.985
 
 
 @dataclass(frozen=True)
@@ -184,10 +186,25 @@ def _marker(series: Series) -> dict[str, object]:
 def end_label(series: Series, across: XAxis) -> Label:
     """The strategy's name, to stand where its line ends."""
     look = LOOKS[series.strategy]
-    name = STRATEGY_NAMES[series.strategy].replace(", ", ",<br>")
-    if across.spent and series.strategy == "one_shot":
-        name += f"<br>at {format_percent(series.rows['sparsity_asked'].iloc[-1])} asked"
+    asked = format_percent(series.rows["sparsity_asked"].iloc[-1])
+    first, *more = STRATEGY_NAMES[series.strategy].split(", ")
+    name = ",<br>".join([f"{first} {asked}" if across.spent else first, *more])
     return Label(name, series.end[1], look.colour, look.glyph)
+
+
+def amounts(series: Series) -> Iterator[PointLabel]:
+    """The sparsity asked of all points but the last, which `end_label` names.
+
+    Where a line rises from point to point they stand under it, else above it.
+    """
+    look, rows = LOOKS[series.strategy], series.rows
+    joined = series.strategy == "iterative"
+    rises = joined and rows["py"].iloc[-1] > rows["py"].iloc[0]
+    up = (-1 if rises else 1) if joined else 0
+    for x, y, asked in list(zip(rows["px"], rows["py"], rows["sparsity_asked"], strict=True))[:-1]:
+        # Narrow, where it tells enough: the hover has every digit.
+        text = format_percent(asked, 0 if asked < WHOLE_PERCENT else None)
+        yield PointLabel(text, float(x), float(y), look.colour, up)
 
 
 def keys(frame: pd.DataFrame) -> Iterator[go.Scatter]:

@@ -42,8 +42,10 @@ CLEAR = "rgba(0, 0, 0, 0)"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 HEIGHT = 340
 TOP = 54
-LABEL_WIDTH = 112
-LINE_HEIGHT = 15
+LABEL_WIDTH = 116
+LINE_HEIGHT, SMALL_LINE = 15, 12
+NEAR = 0.08  # points closer than this share of the x axis would write over each other
+EDGE = 0.84  # past this share of the x axis a label stands to the left of its point
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class Label:
     y: float
     colour: str = GREY
     glyph: str = ""
+
+
+@dataclass(frozen=True)
+class PointLabel:
+    """Text beside a point of the plot, above it (`up` 1), beside it (0) or below it (-1)."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+    up: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,60 @@ def _annotation(label: Label, shift: float, cell: Cell) -> dict[str, Any]:
         "arrowwidth": 1.2,
         "arrowcolor": label.colour,
         "font": {"size": 12},
+    }
+
+
+def put_point_labels(
+    figure: go.Figure,
+    labels: Sequence[PointLabel],
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+    cell: Cell,
+) -> None:
+    """Write each label beside its point; those of neighbours stand over each other in a column.
+
+    Points on a line have theirs to the right of it, others to the left, where there is room.
+    """
+    (left, right), (low, high) = ranges
+    scale, near = cell.height / (high - low), NEAR * (right - left)
+    lines = _columns([label for label in labels if label.up], near)
+    for column in [*lines, *_columns([label for label in labels if not label.up], near)]:
+        ordered = sorted(column, key=lambda label: -label.y)
+        heights = [(high - label.y) * scale for label in ordered]
+        wanted = [height - SMALL_LINE * ordered[0].up for height in heights]
+        places = spread(wanted, [SMALL_LINE] * len(ordered), cell.height)
+        edge = EDGE if ordered[0].up else 1 - EDGE
+        side = -1 if max(label.x for label in column) > left + edge * (right - left) else 1
+        for label, height, place in zip(ordered, heights, places, strict=True):
+            figure.add_annotation(_beside(label, 16 * side, place - height, cell))
+
+
+def _columns(labels: Sequence[PointLabel], near: float) -> list[list[PointLabel]]:
+    """The labels from left to right, each group no wider than `near`."""
+    columns: list[list[PointLabel]] = []
+    for label in sorted(labels, key=lambda label: label.x):
+        if columns and label.x - columns[-1][0].x < near:
+            columns[-1].append(label)
+        else:
+            columns.append([label])
+    return columns
+
+
+def _beside(label: PointLabel, across: float, up: float, cell: Cell) -> dict[str, Any]:
+    return {
+        "text": label.text,
+        "x": label.x,
+        "xref": cell.xaxis,
+        "y": label.y,
+        "yref": cell.yaxis,
+        "ax": across,
+        "ay": up,
+        "xanchor": "left" if across > 0 else "right",
+        "showarrow": True,
+        "arrowhead": 0,
+        "arrowwidth": 1,
+        "arrowcolor": label.colour,
+        "standoff": 5,
+        "font": {"size": 10},
     }
 
 

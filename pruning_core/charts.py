@@ -13,6 +13,7 @@ from pruning_core.chart_series import (
     Series,
     XAxis,
     all_series,
+    amounts,
     dense_file,
     end_label,
     has_line,
@@ -38,23 +39,11 @@ from pruning_core.chart_style import (
     legend,
     on_white,
     put_labels,
+    put_point_labels,
     value_range,
 )
-from pruning_core.labels import flatten, short_labels
-from pruning_core.live_charts import history_figure, schedule_figure
 
-__all__ = [
-    "CHARTS",
-    "X_AXES",
-    "config",
-    "figure",
-    "flatten",
-    "history_figure",
-    "on_white",
-    "panel",
-    "schedule_figure",
-    "short_labels",
-]
+__all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
 
 CHARTS = {
     "accuracy": Chart(
@@ -101,7 +90,9 @@ X_AXES = {
     "epochs": XAxis("epochs", "epochs of fine-tuning", 1, spent=True),
     "seconds": XAxis("seconds", "seconds of fine-tuning", 1, " s", spent=True),
 }
-PANEL_SIZE = {"width": 1240, "height": 860, "margin": {"l": 64, "r": LABEL_WIDTH, "t": 96, "b": 56}}
+MOST_AMOUNTS = 16
+PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56}
+PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
 
 
 def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
@@ -173,12 +164,27 @@ def _draw(drawn: go.Figure, frame: pd.DataFrame, chart: Chart, across: XAxis, ce
     traces += [marks(s, chart) for s in series]
     for trace in traces or [_nothing_known(drawn, chart, cell)]:
         drawn.add_trace(trace.update(xaxis=cell.xaxis, yaxis=cell.yaxis))
+    if across.spent:
+        _put_amounts(drawn, series, (x_range, y_range), cell)
     if not _several_runs(frame):
         named = [s for s in series if s.kind != "seed" and s.strategy in LOOKS]
         for s in named:
             guide(drawn, s.end, x_range[1], LOOKS[s.strategy].colour, cell)
         labels = [Label(r.name, r.value) for r in references]
         put_labels(drawn, [*(end_label(s, across) for s in named), *labels], y_range, cell)
+
+
+def _put_amounts(
+    drawn: go.Figure,
+    series: list[Series],
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+    cell: Cell,
+) -> None:
+    """What was asked of each point, where they are few enough to be told apart."""
+    named = [s for s in series if s.kind != "seed" and s.strategy in LOOKS]
+    labels = [label for s in named for label in amounts(s)]
+    if len(labels) <= MOST_AMOUNTS:
+        put_point_labels(drawn, labels, ranges, cell)
 
 
 def _nothing_known(drawn: go.Figure, chart: Chart, cell: Cell) -> go.Scatter:

@@ -18,8 +18,9 @@ from typing import NoReturn
 from rich.console import Console
 
 from pruning_core import upkeep
+from pruning_core.bench_command import add_bench, bench
 from pruning_core.files import place
-from pruning_core.follow import WorkerError, follow
+from pruning_core.follow import follow
 from pruning_core.options import add_options, flag_of, spec_from
 from pruning_core.outcome import (
     BAD_INPUT,
@@ -35,12 +36,13 @@ from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import Standing, standing
-from pruning_core.settings import SpecError, shortened
+from pruning_core.settings import SpecError, brief, shortened
 from pruning_core.store import Store
 from pruning_core.text import format_bytes, format_count
-from pruning_core.worker.supervisor import ensure_worker
+from pruning_core.worker.start import WorkerError, start_worker
 
 MOST = 10**6
+WRITERS = ("compare", "worker", "bench")
 LITTLE_BYTES = 2**16
 OUT = Path("outputs") / "pruning_comparison"
 
@@ -77,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         text = message.removeprefix("argument ")
         if text.endswith("expected one argument"):
             text += ", written --name=VALUE where it begins with a dash"
-        self.exit(BAD_INPUT, f"{text}; see {self.prog} --help.\n")
+        self.exit(BAD_INPUT, brief(f"{text}; see {self.prog} --help.") + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
             return say(BAD_INPUT, f"--{name.replace('_', '-')}: '--' is not a value.")
     cache = cache_at(options.cache_dir)
     try:
-        cache.prepare()
+        _prepare(cache, options.command)
         return int(options.function(options, cache, Queue(cache.queue)))
     except SpecError as error:
         return say(BAD_INPUT, f"{flag_of(error.field)}: {error.message}")
@@ -112,8 +114,23 @@ def main(arguments: list[str] | None = None) -> int:
         return say(FAILED, unusable(cache, error))
     except WorkerError as error:
         return say(FAILED, str(error))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where, why = error.filename or cache.root, error.strerror or error
+        return say(FAILED, f"{where} cannot be used ({why}). What is finished is kept.")
     except KeyboardInterrupt:
         return say(INTERRUPTED, "Interrupted.")
+
+
+def _prepare(cache: Cache, command: str) -> None:
+    """Make the cache's folders. On a full or read-only disk results can still be looked at."""
+    try:
+        cache.prepare()
+    except CacheError as error:
+        if command in WRITERS or not cache.queue.is_file():
+            raise
+        say(OK, f"Note: {error}")
 
 
 def unusable(cache: Cache, error: sqlite3.Error) -> str:
@@ -136,7 +153,7 @@ def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     try:
         job = queue.submit(spec, describe(spec))
         if options.detach:
-            ensure_worker(cache)
+            start_worker(cache)
             print(f"Job {job} is queued. Look at it with: python -m pruning_core show {job}")
             return OK
         now = follow(cache, queue, job, Console(stderr=True))
@@ -196,7 +213,10 @@ def cache_command(options: argparse.Namespace, cache: Cache, queue: Queue) -> in
     store = Store(cache)
     if options.action == "size":
         stages = format_count(len(store.finished()), "stage")
-        print(f"{cache.root}: {format_bytes(upkeep.size(cache))}, {stages}.")
+        sizes = upkeep.sizes(cache)
+        print(f"{cache.root}: {format_bytes(sum(sizes.values()))}, {stages}.")
+        for part, size in sizes.items():
+            print(f"  {part:12} {format_bytes(size)}")
     elif options.action == "verify":
         damaged = upkeep.verify(store, queue)
         whole = format_count(len(store.finished()), "stage")
@@ -253,5 +273,6 @@ COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], s
     "show": (show, _add_show, "Show a job: stages, tables, findings."),
     "cancel": (cancel, _add_job, "Cancel a job."),
     "worker": (worker, _add_worker, "Run queued stages."),
+    "bench": (bench, add_bench, "Measure this machine against the plain script."),
     "cache": (cache_command, _add_cache, "Size, check or clean the cache."),
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pruning_core.headline import Headline, headline, no_headline
+from pruning_core.headline import chance_warnings
 from pruning_core.pairs import PRUNED, Pair, Row, comparable, pairs, same_asked
 from pruning_core.points import is_pruned
 from pruning_core.statistics import McNemar, holm, mcnemar
@@ -25,14 +25,12 @@ from pruning_core.text import (
     join_words,
 )
 
-__all__ = ["Finding", "Headline", "findings", "headline", "no_headline"]
-
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence. `kind` is pair, seeds, budget or note; only a pair has a verdict.
+    """One sentence. `kind` is baseline, pair, seeds, budget or note; a pair has a verdict.
 
     `verdict` is "better" or "no difference"; `p` is the corrected p-value.
     """
@@ -46,12 +44,13 @@ class Finding:
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
-    """Every sentence the frame supports: pairs first, then seeds, then budgets."""
+    """Every sentence the frame supports: doubted baselines, pairs, then seeds, then budgets."""
     if frame.empty:
         return []
     several = frame["run_id"].nunique() > 1
     shown = pairs(frame)
     return [
+        *(Finding("baseline", text) for text in chance_warnings(frame)),
         *_compared([pair for pair in shown if comparable(pair)], several),
         *(_incomparable(pair, several) for pair in shown if not comparable(pair)),
         *_seed_findings(frame, several),

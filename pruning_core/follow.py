@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pruning_core.paths import Cache, CacheError
-from pruning_core.queue.crew import Crew
+from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
-from pruning_core.worker.supervisor import ensure_worker
+from pruning_core.worker.start import Starter
 
 PAUSE_SECONDS = 0.25
-MAX_STARTS = 5
-
-
-class WorkerError(RuntimeError):
-    """No worker stays alive; the message is a sentence."""
-
-
-@dataclass
-class Starter:
-    """Starts a worker where there is none, one at a time, and gives up after some that died."""
-
-    cache: Cache
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    def look(self) -> None:
-        """Have a worker. Raises `WorkerError`."""
-        if self.process is not None and self.process.poll() is None:
-            return
-        if self.starts == MAX_STARTS and not Crew(self.cache.queue).worker():
-            raise WorkerError(
-                f"The worker was started {MAX_STARTS} times and ended each time. Its log "
-                f"{self.cache.worker_log} says why. The job stays in the queue."
-            )
-        try:
-            self.process = ensure_worker(self.cache)
-        except CacheError as error:
-            raise WorkerError(str(error)) from error
-        self.starts += self.process is not None
 
 
 def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standing:

@@ -25,5 +25,9 @@ LAYER_CHOICES: dict[str, Callable[[Layer], bool]] = {
 
 
 def floor_size(size: int, keep_floor: float) -> int:
-    """How many weights a layer of `size` keeps at least in the global scope."""
-    return min(size, max(1, math.ceil(round(keep_floor * size, 6))))
+    """How many weights a layer of `size` keeps at least in the global scope.
+
+    One at least under any floor above 0; a floor of 0 is none, as in torch's own
+    `global_unstructured`, and a layer may lose all.
+    """
+    return min(size, math.ceil(round(keep_floor * size, 6)))

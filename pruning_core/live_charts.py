@@ -28,7 +28,10 @@ from pruning_core.chart_style import (
 from pruning_core.points import STRATEGY_NAMES
 from pruning_core.text import format_percent, missing
 
-MOST_LABELS = 7
+GLYPHS = {look.colour: look.glyph for look in LOOKS.values()}
+MOST_LABELS = 14
+MOST_TICKS = 8
+LEGEND_COLUMNS = 2
 MOST_MARKERS = 30
 CURVES = {
     "loss": ("Loss", 1.0, ""),
@@ -64,8 +67,8 @@ def history_figure(
 ) -> go.Figure:
     """Curves over epochs. `histories` maps a label to entries with epoch, loss, accuracy.
 
-    `strategies` may map a label to its strategy, whose colour it then has. Epochs without
-    the figure are left out.
+    `strategies` may map a label to its strategy, whose colour it then has. An entry may hold
+    `stage`, which the hover then tells. Epochs without the figure are left out.
     """
     title, scale, suffix = CURVES[y]
     curves = [
@@ -73,16 +76,29 @@ def history_figure(
         for i, (name, history) in enumerate(histories.items())
     ]
     crowded = len(curves) > MOST_LABELS
-    drawn = go.Figure(curves, layout=layout(title, right=16 if crowded else LABEL_WIDTH + 24))
+    drawn = go.Figure(curves, layout=layout(title, right=16 if crowded else LABEL_WIDTH + 8))
     y_range = value_range([v for curve in curves for v in curve.y], from_zero=y == "loss")
-    edge = 1.04 * max((curve.x[-1] for curve in curves if curve.x), default=1)
-    drawn.update_xaxes(axis("epoch", range=(0, edge)))
+    last = max((curve.x[-1] for curve in curves if curve.x), default=1)
+    edge = last + max(0.25, 0.04 * last)
+    drawn.update_xaxes(axis("epoch", range=(0, edge), dtick=_whole_step(last)))
     drawn.update_yaxes(axis("", suffix, range=y_range))
     if crowded:
-        drawn.update_layout(showlegend=True, legend=legend(), height=HEIGHT + 90)
+        rows = -(-len(curves) // LEGEND_COLUMNS)
+        drawn.update_layout(showlegend=True, legend=legend(), height=HEIGHT + 20 + 20 * rows)
+        drawn.update_layout(margin={"b": 72 + 20 * rows})
     else:
         _label_curves(drawn, [curve for curve in curves if curve.x], edge, y_range)
     return drawn
+
+
+def _whole_step(last: float) -> int:
+    """A distance between ticks in whole epochs: 1, 2 or 5 times a power of ten, at most 8 ticks."""
+    size = 1
+    while True:
+        for step in (size, 2 * size, 5 * size):
+            if last <= MOST_TICKS * step:
+                return step
+        size *= 10
 
 
 def _label_curves(
@@ -90,7 +106,9 @@ def _label_curves(
 ) -> None:
     for curve in curves:
         guide(drawn, (curve.x[-1], curve.y[-1]), edge, curve.line.color, Cell())
-    labels = [Label(_short(c.name), c.y[-1], c.line.color, "●") for c in curves]
+    labels = [
+        Label(_short(c.name), c.y[-1], c.line.color, GLYPHS.get(c.line.color, "●")) for c in curves
+    ]
     put_labels(drawn, labels, y_range, Cell())
 
 
@@ -147,15 +165,16 @@ def _chain(name: str, values: Sequence[float], i: int) -> go.Scatter:
     )
 
 
-def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str]:
-    """A strategy's colour, told apart from its other curves by the dash."""
+def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str, str]:
+    """A strategy's colour and symbol; the dash tells its curves apart."""
     strategy = strategies.get(name, "")
     if strategy == "baseline":
-        return GREY, "solid"
+        return GREY, "solid", "circle"
     if strategy not in LOOKS:
-        return OTHER_COLOURS[i % len(OTHER_COLOURS)], "solid"
+        return OTHER_COLOURS[i % len(OTHER_COLOURS)], "solid", "circle"
     same = [label for label in strategies if strategies[label] == strategy]
-    return LOOKS[strategy].colour, DASHES[same.index(name) % len(DASHES)]
+    look = LOOKS[strategy]
+    return look.colour, DASHES[same.index(name) % len(DASHES)], look.symbol
 
 
 def _curve(
@@ -163,7 +182,7 @@ def _curve(
     history: Sequence[Mapping[str, Any]],
     y: str,
     scale: float,
-    look: tuple[str, str],
+    look: tuple[str, str, str],
 ) -> go.Scatter:
     known = [entry for entry in history if not missing(entry.get(y))]
     return go.Scatter(
@@ -172,8 +191,9 @@ def _curve(
         mode="lines+markers" if len(known) < MOST_MARKERS else "lines",
         name=html.escape(name, quote=False),
         line={"color": look[0], "width": 2, "dash": look[1]},
-        marker={"size": 5},
-        hovertemplate="%{fullData.name}<br>epoch %{x}: %{y:.4g}" + CURVES[y][2] + "<extra></extra>",
+        marker={"size": 5, "symbol": look[2]},
+        customdata=[html.escape(str(entry.get("stage", name)), quote=False) for entry in known],
+        hovertemplate="%{customdata}<br>epoch %{x}: %{y:.4g}" + CURVES[y][2] + "<extra></extra>",
     )
 
 

@@ -12,7 +12,7 @@ from pruning_core.options import flag_of
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
-from pruning_core.settings import SpecError
+from pruning_core.settings import SpecError, brief
 from pruning_core.store import Store
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def say(code: int, message: str) -> int:
     """Write one line to standard error. Returns the exit code."""
-    print(" ".join(message.splitlines()), file=sys.stderr)
+    print(brief(" ".join(message.splitlines())), file=sys.stderr)
     return code
 
 
-def check_out(out: Path) -> None:
-    """Make the folder for the files. Raises `SpecError` where it cannot be written."""
+def check_out(out: Path, option: str = "--out") -> None:
+    """Make the folder for files. Raises `SpecError`, naming the option, where that fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as probe:
@@ -36,13 +36,14 @@ def check_out(out: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"the folder {out} cannot be written ({reason}); name another."
-        raise SpecError("--out", message) from None
+        raise SpecError(option, message) from None
 
 
 def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
     """Print the two tables, write the files into `out`, and say where they are."""
     from pruning_core import report, results
     from pruning_core.findings import findings
+    from pruning_core.tables import notes_told
 
     frame = results.points(now.outline, Store(cache), now.job.label, now.job.id)
     lost = [point.key for point in now.outline.points if not Store(cache).exists(point.key)]
@@ -55,7 +56,7 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
     for finding in findings(frame):
         print(f"- {finding.text}")
     code, notes = write_files(now, frame, out) if out else (OK, [])
-    for note in [*frame["notes"].iloc[0], *notes]:
+    for note in [*notes_told(frame), *notes]:
         print(f"Note: {note}")
     return code
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,23 @@ class Cache:
         return self.root / "damaged"
 
     @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    @property
+    def bench(self) -> Path:
+        return self.root / "bench.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
     def worker_log(self) -> Path:
-        return self.root / "logs" / "worker.log"
+        return self.logs / "worker.log"
 
     def upload(self, digest: str, suffix: str) -> Path:
-        return self.root / "uploads" / f"{digest}.{suffix}"
+        return self.uploads / f"{digest}.{suffix}"
 
     def stage(self, key: str) -> Path:
         return self.stages / key[:2] / key
@@ -55,7 +68,7 @@ class Cache:
         return self.root / "checkpoints" / f"{key}.ckpt"
 
     def log(self, key: str) -> Path:
-        return self.root / "logs" / f"{key}.log"
+        return self.logs / f"{key}.log"
 
     def prepare(self) -> None:
         """Make the folders. Raises `CacheError` where they cannot be written."""
@@ -63,9 +76,8 @@ class Cache:
         try:
             for folder in places:
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = self.building / f"probe-{os.getpid()}"
-            probe.write_bytes(b"x")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.building, buffering=0) as probe:
+                probe.write(b"x")
         except OSError as error:
             reason = error.strerror or str(error)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)

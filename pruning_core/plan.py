@@ -23,7 +23,7 @@ from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, canonical_json, to_dict
 from pruning_core.store import Missing
 
-VERSIONS = {"inspect_data": 1, "inspect_model": 1, "data": 1, "baseline": 2, "level": 2}
+VERSIONS = {"inspect_data": 1, "inspect_model": 1, "data": 1, "baseline": 3, "level": 3}
 DECODE_ALL_BYTES = 2**30
 
 
@@ -141,6 +141,8 @@ def inspect_model(spec: Spec, classes: int) -> Stage:
         "machine": platform.node(),
         "torch": version("torch"),
     }
+    if spec.precision == "auto":
+        settings["precision"] = "auto"
     return Stage("inspect_model", "", settings, {"weights": spec.model.weights})
 
 
@@ -174,7 +176,7 @@ def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
     if round(deepest * sum(sizes)) > sum(sizes) - kept:
         raise specs.SpecError(
             "prune.keep_floor",
-            f"keeping {floor:.1%} of every layer and at least one weight, at most "
+            f"keeping {floor:.1%} of every layer, at most "
             f"{1 - kept / sum(sizes):.2%} can go, but {deepest:.2%} is asked for. "
             "Lower the floor or the amount.",
         )
@@ -235,7 +237,7 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
         "seed": seed,
         "device": model_facts["device"],
         "threads": threads,
-        "precision": spec.precision,
+        "precision": model_facts.get("precision", spec.precision),
     }
 
 

@@ -43,11 +43,36 @@ def is_pruned(frame: pd.DataFrame) -> pd.Series:
     return (frame["strategy"] != "baseline") & (frame["sparsity_asked"] > 0)
 
 
+def chance_baselines(frame: pd.DataFrame) -> pd.DataFrame:
+    """The baselines whose 95 % interval does not lie above chance.
+
+    `chance` is the share of the largest class, which always naming that class reaches.
+    Where it is not known, no baseline is doubted.
+    """
+    if "chance" not in frame:
+        return frame.iloc[:0]
+    return frame[(frame["strategy"] == "baseline") & (frame["accuracy_low"] <= frame["chance"])]
+
+
 def point_name(strategy: str, asked: float) -> str:
     """The name of a point's series, as charts and tables print it."""
     if strategy == "one_shot" and asked == 0:
         return CONTROL_NAME
     return STRATEGY_NAMES.get(strategy, strategy)
+
+
+def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with what the seeds of a row's point say together, the same in all its rows.
+
+    `seeds` is their number, `accuracy_mean` and `accuracy_sd` are the mean and the standard
+    deviation (n - 1) of their accuracies; one seed has no deviation.
+    """
+    accuracy = frame.groupby(POINT, sort=False, dropna=False)["accuracy"]
+    return frame.assign(
+        seeds=accuracy.transform("size"),
+        accuracy_mean=accuracy.transform("mean"),
+        accuracy_sd=accuracy.transform("std"),
+    )
 
 
 def mean_over_seeds(frame: pd.DataFrame) -> pd.DataFrame:

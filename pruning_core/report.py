@@ -8,29 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.findings import Finding, findings
-from pruning_core.images import (
-    NO_CHROME,
-    ImageError,
-    chrome_found,
-    image_bytes,
-    images,
-)
+from pruning_core.findings import findings
+from pruning_core.images import NO_CHROME, chrome_found, image_bytes
+from pruning_core.points import over_seeds
 from pruning_core.report_html import html
 from pruning_core.spec import Spec
-from pruning_core.tables import readable, summary_tables
+from pruning_core.tables import summary_tables
 
 __all__ = [
     "CSV_COLUMNS",
-    "Finding",
-    "ImageError",
-    "chrome_found",
-    "html",
-    "image_bytes",
-    "images",
     "missing_chrome",
-    "readable",
-    "summary_tables",
+    "summary_tables",  # the command line takes it from here
     "to_csv",
     "write_all",
     "write_csv",
@@ -56,21 +44,26 @@ CSV_COLUMNS = (
     "epochs",
     "seconds",
     "notes",
+    "seeds",
+    "accuracy_mean",
+    "accuracy_sd",
 )
 NAME = "pruning_comparison"
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """A row a point, fractions from 0 to 1, `notes` joined by "; ".
+    """A row a point and seed, fractions from 0 to 1, `notes` joined by "; ".
 
-    Where the frame holds several runs, a column `run` stands before the notes.
+    The last three columns are of all seeds of a row's point: their number, the mean of their
+    accuracies and its standard deviation, which one seed has not. Where the frame holds
+    several runs, a column `run` stands before the notes.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:
         return ",".join(columns) + "\n"
     if frame["run_id"].nunique() > 1:
-        columns.insert(-1, "run")
-    table = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
+        columns.insert(columns.index("notes"), "run")
+    table = over_seeds(frame).assign(notes=["; ".join(notes) for notes in frame["notes"]])
     return table.to_csv(index=False, columns=columns, lineterminator="\n")
 
 

@@ -13,13 +13,13 @@ import pandas as pd
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from pruning_core.charts import CHARTS, config, figure, on_white
+from pruning_core.chart_style import config, on_white
+from pruning_core.charts import CHARTS, figure
 from pruning_core.definitions import DEFINITIONS
 from pruning_core.findings import Finding
-from pruning_core.headline import headline, no_headline
-from pruning_core.points import is_pruned
+from pruning_core.headline import Answer, answers
 from pruning_core.spec import Spec, to_dict
-from pruning_core.tables import readable
+from pruning_core.tables import notes_told, readable
 
 MADE_WITH = ("plotly", "pandas", "numpy", "scipy")
 STYLE = """
@@ -62,11 +62,11 @@ def html(
     """
     body = [
         "<h1>Pruning comparison</h1>",
-        _headline(frame, tolerance),
+        *(_answer(answer) for answer in answers(frame, tolerance)),
         _section("Charts", _charts(frame, x)),
-        _section("Findings", _list(finding.text for finding in findings)),
+        _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
         _section("Points", _table(frame)),
-        _section("Notes", _list(_notes(frame))),
+        _section("Notes", _list(notes_told(frame))),
         _section("What each number is", _definitions()),
         _section("Settings", _settings(frame, specs)),
         _section("Made with", _list(_versions(frame))),
@@ -88,19 +88,17 @@ def _list(sentences: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _headline(frame: pd.DataFrame, tolerance: float) -> str:
-    answer = headline(frame, tolerance)
-    if answer is None:
-        return f"<p>{escape(no_headline(frame, tolerance))}</p>"
+def _answer(answer: Answer) -> str:
+    head = f"<h2>{escape(answer.place)}</h2>" if answer.place else ""
     figures = "".join(
         f"<div><span>{escape(label)}</span><b>{escape(value)}</b></div>"
-        for label, value in answer.figures
+        for label, value in (answer.headline.figures if answer.headline else ())
     )
-    return (
-        f'<div class="figures">{figures}</div><p>{escape(answer.text)}</p>'
-        f'<p class="small">Chosen among {int(is_pruned(frame).sum())} pruned points by their '
-        "accuracy on the test images, so it may flatter a little.</p>"
+    row = f'<div class="figures">{figures}</div>' if figures else ""
+    sentences = "".join(
+        f"<p>{escape(text)}</p>" for text in (answer.text, *answer.warnings) if text
     )
+    return head + row + sentences
 
 
 def _charts(frame: pd.DataFrame, x: str) -> str:
@@ -126,17 +124,6 @@ def _button(place: str, name: str, image_format: str) -> str:
 
 def _table(frame: pd.DataFrame) -> str:
     return f'<div class="wide">{readable(frame).to_html(index=False, border=0)}</div>'
-
-
-def _notes(frame: pd.DataFrame) -> list[str]:
-    """Each note once; it names its run where there are several."""
-    several = frame["run_id"].nunique() > 1
-    rows = zip(frame["run"], frame["notes"], strict=True)
-    return list(
-        dict.fromkeys(
-            f"{run}: {note}" if several else note for run, notes in rows for note in notes
-        )
-    )
 
 
 def _definitions() -> str:

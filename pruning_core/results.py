@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -13,21 +13,37 @@ from pruning_core.store import Missing
 from pruning_core.text import format_percent
 
 
-def points(outline: Outline, store: Reader, run: str = "", run_id: str = "") -> pd.DataFrame:
+class Checker(Protocol):
+    """The part of a store that tells whether a result is there and whole."""
+
+    def intact(self, key: str) -> bool: ...
+
+
+def points(
+    outline: Outline, store: Reader, run: str = "", run_id: str = "", data: str = ""
+) -> pd.DataFrame:
     """The points of a job whose stages are done; no rows where the baseline is not.
 
     Fractions from 0 to 1, sizes in bytes. `accuracy_low` and `accuracy_high` are the 95 %
     Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
-    are those spent on it since the baseline; a baseline has its own.
+    are those spent on it since the baseline; a baseline has its own. `data` names the data set.
     """
     baselines = {p.seed: _read(store, p.key) for p in outline.points if p.strategy == "baseline"}
-    notes = _notes(outline, store)
+    facts = _facts(outline, store)
+    shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(facts)}
+    notes = [note for found in facts for note in found.get("notes", [])]
     rows = []
     for point in outline.points:
         result, baseline = _read(store, point.key), baselines[point.seed]
         if result and baseline:
-            rows.append({**_row(point, result, baseline, notes), "run": run, "run_id": run_id})
+            rows.append({**_row(point, result, baseline, notes), **shared})
     return pd.DataFrame(rows)
+
+
+def damaged(outline: Outline, store: Checker, done: Iterable[str]) -> list[str]:
+    """Keys of points that are `done` in the queue but can no longer be read from the store."""
+    wanted = {point.key for point in outline.points}
+    return [key for key in done if key in wanted and not store.intact(key)]
 
 
 def titles(outline: Outline) -> dict[str, tuple[str, str]]:
@@ -63,12 +79,17 @@ def _read(store: Reader, key: str) -> dict[str, Any] | None:
         return None
 
 
-def _notes(outline: Outline, store: Reader) -> list[str]:
-    """What was substituted or left out, in sentences, each once."""
-    notes: list[str] = []
-    for key in outline.noted:
-        notes += (_read(store, key) or {}).get("notes", [])
-    return list(dict.fromkeys(notes))
+def _facts(outline: Outline, store: Reader) -> list[dict[str, Any]]:
+    """What was found out for all points alike; a baseline's notes are those of its seed only."""
+    own = {point.key for point in outline.points}
+    return [_read(store, key) or {} for key in outline.noted if key not in own]
+
+
+def _chance(facts: list[dict[str, Any]]) -> float:
+    """The share of the largest class, which a model reaches that always names it."""
+    for counts in (found["test_counts"] for found in facts if found.get("test_counts")):
+        return float(max(counts) / sum(counts))
+    return float("nan")
 
 
 def _row(
@@ -104,5 +125,5 @@ def _row(
         "versions": result["versions"],
         "device": result["device"],
         "threads": result["threads"],
-        "notes": list(dict.fromkeys([*notes, *result["notes"]])),
+        "notes": list(dict.fromkeys([*notes, *baseline["notes"], *result["notes"]])),
     }

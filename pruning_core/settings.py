@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import re
 import sys
 import types
 import typing
 from typing import Any
 
 SHOWN_CHARACTERS = 80
+VALUE_CHARACTERS, PATH_CHARACTERS, MESSAGE_CHARACTERS = 60, 250, 1000
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -18,9 +21,9 @@ class SpecError(ValueError):
     """A setting is wrong. `field` is its dotted name, such as `one_shot.amounts`."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
         self.field = field
-        self.message = message
+        self.message = brief(message)
+        super().__init__(f"{field}: {self.message}")
 
 
 def check(ok: bool, field: str, message: str) -> None:
@@ -92,6 +95,22 @@ def shortened(value: object) -> str:
     """A value as a message shows it: in quotes where it is text, and not without end."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+
+
+def brief(message: str) -> str:
+    """A message in which no value, path or whole sentence goes on without end."""
+    words = re.sub(r"\S+", lambda found: _middle_cut(found[0]), message)
+    return _cut(words, MESSAGE_CHARACTERS)
+
+
+def _middle_cut(word: str) -> str:
+    return _cut(word, PATH_CHARACTERS if os.sep in word else VALUE_CHARACTERS)
+
+
+def _cut(text: str, most: int) -> str:
+    """The text, or its beginning and its end."""
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
 
 def _is_unicode(text: str) -> bool:

@@ -34,7 +34,7 @@ LR_SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 LR_SPANS = ("step", "chain")
 SCHEDULES = ("geometric", "linear", "cubic")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "bf16", "auto")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

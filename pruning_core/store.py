@@ -2,11 +2,13 @@
 
 A stage is built in a folder of its own, written through to the disk, and moved to its place
 in one `os.replace`. `manifest.json` holds the SHA-256 of every file and of itself, and each
-read is checked against it: a damaged entry is set aside and counts as missing.
+read is checked against it: a damaged or unreadable entry is set aside and
+counts as missing.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -21,6 +23,7 @@ from typing import Any
 from pruning_core.paths import Cache
 
 MANIFEST = "manifest.json"
+UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
 log = logging.getLogger(__name__)
 _whole: set[Path] = set()
 
@@ -78,9 +81,11 @@ class Store:
     def file(self, key: str, name: str) -> Path:
         """A file of a stage, its digest checked. Raises `Missing`."""
         path = self.cache.stage(key) / name
-        if not path.is_file() or sha256(path) != self._manifest(key)["files"].get(name):
-            self.set_aside(key, f"{name} is not what was written")
-            raise Missing(key)
+        written = self._manifest(key)["files"].get(name)
+        with self._reading(key):
+            if not path.is_file() or sha256(path) != written:
+                self.set_aside(key, f"{name} is not what was written")
+                raise Missing(key)
         return path
 
     def folder(self, key: str) -> Path:
@@ -96,7 +101,7 @@ class Store:
     @contextmanager
     def building(self, key: str) -> Iterator[Path]:
         """A fresh folder to build a stage in; gone afterwards unless it was published."""
-        folder = self.cache.building / f"{key}.{uuid.uuid4().hex}"
+        folder = self.cache.building / f"{key}.{os.getpid()}.{uuid.uuid4().hex}"
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -131,10 +136,11 @@ class Store:
             os.replace(folder, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
-    def discard(self, key: str) -> None:
-        """Delete what an ended process had half built of a stage, if anything."""
-        for folder in self.cache.building.glob(f"{key}.*"):
+    def discard(self, key: str, pid: int) -> None:
+        """Delete what an ended process had half built of a stage, and nobody else's part."""
+        for folder in self.cache.building.glob(f"{key}.{pid}.*"):
             shutil.rmtree(folder, ignore_errors=True)
+        self.cache.checkpoint(key).with_suffix(f".{pid}.part").unlink(missing_ok=True)
 
     def leftovers(self) -> list[Path]:
         """What is half built, was set aside, or is a checkpoint. A name begins with its key."""
@@ -157,10 +163,13 @@ class Store:
     def set_aside(self, key: str, reason: str) -> None:
         """Move a damaged stage out of the way, for a person to look at."""
         target = self.cache.damaged / f"{key}.{uuid.uuid4().hex[:8]}"
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.cache.stage(key), target)
         except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("Stage %s is damaged (%s) and stays: %s.", key[:12], reason, error)
             return
         log.warning("Stage %s was damaged (%s) and is set aside in %s.", key[:12], reason, target)
 
@@ -178,7 +187,8 @@ class Store:
 
     def _manifest(self, key: str) -> dict[str, Any]:
         try:
-            text = (self.cache.stage(key) / MANIFEST).read_text(encoding="utf-8")
+            with self._reading(key):
+                text = (self.cache.stage(key) / MANIFEST).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             raise Missing(key) from None
         except UnicodeDecodeError:
@@ -192,3 +202,14 @@ class Store:
             self.set_aside(key, "the manifest does not match its seal")
             raise Missing(key)
         return body
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        """A file that the disk does not give back is as good as damaged."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in UNREADABLE:
+                raise
+            self.set_aside(key, f"it cannot be read: {error.strerror}")
+            raise Missing(key) from error

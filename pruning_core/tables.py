@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import point_name
+from pruning_core.points import over_seeds, point_name
 from pruning_core.text import (
     format_bytes,
     format_count,
@@ -18,11 +18,13 @@ from pruning_core.text import (
     format_times,
     join_words,
     missing,
+    trimmed,
 )
 
 HEADING = "=== PRUNING STRATEGY COMPARISON SUMMARY ==="
 ONE_SHOT_HEAD = "Sparsity (%)    Model Size (MB)       Accuracy (%)"
 ITERATIVE_HEAD = "Iteration    " + ONE_SHOT_HEAD
+MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,58 @@ def two_tables(one_shot: Sequence[SummaryRow], iterative: Sequence[SummaryRow]) 
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every figure of every point as text for people; a Run column where there are several."""
-    rows = pd.DataFrame([_readable(row) for row in frame.to_dict("records")])
-    return rows if frame["run_id"].nunique() > 1 else rows.drop(columns="Run")
+    """Every figure of every point as text for people.
+
+    A column Run stands there where there are several runs, and Mean ± sd (the mean of the
+    seeds and their standard deviation in points) where there are several seeds.
+    """
+    rows = pd.DataFrame([_readable(row) for row in over_seeds(frame).to_dict("records")])
+    alone = {"Run": "run_id", "Mean ± sd": "seed"}
+    return rows.drop(columns=[name for name, key in alone.items() if frame[key].nunique() == 1])
+
+
+def notes_told(frame: pd.DataFrame) -> list[str]:
+    """Each note once, after the name of what it belongs to where that is not everything."""
+    if frame.empty:
+        return []
+    rows: dict[str, list[int]] = {}
+    for place, notes in enumerate(frame["notes"]):
+        for note in notes:
+            rows.setdefault(note, []).append(place)
+    return [_told(note, frame, frame.iloc[places]) for note, places in rows.items()]
+
+
+def _told(note: str, frame: pd.DataFrame, part: pd.DataFrame) -> str:
+    """A note with its runs, seeds or points in front."""
+    if len(part) == len(frame):
+        return note
+    places = []
+    for _, rows in part.groupby("run_id", sort=False):
+        own = frame[frame["run_id"] == rows["run_id"].iloc[0]]
+        names = [f"run {rows['run'].iloc[0]}"] if frame["run_id"].nunique() > 1 else []
+        names += _which(own, rows)
+        places.append(", ".join(names))
+    place = "; ".join(places)
+    return f"{place[0].upper()}{place[1:]}: {note}"
+
+
+def _which(own: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """What the rows are among all of their run: nothing to say, whole seeds, or single points."""
+    if len(rows) == len(own):
+        return []
+    whole = [seed for seed, part in rows.groupby("seed") if len(part) == (own.seed == seed).sum()]
+    parts = [f"seed {join_words(map(str, whole))}"] if whole else []
+    several = own["seed"].nunique() > 1
+    single = rows[~rows["seed"].isin(whole)].to_dict("records")
+    parts += [_short_name(row) + f" of seed {row['seed']}" * several for row in single[:MOST_NAMED]]
+    if len(single) > MOST_NAMED:
+        parts.append(format_count(len(single) - MOST_NAMED, "more point"))
+    return [join_words(parts)]
+
+
+def _short_name(row: dict[str, Any]) -> str:
+    name = point_name(row["strategy"], row["sparsity_asked"])
+    return f"{name} at {format_percent(row['sparsity_asked'])}" if row["sparsity_asked"] else name
 
 
 def _figures(row: SummaryRow) -> str:
@@ -113,6 +164,12 @@ def _label(row: dict[str, Any]) -> str:
     return ""
 
 
+def _mean(row: dict[str, Any]) -> str:
+    if row["seeds"] < 2:
+        return ""
+    return f"{format_percent(row['accuracy_mean'])} ± {trimmed(100 * row['accuracy_sd'], 2)}"
+
+
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return {
@@ -126,6 +183,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
         "Of model": format_percent(row["sparsity_model"], 2),
         "Accuracy": format_percent(row["accuracy"]),
         "95 % interval": f"{low} to {high}",
+        "Mean ± sd": _mean(row),
         "Drop": format_points(row["accuracy_drop"]),
         "Dense file": format_bytes(row["dense_bytes"]),
         "Sparse file": format_bytes(row["sparse_bytes"]),

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections import Counter
 from pathlib import Path
 
 from pruning_core.paths import Cache
+from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
+
+FRESH_SECONDS = 3600.0  # an upload so young may be meant for a run that is still being set up
 
 
 def size(cache: Cache) -> int:
     """The bytes of all files in the cache; those that vanish meanwhile do not count."""
-    total = 0
+    return sum(sizes(cache).values())
+
+
+def sizes(cache: Cache) -> dict[str, int]:
+    """The bytes of each part of the cache, the largest first: stages, uploads, logs and so on.
+
+    What lies in no folder counts as "queue".
+    """
+    found: Counter[str] = Counter()
     for folder, _, names in os.walk(cache.root):
+        part = next(iter(Path(folder).relative_to(cache.root).parts), "queue")
         for name in names:
             try:
-                total += os.lstat(os.path.join(folder, name)).st_size
+                found[part] += os.lstat(os.path.join(folder, name)).st_size
             except FileNotFoundError:
                 continue
-    return total
+    return dict(found.most_common())
 
 
 def verify(store: Store, queue: Queue) -> list[str]:
@@ -36,7 +50,7 @@ def verify(store: Store, queue: Queue) -> list[str]:
 
 
 def clean(store: Store, queue: Queue) -> list[str]:
-    """Remove what no job uses: stages, checkpoints, and what is half built or damaged.
+    """Remove what no job uses: stages, checkpoints, uploads, logs, and what is half built.
 
     Returns the keys of the stages removed.
     """
@@ -51,7 +65,35 @@ def clean(store: Store, queue: Queue) -> list[str]:
         resumable = path.suffix == ".ckpt" and key in wanted and not store.exists(key)
         if key not in running and not resumable:
             _delete(path)
+    for path in [*_unused_uploads(store.cache, queue), *_unused_logs(store.cache, queue)]:
+        _delete(path)
     return unused
+
+
+def _unused_uploads(cache: Cache, queue: Queue) -> list[Path]:
+    """Uploaded files that no job and no waiting stage names."""
+    used = {os.path.realpath(path) for path in queue.named_files()}
+    there = [path for path in _files(cache.uploads) if not _fresh(path)]
+    return [path for path in there if os.path.realpath(path) not in used]
+
+
+def _unused_logs(cache: Cache, queue: Queue) -> list[Path]:
+    """Logs of stages that no job wants; the worker's own where none is alive."""
+    used = queue.wanted_keys() | queue.running()
+    if Crew(cache.queue).worker():
+        used.add(cache.worker_log.stem)
+    return [path for path in _files(cache.logs) if path.stem not in used]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _fresh(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < FRESH_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _delete(path: Path) -> None:

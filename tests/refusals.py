@@ -13,6 +13,7 @@ from pruning_core.cli import main
 from pruning_core.engine import inspect
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
+from pruning_core.worker import start
 from tests.workers import serve
 
 Refuse = Callable[..., str]
@@ -21,8 +22,8 @@ ALL_IMAGES = ("--train-size", "0", "--test-size", "0")
 
 def without_worker(patch: pytest.MonkeyPatch) -> None:
     """Have the stages run in this process and quickly, and no Chrome draw."""
-    for module in (follow, cli):
-        patch.setattr(module, "ensure_worker", serve)
+    for module in (start, cli):
+        patch.setattr(module, "start_worker", serve)
     patch.setattr(follow, "PAUSE_SECONDS", 0.0)
     patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
     patch.setattr(report, "chrome_found", lambda: False)

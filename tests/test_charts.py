@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -9,15 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.chart_style import LOOKS, spread, symbol
-from pruning_core.charts import (
-    CHARTS,
-    X_AXES,
-    config,
-    figure,
-    on_white,
-    panel,
-)
+from pruning_core.chart_style import LOOKS, Cell, config, on_white, spread, symbol
+from pruning_core.charts import CHARTS, X_AXES, figure, panel
 from tests.frames import comparison, frame, point
 
 COLOURS = {"one_shot": "#0072B2", "iterative": "#D55E00", "one_shot_matched": "#009E73"}
@@ -120,7 +114,43 @@ def test_over_a_budget_the_baseline_has_spent_nothing_and_one_shot_points_stay_a
     (chain,) = traces(drawn, "iterative", "lines")
     assert list(chain.x) == [0, 2, 4, 6, 8, 10]
     assert traces(drawn, "one_shot", "lines") == []
-    assert any("at 90 % asked" in text for text in texts(drawn))
+    assert any("one-shot 90 %" in text for text in texts(drawn))
+
+
+@pytest.mark.parametrize("x", ["epochs", "seconds"])
+@pytest.mark.parametrize("y", CHARTS)
+def test_over_a_budget_every_pruned_point_names_its_amount(y: str, x: str) -> None:
+    points = frame(comparison())
+    drawn = figure(points, y, x)
+    inside = [a for a in drawn.layout.annotations if a.xref == "x"]
+    assert sorted(a.text for a in inside) == sorted(
+        ["50 %", "70 %", "37 %", "60 %", "75 %", "84 %"]
+    )
+    ends = [a.text for a in drawn.layout.annotations if a.xref == "x domain"]
+    for name in ("one-shot 90 %", "iterative 90 %", "one-shot 90 %,<br>same epochs"):
+        assert any(text.endswith(name) for text in ends)
+
+
+def test_labels_of_points_at_one_place_do_not_cover_each_other() -> None:
+    drawn = figure(frame(comparison()), "accuracy", "epochs")
+    low, high = drawn.layout.yaxis.range
+    scale = Cell().height / (high - low)
+    near = [a for a in drawn.layout.annotations if a.xref == "x" and a.x == 2]
+    assert sorted((a.text, a.ax < 0) for a in near) == [
+        ("37 %", False),
+        ("50 %", True),
+        ("70 %", True),
+    ]
+    heights = sorted((high - a.y) * scale + a.ay for a in near if a.ax < 0)
+    assert all(b - a >= 12 - 1e-6 for a, b in pairwise(heights))
+
+
+def test_over_sparsity_and_with_very_many_points_no_amount_is_written() -> None:
+    for drawn in (
+        figure(frame(comparison()), "size"),
+        figure(frame(*[comparison(run=n, run_id=n) for n in "abc"]), "size", "epochs"),
+    ):
+        assert not [a for a in drawn.layout.annotations if a.xref == "x"]
 
 
 def test_baseline_and_control_are_grey_lines_with_labels() -> None:

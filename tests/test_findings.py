@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.findings import findings
-from pruning_core.headline import headline, no_headline
+from pruning_core.headline import answers, headline, no_headline
 from pruning_core.statistics import holm, mcnemar
 from tests.frames import comparison, frame, packed, point
 
@@ -206,3 +206,70 @@ def test_no_headline_names_the_smallest_loss_and_what_to_do() -> None:
 
 def test_the_dense_control_is_not_a_pruned_point() -> None:
     assert headline(frame(point("baseline"), point("one_shot", 0.0, 380))) is None
+
+
+def doubtful(**changes: object) -> list[dict]:
+    """A comparison whose baseline got 44 of 400 images right, where chance gets 40."""
+    rows = comparison(chance=0.1, **changes)
+    return [point("baseline", 0.0, 44, chance=0.1, **changes), *rows[1:]]
+
+
+def test_a_baseline_no_better_than_chance_is_not_praised() -> None:
+    points = frame(doubtful())
+    assert headline(points) is None
+    (answer,) = answers(points)
+    assert (answer.headline, answer.text) == (None, "")
+    assert answer.warnings == (
+        "The baseline is itself no better than chance: it gets 11 % of the test images right "
+        "(95 % interval 8.3 % to 14.4 %), and always naming the largest class gets 10 %. So "
+        "nothing can be concluded about pruning. Train the baseline for more epochs, or start "
+        "from trained weights.",
+    )
+    assert no_headline(points) == answer.warnings[0]
+    assert findings(points)[0].kind == "baseline"
+
+
+def test_an_interval_above_chance_is_believed() -> None:
+    # 54 of 400 are 13.5 %, from 10.5 % on: above 10 %, not above 11 %.
+    rows = [point("baseline", 0.0, 54, chance=0.1), *comparison(chance=0.1)[1:]]
+    assert headline(frame(rows)) is not None
+    assert headline(frame([{**row, "chance": 0.11} for row in rows])) is None
+    assert headline(frame([{**row, "chance": float("nan")} for row in rows])) is not None
+
+
+def test_one_doubtful_seed_or_run_is_named() -> None:
+    seeds = answers(frame(comparison(chance=0.1), doubtful(seed=1)))
+    assert [answer.headline for answer in seeds] == [None]
+    assert seeds[0].warnings[0].startswith("The baseline of seed 1 is itself no better")
+    (answer,) = answers(frame(comparison(chance=0.1), doubtful(run="b", run_id="run-2")))
+    assert answer.headline is not None
+    assert answer.headline.run == "run"
+    assert answer.warnings[0].startswith("The baseline of run b is itself no better")
+
+
+def test_other_test_images_have_an_answer_of_their_own() -> None:
+    other = {"run": "b", "run_id": "run-2", "test_digest": "images-2", "data": "photos"}
+    first, second = answers(frame(comparison(data="digits"), comparison(**other)))
+    assert (first.place, second.place) == (
+        "digits, 400 test images (run run)",
+        "photos, 400 test images (run b)",
+    )
+    assert first.headline is not None
+    assert second.headline is not None
+    assert ("run", "b") not in second.headline.figures
+
+
+def test_of_several_runs_on_the_same_images_the_answer_names_its_own() -> None:
+    worse = comparison(run="b", run_id="run-2", luck=-40)
+    for row in worse:
+        row["validation_drop"] = 0.5
+    (answer,) = answers(frame(worse, comparison()))
+    assert answer.place == ""
+    assert answer.headline is not None
+    assert dict(answer.headline.figures)["run"] == "run"
+    assert "(iterative, run run)." in answer.text
+
+
+def test_of_nothing_there_is_one_answer() -> None:
+    (answer,) = answers(pd.DataFrame())
+    assert "No pruned point is finished yet" in answer.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pruning_core.charts import history_figure, schedule_figure
+from pruning_core.live_charts import history_figure, schedule_figure
 
 
 def test_the_schedule_has_a_step_for_each_target_and_a_point_for_each_amount() -> None:
@@ -41,9 +41,31 @@ def test_history_skips_what_is_not_known_and_takes_the_strategy_colour() -> None
 def test_history_of_many_stages_takes_a_legend() -> None:
     history = [{"epoch": 1, "loss": 1.0}]
     few = history_figure({str(i): history for i in range(3)})
-    many = history_figure({str(i): history for i in range(12)})
+    many = history_figure({str(i): history for i in range(24)})
     assert not few.layout.showlegend
     assert len(few.layout.annotations) == 3
     assert many.layout.showlegend
     assert not many.layout.annotations
     assert len(history_figure({"a": []}).data) == 1
+
+
+def test_eleven_curves_have_a_label_each_and_no_legend() -> None:
+    history = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
+    drawn = history_figure({f"one-shot {i} %": history for i in range(11)})
+    assert not drawn.layout.showlegend
+    assert len({a.text for a in drawn.layout.annotations}) == 11
+    assert len({a.ay for a in drawn.layout.annotations}) == 11
+
+
+def test_a_legend_has_room_for_all_its_names() -> None:
+    history = [{"epoch": 1, "loss": 1.0}]
+    drawn = history_figure({str(i): history for i in range(24)})
+    assert drawn.layout.margin.b > 12 * 20
+    plot = drawn.layout.height - drawn.layout.margin.t - drawn.layout.margin.b
+    assert plot > 150
+
+
+def test_the_hover_tells_the_stage_of_an_epoch() -> None:
+    history = [{"epoch": 1, "loss": 1.0, "stage": "step <1>"}, {"epoch": 2, "loss": 1.0}]
+    (curve,) = history_figure({"iterative": history}).data
+    assert list(curve.customdata) == ["step &lt;1&gt;", "iterative"]

@@ -14,11 +14,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from pruning_core.cli import COMMANDS, main, parser
 from pruning_core.options import OPTIONS
 from pruning_core.paths import Cache
+from pruning_core.presets import QUICKSTART
+from pruning_core.queue.jobs import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PREFIX = "python -m pruning_core "
 QUICK = {"jobs", "cache", "worker"}
+OF_A_JOB = {"show", "cancel"}
 
 
 def blocks(language: str) -> list[str]:
@@ -41,6 +44,17 @@ def test_a_command_is_understood(line: str) -> None:
 def test_a_quick_command_runs(line: str, cache: Cache) -> None:
     line = line.replace("--idle-seconds 60", "--idle-seconds 0.1")
     assert main([*shlex.split(line), "--cache-dir", str(cache.root)]) == 0
+
+
+@pytest.mark.parametrize("line", [x for x in COMMAND_LINES if x.split()[0] in OF_A_JOB])
+def test_a_command_on_a_job_runs(
+    line: str, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Queue(cache.queue).submit(QUICKSTART, "Quick start")
+    words = shlex.split(line)
+    words[1] = job[:4]
+    assert main([*words, "--cache-dir", str(cache.root)]) == 0
 
 
 def test_the_other_commands_name_files_that_exist() -> None:

@@ -16,11 +16,13 @@ from pruning_core import images, report
 from pruning_core.assignment import compare_pruning_strategies, print_summary_table
 from pruning_core.findings import findings
 from pruning_core.images import ImageError, render
+from pruning_core.report_html import html
 from pruning_core.spec import Spec
+from pruning_core.tables import readable, summary_tables
 from tests.frames import comparison, frame
 
 needs_chrome = pytest.mark.skipif(
-    not report.chrome_found(), reason="Images need Chrome or Chromium, and none is here."
+    not images.chrome_found(), reason="Images need Chrome or Chromium, and none is here."
 )
 ONE_SHOT = [
     {"amount": 0.0, "sparsity": 0.0, "model_size": 8.85, "accuracy": 75.2},
@@ -33,7 +35,7 @@ ITERATIVE = [
 
 
 def made_html(points: pd.DataFrame, specs: dict[str, Any] | None = None) -> str:
-    return report.html(points, specs or {"run-1": Spec()}, findings(points))
+    return html(points, specs or {"run-1": Spec()}, findings(points))
 
 
 @pytest.fixture
@@ -48,14 +50,13 @@ def test_the_csv_gives_back_every_number_bit_for_bit() -> None:
     assert text.splitlines()[0] == ",".join(report.CSV_COLUMNS)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["strategy"] for row in rows] == points["strategy"].tolist()
-    for column in report.CSV_COLUMNS[1:-1]:
+    for column in report.CSV_COLUMNS[1 : report.CSV_COLUMNS.index("notes")]:
         assert [float(row[column]) for row in rows] == points[column].tolist()
 
 
-def test_the_csv_says_substitutions_last() -> None:
+def test_the_csv_says_substitutions() -> None:
     points = frame(comparison(notes=["The head, of 1,000, was replaced.", "Mean guessed."]))
     row = next(csv.DictReader(io.StringIO(report.to_csv(points))))
-    assert list(row)[-1] == "notes"
     assert row["notes"] == "The head, of 1,000, was replaced.; Mean guessed."
 
 
@@ -63,8 +64,33 @@ def test_the_csv_tells_runs_apart_where_there_are_several(tmp_path: Path) -> Non
     points = frame(comparison(), comparison(run="other", run_id="run-2"))
     path = report.write_csv(points, tmp_path / "new" / "points.csv")
     back = pd.read_csv(path)
-    assert list(back.columns) == [*report.CSV_COLUMNS[:-1], "run", "notes"]
+    asked = report.CSV_COLUMNS.index("notes")
+    columns = [*report.CSV_COLUMNS[:asked], "run", *report.CSV_COLUMNS[asked:]]
+    assert list(back.columns) == columns
     assert set(back["run"]) == {"run", "other"}
+
+
+def test_the_csv_says_how_the_seeds_of_a_point_spread() -> None:
+    points = frame(comparison(), comparison(1, 4), comparison(2, -4))
+    back = pd.read_csv(io.StringIO(report.to_csv(points)))
+    rows = back[(back["strategy"] == "iterative") & (back["iteration"] == 5)]
+    assert rows["accuracy"].tolist() == [0.825, 0.835, 0.815]
+    assert rows["seeds"].tolist() == [3, 3, 3]
+    assert rows["accuracy_mean"].tolist() == pytest.approx([0.825] * 3)
+    assert rows["accuracy_sd"].tolist() == pytest.approx([0.01] * 3)
+    assert list(back.columns)[6:9] == ["sparsity_model", "accuracy", "accuracy_low"]
+    assert list(back.columns)[-4:] == ["notes", "seeds", "accuracy_mean", "accuracy_sd"]
+
+
+def test_one_seed_has_no_deviation() -> None:
+    row = next(csv.DictReader(io.StringIO(report.to_csv(frame(comparison())))))
+    assert (row["seeds"], row["accuracy_mean"], row["accuracy_sd"]) == ("1", row["accuracy"], "")
+
+
+def test_the_table_tells_the_spread_where_there_are_seeds() -> None:
+    assert "Mean ± sd" not in readable(frame(comparison()))
+    rows = readable(frame(comparison(), comparison(1, 4), comparison(2, -4)))
+    assert rows[rows["Step"] == 5]["Mean ± sd"].tolist() == ["82.5 % ± 1"] * 3
 
 
 def test_the_csv_of_nothing_has_a_heading() -> None:
@@ -72,7 +98,7 @@ def test_the_csv_of_nothing_has_a_heading() -> None:
 
 
 def test_the_two_console_tables() -> None:
-    lines = report.summary_tables(frame(comparison())).splitlines()
+    lines = summary_tables(frame(comparison())).splitlines()
     assert lines[0] == "=== PRUNING STRATEGY COMPARISON SUMMARY ==="
     first = lines.index("One-Shot Pruning Results:")
     assert lines[first + 1] == "Sparsity (%)    Model Size (MB)       Accuracy (%)"
@@ -88,9 +114,9 @@ def test_the_two_console_tables() -> None:
 
 
 def test_the_console_tables_of_several_seeds_and_runs() -> None:
-    seeds = report.summary_tables(frame(comparison(), comparison(1)))
+    seeds = summary_tables(frame(comparison(), comparison(1)))
     assert [s in seeds for s in ("Seed: 0", "Seed: 1", "Run:")] == [True, True, False]
-    runs = report.summary_tables(frame(comparison(), comparison(run="b", run_id="2")))
+    runs = summary_tables(frame(comparison(), comparison(run="b", run_id="2")))
     assert "Run: b\n" in runs
     assert runs.count("Iterative Pruning Results:") == 2
     assert runs.count("=== PRUNING") == 1
@@ -147,14 +173,14 @@ def test_without_chrome_the_rest_is_written_and_a_sentence_says_so(tmp_path: Pat
     assert all(path.stat().st_size for path in written)
     assert "none was found" in report.missing_chrome()[0]
     with pytest.raises(ImageError, match=r"Chrome or Chromium.*\.html"):
-        report.images(frame(comparison()), tmp_path)
+        images.images(frame(comparison()), tmp_path)
     with pytest.raises(RuntimeError, match="Chrome"):
         compare_pruning_strategies(ONE_SHOT, ITERATIVE, tmp_path / "four.png")
 
 
 @needs_chrome
 def test_images_are_real_and_one_browser_draws_them_all(tmp_path: Path) -> None:
-    paths = report.images(frame(comparison()), tmp_path)
+    paths = images.images(frame(comparison()), tmp_path)
     assert len(paths) == 9
     for path in paths:
         if path.suffix == ".png":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pruning_core import results
+from pruning_core.paths import Cache
 from pruning_core.plan import Plan, outline, plan
 from pruning_core.presets import QUICKSTART
+from pruning_core.store import Store
 from tests.facts import Facts
 
 
@@ -97,3 +100,39 @@ def test_without_baseline_there_is_nothing_to_compare_with() -> None:
     del facts.results[made.points[0].key]
     assert results.points(outline(made), facts).empty
     assert results.together([]).empty
+
+
+def test_chance_is_the_share_of_the_largest_class() -> None:
+    facts, made = filled()
+    frame = results.points(outline(made), facts, data="digits")
+    assert set(frame.chance) == {0.1}
+    assert set(frame.data) == {"digits"}
+    counts = {**facts.results[made.stages[0].key], "test_counts": [30, 10]}
+    facts.results[made.stages[0].key] = counts
+    assert set(results.points(outline(made), facts).chance) == {0.75}
+
+
+def test_a_baselines_notes_stand_at_its_own_seed_only() -> None:
+    spec = replace(QUICKSTART, seeds=(0, 1))
+    facts = Facts(spec)
+    made = plan(spec, facts)
+    for point in made.points:
+        facts.results[point.key] = result(round(point.asked * 80), 0.9, 2, 4)
+    skipped = next(p for p in made.points if p.strategy == "baseline" and p.seed == 1)
+    facts.results[skipped.key]["notes"] = ["3 steps were skipped."]
+    frame = results.points(outline(made), facts)
+    noted = frame[[bool(notes) for notes in frame.notes]]
+    assert set(noted.seed) == {1}
+    assert len(noted) == len(frame) / 2
+
+
+def test_damaged_results_are_those_that_were_done(store: Store, cache: Cache) -> None:
+    _, made = filled()
+    keys = [point.key for point in made.points[:3]]
+    for key in keys:
+        with store.building(key) as folder:
+            store.publish(key, folder, kind="level", parent="", settings={}, result={})
+    (cache.stage(keys[1]) / "manifest.json").write_text("{}")
+    assert results.damaged(outline(made), store, keys) == [keys[1]]
+    assert results.damaged(outline(made), store, keys) == [keys[1]]
+    assert results.damaged(outline(made), store, [keys[0], "f" * 64]) == []

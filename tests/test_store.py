@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -106,3 +109,57 @@ def test_a_folder_is_digested_before_its_first_use(store: Store) -> None:
     with pytest.raises(Missing):
         store.folder(KEY)
     assert not store.exists(KEY)
+
+
+def test_damage_is_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    publish(store)
+    flip(store.cache.stage(KEY) / "model")
+    with caplog.at_level(logging.WARNING):
+        assert not store.verify(KEY)
+    assert KEY[:12] in caplog.text
+    assert str(store.cache.damaged) in caplog.text
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "model"])
+def test_what_the_disk_does_not_give_back_is_set_aside(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    publish(store)
+    opened = Path.open
+
+    def broken(path: Path, *arguments: str, **options: str) -> object:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", broken)
+        with pytest.raises(Missing):
+            store.file(KEY, "model")
+    assert not store.exists(KEY)
+    assert len(list(store.cache.damaged.iterdir())) == 1
+
+
+def test_too_many_open_files_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store)
+
+    def busy(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", busy)
+        with pytest.raises(OSError, match="open files"):
+            store.read(KEY)
+    assert store.verify(KEY)
+
+
+def test_what_a_dead_process_left_is_deleted_and_nothing_else(store: Store) -> None:
+    with store.building(KEY) as living:
+        dead = living.with_name(f"{KEY}.999999.half")
+        dead.mkdir()
+        part = store.cache.checkpoint(KEY).with_suffix(".999999.part")
+        part.write_bytes(b"half")
+        store.discard(KEY, 999999)
+        assert living.is_dir()
+        assert not dead.exists()
+        assert not part.exists()

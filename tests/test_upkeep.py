@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from pruning_core import upkeep
 from pruning_core.paths import Cache
 from pruning_core.plan import Stage, plan
+from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
 from tests.facts import Facts
@@ -89,3 +92,63 @@ def test_size_counts_every_byte(cache: Cache, tmp_path: Path) -> None:
     (cache.root / "a").write_bytes(b"x" * 1000)
     (cache.stages / "link").symlink_to(tmp_path / "nowhere")
     assert 1000 < upkeep.size(cache) - before < 1200
+
+
+def old(path: Path) -> Path:
+    """A file that was written an hour ago and more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * 100)
+    os.utime(path, (0, 0))
+    return path
+
+
+def test_clean_keeps_the_uploads_that_a_job_names(
+    cache: Cache, store: Store, queue: Queue, wanted: list[str]
+) -> None:
+    """And one that is so young that its run may still be on its way."""
+    images, weights = old(cache.upload("a", "zip")), old(cache.upload("b", "safetensors"))
+    unused, part = old(cache.upload("c", "zip")), old(cache.uploads / "d.1234.part")
+    young = old(cache.upload("e", "zip"))
+    os.utime(young)
+    data = replace(TINY.data, name="images", path=str(images))
+    queue.submit(replace(TINY, data=data), "images")
+    queue.submit(replace(TINY, model=replace(TINY.model, weights=str(weights))), "weights")
+    upkeep.clean(store, queue)
+    assert set(cache.uploads.iterdir()) == {images, weights, young}
+    assert not unused.exists()
+    assert not part.exists()
+
+
+def test_clean_keeps_an_upload_that_a_page_has_asked_about(
+    cache: Cache, store: Store, queue: Queue
+) -> None:
+    path = old(cache.upload("a", "zip"))
+    queue.add([Stage("inspect_data", "", {"name": "images"}, {"path": str(path)})])
+    upkeep.clean(store, queue)
+    assert path.exists()
+
+
+def test_clean_removes_the_logs_that_no_job_needs(
+    cache: Cache, store: Store, queue: Queue, wanted: list[str]
+) -> None:
+    kept, unused = old(cache.log(wanted[0])), old(cache.log("f" * 64))
+    old(cache.worker_log)
+    crew = Crew(cache.queue)
+    crew.enlist("t", "code")
+    upkeep.clean(store, queue)
+    assert set(cache.logs.iterdir()) == {kept, cache.worker_log}
+    assert not unused.exists()
+    crew.dismiss("t")
+    upkeep.clean(store, queue)
+    assert list(cache.logs.iterdir()) == [kept]
+
+
+def test_sizes_tell_the_parts_and_add_up(cache: Cache) -> None:
+    old(cache.upload("a", "zip"))
+    old(cache.worker_log)
+    old(cache.log("b"))
+    (cache.root / "queue.sqlite").write_bytes(b"x" * 7)
+    found = upkeep.sizes(cache)
+    assert (found["uploads"], found["logs"], found["queue"]) == (100, 200, 7)
+    assert upkeep.size(cache) == sum(found.values())
+    assert list(found.values()) == sorted(found.values(), reverse=True)

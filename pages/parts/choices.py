@@ -1,28 +1,47 @@
 """The choices of the Tune page as one spec: in the session, in the URL, in a file.
 
-Every setting has a widget key, `w.` and its dotted name. A spec that comes from outside
-(a preset, a link, a file) fills those keys before the widgets are drawn.
+Every setting has a widget key, `w.` and its dotted name. What comes from outside (a preset, a
+link, a file) fills those keys before the widgets are drawn. Here the choices are values by
+dotted name, because they may be unfinished: own images without a path are no spec yet.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
+from pages.parts import number_lists
+from pruning_core.field_titles import PERCENT, explain, title
 from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.spec import Spec, SpecError, from_dict, to_dict
 
+Values = dict[str, Any]
+
 PREFIX = "w."
-KEPT = "tuned spec"
+KEPT = "tuned values"
 SEEN = "seen links"
+TOLD = "link problems"
+NO_PATH = "."
+LONGEST = 300
+NUMBERS = {"seeds": int, "data.mean": float, "data.std": float}
+SIZES = ("data.train_size", "data.test_size")
+TYPED = ("model.name", "model.weights", "data.path")
 
 
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Reading:
+    """The values that go together, and a sentence on each that was left out."""
+
+    values: Values
+    problems: tuple[str, ...] = ()
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> Values:
     """`{"data": {"name": "digits"}}` as `{"data.name": "digits"}`."""
-    found: dict[str, Any] = {}
+    found: Values = {}
     for name, inner in value.items():
         if isinstance(inner, dict):
             found.update(flat(inner, f"{prefix}{name}."))
@@ -31,7 +50,7 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def nested(value: dict[str, Any]) -> dict[str, Any]:
+def nested(value: Values) -> dict[str, Any]:
     """The inverse of `flat`."""
     found: dict[str, Any] = {}
     for name, inner in value.items():
@@ -43,31 +62,91 @@ def nested(value: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+PLAIN = flat(to_dict(QUICKSTART))
+PRESET_VALUES = {preset.spec.label: flat(to_dict(preset.spec)) for preset in PRESETS.values()}
+
+
+def unfinished(values: Values) -> bool:
+    """Own images were chosen, but not yet which."""
+    return bool(values["data.name"] == "images" and values["data.path"] == "")
+
+
+def spec_of(values: Values) -> Spec:
+    """The spec of these values; a stand-in is the path of unfinished ones. Raises `SpecError`."""
+    stand_in = {"data.path": NO_PATH} if unfinished(values) else {}
+    return from_dict(nested({**values, **stand_in}))
+
+
+def settle(given: Values, base: Values) -> Reading:
+    """As many of the given values as go together; in place of the others those of `base`."""
+    values, problems = {**base, **given}, []
+    left = {name for name in given if given[name] != base[name]}
+    while left and (error := _wrong(values)):
+        said = explain(error.field, error.message)
+        problems.append(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
+        guilty = _guilty(error, values, base, left)
+        values.update({name: base[name] for name in guilty})
+        left -= guilty
+    path = {"data.path": ""} if unfinished(values) else {}
+    return Reading({**flat(to_dict(spec_of(values))), **path}, tuple(problems))
+
+
+def _wrong(values: Values) -> SpecError | None:
+    try:
+        spec_of(values)
+    except SpecError as error:
+        return error
+    return None
+
+
+def _guilty(error: SpecError, values: Values, base: Values, left: set[str]) -> set[str]:
+    """The setting that the error names; else the one without which all is well; else all."""
+    if error.field in left:
+        return {error.field}
+    single = (n for n in sorted(left) if _wrong({**values, n: base[n]}) is None)
+    return {name} if (name := next(single, None)) else set(left)
+
+
 def params(spec: Spec) -> dict[str, str]:
     """The settings that differ from the quick start, as URL parameters."""
-    plain, value = flat(to_dict(QUICKSTART)), flat(to_dict(spec))
-    changed = {name: v for name, v in value.items() if v != plain[name]}
+    return link_of(flat(to_dict(spec)))
+
+
+def link_of(values: Values) -> dict[str, str]:
+    """The same for values, which may be unfinished. That a preset was changed shows by itself."""
+    changed = {name: v for name, v in values.items() if v != PLAIN[name]}
+    if changed.get("label") == "":
+        del changed["label"]
     return {name: v if isinstance(v, str) else json.dumps(v) for name, v in changed.items()}
 
 
-def from_params(given: dict[str, str]) -> Spec:
-    """The spec that URL parameters describe. Raises `SpecError`."""
-    value = flat(to_dict(QUICKSTART))
+def from_params(given: dict[str, str]) -> Reading:
+    """What URL parameters say; the quick start where they say nothing or nothing that can be."""
+    values: Values = {}
+    problems = []
     for name, text in given.items():
-        if name not in value:
-            raise SpecError(name, "the link holds a setting that does not exist.")
+        if name not in PLAIN:
+            problems.append(f"{number_lists.shown(name)}: there is no setting of this name.")
+            continue
         try:
-            value[name] = text if isinstance(value[name], str) else json.loads(text)
-        except ValueError:
-            raise SpecError(name, f"{text!r} in the link is not a value.") from None
-    return from_dict(nested(value))
+            values[name] = text if isinstance(PLAIN[name], str) else json.loads(text)
+        except (ValueError, RecursionError):
+            problems.append(f"{title(name)}: {number_lists.shown(text)} cannot be read.")
+    settled = settle(values, PLAIN)
+    return Reading(_named(settled.values), (*problems, *settled.problems))
 
 
 def load(spec: Spec) -> None:
     """Make these the choices; call before the widgets are drawn, or in a callback."""
-    st.session_state[KEPT] = spec
-    st.session_state.setdefault(SEEN, []).append(params(spec))
-    for name, value in flat(to_dict(spec)).items():
+    fill(flat(to_dict(spec)))
+
+
+def fill(values: Values, problems: tuple[str, ...] = ()) -> None:
+    """The same for values, with what is to be told about them until one of them changes."""
+    st.session_state[KEPT] = values
+    st.session_state[TOLD] = problems
+    st.session_state.setdefault(SEEN, []).append(link_of(values))
+    for name, value in values.items():
         st.session_state[PREFIX + name] = to_widget(name, value)
 
 
@@ -80,71 +159,69 @@ def begin() -> None:
     given, seen = st.query_params.to_dict(), st.session_state.setdefault(SEEN, [])
     if KEPT not in st.session_state or (given and given not in seen):
         seen.append(given)
-        load(_linked(given))
+        reading = from_params(given)
+        fill(reading.values, reading.problems)
     elif f"{PREFIX}seeds" not in st.session_state:
-        load(st.session_state[KEPT])
+        fill(st.session_state[KEPT], st.session_state[TOLD])
 
 
-def keep(spec: Spec) -> None:
+def keep(values: Values) -> None:
     """Remember the choices and put them into the URL."""
-    st.session_state[KEPT] = spec
-    wanted = params(spec)
+    if values != st.session_state[KEPT]:
+        st.session_state[TOLD] = ()
+    st.session_state[KEPT] = values
+    wanted = link_of(values)
     if wanted not in st.session_state[SEEN]:
         st.session_state[SEEN].append(wanted)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 
 
-def _linked(given: dict[str, str]) -> Spec:
-    """The spec of a link, else the quick start with a warning."""
-    try:
-        return from_params(given)
-    except SpecError as error:
-        st.warning(f"This link cannot be read; the quick start is shown. {error}")
-        return QUICKSTART
+def told() -> tuple[str, ...]:
+    """What could not be used of the link that was opened, until a choice is changed."""
+    return tuple(st.session_state.get(TOLD, ()))
 
 
-def collect() -> Spec:
-    """The spec that the widgets now describe. Raises `SpecError`."""
-    names = flat(to_dict(QUICKSTART))
-    kept = flat(to_dict(st.session_state[KEPT]))
-    value = {
-        name: from_widget(name, st.session_state.get(PREFIX + name, to_widget(name, kept[name])))
-        for name in names
-    }
-    return _named(from_dict(nested(value)))
+def collect() -> Reading:
+    """What the widgets now say; in place of what cannot be, what was kept before."""
+    kept: Values = st.session_state[KEPT]
+    values: Values = {}
+    problems = []
+    for name in PLAIN:
+        shown = st.session_state.get(PREFIX + name, to_widget(name, kept[name]))
+        try:
+            values[name] = from_widget(name, shown)
+        except ValueError as error:
+            problems.append(f"{title(name)}: {error}")
+    settled = settle(values, kept)
+    return Reading(_named(settled.values), (*problems, *settled.problems))
 
 
-def _named(spec: Spec) -> Spec:
+def _named(values: Values) -> Values:
     """A preset that was changed no longer bears the preset's name."""
-    presets = {preset.spec.label: preset.spec for preset in PRESETS.values()}
-    changed = spec.label in presets and spec != presets[spec.label]
-    return replace(spec, label="") if changed else spec
-
-
-PERCENT = ("iterative.target", "prune.keep_floor", "data.validation")
+    preset = PRESET_VALUES.get(values["label"], values)
+    return values if values == preset else {**values, "label": ""}
 
 
 def to_widget(name: str, value: Any) -> Any:
-    """A setting as its widget holds it: percent for shares, text for lists."""
+    """A setting as its widget holds it: percent for shares, text for lists, empty for all."""
     if name == "one_shot.amounts":
-        return ", ".join(f"{amount * 100:g}" for amount in value)
-    if name in ("seeds", "data.mean", "data.std"):
-        return ", ".join(f"{part:g}" for part in value)
-    if name in PERCENT:
-        return round(value * 100, 4)
-    return value
+        return number_lists.written_percent(value)
+    if name in NUMBERS:
+        return number_lists.written(value)
+    if name in SIZES:
+        return value or None
+    return round(value * 100, 4) if name in PERCENT else value
 
 
 def from_widget(name: str, value: Any) -> Any:
-    """The inverse of `to_widget`. Raises `SpecError` where a text cannot be read."""
-    if name in PERCENT:
-        return round(value / 100, 6)
-    if name not in ("one_shot.amounts", "seeds", "data.mean", "data.std"):
-        return value
-    kind = int if name == "seeds" else float
-    try:
-        read = [kind(part) for part in value.replace(";", ",").split(",") if part.strip()]
-    except ValueError:
-        raise SpecError(name, f"{value!r} is not a list of numbers with commas.") from None
-    return [part / 100 for part in read] if name == "one_shot.amounts" else read
+    """The inverse of `to_widget`. Raises `ValueError` where a text cannot be read."""
+    if name == "one_shot.amounts":
+        return number_lists.read_percent(value)
+    if name in NUMBERS:
+        return number_lists.read(value, NUMBERS[name])
+    if name in SIZES:
+        return value or 0
+    if name in TYPED:
+        return (value or "").strip()
+    return round(value / 100, 6) if name in PERCENT else value

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import streamlit as st
 
-from pages.parts.shell import Lab
+from pages.parts.shell import Lab, link
+from pruning_core import field_titles
 from pruning_core.estimate import probe
 from pruning_core.plan import Stage, inspect_data, inspect_model
 from pruning_core.spec import Spec, SpecError
+from pruning_core.store import Missing
 from pruning_core.text import format_count
 
 POLL_SECONDS = 1.0
 ON_BOARD = ("digits", "images")
+OUTSIDE = ("", "data.name", "data.path", "model.weights", "device")
 ENDED = ("done", "cancelled")
+
+
+def inline(text: str) -> str:
+    """Words inside a sentence as they stand: only what Markdown would read in a line is escaped."""
+    return re.sub(r"[\\`*_\[\]$~<>|]|:(?=\S)", r"\\\g<0>", text)
+
+
+def known(lab: Lab, stage: Stage) -> dict[str, Any] | None:
+    """What an inspection found; None where it is missing or was damaged."""
+    try:
+        return lab.store.read(stage.key) if lab.store.exists(stage.key) else None
+    except Missing:
+        return None
 
 
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """What a page may look at without a click: nothing that would start a download."""
     found = [stage] if (stage := probe(spec, lab.store)) else []
     data = inspect_data(spec)
-    if spec.data.name in ON_BOARD or lab.store.exists(data.key):
+    facts = known(lab, data)
+    if spec.data.name in ON_BOARD or facts:
         found.append(data)
-        if lab.store.exists(data.key) and spec.model.weights != "pretrained":
-            classes = len(lab.store.read(data.key)["classes"])
-            found.append(inspect_model(spec, classes))
+    if facts and spec.model.weights != "pretrained":
+        found.append(inspect_model(spec, len(facts["classes"])))
     return found
 
 
@@ -45,8 +62,35 @@ def ask(lab: Lab, stages: list[Stage]) -> list[Stage]:
 
 def explain(field: str, error: str) -> str:
     """A failed stage's reason: the sentence for wrong input, else the traceback's last line."""
+    if field:
+        return field_titles.explain(field, error)
     lines = error.strip().splitlines() or ["It gave no reason."]
-    return f"{field}: {error}" if field else lines[-1]
+    return lines[-1]
+
+
+def refuse(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
+    """Why this cannot run, and what comes next."""
+    st.error(f"This cannot run yet. {inline(explain(error.field, error.message))}")
+    control = inline(field_titles.title(error.field)) if error.field else "the choices"
+    st.caption(f"Change {control}, and the cost and Run stand here again. Nothing is lost.")
+    rows = [row for stage in stages if (row := lab.queue.stage(stage.key))]
+    failed = {row.key for row in rows if row.status == "failed"}
+    if failed & lab.queue.wanted_keys():
+        st.caption("A run waits for the same. Where the cause is mended, press Retry there.")
+        link("Runs")
+    elif failed and error.field in OUTSIDE:
+        st.button(
+            "Look again",
+            on_click=look_again,
+            args=(lab, failed),
+            help="For when the cause was mended outside this page: a file, the disk, the network.",
+        )
+
+
+def look_again(lab: Lab, keys: set[str]) -> None:
+    """A callback: failed inspections are forgotten, and so asked for anew."""
+    for key in keys:
+        lab.queue.forget(key)
 
 
 def wait_for(stages: list[Stage], lab: Lab) -> None:
@@ -67,17 +111,16 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 def show_data(lab: Lab, spec: Spec) -> None:
     """One line on the images, where they have been looked at."""
-    stage = inspect_data(spec)
-    if not lab.store.exists(stage.key):
+    facts = known(lab, inspect_data(spec))
+    if facts is None:
         if spec.data.name not in ON_BOARD:
             st.caption("Downloaded into the cache when the run starts, if it is not there yet.")
         return
-    facts = lab.store.read(stage.key)
     train, test = sum(facts["train_counts"]), sum(facts["test_counts"])
     classes = format_count(len(facts["classes"]), "class", "classes")
     st.caption(f"{classes}, {train:,} training and {test:,} test images.")
     for note in facts["notes"]:
-        st.caption(note)
+        st.caption(inline(note))
 
 
 def show_model(lab: Lab, spec: Spec) -> None:
@@ -94,16 +137,13 @@ def show_model(lab: Lab, spec: Spec) -> None:
         f"{len(layers)} convolution and linear layers. Runs on {facts['device']}."
     )
     for note in facts["notes"]:
-        st.info(note)
+        st.info(inline(note))
 
 
 def model_facts(lab: Lab, spec: Spec) -> dict[str, Any] | None:
     """What the worker found out about the model, or None where it has not looked yet."""
-    data = inspect_data(spec)
-    if not lab.store.exists(data.key):
-        return None
-    stage = inspect_model(spec, len(lab.store.read(data.key)["classes"]))
-    return lab.store.read(stage.key) if lab.store.exists(stage.key) else None
+    data = known(lab, inspect_data(spec))
+    return known(lab, inspect_model(spec, len(data["classes"]))) if data else None
 
 
 def downloads_needed(spec: Spec) -> bool:

@@ -9,12 +9,15 @@ import streamlit as st
 
 from pages.parts.facts import explain
 from pages.parts.shell import Lab, link, plain
+from pruning_core.chart_style import config
 from pruning_core.live_charts import history_figure
+from pruning_core.queue.listing import Run, run_of
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
 from pruning_core.results import titles
-from pruning_core.text import format_seconds
-from pruning_core.worker.supervisor import ensure_worker
+from pruning_core.store import Missing
+from pruning_core.text import format_count, format_seconds
+from pruning_core.worker import supervisor
 
 WORDS = {
     "planning": "Looking at data and model",
@@ -25,7 +28,13 @@ WORDS = {
     "refused": "Cannot run",
     "cancelled": "Cancelled",
 }
-SURE_FRACTION = 0.2
+STAGE_WORDS = {
+    "queued": "waiting",
+    "running": "running",
+    "done": "finished",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
 COLORS = {"done": "green", "failed": "red", "refused": "red", "running": "blue"}
 
 
@@ -34,34 +43,75 @@ def badge(state: str) -> str:
     return f":{COLORS.get(state, 'gray')}-badge[{WORDS[state]}]"
 
 
+def keep_worker(lab: Lab) -> None:
+    """See that a worker is alive while something is to be done, and say where none stays."""
+    if problem := supervisor.ensure_worker(lab.cache):
+        st.warning(plain(problem))
+
+
 def draw_progress(lab: Lab, now: Standing) -> None:
-    """The bar with the time left, and what is running."""
-    done = sum(row.status == "done" for row in now.rows)
-    parts = [f"{done} of {len(now.rows)} stages"]
-    if left := seconds_left(now):
-        parts.append(f"about {format_seconds(left)} left")
-    st.progress(min(now.fraction, 1.0), text=", ".join(parts))
+    """The bar with the time left or spent."""
+    run = run_of(now)
+    if not run.steps and not run.active:
+        return
+    parts = [stages_done(run), time_told(run)]
+    st.progress(min(run.fraction, 1.0), text=", ".join(filter(None, parts)))
 
 
-def seconds_left(now: Standing) -> float | None:
-    """From the pace so far; None while there is no pace to go by."""
-    started = [row.started for row in now.rows if row.started and row.status != "queued"]
-    if now.state != "running" or not started or now.fraction < SURE_FRACTION:
-        return None
-    spent = time.time() - min(started)
-    return spent * (1 - now.fraction) / now.fraction
+def stages_done(run: Run) -> str:
+    """How many of its stages are finished."""
+    if not run.steps:
+        return "No stage yet"
+    return f"{run.done} of {format_count(len(run.steps), 'stage')}"
 
 
-def histories(lab: Lab, now: Standing) -> dict[str, list[dict[str, Any]]]:
-    """The epochs of every stage that has some, under the stage's label."""
-    found = {}
-    for row, label in labelled(now):
-        history = row.progress.get("history") or []
-        if row.status == "done" and lab.store.exists(row.key):
-            history = lab.store.read(row.key).get("history", [])
-        if history:
-            found[label] = history
-    return found
+def time_told(run: Run) -> str:
+    """The time left of what runs, else the time spent."""
+    if run.active:
+        left = run.seconds_left(supervisor.usable_cores())
+        return f"about {format_seconds(left)} left" if left else ""
+    return f"took {format_seconds(run.seconds_spent)}" if run.seconds_spent else ""
+
+
+Curves = dict[str, list[dict[str, Any]]]
+
+
+def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str]]:
+    """The epochs of one seed's stages by label, and each label's strategy.
+
+    The steps of the iterative chain are one curve: each goes on where the one before ended.
+    """
+    rows = {row.key: row for row in now.rows}
+    names = titles(now.outline)
+    found: Curves = {}
+    strategies: dict[str, str] = {}
+    before = 0
+    for point in now.outline.points:
+        row = rows.get(point.key)
+        if row is None or point.seed != seed:
+            continue
+        chain = point.strategy == "iterative"
+        stage = names[point.key][0].removesuffix(f", seed {seed}")
+        label = "iterative" if chain else stage
+        epochs = _moved(history_of(lab, row), before if chain else 0, stage)
+        found.setdefault(label, []).extend(epochs)
+        strategies[label] = point.strategy
+        before += row.settings.get("epochs", 0) if chain else 0
+    return {label: epochs for label, epochs in found.items() if epochs}, strategies
+
+
+def _moved(history: list[dict[str, Any]], before: int, stage: str) -> list[dict[str, Any]]:
+    return [{**entry, "epoch": entry["epoch"] + before, "stage": stage} for entry in history]
+
+
+def history_of(lab: Lab, row: Row) -> list[dict[str, Any]]:
+    """A stage's epochs: as published, else as far as they have been reported."""
+    if row.status == "done":
+        try:
+            return list(lab.store.read(row.key).get("history", []))
+        except Missing:
+            pass  # it was damaged: what had been reported is still told
+    return list(row.progress.get("history") or [])
 
 
 def labelled(now: Standing) -> list[tuple[Row, str]]:
@@ -72,15 +122,37 @@ def labelled(now: Standing) -> list[tuple[Row, str]]:
 
 def draw_curves(lab: Lab, now: Standing) -> None:
     """Loss and validation accuracy, epoch by epoch, as they grow."""
-    found = histories(lab, now)
+    found, strategies = histories(lab, now, pick_seed(now))
     if not found:
-        st.caption("The curves begin with the first finished epoch.")
+        if now.state in ACTIVE:
+            st.caption("The curves begin with the first finished epoch.")
+        else:
+            st.caption("No epoch was trained, so there are no curves.")
         return
-    strategies = dict(titles(now.outline).values())
     left, right = st.columns(2)
-    left.plotly_chart(history_figure(found, "loss", strategies), key="loss")
-    right.plotly_chart(history_figure(found, "accuracy", strategies), key="accuracy")
-    st.caption("Loss on the training images, accuracy on the validation images.")
+    for column, name in ((left, "loss"), (right, "accuracy")):
+        drawn = history_figure(found, name, strategies)
+        column.plotly_chart(drawn, key=name, config=config(name))
+    st.caption(
+        "Loss on the training images, accuracy on the validation images. The iterative steps "
+        "follow one another; what is cut at once begins at epoch 1."
+    )
+
+
+def pick_seed(now: Standing) -> int:
+    """The seed whose curves are drawn."""
+    seeds = list(dict.fromkeys(point.seed for point in now.outline.points))
+    if len(seeds) < 2:
+        return seeds[0] if seeds else 0
+    chosen = st.segmented_control(
+        "Seed",
+        seeds,
+        default=seeds[0],
+        required=True,
+        key=f"seed {now.job.id}",
+        help="Each seed repeats the whole comparison; the curves are those of one.",
+    )
+    return int(chosen)
 
 
 def draw_stages(now: Standing) -> None:
@@ -88,13 +160,14 @@ def draw_stages(now: Standing) -> None:
     rows = [
         {
             "Stage": label,
-            "State": row.status,
+            "State": STAGE_WORDS.get(row.status, row.status),
             "Doing": row.progress.get("message", "") if row.status == "running" else "",
             "Time": _time(row.started, row.finished) if row.status != "queued" else "",
         }
         for row, label in labelled(now)
     ]
-    st.dataframe(rows, hide_index=True, height="content")
+    if rows:
+        st.dataframe(rows, hide_index=True, height="content")
 
 
 def draw_errors(now: Standing) -> None:
@@ -113,7 +186,7 @@ def running_now(lab: Lab, limit: int = 5) -> bool:
     found = [standing(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
     active = [now for now in found if now.state in ACTIVE]
     if active:
-        ensure_worker(lab.cache)
+        keep_worker(lab)
     for now in active:
         st.markdown(f"{plain(now.job.label)} {badge(now.state)}")
         draw_progress(lab, now)
@@ -125,3 +198,12 @@ def _time(started: float | None, finished: float | None) -> str:
     if not started:
         return ""
     return format_seconds((finished or time.time()) - started)
+
+
+def told_first(rows: list[Row]) -> str:
+    """The key of the stage that a person wants to read of: failed, else running, else the last."""
+    for status in ("failed", "running"):
+        for row in rows:
+            if row.status == status:
+                return row.key
+    return max(rows, key=lambda row: row.started or 0.0).key

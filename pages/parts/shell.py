@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from pruning_core.paths import Cache, CacheError, cache_at
+from pruning_core.plan import Stage
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
+from pruning_core.spec import Spec
 from pruning_core.store import Store
-from pruning_core.worker.supervisor import ensure_worker
+from pruning_core.worker import supervisor
 
 PAGES = {
     "Home": "app.py",
@@ -34,6 +38,49 @@ h3 {font-size: 1.0rem !important; padding: 0.3rem 0 0.1rem 0 !important;}
 """
 
 
+class PageQueue(Queue):
+    """The queue as pages write it: what it cannot take is said on the page, and the page lives.
+
+    One that can `only_read` is not even asked to take a page's own inspections.
+    """
+
+    def __init__(self, path: Path, only_read: bool = False) -> None:
+        super().__init__(path)
+        self.only_read = only_read
+
+    def submit(self, spec: Spec, label: str) -> str:
+        job = self._or_say(lambda: super(PageQueue, self).submit(spec, label))
+        return job or st.stop()
+
+    def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
+        wanted = list(stages)
+        if wanted and not self.only_read:
+            self._or_say(lambda: super(PageQueue, self).add(wanted, done))
+
+    def retry(self, job: str) -> None:
+        self._or_say(lambda: super(PageQueue, self).retry(job))
+
+    def cancel(self, job: str) -> None:
+        self._or_say(lambda: super(PageQueue, self).cancel(job))
+
+    def delete(self, job: str) -> None:
+        self._or_say(lambda: super(PageQueue, self).delete(job))
+
+    def forget(self, key: str) -> None:
+        self._or_say(lambda: super(PageQueue, self).forget(key))
+
+    def _or_say(self, write: Callable[[], str | None]) -> str | None:
+        try:
+            return write()
+        except sqlite3.Error as error:
+            st.error(
+                f"The queue takes nothing now ({plain(str(error))}), so nothing was changed. "
+                "What is finished is kept. Try again; if this stays, look at "
+                f"{plain(str(self.path))}."
+            )
+            return None
+
+
 @dataclass(frozen=True)
 class Lab:
     """The cache that this app shows."""
@@ -48,9 +95,7 @@ def open_page(title: str) -> Lab:
     st.set_page_config(page_title=f"{title} - Pruning Lab", page_icon="✂️", layout="wide")
     st.html(STYLE)
     _navigation()
-    lab = _lab()
-    _worker_line(lab)
-    return lab
+    return _lab()
 
 
 def _navigation() -> None:
@@ -70,29 +115,42 @@ def link(page: str, label: str = "", **params: str) -> None:
 
 
 def _lab() -> Lab:
-    """The cache, ready to use; where it is not, the page says why and ends here."""
-    cache = cache_at()
+    """The cache, ready to use, or to be read; where it is neither, the page ends here."""
+    cache, trouble = cache_at(), ""
     try:
         cache.prepare()
-        lab = Lab(cache, Store(cache), Queue(cache.queue))
-        ensure_worker(cache)
     except CacheError as error:
-        st.error(str(error))
-        st.stop()
+        trouble = str(error)
+    try:
+        lab = Lab(cache, Store(cache), PageQueue(cache.queue, only_read=bool(trouble)))
+        _worker_line(cache, trouble)
     except sqlite3.Error as error:
-        st.error(
-            f"The queue {cache.queue} cannot be used now ({error}). Finished results are safe. "
-            "Reload the page; if this stays, move the file away and start again."
-        )
+        st.error(plain(trouble) or _unusable(cache, error))
         st.stop()
     return lab
+
+
+def _unusable(cache: Cache, error: sqlite3.Error) -> str:
+    return (
+        f"The queue {plain(str(cache.queue))} cannot be used now ({plain(str(error))}). Finished "
+        "results are safe. Reload the page; if this stays, move the file away and start again."
+    )
+
+
+def _worker_line(cache: Cache, trouble: str) -> None:
+    """See that a worker is alive, and say where there is none."""
+    if trouble:
+        st.warning(
+            f"{plain(trouble)} What is finished can be read; until then nothing new is queued "
+            "and nothing runs."
+        )
+    elif problem := supervisor.ensure_worker(cache):
+        st.warning(plain(problem))
+    elif Crew(cache.queue).worker() is None:
+        log = plain(str(cache.worker_log))
+        st.caption(f"The worker is starting. If this line stays, see {log}.")
 
 
 def plain(text: str) -> str:
     """A text of the user's as it stands, with nothing in it read as Markdown."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:])", r"\\\1", text)
-
-
-def _worker_line(lab: Lab) -> None:
-    if Crew(lab.cache.queue).worker() is None:
-        st.caption(f"The worker is starting. If this line stays, see {lab.cache.worker_log}.")

@@ -23,12 +23,16 @@ TERMS = {
     "Epochs": "Epochs and seconds",
     "Time": "Epochs and seconds",
 }
+SPREAD = (
+    "The mean of the accuracies of all seeds of this point, and their standard deviation in points."
+)
 
 
 def draw(frame: pd.DataFrame) -> None:
     """One row a point."""
     texts = dict(DEFINITIONS)
     columns = {name: st.column_config.Column(help=texts[term]) for name, term in TERMS.items()}
+    columns["Mean ± sd"] = st.column_config.Column(help=SPREAD)
     columns["Strategy"] = st.column_config.Column(pinned=True)
     shown = readable(frame)
     st.dataframe(shown, hide_index=True, column_config=columns, height="content", key="table")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from pathlib import Path
 
 import streamlit as st
 
 from pages.parts.choices import PREFIX
-from pages.parts.shell import Lab
+from pages.parts.shell import Lab, plain
 
 
 def uploaded(lab: Lab, label: str, name: str, types: list[str]) -> None:
@@ -17,12 +18,24 @@ def uploaded(lab: Lab, label: str, name: str, types: list[str]) -> None:
     file = st.file_uploader(label, types, key=f"upload {name}", help="Stays on this computer.")
     if file is None or st.session_state.get(f"seen {name}") == file.file_id:
         return
-    content = file.getvalue()
+    content = file.getbuffer()
     digest = hashlib.sha256(content).hexdigest()
     path = lab.cache.upload(digest, file.name.rsplit(".", 1)[-1].lower())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        _keep(path, content)
+    except OSError as error:
+        reason = plain(f"{path.parent} ({error.strerror or error})")
+        st.error(f"The upload cannot be kept in {reason}. Make room there and upload it again.")
+        return
     st.session_state[f"seen {name}"] = file.file_id
     st.session_state[PREFIX + name] = str(path)
+
+
+def _keep(path: Path, content: memoryview) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

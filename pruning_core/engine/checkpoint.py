@@ -6,17 +6,56 @@ in one step; a damaged one is put aside and counts as missing.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import logging
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pruning_core.worker.context import Progress
+
 log = logging.getLogger(__name__)
 DIGEST_BYTES = 32
+
+
+class Writer:
+    """Publishes the checkpoint of one epoch while the next one trains, and counts them.
+
+    At its end the last one is on disk. An error in writing is raised where the next one is
+    saved, or at the end.
+    """
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.path, self.progress = path, progress
+        self.thread = ThreadPoolExecutor(max_workers=1)
+        self.pending: Future[None] | None = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.shutdown(wait=True)
+        self.wait()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Have a copy of the state written, after the one before it."""
+        self.wait()
+        self.pending = self.thread.submit(self._publish, copy.deepcopy(state))
+
+    def wait(self) -> None:
+        """Return when all that was saved is on disk. Raises what went wrong."""
+        pending, self.pending = self.pending, None
+        if pending:
+            pending.result()
+
+    def _publish(self, state: dict[str, Any]) -> None:
+        save(self.path, state)
+        self.progress.published += 1
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

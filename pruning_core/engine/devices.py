@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pruning_core.engine.quick_convs import quicken
 from pruning_core.spec import SpecError
 
 
@@ -33,7 +34,12 @@ def prepare(threads: int) -> None:
     torch.backends.cudnn.deterministic = True
 
 
+def computing(device: str, precision: str) -> torch.autocast:
+    """A context in which a model computes in `fp32`, or in `bf16` where that is safe."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+
 def place(model: nn.Module, device: str) -> nn.Module:
-    """The model on a device, in the memory layout in which convolutions are quickest."""
+    """The model on a device, laid out and computed in the way that is quickest there."""
     moved: nn.Module = model.to(device)
-    return moved.to(memory_format=torch.channels_last)
+    return quicken(moved.to(memory_format=torch.channels_last), device)

@@ -42,7 +42,7 @@ def choose(
     """Masks, of the shape and memory format of the weights, that remove exactly `amount`.
 
     `scope` is `layer` or `global`. In the global scope every layer keeps at least
-    `max(1, ceil(keep_floor * n))` of its best weights. What `previous` removed stays removed
+    `ceil(keep_floor * n)` of its best weights. What `previous` removed stays removed
     and counts. Raises `SpecError` for an amount outside [0, 1), one that the floor does not
     allow, one below what is removed already, and where there are no weights.
     """
@@ -113,7 +113,7 @@ def _check_floor(keys: np.ndarray, count: int, keep_floor: float) -> None:
     if count > most:
         possible = math.floor(1e4 * most / keys.size) / 1e4
         message = (
-            f"while every layer keeps {keep_floor:.1%} of its weights and at least one, at most "
+            f"while every layer keeps {keep_floor:.1%} of its weights, at most "
             f"{possible:.2%} of all can go, but {count / keys.size:.2%} is asked for. "
             "Lower the floor or the amount."
         )
@@ -159,8 +159,9 @@ def load(path: Path) -> Tensors:
 class Masks:
     """Holds the removed weights of a model at zero while it trains.
 
-    `weights` are the parameters themselves, `kept` their masks. Call `multiply` after every
-    optimizer step.
+    `weights` are the parameters themselves, `kept` their masks. Call `multiply` once, at the
+    cut, and `multiply_gradients` before every optimizer step: a removed weight with neither
+    gradient nor momentum does not move.
     """
 
     def __init__(self, weights: Tensors, kept: Tensors) -> None:
@@ -178,10 +179,11 @@ class Masks:
 
     @torch.no_grad()
     def multiply_gradients(self) -> None:
-        """Zero the gradients of removed weights, also those that overflowed."""
-        for name, weight in self.weights.items():
-            if weight.grad is not None:
-                weight.grad.masked_fill_(~self.kept[name].to(weight.device), 0.0)
+        """Zero the gradients of removed weights, in one go."""
+        pairs = zip(self._parameters, self._factors, strict=True)
+        found = [(weight.grad, factor) for weight, factor in pairs if weight.grad is not None]
+        if found:
+            torch._foreach_mul_([grad for grad, _ in found], [factor for _, factor in found])
 
     def check(self) -> None:
         """Raises `RuntimeError` where a removed weight is not zero."""

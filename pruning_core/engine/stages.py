@@ -18,7 +18,8 @@ from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import build
-from pruning_core.engine.train import Trainee, Training, derived_seed, make_optimizer, train
+from pruning_core.engine.train import Training, derived_seed, train
+from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
@@ -61,7 +62,9 @@ def baseline(context: Context) -> dict[str, Any]:
     model = devices.place(model, settings["device"])
     epochs = settings["epochs"]
     plan = _training(settings, settings["data"], (0, epochs), "baseline", 0)
-    trainee = Trainee(model, make_optimizer(model, settings["train"]))
+    trainee = Trainee(
+        model, make_optimizer(model, settings["train"]), precision=settings["precision"]
+    )
     splits = _splits(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     result = _finish(context, trainee, splits, settings["data"], "all")
@@ -77,7 +80,9 @@ def level(context: Context) -> dict[str, Any]:
     devices.prepare(settings["threads"])
     model = devices.place(_parent_model(store, context.row.parent, base), settings["device"])
     chosen = _cut(model, context)
-    trainee = Trainee(model, make_optimizer(model, settings["train"]), chosen)
+    trainee = Trainee(
+        model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
+    )
     _take_optimizer(trainee, context)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = _training(settings, base["data"], chain, "level", parent["epochs_total"])
@@ -209,7 +214,7 @@ def _finish(
         "seconds": trainee.seconds,
         "history": trainee.history,
         "parts": trainee.parts,
-        "skipped": trainee.skipped,
+        "skipped": int(trainee.skipped),
         **_circumstances(settings),
     }
 
@@ -220,9 +225,9 @@ def _emptied(chosen: masks.Masks) -> list[str]:
 
 def _troubles(trainee: Trainee) -> list[str]:
     """What went wrong in training without ending it, in sentences."""
-    if not trainee.skipped:
+    if not (skipped := int(trainee.skipped)):
         return []
-    return [f"{trainee.skipped} training steps were left out, their gradients were not finite."]
+    return [f"{skipped} training steps were left out, their gradients were not finite."]
 
 
 def _test_digest(context: Context, splits: Splits) -> str:

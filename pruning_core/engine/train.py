@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from pruning_core.engine import checkpoint
 from pruning_core.engine.data import AUGMENTATIONS, ImageSet, Splits, normalize
 from pruning_core.engine.evaluate import evaluate
-from pruning_core.engine.masks import Masks
+from pruning_core.engine.step import step
+from pruning_core.engine.trainee import Trainee
 from pruning_core.learning_rates import LR_SCHEDULES
 from pruning_core.worker.context import Progress
 
@@ -48,46 +47,6 @@ class Training:
     device: str
 
 
-@dataclass
-class Trainee:
-    """A model in training; `masks` is None where nothing is pruned."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    masks: Masks | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    parts: int = 1
-    skipped: int = 0
-
-    def state(self) -> dict[str, Any]:
-        """All that a later process needs to go on with the same bits."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-            "seconds": self.seconds,
-            "parts": self.parts,
-            "skipped": self.skipped,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.seconds = list(state["history"]), state["seconds"]
-        self.parts, self.skipped = state["parts"], state["skipped"]
-
-
-def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer that a `TrainSpec` (as a dict) describes."""
-    rate, decay = settings["lr"], settings["weight_decay"]
-    if settings["optimizer"] == "adam":
-        betas = (settings["momentum"], 0.999)
-        return torch.optim.Adam(model.parameters(), lr=rate, betas=betas, weight_decay=decay)
-    momentum = settings["momentum"]
-    return torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay)
-
-
 def derived_seed(*parts: object) -> int:
     """A seed that follows from its parts and is unlike that of any others."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
@@ -102,13 +61,14 @@ def train(
         trainee.restore(state)
         progress.history = list(trainee.history)
         log.info("Goes on after epoch %d of %d.", len(trainee.history), plan.epochs)
-    for epoch in range(len(trainee.history), plan.epochs):
-        _epoch(trainee, splits, plan, epoch, progress)
-        if trainee.masks:
-            trainee.masks.check()
-        checkpoint.save(saved, trainee.state())
-        progress.published += 1
-        progress.history = list(trainee.history)
+    splits = replace(splits, train=splits.train.on(plan.device))
+    with checkpoint.Writer(saved, progress) as writer:
+        for epoch in range(len(trainee.history), plan.epochs):
+            _epoch(trainee, splits, plan, epoch, progress)
+            if trainee.masks:
+                trainee.masks.check()
+            writer.save(trainee.state())
+            progress.history = list(trainee.history)
 
 
 def _epoch(
@@ -150,9 +110,10 @@ def _pass(
     for i, positions in enumerate(batches):
         done = (plan.lr_from_epoch + epoch + i / len(batches)) / max(plan.lr_epochs, 1)
         rate = plan.settings["lr"] * LR_SCHEDULES[plan.settings["lr_schedule"]](done)
-        pixels = augment(images.batch(positions), generator).to(plan.device)
+        pixels = augment(images.batch(positions).to(plan.device), generator)
+        pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
         labels = images.labels[positions].to(plan.device)
-        total += _step(trainee, pixels, labels, rate, clip_norm, plan.data) * len(positions)
+        total += step(trainee, pixels, labels, rate, clip_norm) * len(positions)
         share = (epoch + (i + 1) / len(batches)) / plan.epochs
         progress.say(share, f"Epoch {epoch + 1} of {plan.epochs}")
     return float(total) / sum(map(len, batches)), rate
@@ -162,66 +123,3 @@ def shuffled(images: int, batch: int, generator: torch.Generator) -> list[Tensor
     """Every position once, in batches; a last batch of one is left out (batch norm needs two)."""
     batches = list(torch.randperm(images, generator=generator).split(batch))
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
-
-
-def _step(
-    trainee: Trainee,
-    pixels: Tensor,
-    labels: Tensor,
-    rate: float,
-    clip_norm: float,
-    data: dict[str, Any],
-) -> Tensor:
-    """One optimizer step; removed weights are zero again after it. Returns the mean loss."""
-    for group in trainee.optimizer.param_groups:
-        group["lr"] = rate
-    loss = _gradients(trainee, normalize(pixels, data["mean"], data["std"]), labels)
-    if _tamed(trainee, clip_norm):
-        trainee.optimizer.step()
-        if trainee.masks:
-            trainee.masks.multiply()
-    return loss
-
-
-def _tamed(trainee: Trainee, clip_norm: float) -> bool:
-    """Clip the gradients of the weights that stay. False where they are not finite.
-
-    A channel that a deep cut has left almost empty has next to no variance, and batch norm
-    multiplies its gradient by up to 300: over some layers that overflows. Such a step is left
-    out and counted, as mixed-precision training does.
-    """
-    if trainee.masks:
-        trainee.masks.multiply_gradients()
-    limit = clip_norm or math.inf
-    norm = nn.utils.clip_grad_norm_(trainee.model.parameters(), limit)
-    finite = bool(torch.isfinite(norm))
-    trainee.skipped += not finite
-    return finite
-
-
-def _gradients(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
-    """Fill the gradients. Out of GPU memory, the batch goes through in twice as many parts."""
-    while True:
-        trainee.optimizer.zero_grad(set_to_none=True)
-        try:
-            return _accumulate(trainee, images, labels)
-        except torch.OutOfMemoryError:
-            if trainee.parts * 2 > len(images):
-                raise
-            trainee.parts *= 2
-            log.warning(
-                "Out of memory: batches of %d now go through in %d parts.",
-                len(images),
-                trainee.parts,
-            )
-
-
-def _accumulate(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
-    total = torch.zeros((), device=images.device)
-    parts = max(1, min(trainee.parts, len(images) // 2))
-    for part, wanted in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        share = len(part) / len(images)
-        loss = functional.cross_entropy(trainee.model(part), wanted) * share
-        loss.backward()
-        total += loss.detach()
-    return total

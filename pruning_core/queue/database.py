@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 STALE_SECONDS = 10.0
+# What SQLite says of a disk that takes nothing more, by the low byte of its error codes.
+UNWRITABLE = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+)
 LOCK_SECONDS = 30.0
 RETRY_SECONDS = 0.01
 
@@ -83,13 +90,38 @@ class Database:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=LOCK_SECONDS, isolation_level=None)
-        db.row_factory = sqlite3.Row
+        db = self._open()
         try:
             db.execute("PRAGMA synchronous = NORMAL")
             yield db
         finally:
             db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        """A connection that can read, also where the disk is full or must not be written."""
+        try:
+            return self._connected(str(self.path))
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNWRITABLE or self._has_log():
+                raise
+        # SQLite writes beside a WAL file even to read it, unless told that nobody writes.
+        return self._connected(f"{self.path.absolute().as_uri()}?immutable=1")
+
+    def _connected(self, name: str) -> sqlite3.Connection:
+        uri = name.startswith("file:")
+        db = sqlite3.connect(name, timeout=LOCK_SECONDS, isolation_level=None, uri=uri)
+        try:
+            db.row_factory = sqlite3.Row
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+    def _has_log(self) -> bool:
+        """Whether somebody's writes wait beside the file, to be read with it."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        return log.is_file() and log.stat().st_size > 0
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:

@@ -56,7 +56,8 @@ class Queue(StageQueue):
     def retry(self, job: str) -> None:
         """Put a job's failed and cancelled stages back into the queue."""
         with self._write() as db:
-            db.execute("UPDATE jobs SET status = 'planning', error = '' WHERE id = ?", (job,))
+            again = "UPDATE jobs SET status = 'planning', error = '', field = '' WHERE id = ?"
+            db.execute(again, (job,))
             _requeue(db, job)
 
     def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
@@ -89,24 +90,12 @@ class Queue(StageQueue):
     def cancel(self, job: str) -> None:
         """Stop whatever no other job wants; finished stages stay."""
         with self._write() as db:
-            db.execute(
-                "UPDATE jobs SET status = 'cancelled' WHERE id = ? AND (status = 'planning' OR"
-                " EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key"
-                " WHERE w.job = jobs.id AND s.status != 'done'))",
-                (job,),
-            )
-            db.execute(
-                "UPDATE stages SET status = 'cancelled', token = NULL WHERE status IN"
-                " ('queued', 'running') AND key IN (SELECT key FROM wants WHERE job = ?)"
-                " AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job WHERE"
-                " w.key = stages.key AND j.status IN ('planning', 'active'))",
-                (job,),
-            )
+            _cancel(db, job)
 
     def delete(self, job: str) -> None:
         """Forget a job; its stages stay in the store until the cache is cleaned."""
-        self.cancel(job)
         with self._write() as db:
+            _cancel(db, job)
             db.execute("DELETE FROM wants WHERE job = ?", (job,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
@@ -177,6 +166,15 @@ class Queue(StageQueue):
         """The stages that some job wants."""
         return {row["key"] for row in self._all("SELECT DISTINCT key FROM wants")}
 
+    def named_files(self) -> set[str]:
+        """The paths that jobs, and stages that wait or run, name as images or weights."""
+        rows = self._all(
+            "SELECT json_extract(spec, '$.data.path') AS a, json_extract(spec, '$.model.weights')"
+            " AS b FROM jobs UNION SELECT json_extract(hints, '$.path'),"
+            " json_extract(hints, '$.weights') FROM stages WHERE status IN ('queued', 'running')"
+        )
+        return {path for row in rows for path in row.values() if path}
+
 
 def _settle(db: sqlite3.Connection, job: str, plan: Plan) -> None:
     """The plan is complete: what an earlier plan of the job wanted besides is forgotten."""
@@ -186,6 +184,22 @@ def _settle(db: sqlite3.Connection, job: str, plan: Plan) -> None:
     db.execute(
         "UPDATE jobs SET status = 'active', outline = ? WHERE id = ?",
         (outline(plan).to_json(), job),
+    )
+
+
+def _cancel(db: sqlite3.Connection, job: str) -> None:
+    db.execute(
+        "UPDATE jobs SET status = 'cancelled' WHERE id = ? AND (status = 'planning' OR"
+        " EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key"
+        " WHERE w.job = jobs.id AND s.status != 'done'))",
+        (job,),
+    )
+    db.execute(
+        "UPDATE stages SET status = 'cancelled', token = NULL WHERE status IN"
+        " ('queued', 'running') AND key IN (SELECT key FROM wants WHERE job = ?)"
+        " AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job WHERE"
+        " w.key = stages.key AND j.status IN ('planning', 'active'))",
+        (job,),
     )
 
 

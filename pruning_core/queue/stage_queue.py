@@ -7,11 +7,12 @@ A row goes queued -> running -> done, failed or cancelled. A claim changes the s
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,10 @@ MOVED = "(coalesce(json_extract(progress, '$.published'), 0) > 0)"
 READY = (
     "status = 'queued' AND (parent = '' OR EXISTS"
     " (SELECT 1 FROM stages p WHERE p.key = stages.parent AND p.status = 'done'))"
+    " AND NOT EXISTS (SELECT 1 FROM stages p WHERE p.status != 'done'"
+    " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )
+LOST = "UPDATE stages SET status = 'queued', attempts = 0 WHERE key = ? AND status = 'done'"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class StageQueue(Database):
                 " error = '', field = '' WHERE key = ?",
                 (token, platform.node(), now, now, row["key"]),
             )
-        return self.stage(row["key"])
+            claimed = db.execute("SELECT * FROM stages WHERE key = ?", (row["key"],)).fetchone()
+        return stage_row(dict(claimed))
 
     def beat(self, key: str, token: str, pid: int, progress: dict[str, Any]) -> bool:
         """Say that a stage is alive. False when it is no longer the caller's: it must end."""
@@ -85,7 +90,7 @@ class StageQueue(Database):
             changed = db.execute(
                 "UPDATE stages SET heartbeat = ?, pid = ?, progress = ?"
                 " WHERE key = ? AND token = ? AND status = 'running'",
-                (time.time(), pid, json.dumps(progress), key, token),
+                (time.time(), pid, json.dumps(_finite(progress)), key, token),
             )
         return changed.rowcount == 1
 
@@ -109,11 +114,33 @@ class StageQueue(Database):
                 (reason, MAX_ATTEMPTS, reason, reason, key, token),
             )
 
-    def return_stale(self) -> list[str]:
-        """Put the stages of dead processes back into the queue. Returns their keys."""
+    def wait_for(self, key: str, token: str, missing: str) -> None:
+        """Give a stage back until another, which it found missing, has been run again."""
+        with self._write() as db:
+            db.execute(LOST, (missing,))
+            there = db.execute("SELECT 1 FROM stages WHERE key = ?", (missing,)).fetchone()
+            gone = f"Stage {missing[:12]}, which this one needs, has gone. Press Retry."
+            db.execute(
+                "UPDATE stages SET status = ?, error = ?, token = NULL, pid = NULL, progress = ?,"
+                " attempts = attempts - 1 WHERE key = ? AND token = ? AND status = 'running'",
+                (
+                    "queued" if there else "failed",
+                    "" if there else gone,
+                    json.dumps({"waits_for": missing}),
+                    key,
+                    token,
+                ),
+            )
+
+    def return_stale(self, held: Collection[str] = ()) -> list[str]:
+        """Put the stages of dead processes back into the queue. Returns their keys.
+
+        `held` are the tokens of stages whose process the caller itself knows to live, however
+        long a locked queue or a busy machine has kept it from beating.
+        """
         now = time.time()
         rows = self._all("SELECT * FROM stages WHERE status = 'running'")
-        stale = [row for row in rows if not self._working(row, now)]
+        stale = [row for row in rows if row["token"] not in held and not self._working(row, now)]
         for row in stale:
             self.release(row["key"], row["token"], "Its process ended without a word.")
         return [row["key"] for row in stale]
@@ -121,11 +148,7 @@ class StageQueue(Database):
     def lost(self, key: str) -> None:
         """A stage that was done is no longer in the store: run it again."""
         with self._write() as db:
-            db.execute(
-                "UPDATE stages SET status = 'queued', attempts = 0"
-                " WHERE key = ? AND status = 'done'",
-                (key,),
-            )
+            db.execute(LOST, (key,))
 
     def forget(self, key: str) -> None:
         """A stage that no job wants has been removed: nothing is left to run."""
@@ -185,6 +208,15 @@ def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) 
         )
         update = "UPDATE stages SET hints = ? WHERE key = ? AND status != 'running'"
         db.execute(update, (hints, stage.key))
+
+
+def _finite(value: Any) -> Any:
+    """The same value for SQLite's JSON, which knows no NaN: a loss that diverged is null."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def stage_row(values: dict[str, Any]) -> Row:

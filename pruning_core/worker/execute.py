@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from pruning_core.paths import Cache
 from pruning_core.queue.database import LOCK_SECONDS
@@ -29,14 +30,14 @@ class Heart:
     """A timer thread that beats once a second, whatever the stage is doing.
 
     `lost` is called when the stage is no longer this process's to run: it was cancelled, or
-    the supervisor (the parent process) has died.
+    the supervisor, which is the process `parent`, has died.
     """
 
     def __init__(
-        self, queue: Queue, row: Row, progress: Progress, lost: Callable[[], None]
+        self, queue: Queue, row: Row, progress: Progress, lost: Callable[[], None], parent: int
     ) -> None:
         self.queue, self.row, self.progress, self.lost = queue, row, progress, lost
-        self.parent = os.getppid()
+        self.parent = parent
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -50,15 +51,16 @@ class Heart:
         self.thread.join(timeout=LOCK_SECONDS)
 
     def _run(self) -> None:
-        while not self.stop.wait(BEAT_SECONDS):
-            if os.getppid() != self.parent:
-                log.warning("The worker has ended; the stage goes back into the queue.")
-                try:
-                    self.queue.release(self.row.key, self.row.token or "")
-                finally:
-                    self.lost()
-            elif not self._beat() and not self.stop.is_set():
+        while os.getppid() == self.parent:
+            if self.stop.wait(BEAT_SECONDS):
+                return
+            if not self._beat() and not self.stop.is_set():
                 self.lost()
+        log.warning("The worker has ended; the stage goes back into the queue.")
+        try:
+            self.queue.release(self.row.key, self.row.token or "")
+        finally:
+            self.lost()
 
     def _beat(self) -> bool:
         try:
@@ -70,24 +72,38 @@ class Heart:
             return True
 
 
-def execute(cache: Cache, queue: Queue, row: Row, lost: Callable[[], None]) -> None:
-    """Run a claimed stage to its end: done, failed, or given back."""
-    store, progress = Store(cache), Progress()
-    token = row.token or ""
-    with Heart(queue, row, progress, lost):
-        try:
-            if not store.exists(row.key):
-                _build(cache, store, row, progress)
-            queue.finish(row.key, token)
-        except SpecError as error:
-            queue.fail(row.key, token, error.message, error.field)
-        except Missing as error:
-            log.warning("A stage that this one needs has gone: %s", error)
-            queue.lost(str(error.args[0]))
-            queue.release(row.key, token)
-        except Exception as error:
-            log.exception("Stage %s failed.", row.key[:12])
-            queue.fail(row.key, token, explain(error, cache))
+def execute(
+    cache: Cache, queue: Queue, row: Row, lost: Callable[[], None], parent: int | None = None
+) -> None:
+    """Run a claimed stage to its end: done, failed, or given back.
+
+    `parent` is the supervisor's process id: where it is no longer our parent, it has died.
+    """
+    progress = Progress()
+    with Heart(queue, row, progress, lost, parent or os.getppid()):
+        report = _attempt(cache, queue, row, progress)
+    # The heart must not take a row that has come to its end for one that was taken away.
+    report()
+
+
+def _attempt(cache: Cache, queue: Queue, row: Row, progress: Progress) -> Callable[[], None]:
+    """Build a stage unless it stands. Returns what tells the queue how it went.
+
+    Telling is apart, so that a queue that cannot be written does not count as a failed stage.
+    """
+    store, token = Store(cache), row.token or ""
+    try:
+        if not store.intact(row.key):
+            _build(cache, store, row, progress)
+    except SpecError as error:
+        return partial(queue.fail, row.key, token, error.message, error.field)
+    except Missing as error:
+        log.warning("A stage that this one needs has gone: %s", error)
+        return partial(queue.wait_for, row.key, token, str(error.args[0]))
+    except Exception as error:
+        log.exception("Stage %s failed.", row.key[:12])
+        return partial(queue.fail, row.key, token, explain(error, cache))
+    return partial(queue.finish, row.key, token)
 
 
 def explain(error: Exception, cache: Cache) -> str:

@@ -38,8 +38,8 @@ def output_to(path: Path) -> Iterator[None]:
             os.close(old)
 
 
-def main(root: str) -> None:
-    """Serve the supervisor until it closes our standard input."""
+def main(root: str, supervisor: int) -> None:
+    """Serve the supervisor, a process id, until it closes our standard input."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     cache = Cache(Path(root))
     queue = Queue(cache.queue)
@@ -49,8 +49,8 @@ def main(root: str) -> None:
         if row is None or row.token != order["token"]:
             continue
         with output_to(cache.log(row.key)):
-            execute(cache, queue, row, lost=lambda: os._exit(GONE))
+            execute(cache, queue, row, lost=lambda: os._exit(GONE), parent=supervisor)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -8,16 +8,15 @@ the code on disk is no longer the code it runs, it replaces itself.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
+import threading
 import time
+import traceback
 import uuid
-from dataclasses import dataclass
 
 from pruning_core.paths import PROJECT, Cache
 from pruning_core.plan import plan
@@ -26,8 +25,12 @@ from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.spec import SpecError, from_json
 from pruning_core.store import Store
+from pruning_core.worker.hand import Hand, describe_exit, start
+from pruning_core.worker.start import IDLE_SECONDS, ensure_worker, worker_command
 
-IDLE_SECONDS = 600.0
+__all__ = ["Supervisor", "ensure_worker", "usable_cores"]  # one is handed on from start
+
+BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 SLOW_SECONDS = 0.5
 ANY = 10**6
@@ -42,24 +45,6 @@ def code_digest() -> str:
     return seen.hexdigest()
 
 
-def ensure_worker(
-    cache: Cache, idle_seconds: float = IDLE_SECONDS
-) -> subprocess.Popen[bytes] | None:
-    """Start a worker in a session of its own unless one is alive. Returns what was started."""
-    if Crew(cache.queue).worker():
-        return None
-    cache.prepare()
-    with cache.worker_log.open("ab") as log_file:
-        return subprocess.Popen(
-            worker_command(cache, idle_seconds),
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
 def usable_cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -67,65 +52,31 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def describe_exit(code: int) -> str:
-    """An exit code in words."""
-    if code >= 0:
-        return f"with exit code {code}"
-    name = signal.Signals(-code).name
-    hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
-    return f"by the signal {name}{hint}"
-
-
-def worker_command(cache: Cache, idle_seconds: float) -> list[str]:
-    """The command line that starts the worker of a cache."""
-    options = ["--cache-dir", str(cache.root), "--idle-seconds", str(idle_seconds)]
-    return [sys.executable, "-m", "pruning_core", "worker", *options]
-
-
-@dataclass
-class Hand:
-    """A stage process and the stage it runs, if any."""
-
-    process: subprocess.Popen[str]
-    row: Row | None = None
-
-    def give(self, row: Row) -> None:
-        """Hand over a claimed stage."""
-        self.row = row
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"key": row.key, "token": row.token}) + "\n")
-        self.process.stdin.flush()
-
-    def end(self) -> None:
-        """Stop the process, whatever it is doing."""
-        self.process.kill()
-        self.process.wait()
-
-
 class Supervisor:
     """Serves one cache until it is idle for `idle_seconds`, or told to stop."""
 
     def __init__(self, cache: Cache, idle_seconds: float = IDLE_SECONDS, cores: int = 0) -> None:
-        self.cache, self.idle_seconds = cache, idle_seconds
+        self.cache, self.idle_seconds, self.asked_cores = cache, idle_seconds, cores
         self.cores = cores or usable_cores()
         self.queue, self.crew, self.store = Queue(cache.queue), Crew(cache.queue), Store(cache)
         self.token, self.code = uuid.uuid4().hex, code_digest()
         self.hands: list[Hand] = []
         self.stopping = False
+        self.silent = threading.Event()
 
     def run(self) -> bool:
         """Work until there is no more to do. False when another worker serves this cache."""
-        other = self.crew.enlist(self.token, self.code)
-        if other is not None:
-            log.info("Process %d is already the worker of %s.", other, self.cache.root)
+        if not self._enlist():
             return False
-        log.info("Worker %d serves %s with %d cores.", os.getpid(), self.cache.root, self.cores)
         signal.signal(signal.SIGTERM, self._stop)
-        try:
-            self._serve()
-        finally:
-            self._leave()
-        return True
+        while True:
+            try:
+                self._serve()
+            finally:
+                self._leave()
+            # Who submitted a job just before we left saw a worker, and started none.
+            if self.stopping or not self.queue.busy() or not self._enlist():
+                return True
 
     def step(self) -> bool:
         """One quick round. True while a stage runs."""
@@ -137,15 +88,33 @@ class Supervisor:
 
     def slow_step(self) -> bool:
         """What need not happen ten times a second. True when there is work in the queue."""
-        for key in self.queue.return_stale():
+        held = {hand.row.token or "" for hand in self.hands if hand.row}
+        for key in self.queue.return_stale(held):
             log.warning("Stage %s was left by a dead process and is queued again.", key[:12])
         self._plan_jobs()
-        if not self.crew.worker_beat(self.token):
-            log.warning("Another worker has taken over.")
-            self.stopping = True
         if code_digest() != self.code:
             self._replace()
         return self.queue.busy()
+
+    def _enlist(self) -> bool:
+        other = self.crew.enlist(self.token, self.code)
+        if other is not None:
+            log.info("Process %d is already the worker of %s.", other, self.cache.root)
+            return False
+        log.info("Worker %d serves %s with %d cores.", os.getpid(), self.cache.root, self.cores)
+        self.silent = threading.Event()
+        threading.Thread(target=self._beat, args=(self.silent,), daemon=True).start()
+        return True
+
+    def _beat(self, silent: threading.Event) -> None:
+        """Say once a second that we live: a plan may look through a large folder for long."""
+        while not silent.wait(BEAT_SECONDS):
+            try:
+                if not self.crew.worker_beat(self.token) and not silent.is_set():
+                    log.warning("Another worker has taken over.")
+                    self.stopping = True
+            except sqlite3.Error as error:
+                log.warning("No heartbeat could be written (%s).", error)
 
     def _serve(self) -> None:
         active, told = time.monotonic(), ""
@@ -174,13 +143,21 @@ class Supervisor:
                 self.queue.refuse(job.id, error.field, error.message)
             except OSError as error:
                 self.queue.refuse(job.id, "", f"The cache {self.cache.root} failed: {error}.")
+            except sqlite3.Error:
+                raise
+            except Exception:
+                # One job that cannot be planned must not keep the others from running.
+                log.exception("Job %s cannot be planned.", job.id)
+                self.queue.refuse(job.id, "", traceback.format_exc())
 
     def _still_looking(self, job: Job) -> bool:
         """Whether an inspection that the plan waits for is still to end.
 
-        Planning looks through the user's folder, which is not done ten times a second.
+        Planning looks through the user's folder, which is not done ten times a second. What
+        trains for an earlier plan of the same job is not waited for.
         """
-        states = {row.status for row in self.queue.stages_of(job.id)}
+        rows = self.queue.stages_of(job.id)
+        states = {row.status for row in rows if row.kind.startswith("inspect")}
         return bool(states & {"queued", "running"}) and "failed" not in states
 
     def _plan(self, job: Job) -> None:
@@ -212,14 +189,14 @@ class Supervisor:
             return True
         log.info("Stage %s is not wanted any more; its process ends.", hand.row.key[:12])
         hand.end()
-        self.store.discard(hand.row.key)
+        self.store.discard(hand.row.key, hand.process.pid)
         return False
 
     def _bury(self, hand: Hand, code: int) -> None:
         if hand.row:
             reason = f"Its process ended {describe_exit(code)}."
             log.warning("Stage %s: %s", hand.row.key[:12], reason)
-            self.store.discard(hand.row.key)
+            self.store.discard(hand.row.key, hand.process.pid)
             self.queue.release(hand.row.key, hand.row.token or "", reason)
 
     def _assign(self) -> None:
@@ -227,7 +204,7 @@ class Supervisor:
             log.info("Stage %s (%s) is claimed.", row.key[:12], row.kind)
             hand = next((hand for hand in self.hands if hand.row is None), None)
             if hand is None:
-                hand = Hand(self._start())
+                hand = start(self.cache)
                 self.hands.append(hand)
             hand.give(row)
 
@@ -243,31 +220,26 @@ class Supervisor:
         free = self.cores - used if used else ANY
         return self.queue.claim(token, free) if free > 0 else None
 
-    def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pruning_core.worker.stage_process", str(self.cache.root)]
-        # Threads that spin while they wait take the core from each other on a busy machine.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-        return subprocess.Popen(
-            command, cwd=PROJECT, env=environment, stdin=subprocess.PIPE, text=True
-        )
-
     def _release_all(self) -> None:
         for hand in self.hands:
             hand.end()
             if hand.row:
+                self.store.discard(hand.row.key, hand.process.pid)
                 self.queue.release(hand.row.key, hand.row.token or "")
         self.hands = []
 
     def _leave(self) -> None:
+        self.silent.set()
         self._release_all()
         self.crew.dismiss(self.token)
         log.info("Worker %d leaves.", os.getpid())
 
     def _replace(self) -> None:
         log.info("The code on disk has changed: the worker starts anew.")
+        self.stopping = True
         self._leave()
         os.chdir(PROJECT)
-        os.execv(sys.executable, worker_command(self.cache, self.idle_seconds))
+        os.execv(sys.executable, worker_command(self.cache, self.idle_seconds, self.asked_cores))
 
     def _stop(self, *_: object) -> None:
         self.stopping = True

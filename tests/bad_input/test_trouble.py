@@ -22,6 +22,7 @@ from pruning_core.paths import Cache
 from pruning_core.queue import database
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import standing
+from pruning_core.worker import start
 from tests.refusals import ALL_IMAGES, contents, ended, image_folder, one_line, training
 from tests.workers import TINY_OPTIONS
 
@@ -159,12 +160,12 @@ def test_a_worker_that_cannot_start_is_given_up(
         started.append(subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"]))
         return started[-1]
 
-    monkeypatch.setattr(follow, "ensure_worker", broken)
+    monkeypatch.setattr(start, "start_worker", broken)
     monkeypatch.setattr(follow, "PAUSE_SECONDS", 0.0)
     code, _, said = ended(capfd, *usual(cache, tmp_path))
     assert code == 1
     assert str(cache.worker_log) in one_line(said)
-    assert len(started) == follow.MAX_STARTS
+    assert len(started) == start.MAX_STARTS
 
 
 def usual(cache: Cache, out: Path) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pruning_core.options import OPTIONS, Option
 from tests.refusals import Refuse, one_line
 from tests.workers import ROOT
 
@@ -110,6 +111,28 @@ def test_a_wrong_value_is_refused(
     assert message.startswith(f"{option}: ")
     assert words in message
     assert len(message) < 400
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
+@pytest.mark.parametrize("garbage", ["no\udcffsuch", "no such value " * 400], ids=["bytes", "long"])
+def test_every_option_refuses_garbage_by_its_name(
+    refuse: Refuse, option: Option, garbage: str
+) -> None:
+    """Also an option that is still to come: the registry is gone through."""
+    message = refuse(option.flag, garbage)
+    assert message.startswith(f"{option.flag}: ")
+    assert len(message) < 1100
+
+
+@pytest.mark.parametrize("digits", [60, 4000])
+@pytest.mark.parametrize(
+    "flag", ["--iterations", "--epochs", "--train-size", "--model", "--device"]
+)
+def test_a_long_value_is_shown_shortened(refuse: Refuse, flag: str, digits: int) -> None:
+    message = refuse(flag, "8" * digits, "--width", "1")
+    assert message.startswith(f"{flag}: ")
+    assert "8" * 80 not in message
+    assert "888" in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

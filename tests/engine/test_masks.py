@@ -71,11 +71,12 @@ def test_per_layer_counts_are_exact(weights: Tensors, amount: float) -> None:
 @settings(deadline=None, max_examples=60)
 def test_global_counts_are_exact_or_refused(weights: Tensors, amount: float) -> None:
     wanted, most = round(amount * size(weights)), size(weights) - len(weights)
+    assert total(cut(weights, amount, "global", floor=0.0)) == wanted
     if wanted > most:
         with pytest.raises(SpecError, match=r"prune\.keep_floor"):
-            cut(weights, amount, "global")
+            cut(weights, amount, "global", floor=1e-5)
     else:
-        found = cut(weights, amount, "global")
+        found = cut(weights, amount, "global", floor=1e-5)
         assert total(found) == wanted
         assert masks.empty_layers(found) == []
 
@@ -113,9 +114,12 @@ def test_removed_weights_stay_removed(weights: Tensors, a: float, b: float, scop
 def test_of_equal_weights_the_first_goes() -> None:
     weights = {"a": torch.ones(2, 3), "b": torch.ones(4)}
     found = cut(weights, 0.8, "global")
+    assert found["a"].tolist() == [[False, False, False], [False, False, False]]
+    assert found["b"].tolist() == [False, False, True, True]
+    found = cut(weights, 0.8, "global", floor=0.1)
     assert found["a"].tolist() == [[False, False, False], [False, False, True]]
     assert found["b"].tolist() == [False, False, False, True]
-    found = cut(weights, 0.7, "global")
+    found = cut(weights, 0.7, "global", floor=0.1)
     assert found["b"].tolist() == [False, False, True, True]
     found = cut(weights, 0.5)
     assert found["a"].tolist() == [[False, False, False], [True, True, True]]

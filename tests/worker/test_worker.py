@@ -18,7 +18,7 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import standing
 from pruning_core.store import Store
-from pruning_core.worker.supervisor import describe_exit
+from pruning_core.worker.hand import describe_exit
 from tests.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,32 @@ class ImageSet:
     """Some rows of a decoded array.
 
     `images` is the whole array, uint8 (M, S, S, 3), a read-only memory map that processes
-    share; `indices` (N,) are the rows of this set; `labels` is int64 of shape (N,).
+    share; `indices` (N,) are the rows of this set; `labels` is int64 of shape (N,). `resident`
+    holds the images of this set (N, S, S, 3) in the memory of a GPU, where there is room.
     """
 
     images: np.ndarray
     labels: torch.Tensor
     indices: np.ndarray
+    resident: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def batch(self, positions: torch.Tensor | np.ndarray) -> torch.Tensor:
         """The images at these positions of the set, copied: uint8 (n, S, S, 3)."""
+        if self.resident is not None:
+            return self.resident[torch.as_tensor(positions, device=self.resident.device)]
         rows = self.indices[np.asarray(positions)]
         return torch.from_numpy(np.asarray(self.images)[rows])
+
+    def on(self, device: str) -> ImageSet:
+        """The set with its images on a GPU, where a quarter of its free memory holds them."""
+        size = len(self) * self.images.itemsize * int(np.prod(self.images.shape[1:]))
+        if device != "cuda" or size > torch.cuda.mem_get_info()[0] / 4:
+            return self
+        pixels = torch.from_numpy(np.asarray(self.images)[self.indices])
+        return replace(self, resident=pixels.to(device))
 
 
 @dataclass(frozen=True)

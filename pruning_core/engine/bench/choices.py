@@ -1,0 +1,43 @@
+"""The choice of masks over a whole network, against `prune.global_unstructured`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from pruning_core.bench_result import Figure
+from pruning_core.engine import masks
+from pruning_core.engine.bench.timing import in_turn, ratio
+from pruning_core.engine.layers import weights
+from pruning_core.engine.models import make
+
+MODELS = ("mobilenet_v2", "resnet50", "vit_b_16")
+CLASSES = 1000
+AMOUNT = 0.9
+
+
+def mask_choice(name: str, rounds: int) -> Figure:
+    """Seconds of torch's global choice over those of ours, on the same weights."""
+    torch.manual_seed(0)
+    model = make(name, CLASSES)
+    found = in_turn({"torch": lambda: theirs(model), "ours": lambda: ours(model)}, rounds)
+    return ratio(found["torch"], found["ours"])
+
+
+def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
+    """Our masks for every prunable weight, one threshold for all, no floor."""
+    found = weights(model, "all")
+    return masks.choose(found, amount, "magnitude", "global", 0.0, None, torch.Generator())
+
+
+def theirs(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
+    """torch's masks for the same weights, which stay in place."""
+    holders = {}
+    for name, weight in weights(model, "all").items():
+        holder = nn.Module()
+        holder.register_parameter("weight", nn.Parameter(weight.detach(), requires_grad=False))
+        holders[name] = holder
+    pairs = [(holder, "weight") for holder in holders.values()]
+    prune.global_unstructured(pairs, pruning_method=prune.L1Unstructured, amount=amount)
+    return {name: holder.get_buffer("weight_mask").bool() for name, holder in holders.items()}

@@ -1,0 +1,29 @@
+"""How long a finished comparison takes to open: from its spec to figures that can be drawn."""
+
+from __future__ import annotations
+
+from pruning_core import results
+from pruning_core.bench_result import Figure
+from pruning_core.charts import CHARTS, figure
+from pruning_core.engine.bench.timing import figure as spread
+from pruning_core.engine.bench.timing import in_turn
+from pruning_core.paths import Cache
+from pruning_core.plan import outline, plan
+from pruning_core.spec import Spec
+from pruning_core.store import Store
+
+
+def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> Figure:
+    """Seconds from a spec whose stages are all in the cache to its four charts as JSON."""
+    found = in_turn({"open": lambda: draw(spec, cache)}, rounds, warm_up=1)
+    return spread(found["open"])
+
+
+def draw(spec: Spec, cache: Cache) -> list[str]:
+    """The four charts of a finished comparison."""
+    store = Store(cache)
+    made = plan(spec, store)
+    if not made.complete or not all(store.exists(stage.key) for stage in made.stages):
+        raise RuntimeError("The comparison is not in the cache, so it cannot be opened from it.")
+    frame = results.points(outline(made), store)
+    return [figure(frame, name, "sparsity_prunable").to_json() for name in CHARTS]

@@ -1,0 +1,133 @@
+"""Training steps: masked against dense, their share of the machine's peak, two processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pruning_core.bench_result import Figure
+from pruning_core.engine import devices, masks
+from pruning_core.engine.bench.timing import figure, in_turn, ratio
+from pruning_core.engine.layers import weights
+from pruning_core.engine.models import make
+from pruning_core.engine.step import step
+from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.spec import TrainSpec, to_dict
+
+BATCH = 64
+CLASSES = 10
+SIZE = 32
+STEPS_A_ROUND = 4
+PRODUCT = 1024
+AMOUNT = 0.9
+SETTINGS = to_dict(TrainSpec())
+
+
+def trainer(amount: float = 0.0) -> Callable[[], None]:
+    """A function that does a few training steps of a MobileNetV2, masked where asked."""
+    torch.manual_seed(0)
+    model = devices.place(make("mobilenet_v2", CLASSES), "cpu").train()
+    kept = cut(model, amount) if amount else None
+    trainee = Trainee(model, make_optimizer(model, SETTINGS), kept)
+    images = torch.rand(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+    labels = torch.arange(BATCH) % CLASSES
+
+    def train() -> None:
+        for _ in range(STEPS_A_ROUND):
+            step(trainee, images, labels, SETTINGS["lr"], SETTINGS["clip_norm"])
+
+    return train
+
+
+def cut(model: nn.Module, amount: float) -> masks.Masks:
+    """Masks that remove this share of every layer, applied."""
+    found = weights(model, "all")
+    kept = masks.choose(found, amount, "magnitude", "layer", 0.0, None, torch.Generator())
+    made = masks.Masks(found, kept)
+    made.multiply()
+    return made
+
+
+def masked_over_dense(rounds: int) -> Figure:
+    """Seconds of a step at 90 % sparsity over those of a dense one."""
+    jobs = {"masked": trainer(AMOUNT), "dense": trainer()}
+    found = in_turn(jobs, rounds, warm_up=2)
+    return ratio(found["masked"], found["dense"])
+
+
+def peak_share(rounds: int) -> Figure:
+    """A dense step's products a second, over those of one large matrix product."""
+    left, right = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
+    found = in_turn({"step": trainer(), "peak": lambda: left @ right}, rounds, warm_up=2)
+    per_step = STEPS_A_ROUND * flops_of_step() / (2.0 * PRODUCT**3)
+    shares = [per_step * b / a for a, b in zip(found["step"], found["peak"], strict=True)]
+    return figure(shares)
+
+
+def flops_of_step() -> int:
+    """Operations of one forward and backward pass: three times those of the forward pass.
+
+    torch's counter counts a depthwise convolution rightly on the way forward only.
+    """
+    model = make("mobilenet_v2", CLASSES)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.rand(BATCH, 3, SIZE, SIZE))
+    return 3 * int(counter.get_total_flops())
+
+
+def speedup_workers(rounds: int) -> Figure:
+    """Two processes of one thread that share some training, against one that does it all."""
+    with Trainers(2) as two:
+        found = in_turn(
+            {"one": lambda: two.train([2, 0]), "two": lambda: two.train([1, 1])}, rounds, warm_up=1
+        )
+    return ratio(found["one"], found["two"])
+
+
+class Trainers:
+    """Processes that wait to be told how many rounds to train."""
+
+    def __init__(self, count: int) -> None:
+        command = [sys.executable, "-m", "pruning_core.engine.bench.steps"]
+        self.processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(count)
+        ]
+
+    def __enter__(self) -> Trainers:
+        self.train([0] * len(self.processes))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.communicate()
+
+    def train(self, rounds: list[int]) -> None:
+        """Have each process train so many rounds, at the same time, and wait for all."""
+        for process, number in zip(self.processes, rounds, strict=True):
+            assert process.stdin is not None
+            process.stdin.write(f"{number}\n")
+            process.stdin.flush()
+        for process in self.processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+
+
+def serve() -> None:
+    """What each of the `Trainers` does."""
+    devices.prepare(threads=1)
+    train = trainer()
+    train()
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            train()
+        print("done", flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,82 @@
+"""A model in training: its weights, its masks, and the optimizer's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from pruning_core.engine.masks import Masks
+
+Settings = dict[str, Any]
+
+
+@dataclass
+class Trainee:
+    """A model in training; `masks` is None where nothing is pruned.
+
+    `precision` is `fp32` or `bf16`, of the products in training; `parts` is in how many parts
+    a batch goes through; `skipped` (a number on the device, so that counting waits for
+    nothing) is how many steps were left out.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    masks: Masks | None = None
+    precision: str = "fp32"
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    parts: int = 1
+    skipped: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on with the same bits."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": list(self.history),
+            "seconds": self.seconds,
+            "parts": self.parts,
+            "skipped": self.skipped,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.seconds = list(state["history"]), state["seconds"]
+        self.parts, self.skipped = state["parts"], state["skipped"].to(self.skipped.device)
+
+
+def make_optimizer(model: nn.Module, settings: Settings) -> Optimizer:
+    """The optimizer that a `TrainSpec` (as a dict) describes."""
+    return OPTIMIZERS[settings["optimizer"]](list(model.parameters()), settings)
+
+
+def sgd(parameters: list[nn.Parameter], settings: Settings) -> Optimizer:
+    """SGD with momentum.
+
+    The momentum stands there from the start: one that begins in a step which is left out
+    would be whatever the memory held.
+    """
+    rate, momentum, decay = settings["lr"], settings["momentum"], settings["weight_decay"]
+    made = SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
+    for parameter in parameters if momentum else ():
+        made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return made
+
+
+def adam(parameters: list[nn.Parameter], settings: Settings) -> Optimizer:
+    """Adam (Kingma and Ba 2015); its first beta is the momentum."""
+    betas, decay = (settings["momentum"], 0.999), settings["weight_decay"]
+    return Adam(parameters, lr=settings["lr"], betas=betas, weight_decay=decay, fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], Settings], Optimizer]] = {
+    "sgd": sgd,
+    "adam": adam,
+}

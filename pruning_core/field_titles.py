@@ -1,0 +1,114 @@
+"""What a setting is called on the pages, and an error about it in the pages' own words.
+
+The controls take their labels from `TITLES`, so an error names a control as it stands there.
+The engine counts shares as fractions; the pages show the settings in `PERCENT` as percent.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pruning_core.text import trimmed
+
+TITLES = {
+    "data.name": "Data",
+    "data.path": "Folder or .zip on this computer",
+    "data.image_size": "Image size",
+    "data.train_size": "Training images",
+    "data.test_size": "Test images",
+    "data.validation": "Validation share",
+    "data.split_seed": "Seed of the split",
+    "data.augment": "Augmentation",
+    "data.mean": "Mean of the colours",
+    "data.std": "Deviation of the colours",
+    "model.name": "Model",
+    "model.width": "Width",
+    "model.stem_stride": "Stem stride",
+    "model.weights": "Weights",
+    "baseline_epochs": "Baseline epochs",
+    "baseline.optimizer": "Baseline optimizer",
+    "baseline.lr": "Baseline learning rate",
+    "baseline.lr_schedule": "Baseline rate curve",
+    "baseline.momentum": "Baseline momentum",
+    "baseline.weight_decay": "Baseline weight decay",
+    "baseline.clip_norm": "Baseline gradient limit",
+    "baseline.batch_size": "Baseline batch size",
+    "one_shot.amounts": "One-shot amounts",
+    "one_shot.epochs": "One-shot epochs",
+    "iterative.enabled": "Iterative pruning",
+    "iterative.target": "Iterative target",
+    "iterative.iterations": "Iterations",
+    "iterative.epochs": "Epochs per iteration",
+    "iterative.schedule": "Schedule",
+    "iterative.matched": "Add one-shot with the iterative run's budget",
+    "prune.criterion": "Criterion",
+    "prune.scope": "Weights compete",
+    "prune.keep_floor": "Keep-floor",
+    "prune.layers": "Layers",
+    "finetune.optimizer": "Optimizer",
+    "finetune.lr": "Learning rate",
+    "finetune.lr_schedule": "Rate curve",
+    "finetune.momentum": "Fine-tuning momentum",
+    "finetune.weight_decay": "Fine-tuning weight decay",
+    "finetune.clip_norm": "Fine-tuning gradient limit",
+    "finetune.batch_size": "Fine-tuning batch size",
+    "lr_span": "Curve covers",
+    "seeds": "Seeds",
+    "device": "Device",
+    "precision": "Precision",
+    "baseline_threads": "Baseline threads",
+    "level_threads": "Fine-tuning threads",
+    "label": "Name of the run",
+    "amount": "Amount",
+    "spec": "Spec",
+}
+PERCENT = ("one_shot.amounts", "iterative.target", "prune.keep_floor", "data.validation")
+PHRASES = {
+    "is not in [0, 1)": "is not from 0 up to, but not including, 1",
+    "not a fraction ": "not ",
+}
+# A number that is neither part of a word or of another number nor percent already, and quotes.
+_NUMBER = re.compile(r"'[^']*'|(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w%]|\.\d| %)")
+_TIGHT = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def title(field: str) -> str:
+    """What a setting is called on the pages; its own name where it has no title."""
+    return TITLES.get(field, field)
+
+
+def explain(field: str, message: str) -> str:
+    """An error's sentence as a page says it: the control's title, the page's units."""
+    for engine, page in PHRASES.items():
+        message = message.replace(engine, page)
+    text = _NAMES.sub(lambda found: _BY_NAME[found[0]], message)
+    if field in PERCENT:
+        text = _TIGHT.sub(lambda found: f"{trimmed(float(found[1]), 4)} %", text)
+        text = _NUMBER.sub(_percent, text)
+    return f"{title(field)}: {text}" if field else text
+
+
+def _percent(found: re.Match[str]) -> str:
+    text = found[0]
+    if text.startswith("'"):
+        return text
+    value = trimmed(100 * float(text), 4)
+    return "0" if value == "0" else f"{value} %"
+
+
+def _by_name() -> dict[str, str]:
+    """Titles by the names that stand in messages: dotted, and short where only one has it."""
+    lasts = [name.rsplit(".", 1)[-1] for name in TITLES]
+    dotted = {name: text for name, text in TITLES.items() if "." in name or "_" in name}
+    short = {
+        last: text
+        for last, text in zip(lasts, TITLES.values(), strict=True)
+        if "_" in last and lasts.count(last) == 1
+    }
+    return {**short, **dotted}
+
+
+_BY_NAME = _by_name()
+_NAMES = re.compile(
+    r"(?<![\w./'-])(?:" + "|".join(re.escape(name) for name in _BY_NAME) + r")(?![\w/])"
+)

@@ -1,0 +1,140 @@
+"""The list of jobs as a page shows it: a page of them, with what tells how far each is."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pruning_core.queue.database import Database
+from pruning_core.queue.jobs import Job
+from pruning_core.queue.standing import ACTIVE, Standing, state_of
+
+LEAST_WORK = 0.2  # of an epoch: what a stage without training counts
+SURE_FRACTION = 0.1
+
+# Newest first by an index; besides, what can run now and what the link names, wherever it stands.
+QUERY = """
+WITH page AS (SELECT id FROM jobs ORDER BY created DESC LIMIT :limit OFFSET :offset),
+lively AS (
+    SELECT DISTINCT w.job AS id FROM stages s JOIN wants w ON w.key = s.key
+    JOIN jobs j ON j.id = w.job
+    WHERE :offset = 0 AND j.status IN ('planning', 'active') AND s.status IN ('queued', 'running')
+    AND (s.status = 'running' OR s.parent = '' OR EXISTS
+        (SELECT 1 FROM stages p WHERE p.key = s.parent AND p.status = 'done'))
+    LIMIT :limit),
+shown AS (SELECT id FROM page UNION SELECT id FROM lively UNION SELECT :wanted)
+SELECT j.*, j.id IN (SELECT id FROM page) AS paged, (SELECT json_group_array(json_array(
+    s.status, json_extract(s.settings, '$.epochs'), json_extract(s.progress, '$.fraction'),
+    s.started, s.finished)) FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = j.id) AS steps
+FROM jobs j WHERE j.id IN (SELECT id FROM shown) ORDER BY j.created DESC
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage as far as progress needs it. `work` is in epochs, the times in seconds."""
+
+    status: str
+    work: float
+    fraction: float
+    started: float | None
+    finished: float | None
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """When it began and ended, the end of a running one being now; (0, 0) before."""
+        end = time.time() if self.status == "running" else self.finished
+        if self.status == "queued" or not self.started or not end:
+            return 0.0, 0.0
+        return self.started, max(end, self.started)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job in the list. `state` is that of `standing`."""
+
+    job: Job
+    state: str
+    steps: tuple[Step, ...]
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def done(self) -> int:
+        """The number of finished stages."""
+        return sum(step.status == "done" for step in self.steps)
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1, by epochs."""
+        work = sum(step.work for step in self.steps)
+        planned = work > 0 and self.state != "planning"
+        return sum(step.work * step.fraction for step in self.steps) / work if planned else 0.0
+
+    @property
+    def seconds_spent(self) -> float:
+        """The time in which at least one of its stages ran."""
+        spent, end = 0.0, 0.0
+        for begun, ended in sorted(step.times for step in self.steps):
+            spent += max(ended - max(begun, end), 0.0)
+            end = max(end, ended)
+        return spent
+
+    def seconds_left(self, cores: int) -> float | None:
+        """By the pace of its stages so far; None while there is no pace to go by."""
+        begun = [step for step in self.steps if step.status in ("done", "running")]
+        work = sum(step.work * step.fraction for step in begun)
+        if self.state != "running" or self.fraction < SURE_FRACTION or not work:
+            return None
+        pace = sum(step.times[1] - step.times[0] for step in begun) / work
+        now = [step.work * (1 - step.fraction) for step in self.steps if step.status == "running"]
+        later = [step.work for step in self.steps if step.status == "queued"]
+        return pace * (sum(now) / max(len(now), 1) + sum(later) / max(cores, 1))
+
+
+def run_of(now: Standing) -> Run:
+    """The run that a standing tells of."""
+    steps = [
+        _step(r.status, r.settings.get("epochs"), r.progress.get("fraction"), r.started, r.finished)
+        for r in now.rows
+    ]
+    return Run(now.job, now.state, tuple(steps))
+
+
+class Listing(Database):
+    """The jobs of one cache, a page at a time."""
+
+    def page(self, size: int, number: int = 1, wanted: str = "") -> tuple[list[Run], bool]:
+        """Runs with one query, the active ones first, then the newest; and whether more follow.
+
+        The first page also holds active runs that are older than its others, and every page
+        the `wanted` one. The cost depends on what is shown, not on how many runs there are.
+        """
+        values = {"limit": size + 1, "offset": size * (number - 1), "wanted": wanted}
+        with self._connect() as db:
+            rows = [dict(row) for row in db.execute(QUERY, values)]
+        paged = [row["id"] for row in rows if row.pop("paged")]
+        found = [_run(row) for row in rows]
+        shown = [r for r in found if r.active or r.job.id in (*paged[:size], wanted)]
+        return sorted(shown, key=lambda run: not run.active), len(paged) > size
+
+
+def _run(row: dict[str, Any]) -> Run:
+    steps = tuple(_step(*values) for values in json.loads(row.pop("steps")))
+    job = Job(**row)
+    return Run(job, state_of(job, [step.status for step in steps]), steps)
+
+
+def _step(
+    status: str,
+    epochs: float | None,
+    fraction: float | None,
+    started: float | None,
+    finished: float | None,
+) -> Step:
+    part = 1.0 if status == "done" else fraction or 0.0
+    return Step(status, max(epochs or 0.0, LEAST_WORK), part, started, finished)

@@ -1,0 +1,73 @@
+"""A stage process as the supervisor sees it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from pruning_core.paths import PROJECT, Cache
+from pruning_core.queue.stage_queue import Row
+
+# Threads that spin long while they wait take the core from each other on a busy machine; ones
+# that do not spin at all sleep and wake at each of a thousand small operations a second.
+# And memory that glibc gives back after each step costs 10,000 page faults in the next one,
+# a quarter of its time. Neither changes a bit of a result.
+ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "1000",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Hand:
+    """A stage process and the stage it runs, if any."""
+
+    process: subprocess.Popen[str]
+    row: Row | None = None
+
+    def give(self, row: Row) -> None:
+        """Hand over a claimed stage."""
+        self.row = row
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps({"key": row.key, "token": row.token}) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            log.warning("Process %d ended before it had work.", self.process.pid)
+
+    def end(self) -> None:
+        """Stop the process, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+
+
+def start(cache: Cache) -> Hand:
+    """A new stage process, which knows whose it is."""
+    module = "pruning_core.worker.stage_process"
+    command = [sys.executable, "-m", module, str(cache.root), str(os.getpid())]
+    return Hand(
+        subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={**ENVIRONMENT, **os.environ},
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+    )
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
+    return f"by the signal {name}{hint}"

@@ -1,0 +1,168 @@
+"""The bench measures the right things; how fast they are is no test's business."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pruning_core.bench_result import FIGURES, BenchResult, Figure, last
+from pruning_core.engine import reference
+from pruning_core.engine.bench import __main__ as bench
+from pruning_core.engine.bench import choices, runs, steps
+from pruning_core.engine.bench.timing import in_turn, ratio
+from pruning_core.engine.data import ImageSet
+from pruning_core.engine.layers import weights
+from pruning_core.engine.models import make
+from pruning_core.engine.reference import Protocol
+from pruning_core.paths import Cache
+from pruning_core.schedules import geometric
+from pruning_core.spec import to_dict
+
+SMALL = Protocol(amounts=(0.0, 0.5), iterations=2, target=0.75)
+
+
+def images(count: int, seed: int) -> ImageSet:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return ImageSet(pixels, torch.from_numpy(random.integers(0, 3, count)), np.arange(count))
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+
+
+def zeros(model: nn.Module) -> list[float]:
+    """The share of zeros in each layer's weight as the model computes with it."""
+    return [float((layer.weight == 0).float().mean()) for layer in reference.layers(model)]  # type: ignore[union-attr]
+
+
+def test_things_take_turns() -> None:
+    order: list[str] = []
+    jobs = {name: lambda name=name: order.append(name) for name in "ab"}
+    found = in_turn(jobs, rounds=3)  # type: ignore[arg-type]
+    assert order == list("ababab")
+    assert {name: len(seconds) for name, seconds in found.items()} == {"a": 3, "b": 3}
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    assert ratio([4.0, 9.0, 2.0], [2.0, 3.0, 1.0]) == Figure(2.0, 2.0, 3.0)
+
+
+def test_the_reference_prunes_as_the_assignment_does() -> None:
+    """One-shot to each amount, the chain along the geometric schedule, counted when it is done."""
+    learn = reference.loader(images(40, 0), 32, training=True)
+    assert zeros(reference.one_shot(net(), 0.5, learn, 1)) == pytest.approx([0.5, 0.5], abs=0.01)
+    shares = [zeros(model)[1] for model in reference.iterative(net(), SMALL, learn)]
+    assert shares == pytest.approx(geometric(0.75, 2), abs=0.01)
+
+
+def test_the_reference_leaves_the_baseline_alone() -> None:
+    made = net()
+    before = [value.clone() for value in made.parameters()]
+    learn = reference.loader(images(40, 0), 32, training=True)
+    reference.one_shot(made, 0.9, learn, 1)
+    list(reference.iterative(made, SMALL, learn))
+    assert all(map(torch.equal, before, made.parameters()))
+
+
+def test_the_reference_sees_images_of_the_size_asked() -> None:
+    batch, _ = next(iter(reference.loader(images(4, 0), 224, training=True)))
+    assert batch.shape == (4, 3, 224, 224)
+
+
+def test_both_sides_do_the_same_stages(tmp_path: Path) -> None:
+    """The same images, amounts and steps, so that points can be paired by name."""
+    few = runs.Images(train_size=60, test_size=20)
+    place = runs.decoded(few, tmp_path)
+    theirs = runs.reference_process(few, SMALL, place)
+    ours = runs.ours(few, SMALL, tmp_path / "cache")
+    assert set(ours) == set(theirs.accuracies)
+    assert len(ours) == 1 + len(SMALL.amounts) + SMALL.iterations
+    assert all(0 <= value <= 1 for value in [*ours.values(), *theirs.accuracies.values()])
+    assert theirs.seconds > 0
+    spec = runs.our_spec(few, SMALL)
+    found = bench.opening.draw(spec, Cache(tmp_path / "cache"))
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+@pytest.mark.parametrize("amount", [0.3, 0.9])
+def test_both_choose_the_same_masks_but_for_ties(name: str, amount: float) -> None:
+    torch.manual_seed(0)
+    model = make(name, 10)
+    found = weights(model, "all")
+    theirs, ours = choices.theirs(model, amount), choices.ours(model, amount)
+    counts = [sum(int(mask.sum()) for mask in masks.values()) for masks in (theirs, ours)]
+    assert counts[0] == counts[1]
+    differing = [found[key].detach().abs()[theirs[key] != ours[key]] for key in found]
+    threshold = max(float(found[key].detach().abs()[~ours[key]].max()) for key in found)
+    assert all(bool((values == threshold).all()) for values in differing)
+
+
+def test_masked_and_dense_steps_are_the_same_but_for_the_mask() -> None:
+    model = make("mobilenet_v2", 10)
+    made = steps.cut(model, steps.AMOUNT)
+    for name, weight in made.weights.items():
+        assert int((weight == 0).sum()) >= round(steps.AMOUNT * weight.numel()), name
+
+
+def test_the_operations_of_a_step_are_counted_by_hand() -> None:
+    """Every output of a convolution or linear layer is a sum over its kernel: two a product."""
+    model, found = make("mobilenet_v2", steps.CLASSES), []
+
+    def count(layer: nn.Module, _: object, out: torch.Tensor) -> None:
+        found.append(2 * out.numel() * layer.weight[0].numel())  # type: ignore[index,operator,union-attr]
+
+    for layer in reference.layers(model):
+        layer.register_forward_hook(count)
+    model(torch.rand(steps.BATCH, 3, steps.SIZE, steps.SIZE))
+    assert steps.flops_of_step() == 3 * sum(found)
+
+
+def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What `measure` gives is what the page and the file show, no more and no less."""
+    made, number = Figure(1.0, 1.0, 1.0), itertools.count()
+    for module, name in (
+        (bench.runs, "speedup"),
+        (bench.steps, "speedup_workers"),
+        (bench.steps, "masked_over_dense"),
+        (bench.steps, "peak_share"),
+        (bench.choices, "mask_choice"),
+        (bench.opening, "cached_open_seconds"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: (next(number) and made) or made)
+    for size in bench.SIZES.values():
+        assert list(bench.measure(size, tmp_path)) == list(FIGURES)
+    assert next(number) == 2 * len(FIGURES)
+
+
+def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert last(cache) is None
+    result = BenchResult({"peak_share": Figure(0.3, 0.2, 0.4)}, {"cores": 2})
+    cache.bench.write_text(result.to_json())
+    assert last(cache) == result
+    assert json.loads(result.to_json())["peak_share"] == {"median": 0.3, "low": 0.2, "high": 0.4}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"peak_share": 3}', '{"peak_share": {"median": NaN}}'])
+def test_a_file_that_is_no_result_is_none(text: str, tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.bench.write_text(text)
+    assert last(cache) is None
+
+
+def test_our_side_trains_as_long_as_the_reference() -> None:
+    spec = to_dict(runs.our_spec(runs.Images(), Protocol()))
+    protocol = Protocol()
+    assert spec["baseline_epochs"] == protocol.baseline_epochs
+    assert spec["one_shot"]["epochs"] == protocol.one_shot_epochs
+    assert spec["iterative"]["epochs"] == protocol.epochs
+    assert not spec["iterative"]["matched"]

@@ -1,0 +1,65 @@
+"""How long a run will take, from measured speeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pruning_core.estimate import START_SECONDS, Estimate, estimate, in_words
+from pruning_core.plan import Plan, plan
+from pruning_core.presets import QUICKSTART
+from pruning_core.spec import IterativeSpec, OneShotSpec, Spec
+from tests.facts import MODEL, Facts
+
+
+def seconds(spec: Spec, facts: Facts, made: Plan | None = None, cores: int = 2) -> Estimate:
+    found = estimate(spec, made or plan(spec, facts), facts, cores)
+    assert found
+    return found
+
+
+def test_a_finished_stage_s_own_pace_counts() -> None:
+    facts = Facts(QUICKSTART)
+    made = plan(QUICKSTART, facts)
+    before = seconds(QUICKSTART, facts)
+    level = next(stage for stage in made.stages if stage.kind == "level")
+    facts.results[level.key] = {"seconds": 1000.0}
+    assert seconds(QUICKSTART, facts).left > 5 * before.left
+
+
+def test_more_cores_do_not_shorten_a_chain() -> None:
+    chain = IterativeSpec(iterations=10, epochs=10, matched=False)
+    spec = replace(QUICKSTART, one_shot=OneShotSpec(amounts=(), epochs=0), iterative=chain)
+    facts = Facts(spec)
+    epoch = 1437 * 0.9 / MODEL["images_per_second"]
+    assert seconds(spec, facts, cores=64).left > START_SECONDS + 100 * epoch
+
+
+def test_the_estimate_before_and_after_planning_is_the_same() -> None:
+    facts = Facts(QUICKSTART)
+    assert seconds(QUICKSTART, facts).left == pytest.approx(
+        seconds(QUICKSTART, facts, Plan(())).left
+    )
+
+
+def test_all_that_is_cached_needs_no_speed() -> None:
+    spec = replace(QUICKSTART, model=replace(QUICKSTART.model, weights="pretrained"))
+    facts = Facts(spec)
+    made = plan(spec, facts)
+    assert estimate(spec, made, facts, 2) is None
+    facts.results.update({stage.key: facts.results.get(stage.key, {}) for stage in made.stages})
+    assert estimate(spec, made, facts, 2) == Estimate(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (0.0, "opens at once"),
+        (1.0, "about 5 s"),
+        (94.0, "about 1 min 30 s"),
+        (4000, "about 1 h 7 min"),
+    ],
+)
+def test_the_estimate_is_no_more_exact_than_it_is_known(left: float, said: str) -> None:
+    assert in_words(Estimate(left, left)) == said

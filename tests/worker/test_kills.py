@@ -1,0 +1,90 @@
+"""Killed in the middle of every kind of training, and in the middle of a call that never ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pruning_core.paths import Cache
+from pruning_core.queue.database import pid_exists
+from pruning_core.queue.jobs import Queue
+from pruning_core.queue.stage_queue import Row
+from pruning_core.queue.standing import standing
+from pruning_core.spec import IterativeSpec, OneShotSpec, TrainSpec
+from tests.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
+
+# One curve and one Adam state run through both levels.
+CHAIN = replace(
+    TINY,
+    baseline_epochs=5,
+    one_shot=OneShotSpec(amounts=()),
+    iterative=IterativeSpec(target=0.8, iterations=2, epochs=5, matched=False),
+    finetune=TrainSpec(optimizer="adam", lr=0.001, batch_size=32),
+    lr_span="chain",
+)
+STUCK = """
+import sys
+if "pruning_core.worker.stage_process" in sys.orig_argv:
+    import re
+    from pruning_core.engine.stages import RUNNERS
+    RUNNERS["inspect_data"] = lambda context: (
+        (context.folder / "stuck").touch(), re.match("(a+)+$", 64 * "a" + "b")
+    )
+"""
+
+
+def training(cache: Cache, job: str, done: set[str]) -> Row | None:
+    """A running stage that has published an epoch and was not killed before."""
+    for row in Queue(cache.queue).stages_of(job):
+        fresh = row.status == "running" and row.pid and row.key not in done
+        if fresh and cache.checkpoint(row.key).is_file():
+            return row
+    return None
+
+
+def test_every_training_of_a_chain_is_killed_once_and_ends_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    """The baseline, and two levels of which the second goes on with the first one's Adam."""
+    calm, killed = Cache(tmp_path / "calm"), Cache(tmp_path / "killed")
+    for cache in (calm, killed):
+        cache.prepare()
+    assert run(calm, CHAIN).state == "done"
+    for stage in planned(calm, CHAIN).stages:
+        if stage.kind not in ("baseline", "level"):
+            shutil.copytree(calm.stage(stage.key), killed.stage(stage.key))
+    queue, done = Queue(killed.queue), set[str]()
+    job = queue.submit(CHAIN, "killed")
+    with worker(killed):
+        for _ in range(3):
+            row = until(lambda: training(killed, job, done), "an epoch")
+            os.kill(row.pid or 0, signal.SIGKILL)
+            done.add(row.key)
+        assert end_of(queue, job).state == "done"
+    for key in done:
+        assert "Goes on after epoch" in killed.log(key).read_text()
+    assert bits(killed, CHAIN) == bits(calm, CHAIN)
+
+
+def test_cancel_ends_a_stage_in_the_middle_of_a_call_that_never_ends(
+    cache: Cache, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A regular expression holds Python itself: neither the stage nor its timer can listen."""
+    (tmp_path / "sitecustomize.py").write_text(STUCK)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    job = queue.submit(TINY, "stuck")
+    with worker(cache) as process:
+        until(lambda: list(cache.building.glob("*/stuck")), "the call")
+        pid = next(row.pid for row in queue.stages_of(job)) or 0
+        assert pid_exists(pid)
+        queue.cancel(job)
+        until(lambda: not pid_exists(pid) or None, "the end of the process")
+        assert process.poll() is None
+    assert standing(queue, job).state == "cancelled"
+    assert {found.status for found in queue.stages_of(job)} == {"cancelled"}
+    assert not list(cache.building.iterdir())
