@@ -11,11 +11,13 @@ from pages.parts import choices, controls, facts, spec_file
 from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core.estimate import TRAINED, estimate, in_words
 from pruning_core.live_charts import schedule_figure
-from pruning_core.plan import Plan, Stage, describe, plan
+from pruning_core.plan import describe, plan
 from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, SpecError
+from pruning_core.stage import Plan, Stage
 from pruning_core.text import format_count
-from pruning_core.worker.supervisor import ensure_worker, usable_cores
+from pruning_core.worker.limits import usable_cores
+from pruning_core.worker.start import ensure_worker
 
 Places = tuple[DeltaGenerator, DeltaGenerator]
 

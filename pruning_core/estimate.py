@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pruning_core.plan import Plan, Reader, Stage, inspect_data, inspect_model
+from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.spec import Spec
+from pruning_core.stage import Plan, Reader, Stage
 from pruning_core.store import Missing
 from pruning_core.text import format_seconds
 

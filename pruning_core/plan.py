@@ -8,94 +8,20 @@ missing, or the whole graph.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
-from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pruning_core import spec as specs
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
 from pruning_core.schedules import SCHEDULES
-from pruning_core.spec import Spec, canonical_json, to_dict
+from pruning_core.spec import Spec, to_dict
+from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
 
-VERSIONS = {"inspect_data": 1, "inspect_model": 1, "data": 1, "baseline": 3, "level": 3}
 DECODE_ALL_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A unit of work. `hints` say where to find things and are no part of the key."""
-
-    kind: str
-    parent: str
-    settings: dict[str, Any]
-    hints: dict[str, Any] = field(default_factory=dict)
-    threads: int = 1
-
-    @property
-    def key(self) -> str:
-        """64 hexadecimal digits that stand for everything that can change the result."""
-        body = [self.kind, VERSIONS[self.kind], self.parent, self.settings]
-        return hashlib.sha256(canonical_json(body).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Point:
-    """A place on the charts: which stage it is, under which strategy."""
-
-    strategy: str
-    seed: int
-    iteration: int
-    asked: float
-    key: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Stages, parents first, and the points they make. Not `complete`: inspections only."""
-
-    stages: tuple[Stage, ...]
-    points: tuple[Point, ...] = ()
-    complete: bool = False
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What remains to be known of a complete plan: its points, and where notes may stand.
-
-    A job keeps it, so that its results can be read when the user's files are long gone.
-    """
-
-    points: tuple[Point, ...] = ()
-    noted: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Outline:
-        value = json.loads(text)
-        return cls(tuple(Point(**point) for point in value["points"]), tuple(value["noted"]))
-
-
-def outline(plan: Plan) -> Outline:
-    """The outline of a plan."""
-    kinds = ("inspect_data", "inspect_model", "data", "baseline")
-    noted = tuple(stage.key for stage in plan.stages if stage.kind in kinds)
-    return Outline(plan.points, noted)
-
-
-class Reader(Protocol):
-    """The part of a store that planning needs."""
-
-    def exists(self, key: str) -> bool: ...
-
-    def read(self, key: str) -> dict[str, Any]: ...
 
 
 def plan(spec: Spec, store: Reader) -> Plan:
@@ -195,7 +121,7 @@ def _graph(
         stages.update({stage.key: stage for stage, _ in branches})
         points.append(Point("baseline", seed, 0, 0.0, baseline.key))
         points.extend(point for _, point in branches)
-    return Plan(tuple(stages.values()), tuple(points), complete=True)
+    return Plan(with_urgencies(stages.values()), tuple(points), complete=True)
 
 
 def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:

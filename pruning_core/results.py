@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from pruning_core.plan import Outline, Point, Reader
+from pruning_core.stage import Outline, Point, Reader
 from pruning_core.store import Missing
 from pruning_core.text import format_percent
 

@@ -32,7 +32,7 @@ Change = Callable[[Any, dict[str, Any]], None]
 def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages see the test's cache, and start no process."""
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.supervisor.ensure_worker", lambda *_: "")
+    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: "")
 
 
 def run(

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from pruning_core.estimate import START_SECONDS, Estimate, estimate, in_words
-from pruning_core.plan import Plan, plan
+from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.spec import IterativeSpec, OneShotSpec, Spec
+from pruning_core.stage import Plan
 from tests.facts import MODEL, Facts
 
 

@@ -57,6 +57,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--seed", "3", {"seeds": (3,)}),
     ("--seed", "0,1,2", {"seeds": (0, 1, 2)}),
     ("--device", "cpu", {"device": "cpu"}),
+    ("--precision", "bf16", {"precision": "bf16"}),
 ]
 OF_THE_ISSUE = """
 --preset --spec --dataset --data --model --width --stem-stride --normalize --weights --image-size

@@ -9,10 +9,11 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import choices
 from pruning_core.paths import CACHE_VARIABLE, Cache
-from pruning_core.plan import outline, plan
+from pruning_core.plan import plan
 from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import Spec
+from pruning_core.stage import outline
 from pruning_core.store import Store
 from tests.facts import DATA, MODEL, Facts
 from tests.test_results import result
@@ -25,7 +26,7 @@ PAGES = ["app.py", "pages/1_Tune.py", "pages/2_Runs.py", "pages/3_Compare.py"]
 def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages see the test's cache, and start no process."""
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.supervisor.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)
 
 
 def open_page(name: str, **params: str) -> AppTest:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from pruning_core import plan as plans
-from pruning_core.plan import Plan, Stage
 from pruning_core.presets import QUICKSTART
 from pruning_core.spec import PruneSpec, Spec, SpecError
+from pruning_core.stage import Plan, Stage
 from tests.facts import DATA, Facts
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from pruning_core import results
 from pruning_core.paths import Cache
-from pruning_core.plan import Plan, outline, plan
+from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
+from pruning_core.stage import Plan, outline
 from pruning_core.store import Store
 from tests.facts import Facts
 

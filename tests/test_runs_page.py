@@ -31,7 +31,7 @@ from tests.test_pages import finished, open_page, texts
 def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages see the test's cache, and start no process."""
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.supervisor.ensure_worker", lambda *_: "")
+    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: "")
 
 
 def seeded(i: int) -> Spec:

@@ -33,7 +33,7 @@ FLAT = choices.flat(choices.to_dict(QUICKSTART))
 def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page sees the test's cache, and starts no process."""
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.supervisor.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)
 
 
 def tune(**params: str) -> AppTest:
@@ -85,7 +85,7 @@ def test_a_control_bears_its_setting_s_title() -> None:
     kinds = [test.slider, test.selectbox, test.number_input, test.checkbox, test.text_input]
     found = {w.key: w.label for kind in kinds for w in kind if w.key.startswith(choices.PREFIX)}
     assert found == {key: field_titles.title(key.removeprefix(choices.PREFIX)) for key in found}
-    hidden = {"precision", "baseline_threads", "level_threads", "label"}
+    hidden = {"baseline_threads", "level_threads", "label"}
     assert {key.removeprefix(choices.PREFIX) for key in found} == set(FLAT) - hidden
 
 

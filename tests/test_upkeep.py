@@ -10,9 +10,10 @@ import pytest
 
 from pruning_core import upkeep
 from pruning_core.paths import Cache
-from pruning_core.plan import Stage, plan
+from pruning_core.plan import plan
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
+from pruning_core.stage import Stage
 from pruning_core.store import Store
 from tests.facts import Facts
 from tests.workers import TINY

@@ -80,7 +80,8 @@ def spec_of(values: Values) -> Spec:
 def settle(given: Values, base: Values) -> Reading:
     """As many of the given values as go together; in place of the others those of `base`."""
     values, problems = {**base, **given}, []
-    left = {name for name in given if given[name] != base[name]}
+    # As text, for to Python False is 0.
+    left = {name for name in given if json.dumps(given[name]) != json.dumps(base[name])}
     while left and (error := _wrong(values)):
         said = explain(error.field, error.message)
         problems.append(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")

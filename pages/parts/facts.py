@@ -10,8 +10,9 @@ import streamlit as st
 from pages.parts.shell import Lab, link
 from pruning_core import field_titles
 from pruning_core.estimate import probe
-from pruning_core.plan import Stage, inspect_data, inspect_model
+from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.spec import Spec, SpecError
+from pruning_core.stage import Stage
 from pruning_core.store import Missing
 from pruning_core.text import format_count
 

@@ -17,7 +17,7 @@ from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
 from pruning_core.results import titles
 from pruning_core.store import Missing
 from pruning_core.text import format_count, format_seconds
-from pruning_core.worker import supervisor
+from pruning_core.worker import limits, start
 
 WORDS = {
     "planning": "Looking at data and model",
@@ -45,7 +45,7 @@ def badge(state: str) -> str:
 
 def keep_worker(lab: Lab) -> None:
     """See that a worker is alive while something is to be done, and say where none stays."""
-    if problem := supervisor.ensure_worker(lab.cache):
+    if problem := start.ensure_worker(lab.cache):
         st.warning(plain(problem))
 
 
@@ -68,7 +68,7 @@ def stages_done(run: Run) -> str:
 def time_told(run: Run) -> str:
     """The time left of what runs, else the time spent."""
     if run.active:
-        left = run.seconds_left(supervisor.usable_cores())
+        left = run.seconds_left(limits.usable_cores())
         return f"about {format_seconds(left)} left" if left else ""
     return f"took {format_seconds(run.seconds_spent)}" if run.seconds_spent else ""
 

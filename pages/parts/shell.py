@@ -12,12 +12,12 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from pruning_core.paths import Cache, CacheError, cache_at
-from pruning_core.plan import Stage
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import Spec
+from pruning_core.stage import Stage
 from pruning_core.store import Store
-from pruning_core.worker import supervisor
+from pruning_core.worker import start
 
 PAGES = {
     "Home": "app.py",
@@ -144,7 +144,7 @@ def _worker_line(cache: Cache, trouble: str) -> None:
             f"{plain(trouble)} What is finished can be read; until then nothing new is queued "
             "and nothing runs."
         )
-    elif problem := supervisor.ensure_worker(cache):
+    elif problem := start.ensure_worker(cache):
         st.warning(plain(problem))
     elif Crew(cache.queue).worker() is None:
         log = plain(str(cache.worker_log))

@@ -11,6 +11,8 @@ from pages.parts.choices import PREFIX
 from pruning_core.field_titles import title
 
 OPTION_TITLES = {
+    "fp32": "fp32: full",
+    "bf16": "bf16: half",
     "magnitude": "Magnitude (L1)",
     "random": "Random (control)",
     "layer": "Each layer alike",

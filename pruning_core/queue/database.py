@@ -25,9 +25,9 @@ RETRY_SECONDS = 0.01
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS stages (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, parent TEXT NOT NULL, settings TEXT NOT NULL,
-    hints TEXT NOT NULL, threads INTEGER NOT NULL, status TEXT NOT NULL, created REAL NOT NULL,
-    started REAL, finished REAL, token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
-    attempts INTEGER NOT NULL DEFAULT 0, progress TEXT NOT NULL DEFAULT '{}',
+    hints TEXT NOT NULL, threads INTEGER NOT NULL, urgency REAL NOT NULL, status TEXT NOT NULL,
+    created REAL NOT NULL, started REAL, finished REAL, token TEXT, host TEXT, pid INTEGER,
+    heartbeat REAL, attempts INTEGER NOT NULL DEFAULT 0, progress TEXT NOT NULL DEFAULT '{}',
     error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS stages_by_status ON stages (status, created);
 CREATE TABLE IF NOT EXISTS jobs (

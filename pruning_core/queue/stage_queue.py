@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.plan import Stage
 from pruning_core.queue.database import Database, alive
+from pruning_core.stage import Stage
 
 MAX_ATTEMPTS = 5
 # An attempt that published an epoch was no failure, however often the machine is switched off.
@@ -28,6 +28,7 @@ READY = (
     " AND NOT EXISTS (SELECT 1 FROM stages p WHERE p.status != 'done'"
     " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )
+ON_CPU = "coalesce(json_extract(settings, '$.device'), 'cpu') = 'cpu'"
 LOST = "UPDATE stages SET status = 'queued', attempts = 0 WHERE key = ? AND status = 'done'"
 
 
@@ -61,16 +62,18 @@ class StageQueue(Database):
         with self._write() as db:
             add_stages(db, stages, set(done))
 
-    def claim(self, token: str, threads: int, kinds: str = "%") -> Row | None:
+    def claim(self, token: str, threads: int, kinds: str = "%", gpu: bool = True) -> Row | None:
         """Take the next stage that is ready and needs no more than `threads`, or None.
 
-        `kinds` is a pattern (SQL LIKE) that the stage's kind must match.
+        The oldest comes first and, of one plan, what the longest chain waits for. `kinds` is a
+        pattern (SQL LIKE) that the stage's kind must match; without `gpu` it must run on a CPU.
         """
         with self._write() as db:
             row = db.execute(
                 f"SELECT * FROM stages WHERE {READY} AND threads <= ? AND kind LIKE ?"
-                " ORDER BY kind NOT LIKE 'inspect%', created, rowid LIMIT 1",
-                (threads, kinds),
+                f" AND (? OR {ON_CPU})"
+                " ORDER BY kind NOT LIKE 'inspect%', created, urgency DESC, rowid LIMIT 1",
+                (threads, kinds, gpu),
             ).fetchone()
             if row is None:
                 return None
@@ -192,19 +195,22 @@ class StageQueue(Database):
 def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) -> None:
     """Insert what is new; what was cancelled or has gone from the store is queued again.
 
-    The newest plan's hints count: files may have moved since an earlier one.
+    The newest plan's hints count: files may have moved since an earlier one. Stages of one
+    plan are of one age, so that among them the longest chain goes first.
     """
+    now = time.time()
     for stage in stages:
         status = "done" if stage.key in done else "queued"
         values = (stage.key, stage.kind, stage.parent, json.dumps(stage.settings))
         hints = json.dumps(stage.hints)
         db.execute(
-            "INSERT INTO stages (key, kind, parent, settings, hints, threads, status, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+            "INSERT INTO stages"
+            " (key, kind, parent, settings, hints, threads, urgency, status, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
             " hints = excluded.hints, status = excluded.status, attempts = 0"
             " WHERE stages.status = 'cancelled'"
             " OR (stages.status = 'done') != (excluded.status = 'done')",
-            (*values, hints, stage.threads, status, time.time()),
+            (*values, hints, stage.threads, stage.urgency, status, now),
         )
         update = "UPDATE stages SET hints = ? WHERE key = ? AND status != 'running'"
         db.execute(update, (hints, stage.key))

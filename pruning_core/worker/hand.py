@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pruning_core.paths import PROJECT, Cache
 from pruning_core.queue.stage_queue import Row
+from pruning_core.worker.limits import gpu_name, gpus
 
 # Threads that spin long while they wait take the core from each other on a busy machine; ones
 # that do not spin at all sleep and wake at each of a thousand small operations a second.
@@ -32,6 +33,7 @@ class Hand:
 
     process: subprocess.Popen[str]
     row: Row | None = None
+    gpu: int = 0
 
     def give(self, row: Row) -> None:
         """Hand over a claimed stage."""
@@ -49,19 +51,22 @@ class Hand:
         self.process.wait()
 
 
-def start(cache: Cache) -> Hand:
-    """A new stage process, which knows whose it is."""
+def uses_gpu(row: Row) -> bool:
+    """Whether a stage trains on a GPU; an inspection only tries one."""
+    return not row.kind.startswith("inspect") and row.settings.get("device", "cpu") != "cpu"
+
+
+def start(cache: Cache, gpu: int = 0) -> Hand:
+    """A new stage process, which knows whose it is and sees one of the GPUs."""
     module = "pruning_core.worker.stage_process"
     command = [sys.executable, "-m", module, str(cache.root), str(os.getpid())]
-    return Hand(
-        subprocess.Popen(
-            command,
-            cwd=PROJECT,
-            env={**ENVIRONMENT, **os.environ},
-            stdin=subprocess.PIPE,
-            text=True,
-        )
+    environment = {**ENVIRONMENT, **os.environ}
+    if gpus() > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu_name(gpu)
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdin=subprocess.PIPE, text=True
     )
+    return Hand(process, gpu=gpu)
 
 
 def describe_exit(code: int) -> str:

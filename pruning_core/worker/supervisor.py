@@ -25,10 +25,9 @@ from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.spec import SpecError, from_json
 from pruning_core.store import Store
-from pruning_core.worker.hand import Hand, describe_exit, start
-from pruning_core.worker.start import IDLE_SECONDS, ensure_worker, worker_command
-
-__all__ = ["Supervisor", "ensure_worker", "usable_cores"]  # one is handed on from start
+from pruning_core.worker.hand import Hand, describe_exit, start, uses_gpu
+from pruning_core.worker.limits import free_bytes, gpus, room_for_another, usable_cores
+from pruning_core.worker.start import IDLE_SECONDS, worker_command
 
 BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
@@ -45,13 +44,6 @@ def code_digest() -> str:
     return seen.hexdigest()
 
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Supervisor:
     """Serves one cache until it is idle for `idle_seconds`, or told to stop."""
 
@@ -61,7 +53,7 @@ class Supervisor:
         self.queue, self.crew, self.store = Queue(cache.queue), Crew(cache.queue), Store(cache)
         self.token, self.code = uuid.uuid4().hex, code_digest()
         self.hands: list[Hand] = []
-        self.stopping = False
+        self.gpus, self.roomy, self.stopping = gpus(), True, False
         self.silent = threading.Event()
 
     def run(self) -> bool:
@@ -200,16 +192,27 @@ class Supervisor:
             self.queue.release(hand.row.key, hand.row.token or "", reason)
 
     def _assign(self) -> None:
-        while row := self._claim():
+        while self._has_memory() and (row := self._claim()):
             log.info("Stage %s (%s) is claimed.", row.key[:12], row.kind)
-            hand = next((hand for hand in self.hands if hand.row is None), None)
-            if hand is None:
-                hand = start(self.cache)
-                self.hands.append(hand)
-            hand.give(row)
+            self._hand_for(row).give(row)
+
+    def _has_memory(self) -> bool:
+        """Whether one more stage may start beside those that run; said once when it may not."""
+        busy = [hand.process.pid for hand in self.hands if hand.row]
+        free = free_bytes()
+        found = len(busy) < len(self.hands) or room_for_another(busy, free)
+        if not found and self.roomy:
+            log.warning(
+                "%d stages run side by side and no more: %.1f GB of memory are free, and a "
+                "stage takes as much as the largest so far.",
+                len(busy),
+                (free or 0) / 1e9,
+            )
+        self.roomy = found
+        return found
 
     def _claim(self) -> Row | None:
-        """The next stage for the cores that are free; one inspection may always run besides."""
+        """The next stage for the cores and GPUs that are free; one inspection may run besides."""
         rows = [hand.row for hand in self.hands if hand.row]
         token = uuid.uuid4().hex
         if not any(row.kind.startswith("inspect") for row in rows):
@@ -218,7 +221,21 @@ class Supervisor:
                 return row
         used = sum(row.threads for row in rows if not row.kind.startswith("inspect"))
         free = self.cores - used if used else ANY
-        return self.queue.claim(token, free) if free > 0 else None
+        return self.queue.claim(token, free, gpu=bool(self._free_gpus())) if free > 0 else None
+
+    def _hand_for(self, row: Row) -> Hand:
+        """A process that waits for work, on a free GPU where the stage needs one."""
+        places = self._free_gpus() if uses_gpu(row) else range(self.gpus)
+        for hand in self.hands:
+            if hand.row is None and hand.gpu in places:
+                return hand
+        self.hands.append(start(self.cache, next(iter(places))))
+        return self.hands[-1]
+
+    def _free_gpus(self) -> list[int]:
+        """The GPUs on which no stage trains."""
+        busy = {hand.gpu for hand in self.hands if hand.row and uses_gpu(hand.row)}
+        return [number for number in range(self.gpus) if number not in busy]
 
     def _release_all(self) -> None:
         for hand in self.hands:

@@ -15,10 +15,11 @@ from pruning_core.engine.models import build
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE
 from pruning_core.layer_choices import LAYER_CHOICES, Layer
 from pruning_core.paths import Cache
-from pruning_core.plan import inspect_model, outline, plan
+from pruning_core.plan import inspect_model, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.results import points
 from pruning_core.spec import PruneSpec, Spec
+from pruning_core.stage import outline
 from pruning_core.store import Store
 from pruning_core.worker.execute import execute
 from tests.workers import TINY

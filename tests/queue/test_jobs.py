@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from pruning_core.plan import Plan, plan
+from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue import stage_queue
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
 from pruning_core.spec import Spec
+from pruning_core.stage import Plan
 from tests.facts import DATA, Facts
 
 SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))
@@ -246,3 +247,50 @@ def test_a_stage_that_gets_on_may_be_interrupted_for_ever(queue: Queue) -> None:
     row = queue.stage(key)
     assert row is not None
     assert row.status == "queued"
+
+
+def claims(queue: Queue, kind: str, gpu: bool = True) -> list[str]:
+    """Every ready stage in the order in which it is handed out, once a stage of a kind is."""
+    finish_until(queue, kind)
+    queue.finish(queue.stages_of(queue.jobs()[0].id)[3].key, "t")
+    found = []
+    while row := queue.claim("t", 2, gpu=gpu):
+        found.append(row.key)
+    return found
+
+
+def test_the_longest_chain_goes_first(queue: Queue) -> None:
+    """The matched run and the head of the chain before the short one-shot runs."""
+    _, made = submit(queue)
+    order = claims(queue, "baseline")
+    strategies = {point.key: point.strategy for point in made.points}
+    assert {strategies[key] for key in order[:2]} == {"iterative", "one_shot_matched"}
+    assert [strategies[key] for key in order[2:]] == ["one_shot"] * 2
+    urgencies = {stage.key: stage.urgency for stage in made.stages}
+    assert [urgencies[key] for key in order] == [10, 10, 2, 2]
+
+
+def test_the_older_job_goes_before_longer_ones(queue: Queue) -> None:
+    short = replace(SMALL, iterative=replace(SMALL.iterative, enabled=False))
+    _, made = submit(queue, short)
+    long = replace(SMALL, data=replace(SMALL.data, split_seed=1), baseline_epochs=99)
+    submit(queue, long)
+    first = queue.claim("t", 2)
+    assert first is not None
+    assert first.key in {stage.key for stage in made.stages}
+
+
+def test_without_a_free_gpu_only_what_needs_none_is_handed_out(queue: Queue) -> None:
+    made = plan(SMALL, Facts(SMALL))
+    stages = [
+        replace(stage, settings={**stage.settings, "device": device}, parent="")
+        for stage in made.stages
+        if stage.kind == "level"
+        for device in ("cuda", "cpu")
+    ]
+    queue.add(stages)
+    found = []
+    while row := queue.claim("t", 2, gpu=False):
+        found.append(row.settings["device"])
+    assert found == ["cpu"] * (len(stages) // 2)
+    assert queue.claim("t", 2) is not None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,53 @@ def test_a_stage_whose_supervisor_died_before_it_began_is_given_back(
     now = queue.stage(row.key)
     assert now is not None
     assert (now.status, now.attempts) == ("queued", 0)
+
+
+class Waiting:
+    """A process that does nothing and can be asked for its id."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+
+def hand(pid: int, device: str = "", gpu: int = 0, queue: Queue | None = None) -> Hand:
+    row = None
+    if device and queue:
+        level = next(stage for stage in plan(TINY, Facts(TINY)).stages if stage.kind == "level")
+        settings = {**level.settings, "device": device, "for": pid}
+        queue.add([replace(level, settings=settings, parent="")])
+        row = queue.claim(str(pid), 8)
+    return Hand(Waiting(pid), row, gpu)  # type: ignore[arg-type]
+
+
+def test_each_gpu_has_one_stage(
+    queue: Queue, boss: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss.gpus = 2
+    monkeypatch.setattr(supervisor, "start", lambda cache, gpu: Hand(Waiting(9), gpu=gpu))  # type: ignore[arg-type]
+    boss.hands = [hand(1, "cuda", 0, queue), hand(2)]
+    on_gpu = hand(3, "cuda", 1, queue).row
+    assert on_gpu is not None
+    assert boss._hand_for(on_gpu).gpu == 1
+    boss.hands[-1].row = on_gpu
+    assert boss._free_gpus() == []
+    on_cpu = hand(4, "cpu", 0, queue).row
+    assert on_cpu is not None
+    assert boss._hand_for(on_cpu).process.pid == 2
+
+
+def test_no_stage_starts_where_memory_is_short_and_the_log_says_so_once(
+    queue: Queue,
+    boss: Supervisor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    boss.hands = [hand(os.getpid(), "cpu", 0, queue)]
+    monkeypatch.setattr(supervisor, "free_bytes", lambda: 10**6)
+    assert not boss._has_memory()
+    assert not boss._has_memory()
+    assert caplog.text.count("run side by side and no more") == 1
+    boss.hands.append(hand(2))
+    assert boss._has_memory()
+    boss.hands = []
+    assert boss._has_memory()

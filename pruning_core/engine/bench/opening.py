@@ -8,8 +8,9 @@ from pruning_core.charts import CHARTS, figure
 from pruning_core.engine.bench.timing import figure as spread
 from pruning_core.engine.bench.timing import in_turn
 from pruning_core.paths import Cache
-from pruning_core.plan import outline, plan
+from pruning_core.plan import plan
 from pruning_core.spec import Spec
+from pruning_core.stage import outline
 from pruning_core.store import Store
 
 

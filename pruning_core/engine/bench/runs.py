@@ -17,10 +17,11 @@ from pruning_core.engine import data
 from pruning_core.engine.bench.timing import in_turn, ratio
 from pruning_core.engine.reference import Outcome, Protocol, run
 from pruning_core.paths import PROJECT, Cache
-from pruning_core.plan import Outline, inspect_data
+from pruning_core.plan import inspect_data
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
 from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec
+from pruning_core.stage import Outline
 from pruning_core.store import Store
 from pruning_core.worker.hand import ENVIRONMENT
 from pruning_core.worker.start import worker_command
