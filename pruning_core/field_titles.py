@@ -52,6 +52,8 @@ TITLES = {
     "finetune.weight_decay": "Fine-tuning weight decay",
     "finetune.clip_norm": "Fine-tuning gradient limit",
     "finetune.batch_size": "Fine-tuning batch size",
+    "finetune.bn_images": "Fine-tuning batch-norm images",
+    "baseline.bn_images": "Baseline batch-norm images",
     "lr_span": "Curve covers",
     "seeds": "Seeds",
     "device": "Device",

@@ -148,6 +148,13 @@ OPTIONS = (
     Option("--keep-floor", ("prune.keep_floor",), number, "kept of every layer (global)", "F"),
     Option("--layers", ("prune.layers",), str, "which are pruned", choices=specs.LAYER_CHOICES),
     Option("--seed", ("seeds",), integers, "one seed or several", "0,1,2"),
+    Option(
+        "--bn-images",
+        ("baseline.bn_images", "finetune.bn_images"),
+        whole,
+        "batch norm is estimated anew on, after training; 0: not",
+        "N",
+    ),
     Option("--precision", ("precision",), str, "of training", choices=specs.PRECISIONS),
     Option("--device", ("device",), str, "where to train", choices=specs.DEVICES),
 )

@@ -121,7 +121,11 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """How weights are trained: the optimizer and its learning-rate curve."""
+    """How weights are trained: the optimizer and its learning-rate curve.
+
+    After training, batch norm's statistics are estimated anew on `bn_images` training images
+    (0 leaves the running ones).
+    """
 
     optimizer: str = "sgd"
     lr: float = 0.02
@@ -130,6 +134,7 @@ class TrainSpec:
     weight_decay: float = 0.0005
     clip_norm: float = 5.0
     batch_size: int = 64
+    bn_images: int = 512
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -143,6 +148,7 @@ class TrainSpec:
         check(
             2 <= self.batch_size <= 4096, "batch_size", f"{self.batch_size} is outside 2 to 4096."
         )
+        at_least("bn_images", self.bn_images, 0)
 
 
 @dataclass(frozen=True)

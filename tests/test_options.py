@@ -58,6 +58,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--seed", "0,1,2", {"seeds": (0, 1, 2)}),
     ("--device", "cpu", {"device": "cpu"}),
     ("--precision", "bf16", {"precision": "bf16"}),
+    ("--bn-images", "64", {"baseline.bn_images": 64, "finetune.bn_images": 64}),
 ]
 OF_THE_ISSUE = """
 --preset --spec --dataset --data --model --width --stem-stride --normalize --weights --image-size

@@ -249,9 +249,11 @@ def _rare_training() -> None:
     for part in ("baseline", "finetune"):
         whole(f"{part}.batch_size", 2, 4096, "Images in one training step.")
         number(f"{part}.weight_decay", 0.0, 1.0, 0.0001, "Pulls weights towards 0 (L2 penalty).")
-        clip = "Longest gradient of a step; 0 does not clip."
+        clip = "Longest gradient of a tensor in a step; 0 does not clip."
         number(f"{part}.clip_norm", 0.0, 1000.0, 0.5, clip)
         number(f"{part}.momentum", 0.0, 0.999, 0.05, "Of SGD; Adam's beta 1.")
+        anew = "Training images on which batch norm is estimated anew after training; 0: not."
+        whole(f"{part}.bn_images", 0, 100_000, anew)
 
 
 def _rare_data() -> None:
