@@ -14,7 +14,7 @@ from torch import nn
 from pruning_core.bench_result import FIGURES, BenchResult, Figure, last
 from pruning_core.engine import reference
 from pruning_core.engine.bench import __main__ as bench
-from pruning_core.engine.bench import choices, runs, steps
+from pruning_core.engine.bench import accuracy, choices, runs, steps
 from pruning_core.engine.bench.timing import in_turn, ratio
 from pruning_core.engine.data import ImageSet
 from pruning_core.engine.layers import weights
@@ -166,3 +166,25 @@ def test_our_side_trains_as_long_as_the_reference() -> None:
     assert spec["one_shot"]["epochs"] == protocol.one_shot_epochs
     assert spec["iterative"]["epochs"] == protocol.epochs
     assert not spec["iterative"]["matched"]
+
+
+def test_the_interval_is_student_s() -> None:
+    """Of 1, 2, 3: mean 2, standard error 1 / sqrt(3), t = 4.303 with two degrees of freedom."""
+    mean, low, high = accuracy.interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
+
+
+def test_the_table_pairs_points_by_name() -> None:
+    found = [
+        *accuracy.pairs(
+            0, {"baseline": 0.5, "one_shot 0.5": 0.4}, {"baseline": 0.4, "one_shot 0.5": 0.4}
+        ),
+        *accuracy.pairs(
+            1, {"baseline": 0.7, "one_shot 0.5": 0.4}, {"baseline": 0.4, "one_shot 0.5": 0.4}
+        ),
+    ]
+    text = accuracy.table(found)
+    assert "| baseline | 60.0% | 40.0% | +20.0 |" in text
+    assert "over 4 points: +10.00" in text
+    assert "over 2 seeds: +10.00" in text
