@@ -10,7 +10,7 @@ from pruning_core import results
 from pruning_core.bench_chart import APART, bench_figure
 from pruning_core.bench_result import FIGURES, last
 from pruning_core.estimate import estimate, in_words, probe
-from pruning_core.headline import answers
+from pruning_core.headline import answers_of
 from pruning_core.plan import plan
 from pruning_core.presets import PRESETS, Preset
 from pruning_core.queue.jobs import Job
@@ -97,14 +97,14 @@ def draw_latest(lab: Lab) -> None:
 def draw_result(lab: Lab, job: Job) -> None:
     """A finished run: its label, its answer, the way to its charts."""
     outline = Outline.from_json(job.outline)
-    frame = results.points(outline, lab.store, job.label, job.id)
-    if frame.empty:
+    points = results.point_rows(outline, lab.store, job.label, job.id)
+    if not points:
         return
     with st.container(border=True):
-        whole = len(frame) == len(outline.points)
-        note = "" if whole else f" :gray-badge[{len(frame)} of {len(outline.points)} points]"
+        whole = len(points) == len(outline.points)
+        note = "" if whole else f" :gray-badge[{len(points)} of {len(outline.points)} points]"
         st.markdown(f"**{plain(job.label)}**{note}")
-        for answer in answers(frame):
+        for answer in answers_of(points):
             for sentence in filter(None, (answer.text, *answer.warnings)):
                 st.write(plain(sentence))
         link("Compare", runs=job.id)

@@ -101,9 +101,8 @@ def draw_paging(more: bool) -> None:
         st.caption(f"Page {page_number()}, {PAGE} runs each", width="content")
 
 
-def draw_live(lab: Lab, job: Job) -> None:
+def draw_live(lab: Lab, job: Job, active: bool) -> None:
     """What changes while a run grows; drawn again every two seconds until it ends."""
-    active = standing(lab.queue, job.id).state in ACTIVE
 
     @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
@@ -120,9 +119,9 @@ def draw_live(lab: Lab, job: Job) -> None:
     draw()
 
 
-def draw_actions(lab: Lab, job: Job) -> None:
+def draw_actions(lab: Lab, now: Standing) -> None:
     """The run's name and state, and compare, cancel, retry, delete: those that make sense now."""
-    now = standing(lab.queue, job.id)
+    job = now.job
     st.header(f"{plain(job.label)} {live.badge(now.state)}")
     with st.container(horizontal=True):
         if shows_something(now):
@@ -169,10 +168,10 @@ def draw_delete(lab: Lab, job: Job) -> None:
         st.button("Delete this run", on_click=delete)
 
 
-def draw_log(lab: Lab, job: Job) -> None:
+def draw_log(lab: Lab, now: Standing) -> None:
     """The last lines of a stage's log: at first of the one that failed, else of what runs."""
     with st.expander("Log"):
-        found = live.labelled(standing(lab.queue, job.id))
+        found = live.labelled(now)
         logged = [(row, label) for row, label in found if lab.cache.log(row.key).is_file()]
         if not logged:
             st.caption("No stage has written a log yet.")
@@ -200,9 +199,10 @@ def main() -> None:
         link("Tune", "Set up a comparison")
         return
     draw_list(lab, job)
-    draw_actions(lab, job)
-    draw_live(lab, job)
-    draw_log(lab, job)
+    now = standing(lab.queue, job.id)
+    draw_actions(lab, now)
+    draw_live(lab, job, now.state in ACTIVE)
+    draw_log(lab, now)
 
 
 main()

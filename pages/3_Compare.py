@@ -6,6 +6,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from pruning_core.headline import Answer, answers
 from pruning_core.images import chrome_found, images
 from pruning_core.labels import flatten, short_labels
 from pruning_core.queue.jobs import Job
+from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, states
 from pruning_core.report_html import html
 from pruning_core.results import titles
@@ -34,29 +36,32 @@ MOST_RUNS = 200
 FINDINGS = 5
 POLL_SECONDS = 4.0
 
+Rows = dict[str, list[Row]]
+
 
 def pick(lab: Lab) -> list[Job]:
     """The runs in the link, else the newest that has something to show."""
-    jobs = {job.id: job for job in lab.queue.started(MOST_RUNS)}
+    labels = lab.queue.started_labels(MOST_RUNS)
     given = st.query_params.get("runs", "")
     wanted = [name for name in given.split(",") if name]
-    jobs.update({name: job for name in wanted if name not in jobs and (job := lab.queue.job(name))})
-    if unknown := [name for name in wanted if name not in jobs]:
+    others = [name for name in wanted if name not in labels]
+    labels.update({name: job.label for name in others if (job := lab.queue.job(name))})
+    if unknown := [name for name in wanted if name not in labels]:
         st.warning(f"There is no run {plain(', '.join(unknown))}.")
     fresh = st.session_state.get("linked runs") != given or "runs" not in st.session_state
     if given and fresh and len(unknown) < len(wanted):
-        st.session_state["runs"] = [name for name in wanted if name in jobs]
-    if "runs" not in st.session_state and jobs:
-        st.session_state["runs"] = [next(iter(jobs))]
+        st.session_state["runs"] = [name for name in wanted if name in labels]
+    if "runs" not in st.session_state and labels:
+        st.session_state["runs"] = [next(iter(labels))]
     chosen = st.multiselect(
         "Runs",
-        list(jobs),
+        list(labels),
         key="runs",
-        format_func=lambda name: f"{jobs[name].label} ({name[:6]})",
+        format_func=lambda name: f"{labels[name]} ({name[:6]})",
         help="One run, or several to lay over each other.",
     )
     st.query_params["runs"] = st.session_state["linked runs"] = ",".join(chosen)
-    return [jobs[name] for name in chosen]
+    return [job for name in chosen if (job := lab.queue.job(name))]
 
 
 def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
@@ -82,9 +87,17 @@ def data_name(spec: Spec) -> str:
     return Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
 
 
-def draw_headline(frame: pd.DataFrame) -> None:
-    """The answer before the charts."""
-    tolerance = st.slider(
+@dataclass
+class Answered:
+    """What the answer above was last asked, in points; the report asks the same."""
+
+    tolerance: float = 1.0
+
+
+@st.fragment
+def draw_headline(frame: pd.DataFrame, asked: Answered) -> None:
+    """The answer before the charts, which stay as they are when it is asked anew."""
+    asked.tolerance = st.slider(
         "Accuracy that may be lost, in points",
         0.0,
         10.0,
@@ -94,7 +107,7 @@ def draw_headline(frame: pd.DataFrame) -> None:
         help="The most sparse model within it is shown, chosen on the validation images. One "
         "point is one percent of the images.",
     )
-    for answer in answers(frame, tolerance / 100):
+    for answer in answers(frame, asked.tolerance / 100):
         draw_answer(answer)
 
 
@@ -159,15 +172,14 @@ def draw_findings(frame: pd.DataFrame) -> None:
                 st.markdown(f"- {plain(finding.text)}")
 
 
-def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str) -> None:
+def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: Answered) -> None:
     """Everything as files."""
     st.header("Downloads")
     with st.container(horizontal=True):
         save("CSV", lambda: report.to_csv(frame), "pruning_comparison.csv", "text/csv")
-        tolerance = st.session_state["tolerance"] / 100
         save(
             "HTML report",
-            lambda: html(frame, specs, findings(frame), x, tolerance),
+            lambda: html(frame, specs, findings(frame), x, asked.tolerance / 100),
             "pruning_comparison.html",
             "text/html",
         )
@@ -196,7 +208,7 @@ def zipped_images(frame: pd.DataFrame, x: str) -> bytes:
     return buffer.getvalue()
 
 
-def draw_state(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
+def draw_state(lab: Lab, jobs: list[Job], rows: Rows, growing: list[str]) -> None:
     """What is not there yet, and what never will be."""
     if growing != still_growing(lab, jobs):
         st.rerun()
@@ -205,17 +217,17 @@ def draw_state(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
         st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
     for job in jobs:
         names = titles(Outline.from_json(job.outline))
-        for row in lab.queue.stages_of(job.id):
+        for row in rows[job.id]:
             if row.status == "failed" and row.key in names:
                 reason = explain(row.field, row.error)
                 st.warning(f"{plain(job.label)}: {names[row.key][0]} failed. {plain(reason)}")
 
 
-def draw_damaged(lab: Lab, jobs: list[Job]) -> None:
+def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
     """Results that were finished and can no longer be read, and the way to have them again."""
     lost: list[str] = []
     for job in jobs:
-        done = [row.key for row in lab.queue.stages_of(job.id) if row.status == "done"]
+        done = [row.key for row in rows[job.id] if row.status == "done"]
         lost += results.damaged(Outline.from_json(job.outline), lab.store, done)
     if not lost:
         return
@@ -236,8 +248,9 @@ def draw_damaged(lab: Lab, jobs: list[Job]) -> None:
 
 def draw(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
     """Everything that can change while a run grows."""
-    draw_state(lab, jobs, growing)
-    draw_damaged(lab, jobs)
+    rows = {job.id: lab.queue.stages_of(job.id) for job in jobs}
+    draw_state(lab, jobs, rows, growing)
+    draw_damaged(lab, jobs, rows)
     frame, specs = read(lab, jobs)
     if frame.empty:
         st.info("These runs have no finished point to show. Watch them on Runs.")
@@ -245,13 +258,14 @@ def draw(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
         return
     for note in notes_told(frame):
         st.info(inline(note))
-    draw_headline(frame)
+    asked = Answered()
+    draw_headline(frame, asked)
     x = draw_charts(frame)
     draw_findings(frame)
     st.header("Table")
     table.draw(frame)
     table.draw_definitions()
-    draw_downloads(frame, specs, x)
+    draw_downloads(frame, specs, x, asked)
 
 
 def main() -> None:

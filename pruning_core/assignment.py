@@ -9,6 +9,7 @@ lists; `iterative_results` is a list of dicts (`iteration`, `sparsity`, `model_s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import plotly.graph_objects as go
 
 from pruning_core.chart_series import Reference
 from pruning_core.charts import CHARTS, config, panel
-from pruning_core.images import FORMATS, image_bytes
+from pruning_core.images import FORMATS, chrome_found, image_bytes
 from pruning_core.tables import HEADING, SummaryRow, two_tables
 
 Result = Mapping[str, Any]
@@ -44,9 +45,9 @@ def compare_pruning_strategies(
 ) -> go.Figure:
     """The four panels, each against the sparsity of the whole model.
 
-    `save_path` ends in .html, .png, .svg or .pdf; all but .html need Chrome, and
-    RuntimeError says so where there is none. Raises ValueError for other endings and
-    where there are no results.
+    `save_path` ends in .html, .png, .svg or .pdf; all but .html need Chrome, and where there
+    is none a warning says so and the figure is written as .html. Raises ValueError for other
+    endings and where there are no results.
     """
     drawn = panel(_frame(one_shot_results, iterative_results), "sparsity_model", PANELS)
     if save_path is not None:
@@ -152,6 +153,10 @@ def _save(drawn: go.Figure, path: Path) -> None:
         known = ", ".join(f".{name}" for name in ("html", *FORMATS))
         raise ValueError(f"save_path: {path} ends in none of {known}.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if ending != "html" and not chrome_found():
+        instead = path.with_suffix(".html")
+        warnings.warn(f"{path} needs Chrome or Chromium; {instead} is written.", stacklevel=3)
+        path, ending = instead, "html"
     if ending == "html":
         drawn.write_html(path, include_plotlyjs=True, config=config(path.stem))
     else:

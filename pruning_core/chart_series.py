@@ -5,15 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-import pandas as pd
-import plotly.graph_objects as go
+from statistics import fmean
+from typing import Any
 
 from pruning_core.chart_style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
 from pruning_core.hover import point_text
-from pruning_core.points import STRATEGY_NAMES, is_control, mean_over_seeds
-from pruning_core.text import format_bytes, format_percent
+from pruning_core.points import STRATEGY_NAMES, Row, grouped, is_control, mean_over_seeds
+from pruning_core.text import format_bytes, format_percent, missing
 
+Part = dict[str, Any]
+NAN = float("nan")
 WHOLE_PERCENT = 0.985
 
 
@@ -35,7 +36,7 @@ class Chart:
     subtitle: str
     scale: float
     suffix: str
-    references: Callable[[pd.DataFrame], list[Reference]]
+    references: Callable[[list[Row]], list[Reference]]
     bars: int = 0
     from_zero: bool = False
 
@@ -55,64 +56,77 @@ class XAxis:
 class Series:
     """Points of one strategy in run number `run`; `kind` is single, seed or mean.
 
-    `rows` have their place in the columns px, py, up and down (the bars) and hover;
+    `rows` have their place in px, py, up and down (the bars, NaN for none) and hover;
     `start` is the point from which the line to the first of them comes.
     """
 
     strategy: str
     run: int
     kind: str
-    rows: pd.DataFrame
-    start: pd.DataFrame
+    rows: list[Row]
+    start: list[Row]
 
     @property
     def end(self) -> tuple[float, float]:
         """The place of the last point, beside which the label stands."""
-        last = self.rows.iloc[-1]
+        last = self.rows[-1]
         return float(last["px"]), float(last["py"])
 
+    def column(self, name: str) -> list[Any]:
+        """One figure of all rows."""
+        return [row[name] for row in self.rows]
 
-def all_series(frame: pd.DataFrame, chart: Chart, across: XAxis) -> list[Series]:
-    """Every series of the frame; of several seeds each one, then their mean."""
+
+def all_series(points: list[Row], chart: Chart, across: XAxis) -> list[Series]:
+    """Every series of the points; of several seeds each one, then their mean."""
     series: list[Series] = []
-    for run, (_, group) in enumerate(frame.groupby("run_id", sort=False)):
-        if group["seed"].nunique() == 1:
+    for run, group in enumerate(grouped(points, "run_id")):
+        seeds = grouped(group, "seed")
+        if len(seeds) == 1:
             series += _strategies(_placed(group, chart, across), run, "single")
             continue
-        for _, part in group.groupby("seed", sort=False):
+        for part in seeds:
             series += _strategies(_placed(part, chart, across), run, "seed")
         series += _strategies(_placed(mean_over_seeds(group), chart, across), run, "mean")
     return series
 
 
-def _placed(frame: pd.DataFrame, chart: Chart, across: XAxis) -> pd.DataFrame:
-    x = frame[across.column] * across.scale
-    accuracy = frame["accuracy"]
-    nothing = pd.Series(float("nan"), index=frame.index)
-    above = (frame.get("accuracy_high", nothing) - accuracy) * chart.scale
-    below = (accuracy - frame.get("accuracy_low", nothing)) * chart.scale
-    placed = frame.assign(
-        px=x.mask(frame["strategy"] == "baseline", 0.0) if across.spent else x,
-        py=frame[chart.column] * chart.scale,
-        up=above if chart.bars == 1 else below if chart.bars == -1 else nothing,
-        down=below if chart.bars == 1 else above if chart.bars == -1 else nothing,
-        hover=[point_text(row) for row in frame.to_dict("records")],
-    )
-    return placed[placed["py"].notna() & placed["px"].notna()]
+def _placed(points: list[Row], chart: Chart, across: XAxis) -> list[Row]:
+    placed = [_place(row, chart, across) for row in points]
+    return [row for row in placed if not missing(row["py"]) and not missing(row["px"])]
 
 
-def _strategies(points: pd.DataFrame, run: int, kind: str) -> Iterator[Series]:
-    control = is_control(points)
-    baseline = points["strategy"] == "baseline"
-    grey = points[control | baseline]
-    if len(grey):
-        yield Series("baseline", run, kind, grey, grey.iloc[:0])
+def _place(row: Row, chart: Chart, across: XAxis) -> Row:
+    accuracy, scale = row["accuracy"], chart.scale
+    above = (row.get("accuracy_high", NAN) - accuracy) * scale if chart.bars else NAN
+    below = (accuracy - row.get("accuracy_low", NAN)) * scale if chart.bars else NAN
+    spent_nothing = across.spent and row["strategy"] == "baseline"
+    return {
+        **row,
+        "px": 0.0 if spent_nothing else row[across.column] * across.scale,
+        "py": row[chart.column] * scale,
+        "up": above if chart.bars == 1 else below,
+        "down": below if chart.bars == 1 else above,
+        "hover": point_text(row),
+    }
+
+
+def _strategies(points: list[Row], run: int, kind: str) -> Iterator[Series]:
+    control = [row for row in points if is_control(row)]
+    baseline = [row for row in points if row["strategy"] == "baseline"]
+    grey = [row for row in points if row["strategy"] == "baseline" or is_control(row)]
+    if grey:
+        yield Series("baseline", run, kind, grey, [])
     for strategy in LOOKS:
-        rows = points[(points["strategy"] == strategy) & ~control]
-        begins = control if strategy == "one_shot" and control.any() else baseline
-        if len(rows):
-            order = rows.sort_values(["iteration", "sparsity_asked"])
-            yield Series(strategy, run, kind, order, points[begins])
+        rows = [row for row in points if row["strategy"] == strategy and not is_control(row)]
+        begins = control if strategy == "one_shot" and control else baseline
+        if rows:
+            yield Series(strategy, run, kind, sorted(rows, key=_order), begins)
+
+
+def _order(row: Row) -> tuple[int, float]:
+    asked = row["sparsity_asked"]
+    return row["iteration"], float("inf") if missing(asked) else asked
 
 
 def has_line(series: Series, across: XAxis) -> bool:
@@ -123,50 +137,48 @@ def has_line(series: Series, across: XAxis) -> bool:
     return series.strategy == "iterative" or (series.strategy == "one_shot" and not across.spent)
 
 
-def line(series: Series) -> go.Scatter:
+def line(series: Series) -> Part:
     """The line under the symbols: thin for one seed of several, else thick."""
-    path = pd.concat([series.start, series.rows])
+    path = [*series.start, *series.rows]
     look, thin = LOOKS[series.strategy], series.kind == "seed"
-    return go.Scatter(
-        x=path["px"],
-        y=path["py"],
-        mode="lines",
-        name=series.strategy,
-        line={
+    return {
+        "type": "scatter",
+        "x": [row["px"] for row in path],
+        "y": [row["py"] for row in path],
+        "mode": "lines",
+        "name": series.strategy,
+        "line": {
             "color": look.colour,
             "width": 1 if thin else look.width,
             "dash": DASHES[series.run % len(DASHES)],
         },
-        opacity=0.55 if thin else 1,
-        hoverinfo="skip",
-        showlegend=False,
-    )
-
-
-def marks(series: Series, chart: Chart) -> go.Scatter:
-    """The symbols, with bars where the chart has them and hover that tells all."""
-    rows, thin = series.rows, series.kind == "seed"
-    look = LOOKS.get(series.strategy)
-    colour = look.colour if look else GREY
-    bars = {
-        "array": rows["up"],
-        "arrayminus": rows["down"],
-        "color": colour,
-        "thickness": 1,
-        "width": 3,
+        "opacity": 0.55 if thin else 1,
+        "hoverinfo": "skip",
+        "showlegend": False,
     }
-    return go.Scatter(
-        x=rows["px"],
-        y=rows["py"],
-        mode="markers",
-        name=series.strategy,
-        marker=_marker(series),
-        opacity=0.55 if thin else 1,
-        error_y=bars if chart.bars and rows["up"].notna().any() else None,
-        hovertext=rows["hover"],
-        hoverinfo="text",
-        showlegend=False,
-    )
+
+
+def marks(series: Series, chart: Chart) -> Part:
+    """The symbols, with bars where the chart has them and hover that tells all."""
+    look = LOOKS.get(series.strategy)
+    drawn = {
+        "type": "scatter",
+        "x": series.column("px"),
+        "y": series.column("py"),
+        "mode": "markers",
+        "name": series.strategy,
+        "marker": _marker(series),
+        "opacity": 0.55 if series.kind == "seed" else 1,
+        "hovertext": series.column("hover"),
+        "hoverinfo": "text",
+        "showlegend": False,
+    }
+    ups, downs = series.column("up"), series.column("down")
+    if chart.bars and not all(map(missing, ups)):
+        colour = look.colour if look else GREY
+        bars = {"array": ups, "arrayminus": downs, "color": colour, "thickness": 1, "width": 3}
+        drawn["error_y"] = bars
+    return drawn
 
 
 def _marker(series: Series) -> dict[str, object]:
@@ -186,7 +198,7 @@ def _marker(series: Series) -> dict[str, object]:
 def end_label(series: Series, across: XAxis) -> Label:
     """The strategy's name, to stand where its line ends."""
     look = LOOKS[series.strategy]
-    asked = format_percent(series.rows["sparsity_asked"].iloc[-1])
+    asked = format_percent(series.rows[-1]["sparsity_asked"])
     first, *more = STRATEGY_NAMES[series.strategy].split(", ")
     name = ",<br>".join([f"{first} {asked}" if across.spent else first, *more])
     return Label(name, series.end[1], look.colour, look.glyph)
@@ -199,71 +211,86 @@ def amounts(series: Series) -> Iterator[PointLabel]:
     """
     look, rows = LOOKS[series.strategy], series.rows
     joined = series.strategy == "iterative"
-    rises = joined and rows["py"].iloc[-1] > rows["py"].iloc[0]
+    rises = joined and rows[-1]["py"] > rows[0]["py"]
     up = (-1 if rises else 1) if joined else 0
-    for x, y, asked in list(zip(rows["px"], rows["py"], rows["sparsity_asked"], strict=True))[:-1]:
+    for row in rows[:-1]:
+        asked = row["sparsity_asked"]
         # Narrow, where it tells enough: the hover has every digit.
         text = format_percent(asked, 0 if asked < WHOLE_PERCENT else None)
-        yield PointLabel(text, float(x), float(y), look.colour, up)
+        yield PointLabel(text, float(row["px"]), float(row["py"]), look.colour, up)
 
 
-def keys(frame: pd.DataFrame) -> Iterator[go.Scatter]:
+def keys(points: list[Row]) -> Iterator[Part]:
     """Entries of a legend for several runs, the same in all charts, so that plots align."""
     for strategy, name in STRATEGY_NAMES.items():
-        if strategy in LOOKS and (frame["strategy"] == strategy).any():
+        if strategy in LOOKS and any(row["strategy"] == strategy for row in points):
             look = LOOKS[strategy]
             yield _key(name, look.colour, symbol(strategy, 0), "solid", look.width)
     yield _key("baseline, dense file", GREY, "", "dash", 1.5)
-    if is_control(frame).any():
+    if any(map(is_control, points)):
         yield _key("dense control", GREY, "", "dot", 1.5)
-    for run, label in enumerate(frame.groupby("run_id", sort=False)["run"].first()):
+    for run, group in enumerate(grouped(points, "run_id")):
+        label = group[0]["run"]
         text = label if len(label) <= 44 else label[:43] + "…"
         yield _key(text, GREY, symbol("one_shot", run), DASHES[run % len(DASHES)], 2)
 
 
-def _key(name: str, colour: str, mark: str, dash: str, width: float) -> go.Scatter:
+def _key(name: str, colour: str, mark: str, dash: str, width: float) -> Part:
     mode = "+".join([*(["lines"] if width else []), *(["markers"] if mark else [])])
-    return go.Scatter(
-        x=[None],
-        y=[None],
-        mode=mode,
-        name=html.escape(name, quote=False),
-        line={"color": colour, "dash": dash, "width": min(width, 2.5)},
-        marker={"color": colour, "symbol": mark or None, "size": 8},
-        showlegend=True,
-    )
+    return {
+        "type": "scatter",
+        "x": [None],
+        "y": [None],
+        "mode": mode,
+        "name": html.escape(name, quote=False),
+        "line": {"color": colour, "dash": dash, "width": min(width, 2.5)},
+        "marker": {"color": colour, "size": 8, **({"symbol": mark} if mark else {})},
+        "showlegend": True,
+    }
 
 
-def trained_accuracy(frame: pd.DataFrame) -> list[Reference]:
+def trained_accuracy(points: list[Row]) -> list[Reference]:
     """The accuracy, in percent, of the baseline and of the dense control."""
     return [
         Reference(
             f"{name} {format_percent(mean)}" if name == "baseline" else name, 100 * mean, dash
         )
-        for name, mean, dash in _means(frame, "accuracy")
+        for name, mean, dash in _means(points, "accuracy")
     ]
 
 
-def trained_drop(frame: pd.DataFrame) -> list[Reference]:
+def trained_drop(points: list[Row]) -> list[Reference]:
     """The accuracy drop, in points, of the baseline (none) and of the dense control."""
-    return [Reference(n, 100 * mean, dash) for n, mean, dash in _means(frame, "accuracy_drop")]
+    return [Reference(n, 100 * mean, dash) for n, mean, dash in _means(points, "accuracy_drop")]
 
 
-def dense_file(frame: pd.DataFrame) -> list[Reference]:
+def dense_file(points: list[Row]) -> list[Reference]:
     """The size of the dense file in MB, the same at every sparsity."""
-    sizes = frame.groupby("run_id", sort=False)["dense_bytes"].mean().dropna()
-    return [Reference(f"dense file<br>{format_bytes(size)}", size / 1e6) for size in sizes]
+    sizes = [_mean(group, "dense_bytes") for group in grouped(points, "run_id")]
+    return [
+        Reference(f"dense file<br>{format_bytes(size)}", size / 1e6)
+        for size in sizes
+        if size is not None
+    ]
 
 
-def no_compression(frame: pd.DataFrame) -> list[Reference]:
+def no_compression(points: list[Row]) -> list[Reference]:
     """The ratio of a file that is no smaller."""
     return [Reference("dense file", 1.0)]
 
 
-def _means(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, float, str]]:
-    for _, run in frame.groupby("run_id", sort=False):
-        rows = (("baseline", run["strategy"] == "baseline", "dash"),)
-        for name, chosen, dash in (*rows, ("dense control", is_control(run), "dot")):
-            mean = run.loc[chosen, column].mean()
-            if pd.notna(mean):
-                yield name, float(mean), dash
+def _means(points: list[Row], column: str) -> Iterator[tuple[str, float, str]]:
+    for run in grouped(points, "run_id"):
+        baselines = [row for row in run if row["strategy"] == "baseline"]
+        controls = [row for row in run if is_control(row)]
+        for name, rows, dash in (
+            ("baseline", baselines, "dash"),
+            ("dense control", controls, "dot"),
+        ):
+            if (mean := _mean(rows, column)) is not None:
+                yield name, mean, dash
+
+
+def _mean(rows: list[Row], column: str) -> float | None:
+    known = [row[column] for row in rows if not missing(row[column])]
+    return fmean(known) if known else None

@@ -33,15 +33,15 @@ from pruning_core.chart_style import (
     Label,
     axis,
     config,
-    guide,
     heading,
     layout,
     legend,
     on_white,
-    put_labels,
-    put_point_labels,
     value_range,
 )
+from pruning_core.drawing import Drawing, Part, guide, put_labels, put_point_labels
+from pruning_core.points import Row, rows_of
+from pruning_core.text import missing
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
 
@@ -91,7 +91,7 @@ X_AXES = {
     "seconds": XAxis("seconds", "seconds of fine-tuning", 1, " s", spent=True),
 }
 MOST_AMOUNTS = 16
-PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56}
+PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56, "pad": 0}
 PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
 
 
@@ -100,15 +100,16 @@ def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figu
 
     The x range depends on the frame and `x` only, so it is the same in all four charts.
     """
-    chart, several = CHARTS[y], _several_runs(frame)
+    chart, points = CHARTS[y], rows_of(frame)
+    several = _several_runs(points)
     right = 16 if several else LABEL_WIDTH
-    drawn = go.Figure(layout=layout(chart.title, _subtitle(frame, chart), right))
-    drawn.update_layout(uirevision=x)  # a zoom outlives new points, but not another x axis
-    _draw(drawn, frame, chart, X_AXES[x], Cell())
+    drawn = Drawing(layout(chart.title, _subtitle(points, chart), right))
+    drawn.layout["uirevision"] = x  # a zoom outlives new points, but not another x axis
+    _draw(drawn, points, chart, X_AXES[x], Cell())
     if several:
-        drawn.add_traces(list(keys(frame)))
-        drawn.update_layout(showlegend=True, legend=legend(), height=HEIGHT + 90)
-    return drawn
+        drawn.traces.extend(keys(points))
+        drawn.layout.update(showlegend=True, legend=legend(), height=HEIGHT + 90)
+    return drawn.figure()
 
 
 def panel(
@@ -117,56 +118,59 @@ def panel(
     """The four charts two by two on white, for a file."""
     from plotly.subplots import make_subplots  # imported here: only files need it
 
-    drawn = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
-    drawn.update_layout(layout("Pruning comparison"), **PANEL_SIZE)
+    points, drawn = rows_of(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
     for i, chart in enumerate(charts.values(), 1):
         cell = Cell(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
-        _draw(drawn, frame, chart, X_AXES[x], cell)
-        _cell_title(drawn, heading(chart.title, _subtitle(frame, chart)), cell)
-    if _several_runs(frame):
-        drawn.add_traces(list(keys(frame)))
-        drawn.update_layout(showlegend=True, legend=legend())
-    return on_white(drawn)
+        _draw(drawn, points, chart, X_AXES[x], cell)
+        _cell_title(drawn, heading(chart.title, _subtitle(points, chart)), cell)
+    if _several_runs(points):
+        drawn.traces.extend(keys(points))
+        drawn.layout.update(showlegend=True, legend=legend())
+    places = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
+    return on_white(drawn.put_on(places))
 
 
-def _cell_title(drawn: go.Figure, text: str, cell: Cell) -> None:
-    drawn.add_annotation(
-        text=text,
-        x=0,
-        xref=f"{cell.xaxis} domain",
-        xanchor="left",
-        y=1,
-        yref=f"{cell.yaxis} domain",
-        yanchor="bottom",
-        yshift=6,
-        align="left",
-        showarrow=False,
-        font={"size": 15},
+def _cell_title(drawn: Drawing, text: str, cell: Cell) -> None:
+    drawn.annotations.append(
+        {
+            "text": text,
+            "x": 0,
+            "xref": f"{cell.xaxis} domain",
+            "xanchor": "left",
+            "y": 1,
+            "yref": f"{cell.yaxis} domain",
+            "yanchor": "bottom",
+            "yshift": 6,
+            "align": "left",
+            "showarrow": False,
+            "font": {"size": 15},
+        }
     )
 
 
-def _subtitle(frame: pd.DataFrame, chart: Chart) -> str:
-    return chart.subtitle + ("; thin: seeds" if frame["seed"].nunique() > 1 else "")
+def _subtitle(points: list[Row], chart: Chart) -> str:
+    seeds = {row["seed"] for row in points}
+    return chart.subtitle + ("; thin: seeds" if len(seeds) > 1 else "")
 
 
-def _several_runs(frame: pd.DataFrame) -> bool:
-    return bool(frame["run_id"].nunique() > 1)
+def _several_runs(points: list[Row]) -> bool:
+    return len({row["run_id"] for row in points}) > 1
 
 
-def _draw(drawn: go.Figure, frame: pd.DataFrame, chart: Chart, across: XAxis, cell: Cell) -> None:
-    series = all_series(frame, chart, across)
-    references = _distinct(chart.references(frame))
-    x_range, y_range = _x_range(frame, across), _y_range(series, references, chart)
+def _draw(drawn: Drawing, points: list[Row], chart: Chart, across: XAxis, cell: Cell) -> None:
+    series = all_series(points, chart, across)
+    references = _distinct(chart.references(points))
+    x_range, y_range = _x_range(points, across), _y_range(series, references, chart)
     _set_axes(drawn, chart, across, cell, x_range, y_range)
     for reference in references:
         _across(drawn, reference.value, GREY, reference.dash, cell)
     traces = [line(s) for s in series if has_line(s, across)]
     traces += [marks(s, chart) for s in series]
     for trace in traces or [_nothing_known(drawn, chart, cell)]:
-        drawn.add_trace(trace.update(xaxis=cell.xaxis, yaxis=cell.yaxis))
+        drawn.traces.append({**trace, "xaxis": cell.xaxis, "yaxis": cell.yaxis})
     if across.spent:
         _put_amounts(drawn, series, (x_range, y_range), cell)
-    if not _several_runs(frame):
+    if not _several_runs(points):
         named = [s for s in series if s.kind != "seed" and s.strategy in LOOKS]
         for s in named:
             guide(drawn, s.end, x_range[1], LOOKS[s.strategy].colour, cell)
@@ -175,7 +179,7 @@ def _draw(drawn: go.Figure, frame: pd.DataFrame, chart: Chart, across: XAxis, ce
 
 
 def _put_amounts(
-    drawn: go.Figure,
+    drawn: Drawing,
     series: list[Series],
     ranges: tuple[tuple[float, float], tuple[float, float]],
     cell: Cell,
@@ -187,17 +191,19 @@ def _put_amounts(
         put_point_labels(drawn, labels, ranges, cell)
 
 
-def _nothing_known(drawn: go.Figure, chart: Chart, cell: Cell) -> go.Scatter:
+def _nothing_known(drawn: Drawing, chart: Chart, cell: Cell) -> Part:
     """An empty plot that says so."""
-    drawn.add_annotation(
-        text=f"{chart.column.replace('_', ' ')} not known",
-        x=0.5,
-        xref=f"{cell.xaxis} domain",
-        y=0.5,
-        yref=f"{cell.yaxis} domain",
-        showarrow=False,
+    drawn.annotations.append(
+        {
+            "text": f"{chart.column.replace('_', ' ')} not known",
+            "x": 0.5,
+            "xref": f"{cell.xaxis} domain",
+            "y": 0.5,
+            "yref": f"{cell.yaxis} domain",
+            "showarrow": False,
+        }
     )
-    return go.Scatter(x=[None], y=[None], showlegend=False)
+    return {"type": "scatter", "x": [None], "y": [None], "showlegend": False}
 
 
 def _distinct(references: list[Reference]) -> list[Reference]:
@@ -205,9 +211,10 @@ def _distinct(references: list[Reference]) -> list[Reference]:
     return list({(r.name, round(r.value, 6)): r for r in references}.values())
 
 
-def _x_range(frame: pd.DataFrame, across: XAxis) -> tuple[float, float]:
-    rows = frame[frame["strategy"] != "baseline"] if across.spent else frame
-    largest = rows[across.column].max() * across.scale if len(rows) else 0.0
+def _x_range(points: list[Row], across: XAxis) -> tuple[float, float]:
+    rows = (row for row in points if not (across.spent and row["strategy"] == "baseline"))
+    known = [row[across.column] for row in rows if not missing(row[across.column])]
+    largest = max(known, default=0.0) * across.scale
     largest = largest if largest > 0 else 1.0
     return -0.03 * largest, 1.05 * largest
 
@@ -217,13 +224,17 @@ def _y_range(
 ) -> tuple[float, float]:
     values = [reference.value for reference in references]
     for s in series:
-        values += [*(s.rows["py"] + s.rows["up"].fillna(0))]
-        values += [*(s.rows["py"] - s.rows["down"].fillna(0))]
+        values += [row["py"] + _known(row["up"]) for row in s.rows]
+        values += [row["py"] - _known(row["down"]) for row in s.rows]
     return value_range(values, chart.from_zero)
 
 
+def _known(bar: float) -> float:
+    return 0.0 if missing(bar) else bar
+
+
 def _set_axes(
-    drawn: go.Figure,
+    drawn: Drawing,
     chart: Chart,
     across: XAxis,
     cell: Cell,
@@ -234,18 +245,20 @@ def _set_axes(
         cell.xaxis.replace("x", "xaxis"): axis(across.title, across.suffix, range=x_range),
         cell.yaxis.replace("y", "yaxis"): axis("", chart.suffix, range=y_range),
     }
-    drawn.update_layout(axes)
+    drawn.layout.update(axes)
 
 
-def _across(drawn: go.Figure, value: float, colour: str, dash: str, cell: Cell) -> None:
-    drawn.add_shape(
-        type="line",
-        x0=0,
-        x1=1,
-        xref=f"{cell.xaxis} domain",
-        y0=value,
-        y1=value,
-        yref=cell.yaxis,
-        line={"color": colour, "dash": dash, "width": 1.5},
-        layer="below",
+def _across(drawn: Drawing, value: float, colour: str, dash: str, cell: Cell) -> None:
+    drawn.shapes.append(
+        {
+            "type": "line",
+            "x0": 0,
+            "x1": 1,
+            "xref": f"{cell.xaxis} domain",
+            "y0": value,
+            "y1": value,
+            "yref": cell.yaxis,
+            "line": {"color": colour, "dash": dash, "width": 1.5},
+            "layer": "below",
+        }
     )

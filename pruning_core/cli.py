@@ -35,7 +35,7 @@ from pruning_core.outcome import (
 from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue, job_id
-from pruning_core.queue.standing import Standing, standing
+from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.settings import SpecError, brief, shortened
 from pruning_core.store import Store
 from pruning_core.text import format_bytes, format_count
@@ -193,9 +193,12 @@ def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 
 def cancel(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Cancel a job; what no other job wants stops within two seconds."""
-    job = _find(queue, options.job).job
-    queue.cancel(job.id)
-    print(f"Job {job.id} is cancelled; its finished stages are kept.")
+    now = _find(queue, options.job)
+    if now.state not in ACTIVE:
+        print(f"Job {now.job.id} has ended already: {now.state}.")
+        return OK
+    queue.cancel(now.job.id)
+    print(f"Job {now.job.id} is cancelled; its finished stages are kept.")
     return OK
 
 

@@ -29,6 +29,8 @@ START_SECONDS = 8.0
 # on 2 cores: 0.72 of the trial's speed in baselines, 0.93 in levels.
 TRAINING_SHARE = 0.8
 
+Keyed = list[tuple[str, Stage]]
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -60,10 +62,13 @@ def probe(spec: Spec, store: Reader) -> Stage | None:
 
 def estimate(spec: Spec, plan: Plan, store: Reader, cores: int) -> Estimate | None:
     """Seconds on so many cores, or None while the speed is not measured."""
-    done = {stage.key for stage in plan.stages if store.exists(stage.key)}
-    everything, left = _work(spec, plan, set()), _work(spec, plan, done)
+    stages = [(stage.key, stage) for stage in plan.stages]  # a key is a digest: each made once
+    done = {key for key, _ in stages if store.exists(key)}
+    everything, left = (
+        _work(stages, found) if plan.complete else _expected(spec) for found in (set(), done)
+    )
     nothing_left = plan.complete and not any(work.epochs for work in left.values())
-    paces = _paces(spec, plan, store)
+    paces = _paces(spec, [pair for pair in stages if pair[0] in done], store)
     if paces is None:
         return Estimate(0.0, 0.0) if nothing_left else None
     total = _seconds(spec, everything, paces, cores)
@@ -80,10 +85,10 @@ def in_words(found: Estimate | None) -> str:
     return f"about {format_seconds(max(step, step * round(found.left / step)))}"
 
 
-def _read(store: Reader, stage: Stage | None) -> dict[str, Any] | None:
+def _read(store: Reader, key: str) -> dict[str, Any] | None:
     """A stage's result; None where it is missing or was damaged."""
     try:
-        return store.read(stage.key) if stage and store.exists(stage.key) else None
+        return store.read(key)
     except Missing:
         return None
 
@@ -92,45 +97,45 @@ def _size(spec: Spec, store: Reader) -> tuple[int, int] | None:
     """Training images and classes."""
     if spec.data.name in KNOWN:
         return KNOWN[spec.data.name]
-    facts = _read(store, inspect_data(spec))
+    facts = _read(store, inspect_data(spec).key)
     return (sum(facts["train_counts"]), len(facts["classes"])) if facts else None
 
 
-def _paces(spec: Spec, plan: Plan, store: Reader) -> dict[str, float] | None:
+def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
     """Seconds an epoch in each kind of stage: as measured in this plan, else by the trial."""
-    size, facts = _size(spec, store), _read(store, probe(spec, store))
+    size, trial_stage = _size(spec, store), probe(spec, store)
+    facts = _read(store, trial_stage.key) if trial_stage else None
     if size is None or facts is None:
         return None
     images = (spec.data.train_size or size[0]) * (1 - spec.data.validation)
     trial = images / (facts["images_per_second"] * TRAINING_SHARE)
-    return {kind: _measured(kind, plan, store) or trial for kind in TRAINED}
+    return {kind: _measured(kind, done, store) or trial for kind in TRAINED}
 
 
-def _measured(kind: str, plan: Plan, store: Reader) -> float | None:
+def _measured(kind: str, done: Keyed, store: Reader) -> float | None:
     """Seconds an epoch over the finished stages of a kind; None where there are none."""
-    stages = [s for s in plan.stages if s.kind == kind and s.settings["epochs"]]
-    results = [(s.settings["epochs"], _read(store, s)) for s in stages]
+    stages = [(key, s) for key, s in done if s.kind == kind and s.settings["epochs"]]
+    results = [(s.settings["epochs"], _read(store, key)) for key, s in stages]
     found = [(epochs, r["seconds"]) for epochs, r in results if r and r.get("seconds")]
     epochs, seconds = (sum(part) for part in zip(*found, strict=True)) if found else (0, 0.0)
     return seconds / epochs if epochs else None
 
 
-def _work(spec: Spec, plan: Plan, done: set[str]) -> dict[str, Work]:
-    """What is to be trained, by the plan or, while it is not complete, by the spec."""
-    if not plan.complete:
-        return _expected(spec)
+def _work(stages: Keyed, done: set[str]) -> dict[str, Work]:
+    """What is to be trained of a complete plan."""
     found = {}
     for kind in TRAINED:
         reach: dict[str, int] = {}
-        left = [s for s in plan.stages if s.kind == kind and s.key not in done]
-        for stage in left:
-            reach[stage.key] = stage.settings["epochs"] + reach.get(stage.parent, 0)
-        epochs = tuple(stage.settings["epochs"] for stage in left)
-        found[kind] = Work(epochs, max((reach[stage.key] for stage in left), default=0))
+        left = [(key, s) for key, s in stages if s.kind == kind and key not in done]
+        for key, stage in left:
+            reach[key] = stage.settings["epochs"] + reach.get(stage.parent, 0)
+        epochs = tuple(stage.settings["epochs"] for _, stage in left)
+        found[kind] = Work(epochs, max(reach.values(), default=0))
     return found
 
 
 def _expected(spec: Spec) -> dict[str, Work]:
+    """The same by the spec, while its plan is not complete."""
     seeds, chain = len(spec.seeds), spec.iterative
     levels = [spec.one_shot.epochs] * len(spec.one_shot.amounts)
     longest = max(levels, default=0)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 import pandas as pd
 
 from pruning_core.headline import chance_warnings
-from pruning_core.pairs import PRUNED, Pair, Row, comparable, pairs, same_asked
-from pruning_core.points import is_pruned
+from pruning_core.pairs import PRUNED, Pair, comparable, pairs, same_asked
+from pruning_core.points import Row, grouped, is_pruned, rows_of
 from pruning_core.statistics import McNemar, holm, mcnemar
 from pruning_core.text import (
     format_count,
@@ -47,14 +48,15 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     """Every sentence the frame supports: doubted baselines, pairs, then seeds, then budgets."""
     if frame.empty:
         return []
-    several = frame["run_id"].nunique() > 1
-    shown = pairs(frame)
+    rows = rows_of(frame)
+    several = len({row["run_id"] for row in rows}) > 1
+    shown = pairs(rows)
     return [
         *(Finding("baseline", text) for text in chance_warnings(frame)),
         *_compared([pair for pair in shown if comparable(pair)], several),
         *(_incomparable(pair, several) for pair in shown if not comparable(pair)),
-        *_seed_findings(frame, several),
-        *_budget_findings(frame, several),
+        *_seed_findings(rows, several),
+        *_budget_findings(rows, several),
     ]
 
 
@@ -153,29 +155,31 @@ def _budgets(first: Row, second: Row) -> str:
     return f", with {own} of fine-tuning against {other}"
 
 
-def _runs(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for _, group in frame.groupby("run_id", sort=False):
-        yield str(group["run"].iloc[0]), group
-
-
-def _targets(points: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _targets(points: list[Row]) -> dict[str, list[Row]]:
     """For each strategy the rows (one a seed) at the run's highest sparsity asked."""
-    pruned = points[is_pruned(points)]
-    if pruned.empty:
-        return {}
-    target = pruned["sparsity_asked"].max()
-    rows = pruned[(pruned["sparsity_asked"] - target).abs() < 1e-6]
-    return {s: rows[rows["strategy"] == s] for s in PRUNED if (rows["strategy"] == s).any()}
+    pruned = [row for row in points if is_pruned(row)]
+    target = max((row["sparsity_asked"] for row in pruned), default=0.0)
+    near = [row for row in pruned if abs(row["sparsity_asked"] - target) < 1e-6]
+    found = {s: [row for row in near if row["strategy"] == s] for s in PRUNED}
+    return {strategy: rows for strategy, rows in found.items() if rows}
 
 
-def _seed_findings(frame: pd.DataFrame, several: bool) -> Iterator[Finding]:
-    for run, points in _runs(frame):
-        targets = _targets(points)
-        if points["seed"].nunique() < 2 or not targets:
+def _seeds(rows: list[Row]) -> int:
+    return len({row["seed"] for row in rows})
+
+
+def _mean(rows: list[Row], column: str) -> float:
+    return fmean(row[column] for row in rows)
+
+
+def _seed_findings(frame: list[Row], several: bool) -> Iterator[Finding]:
+    for points in grouped(frame, "run_id"):
+        run, targets = str(points[0]["run"]), _targets(points)
+        if _seeds(points) < 2 or not targets:
             continue
-        asked = next(iter(targets.values()))["sparsity_asked"].iloc[0]
+        asked = next(iter(targets.values()))[0]["sparsity_asked"]
         spreads = join_words(
-            f"{_strategy_name(rows.iloc[0].to_dict(), {'strategy': ''})} {_spread(rows)}"
+            f"{_strategy_name(rows[0], {'strategy': ''})} {_spread(rows)}"
             for rows in targets.values()
         )
         where = f"at {format_percent(asked)} asked, the mean over seeds"
@@ -188,22 +192,22 @@ def _start(text: str, run: str, several: bool) -> str:
     return f"Run {run}, {text}" if several else text[0].upper() + text[1:]
 
 
-def _spread(rows: pd.DataFrame) -> str:
-    mean, number = format_percent(rows["accuracy"].mean()), len(rows)
+def _spread(rows: list[Row]) -> str:
+    mean, number = format_percent(_mean(rows, "accuracy")), len(rows)
     if number < 2:
         return f"{mean} (1 seed)"
-    deviation = format_points(rows["accuracy"].std(ddof=1))
+    deviation = format_points(stdev(row["accuracy"] for row in rows))
     return f"{mean} (standard deviation {deviation}, {number} seeds)"
 
 
-def _budget_findings(frame: pd.DataFrame, several: bool) -> Iterator[Finding]:
-    for run, points in _runs(frame):
-        targets = _targets(points)
+def _budget_findings(frame: list[Row], several: bool) -> Iterator[Finding]:
+    for points in grouped(frame, "run_id"):
+        run, targets = str(points[0]["run"]), _targets(points)
         if "iterative" not in targets or len(targets) < 2:
             continue
         iterative = targets.pop("iterative")
-        asked = format_percent(iterative["sparsity_asked"].iloc[0])
-        number = iterative["seed"].nunique()
+        asked = format_percent(iterative[0]["sparsity_asked"])
+        number = _seeds(iterative)
         mean = f", mean of {number} seeds" if number > 1 else ""
         others = "; ".join(_times(iterative, rows) for rows in targets.values())
         start = _start(f"fine-tuning on the way to {asked} asked{mean}", run, several)
@@ -211,17 +215,17 @@ def _budget_findings(frame: pd.DataFrame, several: bool) -> Iterator[Finding]:
         yield Finding("budget", text, (run,))
 
 
-def _cost(rows: pd.DataFrame) -> str:
-    return f"{_epoch_count(rows['epochs'].mean())} and {format_seconds(rows['seconds'].mean())}"
+def _cost(rows: list[Row]) -> str:
+    return f"{_epoch_count(_mean(rows, 'epochs'))} and {format_seconds(_mean(rows, 'seconds'))}"
 
 
-def _times(iterative: pd.DataFrame, rows: pd.DataFrame) -> str:
-    matched = rows["strategy"].iloc[0] == "one_shot_matched"
+def _times(iterative: list[Row], rows: list[Row]) -> str:
+    matched = rows[0]["strategy"] == "one_shot_matched"
     name = "one-shot with the iterative run's epochs" if matched else "one-shot"
     ratios = [
-        _ratio(iterative[column].mean() / rows[column].mean(), column)
+        _ratio(_mean(iterative, column) / _mean(rows, column), column)
         for column in ("epochs", "seconds")
-        if rows[column].mean() > 0
+        if _mean(rows, column) > 0
     ]
     more = f", against which iterative took {join_words(ratios)}" if ratios else ""
     return f"{name} took {_cost(rows)}{more}"

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import chance_baselines, is_pruned, mean_over_seeds, point_name
+from pruning_core.points import (
+    Row,
+    chance_baselines,
+    grouped,
+    is_pruned,
+    mean_over_seeds,
+    point_name,
+    rows_of,
+)
 from pruning_core.text import (
     format_bytes,
     format_count,
@@ -16,6 +23,7 @@ from pruning_core.text import (
     format_seconds,
     format_times,
     join_words,
+    missing,
 )
 
 SLACK = 1e-9  # a loss of exactly the tolerance must not fail on the last bit of a float
@@ -93,40 +101,46 @@ class Answer:
 
 def answers(frame: pd.DataFrame, tolerance: float = 0.01) -> list[Answer]:
     """An answer for each set of test images, since figures on different images do not compare."""
-    if frame.empty:
-        return [Answer("", None, no_headline(frame, tolerance))]
-    groups = [group for _, group in frame.groupby("test_digest", sort=False)]
-    return [_answer(group, frame, tolerance, len(groups) > 1) for group in groups]
+    return answers_of(rows_of(frame), tolerance)
 
 
-def _answer(group: pd.DataFrame, frame: pd.DataFrame, tolerance: float, several: bool) -> Answer:
-    found = headline(group, tolerance)
-    text = found.text if found else no_headline(group, tolerance)
-    warnings = tuple(chance_warnings(frame, set(group["run_id"])))
-    return Answer(
-        _place(group) if several else "", found, "" if _sound(group).empty else text, warnings
-    )
+def answers_of(points: list[Row], tolerance: float = 0.01) -> list[Answer]:
+    """The same for the rows of a frame."""
+    if not points:
+        return [Answer("", None, _no_headline(points, tolerance))]
+    groups = grouped(points, "test_digest")
+    return [_answer(group, points, tolerance, len(groups) > 1) for group in groups]
 
 
-def _place(group: pd.DataFrame) -> str:
-    data = join_words(filter(None, dict.fromkeys(group.get("data", []))))
-    images = format_count(int(group["test_images"].iloc[0]), "test image")
-    names = list(dict.fromkeys(group["run"]))
+def _answer(group: list[Row], points: list[Row], tolerance: float, several: bool) -> Answer:
+    found = _headline(group, tolerance)
+    text = found.text if found else _no_headline(group, tolerance)
+    warnings = tuple(_chance_warnings(points, {row["run_id"] for row in group}))
+    return Answer(_place(group) if several else "", found, text if _sound(group) else "", warnings)
+
+
+def _place(group: list[Row]) -> str:
+    data = join_words(filter(None, dict.fromkeys(row.get("data") for row in group)))
+    images = format_count(int(group[0]["test_images"]), "test image")
+    names = list(dict.fromkeys(row["run"] for row in group))
     runs = f"{'run' if len(names) == 1 else 'runs'} {join_words(names)}"
     return f"{data}, {images} ({runs})" if data else f"{images} ({runs})"
 
 
-def chance_warnings(frame: pd.DataFrame, run_ids: set[str] | None = None) -> list[str]:
+def chance_warnings(frame: pd.DataFrame) -> list[str]:
     """A sentence for each baseline that is no better than chance, and what to do about it."""
-    if frame.empty:
-        return []
-    rows = chance_baselines(frame)
-    rows = rows if run_ids is None else rows[rows["run_id"].isin(run_ids)]
-    runs, seeds = frame["run_id"].nunique() > 1, frame["seed"].nunique() > 1
-    return [_chance_warning(row, runs, seeds) for row in rows.to_dict("records")]
+    points = rows_of(frame)
+    return _chance_warnings(points, {row["run_id"] for row in points})
 
 
-def _chance_warning(row: dict[str, Any], runs: bool, seeds: bool) -> str:
+def _chance_warnings(points: list[Row], run_ids: set[str]) -> list[str]:
+    """Those of some runs among the points."""
+    runs, seeds = (len({row[name] for row in points}) > 1 for name in ("run_id", "seed"))
+    doubted = (row for row in chance_baselines(points) if row["run_id"] in run_ids)
+    return [_chance_warning(row, runs, seeds) for row in doubted]
+
+
+def _chance_warning(row: Row, runs: bool, seeds: bool) -> str:
     names = [f"run {row['run']}"] * runs + [f"seed {row['seed']}"] * seeds
     whose = f" of {', '.join(names)}" if names else ""
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
@@ -149,13 +163,15 @@ def headline(frame: pd.DataFrame, tolerance: float = 0.01) -> Headline | None:
     baseline is no better than chance do not count. None where no pruned point qualifies;
     `no_headline` then says why. The frame holds one data set; `answers` takes several.
     """
-    points = _pruned_means(_sound(frame))
-    points = points[points["validation_drop"] <= tolerance + SLACK]
-    if points.empty:
+    return _headline(rows_of(frame), tolerance)
+
+
+def _headline(points: list[Row], tolerance: float) -> Headline | None:
+    means = _pruned_means(_sound(points))
+    within = [row for row in means if row["validation_drop"] <= tolerance + SLACK]
+    if not within:
         return None
-    points = points.assign(sparsity=points["sparsity_prunable"].round(6))
-    order = ["sparsity", "sparse_bytes", "seconds"]
-    best = points.sort_values(order, ascending=[False, True, True]).iloc[0]
+    best = min(within, key=_order)
     return Headline(
         tolerance=tolerance,
         strategy=str(best["strategy"]),
@@ -169,18 +185,27 @@ def headline(frame: pd.DataFrame, tolerance: float = 0.01) -> Headline | None:
         sparse_bytes=float(best["sparse_bytes"]),
         epochs=float(best["epochs"]),
         seconds=float(best["seconds"]),
-        several=bool(frame["run_id"].nunique() > 1),
+        several=len({row["run_id"] for row in points}) > 1,
     )
+
+
+def _order(row: Row) -> tuple[float, float, float]:
+    """The most sparse first, then the smaller file, then the shorter fine-tuning."""
+    return -round(row["sparsity_prunable"], 6), row["sparse_bytes"], row["seconds"]
 
 
 def no_headline(frame: pd.DataFrame, tolerance: float = 0.01) -> str:
     """What to say, and what to do next, where no pruned point is within the tolerance."""
-    points = _pruned_means(_sound(frame))
-    if points.empty and (warnings := chance_warnings(frame)):
-        return " ".join(warnings)
-    if points.empty:
-        return "No pruned point is finished yet; the answer stands here when one is."
-    best = points.sort_values("validation_drop").iloc[0]
+    return _no_headline(rows_of(frame), tolerance)
+
+
+def _no_headline(points: list[Row], tolerance: float) -> str:
+    means = _pruned_means(_sound(points))
+    if not means:
+        warnings = _chance_warnings(points, {row["run_id"] for row in points})
+        nothing = "No pruned point is finished yet; the answer stands here when one is."
+        return " ".join(warnings) or nothing
+    best = min(means, key=lambda row: float(row["validation_drop"]))
     return (
         f"No pruned point loses at most {format_points(tolerance)} on the validation images. "
         "The smallest loss is "
@@ -191,13 +216,12 @@ def no_headline(frame: pd.DataFrame, tolerance: float = 0.01) -> str:
     )
 
 
-def _sound(frame: pd.DataFrame) -> pd.DataFrame:
+def _sound(points: list[Row]) -> list[Row]:
     """The runs from which something can be concluded."""
-    return frame if frame.empty else frame[~frame["run_id"].isin(chance_baselines(frame)["run_id"])]
+    doubted = {row["run_id"] for row in chance_baselines(points)}
+    return [row for row in points if row["run_id"] not in doubted]
 
 
-def _pruned_means(frame: pd.DataFrame) -> pd.DataFrame:
-    if frame.empty:
-        return pd.DataFrame(columns=["validation_drop"])
-    means = mean_over_seeds(frame[is_pruned(frame)])
-    return means[means["validation_drop"].notna()]
+def _pruned_means(points: list[Row]) -> list[Row]:
+    means = mean_over_seeds(row for row in points if is_pruned(row))
+    return [row for row in means if not missing(row["validation_drop"])]

@@ -18,13 +18,12 @@ from pruning_core.chart_style import (
     Cell,
     Label,
     axis,
-    guide,
     layout,
     legend,
-    put_labels,
     symbol,
     value_range,
 )
+from pruning_core.drawing import Drawing, Part, guide, put_labels
 from pruning_core.points import STRATEGY_NAMES
 from pruning_core.text import format_percent, missing
 
@@ -46,18 +45,20 @@ def schedule_figure(series: Mapping[str, Sequence[float]]) -> go.Figure:
     `one_shot_matched` are amounts, each cut at once in step 1; others are a chain of steps.
     """
     steps = max((len(v) for name, v in series.items() if not _at_once(name)), default=1)
-    drawn = go.Figure(layout=layout("Target sparsity after each step"))
+    drawn = Drawing(layout("Target sparsity after each step"))
     labels = []
     for i, (name, values) in enumerate(series.items()):
         if len(values):
-            drawn.add_trace(_amounts(name, values) if _at_once(name) else _chain(name, values, i))
+            trace = _amounts(name, values) if _at_once(name) else _chain(name, values, i)
+            drawn.traces.append(trace)
             labels.append(_schedule_label(name, values, i))
         for value in filter(None, values if _at_once(name) else ()):
             guide(drawn, (1, 100 * value), steps + 0.15, _colour(name, i), Cell())
-    drawn.update_xaxes(axis("step", range=(-0.15, steps + 0.15), dtick=max(1, -(-steps // 10))))
-    drawn.update_yaxes(axis("", " %", range=(-3, 103)))
+    ticks = max(1, -(-steps // 10))
+    drawn.layout["xaxis"] = axis("step", range=(-0.15, steps + 0.15), dtick=ticks)
+    drawn.layout["yaxis"] = axis("", " %", range=(-3, 103))
     put_labels(drawn, labels, (-3, 103), Cell())
-    return drawn
+    return drawn.figure()
 
 
 def history_figure(
@@ -76,19 +77,20 @@ def history_figure(
         for i, (name, history) in enumerate(histories.items())
     ]
     crowded = len(curves) > MOST_LABELS
-    drawn = go.Figure(curves, layout=layout(title, right=16 if crowded else LABEL_WIDTH + 8))
-    y_range = value_range([v for curve in curves for v in curve.y], from_zero=y == "loss")
-    last = max((curve.x[-1] for curve in curves if curve.x), default=1)
+    drawn = Drawing(layout(title, right=16 if crowded else LABEL_WIDTH + 8), curves)
+    y_range = value_range([v for curve in curves for v in curve["y"]], from_zero=y == "loss")
+    last = max((curve["x"][-1] for curve in curves if curve["x"]), default=1)
     edge = last + max(0.25, 0.04 * last)
-    drawn.update_xaxes(axis("epoch", range=(0, edge), dtick=_whole_step(last)))
-    drawn.update_yaxes(axis("", suffix, range=y_range))
+    drawn.layout["xaxis"] = axis("epoch", range=(0, edge), dtick=_whole_step(last))
+    drawn.layout["yaxis"] = axis("", suffix, range=y_range)
     if crowded:
         rows = -(-len(curves) // LEGEND_COLUMNS)
-        drawn.update_layout(showlegend=True, legend=legend(), height=HEIGHT + 20 + 20 * rows)
-        drawn.update_layout(margin={"b": 72 + 20 * rows})
+        below = {**drawn.layout["margin"], "b": 72 + 20 * rows}
+        height = HEIGHT + 20 + 20 * rows
+        drawn.layout.update(showlegend=True, legend=legend(), height=height, margin=below)
     else:
-        _label_curves(drawn, [curve for curve in curves if curve.x], edge, y_range)
-    return drawn
+        _label_curves(drawn, [curve for curve in curves if curve["x"]], edge, y_range)
+    return drawn.figure()
 
 
 def _whole_step(last: float) -> int:
@@ -102,13 +104,13 @@ def _whole_step(last: float) -> int:
 
 
 def _label_curves(
-    drawn: go.Figure, curves: list[go.Scatter], edge: float, y_range: tuple[float, float]
+    drawn: Drawing, curves: list[Part], edge: float, y_range: tuple[float, float]
 ) -> None:
+    labels = []
     for curve in curves:
-        guide(drawn, (curve.x[-1], curve.y[-1]), edge, curve.line.color, Cell())
-    labels = [
-        Label(_short(c.name), c.y[-1], c.line.color, GLYPHS.get(c.line.color, "●")) for c in curves
-    ]
+        end, colour = (curve["x"][-1], curve["y"][-1]), curve["line"]["color"]
+        guide(drawn, end, edge, colour, Cell())
+        labels.append(Label(_short(curve["name"]), end[1], colour, GLYPHS.get(colour, "●")))
     put_labels(drawn, labels, y_range, Cell())
 
 
@@ -126,43 +128,45 @@ def _schedule_label(name: str, values: Sequence[float], i: int) -> Label:
     return Label(text, 100 * max(values), _colour(name, i), glyph)
 
 
-def _amounts(name: str, values: Sequence[float]) -> go.Scatter:
+def _amounts(name: str, values: Sequence[float]) -> Part:
     look = LOOKS[name]
-    return go.Scatter(
-        x=[1] * len(values),
-        y=[100 * value for value in values],
-        mode="markers",
-        name=name,
-        marker={
+    return {
+        "type": "scatter",
+        "x": [1] * len(values),
+        "y": [100 * value for value in values],
+        "mode": "markers",
+        "name": name,
+        "marker": {
             "color": look.colour,
             "symbol": symbol(name, 0),
             "size": look.size,
             "line": {"width": 2, "color": look.colour},
         },
-        hovertext=[f"{STRATEGY_NAMES[name]}: {format_percent(v)} in one cut" for v in values],
-        hoverinfo="text",
-    )
+        "hovertext": [f"{STRATEGY_NAMES[name]}: {format_percent(v)} in one cut" for v in values],
+        "hoverinfo": "text",
+    }
 
 
-def _chain(name: str, values: Sequence[float], i: int) -> go.Scatter:
+def _chain(name: str, values: Sequence[float], i: int) -> Part:
     cuts = [0.0, *values]
     told = [f"{STRATEGY_NAMES.get(name, name)}, step {n}: " for n in range(len(cuts))]
-    return go.Scatter(
-        x=list(range(len(cuts))),
-        y=[100 * value for value in cuts],
-        mode="lines+markers",
-        name=name,
-        line={"color": _colour(name, i), "width": 3, "shape": "hv"},
-        marker={
+    return {
+        "type": "scatter",
+        "x": list(range(len(cuts))),
+        "y": [100 * value for value in cuts],
+        "mode": "lines+markers",
+        "name": name,
+        "line": {"color": _colour(name, i), "width": 3, "shape": "hv"},
+        "marker": {
             "color": _colour(name, i),
             "opacity": 1,
             "symbol": symbol("iterative", 0),
             "size": [0, *[LOOKS["iterative"].size] * len(values)],
             "line": {"width": 2, "color": _colour(name, i)},
         },
-        hovertext=[text + format_percent(v, 2) for text, v in zip(told, cuts, strict=True)],
-        hoverinfo="text",
-    )
+        "hovertext": [text + format_percent(v, 2) for text, v in zip(told, cuts, strict=True)],
+        "hoverinfo": "text",
+    }
 
 
 def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str, str]:
@@ -183,18 +187,19 @@ def _curve(
     y: str,
     scale: float,
     look: tuple[str, str, str],
-) -> go.Scatter:
+) -> Part:
     known = [entry for entry in history if not missing(entry.get(y))]
-    return go.Scatter(
-        x=[entry["epoch"] for entry in known],
-        y=[scale * float(entry[y]) for entry in known],
-        mode="lines+markers" if len(known) < MOST_MARKERS else "lines",
-        name=html.escape(name, quote=False),
-        line={"color": look[0], "width": 2, "dash": look[1]},
-        marker={"size": 5, "symbol": look[2]},
-        customdata=[html.escape(str(entry.get("stage", name)), quote=False) for entry in known],
-        hovertemplate="%{customdata}<br>epoch %{x}: %{y:.4g}" + CURVES[y][2] + "<extra></extra>",
-    )
+    return {
+        "type": "scatter",
+        "x": [entry["epoch"] for entry in known],
+        "y": [scale * float(entry[y]) for entry in known],
+        "mode": "lines+markers" if len(known) < MOST_MARKERS else "lines",
+        "name": html.escape(name, quote=False),
+        "line": {"color": look[0], "width": 2, "dash": look[1]},
+        "marker": {"size": 5, "symbol": look[2]},
+        "customdata": [html.escape(str(entry.get("stage", name)), quote=False) for entry in known],
+        "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.4g}" + CURVES[y][2] + "<extra></extra>",
+    }
 
 
 def _short(name: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-import pandas as pd
+from pruning_core.points import Row, grouped
 
 SAME_SPARSITY = (
     ("iterative", "one_shot_matched"),
@@ -14,7 +13,6 @@ SAME_SPARSITY = (
     ("one_shot_matched", "one_shot"),
 )
 PRUNED = ("iterative", "one_shot", "one_shot_matched")
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,9 @@ class Pair:
     runs: tuple[str, ...]
 
 
-def pairs(frame: pd.DataFrame) -> list[Pair]:
+def pairs(rows: Iterable[Row]) -> list[Pair]:
     """Every pair to compare, each pair of stages once."""
-    return _unique(_all_pairs(frame))
+    return _unique(_all_pairs(rows))
 
 
 def comparable(pair: Pair) -> bool:
@@ -43,9 +41,8 @@ def same_asked(first: Row, second: Row) -> bool:
     return asked[0] > 0 and abs(asked[0] - asked[1]) < 1e-6
 
 
-def _all_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
-    for (_, _), group in frame.groupby(["run_id", "seed"], sort=False):
-        points = group.to_dict("records")
+def _all_pairs(rows: Iterable[Row]) -> Iterator[Pair]:
+    for points in grouped(rows, "run_id", "seed"):
         run = (str(points[0]["run"]),)
         for first, second in [*_between_strategies(points), *_against_control(points)]:
             yield Pair(first, second, run)

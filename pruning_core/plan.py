@@ -85,6 +85,18 @@ def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
             why = "one of each class" + " to train on and one to validate with" * (least - 1)
             message = f"{asked} images are too few; {needed} are needed, {why}."
             raise specs.SpecError(name, message)
+    _check_classes(spec, facts)
+
+
+def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
+    """Refuse a class with one training image, which no choice of a size can mend."""
+    for name, count in zip(facts["classes"], facts["train_counts"], strict=True):
+        if count < 2:
+            raise specs.SpecError(
+                "data.path" if spec.data.name == "images" else "data.name",
+                f"class {name!r} has a single training image; each class needs two, one to train "
+                "on and one to validate with. Add images.",
+            )
 
 
 def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
@@ -98,13 +110,15 @@ def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
         return
     floor = spec.prune.keep_floor
     kept = sum(floor_size(size, floor) for size in sizes)
-    deepest = max([*spec.one_shot.amounts, spec.iterative.target * spec.iterative.enabled])
-    if round(deepest * sum(sizes)) > sum(sizes) - kept:
+    asked = {"one_shot.amounts": max(spec.one_shot.amounts, default=0.0)}
+    asked["iterative.target"] = spec.iterative.target * spec.iterative.enabled
+    name = max(asked, key=lambda field: asked[field])
+    if round(asked[name] * sum(sizes)) > sum(sizes) - kept:
         raise specs.SpecError(
-            "prune.keep_floor",
-            f"keeping {floor:.1%} of every layer, at most "
-            f"{1 - kept / sum(sizes):.2%} can go, but {deepest:.2%} is asked for. "
-            "Lower the floor or the amount.",
+            name,
+            f"{asked[name]:.2%} is asked for, but where every layer keeps {floor:.1%} of its "
+            f"weights at most {1 - kept / sum(sizes):.2%} can go. Ask for less or lower the "
+            "keep-floor.",
         )
 
 

@@ -6,7 +6,15 @@ fine-tuning from the baseline to the point; only the baseline's row holds its ow
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from statistics import fmean
+from typing import Any
+
 import pandas as pd
+
+from pruning_core.text import missing
+
+Row = dict[str, Any]
 
 STRATEGY_NAMES = {
     "baseline": "baseline",
@@ -33,25 +41,38 @@ MEANS = [
 ]
 
 
-def is_control(frame: pd.DataFrame) -> pd.Series:
-    """The dense controls: one-shot at amount 0, with the same fine-tuning but no cut."""
-    return (frame["strategy"] == "one_shot") & (frame["sparsity_asked"] == 0)
+def is_control(row: Row) -> bool:
+    """Whether this is the dense control: one-shot at amount 0, fine-tuned alike but not cut."""
+    return bool(row["strategy"] == "one_shot" and row["sparsity_asked"] == 0)
 
 
-def is_pruned(frame: pd.DataFrame) -> pd.Series:
-    """The points from which weights were asked to go."""
-    return (frame["strategy"] != "baseline") & (frame["sparsity_asked"] > 0)
+def is_pruned(row: Row) -> bool:
+    """Whether weights of this point were asked to go."""
+    return bool(row["strategy"] != "baseline" and row["sparsity_asked"] > 0)
 
 
-def chance_baselines(frame: pd.DataFrame) -> pd.DataFrame:
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The frame's rows as dicts, in which few points are much quicker to work with."""
+    columns = [frame[name].tolist() for name in frame]
+    return [dict(zip(frame, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def grouped(rows: Iterable[Row], *columns: str) -> list[list[Row]]:
+    """The rows with equal values in these columns together, in the order of their first ones."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in columns), []).append(row)
+    return list(groups.values())
+
+
+def chance_baselines(rows: Iterable[Row]) -> list[Row]:
     """The baselines whose 95 % interval does not lie above chance.
 
     `chance` is the share of the largest class, which always naming that class reaches.
     Where it is not known, no baseline is doubted.
     """
-    if "chance" not in frame:
-        return frame.iloc[:0]
-    return frame[(frame["strategy"] == "baseline") & (frame["accuracy_low"] <= frame["chance"])]
+    known = (row for row in rows if row["strategy"] == "baseline" and "chance" in row)
+    return [row for row in known if row["accuracy_low"] <= row["chance"]]
 
 
 def point_name(strategy: str, asked: float) -> str:
@@ -75,9 +96,18 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def mean_over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a point of a run: the means of its figures and `seeds`, their number."""
-    groups = frame.groupby(POINT, sort=False, dropna=False)
-    means = groups[MEANS].mean()
-    means["seeds"] = groups.size()
-    return means.reset_index()
+def mean_over_seeds(rows: Iterable[Row]) -> list[Row]:
+    """One row a point of a run: the means of its known figures and `seeds`, their number."""
+    return [
+        {
+            **{name: group[0][name] for name in POINT},
+            **{name: _mean(group, name) for name in MEANS},
+            "seeds": len(group),
+        }
+        for group in grouped(rows, *POINT)
+    ]
+
+
+def _mean(rows: list[Row], name: str) -> float:
+    known = [row[name] for row in rows if not missing(row[name])]
+    return fmean(known) if known else float("nan")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from pruning_core.points import Row
 from pruning_core.stage import Outline, Point, Reader
 from pruning_core.store import Missing
 from pruning_core.text import format_percent
@@ -24,6 +25,16 @@ def points(
 ) -> pd.DataFrame:
     """The points of a job whose stages are done; no rows where the baseline is not.
 
+    The columns are those of `point_rows`.
+    """
+    return pd.DataFrame(point_rows(outline, store, run, run_id, data))
+
+
+def point_rows(
+    outline: Outline, store: Reader, run: str = "", run_id: str = "", data: str = ""
+) -> list[Row]:
+    """The same as rows.
+
     Fractions from 0 to 1, sizes in bytes. `accuracy_low` and `accuracy_high` are the 95 %
     Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
     are those spent on it since the baseline; a baseline has its own. `data` names the data set.
@@ -37,7 +48,7 @@ def points(
         result, baseline = _read(store, point.key), baselines[point.seed]
         if result and baseline:
             rows.append({**_row(point, result, baseline, notes), **shared})
-    return pd.DataFrame(rows)
+    return rows
 
 
 def damaged(outline: Outline, store: Checker, done: Iterable[str]) -> list[str]:
@@ -92,9 +103,7 @@ def _chance(facts: list[dict[str, Any]]) -> float:
     return float("nan")
 
 
-def _row(
-    point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]
-) -> dict[str, Any]:
+def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]) -> Row:
     total = "" if point.strategy == "baseline" else "_total"
     return {
         "strategy": point.strategy,

@@ -88,10 +88,11 @@ class DataSpec:
         at_least("data.split_seed", self.split_seed, 0)
         one_of("data.augment", self.augment, AUGMENTATIONS)
         check(len(self.mean) == 3, "data.mean", "give three numbers, one for each colour.")
+        check(len(self.std) == 3, "data.std", "give three numbers, one for each colour.")
         check(
-            len(self.std) == 3 and min(self.std) > 0,
+            min(self.std) > 0,
             "data.std",
-            "give three numbers above 0, one for each colour.",
+            f"{min(self.std):g} as a standard deviation is not above 0; colours are divided by it.",
         )
 
 
@@ -132,7 +133,7 @@ class TrainSpec:
     lr_schedule: str = "cosine"
     momentum: float = 0.9
     weight_decay: float = 0.0005
-    clip_norm: float = 5.0
+    clip_norm: float = 1.0
     batch_size: int = 64
     bn_images: int = 512
 

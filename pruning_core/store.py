@@ -3,7 +3,7 @@
 A stage is built in a folder of its own, written through to the disk, and moved to its place
 in one `os.replace`. `manifest.json` holds the SHA-256 of every file and of itself, and each
 read is checked against it: a damaged or unreadable entry is set aside and
-counts as missing.
+counts as missing. A manifest that was checked is not read again while its file stays the same.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,10 @@ from pruning_core.paths import Cache
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
+MOST_REMEMBERED = 1024
+# A file can be changed twice within one tick of the clock that stamps it. One that was changed
+# so lately is read each time.
+SETTLED_SECONDS = 2.0
 log = logging.getLogger(__name__)
 _whole: set[Path] = set()
 
@@ -49,6 +55,35 @@ def write_through(path: Path) -> None:
 
 def _seal(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+class _Damaged(ValueError):
+    """A manifest is not what was written."""
+
+
+def _checked(path: Path) -> str:
+    """A manifest's text without its seal, which it matches. Raises `_Damaged`, `OSError`."""
+    try:
+        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        seal = body.pop("seal")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise _Damaged(path) from None
+    if seal != _seal(body):
+        raise _Damaged(path)
+    return json.dumps(body)
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _remembered(path: Path, stamp: tuple[int, ...]) -> str:
+    """The same, read once for each state of the file: whatever changes it changes its stamp."""
+    return _checked(path)
+
+
+def _manifest_text(path: Path) -> str:
+    stat = path.stat()
+    if not stat.st_ctime < time.time() - SETTLED_SECONDS:
+        return _checked(path)
+    return _remembered(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
 
 
 class Store:
@@ -152,7 +187,11 @@ class Store:
         return sorted(path.parent.name for path in self.cache.stages.glob(f"*/*/{MANIFEST}"))
 
     def verify(self, key: str) -> bool:
-        """Whether every file of a stage is what was written; a damaged stage is set aside."""
+        """Whether every file of a stage is what was written; a damaged stage is set aside.
+
+        What was remembered does not count here.
+        """
+        _remembered.cache_clear()
         try:
             for name in self._manifest(key)["files"]:
                 self.file(key, name)
@@ -188,19 +227,12 @@ class Store:
     def _manifest(self, key: str) -> dict[str, Any]:
         try:
             with self._reading(key):
-                text = (self.cache.stage(key) / MANIFEST).read_text(encoding="utf-8")
+                body: dict[str, Any] = json.loads(_manifest_text(self.cache.stage(key) / MANIFEST))
         except (FileNotFoundError, NotADirectoryError):
             raise Missing(key) from None
-        except UnicodeDecodeError:
-            text = ""
-        try:
-            body: dict[str, Any] = json.loads(text)
-            seal = body.pop("seal")
-        except (ValueError, KeyError, AttributeError, TypeError):
-            seal, body = "", {}
-        if seal != _seal(body):
+        except _Damaged:
             self.set_aside(key, "the manifest does not match its seal")
-            raise Missing(key)
+            raise Missing(key) from None
         return body
 
     @contextmanager

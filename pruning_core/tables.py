@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import over_seeds, point_name
+from pruning_core.points import over_seeds, point_name, rows_of
 from pruning_core.text import (
     format_bytes,
     format_count,
@@ -49,7 +49,7 @@ def summary_tables(frame: pd.DataFrame) -> str:
         run = f"Run: {points['run'].iloc[0]}" if several_runs else ""
         place = ", ".join(filter(None, [run, f"Seed: {seed}" if several_seeds else ""]))
         parts += [place] if place else []
-        parts.append(two_tables(*_summary_rows(points)))
+        parts.append(_summary(points))
     dense = join_words(dict.fromkeys(format_bytes(size) for size in frame["dense_bytes"]))
     parts.append(
         "Sparsity is of the prunable weights; the model size is that of the sparse file "
@@ -73,7 +73,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     A column Run stands there where there are several runs, and Mean ± sd (the mean of the
     seeds and their standard deviation in points) where there are several seeds.
     """
-    rows = pd.DataFrame([_readable(row) for row in over_seeds(frame).to_dict("records")])
+    rows = pd.DataFrame([_readable(row) for row in rows_of(over_seeds(frame))])
     alone = {"Run": "run_id", "Mean ± sd": "seed"}
     return rows.drop(columns=[name for name, key in alone.items() if frame[key].nunique() == 1])
 
@@ -131,25 +131,32 @@ def _number(value: float | None) -> str:
     return "-" if value is None or missing(value) else f"{value:.2f}"
 
 
-def _summary_rows(points: pd.DataFrame) -> tuple[list[SummaryRow], list[SummaryRow]]:
-    rows = points.to_dict("records")
-    one_shot = [r for r in rows if r["strategy"] == "one_shot"]
-    matched = [r for r in rows if r["strategy"] == "one_shot_matched"]
-    baseline = [r for r in rows if r["strategy"] == "baseline"]
-    chain = [r for r in rows if r["strategy"] == "iterative"]
-    first = [*baseline, *sorted(one_shot, key=lambda r: r["sparsity_asked"]), *matched]
-    second = [*baseline, *sorted(chain, key=lambda r: r["iteration"])]
-    return list(_rows(first)), list(_rows(second))
+def _summary(points: pd.DataFrame) -> str:
+    """The two tables of a run and seed, in the assignment's own form, and what it has not."""
+    rows = points.sort_values(["iteration", "sparsity_asked"]).to_dict("records")
+    found = {s: [r for r in rows if r["strategy"] == s] for s in points["strategy"].unique()}
+    chain = [*found.get("baseline", []), *found.get("iterative", [])]
+    beside = [*found.get("baseline", []), *found.get("one_shot_matched", [])]
+    tables = two_tables(list(_rows(found.get("one_shot", []))), list(_rows(chain)))
+    lines = ["", "", "Also measured:", ONE_SHOT_HEAD]
+    lines += [f"{row.sparsity:>8.2f}{_figures(row)}" for row in _rows(beside, labelled=True)]
+    return tables + "\n".join(lines) + _control(found.get("one_shot", []))
 
 
-def _rows(rows: Iterable[dict[str, Any]]) -> Iterator[SummaryRow]:
+def _control(rows: list[dict[str, Any]]) -> str:
+    """What 0 % in the one-shot table is; the assignment's own is the baseline."""
+    epochs = [format_count(r["epochs"], "epoch") for r in rows if r["sparsity_asked"] == 0]
+    return f"\nOne-shot at 0.00 is the dense control: no cut, {epochs[0]} more." if epochs else ""
+
+
+def _rows(rows: Iterable[dict[str, Any]], labelled: bool = False) -> Iterator[SummaryRow]:
     for row in rows:
         yield SummaryRow(
             sparsity=100 * row["sparsity_prunable"],
             model_size=row["sparse_bytes"] / 1e6,
             accuracy=100 * row["accuracy"],
             iteration=row["iteration"],
-            label=_label(row),
+            label=_label(row) if labelled else "",
         )
 
 
@@ -157,11 +164,7 @@ def _label(row: dict[str, Any]) -> str:
     if row["strategy"] == "baseline":
         return "baseline"
     epochs = format_count(row["epochs"], "epoch")
-    if row["strategy"] == "one_shot_matched":
-        return f"matched: the iterative run's {epochs}"
-    if row["strategy"] == "one_shot" and row["sparsity_asked"] == 0:
-        return f"dense control, {epochs}"
-    return ""
+    return f"one-shot, {epochs}" if row["strategy"] == "one_shot_matched" else ""
 
 
 def _mean(row: dict[str, Any]) -> str:

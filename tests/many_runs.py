@@ -1,8 +1,9 @@
 """A cache with many finished runs, and how long the pages take with it.
 
 `python -m tests.many_runs 1000` makes one in a temporary folder and prints, for each page, the
-median and the 95th percentile of the seconds in which it answers a control, and the seconds in
-which a cached comparison opens.
+median and the 95th percentile of the milliseconds in which it answers a control, and those in
+which a cached comparison opens. An empty page tells how much of that is Streamlit's and its
+test's own: a page that opens is first compiled, which a server does once.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def _measured(asked: float, random: np.random.Generator) -> dict[str, object]:
     }
 
 
+EMPTY = "import streamlit as st\n\nst.write('empty')\n"
 CONTROLS: dict[str, Answer] = {
     "app.py": lambda test, i: test.run(),
     "pages/1_Tune.py": lambda test, i: (
@@ -100,8 +102,12 @@ def answers(page: str, job: str = "") -> list[float]:
         test.query_params["runs" if "Compare" in page else "job"] = job
     test.run()
     assert not test.exception
-    CONTROLS[page](test, 0)
-    return [_seconds(lambda i=i: CONTROLS[page](test, i)) for i in range(1, ROUNDS + 1)]
+    return _answered(test, CONTROLS[page])
+
+
+def _answered(test: AppTest, move: Answer) -> list[float]:
+    move(test, 0)
+    return [_seconds(lambda i=i: move(test, i)) for i in range(1, ROUNDS + 1)]
 
 
 def _seconds(job: Callable[[], object]) -> float:
@@ -117,6 +123,12 @@ def opened(job: str) -> float:
     return _seconds(test.run)
 
 
+def _told(name: str, seconds: list[float]) -> str:
+    found = sorted(1000 * part for part in seconds)
+    late = found[int(0.95 * len(found)) - 1]
+    return f"{name:20} median {statistics.median(found):.0f} ms, 95 % {late:.0f} ms"
+
+
 def main(runs: int) -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory() as folder:
@@ -124,11 +136,13 @@ def main(runs: int) -> None:
         jobs = fill(Cache(Path(folder).resolve()), runs)
         with mock.patch("pruning_core.worker.start.ensure_worker", return_value=""):
             for page in CONTROLS:
-                found = sorted(answers(page))
-                middle, late = statistics.median(found), found[int(0.95 * len(found)) - 1]
-                print(f"{page:20} median {1000 * middle:.0f} ms, 95 % {1000 * late:.0f} ms")
-            cold = sorted(opened(job) for job in jobs[:: max(1, len(jobs) // 5)][:5])
-            print(f"a cached comparison opens in {1000 * statistics.median(cold):.0f} ms")
+                print(_told(page, answers(page)))
+            empty = [AppTest.from_string(EMPTY, default_timeout=60) for _ in range(5)]
+            print(_told("an empty page", _answered(empty[0].run(), lambda test, i: test.run())))
+            cold = [opened(job) for job in jobs[:: max(1, len(jobs) // 5)][:5]]
+            print(f"a cached comparison opens in {1000 * statistics.median(cold):.0f} ms,")
+            bare = [_seconds(test.run) for test in empty]
+            print(f"an empty page in {1000 * statistics.median(bare):.0f} ms")
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"most memory held: {held:.0f} MB")
 

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 import pandas as pd
@@ -20,6 +21,9 @@ import pytest
 from pruning_core.paths import CACHE_VARIABLE, Cache
 from pruning_core.queue.crew import Crew
 from tests.workers import ROOT, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CHROME = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 ARGUMENTS = [
@@ -32,6 +36,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 SLOW = 240_000
+NARROW = 400
+PAGES = {"Tune": "Tune a comparison", "Runs": "Runs", "Compare": "Compare"}
 TINY = {
     "data.train_size": 240,
     "data.test_size": 100,
@@ -59,13 +65,21 @@ def healthy(url: str) -> bool:
         return False
 
 
+def log_of(cache: Cache) -> Path:
+    """What the server said."""
+    return cache.root / "streamlit.log"
+
+
 @pytest.fixture
 def server(cache: Cache) -> Iterator[str]:
     """A cold server of its own cache; its worker is ended with it."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     environment = {**os.environ, CACHE_VARIABLE: str(cache.root)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    with log_of(cache).open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
     try:
         url = f"http://localhost:{port}"
         until(lambda: healthy(url) or None, "the server")
@@ -77,7 +91,7 @@ def server(cache: Cache) -> Iterator[str]:
             os.kill(alive["pid"], signal.SIGTERM)
 
 
-def test_the_whole_way(server: str, tmp_path: Path) -> None:
+def test_the_whole_way(server: str, cache: Cache, tmp_path: Path) -> None:
     from playwright.sync_api import Page, expect, sync_playwright
 
     outside: list[str] = []
@@ -112,7 +126,11 @@ def test_the_whole_way(server: str, tmp_path: Path) -> None:
         tune(page)
         watch(page)
         frame = compare(page)
+        widths = narrow(browser, server)
         browser.close()
+    assert widths == dict.fromkeys(PAGES, NARROW)
+    said = log_of(cache).read_text().lower()
+    assert [word for word in ("warning", "deprecat", "traceback") if word in said] == []
     assert frame["strategy"].value_counts().to_dict() == {
         "one_shot": 2,
         "iterative": 2,
@@ -120,6 +138,24 @@ def test_the_whole_way(server: str, tmp_path: Path) -> None:
         "one_shot_matched": 1,
     }
     assert outside == []
+    zeros = frame["sparsity_model"] * frame["parameters"]
+    assert zeros.round(4).tolist() == (frame["parameters"] - frame["nonzero"]).tolist()
+    assert frame["sparsity_asked"].max() == pytest.approx(0.9)
+
+
+def narrow(browser: Browser, server: str) -> dict[str, int]:
+    """How wide each page is on a telephone's screen, with results in it."""
+    from playwright.sync_api import expect
+
+    page = browser.new_page(viewport={"width": NARROW, "height": 800})
+    found = {}
+    for name, heading in PAGES.items():
+        page.goto(f"{server}/{name}")
+        title = page.get_by_role("heading", name=heading, exact=True, level=1)
+        expect(title).to_be_visible(timeout=SLOW)
+        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
+        found[name] = int(page.evaluate("document.documentElement.scrollWidth"))
+    return found
 
 
 def foreign(url: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pruning_core import images, report
+from pruning_core import assignment, images, report
 from pruning_core.assignment import compare_pruning_strategies, print_summary_table
 from pruning_core.findings import findings
 from pruning_core.images import ImageError, render
@@ -102,14 +102,21 @@ def test_the_two_console_tables() -> None:
     assert lines[0] == "=== PRUNING STRATEGY COMPARISON SUMMARY ==="
     first = lines.index("One-Shot Pruning Results:")
     assert lines[first + 1] == "Sparsity (%)    Model Size (MB)       Accuracy (%)"
-    assert lines[first + 2].split()[:4] == ["0.00", "8.99", "95.00", "baseline"]
-    assert lines[first + 3].endswith("dense control, 2 epochs")
-    assert lines[first + 6].split() == ["90.00", "1.13", "70.00"]
-    assert lines[first + 7].endswith("88.00    matched: the iterative run's 10 epochs")
+    assert [line.split() for line in lines[first + 2 : first + 7]] == [
+        ["0.00", "8.99", "95.50"],
+        ["50.00", "4.63", "95.00"],
+        ["70.00", "2.88", "94.00"],
+        ["90.00", "1.13", "70.00"],
+        [],
+    ]
     second = lines.index("Iterative Pruning Results:")
     assert lines[second + 1].startswith("Iteration    Sparsity (%)")
-    assert lines[second + 2].split() == ["0", "0.00", "8.99", "95.00", "baseline"]
+    assert lines[second + 2].split() == ["0", "0.00", "8.99", "95.00"]
     assert lines[second + 7].split() == ["5", "90.00", "1.13", "82.50"]
+    third = lines.index("Also measured:")
+    assert lines[third + 2].split() == ["0.00", "8.99", "95.00", "baseline"]
+    assert lines[third + 3].endswith("88.00    one-shot, 10 epochs")
+    assert lines[third + 4] == "One-shot at 0.00 is the dense control: no cut, 2 epochs more."
     assert "dense file: 9.19 MB" in lines[-1]
 
 
@@ -167,15 +174,19 @@ def test_the_report_names_what_trained_the_points() -> None:
 
 
 @pytest.mark.usefixtures("no_chrome")
-def test_without_chrome_the_rest_is_written_and_a_sentence_says_so(tmp_path: Path) -> None:
+def test_without_chrome_the_rest_is_written_and_a_sentence_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = report.write_all(frame(comparison()), {"run-1": Spec()}, tmp_path / "out")
     assert [path.name for path in written] == ["pruning_comparison.csv", "pruning_comparison.html"]
     assert all(path.stat().st_size for path in written)
     assert "none was found" in report.missing_chrome()[0]
     with pytest.raises(ImageError, match=r"Chrome or Chromium.*\.html"):
         images.images(frame(comparison()), tmp_path)
-    with pytest.raises(RuntimeError, match="Chrome"):
+    monkeypatch.setattr(assignment, "chrome_found", lambda: False)
+    with pytest.warns(UserWarning, match=r"Chrome.*four\.html is written"):
         compare_pruning_strategies(ONE_SHOT, ITERATIVE, tmp_path / "four.png")
+    assert "<html" in (tmp_path / "four.html").read_text(encoding="utf-8")
 
 
 @needs_chrome

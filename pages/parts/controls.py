@@ -105,13 +105,13 @@ def _weights(lab: Lab) -> None:
     # An upload changes what the box shows, so it is read first, though it stands below.
     place = st.container()
     with st.expander("Upload weights"):
-        uploaded(lab, "A file of weights", "model.weights", ["safetensors", "pt", "pth"])
+        uploaded(lab, "A file of weights", "model.weights", ["safetensors", "pt", "pth", "ckpt"])
     with place:
         choice(
             "model.weights",
             ("none", "pretrained"),
             "What the baseline starts from. You can also type the path of a .safetensors or a "
-            "weights-only .pt file.",
+            "weights-only .pt, .pth or .ckpt file.",
             titles=WEIGHT_TITLES,
             accept_new_options=True,
         )

@@ -30,7 +30,7 @@ def inline(text: str) -> str:
 def known(lab: Lab, stage: Stage) -> dict[str, Any] | None:
     """What an inspection found; None where it is missing or was damaged."""
     try:
-        return lab.store.read(stage.key) if lab.store.exists(stage.key) else None
+        return lab.store.read(stage.key)
     except Missing:
         return None
 

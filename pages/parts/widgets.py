@@ -106,11 +106,12 @@ def bounds(name: str, low: Number, high: Number) -> tuple[Number, Number]:
     A spec may hold more than a slider usually shows; it must not be changed by being shown.
     They never shrink while a session lasts, so that a control does not change under the hand.
     """
-    least, most = st.session_state.get(f"bounds {name}", (low, high))
+    # In one entry: each widget looks through all there are.
+    kept = st.session_state.setdefault("bounds", {})
+    least, most = kept.get(name, (low, high))
     value = st.session_state.get(key(name))
-    found = (least, most) if value is None else (min(least, value), max(most, value))
-    st.session_state[f"bounds {name}"] = found
-    return found
+    kept[name] = (least, most) if value is None else (min(least, value), max(most, value))
+    return kept[name]
 
 
 def set_to(name: str, value_for: Callable[[], Any]) -> Callable[[], None]:

@@ -146,10 +146,11 @@ class OneShotPruning(PruningStrategy):
     """All weights go in one cut; then the model is fine-tuned."""
 
     def prune(
-        self, amount: float, train_loader: Loader | None = None, fine_tune_epochs: int = 1
+        self, amount: float, train_loader: Loader | None = None, fine_tune_epochs: int = 0
     ) -> dict[str, float]:
-        """Prune a fraction `amount` of each layer's weights, and fine-tune if there is a loader.
+        """Prune a fraction `amount` of each layer's weights, then fine-tune.
 
+        Without a loader or without epochs nothing is fine-tuned.
         Returns `amount` as given, `sparsity` (percent) and `model_size` (MB). A further call
         starts from the weights that the model had before the first one. Raises `SpecError`, a
         `ValueError`, for an amount outside [0, 1).
@@ -174,19 +175,21 @@ class IterativePruning(PruningStrategy):
         num_iterations: int = 5,
         train_loader: Loader | None = None,
         test_loader: Loader | None = None,
-        fine_tune_epochs: int = 1,
+        fine_tune_epochs: int = 0,
     ) -> list[dict[str, Any]]:
         """Prune to `target_sparsity` (a fraction) in `num_iterations` equal shares of the rest.
 
         Each cut removes `1 - (1 - S)^(1/N)` of what is left; the last ends exactly on S.
+        Without a loader or without epochs nothing is fine-tuned.
         Returns a dict per cut: `iteration` (from 1), `sparsity` (percent), `model_size` (MB)
         and `accuracy` (percent, None without a test loader). A further call starts from the
         weights that the model had before the first one. Raises `SpecError`, a `ValueError`,
         for a target outside [0, 1) and for no iterations.
         """
         _check_amount(target_sparsity)
-        if num_iterations < 1:
-            raise SpecError("num_iterations", f"{num_iterations} is too small; give 1 or more.")
+        if type(num_iterations) is not int or num_iterations < 1:
+            message = f"{num_iterations} is no number of cuts; give 1 or more."
+            raise SpecError("num_iterations", message)
         self._from_the_start()
         results = []
         for i, amount in enumerate(geometric(target_sparsity, num_iterations), start=1):

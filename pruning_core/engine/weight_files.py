@@ -23,8 +23,8 @@ from torchvision.models import get_model_weights
 from pruning_core.spec import SpecError
 from pruning_core.store import sha256
 
-TORCH_SUFFIXES = (".pt", ".pth")
-WRAPPERS = ("state_dict", "model")
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 TIMEOUT_SECONDS = 30
 HOW_TO_SAVE = "Save the weights alone, with torch.save(model.state_dict(), ...) or as .safetensors."
 # What torch's reader raises for files that are damaged or no torch files.
@@ -40,17 +40,17 @@ def file_digest(path: Path) -> str:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors in a `.safetensors`, `.pt` or `.pth` file, by name. Runs no code from it.
+    """The tensors in a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, by name. Runs no code.
 
-    A dict that holds the weights under `state_dict` or `model` is taken too. Raises
-    `SpecError` with the field `model.weights`.
+    A dict that holds the weights under one of `WRAPPERS` is taken too. Raises `SpecError` with
+    the field `model.weights`.
     """
     if not path.is_file():
         raise SpecError("model.weights", f"there is no file {path}.")
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     if path.suffix.lower() not in TORCH_SUFFIXES:
-        message = f"{path.name} is not a .safetensors, .pt or .pth file."
+        message = f"{path.name} is not a .safetensors, .pt, .pth or .ckpt file."
         raise SpecError("model.weights", message)
     return _unwrapped(_read_torch(path), path)
 

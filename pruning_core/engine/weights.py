@@ -25,6 +25,7 @@ Adaptation = Callable[[State, nn.Module, str], tuple[State, str]]
 PREFIXES = {
     "module.": "torch.nn.DataParallel",
     "_orig_mod.": "torch.compile",
+    "model.": "PyTorch Lightning",
 }
 # Names that torchvision itself translates when it loads its older files.
 OLD_NAMES = (
@@ -41,7 +42,8 @@ def load_weights(model: nn.Module, source: str, name: str, downloads: Path) -> l
     """Fill a model that `models.build` made. Returns notes on what was adapted, as sentences.
 
     `source` is `none` (the random weights stay), `pretrained` (torchvision's default weights
-    of the model `name`, kept in `downloads`) or a `.safetensors`, `.pt` or `.pth` file.
+    of the model `name`, kept in `downloads`) or a `.safetensors`, `.pt`, `.pth` or `.ckpt`
+    file.
     Raises `SpecError` with the field `model.weights`; the model is unchanged then.
     """
     if source == "none":
@@ -133,7 +135,7 @@ def _fresh_head(state: State, model: nn.Module, name: str) -> tuple[State, str]:
         return state, ""
     note = (
         f"The classifier of the file has {pairs[0][0][0]} classes, the data {pairs[0][1][0]}: "
-        "it was replaced by a new one, trained from random weights."
+        "it was replaced by a new one with random weights."
     )
     return {**state, **{key: own[key] for key in keys}}, note
 

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '',
     outline TEXT NOT NULL DEFAULT '{"points": [], "noted": []}');
 CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created);
+CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
 CREATE TABLE IF NOT EXISTS wants (
     job TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (job, key));
 CREATE INDEX IF NOT EXISTS wants_by_key ON wants (key);

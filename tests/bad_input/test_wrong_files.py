@@ -134,6 +134,25 @@ def test_more_own_images_than_there_are_is_refused(refuse: Refuse, tmp_path: Pat
     assert refuse(*data, *sizes).startswith("--test-size: 9 images were asked for")
 
 
+@pytest.mark.parametrize("sizes", [(), ALL_IMAGES], ids=["asked", "all"])
+def test_a_class_with_a_single_training_image_is_named(
+    refuse: Refuse, tmp_path: Path, sizes: tuple[str, ...]
+) -> None:
+    root = image_folder(tmp_path / "set")
+    for i in range(1, 12):
+        (root / f"train/cat/{i}.png").unlink()
+    size = sizes or ("--train-size", "8", "--test-size", "0")
+    message = refuse("--data", str(root), *size)
+    assert message.startswith("--data: class 'cat' has a single training image; each class needs")
+
+
+def test_no_message_shows_an_address(refuse: Refuse, tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "set")
+    (root / "train/cat/7.png").write_text("a letter")
+    message = refuse("--data", str(root), *ALL_IMAGES)
+    assert "7.png is not a readable image (its format is not recognised)" in message
+
+
 def wrong_keys(path: Path) -> Path:
     save_file({"features.0.0.weight": torch.zeros(1), "fc.bias": torch.zeros(2)}, path)
     return path
@@ -171,7 +190,7 @@ CHECKPOINTS: list[tuple[Make, list[str]]] = [
     (not_finite, ["classifier.1.bias", "not numbers"]),
     (pickled_model, ["could run any code: it is refused"]),
     (cut_short, ["cannot be read as safetensors"]),
-    (text_file, ["is not a .safetensors, .pt or .pth file"]),
+    (text_file, ["is not a .safetensors, .pt, .pth or .ckpt file"]),
 ]
 
 

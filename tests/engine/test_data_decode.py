@@ -129,11 +129,10 @@ def test_the_order_does_not_depend_on_the_number_of_threads(
     assert first == second
 
 
-def test_grey_and_transparent_images_become_three_channels() -> None:
+def test_grey_images_become_three_channels() -> None:
     grey = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
     drawn = render(encoded(grey), 32)
     assert (drawn == np.asarray(grey)[:, :, None]).all()
-    assert render(encoded(noise(32, 32).convert("RGBA")), 32).shape == (32, 32, 3)
     assert (render(encoded(noise(32, 32)), 32) == np.asarray(noise(32, 32))).all()
 
 
@@ -154,9 +153,7 @@ def test_a_large_photo_is_decoded_small_and_looks_the_same() -> None:
     assert np.abs(drawn - np.asarray(expected)).mean() < 4
 
 
-def test_bombs_and_deep_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnreadableImage, match="more than 8 bits"):
-        render(encoded(Image.fromarray(np.zeros((32, 32), np.uint16))), 32)
+def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MAX_PIXELS", 2000)
     with pytest.raises(UnreadableImage, match="more than the limit of 2,000 pixels"):
         render(encoded(noise(60, 60)), 32)

@@ -127,6 +127,14 @@ def test_what_is_no_image_is_ignored_and_counted(tmp_path: Path) -> None:
         ]
 
 
+def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    for name in GIVEN[:2]:
+        Image.fromarray(np.zeros((4, 4), np.uint16)).save(root / name)
+    note = "Images of 16 bits a channel, which are scaled to 8 bits: 2."
+    assert look(root)["notes"] == [note]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -138,6 +146,8 @@ def test_what_is_no_image_is_ignored_and_counted(tmp_path: Path) -> None:
         ([*GIVEN[:6], "val/a/1.png", "val/b/1.png"], "no folder test"),
         (["Train/a/1.png", "Test/a/1.png"], "Test/a/1.png lies deeper than a class folder"),
         ([*GIVEN, "train/a/deep/1.png"], "train/a/deep/1.png lies deeper"),
+        ([f"out/in/{name}" for name in FLAT], ", out/in/a/0.png lies deeper"),
+        ([f"out/in/{name}" for name in GIVEN], ", out/in/test/a/0.png lies deeper"),
     ],
 )
 def test_a_wrong_layout_is_refused(tmp_path: Path, names: list[str], message: str) -> None:

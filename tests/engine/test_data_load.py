@@ -86,6 +86,14 @@ def test_every_class_has_an_image_in_each_part(folder: Path) -> None:
     assert torch.bincount(splits.train.labels).tolist() == [1, 1, 1, 1]
 
 
+def test_a_rare_class_is_trained_on_and_validated_with(folder: Path) -> None:
+    labels = np.repeat(np.arange(2, dtype=np.int64), [190, 10])
+    np.save(folder / "train_labels.npy", labels)
+    splits = load(folder, with_settings(train_size=20))
+    assert torch.bincount(splits.train.labels).tolist() == [17, 1]
+    assert torch.bincount(splits.validation.labels).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

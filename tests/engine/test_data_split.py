@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,23 @@ def test_the_largest_remainders_get_what_is_left() -> None:
 def test_a_rare_class_is_not_lost() -> None:
     labels = np.repeat([0, 1, 2], [997, 2, 1])
     assert np.bincount(labels[stratified(labels, 3, seed=0)]).tolist() == [1, 1, 1]
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=8), st.data())
+@settings(deadline=None, max_examples=100)
+def test_each_class_gets_the_least_where_it_has_so_many(counts: list[int], data: Any) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    size = data.draw(st.integers(min(2 * len(counts), len(labels)), len(labels)))
+    got = np.bincount(labels[stratified(labels, size, seed=0, least=2)], minlength=len(counts))
+    assert got.sum() == size
+    if size >= 2 * len(counts):
+        assert (got >= np.minimum(2, counts)).all()
+
+
+def test_a_subset_of_a_rare_class_can_be_trained_and_validated_on() -> None:
+    labels = np.repeat([0, 1], [990, 10])
+    assert np.bincount(labels[stratified(labels, 20, 0)]).tolist() == [19, 1]
+    assert np.bincount(labels[stratified(labels, 20, 0, least=2)]).tolist() == [18, 2]
 
 
 def test_size_zero_and_full_size_take_all_in_order() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine import models
-from pruning_core.spec import SpecError
+from pruning_core.engine import layers, masks, models
+from pruning_core.engine.masks import Masks
+from pruning_core.engine.measure import measure
+from pruning_core.engine.step import step
+from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.spec import SpecError, TrainSpec, to_dict
 
 
 def settings(name: str, width: float = 1.0, stem_stride: int = 2) -> dict[str, Any]:
@@ -24,6 +29,7 @@ RUNNING = [
     ("mobilenet_v2", 28),
     ("mobilenet_v3_small", 32),
     ("resnet18", 28),
+    ("vgg11_bn", 32),
     ("efficientnet_b0", 32),
     ("convnext_tiny", 32),
     ("vit_b_16", 48),
@@ -40,6 +46,45 @@ def test_models_run_on_small_images(name: str, size: int) -> None:
     assert model.training
     with torch.inference_mode():
         assert model.eval()(torch.rand(2, 3, size, size)).shape == (2, 7)
+
+
+FAMILIES = [
+    *("mobilenet_v3_small", "resnet18", "vgg11_bn"),
+    *("efficientnet_b0", "convnext_tiny", "vit_b_16"),
+]
+
+
+def slim(name: str, size: int) -> nn.Module:
+    """A family's model; of the two largest a part, since 100 million weights take long to write."""
+    model = build(name, size, classes=10)
+    if name == "vgg11_bn":
+        wide, *_, last = model.classifier
+        model.classifier[0] = nn.Linear(wide.in_features, 64)
+        model.classifier[3] = nn.Linear(64, 64)
+        model.classifier[6] = nn.Linear(64, last.out_features)
+    if name == "vit_b_16":
+        model.encoder.layers = model.encoder.layers[:3]
+    return model
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_is_cut_trained_and_measured(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = slim(name, 32).to(memory_format=torch.channels_last)
+    prunable = layers.weights(model, "all")
+    kept = masks.choose(prunable, 0.5, "magnitude", "layer", 0.05, None, torch.Generator())
+    trainee = Trainee(model, make_optimizer(model, to_dict(TrainSpec())), Masks(prunable, kept))
+    trainee.masks.multiply()
+    before = {key: value.detach().clone() for key, value in prunable.items()}
+    step(trainee, torch.rand(4, 3, 32, 32), torch.arange(4), rate=0.02, clip_norm=5.0)
+    for key, weight in prunable.items():
+        assert int((~kept[key]).sum()) == round(0.5 * weight.numel())
+        assert not weight[~kept[key]].any()
+        assert torch.equal(weight == 0, ~kept[key])
+    assert any(not torch.equal(before[key], prunable[key]) for key in prunable)
+    assert not trainee.skipped
+    sizes = measure(model, tmp_path / "model.sparse")
+    assert sizes["sparse_bytes"] < 0.7 * sizes["dense_bytes"]
 
 
 def test_names_are_the_classification_models() -> None:

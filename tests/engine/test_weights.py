@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,14 @@ def test_none_changes_nothing(tmp_path: Path) -> None:
     assert same(model, build().state_dict())
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s}])
-@pytest.mark.parametrize("suffix", [".pt", ".pth"])
-def test_torch_files_load(tmp_path: Path, suffix: str, wrap: Any) -> None:
+WRAPPERS = ["", "state_dict", "model_state_dict", "model", "net"]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
+def test_torch_files_load(tmp_path: Path, suffix: str, wrapper: str) -> None:
     wanted, model = state(), build()
-    source = write(tmp_path / f"w{suffix}", wrap(wanted))
+    source = write(tmp_path / f"w{suffix}", {wrapper: wanted, "epoch": 3} if wrapper else wanted)
     assert load_weights(model, source, NAME, tmp_path) == []
     assert same(model, wanted)
 
@@ -76,12 +80,21 @@ def test_safetensors_without_batch_counters_load(tmp_path: Path) -> None:
     assert same(model, wanted)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])
 def test_a_prefix_is_taken_off_with_a_note(tmp_path: Path, prefix: str) -> None:
     wanted, model = state(), build()
     source = write(tmp_path / "w.pt", {prefix + key: value for key, value in wanted.items()})
     (note,) = load_weights(model, source, NAME, tmp_path)
     assert prefix in note
+    assert same(model, wanted)
+
+
+def test_a_checkpoint_of_lightning_loads(tmp_path: Path) -> None:
+    wanted, model = state(), build()
+    inside = {"model." + key: value for key, value in wanted.items()}
+    whole = {"epoch": 3, "state_dict": inside, "optimizer_states": [{"state": {}}]}
+    (note,) = load_weights(model, write(tmp_path / "last.ckpt", whole), NAME, tmp_path)
+    assert "'model.'" in note
     assert same(model, wanted)
 
 
@@ -114,7 +127,7 @@ def test_a_head_of_another_class_count_is_replaced(tmp_path: Path, name: str) ->
     notes = load_weights(model, write(tmp_path / "w.pt", wanted), name, tmp_path)
     assert notes == [
         "The classifier of the file has 1000 classes, the data 10: "
-        "it was replaced by a new one, trained from random weights."
+        "it was replaced by a new one with random weights."
     ]
     assert same(model, wanted, but=keys)
     assert all(torch.equal(model.state_dict()[key], fresh[key]) for key in keys)
@@ -196,8 +209,10 @@ class Runs:
 
 
 def test_a_pickle_that_needs_code_is_refused_and_not_run(tmp_path: Path) -> None:
-    for i, value in enumerate((Runs(tmp_path / "ran"), build(), argparse.Namespace(a=1))):
-        message = refusal(write(tmp_path / f"{i}.pt", {"model": value}), build(), tmp_path)
+    for suffix, value in itertools.product(
+        (".pt", ".ckpt"), (Runs(tmp_path / "ran"), build(), argparse.Namespace(a=1))
+    ):
+        message = refusal(write(tmp_path / f"w{suffix}", {"model": value}), build(), tmp_path)
         assert "could run any code" in message
         assert "state_dict" in message
     assert not (tmp_path / "ran").exists()
@@ -206,6 +221,7 @@ def test_a_pickle_that_needs_code_is_refused_and_not_run(tmp_path: Path) -> None
 BROKEN = {
     "w.pt": b"",
     "noise.pth": bytes(range(256)),
+    "noise.ckpt": bytes(range(256)),
     "w.safetensors": b"not a safetensors file",
     "w.onnx": b"",
 }

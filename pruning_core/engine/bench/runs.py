@@ -27,6 +27,8 @@ from pruning_core.worker.hand import ENVIRONMENT
 from pruning_core.worker.start import worker_command
 
 IDLE_SECONDS = 0.2
+# Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.
+ADAM = TrainSpec(optimizer="adam", lr=0.001, weight_decay=0.0, batch_size=64)
 Accuracies = dict[str, float]
 
 
@@ -44,12 +46,12 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
     """The protocol's stages on these images, trained in this project's usual way.
 
     The images, the augmentation, the epochs and the order of stages are the reference's;
-    optimizer, batch size and precision are ours.
+    learning-rate curve, batch size and precision are ours.
     """
     return Spec(
         data=DataSpec(**asdict(images), image_size=protocol.image_size, augment="crop_flip"),
         model=ModelSpec(),
-        baseline=TrainSpec(lr=0.05, lr_schedule="one_cycle", batch_size=64),
+        baseline=replace(ADAM, lr=0.002),
         baseline_epochs=protocol.baseline_epochs,
         one_shot=OneShotSpec(protocol.amounts, protocol.one_shot_epochs),
         iterative=IterativeSpec(
@@ -58,7 +60,7 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
             epochs=protocol.epochs,
             matched=False,
         ),
-        finetune=TrainSpec(lr=0.02, batch_size=64),
+        finetune=ADAM,
         seeds=(protocol.seed,),
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from pruning_core.engine.data.pictures import UnreadableImage, render
 from pruning_core.engine.data.source import Part, Progress, Raw, Source, within
 from pruning_core.engine.data.sources import SOURCES
-from pruning_core.engine.data.split import stratified
+from pruning_core.engine.data.split import LEAST, stratified
 from pruning_core.spec import SpecError
 
 CHUNK_IMAGES = 64
@@ -46,7 +46,9 @@ def decode(
     with opened as source:
         _check_digest(source, settings["digest"])
         rows = {
-            name: stratified(part.labels, settings[f"{name}_size"], seed, f"data.{name}_size")
+            name: stratified(
+                part.labels, settings[f"{name}_size"], seed, f"data.{name}_size", LEAST[name]
+            )
             for name, part in source.parts.items()
         }
         _check_room(folder, sum(map(len, rows.values())) * size * size * 3)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pruning_core.engine.data.split import held_out, stratified
+from pruning_core.engine.data.split import LEAST, held_out, stratified
 from pruning_core.spec import SpecError
 
 
@@ -64,7 +64,7 @@ def load(folder: Path, settings: dict[str, Any]) -> Splits:
     """
     seed = settings["split_seed"]
     train, labels = _open(folder, "train", settings)
-    rows = stratified(labels, settings["train_size"], seed, "data.train_size")
+    rows = stratified(labels, settings["train_size"], seed, "data.train_size", LEAST["train"])
     _check_classes(labels[rows])
     size = round(settings["validation"] * len(rows))
     kept, validation = (rows[chosen] for chosen in held_out(labels[rows], size, seed))

@@ -12,6 +12,7 @@ import numpy as np
 
 from pruning_core.engine.data.archives import open_archive
 from pruning_core.engine.data.folders import open_folder
+from pruning_core.engine.data.pictures import is_deep
 from pruning_core.engine.data.source import Part, Progress, Source
 from pruning_core.engine.data.split import held_out
 from pruning_core.engine.data.tree import FIELD, PARTS, Listing, Tree, arrange
@@ -34,27 +35,39 @@ def open_images(
         raise SpecError(FIELD, f"{path!r} does not exist; give a folder or a .zip file.")
     with (open_folder if place.is_dir() else open_archive)(place) as listing:
         tree = arrange(listing)
+        digest, deep = _digest(listing, tree, progress)
         yield Source(
             field=FIELD,
             where=listing.where,
-            digest=_digest(listing, tree, progress),
+            digest=digest,
             classes=tree.classes,
             parts=_parts(listing, tree, split_seed),
             split="given" if tree.given else "seeded",
             flip=True,
-            notes=tree.notes if tree.given else (*tree.notes, SPLIT_NOTE),
+            notes=_notes(tree, deep),
         )
 
 
-def _digest(listing: Listing, tree: Tree, progress: Progress) -> str:
-    """SHA-256 of every image's path inside the set and content, in the order of the paths."""
-    seen, count = hashlib.sha256(), len(tree.paths)
+def _notes(tree: Tree, deep: int) -> tuple[str, ...]:
+    notes = [*tree.notes]
+    if deep:
+        notes.append(f"Images of 16 bits a channel, which are scaled to 8 bits: {deep:,}.")
+    return (*notes, *([] if tree.given else [SPLIT_NOTE]))
+
+
+def _digest(listing: Listing, tree: Tree, progress: Progress) -> tuple[str, int]:
+    """SHA-256 of every image's path inside the set and content, in the order of the paths.
+
+    Also how many of the images have more than 8 bits a channel.
+    """
+    seen, count, deep = hashlib.sha256(), len(tree.paths), 0
     for done, (path, place) in enumerate(tree.paths.items()):
-        content = hashlib.sha256(listing.read(listing.files[place])).hexdigest()
+        raw = listing.read(listing.files[place])
+        content, deep = hashlib.sha256(raw).hexdigest(), deep + is_deep(raw)
         seen.update(f"{'/'.join(path)}\0{content}\n".encode())
         if done % 500 == 0:
             progress(done / count, f"Reading images, {done:,} of {count:,}")
-    return seen.hexdigest()
+    return seen.hexdigest(), deep
 
 
 def _parts(listing: Listing, tree: Tree, split_seed: int) -> dict[str, Part]:

@@ -7,14 +7,31 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pruning_core.engine.data.source import Raw
 
 # Only these decoders are tried: others start programs (EPS) or are rarely looked after.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "La", "RGBa")
+# `I` is what Pillow holds 16-bit PGM and signed or 32-bit TIFF in.
+DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH = 24  # where the header of a PNG says how many bits a channel has
+OTHER_STARTS = (b"II*\0", b"MM\0*", b"P5")  # TIFF in either byte order, PGM
+
+# What an orientation in EXIF asks for, by its number; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # What Pillow's decoders raise on broken files.
 _BROKEN = (
@@ -40,16 +57,33 @@ class UnreadableImage(ValueError):
 def render(raw: Raw, size: int) -> np.ndarray:
     """An image as uint8 (size, size, 3): short side to `size`, then the centre is cut out.
 
-    An image that has this size keeps its bytes; grey becomes three equal channels. Raises
-    `UnreadableImage`.
+    An image that has this size keeps its bytes; grey becomes three equal channels, what is
+    transparent becomes white, 16 bits become their upper 8, and an orientation in EXIF is
+    applied first. Raises `UnreadableImage`.
     """
     try:
         image = _open(raw, size)
         return np.asarray(_centre(_short_side(image, size), size).convert("RGB"))
     except UnreadableImage:
         raise
+    except UnidentifiedImageError:
+        raise UnreadableImage("its format is not recognised") from None
     except _BROKEN as error:
         raise UnreadableImage(str(error) or type(error).__name__) from None
+
+
+def is_deep(raw: bytes) -> bool:
+    """Whether a file has more than 8 bits a channel, by its header; False for a broken one."""
+    if raw.startswith(PNG_START):
+        return raw[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
+    if not raw.startswith(OTHER_STARTS):
+        return False
+    try:
+        image = Image.open(io.BytesIO(raw), formats=("TIFF", "PPM"))
+    except _BROKEN:
+        return False  # decoding names the file
+    bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
+    return image.mode in DEEP_MODES or max(bits) > 8
 
 
 def _open(raw: Raw, size: int) -> Image.Image:
@@ -57,10 +91,40 @@ def _open(raw: Raw, size: int) -> Image.Image:
         return Image.fromarray(raw)
     image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
     _check_pixels(*image.size)
-    if image.mode not in EIGHT_BIT_MODES:
-        raise UnreadableImage(f"mode {image.mode}, more than 8 bits a channel; save it with 8")
+    if image.mode not in EIGHT_BIT_MODES + DEEP_MODES:
+        raise UnreadableImage(f"mode {image.mode}, not 8 or 16 bits a channel; save it with 8")
     # A JPEG of more than four times the size is decoded smaller, as Pillow's thumbnail does.
     image.draft(None, (2 * size, 2 * size))
+    image.load()  # which applies the orientation of a TIFF, and reads what follows in a PNG
+    turn = TURNS.get(_orientation(image))
+    image = _opaque(_eight_bits(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Pillow's `exif_transpose` would write the other entries anew and stop at a damaged one."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _BROKEN:
+        return 1  # without readable EXIF an image is as it is stored
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The upper 8 of 16 bits, as Pillow itself takes of 16-bit colours."""
+    if image.mode not in DEEP_MODES:
+        return image
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise UnreadableImage("its values are outside 0 to 65,535; save it with 8 or 16 bits")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image as L or RGB, on white where it is transparent."""
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 

@@ -6,6 +6,9 @@ import numpy as np
 
 from pruning_core.spec import SpecError
 
+# Images of each class that a subset holds: of the training ones, one is to validate with.
+LEAST = {"train": 2, "test": 1}
+
 
 def permutation(count: int, seed: int) -> np.ndarray:
     """The numbers 0 to count - 1 in an order that depends on `seed` only, as int64.
@@ -18,28 +21,31 @@ def permutation(count: int, seed: int) -> np.ndarray:
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
 
 
-def shares(counts: np.ndarray, size: int) -> np.ndarray:
+def shares(counts: np.ndarray, size: int, least: int = 1) -> np.ndarray:
     """How many of `size` each class gets: its share of `counts`, by largest remainder.
 
-    Each class gets at least one when `size` allows it. Needs `0 < size <= counts.sum()`.
+    Each class gets `least`, or all it has, when `size` allows it. Needs
+    `0 < size <= counts.sum()`.
     """
     total = counts.sum()
     given, remainders = size * counts // total, size * counts % total
     most = np.argsort(-remainders, kind="stable")
     given[most[: size - given.sum()]] += 1
-    if size >= len(counts):
-        for empty in np.flatnonzero(given == 0):
+    if size >= least * len(counts):
+        floor = np.minimum(least, counts)
+        while (given < floor).any():
             given[given.argmax()] -= 1
-            given[empty] = 1
+            given[(given < floor).argmax()] += 1
     return given
 
 
 def stratified(
-    labels: np.ndarray, size: int, seed: int, field: str = "data.train_size"
+    labels: np.ndarray, size: int, seed: int, field: str = "data.train_size", least: int = 1
 ) -> np.ndarray:
     """Sorted int64 indices of `size` images, every class in its share, chosen by `seed`.
 
-    `labels` is int64 of shape (N,). A size of 0 or N gives all, in order. Raises `SpecError`
+    `labels` is int64 of shape (N,). A size of 0 or N gives all, in order. Of every class at
+    least `least` are chosen where there are so many and `size` allows it. Raises `SpecError`
     for the setting `field` when `size` is more than N.
     """
     if size > len(labels):
@@ -54,7 +60,7 @@ def stratified(
     classes, counts = np.unique(labels, return_counts=True)
     picks = [
         order[labels[order] == label][:share]
-        for label, share in zip(classes, shares(counts, size), strict=True)
+        for label, share in zip(classes, shares(counts, size, least), strict=True)
     ]
     return np.sort(np.concatenate(picks))
 

@@ -93,7 +93,7 @@ def _wrapping(images: list[Place], folders: set[Place]) -> int:
     return int(len(tops) == 1 and bool(images) and all(len(path) > 2 for path in images))
 
 
-def _in_classes(where: str, images: Iterable[Place], given: bool) -> list[Place]:
+def _in_classes(where: str, images: dict[Place, Place], given: bool) -> list[Place]:
     """The images that lie in a class folder; those outside are left out."""
     depth = 3 if given else 2
     kept = [path for path in images if not given or path[0] in PARTS]
@@ -101,7 +101,7 @@ def _in_classes(where: str, images: Iterable[Place], given: bool) -> list[Place]
     if deep:
         raise refuse(
             where,
-            f"{'/'.join(deep[0])} lies deeper than a class folder. Name the folders "
+            f"{'/'.join(images[deep[0]])} lies deeper than a class folder. Name the folders "
             "train/<class>/<image> and test/<class>/<image>, or <class>/<image>.",
         )
     return [path for path in kept if len(path) == depth]
