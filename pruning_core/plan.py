@@ -8,6 +8,7 @@ missing, or the whole graph.
 
 from __future__ import annotations
 
+import functools
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
 
 DECODE_ALL_BYTES = 2**30
+installed = functools.cache(version)
 
 
 def plan(spec: Spec, store: Reader) -> Plan:
@@ -65,7 +67,7 @@ def inspect_model(spec: Spec, classes: int) -> Stage:
         "image_size": spec.data.image_size,
         "device": spec.device,
         "machine": platform.node(),
-        "torch": version("torch"),
+        "torch": installed("torch"),
     }
     if spec.precision == "auto":
         settings["precision"] = "auto"

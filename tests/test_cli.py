@@ -98,7 +98,7 @@ def test_the_two_tables_are_printed(out: Path) -> None:
     one_shot, iterative = printed.split("Iterative Pruning Results:")
     assert "One-Shot Pruning Results:\nSparsity (%)    Model Size (MB)" in one_shot
     assert "Iteration    Sparsity (%)    Model Size (MB)" in iterative
-    figures = r"\.\d\d +0\.\d\d +\d+\.\d\d$"
+    figures = r"\.\d\d +\d\.\d\d +\d+\.\d\d$"
     assert len(re.findall(rf"^ +\d+{figures}", one_shot, re.MULTILINE)) == 2
     iterative, beside = iterative.split("Also measured:")
     assert re.findall(rf"^ +(\d) +\d+{figures}", iterative, re.MULTILINE) == ["0", "1", "2"]

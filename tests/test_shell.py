@@ -16,7 +16,7 @@ from pruning_core.paths import CACHE_VARIABLE, Cache, CacheError
 from pruning_core.queue import database
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
-from pruning_core.worker import supervisor
+from pruning_core.worker import start
 from tests.test_pages import PAGES, finished, texts
 from tests.workers import ROOT
 
@@ -27,7 +27,7 @@ FULL = os.strerror(errno.ENOSPC)
 def seen(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages see the test's cache, and start no process."""
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr(supervisor, "ensure_worker", lambda *_: "")
+    monkeypatch.setattr(start, "ensure_worker", lambda *_: "")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_worker_that_cannot_start_is_said_on_every_page(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     why = "The worker was started 5 times. Its log ends with: \"No module named 'torch'\"."
-    monkeypatch.setattr(supervisor, "ensure_worker", lambda *_: why)
+    monkeypatch.setattr(start, "ensure_worker", lambda *_: why)
     test = page("pages/3_Compare.py")
     assert not test.exception
     assert "No module named" in test.warning[0].value
