@@ -152,7 +152,7 @@ OPTIONS = (
         "--bn-images",
         ("baseline.bn_images", "finetune.bn_images"),
         whole,
-        "batch norm is estimated anew on, after training; 0: not",
+        "batch norm is estimated anew on, after each epoch; 0: not",
         "N",
     ),
     Option("--precision", ("precision",), str, "of training", choices=specs.PRECISIONS),

@@ -124,7 +124,7 @@ class ModelSpec:
 class TrainSpec:
     """How weights are trained: the optimizer and its learning-rate curve.
 
-    After training, batch norm's statistics are estimated anew on `bn_images` training images
+    After each epoch batch norm's statistics are estimated anew on `bn_images` training images
     (0 leaves the running ones).
     """
 

@@ -252,7 +252,7 @@ def _rare_training() -> None:
         clip = "Longest gradient of a tensor in a step; 0 does not clip."
         number(f"{part}.clip_norm", 0.0, 1000.0, 0.5, clip)
         number(f"{part}.momentum", 0.0, 0.999, 0.05, "Of SGD; Adam's beta 1.")
-        anew = "Training images on which batch norm is estimated anew after training; 0: not."
+        anew = "Training images on which batch norm is estimated anew after each epoch; 0: not."
         whole(f"{part}.bn_images", 0, 100_000, anew)
 
 

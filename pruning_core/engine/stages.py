@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from pruning_core.engine import checkpoint, data, devices, inspect, masks, sparse_file
-from pruning_core.engine.batch_norm import reestimate
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
@@ -67,7 +66,7 @@ def baseline(context: Context) -> dict[str, Any]:
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
     splits = _splits(context.store, context.row.parent, settings["data"])
-    _learn(context, trainee, splits, plan)
+    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     result = _finish(context, trainee, splits, settings["data"], "all")
     notes += _troubles(trainee)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
@@ -88,7 +87,7 @@ def level(context: Context) -> dict[str, Any]:
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = _training(settings, base["data"], chain, "level", parent["epochs_total"])
     splits = _splits(store, store.settings(root)["parent"], base["data"])
-    _learn(context, trainee, splits, plan)
+    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     masks.save(chosen.kept, context.folder / MASK_FILE)
     if settings["keep_optimizer"]:
         content = checkpoint.serialized(trainee.optimizer.state_dict())
@@ -181,16 +180,6 @@ def _training(
         first_epoch=first_epoch,
         device=settings["device"],
     )
-
-
-def _learn(context: Context, trainee: Trainee, splits: Splits, plan: Training) -> None:
-    """Train, and then estimate batch norm's statistics anew; without epochs neither."""
-    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    if not plan.epochs:
-        return
-    count, batch = plan.settings["bn_images"], plan.settings["batch_size"]
-    generator = torch.Generator().manual_seed(derived_seed(plan.seed, "batch norm"))
-    reestimate(trainee.model, splits.train, plan.data, plan.device, count, batch, generator)
 
 
 def _splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.engine import checkpoint
+from pruning_core.engine.batch_norm import reestimate
 from pruning_core.engine.data import AUGMENTATIONS, ImageSet, Splits, normalize
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.step import step
@@ -79,6 +80,7 @@ def _epoch(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     loss, rate = _pass(trainee, splits.train, plan, epoch, generator, progress)
+    _settle(trainee, splits, plan)
     trainee.seconds += time.perf_counter() - started
     validation = evaluate(trainee.model, splits.validation, plan.data, plan.device)
     row = {
@@ -91,6 +93,16 @@ def _epoch(
     }
     trainee.history.append(row)
     log.info("Epoch %d of %d: %s", epoch + 1, plan.epochs, row)
+
+
+def _settle(trainee: Trainee, splits: Splits, plan: Training) -> None:
+    """Estimate batch norm's statistics for the weights as they are after the epoch.
+
+    Training goes on with those of each batch, so this changes nothing but what is measured.
+    """
+    count, batch = plan.settings["bn_images"], plan.settings["batch_size"]
+    generator = torch.Generator().manual_seed(derived_seed(plan.seed, "batch norm"))
+    reestimate(trainee.model, splits.train, plan.data, plan.device, count, batch, generator)
 
 
 def _pass(

@@ -314,3 +314,19 @@ def test_a_step_asks_for_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("item", "__bool__", "__float__", "__int__", "tolist", "numpy"):
         monkeypatch.setattr(Tensor, name, refuse)
     step(made, pixels, labels, 0.01, 5.0)
+
+
+def test_what_is_measured_after_an_epoch_is_measured_with_its_own_statistics(
+    tmp_path: Path,
+) -> None:
+    """And what is learned does not depend on them."""
+    with_them, without = trainee(), trainee()
+    settings = plan().settings
+    train(with_them, SPLITS, plan(1), tmp_path / "with", Progress())
+    bare = {**settings, "bn_images": 0}
+    train(without, SPLITS, plan(1, settings=bare), tmp_path / "without", Progress())
+    states = with_them.model.state_dict(), without.model.state_dict()
+    differing = {key for key in states[0] if not torch.equal(states[0][key], states[1][key])}
+    assert differing - {"1.num_batches_tracked"} == {"1.running_mean", "1.running_var"}
+    assert with_them.history[0]["loss"] == without.history[0]["loss"]
+    assert with_them.history[0]["validation_loss"] != without.history[0]["validation_loss"]
