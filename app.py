@@ -74,7 +74,7 @@ def draw_bench(lab: Lab) -> None:
     if result is None:
         st.caption(
             "Not measured yet. `python -m pruning_core bench --quick` times this project against "
-            "the assignment's plain script in about three minutes."
+            "the assignment's plain script in a few minutes."
         )
         return
     st.plotly_chart(bench_figure(result), key="bench")
