@@ -20,7 +20,9 @@ from pruning_core.worker.hand import ENVIRONMENT
 
 def add_bench(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument("--quick", action="store_true", help="a few minutes instead of a quarter of an hour")
+    command.add_argument(
+        "--quick", action="store_true", help="a few minutes instead of a quarter of an hour"
+    )
     command.add_argument("--json", type=place, metavar="FILE", help="write the figures there")
 
 
