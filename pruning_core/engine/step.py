@@ -28,7 +28,7 @@ def step(trainee: Trainee, images: Tensor, labels: Tensor, rate: float, clip_nor
     # Fused optimizers leave a step out where this is 1, as mixed-precision training asks them.
     trainee.optimizer.found_inf = overflow  # type: ignore[attr-defined]
     trainee.optimizer.step()
-    trainee.skipped += overflow.to(trainee.skipped.device)
+    trainee.skipped = trainee.skipped.to(overflow.device, non_blocking=True) + overflow
     return loss
 
 
