@@ -18,7 +18,7 @@ from pruning_core.engine.layers import layers
 from pruning_core.engine.models import build
 from pruning_core.engine.weights import file_digest, load_weights, pretrained_file
 
-TRIAL_SECONDS = 1.5
+TRIAL_SECONDS = 0.5
 TRIAL_IMAGES = 16
 PRECISION_TRIALS = 5
 

@@ -38,12 +38,17 @@ def build(settings: dict[str, Any], classes: int, image_size: int) -> nn.Module:
     Raises `SpecError` for an unknown name, a width or stride that the model does not have,
     and an image size on which it cannot run.
     """
-    name = settings["name"]
-    model = make(name, classes, settings["width"], image_size)
+    model = rebuild(settings, classes, image_size)
+    stem = " with stem_stride 1" if settings["stem_stride"] == 1 else ""
+    _check_runs(model, settings["name"] + stem, image_size)
+    return model
+
+
+def rebuild(settings: dict[str, Any], classes: int, image_size: int) -> nn.Module:
+    """The same for settings that have been built before, so that nothing need be tried."""
+    model = make(settings["name"], classes, settings["width"], image_size)
     if settings["stem_stride"] == 1:
-        _set_stem_stride(model, name)
-        name += " with stem_stride 1"
-    _check_runs(model, name, image_size)
+        _set_stem_stride(model, settings["name"])
     return model
 
 

@@ -52,13 +52,24 @@ def kth(keys: np.ndarray, rank: int) -> np.integer:
     A sample brackets it (Floyd and Rivest 1975); only the keys in the bracket are sorted.
     """
     if keys.size < SAMPLED_FROM:
-        return np.partition(keys, rank)[rank]
+        return _partitioned(keys, rank)
     low, high = _bracket(keys, rank)
     below = int(np.count_nonzero(keys < low))
     middle = keys[(keys >= low) & (keys <= high)]
     if below <= rank < below + middle.size:
-        return np.partition(middle, rank - below)[rank - below]
-    return np.partition(keys, rank)[rank]
+        return _partitioned(middle, rank - below)
+    return _partitioned(keys, rank)
+
+
+def _partitioned(keys: np.ndarray, rank: int) -> np.integer:
+    """The same by numpy's selection, which is slow where many keys are equal.
+
+    That is so of weights already removed, which all have the least score.
+    """
+    least = keys.min()
+    above = keys[keys > least]
+    rank -= keys.size - above.size
+    return least if rank < 0 else np.partition(above, rank)[rank]
 
 
 def _bracket(keys: np.ndarray, rank: int) -> tuple[np.integer, np.integer]:

@@ -17,7 +17,7 @@ from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
 from pruning_core.engine.measure import measure
-from pruning_core.engine.models import build
+from pruning_core.engine.models import rebuild
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
@@ -57,7 +57,7 @@ def baseline(context: Context) -> dict[str, Any]:
     settings = context.settings
     devices.prepare(settings["threads"])
     torch.manual_seed(derived_seed(settings["seed"], "weights"))
-    model = build(settings["model"], settings["classes"], settings["data"]["image_size"])
+    model = rebuild(settings["model"], settings["classes"], settings["data"]["image_size"])
     notes = _load(model, context)
     model = devices.place(model, settings["device"])
     epochs = settings["epochs"]
@@ -125,7 +125,7 @@ def _load(model: nn.Module, context: Context) -> list[str]:
 
 
 def _parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
-    model = build(base["model"], base["classes"], base["data"]["image_size"])
+    model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
     model.load_state_dict(sparse_file.load(store.file(key, MODEL_FILE)))
     return model
 
@@ -192,7 +192,9 @@ def _finish(
     """Look at the test images, once, and write and measure the files."""
     context.progress.say(1.0, "Measuring")
     settings, model = context.settings, trainee.model
-    validation = evaluate(model, splits.validation, images, settings["device"])
+    learned = trainee.history[-1]["accuracy"] if trainee.history else None
+    if learned is None:
+        learned = evaluate(model, splits.validation, images, settings["device"]).accuracy
     test = evaluate(model, splits.test, images, settings["device"])
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
@@ -203,7 +205,7 @@ def _finish(
         "accuracy_low": low,
         "accuracy_high": high,
         "right": right,
-        "validation_accuracy": validation.accuracy,
+        "validation_accuracy": learned,
         "test_images": len(test.right),
         "correct": test.packed(),
         "test_digest": _test_digest(context, splits),

@@ -25,6 +25,8 @@ from pruning_core.engine.trainee import Trainee
 from pruning_core.learning_rates import LR_SCHEDULES
 from pruning_core.worker.context import Progress
 
+# Of a small set a quarter is enough: looking at more would take as long as learning from it.
+BN_IMAGES_AT_LEAST = 128
 log = logging.getLogger(__name__)
 
 
@@ -57,7 +59,10 @@ def derived_seed(*parts: object) -> int:
 def train(
     trainee: Trainee, splits: Splits, plan: Training, saved: Path, progress: Progress
 ) -> None:
-    """Train to the end of the plan, from the checkpoint in `saved` where there is one."""
+    """Train to the end of the plan, from the checkpoint in `saved` where there is one.
+
+    After the last epoch none is written: the stage is about to publish its result.
+    """
     if state := checkpoint.load(saved):
         trainee.restore(state)
         progress.history = list(trainee.history)
@@ -68,7 +73,8 @@ def train(
             _epoch(trainee, splits, plan, epoch, progress)
             if trainee.masks:
                 trainee.masks.check()
-            writer.save(trainee.state())
+            if epoch + 1 < plan.epochs:
+                writer.save(trainee.state())
             progress.history = list(trainee.history)
 
 
@@ -100,7 +106,8 @@ def _settle(trainee: Trainee, splits: Splits, plan: Training) -> None:
 
     Training goes on with those of each batch, so this changes nothing but what is measured.
     """
-    count, batch = plan.settings["bn_images"], plan.settings["batch_size"]
+    batch = plan.settings["batch_size"]
+    count = min(plan.settings["bn_images"], max(len(splits.train) // 4, BN_IMAGES_AT_LEAST))
     generator = torch.Generator().manual_seed(derived_seed(plan.seed, "batch norm"))
     reestimate(trainee.model, splits.train, plan.data, plan.device, count, batch, generator)
 

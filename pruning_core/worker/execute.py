@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from pruning_core.paths import Cache
 from pruning_core.queue.database import LOCK_SECONDS
@@ -23,6 +24,7 @@ from pruning_core.worker.context import Context, Progress, StageError
 BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise errors of their own, in which only the system's words remain.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
+Runners = dict[str, Callable[[Context], dict[str, Any]]]
 log = logging.getLogger(__name__)
 
 
@@ -119,14 +121,19 @@ def explain(error: Exception, cache: Cache) -> str:
     return trace
 
 
-def _build(cache: Cache, store: Store, row: Row, progress: Progress) -> None:
+def load_engine() -> Runners:
+    """What each kind of stage does. The first call imports torch, which takes seconds."""
     from pruning_core.engine.stages import RUNNERS
 
+    return RUNNERS
+
+
+def _build(cache: Cache, store: Store, row: Row, progress: Progress) -> None:
     started = time.perf_counter()
     log.info("Stage %s (%s) starts, attempt %d.", row.key[:12], row.kind, row.attempts)
     with store.building(row.key) as folder:
         context = Context(row, cache, store, folder, progress)
-        result = RUNNERS[row.kind](context)
+        result = load_engine()[row.kind](context)
         store.publish(
             row.key,
             folder,

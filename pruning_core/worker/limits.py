@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 LEAST_BYTES = 2**30
@@ -43,11 +44,15 @@ def peak_bytes(pid: int) -> int:
     return _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM") or 0
 
 
-def room_for_another(pids: list[int], free: int | None) -> bool:
-    """Whether a further stage process fits beside these: one as large as the largest of them."""
-    if not pids or free is None:
+def room_for_another(busy: list[int], free: int | None, idle: Sequence[int] = ()) -> bool:
+    """Whether a further stage fits beside these processes: one as large as the largest of them.
+
+    An idle process keeps what it has held, and has to grow by the rest only.
+    """
+    if not busy or free is None:
         return True
-    return free >= max(LEAST_BYTES, *map(peak_bytes, pids))
+    held = max(map(peak_bytes, idle), default=0)
+    return free + held >= max(LEAST_BYTES, *map(peak_bytes, busy))
 
 
 def _available(meminfo: Path) -> int | None:

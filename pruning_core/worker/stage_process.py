@@ -1,7 +1,7 @@
 """A process that runs stages, one after another, as the supervisor hands them over.
 
-It reads a line of JSON per stage (key and token) from its standard input and ends when that
-closes. While a stage runs, all output goes to the stage's own log file.
+It loads the engine, reads a line of JSON per stage (key and token) from its standard input and
+ends when that closes. While a stage runs, all output goes to the stage's own log file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
-from pruning_core.worker.execute import execute
+from pruning_core.worker.execute import execute, load_engine
 
 GONE = 3
 
@@ -43,6 +43,7 @@ def main(root: str, supervisor: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     cache = Cache(Path(root))
     queue = Queue(cache.queue)
+    load_engine()
     for line in sys.stdin:
         order = json.loads(line)
         row = queue.stage(order["key"])

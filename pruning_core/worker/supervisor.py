@@ -199,8 +199,9 @@ class Supervisor:
     def _has_memory(self) -> bool:
         """Whether one more stage may start beside those that run; said once when it may not."""
         busy = [hand.process.pid for hand in self.hands if hand.row]
+        idle = [hand.process.pid for hand in self.hands if not hand.row]
         free = free_bytes()
-        found = len(busy) < len(self.hands) or room_for_another(busy, free)
+        found = room_for_another(busy, free, idle)
         if not found and self.roomy:
             log.warning(
                 "%d stages run side by side and no more: %.1f GB of memory are free, and a "
@@ -229,8 +230,17 @@ class Supervisor:
         for hand in self.hands:
             if hand.row is None and hand.gpu in places:
                 return hand
-        self.hands.append(start(self.cache, next(iter(places))))
-        return self.hands[-1]
+        first = not self.hands
+        found = start(self.cache, next(iter(places)))
+        self.hands.append(found)
+        if first:
+            self._start_spare()
+        return found
+
+    def _start_spare(self) -> None:
+        """A second process loads the engine, which takes seconds, while the first inspects."""
+        if self.cores > 1 and self.gpus == 1:
+            self.hands.append(start(self.cache))
 
     def _free_gpus(self) -> list[int]:
         """The GPUs on which no stage trains."""

@@ -15,6 +15,7 @@ from pruning_core.bench_result import FIGURES, BenchResult, Figure, last
 from pruning_core.engine import reference
 from pruning_core.engine.bench import __main__ as bench
 from pruning_core.engine.bench import accuracy, choices, runs, steps
+from pruning_core.engine.bench.lab import Images, Lab, our_spec, untrained
 from pruning_core.engine.bench.timing import in_turn, ratio
 from pruning_core.engine.data import ImageSet
 from pruning_core.engine.layers import weights
@@ -79,17 +80,32 @@ def test_the_reference_sees_images_of_the_size_asked() -> None:
 
 def test_both_sides_do_the_same_stages(tmp_path: Path) -> None:
     """The same images, amounts and steps, so that points can be paired by name."""
-    few = runs.Images(train_size=60, test_size=20)
+    few = Images(train_size=60, test_size=20)
     place = runs.decoded(few, tmp_path)
-    theirs = runs.reference_process(few, SMALL, place)
-    ours = runs.ours(few, SMALL, tmp_path / "cache")
-    assert set(ours) == set(theirs.accuracies)
-    assert len(ours) == 1 + len(SMALL.amounts) + SMALL.iterations
-    assert all(0 <= value <= 1 for value in [*ours.values(), *theirs.accuracies.values()])
-    assert theirs.seconds > 0
-    spec = runs.our_spec(few, SMALL)
+    theirs, spec = runs.reference_process(few, SMALL, place), our_spec(few, SMALL)
+    with Lab(tmp_path / "cache") as lab:
+        ours = lab.run(spec)
+    assert lab.worker.returncode is not None
+    assert set(ours.accuracies) == set(theirs.accuracies)
+    assert len(ours.accuracies) == 1 + len(SMALL.amounts) + SMALL.iterations
+    both = [*ours.accuracies.values(), *theirs.accuracies.values()]
+    assert all(0 <= value <= 1 for value in both)
+    assert min(ours.seconds, theirs.seconds) > 0
     found = bench.opening.draw(spec, Cache(tmp_path / "cache"))
     assert len(found) == 4
+
+
+def test_a_comparison_that_cannot_be_done_is_no_result(tmp_path: Path) -> None:
+    spec = our_spec(Images(train_size=10**6), SMALL)
+    with Lab(tmp_path) as lab, pytest.raises(RuntimeError, match="refused"):
+        lab.run(spec)
+
+
+def test_a_warm_up_trains_nothing() -> None:
+    """It starts the processes; what is timed afterwards must still be to do."""
+    spec = untrained(our_spec(Images(), SMALL))
+    assert spec.baseline_epochs == spec.one_shot.epochs == 0
+    assert not spec.iterative.enabled
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
@@ -160,7 +176,7 @@ def test_a_file_that_is_no_result_is_none(text: str, tmp_path: Path) -> None:
 
 
 def test_our_side_trains_as_long_as_the_reference() -> None:
-    spec = to_dict(runs.our_spec(runs.Images(), Protocol()))
+    spec = to_dict(our_spec(Images(), Protocol()))
     protocol = Protocol()
     assert spec["baseline_epochs"] == protocol.baseline_epochs
     assert spec["one_shot"]["epochs"] == protocol.one_shot_epochs

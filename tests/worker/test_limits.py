@@ -24,12 +24,14 @@ def test_free_memory_is_the_least_that_anyone_leaves(tmp_path: Path) -> None:
 
 
 def test_another_stage_needs_as_much_as_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {1: 2**30, 2: 3 * 2**30}
+    held = {1: 2**30, 2: 3 * 2**30, 3: 2**30}
     monkeypatch.setattr(limits, "peak_bytes", held.__getitem__)
     assert room_for_another([1, 2], 3 * 2**30)
     assert not room_for_another([1, 2], 3 * 2**30 - 1)
     assert not room_for_another([1], 2**30 - 1)
     assert room_for_another([], 0)
+    assert room_for_another([1, 2], 2 * 2**30, [3]), "an idle process has a part of it already"
+    assert not room_for_another([1, 2], 2 * 2**30 - 1, [3])
     assert room_for_another([1, 2], None)
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ import torch
 from pruning_core.bench_result import BenchResult, Figure
 from pruning_core.engine import devices
 from pruning_core.engine.bench import choices, opening, runs, steps
-from pruning_core.engine.bench.runs import Images
+from pruning_core.engine.bench.lab import Images, our_spec
 from pruning_core.engine.reference import Protocol
 from pruning_core.paths import Cache
 
@@ -40,7 +40,8 @@ class Size:
 
 
 FEW = Protocol(amounts=(0.0, 0.5, 0.9), iterations=2)
-FEWEST = Protocol(amounts=(0.5,), iterations=1, image_size=224)
+LARGE = Protocol(amounts=(0.5,), iterations=2, image_size=224)
+FEWEST = replace(LARGE, iterations=1)
 SIZES = {
     "quick": Size(
         rounds=2,
@@ -56,7 +57,7 @@ SIZES = {
         images=Images(),
         protocol=Protocol(),
         images_224=Images(train_size=256, test_size=50),
-        protocol_224=Protocol(amounts=(0.5,), iterations=2, image_size=224),
+        protocol_224=LARGE,
     ),
 }
 
@@ -84,9 +85,7 @@ def measure(size: Size, folder: Path) -> dict[str, Figure]:
             for name in choices.MODELS
         },
         "cached_open_seconds": lambda: opening.cached_open_seconds(
-            runs.our_spec(size.images, size.protocol),
-            Cache(runs.cache_folder(folder / "small", size.protocol, 0)),
-            small,
+            our_spec(size.images, size.protocol), Cache(folder / "small" / "cache"), small
         ),
     }
     found = {}

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from scipy import stats
 
-from pruning_core.engine.bench.runs import Accuracies, Images, decoded, ours, reference_process
+from pruning_core.engine.bench.lab import Images, Lab, our_spec
+from pruning_core.engine.bench.runs import decoded, reference_process
 from pruning_core.engine.reference import Protocol
 from pruning_core.files import place
 
@@ -40,7 +41,7 @@ class Pair:
         return self.ours - self.reference
 
 
-def pairs(seed: int, own: Accuracies, other: Accuracies) -> list[Pair]:
+def pairs(seed: int, own: dict[str, float], other: dict[str, float]) -> list[Pair]:
     """The points of one seed."""
     return [Pair(seed, name, own[name], other[name]) for name in other]
 
@@ -80,11 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     images = Images("images", str(options.data), options.train_size, options.test_size)
     found: list[Pair] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Lab(Path(folder) / "cache") as lab:
         there = decoded(images, Path(folder))
         for seed in map(int, options.seeds.split(",")):
             protocol = replace(PROTOCOL, seed=seed)
-            own = ours(images, protocol, Path(folder) / f"seed-{seed}")
+            own = lab.run(our_spec(images, protocol)).accuracies
             other = reference_process(images, protocol, there).accuracies
             found += pairs(seed, own, other)
             print(json.dumps({"seed": seed, "ours": own, "reference": other}), flush=True)

@@ -1,0 +1,114 @@
+"""This project's side of the bench: a cache with a worker of its own that waits for specs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pruning_core import results
+from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
+from pruning_core.paths import PROJECT, Cache
+from pruning_core.queue.jobs import Queue
+from pruning_core.queue.standing import ACTIVE, Standing, standing
+from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec
+from pruning_core.stage import Outline
+from pruning_core.store import Store
+from pruning_core.worker.start import worker_command
+
+LOOK_SECONDS = 0.05
+# Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.
+ADAM = TrainSpec(optimizer="adam", lr=0.001, weight_decay=0.0, batch_size=64)
+# At 224 a batch of 64 holds 6 GB, and the first touch of each takes longer than it saves.
+LARGE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a comparison: a data set by name, or a folder or zip, and how many."""
+
+    name: str = "digits"
+    path: str = ""
+    train_size: int = 0
+    test_size: int = 0
+
+
+def our_spec(images: Images, protocol: Protocol) -> Spec:
+    """The protocol's stages on these images, trained in this project's usual way.
+
+    The images, the augmentation, the epochs and the order of stages are the reference's;
+    learning-rate curve, batch size and precision are ours.
+    """
+    batch = ADAM.batch_size if protocol.image_size == CIFAR_SIZE else LARGE_BATCH
+    train = replace(ADAM, batch_size=batch)
+    return Spec(
+        data=DataSpec(**asdict(images), image_size=protocol.image_size, augment="crop_flip"),
+        model=ModelSpec(),
+        baseline=replace(train, lr=0.002),
+        baseline_epochs=protocol.baseline_epochs,
+        one_shot=OneShotSpec(protocol.amounts, protocol.one_shot_epochs),
+        iterative=IterativeSpec(
+            target=protocol.target,
+            iterations=protocol.iterations,
+            epochs=protocol.epochs,
+            matched=False,
+        ),
+        finetune=train,
+        seeds=(protocol.seed,),
+    )
+
+
+def untrained(spec: Spec) -> Spec:
+    """A cut of the same model without any training: to start a worker's processes with."""
+    bare = replace(spec.iterative, enabled=False)
+    return replace(spec, baseline_epochs=0, one_shot=OneShotSpec((0.5,), 0), iterative=bare)
+
+
+class Lab:
+    """A cache in a folder and a worker that serves it as long as the block lasts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cache = Cache(folder)
+        self.cache.prepare()
+        self.queue = Queue(self.cache.queue)
+
+    def __enter__(self) -> Lab:
+        with self.cache.worker_log.open("ab") as log:
+            self.worker = subprocess.Popen(
+                worker_command(self.cache), cwd=PROJECT, stdout=log, stderr=log
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.terminate()
+        self.worker.wait()
+
+    def run(self, spec: Spec) -> Outcome:
+        """Test accuracies of a comparison, and the seconds until its last result is there.
+
+        Raises `RuntimeError` where it fails.
+        """
+        started = time.perf_counter()
+        job = self.queue.submit(spec, "bench")
+        while (now := standing(self.queue, job)).state in ACTIVE and self.worker.poll() is None:
+            time.sleep(LOOK_SECONDS)
+        seconds = time.perf_counter() - started
+        self._check(now)
+        return Outcome(seconds, accuracies(now.outline, Store(self.cache)))
+
+    def _check(self, now: Standing) -> None:
+        if now.state != "done":
+            reason = f"The comparison is {now.state}. {now.job.error}"
+            raise RuntimeError(f"{reason} See {self.cache.logs} and {self.cache.worker_log}.")
+
+
+def accuracies(outline: Outline, store: Store) -> dict[str, float]:
+    """Test accuracies under the names that the reference gives its points."""
+    frame = results.points(outline, store)
+    names = {
+        "baseline": lambda row: "baseline",
+        "one_shot": lambda row: f"one_shot {row.sparsity_asked:g}",
+        "iterative": lambda row: f"iterative {row.iteration}",
+    }
+    return {names[row.strategy](row): float(row.accuracy) for row in frame.itertuples()}
