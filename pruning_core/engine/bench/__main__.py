@@ -46,9 +46,9 @@ SIZES = {
     "quick": Size(
         rounds=2,
         small_rounds=5,
-        images=Images(train_size=700, test_size=200),
+        images=Images(train_size=600, test_size=150),
         protocol=FEW,
-        images_224=Images(train_size=64, test_size=20),
+        images_224=Images(train_size=40, test_size=20),
         protocol_224=FEWEST,
     ),
     "full": Size(

@@ -17,7 +17,7 @@ from pruning_core.stage import Outline
 from pruning_core.store import Store
 from pruning_core.worker.start import worker_command
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.2
 # Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.
 ADAM = TrainSpec(optimizer="adam", lr=0.001, weight_decay=0.0, batch_size=64)
 # At 224 a batch of 64 holds 6 GB, and the first touch of each takes longer than it saves.
