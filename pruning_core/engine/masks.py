@@ -9,14 +9,15 @@ depend on the memory format.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pruning_core.engine import sparse_file
-from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.layers import sparsities
 from pruning_core.engine.ranking import smallest, sortable
 from pruning_core.layer_choices import floor_size
@@ -31,34 +32,32 @@ REMOVED = -1
 
 
 def choose(
-    weights: Tensors,
+    scores: Tensors,
     amount: float,
-    criterion: str,
-    scope: str,
-    keep_floor: float,
-    previous: Tensors | None,
-    generator: torch.Generator,
+    prune: Mapping[str, Any],
+    previous: Tensors | None = None,
 ) -> Tensors:
-    """Masks, of the shape and memory format of the weights, that remove exactly `amount`.
+    """Masks, of the shape and memory format of the scores, that remove exactly `amount`.
 
-    `scope` is `layer` or `global`. In the global scope every layer keeps at least
+    The lowest scores, all 0 or more, go first. `prune` holds a `PruneSpec`'s settings, of which
+    `scope` is `layer` or `global`; in the global scope every layer keeps at least
     `ceil(keep_floor * n)` of its best weights. What `previous` removed stays removed
     and counts. Raises `SpecError` for an amount outside [0, 1), one that the floor does not
     allow, one below what is removed already, and where there are no weights.
     """
     if not 0 <= amount < 1:
         raise SpecError("amount", f"{amount} is not a fraction from 0 up to, but not including, 1.")
-    if not weights:
+    if not scores:
         raise SpecError("prune.layers", "the model has no weight of this choice to prune.")
     keys = {}
-    for name, weight in weights.items():
+    for name, score in scores.items():
         before = None if previous is None else previous.get(name)
-        keys[name] = _ranked(CRITERIA[criterion](weight, generator), before)
-    if scope == "global":
-        gone = _choose_globally(keys, amount, keep_floor)
+        keys[name] = _ranked(score, before)
+    if prune["scope"] == "global":
+        gone = _choose_globally(keys, amount, prune["keep_floor"])
     else:
         gone = {name: _choose_in(name, layer, amount) for name, layer in keys.items()}
-    return {name: _as_mask(~gone[name], weight) for name, weight in weights.items()}
+    return {name: _as_mask(~gone[name], score) for name, score in scores.items()}
 
 
 def _ranked(scores: Tensor, before: Tensor | None) -> np.ndarray:

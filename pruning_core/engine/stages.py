@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pruning_core.engine import checkpoint, data, devices, inspect, masks, sparse_file
+from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
@@ -136,17 +137,8 @@ def _cut(model: nn.Module, context: Context) -> masks.Masks:
     has_masks = context.store.settings(parent)["kind"] == "level"
     previous = masks.load(context.store.file(parent, MASK_FILE)) if has_masks else None
     generator = torch.Generator().manual_seed(derived_seed(settings["seed"], "cut", target))
-    prune = settings["prune"]
-    kept = masks.choose(
-        found,
-        target,
-        prune["criterion"],
-        prune["scope"],
-        prune["keep_floor"],
-        previous,
-        generator,
-    )
-    chosen = masks.Masks(found, kept)
+    scores = CRITERIA[settings["prune"]["criterion"]](Evidence(found, generator))
+    chosen = masks.Masks(found, masks.choose(scores, target, settings["prune"], previous))
     chosen.multiply()
     return chosen
 

@@ -22,10 +22,11 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader
 
 from pruning_core.engine import devices, sparse_file
+from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.engine.masks import Masks, choose
 from pruning_core.schedules import geometric
-from pruning_core.spec import DEFAULT_LR, SpecError
+from pruning_core.spec import DEFAULT_LR, PruneSpec, SpecError, to_dict
 
 Loader = DataLoader[Any]
 BYTES_PER_MB = 1e6
@@ -130,9 +131,8 @@ class PruningStrategy:
         if not found:
             raise ValueError("The model has no convolution or linear weight that could be pruned.")
         previous = self._masks.kept if self._masks else None
-        generator = torch.Generator()
-        kept = choose(found, amount, "magnitude", "layer", 0.0, previous, generator)
-        self._masks = Masks(found, kept)
+        scores = magnitude(Evidence(found))
+        self._masks = Masks(found, choose(scores, amount, to_dict(PruneSpec()), previous))
         self._masks.multiply()
 
     def _recover(self, train_loader: Loader | None, epochs: int) -> None:

@@ -15,25 +15,13 @@ from torch.nn.utils import prune
 
 from pruning_core.engine import masks
 from pruning_core.engine.criteria import CRITERIA
-from pruning_core.engine.masks import choose
 from pruning_core.layer_choices import floor_size
 from pruning_core.spec import CRITERIA as CRITERION_NAMES
 from pruning_core.spec import LAYER_CHOICES as CHOICE_NAMES
 from pruning_core.spec import SpecError
+from tests.cuts import cut
 
 Tensors = dict[str, Tensor]
-
-
-def cut(
-    weights: Tensors,
-    amount: float,
-    scope: str = "layer",
-    floor: float = 0.0,
-    previous: Tensors | None = None,
-    criterion: str = "magnitude",
-) -> Tensors:
-    generator = torch.Generator().manual_seed(0)
-    return choose(weights, amount, criterion, scope, floor, previous, generator)
 
 
 @st.composite
@@ -190,8 +178,7 @@ def test_random_depends_on_the_generator_only() -> None:
     found = cut(a, 0.5, criterion="random")["w"]
     assert torch.equal(found, cut(b, 0.5, criterion="random")["w"])
     assert not torch.equal(found, cut(a, 0.5)["w"])
-    other = torch.Generator().manual_seed(7)
-    assert not torch.equal(found, choose(a, 0.5, "random", "layer", 0.0, None, other)["w"])
+    assert not torch.equal(found, cut(a, 0.5, criterion="random", seed=7)["w"])
 
 
 @pytest.mark.parametrize("amount", [-0.1, 1.0, math.nan])

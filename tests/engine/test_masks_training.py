@@ -9,13 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.masks import Masks, choose
+from pruning_core.engine.masks import Masks
+from tests.cuts import cut
 
 Tensors = dict[str, Tensor]
-
-
-def cut(weights: Tensors, amount: float) -> Tensors:
-    return choose(weights, amount, "magnitude", "layer", 0.0, None, torch.Generator())
 
 
 def convolutions(channels_last: bool = False) -> nn.Sequential:

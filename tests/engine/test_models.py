@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine import layers, masks, models
+from pruning_core.engine import layers, models
 from pruning_core.engine.masks import Masks
 from pruning_core.engine.measure import measure
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.spec import SpecError, TrainSpec, to_dict
+from tests.cuts import cut
 
 
 def settings(name: str, width: float = 1.0, stem_stride: int = 2) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def test_a_family_is_cut_trained_and_measured(name: str, tmp_path: Path) -> None
     torch.manual_seed(0)
     model = slim(name, 32).to(memory_format=torch.channels_last)
     prunable = layers.weights(model, "all")
-    kept = masks.choose(prunable, 0.5, "magnitude", "layer", 0.05, None, torch.Generator())
+    kept = cut(prunable, 0.5, floor=0.05)
     trainee = Trainee(model, make_optimizer(model, to_dict(TrainSpec())), Masks(prunable, kept))
     trainee.masks.multiply()
     before = {key: value.detach().clone() for key, value in prunable.items()}

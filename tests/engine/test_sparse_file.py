@@ -19,6 +19,7 @@ from pruning_core.engine import masks, sparse_file
 from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
 from pruning_core.engine.sparse_file import DTYPES, SparseFileError, decode, encode, load, save
+from tests.cuts import cut
 
 State = dict[str, Tensor]
 FRAMING = 52
@@ -82,7 +83,7 @@ def pruned() -> State:
     torch.manual_seed(0)
     model = make("mobilenet_v2", 10)
     found = weights(model, "all")
-    kept = masks.choose(found, 0.9, "magnitude", "layer", 0.0, None, torch.Generator())
+    kept = cut(found, 0.9)
     masks.Masks(found, kept).multiply()
     return {name: value.detach() for name, value in model.state_dict().items()}
 

@@ -15,12 +15,13 @@ from pruning_core.engine import checkpoint
 from pruning_core.engine.data import ImageSet, Splits
 from pruning_core.engine.devices import resolve
 from pruning_core.engine.evaluate import evaluate
-from pruning_core.engine.masks import Masks, choose
+from pruning_core.engine.masks import Masks
 from pruning_core.engine.step import accumulate, step, tame
 from pruning_core.engine.train import Training, derived_seed, shuffled, train
 from pruning_core.engine.trainee import OPTIMIZERS, Trainee, make_optimizer
 from pruning_core.spec import SpecError, TrainSpec, to_dict
 from pruning_core.worker.context import Progress
+from tests.cuts import cut
 
 DATA = {"image_size": 8, "augment": "crop_flip", "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -57,7 +58,7 @@ def trainee(optimizer: str = "sgd", amount: float = 0.5) -> Trainee:
     torch.manual_seed(0)
     model = Net().to(memory_format=torch.channels_last)
     weights = {"0.weight": model[0].weight, "5.weight": model[5].weight}
-    kept = choose(weights, amount, "magnitude", "layer", 0.0, None, torch.Generator())
+    kept = cut(weights, amount)
     masks = Masks(weights, kept)
     masks.multiply()
     return Trainee(model, make_optimizer(model, plan(optimizer=optimizer).settings), masks)
@@ -195,7 +196,7 @@ def test_the_state_of_removed_weights_is_cleared() -> None:
     weights = {"0.weight": made.model[0].weight}
     made.model(torch.rand(4, 3, 8, 8)).sum().backward()
     made.optimizer.step()
-    kept = choose(weights, 0.5, "magnitude", "layer", 0.0, None, torch.Generator())
+    kept = cut(weights, 0.5)
     Masks(weights, kept).clear_state(made.optimizer)
     momentum = made.optimizer.state[made.model[0].weight]["momentum_buffer"]
     assert int((momentum == 0).sum()) >= 81

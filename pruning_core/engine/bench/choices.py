@@ -9,8 +9,10 @@ from torch.nn.utils import prune
 from pruning_core.bench_result import Figure
 from pruning_core.engine import masks
 from pruning_core.engine.bench.timing import in_turn, ratio
+from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
+from pruning_core.spec import PruneSpec, to_dict
 
 MODELS = ("mobilenet_v2", "resnet50", "vit_b_16")
 CLASSES = 1000
@@ -28,7 +30,7 @@ def mask_choice(name: str, rounds: int) -> Figure:
 def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     """Our masks for every prunable weight, one threshold for all, no floor."""
     found = weights(model, "all")
-    return masks.choose(found, amount, "magnitude", "global", 0.0, None, torch.Generator())
+    return masks.choose(magnitude(Evidence(found)), amount, to_dict(PruneSpec(scope="global")))
 
 
 def theirs(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:

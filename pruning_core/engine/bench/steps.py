@@ -13,11 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from pruning_core.bench_result import Figure
 from pruning_core.engine import devices, masks
 from pruning_core.engine.bench.timing import figure, in_turn, ratio
+from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee, make_optimizer
-from pruning_core.spec import TrainSpec, to_dict
+from pruning_core.spec import PruneSpec, TrainSpec, to_dict
 
 BATCH = 64
 CLASSES = 10
@@ -47,7 +48,7 @@ def trainer(amount: float = 0.0) -> Callable[[], None]:
 def cut(model: nn.Module, amount: float) -> masks.Masks:
     """Masks that remove this share of every layer, applied."""
     found = weights(model, "all")
-    kept = masks.choose(found, amount, "magnitude", "layer", 0.0, None, torch.Generator())
+    kept = masks.choose(magnitude(Evidence(found)), amount, to_dict(PruneSpec()))
     made = masks.Masks(found, kept)
     made.multiply()
     return made

@@ -1,0 +1,30 @@
+"""Masks as tests need them: a criterion's scores, and the choice by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pruning_core.engine.criteria import CRITERIA, Evidence
+from pruning_core.engine.masks import choose
+from pruning_core.spec import PruneSpec, to_dict
+
+Tensors = dict[str, Tensor]
+
+
+def cut(
+    weights: Tensors,
+    amount: float,
+    scope: str = "layer",
+    floor: float = 0.0,
+    previous: Tensors | None = None,
+    criterion: str = "magnitude",
+    seed: int = 0,
+    **prune: Any,
+) -> Tensors:
+    """Masks of these weights; further names are settings of a `PruneSpec`."""
+    evidence = Evidence(weights, torch.Generator().manual_seed(seed))
+    settings = to_dict(PruneSpec(criterion, scope, floor, **prune))
+    return choose(CRITERIA[criterion](evidence), amount, settings, previous)
