@@ -167,7 +167,8 @@ class Masks:
         self.weights = {name: weights[name] for name in kept}
         self.kept = kept
         self._parameters = list(self.weights.values())
-        self._factors = [mask.to(weights[name]) for name, mask in kept.items()]
+        # Of the very strides of the weights, without which a fused product takes a slow way.
+        self._factors = [torch.empty_like(weights[name]).copy_(mask) for name, mask in kept.items()]
 
     @torch.no_grad()
     def multiply(self) -> None:

@@ -30,7 +30,9 @@ def mask_choice(name: str, rounds: int) -> Figure:
 def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     """Our masks for every prunable weight, one threshold for all, no floor."""
     found = weights(model, "all")
-    return masks.choose(magnitude(Evidence(found)), amount, to_dict(PruneSpec(scope="global")))
+    return masks.choose(
+        magnitude(Evidence(found)), amount, to_dict(PruneSpec(scope="global", keep_floor=0.0))
+    )
 
 
 def theirs(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
