@@ -36,6 +36,7 @@ from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import ACTIVE, Standing, standing
+from pruning_core.recovery import remarks
 from pruning_core.settings import SpecError, brief, shortened
 from pruning_core.store import Store
 from pruning_core.text import format_bytes, format_count
@@ -147,6 +148,8 @@ def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Submit a comparison, watch it, print and write what it found."""
     spec = spec_from(options)
     plan(spec, Store(cache))
+    for remark in remarks(spec):
+        say(OK, f"Note: {remark}")
     if not options.detach:
         check_out(options.out)
     signal.signal(signal.SIGINT, signal.default_int_handler)

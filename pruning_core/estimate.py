@@ -28,6 +28,8 @@ START_SECONDS = 8.0
 # The trial is forward and backward alone; training also steps, augments and validates. Measured
 # on 2 cores: 0.72 of the trial's speed in baselines, 0.93 in levels.
 TRAINING_SHARE = 0.8
+# A step is a forward pass and a backward pass of twice its work; a teacher adds a forward pass.
+TEACHER_STEPS = 4 / 3
 
 Keyed = list[tuple[str, Stage]]
 
@@ -109,7 +111,9 @@ def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
         return None
     images = (spec.data.train_size or size[0]) * (1 - spec.data.validation)
     trial = images / (facts["images_per_second"] * TRAINING_SHARE)
-    return {kind: _measured(kind, done, store) or trial for kind in TRAINED}
+    taught = TEACHER_STEPS if spec.recovery.distill_weight else 1.0
+    trials = {"baseline": trial, "level": trial * taught}
+    return {kind: _measured(kind, done, store) or trials[kind] for kind in TRAINED}
 
 
 def _measured(kind: str, done: Keyed, store: Reader) -> float | None:

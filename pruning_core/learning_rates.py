@@ -5,8 +5,9 @@ Each takes a share from 0 (first step) to 1 (end) and returns a factor for the p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import cos, pi
+from typing import Any
 
 WARM_UP = 0.3
 START = 1 / 25
@@ -40,3 +41,14 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": cosine,
     "one_cycle": one_cycle,
 }
+
+
+def rate(settings: Mapping[str, Any], done: float) -> float:
+    """The learning rate of a `TrainSpec` (as a dict) at a share of its curve, from 0 to 1.
+
+    For the share `warm_up` it rises linearly from 0 to the curve. Goyal et al. 2017.
+    """
+    warm_up = settings["warm_up"]
+    risen = min(1.0, done / warm_up) if warm_up else 1.0
+    peak: float = settings["lr"]
+    return peak * risen * LR_SCHEDULES[settings["lr_schedule"]](done)

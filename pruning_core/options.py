@@ -125,6 +125,23 @@ OPTIONS = (
         choices=specs.LR_SCHEDULES,
     ),
     Option("--lr-span", ("lr_span",), str, "what one curve covers", choices=specs.LR_SPANS),
+    Option(
+        "--warm-up", ("finetune.warm_up",), number, "share of the curve with a rising rate", "F"
+    ),
+    Option("--weight-decay", ("finetune.weight_decay",), number, "of fine-tuning", "F"),
+    Option("--label-smoothing", ("finetune.label_smoothing",), number, "of fine-tuning", "F"),
+    Option("--baseline-warm-up", ("baseline.warm_up",), number, "the same for the baseline", "F"),
+    Option("--baseline-smoothing", ("baseline.label_smoothing",), number, "the same there", "F"),
+    Option("--recovery", ("recovery.method",), str, "after a cut", choices=specs.RECOVERIES),
+    Option("--rewind-epoch", ("recovery.rewind_epoch",), whole, "of the baseline; 0: start", "N"),
+    Option("--distill-weight", ("recovery.distill_weight",), number, "of the teacher, 0 to 1", "F"),
+    Option(
+        "--distill-temperature",
+        ("recovery.distill_temperature",),
+        number,
+        "divides the outputs of teacher and student",
+        "F",
+    ),
     Option("--amounts", ("one_shot.amounts",), numbers, "one-shot sparsities", "0.3,0.5"),
     Option("--target", ("iterative.target",), number, "iterative target sparsity", "F"),
     Option("--iterations", ("iterative.iterations",), whole, "iterative steps", "N"),

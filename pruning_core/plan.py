@@ -17,6 +17,7 @@ from typing import Any
 from pruning_core import spec as specs
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
+from pruning_core.recovery import kept_epoch, level_recovery, level_training
 from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
@@ -168,6 +169,7 @@ def _baseline(
         "model": {**to_dict(spec.model), "weights": model_facts["weights"]},
         "train": to_dict(spec.baseline),
         "epochs": spec.baseline_epochs,
+        **kept_epoch(spec),
         **_machine(spec, model_facts, seed, spec.baseline_threads),
     }
     hints = {"weights": spec.model.weights}
@@ -193,7 +195,8 @@ def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[i
     settings = {
         "target": repr(target),
         "prune": to_dict(spec.prune),
-        "train": to_dict(spec.finetune),
+        "train": level_training(spec),
+        "recovery": level_recovery(spec, epochs),
         "epochs": epochs,
         "lr_from_epoch": chain[0],
         "lr_epochs": chain[1],

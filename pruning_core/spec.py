@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec, check_recovery
 from pruning_core.settings import (
     SpecError,
     at_least,
@@ -23,13 +24,14 @@ from pruning_core.settings import (
 )
 
 __all__ = ["SpecError", "canonical_json", "to_dict"]  # handed on from settings
+__all__ += ["RECOVERIES", "REWINDS"]
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "images")
 AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
 CRITERIA = ("magnitude", "random")
 SCOPES = ("layer", "global")
 LAYER_CHOICES = ("all", "spared")
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 LR_SPANS = ("step", "chain")
 SCHEDULES = ("geometric", "linear", "cubic")
@@ -38,7 +40,7 @@ PRECISIONS = ("fp32", "bf16", "auto")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-DEFAULT_LR = {"sgd": 0.02, "adam": 0.001}
+DEFAULT_LR = {"sgd": 0.02, "adam": 0.001, "adamw": 0.001}
 
 MAX_EPOCHS = 10_000
 MAX_SEED = 2**63 - 1
@@ -125,7 +127,8 @@ class TrainSpec:
     """How weights are trained: the optimizer and its learning-rate curve.
 
     After each epoch batch norm's statistics are estimated anew on `bn_images` training images,
-    of a small set on a quarter of it or 128 (0 leaves the running ones).
+    of a small set on a quarter of it or 128 (0 leaves the running ones). For the share `warm_up`
+    of the curve's steps the rate rises linearly from 0 to the curve.
     """
 
     optimizer: str = "sgd"
@@ -136,6 +139,8 @@ class TrainSpec:
     clip_norm: float = 1.0
     batch_size: int = 64
     bn_images: int = 512
+    label_smoothing: float = 0.0
+    warm_up: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -150,6 +155,9 @@ class TrainSpec:
             2 <= self.batch_size <= 4096, "batch_size", f"{self.batch_size} is outside 2 to 4096."
         )
         at_least("bn_images", self.bn_images, 0)
+        for name in ("label_smoothing", "warm_up"):
+            value = getattr(self, name)
+            check(0 <= value < 1, name, f"{value} is not in [0, 1).")
 
 
 @dataclass(frozen=True)
@@ -224,6 +232,7 @@ class Spec:
     one_shot: OneShotSpec = field(default_factory=OneShotSpec)
     iterative: IterativeSpec = field(default_factory=IterativeSpec)
     finetune: TrainSpec = field(default_factory=TrainSpec)
+    recovery: RecoverySpec = field(default_factory=RecoverySpec)
     lr_span: str = "step"
     seeds: tuple[int, ...] = (0,)
     device: str = "auto"
@@ -247,6 +256,13 @@ class Spec:
             bool(self.one_shot.amounts) or self.iterative.enabled,
             "one_shot.amounts",
             "nothing to run: give one-shot amounts or switch iterative pruning on.",
+        )
+        check_recovery(
+            self.recovery,
+            self.baseline_epochs,
+            self.model.weights,
+            (self.baseline.optimizer, self.finetune.optimizer),
+            self.lr_span if self.iterative.enabled else "step",
         )
 
 

@@ -6,19 +6,21 @@ import hashlib
 import math
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import nn
 
-from pruning_core.engine import checkpoint, data, devices, inspect, masks, sparse_file
+from pruning_core.engine import checkpoint, data, devices, inspect, masks, recover, sparse_file
 from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
+from pruning_core.engine.objective import Objective, as_teacher
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
@@ -66,8 +68,11 @@ def baseline(context: Context) -> dict[str, Any]:
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
+    trainee.objective = Objective(settings["train"]["label_smoothing"])
     splits = _splits(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    if trainee.kept:
+        sparse_file.save(trainee.kept, context.folder / recover.KEPT_FILE)
     result = _finish(context, trainee, splits, settings["data"], "all")
     notes += _troubles(trainee)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
@@ -81,12 +86,15 @@ def level(context: Context) -> dict[str, Any]:
     devices.prepare(settings["threads"])
     model = devices.place(_parent_model(store, context.row.parent, base), settings["device"])
     chosen = _cut(model, context)
+    _restart(model, chosen, context, root, base)
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
     )
+    trainee.objective = _objective(context, root, base)
     _take_optimizer(trainee, context)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = _training(settings, base["data"], chain, "level", parent["epochs_total"])
+    plan = replace(plan, lr_start=recover.share_done(settings["recovery"], base))
     splits = _splits(store, store.settings(root)["parent"], base["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     masks.save(chosen.kept, context.folder / MASK_FILE)
@@ -96,6 +104,7 @@ def level(context: Context) -> dict[str, Any]:
     result = _finish(context, trainee, splits, base["data"], settings["prune"]["layers"])
     spent = {name: parent[f"{name}_total"] + result[name] for name in ("epochs", "seconds")}
     notes = [*_troubles(trainee), *(f"Nothing is left of {n}." for n in _emptied(chosen))]
+    notes += recover.notes(settings["recovery"], base)
     return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
 
 
@@ -143,6 +152,31 @@ def _cut(model: nn.Module, context: Context) -> masks.Masks:
     return chosen
 
 
+def _restart(
+    model: nn.Module, chosen: masks.Masks, context: Context, root: str, base: dict[str, Any]
+) -> None:
+    """Before training: the weights that the way to recover begins with."""
+    settings, store = context.settings, context.store
+    seed = derived_seed(settings["seed"], "new weights", settings["target"])
+    sources = recover.Sources(
+        kept=lambda: sparse_file.load(store.file(root, recover.KEPT_FILE)),
+        drawn=lambda: recover.draw(base, seed),
+    )
+    begin = recover.RECOVERIES[settings["recovery"]["method"]]
+    recover.restart(model, chosen, begin(sources))
+
+
+def _objective(context: Context, root: str, base: dict[str, Any]) -> Objective:
+    """A level's loss; its teacher, where there is one, is the baseline."""
+    settings, recovery = context.settings, context.settings["recovery"]
+    smoothing = settings["train"]["label_smoothing"]
+    if "distill_weight" not in recovery:
+        return Objective(smoothing)
+    teacher = devices.place(_parent_model(context.store, root, base), settings["device"])
+    weight, temperature = recovery["distill_weight"], recovery["distill_temperature"]
+    return Objective(smoothing, as_teacher(teacher), weight, temperature)
+
+
 def _take_optimizer(trainee: Trainee, context: Context) -> None:
     """Go on with the parent's optimizer state, without that of the weights now removed."""
     if context.settings["lr_from_epoch"] == 0:
@@ -171,6 +205,7 @@ def _training(
         role=role,
         first_epoch=first_epoch,
         device=settings["device"],
+        keep_epoch=settings.get("keep_epoch"),
     )
 
 

@@ -6,7 +6,6 @@ import logging
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pruning_core.engine.devices import computing
 from pruning_core.engine.trainee import Trainee
@@ -74,7 +73,7 @@ def accumulate(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
     for part, wanted in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
         share = len(part) / len(images)
         with computing(images.device.type, trainee.precision):
-            loss = functional.cross_entropy(trainee.model(part), wanted) * share
+            loss = trainee.objective(trainee.model, part, wanted) * share
         loss.backward()
         total += loss.detach()
     return total

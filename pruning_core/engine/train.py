@@ -22,7 +22,7 @@ from pruning_core.engine.data import AUGMENTATIONS, ImageSet, Splits, normalize
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee
-from pruning_core.learning_rates import LR_SCHEDULES
+from pruning_core.learning_rates import rate as rate_at
 from pruning_core.worker.context import Progress
 
 # Of a small set a quarter is enough: looking at more would take as long as learning from it.
@@ -35,8 +35,10 @@ class Training:
     """What the loop needs besides model and images.
 
     `settings` is a `TrainSpec` as a dict, `data` the data settings. The learning-rate curve
-    covers `lr_epochs`, of which this training is the part from `lr_from_epoch` on. `role` and
-    `first_epoch` make the random order of a stage its own.
+    covers `lr_epochs`, of which this training is the part from `lr_from_epoch` on; where it is
+    rewound, these epochs cover what is left of it after the share `lr_start`. `role` and
+    `first_epoch` make the random order of a stage its own. After `keep_epoch` epochs the trainee
+    keeps its weights.
     """
 
     settings: dict[str, Any]
@@ -48,6 +50,8 @@ class Training:
     role: str
     first_epoch: int
     device: str
+    lr_start: float = 0.0
+    keep_epoch: int | None = None
 
 
 def derived_seed(*parts: object) -> int:
@@ -67,15 +71,22 @@ def train(
         trainee.restore(state)
         progress.history = list(trainee.history)
         log.info("Goes on after epoch %d of %d.", len(trainee.history), plan.epochs)
+    _keep(trainee, plan)
     splits = replace(splits, train=splits.train.on(plan.device))
     with checkpoint.Writer(saved, progress) as writer:
         for epoch in range(len(trainee.history), plan.epochs):
             _epoch(trainee, splits, plan, epoch, progress)
+            _keep(trainee, plan)
             if trainee.masks:
                 trainee.masks.check()
             if epoch + 1 < plan.epochs:
                 writer.save(trainee.state())
             progress.history = list(trainee.history)
+
+
+def _keep(trainee: Trainee, plan: Training) -> None:
+    if len(trainee.history) == plan.keep_epoch:
+        trainee.keep()
 
 
 def _epoch(
@@ -128,7 +139,7 @@ def _pass(
     trainee.model.train()
     for i, positions in enumerate(batches):
         done = (plan.lr_from_epoch + epoch + i / len(batches)) / max(plan.lr_epochs, 1)
-        rate = plan.settings["lr"] * LR_SCHEDULES[plan.settings["lr_schedule"]](done)
+        rate = rate_at(plan.settings, plan.lr_start + (1 - plan.lr_start) * done)
         pixels = augment(images.batch(positions).to(plan.device), generator)
         pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
         labels = images.labels[positions].to(plan.device)

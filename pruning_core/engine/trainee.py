@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from pruning_core.engine.masks import Masks
+from pruning_core.engine.objective import Objective
 
 Settings = dict[str, Any]
 
@@ -21,7 +22,7 @@ class Trainee:
 
     `precision` is `fp32` or `bf16`, of the products in training; `parts` is in how many parts
     a batch goes through; `skipped` (a number on the device, so that counting waits for
-    nothing) is how many steps were left out.
+    nothing) is how many steps were left out; `objective` is the loss; `kept` is what `keep` kept.
     """
 
     model: nn.Module
@@ -32,6 +33,8 @@ class Trainee:
     seconds: float = 0.0
     parts: int = 1
     skipped: Tensor = field(default_factory=lambda: torch.zeros(()))
+    objective: Objective = field(default_factory=Objective)
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on with the same bits."""
@@ -42,7 +45,12 @@ class Trainee:
             "seconds": self.seconds,
             "parts": self.parts,
             "skipped": self.skipped,
+            "kept": self.kept,
         }
+
+    def keep(self) -> None:
+        """Keep a copy of the weights and buffers as they are now, to be rewound to."""
+        self.kept = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state` gave."""
@@ -50,6 +58,7 @@ class Trainee:
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.seconds = list(state["history"]), state["seconds"]
         self.parts, self.skipped = state["parts"], state["skipped"].to(self.skipped.device)
+        self.kept = dict(state["kept"])
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> Optimizer:
@@ -76,7 +85,17 @@ def adam(parameters: list[nn.Parameter], settings: Settings) -> Optimizer:
     return Adam(parameters, lr=settings["lr"], betas=betas, weight_decay=decay, fused=True)
 
 
+def adamw(parameters: list[nn.Parameter], settings: Settings) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    A step multiplies each weight by 1 - rate * decay, so removed weights stay zero.
+    """
+    betas, decay = (settings["momentum"], 0.999), settings["weight_decay"]
+    return AdamW(parameters, lr=settings["lr"], betas=betas, weight_decay=decay, fused=True)
+
+
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], Settings], Optimizer]] = {
     "sgd": sgd,
     "adam": adam,
+    "adamw": adamw,
 }

@@ -246,10 +246,9 @@ def test_a_step_is_that_of_the_plain_optimizer(name: str, clip_norm: float) -> N
     ours, plain = trainee(name), trainee(name)
     settings = plan(optimizer=name).settings
     options = {"lr": settings["lr"], "weight_decay": settings["weight_decay"]}
-    if name == "sgd":
-        reference = torch.optim.SGD(plain.model.parameters(), momentum=0.9, **options)
-    else:
-        reference = torch.optim.Adam(plain.model.parameters(), **options)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    more = {"momentum": 0.9} if name == "sgd" else {}
+    reference = kinds[name](plain.model.parameters(), **more, **options)
     pixels, labels = torch.rand(16, 3, 8, 8), torch.arange(16) % 3
     for seed in range(3):
         torch.manual_seed(seed)

@@ -1,0 +1,59 @@
+"""What a way to recover means for the stages of a plan, and what is to be said of it before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pruning_core.recovery_spec import IN_WORDS, REWINDS
+from pruning_core.spec import Spec, to_dict
+from pruning_core.text import format_count
+
+CURVE = ("lr", "lr_schedule", "warm_up")
+LOADED = (
+    "Epoch 0 of the baseline is before its own training: the surviving weights go back to the "
+    "loaded weights."
+)
+
+
+def level_training(spec: Spec) -> dict[str, Any]:
+    """The `TrainSpec` of the levels, as a dict, with the baseline's curve where that is rewound."""
+    made = to_dict(spec.finetune)
+    if spec.recovery.method == "fine_tune":
+        return made
+    return {**made, **{name: to_dict(spec.baseline)[name] for name in CURVE}}
+
+
+def level_recovery(spec: Spec, epochs: float) -> dict[str, Any]:
+    """The part of a `RecoverySpec` that can change the result of a level with so many epochs."""
+    recovery = to_dict(spec.recovery)
+    names = ["method"]
+    names += ["rewind_epoch"] if recovery["method"] in REWINDS else []
+    taught = bool(epochs and recovery["distill_weight"])
+    names += ["distill_weight", "distill_temperature"] if taught else []
+    return {name: recovery[name] for name in names}
+
+
+def kept_epoch(spec: Spec) -> dict[str, int]:
+    """The epoch at which the baseline must keep its weights; nothing where no level needs them."""
+    if spec.recovery.method != "weight_rewind":
+        return {}
+    return {"keep_epoch": spec.recovery.rewind_epoch}
+
+
+def remarks(spec: Spec) -> list[str]:
+    """Sentences on what the way to recover makes of other settings, for people to read before."""
+    if spec.recovery.method == "fine_tune":
+        return []
+    whole, start = spec.baseline_epochs, spec.recovery.rewind_epoch
+    way = IN_WORDS[spec.recovery.method]
+    said = [
+        f"{way[0].upper()}{way[1:]} takes the learning rate, its curve and its warm-up from the "
+        f"baseline, not from fine-tuning: from epoch {start} of {whole} to the end, in as many "
+        "epochs as each cut is given."
+    ]
+    epochs = {spec.one_shot.epochs} if spec.one_shot.amounts else set()
+    epochs |= {spec.iterative.epochs} if spec.iterative.enabled else set()
+    if whole and epochs != {whole - start}:
+        said.append(f"As published it would be {format_count(whole - start, 'epoch')} each.")
+    loaded = spec.model.weights != "none" and start == 0
+    return said + [LOADED] * (loaded and spec.recovery.method == "weight_rewind")
