@@ -12,6 +12,7 @@ from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core.estimate import TRAINED, estimate, in_words
 from pruning_core.live_charts import schedule_figure
 from pruning_core.plan import describe, plan
+from pruning_core.recovery import remarks
 from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Plan, Stage
@@ -109,6 +110,8 @@ def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
         facts.refuse(lab, error, asked)
         return
     draw_bar(lab, spec, draw_cost(lab, spec, made))
+    for remark in remarks(spec):
+        st.caption(facts.inline(remark))
     if facts.downloads_needed(spec):
         st.caption("Needs a download unless the files are in the cache.")
     if waiting:

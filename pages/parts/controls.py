@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.model_names import MODELS
+from pages.parts.recovery_controls import distillation, way_to_recover
 from pages.parts.shell import Lab
 from pages.parts.uploads import uploaded
 from pages.parts.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
@@ -26,8 +27,11 @@ STRIDE_TITLES = {1: "1: keep small images large", 2: "2: as published"}
 SPAN_TITLES = {"step": "Each step its own curve", "chain": "One curve over the whole chain"}
 ALL = "Empty takes all there are."
 # From random weights a higher rate is usual than in fine-tuning.
-BASELINE_LR = {"sgd": 0.03, "adam": 0.001}
-RATE_FOLLOWS = "Another choice sets its usual learning rate, {sgd:g} for SGD and {adam:g} for Adam."
+BASELINE_LR = {"sgd": 0.03, "adam": 0.001, "adamw": 0.001}
+RATE_FOLLOWS = (
+    "AdamW keeps weight decay apart from the gradient; its usual decay is 0.01. Another choice "
+    "sets its usual learning rate, {sgd:g} for SGD, {adam:g} for Adam and {adamw:g} for AdamW."
+)
 
 
 def data_controls(lab: Lab) -> None:
@@ -180,6 +184,8 @@ def time_controls() -> None:
 
 def recovery_controls() -> None:
     """How accuracy is won back."""
+    way_to_recover()
+    own_curve = value_of("recovery.method") == "fine_tune"
     left, right = st.columns(2)
     with left:
         choice(
@@ -195,15 +201,17 @@ def recovery_controls() -> None:
             specs.LR_SCHEDULES,
             "How the learning rate changes. Most of the last points of accuracy come back when "
             "it falls to about 0.",
+            disabled=not own_curve,
         )
     with right:
-        number("finetune.lr", 0.00001, 10.0, 0.001, "Peak of the curve.")
+        number("finetune.lr", 0.00001, 10.0, 0.001, "Peak of the curve.", disabled=not own_curve)
         choice(
             "lr_span",
             specs.LR_SPANS,
             "Each step its own curve, or one falling curve over all iterations.",
             titles=SPAN_TITLES,
         )
+    distillation()
 
 
 def rare_controls() -> None:
@@ -254,6 +262,10 @@ def _rare_training() -> None:
         number(f"{part}.momentum", 0.0, 0.999, 0.05, "Of SGD; Adam's beta 1.")
         anew = "Training images on which batch norm is estimated anew after each epoch; 0: not."
         whole(f"{part}.bn_images", 0, 100_000, anew)
+        smooth = "Share of each label that goes to all classes alike; usual: 0.1. 0 is off."
+        number(f"{part}.label_smoothing", 0.0, 0.99, 0.05, smooth)
+        rise = "Share of the curve's steps in which the rate rises from 0 to it: 0.05 is 5 %."
+        number(f"{part}.warm_up", 0.0, 0.99, 0.01, rise)
 
 
 def _rare_data() -> None:

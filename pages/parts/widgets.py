@@ -24,6 +24,11 @@ OPTION_TITLES = {
     "cubic": "Cubic",
     "sgd": "SGD with momentum",
     "adam": "Adam",
+    "adamw": "AdamW",
+    "fine_tune": "Fine-tune",
+    "lr_rewind": "Rewind the learning rate",
+    "weight_rewind": "Rewind the weights",
+    "random_reinit": "New random weights (control)",
     "constant": "Constant",
     "step": "Step",
     "cosine": "Cosine",
@@ -79,14 +84,14 @@ def check(name: str, help: str, **more: Any) -> None:
     st.checkbox(title(name), key=key(name), help=help, **more)
 
 
-def number(name: str, low: float, high: float, step: float, help: str) -> None:
+def number(name: str, low: float, high: float, step: float, help: str, **more: Any) -> None:
     """A number field."""
-    _field(name, low, high, step=step, help=help, format="%g")
+    _field(name, low, high, step=step, help=help, format="%g", **more)
 
 
-def whole(name: str, low: int, high: int, help: str) -> None:
+def whole(name: str, low: int, high: int, help: str, **more: Any) -> None:
     """A field for whole numbers."""
-    _field(name, low, high, step=1, help=help)
+    _field(name, low, high, step=1, help=help, **more)
 
 
 def size(name: str, help: str) -> None:

@@ -1,0 +1,65 @@
+"""The controls for how a network recovers after a cut, beside those of its learning rate."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.widgets import choice, number, set_to, slide, value_of, whole
+from pruning_core import spec as specs
+
+
+def way_to_recover() -> None:
+    """From which weights to train after a cut, and by which curve."""
+    left, right = st.columns(2)
+    with left:
+        choice(
+            "recovery.method",
+            specs.RECOVERIES,
+            "Fine-tune: go on with the weights that are left. The others train with the "
+            "baseline's own learning rates instead of those below. Rewind the learning rate: the "
+            "weights stay, the rate goes back to an epoch of the baseline (Renda 2020). Rewind "
+            "the weights: these go back too; epoch 0 is the lottery ticket (Frankle 2019). New "
+            "random weights: the control, which shows what the rewound values are worth.",
+            # Only rewinding has an epoch to go back to.
+            on_change=set_to("recovery.rewind_epoch", _epoch_of_way),
+        )
+    with right:
+        whole(
+            "recovery.rewind_epoch",
+            0,
+            1000,
+            "An epoch of the baseline's training; 0 is before its first step. What is left of its "
+            "learning-rate curve is run through in the epochs set above, so that all ways have "
+            "the same budget. The paper trains baseline epochs minus this.",
+            disabled=value_of("recovery.method") not in specs.REWINDS,
+        )
+
+
+def _epoch_of_way() -> int:
+    rewinds = value_of("recovery.method") in specs.REWINDS
+    return value_of("recovery.rewind_epoch") if rewinds else 0
+
+
+def distillation() -> None:
+    """Whether the baseline teaches."""
+    left, right = st.columns(2)
+    with left:
+        slide(
+            "recovery.distill_weight",
+            0.0,
+            1.0,
+            help="Knowledge distillation (Hinton 2015): the baseline teaches the pruned network "
+            "how likely it finds each class. This is its share of the loss; the labels have the "
+            "rest. 0 is off. It costs about a third more time.",
+            step=0.05,
+        )
+    with right:
+        number(
+            "recovery.distill_temperature",
+            0.1,
+            1000.0,
+            0.5,
+            "Divides the outputs of teacher and student: the higher, the more the unlikely "
+            "classes count. Usual: 1 to 10.",
+            disabled=not value_of("recovery.distill_weight"),
+        )
