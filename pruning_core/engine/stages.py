@@ -71,7 +71,7 @@ def baseline(context: Context) -> dict[str, Any]:
     trainee.objective = Objective(settings["train"]["label_smoothing"])
     splits = _splits(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    if trainee.kept:
+    if "keep_epoch" in settings:
         sparse_file.save(trainee.kept, context.folder / recover.KEPT_FILE)
     result = _finish(context, trainee, splits, settings["data"], "all")
     notes += _troubles(trainee)

@@ -90,10 +90,19 @@ def test_a_weight_that_comes_back_ends_the_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_going_on_from_a_checkpoint_gives_the_same_bits(optimizer: str, tmp_path: Path) -> None:
-    whole, again = trainee(optimizer), trainee(optimizer)
+    class Stopped(Progress):
+        def say(self, fraction: float, message: str) -> None:
+            if fraction > 0.9:
+                raise KeyboardInterrupt
+
+    whole, stopped, again = (trainee(optimizer) for _ in range(3))
     train(whole, SPLITS, plan(3, optimizer), tmp_path / "whole", Progress())
-    stopped = trainee(optimizer)
-    train(stopped, SPLITS, plan(1, optimizer, lr_epochs=3), tmp_path / "part", Progress())
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, SPLITS, plan(3, optimizer), tmp_path / "part", Stopped())
+    found = checkpoint.load(tmp_path / "part")
+    assert found is not None
+    assert len(found["history"]) == 2
+    again.model.load_state_dict(Net().state_dict())
     train(again, SPLITS, plan(3, optimizer), tmp_path / "part", Progress())
     assert bits(again.model) == bits(whole.model)
     assert len(again.history) == 3

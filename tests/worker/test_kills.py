@@ -15,16 +15,18 @@ from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import standing
+from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.spec import IterativeSpec, OneShotSpec, TrainSpec
 from tests.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
 
-# One curve and one Adam state run through both levels.
+# One curve and one state of AdamW run through both levels, which the baseline teaches.
 CHAIN = replace(
     TINY,
     baseline_epochs=5,
     one_shot=OneShotSpec(amounts=()),
     iterative=IterativeSpec(target=0.8, iterations=2, epochs=5, matched=False),
-    finetune=TrainSpec(optimizer="adam", lr=0.001, batch_size=32),
+    finetune=TrainSpec("adamw", lr=0.001, batch_size=32, label_smoothing=0.1, warm_up=0.1),
+    recovery=RecoverySpec(distill_weight=0.5),
     lr_span="chain",
 )
 STUCK = """
@@ -50,7 +52,7 @@ def training(cache: Cache, job: str, done: set[str]) -> Row | None:
 def test_every_training_of_a_chain_is_killed_once_and_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    """The baseline, and two levels of which the second goes on with the first one's Adam."""
+    """The baseline, and two levels of which the second goes on with the first one's AdamW."""
     calm, killed = Cache(tmp_path / "calm"), Cache(tmp_path / "killed")
     for cache in (calm, killed):
         cache.prepare()
