@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from pruning_core import cli
 from pruning_core import plan as plans
 from pruning_core.cli import parser
 from pruning_core.estimate import START_SECONDS, estimate
 from pruning_core.options import spec_from
+from pruning_core.paths import Cache
 from pruning_core.presets import QUICKSTART
 from pruning_core.recovery import LOADED, remarks
 from pruning_core.recovery_spec import RecoverySpec
@@ -155,25 +157,30 @@ def test_what_becomes_of_other_settings_is_said() -> None:
     first, second = remarks(with_recovery(method="lr_rewind", rewind_epoch=2))
     assert "from epoch 2 of 12 to the end" in first
     assert "10 epochs" in second
-    as_published = replace(
-        with_recovery(method="lr_rewind", rewind_epoch=10),
-    )
+    as_published = with_recovery(method="lr_rewind", rewind_epoch=10)
     assert len(remarks(as_published)) == 1
     loaded = replace(with_recovery(method="weight_rewind"), model=LOADING)
     assert remarks(loaded)[-1] == LOADED
+
+
+def test_the_command_line_says_it_before_the_run(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "start_worker", lambda *_: None)
+    options = ["--recovery", "lr_rewind", "--rewind-epoch", "10", "--detach"]
+    assert cli.main(["compare", *options, "--cache-dir", str(cache.root)]) == 0
+    (remark,) = remarks(with_recovery(method="lr_rewind", rewind_epoch=10))
+    assert capsys.readouterr().err == f"Note: {remark}\n"
 
 
 def test_a_teacher_costs_a_third_more() -> None:
     """Of the levels' training alone: the baseline has none."""
     one = replace(
         QUICKSTART,
-        baseline_epochs=0,
-        model=ModelSpec(weights="none"),
+        baseline_epochs=1,
         one_shot=OneShotSpec(amounts=(0.5,), epochs=1000),
         iterative=replace(QUICKSTART.iterative, enabled=False),
-        baseline=QUICKSTART.baseline,
     )
-    one = replace(one, baseline_epochs=1)
     facts = Facts(one)
     found = [
         estimate(spec, plans.plan(spec, facts), facts, 2)

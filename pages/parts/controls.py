@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.model_names import MODELS
-from pages.parts.recovery_controls import distillation, way_to_recover
+from pages.parts.recovery_controls import distillation, own_curve, way_to_recover
 from pages.parts.shell import Lab
 from pages.parts.uploads import uploaded
 from pages.parts.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
@@ -185,7 +185,6 @@ def time_controls() -> None:
 def recovery_controls() -> None:
     """How accuracy is won back."""
     way_to_recover()
-    own_curve = value_of("recovery.method") == "fine_tune"
     left, right = st.columns(2)
     with left:
         choice(
@@ -201,10 +200,10 @@ def recovery_controls() -> None:
             specs.LR_SCHEDULES,
             "How the learning rate changes. Most of the last points of accuracy come back when "
             "it falls to about 0.",
-            disabled=not own_curve,
+            disabled=not own_curve(),
         )
     with right:
-        number("finetune.lr", 0.00001, 10.0, 0.001, "Peak of the curve.", disabled=not own_curve)
+        number("finetune.lr", 0.00001, 10.0, 0.001, "Peak of the curve.", disabled=not own_curve())
         choice(
             "lr_span",
             specs.LR_SPANS,
@@ -265,7 +264,8 @@ def _rare_training() -> None:
         smooth = "Share of each label that goes to all classes alike; usual: 0.1. 0 is off."
         number(f"{part}.label_smoothing", 0.0, 0.99, 0.05, smooth)
         rise = "Share of the curve's steps in which the rate rises from 0 to it: 0.05 is 5 %."
-        number(f"{part}.warm_up", 0.0, 0.99, 0.01, rise)
+        off = part == "finetune" and not own_curve()
+        number(f"{part}.warm_up", 0.0, 0.99, 0.01, rise, disabled=off)
 
 
 def _rare_data() -> None:

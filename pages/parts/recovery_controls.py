@@ -35,6 +35,11 @@ def way_to_recover() -> None:
         )
 
 
+def own_curve() -> bool:
+    """Whether the levels train by fine-tuning's own learning rates, not by the baseline's."""
+    return bool(value_of("recovery.method") == "fine_tune")
+
+
 def _epoch_of_way() -> int:
     rewinds = value_of("recovery.method") in specs.REWINDS
     return value_of("recovery.rewind_epoch") if rewinds else 0
