@@ -195,7 +195,7 @@ def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[i
     settings = {
         "target": repr(target),
         "prune": to_dict(spec.prune),
-        "train": level_training(spec),
+        "train": to_dict(level_training(spec)),
         "recovery": level_recovery(spec, epochs),
         "epochs": epochs,
         "lr_from_epoch": chain[0],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pruning_core.recovery_spec import IN_WORDS, REWINDS
-from pruning_core.spec import Spec, to_dict
+from pruning_core.spec import Spec, TrainSpec, to_dict
 from pruning_core.text import format_count
 
 CURVE = ("lr", "lr_schedule", "warm_up")
@@ -15,12 +16,11 @@ LOADED = (
 )
 
 
-def level_training(spec: Spec) -> dict[str, Any]:
-    """The `TrainSpec` of the levels, as a dict, with the baseline's curve where that is rewound."""
-    made = to_dict(spec.finetune)
+def level_training(spec: Spec) -> TrainSpec:
+    """How the levels are trained: fine-tuning, with the baseline's curve where that is rewound."""
     if spec.recovery.method == "fine_tune":
-        return made
-    return {**made, **{name: to_dict(spec.baseline)[name] for name in CURVE}}
+        return spec.finetune
+    return replace(spec.finetune, **{name: getattr(spec.baseline, name) for name in CURVE})
 
 
 def level_recovery(spec: Spec, epochs: float) -> dict[str, Any]:
