@@ -54,7 +54,7 @@ def draw_list(lab: Lab, chosen: Job) -> None:
     st.html(STYLE.replace("CHOSEN", chosen.id))
     listing = Listing(lab.cache.queue)
 
-    @st.fragment(run_every=POLL_SECONDS if lab.queue.busy() else SLOW_SECONDS)
+    @st.fragment(run_every=SLOW_SECONDS)
     def draw() -> None:
         runs, more = listing.page(PAGE, page_number(), chosen.id)
         scrolls = len(runs) > ROWS_AT_ONCE

@@ -22,7 +22,7 @@ from pruning_core.findings import findings
 from pruning_core.headline import Answer, answers
 from pruning_core.images import chrome_found, images
 from pruning_core.labels import flatten, short_labels
-from pruning_core.queue.jobs import Job
+from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, states
 from pruning_core.report_html import html
@@ -34,7 +34,7 @@ from pruning_core.text import format_count
 
 MOST_RUNS = 200
 FINDINGS = 5
-POLL_SECONDS = 4.0
+POLL_SECONDS = 2.0
 
 Rows = dict[str, list[Row]]
 
@@ -208,13 +208,24 @@ def zipped_images(frame: pd.DataFrame, x: str) -> bytes:
     return buffer.getvalue()
 
 
-def draw_state(lab: Lab, jobs: list[Job], rows: Rows, growing: list[str]) -> None:
-    """What is not there yet, and what never will be."""
-    if growing != still_growing(lab, jobs):
+@st.fragment(run_every=POLL_SECONDS)
+def watch(lab: Lab, jobs: list[Job], growing: list[str], finished: int) -> None:
+    """Draw the page anew once there is more to show; until then a look costs next to nothing."""
+    live.keep_worker(lab)
+    st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
+    if growing != still_growing(lab, jobs) or finished != ended(lab.queue, jobs):
         st.rerun()
-    if growing:
-        live.keep_worker(lab)
-        st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
+
+
+def ended(queue: Queue, jobs: list[Job]) -> int:
+    """How many stages of these runs have come to an end, good or bad."""
+    counts = queue.counts([job.id for job in jobs]).values()
+    over = ("done", "failed", "cancelled")
+    return sum(number for found in counts for state, number in found.items() if state in over)
+
+
+def draw_state(jobs: list[Job], rows: Rows) -> None:
+    """What never will be there, and why."""
     for job in jobs:
         names = titles(Outline.from_json(job.outline))
         for row in rows[job.id]:
@@ -246,10 +257,11 @@ def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
         st.rerun()
 
 
-def draw(lab: Lab, jobs: list[Job], growing: list[str]) -> None:
-    """Everything that can change while a run grows."""
+@st.fragment
+def draw(lab: Lab, jobs: list[Job]) -> None:
+    """What is finished."""
     rows = {job.id: lab.queue.stages_of(job.id) for job in jobs}
-    draw_state(lab, jobs, rows, growing)
+    draw_state(jobs, rows)
     draw_damaged(lab, jobs, rows)
     frame, specs = read(lab, jobs)
     if frame.empty:
@@ -276,8 +288,10 @@ def main() -> None:
         st.info("Nothing to compare yet. Start a run on Home or Tune and come back.")
         link("Home", "Choose a preset")
         return
-    growing = still_growing(lab, jobs)
-    st.fragment(draw, run_every=POLL_SECONDS if growing else None)(lab, jobs, growing)
+    finished, growing = ended(lab.queue, jobs), still_growing(lab, jobs)
+    if growing:
+        watch(lab, jobs, growing, finished)
+    draw(lab, jobs)
 
 
 def still_growing(lab: Lab, jobs: list[Job]) -> list[str]:

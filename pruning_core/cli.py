@@ -37,13 +37,16 @@ from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.recovery import remarks
+from pruning_core.scan_command import scan_of, write_scan
 from pruning_core.settings import SpecError, brief, shortened
+from pruning_core.spec import Spec
 from pruning_core.store import Store
 from pruning_core.text import format_bytes, format_count
 from pruning_core.worker.start import WorkerError, start_worker
 
 MOST = 10**6
-WRITERS = ("compare", "worker", "bench")
+WRITERS = ("compare", "scan", "worker", "bench")
+Teller = Callable[[Standing, Cache, Queue, Path | None], int]
 LITTLE_BYTES = 2**16
 OUT = Path("outputs") / "pruning_comparison"
 
@@ -146,7 +149,16 @@ def unusable(cache: Cache, error: sqlite3.Error) -> str:
 
 def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Submit a comparison, watch it, print and write what it found."""
-    spec = spec_from(options)
+    return run(spec_from(options), options, cache, queue, write_results)
+
+
+def scan(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """The same for a sensitivity scan of the spec's baseline."""
+    return run(scan_of(spec_from(options)), options, cache, queue, write_scan)
+
+
+def run(spec: Spec, options: argparse.Namespace, cache: Cache, queue: Queue, tell: Teller) -> int:
+    """Submit a spec, watch it, and tell what it found."""
     plan(spec, Store(cache))
     for remark in remarks(spec):
         say(OK, f"Note: {remark}")
@@ -165,7 +177,7 @@ def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
         return say(INTERRUPTED, "Interrupted; the job is cancelled, what was finished is kept.")
     if now.state != "done":
         return complain(now, cache)
-    return write_results(now, cache, queue, options.out)
+    return tell(now, cache, queue, options.out)
 
 
 def list_jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
@@ -275,6 +287,7 @@ def _add_cache(command: argparse.ArgumentParser) -> None:
 Function = Callable[[argparse.Namespace, Cache, Queue], int]
 COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], str]] = {
     "compare": (compare, _add_compare, "Compare one-shot and iterative pruning."),
+    "scan": (scan, _add_compare, "Cut each layer of the baseline alone and see what it costs."),
     "jobs": (list_jobs, _add_jobs, "List the jobs, newest first."),
     "show": (show, _add_show, "Show a job: stages, tables, findings."),
     "cancel": (cancel, _add_job, "Cancel a job."),

@@ -62,6 +62,9 @@ TITLES = {
     "recovery.rewind_epoch": "Rewind to epoch",
     "recovery.distill_weight": "Distillation weight",
     "recovery.distill_temperature": "Distillation temperature",
+    "scan.enabled": "Sensitivity scan",
+    "scan.sparsities": "Scanned sparsities",
+    "scan.images": "Images of the scan",
     "lr_span": "Curve covers",
     "seeds": "Seeds",
     "device": "Device",
@@ -72,7 +75,13 @@ TITLES = {
     "amount": "Amount",
     "spec": "Spec",
 }
-PERCENT = ("one_shot.amounts", "iterative.target", "prune.keep_floor", "data.validation")
+PERCENT = (
+    "one_shot.amounts",
+    "scan.sparsities",
+    "iterative.target",
+    "prune.keep_floor",
+    "data.validation",
+)
 PHRASES = {
     "is not in [0, 1)": "is not from 0 up to, but not including, 1",
     "not a fraction ": "not ",

@@ -164,6 +164,14 @@ OPTIONS = (
     Option("--scope", ("prune.scope",), str, "where weights compete", choices=specs.SCOPES),
     Option("--keep-floor", ("prune.keep_floor",), number, "kept of every layer (global)", "F"),
     Option("--layers", ("prune.layers",), str, "which are pruned", choices=specs.LAYER_CHOICES),
+    Option(
+        "--scan-sparsities",
+        ("scan.sparsities",),
+        numbers,
+        "sparsities of the sensitivity scan",
+        "0.5,0.9",
+    ),
+    Option("--scan-images", ("scan.images",), whole, "validation images of the scan", "N"),
     Option("--seed", ("seeds",), integers, "one seed or several", "0,1,2"),
     Option(
         "--bn-images",

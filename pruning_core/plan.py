@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pruning_core import sensitivity
 from pruning_core import spec as specs
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
@@ -104,8 +105,7 @@ def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
 
 def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
     """Refuse a cut of nothing, or one that the keep-floor forbids. Raises `SpecError`."""
-    found = [Layer(**layer) for layer in facts["layers"]]
-    sizes = [layer.size for layer in found if LAYER_CHOICES[spec.prune.layers](layer)]
+    sizes = [layer.size for layer in _prunable(spec, facts)]
     if not sizes:
         message = f"{spec.model.name} has no weight of the choice {spec.prune.layers} to prune."
         raise specs.SpecError("prune.layers", message)
@@ -125,6 +125,12 @@ def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
         )
 
 
+def _prunable(spec: Spec, facts: dict[str, Any]) -> list[Layer]:
+    """The layers of an inspected model that a spec may prune."""
+    found = [Layer(**layer) for layer in facts["layers"]]
+    return [layer for layer in found if LAYER_CHOICES[spec.prune.layers](layer)]
+
+
 def _graph(
     spec: Spec, data: Stage, facts: dict[str, Any], model: Stage, model_facts: dict[str, Any]
 ) -> Plan:
@@ -134,8 +140,9 @@ def _graph(
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
+        scans = sensitivity.stages(spec, baseline, _prunable(spec, model_facts))
         stages[baseline.key] = baseline
-        stages.update({stage.key: stage for stage, _ in branches})
+        stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})
         points.append(Point("baseline", seed, 0, 0.0, baseline.key))
         points.extend(point for _, point in branches)
     return Plan(with_urgencies(stages.values()), tuple(points), complete=True)

@@ -221,6 +221,27 @@ class IterativeSpec:
 
 
 @dataclass(frozen=True)
+class ScanSpec:
+    """Each layer of the baseline cut alone to each sparsity, on `images` validation images.
+
+    0 images take all there are.
+    """
+
+    enabled: bool = False
+    sparsities: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+    images: int = 1000
+
+    def __post_init__(self) -> None:
+        for amount in self.sparsities:
+            _amount("scan.sparsities", amount)
+        rising = list(self.sparsities) == sorted(set(self.sparsities))
+        check(rising, "scan.sparsities", "give each sparsity once, the lowest first.")
+        check(bool(self.sparsities), "scan.sparsities", "give at least one sparsity.")
+        check(self.sparsities[0] > 0, "scan.sparsities", "the dense model is always measured.")
+        at_least("scan.images", self.images, 0)
+
+
+@dataclass(frozen=True)
 class Spec:
     """A whole comparison. `label` names it for people and changes no result."""
 
@@ -231,6 +252,7 @@ class Spec:
     prune: PruneSpec = field(default_factory=PruneSpec)
     one_shot: OneShotSpec = field(default_factory=OneShotSpec)
     iterative: IterativeSpec = field(default_factory=IterativeSpec)
+    scan: ScanSpec = field(default_factory=ScanSpec)
     finetune: TrainSpec = field(default_factory=TrainSpec)
     recovery: RecoverySpec = field(default_factory=RecoverySpec)
     lr_span: str = "step"
@@ -253,9 +275,9 @@ class Spec:
         check(1 <= self.baseline_threads <= 64, "baseline_threads", "give 1 to 64 threads.")
         check(1 <= self.level_threads <= 64, "level_threads", "give 1 to 64 threads.")
         check(
-            bool(self.one_shot.amounts) or self.iterative.enabled,
+            bool(self.one_shot.amounts) or self.iterative.enabled or self.scan.enabled,
             "one_shot.amounts",
-            "nothing to run: give one-shot amounts or switch iterative pruning on.",
+            "nothing to run: give one-shot amounts, or switch iterative pruning or the scan on.",
         )
         check_recovery(
             self.recovery,

@@ -67,6 +67,8 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--seed", "0,1,2", {"seeds": (0, 1, 2)}),
     ("--device", "cpu", {"device": "cpu"}),
     ("--precision", "bf16", {"precision": "bf16"}),
+    ("--scan-sparsities", "0.5,0.9", {"scan.sparsities": (0.5, 0.9)}),
+    ("--scan-images", "200", {"scan.images": 200}),
     ("--bn-images", "64", {"baseline.bn_images": 64, "finetune.bn_images": 64}),
 ]
 OF_THE_ISSUE = """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import time
 from typing import Any
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from pages.parts.facts import explain
@@ -131,12 +134,18 @@ def draw_curves(lab: Lab, now: Standing) -> None:
         return
     left, right = st.columns(2)
     for column, name in ((left, "loss"), (right, "accuracy")):
-        drawn = history_figure(found, name, strategies)
+        drawn = curves(json.dumps([found, name, strategies]))
         column.plotly_chart(drawn, key=name, config=config(name))
     st.caption(
         "Loss on the training images, accuracy on the validation images. The iterative steps "
         "follow one another; what is cut at once begins at epoch 1."
     )
+
+
+@functools.lru_cache(maxsize=64)
+def curves(told: str) -> go.Figure:
+    """The figure of histories as JSON: made once for every browser that watches them."""
+    return history_figure(*json.loads(told))
 
 
 def pick_seed(now: Standing) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import streamlit as st
@@ -27,6 +27,8 @@ PAGES = {
     "Runs": "pages/2_Runs.py",
     "Compare": "pages/3_Compare.py",
 }
+LOADING_OPENINGS = 3
+_openings: Counter[str] = Counter()
 STYLE = """
 <style>
 .block-container {padding-top: 2.6rem; padding-bottom: 4rem; max-width: 1240px;}
@@ -101,15 +103,16 @@ def open_page(title: str) -> Lab:
     return _lab()
 
 
-@lru_cache
 def _spare_modules(page: str) -> None:
     """Keep what a page's modules hold out of the search for garbage.
 
     Streamlit searches everything after each answer: 28 ms by itself, 46 ms with pandas and
-    Plotly, once in this process for each page without them.
+    Plotly. A page's first openings load all it needs, some of it only while it is drawn.
     """
-    gc.collect()
-    gc.freeze()
+    _openings[page] += 1
+    if _openings[page] <= LOADING_OPENINGS:
+        gc.collect()
+        gc.freeze()
 
 
 def _navigation() -> None:

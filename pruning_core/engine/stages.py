@@ -13,7 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine import checkpoint, data, devices, inspect, masks, recover, sparse_file
+from pruning_core.engine import (
+    checkpoint,
+    data,
+    devices,
+    inspect,
+    masks,
+    recover,
+    sensitivity,
+    sparse_file,
+)
 from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
@@ -108,12 +117,39 @@ def level(context: Context) -> dict[str, Any]:
     return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
 
 
+def scan(context: Context) -> dict[str, Any]:
+    """How much one layer of the baseline bears, without training."""
+    settings, store = context.settings, context.store
+    base = store.settings(context.row.parent)["settings"]
+    devices.prepare(settings["threads"])
+    model = devices.place(_parent_model(store, context.row.parent, base), settings["device"])
+    name = settings["layer"]
+    weight = weights(model, "all")[name]
+    splits = _splits(store, store.settings(context.row.parent)["parent"], base["data"])
+    images = splits.validation.sample(settings["images"], settings["seed"])
+    scores = CRITERIA[settings["criterion"]](Evidence({name: weight}, _source(settings, name)))
+    rows = sensitivity.curve(
+        name,
+        weight,
+        scores[name],
+        settings["sparsities"],
+        chance=float(images.labels.bincount().max()) / len(images),
+        look=lambda: evaluate(model, images, base["data"], settings["device"]),
+    )
+    return {"size": weight.numel(), "rows": rows, "notes": []}
+
+
+def _source(settings: dict[str, Any], *parts: object) -> torch.Generator:
+    return torch.Generator().manual_seed(derived_seed(settings["seed"], *parts))
+
+
 RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "inspect_data": inspect_data,
     "inspect_model": inspect_model,
     "data": decode,
     "baseline": baseline,
     "level": level,
+    "scan": scan,
 }
 
 

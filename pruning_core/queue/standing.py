@@ -16,6 +16,7 @@ TITLES = {
     "data": "Decode the images",
     "baseline": "Train the baseline",
     "level": "Prune and fine-tune",
+    "scan": "Scan a layer",
 }
 
 

@@ -37,6 +37,11 @@ class ImageSet:
         rows = self.indices[np.asarray(positions)]
         return torch.from_numpy(np.asarray(self.images)[rows])
 
+    def sample(self, count: int, seed: int) -> ImageSet:
+        """So many of the images, every class in its share; all where `count` is 0 or too many."""
+        chosen = stratified(self.labels.numpy(), count if count < len(self) else 0, seed)
+        return ImageSet(self.images, self.labels[chosen], self.indices[chosen])
+
     def on(self, device: str) -> ImageSet:
         """The set with its images on a GPU, where a quarter of its free memory holds them."""
         size = len(self) * self.images.itemsize * int(np.prod(self.images.shape[1:]))

@@ -1,0 +1,71 @@
+"""How much each layer alone bears: accuracy on validation images as it loses more and more.
+
+Nothing is trained. Li et al. 2017 ("Pruning Filters for Efficient ConvNets") choose per-layer
+amounts from such curves; Han et al. 2015 call it a sensitivity scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pruning_core.engine import masks
+from pruning_core.engine.evaluate import Evaluation
+from pruning_core.spec import PruneSpec, to_dict
+from pruning_core.statistics import wilson
+
+Look = Callable[[], Evaluation]
+Row = dict[str, Any]
+
+
+@torch.no_grad()
+def curve(
+    name: str,
+    weight: Tensor,
+    scores: Tensor,
+    sparsities: Sequence[float],
+    chance: float,
+    look: Look,
+) -> list[Row]:
+    """Cut one weight to each sparsity in turn and look; afterwards the weight is as before.
+
+    A row holds `sparsity` (of this weight), `removed` (weights that were not zero and now are),
+    `accuracy` and its 95 % Wilson interval `low`, `high`. The first row is the dense one. It
+    stops early where the accuracy can no longer be told from `chance`, and leaves out a
+    sparsity that removes nothing more.
+    """
+    dense, rows = weight.detach().clone(), [_row(0.0, 0, look())]
+    try:
+        for sparsity in sparsities:
+            removed = _cut(name, weight, dense, scores, sparsity)
+            if removed == rows[-1]["removed"]:
+                continue
+            rows.append(_row(sparsity, removed, look()))
+            if rows[-1]["low"] <= chance:
+                break
+    finally:
+        weight.copy_(dense)
+    return rows
+
+
+def _cut(name: str, weight: Tensor, dense: Tensor, scores: Tensor, sparsity: float) -> int:
+    """Returns how many weights that were not zero have gone."""
+    kept = masks.choose({name: scores}, sparsity, to_dict(PruneSpec()))[name].to(weight.device)
+    weight.copy_(torch.where(kept, dense, 0.0))
+    return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
+
+
+def _row(sparsity: float, removed: int, found: Evaluation) -> Row:
+    right, images = int(found.right.sum()), len(found.right)
+    low, high = wilson(right, images)
+    return {
+        "sparsity": sparsity,
+        "removed": removed,
+        "accuracy": found.accuracy,
+        "low": low,
+        "high": high,
+        "images": images,
+    }

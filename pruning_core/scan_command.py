@@ -1,0 +1,66 @@
+"""`python -m pruning_core scan`: the sensitivity scan, printed and written as a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from pruning_core import sensitivity
+from pruning_core.outcome import FAILED, OK, say
+from pruning_core.paths import Cache
+from pruning_core.plan import describe, plan
+from pruning_core.queue.jobs import Queue
+from pruning_core.queue.standing import Standing
+from pruning_core.spec import OneShotSpec, Spec, from_json
+from pruning_core.store import Store
+from pruning_core.text import format_percent
+
+FILE = "sensitivity.csv"
+
+
+def scan_of(spec: Spec) -> Spec:
+    """The scan of a spec's baseline, and nothing else of it."""
+    return replace(
+        spec,
+        scan=replace(spec.scan, enabled=True),
+        one_shot=OneShotSpec((), 0),
+        iterative=replace(spec.iterative, enabled=False),
+        label=f"Scan of {describe(spec)}",
+    )
+
+
+def read_scan(spec: Spec, store: Store) -> pd.DataFrame:
+    """What is finished of a spec's scan (see `sensitivity.frame`)."""
+    scans = [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
+    return sensitivity.frame(scans, store)
+
+
+def write_scan(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
+    """Print a finished scan, and write it as CSV into a folder."""
+    found = read_scan(from_json(now.job.spec), Store(cache))
+    if found.empty:
+        return say(FAILED, "The scan has no result; give the same command again.")
+    Console().print(table(found))
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        found.to_csv(out / FILE, index=False)
+        print(f"Wrote {out / FILE}")
+    return OK
+
+
+def table(found: pd.DataFrame) -> Table:
+    """Validation accuracy, a line a layer and a column a sparsity."""
+    steps = sensitivity.steps_of(found)
+    drawn = Table("layer", "weights", *map(format_percent, steps), caption=CAPTION)
+    for name, rows in found.groupby("layer", sort=False):
+        there = dict(zip(rows["sparsity"], rows["accuracy"], strict=True))
+        cells = [format_percent(there[step]) if step in there else "" for step in steps]
+        drawn.add_row(str(name), f"{rows['size'].iloc[0]:,}", *cells)
+    return drawn
+
+
+CAPTION = "Accuracy on validation images with this layer alone cut, nothing trained."
