@@ -42,7 +42,7 @@ TITLES = {
     "iterative.schedule": "Schedule",
     "iterative.matched": "Add one-shot with the iterative run's budget",
     "prune.criterion": "Criterion",
-    "prune.scope": "Weights compete",
+    "prune.scope": "Spread over layers",
     "prune.keep_floor": "Keep-floor",
     "prune.layers": "Layers",
     "prune.spare": "Spared layers",
