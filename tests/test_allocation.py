@@ -31,6 +31,12 @@ def test_erk_by_hand(amount: float, gone: list[int]) -> None:
     assert erk([SMALL, LARGE], amount, of(scope="erk")) == gone
 
 
+def test_erk_counts_filters_where_they_go_whole() -> None:
+    # Densities as 4 to 1 of 4 and of 8 filters: of 12 filters 6 stay, 4 and 2.
+    parts = [Part("small", (4, 2, 1, 1), 4), Part("large", (8, 8), 8)]
+    assert erk(parts, 0.5, of(scope="erk", granularity="filter")) == [0, 6]
+
+
 def test_the_keep_floor_holds_in_erk() -> None:
     # Of 72 weights 7 stay: 7 / 24 times (8, 16) is 2.3 and 4.7; the floor of 0.08 is 1 and 6.
     assert erk([SMALL, LARGE], 0.9, of(scope="erk", keep_floor=0.08)) == [7, 58]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pruning_core.allocation import COUNTS, Part, check_floor, check_grows
-from pruning_core.engine.ranking import smallest
+from pruning_core.engine.ranking import order, smallest
 from pruning_core.granularity import PATTERNS, fits, pattern_share
 from pruning_core.layer_choices import floor_size
 from pruning_core.settings import SpecError
@@ -68,21 +68,22 @@ def lamp_scores(scores: np.ndarray) -> np.ndarray:
 
     Of equal scores the first ranks lowest. What is not finite ranks above all.
     """
-    order = np.argsort(scores, kind="stable")
-    finite = np.isfinite(scores[order])
-    values = np.where(finite, scores[order], 0.0)
+    positions = order(scores)
+    values = scores[positions].astype(np.float64)
+    finite = np.isfinite(values)
+    values[~finite] = 0.0
     squares = (values / (values.max(initial=0.0) or 1.0)) ** 2
     above = np.cumsum(squares[::-1])[::-1]
     found = np.empty(scores.shape)
     ratio = np.divide(squares, above, out=np.zeros(scores.shape), where=above > 0)
-    found[order] = np.where(finite, ratio, np.inf)
+    found[positions] = np.where(finite, ratio, np.inf)
     return found
 
 
 def _lamp_keys(keys: np.ndarray) -> np.ndarray:
     gone = keys == REMOVED
     values = np.where(gone, keys.dtype.type(0), keys)
-    scores = values.view(np.float32 if keys.itemsize == 4 else np.float64).astype(np.float64)
+    scores = values.view(np.float32 if keys.itemsize == 4 else np.float64)
     return np.where(gone, np.int64(REMOVED), lamp_scores(scores).view(np.int64))
 
 
@@ -135,7 +136,7 @@ def n_of_m(layer: Ranked, n: int, m: int) -> np.ndarray:
     if removed.max(initial=0) > n:
         message = f"more than {n} of {m} neighbouring weights are removed already."
         raise SpecError("amount", message)
-    order = np.argsort(groups, axis=2, kind="stable")
+    ranks = np.argsort(groups, axis=2, kind="stable")
     gone = np.zeros(groups.shape, dtype=bool)
-    np.put_along_axis(gone, order[:, :, :n], True, axis=2)
+    np.put_along_axis(gone, ranks[:, :, :n], True, axis=2)
     return gone.reshape(-1)
