@@ -16,7 +16,8 @@ from typing import Any
 
 from pruning_core import spec as specs
 from pruning_core.files import fingerprint, place, weights_identity
-from pruning_core.layer_checks import check_layers
+from pruning_core.layer_checks import check_layers, told
+from pruning_core.layer_choices import Layer
 from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import PruneSpec, Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
@@ -40,6 +41,14 @@ def plan(spec: Spec, store: Reader) -> Plan:
         return Plan((data, model))
     check_layers(spec, model_facts)
     return _graph(spec, data, facts, model, model_facts)
+
+
+def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
+    """What is to be known of the cuts before they run; nothing until the model was looked at."""
+    data = _known(store, inspect_data(spec).key)
+    facts = _known(store, inspect_model(spec, len(data["classes"])).key) if data else None
+    layers = [Layer(**layer) for layer in facts["layers"]] if facts else []
+    return told(layers, to_dict(spec.prune), None)
 
 
 def _known(store: Reader, key: str) -> dict[str, Any] | None:
