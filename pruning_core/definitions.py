@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 DEFINITIONS = (
-    ("Sparsity asked", "The share of the prunable weights that the schedule wanted to be zero."),
+    (
+        "Sparsity asked",
+        "The share of the prunable weights, or of their kernels or filters where these go whole, "
+        "that the schedule wanted to be zero.",
+    ),
     (
         "Sparsity of the prunable weights",
         "Zeros among the weights that the settings allow to be pruned, counted in the finished "

@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pruning_core.paths import Cache
+from pruning_core.plan import known_of_cuts
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
+from pruning_core.spec import from_json
+from pruning_core.store import Store
 from pruning_core.worker.start import Starter
 
 PAUSE_SECONDS = 0.25
@@ -28,7 +31,27 @@ def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standin
     )
     with bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
-        return _wait(Starter(cache), queue, job_id, lambda now: _draw(bar, task, now))
+        teller = _Teller(cache, console)
+
+        def draw(now: Standing) -> None:
+            teller.look(now)
+            _draw(bar, task, now)
+
+        return _wait(Starter(cache), queue, job_id, draw)
+
+
+class _Teller:
+    """Says once, when the stages are planned, what is to be known of the cuts before they run."""
+
+    def __init__(self, cache: Cache, console: Console) -> None:
+        self.store, self.console, self.done = Store(cache), console, False
+
+    def look(self, now: Standing) -> None:
+        if self.done or not any(row.kind == "level" for row in now.rows):
+            return
+        self.done = True
+        for sentence in known_of_cuts(from_json(now.job.spec), self.store):
+            self.console.print(f"Note: {sentence}", markup=False, highlight=False)
 
 
 def _wait(

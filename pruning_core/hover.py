@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from textwrap import wrap
 from typing import Any
 
 from pruning_core.points import point_name
@@ -17,6 +18,7 @@ from pruning_core.text import (
 )
 
 Row = dict[str, Any]
+WIDTH = 80
 
 
 def point_text(row: Row) -> str:
@@ -27,7 +29,7 @@ def point_text(row: Row) -> str:
         *_accuracy(row),
         *_size(row),
         *_spent(row),
-        *(html.escape(str(note)) for note in row.get("notes") or ()),
+        *(html.escape(line) for note in row.get("notes") or () for line in wrap(str(note), WIDTH)),
     ]
     return "<br>".join(lines)
 

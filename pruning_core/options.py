@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pruning_core import spec as specs
 from pruning_core.files import PLAIN_WEIGHTS, place
 from pruning_core.presets import PRESETS
+from pruning_core.prune_options import entries, imply
 from pruning_core.settings import shortened
 from pruning_core.spec import DEFAULT_LR, Spec, SpecError
 
@@ -161,8 +162,14 @@ OPTIONS = (
         choices=specs.SCHEDULES,
     ),
     Option("--criterion", ("prune.criterion",), str, "what goes first", choices=specs.CRITERIA),
-    Option("--scope", ("prune.scope",), str, "where weights compete", choices=specs.SCOPES),
-    Option("--keep-floor", ("prune.keep_floor",), number, "kept of every layer (global)", "F"),
+    Option("--scope", ("prune.scope",), str, "how amounts spread", choices=specs.SCOPES),
+    Option(
+        "--keep-floor",
+        ("prune.keep_floor",),
+        number,
+        "kept of every layer (global, lamp, erk)",
+        "F",
+    ),
     Option("--layers", ("prune.layers",), str, "which are pruned", choices=specs.LAYER_CHOICES),
     Option(
         "--scan-sparsities",
@@ -172,6 +179,30 @@ OPTIONS = (
         "0.5,0.9",
     ),
     Option("--scan-images", ("scan.images",), whole, "validation images of the scan", "N"),
+    Option(
+        "--spare",
+        ("prune.spare",),
+        entries,
+        "kinds (depthwise, stem, classifier, linear, conv, attention) or patterns over "
+        "parameter names that are not pruned",
+        "stem,blocks.0.*",
+    ),
+    Option(
+        "--by-hand",
+        ("prune.by_hand",),
+        entries,
+        "share of each layer, for --scope hand; an amount scales the whole table",
+        "features.*=0.9",
+    ),
+    Option(
+        "--granularity",
+        ("prune.granularity",),
+        str,
+        "what goes as one piece; 2:4 and 4:8 are one cut of 50 %% and need --no-iterative",
+        choices=specs.GRANULARITIES,
+    ),
+    Option("--norm", ("prune.norm",), str, "of a filter's magnitudes: n or inf", "1|2|inf"),
+    Option("--dim", ("prune.dim",), whole, "filters of outputs (0) or of inputs (1)", "0|1"),
     Option("--seed", ("seeds",), integers, "one seed or several", "0,1,2"),
     Option(
         "--bn-images",
@@ -190,6 +221,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=tuple(PRESETS), help="start from (quickstart)")
     parser.add_argument("--spec", type=Path, metavar="FILE", help="start from a spec file")
     parser.add_argument("--no-matched", action="store_true", help="leave the matched run out")
+    parser.add_argument("--no-iterative", action="store_true", help="one-shot cuts only")
     for option in OPTIONS:
         parser.add_argument(
             option.flag,
@@ -269,8 +301,11 @@ def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
         value["finetune"]["lr"] = DEFAULT_LR[arguments.optimizer]
     if arguments.no_matched:
         value["iterative"]["matched"] = False
+    if arguments.no_iterative:
+        value["iterative"]["enabled"] = False
+    imply(value["prune"], vars(arguments))
     value["data"]["path"] = absolute(value["data"]["path"])
     value["model"]["weights"] = weights(value["model"]["weights"])
     changed = any(getattr(arguments, option.name) is not None for option in OPTIONS)
-    if changed or arguments.no_matched:
+    if changed or arguments.no_matched or arguments.no_iterative:
         value["label"] = ""

@@ -17,10 +17,11 @@ from typing import Any
 from pruning_core import sensitivity
 from pruning_core import spec as specs
 from pruning_core.files import fingerprint, place, weights_identity
-from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
+from pruning_core.layer_checks import check_layers, told
+from pruning_core.layer_choices import Layer, chosen
 from pruning_core.recovery import kept_epoch, level_recovery, level_training
 from pruning_core.schedules import SCHEDULES
-from pruning_core.spec import Spec, to_dict
+from pruning_core.spec import PruneSpec, Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
 
@@ -42,6 +43,14 @@ def plan(spec: Spec, store: Reader) -> Plan:
         return Plan((data, model))
     check_layers(spec, model_facts)
     return _graph(spec, data, facts, model, model_facts)
+
+
+def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
+    """What is to be known of the cuts before they run; nothing until the model was looked at."""
+    data = _known(store, inspect_data(spec).key)
+    facts = _known(store, inspect_model(spec, len(data["classes"])).key) if data else None
+    layers = [Layer(**layer) for layer in facts["layers"]] if facts else []
+    return told(layers, to_dict(spec.prune), None)
 
 
 def _known(store: Reader, key: str) -> dict[str, Any] | None:
@@ -103,32 +112,10 @@ def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
             )
 
 
-def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
-    """Refuse a cut of nothing, or one that the keep-floor forbids. Raises `SpecError`."""
-    sizes = [layer.size for layer in _prunable(spec, facts)]
-    if not sizes:
-        message = f"{spec.model.name} has no weight of the choice {spec.prune.layers} to prune."
-        raise specs.SpecError("prune.layers", message)
-    if spec.prune.scope != "global":
-        return
-    floor = spec.prune.keep_floor
-    kept = sum(floor_size(size, floor) for size in sizes)
-    asked = {"one_shot.amounts": max(spec.one_shot.amounts, default=0.0)}
-    asked["iterative.target"] = spec.iterative.target * spec.iterative.enabled
-    name = max(asked, key=lambda field: asked[field])
-    if round(asked[name] * sum(sizes)) > sum(sizes) - kept:
-        raise specs.SpecError(
-            name,
-            f"{asked[name]:.2%} is asked for, but where every layer keeps {floor:.1%} of its "
-            f"weights at most {1 - kept / sum(sizes):.2%} can go. Ask for less or lower the "
-            "keep-floor.",
-        )
-
-
 def _prunable(spec: Spec, facts: dict[str, Any]) -> list[Layer]:
     """The layers of an inspected model that a spec may prune."""
     found = [Layer(**layer) for layer in facts["layers"]]
-    return [layer for layer in found if LAYER_CHOICES[spec.prune.layers](layer)]
+    return chosen(found, spec.prune.layers, spec.prune.spare)
 
 
 def _graph(
@@ -201,7 +188,7 @@ def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[i
     machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
     settings = {
         "target": repr(target),
-        "prune": to_dict(spec.prune),
+        "prune": _pruning(spec.prune),
         "train": to_dict(level_training(spec)),
         "recovery": level_recovery(spec, epochs),
         "epochs": epochs,
@@ -212,6 +199,14 @@ def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[i
         **machine,
     }
     return Stage("level", parent.key, settings, threads=spec.level_threads)
+
+
+def _pruning(prune: PruneSpec) -> dict[str, Any]:
+    """The settings of a cut that can change it; 2 and 2.0 are one norm."""
+    unread = [] if prune.scope == "hand" else ["by_hand"]
+    unread += [] if prune.granularity == "filter" else ["norm", "dim"]
+    settings = {**to_dict(prune), "norm": repr(float(prune.norm))}
+    return {name: value for name, value in settings.items() if name not in unread}
 
 
 Branch = tuple[Stage, Point]

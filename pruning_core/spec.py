@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pruning_core.prune_checks import check_amounts, check_prune
 from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec, check_recovery
 from pruning_core.settings import (
     SpecError,
@@ -29,7 +30,8 @@ __all__ += ["RECOVERIES", "REWINDS"]
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "images")
 AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
 CRITERIA = ("magnitude", "random")
-SCOPES = ("layer", "global")
+SCOPES = ("layer", "global", "erk", "lamp", "hand")
+GRANULARITIES = ("weight", "kernel", "filter", "2:4", "4:8")
 LAYER_CHOICES = ("all", "spared")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "step", "cosine", "one_cycle")
@@ -162,18 +164,30 @@ class TrainSpec:
 
 @dataclass(frozen=True)
 class PruneSpec:
-    """What is removed: the score, where scores compete, and which layers take part."""
+    """What is removed: the score, where scores compete, and which layers take part.
+
+    `by_hand` (texts `pattern=share`) is read by the scope `hand`, `norm` (a number or `inf`) and
+    `dim` by the granularity `filter`. An entry of `spare` is a kind of layer or a shell pattern
+    over parameter names.
+    """
 
     criterion: str = "magnitude"
     scope: str = "layer"
     keep_floor: float = 0.05
     layers: str = "all"
+    by_hand: tuple[str, ...] = ()
+    granularity: str = "weight"
+    norm: str = "2"
+    dim: int = 0
+    spare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("prune.criterion", self.criterion, CRITERIA)
         one_of("prune.scope", self.scope, SCOPES)
         check(0 <= self.keep_floor < 1, "prune.keep_floor", f"{self.keep_floor} is not in [0, 1).")
         one_of("prune.layers", self.layers, LAYER_CHOICES)
+        one_of("prune.granularity", self.granularity, GRANULARITIES)
+        check_prune(self)
 
 
 @dataclass(frozen=True)
@@ -286,6 +300,9 @@ class Spec:
             (self.baseline.optimizer, self.finetune.optimizer),
             self.lr_span if self.iterative.enabled else "step",
         )
+        cuts = self.iterative.iterations * self.iterative.enabled
+        chain = (cuts, self.iterative.target)
+        check_amounts(self.prune.granularity, self.one_shot.amounts, chain)
 
 
 def to_json(spec: Spec) -> str:

@@ -23,8 +23,8 @@ MODEL = {
     "weights": "none",
     "notes": [],
     "layers": [
-        {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [10], "size": 10},
-        {"name": "body.weight", "kind": "conv", "role": "", "shape": [990], "size": 990},
+        {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [10, 1], "size": 10},
+        {"name": "body.weight", "kind": "conv", "role": "", "shape": [99, 10], "size": 990},
     ],
     "parameters": 1000,
     "images_per_second": 500.0,

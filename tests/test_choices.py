@@ -104,6 +104,16 @@ def test_amounts_survive_their_field(millionths: list[int]) -> None:
     assert number_lists.read_percent(number_lists.written_percent(fractions)) == fractions
 
 
+@given(st.lists(st.sampled_from(["stem", "features.0.*", "a.[0-3].weight=90 %"]), max_size=3))
+def test_entries_survive_their_field(entries: list[str]) -> None:
+    shown = choices.to_widget("prune.spare", entries)
+    assert choices.from_widget("prune.spare", shown) == entries
+
+
+def test_entries_are_parted_by_commas_or_semicolons() -> None:
+    assert choices.from_widget("prune.by_hand", " a=0.5 ;b = 90 %,, ") == ["a=0.5", "b = 90 %"]
+
+
 def test_choices_that_do_not_go_together_give_way() -> None:
     reading = choices.from_params({"one_shot.amounts": "[]", "iterative.enabled": "false"})
     assert reading.values["iterative.enabled"] is False

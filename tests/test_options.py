@@ -63,6 +63,12 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--scope", "global", {"prune.scope": "global"}),
     ("--keep-floor", "0.01", {"prune.keep_floor": 0.01}),
     ("--layers", "spared", {"prune.layers": "spared"}),
+    ("--scope", "lamp", {"prune.scope": "lamp"}),
+    ("--spare", "stem, b.0.*", {"prune.spare": ("stem", "b.0.*")}),
+    ("--by-hand", "f*=0.9", {"prune.by_hand": ("f*=0.9",), "prune.scope": "hand"}),
+    ("--granularity", "kernel", {"prune.granularity": "kernel"}),
+    ("--norm", "inf", {"prune.norm": "inf", "prune.granularity": "filter"}),
+    ("--dim", "1", {"prune.dim": 1, "prune.granularity": "filter"}),
     ("--seed", "3", {"seeds": (3,)}),
     ("--seed", "0,1,2", {"seeds": (0, 1, 2)}),
     ("--device", "cpu", {"device": "cpu"}),
@@ -208,6 +214,27 @@ def test_the_matched_run_can_be_left_out() -> None:
     spec = read("--no-matched")
     assert not spec.iterative.matched
     assert spec.label == ""
+
+
+def test_iterative_pruning_can_be_left_out() -> None:
+    spec = read("--no-iterative", "--granularity", "2:4", "--amounts", "0,0.5")
+    assert not spec.iterative.enabled
+    assert spec.label == ""
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "other"),
+    [
+        ("--by-hand", "*=0.5", ("--scope", "erk")),
+        ("--norm", "1", ("--granularity", "kernel")),
+        ("--dim", "1", ("--granularity", "weight")),
+    ],
+)
+def test_an_option_that_another_choice_would_ignore_is_refused(
+    flag: str, text: str, other: tuple[str, str]
+) -> None:
+    with pytest.raises(SpecError, match=f"{flag}: it is read with"):
+        read(flag, text, *other)
 
 
 @settings(deadline=None, max_examples=30)

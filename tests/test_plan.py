@@ -76,6 +76,10 @@ CHANGES: list[tuple[str, Callable[[Spec], Spec], bool, bool]] = [
     ("label", lambda s: replace(s, label="other"), False, False),
     ("amount", lambda s: replace(s, one_shot=replace(s.one_shot, amounts=(0.1,))), False, True),
     ("scope", lambda s: replace(s, prune=PruneSpec(scope="global")), False, True),
+    ("norm unread", lambda s: replace(s, prune=PruneSpec(norm="1", dim=1)), False, False),
+    ("table unread", lambda s: replace(s, prune=PruneSpec(by_hand=("*=0.5",))), False, False),
+    ("spare", lambda s: replace(s, prune=PruneSpec(spare=("stem",))), False, True),
+    ("kernel", lambda s: replace(s, prune=PruneSpec(granularity="kernel")), False, True),
     ("rate", lambda s: replace(s, finetune=replace(s.finetune, lr=0.5)), False, True),
     ("rounding", lambda s: replace(s, finetune=replace(s.finetune, lr=0.02 + 1e-9)), False, False),
     ("epochs", lambda s: replace(s, baseline_epochs=3), True, True),
@@ -92,6 +96,18 @@ def test_a_key_follows_what_can_change_the_result(
     changed = change(QUICKSTART)
     assert (keys(changed, "baseline") != keys(QUICKSTART, "baseline")) == baseline
     assert (keys(changed, "one_shot") != keys(QUICKSTART, "one_shot")) == level
+
+
+def test_what_is_read_is_in_the_key() -> None:
+    def key(**settings: object) -> list[str]:
+        prune = PruneSpec(**{"spare": ("stem",), **settings})  # type: ignore[arg-type]
+        return keys(replace(QUICKSTART, prune=prune), "one_shot")
+
+    def filters(norm: str) -> list[str]:
+        return key(granularity="filter", norm=norm)
+
+    assert filters("1") != filters("2") == filters("2.0")
+    assert key(scope="hand", by_hand=("*=0.5",)) != key(scope="hand", by_hand=("*=0.6",))
 
 
 def test_one_key_has_one_target() -> None:

@@ -237,6 +237,44 @@ def test_without_iterative_pruning_its_controls_rest() -> None:
     assert resting == {"w.iterative.target", "w.iterative.iterations", "w.iterative.epochs"}
 
 
+def test_what_another_choice_does_not_read_rests() -> None:
+    test = tune()
+    boxes = {box.key: box for box in [*test.selectbox, *test.text_input]}
+    read = ("w.prune.by_hand", "w.prune.norm", "w.prune.dim")
+    assert [boxes[key].disabled for key in read] == [True] * 3
+    linked = tune(**{"prune.scope": "hand", "prune.by_hand": '["*=0.9"]'})
+    assert not linked.text_input(key="w.prune.by_hand").disabled
+    linked = tune(**{"prune.granularity": "filter", "prune.norm": "3"})
+    assert linked.selectbox(key="w.prune.norm").value == "3"
+    assert not linked.selectbox(key="w.prune.dim").disabled
+
+
+def test_a_pattern_asks_for_its_one_cut() -> None:
+    test = tune()
+    test.selectbox(key="w.prune.granularity").set_value("2:4").run()
+    assert "Goes as one piece: '2:4' is one cut that removes 50%" in inline_of(test)
+    assert run_button(test) is None
+    test.text_input(key="w.one_shot.amounts").set_value("0, 50").run()
+    test.checkbox(key="w.iterative.enabled").uncheck().run()
+    assert not test.error
+    assert test.query_params["prune.granularity"] in ("2:4", ["2:4"])
+    assert run_button(test) is not None
+
+
+def inline_of(test: AppTest) -> str:
+    return str(test.error[0].value).replace("\\", "")
+
+
+def test_what_is_spared_is_counted_and_what_matches_nothing_refused(cache: Cache) -> None:
+    inspected(cache)
+    test = tune(**{"prune.spare": '["stem"]'})
+    assert "Pruned: 1 of 2 layers, 990 weights; the others are spared." in captions(test)
+    test.text_input(key="w.prune.spare").set_value("stem, bodi.weight").run()
+    assert "Spared layers: 'bodi.weight' matches no layer" in inline_of(test)
+    assert "Did you mean body.weight or stem.weight?" in inline_of(test)
+    assert run_button(test) is None
+
+
 def test_an_empty_size_takes_all() -> None:
     test = tune(**{"data.train_size": "500"})
     assert test.number_input(key="w.data.train_size").value == 500

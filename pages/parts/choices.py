@@ -8,6 +8,7 @@ dotted name, because they may be unfinished: own images without a path are no sp
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,8 @@ NO_PATH = "."
 LONGEST = 300
 NUMBERS = {"seeds": int, "data.mean": float, "data.std": float}
 SIZES = ("data.train_size", "data.test_size")
-TYPED = ("model.name", "model.weights", "data.path")
+TYPED = ("model.name", "model.weights", "data.path", "prune.norm")
+ENTRIES = ("prune.spare", "prune.by_hand")
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,8 @@ def to_widget(name: str, value: Any) -> Any:
         return number_lists.written_percent(value)
     if name in NUMBERS:
         return number_lists.written(value)
+    if name in ENTRIES:
+        return ", ".join(value)
     if name in SIZES:
         return value or None
     return round(value * 100, 4) if name in PERCENT else value
@@ -221,6 +225,8 @@ def from_widget(name: str, value: Any) -> Any:
         return number_lists.read_percent(value)
     if name in NUMBERS:
         return number_lists.read(value, NUMBERS[name])
+    if name in ENTRIES:
+        return [part.strip() for part in re.split("[,;]", value) if part.strip()]
     if name in SIZES:
         return value or 0
     if name in TYPED:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts.model_names import MODELS
 from pages.parts.recovery_controls import distillation, own_curve, way_to_recover
+from pages.parts.selection_controls import filter_controls, selection_controls
 from pages.parts.shell import Lab
 from pages.parts.uploads import uploaded
 from pages.parts.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
@@ -143,12 +144,7 @@ def amount_controls() -> None:
         specs.LAYER_CHOICES,
         "Which weights may be pruned. MobileNet's depthwise layers are small and fragile.",
     )
-    choice(
-        "prune.scope",
-        specs.SCOPES,
-        "Each layer alike: every layer loses the same share. All layers together: one "
-        "threshold for the whole network, with a floor for each layer.",
-    )
+    selection_controls()
 
 
 def time_controls() -> None:
@@ -225,10 +221,11 @@ def rare_controls() -> None:
         "prune.keep_floor",
         0.0,
         50.0,
-        help="With all layers together, every layer keeps at least this share of its weights.",
+        help="With all layers together, ERK or LAMP, every layer keeps at least this share.",
         step=0.5,
         format="%.1f %%",
     )
+    filter_controls()
     _rare_training()
     _rare_data()
     choice(

@@ -7,14 +7,14 @@ their product, which is what the model computes with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from pruning_core.layer_choices import LAYER_CHOICES, Layer
+from pruning_core.layer_choices import Layer, chosen
 
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -35,12 +35,13 @@ def layers(model: nn.Module) -> list[Layer]:
     return [replace(layer, role=roles.get(layer.name, "")) for layer in found.values()]
 
 
-def weights(model: nn.Module, choice: str) -> dict[str, Tensor]:
-    """The parameters a layer choice prunes, by name. Under hooks, those the hooks mask."""
+def weights(model: nn.Module, choice: str, spare: Sequence[str] = ()) -> dict[str, Tensor]:
+    """The parameters a layer choice prunes, by name, but for those that `spare` matches.
+
+    Under hooks, those the hooks mask.
+    """
     there = _by_name(model)
-    return {
-        layer.name: there[layer.name] for layer in layers(model) if LAYER_CHOICES[choice](layer)
-    }
+    return {layer.name: there[layer.name] for layer in chosen(layers(model), choice, spare)}
 
 
 def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tensor]:
@@ -110,21 +111,21 @@ def count_zeros(tensors: dict[str, Tensor]) -> int:
     return sum(value.numel() - int(torch.count_nonzero(value)) for value in tensors.values())
 
 
-def sparsities(model: nn.Module, choice: str) -> dict[str, int]:
+def sparsities(model: nn.Module, choice: str, spare: Sequence[str] = ()) -> dict[str, int]:
     """Counts behind the measured sparsities, of zeros that really stand in the tensors.
 
-    `prunable` and `prunable_zeros`: the weights the layer choice may prune; `weights` and
+    `prunable` and `prunable_zeros`: the weights that `weights` gives; `weights` and
     `weights_zeros`: all convolution, linear and attention weights; `parameters` and
     `nonzero`: everything the model has, biases and normalization included.
     """
     values, found = parameters(model), layers(model)
     named = parameters(model, repeat_shared=True)
     every = {layer.name: named[layer.name] for layer in found}
-    chosen = {layer.name: every[layer.name] for layer in found if LAYER_CHOICES[choice](layer)}
+    allowed = {layer.name: every[layer.name] for layer in chosen(found, choice, spare)}
     total = sum(value.numel() for value in values.values())
     return {
-        "prunable": sum(value.numel() for value in chosen.values()),
-        "prunable_zeros": count_zeros(chosen),
+        "prunable": sum(value.numel() for value in allowed.values()),
+        "prunable_zeros": count_zeros(allowed),
         "weights": sum(value.numel() for value in every.values()),
         "weights_zeros": count_zeros(every),
         "parameters": total,

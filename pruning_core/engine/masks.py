@@ -1,14 +1,13 @@
-"""Which weights stay (True) and which are removed (False), exact to the weight.
+"""Which weights stay (True) and which are removed (False), exact to the piece.
 
-Asked amounts are fractions of the weights given: `round(amount * n)` of them are removed,
-of each layer or of all together. Of equal scores the weight that stands first, in the order
-of the layers and then of the logical (contiguous) position, goes first, so a mask does not
-depend on the memory format.
+Asked amounts are fractions of the pieces (weights, kernels or filters): `round(amount * n)` of
+them are removed, of each layer or of all together. Of equal scores the piece that stands first,
+in the order of the layers and then of the logical (contiguous) position, goes first, so a mask
+does not depend on the memory format.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from torch import Tensor
 
 from pruning_core.engine import sparse_file
 from pruning_core.engine.layers import sparsities
-from pruning_core.engine.ranking import smallest, sortable
-from pruning_core.layer_choices import floor_size
+from pruning_core.engine.pieces import as_mask, piece_scores, pieces_left
+from pruning_core.engine.ranking import sortable
+from pruning_core.engine.scopes import REMOVED, SCOPES, Ranked, by_pattern
+from pruning_core.granularity import PATTERNS
 from pruning_core.spec import SpecError
 from pruning_core.worker.context import StageError
 
@@ -28,7 +29,6 @@ __all__ = ["Masks", "check", "choose", "empty_layers", "load", "save"]
 __all__ += ["sparsities"]
 
 Tensors = dict[str, Tensor]
-REMOVED = -1
 
 
 def choose(
@@ -39,89 +39,30 @@ def choose(
 ) -> Tensors:
     """Masks, of the shape and memory format of the scores, that remove exactly `amount`.
 
-    The lowest scores, all 0 or more, go first. `prune` holds a `PruneSpec`'s settings, of which
-    `scope` is `layer` or `global`; in the global scope every layer keeps at least
-    `ceil(keep_floor * n)` of its best weights. What `previous` removed stays removed
-    and counts. Raises `SpecError` for an amount outside [0, 1), one that the floor does not
-    allow, one below what is removed already, and where there are no weights.
+    The lowest scores, all 0 or more, go first. `prune` holds a `PruneSpec`'s settings; its
+    granularity says what goes as one piece (amounts are shares of the pieces), its scope how
+    many go of each layer. What `previous` removed stays removed and counts. Raises `SpecError`
+    for an amount outside [0, 1), one that the keep-floor does not allow, one below what is
+    removed already, and where there are no weights.
     """
     if not 0 <= amount < 1:
         raise SpecError("amount", f"{amount} is not a fraction from 0 up to, but not including, 1.")
     if not scores:
         raise SpecError("prune.layers", "the model has no weight of this choice to prune.")
-    keys = {}
+    ranked = {}
     for name, score in scores.items():
         before = None if previous is None else previous.get(name)
-        keys[name] = _ranked(score, before)
-    if prune["scope"] == "global":
-        gone = _choose_globally(keys, amount, prune["keep_floor"])
-    else:
-        gone = {name: _choose_in(name, layer, amount) for name, layer in keys.items()}
-    return {name: _as_mask(~gone[name], score) for name, score in scores.items()}
+        ranked[name] = Ranked(_keys(score, before, prune), tuple(score.shape))
+    scope = by_pattern if prune["granularity"] in PATTERNS else SCOPES[prune["scope"]]
+    gone = scope(ranked, amount, prune)
+    return {name: as_mask(~gone[name], score, prune) for name, score in scores.items()}
 
 
-def _ranked(scores: Tensor, before: Tensor | None) -> np.ndarray:
-    keys = sortable(scores)
+def _keys(scores: Tensor, before: Tensor | None, prune: Mapping[str, Any]) -> np.ndarray:
+    keys = sortable(piece_scores(scores, prune))
     if before is None:
         return keys
-    return np.where(before.cpu().contiguous().reshape(-1).numpy(), keys, keys.dtype.type(REMOVED))
-
-
-def _choose_in(name: str, keys: np.ndarray, amount: float) -> np.ndarray:
-    count = round(amount * keys.size)
-    _check_grows(keys, count, f"of {name}")
-    return smallest(keys, count)
-
-
-def _choose_globally(
-    keys: dict[str, np.ndarray], amount: float, keep_floor: float
-) -> dict[str, np.ndarray]:
-    every = np.concatenate(list(keys.values()))
-    if any(layer.dtype != every.dtype for layer in keys.values()):
-        message = (
-            "layers in float32 and in float64 cannot be ranked together. Take the scope layer."
-        )
-        raise SpecError("prune.scope", message)
-    count = round(amount * every.size)
-    _check_grows(every, count, "of all layers")
-    ends = np.cumsum([layer.size for layer in keys.values()])[:-1]
-    for layer in np.split(every, ends):
-        _protect(layer, keep_floor)
-    _check_floor(every, count, keep_floor)
-    return dict(zip(keys, np.split(smallest(every, count), ends), strict=True))
-
-
-def _protect(keys: np.ndarray, keep_floor: float) -> None:
-    """Raise the keys of a layer's best weights above all others, in place."""
-    rest = smallest(keys, keys.size - floor_size(keys.size, keep_floor))
-    keys[~rest & (keys != REMOVED)] = np.iinfo(keys.dtype).max
-
-
-def _check_grows(keys: np.ndarray, count: int, where: str) -> None:
-    already = int(np.count_nonzero(keys == REMOVED))
-    if already > count:
-        message = (
-            f"{already:,} of the {keys.size:,} weights {where} are removed already, more than "
-            f"the {count:,} asked for. Removed weights do not come back: ask for more."
-        )
-        raise SpecError("amount", message)
-
-
-def _check_floor(keys: np.ndarray, count: int, keep_floor: float) -> None:
-    most = int(np.count_nonzero(keys != np.iinfo(keys.dtype).max))
-    if count > most:
-        possible = math.floor(1e4 * most / keys.size) / 1e4
-        message = (
-            f"while every layer keeps {keep_floor:.1%} of its weights, at most "
-            f"{possible:.2%} of all can go, but {count / keys.size:.2%} is asked for. "
-            "Lower the floor or the amount."
-        )
-        raise SpecError("prune.keep_floor", message)
-
-
-def _as_mask(kept: np.ndarray, weight: Tensor) -> Tensor:
-    mask = torch.empty_like(weight, dtype=torch.bool, requires_grad=False)
-    return mask.copy_(torch.from_numpy(kept).reshape(weight.shape))
+    return np.where(pieces_left(before, prune), keys, keys.dtype.type(REMOVED))
 
 
 def empty_layers(masks: Tensors) -> list[str]:

@@ -79,3 +79,18 @@ def _bracket(keys: np.ndarray, rank: int) -> tuple[np.integer, np.integer]:
     spread = SPREAD * (sample.size * share * (1 - share)) ** 0.5 + 1
     place, last = share * sample.size, sample.size - 1
     return sample[max(int(place - spread), 0)], sample[min(int(place + spread), last)]
+
+
+def order(scores: np.ndarray) -> np.ndarray:
+    """The positions from the lowest score to the highest, of equal ones the first first.
+
+    Scores are 0 or more. Those in float32 are sorted with their positions in one integer, which
+    is several times as fast as numpy's stable sorting.
+    """
+    if scores.dtype != np.float32 or scores.size > 2**32:
+        return np.argsort(scores, kind="stable")
+    both = scores.view(np.int32).astype(np.int64) << 32
+    both |= np.arange(scores.size)
+    both.sort()
+    both &= 2**32 - 1
+    return both

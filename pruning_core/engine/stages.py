@@ -26,13 +26,14 @@ from pruning_core.engine import (
 from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
-from pruning_core.engine.layers import weights
+from pruning_core.engine.layers import layers, weights
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
+from pruning_core.layer_checks import died, told
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
 from pruning_core.store import Store
@@ -82,7 +83,7 @@ def baseline(context: Context) -> dict[str, Any]:
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     if "keep_epoch" in settings:
         sparse_file.save(trainee.kept, context.folder / recover.KEPT_FILE)
-    result = _finish(context, trainee, splits, settings["data"], "all")
+    result = _finish(context, trainee, splits, settings["data"], {"layers": "all", "spare": []})
     notes += _troubles(trainee)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
 
@@ -110,10 +111,10 @@ def level(context: Context) -> dict[str, Any]:
     if settings["keep_optimizer"]:
         content = checkpoint.serialized(trainee.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
-    result = _finish(context, trainee, splits, base["data"], settings["prune"]["layers"])
+    result = _finish(context, trainee, splits, base["data"], settings["prune"])
     spent = {name: parent[f"{name}_total"] + result[name] for name in ("epochs", "seconds")}
-    notes = [*_troubles(trainee), *(f"Nothing is left of {n}." for n in _emptied(chosen))]
-    notes += recover.notes(settings["recovery"], base)
+    known = told(layers(model), settings["prune"], float(settings["target"]))
+    notes = [*known, *_troubles(trainee), *recover.notes(settings["recovery"], base)]
     return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
 
 
@@ -178,12 +179,16 @@ def _parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
 
 def _cut(model: nn.Module, context: Context) -> masks.Masks:
     settings, parent = context.settings, context.row.parent
-    found, target = weights(model, settings["prune"]["layers"]), float(settings["target"])
+    prune, target = settings["prune"], float(settings["target"])
+    found = weights(model, prune["layers"], prune["spare"])
     has_masks = context.store.settings(parent)["kind"] == "level"
     previous = masks.load(context.store.file(parent, MASK_FILE)) if has_masks else None
     generator = torch.Generator().manual_seed(derived_seed(settings["seed"], "cut", target))
-    scores = CRITERIA[settings["prune"]["criterion"]](Evidence(found, generator))
-    chosen = masks.Masks(found, masks.choose(scores, target, settings["prune"], previous))
+    scores = CRITERIA[prune["criterion"]](Evidence(found, generator))
+    kept = masks.choose(scores, target, prune, previous)
+    if dead := masks.empty_layers(kept):
+        raise SpecError("prune.keep_floor", died(dead, target, prune))
+    chosen = masks.Masks(found, kept)
     chosen.multiply()
     return chosen
 
@@ -250,7 +255,11 @@ def _splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:
 
 
 def _finish(
-    context: Context, trainee: Trainee, splits: Splits, images: dict[str, Any], choice: str
+    context: Context,
+    trainee: Trainee,
+    splits: Splits,
+    images: dict[str, Any],
+    prune: dict[str, Any],
 ) -> dict[str, Any]:
     """Look at the test images, once, and write and measure the files."""
     context.progress.say(1.0, "Measuring")
@@ -273,7 +282,7 @@ def _finish(
         "correct": test.packed(),
         "test_digest": _test_digest(context, splits),
         "loss": test.loss,
-        **masks.sparsities(model, choice),
+        **masks.sparsities(model, prune["layers"], prune["spare"]),
         **measure(model, context.folder / MODEL_FILE),
         "epochs": settings["epochs"],
         "seconds": trainee.seconds,
@@ -282,10 +291,6 @@ def _finish(
         "skipped": int(trainee.skipped),
         **_circumstances(settings),
     }
-
-
-def _emptied(chosen: masks.Masks) -> list[str]:
-    return masks.empty_layers(chosen.kept)
 
 
 def _troubles(trainee: Trainee) -> list[str]:

@@ -1,0 +1,79 @@
+"""Scores of the pieces (weights, kernels, filters) that go whole, and masks made of pieces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pruning_core.granularity import AXES, unit_axes
+
+KERNEL_NORM = 2.0
+Join = Callable[[Tensor, tuple[int, ...], float], Tensor]
+
+
+def by_norm(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
+    """The Ln norm of a piece's magnitudes. Li et al. 2017 (n = 1); torch's `ln_structured`."""
+    return torch.linalg.vector_norm(scores, norm, others)
+
+
+def by_sum(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
+    """The sum of a piece's scores. Molchanov et al. 2019."""
+    return scores.sum(others)
+
+
+def by_draw(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
+    """A piece's first score: of random ones a sum would favour large pieces."""
+    for axis in sorted(others, reverse=True):
+        scores = scores.select(axis, 0)
+    return scores
+
+
+JOINS: dict[str, Join] = {"magnitude": by_norm, "random": by_draw}
+
+
+def piece_scores(scores: Tensor, prune: Mapping[str, Any]) -> Tensor:
+    """One score a piece, of the shape of the axes that `unit_axes` names.
+
+    Scores of weights are given back as they are; others are float64, joined as `JOINS` says by
+    the criterion, and by their sum where it says nothing. What is not a number becomes inf.
+    """
+    if _single(prune):
+        return scores
+    whole = scores.detach().cpu().contiguous().double()
+    others = _others(whole, prune)
+    if not others:
+        return whole
+    norm = float(prune["norm"]) if prune["granularity"] == "filter" else KERNEL_NORM
+    joined = JOINS.get(prune["criterion"], by_sum)(whole, others, norm)
+    return torch.nan_to_num(joined, nan=math.inf, posinf=math.inf)
+
+
+def pieces_left(mask: Tensor, prune: Mapping[str, Any]) -> np.ndarray:
+    """Which pieces a mask leaves, flat: those of which any weight stays."""
+    mask = mask.cpu().contiguous()
+    for axis in sorted(_others(mask, prune), reverse=True):
+        mask = mask.any(axis)
+    return mask.reshape(-1).numpy()
+
+
+def as_mask(kept: np.ndarray, weight: Tensor, prune: Mapping[str, Any]) -> Tensor:
+    """A mask of the weight's shape and memory format from its pieces, which are flat."""
+    mask = torch.empty_like(weight, dtype=torch.bool, requires_grad=False)
+    axes = unit_axes(prune, weight.ndim)
+    shape = [size if axis in axes else 1 for axis, size in enumerate(weight.shape)]
+    return mask.copy_(torch.from_numpy(kept).reshape(shape))
+
+
+def _single(prune: Mapping[str, Any]) -> bool:
+    granularity = prune["granularity"]
+    return granularity == "weight" or granularity not in AXES
+
+
+def _others(weight: Tensor, prune: Mapping[str, Any]) -> tuple[int, ...]:
+    axes = unit_axes(prune, weight.ndim)
+    return tuple(axis for axis in range(weight.ndim) if axis not in axes)

@@ -1,0 +1,162 @@
+"""What a model's layers show to be wrong with a cut before it runs, and what is to be known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pruning_core.allocation import COUNTS, Part, hand_scale, suggestion
+from pruning_core.granularity import PATTERNS, fits, noun, units
+from pruning_core.layer_choices import KINDS, ROLES, Layer, chosen, floor_size, matches
+from pruning_core.settings import SpecError, to_dict
+from pruning_core.spec import Spec
+
+FLOORED = ("global", "lamp", "erk")
+SHOWN = 3
+
+
+def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
+    """Refuse a cut of nothing, of a whole layer, or below the keep-floor. Raises `SpecError`."""
+    found = [Layer(**layer) for layer in facts["layers"]]
+    check_spare(spec, found)
+    left = chosen(found, spec.prune.layers, spec.prune.spare)
+    if not left:
+        message = f"{spec.model.name} has no weight of the choice {spec.prune.layers} to prune."
+        more = f" {_quoted(spec.prune.spare)} spare the rest." if spec.prune.spare else ""
+        raise SpecError("prune.spare" if more else "prune.layers", message + more)
+    check_pieces(spec, left)
+    if spec.prune.granularity not in PATTERNS:
+        _check_floor(spec, left)
+        _check_alive(spec, left)
+
+
+def check_spare(spec: Spec, found: Sequence[Layer]) -> None:
+    """Refuse an entry that spares nothing. Raises `SpecError`."""
+    for entry in spec.prune.spare:
+        if any(matches(layer, entry) for layer in found):
+            continue
+        if entry in (*KINDS, *ROLES):
+            there = {name for layer in found for name in (layer.kind, layer.role) if name}
+            message = f"{spec.model.name} has no layer of the kind '{entry}', only "
+            raise SpecError("prune.spare", f"{message}{', '.join(sorted(there))}.")
+        close = suggestion(entry, [*KINDS, *ROLES, *(layer.name for layer in found)])
+        message = f"'{entry}' matches no layer of {spec.model.name} and is no kind. {close}"
+        raise SpecError("prune.spare", message)
+
+
+def check_pieces(spec: Spec, left: Sequence[Layer]) -> None:
+    """Refuse a granularity that some or all layers do not have. Raises `SpecError`."""
+    prune = spec.prune
+    if prune.granularity in PATTERNS and not any(fits(x.shape, prune.granularity) for x in left):
+        message = (
+            f"no layer that is pruned fits '{prune.granularity}': its inputs would have to be a "
+            f"multiple of {PATTERNS[prune.granularity][1]}."
+        )
+        raise SpecError("prune.granularity", message)
+    if prune.granularity == "filter":
+        _check_filters(prune.dim, left)
+
+
+def _check_filters(dim: int, left: Sequence[Layer]) -> None:
+    if dim == 0 and (last := [layer.name for layer in left if layer.role == "classifier"]):
+        message = (
+            f"a filter of outputs is a class in {_quoted(last)}, and no class can be removed. "
+            "Spare the kind classifier."
+        )
+        raise SpecError("prune.spare", message)
+    if single := [layer for layer in left if len(layer.shape) > dim and layer.shape[dim] < 2]:
+        kinds = {layer.kind for layer in single}
+        what = "the kind depthwise" if kinds == {"depthwise"} else "them"
+        message = (
+            f"there is a single filter along dim {dim} in {_quoted([x.name for x in single])}, "
+            f"so nothing would be left of the layer. Spare {what}."
+        )
+        raise SpecError("prune.spare", message)
+
+
+def _largest(spec: Spec) -> tuple[str, float]:
+    """The largest share that is asked for, and by which setting."""
+    asked = {"one_shot.amounts": max(spec.one_shot.amounts, default=0.0)}
+    asked["iterative.target"] = spec.iterative.target * spec.iterative.enabled
+    name = max(asked, key=lambda field: asked[field])
+    return name, asked[name]
+
+
+def _check_floor(spec: Spec, left: Sequence[Layer]) -> None:
+    if spec.prune.scope not in FLOORED:
+        return
+    prune, floor = to_dict(spec.prune), spec.prune.keep_floor
+    sizes = [units(layer.shape, prune) for layer in left]
+    kept = sum(floor_size(size, floor) for size in sizes)
+    name, amount = _largest(spec)
+    if round(amount * sum(sizes)) > sum(sizes) - kept:
+        raise SpecError(
+            name,
+            f"{amount:.2%} is asked for, but where every layer keeps {floor:.1%} of its "
+            f"{noun(prune)} at most {1 - kept / sum(sizes):.2%} can go. Ask for less or lower the "
+            "keep-floor.",
+        )
+
+
+def _check_alive(spec: Spec, left: Sequence[Layer]) -> None:
+    """Refuse a cut that leaves nothing of a layer, where the sizes alone tell it."""
+    if spec.prune.scope not in COUNTS:
+        return
+    prune = to_dict(spec.prune)
+    field, amount = _largest(spec)
+    parts = _parts(left, prune)
+    counts = COUNTS[spec.prune.scope](parts, amount, prune)
+    dead = [part.name for part, gone in zip(parts, counts, strict=True) if gone == part.units]
+    if dead:
+        raise SpecError(field, died(dead, amount, prune))
+
+
+def _parts(left: Sequence[Layer], prune: Mapping[str, Any]) -> list[Part]:
+    return [Part(x.name, tuple(x.shape), units(x.shape, prune)) for x in left]
+
+
+def died(names: Sequence[str], amount: float, prune: Mapping[str, Any]) -> str:
+    """Which layers would lose all their weights, and what to do."""
+    floored = prune["scope"] in FLOORED
+    floor = "raise the keep-floor" if floored else f"take a scope with a keep-floor ({_floored()})"
+    ways = "give them smaller shares" if prune["scope"] == "hand" else floor
+    return (
+        f"at {amount:.2%} nothing would be left of {_quoted(names)}. Ask for less, {ways}, or "
+        "spare such layers."
+    )
+
+
+def _floored() -> str:
+    return ", ".join(FLOORED)
+
+
+def told(found: Sequence[Layer], prune: Mapping[str, Any], amount: float | None) -> list[str]:
+    """What is to be known of a cut of these layers, in sentences; `amount` where there is one.
+
+    `prune` holds a `PruneSpec`'s settings.
+    """
+    left = chosen(found, prune["layers"], prune["spare"])
+    if prune["granularity"] in PATTERNS and amount != 0:
+        return _dense(left, prune["granularity"])
+    if prune["scope"] == "hand" and amount:
+        scale = hand_scale(_parts(left, prune), amount, prune)
+        return [f"The shares of the table were multiplied by {scale:.4g} to reach {amount:.2%}."]
+    return []
+
+
+def _dense(left: Sequence[Layer], granularity: str) -> list[str]:
+    """The layers that do not fit a pattern; depthwise ones, which never do, by their number."""
+    misfits = [layer for layer in left if not fits(layer.shape, granularity)]
+    depthwise = sum(layer.kind == "depthwise" for layer in misfits)
+    names = [layer.name for layer in misfits if layer.kind != "depthwise"]
+    if depthwise:
+        names.append(f"all {depthwise} depthwise layers")
+    if not names:
+        return []
+    _, of = PATTERNS[granularity]
+    return [f"Not cut to {granularity}, as inputs are no multiple of {of}: {', '.join(names)}."]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:SHOWN])
+    return f"{shown} and others" if len(names) > SHOWN else shown

@@ -1,0 +1,69 @@
+"""What a `PruneSpec` alone, and with the amounts, cannot be. Each raises `SpecError`."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from pruning_core.allocation import hand_entry
+from pruning_core.granularity import PATTERNS, pattern_share
+from pruning_core.settings import check
+
+HIGHEST_NORM = 16.0
+
+
+class Pruning(Protocol):
+    """The settings that are looked at here."""
+
+    @property
+    def scope(self) -> str: ...
+    @property
+    def by_hand(self) -> tuple[str, ...]: ...
+    @property
+    def granularity(self) -> str: ...
+    @property
+    def norm(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def spare(self) -> tuple[str, ...]: ...
+
+
+def check_prune(prune: Pruning) -> None:
+    """Refuse entries that cannot be read and a scope that a granularity does not have."""
+    for entry in prune.by_hand:
+        hand_entry(entry)
+    if prune.scope == "hand":
+        message = "the scope hand needs entries such as 'features.*=0.9'."
+        check(bool(prune.by_hand), "prune.by_hand", message)
+    check(all(prune.spare), "prune.spare", "an entry is empty.")
+    _check_norm(prune.norm)
+    check(prune.dim in (0, 1), "prune.dim", f"{prune.dim} is neither 0 (outputs) nor 1 (inputs).")
+    if prune.granularity in PATTERNS:
+        message = f"'{prune.granularity}' takes the same share of every layer; take scope layer."
+        check(prune.scope == "layer", "prune.granularity", message)
+
+
+def _check_norm(text: str) -> None:
+    try:
+        norm = float(text)
+    except ValueError:
+        norm = math.nan
+    message = f"{text!r} is neither a number above 0 and up to {HIGHEST_NORM:g} nor inf."
+    check(0 < norm <= HIGHEST_NORM or norm == math.inf, "prune.norm", message)
+
+
+def check_amounts(granularity: str, amounts: tuple[float, ...], chain: tuple[int, float]) -> None:
+    """Refuse amounts that a pattern does not have. `chain`: its cuts (0: no chain), its target."""
+    if granularity not in PATTERNS:
+        return
+    share = pattern_share(granularity)
+    cuts, target = chain
+    if set(amounts) <= {0.0, share} and (not cuts or (cuts == 1 and target == share)):
+        return
+    message = (
+        f"'{granularity}' is one cut that removes {share:.0%} of each layer that fits, so the "
+        f"one-shot amounts can only be 0 and {share:.0%}, and iterative pruning must be off "
+        f"(--no-iterative) or a single iteration to {share:.0%}."
+    )
+    check(False, "prune.granularity", message)

@@ -1,0 +1,59 @@
+"""What a terminal is told of the cuts before they run."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pruning_core import follow
+from pruning_core.paths import Cache
+from pruning_core.presets import QUICKSTART
+from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, to_json
+from tests.facts import MODEL, Facts
+
+LAYERS = [
+    {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [8, 3, 3, 3], "size": 216},
+    {"name": "head.weight", "kind": "linear", "role": "", "shape": [10, 8], "size": 80},
+]
+
+
+def spec(granularity: str) -> Spec:
+    return replace(
+        QUICKSTART,
+        prune=PruneSpec(granularity=granularity),
+        one_shot=OneShotSpec(amounts=(0.5,)),
+        iterative=IterativeSpec(enabled=False),
+    )
+
+
+def said(made: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> str:
+    """What is printed when stages of these kinds are planned, looked at twice."""
+    text = io.StringIO()
+    monkeypatch.setattr(follow, "Store", lambda _: Facts(made, model={**MODEL, "layers": LAYERS}))
+    teller = follow._Teller(cache, Console(file=text, width=200))
+    rows = [SimpleNamespace(kind=kind) for kind in kinds]
+    now: Any = SimpleNamespace(rows=rows, job=SimpleNamespace(spec=to_json(made)))
+    teller.look(now)
+    teller.look(now)
+    return text.getvalue()
+
+
+def test_layers_that_stay_dense_are_listed_once(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = said(spec("2:4"), cache, monkeypatch, "baseline", "level")
+    assert found == "Note: Not cut to 2:4, as inputs are no multiple of 4: stem.weight.\n"
+
+
+@pytest.mark.parametrize(
+    ("granularity", "kinds"), [("2:4", ("inspect_model",)), ("weight", ("baseline", "level"))]
+)
+def test_else_nothing_is_said(
+    granularity: str, kinds: tuple[str, ...], cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert said(spec(granularity), cache, monkeypatch, *kinds) == ""
