@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 from pruning_core.settings import canonical_json
 
-VERSIONS = {"inspect_data": 2, "inspect_model": 1, "data": 2, "baseline": 4, "level": 4, "scan": 1}
+VERSIONS = {
+    "inspect_data": 2,
+    "inspect_model": 1,
+    "data": 2,
+    "baseline": 4,
+    "level": 4,
+    "scan": 1,
+    "inspect_overlap": 1,
+}
 
 
 @dataclass(frozen=True)

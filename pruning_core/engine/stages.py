@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import platform
 from collections.abc import Callable
@@ -30,10 +31,13 @@ from pruning_core.engine.layers import layers, weights
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
+from pruning_core.engine.portraits import overlap, portraits
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
 from pruning_core.layer_checks import died, told
+from pruning_core.layer_views import FILE as PORTRAITS
+from pruning_core.layer_views import portraits as layer_portraits
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
 from pruning_core.store import Store
@@ -144,6 +148,14 @@ def _source(settings: dict[str, Any], *parts: object) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(settings["seed"], *parts))
 
 
+def inspect_overlap(context: Context) -> dict[str, Any]:
+    """How far two finished models keep the same weights."""
+    keys = context.settings["first"], context.settings["second"]
+    first, second = (sparse_file.load(context.store.file(key, MODEL_FILE)) for key in keys)
+    names = {layer["name"] for layer in layer_portraits(context.store, keys[0])}
+    return {"rows": overlap({n: first[n] for n in first if n in names}, second), "notes": []}
+
+
 RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "inspect_data": inspect_data,
     "inspect_model": inspect_model,
@@ -151,6 +163,7 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "baseline": baseline,
     "level": level,
     "scan": scan,
+    "inspect_overlap": inspect_overlap,
 }
 
 
@@ -270,6 +283,7 @@ def _finish(
     test = evaluate(model, splits.test, images, settings["device"])
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
+    (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
     right = int(test.right.sum())
     low, high = wilson(right, len(test.right))
     return {

@@ -17,6 +17,7 @@ TITLES = {
     "baseline": "Train the baseline",
     "level": "Prune and fine-tune",
     "scan": "Scan a layer",
+    "inspect_overlap": "Compare two models",
 }
 
 
