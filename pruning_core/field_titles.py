@@ -40,6 +40,8 @@ TITLES = {
     "iterative.iterations": "Iterations",
     "iterative.epochs": "Epochs per iteration",
     "iterative.schedule": "Schedule",
+    "iterative.targets": "Typed targets",
+    "iterative.tail": "Tail epochs",
     "iterative.matched": "Add one-shot with the iterative run's budget",
     "prune.criterion": "Criterion",
     "prune.scope": "Weights compete",
@@ -64,7 +66,13 @@ TITLES = {
     "amount": "Amount",
     "spec": "Spec",
 }
-PERCENT = ("one_shot.amounts", "iterative.target", "prune.keep_floor", "data.validation")
+PERCENT = (
+    "one_shot.amounts",
+    "iterative.target",
+    "iterative.targets",
+    "prune.keep_floor",
+    "data.validation",
+)
 PHRASES = {
     "is not in [0, 1)": "is not from 0 up to, but not including, 1",
     "not a fraction ": "not ",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from typing import Any
 from pruning_core import spec as specs
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_choices import LAYER_CHOICES, Layer, floor_size
-from pruning_core.schedules import SCHEDULES
-from pruning_core.spec import Spec, to_dict
+from pruning_core.settings import plain
+from pruning_core.spec import Spec, TrainSpec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
+from pruning_core.when import cut_epochs, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
+TAIL_CURVE = "cosine"  # also where the steps' own curve does not fall to 0
 installed = functools.cache(version)
 
 
@@ -183,7 +186,14 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
     }
 
 
-def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[int, int]) -> Stage:
+def _level(
+    spec: Spec,
+    parent: Stage,
+    target: float,
+    epochs: float,
+    chain: tuple[float, float],
+    train: TrainSpec,
+) -> Stage:
     """A cut to `target` and `epochs` of training; `chain` = (epochs before, epochs in all).
 
     The target stands there as text: rounded as other floats are, two targets that differ by
@@ -193,11 +203,11 @@ def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[i
     settings = {
         "target": repr(target),
         "prune": to_dict(spec.prune),
-        "train": to_dict(spec.finetune),
+        "train": to_dict(train),
         "epochs": epochs,
         "lr_from_epoch": chain[0],
         "lr_epochs": chain[1],
-        "keep_optimizer": chain[0] + epochs < chain[1],
+        "keep_optimizer": plain(chain[0] + epochs) < chain[1],
         "threads": spec.level_threads,
         **machine,
     }
@@ -208,12 +218,11 @@ Branch = tuple[Stage, Point]
 
 
 def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
-    seed, epochs = baseline.settings["seed"], spec.one_shot.epochs
+    seed, epochs = baseline.settings["seed"], plain(spec.one_shot.epochs)
     cuts = [("one_shot", amount, epochs) for amount in spec.one_shot.amounts]
     if spec.iterative.enabled and spec.iterative.matched:
-        total = spec.iterative.iterations * spec.iterative.epochs
-        cuts.append(("one_shot_matched", spec.iterative.target, total))
-    levels = [_level(spec, baseline, amount, n, (0, n)) for _, amount, n in cuts]
+        cuts.append(("one_shot_matched", spec.iterative.target, total_epochs(spec.iterative)))
+    levels = [_level(spec, baseline, amount, n, (0, n), spec.finetune) for _, amount, n in cuts]
     return [
         (level, Point(strategy, seed, 0, amount, level.key))
         for level, (strategy, amount, _) in zip(levels, cuts, strict=True)
@@ -223,15 +232,15 @@ def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
 def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
     if not spec.iterative.enabled:
         return []
-    settings, branches, parent = spec.iterative, [], baseline
-    total = settings.iterations * settings.epochs
-    targets = SCHEDULES[settings.schedule](settings.target, settings.iterations)
-    for i, target in enumerate(targets, start=1):
-        before = (i - 1) * settings.epochs
-        chain = (before, total) if spec.lr_span == "chain" else (0, settings.epochs)
-        parent = _level(spec, parent, target, settings.epochs, chain)
-        seed = baseline.settings["seed"]
-        branches.append((parent, Point("iterative", seed, i, target, parent.key)))
+    branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
+    for i, step in enumerate(steps(spec.iterative), start=1):
+        before = plain((i - 1) * spec.iterative.epochs)
+        whole = (before, cut_epochs(spec.iterative))
+        chain = whole if spec.lr_span == "chain" and not step.tail else (0, step.epochs)
+        train = replace(spec.finetune, lr_schedule=TAIL_CURVE) if step.tail else spec.finetune
+        parent = _level(spec, parent, step.target, step.epochs, chain, train)
+        point = Point("iterative", seed, i, step.target, parent.key, step.tail)
+        branches.append((parent, point))
     return branches
 
 

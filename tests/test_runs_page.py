@@ -240,7 +240,7 @@ def test_the_steps_of_the_chain_are_one_curve_in_whole_epochs(cache: Cache, queu
     lab = shell.Lab(cache, Store(cache), queue)
     found, strategies = live.histories(lab, now, 0)
     each, steps = QUICKSTART.iterative.epochs, QUICKSTART.iterative.iterations
-    assert [e["epoch"] for e in found["iterative"]] == list(range(1, each * steps + 1))
+    assert [e["epoch"] for e in found["iterative"]] == list(range(1, int(each) * steps + 1))
     assert found["iterative"][-1]["stage"].startswith(f"step {steps}")
     assert set(strategies) == {"baseline", "dense control", "iterative", "same epochs 90 %"} | {
         f"one-shot {amount:.0%}".replace("%", " %") for amount in (0.3, 0.5, 0.7, 0.9)

@@ -22,6 +22,7 @@ from pruning_core.engine.models import rebuild
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
+from pruning_core.settings import plain
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
 from pruning_core.store import Store
@@ -94,7 +95,10 @@ def level(context: Context) -> dict[str, Any]:
         content = checkpoint.serialized(trainee.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
     result = _finish(context, trainee, splits, base["data"], settings["prune"]["layers"])
-    spent = {name: parent[f"{name}_total"] + result[name] for name in ("epochs", "seconds")}
+    spent = {
+        "epochs": plain(parent["epochs_total"] + result["epochs"]),
+        "seconds": parent["seconds_total"] + result["seconds"],
+    }
     notes = [*_troubles(trainee), *(f"Nothing is left of {n}." for n in _emptied(chosen))]
     return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
 
@@ -157,9 +161,9 @@ def _take_optimizer(trainee: Trainee, context: Context) -> None:
 def _training(
     settings: dict[str, Any],
     images: dict[str, Any],
-    chain: tuple[int, int],
+    chain: tuple[float, float],
     role: str,
-    first_epoch: int,
+    first_epoch: float,
 ) -> Training:
     return Training(
         settings=settings["train"],
