@@ -136,7 +136,7 @@ def draw_schedule(spec: Spec) -> None:
         if chain.tail:
             tail = f"{format_epochs(chain.tail)} with the rate falling to 0"
             st.caption(f"Step {chain.iterations + 1} is the tail: no cut, {tail}.")
-        with st.expander("Edit the targets"):
+        with st.expander("Edit the targets", expanded=schedule.listed()):
             schedule.table(when.targets(chain))
 
 

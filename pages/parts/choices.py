@@ -16,6 +16,7 @@ import streamlit as st
 from pages.parts import number_lists
 from pruning_core.field_titles import PERCENT, explain, title
 from pruning_core.presets import PRESETS, QUICKSTART
+from pruning_core.schedules import LIST
 from pruning_core.settings import plain
 from pruning_core.spec import Spec, SpecError, from_dict, to_dict
 
@@ -106,7 +107,7 @@ def _wrong(values: Values) -> SpecError | None:
 
 def _guilty(error: SpecError, values: Values, base: Values, left: set[str]) -> set[str]:
     """The setting that the error names; else the one without which all is well; else all."""
-    listed = error.field in LISTED and values["iterative.schedule"] == "list"
+    listed = error.field in LISTED and values["iterative.schedule"] == LIST
     if listed and (together := left & set(LISTED)):
         return together
     if error.field in left:

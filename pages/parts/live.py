@@ -139,7 +139,7 @@ def draw_curves(lab: Lab, now: Standing) -> None:
         column.plotly_chart(drawn, key=name, config=config(name))
     st.caption(
         "Loss on the training images, accuracy on the validation images. The iterative steps "
-        "follow one another; what is cut at once begins at epoch 1."
+        "follow one another; what is cut at once begins beside the first of them."
     )
 
 

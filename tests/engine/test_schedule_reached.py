@@ -30,8 +30,8 @@ def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> N
     assert drawn.y[0] == 0
     assert len(drawn.y) == len(steps) + 1
     kept = None
-    for percent in drawn.y[1:]:
-        kept = cut(weights, percent / 100, scope, floor=0.01, previous=kept)
+    for percent, step in zip(drawn.y[1:], steps, strict=True):
+        kept = cut(weights, step.target, scope, floor=0.01, previous=kept)
         zeros = {n: int((~mask).sum()) for n, mask in kept.items()}
         if scope == "layer":
             assert zeros == {n: round(percent / 100 * size) for n, size in SIZES.items()}
