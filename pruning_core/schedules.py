@@ -13,7 +13,8 @@ Schedule = Callable[[float, int], list[float]]
 
 # The name under which a user types the targets instead: a list, no function of (target, steps).
 LIST = "list"
-# Three quarters of the target after an eighth of the way: (1 - u) / (1 - u^8) = 3/4 for u = 1/4.
+# Three quarters of the target after an eighth of the way: (1 - u) / (1 - u^8) = 3/4, which
+# u = 1/4 meets to four digits.
 EIGHTH = 1 / 4
 ONE_CYCLE_ALPHA, ONE_CYCLE_BETA = 14.0, 5.0
 
