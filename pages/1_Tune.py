@@ -7,16 +7,16 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import choices, controls, facts, spec_file
+from pages.parts import choices, controls, facts, schedule, spec_file
 from pages.parts.shell import PAGES, Lab, open_page
+from pruning_core import when
 from pruning_core.estimate import TRAINED, estimate, in_words
 from pruning_core.live_charts import schedule_figure
 from pruning_core.plan import describe, plan
 from pruning_core.recovery import remarks
-from pruning_core.schedules import SCHEDULES
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Plan, Stage
-from pruning_core.text import format_count
+from pruning_core.text import format_count, format_epochs
 from pruning_core.worker.limits import usable_cores
 from pruning_core.worker.start import ensure_worker
 
@@ -131,10 +131,16 @@ def draw_schedule(spec: Spec) -> None:
     series: dict[str, list[float]] = {"one_shot": list(spec.one_shot.amounts)}
     chain = spec.iterative
     if chain.enabled:
-        series["iterative"] = SCHEDULES[chain.schedule](chain.target, chain.iterations)
+        series["iterative"] = [step.target for step in when.steps(chain)]
         if chain.matched:
             series["one_shot_matched"] = [chain.target]
     st.plotly_chart(schedule_figure(series), key="schedule")
+    if chain.enabled:
+        if chain.tail:
+            tail = f"{format_epochs(chain.tail)} with the rate falling to 0"
+            st.caption(f"Step {chain.iterations + 1} is the tail: no cut, {tail}.")
+        with st.expander("Edit the targets", expanded=schedule.listed()):
+            schedule.table(when.targets(chain))
 
 
 def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:
@@ -192,6 +198,7 @@ def main() -> None:
     st.html(STYLE)
     st.title("Tune a comparison")
     choices.begin()
+    schedule.take_edited()
     left, right = st.columns([5, 6], gap="large")
     with left:
         places = draw_controls(lab)

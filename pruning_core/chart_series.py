@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
@@ -213,8 +214,10 @@ def amounts(series: Series) -> Iterator[PointLabel]:
     joined = series.strategy == "iterative"
     rises = joined and rows[-1]["py"] > rows[0]["py"]
     up = (-1 if rises else 1) if joined else 0
-    for row in rows[:-1]:
+    for row, following in itertools.pairwise(rows):
         asked = row["sparsity_asked"]
+        if joined and asked == following["sparsity_asked"]:
+            continue  # a step without a cut, such as a tail: the last of them bears the label
         # Narrow, where it tells enough: the hover has every digit.
         text = format_percent(asked, 0 if asked < WHOLE_PERCENT else None)
         yield PointLabel(text, float(row["px"]), float(row["py"]), look.colour, up)

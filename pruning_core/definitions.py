@@ -43,7 +43,8 @@ DEFINITIONS = (
     (
         "Epochs and seconds",
         "Spent in fine-tuning on the way from the baseline to the point, all steps of a chain "
-        "together. The baseline's row holds its own training.",
+        "together, a tail included. The baseline's row holds its own training. Half an epoch is "
+        "half of its batches.",
     ),
     (
         "Dense control",

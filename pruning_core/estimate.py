@@ -14,6 +14,7 @@ from pruning_core.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
 from pruning_core.store import Missing
 from pruning_core.text import format_seconds
+from pruning_core.when import steps, total_epochs
 
 KNOWN = {
     "digits": (1437, 10),
@@ -46,8 +47,8 @@ class Estimate:
 class Work:
     """Epochs of the stages of one kind, and of the longest branch of them."""
 
-    epochs: tuple[int, ...]
-    longest: int
+    epochs: tuple[float, ...]
+    longest: float
 
 
 def probe(spec: Spec, store: Reader) -> Stage | None:
@@ -129,7 +130,7 @@ def _work(stages: Keyed, done: set[str]) -> dict[str, Work]:
     """What is to be trained of a complete plan."""
     found = {}
     for kind in TRAINED:
-        reach: dict[str, int] = {}
+        reach: dict[str, float] = {}
         left = [(key, s) for key, s in stages if s.kind == kind and key not in done]
         for key, stage in left:
             reach[key] = stage.settings["epochs"] + reach.get(stage.parent, 0)
@@ -144,8 +145,8 @@ def _expected(spec: Spec) -> dict[str, Work]:
     levels = [spec.one_shot.epochs] * len(spec.one_shot.amounts)
     longest = max(levels, default=0)
     if chain.enabled:
-        whole = chain.iterations * chain.epochs
-        levels += [chain.epochs] * chain.iterations + [whole] * chain.matched
+        whole = total_epochs(chain)
+        levels += [step.epochs for step in steps(chain)] + [whole] * chain.matched
         longest = max(longest, whole)
     base = Work((spec.baseline_epochs,) * seeds, spec.baseline_epochs)
     return {"baseline": base, "level": Work(tuple(levels) * seeds, longest)}

@@ -40,6 +40,8 @@ TITLES = {
     "iterative.iterations": "Iterations",
     "iterative.epochs": "Epochs per iteration",
     "iterative.schedule": "Schedule",
+    "iterative.targets": "Typed targets",
+    "iterative.tail": "Tail epochs",
     "iterative.matched": "Add one-shot with the iterative run's budget",
     "prune.criterion": "Criterion",
     "prune.scope": "Spread over layers",
@@ -84,6 +86,7 @@ PERCENT = (
     "one_shot.amounts",
     "scan.sparsities",
     "iterative.target",
+    "iterative.targets",
     "prune.keep_floor",
     "data.validation",
 )

@@ -17,7 +17,9 @@ from pruning_core.pairs import PRUNED, Pair, comparable, pairs, same_asked
 from pruning_core.points import Row, grouped, is_pruned, rows_of
 from pruning_core.statistics import McNemar, holm, mcnemar
 from pruning_core.text import (
+    epoch_number,
     format_count,
+    format_epochs,
     format_p,
     format_percent,
     format_points,
@@ -140,28 +142,32 @@ def _spent(row: Row) -> float:
 
 
 def _epochs(row: Row) -> str:
-    return _epoch_count(_spent(row))
-
-
-def _epoch_count(epochs: float) -> str:
-    return f"{format_times(epochs)} {'epoch' if epochs == 1 else 'epochs'}"
+    return format_epochs(_spent(row))
 
 
 def _budgets(first: Row, second: Row) -> str:
     if _spent(first) == _spent(second):
         return ""
-    other = format_times(_spent(second)) if _spent(second) else "none"
+    other = epoch_number(_spent(second)) if _spent(second) else "none"
     own = _epochs(first) if _spent(first) else "no epochs"
     return f", with {own} of fine-tuning against {other}"
 
 
 def _targets(points: list[Row]) -> dict[str, list[Row]]:
-    """For each strategy the rows (one a seed) at the run's highest sparsity asked."""
+    """For each strategy the rows (one a seed) at the run's highest sparsity asked.
+
+    Of several steps of a chain there, such as a tail, the last one.
+    """
     pruned = [row for row in points if is_pruned(row)]
     target = max((row["sparsity_asked"] for row in pruned), default=0.0)
     near = [row for row in pruned if abs(row["sparsity_asked"] - target) < 1e-6]
-    found = {s: [row for row in near if row["strategy"] == s] for s in PRUNED}
+    ends = [max(steps, key=_step) for steps in grouped(near, "strategy", "seed")]
+    found = {s: [row for row in ends if row["strategy"] == s] for s in PRUNED}
     return {strategy: rows for strategy, rows in found.items() if rows}
+
+
+def _step(row: Row) -> int:
+    return int(row["iteration"])
 
 
 def _seeds(rows: list[Row]) -> int:
@@ -216,7 +222,7 @@ def _budget_findings(frame: list[Row], several: bool) -> Iterator[Finding]:
 
 
 def _cost(rows: list[Row]) -> str:
-    return f"{_epoch_count(_mean(rows, 'epochs'))} and {format_seconds(_mean(rows, 'seconds'))}"
+    return f"{format_epochs(_mean(rows, 'epochs'))} and {format_seconds(_mean(rows, 'seconds'))}"
 
 
 def _times(iterative: list[Row], rows: list[Row]) -> str:

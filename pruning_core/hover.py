@@ -10,6 +10,7 @@ from typing import Any
 from pruning_core.points import point_name
 from pruning_core.text import (
     format_bytes,
+    format_epochs,
     format_percent,
     format_points,
     format_seconds,
@@ -84,6 +85,4 @@ def _size(row: Row) -> Iterable[str]:
 def _spent(row: Row) -> Iterable[str]:
     if _known(row, "epochs", "seconds"):
         work = "training" if row["strategy"] == "baseline" else "fine-tuning"
-        epochs = format_times(row["epochs"])
-        unit = "epoch" if row["epochs"] == 1 else "epochs"
-        yield f"{work}: {epochs} {unit}, {format_seconds(row['seconds'])}"
+        yield f"{work}: {format_epochs(row['epochs'])}, {format_seconds(row['seconds'])}"

@@ -81,7 +81,7 @@ def history_figure(
     y_range = value_range([v for curve in curves for v in curve["y"]], from_zero=y == "loss")
     last = max((curve["x"][-1] for curve in curves if curve["x"]), default=1)
     edge = last + max(0.25, 0.04 * last)
-    drawn.layout["xaxis"] = axis("epoch", range=(0, edge), dtick=_whole_step(last))
+    drawn.layout["xaxis"] = axis("epoch", range=(0, edge), dtick=_step(last))
     drawn.layout["yaxis"] = axis("", suffix, range=y_range)
     if crowded:
         rows = -(-len(curves) // LEGEND_COLUMNS)
@@ -93,8 +93,13 @@ def history_figure(
     return drawn.figure()
 
 
-def _whole_step(last: float) -> int:
-    """A distance between ticks in whole epochs: 1, 2 or 5 times a power of ten, at most 8 ticks."""
+def _step(last: float) -> float:
+    """A distance between ticks in whole epochs: 1, 2 or 5 times a power of ten, at most 8 ticks.
+
+    Where not even one epoch is trained, a quarter of what is.
+    """
+    if last < 1:
+        return last / 4
     size = 1
     while True:
         for step in (size, 2 * size, 5 * size):

@@ -149,17 +149,31 @@ OPTIONS = (
     Option(
         "--epochs",
         ("one_shot.epochs", "iterative.epochs"),
-        whole,
-        "fine-tuning epochs after each cut",
-        "N",
+        number,
+        "fine-tuning epochs after each cut, such as 0.5 or 2",
+        "F",
     ),
-    Option("--one-shot-epochs", ("one_shot.epochs",), whole, "the same for one-shot alone", "N"),
+    Option("--one-shot-epochs", ("one_shot.epochs",), number, "the same for one-shot alone", "F"),
     Option(
         "--schedule",
         ("iterative.schedule",),
         str,
         "how sparsity grows",
         choices=specs.SCHEDULES,
+    ),
+    Option(
+        "--targets",
+        ("iterative.targets",),
+        numbers,
+        "sparsity after each iterative step; brings --schedule list, --iterations and --target",
+        "0.5,0.8",
+    ),
+    Option(
+        "--tail",
+        ("iterative.tail",),
+        number,
+        "epochs after the last iterative step, the rate falling from its peak to 0",
+        "F",
     ),
     Option("--criterion", ("prune.criterion",), str, "what goes first", choices=specs.CRITERIA),
     Option("--scope", ("prune.scope",), str, "how amounts spread", choices=specs.SCOPES),
@@ -304,8 +318,16 @@ def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
     if arguments.no_iterative:
         value["iterative"]["enabled"] = False
     imply(value["prune"], vars(arguments))
+    if value["iterative"]["targets"] and arguments.targets is not None:
+        _follow_targets(value["iterative"], arguments)
     value["data"]["path"] = absolute(value["data"]["path"])
     value["model"]["weights"] = weights(value["model"]["weights"])
     changed = any(getattr(arguments, option.name) is not None for option in OPTIONS)
     if changed or arguments.no_matched or arguments.no_iterative:
         value["label"] = ""
+
+
+def _follow_targets(chain: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """What typed targets say by themselves; what was given beside them must agree."""
+    said = {"schedule": "list", "iterations": len(chain["targets"]), "target": chain["targets"][-1]}
+    chain.update({n: v for n, v in said.items() if getattr(arguments, n) is None})

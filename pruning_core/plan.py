@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.recovery import kept_epoch, level_recovery, level_training
-from pruning_core.schedules import SCHEDULES
-from pruning_core.spec import PruneSpec, Spec, to_dict
+from pruning_core.settings import plain
+from pruning_core.spec import PruneSpec, Spec, TrainSpec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
+from pruning_core.when import cut_epochs, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
+TAIL_CURVE = "cosine"  # also where the steps' own curve does not fall to 0
 installed = functools.cache(version)
 
 
@@ -179,7 +182,14 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
     }
 
 
-def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[int, int]) -> Stage:
+def _level(
+    spec: Spec,
+    parent: Stage,
+    target: float,
+    epochs: float,
+    chain: tuple[float, float],
+    train: TrainSpec,
+) -> Stage:
     """A cut to `target` and `epochs` of training; `chain` = (epochs before, epochs in all).
 
     The target stands there as text: rounded as other floats are, two targets that differ by
@@ -189,12 +199,12 @@ def _level(spec: Spec, parent: Stage, target: float, epochs: int, chain: tuple[i
     settings = {
         "target": repr(target),
         "prune": _pruning(spec.prune),
-        "train": to_dict(level_training(spec)),
+        "train": to_dict(train),
         "recovery": level_recovery(spec, epochs),
         "epochs": epochs,
         "lr_from_epoch": chain[0],
         "lr_epochs": chain[1],
-        "keep_optimizer": chain[0] + epochs < chain[1],
+        "keep_optimizer": plain(chain[0] + epochs) < chain[1],
         "threads": spec.level_threads,
         **machine,
     }
@@ -213,12 +223,12 @@ Branch = tuple[Stage, Point]
 
 
 def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
-    seed, epochs = baseline.settings["seed"], spec.one_shot.epochs
+    seed, epochs = baseline.settings["seed"], plain(spec.one_shot.epochs)
     cuts = [("one_shot", amount, epochs) for amount in spec.one_shot.amounts]
     if spec.iterative.enabled and spec.iterative.matched:
-        total = spec.iterative.iterations * spec.iterative.epochs
-        cuts.append(("one_shot_matched", spec.iterative.target, total))
-    levels = [_level(spec, baseline, amount, n, (0, n)) for _, amount, n in cuts]
+        cuts.append(("one_shot_matched", spec.iterative.target, total_epochs(spec.iterative)))
+    train = level_training(spec)
+    levels = [_level(spec, baseline, amount, n, (0, n), train) for _, amount, n in cuts]
     return [
         (level, Point(strategy, seed, 0, amount, level.key))
         for level, (strategy, amount, _) in zip(levels, cuts, strict=True)
@@ -228,16 +238,22 @@ def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
 def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
     if not spec.iterative.enabled:
         return []
-    settings, branches, parent = spec.iterative, [], baseline
-    total = settings.iterations * settings.epochs
-    targets = SCHEDULES[settings.schedule](settings.target, settings.iterations)
-    for i, target in enumerate(targets, start=1):
-        before = (i - 1) * settings.epochs
-        chain = (before, total) if spec.lr_span == "chain" else (0, settings.epochs)
-        parent = _level(spec, parent, target, settings.epochs, chain)
-        seed = baseline.settings["seed"]
-        branches.append((parent, Point("iterative", seed, i, target, parent.key)))
+    branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
+    tail = replace(spec.finetune, lr_schedule=TAIL_CURVE)
+    for i, step in enumerate(steps(spec.iterative), start=1):
+        before = plain((i - 1) * spec.iterative.epochs)
+        whole = (before, cut_epochs(spec.iterative))
+        chain = whole if spec.lr_span == "chain" and not step.tail else (0, step.epochs)
+        own, train = (_calm(spec), tail) if step.tail else (spec, level_training(spec))
+        parent = _level(own, parent, step.target, step.epochs, chain, train)
+        point = Point("iterative", seed, i, step.target, parent.key, step.tail)
+        branches.append((parent, point))
     return branches
+
+
+def _calm(spec: Spec) -> Spec:
+    """The same for a tail, which goes on with the weights as they are: it rewinds nothing."""
+    return replace(spec, recovery=replace(spec.recovery, method="fine_tune", rewind_epoch=0))
 
 
 def describe(spec: Spec) -> str:

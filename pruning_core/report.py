@@ -12,8 +12,10 @@ from pruning_core.findings import findings
 from pruning_core.images import NO_CHROME, chrome_found, image_bytes
 from pruning_core.points import over_seeds
 from pruning_core.report_html import html
+from pruning_core.settings import plain
 from pruning_core.spec import Spec
 from pruning_core.tables import summary_tables
+from pruning_core.text import missing
 
 __all__ = [
     "CSV_COLUMNS",
@@ -63,8 +65,16 @@ def to_csv(frame: pd.DataFrame) -> str:
         return ",".join(columns) + "\n"
     if frame["run_id"].nunique() > 1:
         columns.insert(columns.index("notes"), "run")
-    table = over_seeds(frame).assign(notes=["; ".join(notes) for notes in frame["notes"]])
+    table = over_seeds(frame).assign(
+        notes=["; ".join(notes) for notes in frame["notes"]],
+        epochs=pd.Series([*map(_epochs, frame["epochs"])], frame.index, dtype=object),
+    )
     return table.to_csv(index=False, columns=columns, lineterminator="\n")
+
+
+def _epochs(value: float) -> float | None:
+    """A number of epochs as the file has it: whole where it is whole."""
+    return None if missing(value) else plain(value)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> Path:

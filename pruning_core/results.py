@@ -11,7 +11,7 @@ import pandas as pd
 from pruning_core.points import Row
 from pruning_core.stage import Outline, Point, Reader
 from pruning_core.store import Missing
-from pruning_core.text import format_percent
+from pruning_core.text import format_epochs, format_percent
 
 
 class Checker(Protocol):
@@ -67,6 +67,8 @@ def titles(outline: Outline) -> dict[str, tuple[str, str]]:
 
 
 def _title(point: Point) -> str:
+    if point.tail:
+        return f"tail, {format_percent(point.asked)}"
     asked = format_percent(point.asked)
     names = {
         "baseline": "baseline",
@@ -103,8 +105,14 @@ def _chance(facts: list[dict[str, Any]]) -> float:
     return float("nan")
 
 
+def _tail_note(point: Point, result: dict[str, Any]) -> str:
+    epochs = format_epochs(result["epochs"])
+    return f"Step {point.iteration} is the tail: no cut, {epochs} with the rate falling to 0."
+
+
 def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]) -> Row:
     total = "" if point.strategy == "baseline" else "_total"
+    tail = [_tail_note(point, result)] if point.tail else []
     return {
         "strategy": point.strategy,
         "seed": point.seed,
@@ -134,5 +142,5 @@ def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: 
         "versions": result["versions"],
         "device": result["device"],
         "threads": result["threads"],
-        "notes": list(dict.fromkeys([*notes, *baseline["notes"], *result["notes"]])),
+        "notes": list(dict.fromkeys([*notes, *baseline["notes"], *tail, *result["notes"]])),
     }

@@ -42,6 +42,14 @@ def at_least(field: str, value: float, low: float) -> None:
     check(value >= low, field, f"{value} is too small; give {low} or more.")
 
 
+def plain(value: float) -> float:
+    """A number rounded to 1e-6, and whole where it is whole: 2 and 2.0 have one key and text."""
+    if isinstance(value, int):
+        return value
+    rounded = round(value, 6)
+    return int(rounded) if rounded.is_integer() else rounded
+
+
 def canonical(value: Any) -> Any:
     """The same value with floats rounded to 1e-6 and tuples as lists, fit for JSON."""
     if isinstance(value, float):

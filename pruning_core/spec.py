@@ -14,6 +14,7 @@ from typing import Any
 
 from pruning_core.prune_checks import check_amounts, check_prune
 from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec, check_recovery
+from pruning_core.scan_spec import ScanSpec
 from pruning_core.settings import (
     SpecError,
     at_least,
@@ -23,9 +24,11 @@ from pruning_core.settings import (
     one_of,
     to_dict,
 )
+from pruning_core.when import SCHEDULES, IterativeSpec, OneShotSpec, check_epochs
 
 __all__ = ["SpecError", "canonical_json", "to_dict"]  # handed on from settings
 __all__ += ["RECOVERIES", "REWINDS"]
+__all__ += ["SCHEDULES", "IterativeSpec", "OneShotSpec", "ScanSpec"]  # from when and scan_spec
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "images")
 AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
@@ -36,7 +39,6 @@ LAYER_CHOICES = ("all", "spared")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "step", "cosine", "one_cycle")
 LR_SPANS = ("step", "chain")
-SCHEDULES = ("geometric", "linear", "cubic")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fp32", "bf16", "auto")
 
@@ -44,18 +46,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_LR = {"sgd": 0.02, "adam": 0.001, "adamw": 0.001}
 
-MAX_EPOCHS = 10_000
 MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 10**7
-
-
-def _epochs(field: str, value: int) -> None:
-    at_least(field, value, 0)
-    check(value <= MAX_EPOCHS, field, f"{value} is too many; give {MAX_EPOCHS:,} or fewer.")
-
-
-def _amount(field: str, value: float) -> None:
-    check(0 <= value < 1, field, f"{value} is not a fraction from 0 up to, but not including, 1.")
 
 
 @dataclass(frozen=True)
@@ -191,71 +183,6 @@ class PruneSpec:
 
 
 @dataclass(frozen=True)
-class OneShotSpec:
-    """Each amount is one cut of the baseline, fine-tuned for `epochs`."""
-
-    amounts: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
-    epochs: int = 1
-
-    def __post_init__(self) -> None:
-        for amount in self.amounts:
-            _amount("one_shot.amounts", amount)
-        check(
-            len(set(self.amounts)) == len(self.amounts),
-            "one_shot.amounts",
-            "the same amount stands there twice.",
-        )
-        _epochs("one_shot.epochs", self.epochs)
-
-
-@dataclass(frozen=True)
-class IterativeSpec:
-    """A chain of cuts to `target`; `matched` adds one cut with the chain's whole budget."""
-
-    enabled: bool = True
-    target: float = 0.9
-    iterations: int = 5
-    epochs: int = 1
-    schedule: str = "geometric"
-    matched: bool = True
-
-    def __post_init__(self) -> None:
-        check(
-            0 < self.target < 1,
-            "iterative.target",
-            f"{self.target} is not a fraction between 0 and 1.",
-        )
-        check(
-            1 <= self.iterations <= 100,
-            "iterative.iterations",
-            f"{self.iterations} is outside 1 to 100.",
-        )
-        _epochs("iterative.epochs", self.epochs)
-        one_of("iterative.schedule", self.schedule, SCHEDULES)
-
-
-@dataclass(frozen=True)
-class ScanSpec:
-    """Each layer of the baseline cut alone to each sparsity, on `images` validation images.
-
-    0 images take all there are.
-    """
-
-    enabled: bool = False
-    sparsities: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-    images: int = 1000
-
-    def __post_init__(self) -> None:
-        for amount in self.sparsities:
-            _amount("scan.sparsities", amount)
-        rising = list(self.sparsities) == sorted(set(self.sparsities))
-        check(rising, "scan.sparsities", "give each sparsity once, the lowest first.")
-        check(bool(self.sparsities), "scan.sparsities", "give at least one sparsity.")
-        check(self.sparsities[0] > 0, "scan.sparsities", "the dense model is always measured.")
-        at_least("scan.images", self.images, 0)
-
-
-@dataclass(frozen=True)
 class Spec:
     """A whole comparison. `label` names it for people and changes no result."""
 
@@ -278,7 +205,7 @@ class Spec:
     label: str = ""
 
     def __post_init__(self) -> None:
-        _epochs("baseline_epochs", self.baseline_epochs)
+        check_epochs("baseline_epochs", self.baseline_epochs)
         one_of("lr_span", self.lr_span, LR_SPANS)
         check(bool(self.seeds), "seeds", "give at least one seed.")
         check(len(set(self.seeds)) == len(self.seeds), "seeds", "the same seed stands there twice.")

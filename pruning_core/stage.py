@@ -45,13 +45,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Point:
-    """A place on the charts: which stage it is, under which strategy."""
+    """A place on the charts: which stage it is, under which strategy. A `tail` cuts nothing."""
 
     strategy: str
     seed: int
     iteration: int
     asked: float
     key: str
+    tail: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import pandas as pd
 
 from pruning_core.points import over_seeds, point_name, rows_of
 from pruning_core.text import (
+    epoch_number,
     format_bytes,
     format_count,
+    format_epochs,
     format_percent,
     format_points,
     format_seconds,
@@ -145,7 +147,7 @@ def _summary(points: pd.DataFrame) -> str:
 
 def _control(rows: list[dict[str, Any]]) -> str:
     """What 0 % in the one-shot table is; the assignment's own is the baseline."""
-    epochs = [format_count(r["epochs"], "epoch") for r in rows if r["sparsity_asked"] == 0]
+    epochs = [format_epochs(r["epochs"]) for r in rows if r["sparsity_asked"] == 0]
     return f"\nOne-shot at 0.00 is the dense control: no cut, {epochs[0]} more." if epochs else ""
 
 
@@ -163,7 +165,7 @@ def _rows(rows: Iterable[dict[str, Any]], labelled: bool = False) -> Iterator[Su
 def _label(row: dict[str, Any]) -> str:
     if row["strategy"] == "baseline":
         return "baseline"
-    epochs = format_count(row["epochs"], "epoch")
+    epochs = format_epochs(row["epochs"])
     return f"one-shot, {epochs}" if row["strategy"] == "one_shot_matched" else ""
 
 
@@ -192,6 +194,6 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
         "Sparse file": format_bytes(row["sparse_bytes"]),
         "Ratio": format_times(row["compression_ratio"]),
         "Not zero": f"{row['nonzero']:,} of {row['parameters']:,}",
-        "Epochs": format_times(row["epochs"]),
+        "Epochs": epoch_number(row["epochs"]),
         "Time": format_seconds(row["seconds"]),
     }

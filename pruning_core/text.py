@@ -82,6 +82,17 @@ def format_seconds(seconds: float | None) -> str:
     return _two(minutes // 60, "h", minutes % 60, "min")
 
 
+def format_epochs(epochs: float | None) -> str:
+    """Epochs with their noun, fractions as far as they say something: "1 epoch", "0.5 epochs"."""
+    number = epoch_number(epochs)
+    return f"{number} epoch" if number == "1" else f"{number} epochs"
+
+
+def epoch_number(epochs: float | None) -> str:
+    """Epochs without their noun: "2", "0.5", "12.25"."""
+    return UNKNOWN if epochs is None or missing(epochs) else trimmed(epochs, 3)
+
+
 def format_p(p: float) -> str:
     """A p-value: "p = 0.03", "p < 0.001"."""
     if p < 0.001:

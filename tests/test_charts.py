@@ -284,3 +284,14 @@ def test_labels_with_room_stay_where_they_belong() -> None:
 def test_five_runs_have_five_symbols() -> None:
     for strategy in LOOKS:
         assert len({symbol(strategy, run) for run in range(5)}) == 5
+
+
+def test_a_step_without_a_cut_has_no_amount_of_its_own() -> None:
+    """The tail's point ends the line; the one before it, at the same sparsity, is not labelled."""
+    rows = comparison()
+    tail = point("iterative", 0.9, 372, iteration=6, epochs=15, seconds=150.0)
+    drawn = figure(frame([*rows, tail]), "accuracy", "epochs")
+    inside = [a.text for a in drawn.layout.annotations if a.xref == "x"]
+    assert sorted(inside) == sorted(["50 %", "70 %", "37 %", "60 %", "75 %", "84 %"])
+    (line,) = traces(drawn, "iterative", "lines")
+    assert list(line.x) == [0, 2, 4, 6, 8, 10, 15]

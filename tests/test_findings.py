@@ -273,3 +273,32 @@ def test_of_several_runs_on_the_same_images_the_answer_names_its_own() -> None:
 def test_of_nothing_there_is_one_answer() -> None:
     (answer,) = answers(pd.DataFrame())
     assert "No pruned point is finished yet" in answer.text
+
+
+def tailed(seed: int, **changes: float) -> list[dict]:
+    """A comparison in half-epoch steps with a tail of 2.5 epochs: five in all, as matched."""
+    rows = comparison(seed)
+    for row in rows:
+        if row["strategy"] != "baseline":
+            row["epochs"] = 0.5 * max(row["iteration"], 1)
+        if row["strategy"] == "one_shot_matched":
+            row["epochs"] = 5.0
+    spent = {"iteration": 6, "epochs": 5.0, "seconds": 130.0, "seed": seed}
+    return [*rows, point("iterative", 0.9, 372 + seed, **spent)]
+
+
+def test_of_a_chain_with_a_tail_its_end_is_compared_once() -> None:
+    texts = of_kind(frame(tailed(0)), "pair")
+    at_target = [text for text in texts if text.startswith("At 90 % asked")]
+    assert [text.count("iterative (93 %)") for text in at_target] == [1, 1, 0]
+    assert "one-shot with the same 5 epochs" in at_target[0]
+    assert "with 5 epochs of fine-tuning against 0.5" in at_target[1]
+
+
+def test_a_tail_is_no_second_seed() -> None:
+    assert of_kind(frame(tailed(0)), "seeds") == []
+    (seeds,) = of_kind(frame(tailed(0), tailed(1)), "seeds")
+    assert "iterative 93.1 % (standard deviation 0.18 points, 2 seeds)" in seeds
+    (budget,) = of_kind(frame(tailed(0)), "budget")
+    assert "iterative took 5 epochs and 2 min 10 s" in budget
+    assert "one-shot took 0.5 epochs" in budget

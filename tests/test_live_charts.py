@@ -38,6 +38,12 @@ def test_history_skips_what_is_not_known_and_takes_the_strategy_colour() -> None
     assert list(history_figure({"a": history}).data[0].y) == [2.0, 1.0]
 
 
+def test_less_than_an_epoch_has_ticks_too() -> None:
+    drawn = history_figure({"a": [{"epoch": 0.5, "loss": 1.0}]})
+    assert list(drawn.data[0].x) == [0.5]
+    assert drawn.layout.xaxis.dtick == 0.125
+
+
 def test_history_of_many_stages_takes_a_legend() -> None:
     history = [{"epoch": 1, "loss": 1.0}]
     few = history_figure({str(i): history for i in range(3)})

@@ -59,6 +59,18 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--epochs", "4", {"one_shot.epochs": 4, "iterative.epochs": 4}),
     ("--one-shot-epochs", "9", {"one_shot.epochs": 9}),
     ("--schedule", "cubic", {"iterative.schedule": "cubic"}),
+    (
+        "--targets",
+        "0.5,0.8",
+        {
+            "iterative.targets": (0.5, 0.8),
+            "iterative.schedule": "list",
+            "iterative.iterations": 2,
+            "iterative.target": 0.8,
+        },
+    ),
+    ("--tail", "2.5", {"iterative.tail": 2.5}),
+    ("--epochs", "0.5", {"one_shot.epochs": 0.5, "iterative.epochs": 0.5}),
     ("--criterion", "random", {"prune.criterion": "random"}),
     ("--scope", "global", {"prune.scope": "global"}),
     ("--keep-floor", "0.01", {"prune.keep_floor": 0.01}),

@@ -15,11 +15,12 @@ import pytest
 from pruning_core import assignment, images, report
 from pruning_core.assignment import compare_pruning_strategies, print_summary_table
 from pruning_core.findings import findings
+from pruning_core.hover import point_text
 from pruning_core.images import ImageError, render
 from pruning_core.report_html import html
 from pruning_core.spec import Spec
 from pruning_core.tables import readable, summary_tables
-from tests.frames import comparison, frame
+from tests.frames import comparison, frame, point
 
 needs_chrome = pytest.mark.skipif(
     not images.chrome_found(), reason="Images need Chrome or Chromium, and none is here."
@@ -52,6 +53,17 @@ def test_the_csv_gives_back_every_number_bit_for_bit() -> None:
     assert [row["strategy"] for row in rows] == points["strategy"].tolist()
     for column in report.CSV_COLUMNS[1 : report.CSV_COLUMNS.index("notes")]:
         assert [float(row[column]) for row in rows] == points[column].tolist()
+
+
+def test_epochs_are_whole_where_they_are_whole() -> None:
+    """In the file, in the table and in the hover: 0.5, 2 and 2.5, neither 2.0 nor 2.5000001."""
+    spent = (0.5, 2.0, 2.5)
+    points = frame([point("one_shot", i / 10, epochs=n) for i, n in enumerate(spent, 1)])
+    rows = csv.DictReader(io.StringIO(report.to_csv(points)))
+    assert [row["epochs"] for row in rows] == ["0.5", "2", "2.5"]
+    assert list(readable(points)["Epochs"]) == ["0.5", "2", "2.5"]
+    for number, row in zip(("0.5", "2", "2.5"), points.to_dict("records"), strict=True):
+        assert f"fine-tuning: {number} epochs, 20 s" in point_text(row)
 
 
 def test_the_csv_says_substitutions() -> None:

@@ -12,7 +12,7 @@ from pruning_core import results
 from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
-from pruning_core.stage import Plan, outline
+from pruning_core.stage import Outline, Plan, outline
 from pruning_core.store import Store
 from tests.facts import Facts
 
@@ -137,3 +137,25 @@ def test_damaged_results_are_those_that_were_done(store: Store, cache: Cache) ->
     assert results.damaged(outline(made), store, keys) == [keys[1]]
     assert results.damaged(outline(made), store, keys) == [keys[1]]
     assert results.damaged(outline(made), store, [keys[0], "f" * 64]) == []
+
+
+def test_a_tail_is_named_and_noted_and_survives_the_job_s_outline() -> None:
+    chain = replace(QUICKSTART.iterative, iterations=2, epochs=0.5, tail=2.5)
+    spec = replace(QUICKSTART, iterative=chain)
+    facts = Facts(spec)
+    made = plan(spec, facts)
+    for point in made.points:
+        facts.results[point.key] = {**result(72, 0.9, 1, 1), "epochs": 2.5, "epochs_total": 3.5}
+    kept = Outline.from_json(outline(made).to_json())
+    assert kept == outline(made)
+    names = [name for name, strategy in results.titles(kept).values() if strategy == "iterative"]
+    assert names == ["step 1, 68.4 %", "step 2, 90 %", "tail, 90 %"]
+    frame = results.points(kept, facts)
+    notes = frame[frame.strategy == "iterative"].set_index("iteration").notes
+    assert notes[2] == []
+    assert notes[3] == ["Step 3 is the tail: no cut, 2.5 epochs with the rate falling to 0."]
+
+
+def test_an_outline_from_before_there_were_tails_is_read() -> None:
+    text = outline(filled()[1]).to_json()
+    assert Outline.from_json(text.replace(', "tail": false', "")) == Outline.from_json(text)

@@ -240,13 +240,30 @@ def test_the_steps_of_the_chain_are_one_curve_in_whole_epochs(cache: Cache, queu
     lab = shell.Lab(cache, Store(cache), queue)
     found, strategies = live.histories(lab, now, 0)
     each, steps = QUICKSTART.iterative.epochs, QUICKSTART.iterative.iterations
-    assert [e["epoch"] for e in found["iterative"]] == list(range(1, each * steps + 1))
+    assert [e["epoch"] for e in found["iterative"]] == list(range(1, int(each) * steps + 1))
     assert found["iterative"][-1]["stage"].startswith(f"step {steps}")
     assert set(strategies) == {"baseline", "dense control", "iterative", "same epochs 90 %"} | {
         f"one-shot {amount:.0%}".replace("%", " %") for amount in (0.3, 0.5, 0.7, 0.9)
     }
     test = open_page("pages/2_Runs.py", job=job)
     assert len(test.get("plotly_chart")) == 2
+
+
+def test_half_epoch_steps_and_the_tail_follow_one_another(cache: Cache, queue: Queue) -> None:
+    chain = replace(QUICKSTART.iterative, iterations=2, epochs=0.5, tail=1.5)
+    spec = replace(QUICKSTART, iterative=chain)
+    job = queue.submit(spec, "halves")
+    queue.expand(job, plan(spec, Facts(spec)), ())
+    while row := queue.claim("t", 2):
+        ends = [*range(1, int(n) + 1), n] if (n := row.settings.get("epochs", 0)) % 1 else []
+        history = [{"epoch": end, "loss": 1.0, "accuracy": 0.5} for end in ends]
+        queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": history})
+        queue.finish(row.key, "t")
+    lab = shell.Lab(cache, Store(cache), queue)
+    found, _ = live.histories(lab, standing(queue, job), 0)
+    told = [(entry["epoch"], entry["stage"]) for entry in found["iterative"]]
+    steps = [(0.5, "step 1, 68.4 %"), (1, "step 2, 90 %")]
+    assert told == [*steps, (2, "tail, 90 %"), (2.5, "tail, 90 %")]
 
 
 @settings(deadline=None, max_examples=50)

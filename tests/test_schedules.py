@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruning_core.learning_rates import LR_SCHEDULES
-from pruning_core.schedules import SCHEDULES
+from pruning_core.schedules import LIST, SCHEDULES
 from pruning_core.spec import LR_SCHEDULES as LR_NAMES
 from pruning_core.spec import SCHEDULES as NAMES
 
@@ -20,8 +20,9 @@ def test_a_schedule_rises_to_its_target(name: str, target: float, steps: int) ->
     found = SCHEDULES[name](target, steps)
     assert len(found) == steps
     assert found[-1] == target
-    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(found))
+    assert all(a <= b for a, b in itertools.pairwise(found))
     assert found[0] > 0
+    assert found[-1] < 1
 
 
 def test_the_assignment_example() -> None:
@@ -29,12 +30,41 @@ def test_the_assignment_example() -> None:
     assert found == pytest.approx([0.3690, 0.6019, 0.7488, 0.8415, 0.9], abs=1e-4)
 
 
-def test_cubic_by_hand() -> None:
-    assert SCHEDULES["cubic"](0.8, 2) == pytest.approx([0.7, 0.8])
+# S = 0.8 in four steps, worked out by hand from the formulas in the papers. The exponential
+# one is 0.8 times 1 - 1/16, 1 - 1/256 and 1 - 1/4096, each over 1 - 4^-8.
+BY_HAND = {
+    "one_shot": [0.8, 0.8, 0.8, 0.8],
+    "geometric": [0.331260, 0.552786, 0.700930, 0.8],  # 1 - 0.2^(1/4), 1 - 0.2^(1/2), ...
+    "linear": [0.2, 0.4, 0.6, 0.8],
+    "cubic": [0.4625, 0.7, 0.7875, 0.8],  # 0.8 (1 - 27/64), 0.8 (1 - 1/8), 0.8 (1 - 1/64)
+    "exponential": [
+        0.750011,
+        0.796887,
+        0.799817,
+        0.8,
+    ],
+    "cosine": [0.117157, 0.4, 0.682843, 0.8],  # 0.4 (1 - cos 45 degrees), 0.4, ...
+    "one_cycle": [0.145958, 0.704725, 0.796842, 0.8],  # 0.8 (1 + e^-9) / (1 + e^(5 - 3.5 i))
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_by_hand(name: str) -> None:
+    assert SCHEDULES[name](0.8, 4) == pytest.approx(BY_HAND[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_one_step_is_the_target(name: str) -> None:
+    assert SCHEDULES[name](0.9, 1) == [0.9]
+
+
+def test_exponential_has_three_quarters_after_an_eighth() -> None:
+    """The points through which He et al. (2019) lay the curve."""
+    assert SCHEDULES["exponential"](0.9, 8)[0] == pytest.approx(0.675, rel=1e-4)
 
 
 def test_registries_and_spec_agree() -> None:
-    assert tuple(SCHEDULES) == NAMES
+    assert (*SCHEDULES, LIST) == NAMES
     assert tuple(LR_SCHEDULES) == LR_NAMES
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pruning_core.text import (
     format_bytes,
     format_count,
+    format_epochs,
     format_p,
     format_percent,
     format_points,
@@ -78,6 +79,10 @@ def test_points_times_p_and_counts() -> None:
     assert [format_points(v) for v in (0.01, 0.005, -0.0)] == ["1 point", "0.5 points", "0 points"]
     assert [format_times(v) for v in (8.754, 12.34, 140.4)] == ["8.75", "12.3", "140"]
     assert [format_p(v) for v in (0.0301, 0.0004, 1.0)] == ["p = 0.03", "p < 0.001", "p = 1"]
+    epochs = [format_epochs(v) for v in (0, 0.5, 1.0, 2.5000001, 12.25, 120.0, None)]
+    assert epochs == [f"{n} epochs" for n in ("0", "0.5")] + ["1 epoch"] + [
+        f"{n} epochs" for n in ("2.5", "12.25", "120", "unknown")
+    ]
     assert [format_count(v, "epoch") for v in (1, 1000)] == ["1 epoch", "1,000 epochs"]
     assert [join_words(v) for v in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]
 

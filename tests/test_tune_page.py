@@ -234,7 +234,8 @@ def test_without_iterative_pruning_its_controls_rest() -> None:
     test = tune()
     test.checkbox(key="w.iterative.enabled").uncheck().run()
     resting = {slider.key for slider in test.slider if slider.disabled}
-    assert resting == {"w.iterative.target", "w.iterative.iterations", "w.iterative.epochs"}
+    names = ("target", "iterations", "epochs", "tail")
+    assert resting == {f"w.iterative.{name}" for name in names}
 
 
 def test_what_another_choice_does_not_read_rests() -> None:

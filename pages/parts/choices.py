@@ -17,6 +17,8 @@ import streamlit as st
 from pages.parts import number_lists
 from pruning_core.field_titles import PERCENT, explain, title
 from pruning_core.presets import PRESETS, QUICKSTART
+from pruning_core.schedules import LIST
+from pruning_core.settings import plain
 from pruning_core.spec import Spec, SpecError, from_dict, to_dict
 
 Values = dict[str, Any]
@@ -27,10 +29,13 @@ SEEN = "seen links"
 TOLD = "link problems"
 NO_PATH = "."
 LONGEST = 300
+PERCENTS = ("one_shot.amounts", "iterative.targets")
 NUMBERS = {"seeds": int, "data.mean": float, "data.std": float}
 SIZES = ("data.train_size", "data.test_size")
 TYPED = ("model.name", "model.weights", "data.path", "prune.norm")
 ENTRIES = ("prune.spare", "prune.by_hand")
+# What a list of typed targets says by itself: these settings go together, or not at all.
+LISTED = tuple(f"iterative.{n}" for n in ("schedule", "targets", "iterations", "target"))
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,9 @@ def _wrong(values: Values) -> SpecError | None:
 
 def _guilty(error: SpecError, values: Values, base: Values, left: set[str]) -> set[str]:
     """The setting that the error names; else the one without which all is well; else all."""
+    listed = error.field in LISTED and values["iterative.schedule"] == LIST
+    if listed and (together := left & set(LISTED)):
+        return together
     if error.field in left:
         return {error.field}
     single = (n for n in sorted(left) if _wrong({**values, n: base[n]}) is None)
@@ -120,7 +128,11 @@ def link_of(values: Values) -> dict[str, str]:
     changed = {name: v for name, v in values.items() if v != PLAIN[name]}
     if changed.get("label") == "":
         del changed["label"]
-    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in changed.items()}
+    return {name: v if isinstance(v, str) else _written(v) for name, v in changed.items()}
+
+
+def _written(value: Any) -> str:
+    return json.dumps(plain(value) if isinstance(value, float) else value)
 
 
 def from_params(given: dict[str, str]) -> Reading:
@@ -208,7 +220,7 @@ def _named(values: Values) -> Values:
 
 def to_widget(name: str, value: Any) -> Any:
     """A setting as its widget holds it: percent for shares, text for lists, empty for all."""
-    if name == "one_shot.amounts":
+    if name in PERCENTS:
         return number_lists.written_percent(value)
     if name in NUMBERS:
         return number_lists.written(value)
@@ -221,7 +233,7 @@ def to_widget(name: str, value: Any) -> Any:
 
 def from_widget(name: str, value: Any) -> Any:
     """The inverse of `to_widget`. Raises `ValueError` where a text cannot be read."""
-    if name == "one_shot.amounts":
+    if name in PERCENTS:
         return number_lists.read_percent(value)
     if name in NUMBERS:
         return number_lists.read(value, NUMBERS[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts import schedule
 from pages.parts.model_names import MODELS
 from pages.parts.recovery_controls import distillation, own_curve, way_to_recover
 from pages.parts.selection_controls import filter_controls, selection_controls
@@ -137,7 +138,7 @@ def amount_controls() -> None:
         help="Share of the prunable weights that is gone after the last step.",
         step=0.1,
         format="%.1f %%",
-        disabled=not value_of("iterative.enabled"),
+        disabled=not value_of("iterative.enabled") or schedule.listed(),
     )
     choice(
         "prune.layers",
@@ -153,20 +154,34 @@ def time_controls() -> None:
     off = not value_of("iterative.enabled")
     left, right = st.columns(2)
     with left:
-        slide("iterative.iterations", 1, 20, help="Cuts in the chain.", disabled=off)
+        slide(
+            "iterative.iterations",
+            1,
+            20,
+            help="Cuts in the chain. Typed targets say it by themselves, and the target too.",
+            disabled=off or schedule.listed(),
+        )
     with right:
         slide(
             "iterative.epochs",
-            0,
-            20,
-            help="Fine-tuning after each cut. An epoch is one pass over the training images.",
+            0.0,
+            20.0,
+            help="Fine-tuning after each cut. An epoch is one pass over the training images; "
+            "half an epoch is half of its batches.",
+            step=0.5,
+            format="%g",
             disabled=off,
         )
-    choice(
-        "iterative.schedule",
-        specs.SCHEDULES,
-        "Geometric: each step removes the same share of what is left. Linear: equal steps. "
-        "Cubic: fast first, then slow (Zhu and Gupta 2017).",
+    schedule.controls(off)
+    slide(
+        "iterative.tail",
+        0.0,
+        20.0,
+        help="Training after the last cut, as a step of its own without a cut. Whatever the "
+        "curve of the steps, its rate falls from the peak to 0 along a cosine. It counts in the "
+        "chain's budget.",
+        step=0.5,
+        format="%g",
         disabled=off,
     )
     check(
@@ -175,7 +190,8 @@ def time_controls() -> None:
         "comparison is unfair: the chain trains longer.",
         disabled=off,
     )
-    slide("one_shot.epochs", 0, 50, help="Fine-tuning after the one cut.")
+    told = "Fine-tuning after the one cut."
+    slide("one_shot.epochs", 0.0, 50.0, help=told, step=0.5, format="%g")
 
 
 def recovery_controls() -> None:

@@ -18,6 +18,7 @@ from pruning_core.queue.listing import Run, run_of
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
 from pruning_core.results import titles
+from pruning_core.settings import plain as plain_number
 from pruning_core.store import Missing
 from pruning_core.text import format_count, format_seconds
 from pruning_core.worker import limits, start
@@ -88,7 +89,7 @@ def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str
     names = titles(now.outline)
     found: Curves = {}
     strategies: dict[str, str] = {}
-    before = 0
+    before = 0.0
     for point in now.outline.points:
         row = rows.get(point.key)
         if row is None or point.seed != seed:
@@ -99,12 +100,15 @@ def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str
         epochs = _moved(history_of(lab, row), before if chain else 0, stage)
         found.setdefault(label, []).extend(epochs)
         strategies[label] = point.strategy
-        before += row.settings.get("epochs", 0) if chain else 0
+        before = plain_number(before + row.settings.get("epochs", 0)) if chain else before
     return {label: epochs for label, epochs in found.items() if epochs}, strategies
 
 
-def _moved(history: list[dict[str, Any]], before: int, stage: str) -> list[dict[str, Any]]:
-    return [{**entry, "epoch": entry["epoch"] + before, "stage": stage} for entry in history]
+def _moved(history: list[dict[str, Any]], before: float, stage: str) -> list[dict[str, Any]]:
+    return [
+        {**entry, "epoch": plain_number(entry["epoch"] + before), "stage": stage}
+        for entry in history
+    ]
 
 
 def history_of(lab: Lab, row: Row) -> list[dict[str, Any]]:
@@ -138,7 +142,7 @@ def draw_curves(lab: Lab, now: Standing) -> None:
         column.plotly_chart(drawn, key=name, config=config(name))
     st.caption(
         "Loss on the training images, accuracy on the validation images. The iterative steps "
-        "follow one another; what is cut at once begins at epoch 1."
+        "follow one another; what is cut at once begins beside the first of them."
     )
 
 

@@ -38,6 +38,7 @@ from pruning_core.engine.weights import load_weights
 from pruning_core.layer_checks import died, told
 from pruning_core.layer_views import FILE as PORTRAITS
 from pruning_core.layer_views import portraits as layer_portraits
+from pruning_core.settings import plain
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
 from pruning_core.store import Store
@@ -116,7 +117,10 @@ def level(context: Context) -> dict[str, Any]:
         content = checkpoint.serialized(trainee.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
     result = _finish(context, trainee, splits, base["data"], settings["prune"])
-    spent = {name: parent[f"{name}_total"] + result[name] for name in ("epochs", "seconds")}
+    spent = {
+        "epochs": plain(parent["epochs_total"] + result["epochs"]),
+        "seconds": parent["seconds_total"] + result["seconds"],
+    }
     known = told(layers(model), settings["prune"], float(settings["target"]))
     notes = [*known, *_troubles(trainee), *recover.notes(settings["recovery"], base)]
     return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
@@ -245,9 +249,9 @@ def _take_optimizer(trainee: Trainee, context: Context) -> None:
 def _training(
     settings: dict[str, Any],
     images: dict[str, Any],
-    chain: tuple[int, int],
+    chain: tuple[float, float],
     role: str,
-    first_epoch: int,
+    first_epoch: float,
 ) -> Training:
     return Training(
         settings=settings["train"],

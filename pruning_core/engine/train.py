@@ -23,6 +23,7 @@ from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee
 from pruning_core.learning_rates import rate as rate_at
+from pruning_core.settings import plain
 from pruning_core.worker.context import Progress
 
 # Of a small set a quarter is enough: looking at more would take as long as learning from it.
@@ -34,24 +35,31 @@ log = logging.getLogger(__name__)
 class Training:
     """What the loop needs besides model and images.
 
-    `settings` is a `TrainSpec` as a dict, `data` the data settings. The learning-rate curve
-    covers `lr_epochs`, of which this training is the part from `lr_from_epoch` on; where it is
-    rewound, these epochs cover what is left of it after the share `lr_start`. `role` and
-    `first_epoch` make the random order of a stage its own. After `keep_epoch` epochs the trainee
-    keeps its weights.
+    `settings` is a `TrainSpec` as a dict, `data` the data settings. `epochs` may end with a
+    fraction of one: that share of its batches, one at least. The learning-rate curve covers
+    `lr_epochs`, of which this training is the part from `lr_from_epoch` on; where it is rewound,
+    these epochs cover what is left of it after the share `lr_start`. `role` and `first_epoch`,
+    the epochs before this stage, make the random order of a stage its own, also where it begins
+    in the middle of an epoch. After `keep_epoch` epochs the trainee keeps its weights.
     """
 
     settings: dict[str, Any]
     data: dict[str, Any]
-    epochs: int
-    lr_from_epoch: int
-    lr_epochs: int
+    epochs: float
+    lr_from_epoch: float
+    lr_epochs: float
     seed: int
     role: str
-    first_epoch: int
+    first_epoch: float
     device: str
     lr_start: float = 0.0
     keep_epoch: int | None = None
+
+
+def shares(epochs: float) -> list[float]:
+    """The share of each started epoch: 2.5 epochs are 1, 1 and 0.5."""
+    whole = int(epochs)
+    return [1.0] * whole + [plain(epochs - whole)] * (plain(epochs - whole) > 0)
 
 
 def derived_seed(*parts: object) -> int:
@@ -70,16 +78,17 @@ def train(
     if state := checkpoint.load(saved):
         trainee.restore(state)
         progress.history = list(trainee.history)
-        log.info("Goes on after epoch %d of %d.", len(trainee.history), plan.epochs)
+        log.info("Goes on after epoch %s of %s.", trainee.history[-1]["epoch"], plan.epochs)
     _keep(trainee, plan)
     splits = replace(splits, train=splits.train.on(plan.device))
+    started = len(shares(plan.epochs))
     with checkpoint.Writer(saved, progress) as writer:
-        for epoch in range(len(trainee.history), plan.epochs):
+        for epoch in range(len(trainee.history), started):
             _epoch(trainee, splits, plan, epoch, progress)
             _keep(trainee, plan)
             if trainee.masks:
                 trainee.masks.check()
-            if epoch + 1 < plan.epochs:
+            if epoch + 1 < started:
                 writer.save(trainee.state())
             progress.history = list(trainee.history)
 
@@ -93,15 +102,17 @@ def _epoch(
     trainee: Trainee, splits: Splits, plan: Training, epoch: int, progress: Progress
 ) -> None:
     started = time.perf_counter()
-    seed = derived_seed(plan.seed, plan.role, plan.first_epoch + epoch)
+    seed = derived_seed(plan.seed, plan.role, plain(plan.first_epoch + epoch))
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     loss, rate = _pass(trainee, splits.train, plan, epoch, generator, progress)
     _settle(trainee, splits, plan)
     trainee.seconds += time.perf_counter() - started
     validation = evaluate(trainee.model, splits.validation, plan.data, plan.device)
+    share = shares(plan.epochs)[epoch]
     row = {
-        "epoch": epoch + 1,
+        "epoch": plain(epoch + share),
+        "share": share,
         "loss": loss,
         "validation_loss": validation.loss,
         "accuracy": validation.accuracy,
@@ -109,7 +120,7 @@ def _epoch(
         "seconds": trainee.seconds,
     }
     trainee.history.append(row)
-    log.info("Epoch %d of %d: %s", epoch + 1, plan.epochs, row)
+    log.info("Epoch %s of %s: %s", row["epoch"], plan.epochs, row)
 
 
 def _settle(trainee: Trainee, splits: Splits, plan: Training) -> None:
@@ -131,22 +142,28 @@ def _pass(
     generator: torch.Generator,
     progress: Progress,
 ) -> tuple[float, float]:
-    """One pass over the images. Returns the mean loss and the last learning rate."""
-    batches = shuffled(len(images), plan.settings["batch_size"], generator)
+    """One pass over an epoch's share of the images. Returns the mean loss and the last rate."""
+    share = shares(plan.epochs)[epoch]
+    batches = first(share, shuffled(len(images), plan.settings["batch_size"], generator))
     augment = AUGMENTATIONS[plan.data["augment"]]
     clip_norm = plan.settings["clip_norm"]
     total, rate = torch.zeros((), device=plan.device), 0.0
     trainee.model.train()
     for i, positions in enumerate(batches):
-        done = (plan.lr_from_epoch + epoch + i / len(batches)) / max(plan.lr_epochs, 1)
+        done = (plan.lr_from_epoch + epoch + share * i / len(batches)) / plan.lr_epochs
         rate = rate_at(plan.settings, plan.lr_start + (1 - plan.lr_start) * done)
         pixels = augment(images.batch(positions).to(plan.device), generator)
         pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
         labels = images.labels[positions].to(plan.device)
         total += step(trainee, pixels, labels, rate, clip_norm) * len(positions)
-        share = (epoch + (i + 1) / len(batches)) / plan.epochs
-        progress.say(share, f"Epoch {epoch + 1} of {plan.epochs}")
+        part = (epoch + share * (i + 1) / len(batches)) / plan.epochs
+        progress.say(part, f"Epoch {plain(epoch + share)} of {plan.epochs}")
     return float(total) / sum(map(len, batches)), rate
+
+
+def first(share: float, batches: list[Tensor]) -> list[Tensor]:
+    """The first batches of an epoch, a share of them rounded to whole ones; one at least."""
+    return batches[: max(1, round(share * len(batches)))]
 
 
 def shuffled(images: int, batch: int, generator: torch.Generator) -> list[Tensor]:

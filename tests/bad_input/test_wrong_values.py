@@ -43,7 +43,16 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--epochs", ["--epochs", "1000000000000"], "too many"),
     ("--baseline-epochs", ["--baseline-epochs", "99999"], "too many"),
     ("--one-shot-epochs", ["--one-shot-epochs", "-1"], "too small"),
-    ("--one-shot-epochs", ["--one-shot-epochs", "many"], "'many' is not a whole number"),
+    ("--one-shot-epochs", ["--one-shot-epochs", "many"], "'many' is not a number"),
+    ("--epochs", ["--epochs", "0.0001"], "0.0001 is too little; give 0, or 0.001 or more"),
+    ("--tail", ["--tail", "-0.5"], "-0.5 is too small"),
+    ("--targets", ["--targets", "0.8,0.5"], "0.5 after 0.8 falls"),
+    ("--targets", ["--targets", "0.8,1"], "1.0 is not a fraction"),
+    ("--targets", ["--targets", "a"], "'a' is not a number"),
+    ("--targets", ["--targets", "0.5,0.8", "--schedule", "cubic"], "not for cubic"),
+    ("--target", ["--targets", "0.5,0.8", "--target", "0.9"], "0.9 is not the last of"),
+    ("--iterations", ["--targets", "0.5,0.8", "--iterations", "3"], "3 is not the number of"),
+    ("--targets", ["--schedule", "list"], "needs at least one target"),
     ("--train-size", ["--train-size", "1438"], "1,438 images were asked for, but there are 1,437"),
     ("--train-size", ["--train-size", "9" * 30], "were asked for"),
     ("--train-size", ["--train-size", "19"], "19 images are too few; 20 are needed"),
@@ -151,7 +160,7 @@ def test_every_option_refuses_garbage_by_its_name(
 
 @pytest.mark.parametrize("digits", [60, 4000])
 @pytest.mark.parametrize(
-    "flag", ["--iterations", "--epochs", "--train-size", "--model", "--device"]
+    "flag", ["--iterations", "--baseline-epochs", "--train-size", "--model", "--device"]
 )
 def test_a_long_value_is_shown_shortened(refuse: Refuse, flag: str, digits: int) -> None:
     message = refuse(flag, "8" * digits, "--width", "1")

@@ -1,0 +1,105 @@
+"""Targets typed by the user: what follows from them, and the table beside the schedule chart."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import number_lists
+from pages.parts.choices import KEPT, PREFIX, Values, spec_of, to_widget
+from pages.parts.widgets import choice, text
+from pruning_core import when
+from pruning_core.schedules import LIST
+from pruning_core.text import missing, trimmed
+
+EDITED = "edited targets"
+COLUMN = "Target"
+MOST_STEPS = 100
+
+
+def listed() -> bool:
+    """Whether the targets are typed, so that the list says steps and target."""
+    return bool(st.session_state.get(f"{PREFIX}iterative.schedule") == LIST)
+
+
+def controls(off: bool) -> None:
+    """How sparsity grows: by a schedule, or as typed."""
+    choice(
+        "iterative.schedule",
+        when.SCHEDULES,
+        "All at once: everything in the first step, then only training. Geometric: each step "
+        "removes the same share of what is left. Linear: equal steps. Cubic: fast first, then "
+        "slow (Zhu and Gupta 2017). Exponential: almost all first (He et al. 2019). Cosine: slow, "
+        "fast, slow. One cycle: a logistic curve (Hubens et al. 2021). Typed targets: your own "
+        "list, which also says how many steps there are and where they end.",
+        on_change=schedule_chosen,
+        disabled=off,
+    )
+    text(
+        "iterative.targets",
+        "For the schedule of typed targets: the sparsity after each step in percent, never "
+        "falling. The table beside the schedule chart fills it too.",
+        on_change=targets_typed,
+        placeholder="50, 75, 90 %",
+        disabled=off or not listed(),
+    )
+
+
+def schedule_chosen() -> None:
+    """A callback: typed targets begin with those of the schedule before, and end with another."""
+    if not listed():
+        st.session_state[f"{PREFIX}iterative.targets"] = ""
+        return
+    take(when.targets(spec_of(st.session_state[KEPT]).iterative))
+
+
+def targets_typed() -> None:
+    """A callback: steps and target follow from the list, where it can be read."""
+    with suppress(ValueError):  # the page says what is wrong with it
+        take(number_lists.read_percent(st.session_state[f"{PREFIX}iterative.targets"]))
+
+
+def take(targets: list[float]) -> None:
+    """Make these fractions the typed targets; call before the widgets are drawn."""
+    values: Values = {"iterative.schedule": LIST, "iterative.targets": targets}
+    if 0 < len(targets) <= MOST_STEPS and 0 < targets[-1] < 1:
+        values |= {"iterative.iterations": len(targets), "iterative.target": targets[-1]}
+    for name, value in values.items():
+        st.session_state[PREFIX + name] = to_widget(name, value)
+
+
+def take_edited() -> None:
+    """Take over what was edited in the table before; call before the widgets are drawn."""
+    if (targets := st.session_state.pop(EDITED, None)) is not None:
+        take(targets)
+
+
+def table_key(targets: list[float]) -> str:
+    """The key of the table that shows these: other targets are another table, without edits."""
+    return f"targets {number_lists.written_percent(targets)}"
+
+
+def table(targets: list[float]) -> None:
+    """The targets as a table to edit; what was edited becomes the schedule."""
+    shown = [float(trimmed(100 * target, 4)) for target in targets]
+    edited = st.data_editor(
+        pd.DataFrame({COLUMN: shown}, index=pd.RangeIndex(1, len(shown) + 1, name="Step")),
+        key=table_key(targets),
+        num_rows="dynamic",
+        hide_index=False,
+        column_config={
+            COLUMN: st.column_config.NumberColumn(
+                format="%g %%",
+                min_value=0.0,
+                max_value=99.9999,
+                help="Share of the prunable weights that is gone after the step. A change makes "
+                "these the schedule: add a step below, or mark rows to delete them.",
+            )
+        },
+    )
+    found = [value for value in edited[COLUMN].tolist() if not missing(value)]
+    if found != shown:
+        st.session_state[EDITED] = [value / 100 for value in found]
+        st.rerun()

@@ -1,0 +1,144 @@
+"""When weights go: the settings of both strategies, and the steps of an iterative chain."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from pruning_core import schedules
+from pruning_core.settings import at_least, check, one_of, plain
+
+SCHEDULES = (*schedules.SCHEDULES, schedules.LIST)
+MAX_EPOCHS = 10_000
+LEAST_EPOCHS = 0.001
+
+
+@dataclass(frozen=True)
+class OneShotSpec:
+    """Each amount is one cut of the baseline, fine-tuned for `epochs`, such as 0.5 or 2."""
+
+    amounts: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
+    epochs: float = 1.0
+
+    def __post_init__(self) -> None:
+        for amount in self.amounts:
+            _check_amount("one_shot.amounts", amount)
+        check(
+            len(set(self.amounts)) == len(self.amounts),
+            "one_shot.amounts",
+            "the same amount stands there twice.",
+        )
+        check_epochs("one_shot.epochs", self.epochs)
+        _make_floats(self, "epochs")
+
+
+@dataclass(frozen=True)
+class IterativeSpec:
+    """A chain of cuts to `target`; `matched` adds one cut with the chain's whole budget.
+
+    With the schedule `list` the cuts are `targets`: `iterations` is their number and `target`
+    the last of them. After the last cut the chain trains `tail` more epochs, the rate falling
+    from its peak to 0 along a cosine.
+    """
+
+    enabled: bool = True
+    target: float = 0.9
+    iterations: int = 5
+    epochs: float = 1.0
+    schedule: str = "geometric"
+    targets: tuple[float, ...] = ()
+    tail: float = 0.0
+    matched: bool = True
+
+    def __post_init__(self) -> None:
+        check(
+            0 < self.target < 1,
+            "iterative.target",
+            f"{self.target} is not a fraction between 0 and 1.",
+        )
+        check(
+            1 <= self.iterations <= 100,
+            "iterative.iterations",
+            f"{self.iterations} is outside 1 to 100.",
+        )
+        check_epochs("iterative.epochs", self.epochs)
+        check_epochs("iterative.tail", self.tail)
+        _make_floats(self, "epochs", "tail")
+        one_of("iterative.schedule", self.schedule, SCHEDULES)
+        _check_targets(self)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A cut to `target` (a fraction) and `epochs` of training. A tail cuts nothing."""
+
+    target: float
+    epochs: float
+    tail: bool = False
+
+
+def targets(chain: IterativeSpec) -> list[float]:
+    """The target after each cut: as the schedule has them, or as they were typed."""
+    if chain.schedule == schedules.LIST:
+        return list(chain.targets)
+    return schedules.SCHEDULES[chain.schedule](chain.target, chain.iterations)
+
+
+def steps(chain: IterativeSpec) -> list[Step]:
+    """Every step of the chain; the tail, where there is one, is a step at the last target."""
+    cuts = [Step(target, plain(chain.epochs)) for target in targets(chain)]
+    return cuts + [Step(chain.target, plain(chain.tail), tail=True)] * bool(chain.tail)
+
+
+def cut_epochs(chain: IterativeSpec) -> float:
+    """The epochs of all steps but the tail."""
+    return plain(chain.iterations * chain.epochs)
+
+
+def total_epochs(chain: IterativeSpec) -> float:
+    """The chain's whole budget, which the matched one-shot run gets too."""
+    return plain(chain.iterations * chain.epochs + chain.tail)
+
+
+def check_epochs(field: str, value: float) -> None:
+    """Refuse a number of epochs below 0, above 10,000, or too little to be seen."""
+    shown = plain(value)
+    at_least(field, shown, 0)
+    check(value <= MAX_EPOCHS, field, f"{shown} is too many; give {MAX_EPOCHS:,} or fewer.")
+    little = f"{shown} is too little; give 0, or {LEAST_EPOCHS} or more."
+    check(not 0 < value < LEAST_EPOCHS, field, little)
+
+
+def _check_amount(field: str, value: float) -> None:
+    check(0 <= value < 1, field, f"{value} is not a fraction from 0 up to, but not including, 1.")
+
+
+def _make_floats(spec: Any, *names: str) -> None:
+    """Give numbers one form, so that 1 and 1.0 make one spec, one text and one key."""
+    for name in names:
+        object.__setattr__(spec, name, float(getattr(spec, name)))
+
+
+def _check_targets(chain: IterativeSpec) -> None:
+    """Refuse typed targets that no chain can have, or that another setting contradicts."""
+    name = "iterative.targets"
+    for target in chain.targets:
+        _check_amount(name, target)
+    for before, after in itertools.pairwise(chain.targets):
+        check(before <= after, name, f"{after:g} after {before:g} falls; give rising targets.")
+    if chain.schedule == schedules.LIST:
+        check(bool(chain.targets), name, "the schedule list needs at least one target.")
+        _check_agreement(chain, name)
+    else:
+        unused = f"these are for the schedule list, not for {chain.schedule}; leave them empty."
+        check(not chain.targets, name, unused)
+
+
+def _check_agreement(chain: IterativeSpec, name: str) -> None:
+    """The number and the last of the targets are said twice, and must be said alike."""
+    number, last = len(chain.targets), chain.targets[-1]
+    told = f"{chain.iterations} is not the number of {name}, which is {number}."
+    check(number == chain.iterations, "iterative.iterations", told)
+    told = f"{chain.target:g} is not the last of {name}, which is {last:g}."
+    check(abs(last - chain.target) < 1e-6, "iterative.target", told)

@@ -1,0 +1,50 @@
+"""What the schedule chart draws is what the engine's masks reach, step by step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pruning_core import when
+from pruning_core.live_charts import schedule_figure
+from pruning_core.when import SCHEDULES, IterativeSpec
+from tests.cuts import cut
+
+TYPED = (0.1234, 0.5, 0.5, 0.93)
+SIZES = {"stem": 27, "body": 991, "head": 130}
+
+
+def chain(name: str) -> IterativeSpec:
+    typed = {"targets": TYPED, "iterations": len(TYPED), "target": TYPED[-1]}
+    settings = typed if name == "list" else {"iterations": 7, "target": 0.93}
+    return IterativeSpec(schedule=name, tail=1.5, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
+    steps = when.steps(chain(name))
+    (drawn,) = schedule_figure({"iterative": [step.target for step in steps]}).data
+    assert drawn.y[0] == 0
+    assert len(drawn.y) == len(steps) + 1
+    kept = None
+    for percent, step in zip(drawn.y[1:], steps, strict=True):
+        kept = cut(weights, step.target, scope, floor=0.01, previous=kept)
+        zeros = {n: int((~mask).sum()) for n, mask in kept.items()}
+        if scope == "layer":
+            assert zeros == {n: round(percent / 100 * size) for n, size in SIZES.items()}
+        assert abs(sum(zeros.values()) - percent / 100 * sum(SIZES.values())) <= (
+            0.5 if scope == "global" else 0.5 * len(SIZES)
+        )
+        weights = {n: weights[n] * mask for n, mask in kept.items()}
+
+
+def test_equal_targets_change_no_mask() -> None:
+    weights = {"a": torch.randn(100, generator=torch.Generator().manual_seed(1))}
+    before = cut(weights, 0.7)
+    trained = {"a": torch.randn(100, generator=torch.Generator().manual_seed(2)) * before["a"]}
+    for criterion in ("magnitude", "random"):
+        after = cut(trained, 0.7, previous=before, criterion=criterion, seed=9)
+        assert torch.equal(after["a"], before["a"])
