@@ -26,6 +26,7 @@ PAGES = {
     "Tune": "pages/1_Tune.py",
     "Runs": "pages/2_Runs.py",
     "Compare": "pages/3_Compare.py",
+    "Layers": "pages/4_Layers.py",
 }
 LOADING_OPENINGS = 3
 _openings: Counter[str] = Counter()

@@ -1,0 +1,217 @@
+"""Layers: what each layer bears, what is left of it, and a cut made by hand for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import layer_table, live
+from pages.parts.facts import explain
+from pages.parts.shell import Lab, link, open_page, plain
+from pruning_core import layer_views
+from pruning_core.chart_style import config
+from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
+from pruning_core.queue.jobs import Job, job_id
+from pruning_core.queue.standing import ACTIVE, standing
+from pruning_core.results import titles
+from pruning_core.scan_command import read_scan, scan_of
+from pruning_core.spec import Spec, from_json
+from pruning_core.stage import Outline, Point, Stage
+from pruning_core.worker.start import ensure_worker
+
+POLL_SECONDS = 2.0
+SHOWN = 50
+
+
+def pick(lab: Lab) -> Job | None:
+    """The run in the link, else the newest with a baseline."""
+    jobs = {job.id: job for job in lab.queue.started(SHOWN)}
+    wanted = st.query_params.get("run", "")
+    if wanted and wanted not in jobs and (job := lab.queue.job(wanted)):
+        jobs[job.id] = job
+    if not jobs:
+        return None
+    names = list(jobs)
+    chosen = st.selectbox(
+        "Run",
+        names,
+        index=names.index(wanted) if wanted in jobs else 0,
+        format_func=lambda name: f"{jobs[name].label} ({name[:6]})",
+        help="A run whose baseline is finished. Its layers are shown.",
+    )
+    st.query_params["run"] = chosen
+    return jobs[chosen]
+
+
+def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
+    """The scan's heat map, or the way to it. Returns what is finished of it."""
+    st.header("Sensitivity")
+    found, job = read_scan(spec, lab.store), lab.queue.job(job_id(spec))
+    now = standing(lab.queue, job.id) if job else None
+    if now and now.state in ACTIVE:
+        watch(lab, now.job.id, len(found))
+    elif now is None or now.state != "done":
+        offer(lab, spec)
+    if now and now.state not in ACTIVE:
+        live.draw_errors(now)
+    if found.empty:
+        st.caption("Nothing is scanned yet. The heat map grows layer by layer.")
+        return found
+    drawn = heat_map(found)
+    st.plotly_chart(drawn, key="heat", config=config("sensitivity"))
+    st.caption(
+        "Each layer alone is cut, smallest weights first, and nothing is trained. The colour is "
+        "the accuracy lost on validation images. A row ends where the accuracy is gone."
+    )
+    st.download_button(
+        "CSV", lambda: found.to_csv(index=False), "sensitivity.csv", "text/csv", on_click="ignore"
+    )
+    return found
+
+
+def offer(lab: Lab, spec: Spec) -> None:
+    """The button that starts the scan."""
+    st.write(
+        "A scan cuts every layer of the baseline alone at several sparsities and measures it on "
+        "validation images. It trains nothing, takes minutes, and every run on this baseline "
+        "shares it."
+    )
+    if st.button("Scan the layers", type="primary"):
+        lab.queue.submit(spec, spec.label)
+        ensure_worker(lab.cache)
+        st.rerun()
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def watch(lab: Lab, job: str, shown: int) -> None:
+    """How far the scan is; the page is drawn anew as rows come in."""
+    now = standing(lab.queue, job)
+    live.keep_worker(lab)
+    live.draw_progress(lab, now)
+    finished = sum(row.kind == "scan" and row.status == "done" for row in now.rows)
+    before = st.session_state.setdefault(f"scanned {job}", finished)
+    if now.state not in ACTIVE or finished >= before + 5:
+        st.session_state[f"scanned {job}"] = finished
+        st.rerun()
+
+
+def pick_point(lab: Lab, job: Job, key: str) -> Point | None:
+    """One finished model of a run."""
+    outline = Outline.from_json(job.outline)
+    names = titles(outline)
+    there = [point for point in outline.points if lab.store.exists(point.key)]
+    if not there:
+        st.caption("This run has no finished model yet.")
+        return None
+    chosen = st.selectbox(
+        "Model",
+        range(len(there)),
+        index=len(there) - 1,
+        format_func=lambda i: names[there[i].key][0],
+        key=key,
+        help="The baseline, or one cut with its fine-tuning.",
+    )
+    return there[chosen]
+
+
+def draw_model(lab: Lab, job: Job) -> None:
+    """Sparsity layer by layer of one finished model, and one layer's weights."""
+    st.header("Layer by layer")
+    point = pick_point(lab, job, "model")
+    found = layer_views.portraits(lab.store, point.key) if point else []
+    if not found:
+        if point:
+            st.caption("This model was made before layers were recorded. Run it again to see them.")
+        return
+    frame = layer_views.table(found)
+    st.plotly_chart(sparsity_bars(frame), key="bars", config=config("layers"))
+    dead = frame[frame["dead channels"] > 0]
+    st.caption(
+        f"{int(dead['dead channels'].sum()):,} of {int(frame['channels'].sum()):,} output "
+        f"channels are dead, in {len(dead)} layers: every weight of theirs is zero."
+    )
+    layer_table.draw_portraits(frame)
+    draw_layer(found)
+
+
+def draw_layer(found: list[dict[str, object]]) -> None:
+    """The weights of one layer by size, and where a cut would fall."""
+    st.header("One layer's weights")
+    left, right = st.columns(2)
+    with left:
+        name = st.selectbox(
+            "Layer", [str(layer["name"]) for layer in found], key="layer", help="One weight."
+        )
+    with right:
+        share = st.slider(
+            "Sparsity",
+            0.0,
+            99.9,
+            50.0,
+            0.1,
+            format="%.1f %%",
+            key="share",
+            help="The weights left of the threshold would be removed.",
+        )
+    portrait = next(layer for layer in found if layer["name"] == name)
+    st.plotly_chart(histogram(portrait, share / 100), key="sizes", config=config("weights"))
+
+
+def draw_overlap(lab: Lab, job: Job) -> None:
+    """How far two models keep the same weights."""
+    st.header("Overlap of two models")
+    left, right = st.columns(2)
+    with left:
+        first = pick_point(lab, job, "first")
+    with right:
+        others = {other.id: other for other in lab.queue.started(SHOWN)}
+        chosen = st.selectbox(
+            "Beside a model of",
+            list(others),
+            format_func=lambda name: f"{others[name].label} ({name[:6]})",
+            key="beside",
+            help="The same run or another.",
+        )
+        second = pick_point(lab, others[chosen], "second") if chosen else None
+    if first is None or second is None or first.key == second.key:
+        st.caption("Choose two different models.")
+        return
+    stage = Stage("inspect_overlap", "", {"first": first.key, "second": second.key})
+    if not lab.store.exists(stage.key):
+        lab.queue.add([stage])
+        ensure_worker(lab.cache)
+        wait(lab, stage)
+        return
+    layer_table.draw_overlap(layer_views.jaccard(lab.store.read(stage.key)["rows"]))
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def wait(lab: Lab, stage: Stage) -> None:
+    """Say that the worker is looking, and draw the page again when it has looked."""
+    row = lab.queue.stage(stage.key)
+    if lab.store.exists(stage.key):
+        st.rerun()
+    if row and row.status == "failed":
+        st.error(plain(explain(row.field, row.error)))
+    else:
+        st.caption("The worker compares them.")
+
+
+def main() -> None:
+    lab = open_page("Layers")
+    st.title("Layers")
+    job = pick(lab)
+    if job is None:
+        st.info("No baseline is finished yet. Start a run on Home or Tune and come back.")
+        link("Home", "Choose a preset")
+        return
+    spec = from_json(job.spec)
+    found = draw_scan(lab, scan_of(replace(spec, seeds=spec.seeds[:1])))
+    layer_table.draw_by_hand(lab, spec, found)
+    draw_model(lab, job)
+    draw_overlap(lab, job)
+
+
+main()

@@ -1,0 +1,135 @@
+"""Tables of layers: shares by hand, what is left of each layer, what two models share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.facts import inline
+from pages.parts.shell import PAGES, Lab
+from pruning_core import field_titles, sensitivity
+from pruning_core.plan import describe, plan
+from pruning_core.spec import OneShotSpec, Spec, SpecError
+from pruning_core.text import format_percent
+from pruning_core.worker.start import ensure_worker
+
+SHARES = "shares by hand"
+
+
+def draw_portraits(frame: pd.DataFrame) -> None:
+    """Every layer of a model with what is left of it."""
+    shown = frame.assign(sparsity=100 * frame["sparsity"])
+    columns = {
+        "sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share that is zero."),
+        "weights": st.column_config.NumberColumn(format="localized"),
+        "dead channels": st.column_config.NumberColumn(
+            help="Output channels of which every weight is zero."
+        ),
+    }
+    with st.expander("Table"):
+        st.dataframe(shown, hide_index=True, column_config=columns)
+
+
+def draw_overlap(frame: pd.DataFrame) -> None:
+    """The Jaccard index of what two models keep, in all and layer by layer."""
+    if frame.empty:
+        st.caption("These models have no layer of the same name and shape.")
+        return
+    whole = frame["both"].sum() / max(frame["either"].sum(), 1)
+    st.metric(
+        "Overlap (Jaccard)",
+        format_percent(whole),
+        help="Weights that both keep, as a share of those that at least one keeps.",
+    )
+    shown = frame.assign(overlap=100 * frame["overlap"])[["layer", "weights", "overlap"]]
+    with st.expander("Layer by layer"):
+        st.dataframe(
+            shown,
+            hide_index=True,
+            column_config={"overlap": st.column_config.NumberColumn(format="%.1f %%")},
+        )
+
+
+def draw_by_hand(lab: Lab, spec: Spec, found: pd.DataFrame) -> None:
+    """A share for each layer: proposed from the scan, edited, and run."""
+    st.header("A share for each layer")
+    if found.empty:
+        st.caption("After a scan, shares can be proposed here, changed, and run.")
+        return
+    sizes = found.groupby("layer", sort=False)["size"].first()
+    propose(found)
+    kept = st.session_state.get(SHARES, {})
+    rows = pd.DataFrame(
+        {
+            "layer": sizes.index,
+            "weights": sizes.to_numpy(),
+            "removed": [100 * kept.get(name, 0.0) for name in sizes.index],
+        }
+    )
+    edited = st.data_editor(
+        rows,
+        hide_index=True,
+        disabled=["layer", "weights"],
+        key=f"{SHARES} {st.session_state.get('proposals', 0)}",
+        column_config={
+            "removed": st.column_config.NumberColumn(
+                min_value=0.0, max_value=99.9, format="%.1f %%", help="Share of this layer."
+            )
+        },
+    )
+    shares = dict(zip(edited["layer"], edited["removed"].fillna(0.0) / 100, strict=True))
+    draw_run(lab, spec, shares, sizes)
+
+
+def propose(found: pd.DataFrame) -> None:
+    """The total asked, and the button that spreads it so that each layer loses equally much."""
+    total = st.slider(
+        "Total to remove",
+        1.0,
+        99.0,
+        80.0,
+        0.5,
+        format="%.1f %%",
+        key="total by hand",
+        help="Of the weights of all scanned layers together.",
+    )
+    if not st.button(
+        "Propose from the scan",
+        help="Shares with which every layer alone would lose the same accuracy.",
+    ):
+        return
+    try:
+        st.session_state[SHARES] = sensitivity.propose(found, total / 100)
+        st.session_state["proposals"] = st.session_state.get("proposals", 0) + 1
+    except SpecError as error:
+        st.error(inline(field_titles.explain(error.field, error.message)))
+
+
+def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: pd.Series) -> None:
+    """What the table adds up to, and the button that runs it."""
+    total = sum(shares[name] * size for name, size in sizes.items()) / sizes.sum()
+    st.caption(f"In all {format_percent(total)} of these weights would go.")
+    if st.button("Run these shares", type="primary", disabled=not total):
+        made = by_hand(spec, shares, total)
+        try:
+            plan(made, lab.store)
+        except SpecError as error:
+            st.error(inline(field_titles.explain(error.field, error.message)))
+            return
+        job = lab.queue.submit(made, made.label)
+        ensure_worker(lab.cache)
+        st.switch_page(PAGES["Runs"], query_params={"job": job})
+
+
+def by_hand(spec: Spec, shares: dict[str, float], total: float) -> Spec:
+    """One cut to the shares of a table, and the dense control beside it."""
+    table = sensitivity.as_text({name: share for name, share in shares.items() if share})
+    return replace(
+        spec,
+        prune=replace(spec.prune, scope="hand", by_hand=table, granularity="weight"),
+        one_shot=OneShotSpec((0.0, round(total, 6)), spec.one_shot.epochs),
+        iterative=replace(spec.iterative, enabled=False),
+        label=f"{describe(spec)}, shares by hand",
+    )
