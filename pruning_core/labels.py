@@ -76,3 +76,8 @@ def _numbered(labels: dict[str, str]) -> dict[str, str]:
         seen[label] += 1
         numbered[run] = f"{label} ({seen[label]})" if label in repeated else label
     return numbered
+
+
+def short(name: str) -> str:
+    """A parameter's name without what nearly all of them end in."""
+    return name.removesuffix(".weight")

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.chart_style import CLEAR, FONT, GREY, GRID, LOOKS
+from pruning_core.labels import short
 from pruning_core.layer_views import threshold
 from pruning_core.sensitivity import steps_of
 from pruning_core.text import format_percent
@@ -99,11 +100,6 @@ def sparsity_bars(frame: pd.DataFrame) -> go.Figure:
     drawn.update_xaxes(type="category", showticklabels=len(frame) <= 24, title="layers, in order")
     drawn.update_yaxes(title="", ticksuffix=" %", range=(0, 100))
     return drawn
-
-
-def short(name: str) -> str:
-    """A parameter's name without what all of them end in."""
-    return name.removesuffix(".weight")
 
 
 def _dress(drawn: go.Figure, height: int) -> None:

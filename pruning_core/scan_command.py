@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pruning_core import sensitivity
+from pruning_core.labels import short
 from pruning_core.outcome import FAILED, OK, say
 from pruning_core.paths import Cache
 from pruning_core.plan import describe, plan
@@ -55,11 +56,12 @@ def write_scan(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> i
 def table(found: pd.DataFrame) -> Table:
     """Validation accuracy, a line a layer and a column a sparsity."""
     steps = sensitivity.steps_of(found)
-    drawn = Table("layer", "weights", *map(format_percent, steps), caption=CAPTION)
-    for name, rows in found.groupby("layer", sort=False):
+    name = Column("layer", min_width=24, overflow="fold")
+    drawn = Table(name, "weights", *map(format_percent, steps), caption=CAPTION)
+    for layer, rows in found.groupby("layer", sort=False):
         there = dict(zip(rows["sparsity"], rows["accuracy"], strict=True))
         cells = [format_percent(there[step]) if step in there else "" for step in steps]
-        drawn.add_row(str(name), f"{rows['size'].iloc[0]:,}", *cells)
+        drawn.add_row(short(str(layer)), f"{rows['size'].iloc[0]:,}", *cells)
     return drawn
 
 

@@ -109,7 +109,7 @@ def propose(found: pd.DataFrame) -> None:
 
 def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: pd.Series) -> None:
     """What the table adds up to, and the button that runs it."""
-    total = sum(shares[name] * size for name, size in sizes.items()) / sizes.sum()
+    total = float(sum(shares[name] * size for name, size in sizes.items()) / sizes.sum())
     st.caption(f"In all {format_percent(total)} of these weights would go.")
     if st.button("Run these shares", type="primary", disabled=not total):
         made = by_hand(spec, shares, total)

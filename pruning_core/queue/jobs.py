@@ -19,6 +19,9 @@ from pruning_core.stage import Plan, outline
 STARTED = (
     "EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key WHERE"
     " w.job = jobs.id AND s.kind = 'baseline' AND s.status = 'done')"
+    # A scan by itself makes no points beside the baseline's.
+    " AND (json_extract(jobs.spec, '$.one_shot.amounts') != '[]'"
+    " OR json_extract(jobs.spec, '$.iterative.enabled'))"
 )
 LAST_CHARACTER = chr(0x10FFFF)
 
@@ -138,7 +141,7 @@ class Queue(StageQueue):
         )
 
     def started(self, limit: int) -> list[Job]:
-        """Jobs with a finished baseline: those that have something to show."""
+        """Comparisons with a finished baseline: those that have something to show."""
         return self._where(STARTED, limit)
 
     def started_labels(self, limit: int) -> dict[str, str]:

@@ -1,0 +1,125 @@
+"""The Layers page: a scan drawn, shares proposed and run, one layer, two models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.queue.jobs import Queue
+from pruning_core.scan_command import read_scan, scan_of
+from pruning_core.spec import OneShotSpec, ScanSpec, Spec, from_json
+from pruning_core.store import Store
+from tests.workers import TINY, serve
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEC = replace(
+    TINY,
+    one_shot=OneShotSpec((0.5,), 0),
+    iterative=replace(TINY.iterative, enabled=False),
+    scan=ScanSpec(sparsities=(0.5, 0.9), images=20),
+    baseline_epochs=1,
+    label="Small",
+)
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A comparison and the scan of its baseline, finished."""
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    cache.prepare()
+    for spec in (SPEC, scan_of(SPEC)):
+        Queue(cache.queue).submit(spec, spec.label)
+        serve(cache)
+    return cache
+
+
+def page(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
+    for place in (
+        "pruning_core.worker.start.ensure_worker",
+        "pages.parts.shell.start.start_worker",
+    ):
+        monkeypatch.setattr(place, lambda *_: "")
+    return AppTest.from_file(str(ROOT / "pages" / "4_Layers.py"), default_timeout=120)
+
+
+def told(at: AppTest) -> str:
+    return " ".join(element.value for element in (*at.markdown, *at.caption, *at.info))
+
+
+def test_without_a_baseline_it_says_what_next(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = page(cache, monkeypatch).run()
+    assert not at.exception
+    assert "No baseline is finished yet" in told(at)
+
+
+def test_everything_is_drawn(scanned: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heat map, sparsity by layer, weights by size; the scan itself is no run to choose."""
+    at = page(scanned, monkeypatch).run()
+    assert not at.exception
+    assert len(at.get("plotly_chart")) == 3
+    assert len(at.selectbox[0].options) == 1
+    assert "of 7,050 output channels are dead" in told(at)
+
+
+def test_a_proposal_fills_the_table_and_runs(
+    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, queue = Store(scanned), Queue(scanned.queue)
+    total = 0.3
+    at = page(scanned, monkeypatch).run()
+    at.slider(key="total by hand").set_value(100 * total)
+    next(b for b in at.button if b.label == "Propose from the scan").click().run()
+    assert not at.exception
+    assert "In all 30 % of these weights would go." in told(at)
+    before = {job.id for job in queue.jobs(10)}
+    next(b for b in at.button if b.label == "Run these shares").click().run()
+    assert [box.value for box in at.error] == []
+    (made,) = [job for job in queue.jobs(10) if job.id not in before]
+    spec = from_json(made.spec)
+    assert spec.prune.scope == "hand"
+    assert spec.one_shot.amounts == (0.0, pytest.approx(total, abs=1e-5))
+    shares = dict(entry.split("=") for entry in spec.prune.by_hand)
+    sizes = read_scan(scan_of(SPEC), store).groupby("layer")["size"].first()
+    removed = sum(float(share) * sizes[name] for name, share in shares.items())
+    assert removed / sizes.sum() == pytest.approx(total, abs=1e-4)
+
+
+def test_what_was_not_measured_is_not_proposed(
+    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = page(scanned, monkeypatch).run()
+    at.slider(key="total by hand").set_value(99.0)
+    next(b for b in at.button if b.label == "Propose from the scan").click().run()
+    assert any("Ask for less, or scan higher sparsities" in box.value for box in at.error)
+
+
+def test_two_models_are_compared_by_the_worker(
+    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The baseline keeps all, its half half: their overlap is one half, near enough."""
+    at = page(scanned, monkeypatch).run()
+    at.selectbox(key="second").select(0).run()
+    assert "The worker compares them." in told(at)
+    serve(scanned)
+    at.run()
+    assert not at.exception
+    assert at.metric[0].value == "50 %"
+
+
+def test_a_scan_is_started_here(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec: Spec = replace(SPEC, scan=ScanSpec(), baseline_epochs=0)
+    queue = Queue(cache.queue)
+    queue.submit(spec, "Small")
+    serve(cache)
+    at = page(cache, monkeypatch).run()
+    next(b for b in at.button if b.label == "Scan the layers").click().run()
+    assert not at.exception
+    (job,) = [job for job in queue.jobs(5) if from_json(job.spec).scan.enabled]
+    assert from_json(job.spec) == replace(scan_of(spec), label=job.label)
