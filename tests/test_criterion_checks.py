@@ -10,7 +10,7 @@ import pytest
 from pruning_core import plan as plans
 from pruning_core.criterion_choices import CRITERION_CHOICES, IMAGES, needs
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import PruneSpec, Spec, SpecError
+from pruning_core.spec import PruneSpec, ScanSpec, Spec, SpecError
 from pruning_core.stage import Stage
 from tests.facts import DATA, MODEL, Facts
 
@@ -34,6 +34,17 @@ def test_the_number_of_images_counts_only_where_images_are_looked_at(criterion: 
     differ = [a.key != b.key for a, b in zip(one["iterative"], other["iterative"], strict=True)]
     assert set(differ) == {needs(criterion, IMAGES)}
     assert one["baseline"][0].key == other["baseline"][0].key
+
+
+@pytest.mark.parametrize("criterion", CRITERION_CHOICES)
+def test_so_it_is_in_a_scan(criterion: str) -> None:
+    keys = []
+    for count in (512, 64):
+        spec = replace(spec_with(criterion, score_images=count), scan=ScanSpec(enabled=True))
+        plan = plans.plan(spec, Facts(spec))
+        keys.append([stage.key for stage in plan.stages if stage.kind == "scan"])
+    assert len(keys[0]) == 2
+    assert (keys[0] != keys[1]) == needs(criterion, IMAGES)
 
 
 @pytest.mark.parametrize("criterion", CRITERION_CHOICES)

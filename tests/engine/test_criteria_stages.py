@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from pruning_core.criterion_choices import IMAGES, needs
 from pruning_core.engine import inspect, masks
-from pruning_core.engine.criteria import CRITERIA, flow, gathering
-from pruning_core.engine.criteria.gathering import MOVEMENT_FILE, for_level
+from pruning_core.engine.criteria import CRITERIA, Evidence, flow, gathering
+from pruning_core.engine.criteria.gathering import MOVEMENT_FILE, for_level, for_scan
 from pruning_core.engine.data import ImageSet, Splits
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.paths import Cache
@@ -111,35 +113,54 @@ class Net(nn.Sequential):
         super().__init__(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_a_criterion_sees_training_images_only(
-    criterion: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There are no others to be seen here."""
+PRUNE = {"score_images": 5, "score_batch": 4}
+BASE = {"data": {"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3}}
+
+
+def training_images() -> Any:
+    """Splits that have no validation and no test images to be seen."""
     pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
     train = ImageSet(pixels, torch.arange(9) % 2, np.arange(9))
-    splits: Any = Splits(train, None, None)  # type: ignore[arg-type]
-    settings = {
-        "prune": to_dict(PruneSpec(criterion, score_images=5)),
-        "train": {"batch_size": 4},
-        "target": "0.5",
-        "seed": 1,
-        "device": "cpu",
-    }
-    parent = cache.root / "parent"
+    return Splits(train, None, None)  # type: ignore[arg-type]
+
+
+def context_with(settings: dict[str, Any], parent: Path, model: nn.Module) -> Any:
     parent.mkdir(exist_ok=True)
+    torch.save(dict(model.named_parameters()), parent / MOVEMENT_FILE)
+    store = SimpleNamespace(file=lambda key, name: parent / name)
+    whole = {"seed": 1, "device": "cpu", **settings}
+    return SimpleNamespace(settings=whole, store=store, row=SimpleNamespace(parent="parent"))
+
+
+def counts(seen: Evidence) -> list[int]:
+    return [len(labels) for _, labels in seen.batches]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_level_sees_training_images_only(
+    criterion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, dense = Net(), Net()
     monkeypatch.setattr(gathering, "root_of", lambda store, key: "root")
     monkeypatch.setattr(gathering, "parent_model", lambda store, key, base: dense)
-    torch.save(dict(model.named_parameters()), parent / MOVEMENT_FILE)
-    store = SimpleNamespace(file=lambda key, name: parent / name)
-    context: Any = SimpleNamespace(
-        settings=settings, store=store, row=SimpleNamespace(parent="parent")
-    )
-    base = {"data": {"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3}}
-    seen = for_level(model, context, splits, base)
+    prune = to_dict(PruneSpec(criterion, score_images=5))
+    settings = {"prune": prune, "train": {"batch_size": 4}, "target": "0.5"}
+    context = context_with(settings, tmp_path / "parent", model)
+    seen = for_level(model, context, training_images(), BASE)
     assert seen.model is (dense if criterion == "snip" else model)
     assert seen.weights["0.weight"] is seen.model[0].weight  # type: ignore[index]
-    counts = [len(labels) for _, labels in seen.batches]
-    assert counts == ([4, 1] if criterion in ("taylor", "snip", "wanda", "obd") else [])
+    assert counts(seen) == ([4, 1] if needs(criterion, IMAGES) else [])
     assert CRITERIA[criterion](seen).keys() == {"0.weight", "2.weight"}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_scan_scores_one_layer_by_each_criterion(criterion: str, tmp_path: Path) -> None:
+    model = Net()
+    settings = {"criterion": criterion, "layer": "2.weight", **PRUNE}
+    context = context_with(settings, tmp_path / "parent", model)
+    one = {"2.weight": model[2].weight}
+    seen = for_scan(one, model, context, training_images(), BASE)  # type: ignore[arg-type]
+    assert counts(seen) == ([4, 1] if needs(criterion, IMAGES) else [])
+    scores = CRITERIA[criterion](seen)
+    assert scores.keys() == {"2.weight"}
+    assert bool((scores["2.weight"] >= 0).all())
