@@ -59,6 +59,17 @@ def test_only_what_comes_before_a_cut_by_movement_adds_it_up(criterion: str) -> 
     assert same == (not is_movement)
 
 
+def test_the_last_cut_before_a_tail_adds_it_up_for_the_tail() -> None:
+    """The tail is a step of its own, which cuts nothing but asks the same criterion."""
+    spec = spec_with("movement")
+    tailed = replace(spec, iterative=replace(spec.iterative, tail=1.0))
+    flags = ["keep_movement" in stage.settings for stage in trained(tailed)["iterative"]]
+    assert flags == [True] * 5 + [False]
+    one = replace(tailed.iterative, iterations=1, epochs=0)
+    with pytest.raises(SpecError, match="every cut after the first"):
+        trained(replace(spec, iterative=one))
+
+
 def test_movement_without_training_before_a_cut_is_refused() -> None:
     spec = spec_with("movement")
     chain = replace(spec.iterative, epochs=0)
