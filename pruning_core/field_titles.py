@@ -52,6 +52,7 @@ TITLES = {
     "prune.granularity": "Goes as one piece",
     "prune.norm": "Norm of a filter",
     "prune.dim": "Filters of",
+    "prune.score_images": "Images for the criterion",
     "finetune.optimizer": "Optimizer",
     "finetune.lr": "Learning rate",
     "finetune.lr_schedule": "Rate curve",

@@ -176,6 +176,13 @@ OPTIONS = (
         "F",
     ),
     Option("--criterion", ("prune.criterion",), str, "what goes first", choices=specs.CRITERIA),
+    Option(
+        "--score-images",
+        ("prune.score_images",),
+        whole,
+        "training images that a criterion looks at, at most",
+        "N",
+    ),
     Option("--scope", ("prune.scope",), str, "how amounts spread", choices=specs.SCOPES),
     Option(
         "--keep-floor",

@@ -17,6 +17,8 @@ from typing import Any
 
 from pruning_core import sensitivity
 from pruning_core import spec as specs
+from pruning_core.criterion_checks import check_criterion, check_model
+from pruning_core.criterion_choices import IMAGES, MOVEMENT, needs
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.layer_choices import Layer, chosen
@@ -35,6 +37,7 @@ installed = functools.cache(version)
 def plan(spec: Spec, store: Reader) -> Plan:
     """The stages of a spec. Raises `SpecError` for what the facts show to be wrong."""
     spec = specs.from_dict(to_dict(spec))
+    check_criterion(spec)
     data = inspect_data(spec)
     facts = _known(store, data.key)
     if facts is None:
@@ -45,6 +48,7 @@ def plan(spec: Spec, store: Reader) -> Plan:
     if model_facts is None:
         return Plan((data, model))
     check_layers(spec, model_facts)
+    check_model(spec, model_facts)
     return _graph(spec, data, facts, model, model_facts)
 
 
@@ -169,6 +173,8 @@ def _baseline(
         **kept_epoch(spec),
         **_machine(spec, model_facts, seed, spec.baseline_threads),
     }
+    if needs(spec.prune.criterion, MOVEMENT):
+        settings["keep_movement"] = True
     hints = {"weights": spec.model.weights}
     return Stage("baseline", decoded.key, settings, hints, threads=spec.baseline_threads)
 
@@ -189,9 +195,11 @@ def _level(
     epochs: float,
     chain: tuple[float, float],
     train: TrainSpec,
+    last: bool = True,
 ) -> Stage:
     """A cut to `target` and `epochs` of training; `chain` = (epochs before, epochs in all).
 
+    No cut follows that of the `last` level of its chain.
     The target stands there as text: rounded as other floats are, two targets that differ by
     one weight would share a key.
     """
@@ -208,6 +216,8 @@ def _level(
         "threads": spec.level_threads,
         **machine,
     }
+    if needs(spec.prune.criterion, MOVEMENT) and not last:
+        settings["keep_movement"] = True
     return Stage("level", parent.key, settings, threads=spec.level_threads)
 
 
@@ -215,6 +225,7 @@ def _pruning(prune: PruneSpec) -> dict[str, Any]:
     """The settings of a cut that can change it; 2 and 2.0 are one norm."""
     unread = [] if prune.scope == "hand" else ["by_hand"]
     unread += [] if prune.granularity == "filter" else ["norm", "dim"]
+    unread += [] if needs(prune.criterion, IMAGES) else ["score_images"]
     settings = {**to_dict(prune), "norm": repr(float(prune.norm))}
     return {name: value for name, value in settings.items() if name not in unread}
 
@@ -240,12 +251,13 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
         return []
     branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
     tail = replace(spec.finetune, lr_schedule=TAIL_CURVE)
-    for i, step in enumerate(steps(spec.iterative), start=1):
+    every = steps(spec.iterative)
+    for i, step in enumerate(every, start=1):
         before = plain((i - 1) * spec.iterative.epochs)
         whole = (before, cut_epochs(spec.iterative))
         chain = whole if spec.lr_span == "chain" and not step.tail else (0, step.epochs)
         own, train = (_calm(spec), tail) if step.tail else (spec, level_training(spec))
-        parent = _level(own, parent, step.target, step.epochs, chain, train)
+        parent = _level(own, parent, step.target, step.epochs, chain, train, i == len(every))
         point = Point("iterative", seed, i, step.target, parent.key, step.tail)
         branches.append((parent, point))
     return branches

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from pruning_core.criterion_choices import IMAGES, needs
 from pruning_core.layer_choices import Layer
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Reader, Stage
@@ -33,6 +34,9 @@ def stages(spec: Spec, baseline: Stage, layers: Iterable[Layer]) -> list[Stage]:
         "threads": spec.level_threads,
         **same,
     }
+    if needs(spec.prune.criterion, IMAGES):
+        shared["score_images"] = spec.prune.score_images
+        shared["score_batch"] = spec.finetune.batch_size
     return [
         Stage("scan", baseline.key, {"layer": layer.name, **shared}, threads=spec.level_threads)
         for layer in layers

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.prune_checks import check_amounts, check_prune
 from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec, check_recovery
 from pruning_core.scan_spec import ScanSpec
@@ -32,7 +33,7 @@ __all__ += ["SCHEDULES", "IterativeSpec", "OneShotSpec", "ScanSpec"]  # from whe
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "images")
 AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
-CRITERIA = ("magnitude", "random")
+CRITERIA = tuple(CRITERION_CHOICES)
 SCOPES = ("layer", "global", "erk", "lamp", "hand")
 GRANULARITIES = ("weight", "kernel", "filter", "2:4", "4:8")
 LAYER_CHOICES = ("all", "spared")
@@ -160,7 +161,8 @@ class PruneSpec:
 
     `by_hand` (texts `pattern=share`) is read by the scope `hand`, `norm` (a number or `inf`) and
     `dim` by the granularity `filter`. An entry of `spare` is a kind of layer or a shell pattern
-    over parameter names.
+    over parameter names. A criterion that looks at training images takes up to
+    `score_images` of them.
     """
 
     criterion: str = "magnitude"
@@ -172,6 +174,7 @@ class PruneSpec:
     norm: str = "2"
     dim: int = 0
     spare: tuple[str, ...] = ()
+    score_images: int = 512
 
     def __post_init__(self) -> None:
         one_of("prune.criterion", self.criterion, CRITERIA)
@@ -180,6 +183,7 @@ class PruneSpec:
         one_of("prune.layers", self.layers, LAYER_CHOICES)
         one_of("prune.granularity", self.granularity, GRANULARITIES)
         check_prune(self)
+        at_least("prune.score_images", self.score_images, 1)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--tail", "2.5", {"iterative.tail": 2.5}),
     ("--epochs", "0.5", {"one_shot.epochs": 0.5, "iterative.epochs": 0.5}),
     ("--criterion", "random", {"prune.criterion": "random"}),
+    ("--score-images", "64", {"prune.score_images": 64}),
     ("--scope", "global", {"prune.scope": "global"}),
     ("--keep-floor", "0.01", {"prune.keep_floor": 0.01}),
     ("--layers", "spared", {"prune.layers": "spared"}),

@@ -331,3 +331,20 @@ def test_using_the_page_prints_no_warning() -> None:
         test.slider(key="w.iterative.iterations").set_value(3).run()
     assert not test.exception
     assert logged == []
+
+
+def test_images_for_the_criterion_are_asked_where_it_looks_at_any() -> None:
+    test = tune()
+    criterion = test.selectbox(key="w.prune.criterion")
+    assert {"Error change (Taylor)", "Flow (SynFlow)"} <= set(criterion.options)
+    assert test.number_input(key="w.prune.score_images").disabled
+    criterion.set_value("taylor").run()
+    assert not test.number_input(key="w.prune.score_images").disabled
+
+
+def test_movement_without_training_is_refused_in_the_page_s_words(cache: Cache) -> None:
+    inspected(cache)
+    test = tune(**{"prune.criterion": "movement", "baseline_epochs": "0"})
+    assert "Criterion: movement adds up" in test.error[0].value
+    assert "Baseline epochs at 0" in test.error[0].value
+    assert run_button(test) is None

@@ -12,6 +12,7 @@ from pages.parts.shell import Lab
 from pages.parts.uploads import uploaded
 from pages.parts.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
 from pruning_core import spec as specs
+from pruning_core.criterion_choices import CRITERION_CHOICES, IMAGES, needs
 
 DATA_TITLES = {
     "digits": "Digits (on board)",
@@ -27,6 +28,9 @@ WEIGHT_TITLES = {
 }
 STRIDE_TITLES = {1: "1: keep small images large", 2: "2: as published"}
 SPAN_TITLES = {"step": "Each step its own curve", "chain": "One curve over the whole chain"}
+CRITERION_HELP = "What decides which weights go first.\n\n" + "\n".join(
+    f"- {found.title} looks at {found.looks_at}." for found in CRITERION_CHOICES.values()
+)
 ALL = "Empty takes all there are."
 # From random weights a higher rate is usual than in fine-tuning.
 BASELINE_LR = {"sgd": 0.03, "adam": 0.001, "adamw": 0.001}
@@ -140,6 +144,7 @@ def amount_controls() -> None:
         format="%.1f %%",
         disabled=not value_of("iterative.enabled") or schedule.listed(),
     )
+    choice("prune.criterion", specs.CRITERIA, CRITERION_HELP)
     choice(
         "prune.layers",
         specs.LAYER_CHOICES,
@@ -228,10 +233,12 @@ def recovery_controls() -> None:
 def rare_controls() -> None:
     """What is seldom changed."""
     text("seeds", "Each seed repeats the whole comparison; 0, 1, 2 takes three times as long.")
-    choice(
-        "prune.criterion",
-        specs.CRITERIA,
-        "Which weights go first: the smallest, or any, which shows what the choice is worth.",
+    whole(
+        "prune.score_images",
+        1,
+        100_000,
+        "Some criteria look at training images before a cut: so many of them, or all there are.",
+        disabled=not needs(value_of("prune.criterion"), IMAGES),
     )
     slide(
         "prune.keep_floor",

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pages.parts.choices import PREFIX
+from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.field_titles import title
 
 OPTION_TITLES = {
     "fp32": "fp32: full",
     "bf16": "bf16: half",
-    "magnitude": "Magnitude (L1)",
-    "random": "Random (control)",
+    **{name: found.title for name, found in CRITERION_CHOICES.items()},
     "layer": "Each layer alike",
     "global": "All layers together",
     "erk": "By the size of each layer (ERK)",

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from pruning_core.engine import devices
+from pruning_core.engine.criteria import flow
 from pruning_core.engine.layers import layers
 from pruning_core.engine.models import build
 from pruning_core.engine.weights import file_digest, load_weights, pretrained_file
@@ -38,6 +39,7 @@ def inspect_model(settings: dict[str, Any], source: str, downloads: Path) -> dic
         "devices": devices.available(),
         "weights": loaded_identity(source, model_settings["name"], downloads),
         "notes": notes + _told(resolved),
+        "unfit": {"synflow": why} if (why := flow.unfit(model)) else {},
         "layers": [dataclasses.asdict(layer) for layer in found],
         "parameters": sum(p.numel() for p in model.parameters()),
         "images_per_second": speed(model, settings["classes"], size, device),

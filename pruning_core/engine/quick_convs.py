@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,19 @@ class QuickConv2d(nn.Conv2d):
         if self.groups == self.in_channels == self.out_channels and 0 < len(found.taps) <= MOST:
             return _depthwise(self, images, found)
         return super().forward(images)
+
+
+@contextmanager
+def plain(model: nn.Module) -> Iterator[nn.Module]:
+    """The model with torch's own convolutions, which others can listen to; then as it was."""
+    quick: list[nn.Module] = [m for m in model.modules() if type(m) is QuickConv2d]
+    for module in quick:
+        module.__class__ = nn.Conv2d
+    try:
+        yield model
+    finally:
+        for module in quick:
+            module.__class__ = QuickConv2d
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,20 @@ from pruning_core.engine import (
     sensitivity,
     sparse_file,
 )
-from pruning_core.engine.criteria import CRITERIA, Evidence
+from pruning_core.engine.criteria import CRITERIA
+from pruning_core.engine.criteria.gathering import (
+    for_level,
+    for_scan,
+    keep_movement,
+    start_movement,
+)
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import layers, weights
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
+from pruning_core.engine.parents import MODEL_FILE, parent_model, root_of
 from pruning_core.engine.portraits import overlap, portraits
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
@@ -44,7 +51,6 @@ from pruning_core.statistics import wilson
 from pruning_core.store import Store
 from pruning_core.worker.context import Context, StageError
 
-MODEL_FILE = "model.sparse"
 MASK_FILE = "masks.sparse"
 OPTIMIZER_FILE = "optimizer.pt"
 
@@ -84,8 +90,10 @@ def baseline(context: Context) -> dict[str, Any]:
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
     trainee.objective = Objective(settings["train"]["label_smoothing"])
+    start_movement(trainee, settings)
     splits = _splits(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    keep_movement(trainee, context.folder)
     if "keep_epoch" in settings:
         sparse_file.save(trainee.kept, context.folder / recover.KEPT_FILE)
     result = _finish(context, trainee, splits, settings["data"], {"layers": "all", "spare": []})
@@ -99,23 +107,26 @@ def level(context: Context) -> dict[str, Any]:
     root = root_of(store, context.row.parent)
     base, parent = store.settings(root)["settings"], store.read(context.row.parent)
     devices.prepare(settings["threads"])
-    model = devices.place(_parent_model(store, context.row.parent, base), settings["device"])
-    chosen = _cut(model, context)
+    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
+    splits = _splits(store, store.settings(root)["parent"], base["data"])
+    chosen = _cut(model, context, splits, base)
     _restart(model, chosen, context, root, base)
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
     )
     trainee.objective = _objective(context, root, base)
+    start_movement(trainee, settings)
     _take_optimizer(trainee, context)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = _training(settings, base["data"], chain, "level", parent["epochs_total"])
     plan = replace(plan, lr_start=recover.share_done(settings["recovery"], base))
-    splits = _splits(store, store.settings(root)["parent"], base["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    chosen = trainee.masks or chosen
     masks.save(chosen.kept, context.folder / MASK_FILE)
     if settings["keep_optimizer"]:
         content = checkpoint.serialized(trainee.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
+    keep_movement(trainee, context.folder)
     result = _finish(context, trainee, splits, base["data"], settings["prune"])
     spent = {
         "epochs": plain(parent["epochs_total"] + result["epochs"]),
@@ -131,12 +142,13 @@ def scan(context: Context) -> dict[str, Any]:
     settings, store = context.settings, context.store
     base = store.settings(context.row.parent)["settings"]
     devices.prepare(settings["threads"])
-    model = devices.place(_parent_model(store, context.row.parent, base), settings["device"])
+    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
     name = settings["layer"]
     weight = weights(model, "all")[name]
     splits = _splits(store, store.settings(context.row.parent)["parent"], base["data"])
     images = splits.validation.sample(settings["images"], settings["seed"])
-    scores = CRITERIA[settings["criterion"]](Evidence({name: weight}, _source(settings, name)))
+    evidence = for_scan({name: weight}, model, context, splits, base)
+    scores = CRITERIA[settings["criterion"]](evidence)
     rows = sensitivity.curve(
         name,
         weight,
@@ -146,10 +158,6 @@ def scan(context: Context) -> dict[str, Any]:
         look=lambda: evaluate(model, images, base["data"], settings["device"]),
     )
     return {"size": weight.numel(), "rows": rows, "notes": []}
-
-
-def _source(settings: dict[str, Any], *parts: object) -> torch.Generator:
-    return torch.Generator().manual_seed(derived_seed(settings["seed"], *parts))
 
 
 def inspect_overlap(context: Context) -> dict[str, Any]:
@@ -171,13 +179,6 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
 }
 
 
-def root_of(store: Store, key: str) -> str:
-    """The baseline at the head of a chain of levels."""
-    while (found := store.settings(key))["kind"] != "baseline":
-        key = found["parent"]
-    return key
-
-
 def _load(model: nn.Module, context: Context) -> list[str]:
     settings, source = context.settings["model"], context.row.hints["weights"]
     notes = load_weights(model, source, settings["name"], context.cache.downloads)
@@ -188,20 +189,14 @@ def _load(model: nn.Module, context: Context) -> list[str]:
     return notes
 
 
-def _parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
-    model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
-    model.load_state_dict(sparse_file.load(store.file(key, MODEL_FILE)))
-    return model
-
-
-def _cut(model: nn.Module, context: Context) -> masks.Masks:
+def _cut(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> masks.Masks:
     settings, parent = context.settings, context.row.parent
     prune, target = settings["prune"], float(settings["target"])
     found = weights(model, prune["layers"], prune["spare"])
     has_masks = context.store.settings(parent)["kind"] == "level"
     previous = masks.load(context.store.file(parent, MASK_FILE)) if has_masks else None
-    generator = torch.Generator().manual_seed(derived_seed(settings["seed"], "cut", target))
-    scores = CRITERIA[prune["criterion"]](Evidence(found, generator))
+    context.progress.say(0.0, "Scoring the weights")
+    scores = CRITERIA[prune["criterion"]](for_level(model, context, splits, base))
     kept = masks.choose(scores, target, prune, previous)
     if dead := masks.empty_layers(kept):
         raise SpecError("prune.keep_floor", died(dead, target, prune))
@@ -230,7 +225,7 @@ def _objective(context: Context, root: str, base: dict[str, Any]) -> Objective:
     smoothing = settings["train"]["label_smoothing"]
     if "distill_weight" not in recovery:
         return Objective(smoothing)
-    teacher = devices.place(_parent_model(context.store, root, base), settings["device"])
+    teacher = devices.place(parent_model(context.store, root, base), settings["device"])
     weight, temperature = recovery["distill_weight"], recovery["distill_temperature"]
     return Objective(smoothing, as_teacher(teacher), weight, temperature)
 

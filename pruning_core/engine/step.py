@@ -24,6 +24,8 @@ def step(trainee: Trainee, images: Tensor, labels: Tensor, rate: float, clip_nor
         group["lr"] = rate
     loss = gradients(trainee, images, labels)
     overflow = tame(trainee, clip_norm)
+    if trainee.movement:
+        trainee.movement.add(overflow)
     # Fused optimizers leave a step out where this is 1, as mixed-precision training asks them.
     trainee.optimizer.found_inf = overflow  # type: ignore[attr-defined]
     trainee.optimizer.step()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from pruning_core.engine.masks import Masks
+from pruning_core.engine.movement import Movement
 from pruning_core.engine.objective import Objective
 
 Settings = dict[str, Any]
@@ -22,7 +23,8 @@ class Trainee:
 
     `precision` is `fp32` or `bf16`, of the products in training; `parts` is in how many parts
     a batch goes through; `skipped` (a number on the device, so that counting waits for
-    nothing) is how many steps were left out; `objective` is the loss; `kept` is what `keep` kept.
+    nothing) is how many steps were left out; `objective` is the loss; `kept` is what `keep` kept;
+    `movement` is None where no cut will ask for it.
     """
 
     model: nn.Module
@@ -35,6 +37,7 @@ class Trainee:
     skipped: Tensor = field(default_factory=lambda: torch.zeros(()))
     objective: Objective = field(default_factory=Objective)
     kept: dict[str, Tensor] = field(default_factory=dict)
+    movement: Movement | None = None
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on with the same bits."""
@@ -46,6 +49,8 @@ class Trainee:
             "parts": self.parts,
             "skipped": self.skipped,
             "kept": self.kept,
+            "movement": self.movement.total if self.movement else {},
+            "masks": self.masks.kept if self.masks else {},
         }
 
     def keep(self) -> None:
@@ -53,12 +58,19 @@ class Trainee:
         self.kept = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state` gave."""
+        """Go on from a state that `state` gave, with its masks.
+
+        Chosen anew on a GPU, by scores that are sums in any order, these could be others.
+        """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.seconds = list(state["history"]), state["seconds"]
         self.parts, self.skipped = state["parts"], state["skipped"].to(self.skipped.device)
         self.kept = dict(state["kept"])
+        if self.masks and (kept := state.get("masks")):
+            self.masks = Masks(self.masks.weights, kept)
+        if self.movement:
+            self.movement.restore(state["movement"])
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> Optimizer:

@@ -108,6 +108,19 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(optimizer: str, tmp_path
     assert len(again.history) == 3
 
 
+def test_a_training_that_goes_on_keeps_its_masks(tmp_path: Path) -> None:
+    """Also where those that were chosen anew are others."""
+    first = trainee()
+    train(first, SPLITS, plan(2, lr_epochs=3), tmp_path / "c", Progress())
+    again = trainee(amount=0.6)
+    train(again, SPLITS, plan(3), tmp_path / "c", Progress())
+    assert first.masks is not None
+    assert again.masks is not None
+    for name, mask in first.masks.kept.items():
+        assert torch.equal(again.masks.kept[name], mask)
+        assert torch.equal(again.masks.weights[name] != 0, mask)
+
+
 def test_a_step_whose_gradients_overflow_is_left_out(tmp_path: Path) -> None:
     """Nothing of it reaches the weights, and the run tells how many there were."""
     made = trainee()

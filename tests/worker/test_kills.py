@@ -16,10 +16,11 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import standing
 from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.spec import IterativeSpec, OneShotSpec, TrainSpec
+from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, TrainSpec
 from tests.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
 
-# One curve and one state of AdamW run through both levels, which the baseline teaches.
+# One curve and one state of AdamW run through both levels, which the baseline teaches; each
+# cut asks what the training before it added up.
 CHAIN = replace(
     TINY,
     baseline_epochs=5,
@@ -27,6 +28,7 @@ CHAIN = replace(
     iterative=IterativeSpec(target=0.8, iterations=2, epochs=5, matched=False),
     finetune=TrainSpec("adamw", lr=0.001, batch_size=32, label_smoothing=0.1, warm_up=0.1),
     recovery=RecoverySpec(distill_weight=0.5),
+    prune=PruneSpec(criterion="movement"),
     lr_span="chain",
 )
 STUCK = """
@@ -52,7 +54,10 @@ def training(cache: Cache, job: str, done: set[str]) -> Row | None:
 def test_every_training_of_a_chain_is_killed_once_and_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    """The baseline, and two levels of which the second goes on with the first one's AdamW."""
+    """The baseline, and two levels of which the second goes on with the first one's AdamW.
+
+    What the first two add up for the cuts after them (movement) is among the bits.
+    """
     calm, killed = Cache(tmp_path / "calm"), Cache(tmp_path / "killed")
     for cache in (calm, killed):
         cache.prepare()

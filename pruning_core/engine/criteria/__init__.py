@@ -1,0 +1,29 @@
+"""How much each weight matters: the lowest scores are removed first.
+
+A criterion looks at the `Evidence` and gives scores, all 0 or more, for the weights by name: of
+the weights' shape, in floating point. It leaves the model, the weights and
+torch's random state as they were. What each needs, and what it is called, stands in
+`pruning_core/criterion_choices.py`.
+"""
+
+from __future__ import annotations
+
+from pruning_core.engine.criteria.activations import wanda
+from pruning_core.engine.criteria.evidence import Criterion, Evidence
+from pruning_core.engine.criteria.flow import synflow
+from pruning_core.engine.criteria.gradients import obd, snip, taylor
+from pruning_core.engine.criteria.history import movement
+from pruning_core.engine.criteria.plain import magnitude, random
+
+__all__ = ["CRITERIA", "Criterion", "Evidence", "magnitude"]
+
+CRITERIA: dict[str, Criterion] = {
+    "magnitude": magnitude,
+    "random": random,
+    "taylor": taylor,
+    "snip": snip,
+    "synflow": synflow,
+    "movement": movement,
+    "wanda": wanda,
+    "obd": obd,
+}

@@ -1,0 +1,94 @@
+"""From a stage to the evidence of its cut, and what a stage leaves for the cuts after it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pruning_core.criterion_choices import BASELINE, IMAGES, MOVEMENT, needs
+from pruning_core.engine import checkpoint, devices, masks
+from pruning_core.engine.criteria.evidence import Evidence, Tensors
+from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.data import Splits
+from pruning_core.engine.layers import weights
+from pruning_core.engine.movement import Movement
+from pruning_core.engine.parents import parent_model, root_of
+from pruning_core.engine.train import derived_seed
+from pruning_core.engine.trainee import Trainee
+from pruning_core.worker.context import Context
+
+MOVEMENT_FILE = "movement.pt"
+
+
+def for_level(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> Evidence:
+    """What the criterion of a level looks at; `base` are the settings of its baseline.
+
+    Training images are the same for every cut of a seed, and those of `splits.train` alone.
+    """
+    settings, prune = context.settings, context.settings["prune"]
+    target = float(settings["target"])
+    if needs(prune["criterion"], BASELINE):
+        dense = parent_model(context.store, root_of(context.store, context.row.parent), base)
+        model = devices.place(dense, settings["device"])
+    found = weights(model, prune["layers"], prune["spare"])
+    batch = settings["train"]["batch_size"]
+    evidence = _evidence(found, model, context, splits, base, {**prune, "score_batch": batch})
+    return replace(
+        evidence,
+        generator=torch.Generator().manual_seed(derived_seed(settings["seed"], "cut", target)),
+        choose=lambda scores, amount: masks.choose(scores, amount, prune),
+        target=target,
+    )
+
+
+def for_scan(
+    found: Tensors, model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+) -> Evidence:
+    """What the criterion of a sensitivity scan looks at, of one layer of the baseline."""
+    settings = context.settings
+    seed = derived_seed(settings["seed"], settings["layer"])
+    evidence = _evidence(found, model, context, splits, base, settings)
+    return replace(evidence, generator=torch.Generator().manual_seed(seed))
+
+
+def _evidence(
+    found: Tensors,
+    model: nn.Module,
+    context: Context,
+    splits: Splits,
+    base: dict[str, Any],
+    how: dict[str, Any],
+) -> Evidence:
+    """`how` names the criterion and, where it looks at images, how many and in which batches."""
+    data, criterion = base["data"], how["criterion"]
+    evidence = Evidence(found, model=model, image_size=data["image_size"])
+    if needs(criterion, IMAGES):
+        seed = derived_seed(context.settings["seed"], "score images")
+        device, count, batch = context.settings["device"], how["score_images"], how["score_batch"]
+        return replace(evidence, batches=draw(splits.train, count, seed, data, batch, device))
+    if needs(criterion, MOVEMENT):
+        return replace(evidence, movement=_movement(context))
+    return evidence
+
+
+def _movement(context: Context) -> Tensors:
+    path = context.store.file(context.row.parent, MOVEMENT_FILE)
+    found: Tensors = torch.load(path, map_location="cpu", weights_only=True)
+    return found
+
+
+def start_movement(trainee: Trainee, settings: dict[str, Any]) -> None:
+    """Have the movement of all weights added up, where the settings of the stage ask for it."""
+    if settings.get("keep_movement"):
+        trainee.movement = Movement(weights(trainee.model, "all"))
+
+
+def keep_movement(trainee: Trainee, folder: Path) -> None:
+    """Write what was added up into the stage's folder."""
+    if trainee.movement:
+        content = checkpoint.serialized(trainee.movement.total)
+        (folder / MOVEMENT_FILE).write_bytes(content)

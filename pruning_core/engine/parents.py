@@ -1,0 +1,27 @@
+"""What a stage reads of the stages that it hangs off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from pruning_core.engine import sparse_file
+from pruning_core.engine.models import rebuild
+from pruning_core.store import Store
+
+MODEL_FILE = "model.sparse"
+
+
+def root_of(store: Store, key: str) -> str:
+    """The baseline at the head of a chain of levels."""
+    while (found := store.settings(key))["kind"] != "baseline":
+        key = found["parent"]
+    return key
+
+
+def parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
+    """The trained model of a stage; `base` are the settings of its baseline."""
+    model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
+    model.load_state_dict(sparse_file.load(store.file(key, MODEL_FILE)))
+    return model

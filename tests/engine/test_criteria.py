@@ -1,0 +1,280 @@
+"""Criteria against hand-made formulas, and what all of them have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruning_core.criterion_choices import BASELINE, CRITERION_CHOICES, IMAGES, MOVEMENT
+from pruning_core.engine import devices
+from pruning_core.engine.criteria import CRITERIA, Evidence
+from pruning_core.engine.criteria.gradients import directions, obd, snip, taylor
+from pruning_core.engine.criteria.history import movement
+from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.data import ImageSet
+from pruning_core.engine.layers import weights
+from pruning_core.engine.masks import choose
+from pruning_core.spec import CRITERIA as NAMES
+from pruning_core.spec import PruneSpec, to_dict
+from pruning_core.worker.context import StageError
+
+Tensors = dict[str, Tensor]
+FEW = 5
+
+
+def network(last: bool = False) -> nn.Module:
+    """Convolutions with and without groups, dropout and batch norm that has learned something."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.Dropout(0.5)),
+        *(nn.Conv2d(8, 8, 3, stride=2, groups=8), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(2), nn.Conv2d(8, 4, 2, groups=2), nn.Flatten(), nn.Linear(4, 3)),
+    )
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(16, 3, 8, 8))
+    return devices.place(model, "cpu").train()
+
+
+def batches(count: int = 3, size: int = 4) -> list[tuple[Tensor, Tensor]]:
+    torch.manual_seed(1)
+    return [(torch.randn(size, 3, 8, 8), torch.randint(3, (size,))) for _ in range(count)]
+
+
+def evidence(
+    name: str, model: nn.Module | None = None, scope: str = "layer", target: float = 0.6
+) -> Evidence:
+    """Exactly what the table says that a criterion needs."""
+    model = model or network()
+    found, needs = weights(model, "all"), CRITERION_CHOICES[name].needs
+    prune = to_dict(PruneSpec(criterion=name, scope=scope, keep_floor=0.0))
+    return Evidence(
+        found,
+        torch.Generator().manual_seed(3),
+        model,
+        batches() if IMAGES in needs else (),
+        {n: torch.randn_like(w) for n, w in found.items()} if MOVEMENT in needs else {},
+        lambda scores, amount: choose(scores, amount, prune),
+        target,
+        8,
+    )
+
+
+def softmax_layer() -> tuple[nn.Module, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """A linear softmax model of 4 inputs and 3 classes, its weights, and its prediction."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).double()
+    layer = model[1]
+    assert isinstance(layer, nn.Linear)
+    matrix, shift = (value.detach().numpy() for value in (layer.weight, layer.bias))
+
+    def predict(inputs: np.ndarray) -> np.ndarray:
+        powers = np.exp(inputs @ matrix.T + shift)
+        return powers / powers.sum(1, keepdims=True)
+
+    return model, matrix, predict
+
+
+def inputs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random.normal(size=(count, 4)), random.integers(0, 3, count)
+
+
+def of_layer(
+    model: nn.Module, given: list[tuple[np.ndarray, np.ndarray]], **more: object
+) -> Evidence:
+    both = [(torch.from_numpy(x).reshape(-1, 1, 2, 2), torch.from_numpy(y)) for x, y in given]
+    found = Evidence({"w": model[1].weight}, model=model, batches=both)  # type: ignore[index]
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+def test_taylor_and_snip_of_a_softmax_layer() -> None:
+    """The gradient of the cross-entropy is (p - y) x."""
+    model, matrix, predict = softmax_layer()
+    given = [inputs(5, 0), inputs(3, 1)]
+    sums = [(predict(x) - np.eye(3)[y]).T @ x for x, y in given]
+    squares = [(total / len(x) * matrix) ** 2 for total, (x, _) in zip(sums, given, strict=True)]
+    found = taylor(of_layer(model, given))["w"].numpy()
+    np.testing.assert_allclose(found, sum(squares), rtol=1e-9)
+    found = snip(of_layer(model, given))["w"].numpy()
+    np.testing.assert_allclose(found, abs(sum(sums) * matrix), rtol=1e-9)
+
+
+def test_the_random_directions_have_the_curvature_of_the_cross_entropy() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5]], dtype=torch.float64)
+    drawn = directions(logits.expand(50_000, 3), torch.Generator().manual_seed(0))
+    shares = logits.softmax(1)[0]
+    hessian = torch.autograd.functional.hessian(
+        lambda z: nn.functional.cross_entropy(z, torch.tensor([1])), logits
+    )[0, :, 0]
+    torch.testing.assert_close(shares.diag() - shares.outer(shares), hessian)
+    torch.testing.assert_close(drawn.T @ drawn / len(drawn), hessian, rtol=0.03, atol=2e-3)
+
+
+def test_obd_of_a_softmax_layer_is_its_second_derivative() -> None:
+    """h is p (1 - p) x^2, here of one input seen often, to within the luck of the signs."""
+    model, matrix, predict = softmax_layer()
+    x, y = inputs(1, 5)
+    often = [(x.repeat(1500, 0), y.repeat(1500))]
+    found = obd(of_layer(model, often, generator=torch.Generator().manual_seed(0)))["w"].numpy()
+    share = predict(x)[0]
+    exact = (share * (1 - share))[:, None] * x**2 * matrix**2 / 2
+    np.testing.assert_allclose(found, exact, rtol=0.15)
+
+
+def test_obd_takes_each_image_by_itself() -> None:
+    """Squares of the images' gradients, not the square of their sum, and their mean."""
+    model, matrix, predict = softmax_layer()
+    given = [inputs(5, 0), inputs(2, 1)]
+    found = obd(of_layer(model, given, generator=torch.Generator().manual_seed(7)))["w"].numpy()
+    source, slopes = torch.Generator().manual_seed(7), []
+    for x in np.concatenate([x for x, _ in given]):
+        drawn = directions(torch.from_numpy(np.log(predict(x[None]))), source)[0].numpy()
+        slopes.append(np.outer(drawn, x) ** 2)
+    np.testing.assert_allclose(found, np.mean(slopes, 0) * matrix**2 / 2, rtol=1e-9)
+
+
+def test_movement_keeps_the_order_over_all_layers() -> None:
+    torch.manual_seed(0)
+    given = {"a": torch.randn(50) * 1e-6, "b": torch.randn(5, 10), "c": torch.zeros(3)}
+    found = movement(Evidence({n: torch.ones_like(v) for n, v in given.items()}, movement=given))
+    flat, scores = (torch.cat([v.flatten() for v in part.values()]) for part in (given, found))
+    assert float(scores.min()) == 0
+    assert torch.equal(flat.argsort(stable=True), scores.argsort(stable=True))
+    assert len(scores.unique()) == len(flat.unique())
+
+
+def test_the_table_and_the_registry_name_the_same() -> None:
+    assert list(CRITERIA) == list(CRITERION_CHOICES) == list(NAMES)
+    titles = [choice.title for choice in CRITERION_CHOICES.values()]
+    assert len(set(titles)) == len(titles)
+    assert {n for n, c in CRITERION_CHOICES.items() if BASELINE in c.needs} == {"snip"}
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_criterion_needs_what_the_table_says_and_no_more(name: str) -> None:
+    whole = evidence(name)
+    assert CRITERIA[name](whole).keys() == whole.weights.keys()
+    for need, field in ((IMAGES, {"batches": ()}), (MOVEMENT, {"movement": {}})):
+        if need in CRITERION_CHOICES[name].needs:
+            with pytest.raises((ValueError, KeyError, StageError)):
+                CRITERIA[name](replace(whole, **field))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("name", CRITERIA)
+def test_counts_are_exact_and_what_was_removed_stays_removed(name: str, scope: str) -> None:
+    model = network()
+    prune = to_dict(PruneSpec(criterion=name, scope=scope, keep_floor=0.02))
+    previous: Tensors | None = None
+    for target in (0.3, 0.7):
+        seen = evidence(name, model, scope, target)
+        kept = choose(CRITERIA[name](seen), target, prune, previous)
+        sizes = [w.numel() for w in seen.weights.values()]
+        gone = [int((~mask).sum()) for mask in kept.values()]
+        if scope == "layer":
+            assert gone == [round(target * size) for size in sizes]
+        else:
+            assert sum(gone) == round(target * sum(sizes))
+        for found, mask in kept.items():
+            assert mask.shape == seen.weights[found].shape
+            assert previous is None or not bool((mask & ~previous[found]).any())
+            seen.weights[found].data.mul_(mask)
+        previous = kept
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_scores_are_numbers_of_0_or_more_that_repeat(name: str) -> None:
+    model = network()
+    torch.manual_seed(9)
+    first = evidence(name, model)
+    one, other = CRITERIA[name](first), CRITERIA[name](replace(first, generator=seeded(3)))
+    for found, score in one.items():
+        assert score.shape == first.weights[found].shape
+        assert bool((score >= 0).all())
+        assert bool(torch.isfinite(score).all())
+        assert not score.requires_grad
+        assert torch.equal(score, other[found])
+    third = CRITERIA[name](replace(first, generator=seeded(4)))
+    by_chance = any(not torch.equal(one[n], third[n]) for n in one)
+    assert by_chance == (name in ("random", "obd"))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_scoring_leaves_no_trace(name: str) -> None:
+    """Weights, statistics, modes, kinds of modules, gradients, random state: all as before."""
+    model = network()
+    model[3].eval()  # type: ignore[index, operator]
+    given = evidence(name, model)
+
+    def state() -> list[object]:
+        values = [value.detach().clone() for value in model.state_dict().values()]
+        modules = [(type(m), m.training) for m in model.modules()]
+        gradients = [p.grad for p in model.parameters()]
+        needed = [p.requires_grad for p in model.parameters()]
+        return [values, modules, gradients, needed, torch.random.get_rng_state()]
+
+    before = state()
+    CRITERIA[name](given)
+    after = state()
+    assert all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True))  # type: ignore
+    assert before[1:4] == after[1:4]
+    assert torch.equal(before[4], after[4])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["taylor", "snip"])
+def test_a_loss_that_is_not_finite_is_told(name: str) -> None:
+    given = evidence(name)
+    given.weights["10.weight"].data[0, 0] = math.nan
+    with pytest.raises(StageError, match=rf"criterion {name} .* loss .* not finite"):
+        CRITERIA[name](given)
+    assert given.model.training
+
+
+@pytest.mark.parametrize("name", ["obd", "wanda", "synflow", "movement"])
+def test_scores_that_are_not_finite_are_told(name: str) -> None:
+    given = evidence(name)
+    given.weights["10.weight"].data[0, 0] = math.inf
+    given.movement["10.weight"] = torch.full((3, 4), math.nan)
+    with pytest.raises(StageError, match=rf"criterion {name} .* not a finite number"):
+        CRITERIA[name](given)
+
+
+@pytest.mark.parametrize("name", ["taylor", "snip", "synflow", "movement", "wanda", "obd"])
+def test_scores_that_tell_nothing_are_refused(name: str) -> None:
+    """All 0, the first weights would go by their place alone."""
+    model = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.Flatten(), nn.Linear(128, 3))
+    for value in model.parameters():
+        value.data.zero_()
+    given = evidence(name, model)
+    still = {found: torch.zeros_like(total) for found, total in given.movement.items()}
+    with pytest.raises(StageError, match=rf"criterion {name} .* every weight the score 0"):
+        CRITERIA[name](replace(given, movement=still))
+
+
+def test_the_sample_is_seeded_training_images_as_they_are() -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    images = ImageSet(pixels, torch.arange(12), np.arange(4, 16))
+    data = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    sample = draw(images, FEW, 1, data, 2, "cpu")
+    seen = torch.cat([labels for _, labels in sample])
+    assert [len(labels) for _, labels in sample] == [2, 2, 1]
+    assert len(set(seen.tolist())) == FEW
+    for batch, labels in sample:
+        plain = torch.from_numpy(pixels[labels.numpy() + 4]).permute(0, 3, 1, 2)
+        torch.testing.assert_close(batch, (plain / 255 - 0.5) / 0.25)
+    again, other = (torch.cat([y for _, y in draw(images, FEW, s, data, 5, "cpu")]) for s in (1, 2))
+    assert torch.equal(seen, again)
+    assert not torch.equal(seen, other)
+    assert sum(len(y) for _, y in draw(images, 512, 1, data, 5, "cpu")) == 12
