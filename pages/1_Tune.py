@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import choices, controls, facts, schedule, spec_file
+from pages.parts import choices, controls, facts, rare_controls, schedule, spec_file
 from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core import when
 from pruning_core.estimate import TRAINED, estimate, in_words
@@ -66,7 +66,7 @@ def draw_controls(lab: Lab) -> Places:
         st.subheader("5. How to recover")
         controls.recovery_controls()
     with st.expander("More settings"):
-        controls.rare_controls()
+        rare_controls.rare_controls()
     return data_place, model_place
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +17,7 @@ from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
 from pruning_core.findings import findings
 from pruning_core.headline import Answer, answers
-from pruning_core.images import chrome_found, images
+from pruning_core.images import chrome_found, zipped
 from pruning_core.labels import flatten, short_labels
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
@@ -186,7 +183,7 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: A
         if chrome_found():
             save(
                 "All charts (PNG and SVG)",
-                lambda: zipped_images(frame, x),
+                lambda: zipped(frame, x),
                 "pruning_comparison.zip",
                 "application/zip",
             )
@@ -197,15 +194,6 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: A
 def save(label: str, make: Callable[[], str | bytes], file: str, kind: str) -> None:
     """A button that makes its file when it is pressed."""
     st.download_button(label, make, file, kind, on_click="ignore")
-
-
-def zipped_images(frame: pd.DataFrame, x: str) -> bytes:
-    """The charts as image files in one archive."""
-    buffer = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
-        for path in images(frame, Path(folder), x):
-            archive.write(path, path.name)
-    return buffer.getvalue()
 
 
 @st.fragment(run_every=POLL_SECONDS)

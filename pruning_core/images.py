@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
+import tempfile
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -102,3 +105,12 @@ def _options(drawn: go.Figure, image_format: str) -> dict[str, object]:
         "height": drawn.layout.height or WIDTH / 2,
         "scale": SCALE if image_format in ("png", "jpg", "webp") else 1,
     }
+
+
+def zipped(frame: pd.DataFrame, x: str) -> bytes:
+    """The charts as image files in one archive."""
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
+        for path in images(frame, Path(folder), x):
+            archive.write(path, path.name)
+    return buffer.getvalue()

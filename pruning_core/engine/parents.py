@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine import sparse_file
+from pruning_core.engine import data, sparse_file
+from pruning_core.engine.data import Splits
 from pruning_core.engine.models import rebuild
 from pruning_core.store import Store
 
@@ -25,3 +26,7 @@ def parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
     model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
     model.load_state_dict(sparse_file.load(store.file(key, MODEL_FILE)))
     return model
+
+
+def splits_of(store: Store, key: str, settings: dict[str, Any]) -> Splits:
+    return data.load(store.folder(key), settings)

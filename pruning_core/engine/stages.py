@@ -16,64 +16,39 @@ from torch import nn
 
 from pruning_core.engine import (
     checkpoint,
-    data,
     devices,
     inspect,
     masks,
     recover,
-    sensitivity,
     sparse_file,
 )
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import (
     for_level,
-    for_scan,
     keep_movement,
     start_movement,
 )
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import layers, weights
+from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspect_overlap, scan
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
-from pruning_core.engine.parents import MODEL_FILE, parent_model, root_of
-from pruning_core.engine.portraits import overlap, portraits
+from pruning_core.engine.parents import MODEL_FILE, parent_model, root_of, splits_of
+from pruning_core.engine.portraits import portraits
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
 from pruning_core.layer_checks import died, told
 from pruning_core.layer_views import FILE as PORTRAITS
-from pruning_core.layer_views import portraits as layer_portraits
 from pruning_core.settings import plain
 from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
-from pruning_core.store import Store
 from pruning_core.worker.context import Context, StageError
 
 MASK_FILE = "masks.sparse"
 OPTIMIZER_FILE = "optimizer.pt"
-
-
-def inspect_data(context: Context) -> dict[str, Any]:
-    """Classes, counts and the digest of a data set's content."""
-    say = context.progress.say
-    return data.inspect(context.settings, context.row.hints, context.cache.downloads, say)
-
-
-def inspect_model(context: Context) -> dict[str, Any]:
-    """Layers, notes on loading, and this machine's speed."""
-    devices.prepare(threads=1)
-    return inspect.inspect_model(
-        context.settings, context.row.hints["weights"], context.cache.downloads
-    )
-
-
-def decode(context: Context) -> dict[str, Any]:
-    """The images as arrays of bytes, decoded once."""
-    folder, downloads = context.folder, context.cache.downloads
-    hints, say = context.row.hints, context.progress.say
-    return data.decode(context.settings, hints, folder, downloads, say)
 
 
 def baseline(context: Context) -> dict[str, Any]:
@@ -91,7 +66,7 @@ def baseline(context: Context) -> dict[str, Any]:
     )
     trainee.objective = Objective(settings["train"]["label_smoothing"])
     start_movement(trainee, settings)
-    splits = _splits(context.store, context.row.parent, settings["data"])
+    splits = splits_of(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     keep_movement(trainee, context.folder)
     if "keep_epoch" in settings:
@@ -108,7 +83,7 @@ def level(context: Context) -> dict[str, Any]:
     base, parent = store.settings(root)["settings"], store.read(context.row.parent)
     devices.prepare(settings["threads"])
     model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    splits = _splits(store, store.settings(root)["parent"], base["data"])
+    splits = splits_of(store, store.settings(root)["parent"], base["data"])
     chosen = _cut(model, context, splits, base)
     _restart(model, chosen, context, root, base)
     trainee = Trainee(
@@ -135,37 +110,6 @@ def level(context: Context) -> dict[str, Any]:
     known = told(layers(model), settings["prune"], float(settings["target"]))
     notes = [*known, *_troubles(trainee), *recover.notes(settings["recovery"], base)]
     return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
-
-
-def scan(context: Context) -> dict[str, Any]:
-    """How much one layer of the baseline bears, without training."""
-    settings, store = context.settings, context.store
-    base = store.settings(context.row.parent)["settings"]
-    devices.prepare(settings["threads"])
-    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    name = settings["layer"]
-    weight = weights(model, "all")[name]
-    splits = _splits(store, store.settings(context.row.parent)["parent"], base["data"])
-    images = splits.validation.sample(settings["images"], settings["seed"])
-    evidence = for_scan({name: weight}, model, context, splits, base)
-    scores = CRITERIA[settings["criterion"]](evidence)
-    rows = sensitivity.curve(
-        name,
-        weight,
-        scores[name],
-        settings["sparsities"],
-        chance=float(images.labels.bincount().max()) / len(images),
-        look=lambda: evaluate(model, images, base["data"], settings["device"]),
-    )
-    return {"size": weight.numel(), "rows": rows, "notes": []}
-
-
-def inspect_overlap(context: Context) -> dict[str, Any]:
-    """How far two finished models keep the same weights."""
-    keys = context.settings["first"], context.settings["second"]
-    first, second = (sparse_file.load(context.store.file(key, MODEL_FILE)) for key in keys)
-    names = {layer["name"] for layer in layer_portraits(context.store, keys[0])}
-    return {"rows": overlap({n: first[n] for n in first if n in names}, second), "notes": []}
 
 
 RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
@@ -260,10 +204,6 @@ def _training(
         device=settings["device"],
         keep_epoch=settings.get("keep_epoch"),
     )
-
-
-def _splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:
-    return data.load(store.folder(key), settings)
 
 
 def _finish(

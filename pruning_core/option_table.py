@@ -1,0 +1,233 @@
+"""The options of `compare`: each names the settings it overrides.
+
+A new option is one entry in `OPTIONS`; the parser, the help and the messages follow from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pruning_core import spec as specs
+from pruning_core.files import PLAIN_WEIGHTS, place
+from pruning_core.prune_options import entries
+from pruning_core.settings import shortened
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option: its flag, the dotted settings it sets, how its text is read, its help."""
+
+    flag: str
+    fields: tuple[str, ...]
+    read: Callable[[str], Any]
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.flag.lstrip("-").replace("-", "_")
+
+
+def number(text: str) -> float:
+    """`0.9` as a float."""
+    return _read(float, text, "a number")
+
+
+def whole(text: str) -> int:
+    """`5` as a whole number."""
+    return _read(int, text, "a whole number")
+
+
+def numbers(text: str) -> list[float]:
+    """`0.3,0.5` as a list of floats; an empty text is an empty list."""
+    return [number(part) for part in text.split(",")] if text.strip() else []
+
+
+def integers(text: str) -> list[int]:
+    """`0,1,2` as a list of whole numbers; an empty text is an empty list."""
+    return [whole(part) for part in text.split(",")] if text.strip() else []
+
+
+def normalization(text: str) -> list[list[float]]:
+    """`MEAN,STD`: two numbers for all colours, or three means and then three deviations."""
+    values = [number(part) for part in re.split(r"[,;/\s]+", text.strip(" ()[]"))]
+    if len(values) == 2:
+        return [[values[0]] * 3, [values[1]] * 3]
+    if len(values) != 6:
+        raise ValueError("give two numbers (MEAN,STD) or six (three means, three deviations).")
+    return [values[:3], values[3:]]
+
+
+def absolute(text: str) -> str:
+    """A path that means the same in the worker's folder as in this one."""
+    return str(place(text).absolute()) if text else ""
+
+
+def weights(text: str) -> str:
+    """`none`, `pretrained`, or a file."""
+    return text if text in PLAIN_WEIGHTS else absolute(text)
+
+
+def _read(kind: Callable[[str], Value], text: str, name: str) -> Value:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{shortened(text)} is not {name}.") from None
+
+
+NAMED = tuple(name for name in specs.DATASETS if name != "images")
+
+OPTIONS = (
+    Option("--dataset", ("data.name",), str, "a data set by name", choices=NAMED),
+    Option("--data", ("data.path",), absolute, "your own images: a folder or a .zip", "PATH"),
+    Option("--image-size", ("data.image_size",), whole, "pixels a side, 28 to 224", "N"),
+    Option("--train-size", ("data.train_size",), whole, "training images; 0 takes all", "N"),
+    Option("--test-size", ("data.test_size",), whole, "test images; 0 takes all", "N"),
+    Option(
+        "--normalize",
+        ("data.mean", "data.std"),
+        normalization,
+        "mean and deviation of the colours: two numbers or six (default: ImageNet's)",
+        "MEAN,STD",
+    ),
+    Option("--augment", ("data.augment",), str, "changes to images", choices=specs.AUGMENTATIONS),
+    Option("--model", ("model.name",), str, "a torchvision classification model", "NAME"),
+    Option("--width", ("model.width",), number, "width multiplier, where there is one", "F"),
+    Option("--stem-stride", ("model.stem_stride",), whole, "1 for images under 64 pixels", "1|2"),
+    Option("--weights", ("model.weights",), weights, "none, pretrained or a file", "PATH"),
+    Option("--batch-size", ("baseline.batch_size", "finetune.batch_size"), whole, "images", "N"),
+    Option(
+        "--baseline-epochs", ("baseline_epochs",), whole, "0 takes the weights as they are", "N"
+    ),
+    Option("--baseline-lr", ("baseline.lr",), number, "peak learning rate of the baseline", "F"),
+    Option("--lr", ("finetune.lr",), number, "peak learning rate of fine-tuning", "F"),
+    Option(
+        "--optimizer",
+        ("finetune.optimizer",),
+        str,
+        "for fine-tuning; takes its usual rate where --lr is not given",
+        choices=specs.OPTIMIZERS,
+    ),
+    Option(
+        "--lr-schedule",
+        ("finetune.lr_schedule",),
+        str,
+        "learning-rate curve of fine-tuning",
+        choices=specs.LR_SCHEDULES,
+    ),
+    Option("--lr-span", ("lr_span",), str, "what one curve covers", choices=specs.LR_SPANS),
+    Option(
+        "--warm-up", ("finetune.warm_up",), number, "share of the curve with a rising rate", "F"
+    ),
+    Option("--weight-decay", ("finetune.weight_decay",), number, "of fine-tuning", "F"),
+    Option("--label-smoothing", ("finetune.label_smoothing",), number, "of fine-tuning", "F"),
+    Option("--baseline-warm-up", ("baseline.warm_up",), number, "the same for the baseline", "F"),
+    Option("--baseline-smoothing", ("baseline.label_smoothing",), number, "the same there", "F"),
+    Option("--recovery", ("recovery.method",), str, "after a cut", choices=specs.RECOVERIES),
+    Option("--rewind-epoch", ("recovery.rewind_epoch",), whole, "of the baseline; 0: start", "N"),
+    Option("--distill-weight", ("recovery.distill_weight",), number, "of the teacher, 0 to 1", "F"),
+    Option(
+        "--distill-temperature",
+        ("recovery.distill_temperature",),
+        number,
+        "divides the outputs of teacher and student",
+        "F",
+    ),
+    Option("--amounts", ("one_shot.amounts",), numbers, "one-shot sparsities", "0.3,0.5"),
+    Option("--target", ("iterative.target",), number, "iterative target sparsity", "F"),
+    Option("--iterations", ("iterative.iterations",), whole, "iterative steps", "N"),
+    Option(
+        "--epochs",
+        ("one_shot.epochs", "iterative.epochs"),
+        number,
+        "fine-tuning epochs after each cut, such as 0.5 or 2",
+        "F",
+    ),
+    Option("--one-shot-epochs", ("one_shot.epochs",), number, "the same for one-shot alone", "F"),
+    Option(
+        "--schedule",
+        ("iterative.schedule",),
+        str,
+        "how sparsity grows",
+        choices=specs.SCHEDULES,
+    ),
+    Option(
+        "--targets",
+        ("iterative.targets",),
+        numbers,
+        "sparsity after each iterative step; brings --schedule list, --iterations and --target",
+        "0.5,0.8",
+    ),
+    Option(
+        "--tail",
+        ("iterative.tail",),
+        number,
+        "epochs after the last iterative step, the rate falling from its peak to 0",
+        "F",
+    ),
+    Option("--criterion", ("prune.criterion",), str, "what goes first", choices=specs.CRITERIA),
+    Option(
+        "--score-images",
+        ("prune.score_images",),
+        whole,
+        "training images that a criterion looks at, at most",
+        "N",
+    ),
+    Option("--scope", ("prune.scope",), str, "how amounts spread", choices=specs.SCOPES),
+    Option(
+        "--keep-floor",
+        ("prune.keep_floor",),
+        number,
+        "kept of every layer (global, lamp, erk)",
+        "F",
+    ),
+    Option("--layers", ("prune.layers",), str, "which are pruned", choices=specs.LAYER_CHOICES),
+    Option(
+        "--scan-sparsities",
+        ("scan.sparsities",),
+        numbers,
+        "sparsities of the sensitivity scan",
+        "0.5,0.9",
+    ),
+    Option("--scan-images", ("scan.images",), whole, "validation images of the scan", "N"),
+    Option(
+        "--spare",
+        ("prune.spare",),
+        entries,
+        "kinds (depthwise, stem, classifier, linear, conv, attention) or patterns over "
+        "parameter names that are not pruned",
+        "stem,blocks.0.*",
+    ),
+    Option(
+        "--by-hand",
+        ("prune.by_hand",),
+        entries,
+        "share of each layer, for --scope hand; an amount scales the whole table",
+        "features.*=0.9",
+    ),
+    Option(
+        "--granularity",
+        ("prune.granularity",),
+        str,
+        "what goes as one piece; 2:4 and 4:8 are one cut of 50 %% and need --no-iterative",
+        choices=specs.GRANULARITIES,
+    ),
+    Option("--norm", ("prune.norm",), str, "of a filter's magnitudes: n or inf", "1|2|inf"),
+    Option("--dim", ("prune.dim",), whole, "filters of outputs (0) or of inputs (1)", "0|1"),
+    Option("--seed", ("seeds",), integers, "one seed or several", "0,1,2"),
+    Option(
+        "--bn-images",
+        ("baseline.bn_images", "finetune.bn_images"),
+        whole,
+        "batch norm is estimated anew on, after each epoch; 0: not",
+        "N",
+    ),
+    Option("--precision", ("precision",), str, "of training", choices=specs.PRECISIONS),
+    Option("--device", ("device",), str, "where to train", choices=specs.DEVICES),
+)
