@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pruning_core import spec as specs
 from pruning_core.cli import main, parser
-from pruning_core.options import OPTIONS, Option, flag_of, normalization, spec_from
+from pruning_core.option_table import OPTIONS, Option, normalization
+from pruning_core.options import flag_of, spec_from
 from pruning_core.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
 from pruning_core.spec import Spec, SpecError
 
