@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pruning_core.cli import COMMANDS, main, parser
+from pruning_core.engine.bench import accuracy
 from pruning_core.option_table import OPTIONS
 from pruning_core.paths import Cache
 from pruning_core.presets import QUICKSTART
@@ -55,6 +56,13 @@ def test_a_command_on_a_job_runs(
     words = shlex.split(line)
     words[1] = job[:4]
     assert main([*words, "--cache-dir", str(cache.root)]) == 0
+
+
+def test_the_command_for_the_table_of_accuracies_is_understood() -> None:
+    start = "python -m pruning_core.engine.bench.accuracy "
+    (line,) = [line for line in lines() if line.startswith(start)]
+    options = accuracy.command_line().parse_args(shlex.split(line.removeprefix(start)))
+    assert options.seeds == "0,1,2"
 
 
 def test_the_other_commands_name_files_that_exist() -> None:

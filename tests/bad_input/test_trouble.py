@@ -36,7 +36,8 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(
 ) -> None:
     """The baseline stands; the first level finds no room for its checkpoint."""
     before, trained = contents(used), training(used)
-    options = [*TINY_OPTIONS, "--amounts", "0.25", "--no-matched", "--out", str(tmp_path)]
+    options = [*TINY_OPTIONS, "--epochs", "2", "--amounts", "0.25", "--no-matched"]
+    options += ["--out", str(tmp_path)]
     command = ["compare", "--cache-dir", str(used.root), *options]
 
     def full(path: Path, state: object) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pruning_core.engine import train as training
 from pruning_core.engine.train import first, shares, shuffled, train
 from pruning_core.engine.trainee import Trainee
+from pruning_core.learning_rates import cosine
 from pruning_core.worker.context import Progress
 from tests.engine.test_train import SPLITS, bits, plan, trainee
 
@@ -80,8 +81,7 @@ def test_a_chain_of_parts_goes_on_where_the_one_before_stopped(
         train(trainee(), SPLITS, part, tmp_path / f"{i}", Progress())
     batches = round(4 * each)
     done = [i / (4 * batches) for i in range(4 * batches)]
-    curve = training.LR_SCHEDULES["cosine"]
-    assert [rate for rate, _ in seen] == pytest.approx([0.01 * curve(x) for x in done])
+    assert [rate for rate, _ in seen] == pytest.approx([0.01 * cosine(x) for x in done])
 
 
 def test_a_level_that_begins_in_mid_epoch_has_an_order_of_its_own(

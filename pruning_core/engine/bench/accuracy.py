@@ -71,14 +71,19 @@ def table(found: Sequence[Pair]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run both sides for each seed; each pair is printed as soon as it is there."""
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=place, required=True)
     parser.add_argument("--train-size", type=int, default=5000)
     parser.add_argument("--test-size", type=int, default=1000)
     parser.add_argument("--seeds", default="0,1,2")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run both sides for each seed; each pair is printed as soon as it is there."""
+    options = command_line().parse_args(arguments)
     images = Images("images", str(options.data), options.train_size, options.test_size)
     found: list[Pair] = []
     with tempfile.TemporaryDirectory() as folder, Lab(Path(folder) / "cache") as lab:

@@ -18,6 +18,8 @@ from pruning_core.store import Store
 from pruning_core.worker.start import worker_command
 
 LOOK_SECONDS = 0.2
+# The reference may take its time; the worker waits for its turn.
+IDLE_SECONDS = 1e6
 # Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.
 ADAM = TrainSpec(optimizer="adam", lr=0.001, weight_decay=0.0, batch_size=64)
 # At 224 a batch of 64 holds 6 GB, and the first touch of each takes longer than it saves.
@@ -76,7 +78,7 @@ class Lab:
     def __enter__(self) -> Lab:
         with self.cache.worker_log.open("ab") as log:
             self.worker = subprocess.Popen(
-                worker_command(self.cache), cwd=PROJECT, stdout=log, stderr=log
+                worker_command(self.cache, IDLE_SECONDS), cwd=PROJECT, stdout=log, stderr=log
             )
         return self
 
