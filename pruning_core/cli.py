@@ -36,6 +36,7 @@ from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import ACTIVE, Standing, standing
+from pruning_core.recipe_command import add_recipes, recipes
 from pruning_core.recovery import remarks
 from pruning_core.scan_command import scan_of, write_scan
 from pruning_core.settings import SpecError, brief, shortened
@@ -45,7 +46,7 @@ from pruning_core.text import format_bytes, format_count
 from pruning_core.worker.start import WorkerError, start_worker
 
 MOST = 10**6
-WRITERS = ("compare", "scan", "worker", "bench")
+WRITERS = ("compare", "scan", "recipes", "worker", "bench")
 Teller = Callable[[Standing, Cache, Queue, Path | None], int]
 LITTLE_BYTES = 2**16
 OUT = Path("outputs") / "pruning_comparison"
@@ -288,6 +289,7 @@ Function = Callable[[argparse.Namespace, Cache, Queue], int]
 COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], str]] = {
     "compare": (compare, _add_compare, "Compare one-shot and iterative pruning."),
     "scan": (scan, _add_compare, "Cut each layer of the baseline alone and see what it costs."),
+    "recipes": (recipes, add_recipes, "Find the recipe that loses least, and report it."),
     "jobs": (list_jobs, _add_jobs, "List the jobs, newest first."),
     "show": (show, _add_show, "Show a job: stages, tables, findings."),
     "cancel": (cancel, _add_job, "Cancel a job."),

@@ -1,0 +1,97 @@
+"""Recipes: named ways to a sparsity in a given number of epochs, to be tried side by side.
+
+Sparsity is that of all convolution, linear and attention weights, whatever a recipe spares, so
+that recipes can be compared: what it may prune is cut deeper instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from pruning_core.layer_choices import Layer, chosen
+from pruning_core.recovery_spec import RecoverySpec
+from pruning_core.spec import PruneSpec, Spec
+from pruning_core.stage import Outline
+from pruning_core.when import IterativeSpec, OneShotSpec
+
+Build = Callable[[Spec, float, float], Spec]
+STEP_EPOCHS = 0.5
+GLOBAL = PruneSpec(scope="global", keep_floor=0.05)
+
+
+def at_once(base: Spec, amount: float, epochs: float) -> Spec:
+    """One cut, and all epochs after it."""
+    off = replace(base.iterative, enabled=False)
+    return replace(base, one_shot=OneShotSpec((amount,), epochs), iterative=off)
+
+
+def gradually(base: Spec, amount: float, epochs: float) -> Spec:
+    """Cuts every half epoch along the cubic curve, over half of the epochs; then a tail."""
+    steps = max(1, int(epochs / 2 / STEP_EPOCHS))
+    chain = IterativeSpec(
+        target=amount,
+        iterations=steps,
+        epochs=STEP_EPOCHS,
+        schedule="cubic",
+        tail=epochs - steps * STEP_EPOCHS,
+        matched=False,
+    )
+    return replace(base, one_shot=OneShotSpec((), 0.0), iterative=chain)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is removed, when, and how it is recovered from. `control` is never the winner."""
+
+    text: str
+    build: Build
+    prune: PruneSpec = GLOBAL
+    recovery: RecoverySpec = field(default_factory=RecoverySpec)
+    dense: bool = False
+    control: bool = False
+
+
+RECIPES: dict[str, Recipe] = {
+    "one_shot_global": Recipe("one cut, one threshold for all layers", at_once, control=True),
+    "one_shot_lamp": Recipe("one cut, LAMP", at_once, PruneSpec(scope="lamp")),
+    "gradual_layer": Recipe(
+        "cubic, each layer alike, small layers spared", gradually, PruneSpec(layers="spared")
+    ),
+    "gradual_global": Recipe("cubic, one threshold for all layers", gradually),
+    "gradual_spared": Recipe(
+        "cubic, one threshold, small layers spared", gradually, replace(GLOBAL, layers="spared")
+    ),
+    "gradual_lamp": Recipe("cubic, LAMP", gradually, PruneSpec(scope="lamp")),
+    "gradual_erk": Recipe("cubic, ERK", gradually, PruneSpec(scope="erk")),
+    "gradual_taught": Recipe(
+        "cubic, one threshold, the baseline teaches",
+        gradually,
+        recovery=RecoverySpec(distill_weight=0.5),
+    ),
+    "dense": Recipe("no cut, the same epochs", at_once, dense=True, control=True),
+    "random": Recipe(
+        "cubic, random weights", gradually, PruneSpec(criterion="random"), control=True
+    ),
+}
+
+
+def amount_for(recipe: Recipe, sparsity: float, layers: Iterable[Layer]) -> float | None:
+    """The share of what a recipe may prune that makes `sparsity` of all; None where it cannot."""
+    if recipe.dense:
+        return 0.0
+    there = list(layers)
+    prunable = sum(x.size for x in chosen(there, recipe.prune.layers, recipe.prune.spare))
+    amount = sparsity * sum(x.size for x in there) / max(prunable, 1)
+    return amount if amount < 1 else None
+
+
+def spec_of(recipe: Recipe, base: Spec, amount: float, epochs: float, seed: int) -> Spec:
+    """The comparison that tries a recipe once; the rest of its settings are the base's."""
+    made = replace(base, prune=recipe.prune, recovery=recipe.recovery, seeds=(seed,))
+    return recipe.build(made, amount, epochs)
+
+
+def final_key(outline: Outline) -> str:
+    """The stage that a recipe ends with."""
+    return [point.key for point in outline.points if point.strategy != "baseline"][-1]

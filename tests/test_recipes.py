@@ -1,0 +1,95 @@
+"""Recipes: the same budget and the same sparsity for all, chosen on validation images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pruning_core import recipe_command
+from pruning_core.cli import main
+from pruning_core.layer_choices import Layer
+from pruning_core.paths import Cache
+from pruning_core.recipe_command import Trial, table, winner
+from pruning_core.recipes import RECIPES, amount_for, spec_of
+from pruning_core.when import total_epochs
+from tests.facts import MODEL
+from tests.refusals import without_worker
+from tests.workers import TINY, TINY_OPTIONS
+
+LAYERS = [Layer(**layer) for layer in MODEL["layers"]]
+
+
+@pytest.mark.parametrize("epochs", [1.0, 5.0, 7.5, 10.0])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_spends_the_budget(name: str, epochs: float) -> None:
+    spec = spec_of(RECIPES[name], TINY, 0.8, epochs, 3)
+    spent = total_epochs(spec.iterative) if spec.iterative.enabled else spec.one_shot.epochs
+    assert spent == epochs
+    assert spec.seeds == (3,)
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if not recipe.dense])
+def test_sparsity_is_of_all_weights_whatever_is_spared(name: str) -> None:
+    recipe = RECIPES[name]
+    amount = amount_for(recipe, 0.5, LAYERS)
+    assert amount is not None
+    pruned = recipe_command_sizes(recipe.prune.layers)
+    assert amount * pruned == pytest.approx(0.5 * sum(layer.size for layer in LAYERS))
+
+
+def recipe_command_sizes(choice: str) -> int:
+    """The weights of a layer choice, counted here."""
+    spared = choice == "spared"
+    return sum(x.size for x in LAYERS if not (spared and (x.kind == "depthwise" or x.role)))
+
+
+def test_a_sparsity_that_a_recipe_cannot_reach_is_left_out() -> None:
+    assert amount_for(RECIPES["gradual_spared"], 0.9999, LAYERS) is None
+
+
+def trial(recipe: str, validation: float, epochs: float = 5.0, test: float = 0.0) -> Trial:
+    return Trial(recipe, epochs, 0.9, 0, validation, test)
+
+
+def test_the_winner_is_chosen_on_validation_and_is_no_control() -> None:
+    found = [
+        trial("gradual_lamp", 0.8, test=0.1),
+        trial("gradual_erk", 0.7, test=0.9),
+        trial("dense", 0.99),
+    ]
+    assert winner(found) == "gradual_lamp"
+
+
+def test_who_could_not_do_all_does_not_win() -> None:
+    found = [
+        *(trial("gradual_lamp", 0.8, epochs) for epochs in (5.0, 10.0)),
+        trial("gradual_spared", 0.95),
+    ]
+    assert winner(found) == "gradual_lamp"
+
+
+def test_the_table_has_means_and_deviations() -> None:
+    found = [Trial("dense", 5.0, 0.9, seed, 0.0, 0.5 + seed / 10) for seed in (1, 2, 3)]
+    assert "| dense | 70.0 % ± 10.0 |" in table(found, "test")
+    assert "| 5 epochs, 0.9 |" in table(found, "test")
+
+
+def test_the_command_tries_chooses_and_reports(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    without_worker(monkeypatch)
+    few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
+    monkeypatch.setattr(recipe_command, "RECIPES", few)
+    own = ["--budgets", "1", "--sparsities", "0.5", "--fresh", "1,2", "--out", str(tmp_path)]
+    assert main(["recipes", "--cache-dir", str(cache.root), *TINY_OPTIONS, *own]) == 0
+    rows = pd.read_csv(tmp_path / "recipes.csv")
+    assert sorted(rows[rows["seed"] == 0]["recipe"]) == sorted(few)
+    fresh = rows[rows["seed"] > 0]
+    best = winner([Trial(**row) for row in rows[rows["seed"] == 0].to_dict("records")])
+    assert set(fresh["recipe"]) == {best, "dense"}
+    assert f"Chosen on validation images (seed 0): {best}" in capsys.readouterr().out
