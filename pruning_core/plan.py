@@ -20,6 +20,7 @@ from pruning_core import spec as specs
 from pruning_core.criterion_checks import check_criterion, check_model
 from pruning_core.criterion_choices import IMAGES, MOVEMENT, needs
 from pruning_core.files import fingerprint, place, weights_identity
+from pruning_core.ladder_spec import RUNGS
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.recovery import kept_epoch, level_recovery, level_training
@@ -134,6 +135,7 @@ def _graph(
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
+        branches += _ladder(spec, baseline)
         scans = sensitivity.stages(spec, baseline, _prunable(spec, model_facts))
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})
@@ -266,6 +268,26 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
 def _calm(spec: Spec) -> Spec:
     """The same for a tail, which goes on with the weights as they are: it rewinds nothing."""
     return replace(spec, recovery=replace(spec.recovery, method="fine_tune", rewind_epoch=0))
+
+
+def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
+    """For each one-shot cut the cut alone, and the rungs above it, each on the one below."""
+    branches, seed = list[Branch](), baseline.settings["seed"]
+    for amount in spec.one_shot.amounts if spec.ladder.enabled else ():
+        if amount == 0:
+            continue
+        stage = _level(_calm(spec), baseline, amount, 0, (0, 0), spec.finetune)
+        for number, name in enumerate(RUNGS):
+            stage = _rung(spec, stage, name) if number else stage
+            branches.append((stage, Point("ladder", seed, number, amount, stage.key)))
+    return branches
+
+
+def _rung(spec: Spec, parent: Stage, name: str) -> Stage:
+    same = ("seed", "device", "precision", "threads", "prune", "epochs")
+    settings = {"rung": name, "images": spec.ladder.images}
+    settings |= {setting: parent.settings[setting] for setting in same}
+    return Stage("rung", parent.key, settings, threads=parent.threads)
 
 
 def describe(spec: Spec) -> str:

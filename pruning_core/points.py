@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_core.ladder_spec import rung_title
 from pruning_core.text import missing
 
 Row = dict[str, Any]
@@ -21,8 +22,10 @@ STRATEGY_NAMES = {
     "one_shot": "one-shot",
     "one_shot_matched": "one-shot, same epochs",
     "iterative": "iterative",
+    "ladder": "without training",
 }
 CONTROL_NAME = "dense control"
+LADDER = "ladder"
 POINT = ["run_id", "run", "strategy", "iteration", "sparsity_asked"]
 MEANS = [
     "sparsity_prunable",
@@ -75,8 +78,10 @@ def chance_baselines(rows: Iterable[Row]) -> list[Row]:
     return [row for row in known if row["accuracy_low"] <= row["chance"]]
 
 
-def point_name(strategy: str, asked: float) -> str:
-    """The name of a point's series, as charts and tables print it."""
+def point_name(strategy: str, asked: float, iteration: int = 0) -> str:
+    """The name of a point's series, as charts and tables print it, with its rung on a ladder."""
+    if strategy == LADDER:
+        return f"{STRATEGY_NAMES[LADDER]}, {rung_title(iteration)}"
     if strategy == "one_shot" and asked == 0:
         return CONTROL_NAME
     return STRATEGY_NAMES.get(strategy, strategy)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from pruning_core.points import Row
+from pruning_core.points import Row, point_name
 from pruning_core.stage import Outline, Point, Reader
 from pruning_core.store import Missing
 from pruning_core.text import format_epochs, format_percent
@@ -75,6 +75,7 @@ def _title(point: Point) -> str:
         "one_shot": f"one-shot {asked}" if point.asked else "dense control",
         "one_shot_matched": f"same epochs {asked}",
         "iterative": f"step {point.iteration}, {asked}",
+        "ladder": f"{point_name(point.strategy, point.asked, point.iteration)}, {asked}",
     }
     return names[point.strategy]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.criterion_choices import CRITERION_CHOICES
+from pruning_core.ladder_spec import LadderSpec, check_ladder
 from pruning_core.prune_checks import check_amounts, check_prune
 from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec, check_recovery
 from pruning_core.scan_spec import ScanSpec
@@ -200,6 +201,7 @@ class Spec:
     scan: ScanSpec = field(default_factory=ScanSpec)
     finetune: TrainSpec = field(default_factory=TrainSpec)
     recovery: RecoverySpec = field(default_factory=RecoverySpec)
+    ladder: LadderSpec = field(default_factory=LadderSpec)
     lr_span: str = "step"
     seeds: tuple[int, ...] = (0,)
     device: str = "auto"
@@ -231,6 +233,7 @@ class Spec:
             (self.baseline.optimizer, self.finetune.optimizer),
             self.lr_span if self.iterative.enabled else "step",
         )
+        check_ladder(self.ladder, self.one_shot.amounts)
         cuts = self.iterative.iterations * self.iterative.enabled
         chain = (cuts, self.iterative.target)
         check_amounts(self.prune.granularity, self.one_shot.amounts, chain)

@@ -17,6 +17,7 @@ VERSIONS = {
     "baseline": 4,
     "level": 4,
     "scan": 1,
+    "rung": 1,
     "inspect_overlap": 1,
 }
 

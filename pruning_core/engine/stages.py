@@ -30,6 +30,7 @@ from pruning_core.engine.criteria.gathering import (
 )
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
+from pruning_core.engine.ladder.stage import rung
 from pruning_core.engine.layers import layers, weights
 from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspect_overlap, scan
 from pruning_core.engine.measure import measure
@@ -119,6 +120,7 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "baseline": baseline,
     "level": level,
     "scan": scan,
+    "rung": lambda context: rung(context, _finish),
     "inspect_overlap": inspect_overlap,
 }
 

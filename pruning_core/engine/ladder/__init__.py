@@ -1,0 +1,148 @@
+"""The rungs of the ladder: what wins accuracy back after a cut without training.
+
+A rung changes the pruned model in place; its structure, masks and zeros stay. It returns notes.
+A new rung is one function and one entry in `RUNGS`, and its title in `ladder_spec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pruning_core.engine.ladder.least_squares import Sums, samples
+from pruning_core.engine.ladder.moments import by_channel, correction, moments, rescale, set_offset
+from pruning_core.engine.ladder.sites import Site, reach, sites
+from pruning_core.engine.layers import layers
+from pruning_core.text import format_count
+
+__all__ = ["RUNGS", "Climb"]
+
+# A Gram matrix of more inputs than this would take more than 170 MB: a 3x3 kernel on 512 channels.
+MOST_INPUTS = 4608
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What a rung works with.
+
+    `batches` gives the sample's normalized images (N, 3, H, W) with their labels, the same each
+    time; `kept` the masks by name of the weight; `settle` estimates batch norm's statistics of
+    the pruned model anew on that sample; `say` is told the part done, from 0 to 1.
+    """
+
+    pruned: nn.Module
+    dense: nn.Module
+    batches: Iterable[tuple[Tensor, Tensor]]
+    kept: dict[str, Tensor]
+    settle: Callable[[], None]
+    seed: int = 0
+    say: Callable[[float], None] = lambda part: None
+
+
+def batch_norm(climb: Climb) -> list[str]:
+    """Batch norm's statistics estimated anew. Li et al. 2020 (EagleEye)."""
+    climb.settle()
+    if any(isinstance(m, _BatchNorm) for m in climb.pruned.modules()):
+        return []
+    return ["The model has no batch norm, so re-estimating its statistics changes nothing."]
+
+
+@torch.no_grad()
+def bias_scale(climb: Climb) -> list[str]:
+    """Each output channel's mean and deviation made those of the dense network.
+
+    Layer by layer in the order of computation, with the corrected layers before it (see
+    `moments`), of each layer's output before batch norm or activation.
+    """
+    fixed = []
+    for site, dense in _pairs(climb):
+        wanted = moments(_outputs(climb, climb.dense, dense))
+        found = moments(_outputs(climb, climb.pruned, site))
+        rescale(site, dense, *correction(wanted, found))
+        fixed += [] if site.takes_offset else [site.name]
+    why = "has neither a bias nor a batch norm after it: only the scale was corrected"
+    return [*_untouched(climb), *_named(fixed, why)]
+
+
+@torch.no_grad()
+def least_squares(climb: Climb) -> list[str]:
+    """The surviving weights of each layer solved for, then batch norm estimated anew.
+
+    Layer by layer in the order of computation, with the solved layers before it (see
+    `least_squares`).
+    """
+    large = []
+    for site, dense in _pairs(climb):
+        inputs = site.module.weight[0].numel()
+        if inputs > MOST_INPUTS:
+            large.append(site.name)
+            continue
+        _solve(climb, site, dense)
+    climb.settle()
+    why = f"has more than {MOST_INPUTS:,} inputs and was left as it was by least squares"
+    return [*_untouched(climb), *_named(large, why)]
+
+
+RUNGS: dict[str, Callable[[Climb], list[str]]] = {
+    "batch_norm": batch_norm,
+    "bias_scale": bias_scale,
+    "least_squares": least_squares,
+}
+
+
+def _solve(climb: Climb, site: Site, dense: Site) -> None:
+    module = site.module
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    outputs, inputs = module.weight.shape[0] // groups, module.weight[0].numel()
+    sums, generator = Sums.nothing(groups, inputs, outputs), torch.Generator()
+    generator.manual_seed(climb.seed)
+    for images, _ in climb.batches:
+        seen, _ = reach(climb.pruned, module, images)
+        _, wanted = reach(climb.dense, dense.module, images)
+        sums.add(*samples(module, seen, wanted, generator))
+    everything = torch.ones_like(module.weight, dtype=torch.bool)
+    kept = climb.kept.get(site.weight_name, everything)
+    weight, offset = sums.solve(module, kept, site.takes_offset)
+    module.weight.copy_(weight)
+    set_offset(site, dense, offset)
+
+
+def _pairs(climb: Climb) -> Iterator[tuple[Site, Site]]:
+    """Each layer in the pruned and in the dense model, in the order of computation."""
+    images = _first(climb)
+    there = {site.name: site for site in sites(climb.dense, images)}
+    found = sites(climb.pruned, images)
+    for number, site in enumerate(found):
+        climb.say(number / len(found))
+        yield site, there[site.name]
+
+
+def _outputs(climb: Climb, model: nn.Module, site: Site) -> Iterator[Tensor]:
+    for images, _ in climb.batches:
+        yield by_channel(site.module, reach(model, site.module, images)[1])
+
+
+def _first(climb: Climb) -> Tensor:
+    return next(iter(climb.batches))[0][:2]
+
+
+def _untouched(climb: Climb) -> list[str]:
+    """A note on the weights that no rung changes."""
+    reached = {site.weight_name for site in sites(climb.pruned, _first(climb))}
+    left = [layer.name for layer in layers(climb.pruned) if layer.name not in reached]
+    return _named(left, "is not computed by a layer of its own and was left as it was")
+
+
+def _named(names: list[str], why: str) -> list[str]:
+    """A sentence on some layers; none where there are none."""
+    if not names:
+        return []
+    if len(names) == 1:
+        return [f"{names[0]} {why}."]
+    more = f" and {format_count(len(names) - NAMED, 'more layer')}" if len(names) > NAMED else ""
+    return [f"Each of {', '.join(names[:NAMED])}{more} {why}."]

@@ -1,0 +1,88 @@
+"""A rung as a stage: it climbs from the rung below and is measured as every other point is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pruning_core.engine import devices, masks
+from pruning_core.engine.batch_norm import reestimate
+from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.data import Splits
+from pruning_core.engine.ladder import RUNGS, Climb
+from pruning_core.engine.parents import parent_model, root_of, splits_of
+from pruning_core.engine.train import derived_seed
+from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.spec import TrainSpec, to_dict
+from pruning_core.text import format_count
+from pruning_core.worker.context import Context
+
+MASK_FILE = "masks.sparse"
+# Of images of 64x64 pixels; of larger ones fewer, so that the maps of a batch fit in memory.
+BATCH, PIXELS, BATCH_AT_LEAST = 64, 64 * 64, 8
+Result = dict[str, Any]
+Finish = Callable[[Context, Trainee, Splits, Result, Result], Result]
+
+
+def rung(context: Context, finish: Finish) -> Result:
+    """One rung above the parent. `finish` measures a model and writes its file."""
+    settings, store = context.settings, context.store
+    root, parent = root_of(store, context.row.parent), store.read(context.row.parent)
+    base = store.settings(root)["settings"]
+    devices.prepare(settings["threads"])
+    splits = splits_of(store, store.settings(root)["parent"], base["data"])
+    kept = masks.load(store.file(context.row.parent, MASK_FILE))
+    climb = _climb(context, root, base, splits, kept)
+    begun = time.perf_counter()
+    notes = RUNGS[settings["rung"]](climb)
+    trainee = Trainee(climb.pruned, make_optimizer(climb.pruned, to_dict(TrainSpec())))
+    trainee.seconds = time.perf_counter() - begun
+    masks.check(dict(climb.pruned.named_parameters()), kept)
+    masks.save(kept, context.folder / MASK_FILE)
+    result = finish(context, trainee, splits, base["data"], settings["prune"])
+    seconds = parent["seconds_total"] + result["seconds"]
+    return {
+        **result,
+        "notes": [*_fewer(settings["images"], len(splits.train)), *notes],
+        "epochs_total": parent["epochs_total"],
+        "seconds_total": seconds,
+    }
+
+
+def _climb(
+    context: Context, root: str, base: Result, splits: Splits, kept: dict[str, torch.Tensor]
+) -> Climb:
+    """The two models and the sample, which is the same on all rungs of a seed."""
+    settings, store, device = context.settings, context.store, context.settings["device"]
+    seed = derived_seed(settings["seed"], "ladder")
+    pruned, dense = (
+        devices.place(parent_model(store, key, base), device).eval()
+        for key in (context.row.parent, root)
+    )
+    batch = max(BATCH_AT_LEAST, min(BATCH, BATCH * PIXELS // base["data"]["image_size"] ** 2))
+
+    def settle() -> None:
+        generator = torch.Generator().manual_seed(seed)
+        data, count = base["data"], settings["images"]
+        reestimate(pruned, splits.train, data, device, count, BATCH, generator)
+
+    return Climb(
+        pruned,
+        dense,
+        draw(splits.train, settings["images"], seed, base["data"], batch, device),
+        kept,
+        settle,
+        seed,
+        lambda part: context.progress.say(part, "Correcting layer by layer"),
+    )
+
+
+def _fewer(asked: int, there: int) -> list[str]:
+    """A note where there are not as many training images as asked for."""
+    if asked <= there:
+        return []
+    images = format_count(there, "training image")
+    return [f"The ladder took all {images}; {asked:,} were asked for."]
