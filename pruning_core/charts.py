@@ -40,7 +40,7 @@ from pruning_core.chart_style import (
     value_range,
 )
 from pruning_core.drawing import Drawing, Part, guide, put_labels, put_point_labels
-from pruning_core.points import Row, rows_of
+from pruning_core.points import LADDER, Row, rows_of
 from pruning_core.text import missing
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
@@ -100,7 +100,7 @@ def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figu
 
     The x range depends on the frame and `x` only, so it is the same in all four charts.
     """
-    chart, points = CHARTS[y], rows_of(frame)
+    chart, points = CHARTS[y], _charted(frame)
     several = _several_runs(points)
     right = 16 if several else LABEL_WIDTH
     drawn = Drawing(layout(chart.title, _subtitle(points, chart), right))
@@ -118,7 +118,7 @@ def panel(
     """The four charts two by two on white, for a file."""
     from plotly.subplots import make_subplots  # imported here: only files need it
 
-    points, drawn = rows_of(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
+    points, drawn = _charted(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
     for i, chart in enumerate(charts.values(), 1):
         cell = Cell(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
         _draw(drawn, points, chart, X_AXES[x], cell)
@@ -128,6 +128,14 @@ def panel(
         drawn.layout.update(showlegend=True, legend=legend())
     places = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
     return on_white(drawn.put_on(places))
+
+
+def _charted(frame: pd.DataFrame) -> list[Row]:
+    """The points that are drawn: rungs of a ladder stand in a table of their own.
+
+    Four at each sparsity would hide the strategies that the charts are there to compare.
+    """
+    return [row for row in rows_of(frame) if row["strategy"] != LADDER]
 
 
 def _cell_title(drawn: Drawing, text: str, cell: Cell) -> None:

@@ -70,6 +70,8 @@ TITLES = {
     "recovery.rewind_epoch": "Rewind to epoch",
     "recovery.distill_weight": "Distillation weight",
     "recovery.distill_temperature": "Distillation temperature",
+    "ladder.enabled": "Ladder without training",
+    "ladder.images": "Images of the ladder",
     "scan.enabled": "Sensitivity scan",
     "scan.sparsities": "Scanned sparsities",
     "scan.images": "Images of the scan",

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pruning_core.headline import chance_warnings
 from pruning_core.pairs import PRUNED, Pair, comparable, pairs, same_asked
-from pruning_core.points import Row, grouped, is_pruned, rows_of
+from pruning_core.points import LADDER, Row, grouped, is_pruned, point_name, rows_of
 from pruning_core.statistics import McNemar, holm, mcnemar
 from pruning_core.text import (
     epoch_number,
@@ -133,6 +133,8 @@ def _strategy_name(row: Row, other: Row) -> str:
         return "the baseline"
     if row["strategy"] == "one_shot":
         return "one-shot" if row["sparsity_asked"] > 0 else "the dense control"
+    if row["strategy"] == LADDER:
+        return point_name(LADDER, row["sparsity_asked"], row["iteration"])
     return str(row["strategy"])
 
 

@@ -50,11 +50,12 @@ class Headline:
     epochs: float
     seconds: float
     several: bool = False
+    iteration: int = 0
 
     @property
     def name(self) -> str:
         """The strategy in words."""
-        return point_name(self.strategy, self.asked)
+        return point_name(self.strategy, self.asked, self.iteration)
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
@@ -186,6 +187,7 @@ def _headline(points: list[Row], tolerance: float) -> Headline | None:
         epochs=float(best["epochs"]),
         seconds=float(best["seconds"]),
         several=len({row["run_id"] for row in points}) > 1,
+        iteration=int(best["iteration"]),
     )
 
 
@@ -210,7 +212,7 @@ def _no_headline(points: list[Row], tolerance: float) -> str:
         f"No pruned point loses at most {format_points(tolerance)} on the validation images. "
         "The smallest loss is "
         f"{format_points(best['validation_drop'])}, by "
-        f"{point_name(best['strategy'], best['sparsity_asked'])} at "
+        f"{point_name(best['strategy'], best['sparsity_asked'], best['iteration'])} at "
         f"{format_percent(best['sparsity_prunable'])} sparsity. Allow a larger loss, prune less "
         "or fine-tune for more epochs."
     )

@@ -36,7 +36,7 @@ def point_text(row: Row) -> str:
 
 
 def _heading(row: Row) -> str:
-    name = point_name(row["strategy"], row["sparsity_asked"])
+    name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
     step = f", step {row['iteration']}" if row["strategy"] == "iterative" else ""
     seed = f"mean of {row['seeds']} seeds" if "seeds" in row else f"seed {row['seed']}"
     return f"<b>{name}</b>{step}, {seed}, {html.escape(str(row['run']))}"

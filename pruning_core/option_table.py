@@ -139,6 +139,13 @@ OPTIONS = (
         "divides the outputs of teacher and student",
         "F",
     ),
+    Option(
+        "--ladder-images",
+        ("ladder.images",),
+        whole,
+        "training images that the ladder looks at; see --ladder",
+        "N",
+    ),
     Option("--amounts", ("one_shot.amounts",), numbers, "one-shot sparsities", "0.3,0.5"),
     Option("--target", ("iterative.target",), number, "iterative target sparsity", "F"),
     Option("--iterations", ("iterative.iterations",), whole, "iterative steps", "N"),

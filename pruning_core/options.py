@@ -19,6 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec", type=Path, metavar="FILE", help="start from a spec file")
     parser.add_argument("--no-matched", action="store_true", help="leave the matched run out")
     parser.add_argument("--no-iterative", action="store_true", help="one-shot cuts only")
+    parser.add_argument(
+        "--ladder", action="store_true", help="add what comes back without training, in rungs"
+    )
     for option in OPTIONS:
         parser.add_argument(
             option.flag,
@@ -100,13 +103,15 @@ def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
         value["iterative"]["matched"] = False
     if arguments.no_iterative:
         value["iterative"]["enabled"] = False
+    if arguments.ladder:
+        value["ladder"]["enabled"] = True
     imply(value["prune"], vars(arguments))
     if value["iterative"]["targets"] and arguments.targets is not None:
         _follow_targets(value["iterative"], arguments)
     value["data"]["path"] = absolute(value["data"]["path"])
     value["model"]["weights"] = weights(value["model"]["weights"])
     changed = any(getattr(arguments, option.name) is not None for option in OPTIONS)
-    if changed or arguments.no_matched or arguments.no_iterative:
+    if changed or arguments.no_matched or arguments.no_iterative or arguments.ladder:
         value["label"] = ""
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pruning_core.points import Row, grouped
+from pruning_core.points import LADDER, Row, grouped
 
 SAME_SPARSITY = (
     ("iterative", "one_shot_matched"),
     ("iterative", "one_shot"),
     ("one_shot_matched", "one_shot"),
+    (LADDER, "one_shot"),  # the highest rung; its 0 epochs are told beside one-shot's
 )
 PRUNED = ("iterative", "one_shot", "one_shot_matched")
 

@@ -15,12 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pruning_core import sensitivity
+from pruning_core import ladder, sensitivity
 from pruning_core import spec as specs
 from pruning_core.criterion_checks import check_criterion, check_model
 from pruning_core.criterion_choices import IMAGES, MOVEMENT, needs
 from pruning_core.files import fingerprint, place, weights_identity
-from pruning_core.ladder_spec import RUNGS
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.recovery import kept_epoch, level_recovery, level_training
@@ -271,23 +270,13 @@ def _calm(spec: Spec) -> Spec:
 
 
 def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
-    """For each one-shot cut the cut alone, and the rungs above it, each on the one below."""
+    """For each one-shot amount above 0 the cut alone, and the rungs above it."""
     branches, seed = list[Branch](), baseline.settings["seed"]
-    for amount in spec.one_shot.amounts if spec.ladder.enabled else ():
-        if amount == 0:
-            continue
-        stage = _level(_calm(spec), baseline, amount, 0, (0, 0), spec.finetune)
-        for number, name in enumerate(RUNGS):
-            stage = _rung(spec, stage, name) if number else stage
-            branches.append((stage, Point("ladder", seed, number, amount, stage.key)))
+    for amount in filter(None, spec.one_shot.amounts if spec.ladder.enabled else ()):
+        cut = _level(_calm(spec), baseline, amount, 0, (0, 0), spec.finetune)
+        for number, rung in enumerate(ladder.rungs(cut, spec.ladder.images)):
+            branches.append((rung, Point("ladder", seed, number, amount, rung.key)))
     return branches
-
-
-def _rung(spec: Spec, parent: Stage, name: str) -> Stage:
-    same = ("seed", "device", "precision", "threads", "prune", "epochs")
-    settings = {"rung": name, "images": spec.ladder.images}
-    settings |= {setting: parent.settings[setting] for setting in same}
-    return Stage("rung", parent.key, settings, threads=parent.threads)
 
 
 def describe(spec: Spec) -> str:

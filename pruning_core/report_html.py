@@ -18,6 +18,7 @@ from pruning_core.charts import CHARTS, figure
 from pruning_core.definitions import DEFINITIONS
 from pruning_core.findings import Finding
 from pruning_core.headline import Answer, answers
+from pruning_core.ladder import without_training
 from pruning_core.spec import Spec, to_dict
 from pruning_core.tables import notes_told, readable
 
@@ -65,6 +66,7 @@ def html(
         *(_answer(answer) for answer in answers(frame, tolerance)),
         _section("Charts", _charts(frame, x)),
         _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
+        _section("Without training", _ladder(frame)),
         _section("Points", _table(frame)),
         _section("Notes", _list(notes_told(frame))),
         _section("What each number is", _definitions()),
@@ -124,6 +126,13 @@ def _button(place: str, name: str, image_format: str) -> str:
 
 def _table(frame: pd.DataFrame) -> str:
     return f'<div class="wide">{readable(frame).to_html(index=False, border=0)}</div>'
+
+
+def _ladder(frame: pd.DataFrame) -> str:
+    rungs = without_training(frame)
+    if rungs.empty:
+        return ""
+    return f'<div class="wide">{rungs.to_html(index=False, border=0)}</div>'
 
 
 def _definitions() -> str:

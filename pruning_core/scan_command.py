@@ -30,6 +30,7 @@ def scan_of(spec: Spec) -> Spec:
         scan=replace(spec.scan, enabled=True),
         one_shot=OneShotSpec((), 0),
         iterative=replace(spec.iterative, enabled=False),
+        ladder=replace(spec.ladder, enabled=False),
         label=f"Scan of {describe(spec)}",
     )
 

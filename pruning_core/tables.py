@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import over_seeds, point_name, rows_of
+from pruning_core.points import LADDER, over_seeds, point_name, rows_of
 from pruning_core.text import (
     epoch_number,
     format_bytes,
@@ -120,7 +120,7 @@ def _which(own: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
 
 
 def _short_name(row: dict[str, Any]) -> str:
-    name = point_name(row["strategy"], row["sparsity_asked"])
+    name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
     return f"{name} at {format_percent(row['sparsity_asked'])}" if row["sparsity_asked"] else name
 
 
@@ -139,6 +139,7 @@ def _summary(points: pd.DataFrame) -> str:
     found = {s: [r for r in rows if r["strategy"] == s] for s in points["strategy"].unique()}
     chain = [*found.get("baseline", []), *found.get("iterative", [])]
     beside = [*found.get("baseline", []), *found.get("one_shot_matched", [])]
+    beside += sorted(found.get(LADDER, []), key=lambda r: (r["sparsity_asked"], r["iteration"]))
     tables = two_tables(list(_rows(found.get("one_shot", []))), list(_rows(chain)))
     lines = ["", "", "Also measured:", ONE_SHOT_HEAD]
     lines += [f"{row.sparsity:>8.2f}{_figures(row)}" for row in _rows(beside, labelled=True)]
@@ -165,6 +166,8 @@ def _rows(rows: Iterable[dict[str, Any]], labelled: bool = False) -> Iterator[Su
 def _label(row: dict[str, Any]) -> str:
     if row["strategy"] == "baseline":
         return "baseline"
+    if row["strategy"] == LADDER:
+        return point_name(LADDER, row["sparsity_asked"], row["iteration"])
     epochs = format_epochs(row["epochs"])
     return f"one-shot, {epochs}" if row["strategy"] == "one_shot_matched" else ""
 
@@ -179,7 +182,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return {
         "Run": row["run"],
-        "Strategy": point_name(row["strategy"], row["sparsity_asked"]),
+        "Strategy": point_name(row["strategy"], row["sparsity_asked"], row["iteration"]),
         "Seed": row["seed"],
         "Step": row["iteration"],
         "Asked": format_percent(row["sparsity_asked"]),

@@ -51,6 +51,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--baseline-smoothing", "0.1", {"baseline.label_smoothing": 0.1}),
     ("--recovery", "weight_rewind", {"recovery.method": "weight_rewind"}),
     ("--rewind-epoch", "0", {"recovery.rewind_epoch": 0}),
+    ("--ladder-images", "64", {"ladder.images": 64}),
     ("--distill-weight", "0.5", {"recovery.distill_weight": 0.5}),
     ("--distill-temperature", "2", {"recovery.distill_temperature": 2.0}),
     ("--amounts", "0.3,0.5", {"one_shot.amounts": (0.3, 0.5)}),

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.parts import schedule
 from pages.parts.model_names import MODELS
-from pages.parts.recovery_controls import distillation, own_curve, way_to_recover
+from pages.parts.recovery_controls import distillation, ladder, own_curve, way_to_recover
 from pages.parts.selection_controls import selection_controls
 from pages.parts.shell import Lab
 from pages.parts.uploads import uploaded
@@ -228,3 +228,4 @@ def recovery_controls() -> None:
             titles=SPAN_TITLES,
         )
     distillation()
+    ladder()

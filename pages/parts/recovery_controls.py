@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.widgets import choice, number, set_to, slide, value_of, whole
+from pages.parts.widgets import check, choice, number, set_to, slide, value_of, whole
 from pruning_core import spec as specs
 
 
@@ -67,4 +67,25 @@ def distillation() -> None:
             "Divides the outputs of teacher and student: the higher, the more the unlikely "
             "classes count. Usual: 1 to 10.",
             disabled=not value_of("recovery.distill_weight"),
+        )
+
+
+def ladder() -> None:
+    """Whether to show what comes back without training."""
+    left, right = st.columns(2, vertical_alignment="bottom")
+    with left:
+        check(
+            "ladder.enabled",
+            "For each one-shot amount above 0, in rungs of some seconds, each with its accuracy: "
+            "as pruned; batch norm's statistics re-estimated (Li 2020); each channel's bias and "
+            "scale corrected (Nagel 2019); the weights that are left solved for by least squares, "
+            "layer by layer (He 2017). Compare shows it as a table of its own.",
+        )
+    with right:
+        whole(
+            "ladder.images",
+            16,
+            100_000,
+            "Training images that the rungs look at, the same on all. Time grows with them.",
+            disabled=not value_of("ladder.enabled"),
         )

@@ -16,6 +16,7 @@ TITLES = {
     "data": "Decode the images",
     "baseline": "Train the baseline",
     "level": "Prune and fine-tune",
+    "rung": "Recover without training",
     "scan": "Scan a layer",
     "inspect_overlap": "Compare two models",
 }
