@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruning_core.engine.ladder.least_squares import Sums, samples
-from pruning_core.engine.ladder.moments import by_channel, correction, moments, rescale, set_offset
+from pruning_core.engine.ladder.moments import (
+    by_channel,
+    correction,
+    moments,
+    moments_of_all,
+    rescale,
+    set_offset,
+)
 from pruning_core.engine.ladder.sites import Site, reach, sites
 from pruning_core.engine.layers import layers
 from pruning_core.text import format_count
@@ -60,10 +67,11 @@ def bias_scale(climb: Climb) -> list[str]:
     `moments`), of each layer's output before batch norm or activation.
     """
     fixed = []
+    there, images = sites(climb.dense, _first(climb)), (images for images, _ in climb.batches)
+    wanted = moments_of_all(climb.dense, there, images)
     for site, dense in _pairs(climb):
-        wanted = moments(_outputs(climb, climb.dense, dense))
-        found = moments(_outputs(climb, climb.pruned, site))
-        rescale(site, dense, *correction(wanted, found))
+        found = moments(_outputs(climb, site))
+        rescale(site, dense, *correction(wanted[site.name], found))
         fixed += [] if site.takes_offset else [site.name]
     why = "has neither a bias nor a batch norm after it: only the scale was corrected"
     return [*_untouched(climb), *_named(fixed, why)]
@@ -71,10 +79,13 @@ def bias_scale(climb: Climb) -> list[str]:
 
 @torch.no_grad()
 def least_squares(climb: Climb) -> list[str]:
-    """The surviving weights of each layer solved for, then batch norm estimated anew.
+    """The surviving weights of each layer solved for, with what is added to each channel.
 
     Layer by layer in the order of computation, with the solved layers before it (see
-    `least_squares`).
+    `least_squares`). Batch norm is not estimated anew afterwards: each layer was solved for
+    inputs that the batch norm before it makes with the dense network's statistics. Measured on
+    CIFAR-10 (MobileNetV2, 256 images), estimating them anew lost 0.5 points of validation
+    accuracy at 70 % and 3 points at 85 %.
     """
     large = []
     for site, dense in _pairs(climb):
@@ -83,7 +94,6 @@ def least_squares(climb: Climb) -> list[str]:
             large.append(site.name)
             continue
         _solve(climb, site, dense)
-    climb.settle()
     why = f"has more than {MOST_INPUTS:,} inputs and was left as it was by least squares"
     return [*_untouched(climb), *_named(large, why)]
 
@@ -122,9 +132,9 @@ def _pairs(climb: Climb) -> Iterator[tuple[Site, Site]]:
         yield site, there[site.name]
 
 
-def _outputs(climb: Climb, model: nn.Module, site: Site) -> Iterator[Tensor]:
+def _outputs(climb: Climb, site: Site) -> Iterator[Tensor]:
     for images, _ in climb.batches:
-        yield by_channel(site.module, reach(model, site.module, images)[1])
+        yield by_channel(site.module, reach(climb.pruned, site.module, images)[1])
 
 
 def _first(climb: Climb) -> Tensor:

@@ -8,7 +8,7 @@ EagleEye).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,14 +34,53 @@ def by_channel(module: nn.Module, output: Tensor) -> Tensor:
     return last.reshape(-1, last.shape[-1]).cpu().double()
 
 
+@dataclass
+class Adding:
+    """Sums over rows of channels, from which their moments follow."""
+
+    count: int = 0
+    total: Tensor | float = 0.0
+    squares: Tensor | float = 0.0
+
+    def add(self, rows: Tensor) -> None:
+        """Rows (n, O) in double precision."""
+        self.count += len(rows)
+        self.total = rows.sum(0) + self.total
+        self.squares = rows.square().sum(0) + self.squares
+
+    def moments(self) -> Moments:
+        """Of all rows that were added."""
+        mean = torch.as_tensor(self.total) / self.count
+        variance = torch.as_tensor(self.squares) / self.count - mean.square()
+        return Moments(mean, variance.clamp(min=0.0).sqrt())
+
+
 def moments(parts: Iterable[Tensor]) -> Moments:
     """Over the rows of all parts, each (n, O) in double precision, of which one is held."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    adding = Adding()
     for part in parts:
-        count, total = count + len(part), total + part.sum(0)
-        squares = squares + part.square().sum(0)
-    mean = total / count
-    return Moments(mean, (squares / count - mean.square()).clamp(min=0.0).sqrt())
+        adding.add(part)
+    return adding.moments()
+
+
+@torch.no_grad()
+def moments_of_all(
+    model: nn.Module, found: Sequence[Site], batches: Iterable[Tensor]
+) -> dict[str, Moments]:
+    """Of each layer's output by name, in one pass over the images."""
+    sums: dict[nn.Module, Adding] = {site.module: Adding() for site in found}
+
+    def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
+        sums[module].add(by_channel(module, output))
+
+    hooks = [module.register_forward_hook(seen) for module in sums]
+    try:
+        for images in batches:
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {site.name: sums[site.module].moments() for site in found}
 
 
 def correction(wanted: Moments, found: Moments) -> tuple[Tensor, Tensor]:
