@@ -76,7 +76,7 @@ def ladder() -> None:
     with left:
         check(
             "ladder.enabled",
-            "For each one-shot amount above 0, in rungs of seconds to minutes, each with its accuracy: "
+            "For each one-shot cut, in rungs of seconds to minutes, with an accuracy each: "
             "as pruned; batch norm's statistics re-estimated (Li 2020); each channel's bias and "
             "scale corrected (Nagel 2019); the weights that are left solved for by least squares, "
             "layer by layer (He 2017). Compare shows it as a table of its own.",
