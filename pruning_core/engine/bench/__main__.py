@@ -39,14 +39,14 @@ class Size:
     protocol_224: Protocol
 
 
-FEW = Protocol(amounts=(0.0, 0.5, 0.9), iterations=2)
+FEW = Protocol(amounts=(0.5, 0.9), iterations=2)
 LARGE = Protocol(amounts=(0.5,), iterations=2, image_size=224)
 FEWEST = replace(LARGE, iterations=1)
 SIZES = {
     "quick": Size(
         rounds=2,
         small_rounds=5,
-        images=Images(train_size=600, test_size=150),
+        images=Images(train_size=1000, test_size=200),
         protocol=FEW,
         images_224=Images(train_size=40, test_size=20),
         protocol_224=FEWEST,
