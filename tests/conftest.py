@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.paths import Cache
+from pruning_core.paths import CACHE_VARIABLE, Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
 
@@ -30,3 +30,10 @@ def store(cache: Cache) -> Store:
 @pytest.fixture
 def queue(cache: Cache) -> Queue:
     return Queue(cache.queue)
+
+
+@pytest.fixture
+def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page sees the test's cache, and starts no process."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
+    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)

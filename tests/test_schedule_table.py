@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import choices
-from pruning_core.paths import CACHE_VARIABLE, Cache
 from pruning_core.plan import plan
 from pruning_core.spec import Spec
 from pruning_core.when import SCHEDULES
 from tests.facts import Facts
+from tests.tune import ran, tune
 
-ROOT = Path(__file__).resolve().parents[1]
 QUICK = [36.9043, 60.1893, 74.8811, 84.1511, 90.0]
 
 
-@pytest.fixture(autouse=True)
-def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page sees the test's cache, and starts no process."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)
-
-
-def tune(**params: str) -> AppTest:
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    test.switch_page("pages/1_Tune.py")
-    for key, value in params.items():
-        test.query_params[key] = value
-    return ran(test)
-
-
-def ran(test: AppTest) -> AppTest:
-    test.run()
-    assert not test.exception
-    return test
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 def edit(test: AppTest, rows: dict[int, float], added: list[float], deleted: list[int]) -> AppTest:

@@ -17,33 +17,19 @@ from pages.parts import choices
 from pages.parts.facts import inline
 from pruning_core import field_titles
 from pruning_core.estimate import probe
-from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.paths import Cache
 from pruning_core.plan import inspect_data, plan
 from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import Spec
 from pruning_core.store import Store
 from tests.facts import DATA, MODEL
+from tests.tune import tune
 
-ROOT = Path(__file__).resolve().parents[1]
 FLAT = choices.flat(choices.to_dict(QUICKSTART))
 
 
-@pytest.fixture(autouse=True)
-def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page sees the test's cache, and starts no process."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)
-
-
-def tune(**params: str) -> AppTest:
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    test.switch_page("pages/1_Tune.py")
-    for key, value in params.items():
-        test.query_params[key] = value
-    test.run()
-    assert not test.exception
-    return test
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 def amounts(text: str) -> AppTest:

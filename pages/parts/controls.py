@@ -178,6 +178,18 @@ def time_controls() -> None:
             disabled=off,
         )
     schedule.controls(off)
+    _tail(off)
+    check(
+        "iterative.matched",
+        "One cut to the target, then as many epochs as the whole chain. Without it the "
+        "comparison is unfair: the chain trains longer.",
+        disabled=off,
+    )
+    told = "Fine-tuning after the one cut."
+    slide("one_shot.epochs", 0.0, 50.0, help=told, step=0.5, format="%g")
+
+
+def _tail(off: bool) -> None:
     slide(
         "iterative.tail",
         0.0,
@@ -189,14 +201,6 @@ def time_controls() -> None:
         format="%g",
         disabled=off,
     )
-    check(
-        "iterative.matched",
-        "One cut to the target, then as many epochs as the whole chain. Without it the "
-        "comparison is unfair: the chain trains longer.",
-        disabled=off,
-    )
-    told = "Fine-tuning after the one cut."
-    slide("one_shot.epochs", 0.0, 50.0, help=told, step=0.5, format="%g")
 
 
 def recovery_controls() -> None:
