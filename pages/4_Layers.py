@@ -16,7 +16,7 @@ from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.queue.jobs import Job, job_id
 from pruning_core.queue.standing import ACTIVE, standing
 from pruning_core.results import titles
-from pruning_core.scan_command import read_scan, scan_of
+from pruning_core.scan_command import read_scan, scan_of, scanned
 from pruning_core.spec import Spec, from_json
 from pruning_core.stage import Outline, Point, Stage
 from pruning_core.worker.start import ensure_worker
@@ -52,7 +52,7 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     now = standing(lab.queue, job.id) if job else None
     if now and now.state in ACTIVE:
         watch(lab, now.job.id, len(found))
-    elif now is None or now.state != "done":
+    elif not scanned(spec, lab.store):
         offer(lab, spec)
     if now and now.state not in ACTIVE:
         live.draw_errors(now)
@@ -208,8 +208,9 @@ def main() -> None:
         link("Home", "Choose a preset")
         return
     spec = from_json(job.spec)
-    found = draw_scan(lab, scan_of(replace(spec, seeds=spec.seeds[:1])))
-    layer_table.draw_by_hand(lab, spec, found)
+    scan = scan_of(replace(spec, seeds=spec.seeds[:1]))
+    found = draw_scan(lab, scan)
+    layer_table.draw_by_hand(lab, spec, found if scanned(scan, lab.store) else found.iloc[:0])
     draw_model(lab, job)
     draw_overlap(lab, job)
 

@@ -17,6 +17,7 @@ from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
 from pruning_core.spec import OneShotSpec, Spec, from_json
+from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.text import format_percent
 
@@ -37,8 +38,17 @@ def scan_of(spec: Spec) -> Spec:
 
 def read_scan(spec: Spec, store: Store) -> pd.DataFrame:
     """What is finished of a spec's scan (see `sensitivity.frame`)."""
-    scans = [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
-    return sensitivity.frame(scans, store)
+    return sensitivity.frame(_stages(spec, store), store)
+
+
+def scanned(spec: Spec, store: Store) -> bool:
+    """Whether every layer of a spec's scan is finished."""
+    found = _stages(spec, store)
+    return bool(found) and all(store.exists(stage.key) for stage in found)
+
+
+def _stages(spec: Spec, store: Store) -> list[Stage]:
+    return [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
 
 
 def write_scan(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:

@@ -122,8 +122,8 @@ class ModelSpec:
 class TrainSpec:
     """How weights are trained: the optimizer and its learning-rate curve.
 
-    After each epoch batch norm's statistics are estimated anew on `bn_images` training images,
-    of a small set on a quarter of it or 128 (0 leaves the running ones). For the share `warm_up`
+    After each epoch batch norm's statistics are estimated anew on `bn_images` training images
+    (0 leaves the running ones). For the share `warm_up`
     of the curve's steps the rate rises linearly from 0 to the curve.
     """
 

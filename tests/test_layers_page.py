@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.scan_command import read_scan, scan_of
 from pruning_core.spec import OneShotSpec, ScanSpec, Spec, from_json
@@ -123,3 +124,23 @@ def test_a_scan_is_started_here(cache: Cache, monkeypatch: pytest.MonkeyPatch) -
     assert not at.exception
     (job,) = [job for job in queue.jobs(5) if from_json(job.spec).scan.enabled]
     assert from_json(job.spec) == replace(scan_of(spec), label=job.label)
+
+
+def test_shares_are_proposed_from_a_whole_scan_only(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From half of the layers the total would mean something else."""
+    queue = Queue(cache.queue)
+    spec = replace(SPEC, baseline_epochs=0)
+    queue.submit(spec, "Small")
+    serve(cache)
+    for stage in plan(scan_of(spec), Store(cache)).stages:
+        if stage.kind == "scan":
+            queue.add([stage])
+            serve(cache)
+            break
+    at = page(cache, monkeypatch).run()
+    assert not at.exception
+    assert len(at.get("plotly_chart")) == 3
+    assert not [b for b in at.button if b.label == "Propose from the scan"]
+    assert "After a scan, shares can be proposed here" in told(at)

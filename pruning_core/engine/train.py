@@ -26,8 +26,6 @@ from pruning_core.learning_rates import rate as rate_at
 from pruning_core.settings import plain
 from pruning_core.worker.context import Progress
 
-# Of a small set a quarter is enough: looking at more would take as long as learning from it.
-BN_IMAGES_AT_LEAST = 128
 log = logging.getLogger(__name__)
 
 
@@ -128,8 +126,7 @@ def _settle(trainee: Trainee, splits: Splits, plan: Training) -> None:
 
     Training goes on with those of each batch, so this changes nothing but what is measured.
     """
-    batch = plan.settings["batch_size"]
-    count = min(plan.settings["bn_images"], max(len(splits.train) // 4, BN_IMAGES_AT_LEAST))
+    count, batch = plan.settings["bn_images"], plan.settings["batch_size"]
     generator = torch.Generator().manual_seed(derived_seed(plan.seed, "batch norm"))
     reestimate(trainee.model, splits.train, plan.data, plan.device, count, batch, generator)
 
