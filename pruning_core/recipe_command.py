@@ -18,7 +18,7 @@ from pruning_core.follow import follow
 from pruning_core.layer_choices import Layer
 from pruning_core.option_table import integers, numbers
 from pruning_core.options import add_options, spec_from
-from pruning_core.outcome import OK, check_out, complain
+from pruning_core.outcome import FAILED, OK, check_out, complain, say
 from pruning_core.paths import Cache
 from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.queue.jobs import Queue
@@ -61,6 +61,8 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
         return code
     grid = [(e, s) for e in options.budgets for s in options.sparsities]
     tried = lab.try_all(base, [(n, e, s, base.seeds[0]) for e, s in grid for n in RECIPES])
+    if all(RECIPES[trial.recipe].control for trial in tried):
+        return say(FAILED, "No recipe reached any of --sparsities; they are fractions below 1.")
     best = winner(tried)
     controls = [name for name, recipe in RECIPES.items() if recipe.control]
     last = [(n, e, s, k) for e, s in grid for n in (best, *controls) for k in options.fresh]

@@ -93,3 +93,18 @@ def test_the_command_tries_chooses_and_reports(
     best = winner([Trial(**row) for row in rows[rows["seed"] == 0].to_dict("records")])
     assert set(fresh["recipe"]) == {best, "dense"}
     assert f"Chosen on validation images (seed 0): {best}" in capsys.readouterr().out
+
+
+def test_what_no_recipe_can_reach_is_said(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    without_worker(monkeypatch)
+    monkeypatch.setattr(
+        recipe_command, "RECIPES", {n: RECIPES[n] for n in ("gradual_erk", "dense")}
+    )
+    own = ["--budgets", "0.5", "--sparsities", "1.5", "--fresh", "1", "--out", str(tmp_path)]
+    assert main(["recipes", "--cache-dir", str(cache.root), *TINY_OPTIONS, *own]) == 1
+    assert "No recipe reached any of --sparsities" in capsys.readouterr().err

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.engine import (
-    data,
-    devices,
-    inspect,
-    sensitivity,
-    sparse_file,
-)
+from pruning_core.engine import data, devices, inspect, sensitivity, sparse_file
 from pruning_core.engine.criteria import CRITERIA
-from pruning_core.engine.criteria.gathering import (
-    for_scan,
-)
+from pruning_core.engine.criteria.gathering import for_scan
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
 from pruning_core.engine.parents import MODEL_FILE, parent_model, splits_of

@@ -12,6 +12,7 @@ from pruning_core.engine.models import rebuild
 from pruning_core.store import Store
 
 MODEL_FILE = "model.sparse"
+MASK_FILE = "masks.sparse"
 
 
 def root_of(store: Store, key: str) -> str:

@@ -36,7 +36,7 @@ from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspe
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
-from pruning_core.engine.parents import MODEL_FILE, parent_model, root_of, splits_of
+from pruning_core.engine.parents import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.portraits import portraits
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
@@ -48,7 +48,6 @@ from pruning_core.spec import SpecError
 from pruning_core.statistics import wilson
 from pruning_core.worker.context import Context, StageError
 
-MASK_FILE = "masks.sparse"
 OPTIMIZER_FILE = "optimizer.pt"
 
 

@@ -101,6 +101,14 @@ def test_a_comparison_that_cannot_be_done_is_no_result(tmp_path: Path) -> None:
         lab.run(spec)
 
 
+def test_a_worker_that_has_left_meanwhile_is_started_anew(tmp_path: Path) -> None:
+    spec = untrained(our_spec(Images(train_size=60, test_size=20), SMALL))
+    with Lab(tmp_path) as lab:
+        lab.worker.terminate()
+        lab.worker.wait()
+        assert set(lab.run(spec).accuracies) == {"baseline", "one_shot 0.5"}
+
+
 def test_a_warm_up_trains_nothing() -> None:
     """It starts the processes; what is timed afterwards must still be to do."""
     spec = untrained(our_spec(Images(), SMALL))

@@ -18,8 +18,6 @@ from pruning_core.store import Store
 from pruning_core.worker.start import worker_command
 
 LOOK_SECONDS = 0.2
-# The reference may take its time; the worker waits for its turn.
-IDLE_SECONDS = 1e6
 # Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.
 ADAM = TrainSpec(optimizer="adam", lr=0.001, weight_decay=0.0, batch_size=64)
 # At 224 a batch of 64 holds 6 GB, and the first touch of each takes longer than it saves.
@@ -76,11 +74,13 @@ class Lab:
         self.queue = Queue(self.cache.queue)
 
     def __enter__(self) -> Lab:
-        with self.cache.worker_log.open("ab") as log:
-            self.worker = subprocess.Popen(
-                worker_command(self.cache, IDLE_SECONDS), cwd=PROJECT, stdout=log, stderr=log
-            )
+        self.worker = self._started()
         return self
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self.cache.worker_log.open("ab") as log:
+            command = worker_command(self.cache)
+            return subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
 
     def __exit__(self, *_: object) -> None:
         self.worker.terminate()
@@ -91,6 +91,8 @@ class Lab:
 
         Raises `RuntimeError` where it fails.
         """
+        if self.worker.poll() is not None:  # it leaves after idle minutes; the reference is slow
+            self.worker = self._started()
         started = time.perf_counter()
         job = self.queue.submit(spec, "bench")
         while (now := standing(self.queue, job)).state in ACTIVE and self.worker.poll() is None:

@@ -13,14 +13,13 @@ from pruning_core.engine.batch_norm import reestimate
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data import Splits
 from pruning_core.engine.ladder import RUNGS, Climb
-from pruning_core.engine.parents import parent_model, root_of, splits_of
+from pruning_core.engine.parents import MASK_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.train import derived_seed
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.spec import TrainSpec, to_dict
 from pruning_core.text import format_count
 from pruning_core.worker.context import Context
 
-MASK_FILE = "masks.sparse"
 # Of images of 64x64 pixels; of larger ones fewer, so that the maps of a batch fit in memory.
 BATCH, PIXELS, BATCH_AT_LEAST = 64, 64 * 64, 8
 Result = dict[str, Any]
