@@ -133,12 +133,14 @@ def draw_schedule(spec: Spec) -> None:
     if chain.enabled:
         series["iterative"] = [step.target for step in when.steps(chain)]
         if chain.matched:
-            series["one_shot_matched"] = [chain.target]
+            series["one_shot_matched"] = [when.last_target(chain)]
     st.plotly_chart(schedule_figure(series), key="schedule")
     if chain.enabled:
         if chain.tail:
             tail = f"{format_epochs(chain.tail)} with the rate falling to 0"
             st.caption(f"Step {chain.iterations + 1} is the tail: no cut, {tail}.")
+        if said := schedule.returning(chain):
+            st.caption(said)
         with st.expander("Edit the targets", expanded=schedule.listed()):
             schedule.table(when.targets(chain))
 

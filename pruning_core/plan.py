@@ -27,7 +27,7 @@ from pruning_core.settings import plain
 from pruning_core.spec import PruneSpec, Spec, TrainSpec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
-from pruning_core.when import cut_epochs, steps, total_epochs
+from pruning_core.when import Step, cut_epochs, last_target, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
 TAIL_CURVE = "cosine"  # also where the steps' own curve does not fall to 0
@@ -192,13 +192,12 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
 def _level(
     spec: Spec,
     parent: Stage,
-    target: float,
-    epochs: float,
+    step: Step,
     chain: tuple[float, float],
     train: TrainSpec,
     last: bool = True,
 ) -> Stage:
-    """A cut to `target` and `epochs` of training; `chain` = (epochs before, epochs in all).
+    """A cut and its training; `chain` = (epochs before, epochs in all).
 
     No cut follows that of the `last` level of its chain.
     The target stands there as text: rounded as other floats are, two targets that differ by
@@ -206,20 +205,28 @@ def _level(
     """
     machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
     settings = {
-        "target": repr(target),
+        "target": repr(step.target),
         "prune": _pruning(spec.prune),
         "train": to_dict(train),
-        "recovery": level_recovery(spec, epochs),
-        "epochs": epochs,
+        "recovery": level_recovery(spec, step.epochs),
+        "epochs": step.epochs,
         "lr_from_epoch": chain[0],
         "lr_epochs": chain[1],
-        "keep_optimizer": plain(chain[0] + epochs) < chain[1],
+        "keep_optimizer": plain(chain[0] + step.epochs) < chain[1],
         "threads": spec.level_threads,
+        **_returning(step, spec.prune),
         **machine,
     }
     if needs(spec.prune.criterion, MOVEMENT) and not last:
         settings["keep_movement"] = True
     return Stage("level", parent.key, settings, threads=spec.level_threads)
+
+
+def _returning(step: Step, prune: PruneSpec) -> dict[str, Any]:
+    """How weights come back in a step; nothing where none do."""
+    if step.exchange:
+        return {"exchange": step.exchange, "exchange_images": prune.score_images}
+    return {"lifted": True} if step.lifted else {}
 
 
 def _pruning(prune: PruneSpec) -> dict[str, Any]:
@@ -238,9 +245,10 @@ def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
     seed, epochs = baseline.settings["seed"], plain(spec.one_shot.epochs)
     cuts = [("one_shot", amount, epochs) for amount in spec.one_shot.amounts]
     if spec.iterative.enabled and spec.iterative.matched:
-        cuts.append(("one_shot_matched", spec.iterative.target, total_epochs(spec.iterative)))
+        last = last_target(spec.iterative)
+        cuts.append(("one_shot_matched", last, total_epochs(spec.iterative)))
     train = level_training(spec)
-    levels = [_level(spec, baseline, amount, n, (0, n), train) for _, amount, n in cuts]
+    levels = [_level(spec, baseline, Step(amount, n), (0, n), train) for _, amount, n in cuts]
     return [
         (level, Point(strategy, seed, 0, amount, level.key))
         for level, (strategy, amount, _) in zip(levels, cuts, strict=True)
@@ -258,7 +266,7 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
         whole = (before, cut_epochs(spec.iterative))
         chain = whole if spec.lr_span == "chain" and not step.tail else (0, step.epochs)
         own, train = (_calm(spec), tail) if step.tail else (spec, level_training(spec))
-        parent = _level(own, parent, step.target, step.epochs, chain, train, i == len(every))
+        parent = _level(own, parent, step, chain, train, i == len(every))
         point = Point("iterative", seed, i, step.target, parent.key, step.tail)
         branches.append((parent, point))
     return branches
@@ -273,7 +281,7 @@ def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
     """For each one-shot amount above 0 the cut alone, and the rungs above it."""
     branches, seed = list[Branch](), baseline.settings["seed"]
     for amount in filter(None, spec.one_shot.amounts if spec.ladder.enabled else ()):
-        cut = _level(_calm(spec), baseline, amount, 0, (0, 0), spec.finetune)
+        cut = _level(_calm(spec), baseline, Step(amount, 0), (0, 0), spec.finetune)
         for number, rung in enumerate(ladder.rungs(cut, spec.ladder.images)):
             branches.append((rung, Point("ladder", seed, number, amount, rung.key)))
     return branches

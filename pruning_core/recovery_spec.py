@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pruning_core.schedules import RETURNING
 from pruning_core.settings import at_least, check, one_of
 
 RECOVERIES = ("fine_tune", "lr_rewind", "weight_rewind", "random_reinit")
 REWINDS = ("lr_rewind", "weight_rewind")
+RESTARTS = ("weight_rewind", "random_reinit")
 IN_WORDS = {
     "fine_tune": "fine-tuning",
     "lr_rewind": "learning-rate rewinding",
@@ -81,6 +83,16 @@ def check_recovery(
     if recovery.method != "fine_tune":
         _check_curve(recovery, baseline_epochs)
         _check_same_curve(IN_WORDS[recovery.method], optimizers, lr_span)
+
+
+def check_returning(recovery: RecoverySpec, schedule: str) -> None:
+    """Refuse to rewind the weights of a chain in which they come back. Raises `SpecError`."""
+    check(
+        recovery.method not in RESTARTS or schedule not in RETURNING,
+        "recovery.method",
+        f"{IN_WORDS[recovery.method]} gives all weights other values after each cut, which "
+        f"forgets what {schedule} has trained before. Fine-tune, or choose another schedule.",
+    )
 
 
 def _check_curve(recovery: RecoverySpec, baseline_epochs: int) -> None:

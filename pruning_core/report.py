@@ -49,6 +49,7 @@ CSV_COLUMNS = (
     "seeds",
     "accuracy_mean",
     "accuracy_sd",
+    "returned",
 )
 NAME = "pruning_comparison"
 
@@ -56,9 +57,10 @@ NAME = "pruning_comparison"
 def to_csv(frame: pd.DataFrame) -> str:
     """A row a point and seed, fractions from 0 to 1, `notes` joined by "; ".
 
-    The last three columns are of all seeds of a row's point: their number, the mean of their
-    accuracies and its standard deviation, which one seed has not. Where the frame holds
-    several runs, a column `run` stands before the notes.
+    `seeds`, `accuracy_mean` and `accuracy_sd` are of all seeds of a row's point: their number, the
+    mean of their accuracies and its standard deviation, which one seed has not. `returned` is how
+    many of the weights removed before came back in the cut. Where the frame holds several runs, a
+    column `run` stands before the notes.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:

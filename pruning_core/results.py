@@ -133,6 +133,7 @@ def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: 
         "nonzero": result["nonzero"],
         "epochs": result[f"epochs{total}"],
         "seconds": result[f"seconds{total}"],
+        "returned": result.get("returned", 0),
         "validation_drop": baseline["validation_accuracy"] - result["validation_accuracy"],
         "key": point.key,
         "loss": result["loss"],

@@ -2,6 +2,9 @@
 
 Each returns `steps` absolute sparsities (fractions of the prunable weights), never falling;
 the last one is exactly the target. S is the target, N the number of steps, i counts them from 1.
+
+What is removed stays removed, but for the schedules in `EXCHANGES`, which have weights change
+places, and those in `LIFTED`, which end with all of them back.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ LIST = "list"
 # u = 1/4 meets to four digits.
 EIGHTH = 1 / 4
 ONE_CYCLE_ALPHA, ONE_CYCLE_BETA = 14.0, 5.0
+RIGL_ALPHA, RIGL_END = 0.3, 0.75
 
 
 def _along(curve: Callable[[float], float], target: float, steps: int) -> list[float]:
@@ -79,6 +83,30 @@ def one_cycle(target: float, steps: int) -> list[float]:
     )
 
 
+def rigl(target: float, steps: int) -> list[float]:
+    """Everything in the first step, S in each; then weights change places. Evci et al. 2020."""
+    return [target] * steps
+
+
+def rigl_exchanges(steps: int) -> list[float]:
+    """The share of each layer's remaining weights that changes places before each step.
+
+    `a/2 (1 + cos(pi t / T))` after the share t of the steps, with a = 0.3, and none from T = 0.75
+    on, as Evci et al. 2020 (RigL) have it; nothing to exchange before the first cut.
+    """
+    done = [i / steps for i in range(steps)]
+    shares = [RIGL_ALPHA / 2 * (1 + cos(pi * t / RIGL_END)) if t < RIGL_END else 0.0 for t in done]
+    return [0.0, *shares[1:]]
+
+
+def dense_sparse_dense(target: float, steps: int) -> list[float]:
+    """S at once and in each step but the last, in which all weights are back. Han et al. 2017.
+
+    They come back as zeros and are trained with all others.
+    """
+    return [target] * (steps - 1) + [0.0]
+
+
 SCHEDULES: dict[str, Schedule] = {
     "one_shot": one_shot,
     "geometric": geometric,
@@ -87,4 +115,9 @@ SCHEDULES: dict[str, Schedule] = {
     "exponential": exponential,
     "cosine": cosine,
     "one_cycle": one_cycle,
+    "rigl": rigl,
+    "dense_sparse_dense": dense_sparse_dense,
 }
+EXCHANGES: dict[str, Callable[[int], list[float]]] = {"rigl": rigl_exchanges}
+LIFTED = ("dense_sparse_dense",)
+RETURNING = (*EXCHANGES, *LIFTED)

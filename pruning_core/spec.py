@@ -15,7 +15,13 @@ from typing import Any
 from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.ladder_spec import LadderSpec, check_ladder
 from pruning_core.prune_checks import check_amounts, check_prune
-from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec, check_recovery
+from pruning_core.recovery_spec import (
+    RECOVERIES,
+    REWINDS,
+    RecoverySpec,
+    check_recovery,
+    check_returning,
+)
 from pruning_core.scan_spec import ScanSpec
 from pruning_core.settings import (
     SpecError,
@@ -233,6 +239,8 @@ class Spec:
             (self.baseline.optimizer, self.finetune.optimizer),
             self.lr_span if self.iterative.enabled else "step",
         )
+        if self.iterative.enabled:
+            check_returning(self.recovery, self.iterative.schedule)
         check_ladder(self.ladder, self.one_shot.amounts)
         cuts = self.iterative.iterations * self.iterative.enabled
         chain = (cuts, self.iterative.target)

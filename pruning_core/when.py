@@ -67,15 +67,22 @@ class IterativeSpec:
         _make_floats(self, "epochs", "tail")
         one_of("iterative.schedule", self.schedule, SCHEDULES)
         _check_targets(self)
+        _check_returning(self)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A cut to `target` (a fraction) and `epochs` of training. A tail cuts nothing."""
+    """A cut to `target` (a fraction) and `epochs` of training. A tail cuts nothing.
+
+    After the cut the share `exchange` of what is left changes places with removed weights; of a
+    `lifted` step the masks before it are forgotten, so that weights come back.
+    """
 
     target: float
     epochs: float
     tail: bool = False
+    exchange: float = 0.0
+    lifted: bool = False
 
 
 def targets(chain: IterativeSpec) -> list[float]:
@@ -85,10 +92,25 @@ def targets(chain: IterativeSpec) -> list[float]:
     return schedules.SCHEDULES[chain.schedule](chain.target, chain.iterations)
 
 
+def last_target(chain: IterativeSpec) -> float:
+    """The sparsity that the chain ends with, which its matched one-shot run gets too."""
+    return targets(chain)[-1]
+
+
+def exchanges(chain: IterativeSpec) -> list[float]:
+    """The share of the remaining weights that changes places in each cut."""
+    shares = schedules.EXCHANGES.get(chain.schedule)
+    return shares(chain.iterations) if shares else [0.0] * chain.iterations
+
+
 def steps(chain: IterativeSpec) -> list[Step]:
     """Every step of the chain; the tail, where there is one, is a step at the last target."""
-    cuts = [Step(target, plain(chain.epochs)) for target in targets(chain)]
-    return cuts + [Step(chain.target, plain(chain.tail), tail=True)] * bool(chain.tail)
+    asked, epochs = targets(chain), plain(chain.epochs)
+    cuts = [
+        Step(target, epochs, exchange=share, lifted=target < before)
+        for before, target, share in zip([0.0, *asked], asked, exchanges(chain), strict=False)
+    ]
+    return cuts + [Step(asked[-1], plain(chain.tail), tail=True)] * bool(chain.tail)
 
 
 def cut_epochs(chain: IterativeSpec) -> float:
@@ -133,6 +155,17 @@ def _check_targets(chain: IterativeSpec) -> None:
     else:
         unused = f"these are for the schedule list, not for {chain.schedule}; leave them empty."
         check(not chain.targets, name, unused)
+
+
+def _check_returning(chain: IterativeSpec) -> None:
+    """Refuse a chain in which weights come back and have no training, or no step to do so."""
+    if not chain.enabled or chain.schedule not in schedules.RETURNING:
+        return
+    why = f"with {chain.schedule} weights come back"
+    told = f"{why} after the first step, so it needs 2 steps or more, not {chain.iterations}."
+    check(chain.iterations >= 2, "iterative.iterations", told)
+    told = f"{why} as zeros and must be trained: give more than 0 epochs a step."
+    check(chain.epochs > 0, "iterative.epochs", told)
 
 
 def _check_agreement(chain: IterativeSpec, name: str) -> None:

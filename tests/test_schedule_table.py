@@ -62,7 +62,8 @@ def test_the_chart_draws_what_the_plan_cuts_to() -> None:
         points = plan(found, Facts(found)).points
         asked = [100 * point.asked for point in points if point.strategy == "iterative"]
         assert found.iterative.schedule == name
-        assert len(asked) == 6
+        # Typed targets begin with those before, and dense-sparse-dense's last one falls.
+        assert len(asked) == (5 if name == "list" else 6)
         assert drawn(test) == pytest.approx([0, *asked], abs=1e-9)
 
 

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruning_core.learning_rates import LR_SCHEDULES
-from pruning_core.schedules import LIST, SCHEDULES
+from pruning_core.schedules import EXCHANGES, LIFTED, LIST, SCHEDULES
 from pruning_core.spec import LR_SCHEDULES as LR_NAMES
 from pruning_core.spec import SCHEDULES as NAMES
 
+RISING = [name for name in SCHEDULES if name not in LIFTED]
 
-@pytest.mark.parametrize("name", SCHEDULES)
+
+@pytest.mark.parametrize("name", RISING)
 @given(target=st.floats(0.001, 0.999), steps=st.integers(1, 100))
 def test_a_schedule_rises_to_its_target(name: str, target: float, steps: int) -> None:
     found = SCHEDULES[name](target, steps)
@@ -45,6 +47,8 @@ BY_HAND = {
     ],
     "cosine": [0.117157, 0.4, 0.682843, 0.8],  # 0.4 (1 - cos 45 degrees), 0.4, ...
     "one_cycle": [0.145958, 0.704725, 0.796842, 0.8],  # 0.8 (1 + e^-9) / (1 + e^(5 - 3.5 i))
+    "rigl": [0.8, 0.8, 0.8, 0.8],
+    "dense_sparse_dense": [0.8, 0.8, 0.8, 0.0],
 }
 
 
@@ -53,7 +57,7 @@ def test_a_schedule_by_hand(name: str) -> None:
     assert SCHEDULES[name](0.8, 4) == pytest.approx(BY_HAND[name], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", RISING)
 def test_one_step_is_the_target(name: str) -> None:
     assert SCHEDULES[name](0.9, 1) == [0.9]
 
@@ -61,6 +65,21 @@ def test_one_step_is_the_target(name: str) -> None:
 def test_exponential_has_three_quarters_after_an_eighth() -> None:
     """The points through which He et al. (2019) lay the curve."""
     assert SCHEDULES["exponential"](0.9, 8)[0] == pytest.approx(0.675, rel=1e-4)
+
+
+def test_rigl_exchanges_by_hand() -> None:
+    """0.15 (1 + cos(pi t / 0.75)) at t = 1/4 and 1/2, where the cosine is 1/2 and -1/2."""
+    assert EXCHANGES["rigl"](4) == pytest.approx([0, 0.225, 0.075, 0])
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+@given(steps=st.integers(1, 100))
+def test_exchanges_fall_and_stop_before_the_end(name: str, steps: int) -> None:
+    found = EXCHANGES[name](steps)
+    assert len(found) == steps
+    assert found[0] == 0
+    assert all(0 <= b <= a < 1 for a, b in itertools.pairwise(found[1:]))
+    assert found[-1] == 0 or steps < 4
 
 
 def test_registries_and_spec_agree() -> None:

@@ -15,7 +15,9 @@ from pruning_core import when
 from pruning_core.estimate import estimate
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import job_id
-from pruning_core.spec import Spec, SpecError, from_json, to_json
+from pruning_core.recovery_spec import RecoverySpec
+from pruning_core.schedules import RETURNING
+from pruning_core.spec import PruneSpec, Spec, SpecError, from_json, to_json
 from pruning_core.stage import Plan, Stage
 from pruning_core.when import IterativeSpec, OneShotSpec
 from tests.facts import Facts
@@ -52,6 +54,13 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     (lambda: replace(LIST, iterations=4), "iterations", "4 is not the number"),
     (lambda: replace(LIST, target=0.9), "target", "0.9 is not the last"),
     (lambda: IterativeSpec(tail=-1), "tail", "too small"),
+    (lambda: IterativeSpec(schedule="rigl", iterations=1), "iterations", "needs 2 steps"),
+    (lambda: IterativeSpec(schedule="rigl", epochs=0), "epochs", "must be trained"),
+    (
+        lambda: IterativeSpec(schedule="dense_sparse_dense", iterations=1),
+        "iterations",
+        "needs 2 steps",
+    ),
     (lambda: IterativeSpec(epochs=0.0001), "epochs", "too little"),
     (lambda: IterativeSpec(epochs=float("nan")), "epochs", "too small"),
     (lambda: IterativeSpec(epochs=float("inf")), "epochs", "too many"),
@@ -118,6 +127,38 @@ def test_a_tail_is_a_step_without_a_cut_whose_rate_falls_to_zero(span: str) -> N
     made = plans.plan(spec, Facts(spec))
     marks = [(p.iteration, p.tail) for p in made.points if p.strategy == "iterative"]
     assert marks == [(1, False), (2, False), (3, True)]
+
+
+def test_weights_that_change_places_are_a_setting_of_the_step() -> None:
+    spec = replace(
+        chain(schedule="rigl", target=0.8, iterations=4, epochs=1, tail=1),
+        prune=PruneSpec(score_images=99),
+    )
+    found = [stage.settings for stage in points(spec)]
+    assert [s.get("exchange") for s in found] == [
+        *(None, pytest.approx(0.225), pytest.approx(0.075)),
+        *(None, None),
+    ]
+    assert [s.get("exchange_images") for s in found] == [None, 99, 99, None, None]
+    assert {s["target"] for s in found} == {"0.8"}
+
+
+def test_dense_sparse_dense_ends_dense_and_so_does_what_it_is_compared_with() -> None:
+    spec = chain(schedule="dense_sparse_dense", target=0.8, iterations=3, epochs=1, tail=1)
+    assert settings(spec, "target") == ["0.8", "0.8", "0.0", "0.0"]
+    assert [s.settings.get("lifted") for s in points(spec)] == [None, None, True, None]
+    (matched,) = points(spec, "one_shot_matched")
+    assert matched.settings["target"] == "0.0"
+    assert matched.settings["epochs"] == 4
+
+
+@pytest.mark.parametrize("method", ["weight_rewind", "random_reinit"])
+@pytest.mark.parametrize("schedule", RETURNING)
+def test_what_comes_back_is_not_rewound(schedule: str, method: str) -> None:
+    with pytest.raises(SpecError, match=f"forgets what {schedule} has trained") as caught:
+        replace(chain(schedule=schedule), recovery=RecoverySpec(method=method))
+    assert caught.value.field == "recovery.method"
+    replace(chain(schedule=schedule, enabled=False), recovery=RecoverySpec(method=method))
 
 
 def test_without_a_tail_a_chain_is_what_it_was() -> None:

@@ -11,8 +11,8 @@ from pages.parts import number_lists
 from pages.parts.choices import KEPT, PREFIX, Values, spec_of, to_widget
 from pages.parts.widgets import choice, text
 from pruning_core import when
-from pruning_core.schedules import LIST
-from pruning_core.text import missing, trimmed
+from pruning_core.schedules import LIFTED, LIST
+from pruning_core.text import format_percent, missing, trimmed
 
 EDITED = "edited targets"
 COLUMN = "Target"
@@ -32,7 +32,10 @@ def controls(off: bool) -> None:
         "All at once: everything in the first step, then only training. Geometric: each step "
         "removes the same share of what is left. Linear: equal steps. Cubic: fast first, then "
         "slow (Zhu and Gupta 2017). Exponential: almost all first (He et al. 2019). Cosine: slow, "
-        "fast, slow. One cycle: a logistic curve (Hubens et al. 2021). Typed targets: your own "
+        "fast, slow. One cycle: a logistic curve (Hubens et al. 2021). In two schedules weights "
+        "come back: RigL cuts all at once, then in each step some of the weights that are left "
+        "change places with removed ones (Evci et al. 2020); dense-sparse-dense cuts all at "
+        "once and ends with all weights back (Han et al. 2017). Typed targets: your own "
         "list, which also says how many steps there are and where they end.",
         on_change=schedule_chosen,
         disabled=off,
@@ -47,12 +50,25 @@ def controls(off: bool) -> None:
     )
 
 
+def returning(chain: when.IterativeSpec) -> str:
+    """What comes back in which step, in a sentence; nothing where nothing does."""
+    if shares := [format_percent(share) for share in when.exchanges(chain) if share]:
+        last = f"{len(shares) + 1}" if len(shares) > 1 else ""
+        steps = f"In steps 2 to {last}" if last else "In step 2"
+        return f"{steps}, of what is left of each layer {', '.join(shares)} changes places."
+    if chain.schedule in LIFTED:
+        return f"In step {chain.iterations} all weights come back; the model ends dense."
+    return ""
+
+
 def schedule_chosen() -> None:
     """A callback: typed targets begin with those of the schedule before, and end with another."""
     if not listed():
         st.session_state[f"{PREFIX}iterative.targets"] = ""
         return
-    take(when.targets(spec_of(st.session_state[KEPT]).iterative))
+    found = when.targets(spec_of(st.session_state[KEPT]).iterative)
+    # Typed targets never fall, so what ends dense begins without its last step.
+    take(found if found[-1] else found[:-1])
 
 
 def targets_typed() -> None:

@@ -32,6 +32,8 @@ OPTION_TITLES = {
     "linear": "Linear",
     "cubic": "Cubic",
     "exponential": "Exponential",
+    "rigl": "RigL: weights change places",
+    "dense_sparse_dense": "Dense-sparse-dense: all come back",
     "list": "Typed targets",
     "sgd": "SGD with momentum",
     "adam": "Adam",

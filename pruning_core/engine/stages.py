@@ -14,24 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine import (
-    checkpoint,
-    devices,
-    inspect,
-    masks,
-    recover,
-    sparse_file,
-)
-from pruning_core.engine.criteria import CRITERIA
-from pruning_core.engine.criteria.gathering import (
-    for_level,
-    keep_movement,
-    start_movement,
-)
+from pruning_core.engine import checkpoint, devices, inspect, masks, recover, sparse_file
+from pruning_core.engine.criteria.gathering import keep_movement, start_movement
+from pruning_core.engine.cutting import cut, idle, restart
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.ladder.stage import rung
-from pruning_core.engine.layers import layers, weights
+from pruning_core.engine.layers import layers
 from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspect_overlap, scan
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
@@ -41,7 +30,7 @@ from pruning_core.engine.portraits import portraits
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
-from pruning_core.layer_checks import died, told
+from pruning_core.layer_checks import told
 from pruning_core.layer_views import FILE as PORTRAITS
 from pruning_core.settings import plain
 from pruning_core.spec import SpecError
@@ -84,8 +73,9 @@ def level(context: Context) -> dict[str, Any]:
     devices.prepare(settings["threads"])
     model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
     splits = splits_of(store, store.settings(root)["parent"], base["data"])
-    chosen = _cut(model, context, splits, base)
-    _restart(model, chosen, context, root, base)
+    made = cut(model, context, splits, base)
+    chosen = made.masks
+    restart(model, chosen, context, root, base)
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
     )
@@ -108,8 +98,9 @@ def level(context: Context) -> dict[str, Any]:
         "seconds": parent["seconds_total"] + result["seconds"],
     }
     known = told(layers(model), settings["prune"], float(settings["target"]))
-    notes = [*known, *_troubles(trainee), *recover.notes(settings["recovery"], base)]
-    return {**result, "notes": notes, **{f"{name}_total": value for name, value in spent.items()}}
+    notes = [*known, *idle(chosen), *_troubles(trainee), *recover.notes(settings["recovery"], base)]
+    totals = {f"{name}_total": value for name, value in spent.items()}
+    return {**result, **totals, "notes": notes, "returned": made.returned}
 
 
 RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
@@ -132,36 +123,6 @@ def _load(model: nn.Module, context: Context) -> list[str]:
         message = f"{source} has changed since it was inspected. Start the run again."
         raise SpecError("model.weights", message)
     return notes
-
-
-def _cut(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> masks.Masks:
-    settings, parent = context.settings, context.row.parent
-    prune, target = settings["prune"], float(settings["target"])
-    found = weights(model, prune["layers"], prune["spare"])
-    has_masks = context.store.settings(parent)["kind"] == "level"
-    previous = masks.load(context.store.file(parent, MASK_FILE)) if has_masks else None
-    context.progress.say(0.0, "Scoring the weights")
-    scores = CRITERIA[prune["criterion"]](for_level(model, context, splits, base))
-    kept = masks.choose(scores, target, prune, previous)
-    if dead := masks.empty_layers(kept):
-        raise SpecError("prune.keep_floor", died(dead, target, prune))
-    chosen = masks.Masks(found, kept)
-    chosen.multiply()
-    return chosen
-
-
-def _restart(
-    model: nn.Module, chosen: masks.Masks, context: Context, root: str, base: dict[str, Any]
-) -> None:
-    """Before training: the weights that the way to recover begins with."""
-    settings, store = context.settings, context.store
-    seed = derived_seed(settings["seed"], "new weights", settings["target"])
-    sources = recover.Sources(
-        kept=lambda: sparse_file.load(store.file(root, recover.KEPT_FILE)),
-        drawn=lambda: recover.draw(base, seed),
-    )
-    begin = recover.RECOVERIES[settings["recovery"]["method"]]
-    recover.restart(model, chosen, begin(sources))
 
 
 def _objective(context: Context, root: str, base: dict[str, Any]) -> Objective:

@@ -6,11 +6,15 @@ import pytest
 import torch
 
 from pruning_core import when
+from pruning_core.engine.regrowth import exchange
 from pruning_core.live_charts import schedule_figure
+from pruning_core.settings import to_dict
+from pruning_core.spec import PruneSpec
 from pruning_core.when import SCHEDULES, IterativeSpec
 from tests.cuts import cut
 
 TYPED = (0.1234, 0.5, 0.5, 0.93)
+PRUNE = to_dict(PruneSpec())
 SIZES = {"stem": 27, "body": 991, "head": 130}
 
 
@@ -18,6 +22,10 @@ def chain(name: str) -> IterativeSpec:
     typed = {"targets": TYPED, "iterations": len(TYPED), "target": TYPED[-1]}
     settings = typed if name == "list" else {"iterations": 7, "target": 0.93}
     return IterativeSpec(schedule=name, tail=1.5, **settings)  # type: ignore[arg-type]
+
+
+def _sizes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: weight.abs() for name, weight in weights.items()}
 
 
 @pytest.mark.parametrize("scope", ["layer", "global"])
@@ -31,7 +39,11 @@ def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> N
     assert len(drawn.y) == len(steps) + 1
     kept = None
     for percent, step in zip(drawn.y[1:], steps, strict=True):
-        kept = cut(weights, step.target, scope, floor=0.01, previous=kept)
+        before = None if step.lifted else kept
+        kept = cut(weights, step.target, scope, floor=0.01, previous=before)
+        if step.exchange:
+            slopes = {n: torch.rand(size, generator=generator) for n, size in SIZES.items()}
+            kept = exchange(kept, _sizes(weights), slopes, step.exchange, PRUNE)
         zeros = {n: int((~mask).sum()) for n, mask in kept.items()}
         if scope == "layer":
             assert zeros == {n: round(percent / 100 * size) for n, size in SIZES.items()}

@@ -12,7 +12,7 @@ from torch import nn
 from pruning_core.criterion_choices import BASELINE, IMAGES, MOVEMENT, needs
 from pruning_core.engine import checkpoint, devices, masks
 from pruning_core.engine.criteria.evidence import Evidence, Tensors
-from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.criteria.sample import Sample, draw
 from pruning_core.engine.data import Splits
 from pruning_core.engine.layers import weights
 from pruning_core.engine.movement import Movement
@@ -45,6 +45,16 @@ def for_level(model: nn.Module, context: Context, splits: Splits, base: dict[str
     )
 
 
+def for_growth(
+    model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+) -> Evidence:
+    """What decides which removed weights come back: training images, the criteria's own."""
+    settings, prune = context.settings, context.settings["prune"]
+    count, batch = settings["exchange_images"], settings["train"]["batch_size"]
+    sample = _images(context, splits, base["data"], count, batch)
+    return Evidence(weights(model, prune["layers"], prune["spare"]), model=model, batches=sample)
+
+
 def for_scan(
     found: Tensors, model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
 ) -> Evidence:
@@ -67,12 +77,18 @@ def _evidence(
     data, criterion = base["data"], how["criterion"]
     evidence = Evidence(found, model=model, image_size=data["image_size"])
     if needs(criterion, IMAGES):
-        seed = derived_seed(context.settings["seed"], "score images")
-        device, count, batch = context.settings["device"], how["score_images"], how["score_batch"]
-        return replace(evidence, batches=draw(splits.train, count, seed, data, batch, device))
+        sample = _images(context, splits, data, how["score_images"], how["score_batch"])
+        return replace(evidence, batches=sample)
     if needs(criterion, MOVEMENT):
         return replace(evidence, movement=_movement(context))
     return evidence
+
+
+def _images(
+    context: Context, splits: Splits, data: dict[str, Any], count: int, batch: int
+) -> Sample:
+    seed = derived_seed(context.settings["seed"], "score images")
+    return draw(splits.train, count, seed, data, batch, context.settings["device"])
 
 
 def _movement(context: Context) -> Tensors:

@@ -36,13 +36,20 @@ def snip(evidence: Evidence) -> Tensors:
     scores, which changes no order. Raises `StageError` where the loss is not finite.
     """
     weights = evidence.weights
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     with at_rest(evidence.model):
-        for loss, _ in _losses(evidence, "snip"):
-            for name, slope in _slopes(loss, weights).items():
-                total[name] += slope
+        total = summed(evidence, "snip")
     found = {name: (slope * weights[name].detach()).abs() for name, slope in total.items()}
     return checked("snip", found)
+
+
+def summed(evidence: Evidence, criterion: str) -> Tensors:
+    """The gradient of the loss by each weight, summed over all images."""
+    weights = evidence.weights
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for loss, _ in _losses(evidence, criterion):
+        for name, slope in _slopes(loss, weights).items():
+            total[name] += slope
+    return total
 
 
 def obd(evidence: Evidence) -> Tensors:

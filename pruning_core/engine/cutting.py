@@ -1,0 +1,90 @@
+"""The cut that a level begins with, and the weights that its training begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.engine import masks, recover, sparse_file
+from pruning_core.engine.criteria import CRITERIA
+from pruning_core.engine.criteria.gathering import for_growth, for_level
+from pruning_core.engine.data import Splits
+from pruning_core.engine.layers import weights
+from pruning_core.engine.parents import MASK_FILE
+from pruning_core.engine.regrowth import exchange, growth
+from pruning_core.engine.train import derived_seed
+from pruning_core.layer_checks import died
+from pruning_core.spec import SpecError
+from pruning_core.text import format_count
+from pruning_core.worker.context import Context
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The masks from here on, and how many of the weights that were removed before are back."""
+
+    masks: masks.Masks
+    returned: int
+
+
+def cut(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> Cut:
+    """Remove what the level's settings ask for; `base` are the settings of its baseline.
+
+    Raises `SpecError` where nothing would be left of a layer.
+    """
+    settings = context.settings
+    prune, target = settings["prune"], float(settings["target"])
+    found = weights(model, prune["layers"], prune["spare"])
+    previous = _previous(context)
+    context.progress.say(0.0, "Scoring the weights")
+    scores = CRITERIA[prune["criterion"]](for_level(model, context, splits, base))
+    kept = masks.choose(scores, target, prune, {} if settings.get("lifted") else previous)
+    if dead := masks.empty_layers(kept):
+        raise SpecError("prune.keep_floor", died(dead, target, prune))
+    if "exchange" in settings:
+        slopes = growth(for_growth(model, context, splits, base))
+        kept = exchange(kept, scores, slopes, settings["exchange"], prune)
+    chosen = masks.Masks(found, kept)
+    chosen.multiply()
+    return Cut(chosen, _returned(previous, kept))
+
+
+def _previous(context: Context) -> Tensors:
+    """The masks of the level before; none where that is the baseline."""
+    parent, store = context.row.parent, context.store
+    has_masks = store.settings(parent)["kind"] == "level"
+    return masks.load(store.file(parent, MASK_FILE)) if has_masks else {}
+
+
+def _returned(previous: Tensors, kept: Tensors) -> int:
+    return sum(int(torch.count_nonzero(kept[n].cpu() & ~mask)) for n, mask in previous.items())
+
+
+def idle(chosen: masks.Masks) -> list[str]:
+    """After the training: how many weights that stay are zero all the same, in a sentence."""
+    pairs = ((chosen.weights[name].detach().cpu(), m.cpu()) for name, m in chosen.kept.items())
+    if not (zeros := sum(int(torch.count_nonzero(mask & (weight == 0))) for weight, mask in pairs)):
+        return []
+    return [
+        f"Zero without having been removed: {format_count(zeros, 'weight')}, which no gradient "
+        "reached. So more is sparse than was asked for."
+    ]
+
+
+def restart(
+    model: nn.Module, chosen: masks.Masks, context: Context, root: str, base: dict[str, Any]
+) -> None:
+    """Before training: the weights that the way to recover begins with."""
+    settings, store = context.settings, context.store
+    seed = derived_seed(settings["seed"], "new weights", settings["target"])
+    sources = recover.Sources(
+        kept=lambda: sparse_file.load(store.file(root, recover.KEPT_FILE)),
+        drawn=lambda: recover.draw(base, seed),
+    )
+    begin = recover.RECOVERIES[settings["recovery"]["method"]]
+    recover.restart(model, chosen, begin(sources))
