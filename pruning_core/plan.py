@@ -22,15 +22,20 @@ from pruning_core.criterion_choices import IMAGES, MOVEMENT, needs
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.layer_choices import Layer, chosen
-from pruning_core.recovery import kept_epoch, level_recovery, level_training
+from pruning_core.recovery import (
+    curve,
+    kept_epoch,
+    level_recovery,
+    level_training,
+    tail_training,
+)
 from pruning_core.settings import plain
 from pruning_core.spec import PruneSpec, Spec, TrainSpec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
-from pruning_core.when import Step, cut_epochs, last_target, steps, total_epochs
+from pruning_core.when import Step, last_target, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
-TAIL_CURVE = "cosine"  # also where the steps' own curve does not fall to 0
 installed = functools.cache(version)
 
 
@@ -259,13 +264,12 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
     if not spec.iterative.enabled:
         return []
     branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
-    tail = replace(spec.finetune, lr_schedule=TAIL_CURVE)
     every = steps(spec.iterative)
     for i, step in enumerate(every, start=1):
-        before = plain((i - 1) * spec.iterative.epochs)
-        whole = (before, cut_epochs(spec.iterative))
-        chain = whole if spec.lr_span == "chain" and not step.tail else (0, step.epochs)
-        own, train = (_calm(spec), tail) if step.tail else (spec, level_training(spec))
+        own, train = spec, level_training(spec)
+        if step.tail:
+            own, train = _calm(spec), tail_training(spec)
+        chain = curve(spec, step, plain((i - 1) * spec.iterative.epochs))
         parent = _level(own, parent, step, chain, train, i == len(every))
         point = Point("iterative", seed, i, step.target, parent.key, step.tail)
         branches.append((parent, point))

@@ -31,13 +31,17 @@ FILE = "recipes.csv"
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe tried once: where it ended on validation and on test images, as fractions."""
+    """A recipe tried once: where it ended on validation and on test images.
+
+    Accuracies are fractions; the loss is the cross-entropy on the validation images.
+    """
 
     recipe: str
     epochs: float
     sparsity: float
     seed: int
     validation: float
+    validation_loss: float
     test: float
 
 
@@ -49,6 +53,7 @@ def add_recipes(command: argparse.ArgumentParser) -> None:
     add_options(command)
     command.add_argument("--budgets", type=numbers, default=[5.0, 10.0], metavar="F,F")
     command.add_argument("--sparsities", type=numbers, default=[0.5, 0.8, 0.9, 0.95], metavar="F,F")
+    command.add_argument("--finalists", type=int, default=3, metavar="N")
     command.add_argument("--fresh", type=integers, default=[1, 2, 3], metavar="N,N")
     command.add_argument("--out", type=Path, default=Path("outputs") / "recipes", metavar="DIR")
 
@@ -60,12 +65,11 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if (code := lab.look(base)) != OK:
         return code
     grid = [(e, s) for e in options.budgets for s in options.sparsities]
-    tried = lab.try_all(base, [(n, e, s, base.seeds[0]) for e, s in grid for n in RECIPES])
-    if all(RECIPES[trial.recipe].control for trial in tried):
+    tried = _try_on_validation(lab, base, grid, options.finalists)
+    if not tried:
         return say(FAILED, "No recipe reached any of --sparsities; they are fractions below 1.")
     best = winner(tried)
-    controls = [name for name, recipe in RECIPES.items() if recipe.control]
-    last = [(n, e, s, k) for e, s in grid for n in (best, *controls) for k in options.fresh]
+    last = [(n, e, s, k) for e, s in grid for n in (best, *_names(True)) for k in options.fresh]
     fresh = lab.try_all(base, last)
     frame = pd.DataFrame([asdict(trial) for trial in (*tried, *fresh)])
     frame.to_csv(options.out / FILE, index=False)
@@ -77,15 +81,51 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     return OK
 
 
+def _names(control: bool) -> list[str]:
+    return [name for name, recipe in RECIPES.items() if recipe.control == control]
+
+
+def _try_on_validation(
+    lab: _Kitchen, base: Spec, grid: Sequence[tuple[float, float]], count: int
+) -> list[Trial]:
+    """All recipes where it is hardest; those that do best there (`count` of them) everywhere.
+
+    Hardest is the smallest budget with the highest sparsity that any recipe can reach. This is
+    one round of successive halving (Jamieson and Talwalkar 2016).
+    """
+    seed = base.seeds[0]
+    for hardest in sorted(grid, key=lambda cell: (-cell[1], cell[0])):
+        opened = lab.try_all(base, [(name, *hardest, seed) for name in _names(False)])
+        if opened:
+            others = [(n, *cell, seed) for cell in grid for n in finalists(opened, count)]
+            rest = [cell for cell in others if cell[1:3] != hardest]
+            return [*opened, *lab.try_all(base, rest)]
+    return []
+
+
+def finalists(trials: Iterable[Trial], count: int) -> list[str]:
+    """The recipes with the best validation accuracy, as many as `count`, the best first."""
+    ranked = sorted(trials, key=lambda trial: (-trial.validation, trial.validation_loss))
+    return [trial.recipe for trial in ranked[: max(1, count)]]
+
+
 def winner(trials: Iterable[Trial]) -> str:
-    """The recipe, no control, with the best mean validation accuracy over all cells it could do."""
-    found: dict[str, list[float]] = {}
+    """The recipe, no control, with the best mean validation accuracy over all cells it could do.
+
+    Of equal ones the one with the lowest loss.
+    """
+    found: dict[str, list[Trial]] = {}
     for trial in trials:
         if not RECIPES[trial.recipe].control:
-            found.setdefault(trial.recipe, []).append(trial.validation)
+            found.setdefault(trial.recipe, []).append(trial)
     most = max(map(len, found.values()))
-    whole = {name: values for name, values in found.items() if len(values) == most}
-    return max(whole, key=lambda name: statistics.mean(whole[name]))
+    whole = [name for name, cells in found.items() if len(cells) == most]
+    return max(whole, key=lambda name: _merit(found[name]))
+
+
+def _merit(trials: Sequence[Trial]) -> tuple[float, float]:
+    loss = statistics.mean(trial.validation_loss for trial in trials)
+    return statistics.mean(trial.validation for trial in trials), -loss
 
 
 def table(trials: Sequence[Trial], figure: str) -> str:
@@ -148,4 +188,5 @@ class _Kitchen:
             complain(now, self.cache)
             return None
         found = self.store.read(final_key(now.outline))
-        return Trial(*cell, found["validation_accuracy"], found["accuracy"])
+        loss = found["history"][-1]["validation_loss"]
+        return Trial(*cell, found["validation_accuracy"], loss, found["accuracy"])

@@ -17,7 +17,11 @@ from pruning_core.when import IterativeSpec, OneShotSpec
 
 Build = Callable[[Spec, float, float], Spec]
 STEP_EPOCHS = 0.5
-GLOBAL = PruneSpec(scope="global", keep_floor=0.05)
+FLOOR = 0.005
+GLOBAL = PruneSpec(scope="global", keep_floor=FLOOR)
+LAMP = PruneSpec(scope="lamp", keep_floor=FLOOR)
+ERK = PruneSpec(scope="erk", keep_floor=FLOOR)
+TAUGHT = RecoverySpec(distill_weight=0.5)
 
 
 def at_once(base: Spec, amount: float, epochs: float) -> Spec:
@@ -27,17 +31,29 @@ def at_once(base: Spec, amount: float, epochs: float) -> Spec:
 
 
 def gradually(base: Spec, amount: float, epochs: float) -> Spec:
-    """Cuts every half epoch along the cubic curve, over half of the epochs; then a tail."""
+    """Cuts every half epoch along the cubic curve, over half of the epochs; then a tail.
+
+    One falling learning-rate curve covers both, the same as in one cut with these epochs.
+    """
+    return _chain(base, amount, epochs, "cubic")
+
+
+def exchanging(base: Spec, amount: float, epochs: float) -> Spec:
+    """One cut; then every half epoch weights change places, over half of the epochs."""
+    return _chain(base, amount, epochs, "rigl")
+
+
+def _chain(base: Spec, amount: float, epochs: float, schedule: str) -> Spec:
     steps = max(1, int(epochs / 2 / STEP_EPOCHS))
     chain = IterativeSpec(
         target=amount,
         iterations=steps,
         epochs=STEP_EPOCHS,
-        schedule="cubic",
+        schedule=schedule if steps > 1 else "one_shot",
         tail=epochs - steps * STEP_EPOCHS,
         matched=False,
     )
-    return replace(base, one_shot=OneShotSpec((), 0.0), iterative=chain)
+    return replace(base, one_shot=OneShotSpec((), 0.0), iterative=chain, lr_span="whole")
 
 
 @dataclass(frozen=True)
@@ -53,25 +69,19 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "one_shot_global": Recipe("one cut, one threshold for all layers", at_once, control=True),
-    "one_shot_lamp": Recipe("one cut, LAMP", at_once, PruneSpec(scope="lamp")),
+    "one_shot_lamp": Recipe("one cut, LAMP", at_once, LAMP),
     "gradual_layer": Recipe(
         "cubic, each layer alike, small layers spared", gradually, PruneSpec(layers="spared")
     ),
     "gradual_global": Recipe("cubic, one threshold for all layers", gradually),
-    "gradual_spared": Recipe(
-        "cubic, one threshold, small layers spared", gradually, replace(GLOBAL, layers="spared")
-    ),
-    "gradual_lamp": Recipe("cubic, LAMP", gradually, PruneSpec(scope="lamp")),
-    "gradual_erk": Recipe("cubic, ERK", gradually, PruneSpec(scope="erk")),
-    "gradual_taught": Recipe(
-        "cubic, one threshold, the baseline teaches",
-        gradually,
-        recovery=RecoverySpec(distill_weight=0.5),
-    ),
+    "gradual_lamp": Recipe("cubic, LAMP", gradually, LAMP),
+    "gradual_erk": Recipe("cubic, ERK", gradually, ERK),
+    "gradual_taught": Recipe("cubic, LAMP, the baseline teaches", gradually, LAMP, TAUGHT),
+    "rigl_erk": Recipe("RigL, ERK", exchanging, ERK),
     "dense": Recipe("no cut, the same epochs", at_once, dense=True, control=True),
+    "one_shot": Recipe("one cut, one threshold for all layers", at_once, control=True),
     "random": Recipe(
-        "cubic, random weights", gradually, PruneSpec(criterion="random"), control=True
+        "cubic, random weights", gradually, replace(GLOBAL, criterion="random"), control=True
     ),
 }
 

@@ -8,7 +8,9 @@ from typing import Any
 from pruning_core.recovery_spec import IN_WORDS, REWINDS
 from pruning_core.spec import Spec, TrainSpec, to_dict
 from pruning_core.text import format_count
+from pruning_core.when import Step, cut_epochs, total_epochs
 
+TAIL_CURVE = "cosine"
 CURVE = ("lr", "lr_schedule", "warm_up")
 LOADED = (
     "Epoch 0 of the baseline is before its own training: the surviving weights go back to the "
@@ -21,6 +23,21 @@ def level_training(spec: Spec) -> TrainSpec:
     if spec.recovery.method == "fine_tune":
         return spec.finetune
     return replace(spec.finetune, **{name: getattr(spec.baseline, name) for name in CURVE})
+
+
+def tail_training(spec: Spec) -> TrainSpec:
+    """How a tail is trained: to a rate of 0, whatever the steps' own curve."""
+    whole = spec.lr_span == "whole"
+    return spec.finetune if whole else replace(spec.finetune, lr_schedule=TAIL_CURVE)
+
+
+def curve(spec: Spec, step: Step, before: float) -> tuple[float, float]:
+    """Where on its learning-rate curve a step begins, and how many epochs the curve covers."""
+    if spec.lr_span == "whole":
+        return before, total_epochs(spec.iterative)
+    if spec.lr_span == "chain" and not step.tail:
+        return before, cut_epochs(spec.iterative)
+    return 0, step.epochs
 
 
 def level_recovery(spec: Spec, epochs: float) -> dict[str, Any]:

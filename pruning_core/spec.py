@@ -32,7 +32,13 @@ from pruning_core.settings import (
     one_of,
     to_dict,
 )
-from pruning_core.when import SCHEDULES, IterativeSpec, OneShotSpec, check_epochs
+from pruning_core.when import (
+    SCHEDULES,
+    IterativeSpec,
+    OneShotSpec,
+    check_epochs,
+    check_whole_curve,
+)
 
 __all__ = ["SpecError", "canonical_json", "to_dict"]  # handed on from settings
 __all__ += ["RECOVERIES", "REWINDS"]
@@ -46,7 +52,7 @@ GRANULARITIES = ("weight", "kernel", "filter", "2:4", "4:8")
 LAYER_CHOICES = ("all", "spared")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "step", "cosine", "one_cycle")
-LR_SPANS = ("step", "chain")
+LR_SPANS = ("step", "chain", "whole")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fp32", "bf16", "auto")
 
@@ -225,6 +231,8 @@ class Spec:
         check(inside, "seeds", f"a seed is a whole number from 0 to {MAX_SEED}.")
         one_of("device", self.device, DEVICES)
         one_of("precision", self.precision, PRECISIONS)
+        if self.lr_span == "whole" and self.iterative.enabled:
+            check_whole_curve(self.finetune.lr_schedule, self.iterative)
         check(1 <= self.baseline_threads <= 64, "baseline_threads", "give 1 to 64 threads.")
         check(1 <= self.level_threads <= 64, "level_threads", "give 1 to 64 threads.")
         check(

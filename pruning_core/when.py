@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core import schedules
+from pruning_core.learning_rates import LR_SCHEDULES
 from pruning_core.settings import at_least, check, one_of, plain
 
 SCHEDULES = (*schedules.SCHEDULES, schedules.LIST)
 MAX_EPOCHS = 10_000
 LEAST_EPOCHS = 0.001
+NEAR_ZERO = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class IterativeSpec:
     """A chain of cuts to `target`; `matched` adds one cut with the chain's whole budget.
 
     With the schedule `list` the cuts are `targets`: `iterations` is their number and `target`
-    the last of them. After the last cut the chain trains `tail` more epochs, the rate falling
-    from its peak to 0 along a cosine.
+    the last of them. After the last cut the chain trains `tail` more epochs, in which the rate
+    falls to 0: from its peak along a cosine, or where the chain's one curve has brought it.
     """
 
     enabled: bool = True
@@ -130,6 +132,16 @@ def check_epochs(field: str, value: float) -> None:
     check(value <= MAX_EPOCHS, field, f"{shown} is too many; give {MAX_EPOCHS:,} or fewer.")
     little = f"{shown} is too little; give 0, or {LEAST_EPOCHS} or more."
     check(not 0 < value < LEAST_EPOCHS, field, little)
+
+
+def check_whole_curve(lr_schedule: str, chain: IterativeSpec) -> None:
+    """Refuse one curve over cuts and tail that does not fall to 0. Raises `SpecError`."""
+    falls = LR_SCHEDULES[lr_schedule](1.0) < NEAR_ZERO
+    told = (
+        f"a tail ends with a rate of 0, but the curve {lr_schedule} over cuts and tail does not "
+        "fall to it. Take cosine or one_cycle, or let the curve cover step or chain."
+    )
+    check(falls or not chain.tail, "lr_span", told)
 
 
 def _check_amount(field: str, value: float) -> None:

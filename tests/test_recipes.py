@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from pruning_core import recipe_command
 from pruning_core.cli import main
 from pruning_core.layer_choices import Layer
 from pruning_core.paths import Cache
-from pruning_core.recipe_command import Trial, table, winner
+from pruning_core.recipe_command import Trial, finalists, table, winner
 from pruning_core.recipes import RECIPES, amount_for, spec_of
 from pruning_core.when import total_epochs
 from tests.facts import MODEL
@@ -46,11 +47,11 @@ def recipe_command_sizes(choice: str) -> int:
 
 
 def test_a_sparsity_that_a_recipe_cannot_reach_is_left_out() -> None:
-    assert amount_for(RECIPES["gradual_spared"], 0.9999, LAYERS) is None
+    assert amount_for(RECIPES["gradual_layer"], 0.9999, LAYERS) is None
 
 
 def trial(recipe: str, validation: float, epochs: float = 5.0, test: float = 0.0) -> Trial:
-    return Trial(recipe, epochs, 0.9, 0, validation, test)
+    return Trial(recipe, epochs, 0.9, 0, validation, 1 - validation, test)
 
 
 def test_the_winner_is_chosen_on_validation_and_is_no_control() -> None:
@@ -65,13 +66,24 @@ def test_the_winner_is_chosen_on_validation_and_is_no_control() -> None:
 def test_who_could_not_do_all_does_not_win() -> None:
     found = [
         *(trial("gradual_lamp", 0.8, epochs) for epochs in (5.0, 10.0)),
-        trial("gradual_spared", 0.95),
+        trial("gradual_layer", 0.95),
     ]
     assert winner(found) == "gradual_lamp"
 
 
+def test_of_equal_accuracies_the_lower_loss_wins() -> None:
+    found = [replace(trial("gradual_lamp", 0.8), validation_loss=0.5), trial("gradual_erk", 0.8)]
+    assert winner(found) == finalists(found, 1)[0] == "gradual_erk"
+
+
+def test_the_finalists_are_the_best_on_validation() -> None:
+    found = [trial(name, v) for name, v in (("a", 0.5), ("b", 0.9), ("c", 0.7))]
+    assert finalists(found, 2) == ["b", "c"]
+    assert finalists(found, 0) == ["b"]
+
+
 def test_the_table_has_means_and_deviations() -> None:
-    found = [Trial("dense", 5.0, 0.9, seed, 0.0, 0.5 + seed / 10) for seed in (1, 2, 3)]
+    found = [Trial("dense", 5.0, 0.9, seed, 0.0, 0.0, 0.5 + seed / 10) for seed in (1, 2, 3)]
     assert "| dense | 70.0 % ± 10.0 |" in table(found, "test")
     assert "| 5 epochs, 0.9 |" in table(found, "test")
 
@@ -85,14 +97,16 @@ def test_the_command_tries_chooses_and_reports(
     without_worker(monkeypatch)
     few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
     monkeypatch.setattr(recipe_command, "RECIPES", few)
-    own = ["--budgets", "1", "--sparsities", "0.5", "--fresh", "1,2", "--out", str(tmp_path)]
-    assert main(["recipes", "--cache-dir", str(cache.root), *TINY_OPTIONS, *own]) == 0
+    own = ["--budgets", "1", "--sparsities", "0.5,0.6", "--fresh", "1,2", "--finalists", "1"]
+    options = [*TINY_OPTIONS, *own, "--out", str(tmp_path)]
+    assert main(["recipes", "--cache-dir", str(cache.root), *options]) == 0
     rows = pd.read_csv(tmp_path / "recipes.csv")
-    assert sorted(rows[rows["seed"] == 0]["recipe"]) == sorted(few)
-    fresh = rows[rows["seed"] > 0]
-    best = winner([Trial(**row) for row in rows[rows["seed"] == 0].to_dict("records")])
-    assert set(fresh["recipe"]) == {best, "dense"}
-    assert f"Chosen on validation images (seed 0): {best}" in capsys.readouterr().out
+    tried, fresh = rows[rows["seed"] == 0], rows[rows["seed"] > 0]
+    assert sorted(tried[tried["sparsity"] == 0.6]["recipe"]) == ["gradual_erk", "gradual_global"]
+    best = finalists([Trial(**row) for row in tried.to_dict("records")[:2]], 1)
+    assert tried[tried["sparsity"] == 0.5]["recipe"].tolist() == best
+    assert set(fresh["recipe"]) == {*best, "dense"}
+    assert f"Chosen on validation images (seed 0): {best[0]}" in capsys.readouterr().out
 
 
 def test_what_no_recipe_can_reach_is_said(

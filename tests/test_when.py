@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pruning_core import plan as plans
 from pruning_core import when
 from pruning_core.estimate import estimate
+from pruning_core.learning_rates import LR_SCHEDULES
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import job_id
 from pruning_core.recovery_spec import RecoverySpec
@@ -159,6 +160,35 @@ def test_what_comes_back_is_not_rewound(schedule: str, method: str) -> None:
         replace(chain(schedule=schedule), recovery=RecoverySpec(method=method))
     assert caught.value.field == "recovery.method"
     replace(chain(schedule=schedule, enabled=False), recovery=RecoverySpec(method=method))
+
+
+def test_one_curve_over_cuts_and_tail() -> None:
+    """As the matched one-shot run has it: the same rates in the same epochs."""
+    spec = replace(chain(iterations=3, epochs=0.5, tail=1), lr_span="whole")
+    assert settings(spec, "lr_from_epoch") == [0, 0.5, 1, 1.5]
+    assert settings(spec, "lr_epochs") == [2.5] * 4
+    assert settings(spec, "keep_optimizer") == [True, True, True, False]
+    (matched,) = points(spec, "one_shot_matched")
+    names = ("train", "lr_epochs")
+    assert all(matched.settings[n] == stage.settings[n] for n in names for stage in points(spec))
+    bare = chain(iterations=3)
+    keys = [[s.key for s in points(replace(bare, lr_span=span))] for span in ("chain", "whole")]
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("curve", LR_SCHEDULES)
+def test_one_curve_with_a_tail_must_fall_to_zero(curve: str) -> None:
+    def made(tail: float) -> Spec:
+        finetune = replace(QUICKSTART.finetune, lr_schedule=curve)
+        return replace(chain(tail=tail), finetune=finetune, lr_span="whole")
+
+    assert made(0)
+    if curve in ("cosine", "one_cycle"):
+        assert made(2)
+        return
+    with pytest.raises(SpecError, match=f"the curve {curve} over cuts and tail") as caught:
+        made(2)
+    assert caught.value.field == "lr_span"
 
 
 def test_without_a_tail_a_chain_is_what_it_was() -> None:

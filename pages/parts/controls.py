@@ -27,7 +27,11 @@ WEIGHT_TITLES = {
     "pretrained": "Pretrained on ImageNet (torchvision's)",
 }
 STRIDE_TITLES = {1: "1: keep small images large", 2: "2: as published"}
-SPAN_TITLES = {"step": "Each step its own curve", "chain": "One curve over the whole chain"}
+SPAN_TITLES = {
+    "step": "Each step its own curve",
+    "chain": "One curve over all cuts",
+    "whole": "One curve over all cuts and the tail",
+}
 CRITERION_HELP = "What decides which weights go first.\n\n" + "\n".join(
     f"- {found.title} looks at {found.looks_at}." for found in CRITERION_CHOICES.values()
 )
@@ -194,9 +198,9 @@ def _tail(off: bool) -> None:
         "iterative.tail",
         0.0,
         20.0,
-        help="Training after the last cut, as a step of its own without a cut. Whatever the "
-        "curve of the steps, its rate falls from the peak to 0 along a cosine. It counts in the "
-        "chain's budget.",
+        help="Training after the last cut, as a step of its own without a cut. Its rate falls "
+        "from the peak to 0 along a cosine, whatever the curve of the steps, or goes on down the "
+        "one curve that covers cuts and tail. It counts in the chain's budget.",
         step=0.5,
         format="%g",
         disabled=off,
@@ -228,7 +232,8 @@ def recovery_controls() -> None:
         choice(
             "lr_span",
             specs.LR_SPANS,
-            "Each step its own curve, or one falling curve over all iterations.",
+            "Each step its own curve; one curve over all cuts, after which a tail has its own; or "
+            "one over cuts and tail together, as one-shot with the same budget has it.",
             titles=SPAN_TITLES,
         )
     distillation()

@@ -88,6 +88,15 @@ def test_stages_train_with_these_rates(rates: list[float], cache: Cache, span: s
     )
 
 
+def test_one_curve_covers_cuts_and_tail(rates: list[float], cache: Cache) -> None:
+    iterative = replace(TINY.iterative, epochs=1, tail=2, matched=False)
+    spec = replace(TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_span="whole")
+    run_here(cache, spec)
+    steps = TINY_STEPS * 4
+    wanted = [0.02 * curve("cosine", i / steps, 0) for i in range(steps)]
+    assert rates[2 * TINY_STEPS :] == pytest.approx(wanted)
+
+
 def rewound(method: str, epoch: int) -> Spec:
     recovery = RecoverySpec(method, epoch)
     return replace(
