@@ -31,6 +31,8 @@ START_SECONDS = 8.0
 TRAINING_SHARE = 0.8
 # A step is a forward pass and a backward pass of twice its work; a teacher adds a forward pass.
 TEACHER_STEPS = 4 / 3
+FORWARD = 1 / 3
+WORKED = (*TRAINED, "scan")
 
 Keyed = list[tuple[str, Stage]]
 
@@ -45,7 +47,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Work:
-    """Epochs of the stages of one kind, and of the longest branch of them."""
+    """Epochs of the stages of one kind, and of the longest branch of them.
+
+    What only looks at images counts as the share of an epoch that takes as long.
+    """
 
     epochs: tuple[float, ...]
     longest: float
@@ -68,7 +73,8 @@ def estimate(spec: Spec, plan: Plan, store: Reader, cores: int) -> Estimate | No
     stages = [(stage.key, stage) for stage in plan.stages]  # a key is a digest: each made once
     done = {key for key, _ in stages if store.exists(key)}
     everything, left = (
-        _work(stages, found) if plan.complete else _expected(spec) for found in (set(), done)
+        _work(stages, found, _images(spec, store)) if plan.complete else _expected(spec)
+        for found in (set(), done)
     )
     nothing_left = plan.complete and not any(work.epochs for work in left.values())
     paces = _paces(spec, [pair for pair in stages if pair[0] in done], store)
@@ -104,39 +110,54 @@ def _size(spec: Spec, store: Reader) -> tuple[int, int] | None:
     return (sum(facts["train_counts"]), len(facts["classes"])) if facts else None
 
 
+def _images(spec: Spec, store: Reader) -> tuple[float, float]:
+    """Images to train on and to validate with; one of each while they are not known."""
+    size = _size(spec, store)
+    every = spec.data.train_size or (size[0] if size else 2)
+    return max(1.0, every * (1 - spec.data.validation)), max(1.0, every * spec.data.validation)
+
+
 def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
     """Seconds an epoch in each kind of stage: as measured in this plan, else by the trial."""
-    size, trial_stage = _size(spec, store), probe(spec, store)
+    trial_stage = probe(spec, store)
     facts = _read(store, trial_stage.key) if trial_stage else None
-    if size is None or facts is None:
+    if facts is None:
         return None
-    images = (spec.data.train_size or size[0]) * (1 - spec.data.validation)
-    trial = images / (facts["images_per_second"] * TRAINING_SHARE)
+    trial = _images(spec, store)[0] / (facts["images_per_second"] * TRAINING_SHARE)
     taught = TEACHER_STEPS if spec.recovery.distill_weight else 1.0
-    trials = {"baseline": trial, "level": trial * taught}
-    return {kind: _measured(kind, done, store) or trials[kind] for kind in TRAINED}
+    trials = {"baseline": trial, "level": trial * taught, "scan": trial}
+    return {kind: _measured(kind, done, store) or trials[kind] for kind in WORKED}
 
 
 def _measured(kind: str, done: Keyed, store: Reader) -> float | None:
     """Seconds an epoch over the finished stages of a kind; None where there are none."""
-    stages = [(key, s) for key, s in done if s.kind == kind and s.settings["epochs"]]
+    stages = [(key, s) for key, s in done if s.kind == kind and s.settings.get("epochs")]
     results = [(s.settings["epochs"], _read(store, key)) for key, s in stages]
     found = [(epochs, r["seconds"]) for epochs, r in results if r and r.get("seconds")]
     epochs, seconds = (sum(part) for part in zip(*found, strict=True)) if found else (0, 0.0)
     return seconds / epochs if epochs else None
 
 
-def _work(stages: Keyed, done: set[str]) -> dict[str, Work]:
-    """What is to be trained of a complete plan."""
+def _work(stages: Keyed, done: set[str], images: tuple[float, float]) -> dict[str, Work]:
+    """What is to be trained, and looked at, of a complete plan."""
     found = {}
-    for kind in TRAINED:
+    for kind in WORKED:
         reach: dict[str, float] = {}
         left = [(key, s) for key, s in stages if s.kind == kind and key not in done]
-        for key, stage in left:
-            reach[key] = stage.settings["epochs"] + reach.get(stage.parent, 0)
-        epochs = tuple(stage.settings["epochs"] for _, stage in left)
+        epochs = tuple(_epochs(stage, images) for _, stage in left)
+        for (key, stage), own in zip(left, epochs, strict=True):
+            reach[key] = own + reach.get(stage.parent, 0)
         found[kind] = Work(epochs, max(reach.values(), default=0))
     return found
+
+
+def _epochs(stage: Stage, images: tuple[float, float]) -> float:
+    """A stage's epochs; a scan looks at validation images, dense and at each sparsity."""
+    if stage.kind != "scan":
+        return float(stage.settings["epochs"])
+    train, validation = images
+    looks = 1 + len(stage.settings["sparsities"])
+    return FORWARD * looks * min(stage.settings["images"] or validation, validation) / train
 
 
 def _expected(spec: Spec) -> dict[str, Work]:
@@ -154,7 +175,8 @@ def _expected(spec: Spec) -> dict[str, Work]:
 
 def _seconds(spec: Spec, work: dict[str, Work], paces: dict[str, float], cores: int) -> float:
     """Baselines, then the levels side by side, but never less than the longest branch."""
-    threads = {"baseline": spec.baseline_threads, "level": spec.level_threads}
+    levels = dict.fromkeys(WORKED, spec.level_threads)
+    threads = {**levels, "baseline": spec.baseline_threads}
     seconds = START_SECONDS
     for kind, part in work.items():
         beside = max(1, cores // threads[kind])

@@ -6,10 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from pruning_core.estimate import START_SECONDS, Estimate, estimate, in_words
+from pruning_core.estimate import (
+    SECONDS_PER_STAGE,
+    START_SECONDS,
+    TRAINING_SHARE,
+    Estimate,
+    estimate,
+    in_words,
+)
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import IterativeSpec, OneShotSpec, Spec
+from pruning_core.spec import IterativeSpec, OneShotSpec, ScanSpec, Spec
 from pruning_core.stage import Plan
 from tests.facts import MODEL, Facts
 
@@ -42,6 +49,20 @@ def test_the_estimate_before_and_after_planning_is_the_same() -> None:
     assert seconds(QUICKSTART, facts).left == pytest.approx(
         seconds(QUICKSTART, facts, Plan(())).left
     )
+
+
+def test_a_scan_takes_its_forward_passes() -> None:
+    """Seven looks of a third of a step at 100 images for each of the layers, on one core."""
+    scan = ScanSpec(enabled=True, images=100)
+    plain = replace(QUICKSTART, one_shot=OneShotSpec(amounts=(0.5,), epochs=0))
+    plain = replace(plain, iterative=replace(plain.iterative, enabled=False))
+    spec = replace(plain, scan=scan)
+    layers = len(MODEL["layers"])
+    more = seconds(spec, Facts(spec), cores=1).left - seconds(plain, Facts(plain), cores=1).left
+    each = 7 * 100 / 3 / (MODEL["images_per_second"] * TRAINING_SHARE)
+    assert more == pytest.approx(layers * (each + SECONDS_PER_STAGE))
+    all_images = replace(spec, scan=replace(scan, images=0))
+    assert seconds(all_images, Facts(all_images), cores=1).left > seconds(spec, Facts(spec)).left
 
 
 def test_all_that_is_cached_needs_no_speed() -> None:
