@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.criterion_choices import MOVEMENT, needs
+from pruning_core.criterion_choices import BASELINE, MOVEMENT, needs
+from pruning_core.schedules import EXCHANGES
 from pruning_core.spec import Spec, SpecError
 from pruning_core.when import steps
 
 
 def check_criterion(spec: Spec) -> None:
-    """Refuse a criterion that needs the training before a cut, where there is none.
+    """Refuse a criterion that the rest of a spec gives no sense. Raises `SpecError`."""
+    if needs(spec.prune.criterion, MOVEMENT):
+        _check_movement(spec)
+    if spec.iterative.enabled and spec.iterative.schedule in EXCHANGES:
+        _check_exchange(spec)
 
-    Raises `SpecError`.
-    """
-    if not needs(spec.prune.criterion, MOVEMENT):
-        return
+
+def _check_movement(spec: Spec) -> None:
+    """Refuse it where nothing is trained before a cut, and where scores must be sizes."""
     chain = spec.iterative
     later = chain.enabled and len(steps(chain)) > 1 and chain.epochs == 0
     for wrong, field, cut in (
@@ -29,6 +33,28 @@ def check_criterion(spec: Spec) -> None:
                 f"weights, and with {field} at 0 nothing is trained before {cut}. Give at least "
                 "1 epoch or take another criterion.",
             )
+    if spec.prune.scope == "lamp":
+        raise SpecError(
+            "prune.scope",
+            f"lamp weighs the squares of scores, and those of {spec.prune.criterion} may be "
+            "negative. Take another scope, such as global, or another criterion.",
+        )
+
+
+def _check_exchange(spec: Spec) -> None:
+    """Refuse an exchange by scores that never change, and by the gradient of a single image."""
+    if needs(spec.prune.criterion, BASELINE):
+        raise SpecError(
+            "prune.criterion",
+            f"{spec.prune.criterion} scores the dense baseline, so with {spec.iterative.schedule} "
+            "the same weights would go in each step. Take another criterion or schedule.",
+        )
+    if spec.prune.score_images < 2:
+        raise SpecError(
+            "prune.score_images",
+            f"{spec.iterative.schedule} lets weights come back by their gradient on these images; "
+            "give 2 or more.",
+        )
 
 
 def check_model(spec: Spec, facts: dict[str, Any]) -> None:

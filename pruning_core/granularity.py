@@ -15,6 +15,8 @@ AXES: dict[str, Callable[[Mapping[str, Any]], tuple[int, ...] | None]] = {
     "kernel": lambda prune: (0, 1),
     "filter": lambda prune: (prune["dim"],),
 }
+# The criteria whose scores of a filter the Ln norm joins; those of others are added up.
+NORMED = ("magnitude",)
 # Of each M consecutive inputs N go (Mishra 2021; 4:8 as in Zhou 2021).
 PATTERNS = {"2:4": (2, 4), "4:8": (4, 8)}
 

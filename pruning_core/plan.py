@@ -18,19 +18,19 @@ from typing import Any
 from pruning_core import ladder, sensitivity
 from pruning_core import spec as specs
 from pruning_core.criterion_checks import check_criterion, check_model
-from pruning_core.criterion_choices import IMAGES, MOVEMENT, needs
+from pruning_core.criterion_choices import MOVEMENT, needs
 from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.layer_choices import Layer, chosen
+from pruning_core.levels import level
 from pruning_core.recovery import (
     curve,
     kept_epoch,
-    level_recovery,
     level_training,
     tail_training,
 )
 from pruning_core.settings import plain
-from pruning_core.spec import PruneSpec, Spec, TrainSpec, to_dict
+from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
 from pruning_core.when import Step, last_target, steps, total_epochs
@@ -194,55 +194,6 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
     }
 
 
-def _level(
-    spec: Spec,
-    parent: Stage,
-    step: Step,
-    chain: tuple[float, float],
-    train: TrainSpec,
-    last: bool = True,
-) -> Stage:
-    """A cut and its training; `chain` = (epochs before, epochs in all).
-
-    No cut follows that of the `last` level of its chain.
-    The target stands there as text: rounded as other floats are, two targets that differ by
-    one weight would share a key.
-    """
-    machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
-    settings = {
-        "target": repr(step.target),
-        "prune": _pruning(spec.prune),
-        "train": to_dict(train),
-        "recovery": level_recovery(spec, step.epochs),
-        "epochs": step.epochs,
-        "lr_from_epoch": chain[0],
-        "lr_epochs": chain[1],
-        "keep_optimizer": plain(chain[0] + step.epochs) < chain[1],
-        "threads": spec.level_threads,
-        **_returning(step, spec.prune),
-        **machine,
-    }
-    if needs(spec.prune.criterion, MOVEMENT) and not last:
-        settings["keep_movement"] = True
-    return Stage("level", parent.key, settings, threads=spec.level_threads)
-
-
-def _returning(step: Step, prune: PruneSpec) -> dict[str, Any]:
-    """How weights come back in a step; nothing where none do."""
-    if step.exchange:
-        return {"exchange": step.exchange, "exchange_images": prune.score_images}
-    return {"lifted": True} if step.lifted else {}
-
-
-def _pruning(prune: PruneSpec) -> dict[str, Any]:
-    """The settings of a cut that can change it; 2 and 2.0 are one norm."""
-    unread = [] if prune.scope == "hand" else ["by_hand"]
-    unread += [] if prune.granularity == "filter" else ["norm", "dim"]
-    unread += [] if needs(prune.criterion, IMAGES) else ["score_images"]
-    settings = {**to_dict(prune), "norm": repr(float(prune.norm))}
-    return {name: value for name, value in settings.items() if name not in unread}
-
-
 Branch = tuple[Stage, Point]
 
 
@@ -253,10 +204,10 @@ def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
         last = last_target(spec.iterative)
         cuts.append(("one_shot_matched", last, total_epochs(spec.iterative)))
     train = level_training(spec)
-    levels = [_level(spec, baseline, Step(amount, n), (0, n), train) for _, amount, n in cuts]
+    made = [level(spec, baseline, Step(amount, n), (0, n), train) for _, amount, n in cuts]
     return [
         (level, Point(strategy, seed, 0, amount, level.key))
-        for level, (strategy, amount, _) in zip(levels, cuts, strict=True)
+        for level, (strategy, amount, _) in zip(made, cuts, strict=True)
     ]
 
 
@@ -270,7 +221,7 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
         if step.tail:
             own, train = _calm(spec), tail_training(spec)
         chain = curve(spec, step, plain((i - 1) * spec.iterative.epochs))
-        parent = _level(own, parent, step, chain, train, i == len(every))
+        parent = level(own, parent, step, chain, train, i == len(every))
         point = Point("iterative", seed, i, step.target, parent.key, step.tail)
         branches.append((parent, point))
     return branches
@@ -285,7 +236,7 @@ def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
     """For each one-shot amount above 0 the cut alone, and the rungs above it."""
     branches, seed = list[Branch](), baseline.settings["seed"]
     for amount in filter(None, spec.one_shot.amounts if spec.ladder.enabled else ()):
-        cut = _level(_calm(spec), baseline, Step(amount, 0), (0, 0), spec.finetune)
+        cut = level(_calm(spec), baseline, Step(amount, 0), (0, 0), spec.finetune)
         for number, rung in enumerate(ladder.rungs(cut, spec.ladder.images)):
             branches.append((rung, Point("ladder", seed, number, amount, rung.key)))
     return branches

@@ -26,9 +26,10 @@ def level_training(spec: Spec) -> TrainSpec:
 
 
 def tail_training(spec: Spec) -> TrainSpec:
-    """How a tail is trained: to a rate of 0, whatever the steps' own curve."""
-    whole = spec.lr_span == "whole"
-    return spec.finetune if whole else replace(spec.finetune, lr_schedule=TAIL_CURVE)
+    """How a tail is trained: fine-tuned, from the peak to a rate of 0 or down the one curve."""
+    if spec.lr_span == "whole":
+        return spec.finetune
+    return replace(spec.finetune, lr_schedule=TAIL_CURVE, warm_up=0.0)
 
 
 def curve(spec: Spec, step: Step, before: float) -> tuple[float, float]:
@@ -72,5 +73,9 @@ def remarks(spec: Spec) -> list[str]:
     epochs |= {spec.iterative.epochs} if spec.iterative.enabled else set()
     if whole and epochs != {whole - start}:
         said.append(f"As published it would be {format_count(whole - start, 'epoch')} each.")
+    if spec.iterative.enabled and spec.iterative.tail:
+        said.append("The tail rewinds nothing: it fine-tunes, with fine-tuning's own rate.")
+    if 0 in epochs:
+        said.append("With 0 epochs nothing is trained after it.")
     loaded = spec.model.weights != "none" and start == 0
     return said + [LOADED] * (loaded and spec.recovery.method == "weight_rewind")

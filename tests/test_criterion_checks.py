@@ -9,7 +9,9 @@ import pytest
 
 from pruning_core import plan as plans
 from pruning_core.criterion_choices import CRITERION_CHOICES, IMAGES, needs
+from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
+from pruning_core.schedules import EXCHANGES
 from pruning_core.spec import PruneSpec, ScanSpec, Spec, SpecError
 from pruning_core.stage import Stage
 from tests.facts import DATA, MODEL, Facts
@@ -107,3 +109,25 @@ def test_a_model_that_a_criterion_cannot_score_is_refused() -> None:
 def test_no_images_to_look_at_are_refused(count: int) -> None:
     with pytest.raises(SpecError, match=r"prune\.score_images"):
         PruneSpec(score_images=count)
+
+
+def test_movement_has_signs_which_lamp_cannot_weigh() -> None:
+    spec = replace(QUICKSTART, prune=PruneSpec(criterion="movement", scope="lamp"))
+    with pytest.raises(SpecError, match="may be negative") as caught:
+        plan(spec, Facts(spec))
+    assert caught.value.field == "prune.scope"
+
+
+@pytest.mark.parametrize("schedule", EXCHANGES)
+def test_scores_that_never_change_do_not_exchange(schedule: str) -> None:
+    chain = replace(QUICKSTART.iterative, schedule=schedule)
+    for prune, field in (
+        (PruneSpec(criterion="snip"), "prune.criterion"),
+        (PruneSpec(score_images=1), "prune.score_images"),
+    ):
+        spec = replace(QUICKSTART, prune=prune, iterative=chain)
+        with pytest.raises(SpecError, match=schedule) as caught:
+            plan(spec, Facts(spec))
+        assert caught.value.field == field
+        without = replace(spec, iterative=replace(chain, enabled=False))
+        assert plan(without, Facts(without)).complete

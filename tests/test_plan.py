@@ -10,7 +10,7 @@ import pytest
 
 from pruning_core import plan as plans
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import PruneSpec, Spec, SpecError
+from pruning_core.spec import OneShotSpec, PruneSpec, Spec, SpecError
 from pruning_core.stage import Plan, Stage
 from tests.facts import DATA, Facts
 
@@ -31,8 +31,8 @@ def test_pinned_keys() -> None:
     """A key that changes makes every cached result unreachable: change these on purpose only."""
     found = {(p.strategy, p.iteration, p.asked): p.key for p in planned(Spec()).points}
     assert found["baseline", 0, 0.0][:16] == "c22ec97a8d1593dc"
-    assert found["one_shot", 0, 0.5][:16] == "bcca3cb7f1f48091"
-    assert found["iterative", 5, 0.9][:16] == "7abf5e3c268a32fe"
+    assert found["one_shot", 0, 0.5][:16] == "9695566e49946f72"
+    assert found["iterative", 5, 0.9][:16] == "532e45cf0f91d50e"
 
 
 def test_before_the_inspections_there_is_only_what_to_inspect() -> None:
@@ -78,6 +78,7 @@ CHANGES: list[tuple[str, Callable[[Spec], Spec], bool, bool]] = [
     ("scope", lambda s: replace(s, prune=PruneSpec(scope="global")), False, True),
     ("norm unread", lambda s: replace(s, prune=PruneSpec(norm="1", dim=1)), False, False),
     ("table unread", lambda s: replace(s, prune=PruneSpec(by_hand=("*=0.5",))), False, False),
+    ("floor unread", lambda s: replace(s, prune=PruneSpec(keep_floor=0.2)), False, False),
     ("spare", lambda s: replace(s, prune=PruneSpec(spare=("stem",))), False, True),
     ("kernel", lambda s: replace(s, prune=PruneSpec(granularity="kernel")), False, True),
     ("rate", lambda s: replace(s, finetune=replace(s.finetune, lr=0.5)), False, True),
@@ -108,6 +109,31 @@ def test_what_is_read_is_in_the_key() -> None:
 
     assert filters("1") != filters("2") == filters("2.0")
     assert key(scope="hand", by_hand=("*=0.5",)) != key(scope="hand", by_hand=("*=0.6",))
+
+
+def test_where_nothing_goes_only_the_layers_are_read() -> None:
+    """The dense control is shared by all criteria, scopes and pieces."""
+
+    def control(prune: PruneSpec) -> str:
+        return keys(replace(QUICKSTART, prune=prune), "one_shot")[0]
+
+    plain = control(PruneSpec())
+    assert control(PruneSpec(criterion="taylor", scope="lamp", score_images=9)) == plain
+    assert control(PruneSpec(granularity="kernel")) == plain
+    assert control(PruneSpec(spare=("stem",))) != plain != control(PruneSpec(layers="spared"))
+
+
+@pytest.mark.parametrize(("criterion", "read"), [("magnitude", False), ("wanda", True)])
+def test_where_nothing_is_trained_only_how_images_are_taken_is_read(
+    criterion: str, read: bool
+) -> None:
+    def cut(**training: object) -> str:
+        finetune = replace(QUICKSTART.finetune, **training)  # type: ignore[arg-type]
+        spec = replace(QUICKSTART, finetune=finetune, prune=PruneSpec(criterion=criterion))
+        return keys(replace(spec, one_shot=OneShotSpec((0.5,), 0)), "one_shot")[0]
+
+    assert cut(lr=0.5, optimizer="adam", label_smoothing=0.2) == cut()
+    assert (cut(batch_size=16) != cut()) == read
 
 
 def test_one_key_has_one_target() -> None:

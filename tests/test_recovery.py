@@ -161,6 +161,10 @@ def test_what_becomes_of_other_settings_is_said() -> None:
     assert len(remarks(as_published)) == 1
     loaded = replace(with_recovery(method="weight_rewind"), model=LOADING)
     assert remarks(loaded)[-1] == LOADED
+    tailed = replace(as_published, iterative=replace(QUICKSTART.iterative, tail=2))
+    assert "it fine-tunes, with fine-tuning's own rate" in remarks(tailed)[-1]
+    untrained = replace(as_published, one_shot=OneShotSpec((0.5,), 0))
+    assert "With 0 epochs nothing is trained" in remarks(untrained)[-1]
 
 
 def test_the_command_line_says_it_before_the_run(

@@ -221,7 +221,7 @@ def test_without_iterative_pruning_its_controls_rest() -> None:
     test.checkbox(key="w.iterative.enabled").uncheck().run()
     resting = {slider.key for slider in test.slider if slider.disabled}
     names = ("target", "iterations", "epochs", "tail")
-    assert resting == {f"w.iterative.{name}" for name in names}
+    assert resting - {"w.prune.keep_floor"} == {f"w.iterative.{name}" for name in names}
 
 
 def test_what_another_choice_does_not_read_rests() -> None:
@@ -234,6 +234,15 @@ def test_what_another_choice_does_not_read_rests() -> None:
     linked = tune(**{"prune.granularity": "filter", "prune.norm": "3"})
     assert linked.selectbox(key="w.prune.norm").value == "3"
     assert not linked.selectbox(key="w.prune.dim").disabled
+    assert not linked.selectbox(key="w.prune.norm").disabled
+    linked = tune(**{"prune.granularity": "filter", "prune.criterion": "taylor"})
+    assert linked.selectbox(key="w.prune.norm").disabled
+    for scope, rests in (("layer", True), ("lamp", False)):
+        linked = tune(**{"prune.scope": scope})
+        assert linked.slider(key="w.prune.keep_floor").disabled == rests
+    for schedule, rests in (("cubic", True), ("rigl", False)):
+        linked = tune(**{"iterative.schedule": schedule})
+        assert linked.number_input(key="w.prune.score_images").disabled == rests
 
 
 def test_a_pattern_asks_for_its_one_cut() -> None:

@@ -114,13 +114,14 @@ def test_a_tail_is_a_step_without_a_cut_whose_rate_falls_to_zero(span: str) -> N
     spec = replace(
         chain(target=0.8, iterations=2, epochs=1, tail=2.5),
         lr_span=span,
-        finetune=replace(QUICKSTART.finetune, lr_schedule="constant"),
+        finetune=replace(QUICKSTART.finetune, lr_schedule="constant", warm_up=0.1),
     )
     *cuts, tail = points(spec)
     assert tail.parent == cuts[-1].key
     assert tail.settings["target"] == cuts[-1].settings["target"] == "0.8"
     assert [cut.settings["train"]["lr_schedule"] for cut in cuts] == ["constant"] * 2
-    assert tail.settings["train"] == {**cuts[0].settings["train"], "lr_schedule": "cosine"}
+    curve = {"lr_schedule": "cosine", "warm_up": 0}
+    assert tail.settings["train"] == {**cuts[0].settings["train"], **curve}
     names = ("epochs", "lr_from_epoch", "lr_epochs", "keep_optimizer")
     assert [tail.settings[name] for name in names] == [2.5, 0, 2.5, False]
     (matched,) = points(spec, "one_shot_matched")

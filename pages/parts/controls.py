@@ -6,7 +6,13 @@ import streamlit as st
 
 from pages.parts import schedule
 from pages.parts.model_names import MODELS
-from pages.parts.recovery_controls import distillation, ladder, own_curve, way_to_recover
+from pages.parts.recovery_controls import (
+    distillation,
+    ladder,
+    own_curve,
+    read_own_rate,
+    way_to_recover,
+)
 from pages.parts.selection_controls import selection_controls
 from pages.parts.shell import Lab
 from pages.parts.uploads import uploaded
@@ -228,7 +234,9 @@ def recovery_controls() -> None:
             disabled=not own_curve(),
         )
     with right:
-        number("finetune.lr", 0.00001, 10.0, 0.001, "Peak of the curve.", disabled=not own_curve())
+        number(
+            "finetune.lr", 0.00001, 10.0, 0.001, "Peak of the curve.", disabled=not read_own_rate()
+        )
         choice(
             "lr_span",
             specs.LR_SPANS,

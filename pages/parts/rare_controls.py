@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pages.parts.controls import BASELINE_LR, RATE_FOLLOWS
-from pages.parts.recovery_controls import own_curve
+from pages.parts.recovery_controls import read_own_rate
 from pages.parts.selection_controls import filter_controls
 from pages.parts.widgets import check, choice, number, set_to, slide, text, value_of, whole
+from pruning_core import schedules
 from pruning_core import spec as specs
 from pruning_core.criterion_choices import IMAGES, needs
+from pruning_core.layer_checks import FLOORED
 
 
 def rare_controls() -> None:
@@ -17,8 +19,9 @@ def rare_controls() -> None:
         "prune.score_images",
         1,
         100_000,
-        "Some criteria look at training images before a cut: so many of them, or all there are.",
-        disabled=not needs(value_of("prune.criterion"), IMAGES),
+        "Some criteria, and the schedule RigL, look at training images before a cut: so many of "
+        "them, or all there are.",
+        disabled=not (needs(value_of("prune.criterion"), IMAGES) or _exchanges()),
     )
     slide(
         "prune.keep_floor",
@@ -27,6 +30,7 @@ def rare_controls() -> None:
         help="With all layers together, ERK or LAMP, every layer keeps at least this share.",
         step=0.5,
         format="%.1f %%",
+        disabled=value_of("prune.scope") not in FLOORED,
     )
     filter_controls()
     _scan()
@@ -39,6 +43,13 @@ def rare_controls() -> None:
         "where a short trial on this machine, with this model and image size, finds it quicker.",
     )
     choice("device", specs.DEVICES, "Where to train; automatic takes a GPU if there is one.")
+
+
+def _exchanges() -> bool:
+    """Whether the chain has weights change places, for which it looks at images."""
+    return bool(
+        value_of("iterative.enabled") and value_of("iterative.schedule") in schedules.EXCHANGES
+    )
 
 
 def _rare_training() -> None:
@@ -65,7 +76,7 @@ def _rare_training() -> None:
         smooth = "Share of each label that goes to all classes alike; usual: 0.1. 0 is off."
         number(f"{part}.label_smoothing", 0.0, 0.99, 0.05, smooth)
         rise = "Share of the curve's steps in which the rate rises from 0 to it: 0.05 is 5 %."
-        off = part == "finetune" and not own_curve()
+        off = part == "finetune" and not read_own_rate()
         number(f"{part}.warm_up", 0.0, 0.99, 0.01, rise, disabled=off)
 
 

@@ -40,6 +40,11 @@ def own_curve() -> bool:
     return bool(value_of("recovery.method") == "fine_tune")
 
 
+def read_own_rate() -> bool:
+    """Whether fine-tuning's own rate is read: by the levels, or by a tail, which fine-tunes."""
+    return own_curve() or bool(value_of("iterative.enabled") and value_of("iterative.tail"))
+
+
 def _epoch_of_way() -> int:
     rewinds = value_of("recovery.method") in specs.REWINDS
     return value_of("recovery.rewind_epoch") if rewinds else 0

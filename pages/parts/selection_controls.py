@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts.widgets import choice, text, value_of
 from pruning_core import spec as specs
+from pruning_core.granularity import NORMED
 
 DIM_TITLES = {0: "Outputs (dim 0)", 1: "Inputs (dim 1)"}
 
@@ -59,7 +60,7 @@ def filter_controls() -> None:
             "another number. Other criteria than magnitude are added up.",
             titles={},
             accept_new_options=True,
-            disabled=off,
+            disabled=off or value_of("prune.criterion") not in NORMED,
         )
     with right:
         choice(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pruning_core.engine import sparse_file
 from pruning_core.engine.layers import sparsities
-from pruning_core.engine.pieces import as_mask, piece_scores, pieces_left
+from pruning_core.engine.pieces import as_mask, joined, pieces_left
 from pruning_core.engine.ranking import sortable
 from pruning_core.engine.scopes import REMOVED, SCOPES, Ranked, by_pattern
 from pruning_core.granularity import PATTERNS
@@ -39,7 +39,7 @@ def choose(
 ) -> Tensors:
     """Masks, of the shape and memory format of the scores, that remove exactly `amount`.
 
-    The lowest scores, all 0 or more, go first. `prune` holds a `PruneSpec`'s settings; its
+    The lowest scores go first. `prune` holds a `PruneSpec`'s settings; its
     granularity says what goes as one piece (amounts are shares of the pieces), its scope how
     many go of each layer. What `previous` removed stays removed and counts. Raises `SpecError`
     for an amount outside [0, 1), one that the keep-floor does not allow, one below what is
@@ -50,16 +50,16 @@ def choose(
     if not scores:
         raise SpecError("prune.layers", "the model has no weight of this choice to prune.")
     ranked = {}
-    for name, score in scores.items():
+    for name, pieces in joined(scores, prune).items():
         before = None if previous is None else previous.get(name)
-        ranked[name] = Ranked(_keys(score, before, prune), tuple(score.shape))
+        ranked[name] = Ranked(_keys(pieces, before, prune), tuple(scores[name].shape))
     scope = by_pattern if prune["granularity"] in PATTERNS else SCOPES[prune["scope"]]
     gone = scope(ranked, amount, prune)
     return {name: as_mask(~gone[name], score, prune) for name, score in scores.items()}
 
 
-def _keys(scores: Tensor, before: Tensor | None, prune: Mapping[str, Any]) -> np.ndarray:
-    keys = sortable(piece_scores(scores, prune))
+def _keys(pieces: Tensor, before: Tensor | None, prune: Mapping[str, Any]) -> np.ndarray:
+    keys = sortable(pieces)
     if before is None:
         return keys
     return np.where(pieces_left(before, prune), keys, keys.dtype.type(REMOVED))

@@ -6,6 +6,7 @@ Evci et al. 2020, "Rigging the Lottery: Making All Tickets Winners".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from pruning_core.engine.criteria.evidence import Evidence
 from pruning_core.engine.criteria.gradients import summed
 from pruning_core.engine.criteria.scoring import in_training
-from pruning_core.engine.pieces import as_mask, piece_scores, pieces_left
+from pruning_core.engine.pieces import as_mask, joined, pieces_left
 from pruning_core.engine.ranking import smallest, sortable
 
 Tensors = dict[str, Tensor]
@@ -27,8 +28,10 @@ def growth(evidence: Evidence) -> Tensors:
     As a training step would have it, on all images of the evidence. Raises `StageError` where
     the loss is not finite.
     """
+    # Batch norm needs two images; a last batch of one is left out, as in training.
+    several = replace(evidence, batches=[pair for pair in evidence.batches if len(pair[1]) > 1])
     with in_training(evidence.model):
-        return {name: slope.abs() for name, slope in summed(evidence, "rigl").items()}
+        return {name: slope.abs() for name, slope in summed(several, "rigl").items()}
 
 
 def exchange(
@@ -42,18 +45,19 @@ def exchange(
     Pieces are those of `prune`, a `PruneSpec`'s settings; of equal ones the first goes, and the
     first comes back.
     """
-    return {name: _exchanged(kept[name], scores[name], slopes[name], share, prune) for name in kept}
+    pieces, wanted = joined(scores, prune), joined(slopes, {**prune, **SIZES})
+    return {name: _exchanged(kept[name], pieces[name], wanted[name], share, prune) for name in kept}
 
 
 def _exchanged(
     kept: Tensor, scores: Tensor, slopes: Tensor, share: float, prune: Mapping[str, Any]
 ) -> Tensor:
     left = pieces_left(kept, prune)
-    wanted = sortable(piece_scores(slopes, {**prune, **SIZES}))
+    wanted = sortable(slopes)
     alive = wanted > 0
     most = int(np.count_nonzero(alive & ~left))
     count = min(round(share * int(np.count_nonzero(left))), most)
-    keys = sortable(piece_scores(scores, prune))
+    keys = sortable(scores)
     stay = left & ~smallest(_last(keys, ~left), count)
     return as_mask(stay | smallest(_last(wanted.max(initial=0) - wanted, stay), count), kept, prune)
 

@@ -158,6 +158,18 @@ def test_what_stays_and_is_zero_all_the_same_is_told() -> None:
     assert idle(chosen) == []
 
 
+def test_a_last_batch_of_one_image_is_left_out() -> None:
+    """Batch norm on maps of one pixel has no statistics of it."""
+    model = nn.Sequential(nn.Conv2d(3, 2, 4), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
+    images, labels = torch.randn(5, 3, 4, 4), torch.zeros(5).long()
+    weights = {"0.weight": model[0].weight}
+    four, five = (
+        growth(Evidence(weights, model=model, batches=[(images[:4], labels[:4]), *rest]))
+        for rest in ([], [(images[4:], labels[4:])])
+    )
+    assert torch.equal(four["0.weight"], five["0.weight"])
+
+
 def test_looking_at_the_gradient_leaves_the_model_as_it_was() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout(0.5))

@@ -10,11 +10,12 @@ import pytest
 from pruning_core.engine import masks, sparse_file
 from pruning_core.engine.pieces import pieces_left
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
+from pruning_core.granularity import fits
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.paths import Cache
 from pruning_core.plan import inspect_model, plan
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, to_dict
+from pruning_core.spec import CRITERIA, IterativeSpec, OneShotSpec, PruneSpec, Spec, to_dict
 from pruning_core.store import Store
 from tests.engine.test_stages import run_here
 from tests.workers import TINY
@@ -114,3 +115,17 @@ def test_a_layer_that_would_die_stops_the_run_before_training(cache: Cache) -> N
     assert row.error.startswith("at 99.90% nothing would be left of 'features.")
     assert "raise the keep-floor" in row.error
     assert not row.progress.get("history")
+
+
+@pytest.mark.parametrize("granularity", ["kernel", "filter", "2:4"])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_cuts_every_piece(cache: Cache, criterion: str, granularity: str) -> None:
+    prune = PruneSpec(criterion, granularity=granularity, score_images=16, **SPARED)
+    made = replace(spec(False), prune=prune, baseline_epochs=1)
+    run_here(cache, made)
+    (point,) = [p for p in plan(made, Store(cache)).points if p.strategy == "one_shot"]
+    kept = masks.load(Store(cache).file(point.key, MASK_FILE))
+    for layer in allowed(cache, made):
+        left = pieces_left(kept[layer.name], to_dict(prune))
+        cut = granularity != "2:4" or fits(layer.shape, granularity)
+        assert int((~left).sum()) == (round(0.5 * left.size) if cut else 0)

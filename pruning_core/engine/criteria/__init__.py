@@ -1,7 +1,7 @@
 """How much each weight matters: the lowest scores are removed first.
 
-A criterion looks at the `Evidence` and gives scores, all 0 or more, for the weights by name: of
-the weights' shape, in floating point. It leaves the model, the weights and
+A criterion looks at the `Evidence` and gives finite scores for the weights by name: of the
+weights' shape, in floating point. It leaves the model, the weights and
 torch's random state as they were. What each needs, and what it is called, stands in
 `pruning_core/criterion_choices.py`.
 """

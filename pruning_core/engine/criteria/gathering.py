@@ -19,6 +19,7 @@ from pruning_core.engine.movement import Movement
 from pruning_core.engine.parents import parent_model, root_of
 from pruning_core.engine.train import derived_seed
 from pruning_core.engine.trainee import Trainee
+from pruning_core.granularity import PATTERNS
 from pruning_core.worker.context import Context
 
 MOVEMENT_FILE = "movement.pt"
@@ -37,10 +38,15 @@ def for_level(model: nn.Module, context: Context, splits: Splits, base: dict[str
     found = weights(model, prune["layers"], prune["spare"])
     batch = settings["train"]["batch_size"]
     evidence = _evidence(found, model, context, splits, base, {**prune, "score_batch": batch})
+    # An exchange cuts to the same target again, and must not draw the same again.
+    again = [settings["exchange"]] if "exchange" in settings else []
+    seed = derived_seed(settings["seed"], "cut", target, *again)
+    # A pattern has one amount, so a cut in steps chooses by it from the first step on.
+    fixed = prune["granularity"] in PATTERNS
     return replace(
         evidence,
-        generator=torch.Generator().manual_seed(derived_seed(settings["seed"], "cut", target)),
-        choose=lambda scores, amount: masks.choose(scores, amount, prune),
+        generator=torch.Generator().manual_seed(seed),
+        choose=lambda scores, amount: masks.choose(scores, target if fixed else amount, prune),
         target=target,
     )
 
