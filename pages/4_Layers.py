@@ -12,12 +12,13 @@ from pages.parts.facts import explain
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import layer_views
 from pruning_core.chart_style import config
+from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.queue.jobs import Job, job_id
 from pruning_core.queue.standing import ACTIVE, standing
 from pruning_core.results import titles
 from pruning_core.scan_command import read_scan, scan_of, scanned
-from pruning_core.spec import Spec, from_json
+from pruning_core.spec import Spec, SpecError, from_json
 from pruning_core.stage import Outline, Point, Stage
 from pruning_core.worker.start import ensure_worker
 
@@ -62,13 +63,21 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     drawn = heat_map(found)
     st.plotly_chart(drawn, key="heat", config=config("sensitivity"))
     st.caption(
-        "Each layer alone is cut, smallest weights first, and nothing is trained. The colour is "
-        "the accuracy lost on validation images. A row ends where the accuracy is gone."
+        f"Each layer alone is cut, by {CRITERION_CHOICES[spec.prune.criterion].title}, and nothing "
+        f"is trained. The colour is the accuracy lost on {looked_at(found, spec)}. A row ends "
+        "where the accuracy is gone; a sparsity at which nothing more would go is left out."
     )
     st.download_button(
         "CSV", lambda: found.to_csv(index=False), "sensitivity.csv", "text/csv", on_click="ignore"
     )
     return found
+
+
+def looked_at(found: pd.DataFrame, spec: Spec) -> str:
+    """How many validation images a scan has looked at, and how many were asked for."""
+    images, asked = int(found["images"].iloc[0]), spec.scan.images
+    fewer = f" (all there are; {asked:,} were asked for)" if images < asked else ""
+    return f"{images:,} validation images{fewer}"
 
 
 def offer(lab: Lab, spec: Spec) -> None:
@@ -199,6 +208,14 @@ def wait(lab: Lab, stage: Stage) -> None:
         st.caption("The worker compares them.")
 
 
+def draw_spec(lab: Lab, job: Job, spec: Spec) -> None:
+    """What can be started from here: a scan, and shares by hand. Raises `SpecError`."""
+    scan = scan_of(replace(spec, seeds=spec.seeds[:1]))
+    found = draw_scan(lab, scan)
+    whole = found if scanned(scan, lab.store) else found.iloc[:0]
+    layer_table.draw_by_hand(lab, job.id, spec, whole)
+
+
 def main() -> None:
     lab = open_page("Layers")
     st.title("Layers")
@@ -208,9 +225,11 @@ def main() -> None:
         link("Home", "Choose a preset")
         return
     spec = from_json(job.spec)
-    scan = scan_of(replace(spec, seeds=spec.seeds[:1]))
-    found = draw_scan(lab, scan)
-    layer_table.draw_by_hand(lab, spec, found if scanned(scan, lab.store) else found.iloc[:0])
+    try:
+        draw_spec(lab, job, spec)
+    except SpecError as error:
+        # The user's files have moved, or the spec has no scan: what was measured is still there.
+        st.warning(plain(explain(error.field, error.message)))
     draw_model(lab, job)
     draw_overlap(lab, job)
 

@@ -34,7 +34,7 @@ Counts = Callable[[Sequence[Part], float, Settings], list[int]]
 
 
 def uniform(parts: Sequence[Part], amount: float, prune: Settings) -> list[int]:
-    """The same share of every layer."""
+    """The same share of every layer. Zhu and Gupta 2017."""
     found = [round(amount * part.units) for part in parts]
     for part, count in zip(parts, found, strict=True):
         check_grows(part.removed, count, part.units, f"of {part.name}", prune)

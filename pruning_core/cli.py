@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import math
-import shutil
 import signal
 import sqlite3
 import sys
@@ -30,6 +30,7 @@ from pruning_core.outcome import (
     check_out,
     complain,
     say,
+    unusable,
     write_results,
 )
 from pruning_core.paths import Cache, CacheError, cache_at
@@ -38,17 +39,17 @@ from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.recipe_command import add_recipes, recipes
 from pruning_core.recovery import remarks
-from pruning_core.scan_command import scan_of, write_scan
+from pruning_core.scan_command import add_propose, scan_of, write_scan
 from pruning_core.settings import SpecError, brief, shortened
 from pruning_core.spec import Spec
 from pruning_core.store import Store
 from pruning_core.text import format_bytes, format_count
+from pruning_core.unread import unread
 from pruning_core.worker.start import WorkerError, start_worker
 
 MOST = 10**6
 WRITERS = ("compare", "scan", "recipes", "worker", "bench")
 Teller = Callable[[Standing, Cache, Queue, Path | None], int]
-LITTLE_BYTES = 2**16
 OUT = Path("outputs") / "pruning_comparison"
 
 
@@ -138,16 +139,6 @@ def _prepare(cache: Cache, command: str) -> None:
         say(OK, f"Note: {error}")
 
 
-def unusable(cache: Cache, error: sqlite3.Error) -> str:
-    """Why the queue failed, and what can be done about it."""
-    full = shutil.disk_usage(cache.root).free < LITTLE_BYTES
-    what = "the disk is full; make room, and" if full else "once it can be used,"
-    return (
-        f"--cache-dir: The queue {cache.queue} cannot be used ({error}): {what} give the same "
-        "command again. What is finished is kept."
-    )
-
-
 def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Submit a comparison, watch it, print and write what it found."""
     return run(spec_from(options), options, cache, queue, write_results)
@@ -155,13 +146,14 @@ def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 
 def scan(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """The same for a sensitivity scan of the spec's baseline."""
-    return run(scan_of(spec_from(options)), options, cache, queue, write_scan)
+    tell = functools.partial(write_scan, total=options.propose)
+    return run(scan_of(spec_from(options)), options, cache, queue, tell)
 
 
 def run(spec: Spec, options: argparse.Namespace, cache: Cache, queue: Queue, tell: Teller) -> int:
     """Submit a spec, watch it, and tell what it found."""
     plan(spec, Store(cache))
-    for remark in remarks(spec):
+    for remark in (*unread(vars(options), spec), *remarks(spec)):
         say(OK, f"Note: {remark}")
     if not options.detach:
         check_out(options.out)
@@ -270,6 +262,11 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     command.add_argument("job", metavar="JOB", help="a job's name or how it begins")
 
 
+def _add_scan(command: argparse.ArgumentParser) -> None:
+    _add_compare(command)
+    add_propose(command)
+
+
 def _add_show(command: argparse.ArgumentParser) -> None:
     _add_job(command)
     command.add_argument("--show-spec", action="store_true", help="print the spec too")
@@ -288,7 +285,7 @@ def _add_cache(command: argparse.ArgumentParser) -> None:
 Function = Callable[[argparse.Namespace, Cache, Queue], int]
 COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], str]] = {
     "compare": (compare, _add_compare, "Compare one-shot and iterative pruning."),
-    "scan": (scan, _add_compare, "Cut each layer of the baseline alone and see what it costs."),
+    "scan": (scan, _add_scan, "Cut each layer of the baseline alone and see what it costs."),
     "recipes": (recipes, add_recipes, "Find the recipe that loses least, and report it."),
     "jobs": (list_jobs, _add_jobs, "List the jobs, newest first."),
     "show": (show, _add_show, "Show a job: stages, tables, findings."),

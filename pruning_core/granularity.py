@@ -1,7 +1,8 @@
 """What goes as one piece (a weight, a kernel, a filter), and patterns of N of every M weights.
 
 A weight has the shape (outputs, inputs of a group, *kernel), as torch has it for linear layers
-and convolutions; attention's projections are linear.
+and convolutions; attention's projections are linear. Mao et al. 2017 compare weights, kernels
+and filters.
 """
 
 from __future__ import annotations

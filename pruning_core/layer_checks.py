@@ -13,6 +13,7 @@ from pruning_core.spec import Spec
 
 FLOORED = ("global", "lamp", "erk")
 SHOWN = 3
+SLACK = 1e-4  # a table's total is rounded where it is asked for
 
 
 def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
@@ -64,7 +65,10 @@ def _check_filters(dim: int, left: Sequence[Layer]) -> None:
             "Spare the kind classifier."
         )
         raise SpecError("prune.spare", message)
-    if single := [layer for layer in left if len(layer.shape) > dim and layer.shape[dim] < 2]:
+    if flat := [layer.name for layer in left if len(layer.shape) <= dim]:
+        message = f"there is no dim {dim} in {_quoted(flat)}. Spare the kind linear or these."
+        raise SpecError("prune.spare", message)
+    if single := [layer for layer in left if layer.shape[dim] < 2]:
         kinds = {layer.kind for layer in single}
         what = "the kind depthwise" if kinds == {"depthwise"} else "them"
         message = (
@@ -130,18 +134,28 @@ def _floored() -> str:
     return ", ".join(FLOORED)
 
 
-def told(found: Sequence[Layer], prune: Mapping[str, Any], amount: float | None) -> list[str]:
-    """What is to be known of a cut of these layers, in sentences; `amount` where there is one.
+def told(found: Sequence[Layer], prune: Mapping[str, Any], amount: float) -> list[str]:
+    """What is to be known of a cut of these layers, in sentences.
 
     `prune` holds a `PruneSpec`'s settings.
     """
     left = chosen(found, prune["layers"], prune["spare"])
-    if prune["granularity"] in PATTERNS and amount != 0:
+    if not amount:
+        return []
+    if prune["granularity"] in PATTERNS:
         return _dense(left, prune["granularity"])
-    if prune["scope"] == "hand" and amount:
+    said = _single(left) if prune["granularity"] == "kernel" else []
+    if prune["scope"] == "hand":
         scale = hand_scale(_parts(left, prune), amount, prune)
-        return [f"The shares of the table were multiplied by {scale:.4g} to reach {amount:.2%}."]
-    return []
+        if abs(scale - 1) > SLACK:
+            said.append(f"The shares of the table are multiplied by {scale:.4g} for {amount:.2%}.")
+    return said
+
+
+def _single(left: Sequence[Layer]) -> list[str]:
+    """The layers whose kernels are single weights, since they have no places to slide over."""
+    flat = [layer.name for layer in left if len(layer.shape) == 2]
+    return [f"A kernel is a single weight in {_quoted(flat)}."] if flat else []
 
 
 def _dense(left: Sequence[Layer], granularity: str) -> list[str]:

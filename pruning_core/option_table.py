@@ -106,6 +106,35 @@ OPTIONS = (
         "--baseline-epochs", ("baseline_epochs",), whole, "0 takes the weights as they are", "N"
     ),
     Option("--baseline-lr", ("baseline.lr",), number, "peak learning rate of the baseline", "F"),
+    Option(
+        "--baseline-optimizer",
+        ("baseline.optimizer",),
+        str,
+        "for the baseline; takes its usual rate where --baseline-lr is not given",
+        choices=specs.OPTIMIZERS,
+    ),
+    Option(
+        "--baseline-lr-schedule",
+        ("baseline.lr_schedule",),
+        str,
+        "learning-rate curve of the baseline",
+        choices=specs.LR_SCHEDULES,
+    ),
+    Option("--baseline-weight-decay", ("baseline.weight_decay",), number, "of the baseline", "F"),
+    Option(
+        "--momentum",
+        ("baseline.momentum", "finetune.momentum"),
+        number,
+        "of SGD; Adam's beta 1",
+        "F",
+    ),
+    Option(
+        "--clip-norm",
+        ("baseline.clip_norm", "finetune.clip_norm"),
+        number,
+        "longest gradient of a tensor in a step; 0: not clipped",
+        "F",
+    ),
     Option("--lr", ("finetune.lr",), number, "peak learning rate of fine-tuning", "F"),
     Option(
         "--optimizer",
@@ -226,7 +255,13 @@ OPTIONS = (
         choices=specs.GRANULARITIES,
     ),
     Option("--norm", ("prune.norm",), str, "of a filter's magnitudes: n or inf", "1|2|inf"),
-    Option("--dim", ("prune.dim",), whole, "filters of outputs (0) or of inputs (1)", "0|1"),
+    Option(
+        "--dim",
+        ("prune.dim",),
+        whole,
+        "filters of outputs (0), of inputs (1), of rows or columns of kernels (2, 3)",
+        "0|1|2|3",
+    ),
     Option("--seed", ("seeds",), integers, "one seed or several", "0,1,2"),
     Option(
         "--bn-images",

@@ -10,7 +10,7 @@ from pruning_core import spec as specs
 from pruning_core.option_table import OPTIONS, Option, absolute, weights
 from pruning_core.presets import PRESETS
 from pruning_core.prune_options import imply
-from pruning_core.spec import DEFAULT_LR, Spec, SpecError
+from pruning_core.spec import BASELINE_LR, DEFAULT_LR, Spec, SpecError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +99,8 @@ def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
         value["data"]["augment"] = "auto"
     if arguments.optimizer and arguments.lr is None:
         value["finetune"]["lr"] = DEFAULT_LR[arguments.optimizer]
+    if arguments.baseline_optimizer and arguments.baseline_lr is None:
+        value["baseline"]["lr"] = BASELINE_LR[arguments.baseline_optimizer]
     if arguments.no_matched:
         value["iterative"]["matched"] = False
     if arguments.no_iterative:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +20,7 @@ from pruning_core.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+LITTLE_BYTES = 2**16
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -93,3 +96,13 @@ def complain(now: Standing, cache: Cache) -> int:
     print(error.rstrip(), file=sys.stderr)
     logs = ", ".join(str(cache.log(row.key)) for row in failed)
     return say(FAILED, f"Job {now.job.id} failed. Log: {logs}")
+
+
+def unusable(cache: Cache, error: sqlite3.Error) -> str:
+    """Why the queue failed, and what can be done about it."""
+    full = shutil.disk_usage(cache.root).free < LITTLE_BYTES
+    what = "the disk is full; make room, and" if full else "once it can be used,"
+    return (
+        f"--cache-dir: The queue {cache.queue} cannot be used ({error}): {what} give the same "
+        "command again. What is finished is kept."
+    )

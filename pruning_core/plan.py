@@ -59,10 +59,27 @@ def plan(spec: Spec, store: Reader) -> Plan:
 
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
     """What is to be known of the cuts before they run; nothing until the model was looked at."""
+    layers = known_layers(spec, store)
+    return told_of_cuts(spec, layers) if layers else []
+
+
+def told_of_cuts(spec: Spec, layers: list[Layer]) -> list[str]:
+    """The same for a model with these layers."""
+    prune = to_dict(spec.prune)
+    return list(dict.fromkeys(said for a in asked(spec) for said in told(layers, prune, a)))
+
+
+def known_layers(spec: Spec, store: Reader) -> list[Layer]:
+    """The layers of a spec's model, the spared ones too; none until it was looked at."""
     data = _known(store, inspect_data(spec).key)
     facts = _known(store, inspect_model(spec, len(data["classes"])).key) if data else None
-    layers = [Layer(**layer) for layer in facts["layers"]] if facts else []
-    return told(layers, to_dict(spec.prune), None)
+    return [Layer(**layer) for layer in facts["layers"]] if facts else []
+
+
+def asked(spec: Spec) -> list[float]:
+    """Every amount that a spec cuts to, each once."""
+    chain = [step.target for step in steps(spec.iterative)] if spec.iterative.enabled else []
+    return list(dict.fromkeys([*spec.one_shot.amounts, *chain]))
 
 
 def _known(store: Reader, key: str) -> dict[str, Any] | None:

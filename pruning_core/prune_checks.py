@@ -38,7 +38,8 @@ def check_prune(prune: Pruning) -> None:
         check(bool(prune.by_hand), "prune.by_hand", message)
     check(all(prune.spare), "prune.spare", "an entry is empty.")
     _check_norm(prune.norm)
-    check(prune.dim in (0, 1), "prune.dim", f"{prune.dim} is neither 0 (outputs) nor 1 (inputs).")
+    message = f"{prune.dim} is not 0 (outputs), 1 (inputs), 2 (rows) or 3 (columns of kernels)."
+    check(prune.dim in (0, 1, 2, 3), "prune.dim", message)
     if prune.granularity in PATTERNS:
         message = f"'{prune.granularity}' takes the same share of every layer; take scope layer."
         check(prune.scope == "layer", "prune.granularity", message)
@@ -67,3 +68,12 @@ def check_amounts(granularity: str, amounts: tuple[float, ...], chain: tuple[int
         f"(--no-iterative) or a single iteration to {share:.0%}."
     )
     check(False, "prune.granularity", message)
+
+
+def check_scan(enabled: bool, granularity: str) -> None:
+    """Refuse a scan over sparsities of a pattern, which has a single one."""
+    message = (
+        f"a scan tries several sparsities, but '{granularity}' has one. Scan single weights, "
+        "kernels or filters."
+    )
+    check(not enabled or granularity not in PATTERNS, "scan.enabled", message)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -16,7 +19,7 @@ from pruning_core.paths import Cache
 from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
-from pruning_core.spec import OneShotSpec, Spec, from_json
+from pruning_core.spec import OneShotSpec, Spec, SpecError, from_json
 from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.text import format_percent
@@ -51,8 +54,20 @@ def _stages(spec: Spec, store: Store) -> list[Stage]:
     return [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
 
 
-def write_scan(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
-    """Print a finished scan, and write it as CSV into a folder."""
+def add_propose(command: argparse.ArgumentParser) -> None:
+    """The option of the command beside those of `compare`."""
+    text = "print the shares that lose equally much in each layer and remove so much in all"
+    command.add_argument("--propose", type=float, metavar="F", help=text)
+
+
+def write_scan(
+    now: Standing, cache: Cache, queue: Queue, out: Path | None, total: float | None = None
+) -> int:
+    """Print a finished scan, and write it as CSV into a folder.
+
+    For a `total` (a fraction) also print the shares that it proposes. Raises `SpecError` where
+    the scan does not reach it.
+    """
     found = read_scan(from_json(now.job.spec), Store(cache))
     if found.empty:
         return say(FAILED, "The scan has no result; give the same command again.")
@@ -61,7 +76,18 @@ def write_scan(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> i
         out.mkdir(parents=True, exist_ok=True)
         found.to_csv(out / FILE, index=False)
         print(f"Wrote {out / FILE}")
+    if total is not None:
+        _print_proposal(found, total)
     return OK
+
+
+def _print_proposal(found: pd.DataFrame, total: float) -> None:
+    """The shares in the form in which `compare` takes them."""
+    try:
+        table = sensitivity.as_text(sensitivity.propose(found, total))
+    except SpecError as error:
+        raise SpecError("--propose", error.message) from None
+    print(f"--scope hand --amounts {total:g} --no-iterative --by-hand '{','.join(table)}'")
 
 
 def table(found: pd.DataFrame) -> Table:
@@ -70,10 +96,18 @@ def table(found: pd.DataFrame) -> Table:
     name = Column("layer", min_width=24, overflow="fold")
     drawn = Table(name, "weights", *map(format_percent, steps), caption=CAPTION)
     for layer, rows in found.groupby("layer", sort=False):
-        there = dict(zip(rows["sparsity"], rows["accuracy"], strict=True))
-        cells = [format_percent(there[step]) if step in there else "" for step in steps]
+        there = {row["sparsity"]: _interval(row) for row in rows.to_dict("records")}
+        cells = [there.get(step, "") for step in steps]
         drawn.add_row(short(str(layer)), f"{rows['size'].iloc[0]:,}", *cells)
     return drawn
 
 
-CAPTION = "Accuracy on validation images with this layer alone cut, nothing trained."
+CAPTION = (
+    "Percent of validation images that are right with this layer alone cut, nothing trained, and "
+    "the 95 % interval."
+)
+
+
+def _interval(row: dict[Hashable, Any]) -> str:
+    low, high = 100 * row["low"], 100 * row["high"]
+    return f"{100 * row['accuracy']:.1f} ({low:.0f}-{high:.0f})"

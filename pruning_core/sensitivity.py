@@ -7,13 +7,15 @@ A scan cuts each layer of a baseline alone, trains nothing and looks at validati
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pruning_core.criterion_choices import IMAGES, needs
+from pruning_core.granularity import NORMED
 from pruning_core.layer_choices import Layer
-from pruning_core.spec import Spec, SpecError
+from pruning_core.spec import PruneSpec, Spec, SpecError
 from pruning_core.stage import Reader, Stage
 from pruning_core.store import Missing
 
@@ -33,6 +35,7 @@ def stages(spec: Spec, baseline: Stage, layers: Iterable[Layer]) -> list[Stage]:
         "images": spec.scan.images,
         "threads": spec.level_threads,
         **same,
+        **pieces(spec.prune),
     }
     if needs(spec.prune.criterion, IMAGES):
         shared["score_images"] = spec.prune.score_images
@@ -41,6 +44,18 @@ def stages(spec: Spec, baseline: Stage, layers: Iterable[Layer]) -> list[Stage]:
         Stage("scan", baseline.key, {"layer": layer.name, **shared}, threads=spec.level_threads)
         for layer in layers
     ]
+
+
+def pieces(prune: PruneSpec) -> dict[str, Any]:
+    """What goes as one piece, as far as it is read; nothing for single weights."""
+    if prune.granularity == "weight":
+        return {}
+    found: dict[str, Any] = {"granularity": prune.granularity}
+    if prune.granularity == "filter":
+        found["dim"] = prune.dim
+        if prune.criterion in NORMED:
+            found["norm"] = repr(float(prune.norm))
+    return found
 
 
 def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.ladder_spec import LadderSpec, check_ladder
-from pruning_core.prune_checks import check_amounts, check_prune
+from pruning_core.prune_checks import check_amounts, check_prune, check_scan
 from pruning_core.recovery_spec import (
     RECOVERIES,
     REWINDS,
@@ -59,6 +59,8 @@ PRECISIONS = ("fp32", "bf16", "auto")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT_LR = {"sgd": 0.02, "adam": 0.001, "adamw": 0.001}
+# From random weights a higher rate is usual than in fine-tuning.
+BASELINE_LR = {"sgd": 0.03, "adam": 0.001, "adamw": 0.001}
 
 MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 10**7
@@ -249,6 +251,7 @@ class Spec:
         )
         if self.iterative.enabled:
             check_returning(self.recovery, self.iterative.schedule)
+        check_scan(self.scan.enabled, self.prune.granularity)
         check_ladder(self.ladder, self.one_shot.amounts)
         cuts = self.iterative.iterations * self.iterative.enabled
         chain = (cuts, self.iterative.target)

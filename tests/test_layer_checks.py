@@ -131,8 +131,16 @@ def test_layers_that_do_not_fit_a_pattern_are_listed() -> None:
 def test_a_scaled_table_is_told() -> None:
     prune = to_dict(PruneSpec(scope="hand", by_hand=("*=0.8",)))
     (said,) = told(LAYERS, prune, 0.4)
-    assert said == "The shares of the table were multiplied by 0.5 to reach 40.00%."
-    assert told(LAYERS, prune, 0.0) == []
+    assert said == "The shares of the table are multiplied by 0.5 for 40.00%."
+    assert told(LAYERS, prune, 0.0) == told(LAYERS, prune, 0.8) == []
+
+
+def test_kernels_that_are_single_weights_are_told() -> None:
+    prune = to_dict(PruneSpec(granularity="kernel"))
+    flat = [layer.name for layer in LAYERS if len(layer.shape) == 2]
+    said = told(LAYERS, prune, 0.5)
+    assert said == ([f"A kernel is a single weight in '{flat[0]}'."] if len(flat) == 1 else said)
+    assert told([x for x in LAYERS if len(x.shape) == 4], prune, 0.5) == []
 
 
 @pytest.mark.parametrize(
@@ -166,7 +174,7 @@ def test_a_pattern_is_one_cut(amounts: tuple[float, ...], chain: IterativeSpec, 
         ({"norm": "nan"}, "prune.norm"),
         ({"norm": "17"}, "prune.norm"),
         ({"norm": "two"}, "prune.norm"),
-        ({"dim": 2}, "prune.dim"),
+        ({"dim": 4}, "prune.dim"),
         ({"spare": ("",)}, "prune.spare"),
     ],
 )

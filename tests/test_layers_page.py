@@ -12,8 +12,9 @@ from pruning_core.paths import CACHE_VARIABLE, Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.scan_command import read_scan, scan_of
-from pruning_core.spec import OneShotSpec, ScanSpec, Spec, from_json
+from pruning_core.spec import DataSpec, OneShotSpec, PruneSpec, ScanSpec, Spec, from_json
 from pruning_core.store import Store
+from tests.refusals import image_folder
 from tests.workers import TINY, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +79,7 @@ def test_a_proposal_fills_the_table_and_runs(
     at.slider(key="total by hand").set_value(100 * total)
     next(b for b in at.button if b.label == "Propose from the scan").click().run()
     assert not at.exception
-    assert "In all 30 % of these weights would go." in told(at)
+    assert "In all 30 % of these weights would go" in told(at)
     before = {job.id for job in queue.jobs(10)}
     next(b for b in at.button if b.label == "Run these shares").click().run()
     assert [box.value for box in at.error] == []
@@ -142,5 +143,49 @@ def test_shares_are_proposed_from_a_whole_scan_only(
     at = page(cache, monkeypatch).run()
     assert not at.exception
     assert len(at.get("plotly_chart")) == 3
-    assert not [b for b in at.button if b.label == "Propose from the scan"]
-    assert "After a scan, shares can be proposed here" in told(at)
+    (propose,) = [b for b in at.button if b.label == "Propose from the scan"]
+    assert propose.disabled
+    assert "After a scan they can be proposed here." in told(at)
+
+
+def test_shares_belong_to_their_run(scanned: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those proposed for one model are not shown, and run, for another."""
+    queue = Queue(scanned.queue)
+    other = replace(SPEC, seeds=(5,), label="Other")
+    queue.submit(other, "Other")
+    serve(scanned)
+    at = page(scanned, monkeypatch).run()
+    names = {option.split(" (")[0]: i for i, option in enumerate(at.selectbox[0].options)}
+    at.selectbox[0].select_index(names["Small"]).run()
+    at.slider(key="total by hand").set_value(30.0)
+    next(b for b in at.button if b.label == "Propose from the scan").click().run()
+    assert "In all 30 %" in told(at)
+    at.selectbox[0].select_index(names["Other"]).run()
+    assert "In all 0 %" in told(at)
+    assert next(b for b in at.button if b.label == "Run these shares").disabled
+
+
+def test_what_was_measured_is_shown_when_the_files_have_moved(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    queue, folder = Queue(cache.queue), image_folder(tmp_path / "images")
+    data = DataSpec(name="images", path=str(folder), image_size=32)
+    queue.submit(replace(SPEC, data=data, baseline_epochs=0), "Moved")
+    serve(cache)
+    folder.rename(tmp_path / "elsewhere")
+    at = page(cache, monkeypatch).run()
+    assert not at.exception
+    assert str(folder.name) in at.warning[0].value
+    assert "output channels are dead" in told(at)
+
+
+def test_a_pattern_has_no_scan_and_the_page_says_so(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prune = PruneSpec(granularity="2:4")
+    Queue(cache.queue).submit(replace(SPEC, prune=prune, scan=ScanSpec(), baseline_epochs=0), "P")
+    serve(cache)
+    at = page(cache, monkeypatch).run()
+    assert not at.exception
+    assert "a scan tries several sparsities" in at.warning[0].value
+    assert len(at.get("plotly_chart")) == 2

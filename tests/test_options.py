@@ -17,6 +17,7 @@ from pruning_core.option_table import OPTIONS, Option, normalization
 from pruning_core.options import flag_of, spec_from
 from pruning_core.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
 from pruning_core.spec import Spec, SpecError
+from pruning_core.unread import unread
 
 VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--dataset", "cifar10", {"data.name": "cifar10"}),
@@ -40,6 +41,11 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--batch-size", "16", {"baseline.batch_size": 16, "finetune.batch_size": 16}),
     ("--baseline-epochs", "0", {"baseline_epochs": 0}),
     ("--baseline-lr", "0.3", {"baseline.lr": 0.3}),
+    ("--baseline-optimizer", "adam", {"baseline.optimizer": "adam", "baseline.lr": 0.001}),
+    ("--baseline-lr-schedule", "step", {"baseline.lr_schedule": "step"}),
+    ("--baseline-weight-decay", "0.01", {"baseline.weight_decay": 0.01}),
+    ("--momentum", "0.5", {"baseline.momentum": 0.5, "finetune.momentum": 0.5}),
+    ("--clip-norm", "2", {"baseline.clip_norm": 2.0, "finetune.clip_norm": 2.0}),
     ("--lr", "0.005", {"finetune.lr": 0.005}),
     ("--optimizer", "adam", {"finetune.optimizer": "adam", "finetune.lr": 0.001}),
     ("--lr-schedule", "step", {"finetune.lr_schedule": "step"}),
@@ -250,6 +256,37 @@ def test_an_option_that_another_choice_would_ignore_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match=f"{flag}: it is read with"):
         read(flag, text, *other)
+
+
+UNREAD = [
+    (("--keep-floor", "0.1"), ("--scope", "lamp")),
+    (("--score-images", "9"), ("--criterion", "taylor")),
+    (("--score-images", "9"), ("--schedule", "rigl")),
+    (("--norm", "1", "--criterion", "obd"), ("--criterion", "magnitude")),
+    (("--ladder-images", "64"), ("--ladder",)),
+    (("--distill-temperature", "2"), ("--distill-weight", "0.5")),
+    (("--tail", "2", "--no-iterative"), None),
+]
+
+
+@pytest.mark.parametrize(("given", "reads"), UNREAD)
+def test_an_option_that_changes_nothing_is_told(
+    given: tuple[str, ...], reads: tuple[str, ...] | None
+) -> None:
+    def said(*options: str) -> list[str]:
+        found = parser().parse_args(["compare", *options])
+        return unread(vars(found), spec_from(found))
+
+    (sentence,) = said(*given)
+    assert sentence.startswith(f"{given[0]} changes nothing here: it is read only")
+    assert said(*given, *reads) == [] if reads else said(*given[:2]) == []
+
+
+def test_the_baseline_s_optimizer_brings_its_rate_too() -> None:
+    assert read("--baseline-optimizer", "adam").baseline.lr == 0.001
+    assert read("--baseline-optimizer", "adam", "--baseline-lr", "0.01").baseline.lr == 0.01
+    both = ("--baseline-optimizer", "adamw", "--optimizer", "adamw")
+    assert read(*both, "--recovery", "lr_rewind").recovery.method == "lr_rewind"
 
 
 @settings(deadline=None, max_examples=30)

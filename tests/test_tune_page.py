@@ -246,15 +246,17 @@ def test_what_another_choice_does_not_read_rests() -> None:
 
 
 def test_a_pattern_asks_for_its_one_cut() -> None:
-    test = tune()
+    test = tune(**{"prune.scope": "global"})
     test.selectbox(key="w.prune.granularity").set_value("2:4").run()
-    assert "Goes as one piece: '2:4' is one cut that removes 50%" in inline_of(test)
-    assert run_button(test) is None
-    test.text_input(key="w.one_shot.amounts").set_value("0, 50").run()
-    test.checkbox(key="w.iterative.enabled").uncheck().run()
     assert not test.error
+    assert test.text_input(key="w.one_shot.amounts").value == "0, 50 %"
+    assert not test.checkbox(key="w.iterative.enabled").value
+    assert test.selectbox(key="w.prune.scope").value == "layer"
     assert test.query_params["prune.granularity"] in ("2:4", ["2:4"])
     assert run_button(test) is not None
+    test.text_input(key="w.one_shot.amounts").set_value("0, 60").run()
+    assert "Goes as one piece: '2:4' is one cut that removes 50%" in inline_of(test)
+    assert run_button(test) is None
 
 
 def inline_of(test: AppTest) -> str:

@@ -42,8 +42,6 @@ CRITERION_HELP = "What decides which weights go first.\n\n" + "\n".join(
     f"- {found.title} looks at {found.looks_at}." for found in CRITERION_CHOICES.values()
 )
 ALL = "Empty takes all there are."
-# From random weights a higher rate is usual than in fine-tuning.
-BASELINE_LR = {"sgd": 0.03, "adam": 0.001, "adamw": 0.001}
 RATE_FOLLOWS = (
     "AdamW keeps weight decay apart from the gradient; its usual decay is 0.01. Another choice "
     "sets its usual learning rate, {sgd:g} for SGD, {adam:g} for Adam and {adamw:g} for AdamW."

@@ -10,10 +10,9 @@ import streamlit as st
 from pages.parts.shell import Lab, link
 from pruning_core import field_titles
 from pruning_core.estimate import probe
-from pruning_core.layer_checks import told
 from pruning_core.layer_choices import Layer, chosen
-from pruning_core.plan import inspect_data, inspect_model
-from pruning_core.spec import Spec, SpecError, to_dict
+from pruning_core.plan import inspect_data, inspect_model, told_of_cuts
+from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Stage
 from pruning_core.store import Missing
 from pruning_core.text import format_count
@@ -147,9 +146,8 @@ def show_model(lab: Lab, spec: Spec) -> None:
 
 def pruned(spec: Spec, layers: list[Layer]) -> list[str]:
     """How much of the model may be pruned, where that is not all, and what will not be."""
-    prune = spec.prune
-    left = chosen(layers, prune.layers, prune.spare)
-    sentences = told(layers, to_dict(prune), None)
+    left = chosen(layers, spec.prune.layers, spec.prune.spare)
+    sentences = told_of_cuts(spec, layers)
     if len(left) < len(layers):
         weights = sum(layer.size for layer in left)
         where = f"{len(left)} of {len(layers)} layers"

@@ -10,7 +10,8 @@ import streamlit as st
 from pages.parts.facts import inline
 from pages.parts.shell import PAGES, Lab
 from pruning_core import field_titles, sensitivity
-from pruning_core.plan import describe, plan
+from pruning_core.layer_choices import chosen
+from pruning_core.plan import describe, known_layers, plan
 from pruning_core.spec import OneShotSpec, Spec, SpecError
 from pruning_core.text import format_percent
 from pruning_core.worker.start import ensure_worker
@@ -52,27 +53,27 @@ def draw_overlap(frame: pd.DataFrame) -> None:
         )
 
 
-def draw_by_hand(lab: Lab, spec: Spec, found: pd.DataFrame) -> None:
-    """A share for each layer: proposed from the scan, edited, and run."""
+def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
+    """A share for each layer of a job's model: proposed from its whole scan, edited, and run."""
     st.header("A share for each layer")
-    if found.empty:
-        st.caption("After a scan, shares can be proposed here, changed, and run.")
+    layers = chosen(known_layers(spec, lab.store), spec.prune.layers, spec.prune.spare)
+    sizes = {layer.name: layer.size for layer in layers}
+    if not sizes:
+        st.caption("The worker has not looked at this model yet.")
         return
-    sizes = found.groupby("layer", sort=False)["size"].first()
-    propose(found)
-    kept = st.session_state.get(SHARES, {})
-    rows = pd.DataFrame(
-        {
-            "layer": sizes.index,
-            "weights": sizes.to_numpy(),
-            "removed": [100 * kept.get(name, 0.0) for name in sizes.index],
-        }
-    )
+    propose(job, found)
+    kept = st.session_state.get(f"{SHARES} {job}", {})
     edited = st.data_editor(
-        rows,
+        pd.DataFrame(
+            {
+                "layer": list(sizes),
+                "weights": list(sizes.values()),
+                "removed": [100 * kept.get(name, 0.0) for name in sizes],
+            }
+        ),
         hide_index=True,
         disabled=["layer", "weights"],
-        key=f"{SHARES} {st.session_state.get('proposals', 0)}",
+        key=f"{SHARES} {job} {st.session_state.get('proposals', 0)}",
         column_config={
             "removed": st.column_config.NumberColumn(
                 min_value=0.0, max_value=99.9, format="%.1f %%", help="Share of this layer."
@@ -83,7 +84,7 @@ def draw_by_hand(lab: Lab, spec: Spec, found: pd.DataFrame) -> None:
     draw_run(lab, spec, shares, sizes)
 
 
-def propose(found: pd.DataFrame) -> None:
+def propose(job: str, found: pd.DataFrame) -> None:
     """The total asked, and the button that spreads it so that each layer loses equally much."""
     total = st.slider(
         "Total to remove",
@@ -95,25 +96,31 @@ def propose(found: pd.DataFrame) -> None:
         key="total by hand",
         help="Of the weights of all scanned layers together.",
     )
+    if found.empty:
+        st.caption("Type shares below. After a scan they can be proposed here.")
     if not st.button(
         "Propose from the scan",
+        disabled=found.empty,
         help="Shares with which every layer alone would lose the same accuracy.",
     ):
         return
     try:
-        st.session_state[SHARES] = sensitivity.propose(found, total / 100)
+        st.session_state[f"{SHARES} {job}"] = sensitivity.propose(found, total / 100)
         st.session_state["proposals"] = st.session_state.get("proposals", 0) + 1
     except SpecError as error:
         st.error(inline(field_titles.explain(error.field, error.message)))
 
 
-def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: pd.Series) -> None:
+def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: dict[str, int]) -> None:
     """What the table adds up to, and the button that runs it."""
-    total = float(sum(shares[name] * size for name, size in sizes.items()) / sizes.sum())
-    st.caption(f"In all {format_percent(total)} of these weights would go.")
-    if st.button("Run these shares", type="primary", disabled=not total):
-        made = by_hand(spec, shares, total)
+    total = sum(shares[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    st.caption(
+        f"In all {format_percent(total)} of these weights would go: in one cut with the run's "
+        "criterion, pieces and one-shot epochs, beside a dense control. No iterative chain runs."
+    )
+    if st.button("Run these shares", type="primary", disabled=round(total, 6) == 0):
         try:
+            made = by_hand(spec, shares, total)
             plan(made, lab.store)
         except SpecError as error:
             st.error(inline(field_titles.explain(error.field, error.message)))
@@ -128,7 +135,7 @@ def by_hand(spec: Spec, shares: dict[str, float], total: float) -> Spec:
     table = sensitivity.as_text({name: share for name, share in shares.items() if share})
     return replace(
         spec,
-        prune=replace(spec.prune, scope="hand", by_hand=table, granularity="weight"),
+        prune=replace(spec.prune, scope="hand", by_hand=table),
         one_shot=OneShotSpec((0.0, round(total, 6)), spec.one_shot.epochs),
         iterative=replace(spec.iterative, enabled=False),
         label=f"{describe(spec)}, shares by hand",

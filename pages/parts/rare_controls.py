@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pages.parts.controls import BASELINE_LR, RATE_FOLLOWS
+from pages.parts.controls import RATE_FOLLOWS
 from pages.parts.recovery_controls import read_own_rate
 from pages.parts.selection_controls import filter_controls
 from pages.parts.widgets import check, choice, number, set_to, slide, text, value_of, whole
@@ -56,8 +56,8 @@ def _rare_training() -> None:
     choice(
         "baseline.optimizer",
         specs.OPTIMIZERS,
-        f"For the dense training. {RATE_FOLLOWS.format(**BASELINE_LR)}",
-        on_change=set_to("baseline.lr", lambda: BASELINE_LR[value_of("baseline.optimizer")]),
+        f"For the dense training. {RATE_FOLLOWS.format(**specs.BASELINE_LR)}",
+        on_change=set_to("baseline.lr", lambda: specs.BASELINE_LR[value_of("baseline.optimizer")]),
     )
     number("baseline.lr", 0.00001, 10.0, 0.001, "Peak of its curve.")
     choice(

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.widgets import choice, text, value_of
+from pages.parts.choices import to_widget
+from pages.parts.widgets import choice, key, text, value_of
 from pruning_core import spec as specs
-from pruning_core.granularity import NORMED
+from pruning_core.granularity import NORMED, PATTERNS, pattern_share
 
-DIM_TITLES = {0: "Outputs (dim 0)", 1: "Inputs (dim 1)"}
+DIM_TITLES = {
+    0: "Outputs (dim 0)",
+    1: "Inputs (dim 1)",
+    2: "Rows of kernels (dim 2)",
+    3: "Columns of kernels (dim 3)",
+}
 
 
 def selection_controls() -> None:
@@ -44,8 +50,20 @@ def selection_controls() -> None:
         "slice between one input and one output channel. Filters: all weights of one output or "
         "input channel, zeroed by the mask. 2:4 and 4:8: half of every 4 or 8 neighbouring "
         "inputs, in one cut, so they go with the amounts 0 and 50 % and without iterative "
-        "pruning; layers whose inputs do not divide stay dense and are listed.",
+        "pruning; layers whose inputs do not divide stay dense and are listed. Choosing one sets "
+        "these.",
+        on_change=_one_cut,
     )
+
+
+def _one_cut() -> None:
+    """A callback: a pattern is one cut of one amount, which it asks for by itself."""
+    if (pattern := value_of("prune.granularity")) in PATTERNS:
+        share = pattern_share(pattern)
+        values = {"one_shot.amounts": [0.0, share], "iterative.enabled": False}
+        values["prune.scope"] = "layer"
+        for name, value in values.items():
+            st.session_state[key(name)] = to_widget(name, value)
 
 
 def filter_controls() -> None:
@@ -65,9 +83,10 @@ def filter_controls() -> None:
     with right:
         choice(
             "prune.dim",
-            (0, 1),
-            "Whether a filter is what makes one output channel or what reads one input channel. "
-            "Outputs need the classifier spared, inputs the depthwise layers.",
+            tuple(DIM_TITLES),
+            "Whether a filter is what makes one output channel, what reads one input channel, or "
+            "one row or column of all kernels of a layer. Outputs need the classifier spared, "
+            "inputs the depthwise layers, rows and columns all layers with a single one.",
             titles=DIM_TITLES,
             disabled=off,
         )

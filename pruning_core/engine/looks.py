@@ -55,6 +55,7 @@ def scan(context: Context) -> dict[str, Any]:
         settings["sparsities"],
         chance=float(images.labels.bincount().max()) / len(images),
         look=lambda: evaluate(model, images, base["data"], settings["device"]),
+        prune={**sensitivity.WEIGHTS, **settings},
     )
     return {"size": weight.numel(), "rows": rows, "notes": []}
 

@@ -36,7 +36,10 @@ Scope = Callable[[dict[str, Ranked], float, Settings], Gone]
 
 
 def together(layers: dict[str, Ranked], amount: float, prune: Settings) -> Gone:
-    """One threshold for all layers, each of which keeps its floor of best pieces."""
+    """One threshold for all layers, each of which keeps its floor of best pieces.
+
+    LeCun et al. 1990 and, for deep networks, Frankle and Carbin 2019; the floor is ours.
+    """
     return _lowest({name: layer.keys for name, layer in layers.items()}, amount, prune)
 
 

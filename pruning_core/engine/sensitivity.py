@@ -6,7 +6,7 @@ amounts from such curves; Han et al. 2015 call it a sensitivity scan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from pruning_core.statistics import wilson
 
 Look = Callable[[], Evaluation]
 Row = dict[str, Any]
+WEIGHTS = to_dict(PruneSpec())
 
 
 @torch.no_grad()
@@ -29,18 +30,20 @@ def curve(
     sparsities: Sequence[float],
     chance: float,
     look: Look,
+    prune: Mapping[str, Any] = WEIGHTS,
 ) -> list[Row]:
     """Cut one weight to each sparsity in turn and look; afterwards the weight is as before.
 
     A row holds `sparsity` (of this weight), `removed` (weights that were not zero and now are),
     `accuracy` and its 95 % Wilson interval `low`, `high`. The first row is the dense one. It
     stops early where the accuracy can no longer be told from `chance`, and leaves out a
-    sparsity that removes nothing more.
+    sparsity that removes nothing more. `prune` holds a `PruneSpec`'s settings; sparsities are
+    shares of its pieces.
     """
     dense, rows = weight.detach().clone(), [_row(0.0, 0, look())]
     try:
         for sparsity in sparsities:
-            removed = _cut(name, weight, dense, scores, sparsity)
+            removed = _cut(name, weight, dense, scores, sparsity, prune)
             if removed == rows[-1]["removed"]:
                 continue
             rows.append(_row(sparsity, removed, look()))
@@ -51,9 +54,16 @@ def curve(
     return rows
 
 
-def _cut(name: str, weight: Tensor, dense: Tensor, scores: Tensor, sparsity: float) -> int:
+def _cut(
+    name: str,
+    weight: Tensor,
+    dense: Tensor,
+    scores: Tensor,
+    sparsity: float,
+    prune: Mapping[str, Any],
+) -> int:
     """Returns how many weights that were not zero have gone."""
-    kept = masks.choose({name: scores}, sparsity, to_dict(PruneSpec()))[name].to(weight.device)
+    kept = masks.choose({name: scores}, sparsity, prune)[name].to(weight.device)
     weight.copy_(torch.where(kept, dense, 0.0))
     return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
 

@@ -107,7 +107,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--by-hand", ["--by-hand", "classifier.*=0.5"], "which is more than there is"),
     ("--by-hand", ["--scope", "hand"], "needs entries such as"),
     ("--norm", ["--norm", "0"], "neither a number above 0"),
-    ("--dim", ["--dim", "2"], "neither 0 (outputs) nor 1"),
+    ("--dim", ["--dim", "4"], "4 is not 0 (outputs), 1 (inputs)"),
     ("--dim", ["--dim", "0", "--granularity", "kernel"], "read with --granularity filter only"),
     ("--model", ["--model", "mobilenet_v9", "--width", "1"], "Did you mean mobilenet_v2"),
     ("--model", ["--model", ""], "name a torchvision classification model"),

@@ -102,7 +102,7 @@ def test_a_table_that_is_scaled_is_noted(cache: Cache) -> None:
     run_here(cache, made)
     store = Store(cache)
     (note,) = store.read(plan(made, store).points[1].key)["notes"]
-    assert note.endswith("to reach 50.00%.")
+    assert note.endswith("for 50.00%.")
 
 
 def test_a_layer_that_would_die_stops_the_run_before_training(cache: Cache) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.evaluate import Evaluation
-from pruning_core.engine.sensitivity import curve
+from pruning_core.engine.sensitivity import WEIGHTS, curve
 from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
@@ -20,6 +20,7 @@ from pruning_core.scan_command import read_scan, scan_of
 from pruning_core.spec import ScanSpec, Spec, SpecError, from_json, to_json
 from pruning_core.stage import Stage
 from pruning_core.store import Store
+from tests.facts import Facts
 from tests.workers import TINY, serve
 
 
@@ -46,6 +47,15 @@ def test_each_row_is_of_the_cut_it_names_and_the_weight_is_as_before() -> None:
     assert [row["accuracy"] for row in rows] == [0.9, 0.85, 0.7]
     assert all(row["low"] < row["accuracy"] < row["high"] for row in rows)
     assert torch.equal(value, before)
+
+
+def test_it_cuts_in_the_pieces_of_the_run() -> None:
+    """Of two filters of five weights, half is one filter."""
+    value = weight()
+    look = seen(value, {0: 0.9, 5: 0.7})
+    prune = {**WEIGHTS, "granularity": "filter", "norm": "2"}
+    rows = curve("w", value, value.detach().abs(), (0.5,), 0.1, look, prune)
+    assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.5, 5)]
 
 
 def test_it_stops_where_accuracy_is_gone() -> None:
@@ -99,6 +109,17 @@ def test_a_scan_is_a_job_whose_stages_every_run_on_its_baseline_shares(cache: Ca
     assert dense.nunique() == 1, "every layer is put back before the next one is cut"
     within = replace(SCAN, scan=replace(SCAN.scan, enabled=True))
     assert {s.key for s in scans(within, store)} == {s.key for s in scans(spec, store)}
+
+
+def test_only_the_pieces_that_are_read_make_another_scan(cache: Cache) -> None:
+    def keys(**prune: object) -> set[str]:
+        spec = replace(scan_of(SCAN), prune=replace(SCAN.prune, **prune))  # type: ignore[arg-type]
+        return {stage.key for stage in scans(spec, Facts(spec))}  # type: ignore[arg-type]
+
+    assert keys() == keys(norm="1", dim=1)
+    filters = keys(granularity="filter", criterion="taylor")
+    assert filters == keys(granularity="filter", criterion="taylor", norm="1")
+    assert keys(granularity="filter") != keys(granularity="filter", norm="1") != filters
 
 
 def test_spared_layers_are_not_scanned(cache: Cache) -> None:

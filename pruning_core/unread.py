@@ -1,0 +1,48 @@
+"""Options that were given but are not read beside the other choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pruning_core.criterion_choices import IMAGES, needs
+from pruning_core.granularity import NORMED
+from pruning_core.layer_checks import FLOORED
+from pruning_core.schedules import EXCHANGES
+from pruning_core.spec import Spec
+
+Read = Callable[[Spec], bool]
+
+
+def _images(spec: Spec) -> bool:
+    exchanges = spec.iterative.enabled and spec.iterative.schedule in EXCHANGES
+    return exchanges or needs(spec.prune.criterion, IMAGES)
+
+
+CHAIN: tuple[Read, str] = (lambda spec: spec.iterative.enabled, "without --no-iterative")
+SCAN: tuple[Read, str] = (lambda spec: spec.scan.enabled, "by the command scan")
+READ: dict[str, tuple[Read, str]] = {
+    "keep_floor": (
+        lambda spec: spec.prune.scope in FLOORED,
+        f"with --scope {', '.join(FLOORED)}",
+    ),
+    "score_images": (_images, "by criteria that look at images, and by --schedule rigl"),
+    "norm": (lambda spec: spec.prune.criterion in NORMED, "by the criterion magnitude"),
+    "ladder_images": (lambda spec: spec.ladder.enabled, "with --ladder"),
+    "distill_temperature": (
+        lambda spec: spec.recovery.distill_weight > 0,
+        "with a --distill-weight above 0",
+    ),
+    **dict.fromkeys(("target", "iterations", "schedule", "targets", "tail", "lr_span"), CHAIN),
+    **dict.fromkeys(("scan_sparsities", "scan_images"), SCAN),
+}
+
+
+def unread(given: Mapping[str, Any], spec: Spec) -> list[str]:
+    """A sentence on each given option that changes nothing, and on what would read it."""
+    names = [name for name, (read, _) in READ.items() if given.get(name) is not None]
+    return [
+        f"--{name.replace('_', '-')} changes nothing here: it is read only {READ[name][1]}."
+        for name in names
+        if not READ[name][0](spec)
+    ]
