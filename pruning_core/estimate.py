@@ -6,6 +6,7 @@ plan which are in the cache already.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,8 @@ TRAINING_SHARE = 0.8
 # A step is a forward pass and a backward pass of twice its work; a teacher adds a forward pass.
 TEACHER_STEPS = 4 / 3
 FORWARD = 1 / 3
+# What scoring one image takes, in training steps of one image: OBD looks at them one by one.
+SCORING = {"taylor": 1.0, "snip": 1.0, "wanda": FORWARD, "obd": 8.0}
 WORKED = (*TRAINED, "scan")
 
 Keyed = list[tuple[str, Stage]]
@@ -152,12 +155,19 @@ def _work(stages: Keyed, done: set[str], images: tuple[float, float]) -> dict[st
 
 
 def _epochs(stage: Stage, images: tuple[float, float]) -> float:
-    """A stage's epochs; a scan looks at validation images, dense and at each sparsity."""
-    if stage.kind != "scan":
-        return float(stage.settings["epochs"])
+    """A stage's epochs, scoring too; a scan looks at validation images, at each sparsity."""
     train, validation = images
+    if stage.kind != "scan":
+        looks = _scored(stage.settings.get("prune", {}), train) / train
+        return float(stage.settings["epochs"]) + looks
     looks = 1 + len(stage.settings["sparsities"])
     return FORWARD * looks * min(stage.settings["images"] or validation, validation) / train
+
+
+def _scored(prune: Mapping[str, Any], train: float) -> float:
+    """The training steps of one image that take as long as a cut's scoring."""
+    cost = SCORING.get(prune.get("criterion", ""), 0.0)
+    return cost * min(prune.get("score_images", 0), train)
 
 
 def _expected(spec: Spec) -> dict[str, Work]:

@@ -21,6 +21,9 @@ FLOOR = 0.005
 GLOBAL = PruneSpec(scope="global", keep_floor=FLOOR)
 LAMP = PruneSpec(scope="lamp", keep_floor=FLOOR)
 ERK = PruneSpec(scope="erk", keep_floor=FLOOR)
+TAYLOR = replace(GLOBAL, criterion="taylor")
+# It looks at images one by one, which for more of them would take longer than the training.
+OBD = replace(GLOBAL, criterion="obd", score_images=128)
 TAUGHT = RecoverySpec(distill_weight=0.5)
 
 
@@ -69,17 +72,19 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "one_shot_lamp": Recipe("one cut, LAMP", at_once, LAMP),
+    "one_shot_obd": Recipe("one cut, one threshold, OBD", at_once, OBD),
     "gradual_layer": Recipe(
         "cubic, each layer alike, small layers spared", gradually, PruneSpec(layers="spared")
     ),
-    "gradual_global": Recipe("cubic, one threshold for all layers", gradually),
+    "gradual_global": Recipe("cubic, one threshold", gradually),
     "gradual_lamp": Recipe("cubic, LAMP", gradually, LAMP),
     "gradual_erk": Recipe("cubic, ERK", gradually, ERK),
-    "gradual_taught": Recipe("cubic, LAMP, the baseline teaches", gradually, LAMP, TAUGHT),
+    "gradual_taylor": Recipe("cubic, one threshold, Taylor", gradually, TAYLOR),
+    "gradual_obd": Recipe("cubic, one threshold, OBD", gradually, OBD),
+    "taught_obd": Recipe("the same, the baseline teaches", gradually, OBD, TAUGHT),
     "rigl_erk": Recipe("RigL, ERK", exchanging, ERK),
     "dense": Recipe("no cut, the same epochs", at_once, dense=True, control=True),
-    "one_shot": Recipe("one cut, one threshold for all layers", at_once, control=True),
+    "one_shot": Recipe("one cut, one threshold, magnitude", at_once, control=True),
     "random": Recipe(
         "cubic, random weights", gradually, replace(GLOBAL, criterion="random"), control=True
     ),

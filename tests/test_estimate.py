@@ -16,7 +16,7 @@ from pruning_core.estimate import (
 )
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import IterativeSpec, OneShotSpec, ScanSpec, Spec
+from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, ScanSpec, Spec
 from pruning_core.stage import Plan
 from tests.facts import MODEL, Facts
 
@@ -63,6 +63,16 @@ def test_a_scan_takes_its_forward_passes() -> None:
     assert more == pytest.approx(layers * (each + SECONDS_PER_STAGE))
     all_images = replace(spec, scan=replace(scan, images=0))
     assert seconds(all_images, Facts(all_images), cores=1).left > seconds(spec, Facts(spec)).left
+
+
+def test_scoring_takes_time_where_images_are_looked_at() -> None:
+    def left(criterion: str, images: int = 512) -> float:
+        spec = replace(QUICKSTART, prune=PruneSpec(criterion, score_images=images))
+        return seconds(spec, Facts(spec)).left
+
+    assert left("magnitude") < left("wanda") < left("taylor") < left("obd")
+    assert left("obd", 64) < left("obd", 512)
+    assert left("taylor", 10**6) == left("taylor", 1437)
 
 
 def test_all_that_is_cached_needs_no_speed() -> None:

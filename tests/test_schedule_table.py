@@ -151,3 +151,21 @@ def test_half_epochs_and_the_tail_are_told_without_dust() -> None:
     assert test.query_params["iterative.tail"] in ("2", ["2"])
     assert len(drawn(test)) == 7
     assert shown(test) == QUICK
+
+
+def test_what_comes_back_is_told_step_by_step() -> None:
+    test = tune(**{"iterative.schedule": "rigl", "iterative.iterations": "4"})
+    captions = [caption.value for caption in test.caption]
+    told = "In steps 2 to 3, of what is left of each layer 22.5 %, 7.5 % changes places."
+    assert told in captions
+    test.selectbox(key="w.iterative.schedule").set_value("dense_sparse_dense")
+    captions = [caption.value for caption in ran(test).caption]
+    assert "In step 4 all weights come back; the model ends dense." in captions
+    assert drawn(test)[-2:] == [90, 0]
+
+
+def test_what_cannot_come_back_is_refused_in_the_page_s_words() -> None:
+    test = tune(**{"iterative.schedule": "rigl"})
+    test.slider(key="w.iterative.iterations").set_value(1)
+    (error,) = ran(test).error
+    assert "Iterations: with rigl weights come back" in error.value

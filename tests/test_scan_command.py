@@ -1,0 +1,64 @@
+"""`scan` on the command line: a table with intervals, a CSV, and shares to go on with."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pruning_core.cli import main, parser
+from pruning_core.options import spec_from
+from pruning_core.paths import Cache
+from tests.refusals import ended, without_worker
+from tests.workers import TINY_OPTIONS
+
+SCAN = (*TINY_OPTIONS, "--scan-sparsities", "0.5,0.9", "--scan-images", "20")
+
+
+@pytest.fixture
+def scan(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    without_worker(monkeypatch)
+    return ["scan", "--cache-dir", str(cache.root), *SCAN, "--out", str(tmp_path)]
+
+
+def test_a_scan_prints_intervals_and_shares_that_compare_takes(
+    scan: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = ended(capfd, *scan, "--propose", "0.4")
+    assert code == 0
+    assert "95 % interval" in " ".join(out.split())
+    found = pd.read_csv(tmp_path / "sensitivity.csv")
+    assert found["layer"].nunique() == 53
+    (line,) = [line for line in out.splitlines() if line.startswith("--scope hand")]
+    spec = spec_from(parser().parse_args(["compare", *shlex.split(line)]))
+    shares = dict(entry.split("=") for entry in spec.prune.by_hand)
+    sizes = found.groupby("layer")["size"].first()
+    removed = sum(float(share) * sizes[name] for name, share in shares.items())
+    assert removed / sizes.sum() == pytest.approx(0.4, abs=1e-4)
+    assert spec.one_shot.amounts == (0.4,)
+
+
+def test_a_total_that_was_not_scanned_is_refused(
+    scan: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = ended(capfd, *scan, "--propose", "0.99")
+    assert code == 2
+    assert "--propose: 99.00% is asked for" in err
+
+
+def test_a_pattern_is_no_scan(scan: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    pattern = ["--granularity", "2:4", "--amounts", "0,0.5", "--no-iterative"]
+    code, _, err = ended(capfd, *scan, *pattern)
+    assert code == 2
+    assert "a scan tries several sparsities" in err
+
+
+def test_an_option_that_changes_nothing_is_told_before_the_run(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    without_worker(monkeypatch)
+    options = ["--no-iterative", "--amounts", "0", "--tail", "2"]
+    assert main(["compare", *TINY_OPTIONS, *options, "--cache-dir", str(cache.root)]) == 0
+    assert "Note: --tail changes nothing here" in capfd.readouterr().err
