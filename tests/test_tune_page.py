@@ -295,7 +295,7 @@ def test_a_spec_file_replaces_the_choices() -> None:
     test = tune(**{"iterative.iterations": "3"})
     text = json.dumps(choices.to_dict(PRESETS["recommended"].spec)).encode()
     test.get("file_uploader")[-1].set_value(("it.json", text, "application/json")).run()
-    assert test.slider(key="w.iterative.iterations").value == 5
+    assert test.slider(key="w.iterative.iterations").value == 10
     assert test.selectbox(key="w.prune.scope").value == "global"
 
 
