@@ -5,10 +5,13 @@ This knows the rungs by name only; the functions are in `engine.ladder`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pruning_core.layer_choices import Layer
 from pruning_core.settings import check
+from pruning_core.text import format_count
 
 # From the lowest rung up. The first is the cut itself, a level without an epoch.
 RUNG_TITLES = {
@@ -18,6 +21,9 @@ RUNG_TITLES = {
     "least_squares": "least squares",
 }
 RUNGS = tuple(RUNG_TITLES)
+# A Gram matrix of more inputs than this would take more than 170 MB: a 3x3 kernel on 512 channels.
+MOST_INPUTS = 4608
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -45,3 +51,24 @@ def check_ladder(ladder: LadderSpec, amounts: Sequence[float]) -> None:
 def rung_title(rung: int) -> str:
     """What rung number `rung` does, counted from 0."""
     return RUNG_TITLES[RUNGS[rung]]
+
+
+def left_alone(layers: Sequence[Layer]) -> list[str]:
+    """Which layers rungs above batch norm leave as they are, as far as kinds and shapes tell."""
+    attention = [layer.name for layer in layers if layer.kind == "attention"]
+    large = [x.name for x in layers if x.name not in attention and _inputs(x) > MOST_INPUTS]
+    said = []
+    if attention:
+        said.append(f"The ladder's upper rungs leave attention's weights: {_some(attention)}.")
+    if large:
+        said.append(f"Least squares leaves more than {MOST_INPUTS:,} inputs: {_some(large)}.")
+    return said
+
+
+def _inputs(layer: Layer) -> int:
+    return math.prod(layer.shape[1:])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {format_count(len(names) - NAMED, 'more layer')}" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

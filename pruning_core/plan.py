@@ -20,6 +20,7 @@ from pruning_core import spec as specs
 from pruning_core.criterion_checks import check_criterion, check_model
 from pruning_core.criterion_choices import MOVEMENT, needs
 from pruning_core.files import fingerprint, place, weights_identity
+from pruning_core.ladder_spec import left_alone
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.levels import level
@@ -66,7 +67,8 @@ def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
 def told_of_cuts(spec: Spec, layers: list[Layer]) -> list[str]:
     """The same for a model with these layers."""
     prune = to_dict(spec.prune)
-    return list(dict.fromkeys(said for a in asked(spec) for said in told(layers, prune, a)))
+    said = [sentence for amount in asked(spec) for sentence in told(layers, prune, amount)]
+    return list(dict.fromkeys([*said, *(left_alone(layers) if spec.ladder.enabled else [])]))
 
 
 def known_layers(spec: Spec, store: Reader) -> list[Layer]:

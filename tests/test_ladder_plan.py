@@ -13,7 +13,9 @@ from pruning_core.cli import parser
 from pruning_core.findings import findings
 from pruning_core.headline import headline
 from pruning_core.ladder_spec import RUNG_TITLES, RUNGS, LadderSpec, rung_title
+from pruning_core.layer_choices import Layer
 from pruning_core.options import spec_from
+from pruning_core.plan import told_of_cuts
 from pruning_core.points import point_name
 from pruning_core.presets import QUICKSTART
 from pruning_core.report import to_csv
@@ -154,3 +156,19 @@ def test_it_may_be_the_answer_and_says_its_rung() -> None:
     answer = headline(frame(only, rungs(validation_drop=0.0)))
     assert answer is not None
     assert answer.name.startswith("without training, ")
+
+
+def test_what_the_ladder_leaves_alone_is_told_before_it_runs() -> None:
+    layers = [
+        Layer("conv.weight", "conv", "", (512, 512, 3, 3), 512 * 512 * 9),
+        Layer("wide.weight", "linear", "", (10, 4609), 46090),
+        Layer("attention.weight", "attention", "", (64, 64), 4096),
+    ]
+    spec = replace(QUICKSTART, ladder=LadderSpec(enabled=True))
+    said = told_of_cuts(spec, layers)
+    assert any(
+        sentence.endswith("leave attention's weights: attention.weight.") for sentence in said
+    )
+    assert "Least squares leaves more than 4,608 inputs: wide.weight." in said
+    assert told_of_cuts(QUICKSTART, layers) == []
+    assert told_of_cuts(spec, layers[:1]) == []

@@ -24,12 +24,11 @@ from pruning_core.engine.ladder.moments import (
 )
 from pruning_core.engine.ladder.sites import Site, reach, sites
 from pruning_core.engine.layers import layers
+from pruning_core.ladder_spec import MOST_INPUTS
 from pruning_core.text import format_count
 
 __all__ = ["RUNGS", "Climb"]
 
-# A Gram matrix of more inputs than this would take more than 170 MB: a 3x3 kernel on 512 channels.
-MOST_INPUTS = 4608
 NAMED = 3
 
 
