@@ -107,7 +107,6 @@ def _dress(drawn: go.Figure, height: int) -> None:
         height=height,
         margin={"l": 8, "r": 16, "t": 28, "b": 40},
         font={"family": FONT},
-        paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         showlegend=False,
         bargap=0.05,
