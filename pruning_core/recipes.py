@@ -17,7 +17,8 @@ from pruning_core.when import IterativeSpec, OneShotSpec
 
 Build = Callable[[Spec, float, float], Spec]
 STEP_EPOCHS = 0.5
-FLOOR = 0.005
+# Less leaves late layers too narrow to recover through, more takes from those that need it.
+FLOOR = 0.01
 GLOBAL = PruneSpec(scope="global", keep_floor=FLOOR)
 LAMP = PruneSpec(scope="lamp", keep_floor=FLOOR)
 ERK = PruneSpec(scope="erk", keep_floor=FLOOR)
