@@ -66,7 +66,7 @@ def recommended(recipe: str) -> Spec:
     return replace(made, one_shot=amounts, iterative=replace(made.iterative, matched=True))
 
 
-RECOMMENDED = recommended("gradual_obd")
+RECOMMENDED = recommended("taught_obd")
 
 PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
@@ -83,7 +83,7 @@ PRESETS: dict[str, Preset] = {
     "recommended": Preset(
         "Recommended",
         "The recipe that lost least when it was measured: what goes is chosen by the curvature of "
-        "the error, all layers together, in small cuts, and then the training goes on.",
+        "the error, all layers together, in small cuts, and the dense model teaches what is left.",
         RECOMMENDED,
     ),
 }

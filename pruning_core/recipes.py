@@ -22,10 +22,9 @@ FLOOR = 0.01
 GLOBAL = PruneSpec(scope="global", keep_floor=FLOOR)
 LAMP = PruneSpec(scope="lamp", keep_floor=FLOOR)
 ERK = PruneSpec(scope="erk", keep_floor=FLOOR)
-TAYLOR = replace(GLOBAL, criterion="taylor")
 # It looks at images one by one, which for more of them would take longer than the training.
 OBD = replace(GLOBAL, criterion="obd", score_images=128)
-TAUGHT = RecoverySpec(distill_weight=0.5)
+TAUGHT = RecoverySpec(distill_weight=0.9)
 
 
 def at_once(base: Spec, amount: float, epochs: float) -> Spec:
@@ -73,19 +72,23 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "one_shot_obd": Recipe("one cut, one threshold, OBD", at_once, OBD),
+    "one_shot_taught": Recipe("one cut, OBD, the baseline teaches", at_once, OBD, TAUGHT),
     "gradual_layer": Recipe(
         "cubic, each layer alike, small layers spared", gradually, PruneSpec(layers="spared")
     ),
-    "gradual_global": Recipe("cubic, one threshold", gradually),
-    "gradual_lamp": Recipe("cubic, LAMP", gradually, LAMP),
-    "gradual_erk": Recipe("cubic, ERK", gradually, ERK),
-    "gradual_taylor": Recipe("cubic, one threshold, Taylor", gradually, TAYLOR),
-    "gradual_obd": Recipe("cubic, one threshold, OBD", gradually, OBD),
-    "taught_obd": Recipe("the same, the baseline teaches", gradually, OBD, TAUGHT),
+    "gradual_global": Recipe("cubic, magnitude, one threshold", gradually),
+    "gradual_lamp": Recipe("cubic, magnitude, LAMP", gradually, LAMP),
+    "gradual_erk": Recipe("cubic, magnitude, ERK", gradually, ERK),
+    "gradual_obd": Recipe("cubic, OBD, one threshold", gradually, OBD),
+    "taught_global": Recipe("as gradual_global, the baseline teaches", gradually, recovery=TAUGHT),
+    "taught_lamp": Recipe("as gradual_lamp, the baseline teaches", gradually, LAMP, TAUGHT),
+    "taught_obd": Recipe("as gradual_obd, the baseline teaches", gradually, OBD, TAUGHT),
     "rigl_erk": Recipe("RigL, ERK", exchanging, ERK),
     "dense": Recipe("no cut, the same epochs", at_once, dense=True, control=True),
-    "one_shot": Recipe("one cut, one threshold, magnitude", at_once, control=True),
+    "dense_taught": Recipe(
+        "no cut, the baseline teaches", at_once, recovery=TAUGHT, dense=True, control=True
+    ),
+    "one_shot": Recipe("one cut, magnitude, one threshold", at_once, control=True),
     "random": Recipe(
         "cubic, random weights", gradually, replace(GLOBAL, criterion="random"), control=True
     ),
