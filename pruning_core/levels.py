@@ -30,11 +30,12 @@ def level(
     """
     machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
     prune = _read_of(spec.prune, step)
+    control = parent.kind == "baseline" and not step.target
     settings = {
         "target": repr(step.target),
         "prune": _pruning(prune, step),
         "train": to_dict(train if step.epochs else _untrained(train, prune)),
-        "recovery": level_recovery(spec, step.epochs),
+        "recovery": level_recovery(spec, step.epochs, control),
         "epochs": step.epochs,
         "lr_from_epoch": chain[0],
         "lr_epochs": chain[1],

@@ -85,9 +85,6 @@ RECIPES: dict[str, Recipe] = {
     "taught_obd": Recipe("as gradual_obd, the baseline teaches", gradually, OBD, TAUGHT),
     "rigl_erk": Recipe("RigL, ERK", exchanging, ERK),
     "dense": Recipe("no cut, the same epochs", at_once, dense=True, control=True),
-    "dense_taught": Recipe(
-        "no cut, the baseline teaches", at_once, recovery=TAUGHT, dense=True, control=True
-    ),
     "one_shot": Recipe("one cut, magnitude, one threshold", at_once, control=True),
     "random": Recipe(
         "cubic, random weights", gradually, replace(GLOBAL, criterion="random"), control=True

@@ -12,6 +12,10 @@ from pruning_core.when import Step, cut_epochs, total_epochs
 
 TAIL_CURVE = "cosine"
 CURVE = ("lr", "lr_schedule", "warm_up")
+UNTAUGHT = (
+    "The dense control has no teacher: it begins as the very model that teaches, so it is "
+    "fine-tuned on the labels alone."
+)
 LOADED = (
     "Epoch 0 of the baseline is before its own training: the surviving weights go back to the "
     "loaded weights."
@@ -41,12 +45,15 @@ def curve(spec: Spec, step: Step, before: float) -> tuple[float, float]:
     return 0, step.epochs
 
 
-def level_recovery(spec: Spec, epochs: float) -> dict[str, Any]:
-    """The part of a `RecoverySpec` that can change the result of a level with so many epochs."""
+def level_recovery(spec: Spec, epochs: float, control: bool = False) -> dict[str, Any]:
+    """The part of a `RecoverySpec` that can change the result of a level with so many epochs.
+
+    A dense `control` has no teacher: it is what would teach it, and would hardly move.
+    """
     recovery = to_dict(spec.recovery)
     names = ["method"]
     names += ["rewind_epoch"] if recovery["method"] in REWINDS else []
-    taught = bool(epochs and recovery["distill_weight"])
+    taught = bool(epochs and recovery["distill_weight"] and not control)
     names += ["distill_weight", "distill_temperature"] if taught else []
     return {name: recovery[name] for name in names}
 
@@ -60,6 +67,11 @@ def kept_epoch(spec: Spec) -> dict[str, int]:
 
 def remarks(spec: Spec) -> list[str]:
     """Sentences on what the way to recover makes of other settings, for people to read before."""
+    taught = spec.recovery.distill_weight and 0 in spec.one_shot.amounts
+    return [UNTAUGHT] * bool(taught) + _of_rewinding(spec)
+
+
+def _of_rewinding(spec: Spec) -> list[str]:
     if spec.recovery.method == "fine_tune":
         return []
     whole, start = spec.baseline_epochs, spec.recovery.rewind_epoch

@@ -15,7 +15,7 @@ from pruning_core.estimate import START_SECONDS, estimate
 from pruning_core.options import spec_from
 from pruning_core.paths import Cache
 from pruning_core.presets import QUICKSTART
-from pruning_core.recovery import LOADED, remarks
+from pruning_core.recovery import LOADED, UNTAUGHT, remarks
 from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.spec import ModelSpec, OneShotSpec, Spec, SpecError, TrainSpec
 from pruning_core.stage import Stage
@@ -123,8 +123,26 @@ def test_a_level_s_key_holds_what_can_change_it() -> None:
     assert keys(with_recovery(distill_temperature=9.0), "level") == plain
     taught = [keys(with_recovery(distill_weight=w), "level") for w in (0.5, 0.6)]
     warm = keys(with_recovery(distill_weight=0.5, distill_temperature=9.0), "level")
-    assert not set(plain) & set(taught[0]) & set(taught[1]) & set(warm)
-    assert len({*plain, *taught[0], *taught[1], *warm}) == 4 * len(plain)
+    (control,) = set(plain) & set(taught[0]) & set(taught[1]) & set(warm)
+    dense = next(s for s in stages(QUICKSTART, "level") if s.settings["target"] == "0.0")
+    assert control == dense.key, "the dense control has no teacher"
+    assert len({*plain, *taught[0], *taught[1], *warm}) == 4 * len(plain) - 3
+
+
+def test_a_dense_last_step_is_taught() -> None:
+    """Its weights have been away, so the baseline has something to teach."""
+    chain = replace(QUICKSTART.iterative, schedule="dense_sparse_dense", tail=1)
+    found = stages(with_recovery(replace(QUICKSTART, iterative=chain), distill_weight=0.5), "level")
+    dense = [s for s in found if s.settings["target"] == "0.0"]
+    taught = ["distill_weight" in s.settings["recovery"] for s in dense]
+    assert taught == [False, False, True, True], "control, matched, last step, tail"
+
+
+def test_that_the_control_has_no_teacher_is_said() -> None:
+    (said,) = remarks(with_recovery(distill_weight=0.5))
+    assert said == UNTAUGHT
+    cut = replace(QUICKSTART, one_shot=OneShotSpec((0.5,)))
+    assert remarks(with_recovery(cut, distill_weight=0.5)) == []
 
 
 def test_a_level_without_epochs_has_no_teacher() -> None:
