@@ -82,8 +82,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "recommended": Preset(
         "Recommended",
-        "The recipe that lost least when it was measured: what goes is chosen by the curvature of "
-        "the error, all layers together, in small cuts, and the dense model teaches what is left.",
+        "The curvature of the error says what goes, over all layers together, in small cuts or in "
+        "one; the dense model teaches what is left, and the rate falls to zero over the whole run.",
         RECOMMENDED,
     ),
 }

@@ -130,7 +130,7 @@ def _merit(trials: Sequence[Trial]) -> tuple[float, float]:
 
 def table(trials: Sequence[Trial], figure: str) -> str:
     """A line a recipe, a column a number of epochs and sparsity, in Markdown."""
-    columns = list(dict.fromkeys((trial.epochs, trial.sparsity) for trial in trials))
+    columns = sorted({(trial.epochs, trial.sparsity) for trial in trials})
     heads = [f"{epochs:g} epochs, {sparsity:.4g}" for epochs, sparsity in columns]
     lines = [f"| recipe | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
     for name in dict.fromkeys(trial.recipe for trial in trials):
