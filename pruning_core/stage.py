@@ -19,6 +19,7 @@ VERSIONS = {
     "scan": 1,
     "rung": 1,
     "inspect_overlap": 1,
+    "artifact": 1,
 }
 
 

@@ -31,58 +31,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import struct
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.numpy import load as load_blob
 from safetensors.numpy import save as save_blob
 from torch import Tensor
 
-MAGIC = b"PRUNELAB"
-VERSION = 1
-START = struct.Struct("<8sI32s")
-BLOB_SIZE = struct.Struct("<Q")
-PIECE_SIZE = struct.Struct("<I")
-PIECE = 2**16
+from pruning_core.engine.sparse_loader import (
+    BLOB_SIZE,
+    DTYPES,
+    MAGIC,
+    PIECE,
+    PIECE_SIZE,
+    START,
+    VERSION,
+    SparseFileError,
+    decode,
+    load,
+)
+
+__all__ = ["DTYPES", "SparseFileError", "decode", "load"]  # handed on from the loader
+
 MEMORY_LEVEL = 9
 WAYS = ((9, zlib.Z_HUFFMAN_ONLY), (6, zlib.Z_DEFAULT_STRATEGY))
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
-        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
-    )
-}
-
-
-class SparseFileError(ValueError):
-    """The file is damaged, cut short, or no sparse file; or a tensor does not fit into one."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One tensor of the header."""
+class Packed:
+    """A tensor as it goes into the file.
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    sparse: bool
+    `planes[i]` is byte i of the values that are stored; `mask` tells of all values, flat,
+    which those are, or is None where the tensor is dense.
+    """
 
-    @property
-    def values(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def value_bytes(self) -> int:
-        return DTYPES[self.dtype].itemsize
+    header: tuple[str, str, tuple[int, ...], str]
+    planes: list[np.ndarray]
+    mask: np.ndarray | None
 
 
 def save(state: dict[str, Tensor], path: Path) -> int:
@@ -103,52 +92,29 @@ def save(state: dict[str, Tensor], path: Path) -> int:
     return len(data)
 
 
-def load(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, contiguous and on the CPU, in the order in which they were saved.
-
-    Raises `SparseFileError` where anything is wrong; nothing is ever half loaded.
-    """
-    try:
-        return decode(path.read_bytes())
-    except SparseFileError as error:
-        raise SparseFileError(f"{path} {error}") from error
-
-
 def encode(state: dict[str, Tensor]) -> bytes:
     """The bytes of a file with these tensors."""
-    entries: list[Entry] = []
+    packed = [pack(name, tensor) for name, tensor in state.items()]
     parts: dict[str, list[np.ndarray]] = defaultdict(list)
-    for name, tensor in state.items():
-        values = _values(name, tensor)
-        set_bits = values != 0
-        sparse = _pays(values, set_bits)
-        if sparse:
-            parts["mask"].append(np.packbits(set_bits))
-        for i, plane in enumerate(_planes(values[set_bits] if sparse else values)):
-            parts[f"{values.itemsize}.{i}"].append(plane)
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        entries.append(Entry(name, dtype, tuple(tensor.shape), sparse))
+    for tensor in packed:
+        if tensor.mask is not None:
+            parts["mask"].append(np.packbits(tensor.mask))
+        for i, plane in enumerate(tensor.planes):
+            parts[f"{len(tensor.planes)}.{i}"].append(plane)
     sections = {name: np.concatenate(found) for name, found in parts.items()}
-    body = _compressed(save_blob(sections, {"tensors": _header(entries)}))
+    header = json.dumps([tensor.header for tensor in packed], separators=(",", ":"))
+    body = _compressed(save_blob(sections, {"tensors": header}))
     return START.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body
 
 
-def decode(data: bytes) -> dict[str, Tensor]:
-    """The tensors in the bytes of a file. Raises `SparseFileError`."""
-    if len(data) < START.size or data[: len(MAGIC)] != MAGIC:
-        raise SparseFileError("is not a sparse file of this project.")
-    _, version, digest = START.unpack_from(data)
-    if version != VERSION:
-        raise SparseFileError(f"has format version {version}, and only {VERSION} is known.")
-    body = memoryview(data)[START.size :]
-    if hashlib.sha256(body).digest() != digest:
-        raise SparseFileError("is damaged or cut short: its content does not match its digest.")
-    try:
-        return _tensors(_decompressed(body))
-    except (zlib.error, struct.error, safetensors.SafetensorError) as error:
-        raise SparseFileError(f"does not keep to the format ({error}).") from error
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise SparseFileError(f"has an inconsistent header ({error}).") from error
+def pack(name: str, tensor: Tensor) -> Packed:
+    """A tensor as it goes into the file. Raises `SparseFileError` for a dtype outside `DTYPES`."""
+    values = _values(name, tensor)
+    set_bits = values != 0
+    sparse = _pays(values, set_bits)
+    dtype, form = str(tensor.dtype).removeprefix("torch."), "sparse" if sparse else "dense"
+    planes = _planes(values[set_bits] if sparse else values)
+    return Packed((name, dtype, tuple(tensor.shape), form), planes, set_bits if sparse else None)
 
 
 def _values(name: str, tensor: Tensor) -> np.ndarray:
@@ -171,21 +137,6 @@ def _planes(values: np.ndarray) -> list[np.ndarray]:
     return list(rotated.view(np.uint8).reshape(-1, values.itemsize).T)
 
 
-def _joined(planes: list[np.ndarray]) -> np.ndarray:
-    size = len(planes)
-    rotated = np.ascontiguousarray(np.stack(planes, axis=1)).view(f"<u{size}").reshape(-1)
-    one, rest = rotated.dtype.type(1), rotated.dtype.type(8 * size - 1)
-    return (rotated >> one) | (rotated << rest)
-
-
-def _header(entries: list[Entry]) -> str:
-    rows = [
-        [entry.name, entry.dtype, entry.shape, "sparse" if entry.sparse else "dense"]
-        for entry in entries
-    ]
-    return json.dumps(rows, separators=(",", ":"))
-
-
 def _compressed(blob: bytes) -> bytes:
     pieces = [_smaller(blob[i : i + PIECE]) for i in range(0, len(blob), PIECE)]
     framed = [PIECE_SIZE.pack(len(piece)) + piece for piece in pieces]
@@ -198,68 +149,3 @@ def _smaller(piece: bytes) -> bytes:
         packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, MEMORY_LEVEL, strategy)
         streams.append(packer.compress(piece) + packer.flush())
     return min(streams, key=len)
-
-
-def _decompressed(body: memoryview) -> bytes:
-    (size,) = BLOB_SIZE.unpack_from(body)
-    pieces, place, total = [], BLOB_SIZE.size, 0
-    while place < len(body):
-        (length,) = PIECE_SIZE.unpack_from(body, place)
-        place += PIECE_SIZE.size
-        unpacker = zlib.decompressobj()
-        pieces.append(unpacker.decompress(body[place : place + length], PIECE + 1))
-        if not unpacker.eof or len(pieces[-1]) > PIECE:
-            raise ValueError("a piece is larger than a piece may be, or cut short")
-        place, total = place + length, total + len(pieces[-1])
-    if total != size or place != len(body):
-        raise ValueError("the pieces do not make up the blob")
-    return b"".join(pieces)
-
-
-def _tensors(blob: bytes) -> dict[str, Tensor]:
-    (header_bytes,) = struct.unpack_from("<Q", blob)
-    header = json.loads(blob[8 : 8 + header_bytes])
-    rows = json.loads(header["__metadata__"]["tensors"])
-    reader = _Reader(load_blob(blob))
-    state = {}
-    for name, dtype, shape, form in rows:
-        entry = Entry(str(name), str(dtype), tuple(map(int, shape)), form == "sparse")
-        state[entry.name] = reader.take(entry)
-    reader.check_used_up()
-    return state
-
-
-class _Reader:
-    """Takes tensors off the front of the sections, one after the other."""
-
-    def __init__(self, sections: dict[str, np.ndarray]) -> None:
-        self.sections = sections
-        self.places: dict[str, int] = defaultdict(int)
-
-    def take(self, entry: Entry) -> Tensor:
-        size, chosen = entry.value_bytes, None
-        count = entry.values
-        if entry.sparse:
-            mask = self._next("mask", (count + 7) // 8)
-            chosen = np.unpackbits(mask, count=count).view(bool)
-            count = int(np.count_nonzero(chosen))
-        values = _joined([self._next(f"{size}.{i}", count) for i in range(size)])
-        if chosen is not None:
-            dense = np.zeros(entry.values, values.dtype)
-            dense[chosen] = values
-            values = dense
-        flat = torch.from_numpy(values.view(np.uint8))
-        return flat.view(DTYPES[entry.dtype]).reshape(entry.shape)
-
-    def check_used_up(self) -> None:
-        for name, section in self.sections.items():
-            if self.places[name] != section.size:
-                raise ValueError(f"the section {name} holds more than the tensors need")
-
-    def _next(self, name: str, count: int) -> np.ndarray:
-        start = self.places[name]
-        part = self.sections[name][start : start + count]
-        if part.size != count:
-            raise ValueError(f"the section {name} is too short")
-        self.places[name] = start + count
-        return part

@@ -1,0 +1,116 @@
+"""Files that a finished model can leave as: which there are, and the stages that make them.
+
+A new format is one entry here, and one in `engine.artifacts.MAKERS` that writes and opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pruning_core.stage import Stage
+
+KIND = "artifact"
+CALIBRATION_IMAGES = 512
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    `exact` files give the model's own answers, but for rounding; others are compared by their
+    accuracy. `runs` names what runs the file, where anything but this project does. `package`
+    is what must be installed beside the requirements.
+    """
+
+    title: str
+    suffix: str
+    text: str
+    exact: bool = True
+    runs: str = ""
+    package: str = ""
+    calibrated: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "state_dict": Format(
+        "PyTorch state_dict",
+        "pth",
+        "Every weight as 4 bytes, zeros too; what torch.save writes. Load it with "
+        "torch.load(weights_only=True).",
+        runs="torch",
+    ),
+    "deflate": Format(
+        "the same, deflate",
+        "safetensors.zz",
+        "Every weight, the bytes of the values sorted by place and compressed by zlib, level 9.",
+    ),
+    "lzma": Format(
+        "the same, lzma",
+        "safetensors.xz",
+        "Every weight, the bytes of the values sorted by place and compressed by lzma, level 9.",
+    ),
+    "bitmask_fp32": Format(
+        "bit mask + fp32",
+        "sparse",
+        "A bit for each weight, and the remaining weights as they are. The same bits come back.",
+    ),
+    "bitmask_fp16": Format(
+        "bit mask + fp16",
+        "fp16.sparse",
+        "The same with the remaining weights in half precision, batch norm folded into them.",
+        exact=False,
+    ),
+    "bitmask_int8": Format(
+        "bit mask + int8",
+        "int8.sparse",
+        "The same with the remaining weights as whole numbers from -127 to 127 and a scale for "
+        "each output channel, batch norm folded into them.",
+        exact=False,
+    ),
+    "onnx": Format(
+        "ONNX fp32",
+        "onnx",
+        "The network with its weights, batch norm folded, for ONNX Runtime and others. The "
+        "number of images at a time is free.",
+        runs="onnxruntime",
+    ),
+    "onnx_int8": Format(
+        "ONNX int8",
+        "int8.onnx",
+        "Weights and activations in 8 bits, weights with a scale for each output channel. The "
+        "ranges of the activations come from training images.",
+        exact=False,
+        runs="onnxruntime",
+        calibrated=True,
+    ),
+    "torch_export": Format(
+        "torch.export",
+        "pt2",
+        "The network with its weights as torch.export saves it; torch.export.load opens it.",
+        runs="torch",
+    ),
+    "executorch": Format(
+        "ExecuTorch",
+        "pte",
+        "The network for phones and small devices (XNNPACK, one image at a time). It takes the "
+        "place of optimize_for_mobile, which no longer works in the torch that pip installs.",
+        runs="executorch",
+        package="executorch",
+    ),
+}
+
+
+def artifact(point: str, name: str, threads: int = 1) -> Stage:
+    """The stage that writes a finished point as a file, reads it back and measures it."""
+    settings: dict[str, Any] = {"format": name, "threads": threads}
+    if FORMATS[name].calibrated:
+        settings |= {"images": CALIBRATION_IMAGES, "seed": SEED}
+    return Stage(KIND, point, settings, threads=threads)
+
+
+def artifacts(point: str, names: Iterable[str] = tuple(FORMATS)) -> list[Stage]:
+    """The stages of several formats."""
+    return [artifact(point, name) for name in names]

@@ -1,0 +1,119 @@
+"""Files that hold the network itself, for other programs to run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.engine.artifacts.folding import fold_model
+from pruning_core.engine.artifacts.source import Maker, Run, Source
+
+INPUT, OUTPUT = "images", "scores"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What exporters tell of their inner works stays out of a stage's log."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def exported(source: Source, several: bool = True) -> torch.export.ExportedProgram:
+    """The network with batch norm folded, as a graph; the number of images free or 1."""
+    model = fold_model(source.model, source.example)
+    images = source.example[:2] if several else source.example[:1]
+    free = ({0: torch.export.Dim("batch", min=1, max=4096)},) if several else None
+    with quiet(), torch.no_grad():
+        return torch.export.export(model, (images,), dynamic_shapes=free)
+
+
+def write_onnx(source: Source, path: Path) -> list[str]:
+    with quiet(), torch.no_grad():
+        torch.onnx.export(
+            exported(source),
+            (),
+            path,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return []
+
+
+def open_onnx(source: Source, path: Path) -> Run:
+    session = onnx_session(path, source.settings["threads"])
+
+    def run(images: Tensor) -> Tensor:
+        (scores,) = session.run(None, {INPUT: images.contiguous().numpy()})
+        return torch.from_numpy(scores)
+
+    return run
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU with so many threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def write_torch_export(source: Source, path: Path) -> list[str]:
+    with quiet():
+        torch.export.save(exported(source), path)
+    return []
+
+
+def open_torch_export(source: Source, path: Path) -> Run:
+    module: nn.Module = torch.export.load(path).module()
+    return module.forward
+
+
+def write_executorch(source: Source, path: Path) -> list[str]:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with quiet():
+        program = to_edge_transform_and_lower(
+            exported(source, several=False), partitioner=[XnnpackPartitioner()]
+        ).to_executorch()
+    path.write_bytes(program.buffer)
+    return []
+
+
+def open_executorch(source: Source, path: Path) -> Run:
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(path).load_method("forward")
+
+    def run(images: Tensor) -> Tensor:
+        return torch.cat(
+            [method.execute([image[None].contiguous()])[0].clone() for image in images]
+        )
+
+    return run
+
+
+MAKERS: dict[str, Maker] = {
+    "onnx": Maker(write_onnx, open_onnx),
+    "torch_export": Maker(write_torch_export, open_torch_export),
+    "executorch": Maker(write_executorch, open_executorch),
+}

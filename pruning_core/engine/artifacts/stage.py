@@ -1,0 +1,134 @@
+"""The stage that makes one file of a finished point."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.artifacts import FORMATS
+from pruning_core.engine import devices
+from pruning_core.engine.artifacts import MAKERS
+from pruning_core.engine.artifacts.source import Run, Source
+from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.data import Splits, normalize
+from pruning_core.engine.evaluate import Evaluation, evaluate
+from pruning_core.engine.models import rebuild
+from pruning_core.engine.parents import parent_model, root_of, splits_of
+from pruning_core.statistics import wilson
+from pruning_core.text import format_count
+from pruning_core.worker.context import Context, StageError
+
+EXAMPLES = 8
+COMPARED = 64
+BATCH, BATCH_PIXELS = 64, 64 * 64 * 64
+# Of the largest score: what the order of a sum may change.
+TOLERANCE = 1e-3
+
+
+class _Opened(nn.Module):
+    """What was read from a file, for `evaluate` to look at."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.run(images.contiguous())
+
+
+def artifact(context: Context) -> dict[str, Any]:
+    """Write the file, read it back, compare its scores, and look at the test images once."""
+    settings, say = context.settings, context.progress.say
+    about, maker = FORMATS[settings["format"]], MAKERS[settings["format"]]
+    if about.package and find_spec(about.package) is None:
+        message = f"{about.title} needs the package {about.package}: pip install {about.package}."
+        raise StageError(message)
+    devices.prepare(settings["threads"])
+    source, splits, data = _source(context)
+    path, begun = context.folder / f"model.{about.suffix}", time.perf_counter()
+    say(0.1, "Writing")
+    notes = maker.write(source, path)
+    say(0.5, "Reading back")
+    run = maker.open(source, path)
+    images = pixels(splits, data)
+    difference = _difference(source.model, run, images, about.exact)
+    say(0.7, "Measuring")
+    return {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "difference": difference,
+        "floor": maker.floor(path) if maker.floor else {},
+        **_accuracy(evaluate(_Opened(run), splits.test, data, "cpu")),
+        "notes": [*notes, *_fewer(settings, splits)],
+        "seconds": time.perf_counter() - begun,
+    }
+
+
+def _source(context: Context) -> tuple[Source, Splits, dict[str, Any]]:
+    store, settings = context.store, context.settings
+    root = root_of(store, context.row.parent)
+    base = store.settings(root)["settings"]
+    data, size = base["data"], base["data"]["image_size"]
+    splits = splits_of(store, store.settings(root)["parent"], data)
+    batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
+
+    def calibration() -> list[Tensor]:
+        drawn = draw(splits.train, settings["images"], settings["seed"], data, batch, "cpu")
+        return [images for images, _ in drawn]
+
+    return (
+        Source(
+            parent_model(store, context.row.parent, base).eval(),
+            lambda: rebuild(base["model"], base["classes"], size),
+            pixels(splits, data)[:EXAMPLES].clone(),
+            calibration,
+            settings,
+        ),
+        splits,
+        data,
+    )
+
+
+def pixels(splits: Splits, data: dict[str, Any]) -> Tensor:
+    """Some normalized training images (N, 3, H, W) to compare scores on."""
+    there = torch.arange(min(COMPARED, len(splits.train)))
+    return normalize(splits.train.batch(there), data["mean"], data["std"]).contiguous()
+
+
+@torch.no_grad()
+def _difference(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
+    """The largest difference of any score. Raises `StageError` where an exact file has one."""
+    wanted = model(images)
+    found = float((run(images) - wanted).abs().max())
+    if exact and not found <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise StageError(
+            f"The file's scores differ from PyTorch's by up to {found:.3g}, so it is not offered."
+        )
+    return found
+
+
+def _accuracy(found: Evaluation) -> dict[str, Any]:
+    right = int(found.right.sum())
+    low, high = wilson(right, len(found.right))
+    return {
+        "accuracy": found.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "right": right,
+        "test_images": len(found.right),
+        "correct": found.packed(),
+        "loss": found.loss,
+    }
+
+
+def _fewer(settings: dict[str, Any], splits: Splits) -> list[str]:
+    """A note where there were not as many images to calibrate on as asked for."""
+    asked, there = settings.get("images", 0), len(splits.train)
+    if asked <= there:
+        return []
+    images = format_count(there, "training image")
+    return [f"Calibrated on all {images}; {asked:,} were asked for."]

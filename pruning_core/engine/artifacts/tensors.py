@@ -1,0 +1,146 @@
+"""Files that hold a network's tensors and not its layout: each rung a smaller one.
+
+Values in half precision and whole numbers are those of the network with batch norm folded (see
+`folding`), in the layout of the original: what is left of each batch norm adds a bias.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as load_blob
+from safetensors.torch import save as save_blob
+from torch import Tensor
+
+from pruning_core.engine import sparse_file, sparse_loader
+from pruning_core.engine.artifacts.entropy import floor
+from pruning_core.engine.artifacts.folding import folded_state
+from pruning_core.engine.artifacts.source import Maker, Run, Source, loaded
+from pruning_core.engine.layers import layers
+
+State = dict[str, Tensor]
+LARGEST_HALF = 65504.0
+LARGEST_INT8 = 127
+LEVEL = 9
+
+
+def plain_state(source: Source) -> State:
+    """The model's tensors, contiguous."""
+    return {name: value.detach().contiguous() for name, value in source.model.state_dict().items()}
+
+
+def write_state_dict(source: Source, path: Path) -> list[str]:
+    torch.save(plain_state(source), path)
+    return []
+
+
+def open_state_dict(source: Source, path: Path) -> Run:
+    return loaded(source, torch.load(path, map_location="cpu", weights_only=True))
+
+
+def shuffled(state: State) -> bytes:
+    """A safetensors file in which each tensor of n values of S bytes is uint8 (S, n).
+
+    Row i holds byte i of all values, the lowest first. The metadata entry `tensors` is a JSON
+    object of name to [dtype, shape].
+    """
+    rows, about = {}, {}
+    for name, value in state.items():
+        flat = value.reshape(-1)
+        rows[name] = flat.view(torch.uint8).reshape(-1, value.dtype.itemsize).T.contiguous()
+        about[name] = [str(value.dtype).removeprefix("torch."), list(value.shape)]
+    return save_blob(rows, {"tensors": json.dumps(about)})
+
+
+def unshuffled(blob: bytes) -> State:
+    """The tensors of such a file."""
+    size = int.from_bytes(blob[:8], "little")
+    about = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["tensors"])
+    state = {}
+    for name, rows in load_blob(blob).items():
+        dtype, shape = about[name]
+        flat = rows.T.contiguous().reshape(-1)
+        state[name] = flat.view(sparse_loader.DTYPES[dtype]).reshape(shape)
+    return state
+
+
+def _compressed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> Maker:
+    def write(source: Source, path: Path) -> list[str]:
+        path.write_bytes(pack(shuffled(plain_state(source))))
+        return []
+
+    return Maker(write, lambda source, path: loaded(source, unshuffled(unpack(path.read_bytes()))))
+
+
+def _bitmask(convert: Callable[[Source], tuple[State, list[str]]]) -> Maker:
+    def write(source: Source, path: Path) -> list[str]:
+        state, notes = convert(source)
+        sparse_file.save(state, path)
+        return notes
+
+    return Maker(write, lambda source, path: loaded(source, sparse_loader.weights(path)), floor)
+
+
+def as_halves(source: Source) -> tuple[State, list[str]]:
+    """The folded tensors in half precision, but for those with a value too large for it."""
+    state = folded_state(source.model, source.example)
+    floats = {name: value for name, value in state.items() if value.is_floating_point()}
+    fit = {name for name, value in floats.items() if _largest(value) <= LARGEST_HALF}
+    halves = {name: value.half() if name in fit else value for name, value in state.items()}
+    left = sorted(floats.keys() - fit)
+    notes = [f"{', '.join(left)}: too large for half precision, kept as it was."] if left else []
+    return halves, notes
+
+
+def as_int8(source: Source) -> tuple[State, list[str]]:
+    """The same with the layers' weights as whole numbers, symmetric, so that zero stays zero."""
+    state, notes = as_halves(source)
+    whole = folded_state(source.model, source.example)
+    for layer in layers(source.model):
+        values, scales = quantized(whole[layer.name])
+        state[layer.name] = values
+        state[f"{layer.name}{sparse_loader.SCALE}"] = scales
+    return state, [note for note in notes if not note.startswith(tuple(_names(source)))]
+
+
+def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight (O, ...) as int8 and the scale (O,) of each output channel.
+
+    The scale is in half precision where that is exact to a thousandth, else float32. Jacob et
+    al. 2018, per channel as Krishnamoorthi 2018.
+    """
+    wanted = weight.abs().reshape(len(weight), -1).amax(1) / LARGEST_INT8
+    half = wanted.half().float()
+    fits = torch.all((half - wanted).abs() <= wanted * 1e-3)
+    scales = half if fits else wanted
+    shaped = scales.reshape(-1, *[1] * (weight.ndim - 1))
+    steps = torch.where(shaped > 0, weight / shaped, 0.0).round()
+    values = steps.clamp(-LARGEST_INT8, LARGEST_INT8).to(torch.int8)
+    return values, scales.half() if fits else scales
+
+
+def _largest(value: Tensor) -> float:
+    return float(value.abs().max()) if value.numel() else 0.0
+
+
+def _names(source: Source) -> list[str]:
+    return [layer.name for layer in layers(source.model)]
+
+
+def _unchanged(source: Source) -> tuple[State, list[str]]:
+    return plain_state(source), []
+
+
+MAKERS: dict[str, Maker] = {
+    "state_dict": Maker(write_state_dict, open_state_dict),
+    "deflate": _compressed(lambda data: zlib.compress(data, LEVEL), zlib.decompress),
+    "lzma": _compressed(lambda data: lzma.compress(data, preset=LEVEL), lzma.decompress),
+    "bitmask_fp32": _bitmask(_unchanged),
+    "bitmask_fp16": _bitmask(as_halves),
+    "bitmask_int8": _bitmask(as_int8),
+}
