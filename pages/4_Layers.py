@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts import layer_table, live
 from pages.parts.facts import explain
+from pages.parts.picking import SHOWN, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import layer_views
 from pruning_core.chart_style import config
@@ -16,34 +17,12 @@ from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.queue.jobs import Job, job_id
 from pruning_core.queue.standing import ACTIVE, standing
-from pruning_core.results import titles
 from pruning_core.scan_command import read_scan, scan_of, scanned
 from pruning_core.spec import Spec, SpecError, from_json
-from pruning_core.stage import Outline, Point, Stage
+from pruning_core.stage import Stage
 from pruning_core.worker.start import ensure_worker
 
 POLL_SECONDS = 2.0
-SHOWN = 50
-
-
-def pick(lab: Lab) -> Job | None:
-    """The run in the link, else the newest with a baseline."""
-    jobs = {job.id: job for job in lab.queue.started(SHOWN)}
-    wanted = st.query_params.get("run", "")
-    if wanted and wanted not in jobs and (job := lab.queue.job(wanted)):
-        jobs[job.id] = job
-    if not jobs:
-        return None
-    names = list(jobs)
-    chosen = st.selectbox(
-        "Run",
-        names,
-        index=names.index(wanted) if wanted in jobs else 0,
-        format_func=lambda name: f"{jobs[name].label} ({name[:6]})",
-        help="A run whose baseline is finished. Its layers are shown.",
-    )
-    st.query_params["run"] = chosen
-    return jobs[chosen]
 
 
 def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
@@ -104,25 +83,6 @@ def watch(lab: Lab, job: str, shown: int) -> None:
     if now.state not in ACTIVE or finished >= before + 5:
         st.session_state[f"scanned {job}"] = finished
         st.rerun()
-
-
-def pick_point(lab: Lab, job: Job, key: str) -> Point | None:
-    """One finished model of a run."""
-    outline = Outline.from_json(job.outline)
-    names = titles(outline)
-    there = [point for point in outline.points if lab.store.exists(point.key)]
-    if not there:
-        st.caption("This run has no finished model yet.")
-        return None
-    chosen = st.selectbox(
-        "Model",
-        range(len(there)),
-        index=len(there) - 1,
-        format_func=lambda i: names[there[i].key][0],
-        key=key,
-        help="The baseline, or one cut with its fine-tuning.",
-    )
-    return there[chosen]
 
 
 def draw_model(lab: Lab, job: Job) -> None:
@@ -219,7 +179,7 @@ def draw_spec(lab: Lab, job: Job, spec: Spec) -> None:
 def main() -> None:
     lab = open_page("Layers")
     st.title("Layers")
-    job = pick(lab)
+    job = pick_run(lab)
     if job is None:
         st.info("No baseline is finished yet. Start a run on Home or Tune and come back.")
         link("Home", "Choose a preset")

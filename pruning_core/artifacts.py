@@ -21,50 +21,51 @@ class Format:
     """A kind of file.
 
     `exact` files give the model's own answers, but for rounding; others are compared by their
-    accuracy. `runs` names what runs the file, where anything but this project does. `package`
-    is what must be installed beside the requirements.
+    accuracy. Those that are `offered` can be downloaded; others are rungs of the ladder only.
+    `package` is what must be installed beside the requirements.
     """
 
     title: str
     suffix: str
     text: str
     exact: bool = True
-    runs: str = ""
+    offered: bool = True
     package: str = ""
     calibrated: bool = False
 
 
 FORMATS: dict[str, Format] = {
     "state_dict": Format(
-        "PyTorch state_dict",
+        "Dense .pth",
         "pth",
-        "Every weight as 4 bytes, zeros too; what torch.save writes. Load it with "
-        "torch.load(weights_only=True).",
-        runs="torch",
+        "The state_dict with every weight as 4 bytes, zeros too; what torch.save writes. Load it "
+        "with torch.load(weights_only=True).",
     ),
     "deflate": Format(
-        "the same, deflate",
+        "Dense, deflate",
         "safetensors.zz",
         "Every weight, the bytes of the values sorted by place and compressed by zlib, level 9.",
+        offered=False,
     ),
     "lzma": Format(
-        "the same, lzma",
+        "Dense, lzma",
         "safetensors.xz",
         "Every weight, the bytes of the values sorted by place and compressed by lzma, level 9.",
+        offered=False,
     ),
     "bitmask_fp32": Format(
-        "bit mask + fp32",
+        "Bit mask + fp32",
         "sparse",
         "A bit for each weight, and the remaining weights as they are. The same bits come back.",
     ),
     "bitmask_fp16": Format(
-        "bit mask + fp16",
+        "Bit mask + fp16",
         "fp16.sparse",
         "The same with the remaining weights in half precision, batch norm folded into them.",
         exact=False,
     ),
     "bitmask_int8": Format(
-        "bit mask + int8",
+        "Bit mask + int8",
         "int8.sparse",
         "The same with the remaining weights as whole numbers from -127 to 127 and a scale for "
         "each output channel, batch norm folded into them.",
@@ -75,7 +76,6 @@ FORMATS: dict[str, Format] = {
         "onnx",
         "The network with its weights, batch norm folded, for ONNX Runtime and others. The "
         "number of images at a time is free.",
-        runs="onnxruntime",
     ),
     "onnx_int8": Format(
         "ONNX int8",
@@ -83,21 +83,18 @@ FORMATS: dict[str, Format] = {
         "Weights and activations in 8 bits, weights with a scale for each output channel. The "
         "ranges of the activations come from training images.",
         exact=False,
-        runs="onnxruntime",
         calibrated=True,
     ),
     "torch_export": Format(
         "torch.export",
         "pt2",
         "The network with its weights as torch.export saves it; torch.export.load opens it.",
-        runs="torch",
     ),
     "executorch": Format(
         "ExecuTorch",
         "pte",
         "The network for phones and small devices (XNNPACK, one image at a time). It takes the "
         "place of optimize_for_mobile, which no longer works in the torch that pip installs.",
-        runs="executorch",
         package="executorch",
     ),
 }

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from pruning_core import upkeep
 from pruning_core.bench_command import add_bench, bench
+from pruning_core.export_command import add_export, export
 from pruning_core.files import place
 from pruning_core.follow import follow
 from pruning_core.options import add_options, flag_of, spec_from
@@ -48,7 +49,7 @@ from pruning_core.unread import unread
 from pruning_core.worker.start import WorkerError, start_worker
 
 MOST = 10**6
-WRITERS = ("compare", "scan", "recipes", "worker", "bench")
+WRITERS = ("compare", "scan", "recipes", "worker", "export", "bench")
 Teller = Callable[[Standing, Cache, Queue, Path | None], int]
 OUT = Path("outputs") / "pruning_comparison"
 
@@ -291,6 +292,7 @@ COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], s
     "show": (show, _add_show, "Show a job: stages, tables, findings."),
     "cancel": (cancel, _add_job, "Cancel a job."),
     "worker": (worker, _add_worker, "Run queued stages."),
+    "export": (export, add_export, "A finished model as files, each measured."),
     "bench": (bench, add_bench, "Measure this machine against the plain script."),
     "cache": (cache_command, _add_cache, "Size, check or clean the cache."),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -11,17 +11,55 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from pruning_core.paths import Cache
 from pruning_core.plan import known_of_cuts
 from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
+from pruning_core.queue.stage_queue import Row
+from pruning_core.queue.standing import ACTIVE, TITLES, Standing, fraction, standing
 from pruning_core.spec import from_json
+from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.worker.start import Starter
 
 PAUSE_SECONDS = 0.25
+ENDED = ("done", "failed", "cancelled")
 
 
 def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standing:
     """Show a progress bar until the job ends. Raises `WorkerError`."""
-    bar = Progress(
+    with _bar(console) as bar:
+        task = bar.add_task("Waiting for the worker", total=1.0)
+        teller = _Teller(cache, console)
+
+        def draw(now: Standing) -> None:
+            teller.look(now)
+            _draw(bar, task, now.rows)
+
+        return _wait(Starter(cache), queue, job_id, draw)
+
+
+def finish(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Console) -> list[Row]:
+    """Run stages that no job wants, those that are missing, and show a bar until all have ended.
+
+    Returns their rows in the queue; of a stage that the store has already there may be none.
+    Raises `WorkerError`.
+    """
+    wanted, store = list(stages), Store(cache)
+    missing = [stage for stage in wanted if not store.exists(stage.key)]
+    for stage in missing:
+        queue.forget(stage.key)  # one that failed before is tried again
+    queue.add(missing)
+    starter = Starter(cache)
+    with _bar(console) as bar:
+        task = bar.add_task("Waiting for the worker", total=1.0)
+        while True:
+            rows = [row for stage in missing if (row := queue.stage(stage.key))]
+            _draw(bar, task, rows)
+            if all(row.status in ENDED for row in rows):
+                return rows
+            starter.look()
+            time.sleep(PAUSE_SECONDS)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -29,15 +67,6 @@ def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standin
         console=console,
         disable=not console.is_terminal,
     )
-    with bar:
-        task = bar.add_task("Waiting for the worker", total=1.0)
-        teller = _Teller(cache, console)
-
-        def draw(now: Standing) -> None:
-            teller.look(now)
-            _draw(bar, task, now)
-
-        return _wait(Starter(cache), queue, job_id, draw)
 
 
 class _Teller:
@@ -66,10 +95,10 @@ def _wait(
         time.sleep(PAUSE_SECONDS)
 
 
-def _draw(bar: Progress, task: TaskID, now: Standing) -> None:
-    running = [row for row in now.rows if row.status == "running"]
+def _draw(bar: Progress, task: TaskID, rows: list[Row]) -> None:
+    running = [row for row in rows if row.status == "running"]
     doing = [(TITLES[row.kind], row.progress.get("message", "")) for row in running]
     texts = [": ".join(filter(None, words)) for words in doing]
-    done = sum(row.status == "done" for row in now.rows)
-    head = f"{done} of {len(now.rows)} stages"
-    bar.update(task, completed=now.fraction, description="; ".join([head, *texts[:1]]))
+    done = sum(row.status == "done" for row in rows)
+    head = f"{done} of {len(rows)} stages"
+    bar.update(task, completed=fraction(rows), description="; ".join([head, *texts[:1]]))

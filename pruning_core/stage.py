@@ -20,6 +20,7 @@ VERSIONS = {
     "rung": 1,
     "inspect_overlap": 1,
     "artifact": 1,
+    "passport": 1,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,14 @@ BATCH_PIXELS = BATCH * 32 * 32
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`right[i]` tells whether image i was classified correctly; `loss` is the mean."""
+    """`right[i]` tells whether image i was classified correctly; `loss` is the mean.
+
+    `answers[i]` is the class that it was given.
+    """
 
     right: np.ndarray
     loss: float
+    answers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def accuracy(self) -> float:
@@ -38,12 +42,14 @@ def evaluate(model: nn.Module, images: ImageSet, data: dict[str, Any], device: s
     """Run the model over every image once, in large batches, in evaluation mode."""
     model.eval()
     batch = max(16, min(BATCH, BATCH_PIXELS // data["image_size"] ** 2))
-    right, losses = [], []
+    right, losses, answers = [], [], []
     for positions in torch.arange(len(images)).split(batch):
         pixels = images.batch(positions).to(device)
         labels = images.labels[positions].to(device)
         scores = model(normalize(pixels, data["mean"], data["std"]))
         losses.append(functional.cross_entropy(scores, labels, reduction="sum").double().cpu())
-        right.append((scores.argmax(1) == labels).cpu())
+        answers.append(scores.argmax(1).cpu())
+        right.append(answers[-1] == images.labels[positions])
     total = float(torch.stack(losses).sum())
-    return Evaluation(torch.cat(right).numpy(), total / len(images))
+    said = torch.cat(answers).numpy()
+    return Evaluation(torch.cat(right).numpy(), total / len(images), said)

@@ -58,16 +58,21 @@ def make(name: str, classes: int, width: float = 1.0, image_size: int = 224) -> 
     GoogLeNet and Inception convert ImageNet-normalized input to their own range, as
     torchvision has them do with pretrained weights.
     """
+    return get_model(name, weights=None, **options(name, classes, width, image_size))
+
+
+def options(name: str, classes: int, width: float, image_size: int) -> dict[str, Any]:
+    """What torchvision is told when it builds a model. Raises `SpecError`."""
     if name not in names():
         raise SpecError("model.name", _unknown(name))
-    options: dict[str, Any] = {}
+    found: dict[str, Any] = {"num_classes": classes}
     if name in INCEPTIONS:
-        options = {"aux_logits": False, "init_weights": True, "transform_input": True}
+        found |= {"aux_logits": False, "init_weights": True, "transform_input": True}
     if name.startswith("vit_"):
-        options = {"image_size": _checked_patches(name, image_size)}
+        found["image_size"] = _checked_patches(name, image_size)
     if width != 1.0:
-        options["width_mult"] = _checked_width(name, width)
-    return get_model(name, weights=None, num_classes=classes, **options)
+        found["width_mult"] = _checked_width(name, width)
+    return found
 
 
 @functools.cache

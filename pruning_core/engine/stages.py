@@ -27,6 +27,7 @@ from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
 from pruning_core.engine.parents import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
+from pruning_core.engine.passport.stage import passport
 from pruning_core.engine.portraits import portraits
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
@@ -114,6 +115,7 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "rung": lambda context: rung(context, _finish),
     "inspect_overlap": inspect_overlap,
     "artifact": artifact,
+    "passport": passport,
 }
 
 

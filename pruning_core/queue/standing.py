@@ -20,6 +20,7 @@ TITLES = {
     "scan": "Scan a layer",
     "inspect_overlap": "Compare two models",
     "artifact": "Write a file of a model",
+    "passport": "Pack a passport",
 }
 
 
@@ -39,8 +40,13 @@ class Standing:
     @property
     def fraction(self) -> float:
         """From 0 to 1, by stages."""
-        parts = [1.0 if r.status == "done" else r.progress.get("fraction", 0.0) for r in self.rows]
-        return sum(parts) / max(len(parts), 1) if self.job.status != "planning" else 0.0
+        return fraction(self.rows) if self.job.status != "planning" else 0.0
+
+
+def fraction(rows: list[Row]) -> float:
+    """How far stages are together, from 0 to 1; each counts the same."""
+    parts = [1.0 if row.status == "done" else row.progress.get("fraction", 0.0) for row in rows]
+    return sum(parts) / max(len(parts), 1)
 
 
 def standing(queue: Queue, job_id: str) -> Standing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from pruning_core.statistics import wilson
 from pruning_core.text import format_count
 from pruning_core.worker.context import Context, StageError
 
+ANSWERS = "predictions.csv"
 EXAMPLES = 8
 COMPARED = 64
 BATCH, BATCH_PIXELS = 64, 64 * 64 * 64
@@ -57,12 +59,14 @@ def artifact(context: Context) -> dict[str, Any]:
     images = pixels(splits, data)
     difference = _difference(source.model, run, images, about.exact)
     say(0.7, "Measuring")
+    found = evaluate(_Opened(run), splits.test, data, "cpu")
+    _write_answers(context.folder / ANSWERS, found, splits.test.labels.tolist())
     return {
         "file": path.name,
         "bytes": path.stat().st_size,
         "difference": difference,
         "floor": maker.floor(path) if maker.floor else {},
-        **_accuracy(evaluate(_Opened(run), splits.test, data, "cpu")),
+        **_accuracy(found),
         "notes": [*notes, *_fewer(settings, splits)],
         "seconds": time.perf_counter() - begun,
     }
@@ -109,6 +113,15 @@ def _difference(model: nn.Module, run: Run, images: Tensor, exact: bool) -> floa
             f"The file's scores differ from PyTorch's by up to {found:.3g}, so it is not offered."
         )
     return found
+
+
+def _write_answers(path: Path, found: Evaluation, labels: list[int]) -> None:
+    """A line a test image: its number, its class and the class it was given, from 0."""
+    lines = [
+        f"{i},{label},{said}"
+        for i, (label, said) in enumerate(zip(labels, found.answers.tolist(), strict=True))
+    ]
+    path.write_text("\n".join(["image,label,answer", *lines]) + "\n", encoding="utf-8")
 
 
 def _accuracy(found: Evaluation) -> dict[str, Any]:

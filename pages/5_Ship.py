@@ -1,0 +1,140 @@
+"""Ship: one finished model as files, each measured, and the way to take them away."""
+
+from __future__ import annotations
+
+import functools
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts import passports
+from pages.parts.facts import explain, inline
+from pages.parts.live import keep_worker
+from pages.parts.picking import pick_point, pick_run
+from pages.parts.shell import Lab, link, open_page, plain
+from pruning_core import byte_ladder
+from pruning_core.artifacts import FORMATS, artifact
+from pruning_core.byte_chart import byte_bars
+from pruning_core.chart_style import config
+from pruning_core.export_command import available
+from pruning_core.queue.stage_queue import Row
+from pruning_core.stage import Point
+from pruning_core.text import format_count
+
+POLL_SECONDS = 2.0
+ACTIVE = ("queued", "running")
+
+
+def rows_of(lab: Lab, point: Point) -> dict[str, Row]:
+    """The formats of a point that the queue knows of and the store has not."""
+    keys = {name: artifact(point.key, name).key for name in FORMATS}
+    missing = {name: key for name, key in keys.items() if not lab.store.exists(key)}
+    return {name: row for name, key in missing.items() if (row := lab.queue.stage(key))}
+
+
+def offer(lab: Lab, point: Point, frame: pd.DataFrame, waiting: dict[str, Row]) -> None:
+    """The button that has the missing files made, and why some cannot be."""
+    names, left = available(FORMATS)
+    for sentence in left:
+        st.caption(inline(sentence))
+    failed = {name: row for name, row in waiting.items() if row.status == "failed"}
+    for name, row in failed.items():
+        st.error(f"{FORMATS[name].title} failed. {plain(explain(row.field, row.error))}")
+    missing = [n for n in names if n not in set(frame["format"]) and not _active(waiting.get(n))]
+    if missing and st.button(
+        "Make the files" if frame.empty else f"Make {format_count(len(missing), 'more file')}",
+        type="primary",
+        help="Each is written, read back, run and measured on the test images. About a minute "
+        "for a MobileNetV2.",
+    ):
+        for name in missing:
+            lab.queue.forget(artifact(point.key, name).key)
+        lab.queue.add([artifact(point.key, name) for name in missing])
+        st.rerun()
+
+
+def _active(row: Row | None) -> bool:
+    return row is not None and row.status in ACTIVE
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def watch(lab: Lab, point: Point, shown: int) -> None:
+    """What is being made; the page is drawn anew with each file."""
+    keep_worker(lab)
+    waiting = rows_of(lab, point)
+    active = [name for name, row in waiting.items() if _active(row)]
+    if len(byte_ladder.ladder(point.key, lab.store)) != shown or not active:
+        st.rerun()
+    running = [name for name in active if waiting[name].status == "running"]
+    doing = ", ".join(FORMATS[name].title for name in running)
+    st.caption(f"Being made: {doing or 'waiting for the worker'}. {len(active)} to come.")
+
+
+def draw_files(lab: Lab, point: Point) -> pd.DataFrame:
+    """The ladder of bytes: chart, table, notes. Returns its rows."""
+    st.header("Files")
+    st.caption(
+        "Each file was written, read back and run on the test images. The mark is the floor: "
+        "what the remaining weights and the places of the zeros take at least, if nothing is "
+        "known of their order."
+    )
+    frame, waiting = byte_ladder.ladder(point.key, lab.store), rows_of(lab, point)
+    if any(map(_active, waiting.values())):
+        watch(lab, point, len(frame))
+    offer(lab, point, frame, waiting)
+    if frame.empty:
+        return frame
+    st.plotly_chart(byte_bars(frame), key="bytes", config=config("files"))
+    with st.expander("Table"):
+        st.dataframe(byte_ladder.readable(frame), hide_index=True)
+    for row in frame.to_dict("records"):
+        for note in row["notes"]:
+            st.caption(inline(f"{FORMATS[row['format']].title}: {note}"))
+    return frame
+
+
+def content(lab: Lab, key: str, name: str) -> bytes:
+    """A file of a stage."""
+    return lab.store.file(key, name).read_bytes()
+
+
+def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
+    """Every file by name, with what opens it."""
+    st.header("Downloads")
+    with st.container(horizontal=True):
+        for row in frame.to_dict("records"):
+            about = FORMATS[row["format"]]
+            if not about.offered:
+                continue
+            st.download_button(
+                about.title,
+                functools.partial(content, lab, row["key"], row["file"]),
+                row["file"],
+                "application/octet-stream",
+                on_click="ignore",
+                help=about.text,
+                key=f"download {row['format']}",
+            )
+        st.download_button(
+            "Table (CSV)", lambda: byte_ladder.to_csv(frame), "files.csv", on_click="ignore"
+        )
+
+
+def main() -> None:
+    lab = open_page("Ship")
+    st.title("Ship")
+    job = pick_run(lab)
+    if job is None:
+        st.info("No model is finished yet. Start a run on Home or Tune and come back.")
+        link("Home", "Choose a preset")
+        return
+    point = pick_point(lab, job, "ship")
+    if point is None:
+        return
+    frame = draw_files(lab, point)
+    if not frame.empty:
+        draw_downloads(lab, frame)
+        passports.draw(lab, job, point, frame)
+
+
+main()

@@ -1,0 +1,99 @@
+"""The files of a finished point as a table: bytes, accuracy, and how small they could be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from pruning_core.artifacts import FORMATS, artifact
+from pruning_core.stage import Reader
+from pruning_core.store import Missing
+from pruning_core.text import format_bytes, format_percent, format_points, format_times, missing
+
+FIRST = "state_dict"
+CSV_COLUMNS = (
+    "format",
+    "file",
+    "bytes",
+    "floor_bytes",
+    "compression_ratio",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "accuracy_drop",
+    "test_images",
+    "score_difference",
+    "notes",
+)
+
+
+def ladder(point: str, store: Reader, names: Iterable[str] = tuple(FORMATS)) -> pd.DataFrame:
+    """A row for each file that was made of a point, in the order of `FORMATS`.
+
+    Fractions from 0 to 1 and bytes. `compression_ratio` is the dense `.pth` file's bytes over
+    the file's, NaN where that file was not made. `accuracy_drop` is the point's accuracy minus
+    the file's. `floor_bytes` is the entropy of the mask and of each byte place of the values,
+    NaN where none is known. `key` is the stage's.
+    """
+    dense = _read(store, artifact(point, FIRST).key)
+    whole = store.read(point)
+    found = [(name, key, _read(store, key)) for name in names if (key := artifact(point, name).key)]
+    rows = [_row(name, key, made, whole, dense) for name, key, made in found if made]
+    return pd.DataFrame(rows, columns=[*CSV_COLUMNS, "key"])
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The table as a file, `notes` joined by "; "."""
+    told = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
+    return told.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same as text for people."""
+    rows = frame.to_dict("records")
+    return pd.DataFrame(
+        {
+            "File": [FORMATS[row["format"]].title for row in rows],
+            "Size": [format_bytes(row["bytes"]) for row in rows],
+            "Floor": ["" if missing(x) else format_bytes(x) for x in frame["floor_bytes"]],
+            "Smaller": [
+                "" if missing(x) else f"{format_times(x)} times" for x in frame["compression_ratio"]
+            ],
+            "Accuracy": [format_percent(row["accuracy"]) for row in rows],
+            "95 % interval": [
+                f"{format_percent(row['accuracy_low'])} to {format_percent(row['accuracy_high'])}"
+                for row in rows
+            ],
+            "Lost by the file": [format_points(row["accuracy_drop"]) for row in rows],
+        }
+    )
+
+
+def _read(store: Reader, key: str) -> dict[str, Any] | None:
+    try:
+        return store.read(key) if store.exists(key) else None
+    except Missing:
+        return None
+
+
+def _row(
+    name: str, key: str, made: dict[str, Any], point: dict[str, Any], dense: dict[str, Any] | None
+) -> dict[str, Any]:
+    floor = made["floor"]
+    return {
+        "format": name,
+        "file": made["file"],
+        "bytes": made["bytes"],
+        "floor_bytes": sum(floor.values()) if floor else float("nan"),
+        "compression_ratio": dense["bytes"] / made["bytes"] if dense else float("nan"),
+        "accuracy": made["accuracy"],
+        "accuracy_low": made["accuracy_low"],
+        "accuracy_high": made["accuracy_high"],
+        "accuracy_drop": point["accuracy"] - made["accuracy"],
+        "test_images": made["test_images"],
+        "score_difference": made["difference"],
+        "notes": made["notes"],
+        "key": key,
+    }

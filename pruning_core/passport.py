@@ -1,0 +1,34 @@
+"""The passport of a file: the stage that packs it with all that proves what is said of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pruning_core.artifacts import FORMATS, artifact
+from pruning_core.queue.jobs import Job
+from pruning_core.stage import Outline, Reader, Stage
+
+KIND = "passport"
+FILE = "passport.zip"
+IMAGES = "test_images.npz"
+MOST_IMAGE_BYTES = 20_000_000
+PACKED = tuple(name for name, about in FORMATS.items() if about.offered)
+
+
+def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
+    """The stage for a point's file, with the results of its job as far as they are finished.
+
+    The spec and the label are in its key: both stand in the zip.
+    """
+    points = Outline.from_json(job.outline).points
+    settings: dict[str, Any] = {
+        "format": name,
+        "point": point,
+        "job": job.id,
+        "label": job.label,
+        "spec": job.spec,
+        "outline": job.outline,
+        "done": [key for key in dict.fromkeys(p.key for p in points) if store.exists(key)],
+        "image_bytes": MOST_IMAGE_BYTES,
+    }
+    return Stage(KIND, artifact(point, name).key, settings)

@@ -1,0 +1,135 @@
+"""`export`: a finished point's files, copied out with a table; what is wrong in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pruning_core import export_command
+from pruning_core.artifacts import artifact
+from pruning_core.byte_ladder import ladder, readable
+from pruning_core.cli import main
+from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
+from pruning_core.spec import IterativeSpec, OneShotSpec
+from pruning_core.stage import Outline
+from pruning_core.store import Store
+from tests.workers import TINY, serve
+
+SPEC = replace(
+    TINY,
+    baseline_epochs=1,
+    one_shot=OneShotSpec((0.5, 0.9), 0),
+    iterative=IterativeSpec(enabled=False),
+)
+FILES = ("state_dict", "bitmask_fp32", "bitmask_int8")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A finished run and its job's name."""
+    found = Cache(tmp_path_factory.mktemp("export"))
+    found.prepare()
+    Queue(found.queue).submit(SPEC, "A small run")
+    serve(found)
+    return found
+
+
+def export(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
+    """The command, the worker in this process."""
+    monkeypatch.setattr("pruning_core.follow.Starter.look", lambda self: serve(cache))
+    job = Queue(cache.queue).jobs()[0].id
+    return main(["export", job, "--cache-dir", str(cache.root), "--out", str(out), *options])
+
+
+def test_files_and_table_are_written(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--formats", ",".join(FILES), "--passport", "bitmask_int8")
+    assert export(cache, tmp_path, monkeypatch, *options) == 0
+    names = {"model.pth", "model.sparse", "model.int8.sparse", "files.csv", "passport.zip"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    table = pd.read_csv(tmp_path / "files.csv").set_index("format")
+    assert list(table.index) == list(FILES)
+    for name in FILES:
+        assert table.loc[name, "bytes"] == (tmp_path / table.loc[name, "file"]).stat().st_size
+    assert table.loc["state_dict", "compression_ratio"] == 1
+    assert "Dense .pth" in capsys.readouterr().out
+
+
+def test_a_point_is_chosen_by_its_number(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    for number in ("0", "1", "-1"):
+        options = ("--formats", "bitmask_fp32", "--point", number)
+        assert export(cache, tmp_path, monkeypatch, *options) == 0
+        sizes.append((tmp_path / "model.sparse").stat().st_size)
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--point", "7"),
+            "there is no point 7. The job's points are: 0 baseline; 1 one-shot 50 %",
+        ),
+        (("--formats", "zip"), "'zip' is no format; there are state_dict"),
+        (("--passport", "lzma"), "invalid choice: 'lzma'"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    said: str,
+) -> None:
+    try:
+        code = export(cache, tmp_path, monkeypatch, *options)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_format_without_its_package_is_left_out_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export_command, "find_spec", lambda name: None)
+    names, told = export_command.available(["onnx", "executorch"])
+    assert names == ["onnx"]
+    assert "pip install executorch" in told[0]
+
+
+def test_what_was_damaged_is_made_again(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert export(cache, tmp_path, monkeypatch, "--formats", "bitmask_fp32") == 0
+    job = Queue(cache.queue).jobs()[0]
+    stage = artifact(Outline.from_json(job.outline).points[-1].key, "bitmask_fp32")
+    whole = (tmp_path / "model.sparse").read_bytes()
+    (cache.stage(stage.key) / "model.sparse").write_bytes(b"damaged")
+    assert not Store(cache).verify(stage.key)
+    assert export(cache, tmp_path, monkeypatch, "--formats", "bitmask_fp32") == 0
+    assert (tmp_path / "model.sparse").read_bytes() == whole
+
+
+def test_a_ladder_without_the_dense_file_knows_no_ratio(cache: Cache) -> None:
+    job = Queue(cache.queue).jobs()[0]
+    key = Outline.from_json(job.outline).points[1].key
+    queue = Queue(cache.queue)
+    queue.add([artifact(key, "bitmask_fp16")])
+    serve(cache)
+    told = readable(ladder(key, Store(cache)))
+    assert told["File"].tolist()[-1] == "Bit mask + fp16"
+    assert told["Smaller"].tolist()[-1] == ""

@@ -1,0 +1,171 @@
+"""A passport: checked by its own program in an environment that knows nothing of this project."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pruning_core import passport as passports
+from pruning_core.artifacts import artifact
+from pruning_core.passport import PACKED, passport
+from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
+from pruning_core.spec import IterativeSpec, OneShotSpec, from_json
+from pruning_core.stage import Outline
+from pruning_core.store import Store
+from tests.workers import TINY, serve
+
+SPEC = replace(
+    TINY,
+    baseline_epochs=1,
+    one_shot=OneShotSpec((0.9,), 0.5),
+    iterative=IterativeSpec(enabled=False),
+)
+FORMATS = ("onnx", "bitmask_int8", "state_dict", "torch_export")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A finished run and some files of its last point."""
+    found = Cache(tmp_path_factory.mktemp("passport"))
+    found.prepare()
+    queue = Queue(found.queue)
+    queue.submit(SPEC, "A small run")
+    serve(found)
+    queue.add([artifact(point(found), name) for name in FORMATS])
+    serve(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment that has the packages of this one, and not this project."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=False)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    places = {*sysconfig.get_paths().values(), *filter(lambda p: "site-packages" in p, sys.path)}
+    (packages / "here.pth").write_text("\n".join(p for p in places if "site-packages" in p))
+    return folder / "bin" / "python"
+
+
+def point(cache: Cache) -> str:
+    job = Queue(cache.queue).jobs()[0]
+    return Outline.from_json(job.outline).points[-1].key
+
+
+def packed(cache: Cache, name: str, folder: Path) -> Path:
+    """The unpacked passport of a file."""
+    job, store = Queue(cache.queue).jobs()[0], Store(cache)
+    stage = passport(job, point(cache), name, store)
+    Queue(cache.queue).add([stage] if not store.exists(stage.key) else [])
+    serve(cache)
+    path = store.file(stage.key, passports.FILE)
+    with zipfile.ZipFile(path) as zipped:
+        zipped.extractall(folder)
+    return folder
+
+
+def verify(python: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [str(python), "verify.py", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_passes_and_fails_after_one_byte(
+    cache: Cache, python: Path, tmp_path: Path, name: str
+) -> None:
+    folder = packed(cache, name, tmp_path)
+    done = verify(python, folder)
+    assert done.returncode == 0, done.stderr
+    assert "100 test images are right" in done.stdout
+    model = folder / json.loads((folder / "passport.json").read_text())["model"]
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    done = verify(python, folder)
+    assert done.returncode == 1
+    assert f"{model.name} has the right size, but not the right content" in done.stderr
+
+
+def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
+    folder = packed(cache, "onnx", tmp_path)
+    about = json.loads((folder / "passport.json").read_text())
+    made = Store(cache).read(artifact(point(cache), "onnx").key)
+    assert about["right"] == made["right"]
+    assert about["classes"] == [str(n) for n in range(10)]
+    assert about["preprocessing"]["image_size"] == 32
+    assert from_json((folder / "spec.json").read_text()) == SPEC
+    assert "one_shot" in (folder / "results.csv").read_text()
+    assert "<html" in (folder / "report.html").read_text()
+    lines = (folder / "predictions.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    assert sum(label == said for _, label, said in rows) == made["right"]
+    with np.load(folder / "test_images.npz") as images:
+        assert images["images"].shape == (100, 32, 32, 3)
+        assert images["labels"].tolist() == [int(label) for _, label, _ in rows]
+
+
+def test_a_wrong_accuracy_differs(cache: Cache, python: Path, tmp_path: Path) -> None:
+    folder = packed(cache, "onnx", tmp_path)
+    path = folder / "passport.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "right": about["right"] + 2}))
+    done = verify(python, folder)
+    assert done.returncode == 1
+    assert "more than 0.2 points apart" in done.stderr
+    path.write_text(json.dumps({**about, "right": about["right"] + 1}))
+    assert verify(python, folder).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "spec.json"])
+def test_a_missing_file_differs(cache: Cache, python: Path, tmp_path: Path, name: str) -> None:
+    folder = packed(cache, "onnx", tmp_path)
+    (folder / name).unlink()
+    done = verify(python, folder)
+    assert done.returncode == 1
+    assert f"{name} is missing" in done.stderr
+
+
+def test_images_that_do_not_fit_are_named(
+    cache: Cache, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passports, "MOST_IMAGE_BYTES", 10)
+    folder = packed(cache, "onnx", tmp_path / "zip")
+    job, store = Queue(cache.queue).jobs()[0], Store(cache)
+    stage = passport(job, point(cache), "onnx", store)
+    assert "too large for the zip" in store.read(stage.key)["notes"][0]
+    images = store.file(stage.key, passports.IMAGES)
+    done = verify(python, folder)
+    assert done.returncode == 2
+    assert "--data" in done.stderr
+    assert verify(python, folder, "--data", str(images)).returncode == 0
+    with np.load(images) as found:
+        others = found["images"].copy()
+        others[0] += 1
+        np.savez_compressed(tmp_path / "others.npz", images=others, labels=found["labels"])
+    done = verify(python, folder, "--data", str(tmp_path / "others.npz"))
+    assert done.returncode == 1
+    assert "other test images" in done.stderr
+
+
+def test_damaged_images_differ(cache: Cache, python: Path, tmp_path: Path) -> None:
+    folder = packed(cache, "onnx", tmp_path)
+    (tmp_path / "broken.npz").write_bytes(b"no zip")
+    done = verify(python, folder, "--data", str(tmp_path / "broken.npz"))
+    assert done.returncode == 1
+    assert "does not hold the test images" in done.stderr
+
+
+def test_packing_twice_gives_the_same_key(cache: Cache) -> None:
+    job, store = Queue(cache.queue).jobs()[0], Store(cache)
+    keys = {passport(job, point(cache), name, store).key for name in (PACKED[0], PACKED[0])}
+    assert len(keys) == 1
