@@ -7,7 +7,7 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from pages.parts import passports
+from pages.parts import passports, try_it
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.picking import pick_point, pick_run
@@ -135,6 +135,7 @@ def main() -> None:
     if not frame.empty:
         draw_downloads(lab, frame)
         passports.draw(lab, job, point, frame)
+    try_it.draw(lab, job, point)
 
 
 main()

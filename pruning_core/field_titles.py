@@ -13,6 +13,7 @@ from pruning_core.text import trimmed
 TITLES = {
     "data.name": "Data",
     "data.path": "Folder or .zip on this computer",
+    "image": "Your image",
     "data.image_size": "Image size",
     "data.train_size": "Training images",
     "data.test_size": "Test images",

@@ -19,6 +19,7 @@ VERSIONS = {
     "scan": 1,
     "rung": 1,
     "inspect_overlap": 1,
+    "inspect_answers": 1,
     "artifact": 1,
     "passport": 1,
 }

@@ -107,3 +107,13 @@ def test_a_failed_file_is_told_and_can_be_made_again(
     at = page(ready, monkeypatch).run()
     assert "Bit mask + fp16 failed" in " ".join(error.value for error in at.error)
     assert any(button.label.startswith("Make") for button in at.button)
+
+
+def test_both_models_answer_a_test_image(ready: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = page(ready, monkeypatch).run().number_input(key="try number").set_value(3).run()
+    assert "The models look at it" in told(at)
+    serve(ready)
+    at.run()
+    assert not at.exception
+    assert {"Dense", "This model"} <= {metric.label for metric in at.metric}
+    assert "eager PyTorch" in told(at)

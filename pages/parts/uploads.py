@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.parts.choices import PREFIX
 from pages.parts.shell import Lab, plain
@@ -18,17 +19,24 @@ def uploaded(lab: Lab, label: str, name: str, types: list[str]) -> None:
     file = st.file_uploader(label, types, key=f"upload {name}", help="Stays on this computer.")
     if file is None or st.session_state.get(f"seen {name}") == file.file_id:
         return
+    if found := kept(lab, file):
+        st.session_state[f"seen {name}"] = file.file_id
+        st.session_state[PREFIX + name] = str(found[1])
+
+
+def kept(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:
+    """An uploaded file's digest and its place; None, said on the page, where it cannot be kept."""
     content = file.getbuffer()
     digest = hashlib.sha256(content).hexdigest()
     path = lab.cache.upload(digest, file.name.rsplit(".", 1)[-1].lower())
     try:
-        _keep(path, content)
+        if not path.is_file() or path.stat().st_size != len(content):
+            _keep(path, content)
     except OSError as error:
         reason = plain(f"{path.parent} ({error.strerror or error})")
         st.error(f"The upload cannot be kept in {reason}. Make room there and upload it again.")
-        return
-    st.session_state[f"seen {name}"] = file.file_id
-    st.session_state[PREFIX + name] = str(path)
+        return None
+    return digest, path
 
 
 def _keep(path: Path, content: memoryview) -> None:

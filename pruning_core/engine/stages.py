@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pruning_core.engine import checkpoint, devices, inspect, masks, recover, sparse_file
+from pruning_core.engine.answers import inspect_answers
 from pruning_core.engine.artifacts.stage import artifact
 from pruning_core.engine.criteria.gathering import keep_movement, start_movement
 from pruning_core.engine.cutting import cut, idle, restart
@@ -114,6 +115,7 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "scan": scan,
     "rung": lambda context: rung(context, _finish),
     "inspect_overlap": inspect_overlap,
+    "inspect_answers": inspect_answers,
     "artifact": artifact,
     "passport": passport,
 }

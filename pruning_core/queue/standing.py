@@ -19,6 +19,7 @@ TITLES = {
     "rung": "Recover without training",
     "scan": "Scan a layer",
     "inspect_overlap": "Compare two models",
+    "inspect_answers": "Ask two models",
     "artifact": "Write a file of a model",
     "passport": "Pack a passport",
 }
