@@ -63,19 +63,20 @@ class StageQueue(Database):
             add_stages(db, stages, set(done))
 
     def claim(self, token: str, threads: int, kinds: str = "%", gpu: bool = True) -> Row | None:
-        """Take the next stage that is ready and needs no more than `threads`, or None.
+        """Take the next stage that is ready, or None; also where it needs more than `threads`.
 
-        The oldest comes first and, of one plan, what the longest chain waits for. `kinds` is a
-        pattern (SQL LIKE) that the stage's kind must match; without `gpu` it must run on a CPU.
+        The oldest comes first and, of one plan, what the longest chain waits for. No smaller one
+        overtakes it: on a busy machine it would wait for ever. `kinds` is a pattern (SQL LIKE)
+        that the stage's kind must match; without `gpu` it must run on a CPU.
         """
         with self._write() as db:
             row = db.execute(
-                f"SELECT * FROM stages WHERE {READY} AND threads <= ? AND kind LIKE ?"
+                f"SELECT * FROM stages WHERE {READY} AND kind LIKE ?"
                 f" AND (? OR {ON_CPU})"
                 " ORDER BY kind NOT LIKE 'inspect%', created, urgency DESC, rowid LIMIT 1",
-                (threads, kinds, gpu),
+                (kinds, gpu),
             ).fetchone()
-            if row is None:
+            if row is None or row["threads"] > threads:
                 return None
             now = time.time()
             db.execute(

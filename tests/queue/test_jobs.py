@@ -15,7 +15,7 @@ from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
 from pruning_core.spec import Spec
-from pruning_core.stage import Plan
+from pruning_core.stage import Plan, Stage
 from tests.facts import DATA, Facts
 
 SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))
@@ -77,12 +77,15 @@ def test_a_child_waits_for_its_parent(queue: Queue) -> None:
     assert "level" not in kinds
 
 
-def test_threads_are_respected(queue: Queue) -> None:
-    submit(queue)
-    finish_until(queue, "baseline")
-    queue.release(queue.stages_of(queue.jobs()[0].id)[3].key, "t")
+def test_threads_are_respected_and_no_small_stage_overtakes_a_large_one(queue: Queue) -> None:
+    wide = Stage("baseline", "", {"wide": True}, threads=2)
+    queue.add([wide])
+    queue.add([Stage("level", "", {"narrow": True}, threads=1)])
+    assert queue.claim("t", 1) is None
+    assert claim(queue) == wide.key
     row = queue.claim("t", 1)
-    assert row is None or row.threads == 1
+    assert row is not None
+    assert row.threads == 1
 
 
 def test_shared_stages_stand_once_and_survive_a_cancel(queue: Queue) -> None:
