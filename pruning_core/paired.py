@@ -85,7 +85,7 @@ def judge(ratio: Ratio, width: float = 1.0) -> str:
     """
     if not (math.isfinite(ratio.high) and ratio.low > 0 and ratio.high <= WIDEST * ratio.low):
         return NOISY
-    if 1 / SAME <= ratio.low and ratio.high <= SAME:
+    if ratio.low >= 1 / SAME and ratio.high <= SAME:
         return ALIKE
     if ratio.low > max(1.0, width):
         return FASTER

@@ -20,6 +20,8 @@ VERSIONS = {
     "rung": 1,
     "inspect_overlap": 1,
     "artifact": 1,
+    "latency": 1,
+    "crossover": 1,
 }
 
 

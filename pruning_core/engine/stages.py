@@ -28,6 +28,8 @@ from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
 from pruning_core.engine.parents import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.portraits import portraits
+from pruning_core.engine.speed.crossover import crossover
+from pruning_core.engine.speed.latency import latency
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
@@ -114,6 +116,8 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "rung": lambda context: rung(context, _finish),
     "inspect_overlap": inspect_overlap,
     "artifact": artifact,
+    "latency": latency,
+    "crossover": crossover,
 }
 
 

@@ -20,6 +20,8 @@ TITLES = {
     "scan": "Scan a layer",
     "inspect_overlap": "Compare two models",
     "artifact": "Write a file of a model",
+    "latency": "Time models in turn",
+    "crossover": "Time products with zeros",
 }
 
 
