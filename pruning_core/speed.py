@@ -175,6 +175,7 @@ COLUMNS = {
     "first_ratio_low": "times_as_fast_as_first_low",
     "first_ratio_high": "times_as_fast_as_first_high",
     "first_judgement": "judgement_to_first",
+    "first_runtime": "first_runtime",
     "role": "role",
     "point": "point",
 }
@@ -188,7 +189,7 @@ def latency_frame(
     Columns: `model` (its name in `names`, by key), `runtime_title`, `judgement_text`, and the
     values of `COLUMNS`. Times are milliseconds of a call with so many images. `times_as_fast`
     is against the dense model in the same runtime, with its 95 % interval: what pruning
-    changed. `times_as_fast_as_first` is against the dense model in the family's first runtime:
+    changed. `times_as_fast_as_first` is against the dense model in `first_runtime`:
     what pruning and kind of file changed together. Both are missing where there is nothing to
     compare with. `role` is dense, candidate or control, which is the dense model timed against
     itself: what this machine makes of no difference.

@@ -181,6 +181,7 @@ def rows_of(group: Group, sizes: dict[Name, int | None]) -> list[dict[str, Any]]
                 **summary(times, group.batch),
                 **_compared("", _ratio(group, dense, name), width),
                 **_compared("first_", _ratio(group, first, name), width),
+                "first_runtime": first.runtime,
                 "core_share": group.share,
             }
         )
