@@ -80,8 +80,8 @@ def crossover_stage(
 def crossover_frame(stage: Stage, store: Reader) -> pd.DataFrame:
     """What a finished stage found: a row a layer, kernel and sparsity; none where it is not done.
 
-    The layer `ALL` is the sum of all layers. `rows` x `columns` is the weight, `pixels` the
-    columns of what it is multiplied with. `times_as_fast` is the time of the quickest dense
+    The layer `ALL` is the sum of the layers' medians. `rows` x `columns` is the weight, `pixels`
+    the columns of what it is multiplied with. `times_as_fast` is the time of the quickest dense
     product over that of the sparse one, with its 95 % interval: above 1, zeros pay.
     """
     try:
@@ -138,23 +138,24 @@ def crossing(sparsities: np.ndarray, ratios: np.ndarray) -> float | None:
 
 
 def told(found: BreakEven, kernel: str) -> str:
-    """Where zeros begin to pay, as a sentence."""
-    title = SPARSE_KERNELS[kernel]
+    """Where zeros begin to pay, as a sentence, with what the spread of the times allows."""
+    lowest, highest = format_percent(found.lowest), format_percent(found.highest)
+    product, span = f"the sparse product ({SPARSE_KERNELS[kernel]})", _span(found)
     if found.sparsity is None:
-        highest = format_percent(found.highest)
-        return f"Up to {highest} zeros, the sparse product ({title}) is never the quicker one."
+        return f"Up to {highest} zeros {product} is never the quicker one{span}."
     if found.sparsity <= found.lowest:
-        lowest = format_percent(found.lowest)
-        return f"At {lowest} zeros already, the sparse product ({title}) is the quicker one."
-    span = _span(found)
+        return f"At {lowest} zeros already {product} is the quicker one{span}."
     at = format_percent(found.sparsity)
-    return f"Zeros begin to pay at about {at} ({title}{span})."
+    return f"Zeros begin to pay at about {at}: from there on {product} is the quicker one{span}."
 
 
 def _span(found: BreakEven) -> str:
-    if found.earliest is None or found.earliest <= found.lowest:
+    """What the intervals leave open; nothing where all three agree."""
+    if found.sparsity == found.earliest == found.latest:
         return ""
-    first = format_percent(found.earliest)
-    if found.latest is None:
-        return f"; the spread allows {first}, or none up to {format_percent(found.highest)}"
-    return f"; the spread allows {first} to {format_percent(found.latest)}"
+    first = format_percent(found.lowest if found.earliest is None else found.earliest)
+    less = " or less" * (found.earliest == found.lowest)
+    last = f"none up to {format_percent(found.highest)}"
+    if found.latest is not None:
+        return f" (the spread allows {first}{less} to {format_percent(found.latest)})"
+    return f" (the spread allows {first}{less}, or {last})"

@@ -216,6 +216,6 @@ def _against(runtime: str) -> str:
 
 def _timing(row: pd.Series, runtime: str) -> Timing:
     column = _against(runtime)
-    values = (float(row[column + end]) for end in ("", "_low", "_high"))
+    median, low, high = (float(row[column + end]) for end in ("", "_low", "_high"))
     judgement = "judgement_to_first" if runtime == INT8 else "judgement"
-    return Timing(runtime, Ratio(*values, rounds=int(row["rounds"])), str(row[judgement]))
+    return Timing(runtime, Ratio(median, low, high, int(row["rounds"])), str(row[judgement]))

@@ -17,6 +17,7 @@ from pruning_core.paired import (
     median_interval,
     paired_ratio,
     summary,
+    summed_ratio,
 )
 
 
@@ -70,6 +71,33 @@ def test_a_few_disturbed_rounds_do_not_move_the_median() -> None:
     found = paired_ratio(times(6.0, noise=0.01, seed=1), candidate)
     assert found.median == pytest.approx(2.0, rel=0.02)
     assert judge(found) == FASTER
+
+
+def test_a_sum_is_that_of_the_medians_with_its_counts() -> None:
+    found = summed_ratio([(3, times(2.0), times(1.0)), (1, times(4.0, 9), times(2.0, 9))])
+    assert found == Ratio(2.0, 2.0, 2.0, 9)
+    mixed = summed_ratio([(1, times(1.0), times(1.0)), (1, times(1.0), times(0.5))])
+    assert mixed.median == pytest.approx(2 / 1.5)
+
+
+def test_a_disturbed_part_does_not_disturb_the_sum() -> None:
+    disturbed = times(1.0, noise=0.02, seed=3)
+    disturbed[::5] *= 300
+    parts = [(1, times(1.0, noise=0.02, seed=i), times(0.5, noise=0.02, seed=9)) for i in range(4)]
+    found = summed_ratio([*parts, (1, disturbed, times(0.5, noise=0.02))])
+    assert found.median == pytest.approx(2.0, rel=0.03)
+    assert 1.9 < found.low < found.median < found.high < 2.1
+
+
+def test_the_interval_of_a_sum_holds_it_as_often_as_it_says() -> None:
+    held = 0
+    for i in range(100):
+        pairs = [
+            (times(2.0, 20, 0.3, 9 * i + k), times(1.0, 20, 0.3, 9 * i + k + 4)) for k in (0, 1)
+        ]
+        found = summed_ratio([(2, *pairs[0]), (1, *pairs[1])], seed=i)
+        held += found.low <= 2.0 <= found.high
+    assert held >= 88
 
 
 def test_times_of_different_rounds_have_no_ratio() -> None:

@@ -18,7 +18,7 @@ from pruning_core.crossover import (
     crossover_stage,
 )
 from pruning_core.engine.models import make
-from pruning_core.engine.speed.crossover import DENSE_ONE, quickest, total_of
+from pruning_core.engine.speed.crossover import quickest, total_rows
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.paths import Cache
 from pruning_core.plan import plan
@@ -79,9 +79,10 @@ def test_the_sum_takes_each_shapes_quickest_dense_product() -> None:
         other: {("a", 0.0): times(10, 7), ("b", 0.0): times(20, 7), ("k", 0.5): times(1, 7)},
     }
     assert [quickest(found) for found in measured.values()] == ["b", "a"]
-    total = total_of(measured, Counter({one: 3, other: 1}))
-    assert np.array_equal(total[DENSE_ONE, 0.0], times(16, 7))
-    assert np.array_equal(total["k", 0.5], times(16, 7))
+    (row,) = total_rows(measured, Counter({one: 3, other: 1}))
+    assert (row["layer"], row["kernel"], row["sparsity"]) == (ALL, "k", 0.5)
+    assert (row["dense_us"], row["sparse_us"]) == (0.016, 0.016)
+    assert (row["ratio"], row["ratio_low"], row["ratio_high"], row["rounds"]) == (1, 1, 1, 7)
 
 
 def test_a_models_layers_are_measured(tmp_path_factory: pytest.TempPathFactory) -> None:

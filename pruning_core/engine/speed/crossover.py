@@ -18,14 +18,13 @@ from pruning_core.engine.speed.latency import here
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.engine.speed.subjects import subject
 from pruning_core.engine.speed.turns import Budget, Job, in_turn
-from pruning_core.paired import Times, paired_ratio
+from pruning_core.paired import Ratio, Times, paired_ratio, summed_ratio
 from pruning_core.speed import check_machine
 from pruning_core.text import format_count
 from pruning_core.worker.context import Context, StageError
 
 THREADS = 1
 TOLERANCE = 1e-3
-DENSE_ONE = "dense"
 Key = tuple[str, float]  # a kernel and its sparsity; the dense product has sparsity 0
 Measured = dict[Key, Times]
 
@@ -45,10 +44,11 @@ def crossover(context: Context) -> dict[str, Any]:
         title = f"{shape.rows}x{shape.columns} times {format_count(shape.pixels, 'pixel')}"
         context.progress.say(i / len(counts), title)
         measured[shape] = _measure(shape, settings)
-    rows = [row for name, shape in layers.items() for row in _rows(name, shape, measured[shape])]
-    total = total_of(measured, counts)
+    rows = [
+        row for name, shape in layers.items() for row in layer_rows(name, shape, measured[shape])
+    ]
     return {
-        "rows": [*_rows(ALL, None, total), *rows],
+        "rows": [*total_rows(measured, counts), *rows],
         "image_size": found.size,
         "notes": [],
         "circumstances": here("scipy"),
@@ -84,40 +84,45 @@ def quickest(measured: Measured) -> str:
     return min(dense, key=lambda name: float(np.median(dense[name])))
 
 
-def total_of(measured: dict[Shape, Measured], counts: Counter[Shape]) -> Measured:
-    """All layers together, round by round: each with its own quickest dense product."""
-    rounds = min(len(times) for found in measured.values() for times in found.values())
-    sums: Measured = {}
-    for shape, found in measured.items():
-        dense = (quickest(found), 0.0)
-        chosen = {key: times for key, times in found.items() if key[1] > 0}
-        for key, times in {(DENSE_ONE, 0.0): found[dense], **chosen}.items():
-            sums[key] = sums.get(key, 0.0) + counts[shape] * times[:rounds]
-    return sums
+def total_rows(measured: dict[Shape, Measured], counts: Counter[Shape]) -> list[dict[str, Any]]:
+    """Rows of all layers together, each with its own quickest dense product."""
+    dense = {shape: found[quickest(found), 0.0] for shape, found in measured.items()}
+    keys = [key for key in next(iter(measured.values())) if key[1] > 0]
+    dense_us = sum(counts[shape] * _microseconds(times) for shape, times in dense.items())
+    rows = []
+    for kernel, sparsity in keys:
+        sparse = {shape: found[kernel, sparsity] for shape, found in measured.items()}
+        ratio = summed_ratio([(counts[s], dense[s], sparse[s]) for s in measured])
+        sparse_us = sum(counts[s] * _microseconds(times) for s, times in sparse.items())
+        about = {"layer": ALL, "kernel": kernel, "sparsity": sparsity, "dense_kernel": ""}
+        rows.append({**about, **_row(dense_us, sparse_us, ratio)})
+    return rows
 
 
-def _rows(name: str, shape: Shape | None, measured: Measured) -> list[dict[str, Any]]:
-    """A row for each kernel and sparsity of a layer; a shape of None is that of no one layer."""
+def layer_rows(name: str, shape: Shape, measured: Measured) -> list[dict[str, Any]]:
+    """A row for each kernel and sparsity of a layer."""
     dense = quickest(measured)
     reference = measured[dense, 0.0]
     rows = []
     for (kernel, sparsity), times in measured.items():
-        if sparsity == 0:
-            continue
-        ratio = paired_ratio(reference, times)
-        rows.append(
-            {
-                "layer": name,
-                **(vars(shape) if shape else dict.fromkeys(("rows", "columns", "pixels"))),
-                "kernel": kernel,
-                "sparsity": sparsity,
-                "dense_kernel": dense if shape else "",
-                "dense_us": float(np.median(reference)) / 1e3,
-                "sparse_us": float(np.median(times)) / 1e3,
-                "ratio": ratio.median,
-                "ratio_low": ratio.low,
-                "ratio_high": ratio.high,
-                "rounds": ratio.rounds,
-            }
-        )
+        if sparsity > 0:
+            about = {"layer": name, **vars(shape), "kernel": kernel, "sparsity": sparsity}
+            ratio = paired_ratio(reference, times)
+            found = _row(_microseconds(reference), _microseconds(times), ratio)
+            rows.append({**about, "dense_kernel": dense, **found})
     return rows
+
+
+def _row(dense_us: float, sparse_us: float, ratio: Ratio) -> dict[str, Any]:
+    return {
+        "dense_us": dense_us,
+        "sparse_us": sparse_us,
+        "ratio": ratio.median,
+        "ratio_low": ratio.low,
+        "ratio_high": ratio.high,
+        "rounds": ratio.rounds,
+    }
+
+
+def _microseconds(times_ns: Times) -> float:
+    return float(np.median(times_ns)) / 1e3
