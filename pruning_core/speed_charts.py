@@ -26,6 +26,9 @@ ROW_HEIGHT, FRAME_HEIGHT, CROSSOVER_HEIGHT = 34, 132, HEIGHT + 80
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")
 THIN = "rgba(128, 128, 128, 0.45)"
 LEGEND_ROOM = 84
+NEAR = 3.0  # ratios within this factor of each other stand on a linear axis
+TICKS = [factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)]
+LOGARITHMIC = {"type": "log", "tickvals": TICKS, "ticktext": [f"{tick:g}" for tick in TICKS]}
 
 
 def latency_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Figure:
@@ -34,9 +37,8 @@ def latency_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.F
     `frame` is what `speed.latency_frame` gives. Empty where nothing was timed so.
     """
     rows = _chosen(frame, batch, threads, ("dense", "candidate"))
-    drawn = go.Figure(
-        [_dots(own, "p50_ms", "p10_ms", "p90_ms", i) for i, own in enumerate(_models(rows))]
-    )
+    columns, places = ("p50_ms", "p10_ms", "p90_ms"), _places(frame)
+    drawn = go.Figure([_dots(own, *columns, places) for own in _models(rows)])
     _dress(drawn, "Time", _told(batch, threads), len(rows))
     drawn.update_xaxes(**axis("milliseconds, median of calls and 10 % to 90 %", rangemode="tozero"))
     return drawn
@@ -50,10 +52,10 @@ def ratio_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Fig
     chosen = _chosen(frame, batch, threads, ("candidate", "control"))
     rows = chosen[chosen["times_as_fast"].notna()]
     columns = ("times_as_fast", "times_as_fast_low", "times_as_fast_high")
-    drawn = go.Figure([_dots(own, *columns, i) for i, own in enumerate(_models(rows))])
+    drawn = go.Figure([_dots(own, *columns, _places(frame)) for own in _models(rows)])
     drawn.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1})
     _dress(drawn, "Times as fast as the dense model", _told(batch, threads), len(rows))
-    drawn.update_xaxes(**axis("times as fast, 95 % interval", type="log"))
+    drawn.update_xaxes(**axis("times as fast, 95 % interval", **_scale(rows, columns)))
     return drawn
 
 
@@ -95,7 +97,7 @@ def crossover_chart(
     drawn.update_layout(height=CROSSOVER_HEIGHT, showlegend=True, legend=legend())
     drawn.update_layout(margin={"b": LEGEND_ROOM}, font={"family": FONT})
     drawn.update_xaxes(**axis("zeros in the weight", " %"))
-    drawn.update_yaxes(**axis("dense time over sparse time", type="log"))
+    drawn.update_yaxes(**axis("dense time over sparse time", **LOGARITHMIC))
     return drawn
 
 
@@ -114,10 +116,22 @@ def _models(rows: pd.DataFrame) -> list[pd.DataFrame]:
     return [own for _, own in rows.groupby("model", sort=False)] if len(rows) else []
 
 
-def _dots(rows: pd.DataFrame, middle: str, low: str, high: str, i: int) -> go.Scatter:
+def _places(frame: pd.DataFrame) -> dict[str, int]:
+    """Each point's place in the whole table, so that a model looks the same in all charts."""
+    return {point: i for i, point in enumerate(frame["point"].unique())}
+
+
+def _scale(rows: pd.DataFrame, columns: tuple[str, str, str]) -> dict[str, Any]:
+    _, low, high = columns
+    return LOGARITHMIC if len(rows) and rows[high].max() > NEAR * rows[low].min() else {}
+
+
+def _dots(
+    rows: pd.DataFrame, middle: str, low: str, high: str, places: dict[str, int]
+) -> go.Scatter:
     plain = set(rows["role"]) <= {"dense", "control"}
-    colour = GREY if plain else OTHER_COLOURS[i % len(OTHER_COLOURS)]
-    name = rows["model"].iloc[0]
+    name, i = rows["model"].iloc[0], places[rows["point"].iloc[0]]
+    colour = GREY if plain else OTHER_COLOURS[-i % len(OTHER_COLOURS)]
     return go.Scatter(
         x=rows[middle],
         y=[list(rows["runtime_title"]), list(rows["model"])],

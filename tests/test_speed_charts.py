@@ -74,6 +74,19 @@ def test_ratios_with_their_intervals_and_the_control(frame: pd.DataFrame) -> Non
     assert [trace.name for trace in ratio_chart(frame, batch=32).data] == ["90 %"]
 
 
+def test_a_model_looks_the_same_in_both_charts(frame: pd.DataFrame) -> None:
+    looks = [chart(frame).data for chart in (latency_chart, ratio_chart)]
+    cut = [next(trace.marker for trace in data if trace.name == "90 %") for data in looks]
+    assert cut[0] == cut[1]
+    assert cut[0].color != GREY
+
+
+def test_ratios_far_apart_stand_on_a_logarithmic_axis(frame: pd.DataFrame) -> None:
+    assert ratio_chart(frame).layout.xaxis.type is None
+    frame.loc[1, "times_as_fast_high"] = 10.0
+    assert ratio_chart(frame).layout.xaxis.type == "log"
+
+
 def test_nothing_timed_is_an_empty_chart(frame: pd.DataFrame) -> None:
     none = latency_frame([], Results([]))
     for drawn in (latency_chart(none), ratio_chart(none), latency_chart(frame, threads=8)):
