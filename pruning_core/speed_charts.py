@@ -28,7 +28,11 @@ THIN = "rgba(128, 128, 128, 0.45)"
 LEGEND_ROOM = 84
 NEAR = 3.0  # ratios within this factor of each other stand on a linear axis
 TICKS = [factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)]
-LOGARITHMIC = {"type": "log", "tickvals": TICKS, "ticktext": [f"{tick:g}" for tick in TICKS]}
+LOGARITHMIC: dict[str, Any] = {
+    "type": "log",
+    "tickvals": TICKS,
+    "ticktext": [f"{tick:g}" for tick in TICKS],
+}
 
 
 def latency_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Figure:
