@@ -22,6 +22,8 @@ VERSIONS = {
     "inspect_answers": 1,
     "artifact": 1,
     "passport": 1,
+    "latency": 1,
+    "crossover": 1,
 }
 
 

@@ -30,6 +30,8 @@ from pruning_core.engine.objective import Objective, as_teacher
 from pruning_core.engine.parents import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.passport.stage import passport
 from pruning_core.engine.portraits import portraits
+from pruning_core.engine.speed.crossover import crossover
+from pruning_core.engine.speed.latency import latency
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
@@ -118,6 +120,8 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "inspect_answers": inspect_answers,
     "artifact": artifact,
     "passport": passport,
+    "latency": latency,
+    "crossover": crossover,
 }
 
 

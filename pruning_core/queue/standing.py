@@ -22,6 +22,8 @@ TITLES = {
     "inspect_answers": "Ask two models",
     "artifact": "Write a file of a model",
     "passport": "Pack a passport",
+    "latency": "Time models in turn",
+    "crossover": "Time products with zeros",
 }
 
 

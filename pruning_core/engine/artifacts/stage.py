@@ -20,6 +20,7 @@ from pruning_core.engine.evaluate import Evaluation, evaluate
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.parents import parent_model, root_of, splits_of
 from pruning_core.statistics import wilson
+from pruning_core.store import Store
 from pruning_core.text import format_count
 from pruning_core.worker.context import Context, StageError
 
@@ -50,14 +51,14 @@ def artifact(context: Context) -> dict[str, Any]:
         message = f"{about.title} needs the package {about.package}: pip install {about.package}."
         raise StageError(message)
     devices.prepare(settings["threads"])
-    source, splits, data = _source(context)
+    source, splits, data = source_of(context.store, context.row.parent, settings)
     path, begun = context.folder / f"model.{about.suffix}", time.perf_counter()
     say(0.1, "Writing")
     notes = maker.write(source, path)
     say(0.5, "Reading back")
     run = maker.open(source, path)
     images = pixels(splits, data)
-    difference = _difference(source.model, run, images, about.exact)
+    difference = difference_of(source.model, run, images, about.exact)
     say(0.7, "Measuring")
     found = evaluate(_Opened(run), splits.test, data, "cpu")
     _write_answers(context.folder / ANSWERS, found, splits.test.labels.tolist())
@@ -72,9 +73,14 @@ def artifact(context: Context) -> dict[str, Any]:
     }
 
 
-def _source(context: Context) -> tuple[Source, Splits, dict[str, Any]]:
-    store, settings = context.store, context.settings
-    root = root_of(store, context.row.parent)
+def source_of(
+    store: Store, key: str, settings: dict[str, Any]
+) -> tuple[Source, Splits, dict[str, Any]]:
+    """A finished point, its images, and how they were prepared.
+
+    `settings` holds the `threads` to run it with and, to calibrate, `images` and `seed`.
+    """
+    root = root_of(store, key)
     base = store.settings(root)["settings"]
     data, size = base["data"], base["data"]["image_size"]
     splits = splits_of(store, store.settings(root)["parent"], data)
@@ -86,7 +92,7 @@ def _source(context: Context) -> tuple[Source, Splits, dict[str, Any]]:
 
     return (
         Source(
-            parent_model(store, context.row.parent, base).eval(),
+            parent_model(store, key, base).eval(),
             lambda: rebuild(base["model"], base["classes"], size),
             pixels(splits, data)[:EXAMPLES].clone(),
             calibration,
@@ -104,7 +110,7 @@ def pixels(splits: Splits, data: dict[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
-def _difference(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
+def difference_of(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
     """The largest difference of any score. Raises `StageError` where an exact file has one."""
     wanted = model(images)
     found = float((run(images) - wanted).abs().max())

@@ -1,0 +1,1 @@
+"""How long things take on this machine, timed in turn so that their ratio can be trusted."""

@@ -1,0 +1,68 @@
+"""What runs a model of each kind, with a number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.engine.artifacts import MAKERS
+from pruning_core.engine.artifacts.folding import fold_model
+from pruning_core.engine.artifacts.source import Run, Source
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens a model in a runtime: `open` the source's own, or its file where there is one.
+
+    `layout` gives images in the order in which the runtime wants them. `use_threads` sets what
+    belongs to the process and not to the model.
+    """
+
+    open: Callable[[Source, Path | None], Run]
+    layout: Callable[[Tensor], Tensor]
+    use_threads: Callable[[int], None] = lambda threads: None
+
+
+def open_eager(source: Source, path: Path | None) -> Run:
+    """torch's own layers, batch norm folded, channels last."""
+    model = fold_model(source.model, source.example)
+    ready: nn.Module = model.to(memory_format=torch.channels_last).eval()
+    return ready.forward
+
+
+def channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def file_opener(name: str) -> Callable[[Source, Path | None], Run]:
+    """What opens the file of a format."""
+
+    def opened(source: Source, path: Path | None) -> Run:
+        assert path is not None
+        return MAKERS[name].open(source, path)
+
+    return opened
+
+
+def executorch_threads(threads: int) -> None:
+    """Set ExecuTorch's threads, before a program is opened: all programs share them."""
+    from executorch.extension.pybindings import portable_lib
+
+    portable_lib._unsafe_reset_threadpool(threads)
+
+
+OPENERS: dict[str, Opener] = {
+    "eager": Opener(open_eager, channels_last),
+    "onnx": Opener(file_opener("onnx"), Tensor.contiguous),
+    "onnx_int8": Opener(file_opener("onnx_int8"), Tensor.contiguous),
+    "executorch": Opener(file_opener("executorch"), Tensor.contiguous, executorch_threads),
+}
+
+
+def with_threads(source: Source, threads: int) -> Source:
+    """The same model, to be opened with so many threads."""
+    return replace(source, settings={**source.settings, "threads": threads})

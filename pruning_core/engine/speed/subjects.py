@@ -1,0 +1,103 @@
+"""What is timed: finished points at a size, and their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pruning_core.artifacts import FORMATS, artifact
+from pruning_core.engine.artifacts import MAKERS
+from pruning_core.engine.artifacts.source import Source
+from pruning_core.engine.artifacts.stage import BATCH_PIXELS, source_of
+from pruning_core.engine.models import FAILURES
+from pruning_core.speed import AS_TRAINED, RUNTIMES
+from pruning_core.store import Missing, Store
+from pruning_core.text import format_count
+from pruning_core.worker.context import StageError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished point, its images scaled to `size` pixels; `trained` is its own size."""
+
+    key: str
+    source: Source
+    size: int
+    trained: int
+
+
+def subject(store: Store, key: str, settings: dict[str, Any]) -> Subject:
+    """The point at the size that was asked for. Raises `StageError` where it cannot run there."""
+    source, _, data = source_of(store, key, {"threads": 1, **settings})
+    trained = data["image_size"]
+    size = trained if settings["image_size"] == AS_TRAINED else settings["image_size"]
+    if size != trained:
+        source = scaled(source, size)
+    check_runs(source.model, source.example, trained)
+    return Subject(key, source, size, trained)
+
+
+def scaled(source: Source, size: int) -> Source:
+    """The same network with its images enlarged or reduced to `size` pixels."""
+
+    def resized(images: Tensor) -> Tensor:
+        return functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+    def calibration() -> list[Tensor]:
+        batch = max(1, BATCH_PIXELS // size**2)
+        return [part for images in source.calibration() for part in resized(images).split(batch)]
+
+    return replace(source, example=resized(source.example), calibration=calibration)
+
+
+@torch.no_grad()
+def check_runs(model: nn.Module, images: Tensor, trained: int) -> None:
+    """Try one image. Raises `StageError` where the network cannot run at its size."""
+    try:
+        model(images[:1])
+    except FAILURES as error:
+        reason, size = str(error).splitlines()[0].rstrip("."), images.shape[-1]
+        raise StageError(
+            f"This network cannot run at {size} pixels ({reason}). "
+            f"Time it at the {trained} pixels it was trained at."
+        ) from error
+
+
+@dataclass(frozen=True)
+class File:
+    """A network's file; no path where a runtime takes what is in memory."""
+
+    path: Path | None
+    bytes: int | None
+    notes: tuple[str, ...] = ()
+
+
+def file_of(store: Store, found: Subject, runtime: str, folder: Path) -> File:
+    """The point's own file where its stage has made it, else one written for the purpose.
+
+    Waiting for those stages would let one format that cannot be written stop the timing of
+    all others; at another size than the trained one there are none.
+    """
+    if not (name := RUNTIMES[runtime].format):
+        return File(None, None)
+    if found.size == found.trained and (path := _shipped(store, found.key, name)):
+        return File(path, path.stat().st_size)
+    path = folder / f"{found.key[:12]}.{FORMATS[name].suffix}"
+    notes = MAKERS[name].write(found.source, path)
+    if FORMATS[name].calibrated:
+        images = format_count(found.source.settings["images"], "training image")
+        notes = [*notes, f"The timed {FORMATS[name].title} file has its ranges from {images}."]
+    return File(path, path.stat().st_size, tuple(notes))
+
+
+def _shipped(store: Store, key: str, name: str) -> Path | None:
+    stage = artifact(key, name)
+    try:
+        return store.file(stage.key, store.read(stage.key)["file"])
+    except Missing:
+        return None
