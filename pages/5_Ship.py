@@ -7,7 +7,7 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from pages.parts import passports, try_it
+from pages.parts import passports, speed_part, try_it
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.picking import pick_point, pick_run
@@ -134,6 +134,8 @@ def main() -> None:
     frame = draw_files(lab, point)
     if not frame.empty:
         draw_downloads(lab, frame)
+    speed_part.draw(lab, job, point)
+    if not frame.empty:
         passports.draw(lab, job, point, frame)
     try_it.draw(lab, job, point)
 

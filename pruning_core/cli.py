@@ -17,11 +17,12 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from pruning_core import upkeep
 from pruning_core.bench_command import add_bench, bench
+from pruning_core.cache_command import add_cache, cache_command
 from pruning_core.export_command import add_export, export
 from pruning_core.files import place
 from pruning_core.follow import follow
+from pruning_core.measure_command import add_measure, measure
 from pruning_core.options import add_options, flag_of, spec_from
 from pruning_core.outcome import (
     BAD_INPUT,
@@ -44,12 +45,11 @@ from pruning_core.scan_command import add_propose, scan_of, write_scan
 from pruning_core.settings import SpecError, brief, shortened
 from pruning_core.spec import Spec
 from pruning_core.store import Store
-from pruning_core.text import format_bytes, format_count
 from pruning_core.unread import unread
 from pruning_core.worker.start import WorkerError, start_worker
 
 MOST = 10**6
-WRITERS = ("compare", "scan", "recipes", "worker", "export", "bench")
+WRITERS = ("compare", "scan", "recipes", "worker", "export", "measure", "bench")
 Teller = Callable[[Standing, Cache, Queue, Path | None], int]
 OUT = Path("outputs") / "pruning_comparison"
 
@@ -220,28 +220,6 @@ def worker(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     return OK
 
 
-def cache_command(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
-    """Print the size, check every file, or remove what no job uses."""
-    store = Store(cache)
-    if options.action == "size":
-        stages = format_count(len(store.finished()), "stage")
-        sizes = upkeep.sizes(cache)
-        print(f"{cache.root}: {format_bytes(sum(sizes.values()))}, {stages}.")
-        for part, size in sizes.items():
-            print(f"  {part:12} {format_bytes(size)}")
-    elif options.action == "verify":
-        damaged = upkeep.verify(store, queue)
-        whole = format_count(len(store.finished()), "stage")
-        print(f"{whole} found whole, {len(damaged)} found damaged and set aside.")
-        return FAILED if damaged else OK
-    else:
-        before = upkeep.size(cache)
-        removed = format_count(len(upkeep.clean(store, queue)), "stage")
-        freed = format_bytes(max(before - upkeep.size(cache), 0))
-        print(f"{removed} that no job uses removed, {freed} freed.")
-    return OK
-
-
 def _find(queue: Queue, start: str) -> Standing:
     job = queue.job(start)
     if job is None:
@@ -279,10 +257,6 @@ def _add_worker(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cores", type=count, default=0, metavar="N", help="0: all")
 
 
-def _add_cache(command: argparse.ArgumentParser) -> None:
-    command.add_argument("action", choices=("size", "verify", "clean"))
-
-
 Function = Callable[[argparse.Namespace, Cache, Queue], int]
 COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], str]] = {
     "compare": (compare, _add_compare, "Compare one-shot and iterative pruning."),
@@ -293,6 +267,7 @@ COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], s
     "cancel": (cancel, _add_job, "Cancel a job."),
     "worker": (worker, _add_worker, "Run queued stages."),
     "export": (export, add_export, "A finished model as files, each measured."),
+    "measure": (measure, add_measure, "A finished model timed beside its baseline."),
     "bench": (bench, add_bench, "Measure this machine against the plain script."),
-    "cache": (cache_command, _add_cache, "Size, check or clean the cache."),
+    "cache": (cache_command, add_cache, "Size, check or clean the cache."),
 }

@@ -1,0 +1,171 @@
+"""How fast a model runs on this machine: asked, measured in turn with the dense one, drawn."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.facts import explain, inline
+from pages.parts.live import keep_worker
+from pages.parts.shell import Lab, plain
+from pruning_core import crossover, evidence, speed
+from pruning_core.chart_style import config
+from pruning_core.measure_command import dense_of, model_names, ratio_text
+from pruning_core.queue.jobs import Job
+from pruning_core.results import titles
+from pruning_core.speed import Conditions
+from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
+from pruning_core.stage import Outline, Point, Stage
+from pruning_core.worker.limits import usable_cores
+
+POLL_SECONDS = 2.0
+BATCHES = [1, 8, 32]
+TRAINED = "as trained"
+
+
+def draw(lab: Lab, job: Job, point: Point) -> None:
+    """The verdict, what was timed, and where zeros would begin to pay."""
+    st.header("Speed on this machine")
+    dense, others = dense_of(job, point), _others(lab, job, point)
+    how = _conditions()
+    models = list(dict.fromkeys([dense, point, *others]))
+    stages = speed.latency_stages([one.key for one in models], conditions=how)
+    if _wanted(lab, stages, "Measure the speed", "Takes up to a minute for each program."):
+        _draw_times(lab, stages, model_names(job, models), how)
+    found = evidence.evidence(point, dense, others, stages, lab.store)
+    st.info(inline(evidence.told(found)))
+    for note in [*speed.left_out(speed.RUNTIMES, how), *speed.notes(stages, lab.store)]:
+        st.caption(inline(note))
+    _draw_crossover(lab, point, how)
+
+
+def _others(lab: Lab, job: Job, point: Point) -> list[Point]:
+    """Further models of the run that are timed beside this one."""
+    outline = Outline.from_json(job.outline)
+    names = titles(outline)
+    there = {
+        one.key: one
+        for one in outline.points
+        if one.key != point.key and one.strategy != "baseline" and lab.store.exists(one.key)
+    }
+    chosen = st.multiselect(
+        "Beside the dense model and this one",
+        list(there),
+        default=[key for key, one in there.items() if one.strategy == evidence.STRUCTURED][:1],
+        format_func=lambda key: names[key][0],
+        key=f"beside {job.id}",
+        help="More models of this run, timed in turn with both.",
+    )
+    return [there[key] for key in chosen]
+
+
+def _conditions() -> Conditions:
+    first, second, third = st.columns(3)
+    with first:
+        batches = st.multiselect(
+            "Images at a time", BATCHES, [1], key="batches", help="How many images a call is given."
+        )
+    with second:
+        cores = list(range(1, usable_cores() + 1))
+        threads = st.multiselect(
+            "Threads", cores, [1], key="threads", help="How many cores a call may use."
+        )
+    with third:
+        size = st.selectbox(
+            "Pixels a side",
+            [TRAINED, 64, 128, 224],
+            key="pixels",
+            help="A convolutional network also runs on larger images than it was trained on. Only "
+            "the time is measured there, not the accuracy.",
+        )
+    pixels = 0 if size == TRAINED else int(size)
+    return Conditions(tuple(sorted(batches)) or (1,), tuple(sorted(threads)) or (1,), pixels)
+
+
+def _wanted(lab: Lab, stages: list[Stage], label: str, text: str) -> bool:
+    """Whether all is measured; else the button, what is running, or what failed."""
+    missing = [stage for stage in stages if not lab.store.exists(stage.key)]
+    if not missing:
+        return True
+    rows = {stage.key: lab.queue.stage(stage.key) for stage in missing}
+    if any(row and row.status in ("queued", "running") for row in rows.values()):
+        _watch(lab, missing, label)
+        return len(missing) < len(stages)
+    for row in rows.values():
+        if row and row.status == "failed":
+            st.error(plain(explain(row.field, row.error)))
+    help_text = f"{text} Other runs wait meanwhile, so that nothing disturbs the clock."
+    if st.button(label, help=help_text, key=f"start {label}"):
+        for stage in missing:
+            lab.queue.forget(stage.key)
+        lab.queue.add(missing)
+        st.rerun()
+    return len(missing) < len(stages)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _watch(lab: Lab, missing: list[Stage], label: str) -> None:
+    keep_worker(lab)
+    rows = [row for stage in missing if (row := lab.queue.stage(stage.key))]
+    left = [row for row in rows if row.status in ("queued", "running")]
+    if len(left) < len(missing):
+        st.rerun()
+    said = [row.progress.get("message", "") for row in left if row.status == "running"]
+    waiting = "It waits until nothing else runs."
+    st.caption(f"{label}: {inline(' '.join(filter(None, said)) or waiting)}")
+
+
+def _draw_times(lab: Lab, stages: list[Stage], names: dict[str, str], how: Conditions) -> None:
+    frame = speed.latency_frame(stages, lab.store, names)
+    if frame.empty:
+        return
+    for batch in how.batches:
+        for threads in how.threads:
+            left, right = st.columns(2)
+            key = f"{batch} {threads}"
+            times, ratios = latency_chart(frame, batch, threads), ratio_chart(frame, batch, threads)
+            left.plotly_chart(times, key=f"ms {key}", config=config("time"))
+            right.plotly_chart(ratios, key=f"x {key}", config=config("ratio"))
+    with st.expander("Table"):
+        st.dataframe(_readable(frame), hide_index=True)
+        st.download_button(
+            "Times (CSV)", lambda: frame.to_csv(index=False), "speed.csv", on_click="ignore"
+        )
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame.to_dict("records")
+    again = {"control": " (timed again)"}
+    return pd.DataFrame(
+        {
+            "Model": [f"{row['model']}{again.get(row['role'], '')}" for row in rows],
+            "Program": frame["runtime_title"],
+            "Images": frame["images_at_a_time"],
+            "Threads": frame["threads"],
+            "Median, ms": frame["p50_ms"].round(3),
+            "90 %, ms": frame["p90_ms"].round(3),
+            "Images a second": frame["images_per_second"].round(1),
+            "Times as fast as dense": [ratio_text(row) for row in rows],
+        }
+    )
+
+
+def _draw_crossover(lab: Lab, point: Point, how: Conditions) -> None:
+    """Dense against sparse products of the model's own layers, over sparsity."""
+    st.subheader("Where zeros begin to pay")
+    st.caption(
+        "The model's own 1x1 convolutions and linear layers as products of matrices, dense and "
+        "sparse, with zeros at random places: one image, one thread."
+    )
+    stage = crossover.crossover_stage(point.key, how.image_size)
+    if not _wanted(lab, [stage], "Find where zeros pay", "Takes about a minute."):
+        return
+    frame = crossover.crossover_frame(stage, lab.store)
+    result = lab.store.read(point.key)
+    own = result["weights_zeros"] / result["weights"]
+    st.plotly_chart(crossover_chart(frame, sparsity=own), key="zeros", config=config("zeros"))
+    for kernel in frame["kernel"].unique():
+        st.caption(inline(crossover.told(crossover.break_even(frame, kernel), kernel)))
+    st.download_button(
+        "Products (CSV)", lambda: frame.to_csv(index=False), "crossover.csv", on_click="ignore"
+    )

@@ -1,0 +1,39 @@
+"""`python -m pruning_core cache`: how large it is, whether it is whole, and what can go."""
+
+from __future__ import annotations
+
+import argparse
+
+from pruning_core import upkeep
+from pruning_core.outcome import FAILED, OK
+from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
+from pruning_core.store import Store
+from pruning_core.text import format_bytes, format_count
+
+
+def add_cache(command: argparse.ArgumentParser) -> None:
+    """The option of the command."""
+    command.add_argument("action", choices=("size", "verify", "clean"))
+
+
+def cache_command(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Print the size, check every file, or remove what no job uses."""
+    store = Store(cache)
+    if options.action == "size":
+        stages = format_count(len(store.finished()), "stage")
+        sizes = upkeep.sizes(cache)
+        print(f"{cache.root}: {format_bytes(sum(sizes.values()))}, {stages}.")
+        for part, size in sizes.items():
+            print(f"  {part:12} {format_bytes(size)}")
+    elif options.action == "verify":
+        damaged = upkeep.verify(store, queue)
+        whole = format_count(len(store.finished()), "stage")
+        print(f"{whole} found whole, {len(damaged)} found damaged and set aside.")
+        return FAILED if damaged else OK
+    else:
+        before = upkeep.size(cache)
+        removed = format_count(len(upkeep.clean(store, queue)), "stage")
+        freed = format_bytes(max(before - upkeep.size(cache), 0))
+        print(f"{removed} that no job uses removed, {freed} freed.")
+    return OK

@@ -1,0 +1,70 @@
+"""What was measured of a finished point, gathered for its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from pruning_core import byte_ladder, speed
+from pruning_core.artifacts import FORMATS
+from pruning_core.points import STRATEGY_NAMES
+from pruning_core.stage import Point, Reader, Stage
+from pruning_core.verdict import (
+    INT8,
+    Evidence,
+    File,
+    Structured,
+    smallest_file,
+    timing_of,
+    verdict,
+)
+
+MOST_LOST = 0.01
+STRUCTURED = "structured"
+
+
+def evidence(
+    point: Point,
+    dense: Point,
+    others: Sequence[Point],
+    stages: Iterable[Stage],
+    store: Reader,
+    most_lost: float = MOST_LOST,
+) -> Evidence:
+    """The figures of a point beside its dense baseline's; what is not measured is left out.
+
+    `stages` are the latency stages of these points, `others` those timed beside them. A file
+    may lose `most_lost` (a fraction) of the baseline's accuracy.
+    """
+    own, base = store.read(point.key), store.read(dense.key)
+    files = byte_ladder.ladder(point.key, store).to_dict("records")
+    found = [File(FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in files]
+    times = speed.latency_frame(stages, store)
+    return Evidence(
+        most_lost=most_lost,
+        dense_bytes=base["dense_bytes"],
+        files_measured=bool(found),
+        smallest=smallest_file(found, base["accuracy"], most_lost),
+        timing=timing_of(times, point.key),
+        int8=timing_of(times, point.key, runtimes=(INT8,)),
+        structured=tuple(_structured(others, times, store)),
+        accuracy_low=own["accuracy_low"],
+        accuracy_high=own["accuracy_high"],
+        zeros=point.strategy not in ("baseline", STRUCTURED),
+    )
+
+
+def told(found: Evidence) -> str:
+    """The verdict in one sentence."""
+    return verdict(found)
+
+
+def _structured(
+    points: Iterable[Point], times: pd.DataFrame, store: Reader
+) -> Iterable[Structured]:
+    for point in points:
+        timing = timing_of(times, point.key)
+        if point.strategy == STRUCTURED and timing:
+            name = f"the model with {STRATEGY_NAMES[STRUCTURED]}"
+            yield Structured(name, timing, store.read(point.key)["accuracy"])

@@ -1,0 +1,152 @@
+"""`python -m pruning_core measure`: a finished point timed in turn with its dense baseline."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from pruning_core import crossover, evidence, speed
+from pruning_core.export_command import add_point, complain, find_point
+from pruning_core.files import place
+from pruning_core.follow import finish
+from pruning_core.option_table import integers
+from pruning_core.outcome import check_out
+from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Job, Queue
+from pruning_core.results import titles
+from pruning_core.settings import SpecError
+from pruning_core.speed import RUNTIMES, Conditions
+from pruning_core.stage import Outline, Point, Stage
+from pruning_core.store import Store
+from pruning_core.text import format_times
+
+SPEED_CSV, CROSSOVER_CSV = "speed.csv", "crossover.csv"
+OUT = Path("outputs") / "measure"
+
+
+def add_measure(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument("job", metavar="JOB", help="a job's name or how it begins")
+    add_point(command)
+    beside = "further points of the job, timed beside it"
+    command.add_argument("--beside", type=integers, default=[], metavar="N,N", help=beside)
+    runtimes = f"of {', '.join(RUNTIMES)} (all)"
+    command.add_argument(
+        "--runtimes", type=_runtimes, default=list(RUNTIMES), metavar="R,R", help=runtimes
+    )
+    command.add_argument(
+        "--batches", type=integers, default=[1], metavar="N,N", help="images at a time (1)"
+    )
+    command.add_argument("--threads", type=integers, default=[1], metavar="N,N", help="threads (1)")
+    pixels = "pixels a side (0: as trained)"
+    command.add_argument("--pixels", type=int, default=0, metavar="N", help=pixels)
+    zeros = "find where, over sparsity, zeros begin to pay on this machine"
+    command.add_argument("--crossover", action="store_true", help=zeros)
+    command.add_argument("--out", type=place, default=OUT, metavar="DIR", help=f"files ({OUT})")
+
+
+def _runtimes(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in RUNTIMES]:
+        message = f"{unknown[0]!r} is no runtime; there are {', '.join(RUNTIMES)}"
+        raise argparse.ArgumentTypeError(message)
+    return names
+
+
+def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Time, print, write, and say what it means."""
+    job, point = find_point(queue, options.job, options.point)
+    others = [find_point(queue, options.job, number)[1] for number in options.beside]
+    dense = dense_of(job, point)
+    models = list(dict.fromkeys([dense, point, *others]))
+    how = Conditions(tuple(options.batches), tuple(options.threads), options.pixels)
+    check_out(options.out)
+    stages = speed.latency_stages([one.key for one in models], options.runtimes, how)
+    zeros = [crossover.crossover_stage(point.key, options.pixels)] if options.crossover else []
+    rows = finish(cache, queue, [*stages, *zeros], Console(stderr=True))
+    store, written = Store(cache), []
+    names = model_names(job, models)
+    frame = speed.latency_frame(stages, store, names)
+    if not frame.empty:
+        Console().print(_table(frame))
+        written.append(_write(frame, options.out / SPEED_CSV))
+    for stage in zeros:
+        written += _tell_zeros(stage, store, options.out)
+    print(evidence.told(evidence.evidence(point, dense, others, stages, store)))
+    for note in [*speed.left_out(options.runtimes, how), *speed.notes(stages, store)]:
+        print(f"Note: {note}")
+    for path in written:
+        print(f"Wrote {path}")
+    return complain(row for row in rows if row.status != "done")
+
+
+def dense_of(job: Job, point: Point) -> Point:
+    """The baseline of a point's seed. Raises `SpecError` where there is none."""
+    for other in Outline.from_json(job.outline).points:
+        if other.strategy == "baseline" and other.seed == point.seed:
+            return other
+    raise SpecError("JOB", "the job has no baseline of this point's seed.")
+
+
+def model_names(job: Job, models: Sequence[Point]) -> dict[str, str]:
+    """What the points of a job are called, by key."""
+    named = titles(Outline.from_json(job.outline))
+    return {point.key: named[point.key][0] for point in models}
+
+
+def _tell_zeros(stage: Stage, store: Store, out: Path) -> list[Path]:
+    frame = crossover.crossover_frame(stage, store)
+    if frame.empty:
+        return []
+    for kernel in frame["kernel"].unique():
+        print(crossover.told(crossover.break_even(frame, kernel), kernel))
+    return [_write(frame, out / CROSSOVER_CSV)]
+
+
+def _write(frame: pd.DataFrame, path: Path) -> Path:
+    frame.to_csv(path, index=False, lineterminator="\n")
+    return path
+
+
+def _table(frame: pd.DataFrame) -> Table:
+    heads = (
+        "model",
+        "runtime",
+        "images",
+        "threads",
+        "p50 ms",
+        "p90 ms",
+        "images/s",
+        "times as fast",
+    )
+    drawn = Table(
+        *heads, caption="Times as fast: against the dense model in the same runtime, 95 %"
+    )
+    for row in frame.to_dict("records"):
+        again = " (again)" if row["role"] == "control" else ""
+        drawn.add_row(
+            f"{row['model']}{again}",
+            row["runtime_title"],
+            str(row["images_at_a_time"]),
+            str(row["threads"]),
+            f"{row['p50_ms']:.3g}",
+            f"{row['p90_ms']:.3g}",
+            f"{row['images_per_second']:.3g}",
+            ratio_text(row),
+        )
+    return drawn
+
+
+def ratio_text(row: Mapping[Hashable, Any]) -> str:
+    """A row's ratio with its interval and what may be told of it; empty for the dense model."""
+    low, high = row["times_as_fast_low"], row["times_as_fast_high"]
+    if pd.isna(row["times_as_fast"]):
+        return ""
+    span = f"{format_times(low)} to {format_times(high)}"
+    return f"{format_times(row['times_as_fast'])} ({span}), {row['judgement_text']}"
