@@ -19,6 +19,8 @@ VERSIONS = {
     "scan": 1,
     "rung": 1,
     "inspect_overlap": 1,
+    "structured": 1,
+    "inspect_structure": 1,
 }
 
 

@@ -64,7 +64,25 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--amounts", "", {"one_shot.amounts": ()}),
     ("--target", "0.95", {"iterative.target": 0.95}),
     ("--iterations", "7", {"iterative.iterations": 7}),
-    ("--epochs", "4", {"one_shot.epochs": 4, "iterative.epochs": 4}),
+    (
+        "--epochs",
+        "4",
+        {"one_shot.epochs": 4, "iterative.epochs": 4, "structured.epochs": 4},
+    ),
+    (
+        "--structured",
+        "0.2,0.4",
+        {"structured.amounts": (0.2, 0.4), "structured.enabled": True},
+    ),
+    ("--structured", "", {"structured.amounts": (), "structured.enabled": False}),
+    ("--structured-of", "bytes", {"structured.of": "bytes"}),
+    ("--importance", "taylor", {"structured.importance": "taylor"}),
+    ("--structured-scope", "global", {"structured.scope": "global"}),
+    ("--round-to", "16", {"structured.round_to": 16}),
+    ("--max-ratio", "0.75", {"structured.max_ratio": 0.75}),
+    ("--structured-steps", "3", {"structured.steps": 3}),
+    ("--structured-epochs", "2.5", {"structured.epochs": 2.5}),
+    ("--structured-tail", "1", {"structured.tail": 1}),
     ("--one-shot-epochs", "9", {"one_shot.epochs": 9}),
     ("--schedule", "cubic", {"iterative.schedule": "cubic"}),
     (
@@ -266,6 +284,9 @@ UNREAD = [
     (("--ladder-images", "64"), ("--ladder",)),
     (("--distill-temperature", "2"), ("--distill-weight", "0.5")),
     (("--tail", "2", "--no-iterative"), None),
+    (("--round-to", "16"), ("--structured", "0.5")),
+    (("--score-images", "9"), ("--structured", "0.5", "--importance", "hessian")),
+    (("--lr-span", "chain", "--no-iterative"), ("--structured", "0.5")),
 ]
 
 

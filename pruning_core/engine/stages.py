@@ -25,8 +25,17 @@ from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspe
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
-from pruning_core.engine.parents import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
+from pruning_core.engine.parents import (
+    MASK_FILE,
+    MODEL_FILE,
+    parent_model,
+    resized,
+    root_of,
+    splits_of,
+)
 from pruning_core.engine.portraits import portraits
+from pruning_core.engine.structured import structure
+from pruning_core.engine.structured.stage import Ways, inspect_structure, structured
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
@@ -112,6 +121,8 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "scan": scan,
     "rung": lambda context: rung(context, _finish),
     "inspect_overlap": inspect_overlap,
+    "structured": lambda context: structured(context, WAYS),
+    "inspect_structure": inspect_structure,
 }
 
 
@@ -185,6 +196,8 @@ def _finish(
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
     (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
+    if context.row.kind in ("level", "rung") and resized(context.store, context.row.parent):
+        structure.write(model, context.folder)
     right = int(test.right.sum())
     low, high = wilson(right, len(test.right))
     return {
@@ -213,6 +226,9 @@ def _troubles(trainee: Trainee) -> list[str]:
     if not (skipped := int(trainee.skipped)):
         return []
     return [f"{skipped} training steps were left out, their gradients were not finite."]
+
+
+WAYS: Ways = Ways(_objective, _training, _finish, _troubles)
 
 
 def _test_digest(context: Context, splits: Splits) -> str:

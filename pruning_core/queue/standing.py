@@ -19,6 +19,8 @@ TITLES = {
     "rung": "Recover without training",
     "scan": "Scan a layer",
     "inspect_overlap": "Compare two models",
+    "structured": "Remove channels and fine-tune",
+    "inspect_structure": "Look at the coupled layers",
 }
 
 

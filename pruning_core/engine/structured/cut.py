@@ -215,6 +215,6 @@ def _narrow(group: Group, settings: Settings) -> str:
 def _too_much(asked: float, most: float, settings: Settings) -> str:
     return (
         f"at most {most:.1%} of the {settings['of']} can go with channels in multiples of "
-        f"{settings['round_to']} and at most {settings['max_ratio']:.0%} of a layer, and "
+        f"'{settings['round_to']}' and at most {settings['max_ratio']:.0%} of a layer, and "
         f"{asked:.1%} is asked for. Ask for less, round to fewer, or allow more of a layer."
     )
