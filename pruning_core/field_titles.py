@@ -77,7 +77,7 @@ TITLES = {
     "structured.of": "Shares are of",
     "structured.importance": "Channels are chosen by",
     "structured.scope": "Spread of channels",
-    "structured.round_to": "Channels left: multiples of",
+    "structured.round_to": "Multiples of channels",
     "structured.max_ratio": "Most of a layer",
     "structured.steps": "Cuts of channels",
     "structured.epochs": "Epochs per cut of channels",

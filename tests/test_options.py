@@ -19,6 +19,7 @@ from pruning_core.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
 from pruning_core.spec import Spec, SpecError
 from pruning_core.unread import unread
 
+EPOCHS = ("one_shot.epochs", "iterative.epochs", "structured.epochs")
 VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--dataset", "cifar10", {"data.name": "cifar10"}),
     ("--data", "/some/where", {"data.name": "images", "data.path": "/some/where"}),
@@ -64,11 +65,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--amounts", "", {"one_shot.amounts": ()}),
     ("--target", "0.95", {"iterative.target": 0.95}),
     ("--iterations", "7", {"iterative.iterations": 7}),
-    (
-        "--epochs",
-        "4",
-        {"one_shot.epochs": 4, "iterative.epochs": 4, "structured.epochs": 4},
-    ),
+    ("--epochs", "4", dict.fromkeys(EPOCHS, 4)),
     (
         "--structured",
         "0.2,0.4",
@@ -96,7 +93,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
         },
     ),
     ("--tail", "2.5", {"iterative.tail": 2.5}),
-    ("--epochs", "0.5", {"one_shot.epochs": 0.5, "iterative.epochs": 0.5}),
+    ("--epochs", "0.5", dict.fromkeys(EPOCHS, 0.5)),
     ("--criterion", "random", {"prune.criterion": "random"}),
     ("--score-images", "64", {"prune.score_images": 64}),
     ("--scope", "global", {"prune.scope": "global"}),
