@@ -77,7 +77,8 @@ class Step:
     """A cut to `target` (a fraction) and `epochs` of training. A tail cuts nothing.
 
     After the cut the share `exchange` of what is left changes places with removed weights; of a
-    `lifted` step the masks before it are forgotten, so that weights come back.
+    `lifted` step the masks before it are forgotten, so that weights come back. It `returns` where
+    weights come back in some step of its chain.
     """
 
     target: float
@@ -85,6 +86,7 @@ class Step:
     tail: bool = False
     exchange: float = 0.0
     lifted: bool = False
+    returns: bool = False
 
 
 def targets(chain: IterativeSpec) -> list[float]:
@@ -108,11 +110,14 @@ def exchanges(chain: IterativeSpec) -> list[float]:
 def steps(chain: IterativeSpec) -> list[Step]:
     """Every step of the chain; the tail, where there is one, is a step at the last target."""
     asked, epochs = targets(chain), plain(chain.epochs)
+    returns = chain.schedule in schedules.RETURNING
     cuts = [
-        Step(target, epochs, exchange=share, lifted=target < before)
+        Step(target, epochs, exchange=share, lifted=target < before, returns=returns)
         for before, target, share in zip([0.0, *asked], asked, exchanges(chain), strict=False)
     ]
-    return cuts + [Step(asked[-1], plain(chain.tail), tail=True)] * bool(chain.tail)
+    return cuts + [Step(asked[-1], plain(chain.tail), tail=True, returns=returns)] * bool(
+        chain.tail
+    )
 
 
 def cut_epochs(chain: IterativeSpec) -> float:

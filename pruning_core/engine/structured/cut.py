@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from pruning_core.engine.macs import macs, positions
-from pruning_core.engine.quick_convs import plain
 from pruning_core.engine.structured import selection
-from pruning_core.engine.structured.groups import Graph, Group, narrowed, trace
+from pruning_core.engine.structured.groups import Graph, Group, narrowed, remove, trace
 from pruning_core.engine.structured.importance import Scorer
 from pruning_core.engine.structured.structure import Shape, Structure, structure, unchecked_shapes
 from pruning_core.settings import SpecError
@@ -170,16 +169,8 @@ def apply(model: nn.Module, graph: Graph, made: Plan) -> nn.Module:
 
     Raises `StageError` where what is left is not what was planned.
     """
-    with plain(model):
-        for name, ranked in made.ranked.items():
-            channels = selection.chosen(ranked, made.kept[name])
-            if channels:
-                item = graph.found[name][0]
-                graph.dependencies.get_pruning_group(
-                    item.dep.target.module, item.dep.handler, channels
-                ).prune()
-    if "hidden_dim" in made.widths["modules"].get("", {}):
-        model.hidden_dim = model.conv_proj.out_channels  # type: ignore[union-attr]
+    gone = {n: selection.chosen(ranked, made.kept[n]) for n, ranked in made.ranked.items()}
+    remove(model, graph, gone)
     model.zero_grad(set_to_none=True)
     if structure(model) != made.widths:
         raise StageError("torch-pruning left other widths than were planned; nothing was kept.")

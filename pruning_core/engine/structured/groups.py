@@ -19,6 +19,7 @@ import torch_pruning as tp
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import OPTYPE
+from torchvision.models import VisionTransformer
 
 from pruning_core.engine.layers import layers
 from pruning_core.engine.quick_convs import plain
@@ -38,12 +39,15 @@ INSIDE = "it is a part of attention, cut with the stream that it reads and write
 class Member:
     """A layer (or loose parameter) of a group: which side of it shrinks, and by how much.
 
-    `each[i]` of its channels go with the group's channel i. `kind` is torch-pruning's.
+    Its channel `channels[i]` goes with the group's channel `roots[i]`; `each[r]` of them go with
+    the group's channel r. `kind` is torch-pruning's.
     """
 
     name: str
     kind: OPTYPE
     outputs: bool
+    channels: np.ndarray
+    roots: np.ndarray
     each: np.ndarray
 
 
@@ -96,6 +100,18 @@ def trace(model: nn.Module, image_size: int) -> Graph:
     classifiers = {x.name.removesuffix(".weight") for x in layers(model) if x.role == "classifier"}
     groups = [_group(each, graph, names, classifiers) for each in found]
     return Graph(tuple(groups), graph, dict(zip([g.name for g in groups], found, strict=True)))
+
+
+def remove(model: nn.Module, graph: Graph, gone: dict[str, list[int]]) -> None:
+    """Take these channels of groups out of the model, in place, by the name of the group."""
+    with plain(model):
+        for name, channels in gone.items():
+            root = graph.found[name][0].dep.target.module
+            handler = graph.found[name][0].dep.handler
+            if channels:
+                graph.dependencies.get_pruning_group(root, handler, channels).prune()
+    if isinstance(model, VisionTransformer):
+        model.hidden_dim = model.conv_proj.out_channels
 
 
 def uncut(model: nn.Module, groups: tuple[Group, ...]) -> dict[str, str]:
@@ -195,8 +211,9 @@ def _group(
         loose = node.type == OPTYPE.PARAMETER
         name = graph._param_to_name[node.module] if loose else names[node.module]
         outputs = bool(graph.is_out_channel_pruning_fn(item.dep.handler))
-        each = np.bincount(np.asarray(item.root_idxs), minlength=width)
-        members.append(Member(name, node.type, outputs, each))
+        channels, roots = np.asarray(item.idxs), np.asarray(item.root_idxs)
+        each = np.bincount(roots, minlength=width)
+        members.append(Member(name, node.type, outputs, channels, roots, each))
         if outputs and name in classifiers:
             reason = CLASSES
     parts = math.lcm(*(_parts(item.dep.target) for item in found))
