@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pruning_core.points import STRUCTURED
 from pruning_core.recovery import level_recovery, tail_training
 from pruning_core.schedules import geometric
 from pruning_core.settings import plain
-from pruning_core.spec import Spec, TrainSpec, to_dict
+from pruning_core.spec import Spec, SpecError, TrainSpec, to_dict
 from pruning_core.stage import Point, Stage
 from pruning_core.structured_choices import looks
 from pruning_core.structured_spec import StructuredSpec
@@ -29,9 +29,18 @@ def inspection(spec: Spec, classes: int) -> Stage:
         "image_size": spec.data.image_size,
         "amounts": [repr(amount) for amount in spec.structured.amounts],
         "cut": _cut(spec),
-        "torch_pruning": version("torch-pruning"),
+        "torch_pruning": _library(),
     }
     return Stage("inspect_structure", "", settings)
+
+
+def _library() -> str:
+    """The version of torch-pruning. Raises `SpecError` where it is not installed."""
+    try:
+        return version("torch-pruning")
+    except PackageNotFoundError:
+        told = "this needs torch-pruning, which is not installed: pip install torch-pruning."
+        raise SpecError("structured.enabled", told) from None
 
 
 def chain_steps(chain: StructuredSpec, amount: float) -> list[Step]:

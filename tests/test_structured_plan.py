@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pruning_core import plan as plans
+from pruning_core import structured_plan
 from pruning_core.estimate import estimate
 from pruning_core.presets import QUICKSTART
 from pruning_core.results import chain_names, titles
@@ -140,6 +141,15 @@ def test_what_cannot_be_is_refused_by_name(settings: dict[str, object], field: s
     with pytest.raises(SpecError) as caught:
         from_dict({"structured": settings})
     assert caught.value.field == field
+
+
+def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise structured_plan.PackageNotFoundError(name)
+
+    monkeypatch.setattr(structured_plan, "version", missing)
+    with pytest.raises(SpecError, match="pip install torch-pruning"):
+        inspection(SPEC, 10)
 
 
 def test_its_epochs_cost_time() -> None:
