@@ -7,7 +7,15 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import choices, controls, facts, rare_controls, schedule, spec_file
+from pages.parts import (
+    choices,
+    controls,
+    facts,
+    rare_controls,
+    schedule,
+    spec_file,
+    structured_controls,
+)
 from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core import when
 from pruning_core.estimate import TRAINED, estimate, in_words
@@ -20,7 +28,7 @@ from pruning_core.text import format_count, format_epochs
 from pruning_core.worker.limits import usable_cores
 from pruning_core.worker.start import ensure_worker
 
-Places = tuple[DeltaGenerator, DeltaGenerator]
+Places = tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator]
 
 # On a narrow screen the outlook stands above the controls, and Run with the time stays in sight
 # at the bottom while one moves through them.
@@ -65,9 +73,12 @@ def draw_controls(lab: Lab) -> Places:
     with st.container(border=True):
         st.subheader("5. How to recover")
         controls.recovery_controls()
+    with st.expander("Channels really removed"):
+        structured_controls.structured_controls()
+        channel_place = st.container()
     with st.expander("More settings"):
         rare_controls.rare_controls()
-    return data_place, model_place
+    return data_place, model_place, channel_place
 
 
 def draw_outlook(lab: Lab, places: Places) -> Spec | None:
@@ -103,7 +114,7 @@ def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
     asked: list[Stage] = []
     try:
         draw_facts(lab, spec, places)
-        asked = facts.inspections(lab, spec)
+        asked = [*facts.inspections(lab, spec), *structured_controls.dry_run(lab, spec)]
         waiting = facts.ask(lab, asked)
         made = plan(spec, lab.store)
     except SpecError as error:
@@ -124,6 +135,8 @@ def draw_facts(lab: Lab, spec: Spec, places: Places) -> None:
         facts.show_data(lab, spec)
     with places[1]:
         facts.show_model(lab, spec)
+    with places[2]:
+        structured_controls.show(lab, spec)
 
 
 def draw_schedule(spec: Spec) -> None:

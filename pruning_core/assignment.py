@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_series import Reference
+from pruning_core.chart_references import Reference
 from pruning_core.charts import CHARTS, config, panel
 from pruning_core.images import FORMATS, chrome_found, image_bytes
 from pruning_core.tables import HEADING, SummaryRow, two_tables

@@ -6,26 +6,24 @@ import html
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
+from pruning_core.chart_references import Reference
 from pruning_core.chart_style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
 from pruning_core.hover import point_text
-from pruning_core.points import STRATEGY_NAMES, Row, grouped, is_control, mean_over_seeds
-from pruning_core.text import format_bytes, format_percent, missing
+from pruning_core.points import (
+    STRATEGY_NAMES,
+    STRUCTURED,
+    Row,
+    grouped,
+    is_control,
+    mean_over_seeds,
+)
+from pruning_core.text import format_percent, missing
 
 Part = dict[str, Any]
 NAN = float("nan")
 WHOLE_PERCENT = 0.985
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A grey line across the plot, and its name."""
-
-    name: str
-    value: float
-    dash: str = "dash"
 
 
 @dataclass(frozen=True)
@@ -133,14 +131,17 @@ def _order(row: Row) -> tuple[int, float]:
 def has_line(series: Series, across: XAxis) -> bool:
     """A line joins what belongs together: the chain of cuts, or one-shot over sparsity.
 
-    Over a budget, one-shot's points are separate runs and stay separate.
+    Over a budget, one-shot's points are separate runs and stay separate, and so do amounts of
+    channels.
     """
-    return series.strategy == "iterative" or (series.strategy == "one_shot" and not across.spent)
+    if series.strategy in ("one_shot", STRUCTURED):
+        return not across.spent
+    return series.strategy == "iterative"
 
 
 def line(series: Series) -> Part:
     """The line under the symbols: thin for one seed of several, else thick."""
-    path = [*series.start, *series.rows]
+    path = [*series.start, *_ends(series)]
     look, thin = LOOKS[series.strategy], series.kind == "seed"
     return {
         "type": "scatter",
@@ -157,6 +158,14 @@ def line(series: Series) -> Part:
         "hoverinfo": "skip",
         "showlegend": False,
     }
+
+
+def _ends(series: Series) -> list[Row]:
+    """The rows that a line joins: of several chains of channel cuts the last of each."""
+    if series.strategy != STRUCTURED:
+        return series.rows
+    last = max(row["iteration"] for row in series.rows)
+    return [row for row in series.rows if row["iteration"] == last]
 
 
 def marks(series: Series, chart: Chart) -> Part:
@@ -250,50 +259,3 @@ def _key(name: str, colour: str, mark: str, dash: str, width: float) -> Part:
         "marker": {"color": colour, "size": 8, **({"symbol": mark} if mark else {})},
         "showlegend": True,
     }
-
-
-def trained_accuracy(points: list[Row]) -> list[Reference]:
-    """The accuracy, in percent, of the baseline and of the dense control."""
-    return [
-        Reference(
-            f"{name} {format_percent(mean)}" if name == "baseline" else name, 100 * mean, dash
-        )
-        for name, mean, dash in _means(points, "accuracy")
-    ]
-
-
-def trained_drop(points: list[Row]) -> list[Reference]:
-    """The accuracy drop, in points, of the baseline (none) and of the dense control."""
-    return [Reference(n, 100 * mean, dash) for n, mean, dash in _means(points, "accuracy_drop")]
-
-
-def dense_file(points: list[Row]) -> list[Reference]:
-    """The size of the dense file in MB, the same at every sparsity."""
-    sizes = [_mean(group, "dense_bytes") for group in grouped(points, "run_id")]
-    return [
-        Reference(f"dense file<br>{format_bytes(size)}", size / 1e6)
-        for size in sizes
-        if size is not None
-    ]
-
-
-def no_compression(points: list[Row]) -> list[Reference]:
-    """The ratio of a file that is no smaller."""
-    return [Reference("dense file", 1.0)]
-
-
-def _means(points: list[Row], column: str) -> Iterator[tuple[str, float, str]]:
-    for run in grouped(points, "run_id"):
-        baselines = [row for row in run if row["strategy"] == "baseline"]
-        controls = [row for row in run if is_control(row)]
-        for name, rows, dash in (
-            ("baseline", baselines, "dash"),
-            ("dense control", controls, "dot"),
-        ):
-            if (mean := _mean(rows, column)) is not None:
-                yield name, mean, dash
-
-
-def _mean(rows: list[Row], column: str) -> float | None:
-    known = [row[column] for row in rows if not missing(row[column])]
-    return fmean(known) if known else None

@@ -31,6 +31,7 @@ class Look:
 LOOKS = {
     "one_shot_matched": Look("#009E73", "diamond", "◇", 16, 0),
     "iterative": Look("#D55E00", "square", "□", 11, 4),
+    "structured": Look("#CC79A7", "triangle-up", "△", 13, 2),
     "one_shot": Look("#0072B2", "circle", "●", 7, 2),
 }
 GREY = "#808080"

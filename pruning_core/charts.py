@@ -7,22 +7,24 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
+from pruning_core.chart_references import (
+    Reference,
+    dense_file,
+    no_compression,
+    trained_accuracy,
+    trained_drop,
+)
 from pruning_core.chart_series import (
     Chart,
-    Reference,
     Series,
     XAxis,
     all_series,
     amounts,
-    dense_file,
     end_label,
     has_line,
     keys,
     line,
     marks,
-    no_compression,
-    trained_accuracy,
-    trained_drop,
 )
 from pruning_core.chart_style import (
     GREY,

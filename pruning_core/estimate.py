@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pruning_core.plan import inspect_data, inspect_model
+from pruning_core.points import STRUCTURED
 from pruning_core.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
 from pruning_core.store import Missing
+from pruning_core.structured_plan import chain_epochs, chain_steps
 from pruning_core.text import format_seconds
 from pruning_core.when import steps, total_epochs
 
@@ -24,7 +26,7 @@ KNOWN = {
     "mnist": (60000, 10),
     "fashion_mnist": (60000, 10),
 }
-TRAINED = ("baseline", "level")
+TRAINED = ("baseline", "level", STRUCTURED)
 SECONDS_PER_STAGE = 2.0
 START_SECONDS = 8.0
 # The trial is forward and backward alone; training also steps, augments and validates. Measured
@@ -37,6 +39,8 @@ FORWARD = 1 / 3
 # Measured with MobileNetV2 at 32x32, batches of 32, on one thread.
 SCORING = {"taylor": 1.0, "snip": 1.0, "wanda": 0.7, "obd": 10.7}
 WORKED = (*TRAINED, "scan")
+# The criteria that look at images as an importance of channels does.
+CHANNEL_SCORING = {"taylor": "taylor", "hessian": "obd"}
 
 Keyed = list[tuple[str, Stage]]
 
@@ -130,6 +134,7 @@ def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
     trial = _images(spec, store)[0] / (facts["images_per_second"] * TRAINING_SHARE)
     taught = TEACHER_STEPS if spec.recovery.distill_weight else 1.0
     trials = {"baseline": trial, "level": trial * taught, "scan": trial}
+    trials[STRUCTURED] = trials["level"]  # as if nothing were gone: no model is slower
     return {kind: _measured(kind, done, store) or trials[kind] for kind in WORKED}
 
 
@@ -159,10 +164,18 @@ def _epochs(stage: Stage, images: tuple[float, float]) -> float:
     """A stage's epochs, scoring too; a scan looks at validation images, at each sparsity."""
     train, validation = images
     if stage.kind != "scan":
-        looks = _scored(stage.settings.get("prune", {}), train) / train
+        scores = {**stage.settings.get("prune", {}), **_channel_scores(stage)}
+        looks = _scored(scores, train) / train
         return float(stage.settings["epochs"]) + looks
     looks = 1 + len(stage.settings["sparsities"])
     return FORWARD * looks * min(stage.settings["images"] or validation, validation) / train
+
+
+def _channel_scores(stage: Stage) -> Mapping[str, Any]:
+    """The same settings of a cut of channels."""
+    cut = stage.settings.get("cut") or {}
+    criterion = CHANNEL_SCORING.get(cut.get("importance", ""), "")
+    return {"criterion": criterion, "score_images": cut.get("score_images", 0)} if criterion else {}
 
 
 def _scored(prune: Mapping[str, Any], train: float) -> float:
@@ -181,7 +194,11 @@ def _expected(spec: Spec) -> dict[str, Work]:
         levels += [step.epochs for step in steps(chain)] + [whole] * chain.matched
         longest = max(longest, whole)
     base = Work((spec.baseline_epochs,) * seeds, spec.baseline_epochs)
-    return {"baseline": base, "level": Work(tuple(levels) * seeds, longest)}
+    found = {"baseline": base, "level": Work(tuple(levels) * seeds, longest)}
+    if (own := spec.structured).enabled:
+        each = tuple(step.epochs for amount in own.amounts for step in chain_steps(own, amount))
+        found[STRUCTURED] = Work(each * seeds, chain_epochs(own))
+    return found
 
 
 def _seconds(spec: Spec, work: dict[str, Work], paces: dict[str, float], cores: int) -> float:

@@ -13,8 +13,8 @@ from statistics import fmean, stdev
 import pandas as pd
 
 from pruning_core.headline import chance_warnings
-from pruning_core.pairs import PRUNED, Pair, comparable, pairs, same_asked
-from pruning_core.points import LADDER, Row, grouped, is_pruned, point_name, rows_of
+from pruning_core.pairs import APART, PRUNED, Pair, comparable, pairs, same_asked
+from pruning_core.points import LADDER, STRUCTURED, Row, grouped, is_pruned, point_name, rows_of
 from pruning_core.statistics import McNemar, holm, mcnemar
 from pruning_core.text import (
     epoch_number,
@@ -133,8 +133,8 @@ def _strategy_name(row: Row, other: Row) -> str:
         return "the baseline"
     if row["strategy"] == "one_shot":
         return "one-shot" if row["sparsity_asked"] > 0 else "the dense control"
-    if row["strategy"] == LADDER:
-        return point_name(LADDER, row["sparsity_asked"], row["iteration"])
+    if row["strategy"] in (LADDER, STRUCTURED):
+        return point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
     return str(row["strategy"])
 
 
@@ -155,16 +155,16 @@ def _budgets(first: Row, second: Row) -> str:
     return f", with {own} of fine-tuning against {other}"
 
 
-def _targets(points: list[Row]) -> dict[str, list[Row]]:
+def _targets(points: list[Row], strategies: tuple[str, ...] = PRUNED) -> dict[str, list[Row]]:
     """For each strategy the rows (one a seed) at the run's highest sparsity asked.
 
     Of several steps of a chain there, such as a tail, the last one.
     """
-    pruned = [row for row in points if is_pruned(row)]
+    pruned = [row for row in points if is_pruned(row) and row["strategy"] in strategies]
     target = max((row["sparsity_asked"] for row in pruned), default=0.0)
     near = [row for row in pruned if abs(row["sparsity_asked"] - target) < 1e-6]
     ends = [max(steps, key=_step) for steps in grouped(near, "strategy", "seed")]
-    found = {s: [row for row in ends if row["strategy"] == s] for s in PRUNED}
+    found = {s: [row for row in ends if row["strategy"] == s] for s in strategies}
     return {strategy: rows for strategy, rows in found.items() if rows}
 
 
@@ -182,18 +182,20 @@ def _mean(rows: list[Row], column: str) -> float:
 
 def _seed_findings(frame: list[Row], several: bool) -> Iterator[Finding]:
     for points in grouped(frame, "run_id"):
-        run, targets = str(points[0]["run"]), _targets(points)
-        if _seeds(points) < 2 or not targets:
-            continue
-        asked = next(iter(targets.values()))[0]["sparsity_asked"]
-        spreads = join_words(
-            f"{_strategy_name(rows[0], {'strategy': ''})} {_spread(rows)}"
-            for rows in targets.values()
-        )
-        where = f"at {format_percent(asked)} asked, the mean over seeds"
-        test = "this describes the seeds, no test is made of it"
-        text = f"{_start(where, run, several)}: {spreads}; {test}."
-        yield Finding("seeds", text, (run,))
+        run = str(points[0]["run"])
+        for strategies in (PRUNED, APART) if _seeds(points) > 1 else ():
+            if targets := _targets(points, strategies):
+                yield Finding("seeds", _seeds_told(targets, run, several), (run,))
+
+
+def _seeds_told(targets: dict[str, list[Row]], run: str, several: bool) -> str:
+    asked = next(iter(targets.values()))[0]["sparsity_asked"]
+    spreads = join_words(
+        f"{_strategy_name(rows[0], {'strategy': ''})} {_spread(rows)}" for rows in targets.values()
+    )
+    where = f"at {format_percent(asked)} asked, the mean over seeds"
+    test = "this describes the seeds, no test is made of it"
+    return f"{_start(where, run, several)}: {spreads}; {test}."
 
 
 def _start(text: str, run: str, several: bool) -> str:

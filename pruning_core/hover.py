@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from textwrap import wrap
 from typing import Any
 
-from pruning_core.points import point_name
+from pruning_core.points import STRUCTURED, point_name
 from pruning_core.text import (
     format_bytes,
     format_epochs,
+    format_macs,
     format_percent,
     format_points,
     format_seconds,
@@ -37,7 +38,8 @@ def point_text(row: Row) -> str:
 
 def _heading(row: Row) -> str:
     name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
-    step = f", step {row['iteration']}" if row["strategy"] == "iterative" else ""
+    in_steps = row["strategy"] in ("iterative", STRUCTURED) and row["iteration"]
+    step = f", step {row['iteration']}" if in_steps else ""
     seed = f"mean of {row['seeds']} seeds" if "seeds" in row else f"seed {row['seed']}"
     return f"<b>{name}</b>{step}, {seed}, {html.escape(str(row['run']))}"
 
@@ -82,6 +84,8 @@ def _size(row: Row) -> Iterable[str]:
         yield f"compression ratio {format_times(row['compression_ratio'])}"
     if _known(row, "parameters", "nonzero"):
         yield f"{row['nonzero']:,.0f} of {row['parameters']:,.0f} parameters are not zero"
+    if _known(row, "macs"):
+        yield f"{format_macs(row['macs'])} multiply-accumulates (MACs) an image"
 
 
 def _spent(row: Row) -> Iterable[str]:

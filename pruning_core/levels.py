@@ -42,6 +42,7 @@ def level(
         "keep_optimizer": plain(chain[0] + step.epochs) < chain[1],
         "threads": spec.level_threads,
         **_returning(step, spec.prune),
+        **_norms(step, spec.prune),
         **machine,
     }
     if needs(spec.prune.criterion, MOVEMENT) and not last:
@@ -54,6 +55,15 @@ def _returning(step: Step, prune: PruneSpec) -> dict[str, Any]:
     if step.exchange:
         return {"exchange": step.exchange, "exchange_images": prune.score_images}
     return {"lifted": True} if step.lifted else {}
+
+
+def _norms(step: Step, prune: PruneSpec) -> dict[str, str]:
+    """Whether batch norm's weight and bias go with a filter: where whole outputs go, for good.
+
+    Where filters come back they would find batch norm at 0, through which no gradient passes.
+    """
+    outputs = prune.granularity == "filter" and prune.dim == 0
+    return {"norms": "zeroed"} if outputs and step.target and not step.returns else {}
 
 
 def _read_of(prune: PruneSpec, step: Step) -> PruneSpec:

@@ -107,6 +107,8 @@ def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
         value["iterative"]["enabled"] = False
     if arguments.ladder:
         value["ladder"]["enabled"] = True
+    if arguments.structured is not None:
+        value["structured"]["enabled"] = bool(value["structured"]["amounts"])
     imply(value["prune"], vars(arguments))
     if value["iterative"]["targets"] and arguments.targets is not None:
         _follow_targets(value["iterative"], arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pruning_core.points import LADDER, Row, grouped
+from pruning_core.points import LADDER, STRUCTURED, Row, grouped
 
 SAME_SPARSITY = (
     ("iterative", "one_shot_matched"),
@@ -14,6 +14,8 @@ SAME_SPARSITY = (
     (LADDER, "one_shot"),  # the highest rung; its 0 epochs are told beside one-shot's
 )
 PRUNED = ("iterative", "one_shot", "one_shot_matched")
+# What was asked of these is a share of something else, so they meet no mask at "the same".
+APART = (STRUCTURED,)
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,17 @@ def _between_strategies(points: list[Row]) -> Iterator[tuple[Row, Row]]:
 
 
 def _against_control(points: list[Row]) -> Iterator[tuple[Row, Row]]:
-    """What pruning cost, and what the extra epochs alone brought."""
-    control = _at(points, "one_shot", 0.0)
-    if control is None:
-        return
-    for strategy in PRUNED:
+    """What pruning cost, and what the extra epochs alone brought.
+
+    Where there is no control, removing channels is set against the baseline itself.
+    """
+    control, baseline = _at(points, "one_shot", 0.0), _at(points, "baseline", 0.0)
+    for strategy in (*PRUNED, *APART):
+        dense = control or (baseline if strategy in APART else None)
         point = _most_sparse(points, strategy)
-        if point:
-            yield point, control
-    baseline = _at(points, "baseline", 0.0)
-    if baseline:
+        if point and dense:
+            yield point, dense
+    if control and baseline:
         yield control, baseline
 
 

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pruning_core import ladder, sensitivity
+from pruning_core import ladder, sensitivity, structured_plan
 from pruning_core import spec as specs
 from pruning_core.criterion_checks import check_criterion, check_model
 from pruning_core.criterion_choices import MOVEMENT, needs
@@ -55,7 +55,12 @@ def plan(spec: Spec, store: Reader) -> Plan:
         return Plan((data, model))
     check_layers(spec, model_facts)
     check_model(spec, model_facts)
-    return _graph(spec, data, facts, model, model_facts)
+    looks = [data, model]
+    if spec.structured.enabled:
+        looks.append(structured_plan.inspection(spec, len(facts["classes"])))
+        if _known(store, looks[-1].key) is None:
+            return Plan(tuple(looks))
+    return _graph(spec, looks, facts, model_facts)
 
 
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
@@ -150,15 +155,15 @@ def _prunable(spec: Spec, facts: dict[str, Any]) -> list[Layer]:
 
 
 def _graph(
-    spec: Spec, data: Stage, facts: dict[str, Any], model: Stage, model_facts: dict[str, Any]
+    spec: Spec, looks: list[Stage], facts: dict[str, Any], model_facts: dict[str, Any]
 ) -> Plan:
     decoded = _data_stage(spec, facts)
-    stages: dict[str, Stage] = {stage.key: stage for stage in (data, model, decoded)}
+    stages: dict[str, Stage] = {stage.key: stage for stage in (*looks, decoded)}
     points: list[Point] = []
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
-        branches += _ladder(spec, baseline)
+        branches += [*_ladder(spec, baseline), *structured_plan.branches(spec, baseline)]
         scans = sensitivity.stages(spec, baseline, _prunable(spec, model_facts))
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})

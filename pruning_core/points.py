@@ -23,9 +23,11 @@ STRATEGY_NAMES = {
     "one_shot_matched": "one-shot, same epochs",
     "iterative": "iterative",
     "ladder": "without training",
+    "structured": "channels removed",
 }
 CONTROL_NAME = "dense control"
 LADDER = "ladder"
+STRUCTURED = "structured"
 POINT = ["run_id", "run", "strategy", "iteration", "sparsity_asked"]
 MEANS = [
     "sparsity_prunable",
@@ -39,6 +41,7 @@ MEANS = [
     "compression_ratio",
     "parameters",
     "nonzero",
+    "macs",
     "epochs",
     "seconds",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from pruning_core.points import Row, point_name
+from pruning_core.points import STRUCTURED, Row, point_name
 from pruning_core.stage import Outline, Point, Reader
 from pruning_core.store import Missing
 from pruning_core.text import format_epochs, format_percent
@@ -37,9 +37,12 @@ def point_rows(
 
     Fractions from 0 to 1, sizes in bytes. `accuracy_low` and `accuracy_high` are the 95 %
     Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
-    are those spent on it since the baseline; a baseline has its own. `data` names the data set.
+    are those spent on it since the baseline; a baseline has its own. `compression_ratio` is the
+    baseline's dense file over the point's sparse file. `macs` are multiply-accumulates for one
+    image, NaN where they were not counted. `data` names the data set.
     """
     baselines = {p.seed: _read(store, p.key) for p in outline.points if p.strategy == "baseline"}
+    dense_macs = _dense_macs(outline, store)
     facts = _facts(outline, store)
     shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(facts)}
     notes = [note for found in facts for note in found.get("notes", [])]
@@ -47,8 +50,18 @@ def point_rows(
     for point in outline.points:
         result, baseline = _read(store, point.key), baselines[point.seed]
         if result and baseline:
-            rows.append({**_row(point, result, baseline, notes), **shared})
+            macs = result.get("macs", dense_macs)
+            rows.append({**_row(point, result, baseline, notes), "macs": macs, **shared})
     return rows
+
+
+def _dense_macs(outline: Outline, store: Reader) -> float:
+    """The multiply-accumulates of the dense model, which masks leave; NaN where not counted.
+
+    They are counted where channels are removed.
+    """
+    found = (_read(store, p.key) for p in outline.points if p.strategy == STRUCTURED)
+    return next((float(each["dense_macs"]) for each in found if each), float("nan"))
 
 
 def damaged(outline: Outline, store: Checker, done: Iterable[str]) -> list[str]:
@@ -66,9 +79,26 @@ def titles(outline: Outline) -> dict[str, tuple[str, str]]:
     }
 
 
+def chain_names(outline: Outline) -> dict[Point, str]:
+    """The name of the chain of steps that a point is in, where it is in one."""
+    found: dict[Point, str] = {}
+    chain: list[Point] = []
+    for point in outline.points:
+        if point.strategy == "iterative":
+            found[point] = "iterative"
+        if point.strategy != STRUCTURED:
+            continue
+        # A chain's first step is 1; a cut that is no chain stands by itself as 0.
+        chain = [point] if point.iteration <= 1 else [*chain, point]
+        name = f"channels {format_percent(chain[-1].asked)}"
+        found.update(dict.fromkeys(chain, name))
+    return found
+
+
 def _title(point: Point) -> str:
     if point.tail:
-        return f"tail, {format_percent(point.asked)}"
+        of = "channels, " if point.strategy == STRUCTURED else ""
+        return f"{of}tail, {format_percent(point.asked)}"
     asked = format_percent(point.asked)
     names = {
         "baseline": "baseline",
@@ -76,6 +106,7 @@ def _title(point: Point) -> str:
         "one_shot_matched": f"same epochs {asked}",
         "iterative": f"step {point.iteration}, {asked}",
         "ladder": f"{point_name(point.strategy, point.asked, point.iteration)}, {asked}",
+        STRUCTURED: f"channels {asked}" + f", step {point.iteration}" * bool(point.iteration),
     }
     return names[point.strategy]
 
@@ -128,7 +159,7 @@ def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: 
         "accuracy_drop": baseline["accuracy"] - result["accuracy"],
         "dense_bytes": result["dense_bytes"],
         "sparse_bytes": result["sparse_bytes"],
-        "compression_ratio": result["dense_bytes"] / result["sparse_bytes"],
+        "compression_ratio": baseline["dense_bytes"] / result["sparse_bytes"],
         "parameters": result["parameters"],
         "nonzero": result["nonzero"],
         "epochs": result[f"epochs{total}"],

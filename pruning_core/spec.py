@@ -32,6 +32,7 @@ from pruning_core.settings import (
     one_of,
     to_dict,
 )
+from pruning_core.structured_spec import StructuredSpec, check_structured
 from pruning_core.when import (
     SCHEDULES,
     IterativeSpec,
@@ -216,6 +217,7 @@ class Spec:
     finetune: TrainSpec = field(default_factory=TrainSpec)
     recovery: RecoverySpec = field(default_factory=RecoverySpec)
     ladder: LadderSpec = field(default_factory=LadderSpec)
+    structured: StructuredSpec = field(default_factory=StructuredSpec)
     lr_span: str = "step"
     seeds: tuple[int, ...] = (0,)
     device: str = "auto"
@@ -233,14 +235,16 @@ class Spec:
         check(inside, "seeds", f"a seed is a whole number from 0 to {MAX_SEED}.")
         one_of("device", self.device, DEVICES)
         one_of("precision", self.precision, PRECISIONS)
-        if self.lr_span == "whole" and self.iterative.enabled:
-            check_whole_curve(self.finetune.lr_schedule, self.iterative)
+        chains = [chain for chain in (self.iterative, self.structured) if chain.enabled]
+        if self.lr_span == "whole":
+            check_whole_curve(self.finetune.lr_schedule, max((c.tail for c in chains), default=0.0))
         check(1 <= self.baseline_threads <= 64, "baseline_threads", "give 1 to 64 threads.")
         check(1 <= self.level_threads <= 64, "level_threads", "give 1 to 64 threads.")
         check(
-            bool(self.one_shot.amounts) or self.iterative.enabled or self.scan.enabled,
+            bool(self.one_shot.amounts or chains or self.scan.enabled),
             "one_shot.amounts",
-            "nothing to run: give one-shot amounts, or switch iterative pruning or the scan on.",
+            "nothing to run: give one-shot amounts, or switch iterative pruning, removing channels "
+            "or the scan on.",
         )
         check_recovery(
             self.recovery,
@@ -251,6 +255,7 @@ class Spec:
         )
         if self.iterative.enabled:
             check_returning(self.recovery, self.iterative.schedule)
+        check_structured(self.structured, self.recovery)
         check_scan(self.scan.enabled, self.prune.granularity)
         check_ladder(self.ladder, self.one_shot.amounts)
         cuts = self.iterative.iterations * self.iterative.enabled

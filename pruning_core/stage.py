@@ -24,6 +24,8 @@ VERSIONS = {
     "passport": 1,
     "latency": 1,
     "crossover": 1,
+    "structured": 1,
+    "inspect_structure": 1,
 }
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import LADDER, over_seeds, point_name, rows_of
+from pruning_core.points import LADDER, STRUCTURED, over_seeds, point_name, rows_of
 from pruning_core.text import (
     epoch_number,
     format_bytes,
     format_count,
     format_epochs,
+    format_macs,
     format_percent,
     format_points,
     format_seconds,
@@ -52,7 +53,8 @@ def summary_tables(frame: pd.DataFrame) -> str:
         place = ", ".join(filter(None, [run, f"Seed: {seed}" if several_seeds else ""]))
         parts += [place] if place else []
         parts.append(_summary(points))
-    dense = join_words(dict.fromkeys(format_bytes(size) for size in frame["dense_bytes"]))
+    own = frame[frame["strategy"] == "baseline"] if "baseline" in set(frame["strategy"]) else frame
+    dense = join_words(dict.fromkeys(format_bytes(size) for size in own["dense_bytes"]))
     parts.append(
         "Sparsity is of the prunable weights; the model size is that of the sparse file "
         f"(dense file: {dense})."
@@ -72,12 +74,15 @@ def two_tables(one_shot: Sequence[SummaryRow], iterative: Sequence[SummaryRow]) 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """Every figure of every point as text for people.
 
-    A column Run stands there where there are several runs, and Mean ± sd (the mean of the
-    seeds and their standard deviation in points) where there are several seeds.
+    A column Run stands there where there are several runs, MACs where they were counted, and
+    Mean ± sd (the mean of the seeds and their standard deviation in points) where there are
+    several seeds.
     """
     rows = pd.DataFrame([_readable(row) for row in rows_of(over_seeds(frame))])
     alone = {"Run": "run_id", "Mean ± sd": "seed"}
-    return rows.drop(columns=[name for name, key in alone.items() if frame[key].nunique() == 1])
+    spare = [name for name, key in alone.items() if frame[key].nunique() == 1]
+    unknown = ["MACs"] if frame["macs"].isna().all() else []
+    return rows.drop(columns=spare + unknown)
 
 
 def notes_told(frame: pd.DataFrame) -> list[str]:
@@ -139,6 +144,7 @@ def _summary(points: pd.DataFrame) -> str:
     found = {s: [r for r in rows if r["strategy"] == s] for s in points["strategy"].unique()}
     chain = [*found.get("baseline", []), *found.get("iterative", [])]
     beside = [*found.get("baseline", []), *found.get("one_shot_matched", [])]
+    beside += sorted(found.get(STRUCTURED, []), key=lambda r: (r["sparsity_asked"], r["iteration"]))
     beside += sorted(found.get(LADDER, []), key=lambda r: (r["sparsity_asked"], r["iteration"]))
     tables = two_tables(list(_rows(found.get("one_shot", []))), list(_rows(chain)))
     lines = ["", "", "Also measured:", ONE_SHOT_HEAD]
@@ -166,6 +172,9 @@ def _rows(rows: Iterable[dict[str, Any]], labelled: bool = False) -> Iterator[Su
 def _label(row: dict[str, Any]) -> str:
     if row["strategy"] == "baseline":
         return "baseline"
+    if row["strategy"] == STRUCTURED:
+        asked, step = format_percent(row["sparsity_asked"]), row["iteration"]
+        return f"channels removed, asked {asked}" + f", step {step}" * bool(step)
     if row["strategy"] == LADDER:
         return point_name(LADDER, row["sparsity_asked"], row["iteration"])
     epochs = format_epochs(row["epochs"])
@@ -197,6 +206,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
         "Sparse file": format_bytes(row["sparse_bytes"]),
         "Ratio": format_times(row["compression_ratio"]),
         "Not zero": f"{row['nonzero']:,} of {row['parameters']:,}",
+        "MACs": format_macs(row["macs"]),
         "Epochs": epoch_number(row["epochs"]),
         "Time": format_seconds(row["seconds"]),
     }

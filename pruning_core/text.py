@@ -67,6 +67,16 @@ def format_times(ratio: float | None) -> str:
     return trimmed(ratio, 2 if ratio < 10 else 1 if ratio < 100 else 0)
 
 
+def format_macs(value: float | None) -> str:
+    """Multiply-accumulates with a unit: `6.12 M`."""
+    if value is None or missing(value):
+        return UNKNOWN
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
 def format_seconds(seconds: float | None) -> str:
     """A duration: "4.2 s", "42 s", "2 min 10 s", "1 h 5 min"."""
     if seconds is None or missing(seconds):

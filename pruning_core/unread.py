@@ -10,30 +10,43 @@ from pruning_core.granularity import NORMED
 from pruning_core.layer_checks import FLOORED
 from pruning_core.schedules import EXCHANGES
 from pruning_core.spec import Spec
+from pruning_core.structured_choices import looks
+from pruning_core.structured_options import STRUCTURED_NAMES
 
 Read = Callable[[Spec], bool]
 
 
 def _images(spec: Spec) -> bool:
     exchanges = spec.iterative.enabled and spec.iterative.schedule in EXCHANGES
-    return exchanges or needs(spec.prune.criterion, IMAGES)
+    channels = spec.structured.enabled and looks(spec.structured.importance)
+    return exchanges or channels or needs(spec.prune.criterion, IMAGES)
+
+
+def _chained(spec: Spec) -> bool:
+    return spec.iterative.enabled or spec.structured.enabled
 
 
 CHAIN: tuple[Read, str] = (lambda spec: spec.iterative.enabled, "without --no-iterative")
+CHANNELS: tuple[Read, str] = (lambda spec: spec.structured.enabled, "with --structured")
 SCAN: tuple[Read, str] = (lambda spec: spec.scan.enabled, "by the command scan")
 READ: dict[str, tuple[Read, str]] = {
     "keep_floor": (
         lambda spec: spec.prune.scope in FLOORED,
         f"with --scope {', '.join(FLOORED)}",
     ),
-    "score_images": (_images, "by criteria that look at images, and by --schedule rigl"),
+    "score_images": (
+        _images,
+        "by criteria and importances that look at images, and by --schedule rigl",
+    ),
     "norm": (lambda spec: spec.prune.criterion in NORMED, "by the criterion magnitude"),
     "ladder_images": (lambda spec: spec.ladder.enabled, "with --ladder"),
     "distill_temperature": (
         lambda spec: spec.recovery.distill_weight > 0,
         "with a --distill-weight above 0",
     ),
-    **dict.fromkeys(("target", "iterations", "schedule", "targets", "tail", "lr_span"), CHAIN),
+    **dict.fromkeys(("target", "iterations", "schedule", "targets", "tail"), CHAIN),
+    "lr_span": (_chained, "without --no-iterative, or with --structured"),
+    **dict.fromkeys(STRUCTURED_NAMES, CHANNELS),
     **dict.fromkeys(("scan_sparsities", "scan_images"), SCAN),
 }
 

@@ -32,7 +32,7 @@ class OneShotSpec:
             "the same amount stands there twice.",
         )
         check_epochs("one_shot.epochs", self.epochs)
-        _make_floats(self, "epochs")
+        make_floats(self, "epochs")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class IterativeSpec:
         )
         check_epochs("iterative.epochs", self.epochs)
         check_epochs("iterative.tail", self.tail)
-        _make_floats(self, "epochs", "tail")
+        make_floats(self, "epochs", "tail")
         one_of("iterative.schedule", self.schedule, SCHEDULES)
         _check_targets(self)
         _check_returning(self)
@@ -77,7 +77,8 @@ class Step:
     """A cut to `target` (a fraction) and `epochs` of training. A tail cuts nothing.
 
     After the cut the share `exchange` of what is left changes places with removed weights; of a
-    `lifted` step the masks before it are forgotten, so that weights come back.
+    `lifted` step the masks before it are forgotten, so that weights come back. It `returns` where
+    weights come back in some step of its chain.
     """
 
     target: float
@@ -85,6 +86,7 @@ class Step:
     tail: bool = False
     exchange: float = 0.0
     lifted: bool = False
+    returns: bool = False
 
 
 def targets(chain: IterativeSpec) -> list[float]:
@@ -108,11 +110,14 @@ def exchanges(chain: IterativeSpec) -> list[float]:
 def steps(chain: IterativeSpec) -> list[Step]:
     """Every step of the chain; the tail, where there is one, is a step at the last target."""
     asked, epochs = targets(chain), plain(chain.epochs)
+    returns = chain.schedule in schedules.RETURNING
     cuts = [
-        Step(target, epochs, exchange=share, lifted=target < before)
+        Step(target, epochs, exchange=share, lifted=target < before, returns=returns)
         for before, target, share in zip([0.0, *asked], asked, exchanges(chain), strict=False)
     ]
-    return cuts + [Step(asked[-1], plain(chain.tail), tail=True)] * bool(chain.tail)
+    return cuts + [Step(asked[-1], plain(chain.tail), tail=True, returns=returns)] * bool(
+        chain.tail
+    )
 
 
 def cut_epochs(chain: IterativeSpec) -> float:
@@ -134,21 +139,21 @@ def check_epochs(field: str, value: float) -> None:
     check(not 0 < value < LEAST_EPOCHS, field, little)
 
 
-def check_whole_curve(lr_schedule: str, chain: IterativeSpec) -> None:
+def check_whole_curve(lr_schedule: str, tail: float) -> None:
     """Refuse one curve over cuts and tail that does not fall to 0. Raises `SpecError`."""
     falls = LR_SCHEDULES[lr_schedule](1.0) < NEAR_ZERO
     told = (
         f"a tail ends with a rate of 0, but the curve {lr_schedule} over cuts and tail does not "
         "fall to it. Take cosine or one_cycle, or let the curve cover step or chain."
     )
-    check(falls or not chain.tail, "lr_span", told)
+    check(falls or not tail, "lr_span", told)
 
 
 def _check_amount(field: str, value: float) -> None:
     check(0 <= value < 1, field, f"{value} is not a fraction from 0 up to, but not including, 1.")
 
 
-def _make_floats(spec: Any, *names: str) -> None:
+def make_floats(spec: Any, *names: str) -> None:
     """Give numbers one form, so that 1 and 1.0 make one spec, one text and one key."""
     for name in names:
         object.__setattr__(spec, name, float(getattr(spec, name)))

@@ -44,6 +44,7 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
         "compression_ratio": DENSE_BYTES / sparse_bytes,
         "parameters": PARAMETERS,
         "nonzero": PARAMETERS - round(asked * PRUNABLE),
+        "macs": float("nan"),
         "epochs": 2,
         "seconds": 20.0,
         "returned": 0,

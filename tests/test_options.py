@@ -19,6 +19,7 @@ from pruning_core.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
 from pruning_core.spec import Spec, SpecError
 from pruning_core.unread import unread
 
+EPOCHS = ("one_shot.epochs", "iterative.epochs", "structured.epochs")
 VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--dataset", "cifar10", {"data.name": "cifar10"}),
     ("--data", "/some/where", {"data.name": "images", "data.path": "/some/where"}),
@@ -64,7 +65,21 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--amounts", "", {"one_shot.amounts": ()}),
     ("--target", "0.95", {"iterative.target": 0.95}),
     ("--iterations", "7", {"iterative.iterations": 7}),
-    ("--epochs", "4", {"one_shot.epochs": 4, "iterative.epochs": 4}),
+    ("--epochs", "4", dict.fromkeys(EPOCHS, 4)),
+    (
+        "--structured",
+        "0.2,0.4",
+        {"structured.amounts": (0.2, 0.4), "structured.enabled": True},
+    ),
+    ("--structured", "", {"structured.amounts": (), "structured.enabled": False}),
+    ("--structured-of", "bytes", {"structured.of": "bytes"}),
+    ("--importance", "taylor", {"structured.importance": "taylor"}),
+    ("--structured-scope", "global", {"structured.scope": "global"}),
+    ("--round-to", "16", {"structured.round_to": 16}),
+    ("--max-ratio", "0.75", {"structured.max_ratio": 0.75}),
+    ("--structured-steps", "3", {"structured.steps": 3}),
+    ("--structured-epochs", "2.5", {"structured.epochs": 2.5}),
+    ("--structured-tail", "1", {"structured.tail": 1}),
     ("--one-shot-epochs", "9", {"one_shot.epochs": 9}),
     ("--schedule", "cubic", {"iterative.schedule": "cubic"}),
     (
@@ -78,7 +93,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
         },
     ),
     ("--tail", "2.5", {"iterative.tail": 2.5}),
-    ("--epochs", "0.5", {"one_shot.epochs": 0.5, "iterative.epochs": 0.5}),
+    ("--epochs", "0.5", dict.fromkeys(EPOCHS, 0.5)),
     ("--criterion", "random", {"prune.criterion": "random"}),
     ("--score-images", "64", {"prune.score_images": 64}),
     ("--scope", "global", {"prune.scope": "global"}),
@@ -266,6 +281,9 @@ UNREAD = [
     (("--ladder-images", "64"), ("--ladder",)),
     (("--distill-temperature", "2"), ("--distill-weight", "0.5")),
     (("--tail", "2", "--no-iterative"), None),
+    (("--round-to", "16"), ("--structured", "0.5")),
+    (("--score-images", "9"), ("--structured", "0.5", "--importance", "hessian")),
+    (("--lr-span", "chain", "--no-iterative"), ("--structured", "0.5")),
 ]
 
 

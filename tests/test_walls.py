@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "pruning_core"
-HEAVY = {"torch", "torchvision", "safetensors"}
+HEAVY = {"torch", "torchvision", "torch_pruning", "safetensors"}
 
 
 def imported(path: Path) -> set[str]:

@@ -17,7 +17,7 @@ from pruning_core.live_charts import history_figure
 from pruning_core.queue.listing import Run, run_of
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
-from pruning_core.results import titles
+from pruning_core.results import chain_names, titles
 from pruning_core.settings import plain as plain_number
 from pruning_core.store import Missing
 from pruning_core.text import format_count, format_seconds
@@ -83,24 +83,23 @@ Curves = dict[str, list[dict[str, Any]]]
 def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str]]:
     """The epochs of one seed's stages by label, and each label's strategy.
 
-    The steps of the iterative chain are one curve: each goes on where the one before ended.
+    The steps of a chain are one curve: each goes on where the one before ended.
     """
     rows = {row.key: row for row in now.rows}
-    names = titles(now.outline)
+    names, chains = titles(now.outline), chain_names(now.outline)
     found: Curves = {}
     strategies: dict[str, str] = {}
-    before = 0.0
+    spent: dict[str, float] = {}
     for point in now.outline.points:
         row = rows.get(point.key)
         if row is None or point.seed != seed:
             continue
-        chain = point.strategy == "iterative"
         stage = names[point.key][0].removesuffix(f", seed {seed}")
-        label = "iterative" if chain else stage
-        epochs = _moved(history_of(lab, row), before if chain else 0, stage)
-        found.setdefault(label, []).extend(epochs)
+        label = chains.get(point, stage)
+        before = spent.get(label, 0.0)
+        found.setdefault(label, []).extend(_moved(history_of(lab, row), before, stage))
         strategies[label] = point.strategy
-        before = plain_number(before + row.settings.get("epochs", 0)) if chain else before
+        spent[label] = plain_number(before + row.settings.get("epochs", 0))
     return {label: epochs for label, epochs in found.items() if epochs}, strategies
 
 
@@ -141,7 +140,7 @@ def draw_curves(lab: Lab, now: Standing) -> None:
         drawn = curves(json.dumps([found, name, strategies]))
         column.plotly_chart(drawn, key=name, config=config(name))
     st.caption(
-        "Loss on the training images, accuracy on the validation images. The iterative steps "
+        "Loss on the training images, accuracy on the validation images. The steps of a chain "
         "follow one another; what is cut at once begins beside the first of them."
     )
 

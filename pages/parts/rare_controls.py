@@ -10,6 +10,7 @@ from pruning_core import schedules
 from pruning_core import spec as specs
 from pruning_core.criterion_choices import IMAGES, needs
 from pruning_core.layer_checks import FLOORED
+from pruning_core.structured_choices import looks
 
 
 def rare_controls() -> None:
@@ -19,9 +20,9 @@ def rare_controls() -> None:
         "prune.score_images",
         1,
         100_000,
-        "Some criteria, and the schedule RigL, look at training images before a cut: so many of "
+        "Some criteria and importances, and RigL, look at training images before a cut: so many of "
         "them, or all there are.",
-        disabled=not (needs(value_of("prune.criterion"), IMAGES) or _exchanges()),
+        disabled=not (needs(value_of("prune.criterion"), IMAGES) or _exchanges() or _channels()),
     )
     slide(
         "prune.keep_floor",
@@ -43,6 +44,11 @@ def rare_controls() -> None:
         "where a short trial on this machine, with this model and image size, finds it quicker.",
     )
     choice("device", specs.DEVICES, "Where to train; automatic takes a GPU if there is one.")
+
+
+def _channels() -> bool:
+    """Whether the importance of channels looks at images."""
+    return bool(value_of("structured.enabled") and looks(value_of("structured.importance")))
 
 
 def _exchanges() -> bool:

@@ -20,7 +20,6 @@ from pruning_core.worker.limits import usable_cores
 
 POLL_SECONDS = 2.0
 BATCHES = [1, 8, 32]
-TRAINED = "as trained"
 
 
 def draw(lab: Lab, job: Job, point: Point) -> None:
@@ -73,13 +72,13 @@ def _conditions() -> Conditions:
     with third:
         size = st.selectbox(
             "Pixels a side",
-            [TRAINED, 64, 128, 224],
+            [0, 64, 128, 224],
+            format_func=lambda size: str(size or "as trained"),
             key="pixels",
             help="A convolutional network also runs on larger images than it was trained on. Only "
             "the time is measured there, not the accuracy.",
         )
-    pixels = 0 if size == TRAINED else int(size)
-    return Conditions(tuple(sorted(batches)) or (1,), tuple(sorted(threads)) or (1,), pixels)
+    return Conditions(tuple(sorted(batches)) or (1,), tuple(sorted(threads)) or (1,), size)
 
 
 def _wanted(lab: Lab, stages: list[Stage], label: str, text: str) -> bool:

@@ -12,6 +12,7 @@ from pruning_core.engine import masks, recover, sparse_file
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import for_growth, for_level
 from pruning_core.engine.data import Splits
+from pruning_core.engine.dead_norms import norms_of_dead
 from pruning_core.engine.layers import weights
 from pruning_core.engine.parents import MASK_FILE
 from pruning_core.engine.regrowth import exchange, growth
@@ -49,7 +50,9 @@ def cut(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
     if "exchange" in settings:
         slopes = growth(for_growth(model, context, splits, base))
         kept = exchange(kept, scores, slopes, settings["exchange"], prune)
-    chosen = masks.Masks(found, kept)
+    held = norms_of_dead(model, kept, base["data"]["image_size"]) if "norms" in settings else {}
+    own = dict(model.named_parameters())
+    chosen = masks.Masks({**own, **found}, kept, held)
     chosen.multiply()
     return Cut(chosen, _returned(previous, kept))
 

@@ -65,4 +65,7 @@ def inspect_overlap(context: Context) -> dict[str, Any]:
     keys = context.settings["first"], context.settings["second"]
     first, second = (sparse_file.load(context.store.file(key, MODEL_FILE)) for key in keys)
     names = {layer["name"] for layer in layer_portraits(context.store, keys[0])}
-    return {"rows": overlap({n: first[n] for n in first if n in names}, second), "notes": []}
+    layers = {n: first[n] for n in first if n in names}
+    other = [n for n, value in layers.items() if n in second and second[n].shape != value.shape]
+    told = f"{len(other)} layers are left out: they have other shapes, for channels were removed."
+    return {"rows": overlap(layers, second), "notes": [told] * bool(other)}

@@ -99,17 +99,25 @@ def load(path: Path) -> Tensors:
 class Masks:
     """Holds the removed weights of a model at zero while it trains.
 
-    `weights` are the parameters themselves, `kept` their masks. Call `multiply` once, at the
-    cut, and `multiply_gradients` before every optimizer step: a removed weight with neither
+    `weights` are the parameters themselves, `kept` their masks; `held` are masks of others that
+    are kept at zero beside them, such as batch norm's behind a dead filter. Call `multiply` once,
+    at the cut, and `multiply_gradients` before every optimizer step: a removed weight with neither
     gradient nor momentum does not move.
     """
 
-    def __init__(self, weights: Tensors, kept: Tensors) -> None:
-        self.weights = {name: weights[name] for name in kept}
-        self.kept = kept
+    def __init__(self, weights: Tensors, kept: Tensors, held: Tensors | None = None) -> None:
+        self.kept, self.held = kept, held or {}
+        every = self.every
+        self.weights = {name: weights[name] for name in every}
         self._parameters = list(self.weights.values())
         # Of the very strides of the weights, without which a fused product takes a slow way.
-        self._factors = [torch.empty_like(weights[name]).copy_(mask) for name, mask in kept.items()]
+        pairs = [(weights[name], mask) for name, mask in every.items()]
+        self._factors = [torch.empty_like(weight).copy_(mask) for weight, mask in pairs]
+
+    @property
+    def every(self) -> Tensors:
+        """The masks of the weights and of what is held beside them."""
+        return {**self.kept, **self.held}
 
     @torch.no_grad()
     def multiply(self) -> None:
@@ -128,7 +136,7 @@ class Masks:
 
     def check(self) -> None:
         """Raises `RuntimeError` where a removed weight is not zero."""
-        check(self.weights, self.kept)
+        check(self.weights, self.every)
 
     @torch.no_grad()
     def clear_state(self, optimizer: torch.optim.Optimizer) -> None:

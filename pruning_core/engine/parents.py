@@ -9,6 +9,7 @@ from torch import nn
 from pruning_core.engine import data, sparse_file
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models import rebuild
+from pruning_core.engine.structured import structure
 from pruning_core.store import Store
 
 MODEL_FILE = "model.sparse"
@@ -23,10 +24,23 @@ def root_of(store: Store, key: str) -> str:
 
 
 def parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
-    """The trained model of a stage; `base` are the settings of its baseline."""
+    """The trained model of a stage, resized where channels were removed on the way to it.
+
+    `base` are the settings of its baseline.
+    """
     model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
-    model.load_state_dict(sparse_file.load(store.file(key, MODEL_FILE)))
+    state = sparse_file.load(store.file(key, MODEL_FILE))
+    if resized(store, key):
+        return structure.load(model, structure.read(store.file(key, structure.FILE)), state)
+    model.load_state_dict(state)
     return model
+
+
+def resized(store: Store, key: str) -> bool:
+    """Whether channels were removed in this stage or in one that it hangs off."""
+    while (found := store.settings(key))["kind"] not in ("baseline", "structured"):
+        key = found["parent"]
+    return bool(found["kind"] == "structured")
 
 
 def splits_of(store: Store, key: str, settings: dict[str, Any]) -> Splits:

@@ -70,8 +70,9 @@ def restart(model: nn.Module, masks: Masks, state: State | None) -> None:
     if state is None:
         return
     model.load_state_dict(state)
-    for name, weight in masks.weights.items():
-        weight.masked_fill_(~masks.kept[name].to(weight.device), 0.0)
+    for name, mask in masks.every.items():
+        weight = masks.weights[name]
+        weight.masked_fill_(~mask.to(weight.device), 0.0)
 
 
 def draw(base: dict[str, Any], seed: int) -> State:

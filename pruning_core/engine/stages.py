@@ -27,11 +27,20 @@ from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspe
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.objective import Objective, as_teacher
-from pruning_core.engine.parents import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
+from pruning_core.engine.parents import (
+    MASK_FILE,
+    MODEL_FILE,
+    parent_model,
+    resized,
+    root_of,
+    splits_of,
+)
 from pruning_core.engine.passport.stage import passport
 from pruning_core.engine.portraits import portraits
 from pruning_core.engine.speed.crossover import crossover
 from pruning_core.engine.speed.latency import latency
+from pruning_core.engine.structured import structure
+from pruning_core.engine.structured.stage import Ways, inspect_structure, structured
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
@@ -122,6 +131,8 @@ RUNNERS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "passport": passport,
     "latency": latency,
     "crossover": crossover,
+    "structured": lambda context: structured(context, WAYS),
+    "inspect_structure": inspect_structure,
 }
 
 
@@ -195,6 +206,8 @@ def _finish(
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
     (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
+    if context.row.kind in ("level", "rung") and resized(context.store, context.row.parent):
+        structure.write(model, context.folder)
     right = int(test.right.sum())
     low, high = wilson(right, len(test.right))
     return {
@@ -223,6 +236,9 @@ def _troubles(trainee: Trainee) -> list[str]:
     if not (skipped := int(trainee.skipped)):
         return []
     return [f"{skipped} training steps were left out, their gradients were not finite."]
+
+
+WAYS: Ways = Ways(_objective, _training, _finish, _troubles)
 
 
 def _test_digest(context: Context, splits: Splits) -> str:

@@ -68,7 +68,7 @@ class Trainee:
         self.parts, self.skipped = state["parts"], state["skipped"].to(self.skipped.device)
         self.kept = dict(state["kept"])
         if self.masks and (kept := state.get("masks")):
-            self.masks = Masks(self.masks.weights, kept)
+            self.masks = Masks(self.masks.weights, kept, self.masks.held)
         if self.movement:
             self.movement.restore(state["movement"])
 

@@ -24,6 +24,8 @@ TITLES = {
     "passport": "Pack a passport",
     "latency": "Time models in turn",
     "crossover": "Time products with zeros",
+    "structured": "Remove channels and fine-tune",
+    "inspect_structure": "Look at the coupled layers",
 }
 
 

@@ -1,0 +1,1 @@
+"""Channels really removed: what a model's widths are, how they are cut, and their dry run."""

@@ -1,0 +1,171 @@
+"""The stage that removes channels and trains after it, and the dry run of its cuts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pruning_core.engine import devices, masks
+from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.data import Splits
+from pruning_core.engine.macs import macs
+from pruning_core.engine.models import build
+from pruning_core.engine.objective import Objective
+from pruning_core.engine.parents import parent_model, root_of, splits_of
+from pruning_core.engine.structured import structure
+from pruning_core.engine.structured.cut import Gauge, Plan, Size, apply, plan_cut
+from pruning_core.engine.structured.groups import Group, trace, uncut
+from pruning_core.engine.structured.importance import IMPORTANCES, Sight
+from pruning_core.engine.train import Training, derived_seed, train
+from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.settings import plain
+from pruning_core.structured_choices import looks
+from pruning_core.structured_notes import counted, example_told, left_told, parts_told, uncut_told
+from pruning_core.worker.context import Context
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How any stage trains and measures: its loss, the settings of its training, its result."""
+
+    objective: Callable[[Context, str, Result], Objective]
+    training: Callable[[Result, Result, tuple[float, float], str, float], Training]
+    finish: Callable[[Context, Trainee, Splits, Result, Result], Result]
+    troubles: Callable[[Trainee], list[str]]
+
+
+def structured(context: Context, ways: Ways) -> Result:
+    """A cut of the parent's channels to a share of the dense baseline, and the training after it.
+
+    A tail cuts nothing. Zeros are counted against the dense baseline: what was removed is gone.
+    """
+    settings, store = context.settings, context.store
+    root = root_of(store, context.row.parent)
+    base, parent = store.settings(root)["settings"], store.read(context.row.parent)
+    devices.prepare(settings["threads"])
+    splits = splits_of(store, store.settings(root)["parent"], base["data"])
+    dense = parent_model(store, root, base)
+    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
+    made = _cut(model, dense, context, splits, base) if settings["cut"] else None
+    structure.write(model, context.folder)
+    model = devices.place(model, settings["device"])
+    trainee = Trainee(
+        model, make_optimizer(model, settings["train"]), precision=settings["precision"]
+    )
+    trainee.objective = ways.objective(context, root, base)
+    chain = (settings["lr_from_epoch"], settings["lr_epochs"])
+    plan = ways.training(settings, base["data"], chain, "structured", parent["epochs_total"])
+    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    result = ways.finish(context, trainee, splits, base["data"], settings["prune"])
+    whole = masks.sparsities(dense, settings["prune"]["layers"], settings["prune"]["spare"])
+    size = base["data"]["image_size"]
+    return {
+        **result,
+        **counted(result, whole),
+        "own_parameters": result["parameters"],
+        "macs": macs(model, size),
+        "dense_macs": macs(dense, size),
+        "notes": [*(_notes(made, model, settings) if made else []), *ways.troubles(trainee)],
+        "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
+        "seconds_total": parent["seconds_total"] + result["seconds"],
+    }
+
+
+def _cut(
+    model: nn.Module, dense: nn.Module, context: Context, splits: Splits, base: Result
+) -> tuple[Plan, Size]:
+    """Take the channels out of the model, in place. Returns the plan and the dense size."""
+    settings, size = context.settings, base["data"]["image_size"]
+    context.progress.say(0.0, "Scoring the channels")
+    how = {**settings["cut"], "target": settings["target"]}
+    scorer = IMPORTANCES[how["importance"]](_sight(model, context, splits, base))
+    whole, widths = dense_size(dense, size)
+    graph = trace(model, size)
+    made = plan_cut(model, graph, how, size, scorer, whole, widths)
+    apply(model, graph, made)
+    return made, whole
+
+
+def dense_size(dense: nn.Module, image_size: int) -> tuple[Size, dict[str, int]]:
+    """How large the model is before the first cut, and the widths of its groups."""
+    groups = trace(dense, image_size).groups
+    size, _ = Gauge(dense, groups, image_size).size({})
+    return size, {group.name: group.width for group in groups}
+
+
+def _sight(model: nn.Module, context: Context, splits: Splits, base: Result) -> Sight:
+    settings, how = context.settings, context.settings["cut"]
+    seed = derived_seed(settings["seed"], "channels", settings["target"])
+    generator = torch.Generator().manual_seed(seed)
+    if not looks(how["importance"]):
+        return Sight(model, generator=generator)
+    seed = derived_seed(settings["seed"], "score images")
+    batch, count = settings["train"]["batch_size"], how["score_images"]
+    sample = draw(splits.train, count, seed, base["data"], batch, settings["device"])
+    return Sight(model, sample, generator)
+
+
+def _notes(made: tuple[Plan, Size], model: nn.Module, settings: Result) -> list[str]:
+    plan, whole = made
+    of, asked = settings["cut"]["of"], float(settings["target"])
+    pairs = {name: (getattr(plan.after, name), getattr(whole, name)) for name in SIZES}
+    return [
+        left_told(of, asked, plan.after.share_gone(whole, of), pairs),
+        *parts_told([group.parts for group in plan.groups], settings["cut"]["round_to"]),
+        *uncut_told(uncut(model, plan.groups)),
+    ]
+
+
+SIZES = ("channels", "parameters", "macs", "bytes")
+
+
+def inspect_structure(context: Context) -> Result:
+    """The coupled groups, what cannot be cut and why, and what each amount would leave."""
+    settings = context.settings
+    devices.prepare(threads=1)
+    torch.manual_seed(0)
+    size = settings["image_size"]
+    model = build(settings["model"], settings["classes"], size).eval()
+    graph, how = trace(model, size), settings["cut"]
+    name = "magnitude_l2" if looks(how["importance"]) else how["importance"]
+    scorer = IMPORTANCES[name](Sight(model, generator=torch.Generator().manual_seed(0)))
+    plans = {
+        amount: plan_cut(model, graph, {**how, "target": amount}, size, scorer)
+        for amount in settings["amounts"]
+    }
+    found = next(iter(plans.values()))
+    return {
+        "groups": [_row(model, group, plans) for group in found.groups],
+        "uncut": [
+            {"layer": name, "reason": why} for name, why in uncut(model, found.groups).items()
+        ],
+        "dense": {name: getattr(found.before, name) for name in SIZES},
+        "left": [
+            {"amount": float(amount), **{name: getattr(plan.after, name) for name in SIZES}}
+            for amount, plan in plans.items()
+        ],
+        "step": math.lcm(how["round_to"], *(group.parts for group in found.groups)),
+        "notes": [
+            *parts_told([group.parts for group in found.groups], how["round_to"]),
+            *example_told(how["scope"]),
+        ],
+    }
+
+
+def _row(model: nn.Module, group: Group, plans: dict[str, Plan]) -> Result:
+    """A group with its layers, its channels, and those that each amount would leave."""
+    return {
+        "group": group.name,
+        "layers": list(group.layers),
+        "channels": group.width,
+        "parts": group.parts,
+        "reason": group.reason,
+        "left": [plan.kept.get(group.name, group.width) for plan in plans.values()],
+    }

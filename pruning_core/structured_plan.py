@@ -1,0 +1,112 @@
+"""The stages of channels really removed: one chain an amount, and the dry run before them."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pruning_core.points import STRUCTURED
+from pruning_core.recovery import level_recovery, tail_training
+from pruning_core.schedules import geometric
+from pruning_core.settings import plain
+from pruning_core.spec import Spec, SpecError, TrainSpec, to_dict
+from pruning_core.stage import Point, Stage
+from pruning_core.structured_choices import looks
+from pruning_core.structured_spec import StructuredSpec
+from pruning_core.when import Step
+
+MACHINE = ("seed", "device", "precision")
+
+
+def inspection(spec: Spec, classes: int) -> Stage:
+    """The dry run: which layers are coupled, which cannot be cut, and what the cuts would leave.
+
+    It looks at the architecture, so it takes random weights and downloads nothing.
+    """
+    settings = {
+        "model": {**to_dict(spec.model), "weights": "none"},
+        "classes": classes,
+        "image_size": spec.data.image_size,
+        "amounts": [repr(amount) for amount in spec.structured.amounts],
+        "cut": _cut(spec),
+        "torch_pruning": _library(),
+    }
+    return Stage("inspect_structure", "", settings)
+
+
+def _library() -> str:
+    """The version of torch-pruning. Raises `SpecError` where it is not installed."""
+    try:
+        return version("torch-pruning")
+    except PackageNotFoundError:
+        told = "this needs torch-pruning, which is not installed: pip install torch-pruning."
+        raise SpecError("structured.enabled", told) from None
+
+
+def chain_steps(chain: StructuredSpec, amount: float) -> list[Step]:
+    """The cuts on the way to an amount, and the tail; each removes the same share of the rest."""
+    cuts = [Step(target, plain(chain.epochs)) for target in geometric(amount, chain.steps)]
+    return cuts + [Step(amount, plain(chain.tail), tail=True)] * bool(chain.tail)
+
+
+def chain_epochs(chain: StructuredSpec) -> float:
+    """The epochs of one amount: its cuts and the tail."""
+    return plain(chain.steps * chain.epochs + chain.tail)
+
+
+def branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, Point]]:
+    """The chains of a baseline. A single cut is iteration 0; else the first is 1, the tail last."""
+    found = list[tuple[Stage, Point]]()
+    for amount in spec.structured.amounts if spec.structured.enabled else ():
+        steps, parent = chain_steps(spec.structured, amount), baseline
+        for i, step in enumerate(steps, start=len(steps) > 1):
+            before = plain((i - 1) * spec.structured.epochs) if len(steps) > 1 else 0
+            parent = _stage(spec, parent, step, before)
+            seed = baseline.settings["seed"]
+            found.append((parent, Point(STRUCTURED, seed, i, step.target, parent.key, step.tail)))
+    return found
+
+
+def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
+    """A cut and its training. No momentum goes on over a cut: the weights have other shapes."""
+    train = tail_training(spec) if step.tail else spec.finetune
+    curve = _curve(spec, step, before)
+    settings = {
+        "target": repr(step.target),
+        "cut": {} if step.tail else _cut(spec),
+        "prune": {"layers": spec.prune.layers, "spare": list(spec.prune.spare)},
+        "train": to_dict(train if step.epochs else _untrained(spec)),
+        "recovery": level_recovery(spec, step.epochs),
+        "epochs": step.epochs,
+        "lr_from_epoch": curve[0],
+        "lr_epochs": curve[1],
+        "threads": spec.level_threads,
+        **{name: parent.settings[name] for name in MACHINE},
+    }
+    return Stage(STRUCTURED, parent.key, settings, threads=spec.level_threads)
+
+
+def _cut(spec: Spec) -> dict[str, Any]:
+    """The settings of a cut that can change it."""
+    own = to_dict(spec.structured)
+    names = ("of", "importance", "scope", "round_to", "max_ratio")
+    cut = {name: own[name] for name in names}
+    if looks(spec.structured.importance):
+        cut["score_images"] = spec.prune.score_images
+    return cut
+
+
+def _untrained(spec: Spec) -> TrainSpec:
+    """What is read of training where there is none: how an importance takes images."""
+    reads = looks(spec.structured.importance)
+    return TrainSpec(batch_size=spec.finetune.batch_size) if reads else TrainSpec()
+
+
+def _curve(spec: Spec, step: Step, before: float) -> tuple[float, float]:
+    """Where on its learning-rate curve a step begins, and how many epochs the curve covers."""
+    chain = spec.structured
+    if spec.lr_span == "whole":
+        return before, chain_epochs(chain)
+    if spec.lr_span == "chain" and not step.tail:
+        return before, plain(chain.steps * chain.epochs)
+    return 0, step.epochs

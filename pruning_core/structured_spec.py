@@ -1,0 +1,72 @@
+"""The settings of channels really removed, and what goes together with them.
+
+What can be chosen is known here by name only; the functions are in `engine.structured`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pruning_core.recovery_spec import IN_WORDS, RecoverySpec
+from pruning_core.settings import check, one_of
+from pruning_core.structured_choices import IMPORTANCE_CHOICES, TARGETS
+from pruning_core.when import check_epochs, make_floats
+
+STRUCTURED_SCOPES = ("layer", "global")
+IMPORTANCES = tuple(IMPORTANCE_CHOICES)
+STRUCTURED_TARGETS = tuple(TARGETS)
+MOST_STEPS = 100
+
+
+@dataclass(frozen=True)
+class StructuredSpec:
+    """For each amount channels are taken out of the baseline until that share `of` it is gone.
+
+    The widths left are multiples of `round_to`, and of no layer more than `max_ratio` goes. It is
+    done in `steps`, each of which removes the same share of what is left and trains `epochs`;
+    after the last one follow `tail` epochs in which the rate falls to 0.
+    """
+
+    enabled: bool = False
+    amounts: tuple[float, ...] = (0.3, 0.5)
+    of: str = "macs"
+    importance: str = "magnitude_l2"
+    scope: str = "layer"
+    round_to: int = 8
+    max_ratio: float = 0.9
+    steps: int = 1
+    epochs: float = 1.0
+    tail: float = 0.0
+
+    def __post_init__(self) -> None:
+        for amount in self.amounts:
+            message = f"{amount} is not a fraction between 0 and 1."
+            check(0 < amount < 1, "structured.amounts", message)
+        once = len(set(self.amounts)) == len(self.amounts)
+        check(once, "structured.amounts", "the same amount stands there twice.")
+        one_of("structured.of", self.of, STRUCTURED_TARGETS)
+        one_of("structured.importance", self.importance, IMPORTANCES)
+        one_of("structured.scope", self.scope, STRUCTURED_SCOPES)
+        message = f"{self.round_to} is outside 1 to 128 channels."
+        check(1 <= self.round_to <= 128, "structured.round_to", message)
+        message = f"{self.max_ratio} is not a fraction between 0 and 1."
+        check(0 < self.max_ratio < 1, "structured.max_ratio", message)
+        message = f"{self.steps} is outside 1 to {MOST_STEPS}."
+        check(1 <= self.steps <= MOST_STEPS, "structured.steps", message)
+        for name in ("epochs", "tail"):
+            check_epochs(f"structured.{name}", getattr(self, name))
+        make_floats(self, "epochs", "tail")
+
+
+def check_structured(structured: StructuredSpec, recovery: RecoverySpec) -> None:
+    """Refuse what does not go together with removing channels. Raises `SpecError`."""
+    if not structured.enabled:
+        return
+    told = "give the share that is to go, such as 0.5, or switch removing channels off."
+    check(bool(structured.amounts), "structured.amounts", told)
+    way = IN_WORDS[recovery.method]
+    told = (
+        f"{way} goes back to weights of the dense baseline, or to its curve; once channels are "
+        "removed the layers have other shapes. Fine-tune, or switch removing channels off."
+    )
+    check(recovery.method == "fine_tune", "recovery.method", told)

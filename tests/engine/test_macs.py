@@ -1,0 +1,66 @@
+"""Multiply-accumulates, counted by hand and by torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pruning_core.engine.devices import place
+from pruning_core.engine.macs import macs, positions
+from pruning_core.engine.models import make
+
+
+class Small(nn.Module):
+    """A convolution, a depthwise one, a grouped one and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.grouped = nn.Conv2d(8, 12, 1, groups=4)
+        self.last = nn.Linear(12, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.grouped(self.depthwise(self.first(images)))
+        return self.last(maps.mean((2, 3)))
+
+
+BY_HAND = {
+    "first.weight": (16 * 16, 3 * 9 * 8),
+    "depthwise.weight": (16 * 16, 9 * 8),
+    "grouped.weight": (16 * 16, 2 * 12),
+    "last.weight": (1, 12 * 5),
+}
+
+
+def test_as_counted_by_hand_with_groups() -> None:
+    model = Small().train()
+    assert macs(model, 32) == sum(places * size for places, size in BY_HAND.values())
+    assert positions(model, 32) == {name: places for name, (places, _) in BY_HAND.items()}
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("mobilenet_v2", 0.30e9), ("resnet18", 1.81e9), ("vit_b_16", 17.56e9)],
+)
+def test_published_models_at_224(name: str, published: float) -> None:
+    with torch.device("meta"):
+        model = make(name, 1000)
+    assert macs(model, 224) == pytest.approx(published, rel=0.02)
+
+
+def test_the_quick_way_on_small_maps_counts_alike() -> None:
+    model = make("mobilenet_v2", 10)
+    before = macs(model, 32)
+    assert macs(place(model, "cpu"), 32) == before
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "vgg11_bn", "convnext_tiny"])
+def test_weights_times_their_places_are_the_whole(name: str) -> None:
+    with torch.device("meta"):
+        model = make(name, 10)
+    sizes = dict(model.named_parameters())
+    total = sum(places * sizes[weight].numel() for weight, places in positions(model, 64).items())
+    assert total == macs(model, 64)
