@@ -200,12 +200,15 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str) -> None:
         st.switch_page(PAGES["Runs"], query_params={"job": job})
 
 
-def draw_link_line(values: choices.Values) -> None:
-    """Where these choices can be found again."""
+def draw_link_line(values: choices.Values, whole: bool) -> None:
+    """Where these choices can be found again; not `whole`: the last that could run."""
     changed = len(choices.link_of(values))
     told = f"{format_count(changed, 'choice')} differ" if changed > 1 else "One choice differs"
     start = f"{told} from the quick start" if changed else "These are the quick start's choices"
-    st.caption(f"{start}. The link in the address bar holds them.")
+    if not whole:
+        start = "What cannot run yet is in no link"
+    held = "them" if whole else "the last choices that could run"
+    st.caption(f"{start}. The link in the address bar holds {held}.")
 
 
 def main() -> None:
@@ -220,7 +223,7 @@ def main() -> None:
     with right, st.container(key="outlook"):
         spec = draw_outlook(lab, places)
         spec_file.draw(spec)
-        draw_link_line(st.session_state[choices.KEPT])
+        draw_link_line(st.session_state[choices.KEPT], not choices.collect().problems)
 
 
 main()

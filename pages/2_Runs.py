@@ -101,13 +101,17 @@ def draw_paging(more: bool) -> None:
         st.caption(f"Page {page_number()}, {PAGE} runs each", width="content")
 
 
-def draw_live(lab: Lab, job: Job, active: bool) -> None:
-    """What changes while a run grows; drawn again every two seconds until it ends."""
+def draw_live(lab: Lab, job: Job, before: Standing) -> None:
+    """What changes while a run grows; drawn again every two seconds until it ends.
+
+    The heading and the buttons above are drawn again when they would be others than `before`.
+    """
+    active = before.state in ACTIVE
 
     @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
         now = standing(lab.queue, job.id)
-        if active != (now.state in ACTIVE):
+        if (now.state, shows_something(now)) != (before.state, shows_something(before)):
             st.rerun()
         if active:
             live.keep_worker(lab)
@@ -201,7 +205,7 @@ def main() -> None:
     draw_list(lab, job)
     now = standing(lab.queue, job.id)
     draw_actions(lab, now)
-    draw_live(lab, job, now.state in ACTIVE)
+    draw_live(lab, job, now)
     draw_log(lab, now)
 
 

@@ -117,7 +117,7 @@ def draw_answer(answer: Answer) -> None:
     elif answer.headline:
         with st.container(horizontal=True, gap="large"):
             for label, value in answer.headline.figures:
-                st.metric(label.capitalize(), value, width="content")
+                st.metric(label.capitalize(), plain(value), width="content")
         st.caption(plain(answer.text))
     for warning in answer.warnings:
         st.warning(plain(warning))

@@ -143,7 +143,8 @@ def draw_overlap(lab: Lab, job: Job) -> None:
             key="beside",
             help="The same run or another.",
         )
-        second = pick_point(lab, others[chosen], "second") if chosen else None
+        known = first.key if first else ""
+        second = pick_point(lab, others[chosen], "second", known) if chosen else None
     if first is None or second is None or first.key == second.key:
         st.caption("Choose two different models.")
         return

@@ -71,6 +71,12 @@ FORMATS: dict[str, Format] = {
         "each output channel, batch norm folded into them.",
         exact=False,
     ),
+    "smaller": Format(
+        "Smaller network",
+        "smaller.safetensors",
+        "The network without the channels that are zero wherever they are read, every other weight "
+        "as 4 bytes. Its widths stand in the file's header; safetensors opens it.",
+    ),
     "onnx": Format(
         "ONNX fp32",
         "onnx",

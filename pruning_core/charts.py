@@ -69,7 +69,7 @@ CHARTS = {
     "drop": Chart(
         "accuracy_drop",
         "Accuracy drop (points)",
-        "baseline minus point, bars: 95 % interval",
+        "baseline minus point, bars: the point's own 95 % interval",
         100,
         "",
         trained_drop,

@@ -16,7 +16,7 @@ from pruning_core.text import format_percent
 
 ROW_HEIGHT, FRAME_HEIGHT, CHART_HEIGHT = 15, 96, 300
 # Dark to light at equal steps, and told apart by colour-blind people (Nunez et al. 2018).
-SCALE = "Cividis_r"
+SCALE = "Cividis"
 KEPT, GONE = LOOKS["one_shot"].colour, LOOKS["iterative"].colour
 
 

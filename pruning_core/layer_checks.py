@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,12 +94,12 @@ def _check_floor(spec: Spec, left: Sequence[Layer]) -> None:
     sizes = [units(layer.shape, prune) for layer in left]
     kept = sum(floor_size(size, floor) for size in sizes)
     name, amount = _largest(spec)
+    most = math.floor(1e4 * (1 - kept / sum(sizes))) / 1e4
     if round(amount * sum(sizes)) > sum(sizes) - kept:
         raise SpecError(
             name,
             f"{amount:.2%} is asked for, but where every layer keeps {floor:.1%} of its "
-            f"{noun(prune)} at most {1 - kept / sum(sizes):.2%} can go. Ask for less or lower the "
-            "keep-floor.",
+            f"{noun(prune)} at most {most:.2%} can go. Ask for less or lower the keep-floor.",
         )
 
 

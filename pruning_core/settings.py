@@ -14,6 +14,7 @@ from typing import Any
 
 SHOWN_CHARACTERS = 80
 VALUE_CHARACTERS, PATH_CHARACTERS, MESSAGE_CHARACTERS = 60, 250, 1000
+HIGHEST = 10**12
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -38,8 +39,9 @@ def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def at_least(field: str, value: float, low: float) -> None:
-    """Refuse a number below `low`."""
+    """Refuse a number below `low`, and one that no browser could show."""
     check(value >= low, field, f"{value} is too small; give {low} or more.")
+    check(value <= HIGHEST, field, f"{value} is too large; give {HIGHEST:,} at most.")
 
 
 def plain(value: float) -> float:

@@ -30,7 +30,7 @@ SPEC = replace(
     one_shot=OneShotSpec((0.9,), 0.5),
     iterative=IterativeSpec(enabled=False),
 )
-FORMATS = ("onnx", "bitmask_int8", "state_dict", "torch_export")
+FORMATS = ("onnx", "bitmask_int8", "state_dict", "torch_export", "smaller")
 
 
 @pytest.fixture(scope="module")

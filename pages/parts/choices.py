@@ -208,6 +208,8 @@ def collect() -> Reading:
             values[name] = from_widget(name, shown)
         except ValueError as error:
             problems.append(f"{title(name)}: {error}")
+    if values.get("prune.scope") != "hand":
+        values["prune.by_hand"] = kept["prune.by_hand"]  # its field rests, whatever it holds
     settled = settle(values, kept)
     return Reading(_named(settled.values), (*problems, *settled.problems))
 

@@ -138,5 +138,8 @@ def by_hand(spec: Spec, shares: dict[str, float], total: float) -> Spec:
         prune=replace(spec.prune, scope="hand", by_hand=table),
         one_shot=OneShotSpec((0.0, round(total, 6)), spec.one_shot.epochs),
         iterative=replace(spec.iterative, enabled=False),
+        ladder=replace(spec.ladder, enabled=False),
+        structured=replace(spec.structured, enabled=False),
+        scan=replace(spec.scan, enabled=False),
         label=f"{describe(spec)}, shares by hand",
     )

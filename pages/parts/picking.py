@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.shell import Lab
+from pages.parts.shell import Lab, plain
+from pruning_core.points import LADDER
 from pruning_core.queue.jobs import Job
 from pruning_core.results import titles
 from pruning_core.stage import Outline, Point
@@ -20,6 +21,8 @@ def pick_run(lab: Lab) -> Job | None:
         jobs[job.id] = job
     if not jobs:
         return None
+    if wanted and wanted not in jobs:
+        st.warning(f"There is no run {plain(wanted)} with a finished baseline; another is shown.")
     names = list(jobs)
     chosen = st.selectbox(
         "Run",
@@ -32,18 +35,19 @@ def pick_run(lab: Lab) -> Job | None:
     return jobs[chosen]
 
 
-def pick_point(lab: Lab, job: Job, key: str) -> Point | None:
-    """One finished model of a run."""
+def pick_point(lab: Lab, job: Job, key: str, other: str = "") -> Point | None:
+    """One finished model of a run: at first the last that was trained, and not `other` (a key)."""
     outline = Outline.from_json(job.outline)
     names = titles(outline)
     there = [point for point in outline.points if lab.store.exists(point.key)]
     if not there:
         st.caption("This run has no finished model yet.")
         return None
+    trained = [i for i, one in enumerate(there) if one.strategy != LADDER and one.key != other]
     chosen = st.selectbox(
         "Model",
         range(len(there)),
-        index=len(there) - 1,
+        index=(trained or [len(there) - 1])[-1],
         format_func=lambda i: names[there[i].key][0],
         key=key,
         help="The baseline, or one cut with its fine-tuning.",

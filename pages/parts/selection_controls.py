@@ -51,19 +51,26 @@ def selection_controls() -> None:
         "input channel, zeroed by the mask. 2:4 and 4:8: half of every 4 or 8 neighbouring "
         "inputs, in one cut, so they go with the amounts 0 and 50 % and without iterative "
         "pruning; layers whose inputs do not divide stay dense and are listed. Choosing one sets "
-        "these.",
+        "these, and choosing other pieces puts back what they were.",
         on_change=_one_cut,
     )
 
 
 def _one_cut() -> None:
-    """A callback: a pattern is one cut of one amount, which it asks for by itself."""
+    """A callback: a pattern is one cut of one amount, which it asks for by itself.
+
+    What it put aside comes back with the other pieces, unless it was changed meanwhile.
+    """
+    before = st.session_state.setdefault("before a pattern", {})
     if (pattern := value_of("prune.granularity")) in PATTERNS:
         share = pattern_share(pattern)
-        values = {"one_shot.amounts": [0.0, share], "iterative.enabled": False}
-        values["prune.scope"] = "layer"
-        for name, value in values.items():
+        asked = {"one_shot.amounts": [0.0, share], "iterative.enabled": False}
+        for name, value in {**asked, "prune.scope": "layer"}.items():
+            before.setdefault(name, value_of(name))
             st.session_state[key(name)] = to_widget(name, value)
+        return
+    for name in list(before):
+        st.session_state[key(name)] = before.pop(name)
 
 
 def filter_controls() -> None:

@@ -16,12 +16,15 @@ Run = Callable[[Tensor], Tensor]
 class Source:
     """A finished model on the CPU, in evaluation mode.
 
-    `rebuild` gives the same network with random weights. `example` are some normalized images
-    (N, 3, H, W), `calibration` so many training images as batches of them.
+    `rebuild` gives the same network with other weights, `untouched` the architecture before any
+    channel went, and `network` tells how torchvision builds that. `example` are some normalized
+    images (N, 3, H, W), `calibration` so many training images as batches of them.
     """
 
     model: nn.Module
     rebuild: Callable[[], nn.Module]
+    untouched: Callable[[], nn.Module]
+    network: dict[str, Any]
     example: Tensor
     calibration: Callable[[], list[Tensor]]
     settings: dict[str, Any]

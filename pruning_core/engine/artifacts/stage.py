@@ -17,8 +17,9 @@ from pruning_core.engine.artifacts.source import Run, Source
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data import Splits, normalize
 from pruning_core.engine.evaluate import Evaluation, evaluate
-from pruning_core.engine.models import rebuild
-from pruning_core.engine.parents import parent_model, root_of, splits_of
+from pruning_core.engine.models import options, rebuild
+from pruning_core.engine.parents import parent_model, resized, root_of, splits_of
+from pruning_core.engine.structured.structure import resize, structure
 from pruning_core.statistics import wilson
 from pruning_core.store import Store
 from pruning_core.text import format_count
@@ -90,10 +91,17 @@ def source_of(
         drawn = draw(splits.train, settings["images"], settings["seed"], data, batch, "cpu")
         return [images for images, _ in drawn]
 
+    def untouched() -> nn.Module:
+        return rebuild(base["model"], base["classes"], size)
+
+    model = parent_model(store, key, base).eval()
+    widths = structure(model) if resized(store, key) else None
     return (
         Source(
-            parent_model(store, key, base).eval(),
-            lambda: rebuild(base["model"], base["classes"], size),
+            model,
+            lambda: resize(untouched(), widths) if widths else untouched(),
+            untouched,
+            network_of(base),
             pixels(splits, data)[:EXAMPLES].clone(),
             calibration,
             settings,
@@ -101,6 +109,13 @@ def source_of(
         splits,
         data,
     )
+
+
+def network_of(base: dict[str, Any]) -> dict[str, Any]:
+    """How torchvision builds a baseline's network, and the stride of its first convolution."""
+    model, size = base["model"], base["data"]["image_size"]
+    kwargs = options(model["name"], base["classes"], model["width"], size)
+    return {"name": model["name"], "stem_stride": model["stem_stride"], "options": kwargs}
 
 
 def pixels(splits: Splits, data: dict[str, Any]) -> Tensor:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from pruning_core import report, results
-from pruning_core.engine.artifacts.stage import ANSWERS
+from pruning_core.engine.artifacts.smaller import structure_in
+from pruning_core.engine.artifacts.stage import ANSWERS, network_of
 from pruning_core.engine.data import ImageSet
-from pruning_core.engine.models import options
-from pruning_core.engine.parents import root_of, splits_of
+from pruning_core.engine.parents import resized, root_of, splits_of
+from pruning_core.engine.structured import structure
 from pruning_core.findings import findings
 from pruning_core.passport import FILE, IMAGES
 from pruning_core.report_html import html
@@ -35,6 +36,7 @@ NEEDS = {
     "pt2": ("numpy", "torch"),
     "pte": ("numpy", "torch", "executorch"),
     "pth": ("numpy", "torch", "torchvision"),
+    "safetensors": ("numpy", "torch", "torchvision", "safetensors"),
     "sparse": ("numpy", "torch", "torchvision", "safetensors"),
 }
 
@@ -101,27 +103,26 @@ def _programs(model: Path) -> dict[str, bytes]:
     }
     if model.suffix == ".sparse":
         found["sparse_loader.py"] = (HERE.parent / "sparse_loader.py").read_bytes()
+    if model.suffix in (".sparse", ".pth", ".safetensors"):
+        found["structure.py"] = Path(structure.__file__).read_bytes()
     return found
 
 
 def _about(context: Context, made: Result, base: Result, root: str) -> Result:
-    data, network = base["data"], base["model"]
-    decoded = context.store.settings(root)["parent"]
-    size = data["image_size"]
-    kwargs = options(network["name"], base["classes"], network["width"], size)
+    data, decoded = base["data"], context.store.settings(root)["parent"]
     return {
         "passport": 1,
         "format": context.settings["format"],
         "label": context.settings["label"],
         "classes": context.store.read(decoded)["classes"],
         "preprocessing": {
-            "image_size": size,
+            "image_size": data["image_size"],
             "mean": data["mean"],
             "std": data["std"],
             "order": "float32 (N, 3, S, S), RGB, (byte / 255 - mean) / std; the short side to "
             "image_size, then the centre",
         },
-        "network": {**{n: network[n] for n in ("name", "stem_stride")}, "options": kwargs},
+        "network": {**network_of(base), **_widths(context, made)},
         "accuracy": made["accuracy"],
         "accuracy_interval_95": [made["accuracy_low"], made["accuracy_high"]],
         "right": made["right"],
@@ -130,6 +131,19 @@ def _about(context: Context, made: Result, base: Result, root: str) -> Result:
         f"stage is {context.settings['point']}",
         "versions": _versions(),
     }
+
+
+def _widths(context: Context, made: Result) -> Result:
+    """The widths of a network that has lost channels; nothing where it has not."""
+    store, settings = context.store, context.settings
+    if settings["format"] == "smaller":
+        return {"structure": structure_in(store.file(context.row.parent, made["file"]))}
+    key = settings["point"]
+    return (
+        {"structure": structure.read(store.file(key, structure.FILE))}
+        if resized(store, key)
+        else {}
+    )
 
 
 def _versions() -> dict[str, str]:

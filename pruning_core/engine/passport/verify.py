@@ -127,8 +127,16 @@ def open_weights(path: Path, passport: dict[str, Any]) -> Run:
         from sparse_loader import weights
 
         state = weights(path)
+    elif path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    if "structure" in about:
+        from structure import load
+
+        load(network, about["structure"], state)
     network.load_state_dict(state)
     network.eval()
 
@@ -145,6 +153,7 @@ OPENERS: dict[str, Callable[[Path, dict[str, Any]], Run]] = {
     ".pte": open_executorch,
     ".pth": open_weights,
     ".sparse": open_weights,
+    ".safetensors": open_weights,
 }
 
 

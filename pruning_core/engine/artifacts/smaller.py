@@ -1,0 +1,44 @@
+"""The network without the channels that are zero wherever they are read, in one safe file.
+
+It is a safetensors file of the tensors. Its metadata hold, as JSON, `network` (torchvision's name
+of the architecture, the options that it is built with, and the stride of its first convolution)
+and `structure`, the widths of its layers (see `structured.structure`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from pruning_core.engine.artifacts.source import Maker, Run, Source
+from pruning_core.engine.structured.fold import fold
+from pruning_core.engine.structured.structure import Structure, load, structure
+
+
+def write_smaller(source: Source, path: Path) -> list[str]:
+    """Fold a copy (see `structured.fold`) and write it with its widths."""
+    model = copy.deepcopy(source.model)
+    folded = fold(model, source.example.shape[-1])
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    about = {"network": source.network, "structure": structure(model)}
+    save_file(state, path, {name: json.dumps(value) for name, value in about.items()})
+    return list(folded.notes)
+
+
+def open_smaller(source: Source, path: Path) -> Run:
+    """The network of these widths, built anew."""
+    return load(source.untouched(), structure_in(path), load_file(path)).eval()
+
+
+def structure_in(path: Path) -> Structure:
+    """The widths in a file's metadata."""
+    with safe_open(path, "pt") as file:
+        found: Structure = json.loads(file.metadata()["structure"])
+    return found
+
+
+MAKERS: dict[str, Maker] = {"smaller": Maker(write_smaller, open_smaller)}
