@@ -66,7 +66,7 @@ def recommended(recipe: str) -> Spec:
     return replace(made, one_shot=amounts, iterative=replace(made.iterative, matched=True))
 
 
-RECOMMENDED = recommended("taught_obd")
+RECOMMENDED = recommended("early_obd")
 
 PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
