@@ -35,7 +35,7 @@ def add_measure(command: argparse.ArgumentParser) -> None:
     command.add_argument("job", metavar="JOB", help="a job's name or how it begins")
     add_point(command)
     beside = "further points of the job, timed beside it"
-    command.add_argument("--beside", type=integers, default=[], metavar="N,N", help=beside)
+    command.add_argument("--beside", type=integers, default=(), metavar="N,N", help=beside)
     runtimes = f"of {', '.join(RUNTIMES)} (all)"
     command.add_argument(
         "--runtimes", type=_runtimes, default=list(RUNTIMES), metavar="R,R", help=runtimes

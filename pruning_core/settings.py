@@ -41,7 +41,8 @@ def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
 def at_least(field: str, value: float, low: float) -> None:
     """Refuse a number below `low`, and one that no browser could show."""
     check(value >= low, field, f"{value} is too small; give {low} or more.")
-    check(value <= HIGHEST, field, f"{value} is too large; give {HIGHEST:,} at most.")
+    too_large = isinstance(value, int) and value > HIGHEST
+    check(not too_large, field, f"{value} is too large; give {HIGHEST:,} at most.")
 
 
 def plain(value: float) -> float:

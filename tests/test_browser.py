@@ -108,7 +108,7 @@ def test_the_whole_way(server: str, cache: Cache, tmp_path: Path) -> None:
 
     def watch(page: Page) -> None:
         expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=SLOW)
-        expect(page.get_by_text("Finished").first).to_be_visible(timeout=SLOW)
+        expect(page.get_by_text("Finished", exact=True).first).to_be_visible(timeout=SLOW)
         page.get_by_role("button", name="Compare").click()
 
     def compare(page: Page) -> pd.DataFrame:

@@ -87,7 +87,7 @@ def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
 def propose(job: str, found: pd.DataFrame) -> None:
     """The total asked, and the button that spreads it so that each layer loses equally much."""
     total = st.slider(
-        "Total to remove",
+        "Total to propose",
         1.0,
         99.0,
         80.0,

@@ -47,6 +47,8 @@ def _others(lab: Lab, job: Job, point: Point) -> list[Point]:
         for one in outline.points
         if one.key != point.key and one.strategy != "baseline" and lab.store.exists(one.key)
     }
+    if not there:
+        return []
     chosen = st.multiselect(
         "Beside the dense model and this one",
         list(there),

@@ -60,7 +60,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--scope", ["--criterion", "movement", "--scope", "lamp"], "may be negative"),
     ("--lr-span", ["--lr-span", "whole", "--lr-schedule", "step", "--tail", "1"], "does not fall"),
     ("--train-size", ["--train-size", "1438"], "1,438 images were asked for, but there are 1,437"),
-    ("--train-size", ["--train-size", "9" * 30], "were asked for"),
+    ("--train-size", ["--train-size", "9" * 30], "is too large; give"),
     ("--train-size", ["--train-size", "19"], "19 images are too few; 20 are needed"),
     ("--train-size", ["--train-size", "-5"], "too small"),
     ("--test-size", ["--test-size", "361"], "361 images were asked for, but there are 360"),

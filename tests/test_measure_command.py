@@ -1,0 +1,65 @@
+"""`measure`: a finished point timed beside its baseline; what was found, written and told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pruning_core.cli import main
+from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
+from tests.test_export_command import cache
+from tests.workers import serve
+
+__all__ = ["cache"]  # a fixture
+
+
+def measure(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
+    """The command, the worker in this process."""
+    monkeypatch.setattr("pruning_core.follow.Starter.look", lambda self: serve(cache))
+    job = Queue(cache.queue).jobs()[0].id
+    return main(["measure", job, "--cache-dir", str(cache.root), "--out", str(out), *options])
+
+
+def test_times_are_written_and_a_verdict_is_told(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--runtimes", "eager,onnx", "--beside", "1", "--batches", "1,2")
+    assert measure(cache, tmp_path, monkeypatch, *options) == 0
+    table = pd.read_csv(tmp_path / "speed.csv")
+    assert set(table["runtime"]) == {"eager", "onnx"}
+    assert set(table["images_at_a_time"]) == {1, 2}
+    assert set(table["role"]) == {"dense", "candidate", "control"}
+    assert (table["p90_ms"] >= table["p50_ms"]).all()
+    told = capsys.readouterr().out
+    assert "Its size as a file is not measured yet; " in told
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--runtimes", "tensorrt"), "'tensorrt' is no runtime; there are eager"),
+        (("--batches", "0"), "batches: 0 is too small"),
+        (("--pixels", "5000"), "give 0 to 1024"),
+        (("--beside", "9"), "there is no point 9"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    said: str,
+) -> None:
+    try:
+        code = measure(cache, tmp_path, monkeypatch, *options)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    assert said in capsys.readouterr().err
