@@ -93,11 +93,6 @@ def draw_files(lab: Lab, point: Point) -> pd.DataFrame:
     return frame
 
 
-def content(lab: Lab, key: str, name: str) -> bytes:
-    """A file of a stage."""
-    return lab.store.file(key, name).read_bytes()
-
-
 def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
     """Every file by name, with what opens it."""
     st.header("Downloads")
@@ -108,7 +103,7 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
                 continue
             st.download_button(
                 about.title,
-                functools.partial(content, lab, row["key"], row["file"]),
+                functools.partial(lab.store.content, row["key"], row["file"]),
                 row["file"],
                 "application/octet-stream",
                 on_click="ignore",

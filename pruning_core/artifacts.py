@@ -5,7 +5,6 @@ A new format is one entry here, and one in `engine.artifacts.MAKERS` that writes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,8 +111,3 @@ def artifact(point: str, name: str, threads: int = 1) -> Stage:
     if FORMATS[name].calibrated:
         settings |= {"images": CALIBRATION_IMAGES, "seed": SEED}
     return Stage(KIND, point, settings, threads=threads)
-
-
-def artifacts(point: str, names: Iterable[str] = tuple(FORMATS)) -> list[Stage]:
-    """The stages of several formats."""
-    return [artifact(point, name) for name in names]

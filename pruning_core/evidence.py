@@ -8,7 +8,7 @@ import pandas as pd
 
 from pruning_core import byte_ladder, speed
 from pruning_core.artifacts import FORMATS
-from pruning_core.points import STRATEGY_NAMES
+from pruning_core.points import STRATEGY_NAMES, STRUCTURED
 from pruning_core.stage import Point, Reader, Stage
 from pruning_core.verdict import (
     INT8,
@@ -17,11 +17,9 @@ from pruning_core.verdict import (
     Structured,
     smallest_file,
     timing_of,
-    verdict,
 )
 
 MOST_LOST = 0.01
-STRUCTURED = "structured"
 
 
 def evidence(
@@ -53,11 +51,6 @@ def evidence(
         accuracy_high=own["accuracy_high"],
         zeros=point.strategy not in ("baseline", STRUCTURED),
     )
-
-
-def told(found: Evidence) -> str:
-    """The verdict in one sentence."""
-    return verdict(found)
 
 
 def _structured(

@@ -25,6 +25,7 @@ from pruning_core.speed import RUNTIMES, Conditions
 from pruning_core.stage import Outline, Point, Stage
 from pruning_core.store import Store
 from pruning_core.text import format_times
+from pruning_core.verdict import verdict
 
 SPEED_CSV, CROSSOVER_CSV = "speed.csv", "crossover.csv"
 OUT = Path("outputs") / "measure"
@@ -78,7 +79,7 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
         written.append(_write(frame, options.out / SPEED_CSV))
     for stage in zeros:
         written += _tell_zeros(stage, store, options.out)
-    print(evidence.told(evidence.evidence(point, dense, others, stages, store)))
+    print(verdict(evidence.evidence(point, dense, others, stages, store)))
     for note in [*speed.left_out(options.runtimes, how), *speed.notes(stages, store)]:
         print(f"Note: {note}")
     for path in written:

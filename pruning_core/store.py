@@ -123,6 +123,10 @@ class Store:
                 raise Missing(key)
         return path
 
+    def content(self, key: str, name: str) -> bytes:
+        """The bytes of such a file. Raises `Missing`."""
+        return self.file(key, name).read_bytes()
+
     def folder(self, key: str) -> Path:
         """A stage's folder, its files digested once in this process. Raises `Missing`."""
         self._manifest(key)

@@ -70,12 +70,8 @@ def _offer(lab: Lab, stage: Stage) -> None:
 
 
 def _save(lab: Lab, stage: Stage, label: str, name: str) -> None:
-    read = functools.partial(_content, lab, stage.key, name)
+    read = functools.partial(lab.store.content, stage.key, name)
     st.download_button(label, read, name, on_click="ignore", key=f"save {name}")
-
-
-def _content(lab: Lab, key: str, name: str) -> bytes:
-    return lab.store.file(key, name).read_bytes()
 
 
 @st.fragment(run_every=POLL_SECONDS)

@@ -11,11 +11,13 @@ from pages.parts.shell import Lab, plain
 from pruning_core import crossover, evidence, speed
 from pruning_core.chart_style import config
 from pruning_core.measure_command import dense_of, model_names, ratio_text
+from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Job
 from pruning_core.results import titles
 from pruning_core.speed import Conditions
 from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
 from pruning_core.stage import Outline, Point, Stage
+from pruning_core.verdict import verdict
 from pruning_core.worker.limits import usable_cores
 
 POLL_SECONDS = 2.0
@@ -32,7 +34,7 @@ def draw(lab: Lab, job: Job, point: Point) -> None:
     if _wanted(lab, stages, "Measure the speed", "Takes up to a minute for each program."):
         _draw_times(lab, stages, model_names(job, models), how)
     found = evidence.evidence(point, dense, others, stages, lab.store)
-    st.info(inline(evidence.told(found)))
+    st.info(inline(verdict(found)))
     for note in [*speed.left_out(speed.RUNTIMES, how), *speed.notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
@@ -52,7 +54,7 @@ def _others(lab: Lab, job: Job, point: Point) -> list[Point]:
     chosen = st.multiselect(
         "Beside the dense model and this one",
         list(there),
-        default=[key for key, one in there.items() if one.strategy == evidence.STRUCTURED][:1],
+        default=[key for key, one in there.items() if one.strategy == STRUCTURED][:1],
         format_func=lambda key: names[key][0],
         key=f"beside {job.id}",
         help="More models of this run, timed in turn with both.",

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from pruning_core.engine.data import ImageSet, normalize
+from pruning_core.statistics import wilson
 
 BATCH = 500
 BATCH_PIXELS = BATCH * 32 * 32
@@ -31,6 +32,20 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         return float(self.right.mean())
+
+    def figures(self) -> dict[str, Any]:
+        """What a result tells of it: the accuracy, its 95 % interval, and each image's answer."""
+        right = int(self.right.sum())
+        low, high = wilson(right, len(self.right))
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "right": right,
+            "test_images": len(self.right),
+            "correct": self.packed(),
+            "loss": self.loss,
+        }
 
     def packed(self) -> str:
         """`right`, eight images a byte, in base64."""

@@ -48,7 +48,6 @@ from pruning_core.layer_checks import told
 from pruning_core.layer_views import FILE as PORTRAITS
 from pruning_core.settings import plain
 from pruning_core.spec import SpecError
-from pruning_core.statistics import wilson
 from pruning_core.worker.context import Context, StageError
 
 OPTIMIZER_FILE = "optimizer.pt"
@@ -208,18 +207,10 @@ def _finish(
     (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
     if context.row.kind in ("level", "rung") and resized(context.store, context.row.parent):
         structure.write(model, context.folder)
-    right = int(test.right.sum())
-    low, high = wilson(right, len(test.right))
     return {
-        "accuracy": test.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "right": right,
+        **test.figures(),
         "validation_accuracy": learned,
-        "test_images": len(test.right),
-        "correct": test.packed(),
         "test_digest": _test_digest(context, splits),
-        "loss": test.loss,
         **masks.sparsities(model, prune["layers"], prune["spare"]),
         **measure(model, context.folder / MODEL_FILE),
         "epochs": settings["epochs"],

@@ -21,6 +21,7 @@ from pruning_core.engine import sparse_loader
 from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.entropy import byte_bits, mask_bits
 from pruning_core.engine.artifacts.folding import fold_model, folded_state
+from pruning_core.engine.artifacts.stage import pixels, source_of
 from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffled
 from pruning_core.engine.models import make
 from pruning_core.engine.parents import MODEL_FILE
@@ -154,8 +155,13 @@ def test_safetensors_opens_what_is_in_a_sparse_file(made: tuple[Store, str]) -> 
 def test_the_loader_gives_what_a_model_loads(made: tuple[Store, str]) -> None:
     model = make("mobilenet_v2", 10, 0.35)
     for name in ("bitmask_fp32", "bitmask_fp16", "bitmask_int8"):
-        path, _ = result(made, name)
+        path, found = result(made, name)
         model.load_state_dict(sparse_loader.weights(path))
+        source, splits, data = source_of(made[0], made[1], {"threads": 1})
+        images = pixels(splits, data)
+        with torch.no_grad():
+            apart = (model.eval()(images) - source.model(images)).abs().max()
+        assert float(apart) == pytest.approx(found["difference"], abs=1e-4)
 
 
 def test_shuffled_tensors_come_back() -> None:

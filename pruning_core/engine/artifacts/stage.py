@@ -20,7 +20,6 @@ from pruning_core.engine.evaluate import Evaluation, evaluate
 from pruning_core.engine.models import options, rebuild
 from pruning_core.engine.parents import parent_model, resized, root_of, splits_of
 from pruning_core.engine.structured.structure import resize, structure
-from pruning_core.statistics import wilson
 from pruning_core.store import Store
 from pruning_core.text import format_count
 from pruning_core.worker.context import Context, StageError
@@ -68,7 +67,7 @@ def artifact(context: Context) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "difference": difference,
         "floor": maker.floor(path) if maker.floor else {},
-        **_accuracy(found),
+        **found.figures(),
         "notes": [*notes, *_fewer(settings, splits)],
         "seconds": time.perf_counter() - begun,
     }
@@ -143,20 +142,6 @@ def _write_answers(path: Path, found: Evaluation, labels: list[int]) -> None:
         for i, (label, said) in enumerate(zip(labels, found.answers.tolist(), strict=True))
     ]
     path.write_text("\n".join(["image,label,answer", *lines]) + "\n", encoding="utf-8")
-
-
-def _accuracy(found: Evaluation) -> dict[str, Any]:
-    right = int(found.right.sum())
-    low, high = wilson(right, len(found.right))
-    return {
-        "accuracy": found.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "right": right,
-        "test_images": len(found.right),
-        "correct": found.packed(),
-        "loss": found.loss,
-    }
 
 
 def _fewer(settings: dict[str, Any], splits: Splits) -> list[str]:
