@@ -46,20 +46,7 @@ def structured_controls() -> None:
     )
     left, right = st.columns(2)
     with left:
-        choice(
-            "structured.of",
-            STRUCTURED_TARGETS,
-            "What the shares are of. Half the channels is about three quarters of the parameters.",
-            titles=TARGETS,
-            disabled=off,
-        )
-        choice(
-            "structured.importance",
-            IMPORTANCES,
-            IMPORTANCE_HELP,
-            titles=IMPORTANCE_TITLES,
-            disabled=off,
-        )
+        _shares(off)
         _steps(off)
     with right:
         choice(
@@ -70,6 +57,24 @@ def structured_controls() -> None:
             disabled=off,
         )
         _limits(off)
+
+
+def _shares(off: bool) -> None:
+    """What the shares are of, and which channels go first."""
+    choice(
+        "structured.of",
+        STRUCTURED_TARGETS,
+        "What the shares are of. Half the channels is about three quarters of the parameters.",
+        titles=TARGETS,
+        disabled=off,
+    )
+    choice(
+        "structured.importance",
+        IMPORTANCES,
+        IMPORTANCE_HELP,
+        titles=IMPORTANCE_TITLES,
+        disabled=off,
+    )
 
 
 def _steps(off: bool) -> None:
