@@ -6,11 +6,13 @@ plan which are in the cache already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pruning_core.plan import inspect_data, inspect_model
+from pruning_core.ladder_cost import image_steps, solving_seconds
+from pruning_core.layer_choices import Layer
+from pruning_core.plan import inspect_data, inspect_model, known_layers
 from pruning_core.points import STRUCTURED
 from pruning_core.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
@@ -38,7 +40,8 @@ FORWARD = 1 / 3
 # What scoring one image takes, in training steps of one image: OBD looks at them one by one.
 # Measured with MobileNetV2 at 32x32, batches of 32, on one thread.
 SCORING = {"taylor": 1.0, "snip": 1.0, "wanda": 0.7, "obd": 10.7}
-WORKED = (*TRAINED, "scan")
+RUNG = "rung"
+WORKED = (*TRAINED, "scan", RUNG)
 # The criteria that look at images as an importance of channels does.
 CHANNEL_SCORING = {"taylor": "taylor", "hessian": "obd"}
 
@@ -57,11 +60,22 @@ class Estimate:
 class Work:
     """Epochs of the stages of one kind, and of the longest branch of them.
 
-    What only looks at images counts as the share of an epoch that takes as long.
+    What only looks at images counts as the share of an epoch that takes as long. `seconds` do
+    not depend on the images.
     """
 
     epochs: tuple[float, ...]
     longest: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Images to train on and to validate with, and the model's layers as far as known."""
+
+    train: float
+    validation: float
+    layers: tuple[Layer, ...] = ()
 
 
 def probe(spec: Spec, store: Reader) -> Stage | None:
@@ -81,7 +95,7 @@ def estimate(spec: Spec, plan: Plan, store: Reader, cores: int) -> Estimate | No
     stages = [(stage.key, stage) for stage in plan.stages]  # a key is a digest: each made once
     done = {key for key, _ in stages if store.exists(key)}
     everything, left = (
-        _work(stages, found, _images(spec, store)) if plan.complete else _expected(spec)
+        _work(stages, found, _sizes(spec, store)) if plan.complete else _expected(spec)
         for found in (set(), done)
     )
     nothing_left = plan.complete and not any(work.epochs for work in left.values())
@@ -118,11 +132,12 @@ def _size(spec: Spec, store: Reader) -> tuple[int, int] | None:
     return (sum(facts["train_counts"]), len(facts["classes"])) if facts else None
 
 
-def _images(spec: Spec, store: Reader) -> tuple[float, float]:
-    """Images to train on and to validate with; one of each while they are not known."""
-    size = _size(spec, store)
+def _sizes(spec: Spec, store: Reader) -> Sizes:
+    """One image of each while they are not known."""
+    size, share = _size(spec, store), spec.data.validation
     every = spec.data.train_size or (size[0] if size else 2)
-    return max(1.0, every * (1 - spec.data.validation)), max(1.0, every * spec.data.validation)
+    layers = tuple(known_layers(spec, store))
+    return Sizes(max(1.0, every * (1 - share)), max(1.0, every * share), layers)
 
 
 def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
@@ -131,9 +146,9 @@ def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
     facts = _read(store, trial_stage.key) if trial_stage else None
     if facts is None:
         return None
-    trial = _images(spec, store)[0] / (facts["images_per_second"] * TRAINING_SHARE)
+    trial = _sizes(spec, store).train / (facts["images_per_second"] * TRAINING_SHARE)
     taught = TEACHER_STEPS if spec.recovery.distill_weight else 1.0
-    trials = {"baseline": trial, "level": trial * taught, "scan": trial}
+    trials = {"baseline": trial, "level": trial * taught, "scan": trial, RUNG: trial}
     trials[STRUCTURED] = trials["level"]  # as if nothing were gone: no model is slower
     return {kind: _measured(kind, done, store) or trials[kind] for kind in WORKED}
 
@@ -147,28 +162,40 @@ def _measured(kind: str, done: Keyed, store: Reader) -> float | None:
     return seconds / epochs if epochs else None
 
 
-def _work(stages: Keyed, done: set[str], images: tuple[float, float]) -> dict[str, Work]:
-    """What is to be trained, and looked at, of a complete plan."""
-    found = {}
+def _work(stages: Keyed, done: set[str], sizes: Sizes) -> dict[str, Work]:
+    """What is to be trained, looked at and solved for, of a complete plan."""
+    found, every = {}, dict(stages)
     for kind in WORKED:
         reach: dict[str, float] = {}
         left = [(key, s) for key, s in stages if s.kind == kind and key not in done]
-        epochs = tuple(_epochs(stage, images) for _, stage in left)
+        epochs = tuple(_epochs(stage, sizes) for _, stage in left)
         for (key, stage), own in zip(left, epochs, strict=True):
             reach[key] = own + reach.get(stage.parent, 0)
-        found[kind] = Work(epochs, max(reach.values(), default=0))
+        seconds = sum(_solving(stage, every, sizes.layers) for _, stage in left)
+        found[kind] = Work(epochs, max(reach.values(), default=0), seconds)
     return found
 
 
-def _epochs(stage: Stage, images: tuple[float, float]) -> float:
+def _epochs(stage: Stage, sizes: Sizes) -> float:
     """A stage's epochs, scoring too; a scan looks at validation images, at each sparsity."""
-    train, validation = images
-    if stage.kind != "scan":
-        scores = {**stage.settings.get("prune", {}), **_channel_scores(stage)}
-        looks = _scored(scores, train) / train
-        return float(stage.settings["epochs"]) + looks
-    looks = 1 + len(stage.settings["sparsities"])
-    return FORWARD * looks * min(stage.settings["images"] or validation, validation) / train
+    train, validation = sizes.train, sizes.validation
+    if stage.kind == RUNG:
+        images = min(stage.settings["images"], train)
+        return image_steps(stage.settings["rung"], images, len(sizes.layers)) / train
+    if stage.kind == "scan":
+        looks = 1 + len(stage.settings["sparsities"])
+        return FORWARD * looks * min(stage.settings["images"] or validation, validation) / train
+    scores = {**stage.settings.get("prune", {}), **_channel_scores(stage)}
+    return float(stage.settings["epochs"]) + _scored(scores, train) / train
+
+
+def _solving(stage: Stage, every: Mapping[str, Stage], layers: Sequence[Layer]) -> float:
+    """The seconds of a rung's equations: what is left in them, its cut tells."""
+    cut = stage
+    while cut.kind == RUNG:
+        cut = every[cut.parent]
+    removed = float(cut.settings.get("target", 0))
+    return solving_seconds(stage.settings["rung"], layers, removed) if stage.kind == RUNG else 0.0
 
 
 def _channel_scores(stage: Stage) -> Mapping[str, Any]:
@@ -209,5 +236,6 @@ def _seconds(spec: Spec, work: dict[str, Work], paces: dict[str, float], cores: 
     for kind, part in work.items():
         beside = max(1, cores // threads[kind])
         epochs = max(sum(part.epochs) / beside, part.longest)
-        seconds += epochs * paces[kind] + SECONDS_PER_STAGE * len(part.epochs) / beside
+        fixed = part.seconds + SECONDS_PER_STAGE * len(part.epochs)
+        seconds += epochs * paces[kind] + fixed / beside
     return seconds

@@ -14,6 +14,7 @@ from pruning_core.estimate import (
     estimate,
     in_words,
 )
+from pruning_core.ladder_spec import LadderSpec
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, ScanSpec, Spec
@@ -63,6 +64,34 @@ def test_a_scan_takes_its_forward_passes() -> None:
     assert more == pytest.approx(layers * (each + SECONDS_PER_STAGE))
     all_images = replace(spec, scan=replace(scan, images=0))
     assert seconds(all_images, Facts(all_images), cores=1).left > seconds(spec, Facts(spec)).left
+
+
+def climb(spec: Spec, amount: float) -> Spec:
+    cut = replace(spec, one_shot=OneShotSpec(amounts=(amount,), epochs=0))
+    return replace(cut, iterative=replace(spec.iterative, enabled=False))
+
+
+def test_a_ladder_takes_its_passes_up_to_each_layer() -> None:
+    """Of two layers: steps of 0.25, 0.5 + 2 * 0.1 and 0.5 + 2 * 0.17, on 100 images."""
+    bare = climb(QUICKSTART, 0.5)
+    spec = replace(bare, ladder=LadderSpec(enabled=True, images=100))
+    more = seconds(spec, Facts(spec), cores=1).left - seconds(bare, Facts(bare), cores=1).left
+    each = 100 / (MODEL["images_per_second"] * TRAINING_SHARE)
+    assert more == pytest.approx((0.25 + 0.7 + 0.84) * each + 3 * SECONDS_PER_STAGE, rel=1e-4)
+    fewer = replace(spec, ladder=LadderSpec(enabled=True, images=16))
+    assert seconds(fewer, Facts(fewer)).left < seconds(spec, Facts(spec)).left
+
+
+def test_least_squares_of_wide_layers_takes_long_the_longer_the_more_is_left() -> None:
+    """512 channels of 2,304 left weights each: more than ten minutes of equations."""
+    wide = {"name": "w", "kind": "conv", "role": "", "shape": [512, 512, 3, 3], "size": 2359296}
+    model = {**MODEL, "layers": [wide] * 3}
+
+    def left(amount: float) -> float:
+        spec = replace(climb(QUICKSTART, amount), ladder=LadderSpec(enabled=True))
+        return seconds(spec, Facts(spec, model=model)).left
+
+    assert left(0.5) > 300 + left(0.9)
 
 
 def test_scoring_takes_time_where_images_are_looked_at() -> None:
