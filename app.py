@@ -89,7 +89,7 @@ def draw_latest(lab: Lab) -> None:
     st.header("Latest results")
     jobs = lab.queue.started(LATEST)
     if not jobs:
-        st.info("No results yet. The quick start gives the first ones in about two minutes.")
+        st.info("No results yet. Press Run on a preset: they come in here point by point.")
     for job in jobs:
         draw_result(lab, job)
 

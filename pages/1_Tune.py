@@ -18,7 +18,7 @@ from pages.parts import (
 )
 from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core import when
-from pruning_core.estimate import TRAINED, estimate, in_words
+from pruning_core.estimate import estimate, in_words
 from pruning_core.live_charts import schedule_figure
 from pruning_core.plan import describe, plan
 from pruning_core.recovery import remarks
@@ -161,8 +161,7 @@ def draw_schedule(spec: Spec) -> None:
 def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:
     """The time that is left, which is returned too, and what is cached."""
     time = in_words(estimate(spec, made, lab.store, usable_cores()))
-    trained = [stage for stage in made.stages if stage.kind in TRAINED]
-    done = sum(lab.store.exists(stage.key) for stage in trained)
+    done = sum(lab.store.exists(stage.key) for stage in made.stages)
     left, right = st.columns(2)
     left.metric(
         "Time on this machine",
@@ -172,9 +171,9 @@ def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:
     )
     right.metric(
         "Already in the cache",
-        f"{done} of {len(trained)} stages" if made.complete else "not known yet",
-        help="A stage is a baseline or one cut with its fine-tuning. What is there is not "
-        "computed again.",
+        f"{done} of {len(made.stages)} stages" if made.complete else "not known yet",
+        help="A stage is one piece of work: a look at the images or the model, a baseline, one "
+        "cut with its fine-tuning. What is there is not computed again.",
     )
     return time
 

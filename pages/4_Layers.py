@@ -17,9 +17,10 @@ from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.queue.jobs import Job, job_id
 from pruning_core.queue.standing import ACTIVE, standing
+from pruning_core.results import titles
 from pruning_core.scan_command import read_scan, scan_of, scanned
 from pruning_core.spec import Spec, SpecError, from_json
-from pruning_core.stage import Stage
+from pruning_core.stage import Outline, Stage
 from pruning_core.worker.start import ensure_worker
 
 POLL_SECONDS = 2.0
@@ -102,12 +103,14 @@ def draw_model(lab: Lab, job: Job) -> None:
         f"channels are dead, in {len(dead)} layers: every weight of theirs is zero."
     )
     layer_table.draw_portraits(frame)
-    draw_layer(found)
+    names = titles(Outline.from_json(job.outline))
+    draw_layer(found, names[point.key][0] if point else "")
 
 
-def draw_layer(found: list[dict[str, object]]) -> None:
-    """The weights of one layer by size, and where a cut would fall."""
+def draw_layer(found: list[dict[str, object]], model: str) -> None:
+    """The weights of one layer of a model by size, and where a cut would fall."""
     st.header("One layer's weights")
+    st.caption(f"Of the model chosen above: {plain(model)}.")
     left, right = st.columns(2)
     with left:
         name = st.selectbox(

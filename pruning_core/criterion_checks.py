@@ -29,15 +29,15 @@ def _check_movement(spec: Spec) -> None:
         if wrong:
             raise SpecError(
                 "prune.criterion",
-                f"{spec.prune.criterion} adds up what the training before a cut does to the "
+                f"`{spec.prune.criterion}` adds up what the training before a cut does to the "
                 f"weights, and with {field} at 0 nothing is trained before {cut}. Give at least "
                 "1 epoch or take another criterion.",
             )
     if spec.prune.scope == "lamp":
         raise SpecError(
             "prune.scope",
-            f"lamp weighs the squares of scores, and those of {spec.prune.criterion} may be "
-            "negative. Take another scope, such as global, or another criterion.",
+            f"`lamp` weighs the squares of scores, and those of `{spec.prune.criterion}` may be "
+            "negative. Take another scope, such as `global`, or another criterion.",
         )
 
 
@@ -46,14 +46,15 @@ def _check_exchange(spec: Spec) -> None:
     if needs(spec.prune.criterion, BASELINE):
         raise SpecError(
             "prune.criterion",
-            f"{spec.prune.criterion} scores the dense baseline, so with {spec.iterative.schedule} "
-            "the same weights would go in each step. Take another criterion or schedule.",
+            f"`{spec.prune.criterion}` scores the dense baseline, so with "
+            f"`{spec.iterative.schedule}` the same weights would go in each step. Take another "
+            "criterion or schedule.",
         )
     if spec.prune.score_images < 2:
         raise SpecError(
             "prune.score_images",
-            f"{spec.iterative.schedule} lets weights come back by their gradient on these images; "
-            "give 2 or more.",
+            f"`{spec.iterative.schedule}` lets weights come back by their gradient on these "
+            "images; give 2 or more.",
         )
 
 
@@ -65,6 +66,6 @@ def check_model(spec: Spec, facts: dict[str, Any]) -> None:
     if why := facts.get("unfit", {}).get(spec.prune.criterion):
         raise SpecError(
             "prune.criterion",
-            f"{spec.prune.criterion} cannot score {spec.model.name}: {why}. Take another "
+            f"`{spec.prune.criterion}` cannot score {spec.model.name}: {why}. Take another "
             "criterion or another model.",
         )

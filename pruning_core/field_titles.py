@@ -2,12 +2,14 @@
 
 The controls take their labels from `TITLES`, so an error names a control as it stands there.
 The engine counts shares as fractions; the pages show the settings in `PERCENT` as percent.
+A message puts an option's own name, as one types it, in backticks; the pages show its title.
 """
 
 from __future__ import annotations
 
 import re
 
+from pruning_core.option_titles import OPTION_TITLES
 from pruning_core.text import trimmed
 
 TITLES = {
@@ -112,6 +114,7 @@ PHRASES = {
 }
 # A number that is neither part of a word or of another number nor percent already, and quotes.
 _NUMBER = re.compile(r"'[^']*'|(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w%]|\.\d| %)")
+_OPTION = re.compile(r"`([^`]+)`")
 _TIGHT = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
@@ -128,6 +131,7 @@ def explain(field: str, message: str) -> str:
     if field in PERCENT:
         text = _TIGHT.sub(lambda found: f"{trimmed(float(found[1]), 4)} %", text)
         text = _NUMBER.sub(_percent, text)
+    text = _OPTION.sub(lambda found: f"'{OPTION_TITLES.get(found[1], found[1])}'", text)
     return f"{title(field)}: {text}" if field else text
 
 

@@ -16,6 +16,8 @@ AXES: dict[str, Callable[[Mapping[str, Any]], tuple[int, ...] | None]] = {
     "kernel": lambda prune: (0, 1),
     "filter": lambda prune: (prune["dim"],),
 }
+# What a filter is made of, by the dimension along which filters are counted.
+FILTERS_OF = ("outputs", "inputs", "rows of kernels", "columns of kernels")
 # The criteria whose scores of a filter the Ln norm joins; those of others are added up.
 NORMED = ("magnitude",)
 # Of each M consecutive inputs N go (Mishra 2021; 4:8 as in Zhou 2021).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,6 +52,7 @@ class Headline:
     seconds: float
     several: bool = False
     iteration: int = 0
+    validation_images: float = math.nan
 
     @property
     def name(self) -> str:
@@ -85,13 +87,32 @@ class Headline:
         )
         return ", ".join(told)
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Why the choice may be a poor one, a sentence each.
+
+        Where validation images are few, a bad model can look good on them.
+        """
+        said, allowed = [], format_points(self.tolerance)
+        if self.accuracy_drop > self.tolerance + SLACK:
+            lost = format_points(self.accuracy_drop)
+            said.append(f"On the test images this model loses {lost}, more than {allowed}.")
+        if 0 < self.validation_images * self.tolerance < 1:  # false where they were not counted
+            count = format_count(round(self.validation_images), "validation image")
+            each = format_points(1 / self.validation_images)
+            said.append(
+                f"It was chosen on {count}, each of which counts {each}: too few to tell a loss "
+                f"of {allowed}. Take more training images or a larger share for validation."
+            )
+        return tuple(said)
+
 
 @dataclass(frozen=True)
 class Answer:
     """What to say of one data set. `place` names it where there are several, else it is empty.
 
-    `warnings` are of baselines from which nothing can be concluded; where no other is left,
-    `text` is empty.
+    `warnings` are of baselines from which nothing can be concluded, and of a choice that may be
+    a poor one. Where no sound baseline is left, `text` is empty.
     """
 
     place: str
@@ -117,7 +138,9 @@ def _answer(group: list[Row], points: list[Row], tolerance: float, several: bool
     found = _headline(group, tolerance)
     text = found.text if found else _no_headline(group, tolerance)
     warnings = tuple(_chance_warnings(points, {row["run_id"] for row in group}))
-    return Answer(_place(group) if several else "", found, text if _sound(group) else "", warnings)
+    caveats = found.caveats if found else ()
+    place = _place(group) if several else ""
+    return Answer(place, found, text if _sound(group) else "", (*warnings, *caveats))
 
 
 def _place(group: list[Row]) -> str:
@@ -188,6 +211,7 @@ def _headline(points: list[Row], tolerance: float) -> Headline | None:
         seconds=float(best["seconds"]),
         several=len({row["run_id"] for row in points}) > 1,
         iteration=int(best["iteration"]),
+        validation_images=float(best["validation_images"]),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pruning_core.allocation import COUNTS, Part, hand_scale, suggestion
-from pruning_core.granularity import PATTERNS, fits, noun, units
+from pruning_core.granularity import FILTERS_OF, PATTERNS, fits, noun, units
 from pruning_core.layer_choices import KINDS, ROLES, Layer, chosen, floor_size, matches
 from pruning_core.settings import SpecError, to_dict
 from pruning_core.spec import Spec
@@ -51,7 +51,7 @@ def check_pieces(spec: Spec, left: Sequence[Layer]) -> None:
     prune = spec.prune
     if prune.granularity in PATTERNS and not any(fits(x.shape, prune.granularity) for x in left):
         message = (
-            f"no layer that is pruned fits '{prune.granularity}': its inputs would have to be a "
+            f"no layer that is pruned fits `{prune.granularity}`: its inputs would have to be a "
             f"multiple of {PATTERNS[prune.granularity][1]}."
         )
         raise SpecError("prune.granularity", message)
@@ -67,14 +67,19 @@ def _check_filters(dim: int, left: Sequence[Layer]) -> None:
         )
         raise SpecError("prune.spare", message)
     if flat := [layer.name for layer in left if len(layer.shape) <= dim]:
-        message = f"there is no dim {dim} in {_quoted(flat)}. Spare the kind linear or these."
+        message = (
+            f"{_quoted(flat)} have no {FILTERS_OF[dim]} (dim {dim}), as they have no kernels. "
+            "Spare the kind linear or these."
+        )
         raise SpecError("prune.spare", message)
     if single := [layer for layer in left if layer.shape[dim] < 2]:
         kinds = {layer.kind for layer in single}
-        what = "the kind depthwise" if kinds == {"depthwise"} else "them"
+        what = "the kind depthwise" if kinds == {"depthwise"} else "them by name"
+        other = ", or take filters of outputs or inputs (dim 0 or 1)" if dim > 1 else ""
         message = (
-            f"there is a single filter along dim {dim} in {_quoted([x.name for x in single])}, "
-            f"so nothing would be left of the layer. Spare {what}."
+            f"of {FILTERS_OF[dim]} (dim {dim}) there is one in "
+            f"{_quoted([x.name for x in single])}, so nothing would be left of the layer. "
+            f"Spare {what}{other}."
         )
         raise SpecError("prune.spare", message)
 

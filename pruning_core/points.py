@@ -36,6 +36,7 @@ MEANS = [
     "accuracy",
     "accuracy_drop",
     "validation_drop",
+    "validation_images",
     "dense_bytes",
     "sparse_bytes",
     "compression_ratio",

@@ -34,14 +34,14 @@ def check_prune(prune: Pruning) -> None:
     for entry in prune.by_hand:
         hand_entry(entry)
     if prune.scope == "hand":
-        message = "the scope hand needs entries such as 'features.*=0.9'."
+        message = "the scope `hand` needs entries such as 'features.*=0.9'."
         check(bool(prune.by_hand), "prune.by_hand", message)
     check(all(prune.spare), "prune.spare", "an entry is empty.")
     _check_norm(prune.norm)
     message = f"{prune.dim} is not 0 (outputs), 1 (inputs), 2 (rows) or 3 (columns of kernels)."
     check(prune.dim in (0, 1, 2, 3), "prune.dim", message)
     if prune.granularity in PATTERNS:
-        message = f"'{prune.granularity}' takes the same share of every layer; take scope layer."
+        message = f"`{prune.granularity}` takes the same share of every layer; take scope `layer`."
         check(prune.scope == "layer", "prune.granularity", message)
 
 
@@ -63,9 +63,9 @@ def check_amounts(granularity: str, amounts: tuple[float, ...], chain: tuple[int
     if set(amounts) <= {0.0, share} and (not cuts or (cuts == 1 and target == share)):
         return
     message = (
-        f"'{granularity}' is one cut that removes {share:.0%} of each layer that fits, so the "
+        f"`{granularity}` is one cut that removes {share:.0%} of each layer that fits, so the "
         f"one-shot amounts can only be 0 and {share:.0%}, and iterative pruning must be off "
-        f"(--no-iterative) or a single iteration to {share:.0%}."
+        f"or a single iteration to {share:.0%}."
     )
     check(False, "prune.granularity", message)
 
@@ -73,7 +73,7 @@ def check_amounts(granularity: str, amounts: tuple[float, ...], chain: tuple[int
 def check_scan(enabled: bool, granularity: str) -> None:
     """Refuse a scan over sparsities of a pattern, which has a single one."""
     message = (
-        f"a scan tries several sparsities, but '{granularity}' has one. Scan single weights, "
+        f"a scan tries several sparsities, but `{granularity}` has one. Scan single weights, "
         "kernels or filters."
     )
     check(not enabled or granularity not in PATTERNS, "scan.enabled", message)

@@ -91,7 +91,7 @@ def check_returning(recovery: RecoverySpec, schedule: str) -> None:
         recovery.method not in RESTARTS or schedule not in RETURNING,
         "recovery.method",
         f"{IN_WORDS[recovery.method]} gives all weights other values after each cut, which "
-        f"forgets what {schedule} has trained before. Fine-tune, or choose another schedule.",
+        f"forgets what `{schedule}` has trained before. Fine-tune, or choose another schedule.",
     )
 
 

@@ -39,7 +39,8 @@ def point_rows(
     Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
     are those spent on it since the baseline; a baseline has its own. `compression_ratio` is the
     baseline's dense file over the point's sparse file. `macs` are multiply-accumulates for one
-    image, NaN where they were not counted. `data` names the data set.
+    image, `validation_images` their number; NaN where they were not counted. `data` names the
+    data set.
     """
     baselines = {p.seed: _read(store, p.key) for p in outline.points if p.strategy == "baseline"}
     dense_macs = _dense_macs(outline, store)
@@ -166,6 +167,7 @@ def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: 
         "seconds": result[f"seconds{total}"],
         "returned": result.get("returned", 0),
         "validation_drop": baseline["validation_accuracy"] - result["validation_accuracy"],
+        "validation_images": result.get("validation_images", float("nan")),
         "key": point.key,
         "loss": result["loss"],
         "correct": base64.b64decode(result["correct"]),

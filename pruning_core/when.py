@@ -143,8 +143,8 @@ def check_whole_curve(lr_schedule: str, tail: float) -> None:
     """Refuse one curve over cuts and tail that does not fall to 0. Raises `SpecError`."""
     falls = LR_SCHEDULES[lr_schedule](1.0) < NEAR_ZERO
     told = (
-        f"a tail ends with a rate of 0, but the curve {lr_schedule} over cuts and tail does not "
-        "fall to it. Take cosine or one_cycle, or let the curve cover step or chain."
+        f"a tail ends with a rate of 0, but the curve `{lr_schedule}` over cuts and tail does not "
+        "fall to it. Take `cosine` or `one_cycle`, or let the curve cover less than the whole run."
     )
     check(falls or not tail, "lr_span", told)
 
@@ -167,10 +167,10 @@ def _check_targets(chain: IterativeSpec) -> None:
     for before, after in itertools.pairwise(chain.targets):
         check(before <= after, name, f"{after:g} after {before:g} falls; give rising targets.")
     if chain.schedule == schedules.LIST:
-        check(bool(chain.targets), name, "the schedule list needs at least one target.")
+        check(bool(chain.targets), name, "the schedule `list` needs at least one target.")
         _check_agreement(chain, name)
     else:
-        unused = f"these are for the schedule list, not for {chain.schedule}; leave them empty."
+        unused = f"these are for the schedule `list`, not for `{chain.schedule}`; leave them empty."
         check(not chain.targets, name, unused)
 
 
@@ -178,7 +178,7 @@ def _check_returning(chain: IterativeSpec) -> None:
     """Refuse a chain in which weights come back and have no training, or no step to do so."""
     if not chain.enabled or chain.schedule not in schedules.RETURNING:
         return
-    why = f"with {chain.schedule} weights come back"
+    why = f"with `{chain.schedule}` weights come back"
     told = f"{why} after the first step, so it needs 2 steps or more, not {chain.iterations}."
     check(chain.iterations >= 2, "iterative.iterations", told)
     told = f"{why} as zeros and must be trained: give more than 0 epochs a step."

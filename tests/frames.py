@@ -48,6 +48,7 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
         "epochs": 2,
         "seconds": 20.0,
         "returned": 0,
+        "validation_images": 1000,
         "run": "run",
         "run_id": "run-1",
         "loss": 0.3,

@@ -60,6 +60,12 @@ def test_every_setting_has_a_title_of_its_own() -> None:
             "Leave stem_stride at 2.",
             "Stem stride: Leave Stem stride at 2.",
         ),
+        (
+            "prune.granularity",
+            "`2:4` takes the same share of every layer; take scope `layer`, not `odd`.",
+            "Goes as one piece: '2 of every 4 inputs (2:4)' takes the same share of every layer; "
+            "take scope 'Each layer alike', not 'odd'.",
+        ),
         ("data.path", "/data/image_size/x is gone.", ": /data/image_size/x is gone."),
         ("", "Traceback\nRuntimeError: the reason", "RuntimeError: the reason"),
         ("no.such", "odd.", "no.such: odd."),
@@ -119,6 +125,17 @@ def test_choices_that_do_not_go_together_give_way() -> None:
     assert reading.values["iterative.enabled"] is False
     assert reading.values["one_shot.amounts"] == FLAT["one_shot.amounts"]
     assert len(reading.problems) == 1
+
+
+def test_what_follows_from_a_first_mistake_is_no_second_one() -> None:
+    """The rewind is refused beside RigL; that fine-tuning rewinds to no epoch then is not news."""
+    base = choices.settle({"iterative.schedule": "rigl"}, FLAT).values
+    chosen = {"recovery.method": "weight_rewind", "recovery.rewind_epoch": 1, "seeds": []}
+    every = choices.settle(chosen, base)
+    assert [said.partition(":")[0] for said in every.problems].count("Rewind to epoch") == 1
+    own = choices.settle(chosen, base, every=False)
+    assert [said.partition(":")[0] for said in own.problems] == ["Seeds", "Way to recover"]
+    assert own.values == every.values
 
 
 def test_the_one_that_clashes_with_what_was_there_gives_way() -> None:

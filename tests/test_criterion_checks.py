@@ -97,7 +97,9 @@ def test_movement_without_training_before_a_cut_is_refused() -> None:
 def test_a_model_that_a_criterion_cannot_score_is_refused() -> None:
     model = {**MODEL, "unfit": {"synflow": "the model has layers of the kind Sigmoid"}}
     spec = spec_with("synflow")
-    with pytest.raises(SpecError, match=r"synflow cannot score mobilenet_v2: .* Sigmoid") as caught:
+    with pytest.raises(
+        SpecError, match=r"`synflow` cannot score mobilenet_v2: .* Sigmoid"
+    ) as caught:
         plans.plan(spec, Facts(spec, DATA, model))
     assert caught.value.field == "prune.criterion"
     other = spec_with("taylor")

@@ -167,6 +167,29 @@ def test_headline_is_the_most_sparse_point_within_the_loss() -> None:
     assert dict(answer.figures)["sparse file"] == "2.45 MB"
 
 
+def test_a_choice_that_the_test_images_do_not_bear_out_is_doubted() -> None:
+    rows = [
+        point("baseline", 0.0, 380),
+        point("one_shot", 0.9, 300, validation_drop=0.0),
+    ]
+    (answer,) = answers(frame(rows))
+    assert answer.headline
+    (said,) = answer.warnings
+    assert said == "On the test images this model loses 20 points, more than 1 point."
+    rows[1]["accuracy_drop"] = 0.01
+    assert answers(frame(rows))[0].warnings == ()
+
+
+def test_too_few_validation_images_for_the_loss_asked_are_named() -> None:
+    rows = [point("baseline", 0.0, 380), point("one_shot", 0.9, 380, validation_images=32)]
+    (said,) = answers(frame(rows))[0].warnings
+    assert said.startswith("It was chosen on 32 validation images, each of which counts 3.12")
+    for tolerance in (0.0, 0.04):
+        assert answers(frame(rows), tolerance)[0].warnings == ()
+    rows[1]["validation_images"] = float("nan")
+    assert answers(frame(rows))[0].warnings == ()
+
+
 def test_a_loss_of_exactly_the_tolerance_counts() -> None:
     # 0.95 - 0.94 is a little more than 0.01 in floats.
     assert 0.95 - 0.94 > 0.01

@@ -83,7 +83,7 @@ WRONG: list[tuple[Spec, str, str]] = [
     (
         spec(granularity="4:8", spare=("conv", "linear", "attention", "classifier")),
         "prune.granularity",
-        "no layer that is pruned fits '4:8'",
+        "no layer that is pruned fits `4:8`",
     ),
 ]
 
@@ -159,7 +159,7 @@ def test_a_pattern_is_one_cut(amounts: tuple[float, ...], chain: IterativeSpec, 
     if ok:
         Spec(**made)
         return
-    with pytest.raises(SpecError, match=r"'2:4' is one cut that removes 50%.*--no-iterative"):
+    with pytest.raises(SpecError, match=r"`2:4` is one cut that removes 50%.*must be off"):
         Spec(**made)
 
 

@@ -168,4 +168,4 @@ def test_what_cannot_come_back_is_refused_in_the_page_s_words() -> None:
     test = tune(**{"iterative.schedule": "rigl"})
     test.slider(key="w.iterative.iterations").set_value(1)
     (error,) = ran(test).error
-    assert "Iterations: with rigl weights come back" in error.value
+    assert "Iterations: with 'RigL: weights change places' weights come back" in error.value

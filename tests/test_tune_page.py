@@ -201,7 +201,7 @@ def test_the_cost_is_measured_then_told_then_nothing(cache: Cache) -> None:
         put(store, stage.key, stage.kind, {"seconds": 1.0})
     test = tune()
     assert metric(test, "Time on this machine") == "opens at once"
-    assert metric(test, "Already in the cache") == "12 of 12 stages"
+    assert metric(test, "Already in the cache") == "15 of 15 stages"
 
 
 def test_a_model_can_be_typed() -> None:
@@ -256,7 +256,10 @@ def test_a_pattern_asks_for_its_one_cut() -> None:
     assert test.query_params["prune.granularity"] in ("2:4", ["2:4"])
     assert run_button(test) is not None
     test.text_input(key="w.one_shot.amounts").set_value("0, 60").run()
-    assert "Goes as one piece: '2:4' is one cut that removes 50%" in inline_of(test)
+    assert (
+        "Goes as one piece: '2 of every 4 inputs (2:4)' is one cut that removes 50%"
+        in inline_of(test)
+    )
     assert run_button(test) is None
 
 
@@ -344,6 +347,6 @@ def test_images_for_the_criterion_are_asked_where_it_looks_at_any() -> None:
 def test_movement_without_training_is_refused_in_the_page_s_words(cache: Cache) -> None:
     inspected(cache)
     test = tune(**{"prune.criterion": "movement", "baseline_epochs": "0"})
-    assert "Criterion: movement adds up" in test.error[0].value
+    assert "Criterion: 'Movement' adds up" in test.error[0].value
     assert "Baseline epochs at 0" in test.error[0].value
     assert run_button(test) is None

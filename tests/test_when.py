@@ -51,7 +51,7 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     (lambda: replace(LIST, targets=(0.3, 0.5, 1.0)), "targets", "not a fraction"),
     (lambda: replace(LIST, targets=(float("nan"),)), "targets", "not a fraction"),
     (lambda: replace(LIST, targets=()), "targets", "at least one"),
-    (lambda: replace(LIST, schedule="cubic"), "targets", "not for cubic"),
+    (lambda: replace(LIST, schedule="cubic"), "targets", "not for `cubic`"),
     (lambda: replace(LIST, iterations=4), "iterations", "4 is not the number"),
     (lambda: replace(LIST, target=0.9), "target", "0.9 is not the last"),
     (lambda: IterativeSpec(tail=-1), "tail", "too small"),
@@ -157,7 +157,7 @@ def test_dense_sparse_dense_ends_dense_and_so_does_what_it_is_compared_with() ->
 @pytest.mark.parametrize("method", ["weight_rewind", "random_reinit"])
 @pytest.mark.parametrize("schedule", RETURNING)
 def test_what_comes_back_is_not_rewound(schedule: str, method: str) -> None:
-    with pytest.raises(SpecError, match=f"forgets what {schedule} has trained") as caught:
+    with pytest.raises(SpecError, match=f"forgets what `{schedule}` has trained") as caught:
         replace(chain(schedule=schedule), recovery=RecoverySpec(method=method))
     assert caught.value.field == "recovery.method"
     replace(chain(schedule=schedule, enabled=False), recovery=RecoverySpec(method=method))
@@ -187,7 +187,7 @@ def test_one_curve_with_a_tail_must_fall_to_zero(curve: str) -> None:
     if curve in ("cosine", "one_cycle"):
         assert made(2)
         return
-    with pytest.raises(SpecError, match=f"the curve {curve} over cuts and tail") as caught:
+    with pytest.raises(SpecError, match=f"the curve `{curve}` over cuts and tail") as caught:
         made(2)
     assert caught.value.field == "lr_span"
 

@@ -84,19 +84,24 @@ def spec_of(values: Values) -> Spec:
     return from_dict(nested({**values, **stand_in}))
 
 
-def settle(given: Values, base: Values) -> Reading:
-    """As many of the given values as go together; in place of the others those of `base`."""
-    values, problems = {**base, **given}, []
+def settle(given: Values, base: Values, every: bool = True) -> Reading:
+    """As many of the given values as go together; in place of the others those of `base`.
+
+    Without `every` one problem a section is told: what stands in place of the first may clash
+    with its neighbours, which is no mistake of whoever chose them.
+    """
+    values, problems = {**base, **given}, dict[str, str]()
     # As text, for to Python False is 0.
     left = {name for name in given if json.dumps(given[name]) != json.dumps(base[name])}
     while left and (error := _wrong(values)):
         said = explain(error.field, error.message)
-        problems.append(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
+        section = f"{len(problems)}" if every else error.field.partition(".")[0]
+        problems.setdefault(section, said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
         guilty = _guilty(error, values, base, left)
         values.update({name: base[name] for name in guilty})
         left -= guilty
     path = {"data.path": ""} if unfinished(values) else {}
-    return Reading({**flat(to_dict(spec_of(values))), **path}, tuple(problems))
+    return Reading({**flat(to_dict(spec_of(values))), **path}, tuple(problems.values()))
 
 
 def _wrong(values: Values) -> SpecError | None:
@@ -210,7 +215,7 @@ def collect() -> Reading:
             problems.append(f"{title(name)}: {error}")
     if values.get("prune.scope") != "hand":
         values["prune.by_hand"] = kept["prune.by_hand"]  # its field rests, whatever it holds
-    settled = settle(values, kept)
+    settled = settle(values, kept, every=False)
     return Reading(_named(settled.values), (*problems, *settled.problems))
 
 

@@ -76,7 +76,10 @@ def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
         key=f"{SHARES} {job} {st.session_state.get('proposals', 0)}",
         column_config={
             "removed": st.column_config.NumberColumn(
-                min_value=0.0, max_value=99.9, format="%.1f %%", help="Share of this layer."
+                min_value=0.0,
+                max_value=99.9,
+                format="%g %%",
+                help="Share of this layer, 0 to 99.9 %.",
             )
         },
     )

@@ -14,6 +14,7 @@ from pages.parts.facts import explain
 from pages.parts.shell import Lab, link, plain
 from pruning_core.chart_style import config
 from pruning_core.live_charts import history_figure
+from pruning_core.queue.crew import Crew
 from pruning_core.queue.listing import Run, run_of
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
@@ -48,9 +49,11 @@ def badge(state: str) -> str:
 
 
 def keep_worker(lab: Lab) -> None:
-    """See that a worker is alive while something is to be done, and say where none stays."""
+    """See that a worker is alive while something is to be done, and say where there is none."""
     if problem := start.ensure_worker(lab.cache):
         st.warning(plain(problem))
+    elif Crew(lab.cache.queue).worker() is None:
+        st.caption("A worker is starting. What was under way goes on from where it was saved last.")
 
 
 def draw_progress(lab: Lab, now: Standing) -> None:

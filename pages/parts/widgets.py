@@ -8,52 +8,9 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pages.parts.choices import PREFIX
-from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.field_titles import title
+from pruning_core.option_titles import OPTION_TITLES
 
-OPTION_TITLES = {
-    "fp32": "fp32: full",
-    "bf16": "bf16: half",
-    **{name: found.title for name, found in CRITERION_CHOICES.items()},
-    "layer": "Each layer alike",
-    "global": "All layers together",
-    "erk": "By the size of each layer (ERK)",
-    "lamp": "All together, scores by layer (LAMP)",
-    "hand": "Shares by hand",
-    "weight": "Single weights",
-    "kernel": "Kernels",
-    "filter": "Filters",
-    "2:4": "2 of every 4 inputs (2:4)",
-    "4:8": "4 of every 8 inputs (4:8)",
-    "all": "Every convolution and linear weight",
-    "spared": "Spare depthwise, stem and classifier",
-    "one_shot": "All at once",
-    "geometric": "Geometric",
-    "linear": "Linear",
-    "cubic": "Cubic",
-    "exponential": "Exponential",
-    "rigl": "RigL: weights change places",
-    "dense_sparse_dense": "Dense-sparse-dense: all come back",
-    "list": "Typed targets",
-    "sgd": "SGD with momentum",
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "fine_tune": "Fine-tune",
-    "lr_rewind": "Rewind the learning rate",
-    "weight_rewind": "Rewind the weights",
-    "random_reinit": "New random weights (control)",
-    "constant": "Constant",
-    "step": "Step",
-    "cosine": "Cosine",
-    "one_cycle": "One cycle",
-    "auto": "Automatic",
-    "none": "None",
-    "crop": "Shifted crop",
-    "crop_flip": "Shifted crop and mirror",
-    "cpu": "Processor (cpu)",
-    "cuda": "Nvidia GPU (cuda)",
-    "mps": "Apple GPU (mps)",
-}
 Number = TypeVar("Number", int, float)
 
 

@@ -210,6 +210,7 @@ def _finish(
     return {
         **test.figures(),
         "validation_accuracy": learned,
+        "validation_images": len(splits.validation),
         "test_digest": _test_digest(context, splits),
         **masks.sparsities(model, prune["layers"], prune["spare"]),
         **measure(model, context.folder / MODEL_FILE),

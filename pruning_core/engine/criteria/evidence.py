@@ -56,6 +56,6 @@ def checked(criterion: str, scores: Tensors) -> Tensors:
 def refusal(criterion: str, why: str) -> StageError:
     """The error of a criterion that cannot score this model."""
     return StageError(
-        f"The criterion {criterion} cannot be used here: {why}. Take another criterion, such as "
-        "magnitude."
+        f"The criterion `{criterion}` cannot be used here: {why}. Take another criterion, such as "
+        "`magnitude`."
     )
