@@ -25,6 +25,7 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.recipes import RECIPES, amount_for, final_key, spec_of
 from pruning_core.spec import Spec
 from pruning_core.store import Store
+from pruning_core.text import format_epochs
 
 FILE = "recipes.csv"
 
@@ -68,12 +69,14 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     tried = _try_on_validation(lab, base, grid, options.finalists)
     if not tried:
         return say(FAILED, "No recipe reached any of --sparsities; they are fractions below 1.")
-    best = winner(tried)
-    last = [(n, e, s, k) for e, s in grid for n in (best, *_names(True)) for k in options.fresh]
+    best = winners(tried)
+    last = [(n, e, s, k) for e, s in grid for n in (best[e], *_names(True)) for k in options.fresh]
     fresh = lab.try_all(base, last)
     frame = pd.DataFrame([asdict(trial) for trial in (*tried, *fresh)])
     frame.to_csv(options.out / FILE, index=False)
-    print(f"Chosen on validation images (seed {base.seeds[0]}): {best}, {RECIPES[best].text}.")
+    print(f"Chosen on validation images (seed {base.seeds[0]}):")
+    for epochs, name in best.items():
+        print(f"- for {format_epochs(epochs)}: {name}, {RECIPES[name].text}.")
     print(table(tried, "validation"))
     print(f"\nOn test images, means of the seeds {', '.join(map(str, options.fresh))}:")
     print(table(fresh, "test"))
@@ -107,6 +110,12 @@ def finalists(trials: Iterable[Trial], count: int) -> list[str]:
     """The recipes with the best validation accuracy, as many as `count`, the best first."""
     ranked = sorted(trials, key=lambda trial: (-trial.validation, trial.validation_loss))
     return [trial.recipe for trial in ranked[: max(1, count)]]
+
+
+def winners(trials: Sequence[Trial]) -> dict[float, str]:
+    """The winner of each number of epochs: what is best in a few is not so in many."""
+    budgets = sorted({trial.epochs for trial in trials})
+    return {epochs: winner(t for t in trials if t.epochs == epochs) for epochs in budgets}
 
 
 def winner(trials: Iterable[Trial]) -> str:

@@ -12,7 +12,7 @@ from pruning_core import recipe_command
 from pruning_core.cli import main
 from pruning_core.layer_choices import Layer
 from pruning_core.paths import Cache
-from pruning_core.recipe_command import Trial, finalists, table, winner
+from pruning_core.recipe_command import Trial, finalists, table, winner, winners
 from pruning_core.recipes import RECIPES, amount_for, spec_of
 from pruning_core.when import total_epochs
 from tests.facts import MODEL
@@ -71,6 +71,16 @@ def test_who_could_not_do_all_does_not_win() -> None:
     assert winner(found) == "gradual_lamp"
 
 
+def test_each_number_of_epochs_has_a_winner_of_its_own() -> None:
+    found = [
+        trial("gradual_lamp", 0.8, 5.0),
+        trial("gradual_erk", 0.7, 5.0),
+        trial("gradual_lamp", 0.8, 10.0),
+        trial("gradual_erk", 0.9, 10.0),
+    ]
+    assert winners(found) == {5.0: "gradual_lamp", 10.0: "gradual_erk"}
+
+
 def test_of_equal_accuracies_the_lower_loss_wins() -> None:
     found = [replace(trial("gradual_lamp", 0.8), validation_loss=0.5), trial("gradual_erk", 0.8)]
     assert winner(found) == finalists(found, 1)[0] == "gradual_erk"
@@ -97,16 +107,20 @@ def test_the_command_tries_chooses_and_reports(
     without_worker(monkeypatch)
     few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
     monkeypatch.setattr(recipe_command, "RECIPES", few)
-    own = ["--budgets", "1", "--sparsities", "0.5,0.6", "--fresh", "1,2", "--finalists", "1"]
+    own = ["--budgets", "1,2", "--sparsities", "0.5,0.6", "--fresh", "1,2", "--finalists", "1"]
     options = [*TINY_OPTIONS, *own, "--out", str(tmp_path)]
     assert main(["recipes", "--cache-dir", str(cache.root), *options]) == 0
     rows = pd.read_csv(tmp_path / "recipes.csv")
     tried, fresh = rows[rows["seed"] == 0], rows[rows["seed"] > 0]
-    assert sorted(tried[tried["sparsity"] == 0.6]["recipe"]) == ["gradual_erk", "gradual_global"]
+    hardest = tried[(tried["sparsity"] == 0.6) & (tried["epochs"] == 1)]
+    assert sorted(hardest["recipe"]) == ["gradual_erk", "gradual_global"]
     best = finalists([Trial(**row) for row in tried.to_dict("records")[:2]], 1)
-    assert tried[tried["sparsity"] == 0.5]["recipe"].tolist() == best
+    assert tried[tried["sparsity"] == 0.5]["recipe"].tolist() == best * 2
     assert set(fresh["recipe"]) == {*best, "dense"}
-    assert f"Chosen on validation images (seed 0): {best[0]}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert [f"for {epochs}: {best[0]}, " in said for epochs in ("1 epoch", "2 epochs")] == [
+        True
+    ] * 2
 
 
 def test_what_no_recipe_can_reach_is_said(
