@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.parts import ladder_table, live, table
+from pages.parts import int8_series, ladder_table, live, table
 from pages.parts.facts import explain, inline
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import report, results
@@ -261,6 +261,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     asked = Answered()
     draw_headline(frame, asked)
     x = draw_charts(frame)
+    int8_series.draw(lab, frame)
     draw_findings(frame)
     ladder_table.draw(frame)
     st.header("Table")

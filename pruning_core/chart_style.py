@@ -33,11 +33,15 @@ LOOKS = {
     "iterative": Look("#D55E00", "square", "□", 11, 4),
     "structured": Look("#CC79A7", "triangle-up", "△", 13, 2),
     "one_shot": Look("#0072B2", "circle", "●", 7, 2),
+    "int8_sparse": Look("#56B4E9", "x", "×", 9, 0),
+    "int8_onnx": Look("#E69F00", "cross", "+", 9, 0),
 }
 GREY = "#808080"
 OTHER_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FILLS = ("-open", "-open-dot", "-cross-open", "-x-open", "")
+# Plotly has no cross inside these shapes: their fills, and a shape for the fifth run.
+UNCROSSED = {"triangle-up": "triangle-down-open", "x": "hash-open", "cross": "star-open"}
 GRID = "rgba(128, 128, 128, 0.22)"
 CLEAR = "rgba(0, 0, 0, 0)"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
@@ -81,8 +85,12 @@ class Cell:
 
 def symbol(strategy: str, run: int) -> str:
     """The marker of a strategy in the run number `run`: the shape is the strategy's."""
+    shape = LOOKS[strategy].symbol
+    if shape in UNCROSSED:
+        own = [shape + fill for fill in ("-open", "-open-dot", "", "-dot")]
+        return [*own, UNCROSSED[shape]][run % 5]
     fills = FILLS if strategy != "one_shot" else ("", *FILLS[:-1])
-    return LOOKS[strategy].symbol + fills[run % len(fills)]
+    return shape + fills[run % len(fills)]
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], space: float) -> list[float]:

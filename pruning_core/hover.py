@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from textwrap import wrap
 from typing import Any
 
-from pruning_core.points import STRUCTURED, point_name
+from pruning_core.points import INT8, STRUCTURED, row_name
 from pruning_core.text import (
     format_bytes,
     format_epochs,
@@ -37,7 +37,7 @@ def point_text(row: Row) -> str:
 
 
 def _heading(row: Row) -> str:
-    name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
+    name = row_name(row)
     in_steps = row["strategy"] in ("iterative", STRUCTURED) and row["iteration"]
     step = f", step {row['iteration']}" if in_steps else ""
     seed = f"mean of {row['seeds']} seeds" if "seeds" in row else f"seed {row['seed']}"
@@ -77,7 +77,8 @@ def _accuracy(row: Row) -> Iterable[str]:
 def _size(row: Row) -> Iterable[str]:
     if _known(row, "sparse_bytes"):
         dense = f", dense file {format_bytes(row['dense_bytes'])}"
-        yield f"sparse file {format_bytes(row['sparse_bytes'])}" + (
+        kind = "int8 file" if row["strategy"] in INT8 else "sparse file"
+        yield f"{kind} {format_bytes(row['sparse_bytes'])}" + (
             dense if _known(row, "dense_bytes") else ""
         )
     if _known(row, "compression_ratio"):

@@ -2,6 +2,7 @@
 
 Sparsities and accuracies are fractions from 0 to 1. `epochs` and `seconds` are those of
 fine-tuning from the baseline to the point; only the baseline's row holds its own training.
+`of` is the strategy of the point whose int8 file a row is, and empty in all other rows.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ STRATEGY_NAMES = {
     "iterative": "iterative",
     "ladder": "without training",
     "structured": "channels removed",
+    "int8_sparse": "pruned, int8 sparse",
+    "int8_onnx": "pruned, int8 ONNX",
 }
+INT8_SPARSE, INT8_ONNX = INT8 = ("int8_sparse", "int8_onnx")
 CONTROL_NAME = "dense control"
 LADDER = "ladder"
 STRUCTURED = "structured"
-POINT = ["run_id", "run", "strategy", "iteration", "sparsity_asked"]
+POINT = ["run_id", "run", "strategy", "of", "iteration", "sparsity_asked"]
 MEANS = [
     "sparsity_prunable",
     "sparsity_weights",
@@ -54,8 +58,8 @@ def is_control(row: Row) -> bool:
 
 
 def is_pruned(row: Row) -> bool:
-    """Whether weights of this point were asked to go."""
-    return bool(row["strategy"] != "baseline" and row["sparsity_asked"] > 0)
+    """Whether weights of this point were asked to go. A point's int8 file is no point."""
+    return bool(row["strategy"] not in ("baseline", *INT8) and row["sparsity_asked"] > 0)
 
 
 def rows_of(frame: pd.DataFrame) -> list[Row]:
@@ -89,6 +93,14 @@ def point_name(strategy: str, asked: float, iteration: int = 0) -> str:
     if strategy == "one_shot" and asked == 0:
         return CONTROL_NAME
     return STRATEGY_NAMES.get(strategy, strategy)
+
+
+def row_name(row: Row) -> str:
+    """The same for a row; an int8 file's says whose it is."""
+    name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
+    if row["strategy"] not in INT8:
+        return name
+    return f"{name}, of {point_name(row['of'], row['sparsity_asked'], row['iteration'])}"
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:

@@ -51,6 +51,7 @@ CSV_COLUMNS = (
     "accuracy_sd",
     "returned",
     "macs",
+    "of",
 )
 NAME = "pruning_comparison"
 
@@ -61,8 +62,8 @@ def to_csv(frame: pd.DataFrame) -> str:
     `seeds`, `accuracy_mean` and `accuracy_sd` are of all seeds of a row's point: their number, the
     mean of their accuracies and its standard deviation, which one seed has not. `returned` is how
     many of the weights removed before came back in the cut, `macs` are multiply-accumulates for
-    one image where they were counted. Where the frame holds several runs, a
-    column `run` stands before the notes.
+    one image where they were counted; `of` is the strategy of the point whose int8 file a row is.
+    Where the frame holds several runs, a column `run` stands before the notes.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from pruning_core.int8_points import int8_rows
 from pruning_core.points import STRUCTURED, Row, point_name
 from pruning_core.stage import Outline, Point, Reader
 from pruning_core.store import Missing
@@ -23,11 +24,12 @@ class Checker(Protocol):
 def points(
     outline: Outline, store: Reader, run: str = "", run_id: str = "", data: str = ""
 ) -> pd.DataFrame:
-    """The points of a job whose stages are done; no rows where the baseline is not.
+    """The points of a job whose stages are done, and their int8 files where those were made.
 
-    The columns are those of `point_rows`.
+    There are no rows where the baseline is not. The columns are those of `point_rows`.
     """
-    return pd.DataFrame(point_rows(outline, store, run, run_id, data))
+    rows = point_rows(outline, store, run, run_id, data)
+    return pd.DataFrame([*rows, *int8_rows(rows, store)])
 
 
 def point_rows(
@@ -148,6 +150,7 @@ def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: 
     tail = [_tail_note(point, result)] if point.tail else []
     return {
         "strategy": point.strategy,
+        "of": "",
         "seed": point.seed,
         "iteration": point.iteration,
         "sparsity_asked": point.asked,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import LADDER, STRUCTURED, over_seeds, point_name, rows_of
+from pruning_core.points import LADDER, STRUCTURED, over_seeds, point_name, row_name, rows_of
 from pruning_core.text import (
     epoch_number,
     format_bytes,
@@ -125,7 +125,7 @@ def _which(own: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
 
 
 def _short_name(row: dict[str, Any]) -> str:
-    name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
+    name = row_name(row)
     return f"{name} at {format_percent(row['sparsity_asked'])}" if row["sparsity_asked"] else name
 
 
@@ -191,7 +191,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return {
         "Run": row["run"],
-        "Strategy": point_name(row["strategy"], row["sparsity_asked"], row["iteration"]),
+        "Strategy": row_name(row),
         "Seed": row["seed"],
         "Step": row["iteration"],
         "Asked": format_percent(row["sparsity_asked"]),

@@ -29,6 +29,7 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
     sparse_bytes = int(DENSE_BYTES * (1.03 - asked) * 0.95)
     row: dict[str, Any] = {
         "strategy": strategy,
+        "of": "",
         "seed": 0,
         "iteration": 0,
         "sparsity_asked": asked,

@@ -281,9 +281,12 @@ def test_labels_with_room_stay_where_they_belong() -> None:
     assert spread([20, 100, 180], [15, 15, 30], 230) == [20, 100, 180]
 
 
-def test_five_runs_have_five_symbols() -> None:
+def test_five_runs_have_five_symbols_that_plotly_has() -> None:
     for strategy in LOOKS:
-        assert len({symbol(strategy, run) for run in range(5)}) == 5
+        found = {symbol(strategy, run) for run in range(5)}
+        assert len(found) == 5
+        for name in found:
+            go.scatter.Marker(symbol=name)  # raises ValueError for another name
 
 
 def test_a_step_without_a_cut_has_no_amount_of_its_own() -> None:

@@ -91,7 +91,7 @@ def test_the_csv_says_how_the_seeds_of_a_point_spread() -> None:
     assert rows["accuracy_mean"].tolist() == pytest.approx([0.825] * 3)
     assert rows["accuracy_sd"].tolist() == pytest.approx([0.01] * 3)
     assert list(back.columns)[6:9] == ["sparsity_model", "accuracy", "accuracy_low"]
-    assert list(back.columns)[-6:-2] == ["notes", "seeds", "accuracy_mean", "accuracy_sd"]
+    assert list(back.columns)[-7:-3] == ["notes", "seeds", "accuracy_mean", "accuracy_sd"]
 
 
 def test_one_seed_has_no_deviation() -> None:

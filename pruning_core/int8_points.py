@@ -1,0 +1,56 @@
+"""Points pruned and quantized: the int8 files of a comparison's points, as series of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pruning_core.artifacts import artifact
+from pruning_core.points import INT8_ONNX, INT8_SPARSE, LADDER, Row
+from pruning_core.stage import Reader, Stage
+from pruning_core.store import Missing
+
+FORMAT_OF = {INT8_SPARSE: "bitmask_int8", INT8_ONNX: "onnx_int8"}
+MEASURED = ("accuracy", "accuracy_low", "accuracy_high", "loss", "test_images")
+
+
+def int8_stages(rows: Iterable[Row]) -> list[Stage]:
+    """The stages that make both int8 files of every point; rungs of a ladder have none here."""
+    keys = dict.fromkeys(row["key"] for row in rows if row["strategy"] not in (LADDER, *FORMAT_OF))
+    return [artifact(key, name) for key in keys for name in FORMAT_OF.values()]
+
+
+def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
+    """A row for each int8 file that was made of a point.
+
+    It has the point's figures, but for what was measured on the file. `of` is the strategy of
+    the point. No validation images were looked at, so it has no `validation_drop`.
+    """
+    return [
+        _row(row, strategy, made)
+        for row in rows
+        for strategy, name in FORMAT_OF.items()
+        if row["strategy"] != LADDER and (made := _read(store, artifact(row["key"], name).key))
+    ]
+
+
+def _row(row: Row, strategy: str, made: dict[str, Any]) -> Row:
+    return {
+        **row,
+        **{name: made[name] for name in MEASURED},
+        "strategy": strategy,
+        "of": row["strategy"],
+        "accuracy_drop": row["accuracy_drop"] + row["accuracy"] - made["accuracy"],
+        "sparse_bytes": made["bytes"],
+        "compression_ratio": row["compression_ratio"] * row["sparse_bytes"] / made["bytes"],
+        "validation_drop": float("nan"),
+        "correct": None,
+        "notes": [*row["notes"], *made["notes"]],
+    }
+
+
+def _read(store: Reader, key: str) -> dict[str, Any] | None:
+    try:
+        return store.read(key) if store.exists(key) else None
+    except Missing:
+        return None
