@@ -96,7 +96,9 @@ class Headline:
         said, allowed = [], format_points(self.tolerance)
         if self.accuracy_drop > self.tolerance + SLACK:
             lost = format_points(self.accuracy_drop)
-            said.append(f"On the test images this model loses {lost}, more than {allowed}.")
+            said.append(
+                f"On the test images this model loses {lost}, though at most {allowed} may be lost."
+            )
         if 0 < self.validation_images * self.tolerance < 1:  # false where they were not counted
             count = format_count(round(self.validation_images), "validation image")
             each = format_points(1 / self.validation_images)

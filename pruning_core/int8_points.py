@@ -45,7 +45,7 @@ def _row(row: Row, strategy: str, made: dict[str, Any]) -> Row:
         "compression_ratio": row["compression_ratio"] * row["sparse_bytes"] / made["bytes"],
         "validation_drop": float("nan"),
         "correct": None,
-        "notes": [*row["notes"], *made["notes"]],
+        "notes": made["notes"],
     }
 
 

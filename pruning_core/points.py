@@ -28,6 +28,7 @@ STRATEGY_NAMES = {
     "int8_sparse": "pruned, int8 sparse",
     "int8_onnx": "pruned, int8 ONNX",
 }
+PRUNED = "pruned, "
 INT8_SPARSE, INT8_ONNX = INT8 = ("int8_sparse", "int8_onnx")
 CONTROL_NAME = "dense control"
 LADDER = "ladder"
@@ -100,7 +101,8 @@ def row_name(row: Row) -> str:
     name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
     if row["strategy"] not in INT8:
         return name
-    return f"{name}, of {point_name(row['of'], row['sparsity_asked'], row['iteration'])}"
+    whose = point_name(row["of"], row["sparsity_asked"], row["iteration"])
+    return f"{whose}, {name.removeprefix(PRUNED)}"
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:

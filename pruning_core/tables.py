@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import LADDER, STRUCTURED, over_seeds, point_name, row_name, rows_of
+from pruning_core.points import (
+    INT8,
+    LADDER,
+    STRATEGY_NAMES,
+    STRUCTURED,
+    over_seeds,
+    point_name,
+    row_name,
+    rows_of,
+)
 from pruning_core.text import (
     epoch_number,
     format_bytes,
@@ -89,11 +98,24 @@ def notes_told(frame: pd.DataFrame) -> list[str]:
     """Each note once, after the name of what it belongs to where that is not everything."""
     if frame.empty:
         return []
-    rows: dict[str, list[int]] = {}
-    for place, notes in enumerate(frame["notes"]):
+    points, files = (frame[frame["strategy"].isin(INT8) == of_file] for of_file in (False, True))
+    told = [_told(note, points, points.iloc[rows]) for note, rows in _places(points).items()]
+    return [*told, *(_told_of(note, files.iloc[rows]) for note, rows in _places(files).items())]
+
+
+def _told_of(note: str, files: pd.DataFrame) -> str:
+    """A note on int8 files with their kinds in front."""
+    kinds = join_words(STRATEGY_NAMES[name] for name in files["strategy"].unique())
+    return f"{kinds[0].upper()}{kinds[1:]}: {note}"
+
+
+def _places(rows: pd.DataFrame) -> dict[str, list[int]]:
+    """The places of the rows that bear each note."""
+    found: dict[str, list[int]] = {}
+    for place, notes in enumerate(rows["notes"]):
         for note in notes:
-            rows.setdefault(note, []).append(place)
-    return [_told(note, frame, frame.iloc[places]) for note, places in rows.items()]
+            found.setdefault(note, []).append(place)
+    return found
 
 
 def _told(note: str, frame: pd.DataFrame, part: pd.DataFrame) -> str:

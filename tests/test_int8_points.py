@@ -78,8 +78,8 @@ def test_files_of_different_strategies_are_no_seeds_of_one_another(cache: Cache)
     whole = over_seeds(frame(rows, int8_rows(rows, Store(cache))))
     assert set(whole["seeds"]) == {1}
     told = readable(whole)["Strategy"].tolist()
-    assert "pruned, int8 ONNX, of one-shot, same epochs" in told
-    assert "pruned, int8 sparse, of dense control" in told
+    assert "one-shot, same epochs, int8 ONNX" in told
+    assert "dense control, int8 sparse" in told
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -104,7 +104,10 @@ def test_a_runs_points_come_with_their_files(cache: Cache) -> None:
     assert len(both) == (1 + len(FORMAT_OF)) * len(points)
     assert to_csv(both).count(",int8_sparse,") == 0  # the strategy is the first column
     assert to_csv(both).count("\nint8_sparse,") == len(points)
-    assert sum("Calibrated" in note for note in notes_told(both)) == 1
+    assert notes_told(both) == [
+        *notes_told(points),
+        f"Pruned, int8 sparse and pruned, int8 ONNX: {MADE['notes'][0]}",
+    ]
 
 
 def test_the_page_has_them_made_and_shows_them(cache: Cache) -> None:
