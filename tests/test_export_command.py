@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from pruning_core import export_command
+from pruning_core import export_command, passport
 from pruning_core.artifacts import artifact
 from pruning_core.byte_ladder import ladder, readable
 from pruning_core.cli import main
@@ -61,6 +64,20 @@ def test_files_and_table_are_written(
         assert table.loc[name, "bytes"] == (tmp_path / table.loc[name, "file"]).stat().st_size
     assert table.loc["state_dict", "compression_ratio"] == 1
     assert "Dense .pth" in capsys.readouterr().out
+
+
+def test_images_that_do_not_fit_are_written_beside_the_passport_and_prove_it(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passport, "MOST_IMAGE_BYTES", 10)
+    options = ("--formats", "bitmask_int8", "--passport", "bitmask_int8")
+    assert export(cache, tmp_path, monkeypatch, *options) == 0
+    zipfile.ZipFile(tmp_path / "passport.zip").extractall(tmp_path / "packed")
+    command = [sys.executable, "verify.py"]
+    folder = tmp_path / "packed"
+    assert subprocess.run(command, cwd=folder, check=False).returncode == 2
+    command += ["--data", "../test_images.npz"]
+    assert subprocess.run(command, cwd=folder, check=False).returncode == 0
 
 
 def test_a_point_is_chosen_by_its_number(

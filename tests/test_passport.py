@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pruning_core import passport as passports
@@ -57,15 +58,16 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
-def point(cache: Cache) -> str:
-    job = Queue(cache.queue).jobs()[0]
+def point(cache: Cache, number: int = -1) -> str:
+    """The last point of the first job, or of a later one, counted from the end."""
+    job = Queue(cache.queue).jobs()[number]
     return Outline.from_json(job.outline).points[-1].key
 
 
-def packed(cache: Cache, name: str, folder: Path) -> Path:
+def packed(cache: Cache, name: str, folder: Path, number: int = -1) -> Path:
     """The unpacked passport of a file."""
-    job, store = Queue(cache.queue).jobs()[0], Store(cache)
-    stage = passport(job, point(cache), name, store)
+    job, store = Queue(cache.queue).jobs()[number], Store(cache)
+    stage = passport(job, point(cache, number), name, store)
     Queue(cache.queue).add([stage] if not store.exists(stage.key) else [])
     serve(cache)
     path = store.file(stage.key, passports.FILE)
@@ -114,6 +116,22 @@ def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
         assert images["labels"].tolist() == [int(label) for _, label, _ in rows]
 
 
+def test_a_run_of_several_seeds_is_reported_with_all_of_them(
+    cache: Cache, python: Path, tmp_path: Path
+) -> None:
+    queue = Queue(cache.queue)
+    queue.submit(replace(SPEC, seeds=(0, 1)), "Two seeds")
+    serve(cache)
+    queue.add([artifact(point(cache, 0), "bitmask_int8")])
+    serve(cache)
+    folder = packed(cache, "bitmask_int8", tmp_path, 0)
+    rows = pd.read_csv(folder / "results.csv")
+    assert set(rows["seed"]) == {0, 1}
+    assert set(rows["seeds"]) == {2}
+    assert "mean of 2 seeds" in (folder / "report.html").read_text()
+    assert verify(python, folder).returncode == 0
+
+
 def test_a_wrong_accuracy_differs(cache: Cache, python: Path, tmp_path: Path) -> None:
     folder = packed(cache, "onnx", tmp_path)
     path = folder / "passport.json"
@@ -140,7 +158,7 @@ def test_images_that_do_not_fit_are_named(
 ) -> None:
     monkeypatch.setattr(passports, "MOST_IMAGE_BYTES", 10)
     folder = packed(cache, "onnx", tmp_path / "zip")
-    job, store = Queue(cache.queue).jobs()[0], Store(cache)
+    job, store = Queue(cache.queue).jobs()[-1], Store(cache)
     stage = passport(job, point(cache), "onnx", store)
     assert "too large for the zip" in store.read(stage.key)["notes"][0]
     images = store.file(stage.key, passports.IMAGES)
@@ -166,6 +184,6 @@ def test_damaged_images_differ(cache: Cache, python: Path, tmp_path: Path) -> No
 
 
 def test_packing_twice_gives_the_same_key(cache: Cache) -> None:
-    job, store = Queue(cache.queue).jobs()[0], Store(cache)
+    job, store = Queue(cache.queue).jobs()[-1], Store(cache)
     keys = {passport(job, point(cache), name, store).key for name in (PACKED[0], PACKED[0])}
     assert len(keys) == 1

@@ -31,7 +31,6 @@ from pruning_core.engine.parents import (
     MASK_FILE,
     MODEL_FILE,
     parent_model,
-    resized,
     root_of,
     splits_of,
 )
@@ -39,7 +38,6 @@ from pruning_core.engine.passport.stage import passport
 from pruning_core.engine.portraits import portraits
 from pruning_core.engine.speed.crossover import crossover
 from pruning_core.engine.speed.latency import latency
-from pruning_core.engine.structured import structure
 from pruning_core.engine.structured.stage import Ways, inspect_structure, structured
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
@@ -205,8 +203,6 @@ def _finish(
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
     (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
-    if context.row.kind in ("level", "rung") and resized(context.store, context.row.parent):
-        structure.write(model, context.folder)
     return {
         **test.figures(),
         "validation_accuracy": learned,

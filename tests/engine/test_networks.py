@@ -1,0 +1,79 @@
+"""Files that hold the network itself, of other architectures than MobileNetV2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+
+from pruning_core.artifacts import FORMATS
+from pruning_core.engine.artifacts import MAKERS
+from pruning_core.engine.artifacts.networks import INPUT
+from pruning_core.engine.artifacts.source import Source
+from pruning_core.engine.artifacts.stage import difference_of
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mobilenet_v3": lambda: models.mobilenet_v3_small(num_classes=10),
+    "resnet": lambda: models.resnet18(num_classes=10),
+    "efficientnet": lambda: models.efficientnet_b0(num_classes=10),
+    "convnext": lambda: models.ConvNeXt(
+        [CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 1)], num_classes=10
+    ),
+    "vit": lambda: models.VisionTransformer(
+        32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64, num_classes=10
+    ),
+}
+
+
+def images(count: int) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def source(name: str) -> Source:
+    torch.manual_seed(0)
+    model = NETWORKS[name]().eval()
+    if isinstance(model, models.VisionTransformer):
+        nn.init.normal_(model.heads.head.weight)  # torchvision begins with zeros
+    return Source(
+        model,
+        rebuild=NETWORKS[name],
+        untouched=NETWORKS[name],
+        network={"name": name},
+        example=images(8),
+        calibration=lambda: [images(16)],
+        settings={"threads": 1},
+    )
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch_export", "executorch"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_answers_alike_from_its_file(name: str, kind: str, tmp_path: Path) -> None:
+    if package := FORMATS[kind].package:
+        pytest.importorskip(package)
+    made, path = source(name), tmp_path / f"model.{FORMATS[kind].suffix}"
+    MAKERS[kind].write(made, path)
+    run = MAKERS[kind].open(made, path)
+    for count in (1, 5):
+        difference_of(made.model, run, images(count), FORMATS[kind].exact)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_is_quantized_and_takes_any_number_of_images(
+    name: str, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made, path = source(name), tmp_path / "model.onnx"
+    MAKERS["onnx_int8"].write(made, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        wanted = made.model(images(5)).numpy()
+    (scores,) = session.run(None, {INPUT: images(5).numpy()})
+    assert scores.shape == wanted.shape
+    # Random weights answer by little: what is asked is the same shape of the answer, not its bits.
+    assert np.corrcoef(scores.ravel(), wanted.ravel())[0, 1] > 0.9
