@@ -17,28 +17,18 @@ from pruning_core.byte_ladder import ladder, readable
 from pruning_core.cli import main
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import IterativeSpec, OneShotSpec
+from pruning_core.spec import OneShotSpec
 from pruning_core.stage import Outline
 from pruning_core.store import Store
-from tests.workers import TINY, serve
+from tests.workers import ONE_CUT, finished_run, serve
 
-SPEC = replace(
-    TINY,
-    baseline_epochs=1,
-    one_shot=OneShotSpec((0.5, 0.9), 0),
-    iterative=IterativeSpec(enabled=False),
-)
+SPEC = replace(ONE_CUT, one_shot=OneShotSpec((0.5, 0.9), 0))
 FILES = ("state_dict", "bitmask_fp32", "bitmask_int8")
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """A finished run and its job's name."""
-    found = Cache(tmp_path_factory.mktemp("export"))
-    found.prepare()
-    Queue(found.queue).submit(SPEC, "A small run")
-    serve(found)
-    return found
+    return finished_run(tmp_path_factory.mktemp("export"), SPEC)
 
 
 def export(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:

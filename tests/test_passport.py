@@ -20,29 +20,19 @@ from pruning_core.artifacts import artifact
 from pruning_core.passport import PACKED, passport
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import IterativeSpec, OneShotSpec, from_json
+from pruning_core.spec import from_json
 from pruning_core.stage import Outline
 from pruning_core.store import Store
-from tests.workers import TINY, serve
+from tests.workers import ONE_CUT, finished_run, serve
 
-SPEC = replace(
-    TINY,
-    baseline_epochs=1,
-    one_shot=OneShotSpec((0.9,), 0.5),
-    iterative=IterativeSpec(enabled=False),
-)
 FORMATS = ("onnx", "bitmask_int8", "state_dict", "torch_export", "smaller")
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A finished run and some files of its last point."""
-    found = Cache(tmp_path_factory.mktemp("passport"))
-    found.prepare()
-    queue = Queue(found.queue)
-    queue.submit(SPEC, "A small run")
-    serve(found)
-    queue.add([artifact(point(found), name) for name in FORMATS])
+    found = finished_run(tmp_path_factory.mktemp("passport"))
+    Queue(found.queue).add([artifact(point(found), name) for name in FORMATS])
     serve(found)
     return found
 
@@ -105,7 +95,7 @@ def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
     assert about["right"] == made["right"]
     assert about["classes"] == [str(n) for n in range(10)]
     assert about["preprocessing"]["image_size"] == 32
-    assert from_json((folder / "spec.json").read_text()) == SPEC
+    assert from_json((folder / "spec.json").read_text()) == ONE_CUT
     assert "one_shot" in (folder / "results.csv").read_text()
     assert "<html" in (folder / "report.html").read_text()
     lines = (folder / "predictions.csv").read_text().splitlines()
@@ -120,7 +110,7 @@ def test_a_run_of_several_seeds_is_reported_with_all_of_them(
     cache: Cache, python: Path, tmp_path: Path
 ) -> None:
     queue = Queue(cache.queue)
-    queue.submit(replace(SPEC, seeds=(0, 1)), "Two seeds")
+    queue.submit(replace(ONE_CUT, seeds=(0, 1)), "Two seeds")
     serve(cache)
     queue.add([artifact(point(cache, 0), "bitmask_int8")])
     serve(cache)

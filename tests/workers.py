@@ -44,9 +44,24 @@ TINY_OPTIONS = (
     *("--baseline-epochs", "1", "--epochs", "1", "--amounts", "0,0.5"),
     *("--target", "0.8", "--iterations", "2"),
 )
+ONE_CUT = replace(
+    TINY,
+    baseline_epochs=1,
+    one_shot=OneShotSpec((0.9,), 0.5),
+    iterative=IterativeSpec(enabled=False),
+)
 LONG = replace(
     TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=24), iterative=IterativeSpec(enabled=False)
 )
+
+
+def finished_run(folder: Path, spec: Spec = ONE_CUT) -> Cache:
+    """A cache in `folder` with one finished job."""
+    cache = Cache(folder)
+    cache.prepare()
+    Queue(cache.queue).submit(spec, "A small run")
+    serve(cache)
+    return cache
 
 
 def until(look: Callable[[], Value | None], what: str) -> Value:

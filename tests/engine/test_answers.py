@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +15,15 @@ from pruning_core.engine.data import normalize
 from pruning_core.engine.parents import parent_model
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import IterativeSpec, OneShotSpec
 from pruning_core.stage import Outline, Stage
 from pruning_core.store import Store
 from pruning_core.try_it import ask_image, ask_test_image, told
-from tests.workers import TINY, serve
-
-SPEC = replace(
-    TINY,
-    baseline_epochs=1,
-    one_shot=OneShotSpec((0.9,), 0),
-    iterative=IterativeSpec(enabled=False),
-)
+from tests.workers import finished_run, serve
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    found = Cache(tmp_path_factory.mktemp("answers"))
-    found.prepare()
-    Queue(found.queue).submit(SPEC, "A small run")
-    serve(found)
-    return found
+    return finished_run(tmp_path_factory.mktemp("answers"))
 
 
 def keys(cache: Cache) -> tuple[str, str]:

@@ -7,7 +7,6 @@ import json
 import lzma
 import math
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,29 +24,17 @@ from pruning_core.engine.artifacts.stage import pixels, source_of
 from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffled
 from pruning_core.engine.models import make
 from pruning_core.engine.parents import MODEL_FILE
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import IterativeSpec, OneShotSpec
 from pruning_core.store import Store
-from tests.workers import TINY, serve
-
-ONE_CUT = replace(
-    TINY,
-    baseline_epochs=1,
-    one_shot=OneShotSpec((0.9,), 0.5),
-    iterative=IterativeSpec(enabled=False),
-)
+from tests.workers import ONE_CUT, finished_run, serve
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
     """A cut model of which every file that this machine can write was made."""
-    cache = Cache(tmp_path_factory.mktemp("artifacts"))
-    cache.prepare()
+    cache = finished_run(tmp_path_factory.mktemp("artifacts"))
     queue, store = Queue(cache.queue), Store(cache)
-    queue.submit(ONE_CUT, "artifacts")
-    serve(cache)
     point = plan(ONE_CUT, store).points[-1].key
     queue.add([artifact(point, name) for name in FORMATS])
     serve(cache)

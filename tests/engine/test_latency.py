@@ -17,11 +17,10 @@ from pruning_core.engine.speed.latency import SAMPLES_FILE, Group, Name, process
 from pruning_core.engine.speed.runtimes import OPENERS
 from pruning_core.engine.speed.subjects import check_runs, file_of, subject
 from pruning_core.paired import FASTER, JUDGEMENTS, NOISY
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
-from pruning_core.spec import IterativeSpec, OneShotSpec
+from pruning_core.spec import OneShotSpec
 from pruning_core.speed import (
     RUNTIMES,
     Conditions,
@@ -33,14 +32,9 @@ from pruning_core.speed import (
 from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.worker.context import StageError
-from tests.workers import TINY, serve
+from tests.workers import ONE_CUT, finished_run, serve
 
-ONE_CUT = replace(
-    TINY,
-    baseline_epochs=0,
-    one_shot=OneShotSpec((0.9,), 0),
-    iterative=IterativeSpec(enabled=False),
-)
+UNTRAINED = replace(ONE_CUT, baseline_epochs=0, one_shot=OneShotSpec((0.9,), 0))
 SHORT = Conditions(rounds=6, seconds=1.0)
 WORK = {"images": 4, "seed": 0, "image_size": 0}
 Points = tuple[Store, list[str]]
@@ -49,12 +43,8 @@ Points = tuple[Store, list[str]]
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> Points:
     """A dense model and its cut, untrained, with the files that most tests time."""
-    cache = Cache(tmp_path_factory.mktemp("latency"))
-    cache.prepare()
-    Queue(cache.queue).submit(ONE_CUT, "latency")
-    serve(cache)
-    store = Store(cache)
-    keys = [point.key for point in plan(ONE_CUT, store).points]
+    store = Store(finished_run(tmp_path_factory.mktemp("latency"), UNTRAINED))
+    keys = [point.key for point in plan(UNTRAINED, store).points]
     run(store, [artifact(keys[0], "onnx_int8"), *(artifact(key, "onnx") for key in keys)])
     return store, keys
 
