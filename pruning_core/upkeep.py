@@ -8,11 +8,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from pruning_core import artifacts, crossover, passport, speed
 from pruning_core.paths import Cache
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
+from pruning_core.store import Missing, Store
 
+MADE_OF_MODELS = (artifacts.KIND, passport.KIND, speed.KIND, crossover.KIND)
 FRESH_SECONDS = 3600.0  # an upload so young may be meant for a run that is still being set up
 
 
@@ -52,10 +54,11 @@ def verify(store: Store, queue: Queue) -> list[str]:
 def clean(store: Store, queue: Queue) -> list[str]:
     """Remove what no job uses: stages, checkpoints, uploads, logs, and what is half built.
 
-    Returns the keys of the stages removed.
+    Files and times that were made of a job's models stay with it. Returns the keys of the stages
+    removed.
     """
     leftovers = store.leftovers()
-    running, wanted = queue.running(), queue.wanted_keys()
+    running, wanted = queue.running(), _with_files(store, queue.wanted_keys())
     unused = sorted(set(store.finished()) - wanted - running)
     for key in unused:
         store.remove(key)
@@ -68,6 +71,24 @@ def clean(store: Store, queue: Queue) -> list[str]:
     for path in [*_unused_uploads(store.cache, queue), *_unused_logs(store.cache, queue)]:
         _delete(path)
     return unused
+
+
+def _with_files(store: Store, wanted: set[str]) -> set[str]:
+    """The stages that jobs want, and the finished ones that were made of these."""
+    parents = {key: _made_of(store, key) for key in store.finished()}
+    found = set(wanted)
+    while more := {key for key, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _made_of(store: Store, key: str) -> str:
+    """The model or file that a stage is made of; empty where it is none of these or damaged."""
+    try:
+        stage = store.settings(key)
+    except Missing:
+        return ""
+    return str(stage["parent"]) if stage["kind"] in MADE_OF_MODELS else ""
 
 
 def _unused_uploads(cache: Cache, queue: Queue) -> list[Path]:

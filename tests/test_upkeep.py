@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pruning_core import upkeep
+from pruning_core.artifacts import artifact
 from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.crew import Crew
@@ -43,6 +44,22 @@ def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[s
     assert upkeep.clean(store, queue) == [unused]
     assert store.finished() == [used]
     assert queue.stage(unused) is None
+
+
+def test_clean_keeps_the_files_that_were_made_of_a_jobs_model(
+    store: Store, queue: Queue, wanted: list[str]
+) -> None:
+    point, other = wanted[-1], "e" * 64
+    file, lone = artifact(point, "onnx"), artifact(other, "onnx")
+    packed = Stage("passport", file.key, {})
+    publish(store, point)
+    for stage in (file, lone, packed):
+        with store.building(stage.key) as folder:
+            store.publish(
+                stage.key, folder, kind=stage.kind, parent=stage.parent, settings={}, result={}
+            )
+    assert upkeep.clean(store, queue) == [lone.key]
+    assert set(store.finished()) == {point, file.key, packed.key}
 
 
 def test_clean_keeps_the_checkpoints_that_a_job_can_go_on_from(
