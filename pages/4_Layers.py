@@ -19,6 +19,7 @@ from pruning_core.queue.jobs import Job, job_id
 from pruning_core.queue.standing import ACTIVE, standing
 from pruning_core.results import titles
 from pruning_core.scan_command import read_scan, scan_of, scanned
+from pruning_core.sensitivity import looked_at
 from pruning_core.spec import Spec, SpecError, from_json
 from pruning_core.stage import Outline, Stage
 from pruning_core.worker.start import ensure_worker
@@ -44,20 +45,14 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     st.plotly_chart(drawn, key="heat", config=config("sensitivity"))
     st.caption(
         f"Each layer alone is cut, by {CRITERION_CHOICES[spec.prune.criterion].title}, and nothing "
-        f"is trained. The colour is the accuracy lost on {looked_at(found, spec)}. A row ends "
-        "where the accuracy is gone; a sparsity at which nothing more would go is left out."
+        f"is trained. The colour is the accuracy lost on {looked_at(found, spec.scan.images)}. A "
+        "row ends where the accuracy is gone; a sparsity at which nothing more would go is left "
+        "out."
     )
     st.download_button(
         "CSV", lambda: found.to_csv(index=False), "sensitivity.csv", "text/csv", on_click="ignore"
     )
     return found
-
-
-def looked_at(found: pd.DataFrame, spec: Spec) -> str:
-    """How many validation images a scan has looked at, and how many were asked for."""
-    images, asked = int(found["images"].iloc[0]), spec.scan.images
-    fewer = f" (all there are; {asked:,} were asked for)" if images < asked else ""
-    return f"{images:,} validation images{fewer}"
 
 
 def offer(lab: Lab, spec: Spec) -> None:
@@ -90,10 +85,11 @@ def draw_model(lab: Lab, job: Job) -> None:
     """Sparsity layer by layer of one finished model, and one layer's weights."""
     st.header("Layer by layer")
     point = pick_point(lab, job, "model")
-    found = layer_views.portraits(lab.store, point.key) if point else []
+    if point is None:
+        return
+    found = layer_views.portraits(lab.store, point.key)
     if not found:
-        if point:
-            st.caption("This model was made before layers were recorded. Run it again to see them.")
+        st.caption("This model was made before layers were recorded. Run it again to see them.")
         return
     frame = layer_views.table(found)
     st.plotly_chart(sparsity_bars(frame), key="bars", config=config("layers"))
@@ -104,7 +100,7 @@ def draw_model(lab: Lab, job: Job) -> None:
     )
     layer_table.draw_portraits(frame)
     names = titles(Outline.from_json(job.outline))
-    draw_layer(found, names[point.key][0] if point else "")
+    draw_layer(found, names[point.key][0])
 
 
 def draw_layer(found: list[dict[str, object]], model: str) -> None:
@@ -125,7 +121,8 @@ def draw_layer(found: list[dict[str, object]], model: str) -> None:
             0.1,
             format="%.1f %%",
             key="share",
-            help="The weights left of the threshold would be removed.",
+            help="A cut of single weights of this layer by their size would remove those left of "
+            "the threshold, which is read off the bars. Other criteria and pieces cut elsewhere.",
         )
     portrait = next(layer for layer in found if layer["name"] == name)
     st.plotly_chart(histogram(portrait, share / 100), key="sizes", config=config("weights"))

@@ -40,8 +40,15 @@ GREY = "#808080"
 OTHER_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FILLS = ("-open", "-open-dot", "-cross-open", "-x-open", "")
-# Plotly has no cross inside these shapes: their fills, and a shape for the fifth run.
-UNCROSSED = {"triangle-up": "triangle-down-open", "x": "hash-open", "cross": "star-open"}
+# Plotly has no cross inside these shapes: four fills of theirs, and another shape for a fifth run.
+UNCROSSED = {
+    shape: (*(shape + fill for fill in ("-open", "-open-dot", "", "-dot")), fifth)
+    for shape, fifth in (
+        ("triangle-up", "triangle-down-open"),
+        ("x", "hash-open"),
+        ("cross", "star-open"),
+    )
+}
 GRID = "rgba(128, 128, 128, 0.22)"
 CLEAR = "rgba(0, 0, 0, 0)"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
@@ -86,9 +93,8 @@ class Cell:
 def symbol(strategy: str, run: int) -> str:
     """The marker of a strategy in the run number `run`: the shape is the strategy's."""
     shape = LOOKS[strategy].symbol
-    if shape in UNCROSSED:
-        own = [shape + fill for fill in ("-open", "-open-dot", "", "-dot")]
-        return [*own, UNCROSSED[shape]][run % 5]
+    if own := UNCROSSED.get(shape):
+        return own[run % len(own)]
     fills = FILLS if strategy != "one_shot" else ("", *FILLS[:-1])
     return shape + fills[run % len(fills)]
 

@@ -42,7 +42,7 @@ from pruning_core.chart_style import (
     value_range,
 )
 from pruning_core.drawing import Drawing, Part, guide, put_labels, put_point_labels
-from pruning_core.points import LADDER, Row, rows_of
+from pruning_core.points import INT8, LADDER, Row, rows_of
 from pruning_core.text import missing
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
@@ -93,6 +93,7 @@ X_AXES = {
     "seconds": XAxis("seconds", "seconds of fine-tuning", 1, " s", spent=True),
 }
 MOST_AMOUNTS = 16
+POINTS = tuple(name for name in LOOKS if name not in INT8)
 PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56, "pad": 0}
 PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
 
@@ -194,8 +195,11 @@ def _put_amounts(
     ranges: tuple[tuple[float, float], tuple[float, float]],
     cell: Cell,
 ) -> None:
-    """What was asked of each point, where they are few enough to be told apart."""
-    named = [s for s in series if s.kind != "seed" and s.strategy in LOOKS]
+    """What was asked of each point, where they are few enough to be told apart.
+
+    Their int8 files stand at the same place, above or below.
+    """
+    named = [s for s in series if s.kind != "seed" and s.strategy in POINTS]
     labels = [label for s in named for label in amounts(s)]
     if len(labels) <= MOST_AMOUNTS:
         put_point_labels(drawn, labels, ranges, cell)

@@ -66,7 +66,7 @@ class Work:
 
     epochs: tuple[float, ...]
     longest: float
-    seconds: float = 0.0
+    seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _work(stages: Keyed, done: set[str], sizes: Sizes) -> dict[str, Work]:
         epochs = tuple(_epochs(stage, sizes) for _, stage in left)
         for (key, stage), own in zip(left, epochs, strict=True):
             reach[key] = own + reach.get(stage.parent, 0)
-        seconds = sum(_solving(stage, every, sizes.layers) for _, stage in left)
+        seconds = tuple(_solving(stage, every, sizes.layers) for _, stage in left)
         found[kind] = Work(epochs, max(reach.values(), default=0), seconds)
     return found
 
@@ -191,11 +191,13 @@ def _epochs(stage: Stage, sizes: Sizes) -> float:
 
 def _solving(stage: Stage, every: Mapping[str, Stage], layers: Sequence[Layer]) -> float:
     """The seconds of a rung's equations: what is left in them, its cut tells."""
+    if stage.kind != RUNG:
+        return 0.0
     cut = stage
     while cut.kind == RUNG:
         cut = every[cut.parent]
-    removed = float(cut.settings.get("target", 0))
-    return solving_seconds(stage.settings["rung"], layers, removed) if stage.kind == RUNG else 0.0
+    removed = float(cut.settings["target"])
+    return solving_seconds(stage.settings["rung"], layers, removed, stage.settings["prune"])
 
 
 def _channel_scores(stage: Stage) -> Mapping[str, Any]:
@@ -236,6 +238,6 @@ def _seconds(spec: Spec, work: dict[str, Work], paces: dict[str, float], cores: 
     for kind, part in work.items():
         beside = max(1, cores // threads[kind])
         epochs = max(sum(part.epochs) / beside, part.longest)
-        fixed = part.seconds + SECONDS_PER_STAGE * len(part.epochs)
-        seconds += epochs * paces[kind] + fixed / beside
+        solving = max(sum(part.seconds) / beside, max(part.seconds, default=0.0))
+        seconds += epochs * paces[kind] + solving + SECONDS_PER_STAGE * len(part.epochs) / beside
     return seconds

@@ -125,14 +125,19 @@ def title(field: str) -> str:
 
 def explain(field: str, message: str) -> str:
     """An error's sentence as a page says it: the control's title, the page's units."""
+    message = titled(message)
     for engine, page in PHRASES.items():
         message = message.replace(engine, page)
     text = _NAMES.sub(lambda found: _BY_NAME[found[0]], message)
     if field in PERCENT:
         text = _TIGHT.sub(lambda found: f"{trimmed(float(found[1]), 4)} %", text)
         text = _NUMBER.sub(_percent, text)
-    text = _OPTION.sub(lambda found: f"'{OPTION_TITLES.get(found[1], found[1])}'", text)
     return f"{title(field)}: {text}" if field else text
+
+
+def titled(message: str) -> str:
+    """A message with the titles of options in place of their own names in backticks."""
+    return _OPTION.sub(lambda found: f"'{OPTION_TITLES.get(found[1], found[1])}'", message)
 
 
 def _percent(found: re.Match[str]) -> str:

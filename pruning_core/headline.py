@@ -94,7 +94,7 @@ class Headline:
         Where validation images are few, a bad model can look good on them.
         """
         said, allowed = [], format_points(self.tolerance)
-        if self.accuracy_drop > self.tolerance + SLACK:
+        if round(self.accuracy_drop, 4) > self.tolerance + SLACK:
             lost = format_points(self.accuracy_drop)
             said.append(
                 f"On the test images this model loses {lost}, though at most {allowed} may be lost."

@@ -35,8 +35,11 @@ def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
 
 
 def _row(row: Row, strategy: str, made: dict[str, Any]) -> Row:
+    # The baseline's own training is no fine-tuning of its file.
+    spent = {"epochs": 0, "seconds": 0.0} if row["strategy"] == "baseline" else {}
     return {
         **row,
+        **spent,
         **{name: made[name] for name in MEASURED},
         "strategy": strategy,
         "of": row["strategy"],

@@ -7,17 +7,18 @@ Measured in seconds of one thread against training steps of the same images: Mob
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pruning_core.ladder_spec import MOST_INPUTS
-from pruning_core.layer_choices import Layer
+from pruning_core.layer_choices import Layer, chosen
 
 # Training steps of one image: of the whole model, and for each of its layers, since the upper
 # rungs run the images anew up to each layer.
 WHOLE = {"batch_norm": 0.25, "bias_scale": 0.5, "least_squares": 0.5}
 EACH_LAYER = {"batch_norm": 0.0, "bias_scale": 0.1, "least_squares": 0.17}
 # Multiplications and additions a second when the equations are solved, in double precision.
-SOLVED_PER_SECOND = 7e9
+RATE = 7e9
 
 
 def image_steps(rung: str, images: float, layers: int) -> float:
@@ -25,13 +26,23 @@ def image_steps(rung: str, images: float, layers: int) -> float:
     return images * (WHOLE[rung] + EACH_LAYER[rung] * layers)
 
 
-def solving_seconds(rung: str, layers: Sequence[Layer], removed: float) -> float:
+def solving_seconds(
+    rung: str, layers: Sequence[Layer], removed: float, prune: Mapping[str, Any]
+) -> float:
     """Seconds to solve for what is left of the weights where the share `removed` is gone.
 
-    An output channel with k of them left costs k^3 / 3, the Cholesky factor of its equations.
+    A pattern of k weights left costs k^3 / 3, the Cholesky factor of its equations. With single
+    weights or kernels every output channel has a pattern of its own; with filters, and in layers
+    that are spared, a layer has one. `prune` holds a `PruneSpec`'s settings.
     """
     if rung != "least_squares":
         return 0.0
-    rows = [(x.shape[0], math.prod(x.shape[1:])) for x in layers if x.kind != "attention"]
-    work = [n * ((1 - removed) * size) ** 3 / 3 for n, size in rows if size <= MOST_INPUTS]
-    return sum(work) / SOLVED_PER_SECOND
+    cut = {layer.name for layer in chosen(layers, prune["layers"], prune["spare"])}
+    solved = [x for x in layers if x.kind != "attention" and math.prod(x.shape[1:]) <= MOST_INPUTS]
+    return sum(_work(x, removed if x.name in cut else 0.0, prune) for x in solved) / RATE
+
+
+def _work(layer: Layer, removed: float, prune: Mapping[str, Any]) -> float:
+    alike = not removed or prune["granularity"] == "filter"
+    patterns = 1 if alike else layer.shape[0]
+    return float(patterns * ((1 - removed) * math.prod(layer.shape[1:])) ** 3 / 3)

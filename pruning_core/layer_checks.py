@@ -11,6 +11,7 @@ from pruning_core.granularity import FILTERS_OF, PATTERNS, fits, noun, units
 from pruning_core.layer_choices import KINDS, ROLES, Layer, chosen, floor_size, matches
 from pruning_core.settings import SpecError, to_dict
 from pruning_core.spec import Spec
+from pruning_core.text import join_words
 
 FLOORED = ("global", "lamp", "erk")
 SHOWN = 3
@@ -67,14 +68,15 @@ def _check_filters(dim: int, left: Sequence[Layer]) -> None:
         )
         raise SpecError("prune.spare", message)
     if flat := [layer.name for layer in left if len(layer.shape) <= dim]:
+        without = join_words(sorted({x.kind for x in left if len(x.shape) <= dim}))
         message = (
-            f"{_quoted(flat)} have no {FILTERS_OF[dim]} (dim {dim}), as they have no kernels. "
-            "Spare the kind linear or these."
+            f"there are no {FILTERS_OF[dim]} (dim {dim}) in {_quoted(flat)}, which have no "
+            f"kernels. Spare such layers ({without})."
         )
         raise SpecError("prune.spare", message)
     if single := [layer for layer in left if layer.shape[dim] < 2]:
         kinds = {layer.kind for layer in single}
-        what = "the kind depthwise" if kinds == {"depthwise"} else "them by name"
+        what = "the kind depthwise" if kinds == {"depthwise"} else "them by names or a pattern"
         other = ", or take filters of outputs or inputs (dim 0 or 1)" if dim > 1 else ""
         message = (
             f"of {FILTERS_OF[dim]} (dim {dim}) there is one in "

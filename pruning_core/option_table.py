@@ -144,7 +144,7 @@ OPTIONS = (
         "--tail",
         ("iterative.tail",),
         number,
-        "epochs after the last iterative step, the rate falling from its peak to 0",
+        "epochs after the last iterative step, the rate falling to 0",
         "F",
     ),
     Option("--criterion", ("prune.criterion",), str, "what goes first", choices=specs.CRITERIA),
@@ -194,7 +194,7 @@ OPTIONS = (
         "what goes as one piece; 2:4 and 4:8 are one cut of 50 %% and need --no-iterative",
         choices=specs.GRANULARITIES,
     ),
-    Option("--norm", ("prune.norm",), str, "of a filter's magnitudes: n or inf", "1|2|inf"),
+    Option("--norm", ("prune.norm",), str, "of a filter's magnitudes: n to 16, or inf", "1|2|inf"),
     Option(
         "--dim",
         ("prune.dim",),

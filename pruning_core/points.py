@@ -18,6 +18,8 @@ from pruning_core.text import missing
 
 Row = dict[str, Any]
 
+INT8_SPARSE, INT8_ONNX = INT8 = ("int8_sparse", "int8_onnx")
+INT8_NAMES = {INT8_SPARSE: "int8 sparse", INT8_ONNX: "int8 ONNX"}
 STRATEGY_NAMES = {
     "baseline": "baseline",
     "one_shot": "one-shot",
@@ -25,11 +27,8 @@ STRATEGY_NAMES = {
     "iterative": "iterative",
     "ladder": "without training",
     "structured": "channels removed",
-    "int8_sparse": "pruned, int8 sparse",
-    "int8_onnx": "pruned, int8 ONNX",
+    **{kind: f"pruned, {name}" for kind, name in INT8_NAMES.items()},
 }
-PRUNED = "pruned, "
-INT8_SPARSE, INT8_ONNX = INT8 = ("int8_sparse", "int8_onnx")
 CONTROL_NAME = "dense control"
 LADDER = "ladder"
 STRUCTURED = "structured"
@@ -98,11 +97,10 @@ def point_name(strategy: str, asked: float, iteration: int = 0) -> str:
 
 def row_name(row: Row) -> str:
     """The same for a row; an int8 file's says whose it is."""
-    name = point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
     if row["strategy"] not in INT8:
-        return name
+        return point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
     whose = point_name(row["of"], row["sparsity_asked"], row["iteration"])
-    return f"{whose}, {name.removeprefix(PRUNED)}"
+    return f"{whose}, {INT8_NAMES[row['strategy']]}"
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:

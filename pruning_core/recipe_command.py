@@ -16,18 +16,22 @@ from rich.console import Console
 
 from pruning_core.follow import follow
 from pruning_core.layer_choices import Layer
-from pruning_core.option_table import integers, numbers
+from pruning_core.option_table import OPTIONS, integers, numbers
 from pruning_core.options import add_options, spec_from
 from pruning_core.outcome import FAILED, OK, check_out, complain, say
 from pruning_core.paths import Cache
 from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.queue.jobs import Queue
 from pruning_core.recipes import RECIPES, amount_for, final_key, spec_of
-from pruning_core.spec import Spec
+from pruning_core.settings import check
+from pruning_core.spec import Spec, SpecError
 from pruning_core.store import Store
 from pruning_core.text import format_epochs
 
 FILE = "recipes.csv"
+SET_BY_RECIPES = (
+    *("prune", "one_shot", "iterative", "recovery", "lr_span", "ladder", "scan", "structured"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def add_recipes(command: argparse.ArgumentParser) -> None:
 def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Try, choose, and report."""
     check_out(options.out)
+    _check_own(options)
     base, lab = spec_from(options), _Kitchen(cache, queue)
     if (code := lab.look(base)) != OK:
         return code
@@ -70,18 +75,41 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if not tried:
         return say(FAILED, "No recipe reached any of --sparsities; they are fractions below 1.")
     best = winners(tried)
-    last = [(n, e, s, k) for e, s in grid for n in (best[e], *_names(True)) for k in options.fresh]
+    last = [
+        (name, epochs, sparsity, seed)
+        for epochs, sparsity in grid
+        if epochs in best
+        for name in (best[epochs], *_names(True))
+        for seed in options.fresh
+    ]
     fresh = lab.try_all(base, last)
     frame = pd.DataFrame([asdict(trial) for trial in (*tried, *fresh)])
     frame.to_csv(options.out / FILE, index=False)
     print(f"Chosen on validation images (seed {base.seeds[0]}):")
     for epochs, name in best.items():
         print(f"- for {format_epochs(epochs)}: {name}, {RECIPES[name].text}.")
+    for epochs in [e for e in options.budgets if e not in best]:
+        print(f"- for {format_epochs(epochs)}: none, since no recipe came to its end.")
     print(table(tried, "validation"))
     print(f"\nOn test images, means of the seeds {', '.join(map(str, options.fresh))}:")
     print(table(fresh, "test"))
     print(f"Wrote {options.out / FILE}")
     return OK
+
+
+def _check_own(options: argparse.Namespace) -> None:
+    """Refuse an option that every recipe sets itself, and fresh seeds that are not fresh."""
+    for option in OPTIONS:
+        own = option.fields[0].partition(".")[0] in SET_BY_RECIPES
+        if own and getattr(options, option.name) is not None:
+            raise SpecError(option.flag, "a recipe sets this itself; leave it out.")
+    for flag in ("no_matched", "no_iterative", "ladder"):
+        name = f"--{flag.replace('_', '-')}"
+        check(not getattr(options, flag), name, "a recipe sets this itself; leave it out.")
+    seeds = spec_from(options).seeds
+    check(len(seeds) == 1, "--seed", "give one seed to choose with; --fresh names the others.")
+    told = f"{seeds[0]} has chosen the recipe, so it is not fresh; give other seeds."
+    check(seeds[0] not in options.fresh, "--fresh", told)
 
 
 def _names(control: bool) -> list[str]:

@@ -116,8 +116,16 @@ def amount_for(recipe: Recipe, sparsity: float, layers: Iterable[Layer]) -> floa
 
 
 def spec_of(recipe: Recipe, base: Spec, amount: float, epochs: float, seed: int) -> Spec:
-    """The comparison that tries a recipe once; the rest of its settings are the base's."""
-    made = replace(base, prune=recipe.prune, recovery=recipe.recovery, seeds=(seed,))
+    """The comparison that tries a recipe once; data, model and training are the base's."""
+    made = replace(
+        base,
+        prune=recipe.prune,
+        recovery=recipe.recovery,
+        seeds=(seed,),
+        ladder=replace(base.ladder, enabled=False),
+        scan=replace(base.scan, enabled=False),
+        structured=replace(base.structured, enabled=False),
+    )
     return recipe.build(made, amount, epochs)
 
 

@@ -41,8 +41,8 @@ def point_rows(
     Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
     are those spent on it since the baseline; a baseline has its own. `compression_ratio` is the
     baseline's dense file over the point's sparse file. `macs` are multiply-accumulates for one
-    image, `validation_images` their number; NaN where they were not counted. `data` names the
-    data set.
+    image; `validation_images` is how many images `validation_drop` was measured on. Both are NaN
+    where they were not counted. `data` names the data set.
     """
     baselines = {p.seed: _read(store, p.key) for p in outline.points if p.strategy == "baseline"}
     dense_macs = _dense_macs(outline, store)

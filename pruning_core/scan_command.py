@@ -14,17 +14,20 @@ from rich.table import Column, Table
 
 from pruning_core import sensitivity
 from pruning_core.labels import short
+from pruning_core.option_table import OPTIONS
 from pruning_core.outcome import FAILED, OK, say
 from pruning_core.paths import Cache
 from pruning_core.plan import describe, plan
+from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
-from pruning_core.spec import OneShotSpec, Spec, SpecError, from_json
+from pruning_core.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
 from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.text import format_percent
 
 FILE = "sensitivity.csv"
+CUT = tuple(f"prune.{n}" for n in ("criterion", "layers", "spare", "granularity", "norm", "dim"))
 
 
 def scan_of(spec: Spec) -> Spec:
@@ -35,6 +38,7 @@ def scan_of(spec: Spec) -> Spec:
         one_shot=OneShotSpec((), 0),
         iterative=replace(spec.iterative, enabled=False),
         ladder=replace(spec.ladder, enabled=False),
+        structured=replace(spec.structured, enabled=False),
         label=f"Scan of {describe(spec)}",
     )
 
@@ -68,26 +72,41 @@ def write_scan(
     For a `total` (a fraction) also print the shares that it proposes. Raises `SpecError` where
     the scan does not reach it.
     """
-    found = read_scan(from_json(now.job.spec), Store(cache))
+    spec = from_json(now.job.spec)
+    found = read_scan(spec, Store(cache))
     if found.empty:
         return say(FAILED, "The scan has no result; give the same command again.")
     Console().print(table(found))
+    print(f"Measured on {sensitivity.looked_at(found, spec.scan.images)}.")
     if out:
         out.mkdir(parents=True, exist_ok=True)
         found.to_csv(out / FILE, index=False)
         print(f"Wrote {out / FILE}")
     if total is not None:
-        _print_proposal(found, total)
+        _print_proposal(found, total, spec)
     return OK
 
 
-def _print_proposal(found: pd.DataFrame, total: float) -> None:
-    """The shares in the form in which `compare` takes them."""
+def _print_proposal(found: pd.DataFrame, total: float, spec: Spec) -> None:
+    """The shares in the form in which `compare` takes them, beside the data and the model."""
     try:
         table = sensitivity.as_text(sensitivity.propose(found, total))
     except SpecError as error:
         raise SpecError("--propose", error.message) from None
-    print(f"--scope hand --amounts {total:g} --no-iterative --by-hand '{','.join(table)}'")
+    shares = f"--scope hand --amounts {total:g} --no-iterative --by-hand '{','.join(table)}'"
+    print("For compare, beside this scan's own data and model:")
+    print(" ".join([shares, *_what_was_cut(spec)]))
+
+
+def _what_was_cut(spec: Spec) -> list[str]:
+    """The options of what the shares are of, where they are not what `compare` begins with."""
+    usual, own = to_dict(QUICKSTART.prune), to_dict(spec.prune)
+    found = {o: o.fields[0].removeprefix("prune.") for o in OPTIONS if o.fields[0] in CUT}
+    return [
+        f"{option.flag} '{','.join(own[name]) if name == 'spare' else own[name]}'"
+        for option, name in found.items()
+        if own[name] != usual[name]
+    ]
 
 
 def table(found: pd.DataFrame) -> Table:

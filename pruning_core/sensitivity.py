@@ -61,7 +61,8 @@ def pieces(prune: PruneSpec) -> dict[str, Any]:
 def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
     """What finished scans found: a row a layer and sparsity, in the order of the layers.
 
-    Columns `layer`, `size`, `sparsity`, `removed`, `accuracy`, `low`, `high`, `images`, and
+    Columns `layer`, `size` (weights), `pieces` (what goes as one: weights, kernels, filters),
+    `sparsity` (of the pieces), `removed`, `accuracy`, `low`, `high`, `images`, and
     `drop`, the dense accuracy minus this one; all shares are fractions.
     """
     rows = []
@@ -71,20 +72,20 @@ def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
         except Missing:
             continue
         dense = found["rows"][0]["accuracy"]
-        own = {"layer": stage.settings["layer"], "size": found["size"]}
+        own = {"layer": stage.settings["layer"], "size": found["size"], "pieces": found["pieces"]}
         rows += [{**own, **row, "drop": dense - row["accuracy"]} for row in found["rows"]]
     return pd.DataFrame(rows)
 
 
 def propose(found: pd.DataFrame, total: float) -> dict[str, float]:
-    """Sparsities by layer that lose equally much everywhere and remove `total` of all weights.
+    """Sparsities by layer that lose equally much everywhere and remove `total` of all pieces.
 
     The loss of a layer is read off its scan, made never to fall with sparsity, on straight
     lines between what was measured; beyond the last measured sparsity nothing is known, and
     nothing is proposed. Raises `SpecError` where the measured sparsities do not reach `total`.
     """
     curves = {name: _curve(rows) for name, rows in found.groupby("layer", sort=False)}
-    sizes = found.groupby("layer", sort=False)["size"].first().to_dict()
+    sizes = found.groupby("layer", sort=False)["pieces"].first().to_dict()
     most = _share({name: borne[-1] for name, (_, borne) in curves.items()}, sizes)
     if not 0 <= total <= most:
         raise SpecError(
@@ -142,6 +143,13 @@ def _between(
 def as_text(amounts: Mapping[str, float]) -> tuple[str, ...]:
     """A table of sparsities as `prune.by_hand` takes it."""
     return tuple(f"{name}={amount:.6g}" for name, amount in amounts.items())
+
+
+def looked_at(found: pd.DataFrame, asked: int) -> str:
+    """How many validation images a scan has looked at, and how many were asked for."""
+    images = int(found["images"].iloc[0])
+    fewer = f" (all there are; {asked:,} were asked for)" if images < asked else ""
+    return f"{images:,} validation images{fewer}"
 
 
 def steps_of(found: pd.DataFrame) -> Sequence[float]:

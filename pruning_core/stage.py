@@ -16,7 +16,7 @@ VERSIONS = {
     "data": 2,
     "baseline": 5,
     "level": 5,
-    "scan": 1,
+    "scan": 2,
     "rung": 1,
     "inspect_overlap": 1,
     "inspect_answers": 1,

@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from pruning_core import artifacts, crossover, passport, speed
+from pruning_core import artifacts, crossover, speed
 from pruning_core.paths import Cache
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Missing, Store
 
-MADE_OF_MODELS = (artifacts.KIND, passport.KIND, speed.KIND, crossover.KIND)
+MADE_OF_MODELS = (artifacts.KIND, speed.KIND, crossover.KIND)
 FRESH_SECONDS = 3600.0  # an upload so young may be meant for a run that is still being set up
 
 
@@ -54,8 +54,8 @@ def verify(store: Store, queue: Queue) -> list[str]:
 def clean(store: Store, queue: Queue) -> list[str]:
     """Remove what no job uses: stages, checkpoints, uploads, logs, and what is half built.
 
-    Files and times that were made of a job's models stay with it. Returns the keys of the stages
-    removed.
+    Files and times of models that are kept stay; passports, which are packed in seconds, go.
+    Returns the keys of the stages removed.
     """
     leftovers = store.leftovers()
     running, wanted = queue.running(), _with_files(store, queue.wanted_keys())

@@ -68,6 +68,12 @@ def test_every_setting_has_a_title_of_its_own() -> None:
         ),
         ("data.path", "/data/image_size/x is gone.", ": /data/image_size/x is gone."),
         ("", "Traceback\nRuntimeError: the reason", "RuntimeError: the reason"),
+        (
+            "",
+            "Traceback\nX: The criterion `obd` fails.",
+            "The criterion 'Error curvature (OBD)' fails.",
+        ),
+        ("iterative.target", "`2:4` at 0.5.", "'2 of every 4 inputs (2:4)' at 50 %."),
         ("no.such", "odd.", "no.such: odd."),
     ],
 )

@@ -14,7 +14,7 @@ from pruning_core.findings import findings
 from pruning_core.headline import headline
 from pruning_core.int8_points import FORMAT_OF, int8_rows, int8_stages
 from pruning_core.paths import CACHE_VARIABLE, Cache
-from pruning_core.points import INT8, over_seeds, rows_of
+from pruning_core.points import INT8, is_pruned, over_seeds, rows_of
 from pruning_core.queue.jobs import Queue
 from pruning_core.report import to_csv
 from pruning_core.stage import Outline
@@ -91,6 +91,24 @@ def test_each_kind_of_file_is_a_series_of_points(cache: Cache, name: str) -> Non
         (marks,) = [trace for trace in drawn.data if trace.name == strategy]
         assert (marks.mode, len(marks.x)) == ("markers", len(rows))
         assert any("int8 file 1.00 kB" in text for text in marks.hovertext)
+
+
+def test_over_a_budget_they_stand_at_their_points_and_hide_no_label(cache: Cache) -> None:
+    rows = comparison()
+    make(cache, rows)
+    alone = figure(frame(rows), "accuracy", "epochs")
+    both = figure(frame(rows, int8_rows(rows, Store(cache))), "accuracy", "epochs")
+    assert both.layout.xaxis.range == alone.layout.xaxis.range
+    inside = [
+        [a.text for a in drawn.layout.annotations if a.xref == "x"] for drawn in (alone, both)
+    ]
+    assert set(inside[0]) <= set(inside[1])
+
+
+def test_a_file_is_no_pruned_point(cache: Cache) -> None:
+    rows = comparison()
+    make(cache, rows)
+    assert not any(map(is_pruned, int8_rows(rows, Store(cache))))
 
 
 def test_a_runs_points_come_with_their_files(cache: Cache) -> None:

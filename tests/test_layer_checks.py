@@ -69,6 +69,11 @@ WRONG: list[tuple[Spec, str, str]] = [
         "'head*' matches no layer that is pruned",
     ),
     (spec(0.3, scope="hand", by_hand=("head*=0.5",)), "prune.by_hand", "at most 11.90%"),
+    (
+        spec(granularity="filter", dim=2, scope="layer"),
+        "prune.spare",
+        "there are no rows of kernels (dim 2) in",
+    ),
     (spec(0.999), "one_shot.amounts", "nothing would be left of 'stem.weight', 'body.0.weight'"),
     (
         spec(0.95, granularity="filter", spare=("classifier",)),

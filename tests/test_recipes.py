@@ -19,6 +19,7 @@ from tests.facts import MODEL
 from tests.refusals import without_worker
 from tests.workers import TINY, TINY_OPTIONS
 
+BASE = TINY_OPTIONS[: TINY_OPTIONS.index("--epochs")]  # what no recipe sets itself
 LAYERS = [Layer(**layer) for layer in MODEL["layers"]]
 
 
@@ -108,7 +109,7 @@ def test_the_command_tries_chooses_and_reports(
     few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
     monkeypatch.setattr(recipe_command, "RECIPES", few)
     own = ["--budgets", "1,2", "--sparsities", "0.5,0.6", "--fresh", "1,2", "--finalists", "1"]
-    options = [*TINY_OPTIONS, *own, "--out", str(tmp_path)]
+    options = [*BASE, *own, "--out", str(tmp_path)]
     assert main(["recipes", "--cache-dir", str(cache.root), *options]) == 0
     rows = pd.read_csv(tmp_path / "recipes.csv")
     tried, fresh = rows[rows["seed"] == 0], rows[rows["seed"] > 0]
@@ -123,6 +124,36 @@ def test_the_command_tries_chooses_and_reports(
     ] * 2
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--criterion", "taylor"], "--criterion: a recipe sets this itself"),
+        (["--epochs", "3"], "--epochs: a recipe sets this itself"),
+        (["--no-iterative"], "--no-iterative: a recipe sets this itself"),
+        (["--structured", "0.5"], "--structured: a recipe sets this itself"),
+        (["--seed", "0,1"], "--seed: give one seed"),
+        (["--fresh", "0,1"], "--fresh: 0 has chosen the recipe"),
+    ],
+)
+def test_what_a_recipe_would_overrule_is_refused(
+    cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    command = ["recipes", "--cache-dir", str(cache.root), "--out", str(tmp_path), *options]
+    assert main(command) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_recipe_runs_alone_whatever_the_base_has() -> None:
+    base = replace(
+        TINY,
+        scan=replace(TINY.scan, enabled=True),
+        ladder=replace(TINY.ladder, enabled=True),
+        structured=replace(TINY.structured, enabled=True, amounts=(0.5,)),
+    )
+    made = spec_of(RECIPES["early_obd"], base, 0.5, 5.0, 1)
+    assert not any(part.enabled for part in (made.scan, made.ladder, made.structured))
+
+
 def test_what_no_recipe_can_reach_is_said(
     cache: Cache,
     tmp_path: Path,
@@ -134,5 +165,5 @@ def test_what_no_recipe_can_reach_is_said(
         recipe_command, "RECIPES", {n: RECIPES[n] for n in ("gradual_erk", "dense")}
     )
     own = ["--budgets", "0.5", "--sparsities", "1.5", "--fresh", "1", "--out", str(tmp_path)]
-    assert main(["recipes", "--cache-dir", str(cache.root), *TINY_OPTIONS, *own]) == 1
+    assert main(["recipes", "--cache-dir", str(cache.root), *BASE, *own]) == 1
     assert "No recipe reached any of --sparsities" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,9 @@ import pytest
 from pruning_core.cli import main, parser
 from pruning_core.options import spec_from
 from pruning_core.paths import Cache
+from pruning_core.presets import QUICKSTART
+from pruning_core.scan_command import scan_of
+from pruning_core.structured_spec import StructuredSpec
 from tests.refusals import ended, without_worker
 from tests.workers import TINY_OPTIONS
 
@@ -38,6 +42,31 @@ def test_a_scan_prints_intervals_and_shares_that_compare_takes(
     removed = sum(float(share) * sizes[name] for name, share in shares.items())
     assert removed / sizes.sum() == pytest.approx(0.4, abs=1e-4)
     assert spec.one_shot.amounts == (0.4,)
+
+
+def test_a_scan_of_filters_is_proposed_in_filters_with_all_that_compare_needs(
+    scan: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cut = ["--granularity", "filter", "--dim", "1", "--layers", "spared", "--structured", "0.5"]
+    code, out, _ = ended(capfd, *scan, *cut, "--scan-images", "5000", "--propose", "0.3")
+    assert code == 0
+    assert "(all there are; 5,000 were asked for)." in out
+    found = pd.read_csv(tmp_path / "sensitivity.csv")
+    first = found.groupby("layer")[["size", "pieces"]].first()
+    assert (first["pieces"] < first["size"]).all()
+    (line,) = [line for line in out.splitlines() if line.startswith("--scope hand")]
+    spec = spec_from(parser().parse_args(["compare", *shlex.split(line)]))
+    assert (spec.prune.granularity, spec.prune.dim, spec.prune.layers) == ("filter", 1, "spared")
+    shares = dict(entry.split("=") for entry in spec.prune.by_hand)
+    gone = sum(float(share) * first["pieces"][name] for name, share in shares.items())
+    assert gone / first["pieces"].sum() == pytest.approx(0.3, abs=1e-4)
+
+
+def test_a_scan_leaves_out_all_that_would_be_trained() -> None:
+    base = replace(QUICKSTART, structured=StructuredSpec(enabled=True, amounts=(0.5,)))
+    made = scan_of(base)
+    assert not any(part.enabled for part in (made.structured, made.iterative, made.ladder))
+    assert made.one_shot.amounts == ()
 
 
 def test_a_total_that_was_not_scanned_is_refused(

@@ -17,7 +17,7 @@ def found(curves: Curves) -> pd.DataFrame:
     """Curves of (sparsity, loss) by layer, with the layer's size."""
     return pd.DataFrame(
         [
-            {"layer": name, "size": size, "sparsity": sparsity, "drop": loss}
+            {"layer": name, "pieces": size, "sparsity": sparsity, "drop": loss}
             for name, (size, points) in curves.items()
             for sparsity, loss in points
         ]

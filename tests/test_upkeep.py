@@ -51,15 +51,16 @@ def test_clean_keeps_the_files_that_were_made_of_a_jobs_model(
 ) -> None:
     point, other = wanted[-1], "e" * 64
     file, lone = artifact(point, "onnx"), artifact(other, "onnx")
-    packed = Stage("passport", file.key, {})
+    packed, timed = Stage("passport", file.key, {}), Stage("latency", point, {})
+    sparse = Stage("crossover", point, {})
     publish(store, point)
-    for stage in (file, lone, packed):
+    for stage in (file, lone, packed, timed, sparse):
         with store.building(stage.key) as folder:
             store.publish(
                 stage.key, folder, kind=stage.kind, parent=stage.parent, settings={}, result={}
             )
-    assert upkeep.clean(store, queue) == [lone.key]
-    assert set(store.finished()) == {point, file.key, packed.key}
+    assert upkeep.clean(store, queue) == sorted([lone.key, packed.key])
+    assert set(store.finished()) == {point, file.key, timed.key, sparse.key}
 
 
 def test_clean_keeps_the_checkpoints_that_a_job_can_go_on_from(

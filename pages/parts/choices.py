@@ -84,24 +84,26 @@ def spec_of(values: Values) -> Spec:
     return from_dict(nested({**values, **stand_in}))
 
 
-def settle(given: Values, base: Values, every: bool = True) -> Reading:
+def settle(given: Values, base: Values, *, every: bool = True) -> Reading:
     """As many of the given values as go together; in place of the others those of `base`.
 
-    Without `every` one problem a section is told: what stands in place of the first may clash
-    with its neighbours, which is no mistake of whoever chose them.
+    Without `every` the mistakes of a section are told one after another: what stands in place of
+    the first may clash with its neighbours, which is no mistake of whoever chose them.
     """
-    values, problems = {**base, **given}, dict[str, str]()
+    values, problems, told = {**base, **given}, list[str](), set[str]()
     # As text, for to Python False is 0.
     left = {name for name in given if json.dumps(given[name]) != json.dumps(base[name])}
     while left and (error := _wrong(values)):
         said = explain(error.field, error.message)
-        section = f"{len(problems)}" if every else error.field.partition(".")[0]
-        problems.setdefault(section, said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
+        section = error.field.partition(".")[0]
+        if every or section not in told:
+            problems.append(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
+        told.add(section)
         guilty = _guilty(error, values, base, left)
         values.update({name: base[name] for name in guilty})
         left -= guilty
     path = {"data.path": ""} if unfinished(values) else {}
-    return Reading({**flat(to_dict(spec_of(values))), **path}, tuple(problems.values()))
+    return Reading({**flat(to_dict(spec_of(values))), **path}, tuple(problems))
 
 
 def _wrong(values: Values) -> SpecError | None:

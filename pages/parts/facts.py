@@ -67,7 +67,7 @@ def explain(field: str, error: str) -> str:
     if field:
         return field_titles.explain(field, error)
     lines = error.strip().splitlines() or ["It gave no reason."]
-    return lines[-1]
+    return field_titles.titled(lines[-1])
 
 
 def refuse(lab: Lab, error: SpecError, stages: list[Stage]) -> None:

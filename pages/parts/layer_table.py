@@ -10,9 +10,10 @@ import streamlit as st
 from pages.parts.facts import inline
 from pages.parts.shell import PAGES, Lab
 from pruning_core import field_titles, sensitivity
+from pruning_core.granularity import noun, units
 from pruning_core.layer_choices import chosen
 from pruning_core.plan import describe, known_layers, plan
-from pruning_core.spec import OneShotSpec, Spec, SpecError
+from pruning_core.spec import OneShotSpec, Spec, SpecError, to_dict
 from pruning_core.text import format_percent
 from pruning_core.worker.start import ensure_worker
 
@@ -57,7 +58,8 @@ def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
     """A share for each layer of a job's model: proposed from its whole scan, edited, and run."""
     st.header("A share for each layer")
     layers = chosen(known_layers(spec, lab.store), spec.prune.layers, spec.prune.spare)
-    sizes = {layer.name: layer.size for layer in layers}
+    prune = to_dict(spec.prune)
+    sizes = {layer.name: units(layer.shape, prune) for layer in layers}
     if not sizes:
         st.caption("The worker has not looked at this model yet.")
         return
@@ -67,12 +69,12 @@ def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
         pd.DataFrame(
             {
                 "layer": list(sizes),
-                "weights": list(sizes.values()),
+                noun(prune): list(sizes.values()),
                 "removed": [100 * kept.get(name, 0.0) for name in sizes],
             }
         ),
         hide_index=True,
-        disabled=["layer", "weights"],
+        disabled=["layer", noun(prune)],
         key=f"{SHARES} {job} {st.session_state.get('proposals', 0)}",
         column_config={
             "removed": st.column_config.NumberColumn(
@@ -97,7 +99,7 @@ def propose(job: str, found: pd.DataFrame) -> None:
         0.5,
         format="%.1f %%",
         key="total by hand",
-        help="Of the weights of all scanned layers together.",
+        help="Of the weights (kernels, filters) of all scanned layers together.",
     )
     if found.empty:
         st.caption("Type shares below. After a scan they can be proposed here.")
@@ -118,8 +120,9 @@ def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: dict[str, in
     """What the table adds up to, and the button that runs it."""
     total = sum(shares[name] * size for name, size in sizes.items()) / sum(sizes.values())
     st.caption(
-        f"In all {format_percent(total)} of these weights would go: in one cut with the run's "
-        "criterion, pieces and one-shot epochs, beside a dense control. No iterative chain runs."
+        f"In all {format_percent(total)} of these {noun(to_dict(spec.prune))} would go: in one cut "
+        "with the run's criterion and one-shot epochs, beside a dense control. No chain, no "
+        "ladder, no scan and no cut of channels runs with it."
     )
     if st.button("Run these shares", type="primary", disabled=round(total, 6) == 0):
         try:

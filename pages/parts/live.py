@@ -53,7 +53,7 @@ def keep_worker(lab: Lab) -> None:
     if problem := start.ensure_worker(lab.cache):
         st.warning(plain(problem))
     elif Crew(lab.cache.queue).worker() is None:
-        st.caption("A worker is starting. What was under way goes on from where it was saved last.")
+        st.caption("A worker is starting. What was under way goes on from its last saved epoch.")
 
 
 def draw_progress(lab: Lab, now: Standing) -> None:

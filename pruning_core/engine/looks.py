@@ -11,6 +11,7 @@ from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.layers import weights
 from pruning_core.engine.parents import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.portraits import overlap
+from pruning_core.granularity import units
 from pruning_core.layer_views import portraits as layer_portraits
 from pruning_core.worker.context import Context
 
@@ -57,7 +58,8 @@ def scan(context: Context) -> dict[str, Any]:
         look=lambda: evaluate(model, images, base["data"], settings["device"]),
         prune={**sensitivity.WEIGHTS, **settings},
     )
-    return {"size": weight.numel(), "rows": rows, "notes": []}
+    pieces = units(weight.shape, {**sensitivity.WEIGHTS, **settings})
+    return {"size": weight.numel(), "pieces": pieces, "rows": rows, "notes": []}
 
 
 def inspect_overlap(context: Context) -> dict[str, Any]:

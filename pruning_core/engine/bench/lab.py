@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pruning_core import results
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
@@ -109,10 +111,10 @@ class Lab:
 
 def accuracies(outline: Outline, store: Store) -> dict[str, float]:
     """Test accuracies under the names that the reference gives its points."""
-    frame = results.points(outline, store)
-    names = {
+    rows = results.point_rows(outline, store)
+    names: dict[str, Callable[[dict[str, Any]], str]] = {
         "baseline": lambda row: "baseline",
-        "one_shot": lambda row: f"one_shot {row.sparsity_asked:g}",
-        "iterative": lambda row: f"iterative {row.iteration}",
+        "one_shot": lambda row: f"one_shot {row['sparsity_asked']:g}",
+        "iterative": lambda row: f"iterative {row['iteration']}",
     }
-    return {names[row.strategy](row): float(row.accuracy) for row in frame.itertuples()}
+    return {names[row["strategy"]](row): float(row["accuracy"]) for row in rows}
