@@ -96,6 +96,10 @@ def draw_files(lab: Lab, point: Point) -> pd.DataFrame:
 def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
     """Every file by name, with what opens it."""
     st.header("Downloads")
+    st.caption(
+        "For phones take the .pte file: optimize_for_mobile of the assignment's snippet no longer "
+        "works in the torch that pip installs."
+    )
     with st.container(horizontal=True):
         for row in frame.to_dict("records"):
             about = FORMATS[row["format"]]

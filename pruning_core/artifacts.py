@@ -19,8 +19,8 @@ SEED = 0
 class Format:
     """A kind of file.
 
-    `exact` files give the model's own answers, but for rounding; others are compared by their
-    accuracy. Those that are `offered` can be downloaded; others are rungs of the ladder only.
+    `exact` files give the model's own answers, but for rounding; of others the accuracy tells what
+    they lose. Those that are `offered` can be downloaded; others are rungs of the ladder only.
     `package` is what must be installed beside the requirements.
     """
 

@@ -32,10 +32,10 @@ CSV_COLUMNS = (
 def ladder(point: str, store: Reader, names: Iterable[str] = tuple(FORMATS)) -> pd.DataFrame:
     """A row for each file that was made of a point, in the order of `FORMATS`.
 
-    Fractions from 0 to 1 and bytes. `compression_ratio` is the dense `.pth` file's bytes over
-    the file's, NaN where that file was not made. `accuracy_drop` is the point's accuracy minus
-    the file's. `floor_bytes` is the entropy of the mask and of each byte place of the values,
-    NaN where none is known. `key` is the stage's.
+    Fractions from 0 to 1 and bytes. `compression_ratio` is the bytes of the point's own dense
+    `.pth` file over the file's, NaN where that one was not made. `accuracy_drop` is the point's
+    accuracy minus the file's. `floor_bytes` is the entropy of the mask and of each byte place of
+    the values, NaN where none is known. `key` is the stage's.
     """
     dense = _read(store, artifact(point, FIRST).key)
     whole = store.read(point)

@@ -32,10 +32,12 @@ def evidence(
 ) -> Evidence:
     """The figures of a point beside its dense baseline's; what is not measured is left out.
 
-    `stages` are the latency stages of these points, `others` those timed beside them. A file
-    may lose `most_lost` (a fraction) of the baseline's accuracy.
+    `stages` are the latency stages of these points, `others` those timed beside them; of several
+    numbers of images and threads the first ones count (`spoken_for`). A file may lose `most_lost`
+    (a fraction) of the baseline's accuracy.
     """
-    own, base = store.read(point.key), store.read(dense.key)
+    stages = list(stages)
+    own, base, how = store.read(point.key), store.read(dense.key), spoken_for(stages)
     files = byte_ladder.ladder(point.key, store).to_dict("records")
     found = [File(FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in files]
     times = speed.latency_frame(stages, store)
@@ -44,20 +46,27 @@ def evidence(
         dense_bytes=base["dense_bytes"],
         files_measured=bool(found),
         smallest=smallest_file(found, base["accuracy"], most_lost),
-        timing=timing_of(times, point.key),
-        int8=timing_of(times, point.key, runtimes=(INT8,)),
-        structured=tuple(_structured(others, times, store)),
+        timing=timing_of(times, point.key, *how),
+        int8=timing_of(times, point.key, *how, runtimes=(INT8,)),
+        structured=tuple(_structured(others, times, store, how)),
         accuracy_low=own["accuracy_low"],
         accuracy_high=own["accuracy_high"],
-        zeros=point.strategy not in ("baseline", STRUCTURED),
+        zeros=point.strategy != STRUCTURED and own["weights_zeros"] > 0,
     )
 
 
+def spoken_for(stages: Iterable[Stage]) -> tuple[int, int]:
+    """Images at a time and threads of the timing that a verdict is made from."""
+    for stage in stages:
+        return stage.settings["batches"][0], stage.settings["threads"][0]
+    return 1, 1
+
+
 def _structured(
-    points: Iterable[Point], times: pd.DataFrame, store: Reader
+    points: Iterable[Point], times: pd.DataFrame, store: Reader, how: tuple[int, int]
 ) -> Iterable[Structured]:
     for point in points:
-        timing = timing_of(times, point.key)
+        timing = timing_of(times, point.key, *how)
         if point.strategy == STRUCTURED and timing:
             name = f"the model with {STRATEGY_NAMES[STRUCTURED]}"
             yield Structured(name, timing, store.read(point.key)["accuracy"])

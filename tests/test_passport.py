@@ -9,6 +9,7 @@ import sysconfig
 import venv
 import zipfile
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from pruning_core import passport as passports
+from pruning_core.artifacts import FORMATS as ABOUT
 from pruning_core.artifacts import artifact
 from pruning_core.passport import PACKED, passport
 from pruning_core.paths import Cache
@@ -25,7 +27,7 @@ from pruning_core.stage import Outline
 from pruning_core.store import Store
 from tests.workers import ONE_CUT, finished_run, serve
 
-FORMATS = ("onnx", "bitmask_int8", "state_dict", "torch_export", "smaller")
+FORMATS = tuple(n for n in PACKED if not (p := ABOUT[n].package) or find_spec(p) is not None)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,7 @@ def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
     assert about["right"] == made["right"]
     assert about["classes"] == [str(n) for n in range(10)]
     assert about["preprocessing"]["image_size"] == 32
+    assert {"python", "torch", "onnxruntime", "torch-pruning"} <= set(about["versions"])
     assert from_json((folder / "spec.json").read_text()) == ONE_CUT
     assert "one_shot" in (folder / "results.csv").read_text()
     assert "<html" in (folder / "report.html").read_text()

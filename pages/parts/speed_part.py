@@ -17,6 +17,7 @@ from pruning_core.results import titles
 from pruning_core.speed import Conditions
 from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
 from pruning_core.stage import Outline, Point, Stage
+from pruning_core.text import format_count
 from pruning_core.verdict import verdict
 from pruning_core.worker.limits import usable_cores
 
@@ -35,6 +36,9 @@ def draw(lab: Lab, job: Job, point: Point) -> None:
         _draw_times(lab, stages, model_names(job, models), how)
     found = evidence.evidence(point, dense, others, stages, lab.store)
     st.info(inline(verdict(found)))
+    batch, threads = evidence.spoken_for(stages)
+    at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
+    st.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
     for note in [*speed.left_out(speed.RUNTIMES, how), *speed.notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
@@ -165,7 +169,9 @@ def _draw_crossover(lab: Lab, point: Point, how: Conditions) -> None:
         return
     frame = crossover.crossover_frame(stage, lab.store)
     result = lab.store.read(point.key)
-    own = result["weights_zeros"] / result["weights"]
+    # Channels that are gone are no zeros of the products that are left.
+    zeros = 0 if point.strategy == STRUCTURED else result["weights_zeros"]
+    own = zeros / result["weights"]
     st.plotly_chart(crossover_chart(frame, sparsity=own), key="zeros", config=config("zeros"))
     for kernel in frame["kernel"].unique():
         st.caption(inline(crossover.told(crossover.break_even(frame, kernel), kernel)))

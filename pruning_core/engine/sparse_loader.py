@@ -46,10 +46,13 @@ def weights(path: str | Path) -> dict[str, Tensor]:
     halves = (torch.float16, torch.bfloat16)
     wide = {name: t.float() if t.dtype in halves else t for name, t in state.items()}
     scales = {name: wide.pop(name) for name in list(wide) if name.endswith(SCALE)}
-    for name, scale in scales.items():
-        weight = wide[name.removesuffix(SCALE)]
-        shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        wide[name.removesuffix(SCALE)] = weight.float() * shaped
+    try:
+        for name, scale in scales.items():
+            weight = wide[name.removesuffix(SCALE)]
+            shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
+            wide[name.removesuffix(SCALE)] = weight.float() * shaped
+    except (LookupError, RuntimeError) as error:
+        raise SparseFileError(f"{path} has a scale that fits no weight ({error}).") from error
     return wide
 
 
@@ -78,7 +81,7 @@ def decode(data: bytes) -> dict[str, Tensor]:
         return _tensors(_decompressed(body))
     except (zlib.error, struct.error, safetensors.SafetensorError) as error:
         raise SparseFileError(f"does not keep to the format ({error}).") from error
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise SparseFileError(f"has an inconsistent header ({error}).") from error
 
 

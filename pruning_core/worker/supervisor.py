@@ -18,6 +18,7 @@ import time
 import traceback
 import uuid
 
+from pruning_core import crossover, speed
 from pruning_core.paths import PROJECT, Cache
 from pruning_core.plan import plan
 from pruning_core.queue.crew import Crew
@@ -33,6 +34,7 @@ BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 SLOW_SECONDS = 0.5
 ANY = 10**6
+TIMED = (speed.KIND, crossover.KIND)
 log = logging.getLogger(__name__)
 
 
@@ -213,9 +215,14 @@ class Supervisor:
         return found
 
     def _claim(self) -> Row | None:
-        """The next stage for the cores and GPUs that are free; one inspection may run besides."""
+        """The next stage for the cores and GPUs that are free; one inspection may run besides.
+
+        Nothing runs beside a stage that measures time.
+        """
         rows = [hand.row for hand in self.hands if hand.row]
         token = uuid.uuid4().hex
+        if any(row.kind in TIMED for row in rows):
+            return None
         if not any(row.kind.startswith("inspect") for row in rows):
             row = self.queue.claim(token, self.cores, "inspect%")
             if row:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import lzma
 import math
+import sys
 import zlib
 from pathlib import Path
 
@@ -20,13 +22,15 @@ from pruning_core.engine import sparse_loader
 from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.entropy import byte_bits, mask_bits
 from pruning_core.engine.artifacts.folding import fold_model, folded_state
-from pruning_core.engine.artifacts.stage import pixels, source_of
+from pruning_core.engine.artifacts.stage import difference_of, pixels, source_of
 from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffled
 from pruning_core.engine.models import make
 from pruning_core.engine.parents import MODEL_FILE
+from pruning_core.engine.sparse_file import save
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
+from pruning_core.worker.context import StageError
 from tests.workers import ONE_CUT, finished_run, serve
 
 
@@ -129,8 +133,9 @@ def test_safetensors_opens_the_compressed_files(
     assert tensors["features.0.0.weight"].shape[0] == 4
 
 
-def test_safetensors_opens_what_is_in_a_sparse_file(made: tuple[Store, str]) -> None:
-    path, _ = result(made, "bitmask_fp32")
+@pytest.mark.parametrize("name", ["bitmask_fp32", "bitmask_fp16", "bitmask_int8"])
+def test_safetensors_opens_what_is_in_a_sparse_file(made: tuple[Store, str], name: str) -> None:
+    path, _ = result(made, name)
     body, blob = path.read_bytes()[52:], io.BytesIO()
     while body:
         size = int.from_bytes(body[:4], "little")
@@ -149,6 +154,44 @@ def test_the_loader_gives_what_a_model_loads(made: tuple[Store, str]) -> None:
         with torch.no_grad():
             apart = (model.eval()(images) - source.model(images)).abs().max()
         assert float(apart) == pytest.approx(found["difference"], abs=1e-4)
+
+
+def test_a_file_that_answers_otherwise_is_not_offered() -> None:
+    model = nn.Linear(3, 2)
+    batch = torch.randn(4, 3)
+    with pytest.raises(StageError, match="differ from PyTorch's"):
+        difference_of(model, lambda x: model(x) + 0.1, batch, exact=True)
+    assert difference_of(model, lambda x: model(x) + 0.1, batch, exact=False) > 0
+    with pytest.raises(StageError, match="not finite"):
+        difference_of(model, lambda x: model(x) * float("nan"), batch, exact=False)
+
+
+def test_int8_has_a_scale_for_each_output_channel(made: tuple[Store, str]) -> None:
+    onnx = pytest.importorskip("onnx")
+    path, _ = result(made, "onnx_int8")
+    graph = onnx.load(path).graph
+    lengths = [list(t.dims) for t in graph.initializer if t.name.endswith("_scale")]
+    assert [1280] in lengths or max(dims[0] for dims in lengths if dims) > 100
+
+
+def test_the_loader_needs_only_torch_and_safetensors() -> None:
+    tree = ast.parse(Path(sparse_loader.__file__).read_text())
+    named = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    modules = {
+        (n.module or "") if isinstance(n, ast.ImportFrom) else a.name
+        for n in named
+        for a in n.names
+    }
+    others = {m.partition(".")[0] for m in modules} - sys.stdlib_module_names
+    assert others == {"torch", "safetensors"}
+
+
+def test_a_scale_that_fits_no_weight_is_refused(tmp_path: Path) -> None:
+    for scales in ({"x.int8_scale": torch.ones(2)}, {"w.int8_scale": torch.ones(3)}):
+        path = tmp_path / "odd.sparse"
+        save({"w": torch.ones(2, 2, dtype=torch.int8), **scales}, path)
+        with pytest.raises(sparse_loader.SparseFileError, match="fits no weight"):
+            sparse_loader.weights(path)
 
 
 def test_shuffled_tensors_come_back() -> None:

@@ -77,3 +77,15 @@ def test_each_network_is_quantized_and_takes_any_number_of_images(
     assert scores.shape == wanted.shape
     # Random weights answer by little: what is asked is the same shape of the answer, not its bits.
     assert np.corrcoef(scores.ravel(), wanted.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(("kind", "most"), [("bitmask_fp16", 0.01), ("bitmask_int8", 0.3)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_rounding_changes_is_little(name: str, kind: str, most: float, tmp_path: Path) -> None:
+    """As a share of the largest score: garbage weights, or a lost batch norm, are far above."""
+    made, path = source(name), tmp_path / "model.sparse"
+    MAKERS[kind].write(made, path)
+    run = MAKERS[kind].open(made, path)
+    with torch.no_grad():
+        largest = float(made.model(images(5)).abs().max())
+    assert 0 < difference_of(made.model, run, images(5), exact=False) < most * largest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,9 +126,14 @@ def pixels(splits: Splits, data: dict[str, Any]) -> Tensor:
 
 @torch.no_grad()
 def difference_of(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
-    """The largest difference of any score. Raises `StageError` where an exact file has one."""
+    """The largest difference of any score.
+
+    Raises `StageError` where an exact file has one, and where any file's scores are no numbers.
+    """
     wanted = model(images)
     found = float((run(images) - wanted).abs().max())
+    if not math.isfinite(found):
+        raise StageError("The file's scores are not finite numbers, so it is not offered.")
     if exact and not found <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise StageError(
             f"The file's scores differ from PyTorch's by up to {found:.3g}, so it is not offered."

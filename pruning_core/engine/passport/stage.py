@@ -8,6 +8,7 @@ import platform
 import sys
 import zipfile
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ from pruning_core.worker.context import Context
 
 Result = dict[str, Any]
 HERE = Path(__file__).resolve().parent
+VERSIONS = (
+    *("torch", "torchvision", "numpy", "safetensors", "torch-pruning"),
+    *("onnx", "onnxscript", "onnxruntime", "executorch"),
+)
 # A date in the zip would change its bytes each time it is packed.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 NEEDS = {
@@ -149,9 +154,8 @@ def _widths(context: Context, made: Result) -> Result:
 
 
 def _versions() -> dict[str, str]:
-    names = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "safetensors")
     own = {"python": sys.version.split()[0], "machine": platform.machine()}
-    return own | {name: version(name) for name in names}
+    return own | {name: version(name) for name in VERSIONS if find_spec(name.replace("-", "_"))}
 
 
 def _digest(content: bytes) -> Result:

@@ -3,7 +3,7 @@
     python verify.py
     python verify.py --data test_images.npz
 
-Needs Python 3.9 and what requirements.txt names. The exit code is 0 where everything is as the
+Needs Python 3.10 and what requirements.txt names. The exit code is 0 where everything is as the
 passport says, 1 where something differs, 2 where it could not be checked.
 """
 
