@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pruning_core.artifacts import artifact
 from pruning_core.paths import Cache
+from pruning_core.queue.jobs import Queue
 from pruning_core.results import points
 from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec
 from pruning_core.stage import outline
 from pruning_core.store import Store
-from tests.workers import planned, run
+from tests.workers import planned, run, serve
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 IMAGES, WEIGHTS = SHARED / "cifar10-images.zip", SHARED / "mobilenet_v2-cifar10.safetensors"
@@ -59,3 +62,41 @@ def test_the_checkpoint_reproduces_its_recorded_accuracy(cache: Cache) -> None:
     recorded = next(value for name, value in told.items() if "accuracy" in name)
     assert set(frame["test_images"]) == {10_000}
     assert frame["accuracy"].tolist() == [pytest.approx(recorded, abs=0.001)] * 2
+
+
+@pytest.fixture(scope="module")
+def made(cache: Cache) -> dict[str, dict[str, Any]]:
+    """The checkpoint, and 90 % of all its weights gone, as files: what each stage found."""
+    told = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    spec = replace(
+        SMALL,
+        data=replace(SMALL.data, train_size=600, test_size=1000),
+        model=ModelSpec(weights=str(WEIGHTS), stem_stride=told["stem_stride"]),
+        baseline_epochs=0,
+        one_shot=OneShotSpec(amounts=(0.9,), epochs=0),
+        iterative=IterativeSpec(enabled=False),
+        prune=replace(SMALL.prune, scope="global"),
+    )
+    assert run(cache, spec).state == "done"
+    dense, cut = (point.key for point in planned(cache, spec).points)
+    wanted = {"dense int8": artifact(dense, "onnx_int8")}
+    wanted |= {name: artifact(cut, f"bitmask_{name}") for name in ("fp32", "fp16", "int8")}
+    Queue(cache.queue).add(list(wanted.values()))
+    serve(cache)
+    store = Store(cache)
+    found = {name: store.read(stage.key) for name, stage in wanted.items()}
+    return {**found, "dense": store.read(dense), "cut": store.read(cut)}
+
+
+@pytest.mark.parametrize(("name", "most"), [("fp32", 1.10e6), ("fp16", 0.65e6), ("int8", 0.5e6)])
+def test_nine_tenths_gone_is_a_small_file_near_its_floor(
+    made: dict[str, dict[str, Any]], name: str, most: float
+) -> None:
+    assert made["cut"]["weights_zeros"] == round(0.9 * 2_202_560)
+    assert made[name]["bytes"] < most
+    assert made[name]["bytes"] < 1.1 * sum(made[name]["floor"].values())
+
+
+def test_the_dense_checkpoint_in_8_bits(made: dict[str, dict[str, Any]]) -> None:
+    assert made["dense int8"]["bytes"] < 2.8e6
+    assert made["dense"]["accuracy"] - made["dense int8"]["accuracy"] < 0.01
