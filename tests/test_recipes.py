@@ -16,7 +16,7 @@ from pruning_core.recipe_command import Trial, finalists, table, winner, winners
 from pruning_core.recipes import RECIPES, amount_for, spec_of
 from pruning_core.when import total_epochs
 from tests.facts import MODEL
-from tests.refusals import without_worker
+from tests.refusals import training, without_worker
 from tests.workers import TINY, TINY_OPTIONS
 
 BASE = TINY_OPTIONS[: TINY_OPTIONS.index("--epochs")]  # what no recipe sets itself
@@ -119,9 +119,15 @@ def test_the_command_tries_chooses_and_reports(
     assert tried[tried["sparsity"] == 0.5]["recipe"].tolist() == best * 2
     assert set(fresh["recipe"]) == {*best, "dense"}
     said = capsys.readouterr().out
-    assert [f"for {epochs}: {best[0]}, " in said for epochs in ("1 epoch", "2 epochs")] == [
-        True
-    ] * 2
+    assert all(f"for {epochs}: {best[0]}, " in said for epochs in ("1 epoch", "2 epochs"))
+    # Each figure is of its own images: 24 to validate, 100 to test.
+    for column, images in (("validation", 24), ("test", 100)):
+        right = images * rows[column]
+        assert right.to_numpy() == pytest.approx(right.round().to_numpy())
+        assert rows[column].nunique() > 1
+    before = training(cache)
+    assert main(["recipes", "--cache-dir", str(cache.root), *options]) == 0
+    assert training(cache) == before
 
 
 @pytest.mark.parametrize(

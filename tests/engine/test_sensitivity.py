@@ -122,13 +122,18 @@ def test_only_the_pieces_that_are_read_make_another_scan(cache: Cache) -> None:
     assert keys(granularity="filter") != keys(granularity="filter", norm="1") != filters
 
 
-def test_spared_layers_are_not_scanned(cache: Cache) -> None:
+def test_spared_layers_are_not_scanned_and_it_looks_at_validation_images(cache: Cache) -> None:
     queue, store = Queue(cache.queue), Store(cache)
     spec = scan_of(replace(SCAN, prune=replace(SCAN.prune, layers="spared"), baseline_epochs=0))
+    spec = replace(spec, scan=replace(spec.scan, images=0))
     queue.submit(spec, "scan")
     for _ in range(2):
         serve(cache)
     assert len(scans(spec, store)) == 34
+    found, baseline = read_scan(spec, store), store.read(plan(spec, store).points[0].key)
+    assert set(found["images"]) == {24}
+    dense = found[found["sparsity"] == 0.0]["accuracy"]
+    assert set(dense) == {baseline["validation_accuracy"]}
 
 
 @pytest.mark.parametrize(
