@@ -61,6 +61,8 @@ def erk(parts: Sequence[Part], amount: float, prune: Settings) -> list[int]:
 def by_hand(parts: Sequence[Part], amount: float, prune: Settings) -> list[int]:
     """The shares of a table, all scaled alike, so that the layers together lose `amount`.
 
+    Per-layer shares from a sensitivity scan are those of Han et al. 2015 and Li et al. 2017.
+
     Raises `SpecError` where a share would become more than 1.
     """
     shares = hand_shares(prune["by_hand"], [part.name for part in parts])

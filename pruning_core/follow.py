@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pruning_core.paths import Cache
 from pruning_core.plan import known_of_cuts
+from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, fraction, standing
@@ -76,7 +77,7 @@ class _Teller:
         self.store, self.console, self.done = Store(cache), console, False
 
     def look(self, now: Standing) -> None:
-        if self.done or not any(row.kind == "level" for row in now.rows):
+        if self.done or not any(row.kind in ("level", STRUCTURED) for row in now.rows):
             return
         self.done = True
         for sentence in known_of_cuts(from_json(now.job.spec), self.store):

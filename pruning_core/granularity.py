@@ -2,7 +2,7 @@
 
 A weight has the shape (outputs, inputs of a group, *kernel), as torch has it for linear layers
 and convolutions; attention's projections are linear. Mao et al. 2017 compare weights, kernels
-and filters.
+and filters. The patterns are 2:4 of Mishra et al. 2021 and 4:8 of Zhou et al. 2021.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AXES: dict[str, Callable[[Mapping[str, Any]], tuple[int, ...] | None]] = {
 FILTERS_OF = ("outputs", "inputs", "rows of kernels", "columns of kernels")
 # The criteria whose scores of a filter the Ln norm joins; those of others are added up.
 NORMED = ("magnitude",)
-# Of each M consecutive inputs N go (Mishra 2021; 4:8 as in Zhou 2021).
+# Of each M consecutive inputs N go.
 PATTERNS = {"2:4": (2, 4), "4:8": (4, 8)}
 
 

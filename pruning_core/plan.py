@@ -34,6 +34,7 @@ from pruning_core.settings import plain
 from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
+from pruning_core.structured_notes import dry_run_told
 from pruning_core.when import Step, last_target, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
@@ -66,7 +67,16 @@ def plan(spec: Spec, store: Reader) -> Plan:
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
     """What is to be known of the cuts before they run; nothing until the model was looked at."""
     layers = known_layers(spec, store)
-    return told_of_cuts(spec, layers) if layers else []
+    return [*told_of_cuts(spec, layers), *_dry_run(spec, store)] if layers else []
+
+
+def _dry_run(spec: Spec, store: Reader) -> list[str]:
+    """What removing channels would do, where it is asked for and was looked at."""
+    data = _known(store, inspect_data(spec).key)
+    if not (spec.structured.enabled and data):
+        return []
+    found = _known(store, structured_plan.inspection(spec, len(data["classes"])).key)
+    return dry_run_told(found) if found else []
 
 
 def told_of_cuts(spec: Spec, layers: list[Layer]) -> list[str]:

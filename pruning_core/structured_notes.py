@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from pruning_core.structured_choices import TARGETS
 from pruning_core.text import format_bytes, format_count, format_macs, format_percent
@@ -28,14 +29,36 @@ def left_told(
     of: str, asked: float, reached: float, sizes: Mapping[str, tuple[float, float]]
 ) -> str:
     """What was asked, what was reached and what is left; `sizes` are pairs of now and dense."""
-    parts = [
-        f"{_size(name, now)} of {_size(name, dense)}{'' if name == 'bytes' else ' ' + WORDS[name]}"
-        for name, (now, dense) in sizes.items()
-    ]
+    parts = [_of(name, now, dense) for name, (now, dense) in sizes.items()]
     return (
         f"Channels removed until {format_percent(asked, 1)} of the {WORDS[of]} were gone; reached "
         f"{format_percent(reached, 1)}. Left: {'; '.join(parts)}. {COUNTED}"
     )
+
+
+def dry_run_told(found: Mapping[str, Any]) -> list[str]:
+    """What a dry run found: what each amount would leave, the groups, and what cannot be cut."""
+    sizes = ("channels", "parameters", "macs", "bytes")
+    dense = found["dense"]
+    left = [
+        f"Removing channels to {format_percent(row['amount'])} would leave "
+        + "; ".join(_of(name, row[name], dense[name]) for name in sizes)
+        + "."
+        for row in found["left"]
+    ]
+    cut = [group for group in found["groups"] if not group["reason"]]
+    groups = [
+        f"Coupled: {', '.join(group['layers'])}; {format_count(group['channels'], 'channel')}, of "
+        f"which {' or '.join(map(str, group['left']))} would be left."
+        for group in cut
+    ]
+    uncut = [f"Cannot be cut: {row['layer']}, {row['reason']}." for row in found["uncut"]]
+    return [*left, *found["notes"], *groups, *uncut]
+
+
+def _of(name: str, now: float, dense: float) -> str:
+    word = "" if name == "bytes" else f" {WORDS[name]}"
+    return f"{_size(name, now)} of {_size(name, dense)}{word}"
 
 
 def _size(name: str, value: float) -> str:

@@ -12,6 +12,8 @@ from pruning_core.schedules import EXCHANGES
 from pruning_core.spec import Spec
 from pruning_core.structured_choices import looks
 from pruning_core.structured_options import STRUCTURED_NAMES
+from pruning_core.structured_plan import chain_epochs
+from pruning_core.when import total_epochs
 
 Read = Callable[[Spec], bool]
 
@@ -20,6 +22,13 @@ def _images(spec: Spec) -> bool:
     exchanges = spec.iterative.enabled and spec.iterative.schedule in EXCHANGES
     channels = spec.structured.enabled and looks(spec.structured.importance)
     return exchanges or channels or needs(spec.prune.criterion, IMAGES)
+
+
+def _trains(spec: Spec) -> bool:
+    """Whether an epoch follows any cut; the dense control has no teacher."""
+    one_shot = spec.one_shot.epochs > 0 and any(spec.one_shot.amounts)
+    chain = spec.iterative.enabled and total_epochs(spec.iterative) > 0
+    return one_shot or chain or (spec.structured.enabled and chain_epochs(spec.structured) > 0)
 
 
 def _chained(spec: Spec) -> bool:
@@ -40,9 +49,10 @@ READ: dict[str, tuple[Read, str]] = {
     ),
     "norm": (lambda spec: spec.prune.criterion in NORMED, "by the criterion magnitude"),
     "ladder_images": (lambda spec: spec.ladder.enabled, "with --ladder"),
+    "distill_weight": (_trains, "where something is trained after a cut"),
     "distill_temperature": (
-        lambda spec: spec.recovery.distill_weight > 0,
-        "with a --distill-weight above 0",
+        lambda spec: spec.recovery.distill_weight > 0 and _trains(spec),
+        "with a --distill-weight above 0, where something is trained after a cut",
     ),
     **dict.fromkeys(("target", "iterations", "schedule", "targets", "tail"), CHAIN),
     "lr_span": (_chained, "without --no-iterative, or with --structured"),

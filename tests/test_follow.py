@@ -14,7 +14,10 @@ from pruning_core import follow
 from pruning_core.paths import Cache
 from pruning_core.presets import QUICKSTART
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, to_json
+from pruning_core.structured_plan import inspection
+from pruning_core.structured_spec import StructuredSpec
 from tests.facts import MODEL, Facts
+from tests.test_structured_page import FOUND
 
 LAYERS = [
     {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [8, 3, 3, 3], "size": 216},
@@ -33,8 +36,10 @@ def spec(granularity: str) -> Spec:
 
 def said(made: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> str:
     """What is printed when stages of these kinds are planned, looked at twice."""
-    text = io.StringIO()
-    monkeypatch.setattr(follow, "Store", lambda _: Facts(made, model={**MODEL, "layers": LAYERS}))
+    text, facts = io.StringIO(), Facts(made, model={**MODEL, "layers": LAYERS})
+    if made.structured.enabled:
+        facts.results[inspection(made, 10).key] = FOUND
+    monkeypatch.setattr(follow, "Store", lambda _: facts)
     teller = follow._Teller(cache, Console(file=text, width=200))
     rows = [SimpleNamespace(kind=kind) for kind in kinds]
     now: Any = SimpleNamespace(rows=rows, job=SimpleNamespace(spec=to_json(made)))
@@ -48,6 +53,20 @@ def test_layers_that_stay_dense_are_listed_once(
 ) -> None:
     found = said(spec("2:4"), cache, monkeypatch, "baseline", "level")
     assert found == "Note: Not cut to 2:4, as inputs are no multiple of 4: stem.weight.\n"
+
+
+def test_what_the_dry_run_of_channels_found_is_listed(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = replace(spec("weight"), structured=StructuredSpec(True, (0.5,)))
+    lines = said(made, cache, monkeypatch, "baseline", "structured").splitlines()
+    assert lines == [
+        "Note: Removing channels to 50 % would leave 16 of 32 channels; 300 of 1,000 parameters; "
+        "1 M of 2 M MACs; 3.00 MB of 9.19 MB.",
+        "Note: Layers in 12 parts keep the parts.",
+        "Note: Coupled: a, b; 32 channels, of which 16 would be left.",
+        "Note: Cannot be cut: fc, its outputs are the classes.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,7 @@ UNREAD = [
     (("--round-to", "16"), ("--structured", "0.5")),
     (("--score-images", "9"), ("--structured", "0.5", "--importance", "hessian")),
     (("--lr-span", "chain", "--no-iterative"), ("--structured", "0.5")),
+    (("--distill-weight", "0.5", "--epochs", "0"), ("--one-shot-epochs", "1")),
 ]
 
 

@@ -35,7 +35,10 @@ class Sources:
 
 
 def as_trained(sources: Sources) -> State | None:
-    """The weights stay as the cut left them: fine-tuning, and learning-rate rewinding."""
+    """The weights stay as the cut left them.
+
+    That is fine-tuning (Han et al. 2015) and learning-rate rewinding (Renda et al. 2020).
+    """
     return None
 
 
