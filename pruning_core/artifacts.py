@@ -79,8 +79,8 @@ FORMATS: dict[str, Format] = {
     "onnx": Format(
         "ONNX fp32",
         "onnx",
-        "The network with its weights, batch norm folded, for ONNX Runtime and others. The "
-        "number of images at a time is free.",
+        "The network with its weights, dead channels taken out and batch norm folded, for ONNX "
+        "Runtime and others. The number of images at a time is free.",
     ),
     "onnx_int8": Format(
         "ONNX int8",

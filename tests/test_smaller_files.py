@@ -83,7 +83,19 @@ def test_the_smaller_network_is_smaller_and_answers_alike(store: Store, spec: Sp
     assert widths["modules"]["features.0.0"]["out_channels"] == shape[0]
 
 
-@pytest.mark.parametrize("name", ["state_dict", "bitmask_int8", "onnx", "deflate"])
+@pytest.mark.parametrize("name", ["onnx", "onnx_int8", "torch_export"])
+def test_masked_filters_are_not_in_the_network_that_other_programs_run(
+    store: Store, name: str
+) -> None:
+    """Half of the filters of all layers but depthwise, stem and classifier are masked."""
+    key = point(store, MASKED)
+    masked, dense = (made(store, k, name)[1] for k in (key, store.settings(key)["parent"]))
+    assert masked["bytes"] < 0.8 * dense["bytes"]
+    assert any("channel" in note for note in masked["notes"])
+    assert masked["accuracy"] == pytest.approx(store.read(key)["accuracy"], abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["state_dict", "bitmask_int8", "onnx", "onnx_int8", "deflate"])
 def test_every_kind_of_file_holds_a_cut_network(store: Store, name: str) -> None:
     key = point(store, CUT)
     _, found = made(store, key, name)

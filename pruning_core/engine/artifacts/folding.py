@@ -1,4 +1,6 @@
-"""Batch norm folded into the layer before it, where it takes that layer's output as it is.
+"""What a network does without when it is run elsewhere: dead channels, and batch norm.
+
+Batch norm is folded into the layer before it, where it takes that layer's output as it is.
 
 Jacob et al. 2018 ("Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-
 Only Inference"), section 3.2: w g / s and b + (c - m) g / s, in double precision.
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.ladder.sites import Site, sites
+from pruning_core.engine.structured import fold as channels
 
 # A channel whose output varied by less than this over the training images is constant: batch
 # norm with its usual epsilon of 1e-5 makes at most a hundredth of it.
@@ -58,6 +61,18 @@ def _affine(values: Tensor | None, default: float, like: Tensor) -> Tensor:
     return (
         torch.full_like(like, default, dtype=torch.float64) if values is None else values.double()
     )
+
+
+def lightened(model: nn.Module, example: Tensor) -> tuple[nn.Module, list[str]]:
+    """A copy as other programs run it, and notes on it: fewer channels, no batch norm.
+
+    Channels that are zero wherever they are read are taken out (see `structured.fold`).
+    """
+    made, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
+    if channels.dead_filters(made):
+        folded = channels.fold(made, example.shape[-1])
+        notes = folded.notes if folded.removed else ()
+    return fold_model(made, example), list(notes)
 
 
 @torch.no_grad()

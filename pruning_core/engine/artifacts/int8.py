@@ -30,7 +30,7 @@ def write_int8(source: Source, path: Path) -> list[str]:
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, quiet():
         plain, ready = Path(folder) / "plain.onnx", Path(folder) / "ready.onnx"
-        write_onnx(source, plain)
+        notes = write_onnx(source, plain)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         quantization.quantize_static(
             ready,
@@ -42,7 +42,7 @@ def write_int8(source: Source, path: Path) -> list[str]:
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
         )
-    return []
+    return notes
 
 
 MAKERS: dict[str, Maker] = {"onnx_int8": Maker(write_int8, open_onnx)}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.artifacts.folding import fold_model
+from pruning_core.engine.artifacts.folding import lightened
 from pruning_core.engine.artifacts.source import Maker, Run, Source
 
 INPUT, OUTPUT = "images", "scores"
@@ -32,19 +32,23 @@ def quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def exported(source: Source, several: bool = True) -> torch.export.ExportedProgram:
-    """The network with batch norm folded, as a graph; the number of images free or 1."""
-    model = fold_model(source.model, source.example)
+Exported = tuple[torch.export.ExportedProgram, list[str]]
+
+
+def exported(source: Source, several: bool = True) -> Exported:
+    """The lightened network as a graph, and notes; the number of images free or 1."""
+    model, notes = lightened(source.model, source.example)
     images = source.example[:2] if several else source.example[:1]
     free = ({0: torch.export.Dim("batch", min=1, max=4096)},) if several else None
     with quiet(), torch.no_grad():
-        return torch.export.export(model, (images,), dynamic_shapes=free)
+        return torch.export.export(model, (images,), dynamic_shapes=free), notes
 
 
 def write_onnx(source: Source, path: Path) -> list[str]:
+    program, notes = exported(source)
     with quiet(), torch.no_grad():
         torch.onnx.export(
-            exported(source),
+            program,
             (),
             path,
             input_names=[INPUT],
@@ -53,7 +57,7 @@ def write_onnx(source: Source, path: Path) -> list[str]:
             external_data=False,
             verbose=False,
         )
-    return []
+    return notes
 
 
 def open_onnx(source: Source, path: Path) -> Run:
@@ -81,9 +85,10 @@ def onnx_session(path: Path, threads: int) -> Any:
 
 
 def write_torch_export(source: Source, path: Path) -> list[str]:
+    program, notes = exported(source)
     with quiet():
-        torch.export.save(exported(source), path)
-    return []
+        torch.export.save(program, path)
+    return notes
 
 
 def open_torch_export(source: Source, path: Path) -> Run:
@@ -95,12 +100,11 @@ def write_executorch(source: Source, path: Path) -> list[str]:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
+    graph, notes = exported(source, several=False)
     with quiet():
-        program = to_edge_transform_and_lower(
-            exported(source, several=False), partitioner=[XnnpackPartitioner()]
-        ).to_executorch()
-    path.write_bytes(program.buffer)
-    return []
+        lowered = to_edge_transform_and_lower(graph, partitioner=[XnnpackPartitioner()])
+        path.write_bytes(lowered.to_executorch().buffer)
+    return notes
 
 
 def open_executorch(source: Source, path: Path) -> Run:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.artifacts import MAKERS
-from pruning_core.engine.artifacts.folding import fold_model
+from pruning_core.engine.artifacts.folding import lightened
 from pruning_core.engine.artifacts.source import Run, Source
 
 
@@ -28,8 +28,8 @@ class Opener:
 
 
 def open_eager(source: Source, path: Path | None) -> Run:
-    """torch's own layers, batch norm folded, channels last."""
-    model = fold_model(source.model, source.example)
+    """torch's own layers, dead channels out, batch norm folded, channels last."""
+    model, _ = lightened(source.model, source.example)
     ready: nn.Module = model.to(memory_format=torch.channels_last).eval()
     return ready.forward
 

@@ -51,18 +51,23 @@ def fold(model: nn.Module, image_size: int) -> Folded:
     In evaluation mode its outputs stay the same, but for the order of sums. The model is in
     evaluation mode afterwards. Of every group one channel stays at least.
     """
-    dead_filters = sum(int(_dead(weight).sum()) for weight in _weights(model).values())
+    dead = dead_filters(model)
     try:
         graph = trace(model, image_size)
     except SpecError as error:
-        return Folded({}, dead_filters, (f"Nothing was folded: {error.message}",))
+        return Folded({}, dead, (f"Nothing was folded: {error.message}",))
     read = _live_inputs(model, image_size)
     unread = {group.name: _unread(group, read) for group in graph.groups}
     gone = {group.name: _foldable(group, unread[group.name]) for group in graph.groups}
     kept = list(_kept_told(model, graph, gone))
     remove(model, graph, gone)
     removed = {name: len(channels) for name, channels in gone.items() if channels}
-    return Folded(removed, dead_filters, (*_told(removed, dead_filters), *kept))
+    return Folded(removed, dead, (*_told(removed, dead), *kept))
+
+
+def dead_filters(model: nn.Module) -> int:
+    """How many output channels, but for the classes, have no weight that is not zero."""
+    return sum(int(_dead(weight).sum()) for weight in _weights(model).values())
 
 
 def _foldable(group: Group, unread: np.ndarray) -> list[int]:
