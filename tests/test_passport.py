@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import sysconfig
 import venv
 import zipfile
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pruning_core import passport as passports
 from pruning_core.artifacts import FORMATS as ABOUT
@@ -39,15 +41,46 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return found
 
 
+Python = Callable[[Path], Path]
+
+
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment that has the packages of this one, and not this project."""
-    folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=False)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    places = {*sysconfig.get_paths().values(), *filter(lambda p: "site-packages" in p, sys.path)}
-    (packages / "here.pth").write_text("\n".join(p for p in places if "site-packages" in p))
-    return folder / "bin" / "python"
+def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
+    """The Python of a fresh environment for a passport's folder.
+
+    It has what the folder's requirements.txt names, with all that these need, and nothing else:
+    what is installed here, linked, since a test has no network.
+    """
+    made: dict[str, Path] = {}
+
+    def fresh(folder: Path) -> Path:
+        wanted = (folder / "requirements.txt").read_text()
+        if wanted not in made:
+            home = tmp_path_factory.mktemp("venv")
+            venv.create(home, with_pip=False)
+            (packages,) = home.glob("lib/python*/site-packages")
+            for place in installed(Requirement(line).name for line in wanted.splitlines()):
+                (packages / place.name).symlink_to(place)
+            made[wanted] = home / "bin" / "python"
+        return made[wanted]
+
+    return fresh
+
+
+def installed(names: Iterable[str]) -> set[Path]:
+    """The files and folders of some packages, and of those that they need."""
+    left, found, places = list(names), set[str](), set[Path]()
+    while left:
+        name = left.pop()
+        if canonicalize_name(name) in found:
+            continue
+        found.add(canonicalize_name(name))
+        package = distribution(name)
+        tops = {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "bin")}
+        places |= {Path(str(package.locate_file(top))) for top in tops if top != "__pycache__"}
+        needs = map(Requirement, package.requires or [])
+        left += [n.name for n in needs if not n.marker or n.marker.evaluate({"extra": ""})]
+    return places
 
 
 def point(cache: Cache, number: int = -1) -> str:
@@ -68,14 +101,14 @@ def packed(cache: Cache, name: str, folder: Path, number: int = -1) -> Path:
     return folder
 
 
-def verify(python: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [str(python), "verify.py", *options]
+def verify(python: Python, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [str(python(folder)), "verify.py", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_it_passes_and_fails_after_one_byte(
-    cache: Cache, python: Path, tmp_path: Path, name: str
+    cache: Cache, python: Python, tmp_path: Path, name: str
 ) -> None:
     folder = packed(cache, name, tmp_path)
     done = verify(python, folder)
@@ -110,7 +143,7 @@ def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
 
 
 def test_a_run_of_several_seeds_is_reported_with_all_of_them(
-    cache: Cache, python: Path, tmp_path: Path
+    cache: Cache, python: Python, tmp_path: Path
 ) -> None:
     queue = Queue(cache.queue)
     queue.submit(replace(ONE_CUT, seeds=(0, 1)), "Two seeds")
@@ -125,7 +158,7 @@ def test_a_run_of_several_seeds_is_reported_with_all_of_them(
     assert verify(python, folder).returncode == 0
 
 
-def test_a_wrong_accuracy_differs(cache: Cache, python: Path, tmp_path: Path) -> None:
+def test_a_wrong_accuracy_differs(cache: Cache, python: Python, tmp_path: Path) -> None:
     folder = packed(cache, "onnx", tmp_path)
     path = folder / "passport.json"
     about = json.loads(path.read_text())
@@ -138,7 +171,7 @@ def test_a_wrong_accuracy_differs(cache: Cache, python: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "spec.json"])
-def test_a_missing_file_differs(cache: Cache, python: Path, tmp_path: Path, name: str) -> None:
+def test_a_missing_file_differs(cache: Cache, python: Python, tmp_path: Path, name: str) -> None:
     folder = packed(cache, "onnx", tmp_path)
     (folder / name).unlink()
     done = verify(python, folder)
@@ -147,7 +180,7 @@ def test_a_missing_file_differs(cache: Cache, python: Path, tmp_path: Path, name
 
 
 def test_images_that_do_not_fit_are_named(
-    cache: Cache, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Cache, python: Python, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passports, "MOST_IMAGE_BYTES", 10)
     folder = packed(cache, "onnx", tmp_path / "zip")
@@ -168,7 +201,7 @@ def test_images_that_do_not_fit_are_named(
     assert "other test images" in done.stderr
 
 
-def test_damaged_images_differ(cache: Cache, python: Path, tmp_path: Path) -> None:
+def test_damaged_images_differ(cache: Cache, python: Python, tmp_path: Path) -> None:
     folder = packed(cache, "onnx", tmp_path)
     (tmp_path / "broken.npz").write_bytes(b"no zip")
     done = verify(python, folder, "--data", str(tmp_path / "broken.npz"))

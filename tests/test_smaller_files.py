@@ -19,7 +19,7 @@ from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec
 from pruning_core.stage import Outline
 from pruning_core.store import Store
 from pruning_core.structured_spec import StructuredSpec
-from tests.test_passport import python, verify
+from tests.test_passport import Python, python, verify
 from tests.workers import TINY, serve
 
 __all__ = ["python"]  # a fixture
@@ -104,7 +104,7 @@ def test_every_kind_of_file_holds_a_cut_network(store: Store, name: str) -> None
 
 @pytest.mark.parametrize("name", ["bitmask_fp16", "smaller"])
 def test_the_passport_of_a_cut_network_is_checked(
-    store: Store, python: Path, tmp_path: Path, name: str
+    store: Store, python: Python, tmp_path: Path, name: str
 ) -> None:
     key = point(store, CUT)
     made(store, key, name)
