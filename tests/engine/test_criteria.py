@@ -250,7 +250,7 @@ def test_scoring_leaves_no_trace(name: str) -> None:
 def test_a_loss_that_is_not_finite_is_told(name: str) -> None:
     given = evidence(name)
     given.weights["10.weight"].data[0, 0] = math.nan
-    with pytest.raises(StageError, match=rf"criterion {name} .* loss .* not finite"):
+    with pytest.raises(StageError, match=rf"criterion `{name}` .* loss .* not finite"):
         CRITERIA[name](given)
     assert given.model.training
 
@@ -260,7 +260,7 @@ def test_scores_that_are_not_finite_are_told(name: str) -> None:
     given = evidence(name)
     given.weights["10.weight"].data[0, 0] = math.inf
     given.movement["10.weight"] = torch.full((3, 4), math.nan)
-    with pytest.raises(StageError, match=rf"criterion {name} .* not a finite number"):
+    with pytest.raises(StageError, match=rf"criterion `{name}` .* not a finite number"):
         CRITERIA[name](given)
 
 
@@ -272,7 +272,7 @@ def test_scores_that_tell_nothing_are_refused(name: str) -> None:
         value.data.zero_()
     given = evidence(name, model)
     still = {found: torch.zeros_like(total) for found, total in given.movement.items()}
-    with pytest.raises(StageError, match=rf"criterion {name} .* every weight the score 0"):
+    with pytest.raises(StageError, match=rf"criterion `{name}` .* every weight the score 0"):
         CRITERIA[name](replace(given, movement=still))
 
 

@@ -108,5 +108,5 @@ def test_models_that_are_no_sums_of_products_are_unfit() -> None:
     assert "Sigmoid" in unfit(efficientnet_b0())
     assert "LayerNorm" in unfit(vit_b_16())
     gated = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sigmoid(), nn.Flatten(), nn.Linear(128, 2))
-    with pytest.raises(StageError, match=r"criterion synflow .* kind Sigmoid"):
+    with pytest.raises(StageError, match=r"criterion `synflow` .* kind Sigmoid"):
         synflow(evidence(gated, 0.5))
