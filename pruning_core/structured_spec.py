@@ -66,7 +66,7 @@ def check_structured(structured: StructuredSpec, recovery: RecoverySpec) -> None
     check(bool(structured.amounts), "structured.amounts", told)
     way = IN_WORDS[recovery.method]
     told = (
-        f"{way} goes back to weights of the dense baseline, or to its curve; once channels are "
-        "removed the layers have other shapes. Fine-tune, or switch removing channels off."
+        f"{way} is for masks: what channels are removed from recovers by fine-tuning, with or "
+        "without a teacher. Fine-tune, or switch removing channels off."
     )
     check(recovery.method == "fine_tune", "recovery.method", told)

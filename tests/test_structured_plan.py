@@ -116,7 +116,7 @@ def test_images_are_read_only_by_an_importance_that_looks_at_them() -> None:
 
 @pytest.mark.parametrize("method", ["lr_rewind", "weight_rewind", "random_reinit"])
 def test_rewinding_is_refused(method: str) -> None:
-    with pytest.raises(SpecError, match="other shapes"):
+    with pytest.raises(SpecError, match="recovers by fine-tuning"):
         replace(SPEC, recovery=RecoverySpec(method))
 
 
