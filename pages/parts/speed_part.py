@@ -36,9 +36,10 @@ def draw(lab: Lab, job: Job, point: Point) -> None:
         _draw_times(lab, stages, model_names(job, models), how)
     found = evidence.evidence(point, dense, others, stages, lab.store)
     st.info(inline(verdict(found)))
-    batch, threads = evidence.spoken_for(stages)
-    at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
-    st.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
+    if found.timing:
+        batch, threads = evidence.spoken_for(stages)
+        at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
+        st.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
     for note in [*speed.left_out(speed.RUNTIMES, how), *speed.notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
