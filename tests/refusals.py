@@ -29,6 +29,14 @@ def without_worker(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(report, "chrome_found", lambda: False)
 
 
+def code_of(command: Callable[[], int]) -> int:
+    """The exit code of a command, also where the parser ends it."""
+    try:
+        return command()
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
 def ended(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
     """The exit code of a command and what it printed on standard output and error."""
     capfd.readouterr()

@@ -20,6 +20,7 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.spec import OneShotSpec
 from pruning_core.stage import Outline
 from pruning_core.store import Store
+from tests.refusals import code_of
 from tests.workers import ONE_CUT, finished_run, serve
 
 SPEC = replace(ONE_CUT, one_shot=OneShotSpec((0.5, 0.9), 0))
@@ -101,11 +102,7 @@ def test_what_is_wrong_is_said(
     options: tuple[str, ...],
     said: str,
 ) -> None:
-    try:
-        code = export(cache, tmp_path, monkeypatch, *options)
-    except SystemExit as end:
-        code = int(end.code or 0)
-    assert code == 2
+    assert code_of(lambda: export(cache, tmp_path, monkeypatch, *options)) == 2
     assert said in capsys.readouterr().err
 
 

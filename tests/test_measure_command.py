@@ -10,6 +10,7 @@ import pytest
 from pruning_core.cli import main
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
+from tests.refusals import code_of
 from tests.test_export_command import cache
 from tests.workers import serve
 
@@ -57,9 +58,5 @@ def test_what_is_wrong_is_said(
     options: tuple[str, ...],
     said: str,
 ) -> None:
-    try:
-        code = measure(cache, tmp_path, monkeypatch, *options)
-    except SystemExit as end:
-        code = int(end.code or 0)
-    assert code == 2
+    assert code_of(lambda: measure(cache, tmp_path, monkeypatch, *options)) == 2
     assert said in capsys.readouterr().err

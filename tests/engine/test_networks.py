@@ -60,7 +60,9 @@ def test_each_network_answers_alike_from_its_file(name: str, kind: str, tmp_path
     MAKERS[kind].write(made, path)
     run = MAKERS[kind].open(made, path)
     for count in (1, 5):
-        difference_of(made.model, run, images(count), FORMATS[kind].exact)
+        with torch.no_grad():
+            wanted = made.model(images(count))
+        torch.testing.assert_close(run(images(count)), wanted, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -46,17 +46,24 @@ def test_a_small_comparison_on_a_subset_runs_through(cache: Cache) -> None:
     assert set(frame["test_images"]) == {200}
 
 
+def untrained(train: int, test: int, amount: float) -> Spec:
+    """The checkpoint as it is and one cut of it by one threshold; nothing is trained."""
+    told = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    return replace(
+        SMALL,
+        data=replace(SMALL.data, train_size=train, test_size=test),
+        model=ModelSpec(weights=str(WEIGHTS), stem_stride=told["stem_stride"]),
+        baseline_epochs=0,
+        one_shot=OneShotSpec(amounts=(amount,), epochs=0),
+        iterative=IterativeSpec(enabled=False),
+        prune=replace(SMALL.prune, scope="global"),
+    )
+
+
 def test_the_checkpoint_reproduces_its_recorded_accuracy(cache: Cache) -> None:
     """As own weights with 0 baseline epochs, on all test images."""
     told = json.loads(WEIGHTS.with_suffix(".json").read_text())
-    spec = replace(
-        SMALL,
-        data=replace(SMALL.data, train_size=100, test_size=0),
-        model=ModelSpec(weights=str(WEIGHTS), stem_stride=told["stem_stride"]),
-        baseline_epochs=0,
-        one_shot=OneShotSpec(amounts=(0.0,), epochs=0),
-        iterative=IterativeSpec(enabled=False),
-    )
+    spec = untrained(100, 0, 0.0)
     assert run(cache, spec).state == "done"
     frame = points(outline(planned(cache, spec)), Store(cache))
     recorded = next(value for name, value in told.items() if "accuracy" in name)
@@ -67,16 +74,7 @@ def test_the_checkpoint_reproduces_its_recorded_accuracy(cache: Cache) -> None:
 @pytest.fixture(scope="module")
 def made(cache: Cache) -> dict[str, dict[str, Any]]:
     """The checkpoint, and 90 % of all its weights gone, as files: what each stage found."""
-    told = json.loads(WEIGHTS.with_suffix(".json").read_text())
-    spec = replace(
-        SMALL,
-        data=replace(SMALL.data, train_size=600, test_size=1000),
-        model=ModelSpec(weights=str(WEIGHTS), stem_stride=told["stem_stride"]),
-        baseline_epochs=0,
-        one_shot=OneShotSpec(amounts=(0.9,), epochs=0),
-        iterative=IterativeSpec(enabled=False),
-        prune=replace(SMALL.prune, scope="global"),
-    )
+    spec = untrained(600, 1000, 0.9)
     assert run(cache, spec).state == "done"
     dense, cut = (point.key for point in planned(cache, spec).points)
     wanted = {"dense int8": artifact(dense, "onnx_int8")}
