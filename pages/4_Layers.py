@@ -13,23 +13,39 @@ from pages.parts.picking import SHOWN, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import layer_views
 from pruning_core.chart_style import config
-from pruning_core.criterion_choices import CRITERION_CHOICES
+from pruning_core.field_titles import title
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.queue.jobs import Job, job_id
 from pruning_core.queue.standing import ACTIVE, standing
 from pruning_core.results import titles
 from pruning_core.scan_command import read_scan, scan_of, scanned
-from pruning_core.sensitivity import looked_at
+from pruning_core.scan_spec import GROUP, SCAN_UNITS
+from pruning_core.sensitivity import looked_at, scores_by
 from pruning_core.spec import Spec, SpecError, from_json
 from pruning_core.stage import Outline, Stage
 from pruning_core.worker.start import ensure_worker
 
 POLL_SECONDS = 2.0
+CUT_ALONE = {"layer": "Each layer", GROUP: "Each coupled group of channels"}
+
+
+def pick_unit(spec: Spec) -> str:
+    """What is scanned alone: at first what the run's own settings say."""
+    units = list(SCAN_UNITS)
+    return st.radio(
+        title("scan.unit"),
+        units,
+        index=units.index(spec.scan.unit),
+        format_func=lambda unit: SCAN_UNITS[unit],
+        horizontal=True,
+        key="unit",
+        help="The weights of one layer are zeroed by a mask. Channels of layers that hang together "
+        "(through a sum, a depthwise convolution, batch norm) are taken out of all of them.",
+    )
 
 
 def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     """The scan's heat map, or the way to it. Returns what is finished of it."""
-    st.header("Sensitivity")
     found, job = read_scan(spec, lab.store), lab.queue.job(job_id(spec))
     now = standing(lab.queue, job.id) if job else None
     if now and now.state in ACTIVE:
@@ -44,8 +60,8 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     drawn = heat_map(found)
     st.plotly_chart(drawn, key="heat", config=config("sensitivity"))
     st.caption(
-        f"Each layer alone is cut, by {CRITERION_CHOICES[spec.prune.criterion].title}, and nothing "
-        f"is trained. The colour is the accuracy lost on {looked_at(found, spec.scan.images)}. A "
+        f"{CUT_ALONE[spec.scan.unit]} alone is cut, by {scores_by(spec)}, and nothing is trained. "
+        f"The colour is the accuracy lost on {looked_at(found, spec.scan.images)}. A "
         "row ends where the accuracy is gone; a sparsity at which nothing more would go is left "
         "out."
     )
@@ -58,9 +74,9 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
 def offer(lab: Lab, spec: Spec) -> None:
     """The button that starts the scan."""
     st.write(
-        "A scan cuts every layer of the baseline alone at several sparsities and measures it on "
-        "validation images. It trains nothing, takes minutes, and every run on this baseline "
-        "shares it."
+        "A scan cuts every layer, or every coupled group of channels, of the baseline alone at "
+        "several sparsities and measures it on validation images. It trains nothing, takes "
+        "minutes, and every run on this baseline shares it."
     )
     if st.button("Scan the layers", type="primary"):
         lab.queue.submit(spec, spec.label)
@@ -171,9 +187,12 @@ def wait(lab: Lab, stage: Stage) -> None:
 
 def draw_spec(lab: Lab, job: Job, spec: Spec) -> None:
     """What can be started from here: a scan, and shares by hand. Raises `SpecError`."""
-    scan = scan_of(replace(spec, seeds=spec.seeds[:1]))
+    st.header("Sensitivity")
+    unit = pick_unit(spec)
+    own = replace(spec, seeds=spec.seeds[:1], scan=replace(spec.scan, unit=unit))
+    scan = scan_of(own)
     found = draw_scan(lab, scan)
-    whole = found if scanned(scan, lab.store) else found.iloc[:0]
+    whole = found if unit != GROUP and scanned(scan, lab.store) else found.iloc[:0]
     layer_table.draw_by_hand(lab, job.id, spec, whole)
 
 

@@ -21,7 +21,7 @@ from pruning_core.bench_command import add_bench, bench
 from pruning_core.cache_command import add_cache, cache_command
 from pruning_core.export_command import add_export, export
 from pruning_core.files import place
-from pruning_core.follow import follow
+from pruning_core.follow import ended, follow, planned
 from pruning_core.measure_command import add_measure, measure
 from pruning_core.options import add_options, flag_of, spec_from
 from pruning_core.outcome import (
@@ -41,12 +41,12 @@ from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.recipe_command import add_recipes, recipes
 from pruning_core.recovery import remarks
-from pruning_core.scan_command import add_propose, scan_of, write_scan
+from pruning_core.scan_command import add_propose, check_proposable, scan_of, write_scan
 from pruning_core.settings import SpecError, brief, shortened
 from pruning_core.spec import Spec
 from pruning_core.store import Store
 from pruning_core.unread import unread
-from pruning_core.worker.start import WorkerError, start_worker
+from pruning_core.worker.start import WorkerError
 
 MOST = 10**6
 WRITERS = ("compare", "scan", "recipes", "worker", "export", "measure", "bench")
@@ -147,8 +147,9 @@ def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 
 def scan(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """The same for a sensitivity scan of the spec's baseline."""
-    tell = functools.partial(write_scan, total=options.propose)
-    return run(scan_of(spec_from(options)), options, cache, queue, tell)
+    tell, spec = functools.partial(write_scan, total=options.propose), scan_of(spec_from(options))
+    check_proposable(spec, options.propose)
+    return run(spec, options, cache, queue, tell)
 
 
 def run(spec: Spec, options: argparse.Namespace, cache: Cache, queue: Queue, tell: Teller) -> int:
@@ -161,16 +162,16 @@ def run(spec: Spec, options: argparse.Namespace, cache: Cache, queue: Queue, tel
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         job = queue.submit(spec, describe(spec))
-        if options.detach:
-            start_worker(cache)
-            print(f"Job {job} is queued. Look at it with: python -m pruning_core show {job}")
-            return OK
-        now = follow(cache, queue, job, Console(stderr=True))
+        until = planned if options.detach else ended
+        now = follow(cache, queue, job, Console(stderr=True), until)
     except KeyboardInterrupt:
         queue.cancel(job_id(spec))
         return say(INTERRUPTED, "Interrupted; the job is cancelled, what was finished is kept.")
-    if now.state != "done":
+    if now.state not in ("done", *ACTIVE):
         return complain(now, cache)
+    if options.detach:
+        print(f"Job {job} is queued. Look at it with: python -m pruning_core show {job}")
+        return OK
     return tell(now, cache, queue, options.out)
 
 

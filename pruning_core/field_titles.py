@@ -88,6 +88,7 @@ TITLES = {
     "scan.enabled": "Sensitivity scan",
     "scan.sparsities": "Scanned sparsities",
     "scan.images": "Images of the scan",
+    "scan.unit": "Scanned alone",
     "lr_span": "Curve covers",
     "seeds": "Seeds",
     "device": "Device",

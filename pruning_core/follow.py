@@ -23,8 +23,24 @@ PAUSE_SECONDS = 0.25
 ENDED = ("done", "failed", "cancelled")
 
 
-def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standing:
-    """Show a progress bar until the job ends. Raises `WorkerError`."""
+def ended(now: Standing) -> bool:
+    """Whether nothing of a job is left to run."""
+    return now.state not in ACTIVE
+
+
+def planned(now: Standing) -> bool:
+    """Whether a job's stages are known, and with them what is to be said before they run."""
+    return ended(now) or now.state != "planning"
+
+
+def follow(
+    cache: Cache,
+    queue: Queue,
+    job_id: str,
+    console: Console,
+    until: Callable[[Standing], bool] = ended,
+) -> Standing:
+    """Show a progress bar until the job is so far, at first its end. Raises `WorkerError`."""
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         teller = _Teller(cache, console)
@@ -33,7 +49,7 @@ def follow(cache: Cache, queue: Queue, job_id: str, console: Console) -> Standin
             teller.look(now)
             _draw(bar, task, now.rows)
 
-        return _wait(Starter(cache), queue, job_id, draw)
+        return _wait(Starter(cache), queue, job_id, draw, until)
 
 
 def finish(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Console) -> list[Row]:
@@ -81,16 +97,20 @@ class _Teller:
             return
         self.done = True
         for sentence in known_of_cuts(from_json(now.job.spec), self.store):
-            self.console.print(f"Note: {sentence}", markup=False, highlight=False)
+            self.console.print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _wait(
-    starter: Starter, queue: Queue, job_id: str, draw: Callable[[Standing], None]
+    starter: Starter,
+    queue: Queue,
+    job_id: str,
+    draw: Callable[[Standing], None],
+    until: Callable[[Standing], bool],
 ) -> Standing:
     while True:
         now = standing(queue, job_id)
         draw(now)
-        if now.state not in ACTIVE:
+        if until(now):
             return now
         starter.look()
         time.sleep(PAUSE_SECONDS)

@@ -53,7 +53,7 @@ def _told(found: pd.DataFrame, layer: str, step: float) -> str:
         return ""
     row = rows.iloc[0]
     return (
-        f"{layer}<br>{format_percent(step)} of {row['size']:,} weights gone<br>"
+        f"{layer}<br>{format_percent(step)} of {row['size']:,} {row['of']} gone<br>"
         f"accuracy {format_percent(row['accuracy'])} "
         f"(95 %: {format_percent(row['low'])} to {format_percent(row['high'])})<br>"
         f"{100 * row['drop']:.1f} points lost, on {row['images']:,} validation images"

@@ -17,6 +17,7 @@ from pruning_core.option_kinds import (
     whole,
 )
 from pruning_core.prune_options import entries
+from pruning_core.scan_spec import SCAN_UNITS
 from pruning_core.structured_options import STRUCTURED_OPTIONS
 
 __all__ = ["OPTIONS", "Option", "absolute", "normalization", "weights"]
@@ -172,6 +173,13 @@ OPTIONS = (
         "0.5,0.9",
     ),
     Option("--scan-images", ("scan.images",), whole, "validation images of the scan", "N"),
+    Option(
+        "--scan-unit",
+        ("scan.unit",),
+        str,
+        "what a scan cuts alone: each layer, or each coupled group of channels",
+        choices=tuple(SCAN_UNITS),
+    ),
     Option(
         "--spare",
         ("prune.spare",),

@@ -9,8 +9,11 @@ from typing import Any
 from pruning_core import spec as specs
 from pruning_core.option_table import OPTIONS, Option, absolute, weights
 from pruning_core.presets import PRESETS
-from pruning_core.prune_options import imply
+from pruning_core.prune_options import imply, imply_pattern
 from pruning_core.spec import BASELINE_LR, DEFAULT_LR, Spec, SpecError
+
+SWITCHED_ON = ("ladder", "scan")
+FLAGS = ("no_matched", "no_iterative", *SWITCHED_ON)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-iterative", action="store_true", help="one-shot cuts only")
     parser.add_argument(
         "--ladder", action="store_true", help="add what comes back without training, in rungs"
+    )
+    parser.add_argument(
+        "--scan", action="store_true", help="scan each layer too, as the command scan does alone"
     )
     for option in OPTIONS:
         parser.add_argument(
@@ -105,17 +111,19 @@ def _follow_up(value: dict[str, Any], arguments: argparse.Namespace) -> None:
         value["iterative"]["matched"] = False
     if arguments.no_iterative:
         value["iterative"]["enabled"] = False
-    if arguments.ladder:
-        value["ladder"]["enabled"] = True
+    for name in SWITCHED_ON:
+        if getattr(arguments, name):
+            value[name]["enabled"] = True
     if arguments.structured is not None:
         value["structured"]["enabled"] = bool(value["structured"]["amounts"])
     imply(value["prune"], vars(arguments))
+    imply_pattern(value, vars(arguments))
     if value["iterative"]["targets"] and arguments.targets is not None:
         _follow_targets(value["iterative"], arguments)
     value["data"]["path"] = absolute(value["data"]["path"])
     value["model"]["weights"] = weights(value["model"]["weights"])
     changed = any(getattr(arguments, option.name) is not None for option in OPTIONS)
-    if changed or arguments.no_matched or arguments.no_iterative or arguments.ladder:
+    if changed or any(getattr(arguments, name) for name in FLAGS):
         value["label"] = ""
 
 

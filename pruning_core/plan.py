@@ -30,6 +30,7 @@ from pruning_core.recovery import (
     level_training,
     tail_training,
 )
+from pruning_core.scan_spec import GROUP
 from pruning_core.settings import plain
 from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
@@ -61,7 +62,14 @@ def plan(spec: Spec, store: Reader) -> Plan:
         looks.append(structured_plan.inspection(spec, len(facts["classes"])))
         if _known(store, looks[-1].key) is None:
             return Plan(tuple(looks))
-    return _graph(spec, looks, facts, model_facts)
+    scanned = [layer.name for layer in _prunable(spec, model_facts)]
+    if spec.scan.enabled and spec.scan.unit == GROUP:
+        own = structured_plan.groups_to_scan(spec)
+        looks.append(structured_plan.inspection(own, len(facts["classes"])))
+        if (groups := _known(store, looks[-1].key)) is None:
+            return Plan(tuple(looks))
+        scanned = structured_plan.cuttable(groups, model_facts)
+    return _graph(spec, looks, facts, model_facts, scanned)
 
 
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
@@ -165,7 +173,11 @@ def _prunable(spec: Spec, facts: dict[str, Any]) -> list[Layer]:
 
 
 def _graph(
-    spec: Spec, looks: list[Stage], facts: dict[str, Any], model_facts: dict[str, Any]
+    spec: Spec,
+    looks: list[Stage],
+    facts: dict[str, Any],
+    model_facts: dict[str, Any],
+    scanned: list[str],
 ) -> Plan:
     decoded = _data_stage(spec, facts)
     stages: dict[str, Stage] = {stage.key: stage for stage in (*looks, decoded)}
@@ -174,7 +186,7 @@ def _graph(
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
         branches += [*_ladder(spec, baseline), *structured_plan.branches(spec, baseline)]
-        scans = sensitivity.stages(spec, baseline, _prunable(spec, model_facts))
+        scans = sensitivity.stages(spec, baseline, scanned)
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})
         points.append(Point("baseline", seed, 0, 0.0, baseline.key))

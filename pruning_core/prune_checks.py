@@ -71,9 +71,9 @@ def check_amounts(granularity: str, amounts: tuple[float, ...], chain: tuple[int
 
 
 def check_scan(enabled: bool, granularity: str) -> None:
-    """Refuse a scan over sparsities of a pattern, which has a single one."""
+    """Refuse a scan of layers over sparsities of a pattern, which has a single one."""
     message = (
         f"a scan tries several sparsities, but `{granularity}` has one. Scan single weights, "
-        "kernels or filters."
+        "kernels, filters or coupled groups."
     )
     check(not enabled or granularity not in PATTERNS, "scan.enabled", message)

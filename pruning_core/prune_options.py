@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pruning_core.granularity import PATTERNS, pattern_share
 from pruning_core.settings import SpecError
 
 # Each of these is read with one choice of another setting only: it implies that choice.
@@ -13,6 +14,8 @@ IMPLIED = {
     "norm": ("granularity", "filter"),
     "dim": ("granularity", "filter"),
 }
+# A pattern is one cut to its own share, beside the dense control.
+CUTS = ("amounts", "target", "iterations", "targets", "schedule")
 
 
 def entries(text: str) -> list[str]:
@@ -29,3 +32,11 @@ def imply(prune: dict[str, Any], given: Mapping[str, Any]) -> None:
             message = f"it is read with --{setting} {needed} only; leave it out or ask for that."
             raise SpecError(f"--{name.replace('_', '-')}", message)
         prune[setting] = needed
+
+
+def imply_pattern(value: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """With `--granularity 2:4` or `4:8` and nothing said of the cuts: its one cut, no chain."""
+    pattern = given["granularity"]
+    if pattern in PATTERNS and all(given[name] is None for name in CUTS):
+        value["one_shot"]["amounts"] = [0.0, pattern_share(pattern)]
+        value["iterative"]["enabled"] = False

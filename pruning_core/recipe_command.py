@@ -17,7 +17,7 @@ from rich.console import Console
 from pruning_core.follow import follow
 from pruning_core.layer_choices import Layer
 from pruning_core.option_table import OPTIONS, integers, numbers
-from pruning_core.options import add_options, spec_from
+from pruning_core.options import FLAGS, add_options, spec_from
 from pruning_core.outcome import FAILED, OK, check_out, complain, say
 from pruning_core.paths import Cache
 from pruning_core.plan import inspect_data, inspect_model
@@ -103,7 +103,7 @@ def _check_own(options: argparse.Namespace) -> None:
         own = option.fields[0].partition(".")[0] in SET_BY_RECIPES
         if own and getattr(options, option.name) is not None:
             raise SpecError(option.flag, "a recipe sets this itself; leave it out.")
-    for flag in ("no_matched", "no_iterative", "ladder"):
+    for flag in FLAGS:
         name = f"--{flag.replace('_', '-')}"
         check(not getattr(options, flag), name, "a recipe sets this itself; leave it out.")
     seeds = spec_from(options).seeds

@@ -21,12 +21,15 @@ from pruning_core.plan import describe, plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
+from pruning_core.scan_spec import GROUP
+from pruning_core.settings import check
 from pruning_core.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
 from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.text import format_percent
 
 FILE = "sensitivity.csv"
+WIDE = 200
 CUT = tuple(f"prune.{n}" for n in ("criterion", "layers", "spare", "granularity", "norm", "dim"))
 
 
@@ -76,8 +79,12 @@ def write_scan(
     found = read_scan(spec, Store(cache))
     if found.empty:
         return say(FAILED, "The scan has no result; give the same command again.")
-    Console().print(table(found))
-    print(f"Measured on {sensitivity.looked_at(found, spec.scan.images)}.")
+    console = Console()
+    # In a file nothing needs to be cut off; a terminal wraps.
+    console.width = console.width if console.is_terminal else WIDE
+    console.print(table(found))
+    told = CAPTION.format(what=WHAT[str(found["of"].iloc[0])])
+    print(f"{told} Measured on {sensitivity.looked_at(found, spec.scan.images)}.")
     if out:
         out.mkdir(parents=True, exist_ok=True)
         found.to_csv(out / FILE, index=False)
@@ -85,6 +92,12 @@ def write_scan(
     if total is not None:
         _print_proposal(found, total, spec)
     return OK
+
+
+def check_proposable(spec: Spec, total: float | None) -> None:
+    """Refuse a proposal from a scan of groups: the shares by hand are those of layers."""
+    told = "shares by hand are of layers; leave it out, or scan with --scan-unit layer."
+    check(total is None or spec.scan.unit != GROUP, "--propose", told)
 
 
 def _print_proposal(found: pd.DataFrame, total: float, spec: Spec) -> None:
@@ -113,7 +126,8 @@ def table(found: pd.DataFrame) -> Table:
     """Validation accuracy, a line a layer and a column a sparsity."""
     steps = sensitivity.steps_of(found)
     name = Column("layer", min_width=24, overflow="fold")
-    drawn = Table(name, "weights", *map(format_percent, steps), caption=CAPTION)
+    noun = str(found["of"].iloc[0])
+    drawn = Table(name, noun, *map(format_percent, steps))
     for layer, rows in found.groupby("layer", sort=False):
         there = {row["sparsity"]: _interval(row) for row in rows.to_dict("records")}
         cells = [there.get(step, "") for step in steps]
@@ -122,9 +136,10 @@ def table(found: pd.DataFrame) -> Table:
 
 
 CAPTION = (
-    "Percent of validation images that are right with this layer alone cut, nothing trained, and "
+    "Percent of validation images that are right with {what} alone cut, nothing trained, and "
     "the 95 % interval."
 )
+WHAT = {"weights": "this layer", "channels": "this coupled group of channels"}
 
 
 def _interval(row: dict[Hashable, Any]) -> str:

@@ -12,38 +12,55 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.criterion_choices import IMAGES, needs
+from pruning_core.criterion_choices import CRITERION_CHOICES, IMAGES, needs
 from pruning_core.granularity import NORMED
-from pruning_core.layer_choices import Layer
+from pruning_core.scan_spec import GROUP
 from pruning_core.spec import PruneSpec, Spec, SpecError
 from pruning_core.stage import Reader, Stage
 from pruning_core.store import Missing
+from pruning_core.structured_choices import IMPORTANCE_CHOICES, looks
 
 HALVINGS = 60
 # No layer is proposed to lose all: what was not measured up to here is not known to be borne.
 MOST = 0.999
 
 
-def stages(spec: Spec, baseline: Stage, layers: Iterable[Layer]) -> list[Stage]:
-    """One stage for each layer that the spec may prune; none where no scan is asked for."""
+def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
+    """One stage for each layer, or coupled group, of these names; none where no scan is asked."""
     if not spec.scan.enabled:
         return []
-    same = {name: baseline.settings[name] for name in ("seed", "device")}
     shared = {
-        "criterion": spec.prune.criterion,
         "sparsities": list(spec.scan.sparsities),
         "images": spec.scan.images,
         "threads": spec.level_threads,
-        **same,
-        **pieces(spec.prune),
+        **{name: baseline.settings[name] for name in ("seed", "device")},
+        **(_by_group(spec) if spec.scan.unit == GROUP else _by_layer(spec)),
     }
-    if needs(spec.prune.criterion, IMAGES):
-        shared["score_images"] = spec.prune.score_images
-        shared["score_batch"] = spec.finetune.batch_size
     return [
-        Stage("scan", baseline.key, {"layer": layer.name, **shared}, threads=spec.level_threads)
-        for layer in layers
+        Stage("scan", baseline.key, {"layer": name, **shared}, threads=spec.level_threads)
+        for name in names
     ]
+
+
+def _by_layer(spec: Spec) -> dict[str, Any]:
+    scored = _scored(spec) if needs(spec.prune.criterion, IMAGES) else {}
+    return {"criterion": spec.prune.criterion, **pieces(spec.prune), **scored}
+
+
+def _by_group(spec: Spec) -> dict[str, Any]:
+    scored = _scored(spec) if looks(spec.structured.importance) else {}
+    return {"unit": GROUP, "importance": spec.structured.importance, **scored}
+
+
+def _scored(spec: Spec) -> dict[str, Any]:
+    return {"score_images": spec.prune.score_images, "score_batch": spec.finetune.batch_size}
+
+
+def scores_by(spec: Spec) -> str:
+    """What decides which pieces go first, as people call it."""
+    if spec.scan.unit == GROUP:
+        return IMPORTANCE_CHOICES[spec.structured.importance].title
+    return CRITERION_CHOICES[spec.prune.criterion].title
 
 
 def pieces(prune: PruneSpec) -> dict[str, Any]:
@@ -61,7 +78,8 @@ def pieces(prune: PruneSpec) -> dict[str, Any]:
 def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
     """What finished scans found: a row a layer and sparsity, in the order of the layers.
 
-    Columns `layer`, `size` (weights), `pieces` (what goes as one: weights, kernels, filters),
+    Columns `layer`, `size` (its weights, `of` says "weights"; of a coupled group its channels),
+    `pieces` (what goes as one: weights, kernels, filters, channels),
     `sparsity` (of the pieces), `removed`, `accuracy`, `low`, `high`, `images`, and
     `drop`, the dense accuracy minus this one; all shares are fractions.
     """
@@ -73,6 +91,7 @@ def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
             continue
         dense = found["rows"][0]["accuracy"]
         own = {"layer": stage.settings["layer"], "size": found["size"], "pieces": found["pieces"]}
+        own["of"] = found.get("of", "weights")
         rows += [{**own, **row, "drop": dense - row["accuracy"]} for row in found["rows"]]
     return pd.DataFrame(rows)
 

@@ -22,7 +22,7 @@ from pruning_core.recovery_spec import (
     check_recovery,
     check_returning,
 )
-from pruning_core.scan_spec import ScanSpec
+from pruning_core.scan_spec import GROUP, ScanSpec
 from pruning_core.settings import (
     SpecError,
     at_least,
@@ -256,7 +256,7 @@ class Spec:
         if self.iterative.enabled:
             check_returning(self.recovery, self.iterative.schedule)
         check_structured(self.structured, self.recovery)
-        check_scan(self.scan.enabled, self.prune.granularity)
+        check_scan(self.scan.enabled and self.scan.unit != GROUP, self.prune.granularity)
         check_ladder(self.ladder, self.one_shot.amounts)
         cuts = self.iterative.iterations * self.iterative.enabled
         chain = (cuts, self.iterative.target)

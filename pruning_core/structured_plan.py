@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,6 +16,8 @@ from pruning_core.structured_choices import looks
 from pruning_core.structured_spec import StructuredSpec
 from pruning_core.when import Step
 
+# A share of the channels that any group that can be cut at all can lose.
+LEAST = 0.001
 MACHINE = ("seed", "device", "precision")
 
 
@@ -32,6 +35,20 @@ def inspection(spec: Spec, classes: int) -> Stage:
         "torch_pruning": _library(),
     }
     return Stage("inspect_structure", "", settings)
+
+
+def groups_to_scan(spec: Spec) -> Spec:
+    """The spec whose dry run names every coupled group that can be cut at all."""
+    own = StructuredSpec(True, (LEAST,), "channels", round_to=1, max_ratio=1 - LEAST)
+    recovery = replace(spec.recovery, method="fine_tune", rewind_epoch=0)
+    return replace(spec, structured=own, recovery=recovery)
+
+
+def cuttable(found: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
+    """The coupled groups of a dry run that can be cut, in the order of the model's layers."""
+    places = {layer["name"]: i for i, layer in enumerate(model_facts["layers"])}
+    groups = [group["group"] for group in found["groups"] if not group["reason"]]
+    return sorted(groups, key=lambda name: places.get(f"{name}.weight", len(places)))
 
 
 def _library() -> str:

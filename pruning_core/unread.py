@@ -8,6 +8,7 @@ from typing import Any
 from pruning_core.criterion_choices import IMAGES, needs
 from pruning_core.granularity import NORMED
 from pruning_core.layer_checks import FLOORED
+from pruning_core.scan_spec import GROUP
 from pruning_core.schedules import EXCHANGES
 from pruning_core.spec import Spec
 from pruning_core.structured_choices import looks
@@ -20,8 +21,12 @@ Read = Callable[[Spec], bool]
 
 def _images(spec: Spec) -> bool:
     exchanges = spec.iterative.enabled and spec.iterative.schedule in EXCHANGES
-    channels = spec.structured.enabled and looks(spec.structured.importance)
+    channels = _scored_channels(spec) and looks(spec.structured.importance)
     return exchanges or channels or needs(spec.prune.criterion, IMAGES)
+
+
+def _scored_channels(spec: Spec) -> bool:
+    return spec.structured.enabled or (spec.scan.enabled and spec.scan.unit == GROUP)
 
 
 def _trains(spec: Spec) -> bool:
@@ -37,7 +42,7 @@ def _chained(spec: Spec) -> bool:
 
 CHAIN: tuple[Read, str] = (lambda spec: spec.iterative.enabled, "without --no-iterative")
 CHANNELS: tuple[Read, str] = (lambda spec: spec.structured.enabled, "with --structured")
-SCAN: tuple[Read, str] = (lambda spec: spec.scan.enabled, "by the command scan")
+SCAN: tuple[Read, str] = (lambda spec: spec.scan.enabled, "with --scan or by the command scan")
 READ: dict[str, tuple[Read, str]] = {
     "keep_floor": (
         lambda spec: spec.prune.scope in FLOORED,
@@ -57,7 +62,8 @@ READ: dict[str, tuple[Read, str]] = {
     **dict.fromkeys(("target", "iterations", "schedule", "targets", "tail"), CHAIN),
     "lr_span": (_chained, "without --no-iterative, or with --structured"),
     **dict.fromkeys(STRUCTURED_NAMES, CHANNELS),
-    **dict.fromkeys(("scan_sparsities", "scan_images"), SCAN),
+    "importance": (_scored_channels, "with --structured or --scan-unit group"),
+    **dict.fromkeys(("scan_sparsities", "scan_images", "scan_unit"), SCAN),
 }
 
 

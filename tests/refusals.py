@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pruning_core import cli, follow, report
+from pruning_core import follow, report
 from pruning_core.cli import main
 from pruning_core.engine import inspect
 from pruning_core.paths import Cache
@@ -22,8 +22,7 @@ ALL_IMAGES = ("--train-size", "0", "--test-size", "0")
 
 def without_worker(patch: pytest.MonkeyPatch) -> None:
     """Have the stages run in this process and quickly, and no Chrome draw."""
-    for module in (start, cli):
-        patch.setattr(module, "start_worker", serve)
+    patch.setattr(start, "start_worker", serve)
     patch.setattr(follow, "PAUSE_SECONDS", 0.0)
     patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
     patch.setattr(report, "chrome_found", lambda: False)

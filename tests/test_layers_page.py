@@ -189,3 +189,18 @@ def test_a_pattern_has_no_scan_and_the_page_says_so(
     assert not at.exception
     assert "a scan tries several sparsities" in at.warning[0].value
     assert len(at.get("plotly_chart")) == 2
+
+
+def test_coupled_groups_can_be_scanned_from_the_page(
+    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = page(scanned, monkeypatch).run()
+    at.radio(key="unit").set_value("group").run()
+    assert not at.exception
+    assert next(b for b in at.button if b.label == "Propose from the scan").disabled
+    next(b for b in at.button if b.label == "Scan the layers").click().run()
+    (made,) = [job for job in Queue(scanned.queue).jobs(10) if '"group"' in job.spec]
+    serve(scanned)
+    at.run()
+    assert "Each coupled group of channels alone is cut, by Group magnitude (L2)" in told(at)
+    Queue(scanned.queue).delete(made.id)

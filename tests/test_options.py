@@ -111,6 +111,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--precision", "bf16", {"precision": "bf16"}),
     ("--scan-sparsities", "0.5,0.9", {"scan.sparsities": (0.5, 0.9)}),
     ("--scan-images", "200", {"scan.images": 200}),
+    ("--scan-unit", "group", {"scan.unit": "group"}),
     ("--bn-images", "64", {"baseline.bn_images": 64, "finetune.bn_images": 64}),
 ]
 OF_THE_ISSUE = """
@@ -253,8 +254,25 @@ def test_the_matched_run_can_be_left_out() -> None:
 
 
 def test_iterative_pruning_can_be_left_out() -> None:
-    spec = read("--no-iterative", "--granularity", "2:4", "--amounts", "0,0.5")
+    spec = read("--no-iterative")
     assert not spec.iterative.enabled
+    assert spec.label == ""
+
+
+def test_a_pattern_brings_its_one_cut_unless_cuts_are_given() -> None:
+    for pattern in ("2:4", "4:8"):
+        spec = read("--granularity", pattern)
+        assert (spec.one_shot.amounts, spec.iterative.enabled) == ((0.0, 0.5), False)
+    assert read("--granularity", "2:4", "--amounts", "0.5", "--no-iterative").one_shot.amounts == (
+        0.5,
+    )
+    with pytest.raises(SpecError, match="one cut that removes 50%"):
+        read("--granularity", "2:4", "--amounts", "0.3")
+
+
+def test_a_scan_and_a_ladder_can_go_beside_a_comparison() -> None:
+    spec = read("--scan", "--ladder", "--amounts", "0.5")
+    assert (spec.scan.enabled, spec.ladder.enabled) == (True, True)
     assert spec.label == ""
 
 

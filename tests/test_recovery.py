@@ -20,6 +20,8 @@ from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.spec import ModelSpec, OneShotSpec, Spec, SpecError, TrainSpec
 from pruning_core.stage import Stage
 from tests.facts import Facts
+from tests.refusals import without_worker
+from tests.workers import TINY_OPTIONS
 
 NO_BASELINE = replace(QUICKSTART, baseline_epochs=0)
 LOADING = ModelSpec(weights="mine.safetensors")
@@ -188,11 +190,15 @@ def test_what_becomes_of_other_settings_is_said() -> None:
 def test_the_command_line_says_it_before_the_run(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "start_worker", lambda *_: None)
-    options = ["--recovery", "lr_rewind", "--rewind-epoch", "10", "--detach"]
-    assert cli.main(["compare", *options, "--cache-dir", str(cache.root)]) == 0
-    (remark,) = remarks(with_recovery(method="lr_rewind", rewind_epoch=10))
-    assert capsys.readouterr().err == f"Note: {remark}\n"
+    """Also where the run is left to the worker: what the settings tell, and what the layers do."""
+    without_worker(monkeypatch)
+    given = ["compare", *TINY_OPTIONS, "--amounts", "0,0.5", "--no-iterative", "--epochs", "0"]
+    given += ["--recovery", "lr_rewind", "--granularity", "2:4", "--detach"]
+    assert cli.main([*given, "--cache-dir", str(cache.root)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    first = remarks(spec_from(cli.parser().parse_args(given)))
+    assert [f"Note: {remark}" in said for remark in first] == [True] * len(first)
+    assert any(line.startswith("Note: Not cut to 2:4") and "depthwise" in line for line in said)
 
 
 def test_a_teacher_costs_a_third_more() -> None:

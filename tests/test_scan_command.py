@@ -44,6 +44,20 @@ def test_a_scan_prints_intervals_and_shares_that_compare_takes(
     assert spec.one_shot.amounts == (0.4,)
 
 
+def test_groups_are_scanned_and_no_shares_of_layers_proposed_from_them(
+    scan: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, said = ended(capfd, *scan, "--scan-unit", "group", "--propose", "0.4")
+    assert (code, said) == (
+        2,
+        "--propose: shares by hand are of layers; leave it out, or scan with --scan-unit layer.\n",
+    )
+    code, out, _ = ended(capfd, *scan, "--scan-unit", "group")
+    assert code == 0
+    assert "this coupled group of channels alone cut" in " ".join(out.split())
+    assert set(pd.read_csv(tmp_path / "sensitivity.csv")["of"]) == {"channels"}
+
+
 def test_a_scan_of_filters_is_proposed_in_filters_with_all_that_compare_needs(
     scan: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

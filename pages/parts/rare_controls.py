@@ -10,6 +10,7 @@ from pruning_core import schedules
 from pruning_core import spec as specs
 from pruning_core.criterion_choices import IMAGES, needs
 from pruning_core.layer_checks import FLOORED
+from pruning_core.scan_spec import SCAN_UNITS
 from pruning_core.structured_choices import looks
 
 
@@ -118,3 +119,11 @@ def _scan() -> None:
         disabled=off,
     )
     whole("scan.images", 0, 100_000, "Validation images to look at; 0 takes all.", disabled=off)
+    choice(
+        "scan.unit",
+        tuple(SCAN_UNITS),
+        "Weights of one layer by a mask, or channels of one group of coupled layers for good, "
+        "chosen as for removing channels.",
+        titles=SCAN_UNITS,
+        disabled=off,
+    )

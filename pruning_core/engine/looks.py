@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from torch import nn
 
 from pruning_core.engine import data, devices, inspect, sensitivity, sparse_file
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import for_scan
-from pruning_core.engine.evaluate import evaluate
+from pruning_core.engine.data import Splits
+from pruning_core.engine.evaluate import Evaluation, evaluate
 from pruning_core.engine.layers import weights
 from pruning_core.engine.parents import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.portraits import overlap
+from pruning_core.engine.structured.group_scan import GroupCuts, scorer_of
 from pruning_core.granularity import units
 from pruning_core.layer_views import portraits as layer_portraits
+from pruning_core.scan_spec import GROUP
 from pruning_core.worker.context import Context
 
 
@@ -38,28 +44,56 @@ def decode(context: Context) -> dict[str, Any]:
 
 
 def scan(context: Context) -> dict[str, Any]:
-    """How much one layer of the baseline bears, without training."""
+    """How much one layer of the baseline, or one coupled group, bears without training."""
     settings, store = context.settings, context.store
     base = store.settings(context.row.parent)["settings"]
     devices.prepare(settings["threads"])
     model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    name = settings["layer"]
-    weight = weights(model, "all")[name]
     splits = splits_of(store, store.settings(context.row.parent)["parent"], base["data"])
     images = splits.validation.sample(settings["images"], settings["seed"])
-    evidence = for_scan({name: weight}, model, context, splits, base)
-    scores = CRITERIA[settings["criterion"]](evidence)
+    chance = float(images.labels.bincount().max()) / len(images)
+
+    def look(model: nn.Module) -> Evaluation:
+        return evaluate(model, images, base["data"], settings["device"])
+
+    if settings.get("unit") == GROUP:
+        return _scan_group(model, chance, look, context, splits, base)
+    return _scan_layer(model, chance, look, context, splits, base)
+
+
+def _scan_layer(
+    model: nn.Module,
+    chance: float,
+    look: Callable[[nn.Module], Evaluation],
+    context: Context,
+    splits: Splits,
+    base: dict[str, Any],
+) -> dict[str, Any]:
+    settings, name = context.settings, context.settings["layer"]
+    weight = weights(model, "all")[name]
+    scores = CRITERIA[settings["criterion"]](for_scan({name: weight}, model, context, splits, base))
+    prune = {**sensitivity.WEIGHTS, **settings}
     rows = sensitivity.curve(
-        name,
-        weight,
-        scores[name],
-        settings["sparsities"],
-        chance=float(images.labels.bincount().max()) / len(images),
-        look=lambda: evaluate(model, images, base["data"], settings["device"]),
-        prune={**sensitivity.WEIGHTS, **settings},
+        name, weight, scores[name], settings["sparsities"], chance, lambda: look(model), prune
     )
-    pieces = units(weight.shape, {**sensitivity.WEIGHTS, **settings})
+    pieces = units(weight.shape, prune)
     return {"size": weight.numel(), "pieces": pieces, "rows": rows, "notes": []}
+
+
+def _scan_group(
+    model: nn.Module,
+    chance: float,
+    look: Callable[[nn.Module], Evaluation],
+    context: Context,
+    splits: Splits,
+    base: dict[str, Any],
+) -> dict[str, Any]:
+    settings, size = context.settings, base["data"]["image_size"]
+    scorer = scorer_of(model, context, splits, base)
+    cuts = GroupCuts(model, settings["layer"], size, scorer)
+    rows = sensitivity.walk(cuts.cut, settings["sparsities"], chance, lambda: look(cuts.now))
+    width = cuts.ranked.width
+    return {"size": width, "pieces": width, "of": "channels", "rows": rows, "notes": []}
 
 
 def inspect_overlap(context: Context) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pruning_core.spec import PruneSpec, to_dict
 from pruning_core.statistics import wilson
 
 Look = Callable[[], Evaluation]
+Cut = Callable[[float], int]
 Row = dict[str, Any]
 WEIGHTS = to_dict(PruneSpec())
 
@@ -34,23 +35,32 @@ def curve(
 ) -> list[Row]:
     """Cut one weight to each sparsity in turn and look; afterwards the weight is as before.
 
-    A row holds `sparsity` (of this weight), `removed` (weights that were not zero and now are),
-    `accuracy` and its 95 % Wilson interval `low`, `high`. The first row is the dense one. It
-    stops early where the accuracy can no longer be told from `chance`, and leaves out a
-    sparsity that removes nothing more. `prune` holds a `PruneSpec`'s settings; sparsities are
-    shares of its pieces.
+    `prune` holds a `PruneSpec`'s settings; sparsities are shares of its pieces. For the rows see
+    `walk`.
     """
-    dense, rows = weight.detach().clone(), [_row(0.0, 0, look())]
+    dense = weight.detach().clone()
     try:
-        for sparsity in sparsities:
-            removed = _cut(name, weight, dense, scores, sparsity, prune)
-            if removed == rows[-1]["removed"]:
-                continue
-            rows.append(_row(sparsity, removed, look()))
-            if rows[-1]["low"] <= chance:
-                break
+        return walk(lambda s: _cut(name, weight, dense, scores, s, prune), sparsities, chance, look)
     finally:
         weight.copy_(dense)
+
+
+def walk(cut: Cut, sparsities: Sequence[float], chance: float, look: Look) -> list[Row]:
+    """Cut to each sparsity in turn, each time from the dense model, and look.
+
+    `cut` returns how many weights that were not zero have gone. A row holds `sparsity`, `removed`
+    (these weights), `accuracy` and its 95 % Wilson interval `low`, `high`. The first row is the
+    dense one. It stops early where the accuracy can no longer be told from `chance`, and leaves
+    out a sparsity that removes nothing more.
+    """
+    rows = [_row(0.0, 0, look())]
+    for sparsity in sparsities:
+        removed = cut(sparsity)
+        if removed == rows[-1]["removed"]:
+            continue
+        rows.append(_row(sparsity, removed, look()))
+        if rows[-1]["low"] <= chance:
+            break
     return rows
 
 

@@ -57,7 +57,7 @@ def for_growth(
     """What decides which removed weights come back: training images, the criteria's own."""
     settings, prune = context.settings, context.settings["prune"]
     count, batch = settings["exchange_images"], settings["train"]["batch_size"]
-    sample = _images(context, splits, base["data"], count, batch)
+    sample = score_images(context, splits, base["data"], count, batch)
     return Evidence(weights(model, prune["layers"], prune["spare"]), model=model, batches=sample)
 
 
@@ -83,16 +83,17 @@ def _evidence(
     data, criterion = base["data"], how["criterion"]
     evidence = Evidence(found, model=model, image_size=data["image_size"])
     if needs(criterion, IMAGES):
-        sample = _images(context, splits, data, how["score_images"], how["score_batch"])
+        sample = score_images(context, splits, data, how["score_images"], how["score_batch"])
         return replace(evidence, batches=sample)
     if needs(criterion, MOVEMENT):
         return replace(evidence, movement=_movement(context))
     return evidence
 
 
-def _images(
+def score_images(
     context: Context, splits: Splits, data: dict[str, Any], count: int, batch: int
 ) -> Sample:
+    """Training images for a criterion or an importance: the same for every cut of a seed."""
     seed = derived_seed(context.settings["seed"], "score images")
     return draw(splits.train, count, seed, data, batch, context.settings["device"])
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pruning_core.engine import devices, masks
-from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.criteria.gathering import score_images
 from pruning_core.engine.data import Splits
 from pruning_core.engine.macs import macs
 from pruning_core.engine.models import build
@@ -106,10 +106,8 @@ def _sight(model: nn.Module, context: Context, splits: Splits, base: Result) -> 
     generator = torch.Generator().manual_seed(seed)
     if not looks(how["importance"]):
         return Sight(model, generator=generator)
-    seed = derived_seed(settings["seed"], "score images")
     batch, count = settings["train"]["batch_size"], how["score_images"]
-    sample = draw(splits.train, count, seed, base["data"], batch, settings["device"])
-    return Sight(model, sample, generator)
+    return Sight(model, score_images(context, splits, base["data"], count, batch), generator)
 
 
 def _notes(made: tuple[Plan, Size], model: nn.Module, settings: Result) -> list[str]:
