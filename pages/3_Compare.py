@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages.parts import int8_series, ladder_table, live, table
 from pages.parts.facts import explain, inline
+from pages.parts.picking import MOST_RUNS
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import report, results
 from pruning_core.chart_style import config
@@ -29,7 +30,6 @@ from pruning_core.stage import Outline
 from pruning_core.tables import notes_told
 from pruning_core.text import format_count
 
-MOST_RUNS = 200
 FINDINGS = 5
 POLL_SECONDS = 2.0
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.parts import layer_table, live
 from pages.parts.facts import explain
-from pages.parts.picking import SHOWN, pick_point, pick_run
+from pages.parts.picking import MOST_RUNS, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import layer_views
 from pruning_core.chart_style import config
@@ -151,16 +151,17 @@ def draw_overlap(lab: Lab, job: Job) -> None:
     with left:
         first = pick_point(lab, job, "first")
     with right:
-        others = {other.id: other for other in lab.queue.started(SHOWN)}
+        others = lab.queue.started_labels(MOST_RUNS)
         chosen = st.selectbox(
             "Beside a model of",
             list(others),
-            format_func=lambda name: f"{others[name].label} ({name[:6]})",
+            format_func=lambda name: f"{others[name]} ({name[:6]})",
             key="beside",
             help="The same run or another.",
         )
         known = first.key if first else ""
-        second = pick_point(lab, others[chosen], "second", known) if chosen else None
+        beside = lab.queue.job(chosen) if chosen else None
+        second = pick_point(lab, beside, "second", known) if beside else None
     if first is None or second is None or first.key == second.key:
         st.caption("Choose two different models.")
         return

@@ -14,6 +14,7 @@ from pruning_core.ladder_cost import image_steps, solving_seconds
 from pruning_core.layer_choices import Layer
 from pruning_core.plan import inspect_data, inspect_model, known_layers
 from pruning_core.points import STRUCTURED
+from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
 from pruning_core.store import Missing
@@ -86,7 +87,9 @@ def probe(spec: Spec, store: Reader) -> Stage | None:
     size = _size(spec, store)
     if size is None:
         return None
-    plain = replace(spec, model=replace(spec.model, weights="none"))
+    model = replace(spec.model, weights="none")
+    # Its way to recover may need the weights, and does not change the speed.
+    plain = replace(spec, model=model, recovery=RecoverySpec())
     return inspect_model(plain, size[1])
 
 
@@ -101,7 +104,7 @@ def estimate(spec: Spec, plan: Plan, store: Reader, cores: int) -> Estimate | No
     nothing_left = plan.complete and not any(work.epochs for work in left.values())
     paces = _paces(spec, [pair for pair in stages if pair[0] in done], store)
     if paces is None:
-        return Estimate(0.0, 0.0) if nothing_left else None
+        return None
     total = _seconds(spec, everything, paces, cores)
     return Estimate(total, 0.0 if nothing_left else _seconds(spec, left, paces, cores))
 
@@ -142,8 +145,7 @@ def _sizes(spec: Spec, store: Reader) -> Sizes:
 
 def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
     """Seconds an epoch in each kind of stage: as measured in this plan, else by the trial."""
-    trial_stage = probe(spec, store)
-    facts = _read(store, trial_stage.key) if trial_stage else None
+    facts = _trial(spec, store)
     if facts is None:
         return None
     trial = _sizes(spec, store).train / (facts["images_per_second"] * TRAINING_SHARE)
@@ -151,6 +153,14 @@ def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
     trials = {"baseline": trial, "level": trial * taught, "scan": trial, RUNG: trial}
     trials[STRUCTURED] = trials["level"]  # as if nothing were gone: no model is slower
     return {kind: _measured(kind, done, store) or trials[kind] for kind in WORKED}
+
+
+def _trial(spec: Spec, store: Reader) -> dict[str, Any] | None:
+    """What a look at the model measured, with the weights left out or with its own."""
+    stage, size = probe(spec, store), _size(spec, store)
+    if stage is None or size is None:
+        return None
+    return _read(store, stage.key) or _read(store, inspect_model(spec, size[1]).key)
 
 
 def _measured(kind: str, done: Keyed, store: Reader) -> float | None:

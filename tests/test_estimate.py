@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from pruning_core.estimate import (
     Estimate,
     estimate,
     in_words,
+    probe,
 )
 from pruning_core.ladder_spec import LadderSpec
 from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART
-from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, ScanSpec, Spec
+from pruning_core.presets import QUICKSTART, RECOMMENDED
+from pruning_core.spec import IterativeSpec, ModelSpec, OneShotSpec, PruneSpec, ScanSpec, Spec
 from pruning_core.stage import Plan
 from tests.facts import MODEL, Facts
 
@@ -111,13 +113,14 @@ def test_scoring_takes_time_where_images_are_looked_at() -> None:
     assert left("taylor", 10**6) == left("taylor", 1437)
 
 
-def test_all_that_is_cached_needs_no_speed() -> None:
+def test_of_all_that_is_cached_nothing_is_left() -> None:
+    """With own weights the look at the model itself tells the speed."""
     spec = replace(QUICKSTART, model=replace(QUICKSTART.model, weights="pretrained"))
     facts = Facts(spec)
     made = plan(spec, facts)
-    assert estimate(spec, made, facts, 2) is None
+    assert seconds(spec, facts, made).left > 0
     facts.results.update({stage.key: facts.results.get(stage.key, {}) for stage in made.stages})
-    assert estimate(spec, made, facts, 2) == Estimate(0.0, 0.0)
+    assert seconds(spec, facts, made).left == 0.0
 
 
 @pytest.mark.parametrize(
@@ -131,3 +134,13 @@ def test_all_that_is_cached_needs_no_speed() -> None:
 )
 def test_the_estimate_is_no_more_exact_than_it_is_known(left: float, said: str) -> None:
     assert in_words(Estimate(left, left)) == said
+
+
+def test_the_speed_is_looked_at_without_the_weights_that_the_run_needs(tmp_path: Path) -> None:
+    """A teacher that is loaded, not trained: without its weights the spec would be refused."""
+    (tmp_path / "mine.pth").write_bytes(b"weights")
+    model = ModelSpec(weights=str(tmp_path / "mine.pth"))
+    spec = replace(RECOMMENDED, baseline_epochs=0, model=model)
+    stage = probe(spec, Facts(spec))
+    assert stage is not None
+    assert stage.settings["model"]["weights"] == "none"

@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import recipe_command
+from pruning_core import recipes
 from pruning_core.cli import main
 from pruning_core.layer_choices import Layer
 from pruning_core.paths import Cache
-from pruning_core.recipe_command import Trial, finalists, table, winner, winners
+from pruning_core.recipe_choice import Trial, finalists, winner, winners
+from pruning_core.recipe_command import table
 from pruning_core.recipes import RECIPES, amount_for, spec_of
 from pruning_core.when import total_epochs
 from tests.facts import MODEL
@@ -107,7 +108,7 @@ def test_the_command_tries_chooses_and_reports(
 ) -> None:
     without_worker(monkeypatch)
     few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
-    monkeypatch.setattr(recipe_command, "RECIPES", few)
+    monkeypatch.setattr(recipes, "RECIPES", few)
     own = ["--budgets", "1,2", "--sparsities", "0.5,0.6", "--fresh", "1,2", "--finalists", "1"]
     options = [*BASE, *own, "--out", str(tmp_path)]
     assert main(["recipes", "--cache-dir", str(cache.root), *options]) == 0
@@ -127,6 +128,11 @@ def test_the_command_tries_chooses_and_reports(
         assert rows[column].nunique() > 1
     before = training(cache)
     assert main(["recipes", "--cache-dir", str(cache.root), *options]) == 0
+    assert training(cache) == before
+    assert "About 0 s of computing are left here." in capsys.readouterr().err
+    more = ["recipes", "--cache-dir", str(cache.root), *options, "--fresh", "1,2,3"]
+    assert main([*more, "--hours", "0.0001"]) == 2
+    assert "--hours: the search would take about" in capsys.readouterr().err
     assert training(cache) == before
 
 
@@ -167,9 +173,7 @@ def test_what_no_recipe_can_reach_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     without_worker(monkeypatch)
-    monkeypatch.setattr(
-        recipe_command, "RECIPES", {n: RECIPES[n] for n in ("gradual_erk", "dense")}
-    )
+    monkeypatch.setattr(recipes, "RECIPES", {n: RECIPES[n] for n in ("gradual_erk", "dense")})
     own = ["--budgets", "0.5", "--sparsities", "1.5", "--fresh", "1", "--out", str(tmp_path)]
     assert main(["recipes", "--cache-dir", str(cache.root), *BASE, *own]) == 1
     assert "No recipe reached any of --sparsities" in capsys.readouterr().err

@@ -10,29 +10,29 @@ from pruning_core.queue.jobs import Job
 from pruning_core.results import titles
 from pruning_core.stage import Outline, Point
 
-SHOWN = 50
+MOST_RUNS = 1000
 
 
 def pick_run(lab: Lab) -> Job | None:
     """The run in the link, else the newest with a baseline."""
-    jobs = {job.id: job for job in lab.queue.started(SHOWN)}
+    labels = lab.queue.started_labels(MOST_RUNS)
     wanted = st.query_params.get("run", "")
-    if wanted and wanted not in jobs and (job := lab.queue.job(wanted)):
-        jobs[job.id] = job
-    if not jobs:
+    if wanted and wanted not in labels and (job := lab.queue.job(wanted)):
+        labels[job.id] = job.label
+    if not labels:
         return None
-    if wanted and wanted not in jobs:
+    if wanted and wanted not in labels:
         st.warning(f"There is no run {plain(wanted)} with a finished baseline; another is shown.")
-    names = list(jobs)
+    names = list(labels)
     chosen = st.selectbox(
         "Run",
         names,
-        index=names.index(wanted) if wanted in jobs else 0,
-        format_func=lambda name: f"{jobs[name].label} ({name[:6]})",
+        index=names.index(wanted) if wanted in labels else 0,
+        format_func=lambda name: f"{labels[name]} ({name[:6]})",
         help="A run whose baseline is finished. Its models are shown.",
     )
     st.query_params["run"] = chosen
-    return jobs[chosen]
+    return lab.queue.job(chosen)
 
 
 def pick_point(lab: Lab, job: Job, key: str, other: str = "") -> Point | None:
