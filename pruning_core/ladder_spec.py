@@ -24,6 +24,7 @@ RUNGS = tuple(RUNG_TITLES)
 # A Gram matrix of more inputs than this would take more than 170 MB: a 3x3 kernel on 512 channels.
 MOST_INPUTS = 4608
 NAMED = 3
+NO_BATCH_NORM = "The model has no batch norm, so re-estimating its statistics changes nothing."
 
 
 @dataclass(frozen=True)

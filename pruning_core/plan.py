@@ -20,8 +20,7 @@ from pruning_core import spec as specs
 from pruning_core.criterion_checks import check_criterion, check_model
 from pruning_core.criterion_choices import MOVEMENT, needs
 from pruning_core.files import fingerprint, place, weights_identity
-from pruning_core.ladder_spec import left_alone
-from pruning_core.layer_checks import check_layers, told
+from pruning_core.layer_checks import check_layers
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.levels import level
 from pruning_core.recovery import (
@@ -35,7 +34,6 @@ from pruning_core.settings import plain
 from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import Missing
-from pruning_core.structured_notes import dry_run_told
 from pruning_core.when import Step, last_target, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
@@ -47,12 +45,12 @@ def plan(spec: Spec, store: Reader) -> Plan:
     spec = specs.from_dict(to_dict(spec))
     check_criterion(spec)
     data = inspect_data(spec)
-    facts = _known(store, data.key)
+    facts = known(store, data.key)
     if facts is None:
         return Plan((data,))
     check_sizes(spec, facts)
     model = inspect_model(spec, len(facts["classes"]))
-    model_facts = _known(store, model.key)
+    model_facts = known(store, model.key)
     if model_facts is None:
         return Plan((data, model))
     check_layers(spec, model_facts)
@@ -60,54 +58,19 @@ def plan(spec: Spec, store: Reader) -> Plan:
     looks = [data, model]
     if spec.structured.enabled:
         looks.append(structured_plan.inspection(spec, len(facts["classes"])))
-        if _known(store, looks[-1].key) is None:
+        if known(store, looks[-1].key) is None:
             return Plan(tuple(looks))
     scanned = [layer.name for layer in _prunable(spec, model_facts)]
     if spec.scan.enabled and spec.scan.unit == GROUP:
         own = structured_plan.groups_to_scan(spec)
         looks.append(structured_plan.inspection(own, len(facts["classes"])))
-        if (groups := _known(store, looks[-1].key)) is None:
+        if (groups := known(store, looks[-1].key)) is None:
             return Plan(tuple(looks))
         scanned = structured_plan.cuttable(groups, model_facts)
     return _graph(spec, looks, facts, model_facts, scanned)
 
 
-def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
-    """What is to be known of the cuts before they run; nothing until the model was looked at."""
-    layers = known_layers(spec, store)
-    return [*told_of_cuts(spec, layers), *_dry_run(spec, store)] if layers else []
-
-
-def _dry_run(spec: Spec, store: Reader) -> list[str]:
-    """What removing channels would do, where it is asked for and was looked at."""
-    data = _known(store, inspect_data(spec).key)
-    if not (spec.structured.enabled and data):
-        return []
-    found = _known(store, structured_plan.inspection(spec, len(data["classes"])).key)
-    return dry_run_told(found) if found else []
-
-
-def told_of_cuts(spec: Spec, layers: list[Layer]) -> list[str]:
-    """The same for a model with these layers."""
-    prune = to_dict(spec.prune)
-    said = [sentence for amount in asked(spec) for sentence in told(layers, prune, amount)]
-    return list(dict.fromkeys([*said, *(left_alone(layers) if spec.ladder.enabled else [])]))
-
-
-def known_layers(spec: Spec, store: Reader) -> list[Layer]:
-    """The layers of a spec's model, the spared ones too; none until it was looked at."""
-    data = _known(store, inspect_data(spec).key)
-    facts = _known(store, inspect_model(spec, len(data["classes"])).key) if data else None
-    return [Layer(**layer) for layer in facts["layers"]] if facts else []
-
-
-def asked(spec: Spec) -> list[float]:
-    """Every amount that a spec cuts to, each once."""
-    chain = [step.target for step in steps(spec.iterative)] if spec.iterative.enabled else []
-    return list(dict.fromkeys([*spec.one_shot.amounts, *chain]))
-
-
-def _known(store: Reader, key: str) -> dict[str, Any] | None:
+def known(store: Reader, key: str) -> dict[str, Any] | None:
     """What an inspection found; None where it is missing or was damaged."""
     try:
         return store.read(key) if store.exists(key) else None

@@ -12,7 +12,7 @@ from pruning_core.settings import canonical_json
 
 VERSIONS = {
     "inspect_data": 2,
-    "inspect_model": 1,
+    "inspect_model": 2,
     "data": 2,
     "baseline": 5,
     "level": 5,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,11 @@ from pruning_core import plan as plans
 from pruning_core.charts import CHARTS, figure
 from pruning_core.cli import parser
 from pruning_core.findings import findings
+from pruning_core.foreknown import told_of_cuts
 from pruning_core.headline import headline
 from pruning_core.ladder_spec import RUNG_TITLES, RUNGS, LadderSpec, rung_title
 from pruning_core.layer_choices import Layer
 from pruning_core.options import spec_from
-from pruning_core.plan import told_of_cuts
 from pruning_core.points import point_name
 from pruning_core.presets import QUICKSTART
 from pruning_core.report import to_csv
@@ -165,10 +166,15 @@ def test_what_the_ladder_leaves_alone_is_told_before_it_runs() -> None:
         Layer("attention.weight", "attention", "", (64, 64), 4096),
     ]
     spec = replace(QUICKSTART, ladder=LadderSpec(enabled=True))
-    said = told_of_cuts(spec, layers)
+    said = told_of_cuts(spec, facts(layers, batch_norm="There is none."))
+    assert "There is none." in said
     assert any(
         sentence.endswith("leave attention's weights: attention.weight.") for sentence in said
     )
     assert "Least squares leaves more than 4,608 inputs: wide.weight." in said
-    assert told_of_cuts(QUICKSTART, layers) == []
-    assert told_of_cuts(spec, layers[:1]) == []
+    assert told_of_cuts(QUICKSTART, facts(layers, batch_norm="There is none.")) == []
+    assert told_of_cuts(spec, facts(layers[:1])) == []
+
+
+def facts(layers: list[Layer], **unfit: str) -> dict[str, Any]:
+    return {"layers": [asdict(layer) for layer in layers], "unfit": unfit}

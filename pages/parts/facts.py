@@ -10,8 +10,9 @@ import streamlit as st
 from pages.parts.shell import Lab, link
 from pruning_core import field_titles
 from pruning_core.estimate import probe
+from pruning_core.foreknown import told_of_cuts
 from pruning_core.layer_choices import Layer, chosen
-from pruning_core.plan import inspect_data, inspect_model, told_of_cuts
+from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Stage
 from pruning_core.store import Missing
@@ -140,14 +141,15 @@ def show_model(lab: Lab, spec: Spec) -> None:
     )
     for note in facts["notes"]:
         st.info(inline(note))
-    for sentence in pruned(spec, [Layer(**layer) for layer in layers]):
+    for sentence in pruned(spec, facts):
         st.caption(inline(sentence))
 
 
-def pruned(spec: Spec, layers: list[Layer]) -> list[str]:
+def pruned(spec: Spec, facts: dict[str, Any]) -> list[str]:
     """How much of the model may be pruned, where that is not all, and what will not be."""
+    layers = [Layer(**layer) for layer in facts["layers"]]
     left = chosen(layers, spec.prune.layers, spec.prune.spare)
-    sentences = told_of_cuts(spec, layers)
+    sentences = told_of_cuts(spec, facts)
     if len(left) < len(layers):
         weights = sum(layer.size for layer in left)
         where = f"{len(left)} of {len(layers)} layers"

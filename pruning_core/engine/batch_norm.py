@@ -17,6 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pruning_core.engine.data import ImageSet, normalize
 
 
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether there are statistics to estimate."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
 @torch.no_grad()
 def reestimate(
     model: nn.Module,

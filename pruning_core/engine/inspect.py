@@ -14,10 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from pruning_core.engine import devices
+from pruning_core.engine.batch_norm import has_batch_norm
 from pruning_core.engine.criteria import flow
 from pruning_core.engine.layers import layers
 from pruning_core.engine.models import build
 from pruning_core.engine.weights import file_digest, load_weights, pretrained_file
+from pruning_core.ladder_spec import NO_BATCH_NORM
 
 TRIAL_SECONDS = 0.5
 TRIAL_IMAGES = 16
@@ -39,11 +41,20 @@ def inspect_model(settings: dict[str, Any], source: str, downloads: Path) -> dic
         "devices": devices.available(),
         "weights": loaded_identity(source, model_settings["name"], downloads),
         "notes": notes + _told(resolved),
-        "unfit": {"synflow": why} if (why := flow.unfit(model)) else {},
+        "unfit": _unfit(model),
         "layers": [dataclasses.asdict(layer) for layer in found],
         "parameters": sum(p.numel() for p in model.parameters()),
         "images_per_second": speed(model, settings["classes"], size, device),
     }
+
+
+def _unfit(model: nn.Module) -> dict[str, str]:
+    """What changes nothing of the model or cannot be computed for it, with the reason."""
+    reasons = {
+        "synflow": flow.unfit(model),
+        "batch_norm": "" if has_batch_norm(model) else NO_BATCH_NORM,
+    }
+    return {name: why for name, why in reasons.items() if why}
 
 
 def _told(resolved: dict[str, Any]) -> list[str]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from pruning_core.engine.batch_norm import has_batch_norm
 from pruning_core.engine.ladder.least_squares import Sums, samples
 from pruning_core.engine.ladder.moments import (
     by_channel,
@@ -24,7 +24,7 @@ from pruning_core.engine.ladder.moments import (
 )
 from pruning_core.engine.ladder.sites import Site, reach, sites
 from pruning_core.engine.layers import layers
-from pruning_core.ladder_spec import MOST_INPUTS
+from pruning_core.ladder_spec import MOST_INPUTS, NO_BATCH_NORM
 from pruning_core.text import format_count
 
 __all__ = ["RUNGS", "Climb"]
@@ -53,9 +53,7 @@ class Climb:
 def batch_norm(climb: Climb) -> list[str]:
     """Batch norm's statistics estimated anew. Li et al. 2020 (EagleEye)."""
     climb.settle()
-    if any(isinstance(m, _BatchNorm) for m in climb.pruned.modules()):
-        return []
-    return ["The model has no batch norm, so re-estimating its statistics changes nothing."]
+    return [] if has_batch_norm(climb.pruned) else [NO_BATCH_NORM]
 
 
 @torch.no_grad()

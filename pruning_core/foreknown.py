@@ -1,0 +1,57 @@
+"""What is known of a spec's model and of its cuts before they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pruning_core import structured_plan
+from pruning_core.ladder_spec import left_alone
+from pruning_core.layer_checks import told
+from pruning_core.layer_choices import Layer
+from pruning_core.plan import inspect_data, inspect_model, known
+from pruning_core.spec import Spec, to_dict
+from pruning_core.stage import Reader
+from pruning_core.structured_notes import dry_run_told
+from pruning_core.when import steps
+
+
+def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
+    """What is to be known of the cuts before they run; nothing until the model was looked at."""
+    facts = model_facts(spec, store)
+    return [*told_of_cuts(spec, facts), *_dry_run(spec, store)] if facts else []
+
+
+def _dry_run(spec: Spec, store: Reader) -> list[str]:
+    """What removing channels would do, where it is asked for and was looked at."""
+    data = known(store, inspect_data(spec).key)
+    if not (spec.structured.enabled and data):
+        return []
+    found = known(store, structured_plan.inspection(spec, len(data["classes"])).key)
+    return dry_run_told(found) if found else []
+
+
+def told_of_cuts(spec: Spec, facts: dict[str, Any]) -> list[str]:
+    """The same for a model of which an inspection found these facts."""
+    prune, layers = to_dict(spec.prune), [Layer(**layer) for layer in facts["layers"]]
+    said = [sentence for amount in asked(spec) for sentence in told(layers, prune, amount)]
+    if spec.ladder.enabled:
+        said += [*left_alone(layers), *filter(None, [facts.get("unfit", {}).get("batch_norm")])]
+    return list(dict.fromkeys(said))
+
+
+def known_layers(spec: Spec, store: Reader) -> list[Layer]:
+    """The layers of a spec's model, the spared ones too; none until it was looked at."""
+    facts = model_facts(spec, store)
+    return [Layer(**layer) for layer in facts["layers"]] if facts else []
+
+
+def model_facts(spec: Spec, store: Reader) -> dict[str, Any] | None:
+    """What an inspection found of a spec's model; None until it was looked at."""
+    data = known(store, inspect_data(spec).key)
+    return known(store, inspect_model(spec, len(data["classes"])).key) if data else None
+
+
+def asked(spec: Spec) -> list[float]:
+    """Every amount that a spec cuts to, each once."""
+    chain = [step.target for step in steps(spec.iterative)] if spec.iterative.enabled else []
+    return list(dict.fromkeys([*spec.one_shot.amounts, *chain]))
