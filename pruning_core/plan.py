@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import platform
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pruning_core.layer_checks import check_layers
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.levels import level
 from pruning_core.recovery import (
+    calm,
     curve,
     kept_epoch,
     level_training,
@@ -228,7 +228,7 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
     for i, step in enumerate(every, start=1):
         own, train = spec, level_training(spec)
         if step.tail:
-            own, train = _calm(spec), tail_training(spec)
+            own, train = calm(spec), tail_training(spec)
         chain = curve(spec, step, plain((i - 1) * spec.iterative.epochs))
         parent = level(own, parent, step, chain, train, i == len(every))
         point = Point("iterative", seed, i, step.target, parent.key, step.tail)
@@ -236,16 +236,11 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
     return branches
 
 
-def _calm(spec: Spec) -> Spec:
-    """The same for a tail, which goes on with the weights as they are: it rewinds nothing."""
-    return replace(spec, recovery=replace(spec.recovery, method="fine_tune", rewind_epoch=0))
-
-
 def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
     """For each one-shot amount above 0 the cut alone, and the rungs above it."""
     branches, seed = list[Branch](), baseline.settings["seed"]
     for amount in filter(None, spec.one_shot.amounts if spec.ladder.enabled else ()):
-        cut = level(_calm(spec), baseline, Step(amount, 0), (0, 0), spec.finetune)
+        cut = level(calm(spec), baseline, Step(amount, 0), (0, 0), spec.finetune)
         for number, rung in enumerate(ladder.rungs(cut, spec.ladder.images)):
             branches.append((rung, Point("ladder", seed, number, amount, rung.key)))
     return branches

@@ -29,6 +29,11 @@ def level_training(spec: Spec) -> TrainSpec:
     return replace(spec.finetune, **{name: getattr(spec.baseline, name) for name in CURVE})
 
 
+def calm(spec: Spec) -> Spec:
+    """The same for a tail, which goes on with the weights as they are: it rewinds nothing."""
+    return replace(spec, recovery=replace(spec.recovery, method="fine_tune", rewind_epoch=0))
+
+
 def tail_training(spec: Spec) -> TrainSpec:
     """How a tail is trained: fine-tuned, from the peak to a rate of 0 or down the one curve."""
     if spec.lr_span == "whole":
@@ -82,10 +87,10 @@ def _of_rewinding(spec: Spec) -> list[str]:
         "epochs as each cut is given."
     ]
     epochs = {spec.one_shot.epochs} if spec.one_shot.amounts else set()
-    epochs |= {spec.iterative.epochs} if spec.iterative.enabled else set()
+    epochs |= {chain.epochs for chain in (spec.iterative, spec.structured) if chain.enabled}
     if whole and epochs != {whole - start}:
         said.append(f"As published it would be {format_count(whole - start, 'epoch')} each.")
-    if spec.iterative.enabled and spec.iterative.tail:
+    if any(chain.enabled and chain.tail for chain in (spec.iterative, spec.structured)):
         said.append("The tail rewinds nothing: it fine-tunes, with fine-tuning's own rate.")
     if 0 in epochs:
         said.append("With 0 epochs nothing is trained after it.")

@@ -251,11 +251,11 @@ class Spec:
             self.baseline_epochs,
             self.model.weights,
             (self.baseline.optimizer, self.finetune.optimizer),
-            self.lr_span if self.iterative.enabled else "step",
+            self.lr_span if chains else "step",
         )
         if self.iterative.enabled:
             check_returning(self.recovery, self.iterative.schedule)
-        check_structured(self.structured, self.recovery)
+        check_structured(self.structured)
         check_scan(self.scan.enabled and self.scan.unit != GROUP, self.prune.granularity)
         check_ladder(self.ladder, self.one_shot.amounts)
         cuts = self.iterative.iterations * self.iterative.enabled

@@ -24,7 +24,7 @@ VERSIONS = {
     "passport": 1,
     "latency": 2,
     "crossover": 1,
-    "structured": 1,
+    "structured": 2,
     "inspect_structure": 1,
 }
 

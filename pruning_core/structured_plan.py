@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pruning_core.points import STRUCTURED
-from pruning_core.recovery import level_recovery, tail_training
+from pruning_core.recovery import calm, level_recovery, level_training, tail_training
 from pruning_core.schedules import geometric
 from pruning_core.settings import plain
 from pruning_core.spec import Spec, SpecError, TrainSpec, to_dict
@@ -40,8 +40,7 @@ def inspection(spec: Spec, classes: int) -> Stage:
 def groups_to_scan(spec: Spec) -> Spec:
     """The spec whose dry run names every coupled group that can be cut at all."""
     own = StructuredSpec(True, (LEAST,), "channels", round_to=1, max_ratio=1 - LEAST)
-    recovery = replace(spec.recovery, method="fine_tune", rewind_epoch=0)
-    return replace(spec, structured=own, recovery=recovery)
+    return replace(spec, structured=own)
 
 
 def cuttable(found: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
@@ -86,14 +85,15 @@ def branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, Point]]:
 
 def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
     """A cut and its training. No momentum goes on over a cut: the weights have other shapes."""
-    train = tail_training(spec) if step.tail else spec.finetune
+    own = calm(spec) if step.tail else spec
+    train = tail_training(spec) if step.tail else level_training(spec)
     curve = _curve(spec, step, before)
     settings = {
         "target": repr(step.target),
         "cut": {} if step.tail else _cut(spec),
         "prune": {"layers": spec.prune.layers, "spare": list(spec.prune.spare)},
         "train": to_dict(train if step.epochs else _untrained(spec)),
-        "recovery": level_recovery(spec, step.epochs),
+        "recovery": level_recovery(own, step.epochs),
         "epochs": step.epochs,
         "lr_from_epoch": curve[0],
         "lr_epochs": curve[1],

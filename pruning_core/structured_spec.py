@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.recovery_spec import IN_WORDS, RecoverySpec
 from pruning_core.settings import check, one_of
 from pruning_core.structured_choices import IMPORTANCE_CHOICES, TARGETS
 from pruning_core.when import check_epochs, make_floats
@@ -58,15 +57,7 @@ class StructuredSpec:
         make_floats(self, "epochs", "tail")
 
 
-def check_structured(structured: StructuredSpec, recovery: RecoverySpec) -> None:
-    """Refuse what does not go together with removing channels. Raises `SpecError`."""
-    if not structured.enabled:
-        return
+def check_structured(structured: StructuredSpec) -> None:
+    """Refuse to remove channels without saying how many. Raises `SpecError`."""
     told = "give the share that is to go, such as 0.5, or switch removing channels off."
-    check(bool(structured.amounts), "structured.amounts", told)
-    way = IN_WORDS[recovery.method]
-    told = (
-        f"{way} is for masks: what channels are removed from recovers by fine-tuning, with or "
-        "without a teacher. Fine-tune, or switch removing channels off."
-    )
-    check(recovery.method == "fine_tune", "recovery.method", told)
+    check(bool(structured.amounts) or not structured.enabled, "structured.amounts", told)

@@ -12,7 +12,7 @@ from pruning_core import structured_plan
 from pruning_core.estimate import estimate
 from pruning_core.presets import QUICKSTART
 from pruning_core.results import chain_names, titles
-from pruning_core.spec import IterativeSpec, OneShotSpec, RecoverySpec, Spec, SpecError, from_dict
+from pruning_core.spec import IterativeSpec, OneShotSpec, Spec, SpecError, from_dict
 from pruning_core.stage import Stage, outline
 from pruning_core.structured_plan import inspection
 from pruning_core.structured_spec import StructuredSpec
@@ -112,12 +112,6 @@ def test_images_are_read_only_by_an_importance_that_looks_at_them() -> None:
 
     assert key("lamp", 64) == key("lamp", 128)
     assert key("taylor", 64) != key("taylor", 128)
-
-
-@pytest.mark.parametrize("method", ["lr_rewind", "weight_rewind", "random_reinit"])
-def test_rewinding_is_refused(method: str) -> None:
-    with pytest.raises(SpecError, match="recovers by fine-tuning"):
-        replace(SPEC, recovery=RecoverySpec(method))
 
 
 @pytest.mark.parametrize(

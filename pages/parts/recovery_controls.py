@@ -42,7 +42,9 @@ def own_curve() -> bool:
 
 def read_own_rate() -> bool:
     """Whether fine-tuning's own rate is read: by the levels, or by a tail, which fine-tunes."""
-    return own_curve() or bool(value_of("iterative.enabled") and value_of("iterative.tail"))
+    chains = ("iterative", "structured")
+    tails = (value_of(f"{chain}.enabled") and value_of(f"{chain}.tail") for chain in chains)
+    return own_curve() or any(tails)
 
 
 def _epoch_of_way() -> int:

@@ -83,11 +83,15 @@ def restart(
     model: nn.Module, chosen: masks.Masks, context: Context, root: str, base: dict[str, Any]
 ) -> None:
     """Before training: the weights that the way to recover begins with."""
+    recover.restart(model, chosen, beginning(context, root, base))
+
+
+def beginning(context: Context, root: str, base: dict[str, Any]) -> recover.State | None:
+    """The dense weights that the way to recover begins with; None where they stay as they are."""
     settings, store = context.settings, context.store
     seed = derived_seed(settings["seed"], "new weights", settings["target"])
     sources = recover.Sources(
         kept=lambda: sparse_file.load(store.file(root, recover.KEPT_FILE)),
         drawn=lambda: recover.draw(base, seed),
     )
-    begin = recover.RECOVERIES[settings["recovery"]["method"]]
-    recover.restart(model, chosen, begin(sources))
+    return recover.RECOVERIES[settings["recovery"]["method"]](sources)

@@ -53,6 +53,11 @@ class Plan:
     after: Size
     widths: Structure
 
+    @property
+    def gone(self) -> dict[str, list[int]]:
+        """The channels that go of each group that can be cut."""
+        return {n: selection.chosen(ranked, self.kept[n]) for n, ranked in self.ranked.items()}
+
 
 class Gauge:
     """Tells the size of a model of given widths from shapes alone, without making it."""
@@ -169,8 +174,7 @@ def apply(model: nn.Module, graph: Graph, made: Plan) -> nn.Module:
 
     Raises `StageError` where what is left is not what was planned.
     """
-    gone = {n: selection.chosen(ranked, made.kept[n]) for n, ranked in made.ranked.items()}
-    remove(model, graph, gone)
+    remove(model, graph, made.gone)
     model.zero_grad(set_to_none=True)
     if structure(model) != made.widths:
         raise StageError("torch-pruning left other widths than were planned; nothing was kept.")

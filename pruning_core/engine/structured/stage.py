@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from pruning_core.engine import devices, masks
+from pruning_core.engine import devices, masks, recover
 from pruning_core.engine.criteria.gathering import score_images
+from pruning_core.engine.cutting import beginning
 from pruning_core.engine.data import Splits
 from pruning_core.engine.macs import macs
 from pruning_core.engine.models import build
 from pruning_core.engine.objective import Objective
 from pruning_core.engine.parents import parent_model, root_of, splits_of
-from pruning_core.engine.structured import structure
+from pruning_core.engine.structured import restart, structure
 from pruning_core.engine.structured.cut import Gauge, Plan, Size, apply, plan_cut
 from pruning_core.engine.structured.groups import Group, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
@@ -54,6 +55,9 @@ def structured(context: Context, ways: Ways) -> Result:
     dense = parent_model(store, root, base)
     model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
     made = _cut(model, dense, context, splits, base) if settings["cut"] else None
+    gone = restart.total(_gone_before(context), made[0].gone if made else {})
+    restart.write(gone, context.folder)
+    model = _restarted(model, gone, context, root, base)
     structure.write(model, context.folder)
     model = devices.place(model, settings["device"])
     trainee = Trainee(
@@ -62,6 +66,7 @@ def structured(context: Context, ways: Ways) -> Result:
     trainee.objective = ways.objective(context, root, base)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = ways.training(settings, base["data"], chain, "structured", parent["epochs_total"])
+    plan = replace(plan, lr_start=recover.share_done(settings["recovery"], base))
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     result = ways.finish(context, trainee, splits, base["data"], settings["prune"])
     whole = masks.sparsities(dense, settings["prune"]["layers"], settings["prune"]["spare"])
@@ -72,10 +77,31 @@ def structured(context: Context, ways: Ways) -> Result:
         "own_parameters": result["parameters"],
         "macs": macs(model, size),
         "dense_macs": macs(dense, size),
-        "notes": [*(_notes(made, model, settings) if made else []), *ways.troubles(trainee)],
+        "notes": [
+            *(_notes(made, model, settings) if made else []),
+            *ways.troubles(trainee),
+            *recover.notes(settings["recovery"], base),
+        ],
         "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
         "seconds_total": parent["seconds_total"] + result["seconds"],
     }
+
+
+def _gone_before(context: Context) -> restart.Gone:
+    parent, store = context.row.parent, context.store
+    has_gone = store.settings(parent)["kind"] == "structured"
+    return restart.read(store.file(parent, restart.FILE)) if has_gone else {}
+
+
+def _restarted(
+    model: nn.Module, gone: restart.Gone, context: Context, root: str, base: Result
+) -> nn.Module:
+    """The cut model with the weights that the way to recover begins with."""
+    state = beginning(context, root, base)
+    if state is None:
+        return model
+    dense = parent_model(context.store, root, base)
+    return restart.restarted(model, dense, state, gone, base["data"]["image_size"])
 
 
 def _cut(
