@@ -86,7 +86,7 @@ def _steps(off: bool) -> None:
         "share of what is left.",
         disabled=off,
     )
-    told = "Fine-tuning after each cut; the ways to recover below are these too, but rewinding."
+    told = "Fine-tuning after each cut; the ways to recover below are these too."
     slide("structured.epochs", 0.0, 50.0, help=told, step=0.5, format="%g", disabled=off)
 
 
