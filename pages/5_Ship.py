@@ -16,7 +16,7 @@ from pruning_core import byte_ladder
 from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.byte_chart import byte_bars
 from pruning_core.chart_style import config
-from pruning_core.export_command import available
+from pruning_core.export_command import available, dense_of
 from pruning_core.queue.stage_queue import Row
 from pruning_core.stage import Point
 from pruning_core.text import format_count
@@ -58,19 +58,19 @@ def _active(row: Row | None) -> bool:
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def watch(lab: Lab, point: Point, shown: int) -> None:
+def watch(lab: Lab, point: Point, dense: Point, shown: int) -> None:
     """What is being made; the page is drawn anew with each file."""
     keep_worker(lab)
     waiting = rows_of(lab, point)
     active = [name for name, row in waiting.items() if _active(row)]
-    if len(byte_ladder.ladder(point.key, lab.store)) != shown or not active:
+    if len(byte_ladder.ladder(point, dense, lab.store)) != shown or not active:
         st.rerun()
     running = [name for name in active if waiting[name].status == "running"]
     doing = ", ".join(FORMATS[name].title for name in running)
     st.caption(f"Being made: {doing or 'waiting for the worker'}. {len(active)} to come.")
 
 
-def draw_files(lab: Lab, point: Point) -> pd.DataFrame:
+def draw_files(lab: Lab, point: Point, dense: Point) -> pd.DataFrame:
     """The ladder of bytes: chart, table, notes. Returns its rows."""
     st.header("Files")
     st.caption(
@@ -78,9 +78,9 @@ def draw_files(lab: Lab, point: Point) -> pd.DataFrame:
         "the entropy of the places of the zeros and of each byte of the remaining weights. A "
         "file near it leaves little to gain; one whose layers differ much may end a little below."
     )
-    frame, waiting = byte_ladder.ladder(point.key, lab.store), rows_of(lab, point)
+    frame, waiting = byte_ladder.ladder(point, dense, lab.store), rows_of(lab, point)
     if any(map(_active, waiting.values())):
-        watch(lab, point, len(frame))
+        watch(lab, point, dense, len(frame))
     offer(lab, point, frame, waiting)
     if frame.empty:
         return frame
@@ -88,6 +88,8 @@ def draw_files(lab: Lab, point: Point) -> pd.DataFrame:
     with st.expander("Table"):
         st.dataframe(byte_ladder.readable(frame), hide_index=True)
     for row in frame.to_dict("records"):
+        if why := byte_ladder.not_offered(row):
+            st.warning(inline(why))
         for note in row["notes"]:
             st.caption(inline(f"{FORMATS[row['format']].title}: {note}"))
     return frame
@@ -103,7 +105,7 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
     with st.container(horizontal=True):
         for row in frame.to_dict("records"):
             about = FORMATS[row["format"]]
-            if not about.offered:
+            if not about.offered or byte_ladder.not_offered(row):
                 continue
             st.download_button(
                 about.title,
@@ -130,7 +132,7 @@ def main() -> None:
     point = pick_point(lab, job, "ship")
     if point is None:
         return
-    frame = draw_files(lab, point)
+    frame = draw_files(lab, point, dense_of(job, point))
     if not frame.empty:
         draw_downloads(lab, frame)
     speed_part.draw(lab, job, point)

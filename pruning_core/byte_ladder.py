@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from pruning_core.artifacts import FORMATS, artifact
-from pruning_core.stage import Reader
+from pruning_core.stage import Point, Reader
 from pruning_core.store import Missing
 from pruning_core.text import format_bytes, format_percent, format_points, format_times, missing
 
-FIRST = "state_dict"
+# A file that surely loses more than this of its model's accuracy is no form of that model.
+MOST_LOST = 0.05
 CSV_COLUMNS = (
     "format",
     "file",
@@ -29,19 +30,36 @@ CSV_COLUMNS = (
 )
 
 
-def ladder(point: str, store: Reader, names: Iterable[str] = tuple(FORMATS)) -> pd.DataFrame:
+def ladder(
+    point: Point, dense: Point, store: Reader, names: Iterable[str] = tuple(FORMATS)
+) -> pd.DataFrame:
     """A row for each file that was made of a point, in the order of `FORMATS`.
 
-    Fractions from 0 to 1 and bytes. `compression_ratio` is the bytes of the point's own dense
-    `.pth` file over the file's, NaN where that one was not made. `accuracy_drop` is the point's
-    accuracy minus the file's. `floor_bytes` is the entropy of the mask and of each byte place of
-    the values, NaN where none is known. `key` is the stage's.
+    Fractions from 0 to 1 and bytes. `compression_ratio` is the bytes of the dense file of its
+    baseline, the point `dense`, over the file's. `accuracy_drop` is the point's accuracy minus
+    the file's. `floor_bytes` is the entropy of the mask and of each byte place of the values, NaN
+    where none is known. `key` is the stage's.
     """
-    dense = _read(store, artifact(point, FIRST).key)
-    whole = store.read(point)
-    found = [(name, key, _read(store, key)) for name in names if (key := artifact(point, name).key)]
-    rows = [_row(name, key, made, whole, dense) for name, key, made in found if made]
+    whole, dense_bytes = store.read(point.key), store.read(dense.key)["dense_bytes"]
+    keys = {name: artifact(point.key, name).key for name in names}
+    found = [(name, key, _read(store, key)) for name, key in keys.items()]
+    rows = [_row(name, key, made, whole, dense_bytes) for name, key, made in found if made]
     return pd.DataFrame(rows, columns=[*CSV_COLUMNS, "key"])
+
+
+def not_offered(row: Mapping[Any, Any]) -> str:
+    """Why a file of a ladder's row is none to take away, in a sentence; nothing where it is.
+
+    Exact files are compared score by score when they are made; of others the whole interval of
+    the accuracy must lie below what they may lose.
+    """
+    model = row["accuracy"] + row["accuracy_drop"]
+    if FORMATS[row["format"]].exact or row["accuracy_high"] >= model - MOST_LOST:
+        return ""
+    return (
+        f"{FORMATS[row['format']].title} is not offered: of the model's {format_percent(model)} it "
+        f"keeps {format_percent(row['accuracy'])}."
+    )
 
 
 def to_csv(frame: pd.DataFrame) -> str:
@@ -58,9 +76,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "File": [FORMATS[row["format"]].title for row in rows],
             "Size": [format_bytes(row["bytes"]) for row in rows],
             "Floor": ["" if missing(x) else format_bytes(x) for x in frame["floor_bytes"]],
-            "Smaller": [
-                "" if missing(x) else f"{format_times(x)} times" for x in frame["compression_ratio"]
-            ],
+            "Smaller": [f"{format_times(x)} times" for x in frame["compression_ratio"]],
             "Accuracy": [format_percent(row["accuracy"]) for row in rows],
             "95 % interval": [
                 f"{format_percent(row['accuracy_low'])} to {format_percent(row['accuracy_high'])}"
@@ -79,7 +95,7 @@ def _read(store: Reader, key: str) -> dict[str, Any] | None:
 
 
 def _row(
-    name: str, key: str, made: dict[str, Any], point: dict[str, Any], dense: dict[str, Any] | None
+    name: str, key: str, made: dict[str, Any], point: dict[str, Any], dense_bytes: int
 ) -> dict[str, Any]:
     floor = made["floor"]
     return {
@@ -87,7 +103,7 @@ def _row(
         "file": made["file"],
         "bytes": made["bytes"],
         "floor_bytes": sum(floor.values()) if floor else float("nan"),
-        "compression_ratio": dense["bytes"] / made["bytes"] if dense else float("nan"),
+        "compression_ratio": dense_bytes / made["bytes"],
         "accuracy": made["accuracy"],
         "accuracy_low": made["accuracy_low"],
         "accuracy_high": made["accuracy_high"],

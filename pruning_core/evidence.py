@@ -38,7 +38,7 @@ def evidence(
     """
     stages = list(stages)
     own, base, how = store.read(point.key), store.read(dense.key), spoken_for(stages)
-    files = byte_ladder.ladder(point.key, store).to_dict("records")
+    files = byte_ladder.ladder(point, dense, store).to_dict("records")
     found = [File(FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in files]
     times = speed.latency_frame(stages, store)
     return Evidence(

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 from pruning_core import byte_ladder
 from pruning_core.artifacts import FORMATS, artifact
+from pruning_core.byte_ladder import not_offered
 from pruning_core.files import place
 from pruning_core.follow import finish
 from pruning_core.outcome import FAILED, OK, check_out, say
@@ -71,12 +72,14 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if options.passport in names:
         stages.append(passport(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
-    frame = byte_ladder.ladder(point.key, Store(cache), names)
+    frame = byte_ladder.ladder(point, dense_of(job, point), Store(cache), names)
     Console().print(_table(job, point, frame))
-    for note in [*left, *_notes(Store(cache), stages)]:
+    unfit = {row["key"]: why for row in frame.to_dict("records") if (why := not_offered(row))}
+    for note in [*left, *_notes(Store(cache), stages), *unfit.values()]:
         print(f"Note: {note}")
     failed = [row for row in rows if row.status != "done"]
-    written = _copy(Store(cache), stages, options.out)
+    kept = [stage for stage in stages if stage.key not in unfit]
+    written = _copy(Store(cache), kept, options.out)
     (options.out / CSV).write_text(byte_ladder.to_csv(frame), encoding="utf-8")
     for path in [*written, options.out / CSV]:
         print(f"Wrote {path}")
@@ -123,6 +126,14 @@ def find_point(queue: Queue, start: str, number: int) -> tuple[Job, Point]:
         name = names[point.key][0]
         raise SpecError("--point", f"{name} is not finished. {_points(outline, names)}")
     return job, point
+
+
+def dense_of(job: Job, point: Point) -> Point:
+    """The baseline of a point's seed. Raises `SpecError` where there is none."""
+    for other in Outline.from_json(job.outline).points:
+        if other.strategy == "baseline" and other.seed == point.seed:
+            return other
+    raise SpecError("JOB", "the job has no baseline of this point's seed.")
 
 
 def _points(outline: Outline, names: dict[str, tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core import crossover, evidence, speed
-from pruning_core.export_command import add_point, complain, find_point
+from pruning_core.export_command import add_point, complain, dense_of, find_point
 from pruning_core.files import place
 from pruning_core.follow import finish
 from pruning_core.option_table import integers
@@ -20,7 +20,6 @@ from pruning_core.outcome import check_out
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.results import titles
-from pruning_core.settings import SpecError
 from pruning_core.speed import RUNTIMES, Conditions
 from pruning_core.stage import Outline, Point, Stage
 from pruning_core.store import Store
@@ -85,14 +84,6 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     for path in written:
         print(f"Wrote {path}")
     return complain(row for row in rows if row.status != "done")
-
-
-def dense_of(job: Job, point: Point) -> Point:
-    """The baseline of a point's seed. Raises `SpecError` where there is none."""
-    for other in Outline.from_json(job.outline).points:
-        if other.strategy == "baseline" and other.seed == point.seed:
-            return other
-    raise SpecError("JOB", "the job has no baseline of this point's seed.")
 
 
 def model_names(job: Job, models: Sequence[Point]) -> dict[str, str]:

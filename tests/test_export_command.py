@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import export_command, passport
+from pruning_core import byte_ladder, export_command, passport
 from pruning_core.artifacts import artifact
-from pruning_core.byte_ladder import ladder, readable
+from pruning_core.byte_ladder import ladder, not_offered, readable
 from pruning_core.cli import main
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
@@ -53,7 +53,7 @@ def test_files_and_table_are_written(
     assert list(table.index) == list(FILES)
     for name in FILES:
         assert table.loc[name, "bytes"] == (tmp_path / table.loc[name, "file"]).stat().st_size
-    assert table.loc["state_dict", "compression_ratio"] == 1
+    assert table.loc["state_dict", "compression_ratio"] == pytest.approx(1, abs=0.05)
     assert "Dense .pth" in capsys.readouterr().out
 
 
@@ -128,12 +128,40 @@ def test_what_was_damaged_is_made_again(
     assert (tmp_path / "model.sparse").read_bytes() == whole
 
 
-def test_a_ladder_without_the_dense_file_knows_no_ratio(cache: Cache) -> None:
-    job = Queue(cache.queue).jobs()[0]
-    key = Outline.from_json(job.outline).points[1].key
-    queue = Queue(cache.queue)
-    queue.add([artifact(key, "bitmask_fp16")])
+def test_ratios_are_over_the_dense_baseline_s_file(cache: Cache) -> None:
+    """Also of a point whose own dense file is a smaller one: there is one yardstick."""
+    store = Store(cache)
+    dense, point = Outline.from_json(Queue(cache.queue).jobs()[0].outline).points[:2]
+    Queue(cache.queue).add([artifact(point.key, "bitmask_fp16")])
     serve(cache)
-    told = readable(ladder(key, Store(cache)))
-    assert told["File"].tolist()[-1] == "Bit mask + fp16"
-    assert told["Smaller"].tolist()[-1] == ""
+    frame = ladder(point, dense, store, ["bitmask_fp16"])
+    whole = store.read(dense.key)["dense_bytes"]
+    assert frame["compression_ratio"].tolist() == [whole / frame["bytes"].iloc[0]]
+    assert "times" in readable(frame)["Smaller"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "offered"),
+    [("onnx_int8", 0.86, True), ("onnx_int8", 0.70, False), ("onnx", 0.70, True)],
+)
+def test_a_file_that_surely_loses_much_is_not_offered(
+    name: str, kept: float, offered: bool
+) -> None:
+    """Of the model's 90 %; an exact file was compared score by score before."""
+    row = {"format": name, "accuracy": kept, "accuracy_drop": 0.9 - kept}
+    told = not_offered({**row, "accuracy_high": kept + 0.02})
+    assert (told == "") == offered
+    assert offered or "90 % it keeps 70 %" in told
+
+
+def test_what_is_not_offered_is_told_and_not_copied(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(byte_ladder, "MOST_LOST", -1.0)
+    formats = ("--formats", "bitmask_fp32,bitmask_int8")
+    assert export(cache, tmp_path, monkeypatch, *formats) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"model.sparse", "files.csv"}
+    assert "Bit mask + int8 is not offered" in capsys.readouterr().out

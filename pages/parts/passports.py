@@ -11,6 +11,7 @@ from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pruning_core.artifacts import FORMATS
+from pruning_core.byte_ladder import not_offered
 from pruning_core.passport import PACKED, passport
 from pruning_core.queue.jobs import Job
 from pruning_core.stage import Point, Stage
@@ -28,7 +29,8 @@ def draw(lab: Lab, job: Job, point: Point, frame: pd.DataFrame) -> None:
         "again, versions, the results, the answer to each test image, the test images where they "
         "fit 20 MB, and verify.py, which checks all of it in an environment without this project."
     )
-    there = [name for name in PACKED if name in set(frame["format"])]
+    fit = {row["format"] for row in frame.to_dict("records") if not not_offered(row)}
+    there = [name for name in PACKED if name in fit]
     name = st.selectbox(
         "File",
         there,

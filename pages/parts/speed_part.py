@@ -10,7 +10,8 @@ from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pruning_core import crossover, evidence, speed
 from pruning_core.chart_style import config
-from pruning_core.measure_command import dense_of, model_names, ratio_text
+from pruning_core.export_command import dense_of
+from pruning_core.measure_command import model_names, ratio_text
 from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Job
 from pruning_core.results import titles
