@@ -20,6 +20,7 @@ def test_mobilenet_v2() -> None:
     found = layers(make("mobilenet_v2", 10))
     kinds = [layer.kind for layer in found]
     assert (kinds.count("conv"), kinds.count("depthwise"), kinds.count("linear")) == (35, 17, 1)
+    assert sum(layer.size for layer in found) == 2_202_560
     assert found[0] == Layer("features.0.0.weight", "conv", "stem", (32, 3, 3, 3), 864)
     assert found[-1] == Layer("classifier.1.weight", "linear", "classifier", (10, 1280), 12800)
     assert all(layer.role == "" for layer in found[1:-1])
