@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from pruning_core.engine.portraits import overlap, portraits
-from pruning_core.layer_charts import GONE, KEPT, histogram
+from pruning_core.layer_charts import GONE, KEPT, heat_map, histogram
 from pruning_core.layer_views import jaccard, table, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
@@ -37,6 +39,26 @@ def test_the_bars_left_of_the_threshold_are_those_that_go() -> None:
     assert drawn.layout.shapes[0].x0 == pytest.approx(2.0)
     moved = histogram(PORTRAIT, 0.8)
     assert moved.layout.shapes[0].x0 == pytest.approx(3.0)
+
+
+def test_the_heat_map_has_a_cell_for_each_measurement() -> None:
+    """In the order of the layers; what was not measured is a gap; the dense row is no column."""
+    measured = {("b", 0.0): 0.9, ("b", 0.5): 0.8, ("b", 0.9): 0.2, ("a", 0.0): 0.9, ("a", 0.5): 0.9}
+    rows = [
+        {
+            **{"layer": layer, "size": 1000, "of": "weights", "sparsity": sparsity, "images": 200},
+            **{"accuracy": accuracy, "low": accuracy - 0.05, "high": accuracy + 0.04},
+            "drop": 0.9 - accuracy,
+        }
+        for (layer, sparsity), accuracy in measured.items()
+    ]
+    cells = heat_map(pd.DataFrame(rows)).data[0]
+    assert (list(cells.y), list(cells.x)) == (["b", "a"], ["50 %", "90 %"])
+    assert cells.z[0] == pytest.approx([10.0, 70.0])
+    assert (cells.z[1][0], bool(np.isnan(cells.z[1][1]))) == (0.0, True)
+    assert "95 %: 15 % to 24 %" in cells.text[0][1]
+    assert "on 200 validation images" in cells.text[0][1]
+    assert cells.text[1][1] == ""
 
 
 def test_the_overlap_by_hand() -> None:

@@ -191,6 +191,28 @@ def test_a_pattern_has_no_scan_and_the_page_says_so(
     assert len(at.get("plotly_chart")) == 2
 
 
+def test_a_typed_share_is_what_runs(scanned: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cell of the table; every other layer keeps all."""
+    queue = Queue(scanned.queue)
+    at = page(scanned, monkeypatch).run()
+    table = at.data_editor[0]
+    name, size = table.value["layer"][3], table.value["weights"][3]
+    at.session_state[table.key] = {
+        "edited_rows": {3: {"removed": 40.0}},
+        "added_rows": [],
+        "deleted_rows": [],
+    }
+    at.run()
+    before = {job.id for job in queue.jobs(10)}
+    next(b for b in at.button if b.label == "Run these shares").click().run()
+    (made,) = [job for job in queue.jobs(10) if job.id not in before]
+    spec = from_json(made.spec)
+    assert spec.prune.by_hand == (f"{name}=0.4",)
+    whole = read_scan(scan_of(SPEC), Store(scanned)).groupby("layer")["size"].first().sum()
+    assert spec.one_shot.amounts[1] == pytest.approx(0.4 * size / whole, abs=1e-6)
+    queue.delete(made.id)
+
+
 def test_coupled_groups_can_be_scanned_from_the_page(
     scanned: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,18 @@ import pytest
 
 from pruning_core import recipes
 from pruning_core.cli import main
+from pruning_core.foreknown import known_layers
 from pruning_core.layer_choices import Layer
 from pruning_core.paths import Cache
+from pruning_core.plan import plan
 from pruning_core.recipe_choice import Trial, finalists, winner, winners
 from pruning_core.recipe_command import table
-from pruning_core.recipes import RECIPES, amount_for, spec_of
+from pruning_core.recipes import RECIPES, amount_for, final_key, spec_of
+from pruning_core.spec import Spec
+from pruning_core.stage import outline
+from pruning_core.store import Store
 from pruning_core.when import total_epochs
+from tests.engine.test_stages import run_here
 from tests.facts import MODEL
 from tests.refusals import training, without_worker
 from tests.workers import TINY, TINY_OPTIONS
@@ -40,6 +46,34 @@ def test_sparsity_is_of_all_weights_whatever_is_spared(name: str) -> None:
     assert amount is not None
     pruned = recipe_command_sizes(recipe.prune.layers)
     assert amount * pruned == pytest.approx(0.5 * sum(layer.size for layer in LAYERS))
+
+
+@pytest.mark.parametrize("name", ["gradual_layer", "early_obd", "dense"])
+def test_the_sparsity_of_all_weights_is_reached(name: str, ran: Cache) -> None:
+    """In a real run: also by a recipe that spares layers, to the weight of what it rounds."""
+    asked = 0.0 if name == "dense" else 0.5
+    store = Store(ran)
+    found = store.read(final_key(outline(plan(reaching(name, ran), store))))
+    layers = found["weights"]
+    assert found["weights_zeros"] == pytest.approx(asked * layers, abs=60)
+
+
+def reaching(name: str, cache: Cache) -> Spec:
+    """A recipe to half of all weights in one epoch."""
+    layers = known_layers(TINY, Store(cache))
+    amount = amount_for(RECIPES[name], 0.5, layers)
+    assert amount is not None
+    return spec_of(RECIPES[name], replace(TINY, baseline_epochs=1), amount, 1.0, 0)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    cache = Cache(tmp_path_factory.mktemp("reaching"))
+    cache.prepare()
+    run_here(cache, replace(TINY, baseline_epochs=0, one_shot=replace(TINY.one_shot, epochs=0)))
+    for name in ("gradual_layer", "early_obd", "dense"):
+        run_here(cache, reaching(name, cache))
+    return cache
 
 
 def recipe_command_sizes(choice: str) -> int:

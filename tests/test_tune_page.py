@@ -263,6 +263,15 @@ def test_a_pattern_asks_for_its_one_cut() -> None:
     assert run_button(test) is None
 
 
+def test_layers_that_a_pattern_does_not_fit_are_named_before_the_run(cache: Cache) -> None:
+    inspected(cache)
+    test = tune()
+    assert "Not cut to" not in captions(test)
+    test.selectbox(key="w.prune.granularity").set_value("2:4").run()
+    assert "Not cut to 2:4" in captions(test).replace("\\", "")
+    assert "stem.weight" in captions(test)
+
+
 def inline_of(test: AppTest) -> str:
     return str(test.error[0].value).replace("\\", "")
 
