@@ -100,13 +100,14 @@ def notes_told(frame: pd.DataFrame) -> list[str]:
         return []
     points, files = (frame[frame["strategy"].isin(INT8) == of_file] for of_file in (False, True))
     told = [_told(note, points, points.iloc[rows]) for note, rows in _places(points).items()]
-    return [*told, *(_told_of(note, files.iloc[rows]) for note, rows in _places(files).items())]
+    return [*told, *(_told_of(note, files, files.iloc[at]) for note, at in _places(files).items())]
 
 
-def _told_of(note: str, files: pd.DataFrame) -> str:
-    """A note on int8 files with their kinds in front."""
-    kinds = join_words(STRATEGY_NAMES[name] for name in files["strategy"].unique())
-    return f"{kinds[0].upper()}{kinds[1:]}: {note}"
+def _told_of(note: str, files: pd.DataFrame, part: pd.DataFrame) -> str:
+    """A note on int8 files with their kinds in front, and where it is not of all of these."""
+    names = part["strategy"].unique()
+    kinds = join_words(STRATEGY_NAMES[name] for name in names)
+    return _after([kinds, _place(files[files["strategy"].isin(names)], part)], note)
 
 
 def _places(rows: pd.DataFrame) -> dict[str, list[int]]:
@@ -120,16 +121,25 @@ def _places(rows: pd.DataFrame) -> dict[str, list[int]]:
 
 def _told(note: str, frame: pd.DataFrame, part: pd.DataFrame) -> str:
     """A note with its runs, seeds or points in front."""
+    return _after([_place(frame, part)], note)
+
+
+def _after(places: Iterable[str], note: str) -> str:
+    where = ", ".join(filter(None, places))
+    return f"{where[0].upper()}{where[1:]}: {note}" if where else note
+
+
+def _place(frame: pd.DataFrame, part: pd.DataFrame) -> str:
+    """The runs, seeds or points that the part is; nothing where it is all of the frame."""
     if len(part) == len(frame):
-        return note
+        return ""
     places = []
     for _, rows in part.groupby("run_id", sort=False):
         own = frame[frame["run_id"] == rows["run_id"].iloc[0]]
         names = [f"run {rows['run'].iloc[0]}"] if frame["run_id"].nunique() > 1 else []
         names += _which(own, rows)
         places.append(", ".join(names))
-    place = "; ".join(places)
-    return f"{place[0].upper()}{place[1:]}: {note}"
+    return "; ".join(places)
 
 
 def _which(own: pd.DataFrame, rows: pd.DataFrame) -> list[str]:

@@ -128,6 +128,17 @@ def test_a_runs_points_come_with_their_files(cache: Cache) -> None:
     ]
 
 
+def test_a_note_on_some_files_says_which(cache: Cache) -> None:
+    rows = [*comparison(0), *comparison(1)]
+    make(cache, rows)
+    found = int8_rows(rows, Store(cache))
+    for row in found:
+        row["notes"] = ["Only here."] if row["seed"] == 1 else []
+    assert notes_told(frame(rows, found))[-1].startswith(
+        "Pruned, int8 sparse and pruned, int8 ONNX, seed 1: Only"
+    )
+
+
 def test_the_page_has_them_made_and_shows_them(cache: Cache) -> None:
     job = run(cache)
     test = open_page("pages/3_Compare.py", runs=job)
