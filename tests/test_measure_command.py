@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.cli import main
+from pruning_core.crossover import ALL, SPARSE_KERNELS, SPARSITIES
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from tests.refusals import code_of
@@ -39,6 +40,26 @@ def test_times_are_written_and_a_verdict_is_told(
     assert (table["p90_ms"] >= table["p50_ms"]).all()
     told = capsys.readouterr().out
     assert "Its size as a file is not measured yet; " in told
+
+
+def test_threads_pixels_and_where_zeros_pay(
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--runtimes", "onnx", "--threads", "1,2", "--pixels", "64", "--crossover")
+    assert measure(cache, tmp_path, monkeypatch, *options) == 0
+    times = pd.read_csv(tmp_path / "speed.csv")
+    assert set(times["threads"]) == {1, 2}
+    assert set(times["image_size_pixels"]) == {64}
+    products = pd.read_csv(tmp_path / "crossover.csv")
+    assert set(products["sparsity"]) == set(SPARSITIES)
+    assert set(products["kernel"]) == set(SPARSE_KERNELS)
+    assert ALL in set(products["layer"])
+    assert (products["sparse_us"] > 0).all()
+    told = capsys.readouterr().out
+    assert all(title in told for title in SPARSE_KERNELS.values())
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ import ast
 import io
 import json
 import lzma
-import math
 import sys
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -20,7 +18,6 @@ from torch import Tensor, nn
 from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.engine import sparse_loader
 from pruning_core.engine.artifacts import MAKERS
-from pruning_core.engine.artifacts.entropy import byte_bits, mask_bits
 from pruning_core.engine.artifacts.folding import fold_model, folded_state
 from pruning_core.engine.artifacts.stage import difference_of, pixels, source_of
 from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffled
@@ -257,14 +254,6 @@ def test_scales_too_small_for_half_precision_stay_whole() -> None:
     values, scales = quantized(torch.full((1, 2), 1e-9))
     assert scales.dtype == torch.float32
     assert values.tolist() == [[127, 127]]
-
-
-def test_entropies_by_hand() -> None:
-    assert mask_bits(np.array([True, False, False, False])) == pytest.approx(
-        4 * (0.25 * 2 + 0.75 * math.log2(4 / 3))
-    )
-    assert mask_bits(np.zeros(8, dtype=bool)) == 0
-    assert byte_bits(np.array([4, 4] + [0] * 254)) == 8
 
 
 def test_a_half_written_or_changed_sparse_file_is_refused(

@@ -1,0 +1,42 @@
+"""The floor of a sparse file, by hand and against scipy."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy
+
+from pruning_core.engine.artifacts.entropy import byte_bits, floor, mask_bits
+from pruning_core.engine.sparse_file import save
+
+
+def test_entropies_by_hand() -> None:
+    assert mask_bits(np.array([True, False, False, False])) == pytest.approx(
+        4 * (0.25 * 2 + 0.75 * math.log2(4 / 3))
+    )
+    assert mask_bits(np.zeros(8, dtype=bool)) == 0
+    assert byte_bits(np.array([4, 4] + [0] * 254)) == 8
+
+
+def test_the_floor_of_a_file_is_mask_and_byte_places_apart(tmp_path: Path) -> None:
+    """Two sparse tensors, each mask of its own density; places of bytes counted over both."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, share in (("a", 0.9), ("b", 0.5)):
+        values = torch.randn(4000, generator=generator)
+        gone = torch.rand(4000, generator=generator) < share
+        tensors[name] = values.masked_fill(gone, 0.0)
+    save(tensors, tmp_path / "model.sparse")
+    found = floor(tmp_path / "model.sparse")
+    masks = [(value != 0).double().mean() for value in tensors.values()]
+    bits = sum(4000 * entropy([share, 1 - share], base=2) for share in masks)
+    assert found["mask"] == pytest.approx(bits / 8)
+    left = torch.cat([value[value != 0] for value in tensors.values()]).numpy().view(np.uint32)
+    planes = [((left << 1 | left >> 31) >> 8 * i & 255) for i in range(4)]
+    counts = [np.unique(plane, return_counts=True)[1] for plane in planes]
+    bits = sum(len(left) * entropy(count, base=2) for count in counts)
+    assert found["values"] == pytest.approx(bits / 8)
