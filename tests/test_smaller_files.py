@@ -90,7 +90,7 @@ def test_masked_filters_are_not_in_the_network_that_other_programs_run(
     """Half of the filters of all layers but depthwise, stem and classifier are masked."""
     key = point(store, MASKED)
     masked, dense = (made(store, k, name)[1] for k in (key, store.settings(key)["parent"]))
-    assert masked["bytes"] < 0.8 * dense["bytes"]
+    assert masked["bytes"] < 0.9 * dense["bytes"]
     assert any("channel" in note for note in masked["notes"])
     assert masked["accuracy"] == pytest.approx(store.read(key)["accuracy"], abs=0.1)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine import inspect, masks, sparse_file
+from pruning_core.engine.artifacts.folding import lightened
 from pruning_core.engine.dead_norms import norms_of_dead
 from pruning_core.engine.devices import place
 from pruning_core.engine.layers import weights
@@ -62,6 +63,21 @@ def filters_gone(model: nn.Module, amount: float, norms: bool) -> masks.Masks:
 
 def images() -> Tensor:
     return torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("amount", [0.3, 0.55])
+def test_what_runs_elsewhere_keeps_widths_that_are_multiples_of_8(name: str, amount: float) -> None:
+    """As many dead channels stay; the outputs are the same, and something has gone."""
+    model = lively(name)
+    filters_gone(model, amount, norms=True)
+    lighter, notes = lightened(model, images())
+    assert "Folded away" in notes[0]
+    convs = [m for m in lighter.modules() if isinstance(m, nn.Conv2d)]
+    assert {m.out_channels % 8 for m in convs} == {0}
+    assert macs(lighter, SIZE) < macs(model, SIZE)
+    with torch.no_grad():
+        assert torch.allclose(lighter(images()), model(images()), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)

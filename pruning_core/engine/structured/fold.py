@@ -11,6 +11,7 @@ the bias of batch norm behind a dead filter, is a 1 and stays.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,11 +46,12 @@ class Folded:
 
 
 @torch.no_grad()
-def fold(model: nn.Module, image_size: int) -> Folded:
+def fold(model: nn.Module, image_size: int, round_to: int = 1) -> Folded:
     """Take out of the model, in place, the channels that are zero wherever they are read.
 
     In evaluation mode its outputs stay the same, but for the order of sums. The model is in
-    evaluation mode afterwards. Of every group one channel stays at least.
+    evaluation mode afterwards. Of every group one channel stays at least, and so many that the
+    widths of groups that lose any are multiples of `round_to`.
     """
     dead = dead_filters(model)
     try:
@@ -58,7 +60,7 @@ def fold(model: nn.Module, image_size: int) -> Folded:
         return Folded({}, dead, (f"Nothing was folded: {error.message}",))
     read = _live_inputs(model, image_size)
     unread = {group.name: _unread(group, read) for group in graph.groups}
-    gone = {group.name: _foldable(group, unread[group.name]) for group in graph.groups}
+    gone = {group.name: _foldable(group, unread[group.name], round_to) for group in graph.groups}
     kept = list(_kept_told(model, graph, gone))
     remove(model, graph, gone)
     removed = {name: len(channels) for name, channels in gone.items() if channels}
@@ -70,12 +72,13 @@ def dead_filters(model: nn.Module) -> int:
     return sum(int(_dead(weight).sum()) for weight in _weights(model).values())
 
 
-def _foldable(group: Group, unread: np.ndarray) -> list[int]:
+def _foldable(group: Group, unread: np.ndarray, round_to: int) -> list[int]:
     """The channels that go: none where they are mixed or stand in parts; one stays at least."""
     if group.reason or group.parts > 1 or _mixed(group):
         return []
     channels = [int(i) for i in np.flatnonzero(unread)]
-    return channels[1:] if len(channels) == group.width else channels
+    left = max(group.width - len(channels), 1)
+    return channels[: max(group.width - math.ceil(left / round_to) * round_to, 0)]
 
 
 def _mixed(group: Group) -> str:
