@@ -90,8 +90,8 @@ def draw_files(lab: Lab, point: Point, dense: Point) -> pd.DataFrame:
     for row in frame.to_dict("records"):
         if why := byte_ladder.not_offered(row):
             st.warning(inline(why))
-        for note in row["notes"]:
-            st.caption(inline(f"{FORMATS[row['format']].title}: {note}"))
+    for note in byte_ladder.notes_told(frame):
+        st.caption(inline(note))
     return frame
 
 
@@ -132,10 +132,11 @@ def main() -> None:
     point = pick_point(lab, job, "ship")
     if point is None:
         return
+    verdict = st.container()
     frame = draw_files(lab, point, dense_of(job, point))
     if not frame.empty:
         draw_downloads(lab, frame)
-    speed_part.draw(lab, job, point)
+    speed_part.draw(lab, job, point, verdict)
     if not frame.empty:
         passports.draw(lab, job, point, frame)
     try_it.draw(lab, job, point)

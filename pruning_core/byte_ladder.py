@@ -10,7 +10,14 @@ import pandas as pd
 from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.stage import Point, Reader
 from pruning_core.store import Missing
-from pruning_core.text import format_bytes, format_percent, format_points, format_times, missing
+from pruning_core.text import (
+    format_bytes,
+    format_percent,
+    format_points,
+    format_times,
+    join_words,
+    missing,
+)
 
 # A file that surely loses more than this of its model's accuracy is no form of that model.
 MOST_LOST = 0.05
@@ -60,6 +67,15 @@ def not_offered(row: Mapping[Any, Any]) -> str:
         f"{FORMATS[row['format']].title} is not offered: of the model's {format_percent(model)} it "
         f"keeps {format_percent(row['accuracy'])}."
     )
+
+
+def notes_told(frame: pd.DataFrame) -> list[str]:
+    """Each note once, after the files that it is on."""
+    found: dict[str, list[str]] = {}
+    for row in frame.to_dict("records"):
+        for note in row["notes"]:
+            found.setdefault(note, []).append(FORMATS[row["format"]].title)
+    return [f"{join_words(titles)}: {note}" for note, titles in found.items()]
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -14,10 +14,11 @@ from rich.table import Column, Table
 
 from pruning_core import byte_ladder
 from pruning_core.artifacts import FORMATS, artifact
-from pruning_core.byte_ladder import not_offered
+from pruning_core.byte_ladder import not_offered, notes_told
 from pruning_core.files import place
 from pruning_core.follow import finish
 from pruning_core.outcome import FAILED, OK, check_out, say
+from pruning_core.passport import KIND as PASSPORT
 from pruning_core.passport import PACKED, passport
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Job, Queue
@@ -75,7 +76,8 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     frame = byte_ladder.ladder(point, dense_of(job, point), Store(cache), names)
     Console().print(_table(job, point, frame))
     unfit = {row["key"]: why for row in frame.to_dict("records") if (why := not_offered(row))}
-    for note in [*left, *_notes(Store(cache), stages), *unfit.values()]:
+    packs = [stage for stage in stages if stage.kind == PASSPORT]
+    for note in [*left, *notes_told(frame), *_notes(Store(cache), packs), *unfit.values()]:
         print(f"Note: {note}")
     failed = [row for row in rows if row.status != "done"]
     kept = [stage for stage in stages if stage.key not in unfit]

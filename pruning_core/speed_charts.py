@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,6 @@ from pruning_core.chart_style import (
     CLEAR,
     FONT,
     GREY,
-    GRID,
     HEIGHT,
     OTHER_COLOURS,
     axis,
@@ -22,10 +21,11 @@ from pruning_core.chart_style import (
 from pruning_core.crossover import ALL, DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.text import format_percent
 
-ROW_HEIGHT, FRAME_HEIGHT, CROSSOVER_HEIGHT = 34, 132, HEIGHT + 80
+ROW_HEIGHT, FRAME_HEIGHT, CROSSOVER_HEIGHT = 26, 132, HEIGHT + 80
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")
 THIN = "rgba(128, 128, 128, 0.45)"
 LEGEND_ROOM = 84
+TITLE_SHIFT = 40  # into the room of the names, so that a title fits on a phone
 NEAR = 3.0  # ratios within this factor of each other stand on a linear axis
 TICKS = [factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)]
 LOGARITHMIC: dict[str, Any] = {
@@ -40,11 +40,11 @@ def latency_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.F
 
     `frame` is what `speed.latency_frame` gives. Empty where nothing was timed so.
     """
-    rows = _chosen(frame, batch, threads, ("dense", "candidate"))
+    rows = _placed(_chosen(frame, batch, threads, ("dense", "candidate")))
     columns, places = ("p50_ms", "p10_ms", "p90_ms"), _places(frame)
     drawn = go.Figure([_dots(own, *columns, places) for own in _models(rows)])
-    _dress(drawn, "Time", _told(batch, threads), len(rows))
-    drawn.update_xaxes(**axis("milliseconds, median of calls and 10 % to 90 %", rangemode="tozero"))
+    _dress(drawn, "Time of a call", f"median, 10 to 90 %; {_told(batch, threads)}", rows)
+    drawn.update_xaxes(**axis("milliseconds", **_scale(rows, columns)))
     return drawn
 
 
@@ -54,12 +54,13 @@ def ratio_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Fig
     The grey row is the dense model timed against itself: what this machine makes of nothing.
     """
     chosen = _chosen(frame, batch, threads, ("candidate", "control"))
-    rows = chosen[chosen["times_as_fast"].notna()]
+    rows = _placed(chosen[chosen["times_as_fast"].notna()])
     columns = ("times_as_fast", "times_as_fast_low", "times_as_fast_high")
     drawn = go.Figure([_dots(own, *columns, _places(frame)) for own in _models(rows)])
     drawn.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1})
-    _dress(drawn, "Times as fast as the dense model", _told(batch, threads), len(rows))
-    drawn.update_xaxes(**axis("times as fast, 95 % interval", **_scale(rows, columns)))
+    told = f"as the dense model, 95 % intervals; {_told(batch, threads)}"
+    _dress(drawn, "Times as fast", told, rows)
+    drawn.update_xaxes(**axis("times as fast", **_scale(rows, columns)))
     return drawn
 
 
@@ -115,6 +116,15 @@ def _chosen(frame: pd.DataFrame, batch: int, threads: int, roles: tuple[str, ...
     return rows
 
 
+def _placed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `height`, from the top down: under each runtime's title its models."""
+    heights, height = dict[Hashable, int](), 0
+    for _, own in rows.groupby("runtime_title", sort=False):
+        heights |= {index: height + i for i, index in enumerate(own.index, start=1)}
+        height += 1 + len(own)
+    return rows.assign(height=[heights[index] for index in rows.index])
+
+
 def _models(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows of each model, in the order in which they come."""
     return [own for _, own in rows.groupby("model", sort=False)] if len(rows) else []
@@ -138,7 +148,7 @@ def _dots(
     colour = GREY if plain else OTHER_COLOURS[-i % len(OTHER_COLOURS)]
     return go.Scatter(
         x=rows[middle],
-        y=[list(rows["runtime_title"]), list(rows["model"])],
+        y=rows["height"],
         name=name,
         mode="markers",
         marker={"color": colour, "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 10},
@@ -177,19 +187,33 @@ def _hover(row: dict[str, Any]) -> str:
 
 def _told(batch: int, threads: int) -> str:
     images = "one image" if batch == 1 else f"{batch} images"
-    return f"{images} at a time, {threads} thread{'s' * (threads != 1)}, timed in turn"
+    return f"{images}, {threads} thread{'s' * (threads != 1)}"
 
 
-def _dress(drawn: go.Figure, title: str, subtitle: str, rows: int) -> None:
+def _dress(drawn: go.Figure, title: str, subtitle: str, rows: pd.DataFrame) -> None:
+    titles = rows.groupby("runtime_title", sort=False)["height"].min() - 1
+    last = int(rows["height"].max()) if len(rows) else 0
     drawn.update_layout(**layout(title, subtitle, right=24))
     drawn.update_layout(
-        height=FRAME_HEIGHT + ROW_HEIGHT * max(rows, 1),
+        height=FRAME_HEIGHT + ROW_HEIGHT * (last + 1),
         font={"family": FONT},
         paper_bgcolor=CLEAR,
     )
     drawn.update_yaxes(
-        autorange="reversed", automargin=True, gridcolor=CLEAR, dividercolor=GRID, title=""
+        tickvals=list(rows["height"]),
+        ticktext=list(rows["model"]),
+        range=(last + 0.6, -0.6),
+        automargin=True,
+        gridcolor=CLEAR,
+        zeroline=False,
+        title="",
     )
+    for text, height in titles.items():
+        drawn.add_annotation(
+            **{"x": 0, "xref": "paper", "xanchor": "left", "y": height, "showarrow": False},
+            text=f"<b>{text}</b>",
+            xshift=-TITLE_SHIFT,
+        )
 
 
 def _shapes(rows: pd.DataFrame) -> list[pd.DataFrame]:

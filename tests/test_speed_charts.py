@@ -81,6 +81,19 @@ def test_a_model_looks_the_same_in_both_charts(frame: pd.DataFrame) -> None:
     assert cut[0].color != GREY
 
 
+def test_models_stand_under_their_runtime(frame: pd.DataFrame) -> None:
+    """Title rows come first, and no two rows share a place."""
+    other = frame[frame["images_at_a_time"] == 1].assign(
+        runtime="eager", runtime_title="PyTorch, batch norm folded"
+    )
+    drawn = latency_chart(pd.concat([frame, other], ignore_index=True))
+    assert list(drawn.layout.yaxis.tickvals) == [1, 2, 4, 5]
+    assert list(drawn.layout.yaxis.ticktext) == ["dense", "90 %"] * 2
+    titles = {note.text: note.y for note in drawn.layout.annotations}
+    assert titles == {"<b>ONNX Runtime</b>": 0, "<b>PyTorch, batch norm folded</b>": 3}
+    assert [list(trace.y) for trace in drawn.data] == [[1, 4], [2, 5]]
+
+
 def test_ratios_far_apart_stand_on_a_logarithmic_axis(frame: pd.DataFrame) -> None:
     assert ratio_chart(frame).layout.xaxis.type is None
     frame.loc[1, "times_as_fast_high"] = 10.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
@@ -26,8 +27,8 @@ POLL_SECONDS = 2.0
 BATCHES = [1, 8, 32]
 
 
-def draw(lab: Lab, job: Job, point: Point) -> None:
-    """The verdict, what was timed, and where zeros would begin to pay."""
+def draw(lab: Lab, job: Job, point: Point, top: DeltaGenerator) -> None:
+    """What was timed, where zeros would begin to pay, and into `top` the verdict."""
     st.header("Speed on this machine")
     dense, others = dense_of(job, point), _others(lab, job, point)
     how = _conditions()
@@ -36,11 +37,11 @@ def draw(lab: Lab, job: Job, point: Point) -> None:
     if _wanted(lab, stages, "Measure the speed", "Takes up to a minute for each program."):
         _draw_times(lab, stages, model_names(job, models), how)
     found = evidence.evidence(point, dense, others, stages, lab.store)
-    st.info(inline(verdict(found)))
+    top.info(inline(verdict(found)))
     if found.timing:
         batch, threads = evidence.spoken_for(stages)
         at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
-        st.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
+        top.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
     for note in [*speed.left_out(speed.RUNTIMES, how), *speed.notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
@@ -62,7 +63,7 @@ def _others(lab: Lab, job: Job, point: Point) -> list[Point]:
         list(there),
         default=[key for key, one in there.items() if one.strategy == STRUCTURED][:1],
         format_func=lambda key: names[key][0],
-        key=f"beside {job.id}",
+        key=f"beside {point.key}",
         help="More models of this run, timed in turn with both.",
     )
     return [there[key] for key in chosen]

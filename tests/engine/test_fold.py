@@ -73,6 +73,7 @@ def test_what_runs_elsewhere_keeps_widths_that_are_multiples_of_8(name: str, amo
     filters_gone(model, amount, norms=True)
     lighter, notes = lightened(model, images())
     assert "Folded away" in notes[0]
+    assert any(note.endswith("with them the widths are multiples of 8.") for note in notes)
     convs = [m for m in lighter.modules() if isinstance(m, nn.Conv2d)]
     assert {m.out_channels % 8 for m in convs} == {0}
     assert macs(lighter, SIZE) < macs(model, SIZE)

@@ -60,8 +60,9 @@ def fold(model: nn.Module, image_size: int, round_to: int = 1) -> Folded:
         return Folded({}, dead, (f"Nothing was folded: {error.message}",))
     read = _live_inputs(model, image_size)
     unread = {group.name: _unread(group, read) for group in graph.groups}
-    gone = {group.name: _foldable(group, unread[group.name], round_to) for group in graph.groups}
-    kept = list(_kept_told(model, graph, gone))
+    could = {group.name: _foldable(group, unread[group.name]) for group in graph.groups}
+    gone = {group.name: _rounded(group, could[group.name], round_to) for group in graph.groups}
+    kept = list(_kept_told(model, graph, gone, could, round_to))
     remove(model, graph, gone)
     removed = {name: len(channels) for name, channels in gone.items() if channels}
     return Folded(removed, dead, (*_told(removed, dead), *kept))
@@ -72,11 +73,15 @@ def dead_filters(model: nn.Module) -> int:
     return sum(int(_dead(weight).sum()) for weight in _weights(model).values())
 
 
-def _foldable(group: Group, unread: np.ndarray, round_to: int) -> list[int]:
-    """The channels that go: none where they are mixed or stand in parts; one stays at least."""
+def _foldable(group: Group, unread: np.ndarray) -> list[int]:
+    """The channels that can go: none where they are mixed or stand in parts."""
     if group.reason or group.parts > 1 or _mixed(group):
         return []
-    channels = [int(i) for i in np.flatnonzero(unread)]
+    return [int(i) for i in np.flatnonzero(unread)]
+
+
+def _rounded(group: Group, channels: list[int], round_to: int) -> list[int]:
+    """Those of them that go, so that a multiple is left; one channel stays at least."""
     left = max(group.width - len(channels), 1)
     return channels[: max(group.width - math.ceil(left / round_to) * round_to, 0)]
 
@@ -182,23 +187,30 @@ def _told(removed: dict[str, int], dead: int) -> list[str]:
     return [f"Folded away: {channels} in {format_count(len(removed), 'group')}."]
 
 
-def _kept_told(model: nn.Module, graph: Graph, gone: dict[str, list[int]]) -> Iterator[str]:
+def _kept_told(
+    model: nn.Module,
+    graph: Graph,
+    gone: dict[str, list[int]],
+    could: dict[str, list[int]],
+    round_to: int,
+) -> Iterator[str]:
     """Why filters of zeros stay, a sentence a reason, with how many."""
+    rounded = f"with them the widths are multiples of {round_to}"
     weights, counts = _weights(model), dict[str, int]()
     for group in graph.groups:
-        going = set(gone[group.name])
+        going, spare = set(gone[group.name]), set(could[group.name]) - set(gone[group.name])
         for member in group.members:
             weight = weights.get(f"{member.name}.weight")
             if weight is None or not member.outputs:
                 continue
             places = zip(member.channels, member.roots, strict=True)
             dead = _dead(weight).cpu().numpy()
-            left = sum(bool(dead[channel]) for channel, root in places if int(root) not in going)
-            reason = _why(group)
-            counts[reason] = counts.get(reason, 0) + left
+            for channel, root in places:
+                if dead[channel] and int(root) not in going:
+                    reason = rounded if int(root) in spare else _why(group)
+                    counts[reason] = counts.get(reason, 0) + 1
     for reason, count in counts.items():
-        if count:
-            yield f"Not folded: {format_count(count, 'filter')} of zeros; {reason}."
+        yield f"Not folded: {format_count(count, 'filter')} of zeros; {reason}."
 
 
 def _why(group: Group) -> str:
