@@ -123,6 +123,22 @@ def test_it_passes_and_fails_after_one_byte(
     assert f"{model.name} has the right size, but not the right content" in done.stderr
 
 
+def test_its_spec_makes_the_same_model_again(
+    cache: Cache, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In a cache that knows nothing, the stage that it names, with the same bits."""
+    folder = packed(cache, "bitmask_fp32", tmp_path)
+    spec = from_json((folder / "spec.json").read_text())
+    again = finished_run(tmp_path_factory.mktemp("again"), spec)
+    key = point(again)
+    assert key in json.loads((folder / "passport.json").read_text())["remake"]
+    assert not again.stages.samefile(cache.stages)
+    Queue(again.queue).add([made := artifact(key, "bitmask_fp32")])
+    serve(again)
+    file = Store(again).read(made.key)["file"]
+    assert Store(again).file(made.key, file).read_bytes() == (folder / file).read_bytes()
+
+
 def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
     folder = packed(cache, "onnx", tmp_path)
     about = json.loads((folder / "passport.json").read_text())
