@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,12 +30,24 @@ def portraits(store: Files, key: str) -> list[dict[str, Any]]:
     return found
 
 
-def table(found: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row a layer: name, kind, weights, sparsity, channels, dead channels."""
+def table(found: list[dict[str, Any]], dense: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """A row a layer: name, kind, weights, sparsity, channels, dead channels.
+
+    Beside a `dense` model's portraits what was removed with its channels counts as zero and dead.
+    """
     names = {"name": "layer", "size": "weights", "dead": "dead channels"}
-    frame = pd.DataFrame(found).rename(columns=names)
+    whole = {layer["name"]: layer for layer in dense}
+    frame = pd.DataFrame([_against(layer, whole) for layer in found]).rename(columns=names)
     frame["sparsity"] = frame["zeros"] / frame["weights"]
     return frame[["layer", "kind", "weights", "sparsity", "channels", "dead channels"]]
+
+
+def _against(layer: dict[str, Any], whole: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A portrait with what a larger one of the same layer has besides as zeros."""
+    first = whole.get(layer["name"], layer)
+    weights, channels = first["size"] - layer["size"], first["channels"] - layer["channels"]
+    gone = {"zeros": layer["zeros"] + weights, "dead": layer["dead"] + channels}
+    return {**layer, "size": first["size"], "channels": first["channels"], **gone}
 
 
 def threshold(portrait: dict[str, Any], sparsity: float) -> float:

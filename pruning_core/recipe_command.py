@@ -49,6 +49,7 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Try, choose, and report."""
     check_out(options.out)
     _check_own(options)
+    check(min(options.budgets) > 0, "--budgets", "give epochs above 0: a recipe trains.")
     base, lab = spec_from(options), Kitchen(cache, queue)
     if (code := lab.look(base)) != OK:
         return code

@@ -27,6 +27,15 @@ def test_a_portrait_counts_weights_zeros_and_dead_channels() -> None:
     assert sum(found[0]["counts"]) == 3
 
 
+def test_what_went_with_its_channels_counts_as_zero_beside_the_dense_model() -> None:
+    dense = portraits(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False)))
+    smaller = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False))
+    smaller[0].weight.data[0] = 0.0
+    row = table(portraits(smaller), dense).iloc[0]
+    assert (row["weights"], row["channels"], row["dead channels"]) == (8, 4, 2)
+    assert row["sparsity"] == 0.5
+
+
 @pytest.mark.parametrize(("sparsity", "limit"), [(0.2, 0.0), (0.4, 1.0), (0.7, 2.5), (1.0, 4.0)])
 def test_the_threshold_leaves_the_share_below_it(sparsity: float, limit: float) -> None:
     """20 zeros, and 20 weights in each of four bars from 0 to 4."""

@@ -179,6 +179,9 @@ def test_the_command_tries_chooses_and_reports(
         (["--structured", "0.5"], "--structured: a recipe sets this itself"),
         (["--seed", "0,1"], "--seed: give one seed"),
         (["--fresh", "0,1"], "--fresh: 0 has chosen the recipe"),
+        (["--budgets", ""], "--budgets: "),
+        (["--budgets", "0,5"], "--budgets: give epochs above 0"),
+        (["--sparsities", ""], "--sparsities: "),
     ],
 )
 def test_what_a_recipe_would_overrule_is_refused(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -56,42 +58,41 @@ def scan(context: Context) -> dict[str, Any]:
     def look(model: nn.Module) -> Evaluation:
         return evaluate(model, images, base["data"], settings["device"])
 
-    if settings.get("unit") == GROUP:
-        return _scan_group(model, chance, look, context, splits, base)
-    return _scan_layer(model, chance, look, context, splits, base)
+    seen = _Baseline(model, chance, look, context, splits, base)
+    return _scan_group(seen) if settings.get("unit") == GROUP else _scan_layer(seen)
 
 
-def _scan_layer(
-    model: nn.Module,
-    chance: float,
-    look: Callable[[nn.Module], Evaluation],
-    context: Context,
-    splits: Splits,
-    base: dict[str, Any],
-) -> dict[str, Any]:
-    settings, name = context.settings, context.settings["layer"]
+@dataclass(frozen=True)
+class _Baseline:
+    """What is scanned: how to look at a model, and the accuracy of naming the largest class."""
+
+    model: nn.Module
+    chance: float
+    look: Callable[[nn.Module], Evaluation]
+    context: Context
+    splits: Splits
+    base: dict[str, Any]
+
+
+def _scan_layer(seen: _Baseline) -> dict[str, Any]:
+    settings, model = seen.context.settings, seen.model
+    name = settings["layer"]
     weight = weights(model, "all")[name]
-    scores = CRITERIA[settings["criterion"]](for_scan({name: weight}, model, context, splits, base))
-    prune = {**sensitivity.WEIGHTS, **settings}
-    rows = sensitivity.curve(
-        name, weight, scores[name], settings["sparsities"], chance, lambda: look(model), prune
-    )
+    evidence = for_scan({name: weight}, model, seen.context, seen.splits, seen.base)
+    scores = CRITERIA[settings["criterion"]](evidence)[name]
+    prune, steps = {**sensitivity.WEIGHTS, **settings}, settings["sparsities"]
+    look = functools.partial(seen.look, model)
+    rows = sensitivity.curve(name, weight, scores, steps, seen.chance, look, prune)
     pieces = units(weight.shape, prune)
     return {"size": weight.numel(), "pieces": pieces, "rows": rows, "notes": []}
 
 
-def _scan_group(
-    model: nn.Module,
-    chance: float,
-    look: Callable[[nn.Module], Evaluation],
-    context: Context,
-    splits: Splits,
-    base: dict[str, Any],
-) -> dict[str, Any]:
-    settings, size = context.settings, base["data"]["image_size"]
-    scorer = scorer_of(model, context, splits, base)
-    cuts = GroupCuts(model, settings["layer"], size, scorer)
-    rows = sensitivity.walk(cuts.cut, settings["sparsities"], chance, lambda: look(cuts.now))
+def _scan_group(seen: _Baseline) -> dict[str, Any]:
+    settings, size = seen.context.settings, seen.base["data"]["image_size"]
+    scorer = scorer_of(seen.model, seen.context, seen.splits, seen.base)
+    cuts = GroupCuts(seen.model, settings["layer"], size, scorer)
+    steps = settings["sparsities"]
+    rows = sensitivity.walk(cuts.cut, steps, seen.chance, lambda: seen.look(cuts.now))
     width = cuts.ranked.width
     return {"size": width, "pieces": width, "of": "channels", "rows": rows, "notes": []}
 
