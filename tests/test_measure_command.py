@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from pruning_core import crossover, measure_command
 from pruning_core.cli import main
 from pruning_core.crossover import ALL, SPARSE_KERNELS, SPARSITIES
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
+from pruning_core.speed import Conditions
 from tests.refusals import code_of
 from tests.test_export_command import cache
 from tests.workers import serve
@@ -19,7 +22,11 @@ __all__ = ["cache"]  # a fixture
 
 
 def measure(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
-    """The command, the worker in this process."""
+    """The command with few rounds, the worker in this process."""
+    short = functools.partial(Conditions, rounds=6, seconds=0.2)
+    monkeypatch.setattr(measure_command, "Conditions", short)
+    zeros = functools.partial(crossover.crossover_stage, rounds=6, seconds=0.05)
+    monkeypatch.setattr(measure_command.crossover, "crossover_stage", zeros)
     monkeypatch.setattr("pruning_core.follow.Starter.look", lambda self: serve(cache))
     job = Queue(cache.queue).jobs()[0].id
     return main(["measure", job, "--cache-dir", str(cache.root), "--out", str(out), *options])
