@@ -34,7 +34,8 @@ def heat_map(found: pd.DataFrame) -> go.Figure:
             text=texts,
             hovertemplate="%{text}<extra></extra>",
             colorscale=SCALE,
-            zmin=0,
+            zmin=0,  # gains are noise; Plotly reads it beside zmax only
+            zmax=max(1.0, 100 * float(drops.max().max())),
             hoverongaps=False,
             xgap=1,
             ygap=1,
@@ -42,7 +43,7 @@ def heat_map(found: pd.DataFrame) -> go.Figure:
         )
     )
     _dress(drawn, FRAME_HEIGHT + ROW_HEIGHT * len(layers))
-    drawn.update_xaxes(title="sparsity of this layer alone", type="category", side="top")
+    drawn.update_xaxes(title="share removed, of this one alone", type="category", side="top")
     drawn.update_yaxes(autorange="reversed", type="category", gridcolor=CLEAR)
     return drawn
 

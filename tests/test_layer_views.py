@@ -65,6 +65,7 @@ def test_the_heat_map_has_a_cell_for_each_measurement() -> None:
     assert (list(cells.y), list(cells.x)) == (["b", "a"], ["50 %", "90 %"])
     assert cells.z[0] == pytest.approx([10.0, 70.0])
     assert (cells.z[1][0], bool(np.isnan(cells.z[1][1]))) == (0.0, True)
+    assert (cells.zmin, cells.zmax) == (0, pytest.approx(70.0))
     assert "95 %: 15 % to 24 %" in cells.text[0][1]
     assert "on 200 validation images" in cells.text[0][1]
     assert cells.text[1][1] == ""
