@@ -8,6 +8,7 @@ from typing import Any
 
 from pruning_core.points import STRUCTURED
 from pruning_core.recovery import calm, level_recovery, level_training, tail_training
+from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.schedules import geometric
 from pruning_core.settings import plain
 from pruning_core.spec import Spec, SpecError, TrainSpec, to_dict
@@ -38,9 +39,13 @@ def inspection(spec: Spec, classes: int) -> Stage:
 
 
 def groups_to_scan(spec: Spec) -> Spec:
-    """The spec whose dry run names every coupled group that can be cut at all."""
-    own = StructuredSpec(True, (LEAST,), "channels", round_to=1, max_ratio=1 - LEAST)
-    return replace(spec, structured=own)
+    """The spec whose dry run names every coupled group that can be cut at all.
+
+    How a run recovers is no matter here, and must not be refused beside a cut that is not its own.
+    """
+    how = spec.structured.importance
+    own = StructuredSpec(True, (LEAST,), "channels", how, round_to=1, max_ratio=1 - LEAST)
+    return replace(spec, structured=own, recovery=RecoverySpec(), lr_span="step")
 
 
 def cuttable(found: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:

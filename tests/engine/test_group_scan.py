@@ -18,6 +18,7 @@ from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
+from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.scan_command import read_scan, scan_of
 from pruning_core.scan_spec import ScanSpec
 from pruning_core.spec import Spec
@@ -155,6 +156,15 @@ def test_only_an_importance_that_looks_at_images_depends_on_how_many(
 
     for name, choice in IMPORTANCE_CHOICES.items():
         assert (keys(name, 64) == keys(name, 128)) != choice.images
+
+
+def test_how_a_run_recovers_does_not_keep_its_groups_from_being_scanned() -> None:
+    """One curve over a chain that is off: with a cut of channels it would be refused."""
+    alone = replace(SCAN, iterative=replace(SCAN.iterative, enabled=False))
+    spec = replace(alone, recovery=RecoverySpec("lr_rewind"), lr_span="chain")
+    spec = replace(spec, scan=replace(spec.scan, enabled=True))
+    kinds = [stage.kind for stage in plan(spec, Facts(spec)).stages]
+    assert kinds == ["inspect_data", "inspect_model", "inspect_structure"]
 
 
 def test_torch_pruning_agrees_on_what_is_coupled() -> None:

@@ -19,19 +19,22 @@ from pruning_core.engine.structured.importance import IMPORTANCES, Scorer, Sight
 from pruning_core.engine.structured.selection import Ranked, chosen
 from pruning_core.engine.train import derived_seed
 from pruning_core.structured_choices import looks
-from pruning_core.worker.context import Context
+from pruning_core.worker.context import Context, StageError
 
 
 class GroupCuts:
-    """The cuts of one coupled group, each made on a copy of the model; `now` is the last one."""
+    """The cuts of one coupled group, each made on a copy of the model; `now` is the last one.
+
+    Raises `StageError` for a group that the importance cannot score.
+    """
 
     def __init__(self, model: nn.Module, name: str, image_size: int, scorer: Scorer) -> None:
         graph = trace(model, image_size)
         group = next(group for group in graph.groups if group.name == name)
         scores = scorer(graph.found[name])
-        # Without a score there is no order; the first channels go, as ties do.
-        each = torch.zeros(group.width) if scores is None else scores.detach().double().cpu()
-        pieces = each.reshape(group.parts, -1).mean(0).numpy()
+        if scores is None:
+            raise StageError(f"{name} has nothing that the importance looks at.")
+        pieces = scores.detach().double().cpu().reshape(group.parts, -1).mean(0).numpy()
         self.ranked = Ranked(pieces, group.parts, (group.width,))
         self.model, self.name, self.image_size = model, name, image_size
         self.now = model
