@@ -53,13 +53,7 @@ def structured(context: Context, ways: Ways) -> Result:
     devices.prepare(settings["threads"])
     splits = splits_of(store, store.settings(root)["parent"], base["data"])
     dense = parent_model(store, root, base)
-    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    made = _cut(model, dense, context, splits, base) if settings["cut"] else None
-    gone = restart.total(_gone_before(context), made[0].gone if made else {})
-    restart.write(gone, context.folder)
-    model = _restarted(model, gone, context, root, base)
-    structure.write(model, context.folder)
-    model = devices.place(model, settings["device"])
+    model, told = _smaller(dense, context, splits, root, base)
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
@@ -77,14 +71,25 @@ def structured(context: Context, ways: Ways) -> Result:
         "own_parameters": result["parameters"],
         "macs": macs(model, size),
         "dense_macs": macs(dense, size),
-        "notes": [
-            *(_notes(made, model, settings) if made else []),
-            *ways.troubles(trainee),
-            *recover.notes(settings["recovery"], base),
-        ],
+        "notes": [*told, *ways.troubles(trainee), *recover.notes(settings["recovery"], base)],
         "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
         "seconds_total": parent["seconds_total"] + result["seconds"],
     }
+
+
+def _smaller(
+    dense: nn.Module, context: Context, splits: Splits, root: str, base: Result
+) -> tuple[nn.Module, list[str]]:
+    """The model that is trained: cut, with the weights to begin with. And what is to be told."""
+    settings, store = context.settings, context.store
+    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
+    made = _cut(model, dense, context, splits, base) if settings["cut"] else None
+    gone = restart.total(_gone_before(context), made[0].gone if made else {})
+    restart.write(gone, context.folder)
+    model = _restarted(model, gone, context, root, base)
+    structure.write(model, context.folder)
+    told = _notes(made, model, settings) if made else []
+    return devices.place(model, settings["device"]), told
 
 
 def _gone_before(context: Context) -> restart.Gone:
