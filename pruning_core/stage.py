@@ -21,7 +21,7 @@ VERSIONS = {
     "inspect_overlap": 1,
     "inspect_answers": 1,
     "artifact": 3,
-    "passport": 1,
+    "passport": 2,
     "latency": 3,
     "crossover": 1,
     "structured": 2,

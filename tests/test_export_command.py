@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import zipfile
@@ -54,7 +55,9 @@ def test_files_and_table_are_written(
     for name in FILES:
         assert table.loc[name, "bytes"] == (tmp_path / table.loc[name, "file"]).stat().st_size
     assert table.loc["state_dict", "compression_ratio"] == pytest.approx(1, abs=0.05)
-    assert "Dense .pth" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Dense .pth" in told
+    assert hashlib.sha256((tmp_path / "passport.zip").read_bytes()).hexdigest() in told
 
 
 def test_images_that_do_not_fit_are_written_beside_the_passport_and_prove_it(

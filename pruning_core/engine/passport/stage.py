@@ -75,7 +75,10 @@ def passport(context: Context) -> Result:
         "bytes": (context.folder / FILE).stat().st_size,
         "images": IMAGES,
         "images_inside": inside,
-        "notes": [] if inside else [_outside(context.folder / IMAGES)],
+        "notes": [
+            *([] if inside else [_outside(context.folder / IMAGES)]),
+            f"SHA-256 of {FILE}: {_digest((context.folder / FILE).read_bytes())['sha256']}.",
+        ],
     }
 
 
