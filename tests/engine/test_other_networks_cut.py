@@ -37,3 +37,10 @@ def test_of_a_regnet_only_a_part_can_go() -> None:
 def test_these_are_refused_with_a_sentence(name: str) -> None:
     with pytest.raises(SpecError, match="Prune by mask, or take another model"):
         trace(built(name), SIZE)
+
+
+def test_the_refusal_names_the_model() -> None:
+    """A run with channels removed and a scan of groups both look at it; neither option is wrong."""
+    with pytest.raises(SpecError) as caught:
+        trace(built("swin_t"), SIZE)
+    assert caught.value.field == "model.name"

@@ -95,7 +95,7 @@ def trace(model: nn.Module, image_size: int) -> Graph:
             )
             found = list(graph.get_all_groups(root_module_types=ROOTS))
         except (RuntimeError, ArithmeticError, LookupError, TypeError, AssertionError) as error:
-            raise SpecError("structured.enabled", _unread(model, str(error))) from error
+            raise SpecError("model.name", _unread(model, str(error))) from error
     names = {module: name for name, module in model.named_modules()}
     classifiers = {x.name.removesuffix(".weight") for x in layers(model) if x.role == "classifier"}
     groups = [_group(each, graph, names, classifiers) for each in found]
@@ -241,7 +241,7 @@ def _parts(node: Any) -> int:
 def _check_readable(model: nn.Module) -> None:
     for module in model.modules():
         if type(module).__name__ in UNREADABLE:
-            raise SpecError("structured.enabled", _unread(model, f"it has {type(module).__name__}"))
+            raise SpecError("model.name", _unread(model, f"it has {type(module).__name__}"))
 
 
 def _unread(model: nn.Module, reason: str) -> str:
