@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from pages.parts import speed_part
 from pruning_core import crossover, export_command, speed
 from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
@@ -52,13 +53,14 @@ def queued(cache: Cache, kind: str) -> list[Row]:
 
 
 def test_what_is_chosen_is_what_is_timed(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed_part, "usable_cores", lambda: 2)
     at = page(lab, monkeypatch).run()
     assert "not measured yet" in told(at)
     at.multiselect(key="batches").set_value([1, 32]).run()
-    at.multiselect(key="threads").set_value([1]).run()
+    at.multiselect(key="threads").set_value([1, 2]).run()
     at.selectbox(key="pixels").set_value(64).run()
     press(at, "Measure the speed")
-    wanted = timings(lab, Conditions((1, 32), (1,), 64))
+    wanted = timings(lab, Conditions((1, 32), (1, 2), 64))
     rows = queued(lab, "latency")
     assert {row.key for row in rows} == {stage.key for stage in wanted}
     runtimes = {run["runtime"] for row in rows for run in row.settings["runs"]}
@@ -66,10 +68,11 @@ def test_what_is_chosen_is_what_is_timed(lab: Cache, monkeypatch: pytest.MonkeyP
 
 
 def test_where_zeros_pay_is_asked_for(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = press(page(lab, monkeypatch).run(), "Find where zeros pay")
+    at = page(lab, monkeypatch).run().selectbox(key="pixels").set_value(64).run()
+    at = press(at, "Find where zeros pay")
     assert not at.exception
     (row,) = queued(lab, "crossover")
-    assert row.key == crossover.crossover_stage(models(lab)[1].key, 0).key
+    assert row.key == crossover.crossover_stage(models(lab)[1].key, 64).key
 
 
 @pytest.fixture
@@ -113,6 +116,7 @@ def test_times_verdict_and_crossover_are_drawn(
     assert "The clock is coarse." in said
     assert "zeros" in said.split("Where zeros begin to pay")[-1]
     assert len(at.get("plotly_chart")) >= 3
+    assert "this model: 90 %" in " ".join(c.proto.spec for c in at.get("plotly_chart"))
 
 
 def test_without_executorch_the_page_says_so_and_offers_the_rest(
