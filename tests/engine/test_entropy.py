@@ -22,6 +22,16 @@ def test_entropies_by_hand() -> None:
     assert byte_bits(np.array([4, 4] + [0] * 254)) == 8
 
 
+def test_a_byte_place_that_never_changes_costs_nothing(tmp_path: Path) -> None:
+    """Four values of 100, 1.0, 1.0, 1.0 and 2.0: of their bytes only the highest place differs."""
+    values = torch.zeros(100)
+    values[:4] = torch.tensor([1.0, 1.0, 1.0, 2.0])
+    save({"a": values}, tmp_path / "model.sparse")
+    found = floor(tmp_path / "model.sparse")
+    assert found["mask"] == pytest.approx((4 * math.log2(25) + 96 * math.log2(100 / 96)) / 8)
+    assert found["values"] == pytest.approx((3 * math.log2(4 / 3) + math.log2(4)) / 8)
+
+
 def test_the_floor_of_a_file_is_mask_and_byte_places_apart(tmp_path: Path) -> None:
     """Two sparse tensors, each mask of its own density; places of bytes counted over both."""
     generator = torch.Generator().manual_seed(0)
