@@ -26,14 +26,15 @@ def test_these_lose_half_of_their_macs_too(name: str) -> None:
     assert smaller(torch.zeros(2, 3, SIZE, SIZE)).shape == (2, 10)
 
 
-def test_of_a_regnet_only_a_part_can_go() -> None:
-    """Its grouped convolutions lose alike; what is asked beyond is refused with what can go."""
+@pytest.mark.parametrize(("round_to", "most"), [(8, r"2\d\.\d"), (1, r"8\d\.\d")])
+def test_rounding_decides_how_much_of_a_small_regnet_can_go(round_to: int, most: str) -> None:
+    """A grouped convolution loses alike in each of its groups, and by so many channels at once."""
     model = built("regnet_y_400mf")
-    with pytest.raises(SpecError, match=r"at most [12]\d\.\d% of the channels can go"):
-        cut(model, settings(target="0.9", of="channels"), SIZE, scorer(model))
+    with pytest.raises(SpecError, match=f"at most {most}% of the channels can go"):
+        cut(model, settings(target="0.9", of="channels", round_to=round_to), SIZE, scorer(model))
 
 
-@pytest.mark.parametrize("name", ["swin_t", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["swin_t", "maxvit_t", "shufflenet_v2_x0_5"])
 def test_these_are_refused_with_a_sentence(name: str) -> None:
     with pytest.raises(SpecError, match="Prune by mask, or take another model"):
         trace(built(name), SIZE)
