@@ -13,7 +13,6 @@ from pages.parts.picking import MOST_RUNS, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import layer_views
 from pruning_core.chart_style import config
-from pruning_core.export_command import dense_of
 from pruning_core.field_titles import title
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.points import STRUCTURED
@@ -109,8 +108,8 @@ def draw_model(lab: Lab, job: Job) -> None:
     if not found:
         st.caption("This model was made before layers were recorded. Run it again to see them.")
         return
-    cut = point.strategy == STRUCTURED
-    dense = layer_views.portraits(lab.store, dense_of(job, point).key) if cut else []
+    outline, cut = Outline.from_json(job.outline), point.strategy == STRUCTURED
+    dense = layer_views.portraits(lab.store, outline.dense_of(point).key) if cut else []
     frame = layer_views.table(found, dense)
     st.plotly_chart(sparsity_bars(frame), key="bars", config=config("layers"))
     dead = frame[frame["dead channels"] > 0]
@@ -120,7 +119,7 @@ def draw_model(lab: Lab, job: Job) -> None:
         f"{'they were removed' if cut else 'every weight of theirs is zero'}."
     )
     layer_table.draw_portraits(frame)
-    names = titles(Outline.from_json(job.outline))
+    names = titles(outline)
     draw_layer(found, names[point.key][0])
 
 

@@ -16,9 +16,9 @@ from pruning_core import byte_ladder
 from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.byte_chart import byte_bars
 from pruning_core.chart_style import config
-from pruning_core.export_command import available, dense_of
+from pruning_core.export_command import available
 from pruning_core.queue.stage_queue import Row
-from pruning_core.stage import Point
+from pruning_core.stage import Outline, Point
 from pruning_core.text import format_count
 
 POLL_SECONDS = 2.0
@@ -133,7 +133,7 @@ def main() -> None:
     if point is None:
         return
     verdict = st.container()
-    frame = draw_files(lab, point, dense_of(job, point))
+    frame = draw_files(lab, point, Outline.from_json(job.outline).dense_of(point))
     if not frame.empty:
         draw_downloads(lab, frame)
     speed_part.draw(lab, job, point, verdict)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.stage import Point, Reader
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.text import (
     format_bytes,
     format_percent,
@@ -49,7 +49,7 @@ def ladder(
     """
     whole, dense_bytes = store.read(point.key), store.read(dense.key)["dense_bytes"]
     keys = {name: artifact(point.key, name).key for name in names}
-    found = [(name, key, _read(store, key)) for name, key in keys.items()]
+    found = [(name, key, known(store, key)) for name, key in keys.items()]
     rows = [_row(name, key, made, whole, dense_bytes) for name, key, made in found if made]
     return pd.DataFrame(rows, columns=[*CSV_COLUMNS, "key"])
 
@@ -101,13 +101,6 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "Lost by the file": [format_points(row["accuracy_drop"]) for row in rows],
         }
     )
-
-
-def _read(store: Reader, key: str) -> dict[str, Any] | None:
-    try:
-        return store.read(key) if store.exists(key) else None
-    except Missing:
-        return None
 
 
 def _row(

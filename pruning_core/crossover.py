@@ -14,7 +14,7 @@ import pandas as pd
 from pruning_core.settings import at_least, check
 from pruning_core.speed import AS_TRAINED, MOST_PIXELS
 from pruning_core.stage import Reader, Stage
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.text import format_percent
 from pruning_core.worker.limits import usable_cores
 
@@ -84,10 +84,7 @@ def crossover_frame(stage: Stage, store: Reader) -> pd.DataFrame:
     the columns of what it is multiplied with. `times_as_fast` is the time of the quickest dense
     product over that of the sparse one, with its 95 % interval: above 1, zeros pay.
     """
-    try:
-        rows = store.read(stage.key)["rows"]
-    except Missing:
-        rows = []
+    rows = (known(store, stage.key) or {}).get("rows", [])
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).rename(columns=COLUMNS)
     frame.insert(5, "kernel_title", frame["kernel"].map(SPARSE_KERNELS))
     return frame

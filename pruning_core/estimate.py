@@ -18,7 +18,7 @@ from pruning_core.points import STRUCTURED
 from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.structured_plan import chain_epochs, chain_steps
 from pruning_core.text import format_seconds
 from pruning_core.when import steps, total_epochs
@@ -120,19 +120,11 @@ def in_words(found: Estimate | None) -> str:
     return f"about {format_seconds(max(step, step * round(found.left / step)))}"
 
 
-def _read(store: Reader, key: str) -> dict[str, Any] | None:
-    """A stage's result; None where it is missing or was damaged."""
-    try:
-        return store.read(key)
-    except Missing:
-        return None
-
-
 def _size(spec: Spec, store: Reader) -> tuple[int, int] | None:
     """Training images and classes."""
     if spec.data.name in KNOWN:
         return KNOWN[spec.data.name]
-    facts = _read(store, inspect_data(spec).key)
+    facts = known(store, inspect_data(spec).key)
     return (sum(facts["train_counts"]), len(facts["classes"])) if facts else None
 
 
@@ -161,13 +153,13 @@ def _trial(spec: Spec, store: Reader) -> dict[str, Any] | None:
     stage, size = probe(spec, store), _size(spec, store)
     if stage is None or size is None:
         return None
-    return _read(store, stage.key) or _read(store, inspect_model(spec, size[1]).key)
+    return known(store, stage.key) or known(store, inspect_model(spec, size[1]).key)
 
 
 def _measured(kind: str, done: Keyed, store: Reader) -> float | None:
     """Seconds an epoch over the finished stages of a kind; None where there are none."""
     stages = [(key, s) for key, s in done if s.kind == kind and s.settings.get("epochs")]
-    results = [(s.settings["epochs"], _read(store, key)) for key, s in stages]
+    results = [(s.settings["epochs"], known(store, key)) for key, s in stages]
     found = [(epochs, r["seconds"]) for epochs, r in results if r and r.get("seconds")]
     epochs, seconds = (sum(part) for part in zip(*found, strict=True)) if found else (0, 0.0)
     return seconds / epochs if epochs else None

@@ -73,7 +73,8 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if options.passport in names:
         stages.append(passport(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
-    frame = byte_ladder.ladder(point, dense_of(job, point), Store(cache), names)
+    dense = Outline.from_json(job.outline).dense_of(point)
+    frame = byte_ladder.ladder(point, dense, Store(cache), names)
     Console().print(_table(job, point, frame))
     unfit = {row["key"]: why for row in frame.to_dict("records") if (why := not_offered(row))}
     packs = [stage for stage in stages if stage.kind == PASSPORT]
@@ -128,14 +129,6 @@ def find_point(queue: Queue, start: str, number: int) -> tuple[Job, Point]:
         name = names[point.key][0]
         raise SpecError("--point", f"{name} is not finished. {_points(outline, names)}")
     return job, point
-
-
-def dense_of(job: Job, point: Point) -> Point:
-    """The baseline of a point's seed. Raises `SpecError` where there is none."""
-    for other in Outline.from_json(job.outline).points:
-        if other.strategy == "baseline" and other.seed == point.seed:
-            return other
-    raise SpecError("JOB", "the job has no baseline of this point's seed.")
 
 
 def _points(outline: Outline, names: dict[str, tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pruning_core.artifacts import artifact
 from pruning_core.points import INT8_ONNX, INT8_SPARSE, LADDER, Row
 from pruning_core.stage import Reader, Stage
-from pruning_core.store import Missing
+from pruning_core.store import known
 
 FORMAT_OF = {INT8_SPARSE: "bitmask_int8", INT8_ONNX: "onnx_int8"}
 MEASURED = ("accuracy", "accuracy_low", "accuracy_high", "loss", "test_images")
@@ -30,7 +30,7 @@ def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
         _row(row, strategy, made)
         for row in rows
         for strategy, name in FORMAT_OF.items()
-        if row["strategy"] != LADDER and (made := _read(store, artifact(row["key"], name).key))
+        if row["strategy"] != LADDER and (made := known(store, artifact(row["key"], name).key))
     ]
 
 
@@ -50,10 +50,3 @@ def _row(row: Row, strategy: str, made: dict[str, Any]) -> Row:
         "correct": None,
         "notes": made["notes"],
     }
-
-
-def _read(store: Reader, key: str) -> dict[str, Any] | None:
-    try:
-        return store.read(key) if store.exists(key) else None
-    except Missing:
-        return None

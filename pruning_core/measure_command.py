@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core import crossover, evidence, speed
-from pruning_core.export_command import add_point, complain, dense_of, find_point
+from pruning_core.export_command import add_point, complain, find_point
 from pruning_core.files import place
 from pruning_core.follow import finish
 from pruning_core.option_table import integers
@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Time, print, write, and say what it means."""
     job, point = find_point(queue, options.job, options.point)
     others = [find_point(queue, options.job, number)[1] for number in options.beside]
-    dense = dense_of(job, point)
+    dense = Outline.from_json(job.outline).dense_of(point)
     models = list(dict.fromkeys([dense, point, *others]))
     how = Conditions(tuple(options.batches), tuple(options.threads), options.pixels)
     check_out(options.out)

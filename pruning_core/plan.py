@@ -33,7 +33,7 @@ from pruning_core.scan_spec import GROUP
 from pruning_core.settings import plain
 from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.when import Step, last_target, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
@@ -68,14 +68,6 @@ def plan(spec: Spec, store: Reader) -> Plan:
             return Plan(tuple(looks))
         scanned = structured_plan.cuttable(groups, model_facts)
     return _graph(spec, looks, facts, model_facts, scanned)
-
-
-def known(store: Reader, key: str) -> dict[str, Any] | None:
-    """What an inspection found; None where it is missing or was damaged."""
-    try:
-        return store.read(key) if store.exists(key) else None
-    except Missing:
-        return None
 
 
 def inspect_data(spec: Spec) -> Stage:

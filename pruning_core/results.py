@@ -11,7 +11,7 @@ import pandas as pd
 from pruning_core.int8_points import int8_rows
 from pruning_core.points import STRUCTURED, Row, point_name
 from pruning_core.stage import Outline, Point, Reader
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.text import format_epochs, format_percent
 
 
@@ -44,14 +44,14 @@ def point_rows(
     image; `validation_images` is how many images `validation_drop` was measured on. Both are NaN
     where they were not counted. `data` names the data set.
     """
-    baselines = {p.seed: _read(store, p.key) for p in outline.points if p.strategy == "baseline"}
+    baselines = {p.seed: known(store, p.key) for p in outline.points if p.strategy == "baseline"}
     dense_macs = _dense_macs(outline, store)
     facts = _facts(outline, store)
     shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(facts)}
     notes = [note for found in facts for note in found.get("notes", [])]
     rows = []
     for point in outline.points:
-        result, baseline = _read(store, point.key), baselines[point.seed]
+        result, baseline = known(store, point.key), baselines[point.seed]
         if result and baseline:
             macs = result.get("macs", dense_macs)
             rows.append({**_row(point, result, baseline, notes), "macs": macs, **shared})
@@ -63,7 +63,7 @@ def _dense_macs(outline: Outline, store: Reader) -> float:
 
     They are counted where channels are removed.
     """
-    found = (_read(store, p.key) for p in outline.points if p.strategy == STRUCTURED)
+    found = (known(store, p.key) for p in outline.points if p.strategy == STRUCTURED)
     return next((float(each["dense_macs"]) for each in found if each), float("nan"))
 
 
@@ -120,17 +120,10 @@ def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
-def _read(store: Reader, key: str) -> dict[str, Any] | None:
-    try:
-        return store.read(key)
-    except Missing:
-        return None
-
-
 def _facts(outline: Outline, store: Reader) -> list[dict[str, Any]]:
     """What was found out for all points alike; a baseline's notes are those of its seed only."""
     own = {point.key for point in outline.points}
-    return [_read(store, key) or {} for key in outline.noted if key not in own]
+    return [known(store, key) or {} for key in outline.noted if key not in own]
 
 
 def _chance(facts: list[dict[str, Any]]) -> float:

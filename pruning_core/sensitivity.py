@@ -17,7 +17,7 @@ from pruning_core.granularity import NORMED
 from pruning_core.scan_spec import GROUP
 from pruning_core.spec import PruneSpec, Spec, SpecError
 from pruning_core.stage import Reader, Stage
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.structured_choices import IMPORTANCE_CHOICES, looks
 
 HALVINGS = 60
@@ -85,9 +85,7 @@ def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
     """
     rows = []
     for stage in scans:
-        try:
-            found = store.read(stage.key)
-        except Missing:
+        if (found := known(store, stage.key)) is None:
             continue
         dense = found["rows"][0]["accuracy"]
         own = {"layer": stage.settings["layer"], "size": found["size"], "pieces": found["pieces"]}

@@ -16,7 +16,7 @@ import pandas as pd
 from pruning_core.paired import JUDGEMENTS, LEAST_ROUNDS
 from pruning_core.settings import SpecError, at_least, check, one_of
 from pruning_core.stage import Reader, Stage
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.text import format_count, join_words
 from pruning_core.worker.limits import usable_cores
 
@@ -194,7 +194,7 @@ def latency_frame(
     compare with. `role` is dense, candidate or control, which is the dense model timed against
     itself: what this machine makes of no difference.
     """
-    rows = [row for stage in stages for row in _read(store, stage.key).get("rows", [])]
+    rows = [row for stage in stages for row in _result(store, stage.key).get("rows", [])]
     if not rows:
         return pd.DataFrame(columns=["model", "runtime_title", *COLUMNS.values()])
     frame = pd.DataFrame(rows)[list(COLUMNS)].rename(columns=COLUMNS)
@@ -207,21 +207,18 @@ def latency_frame(
 
 def notes(stages: Iterable[Stage], store: Reader) -> list[str]:
     """What is to be known of the times, in sentences."""
-    found = [note for stage in stages for note in _read(store, stage.key).get("notes", [])]
+    found = [note for stage in stages for note in _result(store, stage.key).get("notes", [])]
     return list(dict.fromkeys(found))
 
 
 def circumstances(stages: Iterable[Stage], store: Reader) -> dict[str, Any]:
     """On what the first finished stage ran: machine, processor, cores, versions; or nothing."""
-    found = (_read(store, stage.key).get("circumstances") for stage in stages)
+    found = (_result(store, stage.key).get("circumstances") for stage in stages)
     return next((value for value in found if value), {})
 
 
-def _read(store: Reader, key: str) -> dict[str, Any]:
-    try:
-        return store.read(key)
-    except Missing:
-        return {}
+def _result(store: Reader, key: str) -> dict[str, Any]:
+    return known(store, key) or {}
 
 
 def check_machine(settings: Mapping[str, Any]) -> None:

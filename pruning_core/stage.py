@@ -82,6 +82,10 @@ class Outline:
     points: tuple[Point, ...] = ()
     noted: tuple[str, ...] = ()
 
+    def dense_of(self, point: Point) -> Point:
+        """The baseline of a point's seed."""
+        return next(p for p in self.points if (p.strategy, p.seed) == ("baseline", point.seed))
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 

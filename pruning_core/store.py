@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.paths import Cache
+from pruning_core.stage import Reader
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
@@ -36,6 +37,14 @@ _whole: set[Path] = set()
 
 class Missing(KeyError):
     """The stage is not in the store, or was damaged and has been set aside."""
+
+
+def known(store: Reader, key: str) -> dict[str, Any] | None:
+    """A stage's result; None where it is missing or was damaged."""
+    try:
+        return store.read(key) if store.exists(key) else None
+    except Missing:
+        return None
 
 
 def sha256(path: Path) -> str:

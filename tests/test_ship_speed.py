@@ -63,8 +63,6 @@ def test_what_is_chosen_is_what_is_timed(lab: Cache, monkeypatch: pytest.MonkeyP
     wanted = timings(lab, Conditions((1, 32), (1, 2), 64))
     rows = queued(lab, "latency")
     assert {row.key for row in rows} == {stage.key for stage in wanted}
-    runtimes = {run["runtime"] for row in rows for run in row.settings["runs"]}
-    assert runtimes == {run["runtime"] for stage in wanted for run in stage.settings["runs"]}
 
 
 def test_where_zeros_pay_is_asked_for(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +112,7 @@ def test_times_verdict_and_crossover_are_drawn(
     assert "1.5 times faster" in said
     assert "1 image at a time and 1 thread" in said
     assert "The clock is coarse." in said
-    assert "zeros" in said.split("Where zeros begin to pay")[-1]
+    assert "Zeros begin to pay at about" in said
     assert len(at.get("plotly_chart")) >= 3
     assert "this model: 90 %" in " ".join(c.proto.spec for c in at.get("plotly_chart"))
 

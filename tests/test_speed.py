@@ -18,6 +18,7 @@ from pruning_core.speed import (
     left_out,
     missing_packages,
 )
+from pruning_core.store import Missing
 
 DENSE, CUT, THIN = "a" * 64, "b" * 64, "c" * 64
 
@@ -32,7 +33,7 @@ class Empty:
         return False
 
     def read(self, key: str) -> dict:
-        raise speed.Missing(key)
+        raise Missing(key)
 
 
 def test_one_stage_a_family_with_the_dense_model_first() -> None:

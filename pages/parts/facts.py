@@ -10,12 +10,12 @@ import streamlit as st
 from pages.parts.shell import Lab, link
 from pruning_core import field_titles
 from pruning_core.estimate import probe
-from pruning_core.foreknown import told_of_cuts
+from pruning_core.foreknown import model_facts, told_of_cuts
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Stage
-from pruning_core.store import Missing
+from pruning_core.store import known
 from pruning_core.text import format_count
 
 POLL_SECONDS = 1.0
@@ -29,19 +29,11 @@ def inline(text: str) -> str:
     return re.sub(r"[\\`*_\[\]$~<>|]|:(?=\S)", r"\\\g<0>", text)
 
 
-def known(lab: Lab, stage: Stage) -> dict[str, Any] | None:
-    """What an inspection found; None where it is missing or was damaged."""
-    try:
-        return lab.store.read(stage.key)
-    except Missing:
-        return None
-
-
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """What a page may look at without a click: nothing that would start a download."""
     found = [stage] if (stage := probe(spec, lab.store)) else []
     data = inspect_data(spec)
-    facts = known(lab, data)
+    facts = known(lab.store, data.key)
     if spec.data.name in ON_BOARD or facts:
         found.append(data)
     if facts and spec.model.weights != "pretrained":
@@ -114,7 +106,7 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 def show_data(lab: Lab, spec: Spec) -> None:
     """One line on the images, where they have been looked at."""
-    facts = known(lab, inspect_data(spec))
+    facts = known(lab.store, inspect_data(spec).key)
     if facts is None:
         if spec.data.name not in ON_BOARD:
             st.caption("Downloaded into the cache when the run starts, if it is not there yet.")
@@ -128,7 +120,7 @@ def show_data(lab: Lab, spec: Spec) -> None:
 
 def show_model(lab: Lab, spec: Spec) -> None:
     """One line on the model, where it has been looked at."""
-    facts = model_facts(lab, spec)
+    facts = model_facts(spec, lab.store)
     if facts is None:
         if spec.model.weights == "pretrained":
             st.caption("The weights are downloaded when the run starts, if they are not there yet.")
@@ -155,12 +147,6 @@ def pruned(spec: Spec, facts: dict[str, Any]) -> list[str]:
         where = f"{len(left)} of {len(layers)} layers"
         sentences.insert(0, f"Pruned: {where}, {weights:,} weights; the others are spared.")
     return sentences
-
-
-def model_facts(lab: Lab, spec: Spec) -> dict[str, Any] | None:
-    """What the worker found out about the model, or None where it has not looked yet."""
-    data = known(lab, inspect_data(spec))
-    return known(lab, inspect_model(spec, len(data["classes"]))) if data else None
 
 
 def downloads_needed(spec: Spec) -> bool:

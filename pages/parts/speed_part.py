@@ -11,7 +11,6 @@ from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pruning_core import crossover, evidence, speed
 from pruning_core.chart_style import config
-from pruning_core.export_command import dense_of
 from pruning_core.measure_command import model_names, ratio_text
 from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Job
@@ -30,7 +29,8 @@ BATCHES = [1, 8, 32]
 def draw(lab: Lab, job: Job, point: Point, top: DeltaGenerator) -> None:
     """What was timed, where zeros would begin to pay, and into `top` the verdict."""
     st.header("Speed on this machine")
-    dense, others = dense_of(job, point), _others(lab, job, point)
+    dense = Outline.from_json(job.outline).dense_of(point)
+    others = _others(lab, job, point)
     how = _conditions()
     models = list(dict.fromkeys([dense, point, *others]))
     stages = speed.latency_stages([one.key for one in models], conditions=how)

@@ -6,12 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.facts import inline, known
+from pages.parts.facts import inline
 from pages.parts.shell import Lab
 from pages.parts.widgets import check, choice, number, slide, text, value_of, whole
 from pruning_core.plan import inspect_data
 from pruning_core.spec import Spec
 from pruning_core.stage import Stage
+from pruning_core.store import known
 from pruning_core.structured_choices import IMPORTANCE_CHOICES, TARGETS
 from pruning_core.structured_plan import inspection
 from pruning_core.structured_spec import IMPORTANCES, STRUCTURED_SCOPES, STRUCTURED_TARGETS
@@ -120,7 +121,7 @@ def _limits(off: bool) -> None:
 
 def dry_run(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspection that tells what the cuts would do; none where it cannot be asked yet."""
-    data = known(lab, inspect_data(spec))
+    data = known(lab.store, inspect_data(spec).key)
     if not spec.structured.enabled or data is None:
         return []
     return [inspection(spec, len(data["classes"]))]
@@ -129,7 +130,7 @@ def dry_run(lab: Lab, spec: Spec) -> list[Stage]:
 def show(lab: Lab, spec: Spec) -> None:
     """What the asked cuts would leave, the coupled groups, and what cannot be cut."""
     for stage in dry_run(lab, spec):
-        if found := known(lab, stage):
+        if found := known(lab.store, stage.key):
             st.caption("What the cuts would leave, before any training:")
             st.dataframe([_left_row(row, found["dense"]) for row in found["left"]], hide_index=True)
             for note in found["notes"]:

@@ -25,8 +25,7 @@ NAMES = {"dense": "Dense", "point": "This model"}
 def draw(lab: Lab, job: Job, point: Point) -> None:
     """Both answers side by side."""
     st.header("Try it")
-    outline = Outline.from_json(job.outline)
-    dense = [p.key for p in outline.points if p.strategy == "baseline" and p.seed == point.seed]
+    dense = Outline.from_json(job.outline).dense_of(point).key
     left, right = st.columns(2)
     with left:
         file = st.file_uploader(
@@ -44,10 +43,10 @@ def draw(lab: Lab, job: Job, point: Point) -> None:
             disabled=file is not None,
         )
     if file is None:
-        _answer(lab, ask_test_image(dense[0], point.key, int(number)))
+        _answer(lab, ask_test_image(dense, point.key, int(number)))
     elif found := kept(lab, file):
         digest, path = found
-        _answer(lab, ask_image(dense[0], point.key, digest, str(path)))
+        _answer(lab, ask_image(dense, point.key, digest, str(path)))
 
 
 def _answer(lab: Lab, stage: Stage) -> None:

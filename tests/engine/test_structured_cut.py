@@ -216,11 +216,13 @@ class TestStructure:
     def structure(self) -> dict[str, Any]:
         return structures.structure(built("mobilenet_v3_small"))
 
-    def refused(self, change: Any, match: str) -> None:
+    def refusal(self, change: Any) -> str:
+        """What is said of a structure that was changed; fails where it is taken."""
         found = copy.deepcopy(self.structure())
         change(found)
-        with pytest.raises(structures.StructureError, match=match):
+        with pytest.raises(structures.StructureError) as caught:
             structures.resize(built("mobilenet_v3_small"), found)
+        return str(caught.value)
 
     def test_a_dense_model_is_left_as_it_is(self) -> None:
         model = built("mobilenet_v3_small")
@@ -234,23 +236,26 @@ class TestStructure:
 
     @pytest.mark.parametrize("value", [0, -1, 2.5, "16", True, None, [16]])
     def test_a_width_is_a_whole_number(self, value: Any) -> None:
-        self.refused(
-            lambda found: found["modules"]["features.0.0"].update(out_channels=value),
-            "whole numbers of 1 or more",
+        assert "whole numbers of 1 or more" in self.refusal(
+            lambda found: found["modules"]["features.0.0"].update(out_channels=value)
         )
 
     def test_a_width_is_never_larger_than_the_architecture(self) -> None:
-        self.refused(
-            lambda found: found["modules"]["features.0.0"].update(out_channels=10**9), "more than"
+        assert "more than" in self.refusal(
+            lambda found: found["modules"]["features.0.0"].update(out_channels=10**9)
         )
 
     def test_missing_and_foreign_entries_are_refused(self) -> None:
-        self.refused(lambda found: found["modules"].pop("features.0.0"), "lacks features.0.0")
-        self.refused(lambda found: found["modules"].update(other={}), "has other")
-        self.refused(lambda found: found.pop("parameters"), "has no parameters")
-        self.refused(
-            lambda found: found["modules"]["features.0.0"].update(odd=1), "does not say in_channels"
-        )
+        changes: dict[str, Any] = {
+            "lacks features.0.0": lambda found: found["modules"].pop("features.0.0"),
+            "has other": lambda found: found["modules"].update(other={}),
+            "has no parameters": lambda found: found.pop("parameters"),
+            "does not say in_channels": lambda found: found["modules"]["features.0.0"].update(
+                odd=1
+            ),
+        }
+        for said, change in changes.items():
+            assert said in self.refusal(change)
 
     def test_tensors_of_another_cut_are_refused(self) -> None:
         model, _ = cut_to("mobilenet_v3_small")

@@ -95,8 +95,8 @@ def test_the_control_draws_new_weights_for_each_cut(ran: Cache) -> None:
         assert_part_of(state_of(ran, point.key), dense, gone["features.18.0"])
 
 
-def test_which_channels_go_is_decided_by_trained_weights(ran: Cache) -> None:
-    """The baseline is the same, so is the first cut; the second sees what was made of it."""
+def test_what_follows_a_cut_does_not_change_which_channels_go(ran: Cache) -> None:
+    """The first cut is of the same trained baseline, whatever its weights become afterwards."""
     first = {
         method: read(Store(ran).file(cuts(ran, spec_of(method))[0].key, FILE))
         for method in ("weight_rewind", "random_reinit")

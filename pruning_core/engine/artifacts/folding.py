@@ -22,7 +22,7 @@ from pruning_core.engine.structured import fold as channels
 # norm with its usual epsilon of 1e-5 makes at most a hundredth of it.
 CONSTANT = 1e-9
 # Programs compute channels in blocks of 8 or 16. Measured: at widths that are no multiples ONNX
-# Runtime took 2.2 times as long as for the whole network, though a quarter of it was gone.
+# Runtime took about twice as long as for the whole network, though a quarter of it was gone.
 ROUND_TO = 8
 
 
