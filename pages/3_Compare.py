@@ -256,8 +256,8 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
         st.info("These runs have no finished point to show. Watch them on Runs.")
         link("Runs", job=jobs[0].id)
         return
-    for note in notes_told(frame):
-        st.info(inline(note))
+    if notes := notes_told(frame):
+        st.info("\n".join(f"- {inline(note)}" for note in notes) if notes[1:] else inline(notes[0]))
     asked = Answered()
     draw_headline(frame, asked)
     x = draw_charts(frame)
@@ -267,6 +267,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     st.header("Table")
     table.draw(frame)
     table.draw_definitions()
+    int8_series.draw_notes(frame)
     draw_downloads(frame, specs, x, asked)
 
 

@@ -46,7 +46,7 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
     """Print the two tables, write the files into `out`, and say where they are."""
     from pruning_core import report, results
     from pruning_core.findings import findings
-    from pruning_core.tables import notes_told
+    from pruning_core.tables import file_notes_told, notes_told
 
     frame = results.points(now.outline, Store(cache), now.job.label, now.job.id)
     lost = [point.key for point in now.outline.points if not Store(cache).exists(point.key)]
@@ -59,7 +59,7 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
     for finding in findings(frame):
         print(f"- {finding.text}")
     code, notes = write_files(now, frame, out) if out else (OK, [])
-    for note in [*notes_told(frame), *notes]:
+    for note in [*notes_told(frame), *file_notes_told(frame), *notes]:
         print(f"Note: {note}")
     return code
 

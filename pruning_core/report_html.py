@@ -20,7 +20,7 @@ from pruning_core.findings import Finding
 from pruning_core.headline import Answer, answers
 from pruning_core.ladder import without_training
 from pruning_core.spec import Spec, to_dict
-from pruning_core.tables import notes_told, readable
+from pruning_core.tables import file_notes_told, notes_told, readable
 
 MADE_WITH = ("plotly", "pandas", "numpy", "scipy")
 STYLE = """
@@ -68,7 +68,7 @@ def html(
         _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
         _section("Without training", _ladder(frame)),
         _section("Points", _table(frame)),
-        _section("Notes", _list(notes_told(frame))),
+        _section("Notes", _list([*notes_told(frame), *file_notes_told(frame)])),
         _section("What each number is", _definitions()),
         _section("Settings", _settings(frame, specs)),
         _section("Made with", _list(_versions(frame))),

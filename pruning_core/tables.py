@@ -95,12 +95,15 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes_told(frame: pd.DataFrame) -> list[str]:
-    """Each note once, after the name of what it belongs to where that is not everything."""
-    if frame.empty:
-        return []
-    points, files = (frame[frame["strategy"].isin(INT8) == of_file] for of_file in (False, True))
-    told = [_told(note, points, points.iloc[rows]) for note, rows in _places(points).items()]
-    return [*told, *(_told_of(note, files, files.iloc[at]) for note, at in _places(files).items())]
+    """Each note on a point once, after the name of what it belongs to where that is not all."""
+    points = frame if frame.empty else frame[~frame["strategy"].isin(INT8)]
+    return [_told(note, points, points.iloc[rows]) for note, rows in _places(points).items()]
+
+
+def file_notes_told(frame: pd.DataFrame) -> list[str]:
+    """The same of the int8 files of points."""
+    files = frame if frame.empty else frame[frame["strategy"].isin(INT8)]
+    return [_told_of(note, files, files.iloc[rows]) for note, rows in _places(files).items()]
 
 
 def _told_of(note: str, files: pd.DataFrame, part: pd.DataFrame) -> str:
@@ -113,7 +116,7 @@ def _told_of(note: str, files: pd.DataFrame, part: pd.DataFrame) -> str:
 def _places(rows: pd.DataFrame) -> dict[str, list[int]]:
     """The places of the rows that bear each note."""
     found: dict[str, list[int]] = {}
-    for place, notes in enumerate(rows["notes"]):
+    for place, notes in enumerate([] if rows.empty else rows["notes"]):
         for note in notes:
             found.setdefault(note, []).append(place)
     return found

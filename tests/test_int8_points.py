@@ -19,7 +19,7 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.report import to_csv
 from pruning_core.stage import Outline
 from pruning_core.store import Store
-from pruning_core.tables import notes_told, readable, summary_tables
+from pruning_core.tables import file_notes_told, notes_told, readable, summary_tables
 from tests.frames import comparison, frame
 from tests.test_compare_page import run
 from tests.test_pages import open_page, put, texts
@@ -122,10 +122,9 @@ def test_a_runs_points_come_with_their_files(cache: Cache) -> None:
     assert len(both) == (1 + len(FORMAT_OF)) * len(points)
     assert to_csv(both).count(",int8_sparse,") == 0  # the strategy is the first column
     assert to_csv(both).count("\nint8_sparse,") == len(points)
-    assert notes_told(both) == [
-        *notes_told(points),
-        f"Pruned, int8 sparse and pruned, int8 ONNX: {MADE['notes'][0]}",
-    ]
+    assert notes_told(both) == notes_told(points)
+    kinds = "Pruned, int8 sparse and pruned, int8 ONNX"
+    assert file_notes_told(both) == [f"{kinds}: {MADE['notes'][0]}"]
 
 
 def test_a_note_on_some_files_says_which(cache: Cache) -> None:
@@ -134,7 +133,7 @@ def test_a_note_on_some_files_says_which(cache: Cache) -> None:
     found = int8_rows(rows, Store(cache))
     for row in found:
         row["notes"] = ["Only here."] if row["seed"] == 1 else []
-    assert notes_told(frame(rows, found))[-1].startswith(
+    assert file_notes_told(frame(rows, found))[-1].startswith(
         "Pruned, int8 sparse and pruned, int8 ONNX, seed 1: Only"
     )
 
@@ -155,3 +154,6 @@ def test_the_page_has_them_made_and_shows_them(cache: Cache) -> None:
     make(cache, rows_of(points))
     test = open_page("pages/3_Compare.py", runs=job)
     assert not [button for button in test.button if button.label == "Add int8"]
+    told = MADE["notes"][0]  # type: ignore[index]
+    assert not [box for box in test.info if told in box.value]
+    assert [text for text in test.caption if told in text.value.replace("\\", "")]

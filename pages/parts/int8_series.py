@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.parts.facts import explain
+from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pruning_core.int8_points import int8_stages
 from pruning_core.points import rows_of
 from pruning_core.stage import Stage
+from pruning_core.tables import file_notes_told
 from pruning_core.text import format_count
 
 POLL_SECONDS = 2.0
@@ -37,6 +38,14 @@ def draw(lab: Lab, frame: pd.DataFrame) -> None:
             lab.queue.forget(stage.key)
         lab.queue.add(missing)
         st.rerun()
+
+
+def draw_notes(frame: pd.DataFrame) -> None:
+    """What is to be known of the files, folded away: it is of no other point."""
+    if notes := file_notes_told(frame):
+        with st.expander("Notes on the int8 files"):
+            for note in notes:
+                st.caption(inline(note))
 
 
 def left(lab: Lab, stages: list[Stage]) -> list[Stage]:

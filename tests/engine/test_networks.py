@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,37 @@ def test_each_network_is_quantized_and_takes_any_number_of_images(
     assert scores.shape == wanted.shape
     # Random weights answer by little: what is asked is the same shape of the answer, not its bits.
     assert np.corrcoef(scores.ravel(), wanted.ravel())[0, 1] > 0.9
+
+
+def deadened() -> nn.Module:
+    """Filters of zeros whose constants are all that half of the next layer's channels read."""
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 16, 3, bias=False), nn.Conv2d(16, 16, 1, bias=False)
+    norms = [nn.BatchNorm2d(16, momentum=None) for _ in range(2)]
+    with torch.no_grad():
+        first.weight[:8] = 0.0
+        second.weight[:8, 8:] = 0.0
+        norms[0].bias[:8] = torch.linspace(0.3, 1.0, 8)
+    model = nn.Sequential(first, norms[0], nn.ReLU(), second, norms[1], nn.ReLU())
+    model.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)])
+    model.train()(bright_and_dark())
+    return model.eval()
+
+
+def bright_and_dark() -> Tensor:
+    return images(64) * torch.linspace(0.2, 3.0, 64)[:, None, None, None]
+
+
+def test_constants_that_cancel_out_survive_8_bits(tmp_path: Path) -> None:
+    """Batch norm divides by next to nothing there: rounded as they are, they would drown all."""
+    path = tmp_path / "model.onnx"
+    made = replace(source("resnet"), model=deadened(), calibration=lambda: [bright_and_dark()])
+    MAKERS["onnx_int8"].write(made, path)
+    run = MAKERS["onnx_int8"].open(made, path)
+    with torch.no_grad():
+        wanted = made.model(bright_and_dark())
+    spread = float(wanted.std(0).mean())
+    assert float((run(bright_and_dark()) - wanted).abs().mean()) < 0.3 * spread
 
 
 @pytest.mark.parametrize(("kind", "most"), [("bitmask_fp16", 0.01), ("bitmask_int8", 0.3)])

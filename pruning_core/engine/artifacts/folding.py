@@ -66,28 +66,31 @@ def _affine(values: Tensor | None, default: float, like: Tensor) -> Tensor:
     )
 
 
-def lightened(model: nn.Module, example: Tensor) -> tuple[nn.Module, list[str]]:
+def lightened(
+    model: nn.Module, example: Tensor, settle: bool = False
+) -> tuple[nn.Module, list[str]]:
     """A copy as other programs run it, and notes on it: fewer channels, no batch norm.
 
     Channels that are zero wherever they are read are taken out (see `structured.fold`), but for
-    so many that the widths stay multiples of 8.
+    so many that the widths stay multiples of 8. `settle`, for numbers that will be rounded, is
+    that of `fold`.
     """
     made, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
     if channels.dead_filters(made):
         folded = channels.fold(made, example.shape[-1], ROUND_TO)
         notes = folded.notes if folded.removed else ()
-    return fold_model(made, example), list(notes)
+    return fold_model(made, example, settle), list(notes)
 
 
 @torch.no_grad()
-def fold_model(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in which each such batch norm is gone, its layer with a bias."""
+def fold_model(model: nn.Module, example: Tensor, settle: bool = False) -> nn.Module:
+    """A copy in which each such batch norm is gone, its layer with a bias; see `fold`."""
     made = copy.deepcopy(model).eval()
     names = {module: name for name, module in made.named_modules()}
     for site in sites(made, example):
         if site.norm is None:
             continue
-        folded = fold(site)
+        folded = fold(site, settle)
         site.module.weight.copy_(folded.weight)
         site.module.bias = nn.Parameter(folded.bias, requires_grad=False)
         made.set_submodule(names[site.norm], nn.Identity())

@@ -13,7 +13,8 @@ from pruning_core.engine.artifacts.source import Maker, Source
 def write_int8(source: Source, path: Path) -> list[str]:
     """Weights symmetric with a scale for each output channel, activations with one each.
 
-    The ranges of the activations are those met on the calibration images.
+    The ranges of the activations are those met on the calibration images. Channels that were
+    constant are settled before: rounded, their weights and their mean would not cancel out.
     """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -30,7 +31,7 @@ def write_int8(source: Source, path: Path) -> list[str]:
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, quiet():
         plain, ready = Path(folder) / "plain.onnx", Path(folder) / "ready.onnx"
-        notes = write_onnx(source, plain)
+        notes = write_onnx(source, plain, settle=True)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         quantization.quantize_static(
             ready,

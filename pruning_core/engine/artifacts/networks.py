@@ -35,17 +35,17 @@ def quiet() -> Iterator[None]:
 Exported = tuple[torch.export.ExportedProgram, list[str]]
 
 
-def exported(source: Source, several: bool = True) -> Exported:
+def exported(source: Source, several: bool = True, settle: bool = False) -> Exported:
     """The lightened network as a graph, and notes; the number of images free or 1."""
-    model, notes = lightened(source.model, source.example)
+    model, notes = lightened(source.model, source.example, settle)
     images = source.example[:2] if several else source.example[:1]
     free = ({0: torch.export.Dim("batch", min=1, max=4096)},) if several else None
     with quiet(), torch.no_grad():
         return torch.export.export(model, (images,), dynamic_shapes=free), notes
 
 
-def write_onnx(source: Source, path: Path) -> list[str]:
-    program, notes = exported(source)
+def write_onnx(source: Source, path: Path, settle: bool = False) -> list[str]:
+    program, notes = exported(source, settle=settle)
     with quiet(), torch.no_grad():
         torch.onnx.export(
             program,
