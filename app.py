@@ -9,6 +9,8 @@ from pages.parts.shell import PAGES, Lab, link, open_page, plain
 from pruning_core import results
 from pruning_core.bench_chart import APART, bench_figure
 from pruning_core.bench_result import FIGURES, last
+from pruning_core.common import machine
+from pruning_core.common.formatting import join_words
 from pruning_core.estimate import estimate, in_words, probe
 from pruning_core.headline import answers_of
 from pruning_core.plan import plan
@@ -16,8 +18,6 @@ from pruning_core.presets import PRESETS, Preset
 from pruning_core.queue.jobs import Job
 from pruning_core.spec import SpecError
 from pruning_core.stage import Outline, Stage
-from pruning_core.text import join_words
-from pruning_core.worker import limits
 
 LATEST = 5
 POLL_SECONDS = 2.0
@@ -48,7 +48,7 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
 
 def cost(lab: Lab, preset: Preset) -> str:
     """A preset's time on this machine in words."""
-    cores = limits.usable_cores()
+    cores = machine.usable_cores()
     found = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, cores)
     time = f"Time on this machine: {in_words(found)}."
     return time + (" Downloads first." if facts.downloads_needed(preset.spec) else "")

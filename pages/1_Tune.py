@@ -18,14 +18,14 @@ from pages.parts import (
 )
 from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core import when
+from pruning_core.common.formatting import format_count, format_epochs
+from pruning_core.common.machine import usable_cores
 from pruning_core.estimate import estimate, in_words
 from pruning_core.live_charts import schedule_figure
 from pruning_core.plan import describe, plan
 from pruning_core.recovery import remarks
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Plan, Stage
-from pruning_core.text import format_count, format_epochs
-from pruning_core.worker.limits import usable_cores
 from pruning_core.worker.start import ensure_worker
 
 Places = tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator]

@@ -16,6 +16,7 @@ from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import report, results
 from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
+from pruning_core.common.formatting import format_count
 from pruning_core.findings import findings
 from pruning_core.headline import Answer, answers
 from pruning_core.images import chrome_found, zipped
@@ -28,7 +29,6 @@ from pruning_core.results import titles
 from pruning_core.spec import Spec, from_json, to_dict
 from pruning_core.stage import Outline
 from pruning_core.tables import notes_told
-from pruning_core.text import format_count
 
 FINDINGS = 5
 POLL_SECONDS = 2.0

@@ -16,10 +16,10 @@ from pruning_core import byte_ladder
 from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.byte_chart import byte_bars
 from pruning_core.chart_style import config
+from pruning_core.common.formatting import format_count
 from pruning_core.export_command import available
 from pruning_core.queue.stage_queue import Row
 from pruning_core.stage import Outline, Point
-from pruning_core.text import format_count
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")

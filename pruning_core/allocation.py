@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pruning_core.common.errors import SpecError
 from pruning_core.granularity import noun
 from pruning_core.layer_choices import floor_size
-from pruning_core.settings import SpecError
 
 Settings = Mapping[str, Any]
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core.bench_result import FIGURES, BenchResult, Figure, write
-from pruning_core.files import place
+from pruning_core.common.files import place
+from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.outcome import FAILED, OK, check_out, say
-from pruning_core.paths import PROJECT, Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.worker.hand import ENVIRONMENT
 

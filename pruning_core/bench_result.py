@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pruning_core.paths import Cache
-from pruning_core.settings import SpecError
+from pruning_core.common.errors import SpecError
+from pruning_core.common.paths import Cache
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.artifacts import FORMATS, artifact
-from pruning_core.stage import Point, Reader
-from pruning_core.store import known
-from pruning_core.text import (
+from pruning_core.common.formatting import (
     format_bytes,
     format_percent,
     format_points,
@@ -18,6 +16,8 @@ from pruning_core.text import (
     join_words,
     missing,
 )
+from pruning_core.stage import Point, Reader
+from pruning_core.store import known
 
 # A file that surely loses more than this of its model's accuracy is no form of that model.
 MOST_LOST = 0.05

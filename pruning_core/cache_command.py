@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from pruning_core import upkeep
+from pruning_core.common.formatting import format_bytes, format_count
+from pruning_core.common.paths import Cache
 from pruning_core.outcome import FAILED, OK
-from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
-from pruning_core.text import format_bytes, format_count
 
 
 def add_cache(command: argparse.ArgumentParser) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
+from pruning_core.common.formatting import format_bytes, format_percent, missing
 from pruning_core.points import Row, grouped, is_control
-from pruning_core.text import format_bytes, format_percent, missing
 
 
 @dataclass(frozen=True)

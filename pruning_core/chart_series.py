@@ -10,6 +10,7 @@ from typing import Any
 
 from pruning_core.chart_references import Reference
 from pruning_core.chart_style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
+from pruning_core.common.formatting import format_percent, missing
 from pruning_core.hover import point_text
 from pruning_core.points import (
     STRATEGY_NAMES,
@@ -19,7 +20,6 @@ from pruning_core.points import (
     is_control,
     mean_over_seeds,
 )
-from pruning_core.text import format_percent, missing
 
 Part = dict[str, Any]
 NAN = float("nan")

@@ -41,9 +41,9 @@ from pruning_core.chart_style import (
     on_white,
     value_range,
 )
+from pruning_core.common.formatting import missing
 from pruning_core.drawing import Drawing, Part, guide, put_labels, put_point_labels
 from pruning_core.points import INT8, LADDER, Row, rows_of
-from pruning_core.text import missing
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
 

@@ -19,8 +19,10 @@ from rich.console import Console
 
 from pruning_core.bench_command import add_bench, bench
 from pruning_core.cache_command import add_cache, cache_command
+from pruning_core.common.errors import SpecError, brief, shortened
+from pruning_core.common.files import place
+from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.export_command import add_export, export
-from pruning_core.files import place
 from pruning_core.follow import ended, follow, planned
 from pruning_core.measure_command import add_measure, measure
 from pruning_core.options import add_options, flag_of, spec_from
@@ -35,14 +37,12 @@ from pruning_core.outcome import (
     unusable,
     write_results,
 )
-from pruning_core.paths import Cache, CacheError, cache_at
 from pruning_core.plan import describe, plan
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.recipe_command import add_recipes, recipes
 from pruning_core.recovery import remarks
 from pruning_core.scan_command import add_propose, check_proposable, scan_of, write_scan
-from pruning_core.settings import SpecError, brief, shortened
 from pruning_core.spec import Spec
 from pruning_core.store import Store
 from pruning_core.unread import unread

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.settings import at_least, check
+from pruning_core.common.errors import at_least, check
+from pruning_core.common.formatting import format_percent
+from pruning_core.common.machine import usable_cores
 from pruning_core.speed import AS_TRAINED, MOST_PIXELS
 from pruning_core.stage import Reader, Stage
 from pruning_core.store import known
-from pruning_core.text import format_percent
-from pruning_core.worker.limits import usable_cores
 
 KIND = "crossover"
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)

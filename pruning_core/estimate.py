@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pruning_core.common.formatting import format_seconds
 from pruning_core.foreknown import known_layers
 from pruning_core.ladder_cost import image_steps, solving_seconds
 from pruning_core.layer_choices import Layer
@@ -20,7 +21,6 @@ from pruning_core.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
 from pruning_core.store import known
 from pruning_core.structured_plan import chain_epochs, chain_steps
-from pruning_core.text import format_seconds
 from pruning_core.when import steps, total_epochs
 
 KNOWN = {

@@ -15,16 +15,16 @@ from rich.table import Column, Table
 from pruning_core import byte_ladder
 from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.byte_ladder import not_offered, notes_told
-from pruning_core.files import place
+from pruning_core.common.errors import SpecError
+from pruning_core.common.files import place
+from pruning_core.common.paths import Cache
 from pruning_core.follow import finish
 from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.passport import KIND as PASSPORT
 from pruning_core.passport import PACKED, passport
-from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.results import titles
-from pruning_core.settings import SpecError
 from pruning_core.stage import Outline, Point, Stage
 from pruning_core.store import Store
 

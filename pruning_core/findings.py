@@ -12,11 +12,7 @@ from statistics import fmean, stdev
 
 import pandas as pd
 
-from pruning_core.headline import chance_warnings
-from pruning_core.pairs import APART, PRUNED, Pair, comparable, pairs, same_asked
-from pruning_core.points import LADDER, STRUCTURED, Row, grouped, is_pruned, point_name, rows_of
-from pruning_core.statistics import McNemar, holm, mcnemar
-from pruning_core.text import (
+from pruning_core.common.formatting import (
     epoch_number,
     format_count,
     format_epochs,
@@ -27,6 +23,10 @@ from pruning_core.text import (
     format_times,
     join_words,
 )
+from pruning_core.common.statistics import McNemar, holm, mcnemar
+from pruning_core.headline import chance_warnings
+from pruning_core.pairs import APART, PRUNED, Pair, comparable, pairs, same_asked
+from pruning_core.points import LADDER, STRUCTURED, Row, grouped, is_pruned, point_name, rows_of
 
 LEVEL = 0.05
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pruning_core.common.paths import Cache
 from pruning_core.foreknown import known_of_cuts
-from pruning_core.paths import Cache
 from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row

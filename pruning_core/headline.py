@@ -7,16 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pruning_core.points import (
-    Row,
-    chance_baselines,
-    grouped,
-    is_pruned,
-    mean_over_seeds,
-    point_name,
-    rows_of,
-)
-from pruning_core.text import (
+from pruning_core.common.formatting import (
     format_bytes,
     format_count,
     format_percent,
@@ -25,6 +16,15 @@ from pruning_core.text import (
     format_times,
     join_words,
     missing,
+)
+from pruning_core.points import (
+    Row,
+    chance_baselines,
+    grouped,
+    is_pruned,
+    mean_over_seeds,
+    point_name,
+    rows_of,
 )
 
 SLACK = 1e-9  # a loss of exactly the tolerance must not fail on the last bit of a float

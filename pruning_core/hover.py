@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from textwrap import wrap
 from typing import Any
 
-from pruning_core.points import INT8, STRUCTURED, row_name
-from pruning_core.text import (
+from pruning_core.common.formatting import (
     format_bytes,
     format_epochs,
     format_macs,
@@ -18,6 +17,7 @@ from pruning_core.text import (
     format_times,
     missing,
 )
+from pruning_core.points import INT8, STRUCTURED, row_name
 
 Row = dict[str, Any]
 WIDTH = 80

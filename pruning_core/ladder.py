@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_core.common.formatting import format_percent, format_seconds
 from pruning_core.ladder_spec import RUNGS, rung_title
 from pruning_core.points import LADDER, rows_of
 from pruning_core.stage import Stage
-from pruning_core.text import format_percent, format_seconds
 
 # What a rung has from the cut that it stands above.
 SAME = ("seed", "device", "precision", "threads", "prune", "epochs")

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pruning_core.common.errors import check
+from pruning_core.common.formatting import format_count
 from pruning_core.layer_choices import Layer
-from pruning_core.settings import check
-from pruning_core.text import format_count
 
 # From the lowest rung up. The first is the cut itself, a level without an epoch.
 RUNG_TITLES = {

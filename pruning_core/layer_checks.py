@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pruning_core.allocation import COUNTS, Part, hand_scale, suggestion
+from pruning_core.common.errors import SpecError, to_dict
+from pruning_core.common.formatting import join_words
 from pruning_core.granularity import FILTERS_OF, PATTERNS, fits, noun, units
 from pruning_core.layer_choices import KINDS, ROLES, Layer, chosen, floor_size, matches
-from pruning_core.settings import SpecError, to_dict
 from pruning_core.spec import Spec
-from pruning_core.text import join_words
 
 FLOORED = ("global", "lamp", "erk")
 SHOWN = 3

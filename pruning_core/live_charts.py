@@ -23,9 +23,9 @@ from pruning_core.chart_style import (
     symbol,
     value_range,
 )
+from pruning_core.common.formatting import format_percent, missing
 from pruning_core.drawing import Drawing, Part, guide, put_labels
 from pruning_core.points import STRATEGY_NAMES
-from pruning_core.text import format_percent, missing
 
 GLYPHS = {look.colour: look.glyph for look in LOOKS.values()}
 MOST_LABELS = 14

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core import crossover, evidence, speed
+from pruning_core.common.files import place
+from pruning_core.common.formatting import format_times
+from pruning_core.common.paths import Cache
 from pruning_core.export_command import add_point, complain, find_point
-from pruning_core.files import place
 from pruning_core.follow import finish
 from pruning_core.option_table import integers
 from pruning_core.outcome import check_out
-from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.results import titles
 from pruning_core.speed import RUNTIMES, Conditions
 from pruning_core.stage import Outline, Point, Stage
 from pruning_core.store import Store
-from pruning_core.text import format_times
 from pruning_core.verdict import verdict
 
 SPEED_CSV, CROSSOVER_CSV = "speed.csv", "crossover.csv"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pruning_core.files import PLAIN_WEIGHTS, place
-from pruning_core.settings import shortened
+from pruning_core.common.errors import shortened
+from pruning_core.common.files import PLAIN_WEIGHTS, place
 
 Value = TypeVar("Value")
 

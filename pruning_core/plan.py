@@ -16,9 +16,10 @@ from typing import Any
 
 from pruning_core import ladder, sensitivity, structured_plan
 from pruning_core import spec as specs
+from pruning_core.common.errors import plain
+from pruning_core.common.files import fingerprint, place, weights_identity
 from pruning_core.criterion_checks import check_criterion, check_model
 from pruning_core.criterion_choices import MOVEMENT, needs
-from pruning_core.files import fingerprint, place, weights_identity
 from pruning_core.layer_checks import check_layers
 from pruning_core.layer_choices import Layer, chosen
 from pruning_core.levels import level
@@ -30,7 +31,6 @@ from pruning_core.recovery import (
     tail_training,
 )
 from pruning_core.scan_spec import GROUP
-from pruning_core.settings import plain
 from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import known

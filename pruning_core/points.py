@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_core.common.formatting import missing
 from pruning_core.ladder_spec import rung_title
-from pruning_core.text import missing
 
 Row = dict[str, Any]
 

@@ -6,8 +6,8 @@ import math
 from typing import Protocol
 
 from pruning_core.allocation import hand_entry
+from pruning_core.common.errors import check
 from pruning_core.granularity import PATTERNS, pattern_share
-from pruning_core.settings import check
 
 HIGHEST_NORM = 16.0
 

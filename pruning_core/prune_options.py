@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pruning_core.common.errors import SpecError
 from pruning_core.granularity import PATTERNS, pattern_share
-from pruning_core.settings import SpecError
 
 # Each of these is read with one choice of another setting only: it implies that choice.
 IMPLIED = {

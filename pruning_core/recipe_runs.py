@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 
 from pruning_core import recipes
+from pruning_core.common.formatting import format_seconds
+from pruning_core.common.machine import usable_cores
+from pruning_core.common.paths import Cache
 from pruning_core.follow import follow
 from pruning_core.layer_choices import Layer
 from pruning_core.outcome import OK, complain, say
-from pruning_core.paths import Cache
 from pruning_core.plan import inspect_data, inspect_model, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.recipe_choice import Trial, finalists, hardness, winners
@@ -20,8 +22,6 @@ from pruning_core.recipes import Recipe, amount_for, final_key, spec_of
 from pruning_core.spec import Spec
 from pruning_core.stage import outline
 from pruning_core.store import Store
-from pruning_core.text import format_seconds
-from pruning_core.worker.limits import usable_cores
 
 Cell = tuple[str, float, float, int]  # recipe, epochs, sparsity, seed
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pruning_core.common.errors import check
+from pruning_core.common.formatting import format_seconds
 from pruning_core.estimate import estimate
 from pruning_core.layer_choices import Layer
 from pruning_core.plan import plan
 from pruning_core.recipes import Recipe, amount_for, spec_of
-from pruning_core.settings import check
 from pruning_core.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
-from pruning_core.text import format_seconds
 
 Cells = Sequence[tuple[float, float]]  # epochs, sparsity
 

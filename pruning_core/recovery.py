@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from pruning_core.common.formatting import format_count
 from pruning_core.recovery_spec import IN_WORDS, REWINDS
 from pruning_core.spec import Spec, TrainSpec, to_dict
-from pruning_core.text import format_count
 from pruning_core.when import Step, cut_epochs, total_epochs
 
 TAIL_CURVE = "cosine"

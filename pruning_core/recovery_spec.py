@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pruning_core.common.errors import at_least, check, one_of
 from pruning_core.schedules import RETURNING
-from pruning_core.settings import at_least, check, one_of
 
 RECOVERIES = ("fine_tune", "lr_rewind", "weight_rewind", "random_reinit")
 REWINDS = ("lr_rewind", "weight_rewind")

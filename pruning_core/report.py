@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_core.common.errors import plain
+from pruning_core.common.formatting import missing
 from pruning_core.findings import findings
 from pruning_core.images import NO_CHROME, chrome_found, image_bytes
 from pruning_core.points import over_seeds
 from pruning_core.report_html import html
-from pruning_core.settings import plain
 from pruning_core.spec import Spec
 from pruning_core.tables import summary_tables
-from pruning_core.text import missing
 
 __all__ = [
     "CSV_COLUMNS",

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from pruning_core.common.formatting import format_epochs, format_percent
 from pruning_core.int8_points import int8_rows
 from pruning_core.points import STRUCTURED, Row, point_name
 from pruning_core.stage import Outline, Point, Reader
 from pruning_core.store import known
-from pruning_core.text import format_epochs, format_percent
 
 
 class Checker(Protocol):

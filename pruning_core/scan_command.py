@@ -13,20 +13,20 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pruning_core import sensitivity
+from pruning_core.common.errors import check
+from pruning_core.common.formatting import format_percent
+from pruning_core.common.paths import Cache
 from pruning_core.labels import short
 from pruning_core.option_table import OPTIONS
 from pruning_core.outcome import FAILED, OK, say
-from pruning_core.paths import Cache
 from pruning_core.plan import describe, plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
 from pruning_core.scan_spec import GROUP
-from pruning_core.settings import check
 from pruning_core.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
 from pruning_core.stage import Stage
 from pruning_core.store import Store
-from pruning_core.text import format_percent
 
 FILE = "sensitivity.csv"
 WIDE = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.settings import at_least, check, one_of
+from pruning_core.common.errors import at_least, check, one_of
 
 GROUP = "group"
 SCAN_UNITS = {

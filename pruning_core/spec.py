@@ -12,6 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pruning_core.common.errors import (
+    SpecError,
+    at_least,
+    build,
+    canonical_json,
+    check,
+    one_of,
+    to_dict,
+)
 from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.ladder_spec import LadderSpec, check_ladder
 from pruning_core.prune_checks import check_amounts, check_prune, check_scan
@@ -23,15 +32,6 @@ from pruning_core.recovery_spec import (
     check_returning,
 )
 from pruning_core.scan_spec import GROUP, ScanSpec
-from pruning_core.settings import (
-    SpecError,
-    at_least,
-    build,
-    canonical_json,
-    check,
-    one_of,
-    to_dict,
-)
 from pruning_core.structured_spec import StructuredSpec, check_structured
 from pruning_core.when import (
     SCHEDULES,

@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.paired import JUDGEMENTS, LEAST_ROUNDS
-from pruning_core.settings import SpecError, at_least, check, one_of
+from pruning_core.common.errors import SpecError, at_least, check, one_of
+from pruning_core.common.formatting import format_count, join_words
+from pruning_core.common.machine import usable_cores
+from pruning_core.common.paired_timing import JUDGEMENTS, LEAST_ROUNDS
 from pruning_core.stage import Reader, Stage
 from pruning_core.store import known
-from pruning_core.text import format_count, join_words
-from pruning_core.worker.limits import usable_cores
 
 KIND = "latency"
 AS_TRAINED = 0

@@ -18,8 +18,8 @@ from pruning_core.chart_style import (
     layout,
     legend,
 )
+from pruning_core.common.formatting import format_percent
 from pruning_core.crossover import ALL, DENSE_KERNELS, SPARSE_KERNELS
-from pruning_core.text import format_percent
 
 ROW_HEIGHT, FRAME_HEIGHT, CROSSOVER_HEIGHT = 26, 132, HEIGHT + 80
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")

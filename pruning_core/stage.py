@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from pruning_core.settings import canonical_json
+from pruning_core.common.errors import canonical_json
 
 VERSIONS = {
     "inspect_data": 2,

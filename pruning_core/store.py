@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.stage import Reader
 
 MANIFEST = "manifest.json"

@@ -8,17 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.points import (
-    INT8,
-    LADDER,
-    STRATEGY_NAMES,
-    STRUCTURED,
-    over_seeds,
-    point_name,
-    row_name,
-    rows_of,
-)
-from pruning_core.text import (
+from pruning_core.common.formatting import (
     epoch_number,
     format_bytes,
     format_count,
@@ -31,6 +21,16 @@ from pruning_core.text import (
     join_words,
     missing,
     trimmed,
+)
+from pruning_core.points import (
+    INT8,
+    LADDER,
+    STRATEGY_NAMES,
+    STRUCTURED,
+    over_seeds,
+    point_name,
+    row_name,
+    rows_of,
 )
 
 HEADING = "=== PRUNING STRATEGY COMPARISON SUMMARY ==="

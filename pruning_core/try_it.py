@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_core.common.formatting import format_percent
 from pruning_core.stage import Stage
-from pruning_core.text import format_percent
 
 KIND = "inspect_answers"
 SHOWN = 5

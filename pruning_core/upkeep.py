@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from pruning_core import artifacts, crossover, speed
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Missing, Store

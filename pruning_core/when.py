@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core import schedules
+from pruning_core.common.errors import at_least, check, one_of, plain
 from pruning_core.learning_rates import LR_SCHEDULES
-from pruning_core.settings import at_least, check, one_of, plain
 
 SCHEDULES = (*schedules.SCHEDULES, schedules.LIST)
 MAX_EPOCHS = 10_000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.statistics import wilson
+from pruning_core.common.statistics import wilson
 
 DENSE_BYTES = 9_190_000
 PARAMETERS = 2_236_682

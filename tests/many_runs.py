@@ -23,7 +23,7 @@ from unittest import mock
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue

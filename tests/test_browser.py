@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import pandas as pd
 import pytest
 
-from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.queue.crew import Crew
 from tests.workers import ROOT, until
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from pruning_core.cli import parser
+from pruning_core.common.paths import Cache
 from pruning_core.engine import sparse_file
 from pruning_core.engine.models import build
 from pruning_core.options import spec_from
-from pruning_core.paths import Cache
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue, job_id

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core import cli, paths, settings
-from pruning_core.paths import Cache
+from pruning_core import cli
+from pruning_core.common import errors, paths
+from pruning_core.common.errors import brief
+from pruning_core.common.paths import Cache
 from pruning_core.queue.jobs import Queue
-from pruning_core.settings import brief
 from pruning_core.worker import start
 from tests.refusals import ended, one_line
 from tests.test_pages import finished
@@ -130,5 +131,5 @@ def test_a_worker_that_cannot_be_started_is_a_failed_run(
 def test_no_message_goes_on_without_end(message: str, said: str) -> None:
     found = brief(message)
     assert found.startswith(said)
-    assert len(found) <= settings.MESSAGE_CHARACTERS
+    assert len(found) <= errors.MESSAGE_CHARACTERS
     assert found[-3:] == message[-3:]

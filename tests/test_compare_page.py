@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pruning_core.common.errors import SpecError
 from pruning_core.crossover import (
     ALL,
     SPARSITIES,
@@ -15,7 +16,6 @@ from pruning_core.crossover import (
     crossover_stage,
     told,
 )
-from pruning_core.settings import SpecError
 
 
 @pytest.mark.parametrize(

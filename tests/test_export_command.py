@@ -16,7 +16,7 @@ from pruning_core import byte_ladder, export_command, passport
 from pruning_core.artifacts import artifact
 from pruning_core.byte_ladder import ladder, not_offered, readable
 from pruning_core.cli import main
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import OneShotSpec
 from pruning_core.stage import Outline

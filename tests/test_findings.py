@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from pruning_core.common.statistics import holm, mcnemar
 from pruning_core.findings import findings
 from pruning_core.headline import answers, headline, no_headline
-from pruning_core.statistics import holm, mcnemar
 from tests.frames import comparison, frame, packed, point
 
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from pruning_core import follow
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.presets import QUICKSTART
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, to_json
 from pruning_core.structured_plan import inspection

@@ -17,8 +17,8 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core import results
 from pruning_core import store as stores
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.headline import answers
-from pruning_core.paths import CACHE_VARIABLE, Cache
 from pruning_core.points import MEANS, POINT, mean_over_seeds, rows_of
 from pruning_core.queue.database import Database
 from pruning_core.queue.jobs import Queue

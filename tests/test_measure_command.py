@@ -10,8 +10,8 @@ import pytest
 
 from pruning_core import crossover, measure_command
 from pruning_core.cli import main
+from pruning_core.common.paths import Cache
 from pruning_core.crossover import ALL, SPARSE_KERNELS, SPARSITIES
-from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.speed import Conditions
 from tests.refusals import code_of

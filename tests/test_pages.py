@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import choices
-from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.plan import plan
 from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.queue.jobs import Queue

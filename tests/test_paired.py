@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pruning_core.paired import (
+from pruning_core.common.paired_timing import (
     ALIKE,
     FASTER,
     JUDGEMENTS,

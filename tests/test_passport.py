@@ -21,8 +21,8 @@ from packaging.utils import canonicalize_name
 from pruning_core import passport as passports
 from pruning_core.artifacts import FORMATS as ABOUT
 from pruning_core.artifacts import artifact
+from pruning_core.common.paths import Cache
 from pruning_core.passport import PACKED, passport
-from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import from_json
 from pruning_core.stage import Outline

@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pruning_core.cli import COMMANDS, main, parser
+from pruning_core.common.paths import Cache
 from pruning_core.engine.bench import accuracy
 from pruning_core.option_table import OPTIONS
-from pruning_core.paths import Cache
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 

@@ -11,9 +11,9 @@ import pytest
 from pruning_core import cli
 from pruning_core import plan as plans
 from pruning_core.cli import parser
+from pruning_core.common.paths import Cache
 from pruning_core.estimate import START_SECONDS, estimate
 from pruning_core.options import spec_from
-from pruning_core.paths import Cache
 from pruning_core.presets import QUICKSTART
 from pruning_core.recovery import LOADED, UNTAUGHT, remarks
 from pruning_core.recovery_spec import RecoverySpec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pruning_core import results
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.stage import Outline, Plan, outline

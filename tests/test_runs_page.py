@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import live, shell
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.live_charts import history_figure
-from pruning_core.paths import CACHE_VARIABLE, Cache
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue import listing

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from pruning_core.cli import main, parser
+from pruning_core.common.paths import Cache
 from pruning_core.options import spec_from
-from pruning_core.paths import Cache
 from pruning_core.presets import QUICKSTART
 from pruning_core.scan_command import scan_of
 from pruning_core.structured_spec import StructuredSpec

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core import paths
-from pruning_core.paths import CACHE_VARIABLE, Cache, CacheError
+from pruning_core.common import paths
+from pruning_core.common.paths import CACHE_VARIABLE, Cache, CacheError
 from pruning_core.queue import database
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store

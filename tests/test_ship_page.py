@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.artifacts import artifact
-from pruning_core.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import IterativeSpec, OneShotSpec
 from pruning_core.stage import Outline

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import speed_part
 from pruning_core import crossover, export_command, speed
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.speed import Conditions

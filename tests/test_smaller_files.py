@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from pruning_core import passport as passports
 from pruning_core.artifacts import artifact
+from pruning_core.common.paths import Cache
 from pruning_core.passport import passport
-from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec
 from pruning_core.stage import Outline

@@ -8,7 +8,7 @@ import platform
 import pytest
 
 from pruning_core import speed
-from pruning_core.settings import SpecError
+from pruning_core.common.errors import SpecError
 from pruning_core.speed import (
     FAMILIES,
     RUNTIMES,

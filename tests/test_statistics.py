@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.statistics import bits, holm, mcnemar, wilson
+from pruning_core.common.statistics import bits, holm, mcnemar, wilson
 
 
 def flags(*right: int, n: int = 20) -> bytes:

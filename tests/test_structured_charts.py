@@ -9,9 +9,9 @@ import pytest
 from pages.parts import live, shell
 from pruning_core.chart_style import LOOKS
 from pruning_core.charts import figure
+from pruning_core.common.paths import Cache
 from pruning_core.findings import findings
 from pruning_core.headline import headline
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue

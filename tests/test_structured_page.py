@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import Spec

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.text import (
+from pruning_core.common.formatting import (
     format_bytes,
     format_count,
     format_epochs,

@@ -16,8 +16,8 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import choices
 from pages.parts.facts import inline
 from pruning_core import field_titles
+from pruning_core.common.paths import Cache
 from pruning_core.estimate import probe
-from pruning_core.paths import Cache
 from pruning_core.plan import inspect_data, plan
 from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.queue.jobs import Queue

@@ -10,7 +10,7 @@ import pytest
 
 from pruning_core import upkeep
 from pruning_core.artifacts import artifact
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue

@@ -7,7 +7,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from pruning_core.paired import ALIKE, FASTER, NOISY, SLOWER, Ratio, judge
+from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio, judge
 from pruning_core.verdict import (
     INT8,
     Evidence,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.database import pid_exists

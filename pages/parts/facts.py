@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts.shell import Lab, link
 from pruning_core import field_titles
+from pruning_core.common.formatting import format_count
 from pruning_core.estimate import probe
 from pruning_core.foreknown import model_facts, told_of_cuts
 from pruning_core.layer_choices import Layer, chosen
@@ -16,7 +17,6 @@ from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Stage
 from pruning_core.store import known
-from pruning_core.text import format_count
 
 POLL_SECONDS = 1.0
 ON_BOARD = ("digits", "images")

@@ -13,16 +13,17 @@ import streamlit as st
 from pages.parts.facts import explain
 from pages.parts.shell import Lab, link, plain
 from pruning_core.chart_style import config
+from pruning_core.common import machine
+from pruning_core.common.errors import plain as plain_number
+from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.live_charts import history_figure
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.listing import Run, run_of
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
 from pruning_core.results import chain_names, titles
-from pruning_core.settings import plain as plain_number
 from pruning_core.store import Missing
-from pruning_core.text import format_count, format_seconds
-from pruning_core.worker import limits, start
+from pruning_core.worker import start
 
 WORDS = {
     "planning": "Looking at data and model",
@@ -75,7 +76,7 @@ def stages_done(run: Run) -> str:
 def time_told(run: Run) -> str:
     """The time left of what runs, else the time spent."""
     if run.active:
-        left = run.seconds_left(limits.usable_cores())
+        left = run.seconds_left(machine.usable_cores())
         return f"about {format_seconds(left)} left" if left else ""
     return f"took {format_seconds(run.seconds_spent)}" if run.seconds_spent else ""
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
-from pruning_core.text import trimmed
+from pruning_core.common.formatting import trimmed
 
 SHOWN_CHARACTERS = 40
 SEPARATORS = re.compile(r"[,;\s]+")

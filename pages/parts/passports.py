@@ -12,10 +12,10 @@ from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pruning_core.artifacts import FORMATS
 from pruning_core.byte_ladder import not_offered
+from pruning_core.common.formatting import format_bytes
 from pruning_core.passport import PACKED, passport
 from pruning_core.queue.jobs import Job
 from pruning_core.stage import Point, Stage
-from pruning_core.text import format_bytes
 
 POLL_SECONDS = 2.0
 DEFAULT = "onnx"

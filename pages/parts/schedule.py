@@ -11,8 +11,8 @@ from pages.parts import number_lists
 from pages.parts.choices import KEPT, PREFIX, Values, spec_of, to_widget
 from pages.parts.widgets import choice, text
 from pruning_core import when
+from pruning_core.common.formatting import format_percent, missing, trimmed
 from pruning_core.schedules import LIFTED, LIST
-from pruning_core.text import format_percent, missing, trimmed
 
 EDITED = "edited targets"
 COLUMN = "Target"

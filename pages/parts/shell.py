@@ -13,7 +13,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from pruning_core.paths import Cache, CacheError, cache_at
+from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import Spec

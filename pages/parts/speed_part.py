@@ -11,6 +11,8 @@ from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pruning_core import crossover, evidence, speed
 from pruning_core.chart_style import config
+from pruning_core.common.formatting import format_count
+from pruning_core.common.machine import usable_cores
 from pruning_core.measure_command import model_names, ratio_text
 from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Job
@@ -18,9 +20,7 @@ from pruning_core.results import titles
 from pruning_core.speed import Conditions
 from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
 from pruning_core.stage import Outline, Point, Stage
-from pruning_core.text import format_count
 from pruning_core.verdict import verdict
-from pruning_core.worker.limits import usable_cores
 
 POLL_SECONDS = 2.0
 BATCHES = [1, 8, 32]

@@ -12,9 +12,9 @@ from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pages.parts.uploads import kept
+from pruning_core.common.formatting import format_percent
 from pruning_core.queue.jobs import Job
 from pruning_core.stage import Outline, Point, Stage
-from pruning_core.text import format_percent
 from pruning_core.try_it import ask_image, ask_test_image, told
 
 POLL_SECONDS = 1.0

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.formatting import format_count
 from pruning_core.engine import masks, recover, sparse_file
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import for_growth, for_level
@@ -19,7 +20,6 @@ from pruning_core.engine.regrowth import exchange, growth
 from pruning_core.engine.train import derived_seed
 from pruning_core.layer_checks import died
 from pruning_core.spec import SpecError
-from pruning_core.text import format_count
 from pruning_core.worker.context import Context
 
 Tensors = dict[str, Tensor]

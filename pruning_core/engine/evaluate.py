@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pruning_core.common.statistics import wilson
 from pruning_core.engine.data import ImageSet, normalize
-from pruning_core.statistics import wilson
 
 BATCH = 500
 BATCH_PIXELS = BATCH * 32 * 32

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pruning_core.common.statistics import wilson
 from pruning_core.engine import masks
 from pruning_core.engine.evaluate import Evaluation
 from pruning_core.spec import PruneSpec, to_dict
-from pruning_core.statistics import wilson
 
 Look = Callable[[], Evaluation]
 Cut = Callable[[float], int]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruning_core.common.errors import plain
 from pruning_core.engine import checkpoint, devices, inspect, masks, recover, sparse_file
 from pruning_core.engine.answers import inspect_answers
 from pruning_core.engine.artifacts.stage import artifact
@@ -44,7 +45,6 @@ from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
 from pruning_core.layer_checks import told
 from pruning_core.layer_views import FILE as PORTRAITS
-from pruning_core.settings import plain
 from pruning_core.spec import SpecError
 from pruning_core.worker.context import Context, StageError
 

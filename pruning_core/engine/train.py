@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pruning_core.common.errors import plain
 from pruning_core.engine import checkpoint
 from pruning_core.engine.batch_norm import reestimate
 from pruning_core.engine.data import AUGMENTATIONS, ImageSet, Splits, normalize
@@ -23,7 +24,6 @@ from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee
 from pruning_core.learning_rates import rate as rate_at
-from pruning_core.settings import plain
 from pruning_core.worker.context import Progress
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.stage_queue import Row
 from pruning_core.store import Store
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.database import LOCK_SECONDS
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from pruning_core.paths import PROJECT, Cache
+from pruning_core.common.machine import gpu_name, gpus
+from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.queue.stage_queue import Row
-from pruning_core.worker.limits import gpu_name, gpus
 
 # Threads that spin long while they wait take the core from each other on a busy machine; ones
 # that do not spin at all sleep and wake at each of a thousand small operations a second.

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.worker.execute import execute, load_engine
 

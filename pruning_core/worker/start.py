@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pruning_core.paths import PROJECT, Cache
+from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.queue.crew import Crew
 
 IDLE_SECONDS = 600.0

@@ -15,10 +15,10 @@ import pytest
 
 from pruning_core import follow
 from pruning_core.cli import parser
+from pruning_core.common.paths import Cache
 from pruning_core.engine import checkpoint, stages
 from pruning_core.engine.data import decoding
 from pruning_core.options import spec_from
-from pruning_core.paths import Cache
 from pruning_core.queue import database
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import standing

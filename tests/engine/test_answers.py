@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine.data import normalize
 from pruning_core.engine.parents import parent_model
-from pruning_core.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.stage import Outline, Stage
 from pruning_core.store import Store

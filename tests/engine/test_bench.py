@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pruning_core.bench_result import FIGURES, BenchResult, Figure, last
+from pruning_core.common.paths import Cache
 from pruning_core.engine import reference
 from pruning_core.engine.bench import __main__ as bench
 from pruning_core.engine.bench import accuracy, choices, runs, steps
@@ -21,7 +22,6 @@ from pruning_core.engine.data import ImageSet
 from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
 from pruning_core.engine.reference import Protocol
-from pruning_core.paths import Cache
 from pruning_core.schedules import geometric
 from pruning_core.spec import to_dict
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, masks, sparse_file
 from pruning_core.engine.artifacts.folding import lightened
 from pruning_core.engine.dead_norms import norms_of_dead
@@ -19,7 +20,6 @@ from pruning_core.engine.models import make
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.structured import structure as structures
 from pruning_core.engine.structured.fold import fold
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, TrainSpec
 from pruning_core.store import Store

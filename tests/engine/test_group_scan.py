@@ -10,11 +10,11 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine.models import make
 from pruning_core.engine.structured.group_scan import GroupCuts
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing

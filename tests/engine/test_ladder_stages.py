@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, masks, sparse_file
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.ladder_spec import LadderSpec
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.results import points
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.macs import macs
 from pruning_core.engine.structured.cut import cut
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
-from pruning_core.settings import SpecError
 from tests.engine.test_structured_cut import SIZE, built, settings
 
 

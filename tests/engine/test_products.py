@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pruning_core.common.paths import Cache
 from pruning_core.crossover import (
     ALL,
     DENSE_KERNELS,
@@ -20,7 +21,6 @@ from pruning_core.crossover import (
 from pruning_core.engine.models import make
 from pruning_core.engine.speed.crossover import quickest, total_rows
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import IterativeSpec, OneShotSpec

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine import checkpoint, masks, sparse_file, stages
 from pruning_core.engine import train as training
 from pruning_core.engine.layers import weights
@@ -19,7 +20,6 @@ from pruning_core.engine.models import build
 from pruning_core.engine.recover import KEPT_FILE, RECOVERIES
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.engine.train import derived_seed
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.recovery import LOADED

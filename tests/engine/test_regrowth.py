@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pruning_core.common.errors import to_dict
+from pruning_core.common.paths import Cache
 from pruning_core.engine import masks, sparse_file
 from pruning_core.engine.criteria import Evidence
 from pruning_core.engine.cutting import idle
 from pruning_core.engine.parents import MASK_FILE, MODEL_FILE
 from pruning_core.engine.regrowth import exchange, growth
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
-from pruning_core.settings import to_dict
 from pruning_core.spec import IterativeSpec, PruneSpec, Spec
 from pruning_core.store import Store
 from tests.engine.test_stages import run_here

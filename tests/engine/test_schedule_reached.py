@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pruning_core import when
+from pruning_core.common.errors import to_dict
 from pruning_core.engine.regrowth import exchange
 from pruning_core.live_charts import schedule_figure
-from pruning_core.settings import to_dict
 from pruning_core.spec import PruneSpec
 from pruning_core.when import SCHEDULES, IterativeSpec
 from tests.cuts import cut

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine.evaluate import Evaluation
 from pruning_core.engine.sensitivity import WEIGHTS, curve
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.macs import macs
 from pruning_core.engine.models import make
 from pruning_core.engine.structured import structure as structures
@@ -20,7 +21,6 @@ from pruning_core.engine.structured.cut import Plan, cut, plan_cut
 from pruning_core.engine.structured.groups import CLASSES, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.engine.structured.selection import Ranked, allowed, chosen, reach
-from pruning_core.settings import SpecError
 from pruning_core.structured_choices import IMPORTANCE_CHOICES, TARGETS
 
 SIZE, CLASS_COUNT = 32, 10

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine import sparse_file
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models import build
@@ -19,7 +20,6 @@ from pruning_core.engine.structured import stage as running
 from pruning_core.engine.structured.restart import FILE, read, total
 from pruning_core.engine.train import Training, derived_seed
 from pruning_core.engine.trainee import Trainee
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.recovery import LOADED, remarks
 from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect
 from pruning_core.engine.macs import macs
 from pruning_core.engine.parents import parent_model, resized
 from pruning_core.findings import findings
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.report import to_csv
 from pruning_core.results import points, titles

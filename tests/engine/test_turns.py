@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pruning_core.common.paired_timing import LEAST_ROUNDS
 from pruning_core.engine.speed.turns import QUICK_NS, SAMPLE_NS, Budget, in_turn
-from pruning_core.paired import LEAST_ROUNDS
 
 
 class Clock:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pruning_core.paths import Cache, CacheError
+from pruning_core.common.paths import Cache, CacheError
 from pruning_core.queue import database
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.jobs import Queue
 from tests.workers import TINY, bits, end_of, worker
 

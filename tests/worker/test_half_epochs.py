@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pruning_core import report, results
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.spec import IterativeSpec, OneShotSpec
 from pruning_core.stage import outline
 from pruning_core.store import Store

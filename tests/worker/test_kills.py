@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.worker import limits
-from pruning_core.worker.limits import free_bytes, gpu_name, gpus, peak_bytes, room_for_another
+from pruning_core.common import machine
+from pruning_core.common.machine import free_bytes, gpu_name, gpus, peak_bytes, room_for_another
 
 
 def test_free_memory_is_the_least_that_anyone_leaves(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_free_memory_is_the_least_that_anyone_leaves(tmp_path: Path) -> None:
 
 def test_another_stage_needs_as_much_as_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {1: 2**30, 2: 3 * 2**30, 3: 2**30}
-    monkeypatch.setattr(limits, "peak_bytes", held.__getitem__)
+    monkeypatch.setattr(machine, "peak_bytes", held.__getitem__)
     assert room_for_another([1, 2], 3 * 2**30)
     assert not room_for_another([1, 2], 3 * 2**30 - 1)
     assert not room_for_another([1], 2**30 - 1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pruning_core.artifacts import artifact
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.results import points
 from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from pruning_core.common import machine
+from pruning_core.common.paths import Cache
 from pruning_core.engine import stages
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.queue import database
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
 from pruning_core.spec import Spec
 from pruning_core.store import Store
-from pruning_core.worker import limits, supervisor
+from pruning_core.worker import supervisor
 from pruning_core.worker.execute import execute
 from pruning_core.worker.hand import Hand, start
 from pruning_core.worker.supervisor import Supervisor
@@ -320,7 +321,7 @@ def test_no_stage_starts_where_memory_is_short_and_the_log_says_so_once(
     assert not boss._has_memory()
     assert caplog.text.count("run side by side and no more") == 1
     held = dict.fromkeys((os.getpid(), 2), 2**31)
-    monkeypatch.setattr(limits, "peak_bytes", held.__getitem__)
+    monkeypatch.setattr(machine, "peak_bytes", held.__getitem__)
     boss.hands.append(hand(2))
     assert boss._has_memory(), "what a waiting process holds is room"
     boss.hands = []

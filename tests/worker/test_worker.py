@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.paths import Cache
+from pruning_core.common.paths import Cache
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row

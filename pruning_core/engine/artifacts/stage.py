@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.artifacts import FORMATS
+from pruning_core.common.formatting import format_count
 from pruning_core.engine import devices
 from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.source import Run, Source
@@ -22,7 +23,6 @@ from pruning_core.engine.models import options, rebuild
 from pruning_core.engine.parents import parent_model, resized, root_of, splits_of
 from pruning_core.engine.structured.structure import resize, structure
 from pruning_core.store import Store
-from pruning_core.text import format_count
 from pruning_core.worker.context import Context, StageError
 
 ANSWERS = "predictions.csv"

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from scipy import stats
 
+from pruning_core.common.files import place
 from pruning_core.engine.bench.lab import Images, Lab, our_spec
 from pruning_core.engine.bench.runs import decoded, reference_process
 from pruning_core.engine.reference import Protocol
-from pruning_core.files import place
 
 # The assignment's own epochs: two after each one-shot cut, one after each iterative one.
 PROTOCOL = Protocol(baseline_epochs=5, one_shot_epochs=2, epochs=1)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core import results
+from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
-from pruning_core.paths import PROJECT, Cache
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec

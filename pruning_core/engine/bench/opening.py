@@ -5,9 +5,9 @@ from __future__ import annotations
 from pruning_core import results
 from pruning_core.bench_result import Figure
 from pruning_core.charts import CHARTS, figure
+from pruning_core.common.paths import Cache
 from pruning_core.engine.bench.timing import figure as spread
 from pruning_core.engine.bench.timing import in_turn
-from pruning_core.paths import Cache
 from pruning_core.plan import plan
 from pruning_core.spec import Spec
 from pruning_core.stage import outline

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.formatting import format_count
 from pruning_core.engine.batch_norm import has_batch_norm
 from pruning_core.engine.ladder.least_squares import Sums, samples
 from pruning_core.engine.ladder.moments import (
@@ -25,7 +26,6 @@ from pruning_core.engine.ladder.moments import (
 from pruning_core.engine.ladder.sites import Site, reach, sites
 from pruning_core.engine.layers import layers
 from pruning_core.ladder_spec import MOST_INPUTS, NO_BATCH_NORM
-from pruning_core.text import format_count
 
 __all__ = ["RUNGS", "Climb"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pruning_core.common.formatting import format_count
 from pruning_core.engine import devices, masks
 from pruning_core.engine.batch_norm import reestimate
 from pruning_core.engine.criteria.sample import draw
@@ -17,7 +18,6 @@ from pruning_core.engine.parents import MASK_FILE, parent_model, root_of, splits
 from pruning_core.engine.train import derived_seed
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.spec import TrainSpec, to_dict
-from pruning_core.text import format_count
 from pruning_core.worker.context import Context
 
 # Of images of 64x64 pixels; of larger ones fewer, so that the maps of a batch fit in memory.

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pruning_core import report, results
+from pruning_core.common.formatting import format_bytes
 from pruning_core.engine.artifacts.smaller import structure_in
 from pruning_core.engine.artifacts.stage import ANSWERS, network_of
 from pruning_core.engine.data import ImageSet
@@ -26,7 +27,6 @@ from pruning_core.passport import FILE, IMAGES
 from pruning_core.report_html import html
 from pruning_core.spec import from_json, to_json
 from pruning_core.stage import Outline
-from pruning_core.text import format_bytes
 from pruning_core.worker.context import Context
 
 Result = dict[str, Any]

@@ -18,15 +18,22 @@ import torch
 from torch import Tensor
 
 from pruning_core.artifacts import FORMATS
+from pruning_core.common.formatting import format_count, format_percent
+from pruning_core.common.paired_timing import (
+    Ratio,
+    Times,
+    control_width,
+    judge,
+    paired_ratio,
+    summary,
+)
 from pruning_core.engine import devices
 from pruning_core.engine.artifacts.source import Run
 from pruning_core.engine.artifacts.stage import difference_of
 from pruning_core.engine.speed.runtimes import OPENERS, with_threads
 from pruning_core.engine.speed.subjects import File, Subject, file_of, subject
 from pruning_core.engine.speed.turns import Budget, Job, in_turn
-from pruning_core.paired import Ratio, Times, control_width, judge, paired_ratio, summary
 from pruning_core.speed import FAMILIES, RUNTIMES, check_machine
-from pruning_core.text import format_count, format_percent
 from pruning_core.worker.context import Context, StageError
 
 SAMPLES_FILE = "samples.json"

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pruning_core.paired import LEAST_ROUNDS, Times
+from pruning_core.common.paired_timing import LEAST_ROUNDS, Times
 
 Job = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)

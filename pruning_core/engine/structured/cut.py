@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.macs import macs, positions
 from pruning_core.engine.structured import selection
 from pruning_core.engine.structured.groups import Graph, Group, narrowed, remove, trace
 from pruning_core.engine.structured.importance import Scorer
 from pruning_core.engine.structured.structure import Shape, Structure, structure, unchecked_shapes
-from pruning_core.settings import SpecError
 from pruning_core.worker.context import StageError
 
 Settings = Mapping[str, Any]

@@ -24,11 +24,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import OPTYPE
 
+from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import format_count
 from pruning_core.engine.layers import layers
 from pruning_core.engine.quick_convs import plain
 from pruning_core.engine.structured.groups import CLASSES, Graph, Group, remove, trace
-from pruning_core.settings import SpecError
-from pruning_core.text import format_count
 
 CONSUMERS = (OPTYPE.CONV, OPTYPE.LINEAR)
 # They compute each of their outputs from all channels, so taking one out would change the others.

@@ -21,10 +21,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import OPTYPE
 from torchvision.models import VisionTransformer
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.layers import layers
 from pruning_core.engine.quick_convs import plain
 from pruning_core.engine.structured.structure import Structure, kind_of
-from pruning_core.settings import SpecError
 
 ROOTS = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear]
 # Attention that computes with its weights without calling their layers; the graph cannot be read.

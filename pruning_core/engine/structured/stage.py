@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruning_core.common.errors import plain
 from pruning_core.engine import devices, masks, recover
 from pruning_core.engine.criteria.gathering import score_images
 from pruning_core.engine.cutting import beginning
@@ -24,7 +25,6 @@ from pruning_core.engine.structured.groups import Group, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
-from pruning_core.settings import plain
 from pruning_core.structured_choices import looks
 from pruning_core.structured_notes import counted, example_told, left_told, parts_told, uncut_told
 from pruning_core.worker.context import Context

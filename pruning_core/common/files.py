@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from pruning_core.settings import SpecError
+from pruning_core.common.errors import SpecError
 from pruning_core.store import sha256
 
 PLAIN_WEIGHTS = ("none", "pretrained")
