@@ -13,11 +13,11 @@ from pages.parts.live import keep_worker
 from pages.parts.picking import pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import byte_ladder
-from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.byte_chart import byte_bars
 from pruning_core.chart_style import config
 from pruning_core.common.formatting import format_count
 from pruning_core.export_command import available
+from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.queue.stage_queue import Row
 from pruning_core.stage import Outline, Point
 

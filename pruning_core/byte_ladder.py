@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.common.formatting import (
     format_bytes,
     format_percent,
@@ -16,6 +15,7 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
+from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.stage import Point, Reader
 from pruning_core.store import known
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.criterion_choices import BASELINE, MOVEMENT, needs
-from pruning_core.schedules import EXCHANGES
+from pruning_core.methods.criteria import BASELINE, MOVEMENT, needs
+from pruning_core.methods.sparsity_schedules import EXCHANGES
 from pruning_core.spec import Spec, SpecError
 from pruning_core.when import steps
 

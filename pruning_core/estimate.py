@@ -13,7 +13,7 @@ from typing import Any
 from pruning_core.common.formatting import format_seconds
 from pruning_core.foreknown import known_layers
 from pruning_core.ladder_cost import image_steps, solving_seconds
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.points import STRUCTURED
 from pruning_core.recovery_spec import RecoverySpec

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pruning_core import byte_ladder
-from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.byte_ladder import not_offered, notes_told
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import place
 from pruning_core.common.paths import Cache
 from pruning_core.follow import finish
+from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.passport import KIND as PASSPORT
 from pruning_core.passport import PACKED, passport

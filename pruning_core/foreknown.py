@@ -7,7 +7,7 @@ from typing import Any
 from pruning_core import structured_plan
 from pruning_core.ladder_spec import left_alone
 from pruning_core.layer_checks import told
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.spec import Spec, to_dict
 from pruning_core.stage import Reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.artifacts import artifact
+from pruning_core.methods.file_formats import artifact
 from pruning_core.points import INT8_ONNX, INT8_SPARSE, LADDER, Row
 from pruning_core.stage import Reader, Stage
 from pruning_core.store import known

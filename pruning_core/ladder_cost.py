@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pruning_core.ladder_spec import MOST_INPUTS
-from pruning_core.layer_choices import Layer, chosen
+from pruning_core.methods.layers import Layer, chosen
 
 # Training steps of one image: of the whole model, and for each of its layers, since the upper
 # rungs run the images anew up to each layer.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_count
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 
 # From the lowest rung up. The first is the cut itself, a level without an epoch.
 RUNG_TITLES = {

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pruning_core.allocation import COUNTS, Part, hand_scale, suggestion
 from pruning_core.common.errors import SpecError, to_dict
 from pruning_core.common.formatting import join_words
-from pruning_core.granularity import FILTERS_OF, PATTERNS, fits, noun, units
-from pruning_core.layer_choices import KINDS, ROLES, Layer, chosen, floor_size, matches
+from pruning_core.methods.allocation import COUNTS, Part, hand_scale, suggestion
+from pruning_core.methods.granularity import FILTERS_OF, PATTERNS, fits, noun, units
+from pruning_core.methods.layers import KINDS, ROLES, Layer, chosen, floor_size, matches
 from pruning_core.spec import Spec
 
 FLOORED = ("global", "lamp", "erk")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruning_core.criterion_choices import CRITERION_CHOICES
+from pruning_core.methods.criteria import CRITERION_CHOICES
 
 OPTION_TITLES = {
     "fp32": "fp32: full",

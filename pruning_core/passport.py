@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.artifacts import FORMATS, artifact
+from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.queue.jobs import Job
 from pruning_core.stage import Outline, Reader, Stage
 

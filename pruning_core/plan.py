@@ -19,10 +19,10 @@ from pruning_core import spec as specs
 from pruning_core.common.errors import plain
 from pruning_core.common.files import fingerprint, place, weights_identity
 from pruning_core.criterion_checks import check_criterion, check_model
-from pruning_core.criterion_choices import MOVEMENT, needs
 from pruning_core.layer_checks import check_layers
-from pruning_core.layer_choices import Layer, chosen
 from pruning_core.levels import level
+from pruning_core.methods.criteria import MOVEMENT, needs
+from pruning_core.methods.layers import Layer, chosen
 from pruning_core.recovery import (
     calm,
     curve,

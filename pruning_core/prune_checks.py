@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from pruning_core.allocation import hand_entry
 from pruning_core.common.errors import check
-from pruning_core.granularity import PATTERNS, pattern_share
+from pruning_core.methods.allocation import hand_entry
+from pruning_core.methods.granularity import PATTERNS, pattern_share
 
 HIGHEST_NORM = 16.0
 

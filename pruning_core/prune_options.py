@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pruning_core.common.errors import SpecError
-from pruning_core.granularity import PATTERNS, pattern_share
+from pruning_core.methods.granularity import PATTERNS, pattern_share
 
 # Each of these is read with one choice of another setting only: it implies that choice.
 IMPLIED = {

@@ -12,7 +12,7 @@ from pruning_core.common.formatting import format_seconds
 from pruning_core.common.machine import usable_cores
 from pruning_core.common.paths import Cache
 from pruning_core.follow import follow
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 from pruning_core.outcome import OK, complain, say
 from pruning_core.plan import inspect_data, inspect_model, plan
 from pruning_core.queue.jobs import Queue

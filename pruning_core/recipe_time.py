@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_seconds
 from pruning_core.estimate import estimate
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 from pruning_core.plan import plan
 from pruning_core.recipes import Recipe, amount_for, spec_of
 from pruning_core.spec import Spec

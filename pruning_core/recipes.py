@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from pruning_core.layer_choices import Layer, chosen
+from pruning_core.methods.layers import Layer, chosen
 from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.spec import PruneSpec, Spec
 from pruning_core.stage import Outline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.common.errors import at_least, check, one_of
-from pruning_core.schedules import RETURNING
+from pruning_core.methods.sparsity_schedules import RETURNING
 
 RECOVERIES = ("fine_tune", "lr_rewind", "weight_rewind", "random_reinit")
 REWINDS = ("lr_rewind", "weight_rewind")

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core.criterion_choices import CRITERION_CHOICES, IMAGES, needs
-from pruning_core.granularity import NORMED
+from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, looks
+from pruning_core.methods.criteria import CRITERION_CHOICES, IMAGES, needs
+from pruning_core.methods.granularity import NORMED
 from pruning_core.scan_spec import GROUP
 from pruning_core.spec import PruneSpec, Spec, SpecError
 from pruning_core.stage import Reader, Stage
 from pruning_core.store import known
-from pruning_core.structured_choices import IMPORTANCE_CHOICES, looks
 
 HALVINGS = 60
 # No layer is proposed to lose all: what was not measured up to here is not known to be borne.

@@ -21,8 +21,8 @@ from pruning_core.common.errors import (
     one_of,
     to_dict,
 )
-from pruning_core.criterion_choices import CRITERION_CHOICES
 from pruning_core.ladder_spec import LadderSpec, check_ladder
+from pruning_core.methods.criteria import CRITERION_CHOICES
 from pruning_core.prune_checks import check_amounts, check_prune, check_scan
 from pruning_core.recovery_spec import (
     RECOVERIES,

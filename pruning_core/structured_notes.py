@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
-from pruning_core.structured_choices import TARGETS
+from pruning_core.methods.channel_importance import TARGETS
 
 WORDS = {name: title[0].lower() + title[1:] for name, title in TARGETS.items()} | {"macs": "MACs"}
 NAMED = 3

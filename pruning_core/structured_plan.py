@@ -7,13 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pruning_core.common.errors import plain
+from pruning_core.methods.channel_importance import looks
+from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.points import STRUCTURED
 from pruning_core.recovery import calm, level_recovery, level_training, tail_training
 from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.schedules import geometric
 from pruning_core.spec import Spec, SpecError, TrainSpec, to_dict
 from pruning_core.stage import Point, Stage
-from pruning_core.structured_choices import looks
 from pruning_core.structured_spec import StructuredSpec
 from pruning_core.when import Step
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.common.errors import check, one_of
-from pruning_core.structured_choices import IMPORTANCE_CHOICES, TARGETS
+from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
 from pruning_core.when import check_epochs, make_floats
 
 STRUCTURED_SCOPES = ("layer", "global")

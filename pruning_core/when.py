@@ -6,11 +6,11 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core import schedules
 from pruning_core.common.errors import at_least, check, one_of, plain
-from pruning_core.learning_rates import LR_SCHEDULES
+from pruning_core.methods import sparsity_schedules
+from pruning_core.methods.lr_schedules import LR_SCHEDULES
 
-SCHEDULES = (*schedules.SCHEDULES, schedules.LIST)
+SCHEDULES = (*sparsity_schedules.SCHEDULES, sparsity_schedules.LIST)
 MAX_EPOCHS = 10_000
 LEAST_EPOCHS = 0.001
 NEAR_ZERO = 1e-6
@@ -91,9 +91,9 @@ class Step:
 
 def targets(chain: IterativeSpec) -> list[float]:
     """The target after each cut: as the schedule has them, or as they were typed."""
-    if chain.schedule == schedules.LIST:
+    if chain.schedule == sparsity_schedules.LIST:
         return list(chain.targets)
-    return schedules.SCHEDULES[chain.schedule](chain.target, chain.iterations)
+    return sparsity_schedules.SCHEDULES[chain.schedule](chain.target, chain.iterations)
 
 
 def last_target(chain: IterativeSpec) -> float:
@@ -103,14 +103,14 @@ def last_target(chain: IterativeSpec) -> float:
 
 def exchanges(chain: IterativeSpec) -> list[float]:
     """The share of the remaining weights that changes places in each cut."""
-    shares = schedules.EXCHANGES.get(chain.schedule)
+    shares = sparsity_schedules.EXCHANGES.get(chain.schedule)
     return shares(chain.iterations) if shares else [0.0] * chain.iterations
 
 
 def steps(chain: IterativeSpec) -> list[Step]:
     """Every step of the chain; the tail, where there is one, is a step at the last target."""
     asked, epochs = targets(chain), plain(chain.epochs)
-    returns = chain.schedule in schedules.RETURNING
+    returns = chain.schedule in sparsity_schedules.RETURNING
     cuts = [
         Step(target, epochs, exchange=share, lifted=target < before, returns=returns)
         for before, target, share in zip([0.0, *asked], asked, exchanges(chain), strict=False)
@@ -166,7 +166,7 @@ def _check_targets(chain: IterativeSpec) -> None:
         _check_amount(name, target)
     for before, after in itertools.pairwise(chain.targets):
         check(before <= after, name, f"{after:g} after {before:g} falls; give rising targets.")
-    if chain.schedule == schedules.LIST:
+    if chain.schedule == sparsity_schedules.LIST:
         check(bool(chain.targets), name, "the schedule `list` needs at least one target.")
         _check_agreement(chain, name)
     else:
@@ -176,7 +176,7 @@ def _check_targets(chain: IterativeSpec) -> None:
 
 def _check_returning(chain: IterativeSpec) -> None:
     """Refuse a chain in which weights come back and have no training, or no step to do so."""
-    if not chain.enabled or chain.schedule not in schedules.RETURNING:
+    if not chain.enabled or chain.schedule not in sparsity_schedules.RETURNING:
         return
     why = f"with `{chain.schedule}` weights come back"
     told = f"{why} after the first step, so it needs 2 steps or more, not {chain.iterations}."

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from pruning_core import byte_ladder, export_command, passport
-from pruning_core.artifacts import artifact
 from pruning_core.byte_ladder import ladder, not_offered, readable
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
+from pruning_core.methods.file_formats import artifact
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import OneShotSpec
 from pruning_core.stage import Outline

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from pruning_core import results
-from pruning_core.artifacts import artifact
 from pruning_core.charts import CHARTS, figure
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.findings import findings
 from pruning_core.headline import headline
 from pruning_core.int8_points import FORMAT_OF, int8_rows, int8_stages
+from pruning_core.methods.file_formats import artifact
 from pruning_core.points import INT8, is_pruned, over_seeds, rows_of
 from pruning_core.queue.jobs import Queue
 from pruning_core.report import to_csv

@@ -15,7 +15,7 @@ from pruning_core.findings import findings
 from pruning_core.foreknown import told_of_cuts
 from pruning_core.headline import headline
 from pruning_core.ladder_spec import RUNG_TITLES, RUNGS, LadderSpec, rung_title
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 from pruning_core.options import spec_from
 from pruning_core.points import point_name
 from pruning_core.presets import QUICKSTART

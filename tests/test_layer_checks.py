@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pruning_core.layer_checks import check_layers, told
-from pruning_core.layer_choices import Layer, chosen
+from pruning_core.methods.layers import Layer, chosen
 from pruning_core.presets import QUICKSTART
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, SpecError, to_dict
 

@@ -19,9 +19,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pruning_core import passport as passports
-from pruning_core.artifacts import FORMATS as ABOUT
-from pruning_core.artifacts import artifact
 from pruning_core.common.paths import Cache
+from pruning_core.methods.file_formats import FORMATS as ABOUT
+from pruning_core.methods.file_formats import artifact
 from pruning_core.passport import PACKED, passport
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import from_json

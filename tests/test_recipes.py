@@ -12,7 +12,7 @@ from pruning_core import recipes
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
 from pruning_core.foreknown import known_layers
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 from pruning_core.plan import plan
 from pruning_core.recipe_choice import Trial, finalists, winner, winners
 from pruning_core.recipe_command import table

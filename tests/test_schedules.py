@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_core.learning_rates import LR_SCHEDULES
-from pruning_core.schedules import EXCHANGES, LIFTED, LIST, SCHEDULES
+from pruning_core.methods.lr_schedules import LR_SCHEDULES
+from pruning_core.methods.sparsity_schedules import EXCHANGES, LIFTED, LIST, SCHEDULES
 from pruning_core.spec import LR_SCHEDULES as LR_NAMES
 from pruning_core.spec import SCHEDULES as NAMES
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core.artifacts import artifact
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.methods.file_formats import artifact
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import IterativeSpec, OneShotSpec
 from pruning_core.stage import Outline

@@ -11,8 +11,8 @@ import pytest
 from safetensors import safe_open
 
 from pruning_core import passport as passports
-from pruning_core.artifacts import artifact
 from pruning_core.common.paths import Cache
+from pruning_core.methods.file_formats import artifact
 from pruning_core.passport import passport
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec

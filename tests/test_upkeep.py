@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pruning_core import upkeep
-from pruning_core.artifacts import artifact
 from pruning_core.common.paths import Cache
+from pruning_core.methods.file_formats import artifact
 from pruning_core.plan import plan
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue

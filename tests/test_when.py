@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pruning_core import plan as plans
 from pruning_core import when
 from pruning_core.estimate import estimate
-from pruning_core.learning_rates import LR_SCHEDULES
+from pruning_core.methods.lr_schedules import LR_SCHEDULES
+from pruning_core.methods.sparsity_schedules import RETURNING
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import job_id
 from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.schedules import RETURNING
 from pruning_core.spec import PruneSpec, Spec, SpecError, from_json, to_json
 from pruning_core.stage import Plan, Stage
 from pruning_core.when import IterativeSpec, OneShotSpec

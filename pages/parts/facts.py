@@ -12,7 +12,7 @@ from pruning_core import field_titles
 from pruning_core.common.formatting import format_count
 from pruning_core.estimate import probe
 from pruning_core.foreknown import model_facts, told_of_cuts
-from pruning_core.layer_choices import Layer, chosen
+from pruning_core.methods.layers import Layer, chosen
 from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.spec import Spec, SpecError
 from pruning_core.stage import Stage

@@ -12,8 +12,8 @@ from pages.parts.shell import PAGES, Lab
 from pruning_core import field_titles, sensitivity
 from pruning_core.common.formatting import format_percent
 from pruning_core.foreknown import known_layers
-from pruning_core.granularity import noun, units
-from pruning_core.layer_choices import chosen
+from pruning_core.methods.granularity import noun, units
+from pruning_core.methods.layers import chosen
 from pruning_core.plan import describe, plan
 from pruning_core.spec import OneShotSpec, Spec, SpecError, to_dict
 from pruning_core.worker.start import ensure_worker

@@ -10,9 +10,9 @@ import streamlit as st
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
-from pruning_core.artifacts import FORMATS
 from pruning_core.byte_ladder import not_offered
 from pruning_core.common.formatting import format_bytes
+from pruning_core.methods.file_formats import FORMATS
 from pruning_core.passport import PACKED, passport
 from pruning_core.queue.jobs import Job
 from pruning_core.stage import Point, Stage

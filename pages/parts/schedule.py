@@ -12,7 +12,7 @@ from pages.parts.choices import KEPT, PREFIX, Values, spec_of, to_widget
 from pages.parts.widgets import choice, text
 from pruning_core import when
 from pruning_core.common.formatting import format_percent, missing, trimmed
-from pruning_core.schedules import LIFTED, LIST
+from pruning_core.methods.sparsity_schedules import LIFTED, LIST
 
 EDITED = "edited targets"
 COLUMN = "Target"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruning_core.granularity import AXES, unit_axes
+from pruning_core.methods.granularity import AXES, unit_axes
 
 KERNEL_NORM = 2.0
 Join = Callable[[Tensor, tuple[int, ...], float], Tensor]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.layers import layers, parameters
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 
 BINS = 60
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pruning_core.allocation import COUNTS, Part, check_floor, check_grows
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.ranking import order, smallest
-from pruning_core.granularity import PATTERNS, fits, pattern_share
-from pruning_core.layer_choices import floor_size
+from pruning_core.methods.allocation import COUNTS, Part, check_floor, check_grows
+from pruning_core.methods.granularity import PATTERNS, fits, pattern_share
+from pruning_core.methods.layers import floor_size
 
 REMOVED = -1
 

@@ -25,7 +25,7 @@ from pruning_core.engine import devices, sparse_file
 from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.engine.masks import Masks, choose
-from pruning_core.schedules import geometric
+from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.spec import DEFAULT_LR, PruneSpec, SpecError, to_dict
 
 Loader = DataLoader[Any]

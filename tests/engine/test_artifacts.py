@@ -15,7 +15,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.engine import sparse_loader
 from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.folding import fold_model, folded_state
@@ -24,6 +23,7 @@ from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffle
 from pruning_core.engine.models import make
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.sparse_file import save
+from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store

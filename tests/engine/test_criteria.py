@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.criterion_choices import BASELINE, CRITERION_CHOICES, IMAGES, MOVEMENT
 from pruning_core.engine import devices
 from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.criteria.gradients import directions, obd, snip, taylor
@@ -21,6 +20,7 @@ from pruning_core.engine.data import ImageSet
 from pruning_core.engine.layers import weights
 from pruning_core.engine.masks import choose
 from pruning_core.engine.pieces import joined
+from pruning_core.methods.criteria import BASELINE, CRITERION_CHOICES, IMAGES, MOVEMENT
 from pruning_core.spec import CRITERIA as NAMES
 from pruning_core.spec import PruneSpec, to_dict
 from pruning_core.worker.context import StageError

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.criterion_choices import IMAGES, needs
 from pruning_core.engine import inspect, masks
 from pruning_core.engine.criteria import CRITERIA, Evidence, flow, gathering
 from pruning_core.engine.criteria.gathering import MOVEMENT_FILE, for_level, for_scan
 from pruning_core.engine.data import ImageSet, Splits
 from pruning_core.engine.stages import MASK_FILE
+from pruning_core.methods.criteria import IMAGES, needs
 from pruning_core.plan import plan
 from pruning_core.spec import (
     DataSpec,

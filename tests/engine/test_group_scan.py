@@ -15,6 +15,7 @@ from pruning_core.engine.models import make
 from pruning_core.engine.structured.group_scan import GroupCuts
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
+from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
@@ -24,7 +25,6 @@ from pruning_core.scan_spec import ScanSpec
 from pruning_core.spec import Spec
 from pruning_core.stage import Stage
 from pruning_core.store import Store
-from pruning_core.structured_choices import IMPORTANCE_CHOICES
 from tests.facts import Facts
 from tests.workers import TINY, serve
 

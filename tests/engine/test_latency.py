@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from pruning_core.artifacts import artifact
 from pruning_core.common.paired_timing import FASTER, JUDGEMENTS, NOISY
 from pruning_core.engine.models import make
 from pruning_core.engine.speed.latency import SAMPLES_FILE, Group, Name, processor, rows_of
 from pruning_core.engine.speed.runtimes import OPENERS
 from pruning_core.engine.speed.subjects import check_runs, file_of, subject
+from pruning_core.methods.file_formats import artifact
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row

@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 from pruning_core.engine.layers import fold_hooks, layers, parameters, sparsities, weights
 from pruning_core.engine.models import make
-from pruning_core.layer_choices import Layer
+from pruning_core.methods.layers import Layer
 
 
 def by_name(model: nn.Module) -> dict[str, Layer]:

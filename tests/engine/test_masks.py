@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 
 from pruning_core.engine import masks
 from pruning_core.engine.criteria import CRITERIA
-from pruning_core.layer_choices import floor_size
+from pruning_core.methods.layers import floor_size
 from pruning_core.spec import CRITERIA as CRITERION_NAMES
 from pruning_core.spec import LAYER_CHOICES as CHOICE_NAMES
 from pruning_core.spec import SpecError
@@ -208,7 +208,7 @@ def test_no_weights_are_refused() -> None:
 
 
 def test_the_registries_hold_what_a_spec_may_name() -> None:
-    from pruning_core.layer_choices import LAYER_CHOICES
+    from pruning_core.methods.layers import LAYER_CHOICES
 
     assert set(CRITERIA) == set(CRITERION_NAMES)
     assert set(LAYER_CHOICES) == set(CHOICE_NAMES)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
 
-from pruning_core.artifacts import FORMATS
 from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.networks import INPUT
 from pruning_core.engine.artifacts.source import Source
 from pruning_core.engine.artifacts.stage import difference_of
+from pruning_core.methods.file_formats import FORMATS
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v3": lambda: models.mobilenet_v3_small(num_classes=10),

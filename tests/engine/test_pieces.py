@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from pruning_core.engine.masks import choose
-from pruning_core.granularity import PATTERNS
+from pruning_core.methods.granularity import PATTERNS
 from pruning_core.spec import PruneSpec, SpecError, to_dict
 from tests.cuts import cut
 

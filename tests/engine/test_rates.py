@@ -14,7 +14,7 @@ from torch import Tensor
 from pruning_core.common.paths import Cache
 from pruning_core.engine import train as training
 from pruning_core.engine.train import train
-from pruning_core.learning_rates import LR_SCHEDULES, rate
+from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
 from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.spec import OneShotSpec, Spec, TrainSpec, to_dict
 from pruning_core.worker.context import Progress

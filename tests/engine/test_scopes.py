@@ -15,8 +15,8 @@ from torch import Tensor
 from pruning_core.engine import masks
 from pruning_core.engine.pieces import pieces_left
 from pruning_core.engine.scopes import SCOPES, lamp_scores
-from pruning_core.granularity import AXES, PATTERNS, units
-from pruning_core.layer_choices import floor_size
+from pruning_core.methods.granularity import AXES, PATTERNS, units
+from pruning_core.methods.layers import floor_size
 from pruning_core.spec import GRANULARITIES, SpecError
 from pruning_core.spec import SCOPES as SCOPE_NAMES
 from tests.cuts import cut

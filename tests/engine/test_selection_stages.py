@@ -11,8 +11,8 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import masks, sparse_file
 from pruning_core.engine.pieces import pieces_left
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
-from pruning_core.granularity import fits
-from pruning_core.layer_choices import Layer, chosen
+from pruning_core.methods.granularity import fits
+from pruning_core.methods.layers import Layer, chosen
 from pruning_core.plan import inspect_model, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import CRITERIA, IterativeSpec, OneShotSpec, PruneSpec, Spec, to_dict

@@ -14,7 +14,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import masks, sparse_file
 from pruning_core.engine.models import build
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE
-from pruning_core.layer_choices import LAYER_CHOICES, Layer
+from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.plan import inspect_model, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.results import points

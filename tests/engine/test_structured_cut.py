@@ -21,7 +21,7 @@ from pruning_core.engine.structured.cut import Plan, cut, plan_cut
 from pruning_core.engine.structured.groups import CLASSES, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.engine.structured.selection import Ranked, allowed, chosen, reach
-from pruning_core.structured_choices import IMPORTANCE_CHOICES, TARGETS
+from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
 
 SIZE, CLASS_COUNT = 32, 10
 MODELS = (

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pruning_core.artifacts import artifact
 from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, parents
 from pruning_core.engine.data import ImageSet, Splits
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.ladder_spec import LadderSpec
+from pruning_core.methods.file_formats import artifact
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec

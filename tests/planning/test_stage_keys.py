@@ -10,9 +10,9 @@ import pytest
 
 from pruning_core import plan as plans
 from pruning_core import structured_plan
-from pruning_core.artifacts import artifact
 from pruning_core.common.errors import canonical_json
 from pruning_core.crossover import crossover_stage
+from pruning_core.methods.file_formats import artifact
 from pruning_core.passport import passport
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Job, job_id

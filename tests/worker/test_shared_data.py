@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pruning_core.artifacts import artifact
 from pruning_core.common.paths import Cache
+from pruning_core.methods.file_formats import artifact
 from pruning_core.queue.jobs import Queue
 from pruning_core.results import points
 from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec

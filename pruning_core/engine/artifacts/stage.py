@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.artifacts import FORMATS
 from pruning_core.common.formatting import format_count
 from pruning_core.engine import devices
 from pruning_core.engine.artifacts import MAKERS
@@ -22,6 +21,7 @@ from pruning_core.engine.evaluate import Evaluation, evaluate
 from pruning_core.engine.models import options, rebuild
 from pruning_core.engine.parents import parent_model, resized, root_of, splits_of
 from pruning_core.engine.structured.structure import resize, structure
+from pruning_core.methods.file_formats import FORMATS
 from pruning_core.store import Store
 from pruning_core.worker.context import Context, StageError
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.criterion_choices import BASELINE, IMAGES, MOVEMENT, needs
 from pruning_core.engine import checkpoint, devices, masks
 from pruning_core.engine.criteria.evidence import Evidence, Tensors
 from pruning_core.engine.criteria.sample import Sample, draw
@@ -19,7 +18,8 @@ from pruning_core.engine.movement import Movement
 from pruning_core.engine.parents import parent_model, root_of
 from pruning_core.engine.train import derived_seed
 from pruning_core.engine.trainee import Trainee
-from pruning_core.granularity import PATTERNS
+from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
+from pruning_core.methods.granularity import PATTERNS
 from pruning_core.worker.context import Context
 
 MOVEMENT_FILE = "movement.pt"

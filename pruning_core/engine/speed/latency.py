@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning_core.artifacts import FORMATS
 from pruning_core.common.formatting import format_count, format_percent
 from pruning_core.common.paired_timing import (
     Ratio,
@@ -33,6 +32,7 @@ from pruning_core.engine.artifacts.stage import difference_of
 from pruning_core.engine.speed.runtimes import OPENERS, with_threads
 from pruning_core.engine.speed.subjects import File, Subject, file_of, subject
 from pruning_core.engine.speed.turns import Budget, Job, in_turn
+from pruning_core.methods.file_formats import FORMATS
 from pruning_core.speed import FAMILIES, RUNTIMES, check_machine
 from pruning_core.worker.context import Context, StageError
 

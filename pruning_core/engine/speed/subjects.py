@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.artifacts import FORMATS, artifact
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.source import Source
 from pruning_core.engine.artifacts.stage import BATCH_PIXELS, source_of
 from pruning_core.engine.models import FAILURES
+from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.speed import AS_TRAINED, RUNTIMES
 from pruning_core.store import Missing, Store
 from pruning_core.worker.context import StageError

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pruning_core.common.errors import SpecError
-from pruning_core.granularity import noun
-from pruning_core.layer_choices import floor_size
+from pruning_core.methods.granularity import noun
+from pruning_core.methods.layers import floor_size
 
 Settings = Mapping[str, Any]
 
