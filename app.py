@@ -16,7 +16,7 @@ from pruning_core.headline import answers_of
 from pruning_core.plan import plan
 from pruning_core.presets import PRESETS, Preset
 from pruning_core.queue.jobs import Job
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 from pruning_core.stage import Outline, Stage
 
 LATEST = 5

@@ -17,14 +17,14 @@ from pages.parts import (
     structured_controls,
 )
 from pages.parts.shell import PAGES, Lab, open_page
-from pruning_core import when
 from pruning_core.common.formatting import format_count, format_epochs
 from pruning_core.common.machine import usable_cores
 from pruning_core.estimate import estimate, in_words
 from pruning_core.live_charts import schedule_figure
 from pruning_core.plan import describe, plan
 from pruning_core.recovery import remarks
-from pruning_core.spec import Spec, SpecError
+from pruning_core.settings import strategies
+from pruning_core.settings.spec import Spec, SpecError
 from pruning_core.stage import Plan, Stage
 from pruning_core.worker.start import ensure_worker
 
@@ -144,9 +144,9 @@ def draw_schedule(spec: Spec) -> None:
     series: dict[str, list[float]] = {"one_shot": list(spec.one_shot.amounts)}
     chain = spec.iterative
     if chain.enabled:
-        series["iterative"] = [step.target for step in when.steps(chain)]
+        series["iterative"] = [step.target for step in strategies.steps(chain)]
         if chain.matched:
-            series["one_shot_matched"] = [when.last_target(chain)]
+            series["one_shot_matched"] = [strategies.last_target(chain)]
     st.plotly_chart(schedule_figure(series), key="schedule")
     if chain.enabled:
         if chain.tail:
@@ -155,7 +155,7 @@ def draw_schedule(spec: Spec) -> None:
         if said := schedule.returning(chain):
             st.caption(said)
         with st.expander("Edit the targets", expanded=schedule.listed()):
-            schedule.table(when.targets(chain))
+            schedule.table(strategies.targets(chain))
 
 
 def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:

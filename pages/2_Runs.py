@@ -12,7 +12,7 @@ from pages.parts.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.queue.jobs import Job
 from pruning_core.queue.listing import Listing, Run
 from pruning_core.queue.standing import ACTIVE, Standing, standing
-from pruning_core.spec import from_json
+from pruning_core.settings.spec import from_json
 
 POLL_SECONDS = 2.0
 SLOW_SECONDS = 10.0

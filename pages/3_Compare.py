@@ -26,7 +26,7 @@ from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, states
 from pruning_core.report_html import html
 from pruning_core.results import titles
-from pruning_core.spec import Spec, from_json, to_dict
+from pruning_core.settings.spec import Spec, from_json, to_dict
 from pruning_core.stage import Outline
 from pruning_core.tables import notes_told
 

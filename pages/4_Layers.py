@@ -13,16 +13,16 @@ from pages.parts.picking import MOST_RUNS, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
 from pruning_core import layer_views
 from pruning_core.chart_style import config
-from pruning_core.field_titles import title
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Job, job_id
 from pruning_core.queue.standing import ACTIVE, standing
 from pruning_core.results import titles
 from pruning_core.scan_command import read_scan, scan_of, scanned
-from pruning_core.scan_spec import GROUP, SCAN_UNITS
 from pruning_core.sensitivity import looked_at, scores_by
-from pruning_core.spec import Spec, SpecError, from_json
+from pruning_core.settings.messages import title
+from pruning_core.settings.sensitivity import GROUP, SCAN_UNITS
+from pruning_core.settings.spec import Spec, SpecError, from_json
 from pruning_core.stage import Outline, Stage
 from pruning_core.worker.start import ensure_worker
 

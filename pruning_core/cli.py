@@ -43,9 +43,9 @@ from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.recipe_command import add_recipes, recipes
 from pruning_core.recovery import remarks
 from pruning_core.scan_command import add_propose, check_proposable, scan_of, write_scan
-from pruning_core.spec import Spec
+from pruning_core.settings.relevance import unread
+from pruning_core.settings.spec import Spec
 from pruning_core.store import Store
-from pruning_core.unread import unread
 from pruning_core.worker.start import WorkerError
 
 MOST = 10**6

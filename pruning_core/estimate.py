@@ -16,12 +16,12 @@ from pruning_core.ladder_cost import image_steps, solving_seconds
 from pruning_core.methods.layers import Layer
 from pruning_core.plan import inspect_data, inspect_model
 from pruning_core.points import STRUCTURED
-from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.spec import Spec
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import steps, total_epochs
 from pruning_core.stage import Plan, Reader, Stage
 from pruning_core.store import known
 from pruning_core.structured_plan import chain_epochs, chain_steps
-from pruning_core.when import steps, total_epochs
 
 KNOWN = {
     "digits": (1437, 10),

@@ -14,7 +14,7 @@ from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, fraction, standing
-from pruning_core.spec import from_json
+from pruning_core.settings.spec import from_json
 from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.worker.start import Starter

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pruning_core import structured_plan
-from pruning_core.ladder_spec import left_alone
 from pruning_core.layer_checks import told
 from pruning_core.methods.layers import Layer
 from pruning_core.plan import inspect_data, inspect_model
-from pruning_core.spec import Spec, to_dict
+from pruning_core.settings.correction import left_alone
+from pruning_core.settings.spec import Spec, to_dict
+from pruning_core.settings.strategies import steps
 from pruning_core.stage import Reader
 from pruning_core.store import known
 from pruning_core.structured_notes import dry_run_told
-from pruning_core.when import steps
 
 
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pruning_core.ladder_spec import MOST_INPUTS
 from pruning_core.methods.layers import Layer, chosen
+from pruning_core.settings.correction import MOST_INPUTS
 
 # Training steps of one image: of the whole model, and for each of its layers, since the upper
 # rungs run the images anew up to each layer.

@@ -11,7 +11,7 @@ from pruning_core.common.formatting import join_words
 from pruning_core.methods.allocation import COUNTS, Part, hand_scale, suggestion
 from pruning_core.methods.granularity import FILTERS_OF, PATTERNS, fits, noun, units
 from pruning_core.methods.layers import KINDS, ROLES, Layer, chosen, floor_size, matches
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 
 FLOORED = ("global", "lamp", "erk")
 SHOWN = 3

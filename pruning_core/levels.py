@@ -9,9 +9,9 @@ from pruning_core.layer_checks import FLOORED
 from pruning_core.methods.criteria import IMAGES, MOVEMENT, needs
 from pruning_core.methods.granularity import NORMED
 from pruning_core.recovery import level_recovery
-from pruning_core.spec import PruneSpec, Spec, TrainSpec, to_dict
+from pruning_core.settings.spec import PruneSpec, Spec, TrainSpec, to_dict
+from pruning_core.settings.strategies import Step
 from pruning_core.stage import Stage
-from pruning_core.when import Step
 
 
 def level(

@@ -5,7 +5,6 @@ A new option is one entry in `OPTIONS`; the parser, the help and the messages fo
 
 from __future__ import annotations
 
-from pruning_core import spec as specs
 from pruning_core.option_kinds import (
     Option,
     absolute,
@@ -17,7 +16,8 @@ from pruning_core.option_kinds import (
     whole,
 )
 from pruning_core.prune_options import entries
-from pruning_core.scan_spec import SCAN_UNITS
+from pruning_core.settings import spec as specs
+from pruning_core.settings.sensitivity import SCAN_UNITS
 from pruning_core.structured_options import STRUCTURED_OPTIONS
 
 __all__ = ["OPTIONS", "Option", "absolute", "normalization", "weights"]

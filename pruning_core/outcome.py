@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pruning_core import spec as specs
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
 from pruning_core.options import flag_of
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
+from pruning_core.settings import spec as specs
 from pruning_core.store import Store
 
 if TYPE_CHECKING:

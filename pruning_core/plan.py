@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core import ladder, sensitivity, structured_plan
-from pruning_core import spec as specs
 from pruning_core.common.errors import plain
 from pruning_core.common.files import fingerprint, place, weights_identity
-from pruning_core.criterion_checks import check_criterion, check_model
 from pruning_core.layer_checks import check_layers
 from pruning_core.levels import level
 from pruning_core.methods.criteria import MOVEMENT, needs
@@ -30,11 +28,13 @@ from pruning_core.recovery import (
     level_training,
     tail_training,
 )
-from pruning_core.scan_spec import GROUP
-from pruning_core.spec import Spec, to_dict
+from pruning_core.settings import spec as specs
+from pruning_core.settings.checks import check_criterion, check_model
+from pruning_core.settings.sensitivity import GROUP
+from pruning_core.settings.spec import Spec, to_dict
+from pruning_core.settings.strategies import Step, last_target, steps, total_epochs
 from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import known
-from pruning_core.when import Step, last_target, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
 installed = functools.cache(version)

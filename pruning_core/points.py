@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import missing
-from pruning_core.ladder_spec import rung_title
+from pruning_core.settings.correction import rung_title
 
 Row = dict[str, Any]
 

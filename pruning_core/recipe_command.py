@@ -24,7 +24,7 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.recipe_choice import Trial, finalists, hardness, winners
 from pruning_core.recipe_runs import Kitchen, named
 from pruning_core.recipe_time import Cells
-from pruning_core.spec import Spec, SpecError
+from pruning_core.settings.spec import Spec, SpecError
 
 FILE = "recipes.csv"
 # "About three hours" for all of it, and what an estimate may be wrong by.

@@ -19,7 +19,7 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.recipe_choice import Trial, finalists, hardness, winners
 from pruning_core.recipe_time import Cells, Round, check_hours, seconds_left
 from pruning_core.recipes import Recipe, amount_for, final_key, spec_of
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.stage import outline
 from pruning_core.store import Store
 

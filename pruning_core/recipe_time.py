@@ -11,7 +11,7 @@ from pruning_core.estimate import estimate
 from pruning_core.methods.layers import Layer
 from pruning_core.plan import plan
 from pruning_core.recipes import Recipe, amount_for, spec_of
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.stage import Plan, Reader, Stage
 
 Cells = Sequence[tuple[float, float]]  # epochs, sparsity

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from pruning_core.common.formatting import format_count
-from pruning_core.recovery_spec import IN_WORDS, REWINDS
-from pruning_core.spec import Spec, TrainSpec, to_dict
-from pruning_core.when import Step, cut_epochs, total_epochs
+from pruning_core.settings.recovery import IN_WORDS, REWINDS
+from pruning_core.settings.spec import Spec, TrainSpec, to_dict
+from pruning_core.settings.strategies import Step, cut_epochs, total_epochs
 
 TAIL_CURVE = "cosine"
 CURVE = ("lr", "lr_schedule", "warm_up")

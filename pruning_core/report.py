@@ -14,7 +14,7 @@ from pruning_core.findings import findings
 from pruning_core.images import NO_CHROME, chrome_found, image_bytes
 from pruning_core.points import over_seeds
 from pruning_core.report_html import html
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.tables import summary_tables
 
 __all__ = [

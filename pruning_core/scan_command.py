@@ -23,8 +23,8 @@ from pruning_core.plan import describe, plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
-from pruning_core.scan_spec import GROUP
-from pruning_core.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
+from pruning_core.settings.sensitivity import GROUP
+from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
 from pruning_core.stage import Stage
 from pruning_core.store import Store
 

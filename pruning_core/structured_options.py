@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pruning_core.option_kinds import Option, number, numbers, whole
-from pruning_core.structured_spec import IMPORTANCES, STRUCTURED_SCOPES, STRUCTURED_TARGETS
+from pruning_core.settings.structured import IMPORTANCES, STRUCTURED_SCOPES, STRUCTURED_TARGETS
 
 STRUCTURED_OPTIONS = (
     Option(

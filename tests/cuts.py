@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.masks import choose
-from pruning_core.spec import PruneSpec, to_dict
+from pruning_core.settings.spec import PruneSpec, to_dict
 
 Tensors = dict[str, Tensor]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning_core.methods.allocation import Part, apportion, by_hand, erk, hand_entry, hand_shares
-from pruning_core.spec import PruneSpec, SpecError, to_dict
+from pruning_core.settings.spec import PruneSpec, SpecError, to_dict
 
 SMALL, LARGE = Part("small", (4, 2, 1, 1), 8), Part("large", (8, 8), 64)
 

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from pages.parts import choices, number_lists
 from pages.parts.facts import explain
 from pages.parts.model_names import MODELS
-from pruning_core import field_titles
 from pruning_core.presets import PRESETS, QUICKSTART
-from pruning_core.spec import Spec
+from pruning_core.settings import messages
+from pruning_core.settings.spec import Spec
 
 FLAT = choices.flat(choices.to_dict(QUICKSTART))
 VALUES = ["", "x", "-1", "0", "1e999", "NaN", "[]", "[[1]]", "{}", "null", "true", "9" * 5000]
 
 
 def test_every_setting_has_a_title_of_its_own() -> None:
-    assert set(FLAT) <= set(field_titles.TITLES)
-    assert len(set(field_titles.TITLES.values())) == len(field_titles.TITLES)
+    assert set(FLAT) <= set(messages.TITLES)
+    assert len(set(messages.TITLES.values())) == len(messages.TITLES)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_error_is_told_by_title_in_the_page_s_units(field: str, message: str,
 def test_no_refusal_of_a_spec_names_a_setting(name: str, value: Any) -> None:
     (said,) = choices.settle({name: value}, FLAT).problems or ("",)
     names = [name for name in FLAT if "." in name]
-    assert not said or said.split(":")[0] in field_titles.TITLES.values()
+    assert not said or said.split(":")[0] in messages.TITLES.values()
     assert not [name for name in names if name in said]
 
 

@@ -22,7 +22,7 @@ from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import standing
 from pruning_core.report import chrome_found
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.store import Store
 from tests.workers import (
     ROOT,

@@ -17,7 +17,7 @@ from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.report import to_csv
 from pruning_core.report_html import html
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.store import Store
 from pruning_core.tables import notes_told
 from tests.facts import DATA, MODEL, Facts

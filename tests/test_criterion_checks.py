@@ -12,7 +12,7 @@ from pruning_core.methods.criteria import CRITERION_CHOICES, IMAGES, needs
 from pruning_core.methods.sparsity_schedules import EXCHANGES
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import PruneSpec, ScanSpec, Spec, SpecError
+from pruning_core.settings.spec import PruneSpec, ScanSpec, Spec, SpecError
 from pruning_core.stage import Stage
 from tests.facts import DATA, MODEL, Facts
 

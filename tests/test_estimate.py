@@ -17,10 +17,17 @@ from pruning_core.estimate import (
     in_words,
     probe,
 )
-from pruning_core.ladder_spec import LadderSpec
 from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART, RECOMMENDED
-from pruning_core.spec import IterativeSpec, ModelSpec, OneShotSpec, PruneSpec, ScanSpec, Spec
+from pruning_core.settings.correction import LadderSpec
+from pruning_core.settings.spec import (
+    IterativeSpec,
+    ModelSpec,
+    OneShotSpec,
+    PruneSpec,
+    ScanSpec,
+    Spec,
+)
 from pruning_core.stage import Plan
 from tests.facts import MODEL, Facts
 

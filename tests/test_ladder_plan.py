@@ -14,7 +14,6 @@ from pruning_core.cli import parser
 from pruning_core.findings import findings
 from pruning_core.foreknown import told_of_cuts
 from pruning_core.headline import headline
-from pruning_core.ladder_spec import RUNG_TITLES, RUNGS, LadderSpec, rung_title
 from pruning_core.methods.layers import Layer
 from pruning_core.options import spec_from
 from pruning_core.points import point_name
@@ -23,7 +22,8 @@ from pruning_core.report import to_csv
 from pruning_core.report_html import html
 from pruning_core.results import titles
 from pruning_core.scan_command import scan_of
-from pruning_core.spec import OneShotSpec, ScanSpec, Spec, SpecError, from_json, to_json
+from pruning_core.settings.correction import RUNG_TITLES, RUNGS, LadderSpec, rung_title
+from pruning_core.settings.spec import OneShotSpec, ScanSpec, Spec, SpecError, from_json, to_json
 from pruning_core.stage import Plan, Stage, outline
 from pruning_core.tables import readable, summary_tables
 from tests.facts import Facts

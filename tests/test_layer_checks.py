@@ -10,7 +10,14 @@ import pytest
 from pruning_core.layer_checks import check_layers, told
 from pruning_core.methods.layers import Layer, chosen
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, SpecError, to_dict
+from pruning_core.settings.spec import (
+    IterativeSpec,
+    OneShotSpec,
+    PruneSpec,
+    Spec,
+    SpecError,
+    to_dict,
+)
 
 LAYERS = [
     Layer("stem.weight", "conv", "stem", (8, 3, 3, 3), 216),

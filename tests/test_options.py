@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core import spec as specs
 from pruning_core.cli import main, parser
 from pruning_core.option_table import OPTIONS, Option, normalization
 from pruning_core.options import flag_of, spec_from
 from pruning_core.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
-from pruning_core.spec import Spec, SpecError
-from pruning_core.unread import unread
+from pruning_core.settings import spec as specs
+from pruning_core.settings.relevance import unread
+from pruning_core.settings.spec import Spec, SpecError
 
 EPOCHS = ("one_shot.epochs", "iterative.epochs", "structured.epochs")
 VALUES: list[tuple[str, str, dict[str, object]]] = [

@@ -12,7 +12,7 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.plan import plan
 from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.stage import outline
 from pruning_core.store import Store
 from tests.facts import DATA, MODEL, Facts

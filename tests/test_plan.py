@@ -10,7 +10,7 @@ import pytest
 
 from pruning_core import plan as plans
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import OneShotSpec, PruneSpec, Spec, SpecError
+from pruning_core.settings.spec import OneShotSpec, PruneSpec, Spec, SpecError
 from pruning_core.stage import Plan, Stage
 from tests.facts import DATA, Facts
 

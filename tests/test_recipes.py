@@ -17,10 +17,10 @@ from pruning_core.plan import plan
 from pruning_core.recipe_choice import Trial, finalists, winner, winners
 from pruning_core.recipe_command import table
 from pruning_core.recipes import RECIPES, amount_for, final_key, spec_of
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import total_epochs
 from pruning_core.stage import outline
 from pruning_core.store import Store
-from pruning_core.when import total_epochs
 from tests.engine.test_stages import run_here
 from tests.facts import MODEL
 from tests.refusals import training, without_worker

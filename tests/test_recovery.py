@@ -16,8 +16,8 @@ from pruning_core.estimate import START_SECONDS, estimate
 from pruning_core.options import spec_from
 from pruning_core.presets import QUICKSTART
 from pruning_core.recovery import LOADED, UNTAUGHT, remarks
-from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.spec import ModelSpec, OneShotSpec, Spec, SpecError, TrainSpec
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.spec import ModelSpec, OneShotSpec, Spec, SpecError, TrainSpec
 from pruning_core.stage import Stage
 from tests.facts import Facts
 from tests.refusals import without_worker

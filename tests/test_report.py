@@ -18,7 +18,7 @@ from pruning_core.findings import findings
 from pruning_core.hover import point_text
 from pruning_core.images import ImageError, render
 from pruning_core.report_html import html
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.tables import readable, summary_tables
 from tests.frames import comparison, frame, point
 

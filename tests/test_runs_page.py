@@ -21,7 +21,7 @@ from pruning_core.queue.jobs import Queue
 from pruning_core.queue.listing import Listing, Run, Step, run_of
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import standing
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.store import Store
 from tests.facts import Facts
 from tests.test_pages import finished, open_page, texts

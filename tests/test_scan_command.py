@@ -14,7 +14,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.options import spec_from
 from pruning_core.presets import QUICKSTART
 from pruning_core.scan_command import scan_of
-from pruning_core.structured_spec import StructuredSpec
+from pruning_core.settings.structured import StructuredSpec
 from tests.refusals import ended, without_worker
 from tests.workers import TINY_OPTIONS
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning_core.sensitivity import as_text, propose
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 Curves = dict[str, tuple[int, list[tuple[float, float]]]]
 

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import choices
 from pruning_core.plan import plan
-from pruning_core.spec import Spec
-from pruning_core.when import SCHEDULES
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import SCHEDULES
 from tests.facts import Facts
 from tests.tune import ran, tune
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
 from pruning_core.methods.sparsity_schedules import EXCHANGES, LIFTED, LIST, SCHEDULES
-from pruning_core.spec import LR_SCHEDULES as LR_NAMES
-from pruning_core.spec import SCHEDULES as NAMES
+from pruning_core.settings.spec import LR_SCHEDULES as LR_NAMES
+from pruning_core.settings.spec import SCHEDULES as NAMES
 
 RISING = [name for name in SCHEDULES if name not in LIFTED]
 

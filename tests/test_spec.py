@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_core import spec as specs
 from pruning_core.presets import PRESETS
-from pruning_core.spec import (
+from pruning_core.settings import spec as specs
+from pruning_core.settings.spec import (
     DataSpec,
     IterativeSpec,
     ModelSpec,

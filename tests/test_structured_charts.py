@@ -16,9 +16,9 @@ from pruning_core.plan import plan
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.store import Store
 from pruning_core.structured_plan import inspection
-from pruning_core.structured_spec import StructuredSpec
 from tests.facts import Facts
 from tests.frames import DENSE_BYTES, comparison, frame, point
 

@@ -12,10 +12,10 @@ from pruning_core import structured_plan
 from pruning_core.estimate import estimate
 from pruning_core.presets import QUICKSTART
 from pruning_core.results import chain_names, titles
-from pruning_core.spec import IterativeSpec, OneShotSpec, Spec, SpecError, from_dict
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError, from_dict
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.stage import Stage, outline
 from pruning_core.structured_plan import inspection
-from pruning_core.structured_spec import StructuredSpec
 from tests.facts import Facts
 
 ON = StructuredSpec(True, (0.3, 0.5))

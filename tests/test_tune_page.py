@@ -15,13 +15,13 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import choices
 from pages.parts.facts import inline
-from pruning_core import field_titles
 from pruning_core.common.paths import Cache
 from pruning_core.estimate import probe
 from pruning_core.plan import inspect_data, plan
 from pruning_core.presets import PRESETS, QUICKSTART
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import Spec
+from pruning_core.settings import messages
+from pruning_core.settings.spec import Spec
 from pruning_core.store import Store
 from tests.facts import DATA, MODEL
 from tests.tune import tune
@@ -70,7 +70,7 @@ def test_a_control_bears_its_setting_s_title() -> None:
     test = tune(**{"data.name": "images"})
     kinds = [test.slider, test.selectbox, test.number_input, test.checkbox, test.text_input]
     found = {w.key: w.label for kind in kinds for w in kind if w.key.startswith(choices.PREFIX)}
-    assert found == {key: field_titles.title(key.removeprefix(choices.PREFIX)) for key in found}
+    assert found == {key: messages.title(key.removeprefix(choices.PREFIX)) for key in found}
     hidden = {"baseline_threads", "level_threads", "label"}
     assert {key.removeprefix(choices.PREFIX) for key in found} == set(FLAT) - hidden
 

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruning_core import plan as plans
-from pruning_core import when
 from pruning_core.estimate import estimate
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
 from pruning_core.methods.sparsity_schedules import RETURNING
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import job_id
-from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.spec import PruneSpec, Spec, SpecError, from_json, to_json
+from pruning_core.settings import strategies
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.spec import PruneSpec, Spec, SpecError, from_json, to_json
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.stage import Plan, Stage
-from pruning_core.when import IterativeSpec, OneShotSpec
 from tests.facts import Facts
 
 LIST = IterativeSpec(schedule="list", targets=(0.3, 0.3, 0.85), iterations=3, target=0.85)
@@ -42,7 +42,7 @@ def settings(spec: Spec, name: str) -> list[Any]:
 
 
 def test_typed_targets_are_the_chain() -> None:
-    assert when.targets(LIST) == [0.3, 0.3, 0.85]
+    assert strategies.targets(LIST) == [0.3, 0.3, 0.85]
     assert settings(replace(QUICKSTART, iterative=LIST), "target") == ["0.3", "0.3", "0.85"]
 
 
@@ -80,7 +80,7 @@ def test_any_rising_list_is_a_schedule_and_survives_json(found: list[float]) -> 
     rising = (*sorted(found)[:-1], max(*found, 0.01))
     made = chain(schedule="list", targets=rising, iterations=len(rising), target=rising[-1])
     assert from_json(to_json(made)) == made
-    assert [step.target for step in when.steps(made.iterative)] == list(rising)
+    assert [step.target for step in strategies.steps(made.iterative)] == list(rising)
 
 
 def test_one_epoch_is_one_key_however_it_is_written() -> None:

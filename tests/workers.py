@@ -20,7 +20,14 @@ from pruning_core.queue.crew import Crew
 from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, Standing, standing
-from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec
+from pruning_core.settings.spec import (
+    DataSpec,
+    IterativeSpec,
+    ModelSpec,
+    OneShotSpec,
+    Spec,
+    TrainSpec,
+)
 from pruning_core.stage import Plan
 from pruning_core.store import Store
 from pruning_core.worker.execute import execute

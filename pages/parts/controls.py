@@ -17,8 +17,8 @@ from pages.parts.selection_controls import selection_controls
 from pages.parts.shell import Lab
 from pages.parts.uploads import uploaded
 from pages.parts.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
-from pruning_core import spec as specs
 from pruning_core.methods.criteria import CRITERION_CHOICES
+from pruning_core.settings import spec as specs
 
 DATA_TITLES = {
     "digits": "Digits (on board)",

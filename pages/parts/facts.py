@@ -8,13 +8,13 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.shell import Lab, link
-from pruning_core import field_titles
 from pruning_core.common.formatting import format_count
 from pruning_core.estimate import probe
 from pruning_core.foreknown import model_facts, told_of_cuts
 from pruning_core.methods.layers import Layer, chosen
 from pruning_core.plan import inspect_data, inspect_model
-from pruning_core.spec import Spec, SpecError
+from pruning_core.settings import messages
+from pruning_core.settings.spec import Spec, SpecError
 from pruning_core.stage import Stage
 from pruning_core.store import known
 
@@ -58,15 +58,15 @@ def ask(lab: Lab, stages: list[Stage]) -> list[Stage]:
 def explain(field: str, error: str) -> str:
     """A failed stage's reason: the sentence for wrong input, else the traceback's last line."""
     if field:
-        return field_titles.explain(field, error)
+        return messages.explain(field, error)
     lines = error.strip().splitlines() or ["It gave no reason."]
-    return field_titles.titled(lines[-1])
+    return messages.titled(lines[-1])
 
 
 def refuse(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
     """Why this cannot run, and what comes next."""
     st.error(f"This cannot run yet. {inline(explain(error.field, error.message))}")
-    control = inline(field_titles.title(error.field)) if error.field else "the choices"
+    control = inline(messages.title(error.field)) if error.field else "the choices"
     st.caption(f"Change {control}, and the cost and Run stand here again. Nothing is lost.")
     rows = [row for stage in stages if (row := lab.queue.stage(stage.key))]
     failed = {row.key for row in rows if row.status == "failed"}

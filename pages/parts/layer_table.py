@@ -9,13 +9,14 @@ import streamlit as st
 
 from pages.parts.facts import inline
 from pages.parts.shell import PAGES, Lab
-from pruning_core import field_titles, sensitivity
+from pruning_core import sensitivity
 from pruning_core.common.formatting import format_percent
 from pruning_core.foreknown import known_layers
 from pruning_core.methods.granularity import noun, units
 from pruning_core.methods.layers import chosen
 from pruning_core.plan import describe, plan
-from pruning_core.spec import OneShotSpec, Spec, SpecError, to_dict
+from pruning_core.settings import messages
+from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, to_dict
 from pruning_core.worker.start import ensure_worker
 
 SHARES = "shares by hand"
@@ -114,7 +115,7 @@ def propose(job: str, found: pd.DataFrame) -> None:
         st.session_state[f"{SHARES} {job}"] = sensitivity.propose(found, total / 100)
         st.session_state["proposals"] = st.session_state.get("proposals", 0) + 1
     except SpecError as error:
-        st.error(inline(field_titles.explain(error.field, error.message)))
+        st.error(inline(messages.explain(error.field, error.message)))
 
 
 def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: dict[str, int]) -> None:
@@ -130,7 +131,7 @@ def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: dict[str, in
             made = by_hand(spec, shares, total)
             plan(made, lab.store)
         except SpecError as error:
-            st.error(inline(field_titles.explain(error.field, error.message)))
+            st.error(inline(messages.explain(error.field, error.message)))
             return
         job = lab.queue.submit(made, made.label)
         ensure_worker(lab.cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.widgets import check, choice, number, set_to, slide, value_of, whole
-from pruning_core import spec as specs
+from pruning_core.settings import spec as specs
 
 
 def way_to_recover() -> None:

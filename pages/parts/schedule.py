@@ -10,9 +10,9 @@ import streamlit as st
 from pages.parts import number_lists
 from pages.parts.choices import KEPT, PREFIX, Values, spec_of, to_widget
 from pages.parts.widgets import choice, text
-from pruning_core import when
 from pruning_core.common.formatting import format_percent, missing, trimmed
 from pruning_core.methods.sparsity_schedules import LIFTED, LIST
+from pruning_core.settings import strategies
 
 EDITED = "edited targets"
 COLUMN = "Target"
@@ -28,7 +28,7 @@ def controls(off: bool) -> None:
     """How sparsity grows: by a schedule, or as typed."""
     choice(
         "iterative.schedule",
-        when.SCHEDULES,
+        strategies.SCHEDULES,
         "All at once: everything in the first step, then only training. Geometric: each step "
         "removes the same share of what is left. Linear: equal steps. Cubic: fast first, then "
         "slow (Zhu and Gupta 2017). Exponential: almost all first (He et al. 2019). Cosine: slow, "
@@ -50,9 +50,9 @@ def controls(off: bool) -> None:
     )
 
 
-def returning(chain: when.IterativeSpec) -> str:
+def returning(chain: strategies.IterativeSpec) -> str:
     """What comes back in which step, in a sentence; nothing where nothing does."""
-    if shares := [format_percent(share) for share in when.exchanges(chain) if share]:
+    if shares := [format_percent(share) for share in strategies.exchanges(chain) if share]:
         last = f"{len(shares) + 1}" if len(shares) > 1 else ""
         steps = f"In steps 2 to {last}" if last else "In step 2"
         return f"{steps}, of what is left of each layer {', '.join(shares)} changes places."
@@ -66,7 +66,7 @@ def schedule_chosen() -> None:
     if not listed():
         st.session_state[f"{PREFIX}iterative.targets"] = ""
         return
-    found = when.targets(spec_of(st.session_state[KEPT]).iterative)
+    found = strategies.targets(spec_of(st.session_state[KEPT]).iterative)
     # Typed targets never fall, so what ends dense begins without its last step.
     take(found if found[-1] else found[:-1])
 

@@ -6,8 +6,8 @@ import streamlit as st
 
 from pages.parts.choices import to_widget
 from pages.parts.widgets import choice, key, text, value_of
-from pruning_core import spec as specs
 from pruning_core.methods.granularity import NORMED, PATTERNS, pattern_share
+from pruning_core.settings import spec as specs
 
 DIM_TITLES = {
     0: "Outputs (dim 0)",

@@ -16,7 +16,7 @@ from pruning_core.engine import devices
 from pruning_core.engine.data import Splits, normalize
 from pruning_core.engine.data.pictures import UnreadableImage, render
 from pruning_core.engine.parents import parent_model, root_of, splits_of
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 from pruning_core.store import Store
 from pruning_core.worker.context import Context
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pruning_core.engine.quick_convs import quicken
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 
 def available() -> list[str]:

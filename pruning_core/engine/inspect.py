@@ -19,7 +19,7 @@ from pruning_core.engine.criteria import flow
 from pruning_core.engine.layers import layers
 from pruning_core.engine.models import build
 from pruning_core.engine.weights import file_digest, load_weights, pretrained_file
-from pruning_core.ladder_spec import NO_BATCH_NORM
+from pruning_core.settings.correction import NO_BATCH_NORM
 
 TRIAL_SECONDS = 0.5
 TRIAL_IMAGES = 16

@@ -20,7 +20,7 @@ from pruning_core.engine.portraits import overlap
 from pruning_core.engine.structured.group_scan import GroupCuts, scorer_of
 from pruning_core.layer_views import portraits as layer_portraits
 from pruning_core.methods.granularity import units
-from pruning_core.scan_spec import GROUP
+from pruning_core.settings.sensitivity import GROUP
 from pruning_core.worker.context import Context
 
 

@@ -25,7 +25,7 @@ from torchvision import transforms
 from pruning_core.engine.data import ImageSet
 from pruning_core.engine.models import make
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.spec import IMAGENET_MEAN, IMAGENET_STD
+from pruning_core.settings.spec import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH = 32
 WORKERS = 2

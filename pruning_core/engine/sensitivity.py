@@ -15,7 +15,7 @@ from torch import Tensor
 from pruning_core.common.statistics import wilson
 from pruning_core.engine import masks
 from pruning_core.engine.evaluate import Evaluation
-from pruning_core.spec import PruneSpec, to_dict
+from pruning_core.settings.spec import PruneSpec, to_dict
 
 Look = Callable[[], Evaluation]
 Cut = Callable[[float], int]

@@ -26,7 +26,7 @@ from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.engine.masks import Masks, choose
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.spec import DEFAULT_LR, PruneSpec, SpecError, to_dict
+from pruning_core.settings.spec import DEFAULT_LR, PruneSpec, SpecError, to_dict
 
 Loader = DataLoader[Any]
 BYTES_PER_MB = 1e6

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 from pruning_core.store import sha256
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")

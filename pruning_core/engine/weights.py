@@ -15,7 +15,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from pruning_core.engine.layers import fold_hooks
 from pruning_core.engine.models import INCEPTIONS, shapes
 from pruning_core.engine.weight_files import download, file_digest, pretrained_file, read
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 __all__ = ["file_digest", "load_weights", "pretrained_file"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pruning_core.queue.stage_queue import Row, StageQueue, add_stages, stage_row
-from pruning_core.spec import Spec, canonical_json, to_dict
+from pruning_core.settings.spec import Spec, canonical_json, to_dict
 from pruning_core.stage import Plan, outline
 
 STARTED = (

@@ -17,7 +17,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.queue.database import LOCK_SECONDS
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 from pruning_core.store import Missing, Store
 from pruning_core.worker.context import Context, Progress, StageError
 

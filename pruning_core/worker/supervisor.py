@@ -25,7 +25,7 @@ from pruning_core.plan import plan
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
-from pruning_core.spec import SpecError, from_json
+from pruning_core.settings.spec import SpecError, from_json
 from pruning_core.store import Store
 from pruning_core.worker.hand import Hand, describe_exit, start, uses_gpu
 from pruning_core.worker.start import IDLE_SECONDS, worker_command

@@ -23,7 +23,7 @@ from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
 from pruning_core.engine.reference import Protocol
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.spec import to_dict
+from pruning_core.settings.spec import to_dict
 
 SMALL = Protocol(amounts=(0.0, 0.5), iterations=2, target=0.75)
 

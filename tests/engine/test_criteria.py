@@ -21,8 +21,8 @@ from pruning_core.engine.layers import weights
 from pruning_core.engine.masks import choose
 from pruning_core.engine.pieces import joined
 from pruning_core.methods.criteria import BASELINE, CRITERION_CHOICES, IMAGES, MOVEMENT
-from pruning_core.spec import CRITERIA as NAMES
-from pruning_core.spec import PruneSpec, to_dict
+from pruning_core.settings.spec import CRITERIA as NAMES
+from pruning_core.settings.spec import PruneSpec, to_dict
 from pruning_core.worker.context import StageError
 
 Tensors = dict[str, Tensor]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pruning_core.engine.data import decode, decoding, inspect, pictures, stratified
 from pruning_core.engine.data.pictures import UnreadableImage, render
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

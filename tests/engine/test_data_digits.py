@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pruning_core.engine.data import decode, inspect
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 
 def look(seed: int = 0) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pruning_core.engine.data import archives, folders, inspect
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]

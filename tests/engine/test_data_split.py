@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pruning_core.engine.data import stratified
 from pruning_core.engine.data.split import held_out
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 labels_and_size = st.lists(st.integers(0, 6), min_size=1, max_size=120).flatmap(
     lambda labels: st.tuples(st.just(np.array(labels)), st.integers(1, len(labels)))

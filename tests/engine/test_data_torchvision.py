@@ -21,7 +21,7 @@ import pytest
 from torchvision import datasets
 
 from pruning_core.engine.data import decode, inspect
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 Serve = Callable[[Path], str]
 

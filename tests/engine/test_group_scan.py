@@ -19,10 +19,10 @@ from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
-from pruning_core.recovery_spec import RecoverySpec
 from pruning_core.scan_command import read_scan, scan_of
-from pruning_core.scan_spec import ScanSpec
-from pruning_core.spec import Spec
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.sensitivity import ScanSpec
+from pruning_core.settings.spec import Spec
 from pruning_core.stage import Stage
 from pruning_core.store import Store
 from tests.facts import Facts

@@ -13,10 +13,10 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, masks, sparse_file
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.stages import MASK_FILE
-from pruning_core.ladder_spec import LadderSpec
 from pruning_core.plan import plan
 from pruning_core.results import points
-from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec
+from pruning_core.settings.correction import LadderSpec
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
 from pruning_core.stage import outline
 from pruning_core.store import Store
 from tests.engine.test_criteria_stages import SMALL

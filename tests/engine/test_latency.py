@@ -20,7 +20,7 @@ from pruning_core.methods.file_formats import artifact
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
-from pruning_core.spec import OneShotSpec
+from pruning_core.settings.spec import OneShotSpec
 from pruning_core.speed import (
     RUNTIMES,
     Conditions,

@@ -16,9 +16,9 @@ from torch.nn.utils import prune
 from pruning_core.engine import masks
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.methods.layers import floor_size
-from pruning_core.spec import CRITERIA as CRITERION_NAMES
-from pruning_core.spec import LAYER_CHOICES as CHOICE_NAMES
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import CRITERIA as CRITERION_NAMES
+from pruning_core.settings.spec import LAYER_CHOICES as CHOICE_NAMES
+from pruning_core.settings.spec import SpecError
 from tests.cuts import cut
 
 Tensors = dict[str, Tensor]

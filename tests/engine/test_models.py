@@ -14,7 +14,7 @@ from pruning_core.engine.masks import Masks
 from pruning_core.engine.measure import measure
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee, make_optimizer
-from pruning_core.spec import SpecError, TrainSpec, to_dict
+from pruning_core.settings.spec import SpecError, TrainSpec, to_dict
 from tests.cuts import cut
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils import prune
 
 from pruning_core.engine.masks import choose
 from pruning_core.methods.granularity import PATTERNS
-from pruning_core.spec import PruneSpec, SpecError, to_dict
+from pruning_core.settings.spec import PruneSpec, SpecError, to_dict
 from tests.cuts import cut
 
 

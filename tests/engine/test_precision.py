@@ -13,7 +13,7 @@ from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.plan import inspect_model, plan
 from pruning_core.presets import QUICKSTART
-from pruning_core.spec import PRECISIONS, Spec, to_dict
+from pruning_core.settings.spec import PRECISIONS, Spec, to_dict
 from tests.facts import MODEL, Facts
 
 SETTINGS = {"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}

@@ -16,7 +16,7 @@ from torchvision.models import get_model_weights
 
 from pruning_core.engine import models
 from pruning_core.engine.weights import file_digest, load_weights, pretrained_file
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 NAME = "mobilenet_v3_small"
 

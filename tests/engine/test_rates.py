@@ -15,8 +15,8 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import train as training
 from pruning_core.engine.train import train
 from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
-from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.spec import OneShotSpec, Spec, TrainSpec, to_dict
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.spec import OneShotSpec, Spec, TrainSpec, to_dict
 from pruning_core.worker.context import Progress
 from tests.engine.test_stages import run_here
 from tests.engine.test_train import SPLITS, plan, trainee

@@ -23,9 +23,9 @@ from pruning_core.engine.train import derived_seed
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.recovery import LOADED
-from pruning_core.recovery_spec import IN_WORDS, RecoverySpec
-from pruning_core.recovery_spec import RECOVERIES as NAMES
-from pruning_core.spec import IterativeSpec, OneShotSpec, Spec
+from pruning_core.settings.recovery import IN_WORDS, RecoverySpec
+from pruning_core.settings.recovery import RECOVERIES as NAMES
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec
 from pruning_core.store import Store
 from tests.cuts import cut
 from tests.engine.test_stages import run_here

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pruning_core import when
 from pruning_core.common.errors import to_dict
 from pruning_core.engine.regrowth import exchange
 from pruning_core.live_charts import schedule_figure
-from pruning_core.spec import PruneSpec
-from pruning_core.when import SCHEDULES, IterativeSpec
+from pruning_core.settings import strategies
+from pruning_core.settings.spec import PruneSpec
+from pruning_core.settings.strategies import SCHEDULES, IterativeSpec
 from tests.cuts import cut
 
 TYPED = (0.1234, 0.5, 0.5, 0.93)
@@ -33,7 +33,7 @@ def _sizes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> None:
     generator = torch.Generator().manual_seed(3)
     weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
-    steps = when.steps(chain(name))
+    steps = strategies.steps(chain(name))
     (drawn,) = schedule_figure({"iterative": [step.target for step in steps]}).data
     assert drawn.y[0] == 0
     assert len(drawn.y) == len(steps) + 1

@@ -17,8 +17,8 @@ from pruning_core.engine.pieces import pieces_left
 from pruning_core.engine.scopes import SCOPES, lamp_scores
 from pruning_core.methods.granularity import AXES, PATTERNS, units
 from pruning_core.methods.layers import floor_size
-from pruning_core.spec import GRANULARITIES, SpecError
-from pruning_core.spec import SCOPES as SCOPE_NAMES
+from pruning_core.settings.spec import GRANULARITIES, SpecError
+from pruning_core.settings.spec import SCOPES as SCOPE_NAMES
 from tests.cuts import cut
 
 Tensors = dict[str, Tensor]

@@ -15,7 +15,14 @@ from pruning_core.methods.granularity import fits
 from pruning_core.methods.layers import Layer, chosen
 from pruning_core.plan import inspect_model, plan
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import CRITERIA, IterativeSpec, OneShotSpec, PruneSpec, Spec, to_dict
+from pruning_core.settings.spec import (
+    CRITERIA,
+    IterativeSpec,
+    OneShotSpec,
+    PruneSpec,
+    Spec,
+    to_dict,
+)
 from pruning_core.store import Store
 from tests.engine.test_stages import run_here
 from tests.workers import TINY

@@ -18,7 +18,7 @@ from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.plan import inspect_model, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.results import points
-from pruning_core.spec import PruneSpec, Spec
+from pruning_core.settings.spec import PruneSpec, Spec
 from pruning_core.stage import outline
 from pruning_core.store import Store
 from pruning_core.worker.execute import execute

@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from pruning_core.engine.strategies import IterativePruning, OneShotPruning, PruningStrategy
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 Loader = DataLoader[Any]
 

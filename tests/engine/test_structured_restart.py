@@ -22,11 +22,11 @@ from pruning_core.engine.train import Training, derived_seed
 from pruning_core.engine.trainee import Trainee
 from pruning_core.plan import plan
 from pruning_core.recovery import LOADED, remarks
-from pruning_core.recovery_spec import RECOVERIES, REWINDS, RecoverySpec
-from pruning_core.spec import IterativeSpec, OneShotSpec, Spec, SpecError
+from pruning_core.settings.recovery import RECOVERIES, REWINDS, RecoverySpec
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.stage import Point
 from pruning_core.store import Store
-from pruning_core.structured_spec import StructuredSpec
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here
 

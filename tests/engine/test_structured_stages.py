@@ -17,10 +17,10 @@ from pruning_core.findings import findings
 from pruning_core.plan import plan
 from pruning_core.report import to_csv
 from pruning_core.results import points, titles
-from pruning_core.spec import IterativeSpec, OneShotSpec, RecoverySpec, Spec
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, RecoverySpec, Spec
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.stage import outline
 from pruning_core.store import Store
-from pruning_core.structured_spec import StructuredSpec
 from pruning_core.tables import readable, summary_tables
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here

@@ -14,7 +14,7 @@ from pruning_core.engine.criteria import Evidence
 from pruning_core.engine.criteria.flow import STEPS, all_positive, amounts, flow, synflow, unfit
 from pruning_core.engine.layers import weights
 from pruning_core.engine.masks import choose
-from pruning_core.spec import PruneSpec, to_dict
+from pruning_core.settings.spec import PruneSpec, to_dict
 from pruning_core.worker.context import StageError
 
 PRUNE = to_dict(PruneSpec(scope="global", keep_floor=0.0))

@@ -19,7 +19,7 @@ from pruning_core.engine.masks import Masks
 from pruning_core.engine.step import accumulate, step, tame
 from pruning_core.engine.train import Training, derived_seed, shuffled, train
 from pruning_core.engine.trainee import OPTIMIZERS, Trainee, make_optimizer
-from pruning_core.spec import SpecError, TrainSpec, to_dict
+from pruning_core.settings.spec import SpecError, TrainSpec, to_dict
 from pruning_core.worker.context import Progress
 from tests.cuts import cut
 

@@ -17,14 +17,14 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, parents
 from pruning_core.engine.data import ImageSet, Splits
 from pruning_core.engine.parents import MODEL_FILE
-from pruning_core.ladder_spec import LadderSpec
 from pruning_core.methods.file_formats import artifact
 from pruning_core.plan import plan
 from pruning_core.queue.jobs import Queue
-from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec
+from pruning_core.settings.correction import LadderSpec
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.stage import Point
 from pruning_core.store import Store
-from pruning_core.structured_spec import StructuredSpec
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here
 from tests.workers import serve

@@ -18,7 +18,7 @@ from torchvision.models import VisionTransformer
 
 from pruning_core.engine import models
 from pruning_core.engine.weights import file_digest, head_keys, load_weights
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 CHECKPOINT = SHARED / "data" / "mobilenet_v2-cifar10.safetensors"

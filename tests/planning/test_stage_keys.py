@@ -16,7 +16,7 @@ from pruning_core.methods.file_formats import artifact
 from pruning_core.passport import passport
 from pruning_core.presets import QUICKSTART
 from pruning_core.queue.jobs import Job, job_id
-from pruning_core.spec import (
+from pruning_core.settings.spec import (
     IterativeSpec,
     LadderSpec,
     PruneSpec,

@@ -14,7 +14,7 @@ from pruning_core.queue import stage_queue
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.stage import Plan, Stage
 from tests.facts import DATA, Facts
 

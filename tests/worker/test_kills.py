@@ -15,8 +15,8 @@ from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import standing
-from pruning_core.recovery_spec import RecoverySpec
-from pruning_core.spec import IterativeSpec, OneShotSpec, PruneSpec, TrainSpec
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, TrainSpec
 from tests.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
 
 # One curve and one state of AdamW run through both levels, which the baseline teaches; each

@@ -21,7 +21,7 @@ from pruning_core.plan import plan
 from pruning_core.queue import database
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
-from pruning_core.spec import Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.store import Store
 from pruning_core.worker import supervisor
 from pruning_core.worker.execute import execute

@@ -12,7 +12,7 @@ from pruning_core.engine.bench.timing import in_turn, ratio
 from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
-from pruning_core.spec import PruneSpec, to_dict
+from pruning_core.settings.spec import PruneSpec, to_dict
 
 MODELS = ("mobilenet_v2", "resnet50", "vit_b_16")
 CLASSES = 1000

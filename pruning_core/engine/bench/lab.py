@@ -14,7 +14,14 @@ from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, Standing, standing
-from pruning_core.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec, TrainSpec
+from pruning_core.settings.spec import (
+    DataSpec,
+    IterativeSpec,
+    ModelSpec,
+    OneShotSpec,
+    Spec,
+    TrainSpec,
+)
 from pruning_core.stage import Outline
 from pruning_core.store import Store
 from pruning_core.worker.start import worker_command

@@ -18,7 +18,7 @@ from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee, make_optimizer
-from pruning_core.spec import PruneSpec, TrainSpec, to_dict
+from pruning_core.settings.spec import PruneSpec, TrainSpec, to_dict
 
 BATCH = 64
 CLASSES = 10

@@ -13,7 +13,7 @@ from pathlib import Path
 from zipfile import ZipInfo
 
 from pruning_core.engine.data.tree import FIELD, MAX_FILE_BYTES, Listing, refuse
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 MAX_ENTRIES = 2_000_000
 MAX_TOTAL_BYTES = 20 * 1024**3

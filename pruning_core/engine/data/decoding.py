@@ -17,7 +17,7 @@ from pruning_core.engine.data.pictures import UnreadableImage, render
 from pruning_core.engine.data.source import Part, Progress, Raw, Source, within
 from pruning_core.engine.data.sources import SOURCES
 from pruning_core.engine.data.split import LEAST, stratified
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 CHUNK_IMAGES = 64
 CHUNK_BYTES = 32 * 1024**2

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pruning_core.engine.data.split import LEAST, held_out, stratified
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 
 @dataclass(frozen=True)

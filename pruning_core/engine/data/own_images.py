@@ -16,7 +16,7 @@ from pruning_core.engine.data.pictures import is_deep
 from pruning_core.engine.data.source import Part, Progress, Source
 from pruning_core.engine.data.split import held_out
 from pruning_core.engine.data.tree import FIELD, PARTS, Listing, Tree, arrange
-from pruning_core.spec import SpecError
+from pruning_core.settings.spec import SpecError
 
 TEST_SHARE = 0.2
 SPLIT_NOTE = (

@@ -25,7 +25,7 @@ from pruning_core.engine.ladder.moments import (
 )
 from pruning_core.engine.ladder.sites import Site, reach, sites
 from pruning_core.engine.layers import layers
-from pruning_core.ladder_spec import MOST_INPUTS, NO_BATCH_NORM
+from pruning_core.settings.correction import MOST_INPUTS, NO_BATCH_NORM
 
 __all__ = ["RUNGS", "Climb"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pruning_core.methods.criteria import BASELINE, MOVEMENT, needs
 from pruning_core.methods.sparsity_schedules import EXCHANGES
-from pruning_core.spec import Spec, SpecError
-from pruning_core.when import steps
+from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.settings.strategies import steps
 
 
 def check_criterion(spec: Spec) -> None:

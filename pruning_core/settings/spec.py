@@ -21,25 +21,25 @@ from pruning_core.common.errors import (
     one_of,
     to_dict,
 )
-from pruning_core.ladder_spec import LadderSpec, check_ladder
 from pruning_core.methods.criteria import CRITERION_CHOICES
-from pruning_core.prune_checks import check_amounts, check_prune, check_scan
-from pruning_core.recovery_spec import (
+from pruning_core.settings.correction import LadderSpec, check_ladder
+from pruning_core.settings.pruning import check_amounts, check_prune, check_scan
+from pruning_core.settings.recovery import (
     RECOVERIES,
     REWINDS,
     RecoverySpec,
     check_recovery,
     check_returning,
 )
-from pruning_core.scan_spec import GROUP, ScanSpec
-from pruning_core.structured_spec import StructuredSpec, check_structured
-from pruning_core.when import (
+from pruning_core.settings.sensitivity import GROUP, ScanSpec
+from pruning_core.settings.strategies import (
     SCHEDULES,
     IterativeSpec,
     OneShotSpec,
     check_epochs,
     check_whole_curve,
 )
+from pruning_core.settings.structured import StructuredSpec, check_structured
 
 __all__ = ["SpecError", "canonical_json", "to_dict"]  # handed on from settings
 __all__ += ["RECOVERIES", "REWINDS"]

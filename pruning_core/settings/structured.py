@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pruning_core.common.errors import check, one_of
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
-from pruning_core.when import check_epochs, make_floats
+from pruning_core.settings.strategies import check_epochs, make_floats
 
 STRUCTURED_SCOPES = ("layer", "global")
 IMPORTANCES = tuple(IMPORTANCE_CHOICES)
