@@ -11,13 +11,13 @@ from pruning_core.bench_chart import APART, bench_figure
 from pruning_core.bench_result import FIGURES, last
 from pruning_core.common import machine
 from pruning_core.common.formatting import join_words
-from pruning_core.estimate import estimate, in_words, probe
 from pruning_core.headline import answers_of
-from pruning_core.plan import plan
-from pruning_core.presets import PRESETS, Preset
+from pruning_core.planning.estimate import estimate, in_words, probe
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import PRESETS, Preset
+from pruning_core.planning.stage import Outline, Stage
 from pruning_core.queue.jobs import Job
 from pruning_core.settings.spec import SpecError
-from pruning_core.stage import Outline, Stage
 
 LATEST = 5
 POLL_SECONDS = 2.0

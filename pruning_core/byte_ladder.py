@@ -16,7 +16,7 @@ from pruning_core.common.formatting import (
     missing,
 )
 from pruning_core.methods.file_formats import FORMATS, artifact
-from pruning_core.stage import Point, Reader
+from pruning_core.planning.stage import Point, Reader
 from pruning_core.store import known
 
 # A file that surely loses more than this of its model's accuracy is no form of that model.

@@ -37,11 +37,11 @@ from pruning_core.outcome import (
     unusable,
     write_results,
 )
-from pruning_core.plan import describe, plan
+from pruning_core.planning.plan import describe, plan
+from pruning_core.planning.recovery import remarks
 from pruning_core.queue.jobs import Queue, job_id
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.recipe_command import add_recipes, recipes
-from pruning_core.recovery import remarks
 from pruning_core.scan_command import add_propose, check_proposable, scan_of, write_scan
 from pruning_core.settings.relevance import unread
 from pruning_core.settings.spec import Spec

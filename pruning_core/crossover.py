@@ -14,8 +14,8 @@ import pandas as pd
 from pruning_core.common.errors import at_least, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.machine import usable_cores
+from pruning_core.planning.stage import Reader, Stage
 from pruning_core.speed import AS_TRAINED, MOST_PIXELS
-from pruning_core.stage import Reader, Stage
 from pruning_core.store import known
 
 KIND = "crossover"

@@ -8,8 +8,8 @@ import pandas as pd
 
 from pruning_core import byte_ladder, speed
 from pruning_core.methods.file_formats import FORMATS
+from pruning_core.planning.stage import Point, Reader, Stage
 from pruning_core.points import STRATEGY_NAMES, STRUCTURED
-from pruning_core.stage import Point, Reader, Stage
 from pruning_core.verdict import (
     INT8,
     Evidence,

@@ -22,10 +22,10 @@ from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.passport import KIND as PASSPORT
 from pruning_core.passport import PACKED, passport
+from pruning_core.planning.stage import Outline, Point, Stage
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.results import titles
-from pruning_core.stage import Outline, Point, Stage
 from pruning_core.store import Store
 
 CSV = "files.csv"

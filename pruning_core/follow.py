@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pruning_core.common.paths import Cache
-from pruning_core.foreknown import known_of_cuts
+from pruning_core.planning.inspections import known_of_cuts
+from pruning_core.planning.stage import Stage
 from pruning_core.points import STRUCTURED
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.queue.standing import ACTIVE, TITLES, Standing, fraction, standing
 from pruning_core.settings.spec import from_json
-from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.worker.start import Starter
 

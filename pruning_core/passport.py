@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pruning_core.methods.file_formats import FORMATS, artifact
+from pruning_core.planning.stage import Outline, Reader, Stage
 from pruning_core.queue.jobs import Job
-from pruning_core.stage import Outline, Reader, Stage
 
 KIND = "passport"
 FILE = "passport.zip"

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from pruning_core import recipes as recipe_list
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_epochs
 from pruning_core.common.paths import Cache
 from pruning_core.option_table import OPTIONS, integers, numbers
 from pruning_core.options import FLAGS, add_options, spec_from
 from pruning_core.outcome import FAILED, OK, check_out, say
+from pruning_core.planning import search as recipe_list
+from pruning_core.planning.search_choice import Trial, finalists, hardness, winners
+from pruning_core.planning.search_time import Cells
 from pruning_core.queue.jobs import Queue
-from pruning_core.recipe_choice import Trial, finalists, hardness, winners
 from pruning_core.recipe_runs import Kitchen, named
-from pruning_core.recipe_time import Cells
 from pruning_core.settings.spec import Spec, SpecError
 
 FILE = "recipes.csv"

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
-from pruning_core import recipes
 from pruning_core.common.formatting import format_seconds
 from pruning_core.common.machine import usable_cores
 from pruning_core.common.paths import Cache
 from pruning_core.follow import follow
 from pruning_core.methods.layers import Layer
 from pruning_core.outcome import OK, complain, say
-from pruning_core.plan import inspect_data, inspect_model, plan
+from pruning_core.planning import search
+from pruning_core.planning.plan import inspect_data, inspect_model, plan
+from pruning_core.planning.search import Recipe, amount_for, final_key, spec_of
+from pruning_core.planning.search_choice import Trial, finalists, hardness, winners
+from pruning_core.planning.search_time import Cells, Round, check_hours, seconds_left
+from pruning_core.planning.stage import outline
 from pruning_core.queue.jobs import Queue
-from pruning_core.recipe_choice import Trial, finalists, hardness, winners
-from pruning_core.recipe_time import Cells, Round, check_hours, seconds_left
-from pruning_core.recipes import Recipe, amount_for, final_key, spec_of
 from pruning_core.settings.spec import Spec
-from pruning_core.stage import outline
 from pruning_core.store import Store
 
 Cell = tuple[str, float, float, int]  # recipe, epochs, sparsity, seed
@@ -28,11 +28,11 @@ Cell = tuple[str, float, float, int]  # recipe, epochs, sparsity, seed
 
 def named(control: bool) -> list[str]:
     """The controls, or the recipes that can win."""
-    return [name for name, recipe in recipes.RECIPES.items() if recipe.control == control]
+    return [name for name, recipe in search.RECIPES.items() if recipe.control == control]
 
 
 def _recipes(names: Iterable[str]) -> tuple[Recipe, ...]:
-    return tuple(recipes.RECIPES[name] for name in names)
+    return tuple(search.RECIPES[name] for name in names)
 
 
 class Kitchen:
@@ -44,7 +44,7 @@ class Kitchen:
 
     def look(self, base: Spec) -> int:
         """Train the baseline, and with it find out the model's layers."""
-        bare = spec_of(recipes.RECIPES["dense"], base, 0.0, 0.0, base.seeds[0])
+        bare = spec_of(search.RECIPES["dense"], base, 0.0, 0.0, base.seeds[0])
         now = follow(self.cache, self.queue, self.queue.submit(bare, "Baseline"), self.console)
         if now.state != "done":
             return complain(now, self.cache)
@@ -84,10 +84,10 @@ class Kitchen:
         """Where these ended, of those that can be done; None unless every one of them has."""
         found = []
         for name, epochs, sparsity, seed in cells:
-            amount = amount_for(recipes.RECIPES[name], sparsity, self.layers)
+            amount = amount_for(search.RECIPES[name], sparsity, self.layers)
             if amount is None:
                 continue
-            made = plan(spec_of(recipes.RECIPES[name], base, amount, epochs, seed), self.store)
+            made = plan(spec_of(search.RECIPES[name], base, amount, epochs, seed), self.store)
             key = final_key(outline(made))
             if not self.store.exists(key):
                 return None
@@ -102,7 +102,7 @@ class Kitchen:
         """All at once in the queue, so that every core has work; those that can be done."""
         jobs: dict[Cell, str] = {}
         for name, epochs, sparsity, seed in cells:
-            recipe = recipes.RECIPES[name]
+            recipe = search.RECIPES[name]
             amount = amount_for(recipe, sparsity, self.layers)
             if amount is not None:
                 spec = spec_of(recipe, base, amount, epochs, seed)

@@ -18,7 +18,7 @@ from pruning_core.charts import CHARTS, figure
 from pruning_core.definitions import DEFINITIONS
 from pruning_core.findings import Finding
 from pruning_core.headline import Answer, answers
-from pruning_core.ladder import without_training
+from pruning_core.planning.correction import without_training
 from pruning_core.settings.spec import Spec, to_dict
 from pruning_core.tables import file_notes_told, notes_told, readable
 

@@ -19,13 +19,13 @@ from pruning_core.common.paths import Cache
 from pruning_core.labels import short
 from pruning_core.option_table import OPTIONS
 from pruning_core.outcome import FAILED, OK, say
-from pruning_core.plan import describe, plan
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.plan import describe, plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Stage
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import Standing
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
-from pruning_core.stage import Stage
 from pruning_core.store import Store
 
 FILE = "sensitivity.csv"

@@ -15,9 +15,9 @@ import pandas as pd
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, looks
 from pruning_core.methods.criteria import CRITERION_CHOICES, IMAGES, needs
 from pruning_core.methods.granularity import NORMED
+from pruning_core.planning.stage import Reader, Stage
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import PruneSpec, Spec, SpecError
-from pruning_core.stage import Reader, Stage
 from pruning_core.store import known
 
 HALVINGS = 60

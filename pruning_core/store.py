@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.paths import Cache
-from pruning_core.stage import Reader
+from pruning_core.planning.stage import Reader
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core import plan as plans
+from pruning_core.planning import plan as plans
 from pruning_core.settings.spec import Spec
 from pruning_core.store import Missing
 

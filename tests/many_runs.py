@@ -24,10 +24,10 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Plan
 from pruning_core.queue.jobs import Queue
-from pruning_core.stage import Plan
 from pruning_core.store import Store
 from tests.facts import DATA, MODEL, Facts
 from tests.test_results import result

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pages.parts import choices, number_lists
 from pages.parts.facts import explain
 from pages.parts.model_names import MODELS
-from pruning_core.presets import PRESETS, QUICKSTART
+from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec
 

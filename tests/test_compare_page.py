@@ -12,8 +12,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.report import to_csv
 from pruning_core.report_html import html

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pruning_core import plan as plans
 from pruning_core.methods.criteria import CRITERION_CHOICES, IMAGES, needs
 from pruning_core.methods.sparsity_schedules import EXCHANGES
-from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning import plan as plans
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import PruneSpec, ScanSpec, Spec, SpecError
-from pruning_core.stage import Stage
 from tests.facts import DATA, MODEL, Facts
 
 

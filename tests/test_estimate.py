@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pruning_core.estimate import (
+from pruning_core.planning.estimate import (
     SECONDS_PER_STAGE,
     START_SECONDS,
     TRAINING_SHARE,
@@ -17,8 +17,9 @@ from pruning_core.estimate import (
     in_words,
     probe,
 )
-from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART, RECOMMENDED
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART, RECOMMENDED
+from pruning_core.planning.stage import Plan
 from pruning_core.settings.correction import LadderSpec
 from pruning_core.settings.spec import (
     IterativeSpec,
@@ -28,7 +29,6 @@ from pruning_core.settings.spec import (
     ScanSpec,
     Spec,
 )
-from pruning_core.stage import Plan
 from tests.facts import MODEL, Facts
 
 

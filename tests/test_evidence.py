@@ -8,9 +8,9 @@ from pruning_core import evidence as evidences
 from pruning_core.common.paths import Cache
 from pruning_core.evidence import evidence, spoken_for
 from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.stage import Point, Stage
 from pruning_core.points import STRUCTURED
 from pruning_core.speed import Conditions, latency_stages
-from pruning_core.stage import Point, Stage
 from pruning_core.store import Store
 from pruning_core.verdict import Evidence, verdict
 from tests.test_pages import put

@@ -17,9 +17,9 @@ from pruning_core.byte_ladder import ladder, not_offered, readable
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.stage import Outline
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import OneShotSpec
-from pruning_core.stage import Outline
 from pruning_core.store import Store
 from tests.refusals import code_of
 from tests.workers import ONE_CUT, finished_run, serve

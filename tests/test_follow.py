@@ -12,10 +12,10 @@ from rich.console import Console
 
 from pruning_core import follow
 from pruning_core.common.paths import Cache
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.structured import inspection
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, to_json
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.structured_plan import inspection
 from tests.facts import MODEL, Facts
 from tests.test_structured_page import FOUND
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pruning_core.layer_checks import check_layers, told
 from pruning_core.methods.layers import Layer, chosen
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.layer_checks import check_layers, told
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.spec import (
     IterativeSpec,
     OneShotSpec,

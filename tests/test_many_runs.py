@@ -19,11 +19,11 @@ from pruning_core import results
 from pruning_core import store as stores
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.headline import answers
+from pruning_core.planning.stage import Outline
 from pruning_core.points import MEANS, POINT, mean_over_seeds, rows_of
 from pruning_core.queue.database import Database
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.listing import Listing
-from pruning_core.stage import Outline
 from pruning_core.store import MANIFEST, Missing, Store
 from tests.frames import comparison, frame
 from tests.many_runs import CONTROLS, ROOT, fill

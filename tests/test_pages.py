@@ -9,11 +9,11 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import choices
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.plan import plan
-from pruning_core.presets import PRESETS, QUICKSTART
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import PRESETS, QUICKSTART
+from pruning_core.planning.stage import outline
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import Spec
-from pruning_core.stage import outline
 from pruning_core.store import Store
 from tests.facts import DATA, MODEL, Facts
 from tests.test_results import result

@@ -23,9 +23,9 @@ from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import FORMATS as ABOUT
 from pruning_core.methods.file_formats import artifact
 from pruning_core.passport import PACKED, passport
+from pruning_core.planning.stage import Outline
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import from_json
-from pruning_core.stage import Outline
 from pruning_core.store import Store
 from tests.workers import ONE_CUT, finished_run, serve
 

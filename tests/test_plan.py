@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core import plan as plans
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning import plan as plans
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Plan, Stage
 from pruning_core.settings.spec import OneShotSpec, PruneSpec, Spec, SpecError
-from pruning_core.stage import Plan, Stage
 from tests.facts import DATA, Facts
 
 

@@ -15,7 +15,7 @@ from pruning_core.cli import COMMANDS, main, parser
 from pruning_core.common.paths import Cache
 from pruning_core.engine.bench import accuracy
 from pruning_core.option_table import OPTIONS
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.queue.jobs import Queue
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,18 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import recipes
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
-from pruning_core.foreknown import known_layers
 from pruning_core.methods.layers import Layer
-from pruning_core.plan import plan
-from pruning_core.recipe_choice import Trial, finalists, winner, winners
+from pruning_core.planning import search
+from pruning_core.planning.inspections import known_layers
+from pruning_core.planning.plan import plan
+from pruning_core.planning.search import RECIPES, amount_for, final_key, spec_of
+from pruning_core.planning.search_choice import Trial, finalists, winner, winners
+from pruning_core.planning.stage import outline
 from pruning_core.recipe_command import table
-from pruning_core.recipes import RECIPES, amount_for, final_key, spec_of
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import total_epochs
-from pruning_core.stage import outline
 from pruning_core.store import Store
 from tests.engine.test_stages import run_here
 from tests.facts import MODEL
@@ -142,7 +142,7 @@ def test_the_command_tries_chooses_and_reports(
 ) -> None:
     without_worker(monkeypatch)
     few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
-    monkeypatch.setattr(recipes, "RECIPES", few)
+    monkeypatch.setattr(search, "RECIPES", few)
     own = ["--budgets", "1,2", "--sparsities", "0.5,0.6", "--fresh", "1,2", "--finalists", "1"]
     options = [*BASE, *own, "--out", str(tmp_path)]
     assert main(["recipes", "--cache-dir", str(cache.root), *options]) == 0
@@ -210,7 +210,7 @@ def test_what_no_recipe_can_reach_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     without_worker(monkeypatch)
-    monkeypatch.setattr(recipes, "RECIPES", {n: RECIPES[n] for n in ("gradual_erk", "dense")})
+    monkeypatch.setattr(search, "RECIPES", {n: RECIPES[n] for n in ("gradual_erk", "dense")})
     own = ["--budgets", "0.5", "--sparsities", "1.5", "--fresh", "1", "--out", str(tmp_path)]
     assert main(["recipes", "--cache-dir", str(cache.root), *BASE, *own]) == 1
     assert "No recipe reached any of --sparsities" in capsys.readouterr().err

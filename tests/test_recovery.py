@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from pruning_core import cli
-from pruning_core import plan as plans
 from pruning_core.cli import parser
 from pruning_core.common.paths import Cache
-from pruning_core.estimate import START_SECONDS, estimate
 from pruning_core.options import spec_from
-from pruning_core.presets import QUICKSTART
-from pruning_core.recovery import LOADED, UNTAUGHT, remarks
+from pruning_core.planning import plan as plans
+from pruning_core.planning.estimate import START_SECONDS, estimate
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.recovery import LOADED, UNTAUGHT, remarks
+from pruning_core.planning.stage import Stage
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import ModelSpec, OneShotSpec, Spec, SpecError, TrainSpec
-from pruning_core.stage import Stage
 from tests.facts import Facts
 from tests.refusals import without_worker
 from tests.workers import TINY_OPTIONS

@@ -10,9 +10,9 @@ import pytest
 
 from pruning_core import results
 from pruning_core.common.paths import Cache
-from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART
-from pruning_core.stage import Outline, Plan, outline
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Outline, Plan, outline
 from pruning_core.store import Store
 from tests.facts import Facts
 

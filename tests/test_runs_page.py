@@ -14,8 +14,8 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import live, shell
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.live_charts import history_figure
-from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.queue import listing
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.listing import Listing, Run, Step, run_of

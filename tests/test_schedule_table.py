@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import choices
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import SCHEDULES
 from tests.facts import Facts

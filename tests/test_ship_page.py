@@ -11,9 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.stage import Outline
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
-from pruning_core.stage import Outline
 from pruning_core.store import Store
 from tests.workers import TINY, serve
 

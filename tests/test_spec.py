@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_core.presets import PRESETS
+from pruning_core.planning.presets import PRESETS
 from pruning_core.settings import spec as specs
 from pruning_core.settings.spec import (
     DataSpec,

@@ -12,13 +12,13 @@ from pruning_core.charts import figure
 from pruning_core.common.paths import Cache
 from pruning_core.findings import findings
 from pruning_core.headline import headline
-from pruning_core.plan import plan
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.structured import inspection
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.store import Store
-from pruning_core.structured_plan import inspection
 from tests.facts import Facts
 from tests.frames import DENSE_BYTES, comparison, frame, point
 

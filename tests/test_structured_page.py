@@ -8,11 +8,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import Cache
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.structured import inspection
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.structured_plan import inspection
 from tests.test_tune_page import captions, inspected, put
 from tests.tune import ran, tune
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from pruning_core import plan as plans
-from pruning_core import structured_plan
-from pruning_core.estimate import estimate
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning import plan as plans
+from pruning_core.planning import structured
+from pruning_core.planning.estimate import estimate
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Stage, outline
+from pruning_core.planning.structured import inspection
 from pruning_core.results import chain_names, titles
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError, from_dict
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.stage import Stage, outline
-from pruning_core.structured_plan import inspection
 from tests.facts import Facts
 
 ON = StructuredSpec(True, (0.3, 0.5))
@@ -139,9 +139,9 @@ def test_what_cannot_be_is_refused_by_name(settings: dict[str, object], field: s
 
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise structured_plan.PackageNotFoundError(name)
+        raise structured.PackageNotFoundError(name)
 
-    monkeypatch.setattr(structured_plan, "version", missing)
+    monkeypatch.setattr(structured, "version", missing)
     with pytest.raises(SpecError, match="pip install torch-pruning"):
         inspection(SPEC, 10)
 

@@ -16,9 +16,9 @@ from streamlit.testing.v1 import AppTest
 from pages.parts import choices
 from pages.parts.facts import inline
 from pruning_core.common.paths import Cache
-from pruning_core.estimate import probe
-from pruning_core.plan import inspect_data, plan
-from pruning_core.presets import PRESETS, QUICKSTART
+from pruning_core.planning.estimate import probe
+from pruning_core.planning.plan import inspect_data, plan
+from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec

@@ -11,10 +11,10 @@ import pytest
 from pruning_core import upkeep
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Stage
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Queue
-from pruning_core.stage import Stage
 from pruning_core.store import Store
 from tests.facts import Facts
 from tests.workers import TINY

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pruning_core.common.paths import Cache
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Plan
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.database import pid_exists
 from pruning_core.queue.jobs import Queue
@@ -28,7 +29,6 @@ from pruning_core.settings.spec import (
     Spec,
     TrainSpec,
 )
-from pruning_core.stage import Plan
 from pruning_core.store import Store
 from pruning_core.worker.execute import execute
 from pruning_core.worker.supervisor import ANY, Supervisor

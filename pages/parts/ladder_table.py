@@ -7,7 +7,7 @@ import streamlit as st
 
 from pages.parts.table import TERMS
 from pruning_core.definitions import DEFINITIONS
-from pruning_core.ladder import without_training
+from pruning_core.planning.correction import without_training
 
 
 def draw(frame: pd.DataFrame) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.shell import Lab, plain
+from pruning_core.planning.stage import Outline, Point
 from pruning_core.points import LADDER
 from pruning_core.queue.jobs import Job
 from pruning_core.results import titles
-from pruning_core.stage import Outline, Point
 
 MOST_RUNS = 1000
 

@@ -18,7 +18,7 @@ from pruning_core.engine.layers import weights
 from pruning_core.engine.parents import MASK_FILE
 from pruning_core.engine.regrowth import exchange, growth
 from pruning_core.engine.train import derived_seed
-from pruning_core.layer_checks import died
+from pruning_core.planning.layer_checks import died
 from pruning_core.settings.spec import SpecError
 from pruning_core.worker.context import Context
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pruning_core.engine.masks import Masks
 from pruning_core.engine.models import rebuild
-from pruning_core.recovery import LOADED
+from pruning_core.planning.recovery import LOADED
 
 KEPT_FILE = "kept.sparse"
 State = dict[str, Tensor]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.stage import Stage
+from pruning_core.planning.stage import Stage
 
 KIND = "artifact"
 CALIBRATION_IMAGES = 512

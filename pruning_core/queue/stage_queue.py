@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pruning_core.planning.stage import Stage
 from pruning_core.queue.database import Database, alive
-from pruning_core.stage import Stage
 
 MAX_ATTEMPTS = 5
 # An attempt that published an epoch was no failure, however often the machine is switched off.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pruning_core.planning.stage import Outline
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row
-from pruning_core.stage import Outline
 
 ACTIVE = ("planning", "queued", "running")
 TITLES = {

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pruning_core.layer_checks import FLOORED
 from pruning_core.methods.channel_importance import looks
 from pruning_core.methods.criteria import IMAGES, needs
 from pruning_core.methods.granularity import NORMED
 from pruning_core.methods.sparsity_schedules import EXCHANGES
+from pruning_core.planning.layer_checks import FLOORED
+from pruning_core.planning.structured import chain_epochs
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import total_epochs
 from pruning_core.structured_options import STRUCTURED_NAMES
-from pruning_core.structured_plan import chain_epochs
 
 Read = Callable[[Spec], bool]
 

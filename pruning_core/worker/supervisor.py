@@ -21,7 +21,7 @@ import uuid
 from pruning_core import crossover, speed
 from pruning_core.common.machine import free_bytes, gpus, room_for_another, usable_cores
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
 from pruning_core.queue.crew import Crew
 from pruning_core.queue.jobs import Job, Queue
 from pruning_core.queue.stage_queue import Row

@@ -14,10 +14,10 @@ from PIL import Image
 from pruning_core.common.paths import Cache
 from pruning_core.engine.data import normalize
 from pruning_core.engine.parents import parent_model
+from pruning_core.planning.exports import ask_image, ask_test_image, told
+from pruning_core.planning.stage import Outline, Stage
 from pruning_core.queue.jobs import Queue
-from pruning_core.stage import Outline, Stage
 from pruning_core.store import Store
-from pruning_core.try_it import ask_image, ask_test_image, told
 from tests.workers import finished_run, serve
 
 

@@ -24,7 +24,7 @@ from pruning_core.engine.models import make
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.sparse_file import save
 from pruning_core.methods.file_formats import FORMATS, artifact
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.store import Store
 from pruning_core.worker.context import StageError

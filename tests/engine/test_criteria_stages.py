@@ -20,7 +20,7 @@ from pruning_core.engine.criteria.gathering import MOVEMENT_FILE, for_level, for
 from pruning_core.engine.data import ImageSet, Splits
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.methods.criteria import IMAGES, needs
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import (
     DataSpec,
     IterativeSpec,

@@ -13,11 +13,11 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, masks, sparse_file
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.stages import MASK_FILE
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import outline
 from pruning_core.results import points
 from pruning_core.settings.correction import LadderSpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
-from pruning_core.stage import outline
 from pruning_core.store import Store
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here

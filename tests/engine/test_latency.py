@@ -17,7 +17,8 @@ from pruning_core.engine.speed.latency import SAMPLES_FILE, Group, Name, process
 from pruning_core.engine.speed.runtimes import OPENERS
 from pruning_core.engine.speed.subjects import check_runs, file_of, subject
 from pruning_core.methods.file_formats import artifact
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Stage
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.stage_queue import Row
 from pruning_core.settings.spec import OneShotSpec
@@ -29,7 +30,6 @@ from pruning_core.speed import (
     latency_stages,
     notes,
 )
-from pruning_core.stage import Stage
 from pruning_core.store import Store
 from pruning_core.worker.context import StageError
 from tests.workers import ONE_CUT, finished_run, serve

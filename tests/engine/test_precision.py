@@ -11,8 +11,8 @@ from pruning_core.engine import inspect
 from pruning_core.engine.models import build
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee, make_optimizer
-from pruning_core.plan import inspect_model, plan
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning.plan import inspect_model, plan
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.spec import PRECISIONS, Spec, to_dict
 from tests.facts import MODEL, Facts
 

@@ -21,7 +21,7 @@ from pruning_core.crossover import (
 from pruning_core.engine.models import make
 from pruning_core.engine.speed.crossover import quickest, total_rows
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
 from pruning_core.store import Store

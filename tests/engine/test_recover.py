@@ -20,9 +20,9 @@ from pruning_core.engine.models import build
 from pruning_core.engine.recover import KEPT_FILE, RECOVERIES
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.engine.train import derived_seed
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
+from pruning_core.planning.recovery import LOADED
 from pruning_core.queue.jobs import Queue
-from pruning_core.recovery import LOADED
 from pruning_core.settings.recovery import IN_WORDS, RecoverySpec
 from pruning_core.settings.recovery import RECOVERIES as NAMES
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec

@@ -13,7 +13,7 @@ from pruning_core.engine.pieces import pieces_left
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.methods.granularity import fits
 from pruning_core.methods.layers import Layer, chosen
-from pruning_core.plan import inspect_model, plan
+from pruning_core.planning.plan import inspect_model, plan
 from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import (
     CRITERIA,

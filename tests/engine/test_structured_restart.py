@@ -20,12 +20,12 @@ from pruning_core.engine.structured import stage as running
 from pruning_core.engine.structured.restart import FILE, read, total
 from pruning_core.engine.train import Training, derived_seed
 from pruning_core.engine.trainee import Trainee
-from pruning_core.plan import plan
-from pruning_core.recovery import LOADED, remarks
+from pruning_core.planning.plan import plan
+from pruning_core.planning.recovery import LOADED, remarks
+from pruning_core.planning.stage import Point
 from pruning_core.settings.recovery import RECOVERIES, REWINDS, RecoverySpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.stage import Point
 from pruning_core.store import Store
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from pruning_core import plan as plans
-from pruning_core import structured_plan
 from pruning_core.common.errors import canonical_json
 from pruning_core.crossover import crossover_stage
 from pruning_core.methods.file_formats import artifact
 from pruning_core.passport import passport
-from pruning_core.presets import QUICKSTART
+from pruning_core.planning import plan as plans
+from pruning_core.planning import structured
+from pruning_core.planning.exports import ask_test_image
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import VERSIONS, Stage, outline
 from pruning_core.queue.jobs import Job, job_id
 from pruning_core.settings.spec import (
     IterativeSpec,
@@ -27,8 +29,6 @@ from pruning_core.settings.spec import (
     to_dict,
 )
 from pruning_core.speed import latency_stages
-from pruning_core.stage import VERSIONS, Stage, outline
-from pruning_core.try_it import ask_test_image
 from tests.facts import MODEL, Facts
 
 # A key that changes makes every cached result of its kind unreachable. Change a line only
@@ -92,8 +92,8 @@ EVERYTHING = replace(
 def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's name, cores and versions are part of some keys."""
     monkeypatch.setattr("platform.node", lambda: "pinned")
-    monkeypatch.setattr("pruning_core.plan.installed", lambda package: "9.9")
-    monkeypatch.setattr("pruning_core.structured_plan._library", lambda: "9.9")
+    monkeypatch.setattr("pruning_core.planning.plan.installed", lambda package: "9.9")
+    monkeypatch.setattr("pruning_core.planning.structured._library", lambda: "9.9")
     monkeypatch.setattr("pruning_core.speed.missing_packages", lambda *_: [])
 
 
@@ -103,8 +103,8 @@ class WithGroups(Facts):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec, model={**MODEL, "unfit": {}})
         group = {"group": "stem", "reason": ""}
-        for inspected in (spec, structured_plan.groups_to_scan(spec)):
-            stage = structured_plan.inspection(inspected, 10)
+        for inspected in (spec, structured.groups_to_scan(spec)):
+            stage = structured.inspection(inspected, 10)
             self.results[stage.key] = {"groups": [group], "rows": [], "notes": []}
 
 
@@ -112,7 +112,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     """A stage of each of the 15 kinds, the last that a plan or a page makes."""
     plan = plans.plan(spec, WithGroups(spec))
     stages = {stage.kind: stage for stage in plan.stages}
-    stages["inspect_structure"] = structured_plan.inspection(spec, 10)
+    stages["inspect_structure"] = structured.inspection(spec, 10)
     key, dense = stages["level"].key, stages["baseline"].key
     if "scan" not in stages:
         scanned = replace(spec, scan=ScanSpec(enabled=True))

@@ -8,8 +8,8 @@ import pytest
 
 from pruning_core import report, results
 from pruning_core.common.paths import Cache
+from pruning_core.planning.stage import outline
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
-from pruning_core.stage import outline
 from pruning_core.store import Store
 from tests.workers import TINY, planned, run
 

@@ -17,7 +17,7 @@ import pytest
 from pruning_core.common import machine
 from pruning_core.common.paths import Cache
 from pruning_core.engine import stages
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
 from pruning_core.queue import database
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import standing

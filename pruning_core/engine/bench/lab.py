@@ -12,6 +12,7 @@ from typing import Any
 from pruning_core import results
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
+from pruning_core.planning.stage import Outline
 from pruning_core.queue.jobs import Queue
 from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.settings.spec import (
@@ -22,7 +23,6 @@ from pruning_core.settings.spec import (
     Spec,
     TrainSpec,
 )
-from pruning_core.stage import Outline
 from pruning_core.store import Store
 from pruning_core.worker.start import worker_command
 

@@ -8,9 +8,9 @@ from pruning_core.charts import CHARTS, figure
 from pruning_core.common.paths import Cache
 from pruning_core.engine.bench.timing import figure as spread
 from pruning_core.engine.bench.timing import in_turn
-from pruning_core.plan import plan
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import outline
 from pruning_core.settings.spec import Spec
-from pruning_core.stage import outline
 from pruning_core.store import Store
 
 

@@ -16,7 +16,7 @@ from pruning_core.engine import data
 from pruning_core.engine.bench.lab import Images, Lab, our_spec, untrained
 from pruning_core.engine.bench.timing import ratio
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol, run
-from pruning_core.plan import inspect_data
+from pruning_core.planning.plan import inspect_data
 from pruning_core.worker.hand import ENVIRONMENT
 
 

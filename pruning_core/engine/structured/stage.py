@@ -26,7 +26,13 @@ from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.methods.channel_importance import looks
-from pruning_core.structured_notes import counted, example_told, left_told, parts_told, uncut_told
+from pruning_core.planning.structured_notes import (
+    counted,
+    example_told,
+    left_told,
+    parts_told,
+    uncut_told,
+)
 from pruning_core.worker.context import Context
 
 Result = dict[str, Any]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_seconds
-from pruning_core.estimate import estimate
 from pruning_core.methods.layers import Layer
-from pruning_core.plan import plan
-from pruning_core.recipes import Recipe, amount_for, spec_of
+from pruning_core.planning.estimate import estimate
+from pruning_core.planning.plan import plan
+from pruning_core.planning.search import Recipe, amount_for, spec_of
+from pruning_core.planning.stage import Plan, Reader, Stage
 from pruning_core.settings.spec import Spec
-from pruning_core.stage import Plan, Reader, Stage
 
 Cells = Sequence[tuple[float, float]]  # epochs, sparsity
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pruning_core.recipes import RECIPES, spec_of
+from pruning_core.planning.search import RECIPES, spec_of
 from pruning_core.settings.spec import (
     DataSpec,
     IterativeSpec,

@@ -9,13 +9,13 @@ from typing import Any
 from pruning_core.common.errors import plain
 from pruning_core.methods.channel_importance import looks
 from pruning_core.methods.sparsity_schedules import geometric
+from pruning_core.planning.recovery import calm, level_recovery, level_training, tail_training
+from pruning_core.planning.stage import Point, Stage
 from pruning_core.points import STRUCTURED
-from pruning_core.recovery import calm, level_recovery, level_training, tail_training
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec, SpecError, TrainSpec, to_dict
 from pruning_core.settings.strategies import Step
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.stage import Point, Stage
 
 # A share of the channels that any group that can be cut at all can lose.
 LEAST = 0.001

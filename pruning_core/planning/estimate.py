@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pruning_core.common.formatting import format_seconds
-from pruning_core.foreknown import known_layers
-from pruning_core.ladder_cost import image_steps, solving_seconds
 from pruning_core.methods.layers import Layer
-from pruning_core.plan import inspect_data, inspect_model
+from pruning_core.planning.correction_cost import image_steps, solving_seconds
+from pruning_core.planning.inspections import known_layers
+from pruning_core.planning.plan import inspect_data, inspect_model
+from pruning_core.planning.stage import Plan, Reader, Stage
+from pruning_core.planning.structured import chain_epochs, chain_steps
 from pruning_core.points import STRUCTURED
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import steps, total_epochs
-from pruning_core.stage import Plan, Reader, Stage
 from pruning_core.store import known
-from pruning_core.structured_plan import chain_epochs, chain_steps
 
 KNOWN = {
     "digits": (1437, 10),

@@ -14,26 +14,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pruning_core import ladder, sensitivity, structured_plan
+from pruning_core import sensitivity
 from pruning_core.common.errors import plain
 from pruning_core.common.files import fingerprint, place, weights_identity
-from pruning_core.layer_checks import check_layers
-from pruning_core.levels import level
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.layers import Layer, chosen
-from pruning_core.recovery import (
-    calm,
-    curve,
-    kept_epoch,
-    level_training,
-    tail_training,
-)
+from pruning_core.planning import correction, structured
+from pruning_core.planning.layer_checks import check_layers
+from pruning_core.planning.levels import level
+from pruning_core.planning.recovery import calm, curve, kept_epoch, level_training, tail_training
+from pruning_core.planning.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.settings import spec as specs
 from pruning_core.settings.checks import check_criterion, check_model
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import Spec, to_dict
 from pruning_core.settings.strategies import Step, last_target, steps, total_epochs
-from pruning_core.stage import Plan, Point, Reader, Stage, with_urgencies
 from pruning_core.store import known
 
 DECODE_ALL_BYTES = 2**30
@@ -57,16 +52,16 @@ def plan(spec: Spec, store: Reader) -> Plan:
     check_model(spec, model_facts)
     looks = [data, model]
     if spec.structured.enabled:
-        looks.append(structured_plan.inspection(spec, len(facts["classes"])))
+        looks.append(structured.inspection(spec, len(facts["classes"])))
         if known(store, looks[-1].key) is None:
             return Plan(tuple(looks))
     scanned = [layer.name for layer in _prunable(spec, model_facts)]
     if spec.scan.enabled and spec.scan.unit == GROUP:
-        own = structured_plan.groups_to_scan(spec)
-        looks.append(structured_plan.inspection(own, len(facts["classes"])))
+        own = structured.groups_to_scan(spec)
+        looks.append(structured.inspection(own, len(facts["classes"])))
         if (groups := known(store, looks[-1].key)) is None:
             return Plan(tuple(looks))
-        scanned = structured_plan.cuttable(groups, model_facts)
+        scanned = structured.cuttable(groups, model_facts)
     return _graph(spec, looks, facts, model_facts, scanned)
 
 
@@ -140,7 +135,7 @@ def _graph(
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
-        branches += [*_ladder(spec, baseline), *structured_plan.branches(spec, baseline)]
+        branches += [*_ladder(spec, baseline), *structured.branches(spec, baseline)]
         scans = sensitivity.stages(spec, baseline, scanned)
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})
@@ -233,7 +228,7 @@ def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
     branches, seed = list[Branch](), baseline.settings["seed"]
     for amount in filter(None, spec.one_shot.amounts if spec.ladder.enabled else ()):
         cut = level(calm(spec), baseline, Step(amount, 0), (0, 0), spec.finetune)
-        for number, rung in enumerate(ladder.rungs(cut, spec.ladder.images)):
+        for number, rung in enumerate(correction.rungs(cut, spec.ladder.images)):
             branches.append((rung, Point("ladder", seed, number, amount, rung.key)))
     return branches
 

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import format_percent, format_seconds
+from pruning_core.planning.stage import Stage
 from pruning_core.points import LADDER, rows_of
 from pruning_core.settings.correction import RUNGS, rung_title
-from pruning_core.stage import Stage
 
 # What a rung has from the cut that it stands above.
 SAME = ("seed", "device", "precision", "threads", "prune", "epochs")

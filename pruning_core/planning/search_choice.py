@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pruning_core import recipes
+from pruning_core.planning import search
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def winner(trials: Iterable[Trial]) -> str:
     """
     found: dict[str, list[Trial]] = {}
     for trial in trials:
-        if not recipes.RECIPES[trial.recipe].control:
+        if not search.RECIPES[trial.recipe].control:
             found.setdefault(trial.recipe, []).append(trial)
     most = max(map(len, found.values()))
     whole = [name for name, cells in found.items() if len(cells) == most]

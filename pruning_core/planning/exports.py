@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import format_percent
-from pruning_core.stage import Stage
+from pruning_core.planning.stage import Stage
 
 KIND = "inspect_answers"
 SHOWN = 5

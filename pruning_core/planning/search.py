@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from pruning_core.methods.layers import Layer, chosen
+from pruning_core.planning.stage import Outline
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import PruneSpec, Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
-from pruning_core.stage import Outline
 
 Build = Callable[[Spec, float, float], Spec]
 STEP_EPOCHS = 0.5

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core import structured_plan
-from pruning_core.layer_checks import told
 from pruning_core.methods.layers import Layer
-from pruning_core.plan import inspect_data, inspect_model
+from pruning_core.planning import structured
+from pruning_core.planning.layer_checks import told
+from pruning_core.planning.plan import inspect_data, inspect_model
+from pruning_core.planning.stage import Reader
+from pruning_core.planning.structured_notes import dry_run_told
 from pruning_core.settings.correction import left_alone
 from pruning_core.settings.spec import Spec, to_dict
 from pruning_core.settings.strategies import steps
-from pruning_core.stage import Reader
 from pruning_core.store import known
-from pruning_core.structured_notes import dry_run_told
 
 
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
@@ -27,7 +27,7 @@ def _dry_run(spec: Spec, store: Reader) -> list[str]:
     data = known(store, inspect_data(spec).key)
     if not (spec.structured.enabled and data):
         return []
-    found = known(store, structured_plan.inspection(spec, len(data["classes"])).key)
+    found = known(store, structured.inspection(spec, len(data["classes"])).key)
     return dry_run_told(found) if found else []
 
 

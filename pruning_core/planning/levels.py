@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pruning_core.common.errors import plain
-from pruning_core.layer_checks import FLOORED
 from pruning_core.methods.criteria import IMAGES, MOVEMENT, needs
 from pruning_core.methods.granularity import NORMED
-from pruning_core.recovery import level_recovery
+from pruning_core.planning.layer_checks import FLOORED
+from pruning_core.planning.recovery import level_recovery
+from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import PruneSpec, Spec, TrainSpec, to_dict
 from pruning_core.settings.strategies import Step
-from pruning_core.stage import Stage
 
 
 def level(
