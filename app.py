@@ -16,8 +16,8 @@ from pruning_core.planning.estimate import estimate, in_words, probe
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.queue.jobs import Job
 from pruning_core.settings.spec import SpecError
+from pruning_core.storage.jobs import Job
 
 LATEST = 5
 POLL_SECONDS = 2.0

@@ -9,10 +9,10 @@ import streamlit as st
 
 from pages.parts import choices, live
 from pages.parts.shell import PAGES, Lab, link, open_page, plain
-from pruning_core.queue.jobs import Job
-from pruning_core.queue.listing import Listing, Run
-from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.settings.spec import from_json
+from pruning_core.storage.job_list import Listing, Run
+from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0
 SLOW_SECONDS = 10.0

@@ -22,12 +22,12 @@ from pruning_core.headline import Answer, answers
 from pruning_core.images import chrome_found, zipped
 from pruning_core.labels import flatten, short_labels
 from pruning_core.planning.stage import Outline
-from pruning_core.queue.jobs import Job, Queue
-from pruning_core.queue.stage_queue import Row
-from pruning_core.queue.standing import ACTIVE, states
 from pruning_core.report_html import html
 from pruning_core.results import titles
 from pruning_core.settings.spec import Spec, from_json, to_dict
+from pruning_core.storage.job_progress import ACTIVE, states
+from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.stage_queue import Row
 from pruning_core.tables import notes_told
 
 FINDINGS = 5

@@ -16,14 +16,14 @@ from pruning_core.chart_style import config
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.points import STRUCTURED
-from pruning_core.queue.jobs import Job, job_id
-from pruning_core.queue.standing import ACTIVE, standing
 from pruning_core.results import titles
 from pruning_core.scan_command import read_scan, scan_of, scanned
 from pruning_core.sensitivity import looked_at, scores_by
 from pruning_core.settings.messages import title
 from pruning_core.settings.sensitivity import GROUP, SCAN_UNITS
 from pruning_core.settings.spec import Spec, SpecError, from_json
+from pruning_core.storage.job_progress import ACTIVE, standing
+from pruning_core.storage.jobs import Job, job_id
 from pruning_core.worker.start import ensure_worker
 
 POLL_SECONDS = 2.0

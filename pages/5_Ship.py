@@ -19,7 +19,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.export_command import available
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.stage import Outline, Point
-from pruning_core.queue.stage_queue import Row
+from pruning_core.storage.stage_queue import Row
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")

@@ -14,7 +14,7 @@ from pruning_core.bench_result import FIGURES, BenchResult, Figure, write
 from pruning_core.common.files import place
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.outcome import FAILED, OK, check_out, say
-from pruning_core.queue.jobs import Queue
+from pruning_core.storage.jobs import Queue
 from pruning_core.worker.hand import ENVIRONMENT
 
 

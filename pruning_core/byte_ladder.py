@@ -17,7 +17,7 @@ from pruning_core.common.formatting import (
 )
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.stage import Point, Reader
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 # A file that surely loses more than this of its model's accuracy is no form of that model.
 MOST_LOST = 0.05

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from pruning_core import upkeep
 from pruning_core.common.formatting import format_bytes, format_count
 from pruning_core.common.paths import Cache
 from pruning_core.outcome import FAILED, OK
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
+from pruning_core.storage import cleanup
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 
 
 def add_cache(command: argparse.ArgumentParser) -> None:
@@ -22,18 +22,18 @@ def cache_command(options: argparse.Namespace, cache: Cache, queue: Queue) -> in
     store = Store(cache)
     if options.action == "size":
         stages = format_count(len(store.finished()), "stage")
-        sizes = upkeep.sizes(cache)
+        sizes = cleanup.sizes(cache)
         print(f"{cache.root}: {format_bytes(sum(sizes.values()))}, {stages}.")
         for part, size in sizes.items():
             print(f"  {part:12} {format_bytes(size)}")
     elif options.action == "verify":
-        damaged = upkeep.verify(store, queue)
+        damaged = cleanup.verify(store, queue)
         whole = format_count(len(store.finished()), "stage")
         print(f"{whole} found whole, {len(damaged)} found damaged and set aside.")
         return FAILED if damaged else OK
     else:
-        before = upkeep.size(cache)
-        removed = format_count(len(upkeep.clean(store, queue)), "stage")
-        freed = format_bytes(max(before - upkeep.size(cache), 0))
+        before = cleanup.size(cache)
+        removed = format_count(len(cleanup.clean(store, queue)), "stage")
+        freed = format_bytes(max(before - cleanup.size(cache), 0))
         print(f"{removed} that no job uses removed, {freed} freed.")
     return OK

@@ -39,13 +39,13 @@ from pruning_core.outcome import (
 )
 from pruning_core.planning.plan import describe, plan
 from pruning_core.planning.recovery import remarks
-from pruning_core.queue.jobs import Queue, job_id
-from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.recipe_command import add_recipes, recipes
 from pruning_core.scan_command import add_propose, check_proposable, scan_of, write_scan
 from pruning_core.settings.relevance import unread
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.jobs import Queue, job_id
+from pruning_core.storage.store import Store
 from pruning_core.worker.start import WorkerError
 
 MOST = 10**6

@@ -16,7 +16,7 @@ from pruning_core.common.formatting import format_percent
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.stage import Reader, Stage
 from pruning_core.speed import AS_TRAINED, MOST_PIXELS
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 KIND = "crossover"
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)

@@ -20,13 +20,13 @@ from pruning_core.common.paths import Cache
 from pruning_core.follow import finish
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.outcome import FAILED, OK, check_out, say
-from pruning_core.passport import KIND as PASSPORT
-from pruning_core.passport import PACKED, passport
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.queue.jobs import Job, Queue
-from pruning_core.queue.stage_queue import Row
 from pruning_core.results import titles
-from pruning_core.store import Store
+from pruning_core.storage.bundle import KIND as PASSPORT
+from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
 
 CSV = "files.csv"
 OUT = Path("outputs") / "export"

@@ -12,11 +12,11 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.inspections import known_of_cuts
 from pruning_core.planning.stage import Stage
 from pruning_core.points import STRUCTURED
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.stage_queue import Row
-from pruning_core.queue.standing import ACTIVE, TITLES, Standing, fraction, standing
 from pruning_core.settings.spec import from_json
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import ACTIVE, TITLES, Standing, fraction, standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
 from pruning_core.worker.start import Starter
 
 PAUSE_SECONDS = 0.25

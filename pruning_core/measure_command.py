@@ -20,10 +20,10 @@ from pruning_core.follow import finish
 from pruning_core.option_table import integers
 from pruning_core.outcome import check_out
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.queue.jobs import Job, Queue
 from pruning_core.results import titles
 from pruning_core.speed import RUNTIMES, Conditions
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.store import Store
 from pruning_core.verdict import verdict
 
 SPEED_CSV, CROSSOVER_CSV = "speed.csv", "crossover.csv"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
 from pruning_core.options import flag_of
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import Standing
 from pruning_core.settings import spec as specs
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import Standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

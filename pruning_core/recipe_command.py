@@ -22,9 +22,9 @@ from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.planning import search as recipe_list
 from pruning_core.planning.search_choice import Trial, finalists, hardness, winners
 from pruning_core.planning.search_time import Cells
-from pruning_core.queue.jobs import Queue
 from pruning_core.recipe_runs import Kitchen, named
 from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.storage.jobs import Queue
 
 FILE = "recipes.csv"
 # "About three hours" for all of it, and what an estimate may be wrong by.

@@ -19,9 +19,9 @@ from pruning_core.planning.search import Recipe, amount_for, final_key, spec_of
 from pruning_core.planning.search_choice import Trial, finalists, hardness, winners
 from pruning_core.planning.search_time import Cells, Round, check_hours, seconds_left
 from pruning_core.planning.stage import outline
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 
 Cell = tuple[str, float, float, int]  # recipe, epochs, sparsity, seed
 

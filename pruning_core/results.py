@@ -12,7 +12,7 @@ from pruning_core.common.formatting import format_epochs, format_percent
 from pruning_core.int8_points import int8_rows
 from pruning_core.planning.stage import Outline, Point, Reader
 from pruning_core.points import STRUCTURED, Row, point_name
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 
 class Checker(Protocol):

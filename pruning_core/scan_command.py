@@ -22,11 +22,11 @@ from pruning_core.outcome import FAILED, OK, say
 from pruning_core.planning.plan import describe, plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import Standing
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import Standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 
 FILE = "sensitivity.csv"
 WIDE = 200

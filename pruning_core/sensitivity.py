@@ -18,7 +18,7 @@ from pruning_core.methods.granularity import NORMED
 from pruning_core.planning.stage import Reader, Stage
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import PruneSpec, Spec, SpecError
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 HALVINGS = 60
 # No layer is proposed to lose all: what was not measured up to here is not known to be borne.

@@ -18,7 +18,7 @@ from pruning_core.common.formatting import format_count, join_words
 from pruning_core.common.machine import usable_cores
 from pruning_core.common.paired_timing import JUDGEMENTS, LEAST_ROUNDS
 from pruning_core.planning.stage import Reader, Stage
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 KIND = "latency"
 AS_TRAINED = 0

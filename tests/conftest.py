@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 
 # Before torch is loaded: the tests share the cores with each other and must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

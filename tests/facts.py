@@ -6,7 +6,7 @@ from typing import Any
 
 from pruning_core.planning import plan as plans
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Missing
+from pruning_core.storage.store import Missing
 
 DATA = {
     "digest": "d" * 64,

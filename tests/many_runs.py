@@ -27,8 +27,8 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.facts import DATA, MODEL, Facts
 from tests.test_results import result
 
@@ -42,7 +42,7 @@ def fill(cache: Cache, runs: int) -> list[str]:
     """Finished runs with figures made up, ten or so stages each. Returns the jobs' ids."""
     cache.prepare()
     store, queue = Store(cache), Queue(cache.queue)
-    with mock.patch("pruning_core.store.write_through"):
+    with mock.patch("pruning_core.storage.store.write_through"):
         return [_run(store, queue, number) for number in range(runs)]
 
 

@@ -12,7 +12,7 @@ from pruning_core import follow, report
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect
-from pruning_core.queue.jobs import Queue
+from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
 from tests.workers import serve
 

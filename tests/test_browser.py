@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.queue.crew import Crew
+from pruning_core.storage.worker_record import Crew
 from tests.workers import ROOT, until
 
 if TYPE_CHECKING:

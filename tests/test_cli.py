@@ -17,13 +17,13 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import sparse_file
 from pruning_core.engine.models import build
 from pruning_core.options import spec_from
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.database import pid_exists
-from pruning_core.queue.jobs import Queue, job_id
-from pruning_core.queue.standing import standing
 from pruning_core.report import chrome_found
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.database import pid_exists
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue, job_id
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import Crew
 from tests.workers import (
     ROOT,
     TINY_OPTIONS,

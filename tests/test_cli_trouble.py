@@ -13,7 +13,7 @@ from pruning_core import cli
 from pruning_core.common import errors, paths
 from pruning_core.common.errors import brief
 from pruning_core.common.paths import Cache
-from pruning_core.queue.jobs import Queue
+from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
 from tests.refusals import ended, one_line
 from tests.test_pages import finished

@@ -14,11 +14,11 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.queue.jobs import Queue
 from pruning_core.report import to_csv
 from pruning_core.report_html import html
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from pruning_core.tables import notes_told
 from tests.facts import DATA, MODEL, Facts
 from tests.frames import comparison, frame, point

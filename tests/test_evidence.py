@@ -11,7 +11,7 @@ from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Point, Stage
 from pruning_core.points import STRUCTURED
 from pruning_core.speed import Conditions, latency_stages
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from pruning_core.verdict import Evidence, verdict
 from tests.test_pages import put
 from tests.test_speed_charts import timed

@@ -12,15 +12,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import byte_ladder, export_command, passport
+from pruning_core import byte_ladder, export_command
 from pruning_core.byte_ladder import ladder, not_offered, readable
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Outline
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import OneShotSpec
-from pruning_core.store import Store
+from pruning_core.storage import bundle
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.refusals import code_of
 from tests.workers import ONE_CUT, finished_run, serve
 
@@ -63,7 +64,7 @@ def test_files_and_table_are_written(
 def test_images_that_do_not_fit_are_written_beside_the_passport_and_prove_it(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passport, "MOST_IMAGE_BYTES", 10)
+    monkeypatch.setattr(bundle, "MOST_IMAGE_BYTES", 10)
     options = ("--formats", "bitmask_int8", "--passport", "bitmask_int8")
     assert export(cache, tmp_path, monkeypatch, *options) == 0
     zipfile.ZipFile(tmp_path / "passport.zip").extractall(tmp_path / "packed")

@@ -16,9 +16,9 @@ from pruning_core.int8_points import FORMAT_OF, int8_rows, int8_stages
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Outline
 from pruning_core.points import INT8, is_pruned, over_seeds, rows_of
-from pruning_core.queue.jobs import Queue
 from pruning_core.report import to_csv
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from pruning_core.tables import file_notes_told, notes_told, readable, summary_tables
 from tests.frames import comparison, frame
 from tests.test_compare_page import run

@@ -16,15 +16,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core import results
-from pruning_core import store as stores
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.headline import answers
 from pruning_core.planning.stage import Outline
 from pruning_core.points import MEANS, POINT, mean_over_seeds, rows_of
-from pruning_core.queue.database import Database
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.listing import Listing
-from pruning_core.store import MANIFEST, Missing, Store
+from pruning_core.storage import store as stores
+from pruning_core.storage.database import Database
+from pruning_core.storage.job_list import Listing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import MANIFEST, Missing, Store
 from tests.frames import comparison, frame
 from tests.many_runs import CONTROLS, ROOT, fill
 
@@ -138,13 +138,13 @@ def publish(store: Store, accuracy: float) -> Path:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as long unchanged as soon as they are written."""
-    monkeypatch.setattr("pruning_core.store.SETTLED_SECONDS", float("-inf"))
+    monkeypatch.setattr("pruning_core.storage.store.SETTLED_SECONDS", float("-inf"))
 
 
 @contextmanager
 def checks() -> Iterator[mock.Mock]:
     """How often a manifest is read and checked against its seal."""
-    with mock.patch("pruning_core.store._checked", wraps=stores._checked) as counted_checks:
+    with mock.patch("pruning_core.storage.store._checked", wraps=stores._checked) as counted_checks:
         yield counted_checks
 
 

@@ -12,8 +12,8 @@ from pruning_core import crossover, measure_command
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
 from pruning_core.crossover import ALL, SPARSE_KERNELS, SPARSITIES
-from pruning_core.queue.jobs import Queue
 from pruning_core.speed import Conditions
+from pruning_core.storage.jobs import Queue
 from tests.refusals import code_of
 from tests.test_export_command import cache
 from tests.workers import serve

@@ -12,9 +12,9 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.planning.stage import outline
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.facts import DATA, MODEL, Facts
 from tests.test_results import result
 

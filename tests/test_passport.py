@@ -18,15 +18,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pruning_core import passport as passports
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import FORMATS as ABOUT
 from pruning_core.methods.file_formats import artifact
-from pruning_core.passport import PACKED, passport
 from pruning_core.planning.stage import Outline
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import from_json
-from pruning_core.store import Store
+from pruning_core.storage import bundle as passports
+from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.workers import ONE_CUT, finished_run, serve
 
 FORMATS = tuple(n for n in PACKED if not (p := ABOUT[n].package) or find_spec(p) is not None)

@@ -16,7 +16,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine.bench import accuracy
 from pruning_core.option_table import OPTIONS
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.queue.jobs import Queue
+from pruning_core.storage.jobs import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from pruning_core.planning.stage import outline
 from pruning_core.recipe_command import table
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import total_epochs
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
 from tests.facts import MODEL
 from tests.refusals import training, without_worker

@@ -13,7 +13,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline, Plan, outline
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.facts import Facts
 
 

@@ -16,13 +16,13 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.live_charts import history_figure
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.queue import listing
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.listing import Listing, Run, Step, run_of
-from pruning_core.queue.stage_queue import Row
-from pruning_core.queue.standing import standing
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage import job_list
+from pruning_core.storage.job_list import Listing, Run, Step, run_of
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
 from tests.facts import Facts
 from tests.test_pages import finished, open_page, texts
 
@@ -132,7 +132,7 @@ def test_a_page_of_the_list_is_one_query(queue: Queue, monkeypatch: pytest.Monke
         db.set_trace_callback(asked.append)
         return db
 
-    monkeypatch.setattr("pruning_core.queue.database.sqlite3.connect", watched)
+    monkeypatch.setattr("pruning_core.storage.database.sqlite3.connect", watched)
     found.page(20)
     assert len([query for query in asked if "jobs" in query or "stages" in query]) == 1
 
@@ -140,7 +140,9 @@ def test_a_page_of_the_list_is_one_query(queue: Queue, monkeypatch: pytest.Monke
 def test_a_page_of_the_list_reads_no_table_from_end_to_end(queue: Queue) -> None:
     values = {"limit": 21, "offset": 0, "wanted": ""}
     with queue._connect() as db:
-        steps = [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {listing.QUERY}", values)]
+        steps = [
+            row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {job_list.QUERY}", values)
+        ]
     scans = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
     assert [s for s in scans if re.fullmatch(r"SCAN (jobs|stages|wants|[jswp])", s)] == []
 

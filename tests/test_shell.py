@@ -13,9 +13,9 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core.common import paths
 from pruning_core.common.paths import CACHE_VARIABLE, Cache, CacheError
-from pruning_core.queue import database
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
+from pruning_core.storage import database
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from pruning_core.worker import start
 from tests.test_pages import PAGES, finished, texts
 from tests.workers import ROOT

@@ -12,9 +12,9 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Outline
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.workers import TINY, serve
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,10 +14,10 @@ from pages.parts import speed_part
 from pruning_core import crossover, export_command, speed
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.stage_queue import Row
 from pruning_core.speed import Conditions
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
 from tests.test_pages import put
 from tests.test_ship_page import page, press, ready, told
 from tests.test_speed_charts import timed

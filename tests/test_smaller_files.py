@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from pruning_core import passport as passports
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
-from pruning_core.passport import passport
 from pruning_core.planning.stage import Outline
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.store import Store
+from pruning_core.storage import bundle as passports
+from pruning_core.storage.bundle import passport
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.test_passport import Python, python, verify
 from tests.workers import TINY, serve
 

@@ -18,7 +18,7 @@ from pruning_core.speed import (
     left_out,
     missing_packages,
 )
-from pruning_core.store import Missing
+from pruning_core.storage.store import Missing
 
 DENSE, CUT, THIN = "a" * 64, "b" * 64, "c" * 64
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.store import MANIFEST, Missing, Store
+from pruning_core.storage.store import MANIFEST, Missing, Store
 
 KEY = "ab" * 32
 

@@ -15,10 +15,10 @@ from pruning_core.headline import headline
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import standing
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.facts import Facts
 from tests.frames import DENSE_BYTES, comparison, frame, point
 

@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.structured import StructuredSpec
+from pruning_core.storage.jobs import Queue
 from tests.test_tune_page import captions, inspected, put
 from tests.tune import ran, tune
 

@@ -19,10 +19,10 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.estimate import probe
 from pruning_core.planning.plan import inspect_data, plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.facts import DATA, MODEL
 from tests.tune import tune
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core import upkeep
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
+from pruning_core.storage import cleanup
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import Crew
 from tests.facts import Facts
 from tests.workers import TINY
 
@@ -41,7 +41,7 @@ def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[s
     stage = Stage("inspect_data", "", {"name": "mnist"})
     used, unused = publish(store, wanted[-1]), publish(store, stage.key)
     queue.add([stage], done=[unused])
-    assert upkeep.clean(store, queue) == [unused]
+    assert cleanup.clean(store, queue) == [unused]
     assert store.finished() == [used]
     assert queue.stage(unused) is None
 
@@ -59,7 +59,7 @@ def test_clean_keeps_the_files_that_were_made_of_a_jobs_model(
             store.publish(
                 stage.key, folder, kind=stage.kind, parent=stage.parent, settings={}, result={}
             )
-    assert upkeep.clean(store, queue) == sorted([lone.key, packed.key])
+    assert cleanup.clean(store, queue) == sorted([lone.key, packed.key])
     assert set(store.finished()) == {point, file.key, timed.key, sparse.key}
 
 
@@ -71,7 +71,7 @@ def test_clean_keeps_the_checkpoints_that_a_job_can_go_on_from(
         cache.checkpoint(key).write_bytes(b"x")
     part = cache.checkpoint(waiting).with_suffix(".123.part")
     part.write_bytes(b"x")
-    upkeep.clean(store, queue)
+    cleanup.clean(store, queue)
     assert list(part.parent.iterdir()) == [cache.checkpoint(waiting)]
 
 
@@ -83,7 +83,7 @@ def test_clean_leaves_a_running_stage_alone(
     mine, other = cache.building / f"{row.key}.one", cache.building / f"{wanted[-1]}.two"
     for folder in (mine, other, cache.damaged / f"{wanted[-1]}.three"):
         folder.mkdir(parents=True)
-    upkeep.clean(store, queue)
+    cleanup.clean(store, queue)
     assert list(cache.building.iterdir()) == [mine]
     assert list(cache.damaged.iterdir()) == []
 
@@ -98,7 +98,7 @@ def test_verify_has_only_what_a_job_wants_made_anew(
     queue.finish(row.key, "token")
     for key in (row.key, "f" * 64):
         (cache.stage(key) / "file").write_bytes(b"changed")
-    assert set(upkeep.verify(store, queue)) == {row.key, "f" * 64}
+    assert set(cleanup.verify(store, queue)) == {row.key, "f" * 64}
     assert store.finished() == [wanted[1]]
     again = queue.stage(row.key)
     assert again
@@ -107,10 +107,10 @@ def test_verify_has_only_what_a_job_wants_made_anew(
 
 
 def test_size_counts_every_byte(cache: Cache, tmp_path: Path) -> None:
-    before = upkeep.size(cache)
+    before = cleanup.size(cache)
     (cache.root / "a").write_bytes(b"x" * 1000)
     (cache.stages / "link").symlink_to(tmp_path / "nowhere")
-    assert 1000 < upkeep.size(cache) - before < 1200
+    assert 1000 < cleanup.size(cache) - before < 1200
 
 
 def old(path: Path) -> Path:
@@ -132,7 +132,7 @@ def test_clean_keeps_the_uploads_that_a_job_names(
     data = replace(TINY.data, name="images", path=str(images))
     queue.submit(replace(TINY, data=data), "images")
     queue.submit(replace(TINY, model=replace(TINY.model, weights=str(weights))), "weights")
-    upkeep.clean(store, queue)
+    cleanup.clean(store, queue)
     assert set(cache.uploads.iterdir()) == {images, weights, young}
     assert not unused.exists()
     assert not part.exists()
@@ -143,7 +143,7 @@ def test_clean_keeps_an_upload_that_a_page_has_asked_about(
 ) -> None:
     path = old(cache.upload("a", "zip"))
     queue.add([Stage("inspect_data", "", {"name": "images"}, {"path": str(path)})])
-    upkeep.clean(store, queue)
+    cleanup.clean(store, queue)
     assert path.exists()
 
 
@@ -154,11 +154,11 @@ def test_clean_removes_the_logs_that_no_job_needs(
     old(cache.worker_log)
     crew = Crew(cache.queue)
     crew.enlist("t", "code")
-    upkeep.clean(store, queue)
+    cleanup.clean(store, queue)
     assert set(cache.logs.iterdir()) == {kept, cache.worker_log}
     assert not unused.exists()
     crew.dismiss("t")
-    upkeep.clean(store, queue)
+    cleanup.clean(store, queue)
     assert list(cache.logs.iterdir()) == [kept]
 
 
@@ -167,7 +167,7 @@ def test_sizes_tell_the_parts_and_add_up(cache: Cache) -> None:
     old(cache.worker_log)
     old(cache.log("b"))
     (cache.root / "queue.sqlite").write_bytes(b"x" * 7)
-    found = upkeep.sizes(cache)
+    found = cleanup.sizes(cache)
     assert (found["uploads"], found["logs"], found["queue"]) == (100, 200, 7)
-    assert upkeep.size(cache) == sum(found.values())
+    assert cleanup.size(cache) == sum(found.values())
     assert list(found.values()) == sorted(found.values(), reverse=True)

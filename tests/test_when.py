@@ -16,11 +16,11 @@ from pruning_core.planning import plan as plans
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.queue.jobs import job_id
 from pruning_core.settings import strategies
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import PruneSpec, Spec, SpecError, from_json, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.storage.jobs import job_id
 from tests.facts import Facts
 
 LIST = IterativeSpec(schedule="list", targets=(0.3, 0.3, 0.85), iterations=3, target=0.85)

@@ -17,10 +17,6 @@ from typing import TypeVar
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.database import pid_exists
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.settings.spec import (
     DataSpec,
     IterativeSpec,
@@ -29,7 +25,11 @@ from pruning_core.settings.spec import (
     Spec,
     TrainSpec,
 )
-from pruning_core.store import Store
+from pruning_core.storage.database import pid_exists
+from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import Crew
 from pruning_core.worker.execute import execute
 from pruning_core.worker.supervisor import ANY, Supervisor
 

@@ -16,7 +16,7 @@ from pruning_core.planning.plan import inspect_data, inspect_model
 from pruning_core.planning.stage import Stage
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec, SpecError
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 POLL_SECONDS = 1.0
 ON_BOARD = ("digits", "images")

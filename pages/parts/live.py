@@ -17,12 +17,12 @@ from pruning_core.common import machine
 from pruning_core.common.errors import plain as plain_number
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.live_charts import history_figure
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.listing import Run, run_of
-from pruning_core.queue.stage_queue import Row
-from pruning_core.queue.standing import ACTIVE, TITLES, Standing, standing
 from pruning_core.results import chain_names, titles
-from pruning_core.store import Missing
+from pruning_core.storage.job_list import Run, run_of
+from pruning_core.storage.job_progress import ACTIVE, TITLES, Standing, standing
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Missing
+from pruning_core.storage.worker_record import Crew
 from pruning_core.worker import start
 
 WORDS = {

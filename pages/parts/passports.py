@@ -13,9 +13,9 @@ from pages.parts.shell import Lab, plain
 from pruning_core.byte_ladder import not_offered
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FORMATS
-from pruning_core.passport import PACKED, passport
 from pruning_core.planning.stage import Point, Stage
-from pruning_core.queue.jobs import Job
+from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0
 DEFAULT = "onnx"

@@ -15,10 +15,10 @@ from streamlit.errors import StreamlitAPIException
 
 from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.planning.stage import Stage
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import Crew
 from pruning_core.worker import start
 
 PAGES = {

@@ -16,10 +16,10 @@ from pruning_core.common.machine import usable_cores
 from pruning_core.measure_command import model_names, ratio_text
 from pruning_core.planning.stage import Outline, Point, Stage
 from pruning_core.points import STRUCTURED
-from pruning_core.queue.jobs import Job
 from pruning_core.results import titles
 from pruning_core.speed import Conditions
 from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
+from pruning_core.storage.jobs import Job
 from pruning_core.verdict import verdict
 
 POLL_SECONDS = 2.0

@@ -16,7 +16,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.planning.structured import inspection
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.structured import IMPORTANCES, STRUCTURED_SCOPES, STRUCTURED_TARGETS
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 IMPORTANCE_TITLES = {name: found.title for name, found in IMPORTANCE_CHOICES.items()}
 IMPORTANCE_HELP = (

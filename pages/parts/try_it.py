@@ -15,7 +15,7 @@ from pages.parts.uploads import kept
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import ask_image, ask_test_image, told
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.queue.jobs import Job
+from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 1.0
 TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "gif"]

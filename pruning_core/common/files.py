@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from pruning_core.common.errors import SpecError
-from pruning_core.store import sha256
+from pruning_core.storage.store import sha256
 
 PLAIN_WEIGHTS = ("none", "pretrained")
 MOST_FILES = 2_000_000

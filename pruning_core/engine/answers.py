@@ -17,8 +17,8 @@ from pruning_core.engine.data import Splits, normalize
 from pruning_core.engine.data.pictures import UnreadableImage, render
 from pruning_core.engine.parents import parent_model, root_of, splits_of
 from pruning_core.settings.spec import SpecError
-from pruning_core.store import Store
-from pruning_core.worker.context import Context
+from pruning_core.storage.stage_context import Context
+from pruning_core.storage.store import Store
 
 ROUNDS, WARM_UP = 15, 3
 MAX_BYTES = 20_000_000

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pruning_core.worker.context import Progress
+from pruning_core.storage.stage_context import Progress
 
 log = logging.getLogger(__name__)
 DIGEST_BYTES = 32

@@ -20,7 +20,7 @@ from pruning_core.engine.regrowth import exchange, growth
 from pruning_core.engine.train import derived_seed
 from pruning_core.planning.layer_checks import died
 from pruning_core.settings.spec import SpecError
-from pruning_core.worker.context import Context
+from pruning_core.storage.stage_context import Context
 
 Tensors = dict[str, Tensor]
 

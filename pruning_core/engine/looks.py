@@ -21,7 +21,7 @@ from pruning_core.engine.structured.group_scan import GroupCuts, scorer_of
 from pruning_core.layer_views import portraits as layer_portraits
 from pruning_core.methods.granularity import units
 from pruning_core.settings.sensitivity import GROUP
-from pruning_core.worker.context import Context
+from pruning_core.storage.stage_context import Context
 
 
 def inspect_data(context: Context) -> dict[str, Any]:

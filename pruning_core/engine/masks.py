@@ -23,7 +23,7 @@ from pruning_core.engine.ranking import sortable
 from pruning_core.engine.scopes import REMOVED, SCOPES, Ranked, by_pattern
 from pruning_core.methods.granularity import PATTERNS
 from pruning_core.settings.spec import SpecError
-from pruning_core.worker.context import StageError
+from pruning_core.storage.stage_context import StageError
 
 __all__ = ["Masks", "check", "choose", "empty_layers", "load", "save"]
 __all__ += ["sparsities"]

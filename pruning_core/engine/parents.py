@@ -10,7 +10,7 @@ from pruning_core.engine import data, sparse_file
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models import rebuild
 from pruning_core.engine.structured import structure
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 
 MODEL_FILE = "model.sparse"
 MASK_FILE = "masks.sparse"

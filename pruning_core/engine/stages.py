@@ -46,7 +46,7 @@ from pruning_core.engine.weights import load_weights
 from pruning_core.layer_views import FILE as PORTRAITS
 from pruning_core.planning.layer_checks import told
 from pruning_core.settings.spec import SpecError
-from pruning_core.worker.context import Context, StageError
+from pruning_core.storage.stage_context import Context, StageError
 
 OPTIMIZER_FILE = "optimizer.pt"
 

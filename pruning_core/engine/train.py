@@ -24,7 +24,7 @@ from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee
 from pruning_core.methods.lr_schedules import rate as rate_at
-from pruning_core.worker.context import Progress
+from pruning_core.storage.stage_context import Progress
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from pruning_core.settings.spec import SpecError
-from pruning_core.store import sha256
+from pruning_core.storage.store import sha256
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")

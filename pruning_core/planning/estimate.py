@@ -21,7 +21,7 @@ from pruning_core.points import STRUCTURED
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import steps, total_epochs
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 KNOWN = {
     "digits": (1437, 10),

@@ -13,7 +13,7 @@ from pruning_core.planning.structured_notes import dry_run_told
 from pruning_core.settings.correction import left_alone
 from pruning_core.settings.spec import Spec, to_dict
 from pruning_core.settings.strategies import steps
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:

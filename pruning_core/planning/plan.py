@@ -29,7 +29,7 @@ from pruning_core.settings.checks import check_criterion, check_model
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import Spec, to_dict
 from pruning_core.settings.strategies import Step, last_target, steps, total_epochs
-from pruning_core.store import known
+from pruning_core.storage.store import known
 
 DECODE_ALL_BYTES = 2**30
 installed = functools.cache(version)

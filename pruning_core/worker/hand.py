@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pruning_core.common.machine import gpu_name, gpus
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.queue.stage_queue import Row
+from pruning_core.storage.stage_queue import Row
 
 # Threads that spin long while they wait take the core from each other on a busy machine; ones
 # that do not spin at all sleep and wake at each of a thousand small operations a second.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pruning_core.common.paths import Cache
-from pruning_core.queue.jobs import Queue
+from pruning_core.storage.jobs import Queue
 from pruning_core.worker.execute import execute, load_engine
 
 GONE = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.queue.crew import Crew
+from pruning_core.storage.worker_record import Crew
 
 IDLE_SECONDS = 600.0
 MAX_STARTS = 5

@@ -22,11 +22,11 @@ from pruning_core import crossover, speed
 from pruning_core.common.machine import free_bytes, gpus, room_for_another, usable_cores
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.planning.plan import plan
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.jobs import Job, Queue
-from pruning_core.queue.stage_queue import Row
 from pruning_core.settings.spec import SpecError, from_json
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import Crew
 from pruning_core.worker.hand import Hand, describe_exit, start, uses_gpu
 from pruning_core.worker.start import IDLE_SECONDS, worker_command
 

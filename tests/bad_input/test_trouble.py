@@ -19,9 +19,9 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import checkpoint, stages
 from pruning_core.engine.data import decoding
 from pruning_core.options import spec_from
-from pruning_core.queue import database
-from pruning_core.queue.jobs import Queue, job_id
-from pruning_core.queue.standing import standing
+from pruning_core.storage import database
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.worker import start
 from tests.refusals import ALL_IMAGES, contents, ended, image_folder, one_line, training
 from tests.workers import TINY_OPTIONS

@@ -16,8 +16,8 @@ from pruning_core.engine.data import normalize
 from pruning_core.engine.parents import parent_model
 from pruning_core.planning.exports import ask_image, ask_test_image, told
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.workers import finished_run, serve
 
 

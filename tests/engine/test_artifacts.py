@@ -25,9 +25,9 @@ from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.sparse_file import save
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.plan import plan
-from pruning_core.queue.jobs import Queue
-from pruning_core.store import Store
-from pruning_core.worker.context import StageError
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_context import StageError
+from pruning_core.storage.store import Store
 from tests.workers import ONE_CUT, finished_run, serve
 
 

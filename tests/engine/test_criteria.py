@@ -23,7 +23,7 @@ from pruning_core.engine.pieces import joined
 from pruning_core.methods.criteria import BASELINE, CRITERION_CHOICES, IMAGES, MOVEMENT
 from pruning_core.settings.spec import CRITERIA as NAMES
 from pruning_core.settings.spec import PruneSpec, to_dict
-from pruning_core.worker.context import StageError
+from pruning_core.storage.stage_context import StageError
 
 Tensors = dict[str, Tensor]
 FEW = 5

@@ -30,7 +30,7 @@ from pruning_core.settings.spec import (
     Spec,
     to_dict,
 )
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
 from tests.workers import TINY
 

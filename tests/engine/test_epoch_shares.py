@@ -15,7 +15,7 @@ from pruning_core.engine import train as training
 from pruning_core.engine.train import first, shares, shuffled, train
 from pruning_core.engine.trainee import Trainee
 from pruning_core.methods.lr_schedules import cosine
-from pruning_core.worker.context import Progress
+from pruning_core.storage.stage_context import Progress
 from tests.engine.test_train import SPLITS, bits, plan, trainee
 
 

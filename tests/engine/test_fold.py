@@ -22,7 +22,7 @@ from pruning_core.engine.structured import structure as structures
 from pruning_core.engine.structured.fold import fold
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, TrainSpec
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here
 from tests.facts import Facts

@@ -18,13 +18,13 @@ from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import standing
 from pruning_core.scan_command import read_scan, scan_of
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import ScanSpec
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.facts import Facts
 from tests.workers import TINY, serve
 

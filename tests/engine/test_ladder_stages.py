@@ -18,7 +18,7 @@ from pruning_core.planning.stage import outline
 from pruning_core.results import points
 from pruning_core.settings.correction import LadderSpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here
 

@@ -19,8 +19,6 @@ from pruning_core.engine.speed.subjects import check_runs, file_of, subject
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.stage_queue import Row
 from pruning_core.settings.spec import OneShotSpec
 from pruning_core.speed import (
     RUNTIMES,
@@ -30,8 +28,10 @@ from pruning_core.speed import (
     latency_stages,
     notes,
 )
-from pruning_core.store import Store
-from pruning_core.worker.context import StageError
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_context import StageError
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
 from tests.workers import ONE_CUT, finished_run, serve
 
 UNTRAINED = replace(ONE_CUT, baseline_epochs=0, one_shot=OneShotSpec((0.9,), 0))

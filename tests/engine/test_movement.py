@@ -14,7 +14,7 @@ from pruning_core.engine.step import step
 from pruning_core.engine.train import train
 from pruning_core.engine.trainee import OPTIMIZERS, Trainee, make_optimizer
 from pruning_core.settings.spec import TrainSpec, to_dict
-from pruning_core.worker.context import Progress
+from pruning_core.storage.stage_context import Progress
 from tests.cuts import cut
 from tests.engine.test_train import SPLITS, plan, trainee
 

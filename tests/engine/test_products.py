@@ -22,9 +22,9 @@ from pruning_core.engine.models import make
 from pruning_core.engine.speed.crossover import quickest, total_rows
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.planning.plan import plan
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.workers import TINY, serve
 
 UNTRAINED = replace(

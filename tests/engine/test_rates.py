@@ -17,7 +17,7 @@ from pruning_core.engine.train import train
 from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import OneShotSpec, Spec, TrainSpec, to_dict
-from pruning_core.worker.context import Progress
+from pruning_core.storage.stage_context import Progress
 from tests.engine.test_stages import run_here
 from tests.engine.test_train import SPLITS, plan, trainee
 from tests.workers import TINY

@@ -22,11 +22,11 @@ from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.engine.train import derived_seed
 from pruning_core.planning.plan import plan
 from pruning_core.planning.recovery import LOADED
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.recovery import IN_WORDS, RecoverySpec
 from pruning_core.settings.recovery import RECOVERIES as NAMES
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.cuts import cut
 from tests.engine.test_stages import run_here
 from tests.workers import TINY, bits

@@ -18,7 +18,7 @@ from pruning_core.engine.parents import MASK_FILE, MODEL_FILE
 from pruning_core.engine.regrowth import exchange, growth
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import IterativeSpec, PruneSpec, Spec
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
 from tests.workers import TINY
 

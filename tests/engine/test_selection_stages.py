@@ -14,7 +14,6 @@ from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.methods.granularity import fits
 from pruning_core.methods.layers import Layer, chosen
 from pruning_core.planning.plan import inspect_model, plan
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.spec import (
     CRITERIA,
     IterativeSpec,
@@ -23,7 +22,8 @@ from pruning_core.settings.spec import (
     Spec,
     to_dict,
 )
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
 from tests.workers import TINY
 

@@ -15,11 +15,11 @@ from pruning_core.engine.evaluate import Evaluation
 from pruning_core.engine.sensitivity import WEIGHTS, curve
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import standing
 from pruning_core.scan_command import read_scan, scan_of
 from pruning_core.settings.spec import ScanSpec, Spec, SpecError, from_json, to_json
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.facts import Facts
 from tests.workers import TINY, serve
 

@@ -26,7 +26,7 @@ from pruning_core.planning.stage import Point
 from pruning_core.settings.recovery import RECOVERIES, REWINDS, RecoverySpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here
 

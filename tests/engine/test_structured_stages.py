@@ -20,7 +20,7 @@ from pruning_core.report import to_csv
 from pruning_core.results import points, titles
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, RecoverySpec, Spec
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from pruning_core.tables import readable, summary_tables
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here

@@ -15,7 +15,7 @@ from pruning_core.engine.criteria.flow import STEPS, all_positive, amounts, flow
 from pruning_core.engine.layers import weights
 from pruning_core.engine.masks import choose
 from pruning_core.settings.spec import PruneSpec, to_dict
-from pruning_core.worker.context import StageError
+from pruning_core.storage.stage_context import StageError
 
 PRUNE = to_dict(PruneSpec(scope="global", keep_floor=0.0))
 

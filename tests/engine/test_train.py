@@ -20,7 +20,7 @@ from pruning_core.engine.step import accumulate, step, tame
 from pruning_core.engine.train import Training, derived_seed, shuffled, train
 from pruning_core.engine.trainee import OPTIMIZERS, Trainee, make_optimizer
 from pruning_core.settings.spec import SpecError, TrainSpec, to_dict
-from pruning_core.worker.context import Progress
+from pruning_core.storage.stage_context import Progress
 from tests.cuts import cut
 
 DATA = {"image_size": 8, "augment": "crop_flip", "mean": [0.5] * 3, "std": [0.25] * 3}

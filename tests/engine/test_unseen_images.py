@@ -20,11 +20,11 @@ from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Point
-from pruning_core.queue.jobs import Queue
 from pruning_core.settings.correction import LadderSpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here
 from tests.workers import serve

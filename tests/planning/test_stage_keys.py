@@ -11,13 +11,11 @@ import pytest
 from pruning_core.common.errors import canonical_json
 from pruning_core.crossover import crossover_stage
 from pruning_core.methods.file_formats import artifact
-from pruning_core.passport import passport
 from pruning_core.planning import plan as plans
 from pruning_core.planning import structured
 from pruning_core.planning.exports import ask_test_image
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import VERSIONS, Stage, outline
-from pruning_core.queue.jobs import Job, job_id
 from pruning_core.settings.spec import (
     IterativeSpec,
     LadderSpec,
@@ -29,6 +27,8 @@ from pruning_core.settings.spec import (
     to_dict,
 )
 from pruning_core.speed import latency_stages
+from pruning_core.storage.bundle import passport
+from pruning_core.storage.jobs import Job, job_id
 from tests.facts import MODEL, Facts
 
 # A key that changes makes every cached result of its kind unreachable. Change a line only

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import Cache, CacheError
-from pruning_core.queue import database
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.jobs import Queue
+from pruning_core.storage import database
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.worker_record import Crew
 from tests.queue.test_jobs import SMALL, submit
 
 

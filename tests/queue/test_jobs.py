@@ -11,11 +11,11 @@ import pytest
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.queue import stage_queue
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import standing
 from pruning_core.settings.spec import Spec
+from pruning_core.storage import stage_queue
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.worker_record import Crew
 from tests.facts import DATA, Facts
 
 SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))

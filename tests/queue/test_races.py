@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.queue import stage_queue
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.stage_queue import StageQueue
-from pruning_core.queue.standing import standing
+from pruning_core.storage import stage_queue
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import StageQueue
 from tests.queue.test_jobs import SMALL, claim, finish_until, submit
 
 

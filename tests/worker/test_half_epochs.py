@@ -10,7 +10,7 @@ from pruning_core import report, results
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import outline
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 from tests.workers import TINY, planned, run
 
 HALVES = replace(

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.queue.database import pid_exists
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.stage_queue import Row
-from pruning_core.queue.standing import standing
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, TrainSpec
+from pruning_core.storage.database import pid_exists
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import Row
 from tests.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
 
 # One curve and one state of AdamW run through both levels, which the baseline teaches; each

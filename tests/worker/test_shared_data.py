@@ -12,10 +12,10 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import outline
-from pruning_core.queue.jobs import Queue
 from pruning_core.results import points
 from pruning_core.settings.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec
-from pruning_core.store import Store
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from tests.workers import planned, run, serve
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.queue.crew import Crew
+from pruning_core.storage.worker_record import Crew
 from pruning_core.worker import start
 from pruning_core.worker.start import MAX_STARTS, Starter, WorkerError, ensure_worker, last_line
 

@@ -18,11 +18,11 @@ from pruning_core.common import machine
 from pruning_core.common.paths import Cache
 from pruning_core.engine import stages
 from pruning_core.planning.plan import plan
-from pruning_core.queue import database
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import standing
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage import database
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from pruning_core.worker import supervisor
 from pruning_core.worker.execute import execute
 from pruning_core.worker.hand import Hand, start

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.queue.crew import Crew
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.stage_queue import Row
-from pruning_core.queue.standing import standing
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import Crew
 from pruning_core.worker.hand import describe_exit
 from tests.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
 

@@ -22,8 +22,8 @@ from pruning_core.engine.models import options, rebuild
 from pruning_core.engine.parents import parent_model, resized, root_of, splits_of
 from pruning_core.engine.structured.structure import resize, structure
 from pruning_core.methods.file_formats import FORMATS
-from pruning_core.store import Store
-from pruning_core.worker.context import Context, StageError
+from pruning_core.storage.stage_context import Context, StageError
+from pruning_core.storage.store import Store
 
 ANSWERS = "predictions.csv"
 EXAMPLES = 8

@@ -13,8 +13,6 @@ from pruning_core import results
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
 from pruning_core.planning.stage import Outline
-from pruning_core.queue.jobs import Queue
-from pruning_core.queue.standing import ACTIVE, Standing, standing
 from pruning_core.settings.spec import (
     DataSpec,
     IterativeSpec,
@@ -23,7 +21,9 @@ from pruning_core.settings.spec import (
     Spec,
     TrainSpec,
 )
-from pruning_core.store import Store
+from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
 from pruning_core.worker.start import worker_command
 
 LOOK_SECONDS = 0.2

@@ -11,7 +11,7 @@ from pruning_core.engine.bench.timing import in_turn
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.settings.spec import Spec
-from pruning_core.store import Store
+from pruning_core.storage.store import Store
 
 
 def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> Figure:

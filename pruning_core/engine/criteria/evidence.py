@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pruning_core.worker.context import StageError
+from pruning_core.storage.stage_context import StageError
 
 Tensors = dict[str, Tensor]
 Batch = tuple[Tensor, Tensor]

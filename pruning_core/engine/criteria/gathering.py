@@ -20,7 +20,7 @@ from pruning_core.engine.train import derived_seed
 from pruning_core.engine.trainee import Trainee
 from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
 from pruning_core.methods.granularity import PATTERNS
-from pruning_core.worker.context import Context
+from pruning_core.storage.stage_context import Context
 
 MOVEMENT_FILE = "movement.pt"
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pruning_core.worker.context import StageError
+from pruning_core.storage.stage_context import StageError
 
 Layer = nn.Conv2d | nn.Linear
 

@@ -18,7 +18,7 @@ from pruning_core.engine.parents import MASK_FILE, parent_model, root_of, splits
 from pruning_core.engine.train import derived_seed
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.settings.spec import TrainSpec, to_dict
-from pruning_core.worker.context import Context
+from pruning_core.storage.stage_context import Context
 
 # Of images of 64x64 pixels; of larger ones fewer, so that the maps of a batch fit in memory.
 BATCH, PIXELS, BATCH_AT_LEAST = 64, 64 * 64, 8

@@ -23,11 +23,11 @@ from pruning_core.engine.data import ImageSet
 from pruning_core.engine.parents import resized, root_of, splits_of
 from pruning_core.engine.structured import structure
 from pruning_core.findings import findings
-from pruning_core.passport import FILE, IMAGES
 from pruning_core.planning.stage import Outline
 from pruning_core.report_html import html
 from pruning_core.settings.spec import from_json, to_json
-from pruning_core.worker.context import Context
+from pruning_core.storage.bundle import FILE, IMAGES
+from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]
 HERE = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thi
 from pruning_core.engine.speed.subjects import subject
 from pruning_core.engine.speed.turns import Budget, Job, in_turn
 from pruning_core.speed import check_machine
-from pruning_core.worker.context import Context, StageError
+from pruning_core.storage.stage_context import Context, StageError
 
 THREADS = 1
 TOLERANCE = 1e-3

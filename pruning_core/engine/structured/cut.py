@@ -19,7 +19,7 @@ from pruning_core.engine.structured import selection
 from pruning_core.engine.structured.groups import Graph, Group, narrowed, remove, trace
 from pruning_core.engine.structured.importance import Scorer
 from pruning_core.engine.structured.structure import Shape, Structure, structure, unchecked_shapes
-from pruning_core.worker.context import StageError
+from pruning_core.storage.stage_context import StageError
 
 Settings = Mapping[str, Any]
 Shapes = dict[str, Shape]

@@ -11,7 +11,7 @@ from torch import nn
 from pruning_core.engine.recover import State
 from pruning_core.engine.structured.groups import remove, trace
 from pruning_core.engine.structured.structure import structure
-from pruning_core.worker.context import StageError
+from pruning_core.storage.stage_context import StageError
 
 FILE = "gone.json"
 Gone = dict[str, list[int]]

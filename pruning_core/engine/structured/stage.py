@@ -33,7 +33,7 @@ from pruning_core.planning.structured_notes import (
     parts_told,
     uncut_told,
 )
-from pruning_core.worker.context import Context
+from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]
 

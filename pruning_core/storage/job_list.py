@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.queue.database import Database
-from pruning_core.queue.jobs import Job
-from pruning_core.queue.standing import ACTIVE, Standing, state_of
+from pruning_core.storage.database import Database
+from pruning_core.storage.job_progress import ACTIVE, Standing, state_of
+from pruning_core.storage.jobs import Job
 
 LEAST_WORK = 0.2  # of an epoch: what a stage without training counts
 SURE_FRACTION = 0.1

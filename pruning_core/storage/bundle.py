@@ -6,7 +6,7 @@ from typing import Any
 
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.stage import Outline, Reader, Stage
-from pruning_core.queue.jobs import Job
+from pruning_core.storage.jobs import Job
 
 KIND = "passport"
 FILE = "passport.zip"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.planning.stage import Stage
-from pruning_core.queue.database import Database, alive
+from pruning_core.storage.database import Database, alive
 
 MAX_ATTEMPTS = 5
 # An attempt that published an epoch was no failure, however often the machine is switched off.

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pruning_core.planning.stage import Outline
-from pruning_core.queue.jobs import Job, Queue
-from pruning_core.queue.stage_queue import Row
+from pruning_core.storage.jobs import Job, Queue
+from pruning_core.storage.stage_queue import Row
 
 ACTIVE = ("planning", "queued", "running")
 TITLES = {

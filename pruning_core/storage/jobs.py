@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pruning_core.planning.stage import Plan, outline
-from pruning_core.queue.stage_queue import Row, StageQueue, add_stages, stage_row
 from pruning_core.settings.spec import Spec, canonical_json, to_dict
+from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, stage_row
 
 STARTED = (
     "EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key WHERE"

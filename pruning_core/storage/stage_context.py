@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.paths import Cache
-from pruning_core.queue.stage_queue import Row
-from pruning_core.store import Store
+from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
 
 
 class StageError(RuntimeError):

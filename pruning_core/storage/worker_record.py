@@ -7,7 +7,7 @@ import platform
 import time
 from typing import Any
 
-from pruning_core.queue.database import Database, alive
+from pruning_core.storage.database import Database, alive
 
 
 class Crew(Database):
