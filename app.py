@@ -6,16 +6,16 @@ import streamlit as st
 
 from pages.parts import choices, facts, live
 from pages.parts.shell import PAGES, Lab, link, open_page, plain
-from pruning_core import results
 from pruning_core.bench_chart import APART, bench_figure
-from pruning_core.bench_result import FIGURES, last
 from pruning_core.common import machine
 from pruning_core.common.formatting import join_words
-from pruning_core.headline import answers_of
 from pruning_core.planning.estimate import estimate, in_words, probe
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
+from pruning_core.results import models
+from pruning_core.results.benchmark import FIGURES, last
+from pruning_core.results.best_model import answers_of
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.jobs import Job
 
@@ -97,7 +97,7 @@ def draw_latest(lab: Lab) -> None:
 def draw_result(lab: Lab, job: Job) -> None:
     """A finished run: its label, its answer, the way to its charts."""
     outline = Outline.from_json(job.outline)
-    points = results.point_rows(outline, lab.store, job.label, job.id)
+    points = models.point_rows(outline, lab.store, job.label, job.id)
     if not points:
         return
     with st.container(border=True):

@@ -13,22 +13,23 @@ from pages.parts import int8_series, ladder_table, live, table
 from pages.parts.facts import explain, inline
 from pages.parts.picking import MOST_RUNS
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core import report, results
+from pruning_core import report
 from pruning_core.chart_style import config
 from pruning_core.charts import CHARTS, X_AXES, figure
 from pruning_core.common.formatting import format_count
-from pruning_core.findings import findings
-from pruning_core.headline import Answer, answers
 from pruning_core.images import chrome_found, zipped
-from pruning_core.labels import flatten, short_labels
 from pruning_core.planning.stage import Outline
 from pruning_core.report_html import html
-from pruning_core.results import titles
+from pruning_core.results import models
+from pruning_core.results.best_model import Answer, answers
+from pruning_core.results.findings import findings
+from pruning_core.results.labels import flatten, short_labels
+from pruning_core.results.models import titles
+from pruning_core.results.tables import notes_told
 from pruning_core.settings.spec import Spec, from_json, to_dict
 from pruning_core.storage.job_progress import ACTIVE, states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
-from pruning_core.tables import notes_told
 
 FINDINGS = 5
 POLL_SECONDS = 2.0
@@ -67,7 +68,7 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
     flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": job.label} for job in jobs}
     labels = short_labels(flat)
     frames = [
-        results.points(
+        models.points(
             Outline.from_json(job.outline),
             lab.store,
             labels[job.id],
@@ -76,7 +77,7 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
         )
         for job in jobs
     ]
-    return results.together(frames), specs
+    return models.together(frames), specs
 
 
 def data_name(spec: Spec) -> str:
@@ -227,7 +228,7 @@ def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
     lost: list[str] = []
     for job in jobs:
         done = [row.key for row in rows[job.id] if row.status == "done"]
-        lost += results.damaged(Outline.from_json(job.outline), lab.store, done)
+        lost += models.damaged(Outline.from_json(job.outline), lab.store, done)
     if not lost:
         return
     kept = list(dict.fromkeys(lost))

@@ -11,14 +11,14 @@ from pages.parts import layer_table, live
 from pages.parts.facts import explain
 from pages.parts.picking import MOST_RUNS, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core import layer_views
 from pruning_core.chart_style import config
 from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.points import STRUCTURED
-from pruning_core.results import titles
+from pruning_core.results import layers
+from pruning_core.results.models import titles
+from pruning_core.results.points import STRUCTURED
+from pruning_core.results.sensitivity import looked_at, scores_by
 from pruning_core.scan_command import read_scan, scan_of, scanned
-from pruning_core.sensitivity import looked_at, scores_by
 from pruning_core.settings.messages import title
 from pruning_core.settings.sensitivity import GROUP, SCAN_UNITS
 from pruning_core.settings.spec import Spec, SpecError, from_json
@@ -104,13 +104,13 @@ def draw_model(lab: Lab, job: Job) -> None:
     point = pick_point(lab, job, "model")
     if point is None:
         return
-    found = layer_views.portraits(lab.store, point.key)
+    found = layers.portraits(lab.store, point.key)
     if not found:
         st.caption("This model was made before layers were recorded. Run it again to see them.")
         return
     outline, cut = Outline.from_json(job.outline), point.strategy == STRUCTURED
-    dense = layer_views.portraits(lab.store, outline.dense_of(point).key) if cut else []
-    frame = layer_views.table(found, dense)
+    dense = layers.portraits(lab.store, outline.dense_of(point).key) if cut else []
+    frame = layers.table(found, dense)
     st.plotly_chart(sparsity_bars(frame), key="bars", config=config("layers"))
     dead = frame[frame["dead channels"] > 0]
     st.caption(
@@ -175,7 +175,7 @@ def draw_overlap(lab: Lab, job: Job) -> None:
         ensure_worker(lab.cache)
         wait(lab, stage)
         return
-    layer_table.draw_overlap(layer_views.jaccard(lab.store.read(stage.key)["rows"]))
+    layer_table.draw_overlap(layers.jaccard(lab.store.read(stage.key)["rows"]))
 
 
 @st.fragment(run_every=POLL_SECONDS)

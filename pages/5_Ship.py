@@ -12,13 +12,13 @@ from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.picking import pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core import byte_ladder
 from pruning_core.byte_chart import byte_bars
 from pruning_core.chart_style import config
 from pruning_core.common.formatting import format_count
 from pruning_core.export_command import available
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.stage import Outline, Point
+from pruning_core.results import exported_files
 from pruning_core.storage.stage_queue import Row
 
 POLL_SECONDS = 2.0
@@ -63,7 +63,7 @@ def watch(lab: Lab, point: Point, dense: Point, shown: int) -> None:
     keep_worker(lab)
     waiting = rows_of(lab, point)
     active = [name for name, row in waiting.items() if _active(row)]
-    if len(byte_ladder.ladder(point, dense, lab.store)) != shown or not active:
+    if len(exported_files.ladder(point, dense, lab.store)) != shown or not active:
         st.rerun()
     running = [name for name in active if waiting[name].status == "running"]
     doing = ", ".join(FORMATS[name].title for name in running)
@@ -78,7 +78,7 @@ def draw_files(lab: Lab, point: Point, dense: Point) -> pd.DataFrame:
         "the entropy of the places of the zeros and of each byte of the remaining weights. A "
         "file near it leaves little to gain; one whose layers differ much may end a little below."
     )
-    frame, waiting = byte_ladder.ladder(point, dense, lab.store), rows_of(lab, point)
+    frame, waiting = exported_files.ladder(point, dense, lab.store), rows_of(lab, point)
     if any(map(_active, waiting.values())):
         watch(lab, point, dense, len(frame))
     offer(lab, point, frame, waiting)
@@ -86,11 +86,11 @@ def draw_files(lab: Lab, point: Point, dense: Point) -> pd.DataFrame:
         return frame
     st.plotly_chart(byte_bars(frame), key="bytes", config=config("files"))
     with st.expander("Table"):
-        st.dataframe(byte_ladder.readable(frame), hide_index=True)
+        st.dataframe(exported_files.readable(frame), hide_index=True)
     for row in frame.to_dict("records"):
-        if why := byte_ladder.not_offered(row):
+        if why := exported_files.not_offered(row):
             st.warning(inline(why))
-    for note in byte_ladder.notes_told(frame):
+    for note in exported_files.notes_told(frame):
         st.caption(inline(note))
     return frame
 
@@ -105,7 +105,7 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
     with st.container(horizontal=True):
         for row in frame.to_dict("records"):
             about = FORMATS[row["format"]]
-            if not about.offered or byte_ladder.not_offered(row):
+            if not about.offered or exported_files.not_offered(row):
                 continue
             st.download_button(
                 about.title,
@@ -117,7 +117,7 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
                 key=f"download {row['format']}",
             )
         st.download_button(
-            "Table (CSV)", lambda: byte_ladder.to_csv(frame), "files.csv", on_click="ignore"
+            "Table (CSV)", lambda: exported_files.to_csv(frame), "files.csv", on_click="ignore"
         )
 
 

@@ -21,7 +21,7 @@ import plotly.graph_objects as go
 from pruning_core.chart_references import Reference
 from pruning_core.charts import CHARTS, config, panel
 from pruning_core.images import FORMATS, chrome_found, image_bytes
-from pruning_core.tables import HEADING, SummaryRow, two_tables
+from pruning_core.results.tables import HEADING, SummaryRow, two_tables
 
 Result = Mapping[str, Any]
 Results = Sequence[Result] | Mapping[Any, Any]

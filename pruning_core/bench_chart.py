@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from pruning_core.bench_result import FIGURES, BenchResult, Figure
 from pruning_core.chart_style import CLEAR, FONT, GREY, GRID, LOOKS
 from pruning_core.common.formatting import format_times
+from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 70
 # What is not a quotient of two times, or not of ours and another's, stands beside the chart.

@@ -12,7 +12,7 @@ from pruning_core.chart_references import Reference
 from pruning_core.chart_style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
 from pruning_core.common.formatting import format_percent, missing
 from pruning_core.hover import point_text
-from pruning_core.points import (
+from pruning_core.results.points import (
     STRATEGY_NAMES,
     STRUCTURED,
     Row,

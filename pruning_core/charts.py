@@ -43,7 +43,7 @@ from pruning_core.chart_style import (
 )
 from pruning_core.common.formatting import missing
 from pruning_core.drawing import Drawing, Part, guide, put_labels, put_point_labels
-from pruning_core.points import INT8, LADDER, Row, rows_of
+from pruning_core.results.points import INT8, LADDER, Row, rows_of
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
 

@@ -12,8 +12,6 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
-from pruning_core import byte_ladder
-from pruning_core.byte_ladder import not_offered, notes_told
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import place
 from pruning_core.common.paths import Cache
@@ -21,7 +19,9 @@ from pruning_core.follow import finish
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.results import titles
+from pruning_core.results import exported_files
+from pruning_core.results.exported_files import not_offered, notes_told
+from pruning_core.results.models import titles
 from pruning_core.storage.bundle import KIND as PASSPORT
 from pruning_core.storage.bundle import PACKED, passport
 from pruning_core.storage.jobs import Job, Queue
@@ -74,7 +74,7 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
         stages.append(passport(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
     dense = Outline.from_json(job.outline).dense_of(point)
-    frame = byte_ladder.ladder(point, dense, Store(cache), names)
+    frame = exported_files.ladder(point, dense, Store(cache), names)
     Console().print(_table(job, point, frame))
     unfit = {row["key"]: why for row in frame.to_dict("records") if (why := not_offered(row))}
     packs = [stage for stage in stages if stage.kind == PASSPORT]
@@ -83,7 +83,7 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     failed = [row for row in rows if row.status != "done"]
     kept = [stage for stage in stages if stage.key not in unfit]
     written = _copy(Store(cache), kept, options.out)
-    (options.out / CSV).write_text(byte_ladder.to_csv(frame), encoding="utf-8")
+    (options.out / CSV).write_text(exported_files.to_csv(frame), encoding="utf-8")
     for path in [*written, options.out / CSV]:
         print(f"Wrote {path}")
     return complain(failed)
@@ -157,7 +157,7 @@ def _copy(store: Store, stages: Iterable[Stage], out: Path) -> list[Path]:
 
 def _table(job: Job, point: Point, frame: pd.DataFrame) -> Table:
     name = titles(Outline.from_json(job.outline))[point.key][0]
-    told = byte_ladder.readable(frame)
+    told = exported_files.readable(frame)
     first, *others = told.columns
     drawn = Table(Column(first, no_wrap=True), *others, caption=f"{job.label}, {name}")
     for row in told.itertuples(index=False):

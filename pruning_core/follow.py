@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from pruning_core.common.paths import Cache
 from pruning_core.planning.inspections import known_of_cuts
 from pruning_core.planning.stage import Stage
-from pruning_core.points import STRUCTURED
+from pruning_core.results.points import STRUCTURED
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_progress import ACTIVE, TITLES, Standing, fraction, standing
 from pruning_core.storage.jobs import Queue

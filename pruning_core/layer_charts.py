@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 
 from pruning_core.chart_style import CLEAR, FONT, GREY, GRID, LOOKS
 from pruning_core.common.formatting import format_percent
-from pruning_core.labels import short
-from pruning_core.layer_views import threshold
-from pruning_core.sensitivity import steps_of
+from pruning_core.results.labels import short
+from pruning_core.results.layers import threshold
+from pruning_core.results.sensitivity import steps_of
 
 ROW_HEIGHT, FRAME_HEIGHT, CHART_HEIGHT = 15, 96, 300
 # Dark to light at equal steps, and told apart by colour-blind people (Nunez et al. 2018).

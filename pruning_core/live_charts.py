@@ -25,7 +25,7 @@ from pruning_core.chart_style import (
 )
 from pruning_core.common.formatting import format_percent, missing
 from pruning_core.drawing import Drawing, Part, guide, put_labels
-from pruning_core.points import STRATEGY_NAMES
+from pruning_core.results.points import STRATEGY_NAMES
 
 GLYPHS = {look.colour: look.glyph for look in LOOKS.values()}
 MOST_LABELS = 14

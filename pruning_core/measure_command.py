@@ -11,7 +11,6 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pruning_core import crossover, evidence, speed
 from pruning_core.common.files import place
 from pruning_core.common.formatting import format_times
 from pruning_core.common.paths import Cache
@@ -20,11 +19,12 @@ from pruning_core.follow import finish
 from pruning_core.option_table import integers
 from pruning_core.outcome import check_out
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.results import titles
-from pruning_core.speed import RUNTIMES, Conditions
+from pruning_core.results import evidence, latency, sparse_speedup
+from pruning_core.results.deployment import verdict
+from pruning_core.results.latency import RUNTIMES, Conditions
+from pruning_core.results.models import titles
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.store import Store
-from pruning_core.verdict import verdict
 
 SPEED_CSV, CROSSOVER_CSV = "speed.csv", "crossover.csv"
 OUT = Path("outputs") / "measure"
@@ -67,19 +67,19 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     models = list(dict.fromkeys([dense, point, *others]))
     how = Conditions(tuple(options.batches), tuple(options.threads), options.pixels)
     check_out(options.out)
-    stages = speed.latency_stages([one.key for one in models], options.runtimes, how)
-    zeros = [crossover.crossover_stage(point.key, options.pixels)] if options.crossover else []
+    stages = latency.latency_stages([one.key for one in models], options.runtimes, how)
+    zeros = [sparse_speedup.crossover_stage(point.key, options.pixels)] if options.crossover else []
     rows = finish(cache, queue, [*stages, *zeros], Console(stderr=True))
     store, written = Store(cache), []
     names = model_names(job, models)
-    frame = speed.latency_frame(stages, store, names)
+    frame = latency.latency_frame(stages, store, names)
     if not frame.empty:
         Console().print(_table(frame))
         written.append(_write(frame, options.out / SPEED_CSV))
     for stage in zeros:
         written += _tell_zeros(stage, store, options.out)
     print(verdict(evidence.evidence(point, dense, others, stages, store)))
-    for note in [*speed.left_out(options.runtimes, how), *speed.notes(stages, store)]:
+    for note in [*latency.left_out(options.runtimes, how), *latency.notes(stages, store)]:
         print(f"Note: {note}")
     for path in written:
         print(f"Wrote {path}")
@@ -93,11 +93,11 @@ def model_names(job: Job, models: Sequence[Point]) -> dict[str, str]:
 
 
 def _tell_zeros(stage: Stage, store: Store, out: Path) -> list[Path]:
-    frame = crossover.crossover_frame(stage, store)
+    frame = sparse_speedup.crossover_frame(stage, store)
     if frame.empty:
         return []
     for kernel in frame["kernel"].unique():
-        print(crossover.told(crossover.break_even(frame, kernel), kernel))
+        print(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel))
     return [_write(frame, out / CROSSOVER_CSV)]
 
 

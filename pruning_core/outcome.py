@@ -44,11 +44,12 @@ def check_out(out: Path, option: str = "--out") -> None:
 
 def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
     """Print the two tables, write the files into `out`, and say where they are."""
-    from pruning_core import report, results
-    from pruning_core.findings import findings
-    from pruning_core.tables import file_notes_told, notes_told
+    from pruning_core import report
+    from pruning_core.results import models
+    from pruning_core.results.findings import findings
+    from pruning_core.results.tables import file_notes_told, notes_told
 
-    frame = results.points(now.outline, Store(cache), now.job.label, now.job.id)
+    frame = models.points(now.outline, Store(cache), now.job.label, now.job.id)
     lost = [point.key for point in now.outline.points if not Store(cache).exists(point.key)]
     if lost:
         for key in lost:

@@ -10,12 +10,12 @@ import pandas as pd
 
 from pruning_core.common.errors import plain
 from pruning_core.common.formatting import missing
-from pruning_core.findings import findings
 from pruning_core.images import NO_CHROME, chrome_found, image_bytes
-from pruning_core.points import over_seeds
 from pruning_core.report_html import html
+from pruning_core.results.findings import findings
+from pruning_core.results.points import over_seeds
+from pruning_core.results.tables import summary_tables
 from pruning_core.settings.spec import Spec
-from pruning_core.tables import summary_tables
 
 __all__ = [
     "CSV_COLUMNS",

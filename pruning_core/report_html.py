@@ -15,12 +15,12 @@ from plotly.offline import get_plotlyjs
 
 from pruning_core.chart_style import config, on_white
 from pruning_core.charts import CHARTS, figure
-from pruning_core.definitions import DEFINITIONS
-from pruning_core.findings import Finding
-from pruning_core.headline import Answer, answers
 from pruning_core.planning.correction import without_training
+from pruning_core.results.best_model import Answer, answers
+from pruning_core.results.findings import Finding
+from pruning_core.results.glossary import DEFINITIONS
+from pruning_core.results.tables import file_notes_told, notes_told, readable
 from pruning_core.settings.spec import Spec, to_dict
-from pruning_core.tables import file_notes_told, notes_told, readable
 
 MADE_WITH = ("plotly", "pandas", "numpy", "scipy")
 STYLE = """

@@ -12,16 +12,16 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
-from pruning_core import sensitivity
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
-from pruning_core.labels import short
 from pruning_core.option_table import OPTIONS
 from pruning_core.outcome import FAILED, OK, say
 from pruning_core.planning.plan import describe, plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage
+from pruning_core.results import sensitivity
+from pruning_core.results.labels import short
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
 from pruning_core.storage.job_progress import Standing

@@ -19,7 +19,7 @@ from pruning_core.chart_style import (
     legend,
 )
 from pruning_core.common.formatting import format_percent
-from pruning_core.crossover import ALL, DENSE_KERNELS, SPARSE_KERNELS
+from pruning_core.results.sparse_speedup import ALL, DENSE_KERNELS, SPARSE_KERNELS
 
 ROW_HEIGHT, FRAME_HEIGHT, CROSSOVER_HEIGHT = 26, 132, HEIGHT + 80
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")

@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core import bench_command
 from pruning_core.bench_chart import APART, bench_figure
-from pruning_core.bench_result import FIGURES, BenchResult, Figure, last
 from pruning_core.cli import main
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = BenchResult(

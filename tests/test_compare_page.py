@@ -16,10 +16,10 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.report import to_csv
 from pruning_core.report_html import html
+from pruning_core.results.tables import notes_told
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.tables import notes_told
 from tests.facts import DATA, MODEL, Facts
 from tests.frames import comparison, frame, point
 from tests.test_pages import open_page, put, texts

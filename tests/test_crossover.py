@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.errors import SpecError
-from pruning_core.crossover import (
+from pruning_core.results.sparse_speedup import (
     ALL,
     SPARSITIES,
     BreakEven,

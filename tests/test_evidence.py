@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pruning_core import evidence as evidences
 from pruning_core.common.paths import Cache
-from pruning_core.evidence import evidence, spoken_for
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Point, Stage
-from pruning_core.points import STRUCTURED
-from pruning_core.speed import Conditions, latency_stages
+from pruning_core.results import evidence as evidences
+from pruning_core.results.deployment import Evidence, verdict
+from pruning_core.results.evidence import evidence, spoken_for
+from pruning_core.results.latency import Conditions, latency_stages
+from pruning_core.results.points import STRUCTURED
 from pruning_core.storage.store import Store
-from pruning_core.verdict import Evidence, verdict
 from tests.test_pages import put
 from tests.test_speed_charts import timed
 

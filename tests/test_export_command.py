@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import byte_ladder, export_command
-from pruning_core.byte_ladder import ladder, not_offered, readable
+from pruning_core import export_command
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Outline
+from pruning_core.results import exported_files
+from pruning_core.results.exported_files import ladder, not_offered, readable
 from pruning_core.settings.spec import OneShotSpec
 from pruning_core.storage import bundle
 from pruning_core.storage.jobs import Queue
@@ -164,7 +165,7 @@ def test_what_is_not_offered_is_told_and_not_copied(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(byte_ladder, "MOST_LOST", -1.0)
+    monkeypatch.setattr(exported_files, "MOST_LOST", -1.0)
     formats = ("--formats", "bitmask_fp32,bitmask_int8")
     assert export(cache, tmp_path, monkeypatch, *formats) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"model.sparse", "files.csv"}

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.statistics import holm, mcnemar
-from pruning_core.findings import findings
-from pruning_core.headline import answers, headline, no_headline
+from pruning_core.results.best_model import answers, headline, no_headline
+from pruning_core.results.findings import findings
 from tests.frames import comparison, frame, packed, point
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from pruning_core import results
 from pruning_core.charts import CHARTS, figure
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.findings import findings
-from pruning_core.headline import headline
-from pruning_core.int8_points import FORMAT_OF, int8_rows, int8_stages
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Outline
-from pruning_core.points import INT8, is_pruned, over_seeds, rows_of
 from pruning_core.report import to_csv
+from pruning_core.results import models
+from pruning_core.results.best_model import headline
+from pruning_core.results.findings import findings
+from pruning_core.results.int8 import FORMAT_OF, int8_rows, int8_stages
+from pruning_core.results.points import INT8, is_pruned, over_seeds, rows_of
+from pruning_core.results.tables import file_notes_told, notes_told, readable, summary_tables
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.tables import file_notes_told, notes_told, readable, summary_tables
 from tests.frames import comparison, frame
 from tests.test_compare_page import run
 from tests.test_pages import open_page, put, texts
@@ -115,10 +115,10 @@ def test_a_runs_points_come_with_their_files(cache: Cache) -> None:
     job = Queue(cache.queue).job(run(cache))
     assert job
     outline, store = Outline.from_json(job.outline), Store(cache)
-    points = results.points(outline, store)
+    points = models.points(outline, store)
     assert set(points["of"]) == {""}
     make(cache, rows_of(points))
-    both = results.points(outline, store)
+    both = models.points(outline, store)
     assert len(both) == (1 + len(FORMAT_OF)) * len(points)
     assert to_csv(both).count(",int8_sparse,") == 0  # the strategy is the first column
     assert to_csv(both).count("\nint8_sparse,") == len(points)
@@ -146,7 +146,7 @@ def test_the_page_has_them_made_and_shows_them(cache: Cache) -> None:
     queue, store = Queue(cache.queue), Store(cache)
     found = Queue(cache.queue).job(job)
     assert found
-    points = results.points(Outline.from_json(found.outline), store)
+    points = models.points(Outline.from_json(found.outline), store)
     stages = int8_stages(rows_of(points))
     assert len(stages) == 2 * len(points)
     assert all((row := queue.stage(s.key)) and row.status == "queued" for s in stages)

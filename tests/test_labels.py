@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.labels import flatten, short_labels
+from pruning_core.results.labels import flatten, short_labels
 
 
 def test_short_labels_drop_what_all_runs_share() -> None:

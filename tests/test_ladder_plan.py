@@ -9,8 +9,6 @@ import pytest
 
 from pruning_core.charts import CHARTS, figure
 from pruning_core.cli import parser
-from pruning_core.findings import findings
-from pruning_core.headline import headline
 from pruning_core.methods.layers import Layer
 from pruning_core.options import spec_from
 from pruning_core.planning import correction
@@ -18,14 +16,16 @@ from pruning_core.planning import plan as plans
 from pruning_core.planning.inspections import told_of_cuts
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage, outline
-from pruning_core.points import point_name
 from pruning_core.report import to_csv
 from pruning_core.report_html import html
-from pruning_core.results import titles
+from pruning_core.results.best_model import headline
+from pruning_core.results.findings import findings
+from pruning_core.results.models import titles
+from pruning_core.results.points import point_name
+from pruning_core.results.tables import readable, summary_tables
 from pruning_core.scan_command import scan_of
 from pruning_core.settings.correction import RUNG_TITLES, RUNGS, LadderSpec, rung_title
 from pruning_core.settings.spec import OneShotSpec, ScanSpec, Spec, SpecError, from_json, to_json
-from pruning_core.tables import readable, summary_tables
 from tests.facts import Facts
 from tests.frames import comparison, frame, point
 

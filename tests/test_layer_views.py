@@ -10,7 +10,7 @@ from torch import nn
 
 from pruning_core.engine.portraits import overlap, portraits
 from pruning_core.layer_charts import GONE, KEPT, heat_map, histogram
-from pruning_core.layer_views import jaccard, table, threshold
+from pruning_core.results.layers import jaccard, table, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
 

@@ -15,11 +15,11 @@ from unittest import mock
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core import results
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.headline import answers
 from pruning_core.planning.stage import Outline
-from pruning_core.points import MEANS, POINT, mean_over_seeds, rows_of
+from pruning_core.results import models
+from pruning_core.results.best_model import answers
+from pruning_core.results.points import MEANS, POINT, mean_over_seeds, rows_of
 from pruning_core.storage import store as stores
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_list import Listing
@@ -190,7 +190,7 @@ def points_of(cache: Cache) -> Any:
     """The table of the newest run, which Compare shows where no other is named."""
     (job,) = Queue(cache.queue).started(1)
     outline = Outline.from_json(job.outline)
-    return results.points(outline, Store(cache), job.label, job.id, "digits")
+    return models.points(outline, Store(cache), job.label, job.id, "digits")
 
 
 def test_the_answer_follows_the_slider_and_the_report_asks_the_same(

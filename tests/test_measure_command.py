@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import crossover, measure_command
+from pruning_core import measure_command
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
-from pruning_core.crossover import ALL, SPARSE_KERNELS, SPARSITIES
-from pruning_core.speed import Conditions
+from pruning_core.results import sparse_speedup
+from pruning_core.results.latency import Conditions
+from pruning_core.results.sparse_speedup import ALL, SPARSE_KERNELS, SPARSITIES
 from pruning_core.storage.jobs import Queue
 from tests.refusals import code_of
 from tests.test_export_command import cache
@@ -25,7 +26,7 @@ def measure(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: 
     """The command with few rounds, the worker in this process."""
     short = functools.partial(Conditions, rounds=6, seconds=0.2)
     monkeypatch.setattr(measure_command, "Conditions", short)
-    zeros = functools.partial(crossover.crossover_stage, rounds=6, seconds=0.05)
+    zeros = functools.partial(sparse_speedup.crossover_stage, rounds=6, seconds=0.05)
     monkeypatch.setattr(measure_command.crossover, "crossover_stage", zeros)
     monkeypatch.setattr("pruning_core.follow.Starter.look", lambda self: serve(cache))
     job = Queue(cache.queue).jobs()[0].id

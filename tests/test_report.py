@@ -14,12 +14,12 @@ import pytest
 
 from pruning_core import assignment, images, report
 from pruning_core.assignment import compare_pruning_strategies, print_summary_table
-from pruning_core.findings import findings
 from pruning_core.hover import point_text
 from pruning_core.images import ImageError, render
 from pruning_core.report_html import html
+from pruning_core.results.findings import findings
+from pruning_core.results.tables import readable, summary_tables
 from pruning_core.settings.spec import Spec
-from pruning_core.tables import readable, summary_tables
 from tests.frames import comparison, frame, point
 
 needs_chrome = pytest.mark.skipif(

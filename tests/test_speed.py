@@ -7,9 +7,9 @@ import platform
 
 import pytest
 
-from pruning_core import speed
 from pruning_core.common.errors import SpecError
-from pruning_core.speed import (
+from pruning_core.results import latency
+from pruning_core.results.latency import (
     FAMILIES,
     RUNTIMES,
     Conditions,
@@ -25,7 +25,7 @@ DENSE, CUT, THIN = "a" * 64, "b" * 64, "c" * 64
 
 @pytest.fixture(autouse=True)
 def _all_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "find_spec", lambda name: object())
+    monkeypatch.setattr(latency, "find_spec", lambda name: object())
 
 
 class Empty:
@@ -65,12 +65,12 @@ def test_machine_and_conditions_are_in_the_key_and_cores_are_not(
     others = [key(machine="other"), key(image_size=224), key(batches=(1, 32))]
     assert len({key(), *others}) == 4
     before = key()
-    monkeypatch.setattr(speed, "usable_cores", lambda: 64)
+    monkeypatch.setattr(latency, "usable_cores", lambda: 64)
     assert key() == before
 
 
 def test_a_stage_takes_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "usable_cores", lambda: 8)
+    monkeypatch.setattr(latency, "usable_cores", lambda: 8)
     assert [stage.threads for stage in latency_stages([DENSE, CUT])] == [8] * len(FAMILIES)
 
 
@@ -84,7 +84,7 @@ def test_what_takes_one_image_is_not_asked_for_more() -> None:
 
 def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"torch", "onnxruntime"}
-    monkeypatch.setattr(speed, "find_spec", lambda name: name in there or None)
+    monkeypatch.setattr(latency, "find_spec", lambda name: name in there or None)
     assert missing_packages() == ["executorch"]
     assert len(latency_stages([DENSE])) == 2
     said = left_out(RUNTIMES, Conditions())

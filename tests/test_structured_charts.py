@@ -10,11 +10,11 @@ from pages.parts import live, shell
 from pruning_core.chart_style import LOOKS
 from pruning_core.charts import figure
 from pruning_core.common.paths import Cache
-from pruning_core.findings import findings
-from pruning_core.headline import headline
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
+from pruning_core.results.best_model import headline
+from pruning_core.results.findings import findings
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue

@@ -13,7 +13,7 @@ from pruning_core.planning.estimate import estimate
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
 from pruning_core.planning.structured import inspection
-from pruning_core.results import chain_names, titles
+from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError, from_dict
 from pruning_core.settings.structured import StructuredSpec
 from tests.facts import Facts

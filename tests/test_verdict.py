@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio, judge
-from pruning_core.verdict import (
+from pruning_core.results.deployment import (
     INT8,
     Evidence,
     File,

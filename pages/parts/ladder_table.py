@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.table import TERMS
-from pruning_core.definitions import DEFINITIONS
 from pruning_core.planning.correction import without_training
+from pruning_core.results.glossary import DEFINITIONS
 
 
 def draw(frame: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ from pruning_core.common import machine
 from pruning_core.common.errors import plain as plain_number
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.live_charts import history_figure
-from pruning_core.results import chain_names, titles
+from pruning_core.results.models import chain_names, titles
 from pruning_core.storage.job_list import Run, run_of
 from pruning_core.storage.job_progress import ACTIVE, TITLES, Standing, standing
 from pruning_core.storage.stage_queue import Row

@@ -10,10 +10,10 @@ import streamlit as st
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
-from pruning_core.byte_ladder import not_offered
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FORMATS
 from pruning_core.planning.stage import Point, Stage
+from pruning_core.results.exported_files import not_offered
 from pruning_core.storage.bundle import PACKED, passport
 from pruning_core.storage.jobs import Job
 

@@ -6,8 +6,8 @@ import streamlit as st
 
 from pages.parts.shell import Lab, plain
 from pruning_core.planning.stage import Outline, Point
-from pruning_core.points import LADDER
-from pruning_core.results import titles
+from pruning_core.results.models import titles
+from pruning_core.results.points import LADDER
 from pruning_core.storage.jobs import Job
 
 MOST_RUNS = 1000

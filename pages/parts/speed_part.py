@@ -9,18 +9,18 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
-from pruning_core import crossover, evidence, speed
 from pruning_core.chart_style import config
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.measure_command import model_names, ratio_text
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.points import STRUCTURED
-from pruning_core.results import titles
-from pruning_core.speed import Conditions
+from pruning_core.results import evidence, latency, sparse_speedup
+from pruning_core.results.deployment import verdict
+from pruning_core.results.latency import Conditions
+from pruning_core.results.models import titles
+from pruning_core.results.points import STRUCTURED
 from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
 from pruning_core.storage.jobs import Job
-from pruning_core.verdict import verdict
 
 POLL_SECONDS = 2.0
 BATCHES = [1, 8, 32]
@@ -33,7 +33,7 @@ def draw(lab: Lab, job: Job, point: Point, top: DeltaGenerator) -> None:
     others = _others(lab, job, point)
     how = _conditions()
     models = list(dict.fromkeys([dense, point, *others]))
-    stages = speed.latency_stages([one.key for one in models], conditions=how)
+    stages = latency.latency_stages([one.key for one in models], conditions=how)
     if _wanted(lab, stages, "Measure the speed", "Takes up to a minute for each program."):
         _draw_times(lab, stages, model_names(job, models), how)
     found = evidence.evidence(point, dense, others, stages, lab.store)
@@ -42,7 +42,7 @@ def draw(lab: Lab, job: Job, point: Point, top: DeltaGenerator) -> None:
         batch, threads = evidence.spoken_for(stages)
         at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
         top.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
-    for note in [*speed.left_out(speed.RUNTIMES, how), *speed.notes(stages, lab.store)]:
+    for note in [*latency.left_out(latency.RUNTIMES, how), *latency.notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
 
@@ -126,7 +126,7 @@ def _watch(lab: Lab, missing: list[Stage], label: str) -> None:
 
 
 def _draw_times(lab: Lab, stages: list[Stage], names: dict[str, str], how: Conditions) -> None:
-    frame = speed.latency_frame(stages, lab.store, names)
+    frame = latency.latency_frame(stages, lab.store, names)
     if frame.empty:
         return
     for batch in how.batches:
@@ -167,17 +167,17 @@ def _draw_crossover(lab: Lab, point: Point, how: Conditions) -> None:
         "The model's own 1x1 convolutions and linear layers as products of matrices, dense and "
         "sparse, with zeros at random places: one image, one thread."
     )
-    stage = crossover.crossover_stage(point.key, how.image_size)
+    stage = sparse_speedup.crossover_stage(point.key, how.image_size)
     if not _wanted(lab, [stage], "Find where zeros pay", "Takes about a minute."):
         return
-    frame = crossover.crossover_frame(stage, lab.store)
+    frame = sparse_speedup.crossover_frame(stage, lab.store)
     result = lab.store.read(point.key)
     # Channels that are gone are no zeros of the products that are left.
     zeros = 0 if point.strategy == STRUCTURED else result["weights_zeros"]
     own = zeros / result["weights"]
     st.plotly_chart(crossover_chart(frame, sparsity=own), key="zeros", config=config("zeros"))
     for kernel in frame["kernel"].unique():
-        st.caption(inline(crossover.told(crossover.break_even(frame, kernel), kernel)))
+        st.caption(inline(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(
         "Products (CSV)", lambda: frame.to_csv(index=False), "crossover.csv", on_click="ignore"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pruning_core.definitions import DEFINITIONS
-from pruning_core.tables import readable
+from pruning_core.results.glossary import DEFINITIONS
+from pruning_core.results.tables import readable
 
 TERMS = {
     "Asked": "Sparsity asked",

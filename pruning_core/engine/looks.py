@@ -18,8 +18,8 @@ from pruning_core.engine.layers import weights
 from pruning_core.engine.parents import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.portraits import overlap
 from pruning_core.engine.structured.group_scan import GroupCuts, scorer_of
-from pruning_core.layer_views import portraits as layer_portraits
 from pruning_core.methods.granularity import units
+from pruning_core.results.layers import portraits as layer_portraits
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.storage.stage_context import Context
 

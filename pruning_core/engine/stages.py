@@ -43,8 +43,8 @@ from pruning_core.engine.structured.stage import Ways, inspect_structure, struct
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.engine.weights import load_weights
-from pruning_core.layer_views import FILE as PORTRAITS
 from pruning_core.planning.layer_checks import told
+from pruning_core.results.layers import FILE as PORTRAITS
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import Context, StageError
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_percent, format_seconds
 from pruning_core.planning.stage import Stage
-from pruning_core.points import LADDER, rows_of
+from pruning_core.results.points import LADDER, rows_of
 from pruning_core.settings.correction import RUNGS, rung_title
 
 # What a rung has from the cut that it stands above.

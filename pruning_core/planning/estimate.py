@@ -17,7 +17,7 @@ from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import inspect_data, inspect_model
 from pruning_core.planning.stage import Plan, Reader, Stage
 from pruning_core.planning.structured import chain_epochs, chain_steps
-from pruning_core.points import STRUCTURED
+from pruning_core.results.points import STRUCTURED
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import steps, total_epochs

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pruning_core import sensitivity
 from pruning_core.common.errors import plain
 from pruning_core.common.files import fingerprint, place, weights_identity
 from pruning_core.methods.criteria import MOVEMENT, needs
@@ -24,6 +23,7 @@ from pruning_core.planning.layer_checks import check_layers
 from pruning_core.planning.levels import level
 from pruning_core.planning.recovery import calm, curve, kept_epoch, level_training, tail_training
 from pruning_core.planning.stage import Plan, Point, Reader, Stage, with_urgencies
+from pruning_core.results import sensitivity
 from pruning_core.settings import spec as specs
 from pruning_core.settings.checks import check_criterion, check_model
 from pruning_core.settings.sensitivity import GROUP

@@ -11,7 +11,7 @@ from pruning_core.methods.channel_importance import looks
 from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.planning.recovery import calm, level_recovery, level_training, tail_training
 from pruning_core.planning.stage import Point, Stage
-from pruning_core.points import STRUCTURED
+from pruning_core.results.points import STRUCTURED
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec, SpecError, TrainSpec, to_dict
 from pruning_core.settings.strategies import Step

@@ -18,10 +18,10 @@ import time
 import traceback
 import uuid
 
-from pruning_core import crossover, speed
 from pruning_core.common.machine import free_bytes, gpus, room_for_another, usable_cores
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.planning.plan import plan
+from pruning_core.results import latency, sparse_speedup
 from pruning_core.settings.spec import SpecError, from_json
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
@@ -34,7 +34,7 @@ BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 SLOW_SECONDS = 0.5
 ANY = 10**6
-TIMED = (speed.KIND, crossover.KIND)
+TIMED = (latency.KIND, sparse_speedup.KIND)
 log = logging.getLogger(__name__)
 
 

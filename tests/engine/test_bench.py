@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.bench_result import FIGURES, BenchResult, Figure, last
 from pruning_core.common.paths import Cache
 from pruning_core.engine import reference
 from pruning_core.engine.bench import __main__ as bench
@@ -23,6 +22,7 @@ from pruning_core.engine.layers import weights
 from pruning_core.engine.models import make
 from pruning_core.engine.reference import Protocol
 from pruning_core.methods.sparsity_schedules import geometric
+from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
 from pruning_core.settings.spec import to_dict
 
 SMALL = Protocol(amounts=(0.0, 0.5), iterations=2, target=0.75)

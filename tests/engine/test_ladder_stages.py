@@ -15,7 +15,7 @@ from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.results import points
+from pruning_core.results.models import points
 from pruning_core.settings.correction import LadderSpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
 from pruning_core.storage.store import Store

@@ -19,8 +19,7 @@ from pruning_core.engine.speed.subjects import check_runs, file_of, subject
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
-from pruning_core.settings.spec import OneShotSpec
-from pruning_core.speed import (
+from pruning_core.results.latency import (
     RUNTIMES,
     Conditions,
     circumstances,
@@ -28,6 +27,7 @@ from pruning_core.speed import (
     latency_stages,
     notes,
 )
+from pruning_core.settings.spec import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.stage_queue import Row

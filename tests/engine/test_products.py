@@ -10,7 +10,11 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.crossover import (
+from pruning_core.engine.models import make
+from pruning_core.engine.speed.crossover import quickest, total_rows
+from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
+from pruning_core.planning.plan import plan
+from pruning_core.results.sparse_speedup import (
     ALL,
     DENSE_KERNELS,
     SPARSE_KERNELS,
@@ -18,10 +22,6 @@ from pruning_core.crossover import (
     crossover_frame,
     crossover_stage,
 )
-from pruning_core.engine.models import make
-from pruning_core.engine.speed.crossover import quickest, total_rows
-from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
-from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

@@ -17,7 +17,7 @@ from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE
 from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.planning.plan import inspect_model, plan
 from pruning_core.planning.stage import outline
-from pruning_core.results import points
+from pruning_core.results.models import points
 from pruning_core.settings.spec import PruneSpec, Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

@@ -13,15 +13,15 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect
 from pruning_core.engine.macs import macs
 from pruning_core.engine.parents import parent_model, resized
-from pruning_core.findings import findings
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.report import to_csv
-from pruning_core.results import points, titles
+from pruning_core.results.findings import findings
+from pruning_core.results.models import points, titles
+from pruning_core.results.tables import readable, summary_tables
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, RecoverySpec, Spec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.store import Store
-from pruning_core.tables import readable, summary_tables
 from tests.engine.test_criteria_stages import SMALL
 from tests.engine.test_stages import run_here
 

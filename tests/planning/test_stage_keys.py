@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from pruning_core.common.errors import canonical_json
-from pruning_core.crossover import crossover_stage
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning import plan as plans
 from pruning_core.planning import structured
 from pruning_core.planning.exports import ask_test_image
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import VERSIONS, Stage, outline
+from pruning_core.results.latency import latency_stages
+from pruning_core.results.sparse_speedup import crossover_stage
 from pruning_core.settings.spec import (
     IterativeSpec,
     LadderSpec,
@@ -26,7 +27,6 @@ from pruning_core.settings.spec import (
     StructuredSpec,
     to_dict,
 )
-from pruning_core.speed import latency_stages
 from pruning_core.storage.bundle import passport
 from pruning_core.storage.jobs import Job, job_id
 from tests.facts import MODEL, Facts
@@ -94,7 +94,7 @@ def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.node", lambda: "pinned")
     monkeypatch.setattr("pruning_core.planning.plan.installed", lambda package: "9.9")
     monkeypatch.setattr("pruning_core.planning.structured._library", lambda: "9.9")
-    monkeypatch.setattr("pruning_core.speed.missing_packages", lambda *_: [])
+    monkeypatch.setattr("pruning_core.results.latency.missing_packages", lambda *_: [])
 
 
 class WithGroups(Facts):

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pruning_core import report, results
+from pruning_core import report
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import outline
+from pruning_core.results import models
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.workers import TINY, planned, run
@@ -32,7 +33,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def test_every_epoch_of_a_budget_is_counted_once(calm: Cache) -> None:
     store, made = Store(calm), planned(calm, HALVES)
-    frame = results.points(outline(made), store)
+    frame = models.points(outline(made), store)
     chain = frame[frame.strategy == "iterative"]
     assert list(chain.epochs) == [0.5, 1, 1.5, 3]
     assert list(frame[frame.strategy == "one_shot_matched"].epochs) == [3]

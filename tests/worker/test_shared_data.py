@@ -12,7 +12,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import outline
-from pruning_core.results import points
+from pruning_core.results.models import points
 from pruning_core.settings.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

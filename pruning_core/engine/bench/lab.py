@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pruning_core import results
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
 from pruning_core.planning.stage import Outline
+from pruning_core.results import models
 from pruning_core.settings.spec import (
     DataSpec,
     IterativeSpec,
@@ -118,7 +118,7 @@ class Lab:
 
 def accuracies(outline: Outline, store: Store) -> dict[str, float]:
     """Test accuracies under the names that the reference gives its points."""
-    rows = results.point_rows(outline, store)
+    rows = models.point_rows(outline, store)
     names: dict[str, Callable[[dict[str, Any]], str]] = {
         "baseline": lambda row: "baseline",
         "one_shot": lambda row: f"one_shot {row['sparsity_asked']:g}",

@@ -10,13 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pruning_core.bench_result import Figure
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine import data
 from pruning_core.engine.bench.lab import Images, Lab, our_spec, untrained
 from pruning_core.engine.bench.timing import ratio
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol, run
 from pruning_core.planning.plan import inspect_data
+from pruning_core.results.benchmark import Figure
 from pruning_core.worker.hand import ENVIRONMENT
 
 

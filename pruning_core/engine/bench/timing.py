@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from pruning_core.bench_result import Figure
+from pruning_core.results.benchmark import Figure
 
 Job = Callable[[], object]
 

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core import report, results
+from pruning_core import report
 from pruning_core.common.formatting import format_bytes
 from pruning_core.engine.artifacts.smaller import structure_in
 from pruning_core.engine.artifacts.stage import ANSWERS, network_of
 from pruning_core.engine.data import ImageSet
 from pruning_core.engine.parents import resized, root_of, splits_of
 from pruning_core.engine.structured import structure
-from pruning_core.findings import findings
 from pruning_core.planning.stage import Outline
 from pruning_core.report_html import html
+from pruning_core.results import models
+from pruning_core.results.findings import findings
 from pruning_core.settings.spec import from_json, to_json
 from pruning_core.storage.bundle import FILE, IMAGES
 from pruning_core.storage.stage_context import Context
@@ -95,7 +96,7 @@ def _results(context: Context) -> dict[str, bytes]:
     settings, spec = context.settings, from_json(context.settings["spec"])
     outline, job = Outline.from_json(settings["outline"]), settings["job"]
     # Only what the key tells: int8 files of these points may be made at any time.
-    frame = pd.DataFrame(results.point_rows(outline, context.store, settings["label"], job))
+    frame = pd.DataFrame(models.point_rows(outline, context.store, settings["label"], job))
     return {
         "spec.json": to_json(spec).encode(),
         "results.csv": report.to_csv(frame).encode(),

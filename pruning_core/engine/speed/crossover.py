@@ -14,13 +14,13 @@ import torch
 
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paired_timing import Ratio, Times, paired_ratio, summed_ratio
-from pruning_core.crossover import ALL
 from pruning_core.engine import devices
 from pruning_core.engine.speed.latency import here
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.engine.speed.subjects import subject
 from pruning_core.engine.speed.turns import Budget, Job, in_turn
-from pruning_core.speed import check_machine
+from pruning_core.results.latency import check_machine
+from pruning_core.results.sparse_speedup import ALL
 from pruning_core.storage.stage_context import Context, StageError
 
 THREADS = 1

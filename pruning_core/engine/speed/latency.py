@@ -33,7 +33,7 @@ from pruning_core.engine.speed.runtimes import OPENERS, with_threads
 from pruning_core.engine.speed.subjects import File, Subject, file_of, subject
 from pruning_core.engine.speed.turns import Budget, Job, in_turn
 from pruning_core.methods.file_formats import FORMATS
-from pruning_core.speed import FAMILIES, RUNTIMES, check_machine
+from pruning_core.results.latency import FAMILIES, RUNTIMES, check_machine
 from pruning_core.storage.stage_context import Context, StageError
 
 SAMPLES_FILE = "samples.json"

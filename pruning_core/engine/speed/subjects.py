@@ -16,7 +16,7 @@ from pruning_core.engine.artifacts.source import Source
 from pruning_core.engine.artifacts.stage import BATCH_PIXELS, source_of
 from pruning_core.engine.models import FAILURES
 from pruning_core.methods.file_formats import FORMATS, artifact
-from pruning_core.speed import AS_TRAINED, RUNTIMES
+from pruning_core.results.latency import AS_TRAINED, RUNTIMES
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.store import Missing, Store
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_points, format_times
 from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio
-from pruning_core.speed import FAMILIES, RUNTIMES
+from pruning_core.results.latency import FAMILIES, RUNTIMES
 
 # Sizes closer than this are told as no difference; a file's size has no spread.
 SAME_SIZE = 1.02

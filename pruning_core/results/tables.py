@@ -22,7 +22,7 @@ from pruning_core.common.formatting import (
     missing,
     trimmed,
 )
-from pruning_core.points import (
+from pruning_core.results.points import (
     INT8,
     LADDER,
     STRATEGY_NAMES,

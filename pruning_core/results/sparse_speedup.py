@@ -15,7 +15,7 @@ from pruning_core.common.errors import at_least, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.stage import Reader, Stage
-from pruning_core.speed import AS_TRAINED, MOST_PIXELS
+from pruning_core.results.latency import AS_TRAINED, MOST_PIXELS
 from pruning_core.storage.store import known
 
 KIND = "crossover"

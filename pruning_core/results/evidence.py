@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from pruning_core import byte_ladder, speed
 from pruning_core.methods.file_formats import FORMATS
 from pruning_core.planning.stage import Point, Reader, Stage
-from pruning_core.points import STRATEGY_NAMES, STRUCTURED
-from pruning_core.verdict import (
+from pruning_core.results import exported_files, latency
+from pruning_core.results.deployment import (
     INT8,
     Evidence,
     File,
@@ -18,6 +17,7 @@ from pruning_core.verdict import (
     smallest_file,
     timing_of,
 )
+from pruning_core.results.points import STRATEGY_NAMES, STRUCTURED
 
 MOST_LOST = 0.01
 
@@ -38,9 +38,9 @@ def evidence(
     """
     stages = list(stages)
     own, base, how = store.read(point.key), store.read(dense.key), spoken_for(stages)
-    files = byte_ladder.ladder(point, dense, store).to_dict("records")
+    files = exported_files.ladder(point, dense, store).to_dict("records")
     found = [File(FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in files]
-    times = speed.latency_frame(stages, store)
+    times = latency.latency_frame(stages, store)
     return Evidence(
         most_lost=most_lost,
         dense_bytes=base["dense_bytes"],

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import pandas as pd
 
 from pruning_core.common.formatting import format_epochs, format_percent
-from pruning_core.int8_points import int8_rows
 from pruning_core.planning.stage import Outline, Point, Reader
-from pruning_core.points import STRUCTURED, Row, point_name
+from pruning_core.results.int8 import int8_rows
+from pruning_core.results.points import STRUCTURED, Row, point_name
 from pruning_core.storage.store import known
 
 

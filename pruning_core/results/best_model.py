@@ -17,7 +17,7 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
-from pruning_core.points import (
+from pruning_core.results.points import (
     Row,
     chance_baselines,
     grouped,

@@ -24,9 +24,17 @@ from pruning_core.common.formatting import (
     join_words,
 )
 from pruning_core.common.statistics import McNemar, holm, mcnemar
-from pruning_core.headline import chance_warnings
-from pruning_core.pairs import APART, PRUNED, Pair, comparable, pairs, same_asked
-from pruning_core.points import LADDER, STRUCTURED, Row, grouped, is_pruned, point_name, rows_of
+from pruning_core.results.best_model import chance_warnings
+from pruning_core.results.pairs import APART, PRUNED, Pair, comparable, pairs, same_asked
+from pruning_core.results.points import (
+    LADDER,
+    STRUCTURED,
+    Row,
+    grouped,
+    is_pruned,
+    point_name,
+    rows_of,
+)
 
 LEVEL = 0.05
 

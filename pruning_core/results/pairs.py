@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pruning_core.points import LADDER, STRUCTURED, Row, grouped
+from pruning_core.results.points import LADDER, STRUCTURED, Row, grouped
 
 SAME_SPARSITY = (
     ("iterative", "one_shot_matched"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Reader, Stage
-from pruning_core.points import INT8_ONNX, INT8_SPARSE, LADDER, Row
+from pruning_core.results.points import INT8_ONNX, INT8_SPARSE, LADDER, Row
 from pruning_core.storage.store import known
 
 FORMAT_OF = {INT8_SPARSE: "bitmask_int8", INT8_ONNX: "onnx_int8"}
