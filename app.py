@@ -6,13 +6,13 @@ import streamlit as st
 
 from pages.parts import choices, facts, live
 from pages.parts.shell import PAGES, Lab, link, open_page, plain
-from pruning_core.bench_chart import APART, bench_figure
 from pruning_core.common import machine
 from pruning_core.common.formatting import join_words
 from pruning_core.planning.estimate import estimate, in_words, probe
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
+from pruning_core.reports.charts.benchmark import APART, bench_figure
 from pruning_core.results import models
 from pruning_core.results.benchmark import FIGURES, last
 from pruning_core.results.best_model import answers_of

@@ -13,13 +13,13 @@ from pages.parts import int8_series, ladder_table, live, table
 from pages.parts.facts import explain, inline
 from pages.parts.picking import MOST_RUNS
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core import report
-from pruning_core.chart_style import config
-from pruning_core.charts import CHARTS, X_AXES, figure
 from pruning_core.common.formatting import format_count
-from pruning_core.images import chrome_found, zipped
 from pruning_core.planning.stage import Outline
-from pruning_core.report_html import html
+from pruning_core.reports import csv_export
+from pruning_core.reports.charts.comparison import CHARTS, X_AXES, figure
+from pruning_core.reports.charts.style import config
+from pruning_core.reports.html_report import html
+from pruning_core.reports.image_export import chrome_found, zipped
 from pruning_core.results import models
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.findings import findings
@@ -174,7 +174,7 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: A
     """Everything as files."""
     st.header("Downloads")
     with st.container(horizontal=True):
-        save("CSV", lambda: report.to_csv(frame), "pruning_comparison.csv", "text/csv")
+        save("CSV", lambda: csv_export.to_csv(frame), "pruning_comparison.csv", "text/csv")
         save(
             "HTML report",
             lambda: html(frame, specs, findings(frame), x, asked.tolerance / 100),
@@ -188,7 +188,7 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: A
                 "pruning_comparison.zip",
                 "application/zip",
             )
-    for sentence in report.missing_chrome():
+    for sentence in csv_export.missing_chrome():
         st.caption(sentence)
 
 

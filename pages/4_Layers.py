@@ -11,9 +11,9 @@ from pages.parts import layer_table, live
 from pages.parts.facts import explain
 from pages.parts.picking import MOST_RUNS, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core.chart_style import config
-from pruning_core.layer_charts import heat_map, histogram, sparsity_bars
 from pruning_core.planning.stage import Outline, Stage
+from pruning_core.reports.charts.layers import heat_map, histogram, sparsity_bars
+from pruning_core.reports.charts.style import config
 from pruning_core.results import layers
 from pruning_core.results.models import titles
 from pruning_core.results.points import STRUCTURED

@@ -12,12 +12,12 @@ from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.picking import pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core.byte_chart import byte_bars
-from pruning_core.chart_style import config
 from pruning_core.common.formatting import format_count
 from pruning_core.export_command import available
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.stage import Outline, Point
+from pruning_core.reports.charts.exported_files import byte_bars
+from pruning_core.reports.charts.style import config
 from pruning_core.results import exported_files
 from pruning_core.storage.stage_queue import Row
 

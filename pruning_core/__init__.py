@@ -13,8 +13,8 @@ _HOMES = {
     "PruningStrategy": "pruning_core.engine.strategies",
     "OneShotPruning": "pruning_core.engine.strategies",
     "IterativePruning": "pruning_core.engine.strategies",
-    "compare_pruning_strategies": "pruning_core.assignment",
-    "print_summary_table": "pruning_core.assignment",
+    "compare_pruning_strategies": "pruning_core.reports.assignment",
+    "print_summary_table": "pruning_core.reports.assignment",
 }
 
 __all__ = list(_HOMES)

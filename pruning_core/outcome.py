@@ -44,7 +44,7 @@ def check_out(out: Path, option: str = "--out") -> None:
 
 def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
     """Print the two tables, write the files into `out`, and say where they are."""
-    from pruning_core import report
+    from pruning_core.reports import csv_export
     from pruning_core.results import models
     from pruning_core.results.findings import findings
     from pruning_core.results.tables import file_notes_told, notes_told
@@ -56,7 +56,7 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
             queue.lost(key)
         what = "result was" if len(lost) == 1 else "results were"
         return say(FAILED, f"{len(lost)} {what} damaged; give the same command again.")
-    print(report.summary_tables(frame))
+    print(csv_export.summary_tables(frame))
     for finding in findings(frame):
         print(f"- {finding.text}")
     code, notes = write_files(now, frame, out) if out else (OK, [])
@@ -67,12 +67,12 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
 
 def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, list[str]]:
     """Write the files. Returns the exit code and notes on what is missing."""
-    from pruning_core import report
-    from pruning_core.images import ImageError
+    from pruning_core.reports import csv_export
+    from pruning_core.reports.image_export import ImageError
 
-    notes, written = list(report.missing_chrome()), [out]
+    notes, written = list(csv_export.missing_chrome()), [out]
     try:
-        written = report.write_all(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
+        written = csv_export.write_all(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
     except ImageError as error:
         notes.append(str(error))
     except OSError as error:

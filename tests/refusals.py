@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pruning_core import follow, report
+from pruning_core import follow
 from pruning_core.cli import main
 from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect
+from pruning_core.reports import csv_export
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
 from tests.workers import serve
@@ -25,7 +26,7 @@ def without_worker(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(start, "start_worker", serve)
     patch.setattr(follow, "PAUSE_SECONDS", 0.0)
     patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
-    patch.setattr(report, "chrome_found", lambda: False)
+    patch.setattr(csv_export, "chrome_found", lambda: False)
 
 
 def code_of(command: Callable[[], int]) -> int:

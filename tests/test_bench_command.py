@@ -9,9 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core import bench_command
-from pruning_core.bench_chart import APART, bench_figure
 from pruning_core.cli import main
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.reports.charts.benchmark import APART, bench_figure
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
 
 ROOT = Path(__file__).resolve().parents[1]

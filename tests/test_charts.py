@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.chart_style import LOOKS, Cell, config, on_white, spread, symbol
-from pruning_core.charts import CHARTS, X_AXES, figure, panel
+from pruning_core.reports.charts.comparison import CHARTS, X_AXES, figure, panel
+from pruning_core.reports.charts.style import LOOKS, Cell, config, on_white, spread, symbol
 from tests.frames import comparison, frame, point
 
 COLOURS = {"one_shot": "#0072B2", "iterative": "#D55E00", "one_shot_matched": "#009E73"}

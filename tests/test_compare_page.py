@@ -14,8 +14,8 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.report import to_csv
-from pruning_core.report_html import html
+from pruning_core.reports.csv_export import to_csv
+from pruning_core.reports.html_report import html
 from pruning_core.results.tables import notes_told
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pruning_core.charts import CHARTS, figure
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Outline
-from pruning_core.report import to_csv
+from pruning_core.reports.charts.comparison import CHARTS, figure
+from pruning_core.reports.csv_export import to_csv
 from pruning_core.results import models
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings

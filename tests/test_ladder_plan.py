@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pruning_core.charts import CHARTS, figure
 from pruning_core.cli import parser
 from pruning_core.methods.layers import Layer
 from pruning_core.options import spec_from
@@ -16,8 +15,9 @@ from pruning_core.planning import plan as plans
 from pruning_core.planning.inspections import told_of_cuts
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage, outline
-from pruning_core.report import to_csv
-from pruning_core.report_html import html
+from pruning_core.reports.charts.comparison import CHARTS, figure
+from pruning_core.reports.csv_export import to_csv
+from pruning_core.reports.html_report import html
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings
 from pruning_core.results.models import titles

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pruning_core.engine.portraits import overlap, portraits
-from pruning_core.layer_charts import GONE, KEPT, heat_map, histogram
+from pruning_core.reports.charts.layers import GONE, KEPT, heat_map, histogram
 from pruning_core.results.layers import jaccard, table, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}

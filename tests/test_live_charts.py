@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pruning_core.live_charts import history_figure, schedule_figure
+from pruning_core.reports.charts.training import history_figure, schedule_figure
 
 
 def test_the_schedule_has_a_step_for_each_target_and_a_point_for_each_amount() -> None:

@@ -12,18 +12,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pruning_core import assignment, images, report
-from pruning_core.assignment import compare_pruning_strategies, print_summary_table
-from pruning_core.hover import point_text
-from pruning_core.images import ImageError, render
-from pruning_core.report_html import html
+from pruning_core.reports import assignment, csv_export, image_export
+from pruning_core.reports.assignment import compare_pruning_strategies, print_summary_table
+from pruning_core.reports.charts.hover import point_text
+from pruning_core.reports.html_report import html
+from pruning_core.reports.image_export import ImageError, render
 from pruning_core.results.findings import findings
 from pruning_core.results.tables import readable, summary_tables
 from pruning_core.settings.spec import Spec
 from tests.frames import comparison, frame, point
 
 needs_chrome = pytest.mark.skipif(
-    not images.chrome_found(), reason="Images need Chrome or Chromium, and none is here."
+    not image_export.chrome_found(), reason="Images need Chrome or Chromium, and none is here."
 )
 ONE_SHOT = [
     {"amount": 0.0, "sparsity": 0.0, "model_size": 8.85, "accuracy": 75.2},
@@ -41,17 +41,17 @@ def made_html(points: pd.DataFrame, specs: dict[str, Any] | None = None) -> str:
 
 @pytest.fixture
 def no_chrome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "chrome_found", lambda: False)
-    monkeypatch.setattr(report, "chrome_found", lambda: False)
+    monkeypatch.setattr(image_export, "chrome_found", lambda: False)
+    monkeypatch.setattr(csv_export, "chrome_found", lambda: False)
 
 
 def test_the_csv_gives_back_every_number_bit_for_bit() -> None:
     points = frame(comparison())
-    text = report.to_csv(points)
-    assert text.splitlines()[0] == ",".join(report.CSV_COLUMNS)
+    text = csv_export.to_csv(points)
+    assert text.splitlines()[0] == ",".join(csv_export.CSV_COLUMNS)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["strategy"] for row in rows] == points["strategy"].tolist()
-    for column in report.CSV_COLUMNS[1 : report.CSV_COLUMNS.index("notes")]:
+    for column in csv_export.CSV_COLUMNS[1 : csv_export.CSV_COLUMNS.index("notes")]:
         assert [float(row[column]) for row in rows] == points[column].tolist()
 
 
@@ -59,7 +59,7 @@ def test_epochs_are_whole_where_they_are_whole() -> None:
     """In the file, in the table and in the hover: 0.5, 2 and 2.5, neither 2.0 nor 2.5000001."""
     spent = (0.5, 2.0, 2.5)
     points = frame([point("one_shot", i / 10, epochs=n) for i, n in enumerate(spent, 1)])
-    rows = csv.DictReader(io.StringIO(report.to_csv(points)))
+    rows = csv.DictReader(io.StringIO(csv_export.to_csv(points)))
     assert [row["epochs"] for row in rows] == ["0.5", "2", "2.5"]
     assert list(readable(points)["Epochs"]) == ["0.5", "2", "2.5"]
     for number, row in zip(("0.5", "2", "2.5"), points.to_dict("records"), strict=True):
@@ -68,23 +68,23 @@ def test_epochs_are_whole_where_they_are_whole() -> None:
 
 def test_the_csv_says_substitutions() -> None:
     points = frame(comparison(notes=["The head, of 1,000, was replaced.", "Mean guessed."]))
-    row = next(csv.DictReader(io.StringIO(report.to_csv(points))))
+    row = next(csv.DictReader(io.StringIO(csv_export.to_csv(points))))
     assert row["notes"] == "The head, of 1,000, was replaced.; Mean guessed."
 
 
 def test_the_csv_tells_runs_apart_where_there_are_several(tmp_path: Path) -> None:
     points = frame(comparison(), comparison(run="other", run_id="run-2"))
-    path = report.write_csv(points, tmp_path / "new" / "points.csv")
+    path = csv_export.write_csv(points, tmp_path / "new" / "points.csv")
     back = pd.read_csv(path)
-    asked = report.CSV_COLUMNS.index("notes")
-    columns = [*report.CSV_COLUMNS[:asked], "run", *report.CSV_COLUMNS[asked:]]
+    asked = csv_export.CSV_COLUMNS.index("notes")
+    columns = [*csv_export.CSV_COLUMNS[:asked], "run", *csv_export.CSV_COLUMNS[asked:]]
     assert list(back.columns) == columns
     assert set(back["run"]) == {"run", "other"}
 
 
 def test_the_csv_says_how_the_seeds_of_a_point_spread() -> None:
     points = frame(comparison(), comparison(1, 4), comparison(2, -4))
-    back = pd.read_csv(io.StringIO(report.to_csv(points)))
+    back = pd.read_csv(io.StringIO(csv_export.to_csv(points)))
     rows = back[(back["strategy"] == "iterative") & (back["iteration"] == 5)]
     assert rows["accuracy"].tolist() == [0.825, 0.835, 0.815]
     assert rows["seeds"].tolist() == [3, 3, 3]
@@ -95,7 +95,7 @@ def test_the_csv_says_how_the_seeds_of_a_point_spread() -> None:
 
 
 def test_one_seed_has_no_deviation() -> None:
-    row = next(csv.DictReader(io.StringIO(report.to_csv(frame(comparison())))))
+    row = next(csv.DictReader(io.StringIO(csv_export.to_csv(frame(comparison())))))
     assert (row["seeds"], row["accuracy_mean"], row["accuracy_sd"]) == ("1", row["accuracy"], "")
 
 
@@ -106,7 +106,7 @@ def test_the_table_tells_the_spread_where_there_are_seeds() -> None:
 
 
 def test_the_csv_of_nothing_has_a_heading() -> None:
-    assert report.to_csv(pd.DataFrame()) == ",".join(report.CSV_COLUMNS) + "\n"
+    assert csv_export.to_csv(pd.DataFrame()) == ",".join(csv_export.CSV_COLUMNS) + "\n"
 
 
 def test_the_two_console_tables() -> None:
@@ -189,12 +189,12 @@ def test_the_report_names_what_trained_the_points() -> None:
 def test_without_chrome_the_rest_is_written_and_a_sentence_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = report.write_all(frame(comparison()), {"run-1": Spec()}, tmp_path / "out")
+    written = csv_export.write_all(frame(comparison()), {"run-1": Spec()}, tmp_path / "out")
     assert [path.name for path in written] == ["pruning_comparison.csv", "pruning_comparison.html"]
     assert all(path.stat().st_size for path in written)
-    assert "none was found" in report.missing_chrome()[0]
+    assert "none was found" in csv_export.missing_chrome()[0]
     with pytest.raises(ImageError, match=r"Chrome or Chromium.*\.html"):
-        images.images(frame(comparison()), tmp_path)
+        image_export.images(frame(comparison()), tmp_path)
     monkeypatch.setattr(assignment, "chrome_found", lambda: False)
     with pytest.warns(UserWarning, match=r"Chrome.*four\.html is written"):
         compare_pruning_strategies(ONE_SHOT, ITERATIVE, tmp_path / "four.png")
@@ -203,7 +203,7 @@ def test_without_chrome_the_rest_is_written_and_a_sentence_says_so(
 
 @needs_chrome
 def test_images_are_real_and_one_browser_draws_them_all(tmp_path: Path) -> None:
-    paths = images.images(frame(comparison()), tmp_path)
+    paths = image_export.images(frame(comparison()), tmp_path)
     assert len(paths) == 9
     for path in paths:
         if path.suffix == ".png":

@@ -13,9 +13,9 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import live, shell
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.live_charts import history_figure
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.reports.charts.training import history_figure
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
 from pruning_core.storage.job_list import Listing, Run, Step, run_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pruning_core.chart_style import GREY
+from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
+from pruning_core.reports.charts.style import GREY
 from pruning_core.results.latency import Conditions, latency_frame, latency_stages
 from pruning_core.results.sparse_speedup import ALL, COLUMNS, crossover_frame, crossover_stage
-from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
 
 DENSE, CUT = "a" * 64, "b" * 64
 

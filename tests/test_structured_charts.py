@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from pages.parts import live, shell
-from pruning_core.chart_style import LOOKS
-from pruning_core.charts import figure
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
+from pruning_core.reports.charts.comparison import figure
+from pruning_core.reports.charts.style import LOOKS
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings
 from pruning_core.settings.structured import StructuredSpec

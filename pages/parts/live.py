@@ -12,11 +12,11 @@ import streamlit as st
 
 from pages.parts.facts import explain
 from pages.parts.shell import Lab, link, plain
-from pruning_core.chart_style import config
 from pruning_core.common import machine
 from pruning_core.common.errors import plain as plain_number
 from pruning_core.common.formatting import format_count, format_seconds
-from pruning_core.live_charts import history_figure
+from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.training import history_figure
 from pruning_core.results.models import chain_names, titles
 from pruning_core.storage.job_list import Run, run_of
 from pruning_core.storage.job_progress import ACTIVE, TITLES, Standing, standing

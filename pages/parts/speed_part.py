@@ -9,17 +9,17 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
-from pruning_core.chart_style import config
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.measure_command import model_names, ratio_text
 from pruning_core.planning.stage import Outline, Point, Stage
+from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
+from pruning_core.reports.charts.style import config
 from pruning_core.results import evidence, latency, sparse_speedup
 from pruning_core.results.deployment import verdict
 from pruning_core.results.latency import Conditions
 from pruning_core.results.models import titles
 from pruning_core.results.points import STRUCTURED
-from pruning_core.speed_charts import crossover_chart, latency_chart, ratio_chart
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0

@@ -15,7 +15,7 @@ from pruning_core.engine.macs import macs
 from pruning_core.engine.parents import parent_model, resized
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.report import to_csv
+from pruning_core.reports.csv_export import to_csv
 from pruning_core.results.findings import findings
 from pruning_core.results.models import points, titles
 from pruning_core.results.tables import readable, summary_tables

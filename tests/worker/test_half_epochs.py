@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pruning_core import report
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import outline
+from pruning_core.reports import csv_export
 from pruning_core.results import models
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
@@ -43,7 +43,7 @@ def test_every_epoch_of_a_budget_is_counted_once(calm: Cache) -> None:
         "Step 4 is the tail: no cut, 1.5 epochs with the rate falling to 0." in chain.notes.iloc[3]
     )
     assert not any("tail" in note for notes in chain.notes.iloc[:3] for note in notes)
-    lines = report.to_csv(frame).splitlines()
+    lines = csv_export.to_csv(frame).splitlines()
     place = lines[0].split(",").index("epochs")
     assert [line.split(",")[place] for line in lines[1:]] == [
         "1",

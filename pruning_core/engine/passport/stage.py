@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning_core import report
 from pruning_core.common.formatting import format_bytes
 from pruning_core.engine.artifacts.smaller import structure_in
 from pruning_core.engine.artifacts.stage import ANSWERS, network_of
@@ -23,7 +22,8 @@ from pruning_core.engine.data import ImageSet
 from pruning_core.engine.parents import resized, root_of, splits_of
 from pruning_core.engine.structured import structure
 from pruning_core.planning.stage import Outline
-from pruning_core.report_html import html
+from pruning_core.reports import csv_export
+from pruning_core.reports.html_report import html
 from pruning_core.results import models
 from pruning_core.results.findings import findings
 from pruning_core.settings.spec import from_json, to_json
@@ -99,7 +99,7 @@ def _results(context: Context) -> dict[str, bytes]:
     frame = pd.DataFrame(models.point_rows(outline, context.store, settings["label"], job))
     return {
         "spec.json": to_json(spec).encode(),
-        "results.csv": report.to_csv(frame).encode(),
+        "results.csv": csv_export.to_csv(frame).encode(),
         "report.html": html(frame, {job: spec}, findings(frame)).encode(),
     }
 

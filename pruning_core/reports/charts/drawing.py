@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import (
+from pruning_core.reports.charts.style import (
     EDGE,
     LINE_HEIGHT,
     NEAR,

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import CLEAR, FONT, GRID, LOOKS
 from pruning_core.common.formatting import format_bytes, format_percent, format_points, missing
 from pruning_core.methods.file_formats import FORMATS
+from pruning_core.reports.charts.style import CLEAR, FONT, GRID, LOOKS
 
 ROW_HEIGHT, FRAME_HEIGHT = 30, 70
 BAR, FLOOR = LOOKS["one_shot"].colour, LOOKS["iterative"].colour

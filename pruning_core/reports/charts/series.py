@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.chart_references import Reference
-from pruning_core.chart_style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
 from pruning_core.common.formatting import format_percent, missing
-from pruning_core.hover import point_text
+from pruning_core.reports.charts.hover import point_text
+from pruning_core.reports.charts.references import Reference
+from pruning_core.reports.charts.style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
 from pruning_core.results.points import (
     STRATEGY_NAMES,
     STRUCTURED,

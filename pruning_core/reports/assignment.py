@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_references import Reference
-from pruning_core.charts import CHARTS, config, panel
-from pruning_core.images import FORMATS, chrome_found, image_bytes
+from pruning_core.reports.charts.comparison import CHARTS, config, panel
+from pruning_core.reports.charts.references import Reference
+from pruning_core.reports.image_export import FORMATS, chrome_found, image_bytes
 from pruning_core.results.tables import HEADING, SummaryRow, two_tables
 
 Result = Mapping[str, Any]

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import (
+from pruning_core.common.formatting import format_percent
+from pruning_core.reports.charts.style import (
     CLEAR,
     FONT,
     GREY,
@@ -18,7 +19,6 @@ from pruning_core.chart_style import (
     layout,
     legend,
 )
-from pruning_core.common.formatting import format_percent
 from pruning_core.results.sparse_speedup import ALL, DENSE_KERNELS, SPARSE_KERNELS
 
 ROW_HEIGHT, FRAME_HEIGHT, CROSSOVER_HEIGHT = 26, 132, HEIGHT + 80

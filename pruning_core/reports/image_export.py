@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import on_white
-from pruning_core.charts import CHARTS, figure, panel
+from pruning_core.reports.charts.comparison import CHARTS, figure, panel
+from pruning_core.reports.charts.style import on_white
 
 FORMATS = ("png", "svg", "pdf", "jpg", "webp")
 WIDTH = 760

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import CLEAR, FONT, GREY, GRID, LOOKS
 from pruning_core.common.formatting import format_percent
+from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, LOOKS
 from pruning_core.results.labels import short
 from pruning_core.results.layers import threshold
 from pruning_core.results.sensitivity import steps_of

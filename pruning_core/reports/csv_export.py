@@ -10,8 +10,8 @@ import pandas as pd
 
 from pruning_core.common.errors import plain
 from pruning_core.common.formatting import missing
-from pruning_core.images import NO_CHROME, chrome_found, image_bytes
-from pruning_core.report_html import html
+from pruning_core.reports.html_report import html
+from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
 from pruning_core.results.findings import findings
 from pruning_core.results.points import over_seeds
 from pruning_core.results.tables import summary_tables
@@ -100,7 +100,7 @@ def write_all(
     written = [write_csv(frame, folder / f"{NAME}.csv"), folder / f"{NAME}.html"]
     written[1].write_text(html(frame, specs, findings(frame)), encoding="utf-8")
     if chrome_found():
-        from pruning_core.charts import panel
+        from pruning_core.reports.charts.comparison import panel
 
         written.append(folder / f"{NAME}.png")
         written[2].write_bytes(image_bytes(panel(frame)))

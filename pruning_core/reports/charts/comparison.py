@@ -7,14 +7,16 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.chart_references import (
+from pruning_core.common.formatting import missing
+from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels, put_point_labels
+from pruning_core.reports.charts.references import (
     Reference,
     dense_file,
     no_compression,
     trained_accuracy,
     trained_drop,
 )
-from pruning_core.chart_series import (
+from pruning_core.reports.charts.series import (
     Chart,
     Series,
     XAxis,
@@ -26,7 +28,7 @@ from pruning_core.chart_series import (
     line,
     marks,
 )
-from pruning_core.chart_style import (
+from pruning_core.reports.charts.style import (
     GREY,
     HEIGHT,
     LABEL_WIDTH,
@@ -41,8 +43,6 @@ from pruning_core.chart_style import (
     on_white,
     value_range,
 )
-from pruning_core.common.formatting import missing
-from pruning_core.drawing import Drawing, Part, guide, put_labels, put_point_labels
 from pruning_core.results.points import INT8, LADDER, Row, rows_of
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here

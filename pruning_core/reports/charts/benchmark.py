@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import CLEAR, FONT, GREY, GRID, LOOKS
 from pruning_core.common.formatting import format_times
+from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, LOOKS
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 70

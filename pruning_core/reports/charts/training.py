@@ -8,7 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pruning_core.chart_style import (
+from pruning_core.common.formatting import format_percent, missing
+from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels
+from pruning_core.reports.charts.style import (
     DASHES,
     GREY,
     HEIGHT,
@@ -23,8 +25,6 @@ from pruning_core.chart_style import (
     symbol,
     value_range,
 )
-from pruning_core.common.formatting import format_percent, missing
-from pruning_core.drawing import Drawing, Part, guide, put_labels
 from pruning_core.results.points import STRATEGY_NAMES
 
 GLYPHS = {look.colour: look.glyph for look in LOOKS.values()}
