@@ -12,8 +12,8 @@ from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.picking import pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
+from pruning_core.cli.export import available
 from pruning_core.common.formatting import format_count
-from pruning_core.export_command import available
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.stage import Outline, Point
 from pruning_core.reports.charts.exported_files import byte_bars

@@ -4,7 +4,7 @@ import io
 import os
 import sys
 
-from pruning_core.cli import main
+from pruning_core.cli.main import main
 
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a letter

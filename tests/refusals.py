@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pruning_core import follow
-from pruning_core.cli import main
+from pruning_core.cli import progress
+from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect
 from pruning_core.reports import csv_export
@@ -24,7 +24,7 @@ ALL_IMAGES = ("--train-size", "0", "--test-size", "0")
 def without_worker(patch: pytest.MonkeyPatch) -> None:
     """Have the stages run in this process and quickly, and no Chrome draw."""
     patch.setattr(start, "start_worker", serve)
-    patch.setattr(follow, "PAUSE_SECONDS", 0.0)
+    patch.setattr(progress, "PAUSE_SECONDS", 0.0)
     patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
     patch.setattr(csv_export, "chrome_found", lambda: False)
 

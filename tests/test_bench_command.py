@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core import bench_command
-from pruning_core.cli import main
+from pruning_core.cli import benchmark
+from pruning_core.cli.main import main
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.reports.charts.benchmark import APART, bench_figure
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
@@ -30,7 +30,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(size)
         return RESULT
 
-    monkeypatch.setattr(bench_command, "run", run)
+    monkeypatch.setattr(benchmark, "run", run)
     return asked
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_measuring(
 def test_a_bench_that_ends_early_is_a_failure(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_command, "run", lambda size: None)
+    monkeypatch.setattr(benchmark, "run", lambda size: None)
     assert main(["bench", "--cache-dir", str(cache.root)]) == 1
     assert "ended early" in capsys.readouterr().err
     assert last(cache) is None
@@ -83,11 +83,11 @@ def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) 
         seen.update(more["env"])
         return Done()
 
-    for name in bench_command.ENVIRONMENT:
+    for name in benchmark.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(bench_command.subprocess, "run", called)
-    assert bench_command.run("quick") == RESULT
-    assert bench_command.ENVIRONMENT.items() <= seen.items()
+    monkeypatch.setattr(benchmark.subprocess, "run", called)
+    assert benchmark.run("quick") == RESULT
+    assert benchmark.ENVIRONMENT.items() <= seen.items()
 
 
 def test_the_chart_holds_every_ratio_with_its_spread() -> None:

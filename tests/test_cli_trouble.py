@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core import cli
+from pruning_core.cli import main
 from pruning_core.common import errors, paths
 from pruning_core.common.errors import brief
 from pruning_core.common.paths import Cache
@@ -101,7 +101,7 @@ def test_an_interrupt_is_130_and_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, command, (interrupted, *cli.COMMANDS[command][1:]))
+    monkeypatch.setitem(main.COMMANDS, command, (interrupted, *main.COMMANDS[command][1:]))
     arguments = [command, "size"] if command == "cache" else [command]
     code, out, said = ended(capfd, *arguments, "--cache-dir", str(cache.root))
     assert (code, out, one_line(said)) == (130, "", "Interrupted.")

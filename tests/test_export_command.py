@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import export_command
-from pruning_core.cli import main
+from pruning_core.cli import export as export_command
+from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.stage import Outline
@@ -37,7 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def export(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     """The command, the worker in this process."""
-    monkeypatch.setattr("pruning_core.follow.Starter.look", lambda self: serve(cache))
+    monkeypatch.setattr("pruning_core.cli.progress.Starter.look", lambda self: serve(cache))
     job = Queue(cache.queue).jobs()[0].id
     return main(["export", job, "--cache-dir", str(cache.root), "--out", str(out), *options])
 

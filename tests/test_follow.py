@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pruning_core import follow
+from pruning_core.cli import progress
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
@@ -39,8 +39,8 @@ def said(made: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str)
     text, facts = io.StringIO(), Facts(made, model={**MODEL, "layers": LAYERS})
     if made.structured.enabled:
         facts.results[inspection(made, 10).key] = FOUND
-    monkeypatch.setattr(follow, "Store", lambda _: facts)
-    teller = follow._Teller(cache, Console(file=text, width=200))
+    monkeypatch.setattr(progress, "Store", lambda _: facts)
+    teller = progress._Teller(cache, Console(file=text, width=200))
     rows = [SimpleNamespace(kind=kind) for kind in kinds]
     now: Any = SimpleNamespace(rows=rows, job=SimpleNamespace(spec=to_json(made)))
     teller.look(now)

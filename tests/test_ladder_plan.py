@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pruning_core.cli import parser
+from pruning_core.cli.main import parser
+from pruning_core.cli.options import spec_from
+from pruning_core.cli.sensitivity import scan_of
 from pruning_core.methods.layers import Layer
-from pruning_core.options import spec_from
 from pruning_core.planning import correction
 from pruning_core.planning import plan as plans
 from pruning_core.planning.inspections import told_of_cuts
@@ -23,7 +24,6 @@ from pruning_core.results.findings import findings
 from pruning_core.results.models import titles
 from pruning_core.results.points import point_name
 from pruning_core.results.tables import readable, summary_tables
-from pruning_core.scan_command import scan_of
 from pruning_core.settings.correction import RUNG_TITLES, RUNGS, LadderSpec, rung_title
 from pruning_core.settings.spec import OneShotSpec, ScanSpec, Spec, SpecError, from_json, to_json
 from tests.facts import Facts

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core import measure_command
-from pruning_core.cli import main
+from pruning_core.cli import latency
+from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from pruning_core.results import sparse_speedup
 from pruning_core.results.latency import Conditions
@@ -25,10 +25,10 @@ __all__ = ["cache"]  # a fixture
 def measure(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     """The command with few rounds, the worker in this process."""
     short = functools.partial(Conditions, rounds=6, seconds=0.2)
-    monkeypatch.setattr(measure_command, "Conditions", short)
+    monkeypatch.setattr(latency, "Conditions", short)
     zeros = functools.partial(sparse_speedup.crossover_stage, rounds=6, seconds=0.05)
-    monkeypatch.setattr(measure_command.crossover, "crossover_stage", zeros)
-    monkeypatch.setattr("pruning_core.follow.Starter.look", lambda self: serve(cache))
+    monkeypatch.setattr(latency.crossover, "crossover_stage", zeros)
+    monkeypatch.setattr("pruning_core.cli.progress.Starter.look", lambda self: serve(cache))
     job = Queue(cache.queue).jobs()[0].id
     return main(["measure", job, "--cache-dir", str(cache.root), "--out", str(out), *options])
 

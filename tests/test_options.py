@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.cli import main, parser
-from pruning_core.option_table import OPTIONS, Option, normalization
-from pruning_core.options import flag_of, spec_from
+from pruning_core.cli.main import main, parser
+from pruning_core.cli.option_table import OPTIONS, Option, normalization
+from pruning_core.cli.options import flag_of, spec_from
 from pruning_core.planning.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
 from pruning_core.settings import spec as specs
 from pruning_core.settings.relevance import unread

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pruning_core.cli import COMMANDS, main, parser
+from pruning_core.cli.main import COMMANDS, main, parser
+from pruning_core.cli.option_table import OPTIONS
 from pruning_core.common.paths import Cache
 from pruning_core.engine.bench import accuracy
-from pruning_core.option_table import OPTIONS
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.storage.jobs import Queue
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pruning_core.cli import main
+from pruning_core.cli.main import main
+from pruning_core.cli.search import table
 from pruning_core.common.paths import Cache
 from pruning_core.methods.layers import Layer
 from pruning_core.planning import search
@@ -17,7 +18,6 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.search import RECIPES, amount_for, final_key, spec_of
 from pruning_core.planning.search_choice import Trial, finalists, winner, winners
 from pruning_core.planning.stage import outline
-from pruning_core.recipe_command import table
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import total_epochs
 from pruning_core.storage.store import Store

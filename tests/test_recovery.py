@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pruning_core import cli
-from pruning_core.cli import parser
+from pruning_core.cli import main
+from pruning_core.cli.main import parser
+from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
-from pruning_core.options import spec_from
 from pruning_core.planning import plan as plans
 from pruning_core.planning.estimate import START_SECONDS, estimate
 from pruning_core.planning.presets import QUICKSTART
@@ -194,9 +194,9 @@ def test_the_command_line_says_it_before_the_run(
     without_worker(monkeypatch)
     given = ["compare", *TINY_OPTIONS, "--amounts", "0,0.5", "--no-iterative", "--epochs", "0"]
     given += ["--recovery", "lr_rewind", "--granularity", "2:4", "--detach"]
-    assert cli.main([*given, "--cache-dir", str(cache.root)]) == 0
+    assert main.main([*given, "--cache-dir", str(cache.root)]) == 0
     said = capsys.readouterr().err.splitlines()
-    first = remarks(spec_from(cli.parser().parse_args(given)))
+    first = remarks(spec_from(main.parser().parse_args(given)))
     assert [f"Note: {remark}" in said for remark in first] == [True] * len(first)
     assert any(line.startswith("Note: Not cut to 2:4") and "depthwise" in line for line in said)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from pages.parts import speed_part
-from pruning_core import export_command
+from pruning_core.cli import export
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Outline, Point, Stage
 from pruning_core.results import latency, sparse_speedup
@@ -122,7 +122,7 @@ def test_without_executorch_the_page_says_so_and_offers_the_rest(
     lab: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        export_command, "find_spec", lambda name: None if name == "executorch" else object()
+        export, "find_spec", lambda name: None if name == "executorch" else object()
     )
     at = page(lab, monkeypatch).run()
     said = told(at).replace("\\", "")

@@ -9,9 +9,9 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
+from pruning_core.cli.latency import model_names, ratio_text
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
-from pruning_core.measure_command import model_names, ratio_text
 from pruning_core.planning.stage import Outline, Point, Stage
 from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
 from pruning_core.reports.charts.style import config

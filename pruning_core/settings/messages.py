@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
+from pruning_core.cli.option_titles import OPTION_TITLES
 from pruning_core.common.formatting import trimmed
-from pruning_core.option_titles import OPTION_TITLES
 
 TITLES = {
     "data.name": "Data",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pruning_core.cli.structured_options import STRUCTURED_NAMES
 from pruning_core.methods.channel_importance import looks
 from pruning_core.methods.criteria import IMAGES, needs
 from pruning_core.methods.granularity import NORMED
@@ -14,7 +15,6 @@ from pruning_core.planning.structured import chain_epochs
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import total_epochs
-from pruning_core.structured_options import STRUCTURED_NAMES
 
 Read = Callable[[Spec], bool]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.cli import main
+from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from tests.refusals import Refuse, contents, ended, one_line, training, without_worker
 from tests.workers import TINY_OPTIONS

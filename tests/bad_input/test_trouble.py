@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from pruning_core import follow
-from pruning_core.cli import parser
+from pruning_core.cli import progress
+from pruning_core.cli.main import parser
+from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
 from pruning_core.engine import checkpoint, stages
 from pruning_core.engine.data import decoding
-from pruning_core.options import spec_from
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue, job_id
@@ -106,7 +106,7 @@ def test_a_queue_that_cannot_be_written_is_said(
     def full(*arguments: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(follow, "standing", full)
+    monkeypatch.setattr(progress, "standing", full)
     code, _, said = ended(capfd, *usual(used, tmp_path))
     assert code == 1
     assert "cannot be used (database or disk is full)" in one_line(said)
@@ -162,7 +162,7 @@ def test_a_worker_that_cannot_start_is_given_up(
         return started[-1]
 
     monkeypatch.setattr(start, "start_worker", broken)
-    monkeypatch.setattr(follow, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PAUSE_SECONDS", 0.0)
     code, _, said = ended(capfd, *usual(cache, tmp_path))
     assert code == 1
     assert str(cache.worker_log) in one_line(said)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruning_core.option_table import OPTIONS, Option
+from pruning_core.cli.option_table import OPTIONS, Option
 from tests.refusals import Refuse, one_line
 from tests.workers import ROOT
 

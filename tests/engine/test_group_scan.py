@@ -10,6 +10,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from pruning_core.cli.sensitivity import read_scan, scan_of
 from pruning_core.common.paths import Cache
 from pruning_core.engine.models import make
 from pruning_core.engine.structured.group_scan import GroupCuts
@@ -18,7 +19,6 @@ from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
-from pruning_core.scan_command import read_scan, scan_of
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import ScanSpec
 from pruning_core.settings.spec import Spec

@@ -11,13 +11,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from pruning_core.cli.export import add_point, complain, find_point
+from pruning_core.cli.option_table import integers
+from pruning_core.cli.output import check_out
+from pruning_core.cli.progress import finish
 from pruning_core.common.files import place
 from pruning_core.common.formatting import format_times
 from pruning_core.common.paths import Cache
-from pruning_core.export_command import add_point, complain, find_point
-from pruning_core.follow import finish
-from pruning_core.option_table import integers
-from pruning_core.outcome import check_out
 from pruning_core.planning.stage import Outline, Point, Stage
 from pruning_core.results import evidence, latency, sparse_speedup
 from pruning_core.results.deployment import verdict

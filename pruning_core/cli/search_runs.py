@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
+from pruning_core.cli.output import OK, complain, say
+from pruning_core.cli.progress import follow
 from pruning_core.common.formatting import format_seconds
 from pruning_core.common.machine import usable_cores
 from pruning_core.common.paths import Cache
-from pruning_core.follow import follow
 from pruning_core.methods.layers import Layer
-from pruning_core.outcome import OK, complain, say
 from pruning_core.planning import search
 from pruning_core.planning.plan import inspect_data, inspect_model, plan
 from pruning_core.planning.search import Recipe, amount_for, final_key, spec_of

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pruning_core.option_table import OPTIONS, Option, absolute, weights
+from pruning_core.cli.option_table import OPTIONS, Option, absolute, weights
+from pruning_core.cli.prune_options import imply, imply_pattern
 from pruning_core.planning.presets import PRESETS
-from pruning_core.prune_options import imply, imply_pattern
 from pruning_core.settings import spec as specs
 from pruning_core.settings.spec import BASELINE_LR, DEFAULT_LR, Spec, SpecError
 

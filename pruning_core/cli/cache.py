@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from pruning_core.cli.output import FAILED, OK
 from pruning_core.common.formatting import format_bytes, format_count
 from pruning_core.common.paths import Cache
-from pruning_core.outcome import FAILED, OK
 from pruning_core.storage import cleanup
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

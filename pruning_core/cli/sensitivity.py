@@ -12,11 +12,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
+from pruning_core.cli.option_table import OPTIONS
+from pruning_core.cli.output import FAILED, OK, say
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
-from pruning_core.option_table import OPTIONS
-from pruning_core.outcome import FAILED, OK, say
 from pruning_core.planning.plan import describe, plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage

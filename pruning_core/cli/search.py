@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from pruning_core.cli.option_table import OPTIONS, integers, numbers
+from pruning_core.cli.options import FLAGS, add_options, spec_from
+from pruning_core.cli.output import FAILED, OK, check_out, say
+from pruning_core.cli.search_runs import Kitchen, named
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_epochs
 from pruning_core.common.paths import Cache
-from pruning_core.option_table import OPTIONS, integers, numbers
-from pruning_core.options import FLAGS, add_options, spec_from
-from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.planning import search as recipe_list
 from pruning_core.planning.search_choice import Trial, finalists, hardness, winners
 from pruning_core.planning.search_time import Cells
-from pruning_core.recipe_runs import Kitchen, named
 from pruning_core.settings.spec import Spec, SpecError
 from pruning_core.storage.jobs import Queue
 

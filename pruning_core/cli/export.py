@@ -12,12 +12,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
+from pruning_core.cli.output import FAILED, OK, check_out, say
+from pruning_core.cli.progress import finish
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import place
 from pruning_core.common.paths import Cache
-from pruning_core.follow import finish
 from pruning_core.methods.file_formats import FORMATS, artifact
-from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.planning.stage import Outline, Point, Stage
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import not_offered, notes_told

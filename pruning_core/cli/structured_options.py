@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruning_core.option_kinds import Option, number, numbers, whole
+from pruning_core.cli.option_kinds import Option, number, numbers, whole
 from pruning_core.settings.structured import IMPORTANCES, STRUCTURED_SCOPES, STRUCTURED_TARGETS
 
 STRUCTURED_OPTIONS = (

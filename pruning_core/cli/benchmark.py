@@ -10,9 +10,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from pruning_core.cli.output import FAILED, OK, check_out, say
 from pruning_core.common.files import place
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.outcome import FAILED, OK, check_out, say
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, write
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker.hand import ENVIRONMENT

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pruning_core.cli.options import flag_of
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
-from pruning_core.options import flag_of
 from pruning_core.settings import spec as specs
 from pruning_core.storage.job_progress import Standing
 from pruning_core.storage.jobs import Queue

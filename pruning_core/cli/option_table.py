@@ -5,7 +5,7 @@ A new option is one entry in `OPTIONS`; the parser, the help and the messages fo
 
 from __future__ import annotations
 
-from pruning_core.option_kinds import (
+from pruning_core.cli.option_kinds import (
     Option,
     absolute,
     integers,
@@ -15,10 +15,10 @@ from pruning_core.option_kinds import (
     weights,
     whole,
 )
-from pruning_core.prune_options import entries
+from pruning_core.cli.prune_options import entries
+from pruning_core.cli.structured_options import STRUCTURED_OPTIONS
 from pruning_core.settings import spec as specs
 from pruning_core.settings.sensitivity import SCAN_UNITS
-from pruning_core.structured_options import STRUCTURED_OPTIONS
 
 __all__ = ["OPTIONS", "Option", "absolute", "normalization", "weights"]
 

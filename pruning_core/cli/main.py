@@ -17,16 +17,12 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from pruning_core.bench_command import add_bench, bench
-from pruning_core.cache_command import add_cache, cache_command
-from pruning_core.common.errors import SpecError, brief, shortened
-from pruning_core.common.files import place
-from pruning_core.common.paths import Cache, CacheError, cache_at
-from pruning_core.export_command import add_export, export
-from pruning_core.follow import ended, follow, planned
-from pruning_core.measure_command import add_measure, measure
-from pruning_core.options import add_options, flag_of, spec_from
-from pruning_core.outcome import (
+from pruning_core.cli.benchmark import add_bench, bench
+from pruning_core.cli.cache import add_cache, cache_command
+from pruning_core.cli.export import add_export, export
+from pruning_core.cli.latency import add_measure, measure
+from pruning_core.cli.options import add_options, flag_of, spec_from
+from pruning_core.cli.output import (
     BAD_INPUT,
     FAILED,
     INTERRUPTED,
@@ -37,10 +33,14 @@ from pruning_core.outcome import (
     unusable,
     write_results,
 )
+from pruning_core.cli.progress import ended, follow, planned
+from pruning_core.cli.search import add_recipes, recipes
+from pruning_core.cli.sensitivity import add_propose, check_proposable, scan_of, write_scan
+from pruning_core.common.errors import SpecError, brief, shortened
+from pruning_core.common.files import place
+from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.planning.plan import describe, plan
 from pruning_core.planning.recovery import remarks
-from pruning_core.recipe_command import add_recipes, recipes
-from pruning_core.scan_command import add_propose, check_proposable, scan_of, write_scan
 from pruning_core.settings.relevance import unread
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing
