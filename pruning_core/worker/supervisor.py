@@ -27,7 +27,7 @@ from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import Crew
-from pruning_core.worker.hand import Hand, describe_exit, start, uses_gpu
+from pruning_core.worker.processes import Hand, describe_exit, start, uses_gpu
 from pruning_core.worker.start import IDLE_SECONDS, worker_command
 
 BEAT_SECONDS = 1.0

@@ -25,7 +25,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.worker import supervisor
 from pruning_core.worker.execute import execute
-from pruning_core.worker.hand import Hand, start
+from pruning_core.worker.processes import Hand, start
 from pruning_core.worker.supervisor import Supervisor
 from tests.facts import DATA, MODEL, Facts
 from tests.workers import TINY

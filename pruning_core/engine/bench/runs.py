@@ -17,7 +17,7 @@ from pruning_core.engine.bench.timing import ratio
 from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol, run
 from pruning_core.planning.plan import inspect_data
 from pruning_core.results.benchmark import Figure
-from pruning_core.worker.hand import ENVIRONMENT
+from pruning_core.worker.processes import ENVIRONMENT
 
 
 def decoded(images: Images, folder: Path) -> Path:
