@@ -174,7 +174,7 @@ def test_a_changed_preset_s_link_needs_no_label(preset: str) -> None:
 
 
 def test_every_model_that_is_offered_exists_and_none_is_missing() -> None:
-    from pruning_core.engine.models import names
+    from pruning_core.engine.models.build import names
 
     assert len(set(MODELS)) == len(MODELS) >= 80
     assert set(MODELS) <= set(names())

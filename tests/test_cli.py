@@ -16,7 +16,7 @@ from pruning_core.cli.main import parser
 from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
 from pruning_core.engine import sparse_file
-from pruning_core.engine.models import build
+from pruning_core.engine.models.build import build
 from pruning_core.reports.csv_export import chrome_found
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.database import pid_exists

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine import devices
 from pruning_core.engine.data import Splits, normalize
 from pruning_core.engine.data.pictures import UnreadableImage, render
+from pruning_core.engine.models import devices
 from pruning_core.engine.parents import parent_model, root_of, splits_of
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import Context

@@ -14,7 +14,7 @@ from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import for_growth, for_level
 from pruning_core.engine.data import Splits
 from pruning_core.engine.dead_norms import norms_of_dead
-from pruning_core.engine.layers import weights
+from pruning_core.engine.models.layers import weights
 from pruning_core.engine.parents import MASK_FILE
 from pruning_core.engine.regrowth import exchange, growth
 from pruning_core.engine.train import derived_seed

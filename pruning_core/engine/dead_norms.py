@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.ladder.sites import sites
+from pruning_core.engine.models.sites import sites
 
 Tensors = dict[str, Tensor]
 

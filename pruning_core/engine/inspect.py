@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pruning_core.engine import devices
-from pruning_core.engine.batch_norm import has_batch_norm
 from pruning_core.engine.criteria import flow
-from pruning_core.engine.layers import layers
-from pruning_core.engine.models import build
-from pruning_core.engine.weights import file_digest, load_weights, pretrained_file
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.batch_norm import has_batch_norm
+from pruning_core.engine.models.build import build
+from pruning_core.engine.models.layers import layers
+from pruning_core.engine.models.weights import file_digest, load_weights, pretrained_file
 from pruning_core.settings.correction import NO_BATCH_NORM
 
 TRIAL_SECONDS = 0.5

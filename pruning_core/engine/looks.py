@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine import data, devices, inspect, sensitivity, sparse_file
+from pruning_core.engine import data, inspect, sensitivity, sparse_file
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import for_scan
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import Evaluation, evaluate
-from pruning_core.engine.layers import weights
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.layers import weights
 from pruning_core.engine.parents import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.portraits import overlap
 from pruning_core.engine.structured.group_scan import GroupCuts, scorer_of

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.engine import sparse_file
-from pruning_core.engine.layers import sparsities
+from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.pieces import as_mask, joined, pieces_left
 from pruning_core.engine.ranking import sortable
 from pruning_core.engine.scopes import REMOVED, SCOPES, Ranked, by_pattern

@@ -8,7 +8,7 @@ from torch import nn
 
 from pruning_core.engine import data, sparse_file
 from pruning_core.engine.data import Splits
-from pruning_core.engine.models import rebuild
+from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import structure
 from pruning_core.storage.store import Store
 

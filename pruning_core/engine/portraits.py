@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.layers import layers, parameters
+from pruning_core.engine.models.layers import layers, parameters
 from pruning_core.methods.layers import Layer
 
 BINS = 60

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.masks import Masks
-from pruning_core.engine.models import rebuild
+from pruning_core.engine.models.build import rebuild
 from pruning_core.planning.recovery import LOADED
 
 KEPT_FILE = "kept.sparse"

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import plain
-from pruning_core.engine import checkpoint, devices, inspect, masks, recover, sparse_file
+from pruning_core.engine import checkpoint, inspect, masks, recover, sparse_file
 from pruning_core.engine.answers import inspect_answers
 from pruning_core.engine.artifacts.stage import artifact
 from pruning_core.engine.criteria.gathering import keep_movement, start_movement
@@ -23,10 +23,12 @@ from pruning_core.engine.cutting import cut, idle, restart
 from pruning_core.engine.data import Splits
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.ladder.stage import rung
-from pruning_core.engine.layers import layers
 from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspect_overlap, scan
 from pruning_core.engine.measure import measure
-from pruning_core.engine.models import rebuild
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.build import rebuild
+from pruning_core.engine.models.layers import layers
+from pruning_core.engine.models.weights import load_weights
 from pruning_core.engine.objective import Objective, as_teacher
 from pruning_core.engine.parents import (
     MASK_FILE,
@@ -42,7 +44,6 @@ from pruning_core.engine.speed.latency import latency
 from pruning_core.engine.structured.stage import Ways, inspect_structure, structured
 from pruning_core.engine.train import Training, derived_seed, train
 from pruning_core.engine.trainee import Trainee, make_optimizer
-from pruning_core.engine.weights import load_weights
 from pruning_core.planning.layer_checks import told
 from pruning_core.results.layers import FILE as PORTRAITS
 from pruning_core.settings.spec import SpecError

@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import Tensor
 
-from pruning_core.engine.devices import computing
+from pruning_core.engine.models.devices import computing
 from pruning_core.engine.trainee import Trainee
 
 SHORTEST = 1e-12

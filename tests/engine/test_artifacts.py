@@ -20,7 +20,7 @@ from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.folding import fold_model, folded_state
 from pruning_core.engine.artifacts.stage import difference_of, pixels, source_of
 from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffled
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.sparse_file import save
 from pruning_core.methods.file_formats import FORMATS, artifact

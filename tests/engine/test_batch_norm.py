@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.batch_norm import reestimate
 from pruning_core.engine.data import ImageSet, normalize
+from pruning_core.engine.models.batch_norm import reestimate
 
 DATA = {"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3}
 

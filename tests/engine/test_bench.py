@@ -18,8 +18,8 @@ from pruning_core.engine.bench import accuracy, choices, runs, steps
 from pruning_core.engine.bench.lab import Images, Lab, our_spec, untrained
 from pruning_core.engine.bench.timing import in_turn, ratio
 from pruning_core.engine.data import ImageSet
-from pruning_core.engine.layers import weights
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
+from pruning_core.engine.models.layers import weights
 from pruning_core.engine.reference import Protocol
 from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last

@@ -13,10 +13,10 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, masks, sparse_file
 from pruning_core.engine.artifacts.folding import lightened
 from pruning_core.engine.dead_norms import norms_of_dead
-from pruning_core.engine.devices import place
-from pruning_core.engine.layers import weights
-from pruning_core.engine.macs import macs
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
+from pruning_core.engine.models.devices import place
+from pruning_core.engine.models.layers import weights
+from pruning_core.engine.models.macs import macs
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.structured import structure as structures
 from pruning_core.engine.structured.fold import fold

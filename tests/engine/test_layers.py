@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.layers import fold_hooks, layers, parameters, sparsities, weights
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
+from pruning_core.engine.models.layers import fold_hooks, layers, parameters, sparsities, weights
 from pruning_core.methods.layers import Layer
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine.devices import place
-from pruning_core.engine.macs import macs, positions
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
+from pruning_core.engine.models.devices import place
+from pruning_core.engine.models.macs import macs, positions
 
 
 class Small(nn.Module):

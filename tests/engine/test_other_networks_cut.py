@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.macs import macs
+from pruning_core.engine.models.macs import macs
 from pruning_core.engine.structured.cut import cut
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pruning_core.engine import inspect
-from pruning_core.engine.models import build
+from pruning_core.engine.models.build import build
 from pruning_core.engine.step import step
 from pruning_core.engine.trainee import Trainee, make_optimizer
 from pruning_core.planning.plan import inspect_model, plan

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
 from pruning_core.engine.speed.crossover import quickest, total_rows
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.planning.plan import plan

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pruning_core.engine.models import build
-from pruning_core.engine.quick_convs import QuickConv2d, quicken, table
+from pruning_core.engine.models.build import build
+from pruning_core.engine.models.small_convs import QuickConv2d, quicken, table
 
 SIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from pruning_core.common.paths import Cache
 from pruning_core.engine import checkpoint, masks, sparse_file, stages
 from pruning_core.engine import train as training
-from pruning_core.engine.layers import weights
 from pruning_core.engine.measure import same_bits
-from pruning_core.engine.models import build
+from pruning_core.engine.models.build import build
+from pruning_core.engine.models.layers import weights
 from pruning_core.engine.recover import KEPT_FILE, RECOVERIES
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.engine.train import derived_seed

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pruning_core.engine import masks, sparse_file
-from pruning_core.engine.layers import weights
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
+from pruning_core.engine.models.layers import weights
 from pruning_core.engine.sparse_file import DTYPES, SparseFileError, decode, encode, load, save
 from tests.cuts import cut
 

@@ -12,7 +12,7 @@ import torch
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine import masks, sparse_file
-from pruning_core.engine.models import build
+from pruning_core.engine.models.build import build
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE
 from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.planning.plan import inspect_model, plan

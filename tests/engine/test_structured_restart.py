@@ -14,7 +14,7 @@ from torch import Tensor
 from pruning_core.common.paths import Cache
 from pruning_core.engine import sparse_file
 from pruning_core.engine.data import Splits
-from pruning_core.engine.models import build
+from pruning_core.engine.models.build import build
 from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.structured import stage as running
 from pruning_core.engine.structured.restart import FILE, read, total

@@ -11,7 +11,7 @@ import torch
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect
-from pruning_core.engine.macs import macs
+from pruning_core.engine.models.macs import macs
 from pruning_core.engine.parents import parent_model, resized
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torchvision.models import efficientnet_b0, mobilenet_v2, resnet18, vit_b_16
 
-from pruning_core.engine import devices
 from pruning_core.engine.criteria import Evidence
 from pruning_core.engine.criteria.flow import STEPS, all_positive, amounts, flow, synflow, unfit
-from pruning_core.engine.layers import weights
 from pruning_core.engine.masks import choose
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.layers import weights
 from pruning_core.settings.spec import PruneSpec, to_dict
 from pruning_core.storage.stage_context import StageError
 

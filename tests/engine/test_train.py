@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from pruning_core.engine import checkpoint
 from pruning_core.engine.data import ImageSet, Splits
-from pruning_core.engine.devices import resolve
 from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.masks import Masks
+from pruning_core.engine.models.devices import resolve
 from pruning_core.engine.step import accumulate, step, tame
 from pruning_core.engine.train import Training, derived_seed, shuffled, train
 from pruning_core.engine.trainee import OPTIMIZERS, Trainee, make_optimizer

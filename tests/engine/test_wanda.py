@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import VisionTransformer, swin_t
 
-from pruning_core.engine import devices
 from pruning_core.engine.criteria import Evidence
 from pruning_core.engine.criteria.activations import wanda
-from pruning_core.engine.layers import weights
-from pruning_core.engine.quick_convs import QuickConv2d
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.layers import weights
+from pruning_core.engine.models.small_convs import QuickConv2d
 
 SIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 

@@ -16,8 +16,8 @@ from torch.nn.utils import prune
 from torchvision import models as zoo
 from torchvision.models import VisionTransformer
 
-from pruning_core.engine import models
-from pruning_core.engine.weights import file_digest, head_keys, load_weights
+from pruning_core.engine.models import build as models
+from pruning_core.engine.models.weights import file_digest, head_keys, load_weights
 from pruning_core.settings.spec import SpecError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.ladder.sites import Site, sites
+from pruning_core.engine.models.sites import Site, sites
 from pruning_core.engine.structured import fold as channels
 
 # A channel whose output varied by less than this over the training images is constant: batch

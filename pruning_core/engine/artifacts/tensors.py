@@ -21,7 +21,7 @@ from pruning_core.engine import sparse_file, sparse_loader
 from pruning_core.engine.artifacts.entropy import floor
 from pruning_core.engine.artifacts.folding import folded_state
 from pruning_core.engine.artifacts.source import Maker, Run, Source, loaded
-from pruning_core.engine.layers import layers
+from pruning_core.engine.models.layers import layers
 
 State = dict[str, Tensor]
 LARGEST_HALF = 65504.0

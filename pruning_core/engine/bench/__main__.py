@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import devices
 from pruning_core.engine.bench import choices, opening, runs, steps
 from pruning_core.engine.bench.lab import Images, our_spec
+from pruning_core.engine.models import devices
 from pruning_core.engine.reference import Protocol
 from pruning_core.results.benchmark import BenchResult, Figure
 

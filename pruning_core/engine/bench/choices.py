@@ -9,8 +9,8 @@ from torch.nn.utils import prune
 from pruning_core.engine import masks
 from pruning_core.engine.bench.timing import in_turn, ratio
 from pruning_core.engine.criteria import Evidence, magnitude
-from pruning_core.engine.layers import weights
-from pruning_core.engine.models import make
+from pruning_core.engine.models.build import make
+from pruning_core.engine.models.layers import weights
 from pruning_core.results.benchmark import Figure
 from pruning_core.settings.spec import PruneSpec, to_dict
 

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from pruning_core.engine.criteria.evidence import Evidence, Tensors, checked, refusal
 from pruning_core.engine.criteria.scoring import at_rest
-from pruning_core.engine.quick_convs import plain
+from pruning_core.engine.models.small_convs import plain
 
 ATTENTION = functional.multi_head_attention_forward
 CONVOLUTION = ("images", "weight", "bias", "stride", "padding", "dilation", "groups")

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine import checkpoint, devices, masks
+from pruning_core.engine import checkpoint, masks
 from pruning_core.engine.criteria.evidence import Evidence, Tensors
 from pruning_core.engine.criteria.sample import Sample, draw
 from pruning_core.engine.data import Splits
-from pruning_core.engine.layers import weights
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.layers import weights
 from pruning_core.engine.movement import Movement
 from pruning_core.engine.parents import parent_model, root_of
 from pruning_core.engine.train import derived_seed

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.batch_norm import has_batch_norm
 from pruning_core.engine.ladder.least_squares import Sums, samples
 from pruning_core.engine.ladder.moments import (
     by_channel,
@@ -23,8 +22,9 @@ from pruning_core.engine.ladder.moments import (
     rescale,
     set_offset,
 )
-from pruning_core.engine.ladder.sites import Site, reach, sites
-from pruning_core.engine.layers import layers
+from pruning_core.engine.models.batch_norm import has_batch_norm
+from pruning_core.engine.models.layers import layers
+from pruning_core.engine.models.sites import Site, reach, sites
 from pruning_core.settings.correction import MOST_INPUTS, NO_BATCH_NORM
 
 __all__ = ["RUNGS", "Climb"]

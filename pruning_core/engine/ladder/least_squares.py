@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.ladder.sites import Layer
+from pruning_core.engine.models.sites import Layer
 
 # Of the mean diagonal of the Gram matrix, as the dampening of Frantar et al. 2022 (GPTQ).
 RIDGE = 0.01

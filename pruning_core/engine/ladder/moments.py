@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.ladder.sites import Site
+from pruning_core.engine.models.sites import Site
 
 # A channel that varies by less than this share of the other's is constant but for rounding.
 CONSTANT = 1e-6

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine import devices, masks
-from pruning_core.engine.batch_norm import reestimate
+from pruning_core.engine import masks
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data import Splits
 from pruning_core.engine.ladder import RUNGS, Climb
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.batch_norm import reestimate
 from pruning_core.engine.parents import MASK_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.train import derived_seed
 from pruning_core.engine.trainee import Trainee, make_optimizer

@@ -14,7 +14,7 @@ import torch
 
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paired_timing import Ratio, Times, paired_ratio, summed_ratio
-from pruning_core.engine import devices
+from pruning_core.engine.models import devices
 from pruning_core.engine.speed.latency import here
 from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.engine.speed.subjects import subject

@@ -26,9 +26,9 @@ from pruning_core.common.paired_timing import (
     paired_ratio,
     summary,
 )
-from pruning_core.engine import devices
 from pruning_core.engine.artifacts.source import Run
 from pruning_core.engine.artifacts.stage import difference_of
+from pruning_core.engine.models import devices
 from pruning_core.engine.speed.runtimes import OPENERS, with_threads
 from pruning_core.engine.speed.subjects import File, Subject, file_of, subject
 from pruning_core.engine.speed.turns import Budget, Job, in_turn

@@ -14,7 +14,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.engine.artifacts import MAKERS
 from pruning_core.engine.artifacts.source import Source
 from pruning_core.engine.artifacts.stage import BATCH_PIXELS, source_of
-from pruning_core.engine.models import FAILURES
+from pruning_core.engine.models.build import FAILURES
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.results.latency import AS_TRAINED, RUNTIMES
 from pruning_core.storage.stage_context import StageError

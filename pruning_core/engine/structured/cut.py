@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.macs import macs, positions
+from pruning_core.engine.models.macs import macs, positions
 from pruning_core.engine.structured import selection
 from pruning_core.engine.structured.groups import Graph, Group, narrowed, remove, trace
 from pruning_core.engine.structured.importance import Scorer

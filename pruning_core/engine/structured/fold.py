@@ -26,8 +26,8 @@ from torch_pruning.ops import OPTYPE
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.layers import layers
-from pruning_core.engine.quick_convs import plain
+from pruning_core.engine.models.layers import layers
+from pruning_core.engine.models.small_convs import plain
 from pruning_core.engine.structured.groups import CLASSES, Graph, Group, remove, trace
 
 CONSUMERS = (OPTYPE.CONV, OPTYPE.LINEAR)

@@ -22,8 +22,8 @@ from torch_pruning.ops import OPTYPE
 from torchvision.models import VisionTransformer
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.layers import layers
-from pruning_core.engine.quick_convs import plain
+from pruning_core.engine.models.layers import layers
+from pruning_core.engine.models.small_convs import plain
 from pruning_core.engine.structured.structure import Structure, kind_of
 
 ROOTS = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear]

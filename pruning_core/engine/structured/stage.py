@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import plain
-from pruning_core.engine import devices, masks, recover
+from pruning_core.engine import masks, recover
 from pruning_core.engine.criteria.gathering import score_images
 from pruning_core.engine.cutting import beginning
 from pruning_core.engine.data import Splits
-from pruning_core.engine.macs import macs
-from pruning_core.engine.models import build
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.build import build
+from pruning_core.engine.models.macs import macs
 from pruning_core.engine.objective import Objective
 from pruning_core.engine.parents import parent_model, root_of, splits_of
 from pruning_core.engine.structured import restart, structure

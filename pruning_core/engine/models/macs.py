@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.engine.quick_convs import plain
+from pruning_core.engine.models.small_convs import plain
 
 Product = _ConvNd | nn.Linear
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]

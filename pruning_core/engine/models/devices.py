@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pruning_core.engine.quick_convs import quicken
+from pruning_core.engine.models.small_convs import quicken
 from pruning_core.settings.spec import SpecError
 
 
