@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "PruningStrategy": "pruning_core.engine.strategies",
-    "OneShotPruning": "pruning_core.engine.strategies",
-    "IterativePruning": "pruning_core.engine.strategies",
+    "PruningStrategy": "pruning_core.engine.pruning_strategies",
+    "OneShotPruning": "pruning_core.engine.pruning_strategies",
+    "IterativePruning": "pruning_core.engine.pruning_strategies",
     "compare_pruning_strategies": "pruning_core.reports.assignment",
     "print_summary_table": "pruning_core.reports.assignment",
 }

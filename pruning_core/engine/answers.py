@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.data import Splits, normalize
-from pruning_core.engine.data.pictures import UnreadableImage, render
+from pruning_core.engine.data.image_files import UnreadableImage, render
 from pruning_core.engine.models import devices
-from pruning_core.engine.parents import parent_model, root_of, splits_of
+from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import Context
 from pruning_core.storage.store import Store

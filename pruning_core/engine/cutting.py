@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine import masks, recover, sparse_file
+from pruning_core.engine import masks, sparse_file
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import for_growth, for_level
 from pruning_core.engine.data import Splits
 from pruning_core.engine.dead_norms import norms_of_dead
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.parents import MASK_FILE
 from pruning_core.engine.regrowth import exchange, growth
-from pruning_core.engine.train import derived_seed
+from pruning_core.engine.stage_inputs import MASK_FILE
+from pruning_core.engine.training import rewinding
+from pruning_core.engine.training.train import derived_seed
 from pruning_core.planning.layer_checks import died
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import Context
@@ -83,15 +84,15 @@ def restart(
     model: nn.Module, chosen: masks.Masks, context: Context, root: str, base: dict[str, Any]
 ) -> None:
     """Before training: the weights that the way to recover begins with."""
-    recover.restart(model, chosen, beginning(context, root, base))
+    rewinding.restart(model, chosen, beginning(context, root, base))
 
 
-def beginning(context: Context, root: str, base: dict[str, Any]) -> recover.State | None:
+def beginning(context: Context, root: str, base: dict[str, Any]) -> rewinding.State | None:
     """The dense weights that the way to recover begins with; None where they stay as they are."""
     settings, store = context.settings, context.store
     seed = derived_seed(settings["seed"], "new weights", settings["target"])
-    sources = recover.Sources(
-        kept=lambda: sparse_file.load(store.file(root, recover.KEPT_FILE)),
-        drawn=lambda: recover.draw(base, seed),
+    sources = rewinding.Sources(
+        kept=lambda: sparse_file.load(store.file(root, rewinding.KEPT_FILE)),
+        drawn=lambda: rewinding.draw(base, seed),
     )
-    return recover.RECOVERIES[settings["recovery"]["method"]](sources)
+    return rewinding.RECOVERIES[settings["recovery"]["method"]](sources)

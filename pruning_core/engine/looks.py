@@ -13,12 +13,12 @@ from pruning_core.engine import data, inspect, sensitivity, sparse_file
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.gathering import for_scan
 from pruning_core.engine.data import Splits
-from pruning_core.engine.evaluate import Evaluation, evaluate
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.parents import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.portraits import overlap
+from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.structured.group_scan import GroupCuts, scorer_of
+from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.granularity import units
 from pruning_core.results.layers import portraits as layer_portraits
 from pruning_core.settings.sensitivity import GROUP

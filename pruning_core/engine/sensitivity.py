@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pruning_core.common.statistics import wilson
 from pruning_core.engine import masks
-from pruning_core.engine.evaluate import Evaluation
+from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.settings.spec import PruneSpec, to_dict
 
 Look = Callable[[], Evaluation]

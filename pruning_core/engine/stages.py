@@ -15,13 +15,12 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import plain
-from pruning_core.engine import checkpoint, inspect, masks, recover, sparse_file
+from pruning_core.engine import inspect, masks, sparse_file
 from pruning_core.engine.answers import inspect_answers
 from pruning_core.engine.artifacts.stage import artifact
 from pruning_core.engine.criteria.gathering import keep_movement, start_movement
 from pruning_core.engine.cutting import cut, idle, restart
 from pruning_core.engine.data import Splits
-from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.ladder.stage import rung
 from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspect_overlap, scan
 from pruning_core.engine.measure import measure
@@ -29,21 +28,17 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.weights import load_weights
-from pruning_core.engine.objective import Objective, as_teacher
-from pruning_core.engine.parents import (
-    MASK_FILE,
-    MODEL_FILE,
-    parent_model,
-    root_of,
-    splits_of,
-)
 from pruning_core.engine.passport.stage import passport
 from pruning_core.engine.portraits import portraits
 from pruning_core.engine.speed.crossover import crossover
 from pruning_core.engine.speed.latency import latency
+from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.structured.stage import Ways, inspect_structure, structured
-from pruning_core.engine.train import Training, derived_seed, train
-from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.engine.training import checkpoint, rewinding
+from pruning_core.engine.training.evaluate import evaluate
+from pruning_core.engine.training.loss import Objective, as_teacher
+from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.train import Training, derived_seed, train
 from pruning_core.planning.layer_checks import told
 from pruning_core.results.layers import FILE as PORTRAITS
 from pruning_core.settings.spec import SpecError
@@ -71,7 +66,7 @@ def baseline(context: Context) -> dict[str, Any]:
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     keep_movement(trainee, context.folder)
     if "keep_epoch" in settings:
-        sparse_file.save(trainee.kept, context.folder / recover.KEPT_FILE)
+        sparse_file.save(trainee.kept, context.folder / rewinding.KEPT_FILE)
     result = _finish(context, trainee, splits, settings["data"], {"layers": "all", "spare": []})
     notes += _troubles(trainee)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
@@ -96,7 +91,7 @@ def level(context: Context) -> dict[str, Any]:
     _take_optimizer(trainee, context)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = _training(settings, base["data"], chain, "level", parent["epochs_total"])
-    plan = replace(plan, lr_start=recover.share_done(settings["recovery"], base))
+    plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     chosen = trainee.masks or chosen
     masks.save(chosen.kept, context.folder / MASK_FILE)
@@ -110,7 +105,12 @@ def level(context: Context) -> dict[str, Any]:
         "seconds": parent["seconds_total"] + result["seconds"],
     }
     known = told(layers(model), settings["prune"], float(settings["target"]))
-    notes = [*known, *idle(chosen), *_troubles(trainee), *recover.notes(settings["recovery"], base)]
+    notes = [
+        *known,
+        *idle(chosen),
+        *_troubles(trainee),
+        *rewinding.notes(settings["recovery"], base),
+    ]
     totals = {f"{name}_total": value for name, value in spent.items()}
     return {**result, **totals, "notes": notes, "returned": made.returned}
 

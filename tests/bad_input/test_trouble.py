@@ -17,8 +17,9 @@ from pruning_core.cli import progress
 from pruning_core.cli.main import parser
 from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
-from pruning_core.engine import checkpoint, stages
+from pruning_core.engine import stages
 from pruning_core.engine.data import decoding
+from pruning_core.engine.training import checkpoint
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue, job_id

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.data import normalize
-from pruning_core.engine.parents import parent_model
+from pruning_core.engine.stage_inputs import parent_model
 from pruning_core.planning.exports import ask_image, ask_test_image, told
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.storage.jobs import Queue

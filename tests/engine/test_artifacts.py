@@ -21,8 +21,8 @@ from pruning_core.engine.artifacts.folding import fold_model, folded_state
 from pruning_core.engine.artifacts.stage import difference_of, pixels, source_of
 from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffled
 from pruning_core.engine.models.build import make
-from pruning_core.engine.parents import MODEL_FILE
 from pruning_core.engine.sparse_file import save
+from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.plan import plan
 from pruning_core.storage.jobs import Queue

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pruning_core.engine.data import decode, decoding, inspect, pictures, stratified
-from pruning_core.engine.data.pictures import UnreadableImage, render
+from pruning_core.engine.data import decode, decoding, image_files, inspect, stratified
+from pruning_core.engine.data.image_files import UnreadableImage, render
 from pruning_core.settings.spec import SpecError
 
 
@@ -154,7 +154,7 @@ def test_a_large_photo_is_decoded_small_and_looks_the_same() -> None:
 
 
 def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 2000)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 2000)
     with pytest.raises(UnreadableImage, match="more than the limit of 2,000 pixels"):
         render(encoded(noise(60, 60)), 32)
     with pytest.raises(UnreadableImage, match="more than the limit"):

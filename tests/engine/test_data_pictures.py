@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from pruning_core.engine.data.pictures import UnreadableImage, is_deep, render
+from pruning_core.engine.data.image_files import UnreadableImage, is_deep, render
 
 GREYS = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
 FORMATS = [("PNG", {}), ("JPEG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]

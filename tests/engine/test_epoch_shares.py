@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pruning_core.engine import train as training
-from pruning_core.engine.train import first, shares, shuffled, train
-from pruning_core.engine.trainee import Trainee
+from pruning_core.engine.training import train as training
+from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.train import first, shares, shuffled, train
 from pruning_core.methods.lr_schedules import cosine
 from pruning_core.storage.stage_context import Progress
 from tests.engine.test_train import SPLITS, bits, plan, trainee

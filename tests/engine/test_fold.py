@@ -17,7 +17,7 @@ from pruning_core.engine.models.build import make
 from pruning_core.engine.models.devices import place
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.parents import MODEL_FILE
+from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.structured import structure as structures
 from pruning_core.engine.structured.fold import fold
 from pruning_core.planning.plan import plan

@@ -11,7 +11,7 @@ import torch
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect, masks, sparse_file
-from pruning_core.engine.parents import MODEL_FILE
+from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline

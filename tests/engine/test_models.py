@@ -13,8 +13,8 @@ from pruning_core.engine.masks import Masks
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models import layers
-from pruning_core.engine.step import step
-from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.step import step
 from pruning_core.settings.spec import SpecError, TrainSpec, to_dict
 from tests.cuts import cut
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from pruning_core.engine.masks import Masks
-from pruning_core.engine.movement import Movement
-from pruning_core.engine.step import step
-from pruning_core.engine.train import train
-from pruning_core.engine.trainee import OPTIMIZERS, Trainee, make_optimizer
+from pruning_core.engine.training.movement import Movement
+from pruning_core.engine.training.state import OPTIMIZERS, Trainee, make_optimizer
+from pruning_core.engine.training.step import step
+from pruning_core.engine.training.train import train
 from pruning_core.settings.spec import TrainSpec, to_dict
 from pruning_core.storage.stage_context import Progress
 from tests.cuts import cut

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.objective import Objective, as_teacher, distance
-from pruning_core.engine.step import accumulate, step
-from pruning_core.engine.trainee import Trainee
+from pruning_core.engine.training.loss import Objective, as_teacher, distance
+from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.step import accumulate, step
 from tests.engine.test_train import Net, trainee
 
 IMAGES = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(3))

@@ -9,8 +9,8 @@ import torch
 
 from pruning_core.engine import inspect
 from pruning_core.engine.models.build import build
-from pruning_core.engine.step import step
-from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.step import step
 from pruning_core.planning.plan import inspect_model, plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.spec import PRECISIONS, Spec, to_dict

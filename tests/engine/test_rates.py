@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import train as training
-from pruning_core.engine.train import train
+from pruning_core.engine.training import train as training
+from pruning_core.engine.training.train import train
 from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import OneShotSpec, Spec, TrainSpec, to_dict

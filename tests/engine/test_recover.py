@@ -12,14 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import checkpoint, masks, sparse_file, stages
-from pruning_core.engine import train as training
+from pruning_core.engine import masks, sparse_file, stages
 from pruning_core.engine.measure import same_bits
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.recover import KEPT_FILE, RECOVERIES
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
-from pruning_core.engine.train import derived_seed
+from pruning_core.engine.training import checkpoint
+from pruning_core.engine.training import train as training
+from pruning_core.engine.training.rewinding import KEPT_FILE, RECOVERIES
+from pruning_core.engine.training.train import derived_seed
 from pruning_core.planning.plan import plan
 from pruning_core.planning.recovery import LOADED
 from pruning_core.settings.recovery import IN_WORDS, RecoverySpec

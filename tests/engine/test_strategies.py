@@ -13,7 +13,7 @@ from torch import Tensor, nn, optim
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from pruning_core.engine.strategies import IterativePruning, OneShotPruning, PruningStrategy
+from pruning_core.engine.pruning_strategies import IterativePruning, OneShotPruning, PruningStrategy
 from pruning_core.settings.spec import SpecError
 
 Loader = DataLoader[Any]

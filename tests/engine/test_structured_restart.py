@@ -15,11 +15,11 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine import sparse_file
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models.build import build
-from pruning_core.engine.parents import MODEL_FILE
+from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.structured import stage as running
 from pruning_core.engine.structured.restart import FILE, read, total
-from pruning_core.engine.train import Training, derived_seed
-from pruning_core.engine.trainee import Trainee
+from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.train import Training, derived_seed
 from pruning_core.planning.plan import plan
 from pruning_core.planning.recovery import LOADED, remarks
 from pruning_core.planning.stage import Point

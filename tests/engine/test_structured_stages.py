@@ -12,7 +12,7 @@ import torch
 from pruning_core.common.paths import Cache
 from pruning_core.engine import inspect
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.parents import parent_model, resized
+from pruning_core.engine.stage_inputs import parent_model, resized
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.reports.csv_export import to_csv

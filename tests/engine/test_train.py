@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine import checkpoint
 from pruning_core.engine.data import ImageSet, Splits
-from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.masks import Masks
 from pruning_core.engine.models.devices import resolve
-from pruning_core.engine.step import accumulate, step, tame
-from pruning_core.engine.train import Training, derived_seed, shuffled, train
-from pruning_core.engine.trainee import OPTIMIZERS, Trainee, make_optimizer
+from pruning_core.engine.training import checkpoint
+from pruning_core.engine.training.evaluate import evaluate
+from pruning_core.engine.training.state import OPTIMIZERS, Trainee, make_optimizer
+from pruning_core.engine.training.step import accumulate, step, tame
+from pruning_core.engine.training.train import Training, derived_seed, shuffled, train
 from pruning_core.settings.spec import SpecError, TrainSpec, to_dict
 from pruning_core.storage.stage_context import Progress
 from tests.cuts import cut

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect, parents
+from pruning_core.engine import inspect, stage_inputs
 from pruning_core.engine.data import ImageSet, Splits
-from pruning_core.engine.parents import MODEL_FILE
+from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Point
@@ -49,7 +49,7 @@ def made(folder: Path, blind: bool) -> Cache:
     """The runs and the lossy files of their last points."""
     cache = Cache(folder)
     cache.prepare()
-    whole = parents.data.load
+    whole = stage_inputs.data.load
 
     def load(*given: Any) -> Splits:
         found = whole(*given)
@@ -58,7 +58,7 @@ def made(folder: Path, blind: bool) -> Cache:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
         if blind:
-            patch.setattr(parents.data, "load", load)
+            patch.setattr(stage_inputs.data, "load", load)
         run_here(cache, SPEC)
         last = points(cache)[-1]
         Queue(cache.queue).add([artifact(last.key, name) for name in LOSSY])

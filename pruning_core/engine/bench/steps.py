@@ -16,8 +16,8 @@ from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.step import step
-from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.step import step
 from pruning_core.results.benchmark import Figure
 from pruning_core.settings.spec import PruneSpec, TrainSpec, to_dict
 

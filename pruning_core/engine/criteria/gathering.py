@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine import checkpoint, masks
+from pruning_core.engine import masks
 from pruning_core.engine.criteria.evidence import Evidence, Tensors
 from pruning_core.engine.criteria.sample import Sample, draw
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.movement import Movement
-from pruning_core.engine.parents import parent_model, root_of
-from pruning_core.engine.train import derived_seed
-from pruning_core.engine.trainee import Trainee
+from pruning_core.engine.stage_inputs import parent_model, root_of
+from pruning_core.engine.training import checkpoint
+from pruning_core.engine.training.movement import Movement
+from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
 from pruning_core.methods.granularity import PATTERNS
 from pruning_core.storage.stage_context import Context

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from zipfile import ZipInfo
 
-from pruning_core.engine.data.tree import FIELD, MAX_FILE_BYTES, Listing, refuse
+from pruning_core.engine.data.folder_layout import FIELD, MAX_FILE_BYTES, Listing, refuse
 from pruning_core.settings.spec import SpecError
 
 MAX_ENTRIES = 2_000_000

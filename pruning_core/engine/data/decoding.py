@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pruning_core.engine.data.pictures import UnreadableImage, render
-from pruning_core.engine.data.source import Part, Progress, Raw, Source, within
+from pruning_core.engine.data.base import Part, Progress, Raw, Source, within
+from pruning_core.engine.data.image_files import UnreadableImage, render
 from pruning_core.engine.data.sources import SOURCES
 from pruning_core.engine.data.split import LEAST, stratified
 from pruning_core.settings.spec import SpecError

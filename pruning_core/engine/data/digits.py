@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pruning_core.engine.data.source import Progress, Source, array_digest, array_part
+from pruning_core.engine.data.base import Progress, Source, array_digest, array_part
 from pruning_core.engine.data.split import held_out
 
 TEST_IMAGES = 360

@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from pruning_core.engine.data.tree import MAX_FILE_BYTES, Listing, Place, is_visible, refuse
+from pruning_core.engine.data.folder_layout import (
+    MAX_FILE_BYTES,
+    Listing,
+    Place,
+    is_visible,
+    refuse,
+)
 
 
 @contextmanager

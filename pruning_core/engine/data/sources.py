@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pruning_core.engine.data.base import Progress, Source
 from pruning_core.engine.data.own_images import open_images
-from pruning_core.engine.data.source import Progress, Source
 
 Opener = Callable[[str, int, Path, Progress], AbstractContextManager[Source]]
 

@@ -21,8 +21,8 @@ import numpy as np
 from torchvision import datasets
 from torchvision.datasets.utils import extract_archive
 
+from pruning_core.engine.data.base import Progress, Source, array_digest, array_part, within
 from pruning_core.engine.data.download import DownloadError, download, has_md5
-from pruning_core.engine.data.source import Progress, Source, array_digest, array_part, within
 from pruning_core.settings.spec import SpecError
 
 # What torchvision's readers raise on files that are not what they should be.

@@ -15,9 +15,9 @@ from pruning_core.engine.data import Splits
 from pruning_core.engine.ladder import RUNGS, Climb
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import reestimate
-from pruning_core.engine.parents import MASK_FILE, parent_model, root_of, splits_of
-from pruning_core.engine.train import derived_seed
-from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.engine.stage_inputs import MASK_FILE, parent_model, root_of, splits_of
+from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.train import derived_seed
 from pruning_core.settings.spec import TrainSpec, to_dict
 from pruning_core.storage.stage_context import Context
 

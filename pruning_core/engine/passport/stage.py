@@ -19,7 +19,7 @@ from pruning_core.common.formatting import format_bytes
 from pruning_core.engine.artifacts.smaller import structure_in
 from pruning_core.engine.artifacts.stage import ANSWERS, network_of
 from pruning_core.engine.data import ImageSet
-from pruning_core.engine.parents import resized, root_of, splits_of
+from pruning_core.engine.stage_inputs import resized, root_of, splits_of
 from pruning_core.engine.structured import structure
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export

@@ -17,7 +17,7 @@ from pruning_core.engine.data import Splits
 from pruning_core.engine.structured.groups import remove, trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Scorer, Sight
 from pruning_core.engine.structured.selection import Ranked, chosen
-from pruning_core.engine.train import derived_seed
+from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.channel_importance import looks
 from pruning_core.storage.stage_context import Context, StageError
 

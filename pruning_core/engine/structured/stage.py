@@ -11,21 +11,22 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import plain
-from pruning_core.engine import masks, recover
+from pruning_core.engine import masks
 from pruning_core.engine.criteria.gathering import score_images
 from pruning_core.engine.cutting import beginning
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.objective import Objective
-from pruning_core.engine.parents import parent_model, root_of, splits_of
+from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
 from pruning_core.engine.structured import restart, structure
 from pruning_core.engine.structured.cut import Gauge, Plan, Size, apply, plan_cut
 from pruning_core.engine.structured.groups import Group, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
-from pruning_core.engine.train import Training, derived_seed, train
-from pruning_core.engine.trainee import Trainee, make_optimizer
+from pruning_core.engine.training import rewinding
+from pruning_core.engine.training.loss import Objective
+from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.train import Training, derived_seed, train
 from pruning_core.methods.channel_importance import looks
 from pruning_core.planning.structured_notes import (
     counted,
@@ -67,7 +68,7 @@ def structured(context: Context, ways: Ways) -> Result:
     trainee.objective = ways.objective(context, root, base)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = ways.training(settings, base["data"], chain, "structured", parent["epochs_total"])
-    plan = replace(plan, lr_start=recover.share_done(settings["recovery"], base))
+    plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     result = ways.finish(context, trainee, splits, base["data"], settings["prune"])
     whole = masks.sparsities(dense, settings["prune"]["layers"], settings["prune"]["spare"])
@@ -78,7 +79,7 @@ def structured(context: Context, ways: Ways) -> Result:
         "own_parameters": result["parameters"],
         "macs": macs(model, size),
         "dense_macs": macs(dense, size),
-        "notes": [*told, *ways.troubles(trainee), *recover.notes(settings["recovery"], base)],
+        "notes": [*told, *ways.troubles(trainee), *rewinding.notes(settings["recovery"], base)],
         "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
         "seconds_total": parent["seconds_total"] + result["seconds"],
     }

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.errors import plain
-from pruning_core.engine import checkpoint
 from pruning_core.engine.data import AUGMENTATIONS, ImageSet, Splits, normalize
-from pruning_core.engine.evaluate import evaluate
 from pruning_core.engine.models.batch_norm import reestimate
-from pruning_core.engine.step import step
-from pruning_core.engine.trainee import Trainee
+from pruning_core.engine.training import checkpoint
+from pruning_core.engine.training.evaluate import evaluate
+from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.step import step
 from pruning_core.methods.lr_schedules import rate as rate_at
 from pruning_core.storage.stage_context import Progress
 

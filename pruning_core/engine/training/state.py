@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from pruning_core.engine.masks import Masks
-from pruning_core.engine.movement import Movement
-from pruning_core.engine.objective import Objective
+from pruning_core.engine.training.loss import Objective
+from pruning_core.engine.training.movement import Movement
 
 Settings = dict[str, Any]
 

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from pruning_core.engine.data.source import Raw
+from pruning_core.engine.data.base import Raw
 
 # Only these decoders are tried: others start programs (EPS) or are rarely looked after.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")

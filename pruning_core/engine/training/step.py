@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.engine.models.devices import computing
-from pruning_core.engine.trainee import Trainee
+from pruning_core.engine.training.state import Trainee
 
 SHORTEST = 1e-12
 log = logging.getLogger(__name__)
