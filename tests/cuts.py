@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.engine.criteria import CRITERIA, Evidence
-from pruning_core.engine.masks import choose
+from pruning_core.engine.masks.masks import choose
 from pruning_core.settings.spec import PruneSpec, to_dict
 
 Tensors = dict[str, Tensor]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pruning_core.engine.criteria import flow
+from pruning_core.engine.criteria import synflow
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.build import build
@@ -51,7 +51,7 @@ def inspect_model(settings: dict[str, Any], source: str, downloads: Path) -> dic
 def _unfit(model: nn.Module) -> dict[str, str]:
     """What changes nothing of the model or cannot be computed for it, with the reason."""
     reasons = {
-        "synflow": flow.unfit(model),
+        "synflow": synflow.unfit(model),
         "batch_norm": "" if has_batch_norm(model) else NO_BATCH_NORM,
     }
     return {name: why for name, why in reasons.items() if why}

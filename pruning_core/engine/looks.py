@@ -11,7 +11,7 @@ from torch import nn
 
 from pruning_core.engine import data, inspect, sensitivity, sparse_file
 from pruning_core.engine.criteria import CRITERIA
-from pruning_core.engine.criteria.gathering import for_scan
+from pruning_core.engine.criteria.collect import for_scan
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights

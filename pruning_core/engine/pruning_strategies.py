@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from pruning_core.engine import sparse_file
 from pruning_core.engine.criteria import Evidence, magnitude
-from pruning_core.engine.masks import Masks, choose
+from pruning_core.engine.masks.masks import Masks, choose
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.methods.sparsity_schedules import geometric

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.statistics import wilson
-from pruning_core.engine import masks
+from pruning_core.engine.masks import masks
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.settings.spec import PruneSpec, to_dict
 

@@ -9,7 +9,7 @@ from torch import nn
 from pruning_core.engine import data, sparse_file
 from pruning_core.engine.data import Splits
 from pruning_core.engine.models.build import rebuild
-from pruning_core.engine.structured import structure
+from pruning_core.engine.structured import widths
 from pruning_core.storage.store import Store
 
 MODEL_FILE = "model.sparse"
@@ -31,7 +31,7 @@ def parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
     model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
     state = sparse_file.load(store.file(key, MODEL_FILE))
     if resized(store, key):
-        return structure.load(model, structure.read(store.file(key, structure.FILE)), state)
+        return widths.load(model, widths.read(store.file(key, widths.FILE)), state)
     model.load_state_dict(state)
     return model
 

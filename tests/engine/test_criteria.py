@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.criteria.gradients import directions, obd, snip, taylor
-from pruning_core.engine.criteria.history import movement
+from pruning_core.engine.criteria.movement import movement
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data import ImageSet
-from pruning_core.engine.masks import choose
+from pruning_core.engine.masks.masks import choose
+from pruning_core.engine.masks.units import joined
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.pieces import joined
 from pruning_core.methods.criteria import BASELINE, CRITERION_CHOICES, IMAGES, MOVEMENT
 from pruning_core.settings.spec import CRITERIA as NAMES
 from pruning_core.settings.spec import PruneSpec, to_dict

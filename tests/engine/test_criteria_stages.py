@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect, masks
-from pruning_core.engine.criteria import CRITERIA, Evidence, flow, gathering
-from pruning_core.engine.criteria.gathering import MOVEMENT_FILE, for_level, for_scan
+from pruning_core.engine import inspect
+from pruning_core.engine.criteria import CRITERIA, Evidence, collect, synflow
+from pruning_core.engine.criteria.collect import MOVEMENT_FILE, for_level, for_scan
 from pruning_core.engine.data import ImageSet, Splits
+from pruning_core.engine.masks import masks
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.methods.criteria import IMAGES, needs
 from pruning_core.planning.plan import plan
@@ -54,7 +55,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     made.prepare()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
-        patch.setattr(flow, "STEPS", 5)
+        patch.setattr(synflow, "STEPS", 5)
         yield made
 
 
@@ -141,8 +142,8 @@ def test_a_level_sees_training_images_only(
     criterion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, dense = Net(), Net()
-    monkeypatch.setattr(gathering, "root_of", lambda store, key: "root")
-    monkeypatch.setattr(gathering, "parent_model", lambda store, key, base: dense)
+    monkeypatch.setattr(collect, "root_of", lambda store, key: "root")
+    monkeypatch.setattr(collect, "parent_model", lambda store, key, base: dense)
     prune = to_dict(PruneSpec(criterion, score_images=5))
     settings = {"prune": prune, "train": {"batch_size": 4}, "target": "0.5"}
     context = context_with(settings, tmp_path / "parent", model)

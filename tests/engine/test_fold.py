@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect, masks, sparse_file
+from pruning_core.engine import inspect, sparse_file
 from pruning_core.engine.artifacts.folding import lightened
-from pruning_core.engine.dead_norms import norms_of_dead
+from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.dead_norms import norms_of_dead
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.devices import place
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.stage_inputs import MODEL_FILE
-from pruning_core.engine.structured import structure as structures
+from pruning_core.engine.structured import widths as structures
 from pruning_core.engine.structured.fold import fold
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, TrainSpec

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine import masks
 from pruning_core.engine.criteria import CRITERIA
+from pruning_core.engine.masks import masks
 from pruning_core.methods.layers import floor_size
 from pruning_core.settings.spec import CRITERIA as CRITERION_NAMES
 from pruning_core.settings.spec import LAYER_CHOICES as CHOICE_NAMES

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.masks import Masks
+from pruning_core.engine.masks.masks import Masks
 from tests.cuts import cut
 
 Tensors = dict[str, Tensor]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine.masks import Masks
+from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.measure import measure
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models import layers

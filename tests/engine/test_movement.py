@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine.masks import Masks
+from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.training.movement import Movement
 from pruning_core.engine.training.state import OPTIMIZERS, Trainee, make_optimizer
 from pruning_core.engine.training.step import step

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.masks import choose
+from pruning_core.engine.masks.masks import choose
 from pruning_core.methods.granularity import PATTERNS
 from pruning_core.settings.spec import PruneSpec, SpecError, to_dict
 from tests.cuts import cut

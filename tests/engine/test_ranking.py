@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pruning_core.engine import ranking
+from pruning_core.engine.masks import ranking
 
 
 @pytest.mark.parametrize("kind", ["normal", "tied", "sorted", "constant"])

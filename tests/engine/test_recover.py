@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import masks, sparse_file, stages
+from pruning_core.engine import sparse_file, stages
+from pruning_core.engine.masks import masks
 from pruning_core.engine.measure import same_bits
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import weights

@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from pruning_core.common.errors import to_dict
 from pruning_core.common.paths import Cache
-from pruning_core.engine import masks, sparse_file
+from pruning_core.engine import sparse_file
 from pruning_core.engine.criteria import Evidence
-from pruning_core.engine.cutting import idle
-from pruning_core.engine.regrowth import exchange, growth
+from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.cut import idle
+from pruning_core.engine.masks.regrowth import exchange, growth
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import IterativeSpec, PruneSpec, Spec

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pruning_core.common.errors import to_dict
-from pruning_core.engine.regrowth import exchange
+from pruning_core.engine.masks.regrowth import exchange
 from pruning_core.reports.charts.training import schedule_figure
 from pruning_core.settings import strategies
 from pruning_core.settings.spec import PruneSpec

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pruning_core.engine import masks
-from pruning_core.engine.pieces import pieces_left
-from pruning_core.engine.scopes import SCOPES, lamp_scores
+from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.allocation import SCOPES, lamp_scores
+from pruning_core.engine.masks.units import pieces_left
 from pruning_core.methods.granularity import AXES, PATTERNS, units
 from pruning_core.methods.layers import floor_size
 from pruning_core.settings.spec import GRANULARITIES, SpecError

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import masks, sparse_file
-from pruning_core.engine.pieces import pieces_left
+from pruning_core.engine import sparse_file
+from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.units import pieces_left
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.methods.granularity import fits
 from pruning_core.methods.layers import Layer, chosen

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pruning_core.engine import masks, sparse_file
+from pruning_core.engine import sparse_file
+from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.sparse_file import DTYPES, SparseFileError, decode, encode, load, save

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.structured import structure as structures
+from pruning_core.engine.structured import widths as structures
 from pruning_core.engine.structured.cut import Plan, cut, plan_cut
 from pruning_core.engine.structured.groups import CLASSES, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight

@@ -17,7 +17,7 @@ from pruning_core.engine.data import Splits
 from pruning_core.engine.models.build import build
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.structured import stage as running
-from pruning_core.engine.structured.restart import FILE, read, total
+from pruning_core.engine.structured.rewinding import FILE, read, total
 from pruning_core.engine.training.state import Trainee
 from pruning_core.engine.training.train import Training, derived_seed
 from pruning_core.planning.plan import plan

@@ -10,8 +10,8 @@ from torch import nn
 from torchvision.models import efficientnet_b0, mobilenet_v2, resnet18, vit_b_16
 
 from pruning_core.engine.criteria import Evidence
-from pruning_core.engine.criteria.flow import STEPS, all_positive, amounts, flow, synflow, unfit
-from pruning_core.engine.masks import choose
+from pruning_core.engine.criteria.synflow import STEPS, all_positive, amounts, flow, synflow, unfit
+from pruning_core.engine.masks.masks import choose
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.settings.spec import PruneSpec, to_dict

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.data import ImageSet, Splits
-from pruning_core.engine.masks import Masks
+from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.devices import resolve
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.evaluate import evaluate

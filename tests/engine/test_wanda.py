@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.models import VisionTransformer, swin_t
 
 from pruning_core.engine.criteria import Evidence
-from pruning_core.engine.criteria.activations import wanda
+from pruning_core.engine.criteria.wanda import wanda
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.models.small_convs import QuickConv2d

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from pruning_core.engine.artifacts.source import Maker, Run, Source
 from pruning_core.engine.structured.fold import fold
-from pruning_core.engine.structured.structure import Structure, load, structure
+from pruning_core.engine.structured.widths import Structure, load, structure
 
 
 def write_smaller(source: Source, path: Path) -> list[str]:

@@ -19,7 +19,7 @@ from pruning_core.engine.data import Splits, normalize
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild
 from pruning_core.engine.stage_inputs import parent_model, resized, root_of, splits_of
-from pruning_core.engine.structured.structure import resize, structure
+from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.file_formats import FORMATS
 from pruning_core.storage.stage_context import Context, StageError

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.engine import masks
 from pruning_core.engine.bench.timing import figure, in_turn, ratio
 from pruning_core.engine.criteria import Evidence, magnitude
+from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights

@@ -8,12 +8,12 @@ torch's random state as they were. What each needs, and what it is called, stand
 
 from __future__ import annotations
 
-from pruning_core.engine.criteria.activations import wanda
-from pruning_core.engine.criteria.evidence import Criterion, Evidence
-from pruning_core.engine.criteria.flow import synflow
 from pruning_core.engine.criteria.gradients import obd, snip, taylor
-from pruning_core.engine.criteria.history import movement
-from pruning_core.engine.criteria.plain import magnitude, random
+from pruning_core.engine.criteria.inputs import Criterion, Evidence
+from pruning_core.engine.criteria.magnitude import magnitude, random
+from pruning_core.engine.criteria.movement import movement
+from pruning_core.engine.criteria.synflow import synflow
+from pruning_core.engine.criteria.wanda import wanda
 
 __all__ = ["CRITERIA", "Criterion", "Evidence", "magnitude"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.criteria.evidence import RATE, Evidence, Tensors, checked, refusal
-from pruning_core.engine.criteria.scoring import at_rest
+from pruning_core.engine.criteria.inputs import RATE, Evidence, Tensors, checked, refusal
+from pruning_core.engine.criteria.model_modes import at_rest
 
 
 def taylor(evidence: Evidence) -> Tensors:

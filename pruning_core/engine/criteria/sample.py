@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning_core.engine.criteria.evidence import Batch
+from pruning_core.engine.criteria.inputs import Batch
 from pruning_core.engine.data import ImageSet, normalize
 
 

@@ -20,7 +20,7 @@ from pruning_core.engine.artifacts.smaller import structure_in
 from pruning_core.engine.artifacts.stage import ANSWERS, network_of
 from pruning_core.engine.data import ImageSet
 from pruning_core.engine.stage_inputs import resized, root_of, splits_of
-from pruning_core.engine.structured import structure
+from pruning_core.engine.structured import widths
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
 from pruning_core.reports.html_report import html
@@ -115,7 +115,7 @@ def _programs(model: Path) -> dict[str, bytes]:
     if model.suffix == ".sparse":
         found["sparse_loader.py"] = (HERE.parent / "sparse_loader.py").read_bytes()
     if model.suffix in (".sparse", ".pth", ".safetensors"):
-        found["structure.py"] = Path(structure.__file__).read_bytes()
+        found["structure.py"] = Path(widths.__file__).read_bytes()
     return found
 
 
@@ -150,11 +150,7 @@ def _widths(context: Context, made: Result) -> Result:
     if settings["format"] == "smaller":
         return {"structure": structure_in(store.file(context.row.parent, made["file"]))}
     key = settings["point"]
-    return (
-        {"structure": structure.read(store.file(key, structure.FILE))}
-        if resized(store, key)
-        else {}
-    )
+    return {"structure": widths.read(store.file(key, widths.FILE))} if resized(store, key) else {}
 
 
 def _versions() -> dict[str, str]:

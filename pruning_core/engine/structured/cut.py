@@ -18,7 +18,7 @@ from pruning_core.engine.models.macs import macs, positions
 from pruning_core.engine.structured import selection
 from pruning_core.engine.structured.groups import Graph, Group, narrowed, remove, trace
 from pruning_core.engine.structured.importance import Scorer
-from pruning_core.engine.structured.structure import Shape, Structure, structure, unchecked_shapes
+from pruning_core.engine.structured.widths import Shape, Structure, structure, unchecked_shapes
 from pruning_core.storage.stage_context import StageError
 
 Settings = Mapping[str, Any]

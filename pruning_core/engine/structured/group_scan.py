@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.gathering import score_images
+from pruning_core.engine.criteria.collect import score_images
 from pruning_core.engine.data import Splits
 from pruning_core.engine.structured.groups import remove, trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Scorer, Sight

@@ -24,7 +24,7 @@ from torchvision.models import VisionTransformer
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.small_convs import plain
-from pruning_core.engine.structured.structure import Structure, kind_of
+from pruning_core.engine.structured.widths import Structure, kind_of
 
 ROOTS = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear]
 # Attention that computes with its weights without calling their layers; the graph cannot be read.

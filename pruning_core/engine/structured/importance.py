@@ -15,7 +15,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.criteria.evidence import Batch
+from pruning_core.engine.criteria.inputs import Batch
 
 Scorer = Callable[[Any], Tensor | None]
 

@@ -11,15 +11,16 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import plain
-from pruning_core.engine import masks
-from pruning_core.engine.criteria.gathering import score_images
-from pruning_core.engine.cutting import beginning
+from pruning_core.engine.criteria.collect import score_images
 from pruning_core.engine.data import Splits
+from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.cut import beginning
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
-from pruning_core.engine.structured import restart, structure
+from pruning_core.engine.structured import rewinding as restart
+from pruning_core.engine.structured import widths as structure
 from pruning_core.engine.structured.cut import Gauge, Plan, Size, apply, plan_cut
 from pruning_core.engine.structured.groups import Group, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight

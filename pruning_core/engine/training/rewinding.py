@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.masks import Masks
+from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.build import rebuild
 from pruning_core.planning.recovery import LOADED
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from pruning_core.engine.masks import Masks
+from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.training.loss import Objective
 from pruning_core.engine.training.movement import Movement
 

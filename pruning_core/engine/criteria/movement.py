@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruning_core.engine.criteria.evidence import Evidence, Tensors, checked
+from pruning_core.engine.criteria.inputs import Evidence, Tensors, checked
 
 
 def movement(evidence: Evidence) -> Tensors:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from pruning_core.engine.structured.groups import remove, trace
-from pruning_core.engine.structured.structure import structure
+from pruning_core.engine.structured.widths import structure
 from pruning_core.engine.training.rewinding import State
 from pruning_core.storage.stage_context import StageError
 

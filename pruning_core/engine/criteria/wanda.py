@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from pruning_core.engine.criteria.evidence import Evidence, Tensors, checked, refusal
-from pruning_core.engine.criteria.scoring import at_rest
+from pruning_core.engine.criteria.inputs import Evidence, Tensors, checked, refusal
+from pruning_core.engine.criteria.model_modes import at_rest
 from pruning_core.engine.models.small_convs import plain
 
 ATTENTION = functional.multi_head_attention_forward

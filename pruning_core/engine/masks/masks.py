@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from pruning_core.engine import sparse_file
+from pruning_core.engine.masks.allocation import REMOVED, SCOPES, Ranked, by_pattern
+from pruning_core.engine.masks.ranking import sortable
+from pruning_core.engine.masks.units import as_mask, joined, pieces_left
 from pruning_core.engine.models.layers import sparsities
-from pruning_core.engine.pieces import as_mask, joined, pieces_left
-from pruning_core.engine.ranking import sortable
-from pruning_core.engine.scopes import REMOVED, SCOPES, Ranked, by_pattern
 from pruning_core.methods.granularity import PATTERNS
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import StageError

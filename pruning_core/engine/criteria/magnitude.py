@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pruning_core.engine.criteria.evidence import Evidence, Tensors
+from pruning_core.engine.criteria.inputs import Evidence, Tensors
 
 
 def magnitude(evidence: Evidence) -> Tensors:

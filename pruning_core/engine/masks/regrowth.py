@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pruning_core.engine.criteria.evidence import Evidence
 from pruning_core.engine.criteria.gradients import summed
-from pruning_core.engine.criteria.scoring import in_training
-from pruning_core.engine.pieces import as_mask, joined, pieces_left
-from pruning_core.engine.ranking import smallest, sortable
+from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.model_modes import in_training
+from pruning_core.engine.masks.ranking import smallest, sortable
+from pruning_core.engine.masks.units import as_mask, joined, pieces_left
 
 Tensors = dict[str, Tensor]
 SIZES = {"criterion": "magnitude"}  # a piece's gradients are joined as its magnitudes are

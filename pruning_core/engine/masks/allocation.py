@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.ranking import order, smallest
+from pruning_core.engine.masks.ranking import order, smallest
 from pruning_core.methods.allocation import COUNTS, Part, check_floor, check_grows
 from pruning_core.methods.granularity import PATTERNS, fits, pattern_share
 from pruning_core.methods.layers import floor_size

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pruning_core.engine.criteria.evidence import Evidence, Tensors, checked, refusal
+from pruning_core.engine.criteria.inputs import Evidence, Tensors, checked, refusal
 
 STEPS = 100
 GATES = (

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine import masks
-from pruning_core.engine.criteria.evidence import Evidence, Tensors
+from pruning_core.engine.criteria.inputs import Evidence, Tensors
 from pruning_core.engine.criteria.sample import Sample, draw
 from pruning_core.engine.data import Splits
+from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.stage_inputs import parent_model, root_of
