@@ -15,7 +15,7 @@ import pytest
 from pruning_core.cli.main import parser
 from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
-from pruning_core.engine import sparse_file
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import build
 from pruning_core.reports.csv_export import chrome_found
 from pruning_core.settings.spec import Spec

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine import data, inspect, sensitivity, sparse_file
+from pruning_core.engine import data, inspect, sensitivity
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.collect import for_scan
 from pruning_core.engine.data import Splits
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.portraits import overlap

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine import data, sparse_file
+from pruning_core.engine import data
 from pruning_core.engine.data import Splits
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import widths
 from pruning_core.storage.store import Store

@@ -15,13 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine import sparse_loader
-from pruning_core.engine.artifacts import MAKERS
-from pruning_core.engine.artifacts.folding import fold_model, folded_state
-from pruning_core.engine.artifacts.stage import difference_of, pixels, source_of
-from pruning_core.engine.artifacts.tensors import quantized, shuffled, unshuffled
+from pruning_core.engine.export import MAKERS, sparse_loader
+from pruning_core.engine.export.bn_folding import fold_model, folded_state
+from pruning_core.engine.export.sparse_file import save
+from pruning_core.engine.export.stage import difference_of, pixels, source_of
+from pruning_core.engine.export.tensor_files import quantized, shuffled, unshuffled
 from pruning_core.engine.models.build import make
-from pruning_core.engine.sparse_file import save
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.planning.plan import plan
@@ -272,7 +271,7 @@ def test_a_format_whose_package_is_missing_says_so(
     made: tuple[Store, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, point = made
-    monkeypatch.setattr("pruning_core.engine.artifacts.stage.find_spec", lambda name: None)
+    monkeypatch.setattr("pruning_core.engine.export.stage.find_spec", lambda name: None)
     stage = artifact(point, "executorch", threads=2)
     queue = Queue(store.cache.queue)
     queue.add([stage])

@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from pruning_core.engine.artifacts.entropy import byte_bits, floor, mask_bits
-from pruning_core.engine.sparse_file import save
+from pruning_core.engine.export.entropy import byte_bits, floor, mask_bits
+from pruning_core.engine.export.sparse_file import save
 
 
 def test_entropies_by_hand() -> None:

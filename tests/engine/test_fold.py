@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect, sparse_file
-from pruning_core.engine.artifacts.folding import lightened
+from pruning_core.engine import inspect
+from pruning_core.engine.export import sparse_file
+from pruning_core.engine.export.bn_folding import lightened
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.dead_norms import norms_of_dead
 from pruning_core.engine.models.build import make

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect, sparse_file
+from pruning_core.engine import inspect
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.stages import MASK_FILE

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from pruning_core.engine.export.file_sizes import measure
 from pruning_core.engine.masks.masks import Masks
-from pruning_core.engine.measure import measure
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models import layers
 from pruning_core.engine.training.state import Trainee, make_optimizer

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
 
-from pruning_core.engine.artifacts import MAKERS
-from pruning_core.engine.artifacts.networks import INPUT
-from pruning_core.engine.artifacts.source import Source
-from pruning_core.engine.artifacts.stage import difference_of
+from pruning_core.engine.export import MAKERS
+from pruning_core.engine.export.networks import INPUT
+from pruning_core.engine.export.source import Source
+from pruning_core.engine.export.stage import difference_of
 from pruning_core.methods.file_formats import FORMATS
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import sparse_file, stages
+from pruning_core.engine import stages
+from pruning_core.engine.export import sparse_file
+from pruning_core.engine.export.file_sizes import same_bits
 from pruning_core.engine.masks import masks
-from pruning_core.engine.measure import same_bits
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from pruning_core.common.errors import to_dict
 from pruning_core.common.paths import Cache
-from pruning_core.engine import sparse_file
 from pruning_core.engine.criteria import Evidence
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.cut import idle
 from pruning_core.engine.masks.regrowth import exchange, growth

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import sparse_file
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.units import pieces_left
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE

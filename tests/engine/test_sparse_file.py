@@ -15,11 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pruning_core.engine import sparse_file
+from pruning_core.engine.export import sparse_file
+from pruning_core.engine.export.sparse_file import (
+    DTYPES,
+    SparseFileError,
+    decode,
+    encode,
+    load,
+    save,
+)
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.sparse_file import DTYPES, SparseFileError, decode, encode, load, save
 from tests.cuts import cut
 
 State = dict[str, Tensor]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import sparse_file
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import build
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import sparse_file
 from pruning_core.engine.data import Splits
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import build
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.structured import stage as running

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruning_core.engine import sparse_file
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.allocation import REMOVED, SCOPES, Ranked, by_pattern
 from pruning_core.engine.masks.ranking import sortable
 from pruning_core.engine.masks.units import as_mask, joined, pieces_left

@@ -26,8 +26,8 @@ from pruning_core.common.paired_timing import (
     paired_ratio,
     summary,
 )
-from pruning_core.engine.artifacts.source import Run
-from pruning_core.engine.artifacts.stage import difference_of
+from pruning_core.engine.export.source import Run
+from pruning_core.engine.export.stage import difference_of
 from pruning_core.engine.models import devices
 from pruning_core.engine.speed.runtimes import OPENERS, with_threads
 from pruning_core.engine.speed.subjects import File, Subject, file_of, subject

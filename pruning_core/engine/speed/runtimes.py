@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.artifacts import MAKERS
-from pruning_core.engine.artifacts.folding import lightened
-from pruning_core.engine.artifacts.source import Run, Source
+from pruning_core.engine.export import MAKERS
+from pruning_core.engine.export.bn_folding import lightened
+from pruning_core.engine.export.source import Run, Source
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.artifacts import MAKERS
-from pruning_core.engine.artifacts.source import Source
-from pruning_core.engine.artifacts.stage import BATCH_PIXELS, source_of
+from pruning_core.engine.export import MAKERS
+from pruning_core.engine.export.source import Source
+from pruning_core.engine.export.stage import BATCH_PIXELS, source_of
 from pruning_core.engine.models.build import FAILURES
 from pruning_core.methods.file_formats import FORMATS, artifact
 from pruning_core.results.latency import AS_TRAINED, RUNTIMES

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pruning_core.engine import sparse_file
+from pruning_core.engine.export import sparse_file
 
 
 def floor(path: Path) -> dict[str, float]:

@@ -42,7 +42,7 @@ import torch
 from safetensors.numpy import save as save_blob
 from torch import Tensor
 
-from pruning_core.engine.sparse_loader import (
+from pruning_core.engine.export.sparse_loader import (
     BLOB_SIZE,
     DTYPES,
     MAGIC,

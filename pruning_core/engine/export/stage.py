@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.artifacts import MAKERS
-from pruning_core.engine.artifacts.source import Run, Source
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data import Splits, normalize
+from pruning_core.engine.export import MAKERS
+from pruning_core.engine.export.source import Run, Source
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild
 from pruning_core.engine.stage_inputs import parent_model, resized, root_of, splits_of

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.artifacts.folding import lightened
-from pruning_core.engine.artifacts.source import Maker, Run, Source
+from pruning_core.engine.export.bn_folding import lightened
+from pruning_core.engine.export.source import Maker, Run, Source
 
 INPUT, OUTPUT = "images", "scores"
 

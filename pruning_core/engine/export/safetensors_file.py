@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pruning_core.engine.artifacts.source import Maker, Run, Source
+from pruning_core.engine.export.source import Maker, Run, Source
 from pruning_core.engine.structured.fold import fold
 from pruning_core.engine.structured.widths import Structure, load, structure
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruning_core.engine import sparse_file
+from pruning_core.engine.export import sparse_file
 
 
 def measure(model: nn.Module, path: Path) -> dict[str, int]:

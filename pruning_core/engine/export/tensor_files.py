@@ -17,10 +17,10 @@ from safetensors.torch import load as load_blob
 from safetensors.torch import save as save_blob
 from torch import Tensor
 
-from pruning_core.engine import sparse_file, sparse_loader
-from pruning_core.engine.artifacts.entropy import floor
-from pruning_core.engine.artifacts.folding import folded_state
-from pruning_core.engine.artifacts.source import Maker, Run, Source, loaded
+from pruning_core.engine.export import sparse_file, sparse_loader
+from pruning_core.engine.export.bn_folding import folded_state
+from pruning_core.engine.export.entropy import floor
+from pruning_core.engine.export.source import Maker, Run, Source, loaded
 from pruning_core.engine.models.layers import layers
 
 State = dict[str, Tensor]

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pruning_core.engine.artifacts.networks import INPUT, open_onnx, quiet, write_onnx
-from pruning_core.engine.artifacts.source import Maker, Source
+from pruning_core.engine.export.networks import INPUT, open_onnx, quiet, write_onnx
+from pruning_core.engine.export.source import Maker, Source
 
 
 def write_int8(source: Source, path: Path) -> list[str]:
