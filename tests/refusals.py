@@ -11,7 +11,7 @@ from PIL import Image
 from pruning_core.cli import progress
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect
+from pruning_core.engine.analysis import inspect_model
 from pruning_core.reports import csv_export
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
@@ -25,7 +25,7 @@ def without_worker(patch: pytest.MonkeyPatch) -> None:
     """Have the stages run in this process and quickly, and no Chrome draw."""
     patch.setattr(start, "start_worker", serve)
     patch.setattr(progress, "PAUSE_SECONDS", 0.0)
-    patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+    patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
     patch.setattr(csv_export, "chrome_found", lambda: False)
 
 

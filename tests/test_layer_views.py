@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine.portraits import overlap, portraits
+from pruning_core.engine.analysis.layer_statistics import overlap, portraits
 from pruning_core.reports.charts.layers import GONE, KEPT, heat_map, histogram
 from pruning_core.results.layers import jaccard, table, threshold
 

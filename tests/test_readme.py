@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from pruning_core.cli.main import COMMANDS, main, parser
 from pruning_core.cli.option_table import OPTIONS
 from pruning_core.common.paths import Cache
-from pruning_core.engine.bench import accuracy
+from pruning_core.engine.benchmark import accuracy
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.storage.jobs import Queue
 
@@ -59,7 +59,7 @@ def test_a_command_on_a_job_runs(
 
 
 def test_the_command_for_the_table_of_accuracies_is_understood() -> None:
-    start = "python -m pruning_core.engine.bench.accuracy "
+    start = "python -m pruning_core.engine.benchmark.accuracy "
     (line,) = [line for line in lines() if line.startswith(start)]
     options = accuracy.command_line().parse_args(shlex.split(line.removeprefix(start)))
     assert options.seeds == "0,1,2"

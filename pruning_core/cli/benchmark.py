@@ -43,7 +43,7 @@ def bench(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 
 def run(size: str) -> BenchResult | None:
     """Measure in a process of its own, which tells what it does on standard error."""
-    command = [sys.executable, "-m", "pruning_core.engine.bench", size]
+    command = [sys.executable, "-m", "pruning_core.engine.benchmark", size]
     environment = {**ENVIRONMENT, **os.environ}
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=False

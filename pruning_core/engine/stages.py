@@ -15,25 +15,31 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import plain
-from pruning_core.engine import inspect
-from pruning_core.engine.answers import inspect_answers
+from pruning_core.engine.analysis import inspect_model as inspect
+from pruning_core.engine.analysis.layer_statistics import portraits
+from pruning_core.engine.analysis.predictions import inspect_answers
+from pruning_core.engine.analysis.stages import (
+    decode,
+    inspect_data,
+    inspect_model,
+    inspect_overlap,
+    scan,
+)
+from pruning_core.engine.correction.stage import rung
 from pruning_core.engine.criteria.collect import keep_movement, start_movement
 from pruning_core.engine.data import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.export.bundle.stage import passport
 from pruning_core.engine.export.file_sizes import measure
 from pruning_core.engine.export.stage import artifact
-from pruning_core.engine.ladder.stage import rung
-from pruning_core.engine.looks import decode, inspect_data, inspect_model, inspect_overlap, scan
+from pruning_core.engine.latency.latency import latency
+from pruning_core.engine.latency.sparse_speedup import crossover
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.cut import cut, idle, restart
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.weights import load_weights
-from pruning_core.engine.portraits import portraits
-from pruning_core.engine.speed.crossover import crossover
-from pruning_core.engine.speed.latency import latency
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.structured.stage import Ways, inspect_structure, structured
 from pruning_core.engine.training import checkpoint, rewinding

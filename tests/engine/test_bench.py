@@ -12,15 +12,14 @@ import torch
 from torch import nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import reference
-from pruning_core.engine.bench import __main__ as bench
-from pruning_core.engine.bench import accuracy, choices, runs, steps
-from pruning_core.engine.bench.lab import Images, Lab, our_spec, untrained
-from pruning_core.engine.bench.timing import in_turn, ratio
+from pruning_core.engine.benchmark import __main__ as bench
+from pruning_core.engine.benchmark import accuracy, mask_selection, reference, runs, training_step
+from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec, untrained
+from pruning_core.engine.benchmark.reference import Protocol
+from pruning_core.engine.benchmark.timing import in_turn, ratio
 from pruning_core.engine.data import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.reference import Protocol
 from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
 from pruning_core.settings.spec import to_dict
@@ -122,7 +121,7 @@ def test_both_choose_the_same_masks_but_for_ties(name: str, amount: float) -> No
     torch.manual_seed(0)
     model = make(name, 10)
     found = weights(model, "all")
-    theirs, ours = choices.theirs(model, amount), choices.ours(model, amount)
+    theirs, ours = mask_selection.theirs(model, amount), mask_selection.ours(model, amount)
     counts = [sum(int(mask.sum()) for mask in masks.values()) for masks in (theirs, ours)]
     assert counts[0] == counts[1]
     differing = [found[key].detach().abs()[theirs[key] != ours[key]] for key in found]
@@ -132,22 +131,22 @@ def test_both_choose_the_same_masks_but_for_ties(name: str, amount: float) -> No
 
 def test_masked_and_dense_steps_are_the_same_but_for_the_mask() -> None:
     model = make("mobilenet_v2", 10)
-    made = steps.cut(model, steps.AMOUNT)
+    made = training_step.cut(model, training_step.AMOUNT)
     for name, weight in made.weights.items():
-        assert int((weight == 0).sum()) >= round(steps.AMOUNT * weight.numel()), name
+        assert int((weight == 0).sum()) >= round(training_step.AMOUNT * weight.numel()), name
 
 
 def test_the_operations_of_a_step_are_counted_by_hand() -> None:
     """Every output of a convolution or linear layer is a sum over its kernel: two a product."""
-    model, found = make("mobilenet_v2", steps.CLASSES), []
+    model, found = make("mobilenet_v2", training_step.CLASSES), []
 
     def count(layer: nn.Module, _: object, out: torch.Tensor) -> None:
         found.append(2 * out.numel() * layer.weight[0].numel())  # type: ignore[index,operator,union-attr]
 
     for layer in reference.layers(model):
         layer.register_forward_hook(count)
-    model(torch.rand(steps.BATCH, 3, steps.SIZE, steps.SIZE))
-    assert steps.flops_of_step() == 3 * sum(found)
+    model(torch.rand(training_step.BATCH, 3, training_step.SIZE, training_step.SIZE))
+    assert training_step.flops_of_step() == 3 * sum(found)
 
 
 def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect
+from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.criteria import CRITERIA, Evidence, collect, synflow
 from pruning_core.engine.criteria.collect import MOVEMENT_FILE, for_level, for_scan
 from pruning_core.engine.data import ImageSet, Splits
@@ -54,7 +54,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     made = Cache(tmp_path_factory.mktemp("criteria"))
     made.prepare()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+        patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
         patch.setattr(synflow, "STEPS", 5)
         yield made
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect
+from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.export.bn_folding import lightened
 from pruning_core.engine.masks import masks
@@ -192,7 +192,7 @@ SPEC = replace(
 def test_levels_of_filters_have_batch_norm_at_zero(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
     run_here(cache, SPEC)
     store = Store(cache)
     for point in plan(SPEC, store).points:

@@ -12,8 +12,8 @@ from torch import nn
 
 from pruning_core.cli.sensitivity import read_scan, scan_of
 from pruning_core.common.paths import Cache
+from pruning_core.engine.analysis.group_sensitivity import GroupCuts
 from pruning_core.engine.models.build import make
-from pruning_core.engine.structured.group_scan import GroupCuts
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.ladder import RUNGS, Climb
-from pruning_core.engine.ladder.least_squares import Sums, refit, refit_rows, samples, windows
-from pruning_core.engine.ladder.moments import Moments, by_channel, correction, moments
+from pruning_core.engine.correction.corrections import RUNGS, Climb
+from pruning_core.engine.correction.least_squares import Sums, refit, refit_rows, samples, windows
+from pruning_core.engine.correction.moments import Moments, by_channel, correction, moments
 from pruning_core.engine.models.sites import reach, sites
 from pruning_core.settings.correction import RUNGS as NAMES
 

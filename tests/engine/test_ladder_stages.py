@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect
+from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.stage_inputs import MODEL_FILE
@@ -38,7 +38,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache = Cache(tmp_path_factory.mktemp("ladder"))
     cache.prepare()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+        patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
         run_here(cache, SPEC)
     return cache
 
@@ -88,7 +88,7 @@ def test_made_again_it_is_the_same(ran: Cache, monkeypatch: pytest.MonkeyPatch) 
     last = keys(store)[-1]
     before = sparse_file.load(store.file(last, MODEL_FILE))
     shutil.rmtree(store.folder(last))
-    monkeypatch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
     run_here(ran, SPEC)
     after = sparse_file.load(store.file(last, MODEL_FILE))
     assert all(torch.equal(after[name], value) for name, value in before.items())

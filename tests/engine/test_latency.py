@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from pruning_core.common.paired_timing import FASTER, JUDGEMENTS, NOISY
+from pruning_core.engine.latency.latency import SAMPLES_FILE, Group, Name, processor, rows_of
+from pruning_core.engine.latency.models import check_runs, file_of, subject
+from pruning_core.engine.latency.runtimes import OPENERS
 from pruning_core.engine.models.build import make
-from pruning_core.engine.speed.latency import SAMPLES_FILE, Group, Name, processor, rows_of
-from pruning_core.engine.speed.runtimes import OPENERS
-from pruning_core.engine.speed.subjects import check_runs, file_of, subject
 from pruning_core.methods.file_formats import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage

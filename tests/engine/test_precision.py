@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pruning_core.engine import inspect
+from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.models.build import build
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.step import step

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
+from pruning_core.engine.latency.products import DENSE, SPARSE, Shape, shapes, thinned
+from pruning_core.engine.latency.sparse_speedup import quickest, total_rows
 from pruning_core.engine.models.build import make
-from pruning_core.engine.speed.crossover import quickest, total_rows
-from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.planning.plan import plan
 from pruning_core.results.sparse_speedup import (
     ALL,

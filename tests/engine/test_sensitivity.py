@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pruning_core.cli.sensitivity import read_scan, scan_of
 from pruning_core.common.paths import Cache
-from pruning_core.engine.sensitivity import WEIGHTS, curve
+from pruning_core.engine.analysis.sensitivity import WEIGHTS, curve
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage

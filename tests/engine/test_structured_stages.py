@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect
+from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.stage_inputs import parent_model, resized
 from pruning_core.planning.plan import plan
@@ -47,7 +47,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache = Cache(tmp_path_factory.mktemp("structured"))
     cache.prepare()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+        patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
         for spec in (SPEC, ALONE):
             run_here(cache, spec)
     return cache

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pruning_core.common.paired_timing import LEAST_ROUNDS
-from pruning_core.engine.speed.turns import QUICK_NS, SAMPLE_NS, Budget, in_turn
+from pruning_core.engine.latency.turns import QUICK_NS, SAMPLE_NS, Budget, in_turn
 
 
 class Clock:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine import inspect, stage_inputs
+from pruning_core.engine import stage_inputs
+from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.data import ImageSet, Splits
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.methods.file_formats import artifact
@@ -56,7 +57,7 @@ def made(folder: Path, blind: bool) -> Cache:
         return replace(found, validation=black(found.validation), test=black(found.test))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "TRIAL_SECONDS", 0.0)
+        patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
         if blind:
             patch.setattr(stage_inputs.data, "load", load)
         run_here(cache, SPEC)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol
+from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol
 from pruning_core.planning.stage import Outline
 from pruning_core.results import models
 from pruning_core.settings.spec import (

@@ -28,10 +28,10 @@ from pruning_core.common.paired_timing import (
 )
 from pruning_core.engine.export.source import Run
 from pruning_core.engine.export.stage import difference_of
+from pruning_core.engine.latency.models import File, Subject, file_of, subject
+from pruning_core.engine.latency.runtimes import OPENERS, with_threads
+from pruning_core.engine.latency.turns import Budget, Job, in_turn
 from pruning_core.engine.models import devices
-from pruning_core.engine.speed.runtimes import OPENERS, with_threads
-from pruning_core.engine.speed.subjects import File, Subject, file_of, subject
-from pruning_core.engine.speed.turns import Budget, Job, in_turn
 from pruning_core.methods.file_formats import FORMATS
 from pruning_core.results.latency import FAMILIES, RUNTIMES, check_machine
 from pruning_core.storage.stage_context import Context, StageError

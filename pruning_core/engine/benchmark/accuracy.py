@@ -1,6 +1,6 @@
 """Whether speed is paid for with accuracy: the protocol's points, ours beside the reference's.
 
-`python -m pruning_core.engine.bench.accuracy --data PATH --train-size 5000 --test-size 1000
+`python -m pruning_core.engine.benchmark.accuracy --data PATH --train-size 5000 --test-size 1000
 --seeds 0,1,2` runs both sides and prints a table and the 95 % interval (Student's t) of the mean
 difference over all pairs of points. Pairs of one seed share a baseline, so the interval over the
 seeds' own means is given too.
@@ -19,9 +19,9 @@ from pathlib import Path
 from scipy import stats
 
 from pruning_core.common.files import place
-from pruning_core.engine.bench.lab import Images, Lab, our_spec
-from pruning_core.engine.bench.runs import decoded, reference_process
-from pruning_core.engine.reference import Protocol
+from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec
+from pruning_core.engine.benchmark.reference import Protocol
+from pruning_core.engine.benchmark.runs import decoded, reference_process
 
 # The assignment's own epochs: two after each one-shot cut, one after each iterative one.
 PROTOCOL = Protocol(baseline_epochs=5, one_shot_epochs=2, epochs=1)

@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.bench import choices, opening, runs, steps
-from pruning_core.engine.bench.lab import Images, our_spec
+from pruning_core.engine.benchmark import cached_open, mask_selection, runs, training_step
+from pruning_core.engine.benchmark.comparison import Images, our_spec
+from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.models import devices
-from pruning_core.engine.reference import Protocol
 from pruning_core.results.benchmark import BenchResult, Figure
 
 
@@ -77,14 +77,14 @@ def measure(size: Size, folder: Path) -> dict[str, Figure]:
         "speedup_224": lambda: runs.speedup(
             size.images_224, size.protocol_224, size.rounds, folder / "large"
         ),
-        "speedup_workers": lambda: steps.speedup_workers(small),
-        "masked_over_dense": lambda: steps.masked_over_dense(small),
-        "peak_share": lambda: steps.peak_share(small),
+        "speedup_workers": lambda: training_step.speedup_workers(small),
+        "masked_over_dense": lambda: training_step.masked_over_dense(small),
+        "peak_share": lambda: training_step.peak_share(small),
         **{
-            f"mask_choice_{name}": partial(choices.mask_choice, name, size.rounds)
-            for name in choices.MODELS
+            f"mask_choice_{name}": partial(mask_selection.mask_choice, name, size.rounds)
+            for name in mask_selection.MODELS
         },
-        "cached_open_seconds": lambda: opening.cached_open_seconds(
+        "cached_open_seconds": lambda: cached_open.cached_open_seconds(
             our_spec(size.images, size.protocol), Cache(folder / "small" / "cache"), small
         ),
     }

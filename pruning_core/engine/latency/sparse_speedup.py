@@ -14,11 +14,11 @@ import torch
 
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paired_timing import Ratio, Times, paired_ratio, summed_ratio
+from pruning_core.engine.latency.latency import here
+from pruning_core.engine.latency.models import subject
+from pruning_core.engine.latency.products import DENSE, SPARSE, Shape, shapes, thinned
+from pruning_core.engine.latency.turns import Budget, Job, in_turn
 from pruning_core.engine.models import devices
-from pruning_core.engine.speed.latency import here
-from pruning_core.engine.speed.products import DENSE, SPARSE, Shape, shapes, thinned
-from pruning_core.engine.speed.subjects import subject
-from pruning_core.engine.speed.turns import Budget, Job, in_turn
 from pruning_core.results.latency import check_machine
 from pruning_core.results.sparse_speedup import ALL
 from pruning_core.storage.stage_context import Context, StageError

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.bench.timing import in_turn, ratio
+from pruning_core.engine.benchmark.timing import in_turn, ratio
 from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.ladder.least_squares import Sums, samples
-from pruning_core.engine.ladder.moments import (
+from pruning_core.engine.correction.least_squares import Sums, samples
+from pruning_core.engine.correction.moments import (
     by_channel,
     correction,
     moments,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.engine.bench.timing import figure, in_turn, ratio
+from pruning_core.engine.benchmark.timing import figure, in_turn, ratio
 from pruning_core.engine.criteria import Evidence, magnitude
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
@@ -95,7 +95,7 @@ class Trainers:
     """Processes that wait to be told how many rounds to train."""
 
     def __init__(self, count: int) -> None:
-        command = [sys.executable, "-m", "pruning_core.engine.bench.steps"]
+        command = [sys.executable, "-m", "pruning_core.engine.benchmark.training_step"]
         self.processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(count)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.speed.turns import Job
+from pruning_core.engine.latency.turns import Job
 
 Product = Callable[[Tensor, Tensor], Job]
 

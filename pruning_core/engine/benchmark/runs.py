@@ -12,9 +12,9 @@ from typing import Any
 
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine import data
-from pruning_core.engine.bench.lab import Images, Lab, our_spec, untrained
-from pruning_core.engine.bench.timing import ratio
-from pruning_core.engine.reference import CIFAR_SIZE, Outcome, Protocol, run
+from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec, untrained
+from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol, run
+from pruning_core.engine.benchmark.timing import ratio
 from pruning_core.planning.plan import inspect_data
 from pruning_core.results.benchmark import Figure
 from pruning_core.worker.processes import ENVIRONMENT
@@ -58,7 +58,7 @@ def reference(images: Images, protocol: Protocol, folder: Path) -> Outcome:
 def reference_process(images: Images, protocol: Protocol, folder: Path) -> Outcome:
     """The same in a process of its own, as someone would run a script."""
     order = json.dumps({"images": asdict(images), "protocol": asdict(protocol)})
-    command = [sys.executable, "-m", "pruning_core.engine.bench.runs", str(folder), order]
+    command = [sys.executable, "-m", "pruning_core.engine.benchmark.runs", str(folder), order]
     plain = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
     done = subprocess.run(
         command, cwd=PROJECT, env=plain, stdout=subprocess.PIPE, text=True, check=True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.bench.timing import figure as spread
-from pruning_core.engine.bench.timing import in_turn
+from pruning_core.engine.benchmark.timing import figure as spread
+from pruning_core.engine.benchmark.timing import in_turn
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.reports.charts.comparison import CHARTS, figure

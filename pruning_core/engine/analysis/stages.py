@@ -9,16 +9,18 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine import data, inspect, sensitivity
+from pruning_core.engine import data
+from pruning_core.engine.analysis import inspect_model as inspect
+from pruning_core.engine.analysis import sensitivity
+from pruning_core.engine.analysis.group_sensitivity import GroupCuts, scorer_of
+from pruning_core.engine.analysis.layer_statistics import overlap
 from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.collect import for_scan
 from pruning_core.engine.data import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.portraits import overlap
 from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model, splits_of
-from pruning_core.engine.structured.group_scan import GroupCuts, scorer_of
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.granularity import units
 from pruning_core.results.layers import portraits as layer_portraits
