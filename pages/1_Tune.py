@@ -20,12 +20,12 @@ from pages.parts.shell import PAGES, Lab, open_page
 from pruning_core.common.formatting import format_count, format_epochs
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.estimate import estimate, in_words
-from pruning_core.planning.plan import describe, plan
-from pruning_core.planning.recovery import remarks
+from pruning_core.planning.levels import remarks
+from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan, Stage
 from pruning_core.reports.charts.training import schedule_figure
 from pruning_core.settings import strategies
-from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.settings.spec import Spec, SpecError, describe
 from pruning_core.worker.start import ensure_worker
 
 Places = tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator]

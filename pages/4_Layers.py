@@ -11,14 +11,14 @@ from pages.parts import layer_table, live
 from pages.parts.facts import explain
 from pages.parts.picking import MOST_RUNS, pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core.cli.sensitivity import read_scan, scan_of, scanned
+from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.sensitivity import scan_of, scores_by
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.reports.charts.layers import heat_map, histogram, sparsity_bars
 from pruning_core.reports.charts.style import config
 from pruning_core.results import layers
 from pruning_core.results.models import titles
-from pruning_core.results.points import STRUCTURED
-from pruning_core.results.sensitivity import looked_at, scores_by
+from pruning_core.results.sensitivity import looked_at, read_scan, scanned
 from pruning_core.settings.messages import title
 from pruning_core.settings.sensitivity import GROUP, SCAN_UNITS
 from pruning_core.settings.spec import Spec, SpecError, from_json

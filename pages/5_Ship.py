@@ -12,13 +12,14 @@ from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.picking import pick_point, pick_run
 from pages.parts.shell import Lab, link, open_page, plain
-from pruning_core.cli.export import available
 from pruning_core.common.formatting import format_count
-from pruning_core.methods.file_formats import FORMATS, artifact
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Outline, Point
 from pruning_core.reports.charts.exported_files import byte_bars
 from pruning_core.reports.charts.style import config
 from pruning_core.results import exported_files
+from pruning_core.results.exported_files import available
 from pruning_core.storage.stage_queue import Row
 
 POLL_SECONDS = 2.0

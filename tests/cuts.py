@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning_core.engine.criteria import CRITERIA, Evidence
+from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.table import CRITERIA
 from pruning_core.engine.masks.masks import choose
 from pruning_core.settings.spec import PruneSpec, to_dict
 

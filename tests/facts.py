@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.planning import plan as plans
+from pruning_core.planning.inspections import inspect_data, inspect_model
+from pruning_core.planning.stage import Missing
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.store import Missing
 
 DATA = {
     "digest": "d" * 64,
@@ -35,9 +35,9 @@ class Facts:
     """Answers every inspection of one spec, and holds whatever stages it is given."""
 
     def __init__(self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL):
-        self.results: dict[str, Any] = {plans.inspect_data(spec).key: data}
+        self.results: dict[str, Any] = {inspect_data(spec).key: data}
         classes = len(data["classes"])
-        self.results[plans.inspect_model(spec, classes).key] = model
+        self.results[inspect_model(spec, classes).key] = model
 
     def exists(self, key: str) -> bool:
         return key in self.results

@@ -42,7 +42,7 @@ def fill(cache: Cache, runs: int) -> list[str]:
     """Finished runs with figures made up, ten or so stages each. Returns the jobs' ids."""
     cache.prepare()
     store, queue = Store(cache), Queue(cache.queue)
-    with mock.patch("pruning_core.storage.store.write_through"):
+    with mock.patch("pruning_core.common.files.write_through"):
         return [_run(store, queue, number) for number in range(runs)]
 
 

@@ -7,15 +7,8 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.errors import SpecError
-from pruning_core.results.sparse_speedup import (
-    ALL,
-    SPARSITIES,
-    BreakEven,
-    break_even,
-    crossing,
-    crossover_stage,
-    told,
-)
+from pruning_core.planning.timing import SPARSITIES, crossover_stage
+from pruning_core.results.sparse_speedup import ALL_LAYERS, BreakEven, break_even, crossing, told
 
 
 @pytest.mark.parametrize(
@@ -37,7 +30,7 @@ def test_where_the_ratio_passes_one(
     assert found == (expected if expected is None else pytest.approx(expected))
 
 
-def frame(ratios: list[float], width: float = 2.0, layer: str = ALL) -> pd.DataFrame:
+def frame(ratios: list[float], width: float = 2.0, layer: str = ALL_LAYERS) -> pd.DataFrame:
     values = np.array(ratios)
     return pd.DataFrame(
         {

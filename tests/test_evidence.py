@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import artifact
+from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Point, Stage
-from pruning_core.results import evidence as evidences
-from pruning_core.results.deployment import Evidence, verdict
-from pruning_core.results.evidence import evidence, spoken_for
-from pruning_core.results.latency import Conditions, latency_stages
-from pruning_core.results.points import STRUCTURED
+from pruning_core.planning.timing import Conditions, latency_stages
+from pruning_core.results import deployment
+from pruning_core.results.deployment import Evidence, evidence, spoken_for, verdict
 from pruning_core.storage.store import Store
 from tests.test_pages import put
 from tests.test_speed_charts import timed
@@ -95,5 +94,5 @@ def test_times_are_of_the_conditions_that_were_asked(store: Store) -> None:
 
 def test_a_point_beside_it_that_is_no_cut_is_no_quicker_model(store: Store) -> None:
     stages = timings(store, p=1.0, c=1.5)
-    found = evidences.evidence(PRUNED, DENSE, [PRUNED], stages, store)
+    found = deployment.evidence(PRUNED, DENSE, [PRUNED], stages, store)
     assert found.structured == ()

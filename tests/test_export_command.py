@@ -15,10 +15,10 @@ import pytest
 from pruning_core.cli import export as export_command
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Outline
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import ladder, not_offered, readable
+from pruning_core.results.exported_files import available, ladder, not_offered, readable
 from pruning_core.settings.spec import OneShotSpec
 from pruning_core.storage import bundle
 from pruning_core.storage.jobs import Queue
@@ -115,7 +115,7 @@ def test_a_format_without_its_package_is_left_out_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(export_command, "find_spec", lambda name: None)
-    names, told = export_command.available(["onnx", "executorch"])
+    names, told = available(["onnx", "executorch"])
     assert names == ["onnx"]
     assert "pip install executorch" in told[0]
 

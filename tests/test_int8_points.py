@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.methods.file_formats import artifact
+from pruning_core.methods.file_formats import FORMAT_OF
+from pruning_core.methods.strategies import INT8, is_pruned
+from pruning_core.planning.exports import artifact, int8_stages
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.charts.comparison import CHARTS, figure
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.results import models
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings
-from pruning_core.results.int8 import FORMAT_OF, int8_rows, int8_stages
-from pruning_core.results.points import INT8, is_pruned, over_seeds, rows_of
+from pruning_core.results.int8 import int8_rows
+from pruning_core.results.models import over_seeds, rows_of
 from pruning_core.results.tables import file_notes_told, notes_told, readable, summary_tables
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.methods.corrections import RUNG_TITLES
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.settings.correction import RUNG_TITLES, LadderSpec
+from pruning_core.settings.correction import LadderSpec
 from tests.test_compare_page import compare, run
 from tests.test_tune_page import tune
 

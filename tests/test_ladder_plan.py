@@ -9,22 +9,23 @@ import pytest
 
 from pruning_core.cli.main import parser
 from pruning_core.cli.options import spec_from
-from pruning_core.cli.sensitivity import scan_of
+from pruning_core.methods.corrections import RUNG_TITLES, RUNGS, rung_title
 from pruning_core.methods.layers import Layer
-from pruning_core.planning import correction
+from pruning_core.methods.strategies import point_name
 from pruning_core.planning import plan as plans
 from pruning_core.planning.inspections import told_of_cuts
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.sensitivity import scan_of
 from pruning_core.planning.stage import Plan, Stage, outline
 from pruning_core.reports.charts.comparison import CHARTS, figure
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.reports.html_report import html
 from pruning_core.results.best_model import headline
+from pruning_core.results.correction import without_training
 from pruning_core.results.findings import findings
 from pruning_core.results.models import titles
-from pruning_core.results.points import point_name
 from pruning_core.results.tables import readable, summary_tables
-from pruning_core.settings.correction import RUNG_TITLES, RUNGS, LadderSpec, rung_title
+from pruning_core.settings.correction import LadderSpec
 from pruning_core.settings.spec import OneShotSpec, ScanSpec, Spec, SpecError, from_json, to_json
 from tests.facts import Facts
 from tests.frames import comparison, frame, point
@@ -115,14 +116,14 @@ def rungs(asked: float = 0.5, **changes: object) -> list[dict[str, object]]:
 
 
 def test_its_table_has_a_row_a_rung_in_the_order_of_the_amounts() -> None:
-    table = correction.without_training(frame(comparison(), rungs(0.9), rungs(0.5)))
+    table = without_training(frame(comparison(), rungs(0.9), rungs(0.5)))
     assert list(table["Asked"]) == ["50 %"] * 4 + ["90 %"] * 4
     assert list(table["Rung"])[:4] == [f"{i}: {t}" for i, t in enumerate(RUNG_TITLES.values())]
     assert list(table.columns) == ["Asked", "Rung", "Accuracy", "95 % interval", "Time"]
     assert table["Accuracy"][3] == "75 %"
-    several = correction.without_training(frame(comparison(1), rungs(seed=1), rungs(seed=0)))
+    several = without_training(frame(comparison(1), rungs(seed=1), rungs(seed=0)))
     assert list(several["Seed"]) == [0] * 4 + [1] * 4
-    assert correction.without_training(frame(comparison())).empty
+    assert without_training(frame(comparison())).empty
 
 
 def test_the_charts_leave_it_out_and_stay_as_they_are() -> None:

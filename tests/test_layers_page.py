@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core.cli.sensitivity import read_scan, scan_of
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
+from pruning_core.planning.sensitivity import scan_of
+from pruning_core.results.sensitivity import read_scan
 from pruning_core.settings.spec import DataSpec, OneShotSpec, PruneSpec, ScanSpec, Spec, from_json
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

@@ -16,15 +16,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.planning.stage import Outline
+from pruning_core.planning.stage import Missing, Outline
 from pruning_core.results import models
 from pruning_core.results.best_model import answers
-from pruning_core.results.points import MEANS, POINT, mean_over_seeds, rows_of
+from pruning_core.results.models import MEANS, POINT, mean_over_seeds, rows_of
 from pruning_core.storage import store as stores
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_list import Listing
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.store import MANIFEST, Missing, Store
+from pruning_core.storage.store import MANIFEST, Store
 from tests.frames import comparison, frame
 from tests.many_runs import CONTROLS, ROOT, fill
 

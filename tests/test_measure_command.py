@@ -11,9 +11,9 @@ import pytest
 from pruning_core.cli import latency
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
-from pruning_core.results import sparse_speedup
-from pruning_core.results.latency import Conditions
-from pruning_core.results.sparse_speedup import ALL, SPARSE_KERNELS, SPARSITIES
+from pruning_core.methods.runtimes import SPARSE_KERNELS
+from pruning_core.planning.timing import SPARSITIES, Conditions, crossover_stage
+from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
 from tests.refusals import code_of
 from tests.test_export_command import cache
@@ -26,7 +26,7 @@ def measure(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: 
     """The command with few rounds, the worker in this process."""
     short = functools.partial(Conditions, rounds=6, seconds=0.2)
     monkeypatch.setattr(latency, "Conditions", short)
-    zeros = functools.partial(sparse_speedup.crossover_stage, rounds=6, seconds=0.05)
+    zeros = functools.partial(crossover_stage, rounds=6, seconds=0.05)
     monkeypatch.setattr(latency.crossover, "crossover_stage", zeros)
     monkeypatch.setattr("pruning_core.cli.progress.Starter.look", lambda self: serve(cache))
     job = Queue(cache.queue).jobs()[0].id
@@ -64,7 +64,7 @@ def test_threads_pixels_and_where_zeros_pay(
     products = pd.read_csv(tmp_path / "crossover.csv")
     assert set(products["sparsity"]) == set(SPARSITIES)
     assert set(products["kernel"]) == set(SPARSE_KERNELS)
-    assert ALL in set(products["layer"])
+    assert ALL_LAYERS in set(products["layer"])
     assert (products["sparse_us"] > 0).all()
     told = capsys.readouterr().out
     assert all(title in told for title in SPARSE_KERNELS.values())

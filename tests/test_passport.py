@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import FORMATS as ABOUT
-from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Outline
 from pruning_core.settings.spec import from_json
 from pruning_core.storage import bundle as passports

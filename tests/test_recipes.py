@@ -15,8 +15,16 @@ from pruning_core.methods.layers import Layer
 from pruning_core.planning import search
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
-from pruning_core.planning.search import RECIPES, amount_for, final_key, spec_of
-from pruning_core.planning.search_choice import Trial, finalists, winner, winners
+from pruning_core.planning.search import (
+    RECIPES,
+    Trial,
+    amount_for,
+    final_key,
+    finalists,
+    spec_of,
+    winner,
+    winners,
+)
 from pruning_core.planning.stage import outline
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import total_epochs

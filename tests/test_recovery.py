@@ -14,8 +14,8 @@ from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
 from pruning_core.planning import plan as plans
 from pruning_core.planning.estimate import START_SECONDS, estimate
+from pruning_core.planning.levels import LOADED, UNTAUGHT, remarks
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.recovery import LOADED, UNTAUGHT, remarks
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import ModelSpec, OneShotSpec, Spec, SpecError, TrainSpec

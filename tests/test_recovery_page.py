@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.settings.recovery import RECOVERIES
+from pruning_core.methods.recovery import RECOVERIES
 from tests.test_tune_page import captions, run_button, tune
 
 METHOD = "w.recovery.method"

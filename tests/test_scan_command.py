@@ -11,9 +11,9 @@ import pytest
 
 from pruning_core.cli.main import main, parser
 from pruning_core.cli.options import spec_from
-from pruning_core.cli.sensitivity import scan_of
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.sensitivity import scan_of
 from pruning_core.settings.structured import StructuredSpec
 from tests.refusals import ended, without_worker
 from tests.workers import TINY_OPTIONS

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Outline
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue

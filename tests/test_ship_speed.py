@@ -14,8 +14,8 @@ from pages.parts import speed_part
 from pruning_core.cli import export
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.results import latency, sparse_speedup
-from pruning_core.results.latency import Conditions
+from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
+from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -26,7 +26,7 @@ from tests.workers import serve
 
 __all__ = ["ready"]  # a fixture
 ZEROS = {
-    **{"layer": sparse_speedup.ALL, "rows": 10, "columns": 10, "pixels": 1, "rounds": 40},
+    **{"layer": ALL_LAYERS, "rows": 10, "columns": 10, "pixels": 1, "rounds": 40},
     **{"dense_kernel": "torch_mm", "dense_us": 10.0, "kernel": "torch_csr"},
 }
 
@@ -44,7 +44,7 @@ def lab(ready: Cache, tmp_path: Path) -> Cache:
 
 
 def timings(cache: Cache, how: Conditions) -> list[Stage]:
-    return latency.latency_stages([point.key for point in models(cache)], conditions=how)
+    return latency_stages([point.key for point in models(cache)], conditions=how)
 
 
 def queued(cache: Cache, kind: str) -> list[Row]:
@@ -71,7 +71,7 @@ def test_where_zeros_pay_is_asked_for(lab: Cache, monkeypatch: pytest.MonkeyPatc
     at = press(at, "Find where zeros pay")
     assert not at.exception
     (row,) = queued(lab, "crossover")
-    assert row.key == sparse_speedup.crossover_stage(models(lab)[1].key, 64).key
+    assert row.key == crossover_stage(models(lab)[1].key, 64).key
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def measured(lab: Cache) -> Cache:
         | {"ratio_low": 0.95 * ratio, "ratio_high": 1.05 * ratio}
         for share, ratio in ((0.5, 0.4), (0.7, 0.8), (0.9, 1.6))
     ]
-    stage = sparse_speedup.crossover_stage(point, 0)
+    stage = crossover_stage(point, 0)
     put(Store(lab), stage.key, stage.kind, {"rows": products, "notes": []})
     return lab
 

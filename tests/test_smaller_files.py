@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Outline
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec
 from pruning_core.settings.structured import StructuredSpec

@@ -8,17 +8,11 @@ import platform
 import pytest
 
 from pruning_core.common.errors import SpecError
+from pruning_core.methods.runtimes import FAMILIES, RUNTIMES, missing_packages
+from pruning_core.planning.stage import Missing
+from pruning_core.planning.timing import Conditions, latency_stages, left_out
 from pruning_core.results import latency
-from pruning_core.results.latency import (
-    FAMILIES,
-    RUNTIMES,
-    Conditions,
-    latency_frame,
-    latency_stages,
-    left_out,
-    missing_packages,
-)
-from pruning_core.storage.store import Missing
+from pruning_core.results.latency import latency_frame
 
 DENSE, CUT, THIN = "a" * 64, "b" * 64, "c" * 64
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
 from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
 from pruning_core.reports.charts.style import GREY
-from pruning_core.results.latency import Conditions, latency_frame, latency_stages
-from pruning_core.results.sparse_speedup import ALL, COLUMNS, crossover_frame, crossover_stage
+from pruning_core.results.latency import latency_frame
+from pruning_core.results.sparse_speedup import ALL_LAYERS, COLUMNS, crossover_frame
 
 DENSE, CUT = "a" * 64, "b" * 64
 
@@ -109,13 +110,13 @@ def test_nothing_timed_is_an_empty_chart(frame: pd.DataFrame) -> None:
 def products() -> pd.DataFrame:
     rows = []
     for layer, shape, ratios in (
-        (ALL, (None, None, None), (0.5, 2.0)),
+        (ALL_LAYERS, (None, None, None), (0.5, 2.0)),
         ("features.1", (16, 32, 9), (0.2, 1.5)),
         ("features.2", (16, 32, 9), (0.2, 1.5)),
         ("classifier", (10, 64, 1), (0.9, 4.0)),
     ):
         for sparsity, ratio in zip((0.5, 0.9), ratios, strict=True):
-            values = (layer, *shape, "torch_csr", sparsity, "torch_mm" * (layer != ALL))
+            values = (layer, *shape, "torch_csr", sparsity, "torch_mm" * (layer != ALL_LAYERS))
             found = (*values, 10.0, 10.0 / ratio, ratio, 0.9 * ratio, 1.1 * ratio, 40)
             rows.append(dict(zip(COLUMNS, found, strict=True)))
     return crossover_frame(crossover_stage(CUT), Results(rows))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.storage.store import MANIFEST, Missing, Store
+from pruning_core.planning.stage import Missing
+from pruning_core.storage.store import MANIFEST, Store
 
 KEY = "ab" * 32
 

@@ -17,7 +17,8 @@ from pages.parts import choices
 from pages.parts.facts import inline
 from pruning_core.common.paths import Cache
 from pruning_core.planning.estimate import probe
-from pruning_core.planning.plan import inspect_data, plan
+from pruning_core.planning.inspections import inspect_data
+from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
 from pruning_core.storage import cleanup

@@ -15,10 +15,10 @@ from typing import Any
 import streamlit as st
 
 from pages.parts import number_lists
-from pruning_core.common.errors import plain
 from pruning_core.methods.sparsity_schedules import LIST
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings.messages import PERCENT, explain, title
+from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec, SpecError, from_dict, to_dict
 
 Values = dict[str, Any]

@@ -11,12 +11,10 @@ from pages.parts.shell import Lab, link
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.layers import Layer, chosen
 from pruning_core.planning.estimate import probe
-from pruning_core.planning.inspections import model_facts, told_of_cuts
-from pruning_core.planning.plan import inspect_data, inspect_model
-from pruning_core.planning.stage import Stage
+from pruning_core.planning.inspections import inspect_data, inspect_model, model_facts, told_of_cuts
+from pruning_core.planning.stage import Stage, known
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec, SpecError
-from pruning_core.storage.store import known
 
 POLL_SECONDS = 1.0
 ON_BOARD = ("digits", "images")

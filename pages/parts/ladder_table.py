@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.table import TERMS
-from pruning_core.planning.correction import without_training
+from pruning_core.results.correction import without_training
 from pruning_core.results.glossary import DEFINITIONS
 
 

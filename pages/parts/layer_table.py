@@ -13,10 +13,10 @@ from pruning_core.common.formatting import format_percent
 from pruning_core.methods.granularity import noun, units
 from pruning_core.methods.layers import chosen
 from pruning_core.planning.inspections import known_layers
-from pruning_core.planning.plan import describe, plan
+from pruning_core.planning.plan import plan
 from pruning_core.results import sensitivity
 from pruning_core.settings import messages
-from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, to_dict
+from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, describe, to_dict
 from pruning_core.worker.start import ensure_worker
 
 SHARES = "shares by hand"

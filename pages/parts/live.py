@@ -13,15 +13,16 @@ import streamlit as st
 from pages.parts.facts import explain
 from pages.parts.shell import Lab, link, plain
 from pruning_core.common import machine
-from pruning_core.common.errors import plain as plain_number
 from pruning_core.common.formatting import format_count, format_seconds
+from pruning_core.planning.stage import Missing
+from pruning_core.planning.stage_kinds import STAGE_TITLES
 from pruning_core.reports.charts.style import config
 from pruning_core.reports.charts.training import history_figure
 from pruning_core.results.models import chain_names, titles
+from pruning_core.settings.serialization import plain as plain_number
 from pruning_core.storage.job_list import Run, run_of
-from pruning_core.storage.job_progress import ACTIVE, TITLES, Standing, standing
+from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.stage_queue import Row
-from pruning_core.storage.store import Missing
 from pruning_core.storage.worker_record import Crew
 from pruning_core.worker import start
 
@@ -127,7 +128,9 @@ def history_of(lab: Lab, row: Row) -> list[dict[str, Any]]:
 def labelled(now: Standing) -> list[tuple[Row, str]]:
     """The job's stages with a name each."""
     names = titles(now.outline)
-    return [(row, names[row.key][0] if row.key in names else TITLES[row.kind]) for row in now.rows]
+    return [
+        (row, names[row.key][0] if row.key in names else STAGE_TITLES[row.kind]) for row in now.rows
+    ]
 
 
 def draw_curves(lab: Lab, now: Standing) -> None:

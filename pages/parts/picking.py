@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.shell import Lab, plain
+from pruning_core.methods.strategies import LADDER
 from pruning_core.planning.stage import Outline, Point
 from pruning_core.results.models import titles
-from pruning_core.results.points import LADDER
 from pruning_core.storage.jobs import Job
 
 MOST_RUNS = 1000

@@ -7,9 +7,9 @@ from pages.parts.recovery_controls import read_own_rate
 from pages.parts.selection_controls import filter_controls
 from pages.parts.widgets import check, choice, number, set_to, slide, text, value_of, whole
 from pruning_core.methods import sparsity_schedules
+from pruning_core.methods.allocation import FLOORED
 from pruning_core.methods.channel_importance import looks
 from pruning_core.methods.criteria import IMAGES, needs
-from pruning_core.planning.layer_checks import FLOORED
 from pruning_core.settings import spec as specs
 from pruning_core.settings.sensitivity import SCAN_UNITS
 

@@ -6,9 +6,8 @@ import streamlit as st
 
 from pages.parts import choices
 from pages.parts.facts import inline
-from pruning_core.planning.plan import describe
 from pruning_core.settings.messages import explain
-from pruning_core.settings.spec import MAX_FILE_BYTES, Spec, SpecError, from_json, to_json
+from pruning_core.settings.spec import MAX_FILE_BYTES, Spec, SpecError, describe, from_json, to_json
 
 UPLOAD = "spec file"
 PROBLEM = "spec error"

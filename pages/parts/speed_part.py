@@ -9,17 +9,18 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts.facts import explain, inline
 from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
-from pruning_core.cli.latency import model_names, ratio_text
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
+from pruning_core.methods.runtimes import RUNTIMES
+from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.stage import Outline, Point, Stage
+from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
 from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
 from pruning_core.reports.charts.style import config
-from pruning_core.results import evidence, latency, sparse_speedup
-from pruning_core.results.deployment import verdict
-from pruning_core.results.latency import Conditions
+from pruning_core.results import deployment, latency, sparse_speedup
+from pruning_core.results.deployment import spoken_for, verdict
+from pruning_core.results.latency import model_names, ratio_text
 from pruning_core.results.models import titles
-from pruning_core.results.points import STRUCTURED
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0
@@ -33,16 +34,16 @@ def draw(lab: Lab, job: Job, point: Point, top: DeltaGenerator) -> None:
     others = _others(lab, job, point)
     how = _conditions()
     models = list(dict.fromkeys([dense, point, *others]))
-    stages = latency.latency_stages([one.key for one in models], conditions=how)
+    stages = latency_stages([one.key for one in models], conditions=how)
     if _wanted(lab, stages, "Measure the speed", "Takes up to a minute for each program."):
         _draw_times(lab, stages, model_names(job, models), how)
-    found = evidence.evidence(point, dense, others, stages, lab.store)
+    found = deployment.evidence(point, dense, others, stages, lab.store)
     top.info(inline(verdict(found)))
     if found.timing:
-        batch, threads = evidence.spoken_for(stages)
+        batch, threads = spoken_for(stages)
         at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
         top.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
-    for note in [*latency.left_out(latency.RUNTIMES, how), *latency.notes(stages, lab.store)]:
+    for note in [*left_out(RUNTIMES, how), *latency.notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
 
@@ -167,7 +168,7 @@ def _draw_crossover(lab: Lab, point: Point, how: Conditions) -> None:
         "The model's own 1x1 convolutions and linear layers as products of matrices, dense and "
         "sparse, with zeros at random places: one image, one thread."
     )
-    stage = sparse_speedup.crossover_stage(point.key, how.image_size)
+    stage = crossover_stage(point.key, how.image_size)
     if not _wanted(lab, [stage], "Find where zeros pay", "Takes about a minute."):
         return
     frame = sparse_speedup.crossover_frame(stage, lab.store)

@@ -11,12 +11,11 @@ from pages.parts.shell import Lab
 from pages.parts.widgets import check, choice, number, slide, text, value_of, whole
 from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
-from pruning_core.planning.plan import inspect_data
-from pruning_core.planning.stage import Stage
+from pruning_core.planning.inspections import inspect_data
+from pruning_core.planning.stage import Stage, known
 from pruning_core.planning.structured import inspection
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.structured import IMPORTANCES, STRUCTURED_SCOPES, STRUCTURED_TARGETS
-from pruning_core.storage.store import known
 
 IMPORTANCE_TITLES = {name: found.title for name, found in IMPORTANCE_CHOICES.items()}
 IMPORTANCE_HELP = (

@@ -13,8 +13,9 @@ from pages.parts.live import keep_worker
 from pages.parts.shell import Lab, plain
 from pages.parts.uploads import kept
 from pruning_core.common.formatting import format_percent
-from pruning_core.planning.exports import ask_image, ask_test_image, told
+from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, Point, Stage
+from pruning_core.results.predictions import told
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 1.0

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from pages.parts.choices import PREFIX
-from pruning_core.cli.option_titles import OPTION_TITLES
-from pruning_core.settings.messages import title
+from pruning_core.settings.messages import OPTION_TITLES, title
 
 Number = TypeVar("Number", int, float)
 

@@ -13,9 +13,9 @@ from rich.table import Table
 from pruning_core.cli.output import FAILED, OK, check_out, say
 from pruning_core.common.files import place
 from pruning_core.common.paths import PROJECT, Cache
+from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, write
 from pruning_core.storage.jobs import Queue
-from pruning_core.worker.processes import ENVIRONMENT
 
 
 def add_bench(command: argparse.ArgumentParser) -> None:

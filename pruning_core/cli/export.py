@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +16,11 @@ from pruning_core.cli.progress import finish
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import place
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import FORMATS, artifact
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Outline, Point, Stage
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import not_offered, notes_told
+from pruning_core.results.exported_files import available, not_offered, notes_told
 from pruning_core.results.models import titles
 from pruning_core.storage.bundle import KIND as PASSPORT
 from pruning_core.storage.bundle import PACKED, passport
@@ -87,22 +87,6 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     for path in [*written, options.out / CSV]:
         print(f"Wrote {path}")
     return complain(failed)
-
-
-def available(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The formats that this machine can make, and a sentence for each other one."""
-    wanted = list(names)
-    left = [name for name in wanted if (p := FORMATS[name].package) and find_spec(p) is None]
-    return [name for name in wanted if name not in left], [missing_package(name) for name in left]
-
-
-def missing_package(name: str) -> str:
-    """Why a format cannot be made here."""
-    about = FORMATS[name]
-    return (
-        f"{about.title} is left out: it needs the package {about.package}, which is not "
-        f"installed (pip install {about.package})."
-    )
 
 
 def complain(failed: Iterable[Row]) -> int:

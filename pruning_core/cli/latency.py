@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -16,14 +14,14 @@ from pruning_core.cli.option_table import integers
 from pruning_core.cli.output import check_out
 from pruning_core.cli.progress import finish
 from pruning_core.common.files import place
-from pruning_core.common.formatting import format_times
 from pruning_core.common.paths import Cache
-from pruning_core.planning.stage import Outline, Point, Stage
-from pruning_core.results import evidence, latency, sparse_speedup
+from pruning_core.methods.runtimes import RUNTIMES
+from pruning_core.planning.stage import Outline, Stage
+from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
+from pruning_core.results import deployment, latency, sparse_speedup
 from pruning_core.results.deployment import verdict
-from pruning_core.results.latency import RUNTIMES, Conditions
-from pruning_core.results.models import titles
-from pruning_core.storage.jobs import Job, Queue
+from pruning_core.results.latency import model_names, ratio_text
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
 SPEED_CSV, CROSSOVER_CSV = "speed.csv", "crossover.csv"
@@ -67,8 +65,8 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     models = list(dict.fromkeys([dense, point, *others]))
     how = Conditions(tuple(options.batches), tuple(options.threads), options.pixels)
     check_out(options.out)
-    stages = latency.latency_stages([one.key for one in models], options.runtimes, how)
-    zeros = [sparse_speedup.crossover_stage(point.key, options.pixels)] if options.crossover else []
+    stages = latency_stages([one.key for one in models], options.runtimes, how)
+    zeros = [crossover_stage(point.key, options.pixels)] if options.crossover else []
     rows = finish(cache, queue, [*stages, *zeros], Console(stderr=True))
     store, written = Store(cache), []
     names = model_names(job, models)
@@ -78,18 +76,12 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
         written.append(_write(frame, options.out / SPEED_CSV))
     for stage in zeros:
         written += _tell_zeros(stage, store, options.out)
-    print(verdict(evidence.evidence(point, dense, others, stages, store)))
-    for note in [*latency.left_out(options.runtimes, how), *latency.notes(stages, store)]:
+    print(verdict(deployment.evidence(point, dense, others, stages, store)))
+    for note in [*left_out(options.runtimes, how), *latency.notes(stages, store)]:
         print(f"Note: {note}")
     for path in written:
         print(f"Wrote {path}")
     return complain(row for row in rows if row.status != "done")
-
-
-def model_names(job: Job, models: Sequence[Point]) -> dict[str, str]:
-    """What the points of a job are called, by key."""
-    named = titles(Outline.from_json(job.outline))
-    return {point.key: named[point.key][0] for point in models}
 
 
 def _tell_zeros(stage: Stage, store: Store, out: Path) -> list[Path]:
@@ -133,12 +125,3 @@ def _table(frame: pd.DataFrame) -> Table:
             ratio_text(row),
         )
     return drawn
-
-
-def ratio_text(row: Mapping[Hashable, Any]) -> str:
-    """A row's ratio with its interval and what may be told of it; empty for the dense model."""
-    low, high = row["times_as_fast_low"], row["times_as_fast_high"]
-    if pd.isna(row["times_as_fast"]):
-        return ""
-    span = f"{format_times(low)} to {format_times(high)}"
-    return f"{format_times(row['times_as_fast'])} ({span}), {row['judgement_text']}"

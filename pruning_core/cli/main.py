@@ -35,14 +35,15 @@ from pruning_core.cli.output import (
 )
 from pruning_core.cli.progress import ended, follow, planned
 from pruning_core.cli.search import add_recipes, recipes
-from pruning_core.cli.sensitivity import add_propose, check_proposable, scan_of, write_scan
+from pruning_core.cli.sensitivity import add_propose, check_proposable, write_scan
 from pruning_core.common.errors import SpecError, brief, shortened
 from pruning_core.common.files import place
 from pruning_core.common.paths import Cache, CacheError, cache_at
-from pruning_core.planning.plan import describe, plan
-from pruning_core.planning.recovery import remarks
+from pruning_core.planning.levels import remarks
+from pruning_core.planning.plan import plan
+from pruning_core.planning.sensitivity import scan_of
 from pruning_core.settings.relevance import unread
-from pruning_core.settings.spec import Spec
+from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.storage.store import Store

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pruning_core.common.paths import Cache
+from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.inspections import known_of_cuts
 from pruning_core.planning.stage import Stage
-from pruning_core.results.points import STRUCTURED
+from pruning_core.planning.stage_kinds import STAGE_TITLES
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.job_progress import ACTIVE, TITLES, Standing, fraction, standing
+from pruning_core.storage.job_progress import ACTIVE, Standing, fraction, standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -118,7 +119,7 @@ def _wait(
 
 def _draw(bar: Progress, task: TaskID, rows: list[Row]) -> None:
     running = [row for row in rows if row.status == "running"]
-    doing = [(TITLES[row.kind], row.progress.get("message", "")) for row in running]
+    doing = [(STAGE_TITLES[row.kind], row.progress.get("message", "")) for row in running]
     texts = [": ".join(filter(None, words)) for words in doing]
     done = sum(row.status == "done" for row in rows)
     head = f"{done} of {len(rows)} stages"

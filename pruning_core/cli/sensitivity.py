@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Hashable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from pruning_core.cli.output import FAILED, OK, say
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
-from pruning_core.planning.plan import describe, plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Stage
 from pruning_core.results import sensitivity
 from pruning_core.results.labels import short
+from pruning_core.results.sensitivity import read_scan
 from pruning_core.settings.sensitivity import GROUP
-from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, from_json, to_dict
+from pruning_core.settings.spec import Spec, SpecError, from_json, to_dict
 from pruning_core.storage.job_progress import Standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -31,34 +29,6 @@ from pruning_core.storage.store import Store
 FILE = "sensitivity.csv"
 WIDE = 200
 CUT = tuple(f"prune.{n}" for n in ("criterion", "layers", "spare", "granularity", "norm", "dim"))
-
-
-def scan_of(spec: Spec) -> Spec:
-    """The scan of a spec's baseline, and nothing else of it."""
-    return replace(
-        spec,
-        scan=replace(spec.scan, enabled=True),
-        one_shot=OneShotSpec((), 0),
-        iterative=replace(spec.iterative, enabled=False),
-        ladder=replace(spec.ladder, enabled=False),
-        structured=replace(spec.structured, enabled=False),
-        label=f"Scan of {describe(spec)}",
-    )
-
-
-def read_scan(spec: Spec, store: Store) -> pd.DataFrame:
-    """What is finished of a spec's scan (see `sensitivity.frame`)."""
-    return sensitivity.frame(_stages(spec, store), store)
-
-
-def scanned(spec: Spec, store: Store) -> bool:
-    """Whether every layer of a spec's scan is finished."""
-    found = _stages(spec, store)
-    return bool(found) and all(store.exists(stage.key) for stage in found)
-
-
-def _stages(spec: Spec, store: Store) -> list[Stage]:
-    return [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
 
 
 def add_propose(command: argparse.ArgumentParser) -> None:

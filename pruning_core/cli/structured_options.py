@@ -58,5 +58,3 @@ STRUCTURED_OPTIONS = (
         "F",
     ),
 )
-# They are read beside --structured only.
-STRUCTURED_NAMES = tuple(option.name for option in STRUCTURED_OPTIONS[1:])

@@ -1,1 +1,4 @@
-"""TODO docstring."""
+"""What every package may use: errors, formatting, paths, files, statistics, processes.
+
+Nothing here imports another package of the project.
+"""

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 
 from pruning_core.common.errors import SpecError
-from pruning_core.storage.store import sha256
 
 PLAIN_WEIGHTS = ("none", "pretrained")
 MOST_FILES = 2_000_000
@@ -94,3 +93,18 @@ def _unreadable(field: str, path: Path, error: OSError) -> SpecError:
 @lru_cache
 def _file_identity(path: Path, size: int, changed: int) -> str:
     return f"sha256:{sha256(path)}"
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_through(path: Path) -> None:
+    """Have the system write a file's or a folder's content to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,1 +1,1 @@
-"""The rooms that import torch."""
+"""Everything with torch. `worker/execute.py` is the only way in."""

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine import data
-from pruning_core.engine.data import Splits
+from pruning_core.engine.data.loading import Splits, load
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import widths
@@ -45,4 +44,4 @@ def resized(store: Store, key: str) -> bool:
 
 
 def splits_of(store: Store, key: str, settings: dict[str, Any]) -> Splits:
-    return data.load(store.folder(key), settings)
+    return load(store.folder(key), settings)

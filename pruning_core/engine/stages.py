@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.common.errors import plain
 from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.analysis.layer_statistics import portraits
 from pruning_core.engine.analysis.predictions import inspect_answers
@@ -27,7 +26,7 @@ from pruning_core.engine.analysis.stages import (
 )
 from pruning_core.engine.correction.stage import rung
 from pruning_core.engine.criteria.collect import keep_movement, start_movement
-from pruning_core.engine.data import Splits
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.export.bundle.stage import passport
 from pruning_core.engine.export.file_sizes import measure
@@ -49,6 +48,7 @@ from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.train import Training, derived_seed, train
 from pruning_core.planning.layer_checks import told
 from pruning_core.results.layers import FILE as PORTRAITS
+from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import Context, StageError
 

@@ -1,1 +1,4 @@
-"""TODO docstring."""
+"""The catalogue: what can be chosen, with its title, help, paper and implementation.
+
+Nothing here imports torch; an entry names its implementation as a dotted string.
+"""

@@ -18,6 +18,7 @@ from pruning_core.methods.granularity import noun
 from pruning_core.methods.layers import floor_size
 
 Settings = Mapping[str, Any]
+FLOORED = ("global", "lamp", "erk")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TARGETS = {
+    "channels": "Channels",
+    "parameters": "Parameters",
+    "macs": "Multiply-accumulates (MACs)",
+    "bytes": "Bytes of the dense file",
+}
+
 
 @dataclass(frozen=True)
 class Importance:
@@ -37,12 +44,6 @@ IMPORTANCE_CHOICES = {
         images=True,
     ),
     "random": Importance("Random (control)", "nothing: the channels are drawn"),
-}
-TARGETS = {
-    "channels": "Channels",
-    "parameters": "Parameters",
-    "macs": "Multiply-accumulates (MACs)",
-    "bytes": "Bytes of the dense file",
 }
 
 

@@ -6,13 +6,10 @@ A new format is one entry here, and one in `engine.artifacts.MAKERS` that writes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from pruning_core.planning.stage import Stage
+from pruning_core.methods.strategies import INT8_ONNX, INT8_SPARSE
 
-KIND = "artifact"
-CALIBRATION_IMAGES = 512
-SEED = 0
+FORMAT_OF = {INT8_SPARSE: "bitmask_int8", INT8_ONNX: "onnx_int8"}
 
 
 @dataclass(frozen=True)
@@ -103,11 +100,3 @@ FORMATS: dict[str, Format] = {
         package="executorch",
     ),
 }
-
-
-def artifact(point: str, name: str, threads: int = 1) -> Stage:
-    """The stage that writes a finished point as a file, reads it back and measures it."""
-    settings: dict[str, Any] = {"format": name, "threads": threads}
-    if FORMATS[name].calibrated:
-        settings |= {"images": CALIBRATION_IMAGES, "seed": SEED}
-    return Stage(KIND, point, settings, threads=threads)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+ROLES = ("stem", "classifier")
+KINDS = ("depthwise", "linear", "conv", "attention")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -23,8 +26,6 @@ LAYER_CHOICES: dict[str, Callable[[Layer], bool]] = {
     "all": lambda layer: True,
     "spared": lambda layer: layer.kind != "depthwise" and not layer.role,
 }
-ROLES = ("stem", "classifier")
-KINDS = ("depthwise", "linear", "conv", "attention")
 
 
 def chosen(found: Iterable[Layer], choice: str, spare: Sequence[str] = ()) -> list[Layer]:

@@ -21,6 +21,7 @@ LIST = "list"
 EIGHTH = 1 / 4
 ONE_CYCLE_ALPHA, ONE_CYCLE_BETA = 14.0, 5.0
 RIGL_ALPHA, RIGL_END = 0.3, 0.75
+LIFTED = ("dense_sparse_dense",)
 
 
 def _along(curve: Callable[[float], float], target: float, steps: int) -> list[float]:
@@ -119,5 +120,4 @@ SCHEDULES: dict[str, Schedule] = {
     "dense_sparse_dense": dense_sparse_dense,
 }
 EXCHANGES: dict[str, Callable[[int], list[float]]] = {"rigl": rigl_exchanges}
-LIFTED = ("dense_sparse_dense",)
 RETURNING = (*EXCHANGES, *LIFTED)

@@ -6,22 +6,21 @@ plan which are in the cache already.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pruning_core.common.formatting import format_seconds
-from pruning_core.methods.layers import Layer
-from pruning_core.planning.correction_cost import image_steps, solving_seconds
-from pruning_core.planning.inspections import known_layers
-from pruning_core.planning.plan import inspect_data, inspect_model
-from pruning_core.planning.stage import Plan, Reader, Stage
-from pruning_core.planning.structured import chain_epochs, chain_steps
-from pruning_core.results.points import STRUCTURED
+from pruning_core.methods.corrections import MOST_INPUTS
+from pruning_core.methods.layers import Layer, chosen
+from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.inspections import inspect_data, inspect_model, known_layers
+from pruning_core.planning.stage import Plan, Reader, Stage, known
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import steps, total_epochs
-from pruning_core.storage.store import known
+from pruning_core.settings.structured import chain_epochs, chain_steps
 
 KNOWN = {
     "digits": (1437, 10),
@@ -48,6 +47,12 @@ WORKED = (*TRAINED, "scan", RUNG)
 CHANNEL_SCORING = {"taylor": "taylor", "hessian": "obd"}
 
 Keyed = list[tuple[str, Stage]]
+# Training steps of one image: of the whole model, and for each of its layers, since the upper
+# rungs run the images anew up to each layer.
+WHOLE = {"batch_norm": 0.25, "bias_scale": 0.5, "least_squares": 0.5}
+EACH_LAYER = {"batch_norm": 0.0, "bias_scale": 0.1, "least_squares": 0.17}
+# Multiplications and additions a second when the equations are solved, in double precision.
+RATE = 7e9
 
 
 @dataclass(frozen=True)
@@ -244,3 +249,30 @@ def _seconds(spec: Spec, work: dict[str, Work], paces: dict[str, float], cores: 
         solving = max(sum(part.seconds) / beside, max(part.seconds, default=0.0))
         seconds += epochs * paces[kind] + solving + SECONDS_PER_STAGE * len(part.epochs) / beside
     return seconds
+
+
+def image_steps(rung: str, images: float, layers: int) -> float:
+    """The training steps of one image that take as long as a rung's passes over its images."""
+    return images * (WHOLE[rung] + EACH_LAYER[rung] * layers)
+
+
+def solving_seconds(
+    rung: str, layers: Sequence[Layer], removed: float, prune: Mapping[str, Any]
+) -> float:
+    """Seconds to solve for what is left of the weights where the share `removed` is gone.
+
+    A pattern of k weights left costs k^3 / 3, the Cholesky factor of its equations. With single
+    weights or kernels every output channel has a pattern of its own; with filters, and in layers
+    that are spared, a layer has one. `prune` holds a `PruneSpec`'s settings.
+    """
+    if rung != "least_squares":
+        return 0.0
+    cut = {layer.name for layer in chosen(layers, prune["layers"], prune["spare"])}
+    solved = [x for x in layers if x.kind != "attention" and math.prod(x.shape[1:]) <= MOST_INPUTS]
+    return sum(_solving_work(x, removed if x.name in cut else 0.0, prune) for x in solved) / RATE
+
+
+def _solving_work(layer: Layer, removed: float, prune: Mapping[str, Any]) -> float:
+    alike = not removed or prune["granularity"] == "filter"
+    patterns = 1 if alike else layer.shape[0]
+    return float(patterns * ((1 - removed) * math.prod(layer.shape[1:])) ** 3 / 3)

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-import pandas as pd
-
-from pruning_core.common.formatting import format_percent
+from pruning_core.methods.file_formats import FORMAT_OF, FORMATS
+from pruning_core.methods.strategies import LADDER, Row
 from pruning_core.planning.stage import Stage
 
-KIND = "inspect_answers"
-SHOWN = 5
+PREDICTIONS = "inspect_answers"
+EXPORT = "artifact"
+CALIBRATION_IMAGES = 512
+CALIBRATION_SEED = 0
 
 
 def ask_test_image(dense: str, point: str, number: int) -> Stage:
     """What two finished points, by their keys, say to a test image, numbered from 0."""
-    return Stage(KIND, point, {"dense": dense, "point": point, "test": number})
+    return Stage(PREDICTIONS, point, {"dense": dense, "point": point, "test": number})
 
 
 def ask_image(dense: str, point: str, digest: str, path: str) -> Stage:
     """The same for an image file with this SHA-256, kept at `path`."""
-    return Stage(KIND, point, {"dense": dense, "point": point, "image": digest}, {"path": path})
-
-
-def told(answer: dict[str, Any]) -> pd.DataFrame:
-    """The likeliest classes and their probabilities as text."""
-    likely = answer["likeliest"][:SHOWN]
-    return pd.DataFrame(
-        {
-            "Class": [name for name, _ in likely],
-            "Probability": [format_percent(share) for _, share in likely],
-        }
+    return Stage(
+        PREDICTIONS, point, {"dense": dense, "point": point, "image": digest}, {"path": path}
     )
+
+
+def artifact(point: str, name: str, threads: int = 1) -> Stage:
+    """The stage that writes a finished point as a file, reads it back and measures it."""
+    settings: dict[str, Any] = {"format": name, "threads": threads}
+    if FORMATS[name].calibrated:
+        settings |= {"images": CALIBRATION_IMAGES, "seed": CALIBRATION_SEED}
+    return Stage(EXPORT, point, settings, threads=threads)
+
+
+def int8_stages(rows: Iterable[Row]) -> list[Stage]:
+    """The stages that make both int8 files of every point; rungs of a ladder have none here."""
+    keys = dict.fromkeys(row["key"] for row in rows if row["strategy"] not in (LADDER, *FORMAT_OF))
+    return [artifact(key, name) for key in keys for name in FORMAT_OF.values()]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import platform
+from importlib.metadata import version
 from typing import Any
 
+from pruning_core.common.files import fingerprint, place, weights_identity
 from pruning_core.methods.layers import Layer
 from pruning_core.planning import structured
-from pruning_core.planning.layer_checks import told
-from pruning_core.planning.plan import inspect_data, inspect_model
-from pruning_core.planning.stage import Reader
+from pruning_core.planning.layer_checks import left_alone, told
+from pruning_core.planning.stage import Reader, Stage, known
 from pruning_core.planning.structured_notes import dry_run_told
-from pruning_core.settings.correction import left_alone
 from pruning_core.settings.spec import Spec, to_dict
 from pruning_core.settings.strategies import steps
-from pruning_core.storage.store import known
+
+installed = functools.cache(version)
 
 
 def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
@@ -56,3 +59,27 @@ def asked(spec: Spec) -> list[float]:
     """Every amount that a spec cuts to, each once."""
     chain = [step.target for step in steps(spec.iterative)] if spec.iterative.enabled else []
     return list(dict.fromkeys([*spec.one_shot.amounts, *chain]))
+
+
+def inspect_data(spec: Spec) -> Stage:
+    """The stage that reads what there is: classes, counts, the digest of the content."""
+    settings = {"name": spec.data.name, "split_seed": spec.data.split_seed}
+    if spec.data.name == "images":
+        settings["found"] = fingerprint(spec.data.path)
+    hints = {"path": str(place(spec.data.path))} if spec.data.path else {}
+    return Stage("inspect_data", "", settings, hints)
+
+
+def inspect_model(spec: Spec, classes: int) -> Stage:
+    """The stage that builds the model once: layers, notes, this machine's speed with it."""
+    settings = {
+        "model": {**to_dict(spec.model), "weights": weights_identity(spec.model.weights)},
+        "classes": classes,
+        "image_size": spec.data.image_size,
+        "device": spec.device,
+        "machine": platform.node(),
+        "torch": installed("torch"),
+    }
+    if spec.precision == "auto":
+        settings["precision"] = "auto"
+    return Stage("inspect_model", "", settings, {"weights": spec.model.weights})

@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pruning_core.common.errors import SpecError, to_dict
-from pruning_core.common.formatting import join_words
-from pruning_core.methods.allocation import COUNTS, Part, hand_scale, suggestion
+from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import format_count, join_words
+from pruning_core.methods.allocation import COUNTS, FLOORED, Part, hand_scale, suggestion
+from pruning_core.methods.corrections import MOST_INPUTS
 from pruning_core.methods.granularity import FILTERS_OF, PATTERNS, fits, noun, units
 from pruning_core.methods.layers import KINDS, ROLES, Layer, chosen, floor_size, matches
+from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
-FLOORED = ("global", "lamp", "erk")
 SHOWN = 3
 SLACK = 1e-4  # a table's total is rounded where it is asked for
+NAMED = 3
 
 
 def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
@@ -182,3 +184,24 @@ def _dense(left: Sequence[Layer], granularity: str) -> list[str]:
 def _quoted(names: Sequence[str]) -> str:
     shown = ", ".join(f"'{name}'" for name in names[:SHOWN])
     return f"{shown} and others" if len(names) > SHOWN else shown
+
+
+def left_alone(layers: Sequence[Layer]) -> list[str]:
+    """Which layers rungs above batch norm leave as they are, as far as kinds and shapes tell."""
+    attention = [layer.name for layer in layers if layer.kind == "attention"]
+    large = [x.name for x in layers if x.name not in attention and _inputs(x) > MOST_INPUTS]
+    said = []
+    if attention:
+        said.append(f"The ladder's upper rungs leave attention's weights: {_some(attention)}.")
+    if large:
+        said.append(f"Least squares leaves more than {MOST_INPUTS:,} inputs: {_some(large)}.")
+    return said
+
+
+def _inputs(layer: Layer) -> int:
+    return math.prod(layer.shape[1:])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {format_count(len(names) - NAMED, 'more layer')}" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

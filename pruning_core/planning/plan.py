@@ -8,31 +8,32 @@ missing, or the whole graph.
 
 from __future__ import annotations
 
-import functools
-import platform
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from pruning_core.common.errors import plain
-from pruning_core.common.files import fingerprint, place, weights_identity
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.layers import Layer, chosen
 from pruning_core.planning import correction, structured
+from pruning_core.planning import sensitivity as sensitivity_
+from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.layer_checks import check_layers
-from pruning_core.planning.levels import level
-from pruning_core.planning.recovery import calm, curve, kept_epoch, level_training, tail_training
-from pruning_core.planning.stage import Plan, Point, Reader, Stage, with_urgencies
-from pruning_core.results import sensitivity
+from pruning_core.planning.levels import (
+    calm,
+    curve,
+    kept_epoch,
+    level,
+    level_training,
+    tail_training,
+)
+from pruning_core.planning.stage import Plan, Point, Reader, Stage, known, with_urgencies
 from pruning_core.settings import spec as specs
 from pruning_core.settings.checks import check_criterion, check_model
 from pruning_core.settings.sensitivity import GROUP
+from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec, to_dict
 from pruning_core.settings.strategies import Step, last_target, steps, total_epochs
-from pruning_core.storage.store import known
 
 DECODE_ALL_BYTES = 2**30
-installed = functools.cache(version)
+Branch = tuple[Stage, Point]
 
 
 def plan(spec: Spec, store: Reader) -> Plan:
@@ -63,30 +64,6 @@ def plan(spec: Spec, store: Reader) -> Plan:
             return Plan(tuple(looks))
         scanned = structured.cuttable(groups, model_facts)
     return _graph(spec, looks, facts, model_facts, scanned)
-
-
-def inspect_data(spec: Spec) -> Stage:
-    """The stage that reads what there is: classes, counts, the digest of the content."""
-    settings = {"name": spec.data.name, "split_seed": spec.data.split_seed}
-    if spec.data.name == "images":
-        settings["found"] = fingerprint(spec.data.path)
-    hints = {"path": str(place(spec.data.path))} if spec.data.path else {}
-    return Stage("inspect_data", "", settings, hints)
-
-
-def inspect_model(spec: Spec, classes: int) -> Stage:
-    """The stage that builds the model once: layers, notes, this machine's speed with it."""
-    settings = {
-        "model": {**to_dict(spec.model), "weights": weights_identity(spec.model.weights)},
-        "classes": classes,
-        "image_size": spec.data.image_size,
-        "device": spec.device,
-        "machine": platform.node(),
-        "torch": installed("torch"),
-    }
-    if spec.precision == "auto":
-        settings["precision"] = "auto"
-    return Stage("inspect_model", "", settings, {"weights": spec.model.weights})
 
 
 def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
@@ -136,7 +113,7 @@ def _graph(
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
         branches += [*_ladder(spec, baseline), *structured.branches(spec, baseline)]
-        scans = sensitivity.stages(spec, baseline, scanned)
+        scans = sensitivity_.stages(spec, baseline, scanned)
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})
         points.append(Point("baseline", seed, 0, 0.0, baseline.key))
@@ -190,9 +167,6 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
     }
 
 
-Branch = tuple[Stage, Point]
-
-
 def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
     seed, epochs = baseline.settings["seed"], plain(spec.one_shot.epochs)
     cuts = [("one_shot", amount, epochs) for amount in spec.one_shot.amounts]
@@ -231,9 +205,3 @@ def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
         for number, rung in enumerate(correction.rungs(cut, spec.ladder.images)):
             branches.append((rung, Point("ladder", seed, number, amount, rung.key)))
     return branches
-
-
-def describe(spec: Spec) -> str:
-    """A label for people, made from the settings, where none was given."""
-    data = Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
-    return spec.label or f"{spec.model.name} on {data}"

@@ -6,11 +6,17 @@ that recipes can be compared: what it may prune is cut deeper instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from pruning_core.common.errors import check
+from pruning_core.common.formatting import format_seconds
 from pruning_core.methods.layers import Layer, chosen
-from pruning_core.planning.stage import Outline
+from pruning_core.planning import search
+from pruning_core.planning.estimate import estimate
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Outline, Plan, Reader, Stage
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import PruneSpec, Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -27,6 +33,7 @@ OBD = replace(GLOBAL, criterion="obd", score_images=128)
 # At 98 % a floor of 1 % would take half of what may stay, wherever it is of least use.
 LOW_FLOOR = replace(OBD, keep_floor=0.002)
 TAUGHT = RecoverySpec(distill_weight=0.9)
+Cells = Sequence[tuple[float, float]]  # epochs, sparsity
 
 
 def at_once(base: Spec, amount: float, epochs: float) -> Spec:
@@ -132,3 +139,101 @@ def spec_of(recipe: Recipe, base: Spec, amount: float, epochs: float, seed: int)
 def final_key(outline: Outline) -> str:
     """The stage that a recipe ends with."""
     return [point.key for point in outline.points if point.strategy != "baseline"][-1]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe tried once: where it ended on validation and on test images.
+
+    Accuracies are fractions; the loss is the cross-entropy on the validation images.
+    """
+
+    recipe: str
+    epochs: float
+    sparsity: float
+    seed: int
+    validation: float
+    validation_loss: float
+    test: float
+
+
+def hardness(cell: tuple[float, float]) -> tuple[float, float]:
+    """Sorts first what is hardest: the highest sparsity, of these the fewest epochs."""
+    epochs, sparsity = cell
+    return -sparsity, epochs
+
+
+def finalists(trials: Iterable[Trial], count: int) -> list[str]:
+    """The recipes with the best validation accuracy, as many as `count`, the best first."""
+    ranked = sorted(trials, key=lambda trial: (-trial.validation, trial.validation_loss))
+    return [trial.recipe for trial in ranked[: max(1, count)]]
+
+
+def winners(trials: Sequence[Trial]) -> dict[float, str]:
+    """The winner of each number of epochs: what is best in a few is not so in many."""
+    budgets = sorted({trial.epochs for trial in trials})
+    return {epochs: winner(t for t in trials if t.epochs == epochs) for epochs in budgets}
+
+
+def winner(trials: Iterable[Trial]) -> str:
+    """The recipe, no control, with the best mean validation accuracy over all cells it could do.
+
+    Of equal ones the one with the lowest loss.
+    """
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if not search.RECIPES[trial.recipe].control:
+            found.setdefault(trial.recipe, []).append(trial)
+    most = max(map(len, found.values()))
+    whole = [name for name, cells in found.items() if len(cells) == most]
+    return max(whole, key=lambda name: _merit(found[name]))
+
+
+def _merit(trials: Sequence[Trial]) -> tuple[float, float]:
+    loss = statistics.mean(trial.validation_loss for trial in trials)
+    return statistics.mean(trial.validation for trial in trials), -loss
+
+
+@dataclass(frozen=True)
+class Round:
+    """Recipes that are tried in the same cells and seeds.
+
+    Where it is not known yet which of them come so far, only a `share` of them will.
+    """
+
+    recipes: tuple[Recipe, ...]
+    cells: Cells
+    seeds: tuple[int, ...]
+    share: float = 1.0
+
+
+def seconds_left(
+    rounds: Iterable[Round], base: Spec, layers: Iterable[Layer], store: Reader, cores: int
+) -> float:
+    """Of a whole search, what is not in the cache yet."""
+    there = list(layers)
+    return sum(each.share * _seconds(each, base, there, store, cores) for each in rounds)
+
+
+def _seconds(tried: Round, base: Spec, layers: list[Layer], store: Reader, cores: int) -> float:
+    """Of a round, all in one queue; what a recipe cannot reach is left out."""
+    stages, spec = dict[str, Stage](), base
+    for recipe in tried.recipes:
+        for epochs, sparsity in tried.cells:
+            amount = amount_for(recipe, sparsity, layers)
+            for seed in tried.seeds if amount is not None else ():
+                spec = spec_of(recipe, base, amount or 0.0, epochs, seed)
+                stages.update({stage.key: stage for stage in plan(spec, store).stages})
+    whole = Plan(tuple(stages.values()), (), complete=True)
+    found = estimate(spec, whole, store, cores) if stages else None
+    return found.left if found else 0.0
+
+
+def check_hours(seconds: float, hours: float) -> None:
+    """Refuse what would take longer than that. Raises `SpecError`."""
+    told = (
+        f"the search would take about {format_seconds(seconds)} here, and at most {hours:g} hours "
+        "are allowed. Give fewer --budgets, --sparsities, --finalists or --fresh, or more hours "
+        "(0: no limit)."
+    )
+    check(not hours or seconds <= 3600 * hours, "--hours", told)

@@ -8,25 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from pruning_core.common.errors import canonical_json
-
-VERSIONS = {
-    "inspect_data": 2,
-    "inspect_model": 2,
-    "data": 2,
-    "baseline": 5,
-    "level": 5,
-    "scan": 2,
-    "rung": 1,
-    "inspect_overlap": 1,
-    "inspect_answers": 1,
-    "artifact": 4,
-    "passport": 2,
-    "latency": 4,
-    "crossover": 1,
-    "structured": 2,
-    "inspect_structure": 1,
-}
+from pruning_core.planning.stage_kinds import VERSIONS
+from pruning_core.settings.serialization import canonical_json
 
 
 @dataclass(frozen=True)
@@ -118,3 +101,15 @@ def with_urgencies(stages: Iterable[Stage]) -> tuple[Stage, ...]:
         longest[stage.parent] = max(longest.get(stage.parent, 0.0), own)
         found[i] = replace(stage, urgency=own)
     return tuple(found)
+
+
+class Missing(KeyError):
+    """The stage is not in the store, or was damaged and has been set aside."""
+
+
+def known(store: Reader, key: str) -> dict[str, Any] | None:
+    """A stage's result; None where it is missing or was damaged."""
+    try:
+        return store.read(key) if store.exists(key) else None
+    except Missing:
+        return None

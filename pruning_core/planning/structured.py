@@ -6,16 +6,15 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pruning_core.common.errors import plain
 from pruning_core.methods.channel_importance import looks
-from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.planning.recovery import calm, level_recovery, level_training, tail_training
+from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.levels import calm, level_recovery, level_training, tail_training
 from pruning_core.planning.stage import Point, Stage
-from pruning_core.results.points import STRUCTURED
 from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec, SpecError, TrainSpec, to_dict
 from pruning_core.settings.strategies import Step
-from pruning_core.settings.structured import StructuredSpec
+from pruning_core.settings.structured import StructuredSpec, chain_epochs, chain_steps
 
 # A share of the channels that any group that can be cut at all can lose.
 LEAST = 0.001
@@ -62,17 +61,6 @@ def _library() -> str:
     except PackageNotFoundError:
         told = "this needs torch-pruning, which is not installed: pip install torch-pruning."
         raise SpecError("structured.enabled", told) from None
-
-
-def chain_steps(chain: StructuredSpec, amount: float) -> list[Step]:
-    """The cuts on the way to an amount, and the tail; each removes the same share of the rest."""
-    cuts = [Step(target, plain(chain.epochs)) for target in geometric(amount, chain.steps)]
-    return cuts + [Step(amount, plain(chain.tail), tail=True)] * bool(chain.tail)
-
-
-def chain_epochs(chain: StructuredSpec) -> float:
-    """The epochs of one amount: its cuts and the tail."""
-    return plain(chain.steps * chain.epochs + chain.tail)
 
 
 def branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, Point]]:

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Rows as charts and files."""

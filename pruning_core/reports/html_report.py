@@ -13,10 +13,10 @@ import pandas as pd
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from pruning_core.planning.correction import without_training
 from pruning_core.reports.charts.comparison import CHARTS, figure
 from pruning_core.reports.charts.style import config, on_white
 from pruning_core.results.best_model import Answer, answers
+from pruning_core.results.correction import without_training
 from pruning_core.results.findings import Finding
 from pruning_core.results.glossary import DEFINITIONS
 from pruning_core.results.tables import file_notes_told, notes_told, readable

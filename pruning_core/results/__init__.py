@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Finished stages as rows and sentences."""

@@ -17,15 +17,8 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
-from pruning_core.results.points import (
-    Row,
-    chance_baselines,
-    grouped,
-    is_pruned,
-    mean_over_seeds,
-    point_name,
-    rows_of,
-)
+from pruning_core.methods.strategies import Row, is_pruned, point_name
+from pruning_core.results.models import chance_baselines, grouped, mean_over_seeds, rows_of
 
 SLACK = 1e-9  # a loss of exactly the tolerance must not fail on the last bit of a float
 

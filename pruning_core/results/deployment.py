@@ -7,14 +7,18 @@ program leaves them out. A difference in time is told only as far as its interva
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from pruning_core.common.formatting import format_points, format_times
 from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio
-from pruning_core.results.latency import FAMILIES, RUNTIMES
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.methods.runtimes import FAMILIES, RUNTIMES
+from pruning_core.methods.strategies import STRATEGY_NAMES, STRUCTURED
+from pruning_core.planning.stage import Point, Reader, Stage
+from pruning_core.results import exported_files, latency
 
 # Sizes closer than this are told as no difference; a file's size has no spread.
 SAME_SIZE = 1.02
@@ -22,6 +26,7 @@ SAME_SIZE = 1.02
 PREFERRED = ("onnx", "executorch", "eager")
 INT8 = "onnx_int8"
 UNTOLD = "this machine is too noisy to tell"
+MOST_LOST = 0.01
 
 
 @dataclass(frozen=True)
@@ -219,3 +224,53 @@ def _timing(row: pd.Series, runtime: str) -> Timing:
     median, low, high = (float(row[column + end]) for end in ("", "_low", "_high"))
     judgement = "judgement_to_first" if runtime == INT8 else "judgement"
     return Timing(runtime, Ratio(median, low, high, int(row["rounds"])), str(row[judgement]))
+
+
+def evidence(
+    point: Point,
+    dense: Point,
+    others: Sequence[Point],
+    stages: Iterable[Stage],
+    store: Reader,
+    most_lost: float = MOST_LOST,
+) -> Evidence:
+    """The figures of a point beside its dense baseline's; what is not measured is left out.
+
+    `stages` are the latency stages of these points, `others` those timed beside them; of several
+    numbers of images and threads the first ones count (`spoken_for`). A file may lose `most_lost`
+    (a fraction) of the baseline's accuracy.
+    """
+    stages = list(stages)
+    own, base, how = store.read(point.key), store.read(dense.key), spoken_for(stages)
+    files = exported_files.ladder(point, dense, store).to_dict("records")
+    found = [File(FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in files]
+    times = latency.latency_frame(stages, store)
+    return Evidence(
+        most_lost=most_lost,
+        dense_bytes=base["dense_bytes"],
+        files_measured=bool(found),
+        smallest=smallest_file(found, base["accuracy"], most_lost),
+        timing=timing_of(times, point.key, *how),
+        int8=timing_of(times, point.key, *how, runtimes=(INT8,)),
+        structured=tuple(_structured_evidence(others, times, store, how)),
+        accuracy_low=own["accuracy_low"],
+        accuracy_high=own["accuracy_high"],
+        zeros=point.strategy != STRUCTURED and own["weights_zeros"] > 0,
+    )
+
+
+def spoken_for(stages: Iterable[Stage]) -> tuple[int, int]:
+    """Images at a time and threads of the timing that a verdict is made from."""
+    for stage in stages:
+        return stage.settings["batches"][0], stage.settings["threads"][0]
+    return 1, 1
+
+
+def _structured_evidence(
+    points: Iterable[Point], times: pd.DataFrame, store: Reader, how: tuple[int, int]
+) -> Iterable[Structured]:
+    for point in points:
+        timing = timing_of(times, point.key, *how)
+        if point.strategy == STRUCTURED and timing:
+            name = f"the model with {STRATEGY_NAMES[STRUCTURED]}"
+            yield Structured(name, timing, store.read(point.key)["accuracy"])

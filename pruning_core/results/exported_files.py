@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
@@ -15,9 +16,9 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
-from pruning_core.methods.file_formats import FORMATS, artifact
-from pruning_core.planning.stage import Point, Reader
-from pruning_core.storage.store import known
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.planning.exports import artifact
+from pruning_core.planning.stage import Point, Reader, known
 
 # A file that surely loses more than this of its model's accuracy is no form of that model.
 MOST_LOST = 0.05
@@ -122,3 +123,19 @@ def _row(
         "notes": made["notes"],
         "key": key,
     }
+
+
+def available(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The formats that this machine can make, and a sentence for each other one."""
+    wanted = list(names)
+    left = [name for name in wanted if (p := FORMATS[name].package) and find_spec(p) is None]
+    return [name for name in wanted if name not in left], [missing_package(name) for name in left]
+
+
+def missing_package(name: str) -> str:
+    """Why a format cannot be made here."""
+    about = FORMATS[name]
+    return (
+        f"{about.title} is left out: it needs the package {about.package}, which is not "
+        f"installed (pip install {about.package})."
+    )

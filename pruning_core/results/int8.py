@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.methods.file_formats import artifact
-from pruning_core.planning.stage import Reader, Stage
-from pruning_core.results.points import INT8_ONNX, INT8_SPARSE, LADDER, Row
-from pruning_core.storage.store import known
+from pruning_core.methods.file_formats import FORMAT_OF
+from pruning_core.methods.strategies import LADDER, Row
+from pruning_core.planning.exports import artifact
+from pruning_core.planning.stage import Reader, known
 
-FORMAT_OF = {INT8_SPARSE: "bitmask_int8", INT8_ONNX: "onnx_int8"}
 MEASURED = ("accuracy", "accuracy_low", "accuracy_high", "loss", "test_images")
-
-
-def int8_stages(rows: Iterable[Row]) -> list[Stage]:
-    """The stages that make both int8 files of every point; rungs of a ladder have none here."""
-    keys = dict.fromkeys(row["key"] for row in rows if row["strategy"] not in (LADDER, *FORMAT_OF))
-    return [artifact(key, name) for key in keys for name in FORMAT_OF.values()]
 
 
 def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:

@@ -5,156 +5,19 @@ A new runtime is one entry in `RUNTIMES`, and one in `engine.speed.runtimes.OPEN
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from pruning_core.common.errors import SpecError, at_least, check, one_of
-from pruning_core.common.formatting import format_count, join_words
-from pruning_core.common.machine import usable_cores
-from pruning_core.common.paired_timing import JUDGEMENTS, LEAST_ROUNDS
-from pruning_core.planning.stage import Reader, Stage
-from pruning_core.storage.store import known
-
-KIND = "latency"
-AS_TRAINED = 0
-MOST_PIXELS = 1024
-# Images that only set the ranges of 8 bits, where nothing but the time is asked for.
-RANGE_IMAGES, SEED = 32, 0
-
-
-@dataclass(frozen=True)
-class Family:
-    """A program that runs models. Its models are timed in turn with each other.
-
-    `package` is what has to be installed; `most_images` the most that it takes at a time, 0
-    where any number will do.
-    """
-
-    title: str
-    package: str
-    most_images: int = 0
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """A family running one kind of file; no `format` where it runs what is in memory."""
-
-    title: str
-    family: str
-    format: str = ""
-
-
-FAMILIES: dict[str, Family] = {
-    "torch": Family("PyTorch", "torch"),
-    "onnxruntime": Family("ONNX Runtime", "onnxruntime"),
-    "executorch": Family("ExecuTorch", "executorch", most_images=1),
-}
-RUNTIMES: dict[str, Runtime] = {
-    "eager": Runtime("PyTorch, batch norm folded", "torch"),
-    "onnx": Runtime("ONNX Runtime", "onnxruntime", "onnx"),
-    "onnx_int8": Runtime("ONNX Runtime, int8", "onnxruntime", "onnx_int8"),
-    "executorch": Runtime("ExecuTorch", "executorch", "executorch"),
-}
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How to time: images at a time, threads, and pixels a side (0: as trained).
-
-    For each batch and number of threads there are at most `rounds` rounds, and none begins
-    after `seconds`. Raises `SpecError`.
-    """
-
-    batches: tuple[int, ...] = (1,)
-    threads: tuple[int, ...] = (1,)
-    image_size: int = AS_TRAINED
-    rounds: int = 100
-    seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name, values in (("batches", self.batches), ("threads", self.threads)):
-            check(len(values) > 0, name, "give at least one number.")
-            check(len(set(values)) == len(values), name, "a number stands there twice.")
-            at_least(name, min(values), 1)
-        check(0 <= self.image_size <= MOST_PIXELS, "image_size", f"give 0 to {MOST_PIXELS}.")
-        at_least("rounds", self.rounds, LEAST_ROUNDS)
-        check(self.seconds > 0, "seconds", "give more than 0.")
-
-
-def missing_packages(names: Iterable[str] = tuple(RUNTIMES)) -> list[str]:
-    """Packages that these runtimes need and that are not installed here."""
-    needed = (family.package for family in _families(names).values())
-    return [package for package in needed if find_spec(package) is None]
-
-
-def left_out(names: Iterable[str], conditions: Conditions) -> list[str]:
-    """What of this is not timed here, and why, in sentences."""
-    found = []
-    missing = missing_packages(names := list(names))
-    for family in _families(names).values():
-        if family.package in missing:
-            found.append(f"{family.title} is not timed: pip install {family.package}.")
-        elif dropped := sorted(set(conditions.batches) - set(_batches(family, conditions))):
-            most, batches = family.most_images, join_words(map(str, dropped))
-            images = format_count(most, "image")
-            found.append(f"{family.title} takes {images} at a time, so not {batches}.")
-    return found
-
-
-def latency_stages(
-    points: Sequence[str],
-    names: Iterable[str] = tuple(RUNTIMES),
-    conditions: Conditions = Conditions(),
-    machine: str = "",
-) -> list[Stage]:
-    """The stages that time finished points beside each other: one for each family.
-
-    `points` are keys, the dense baseline's first. One that cannot be timed here is in
-    `left_out`. A stage keeps all cores for itself, and no other machine takes its times for
-    its own. Raises `SpecError`.
-    """
-    check(len(points) > 0, "points", "give at least the dense model.")
-    check(len(set(points)) == len(points), "points", "a model stands there twice.")
-    names = list(dict.fromkeys(names))
-    missing = missing_packages(names)
-    stages = []
-    for key, family in _families(names).items():
-        batches = _batches(family, conditions)
-        if family.package in missing or not batches:
-            continue
-        own = [name for name in names if RUNTIMES[name].family == key]
-        settings: dict[str, Any] = {
-            "runs": [{"point": point, "runtime": name} for name in own for point in points],
-            "batches": list(batches),
-            "threads": list(conditions.threads),
-            "image_size": conditions.image_size,
-            "rounds": conditions.rounds,
-            "seconds": float(conditions.seconds),
-            "images": RANGE_IMAGES,
-            "seed": SEED,
-            "machine": machine or platform.node(),
-        }
-        cores = max(usable_cores(), *conditions.threads)
-        stages.append(Stage(KIND, points[min(1, len(points) - 1)], settings, threads=cores))
-    return stages
-
-
-def _families(names: Iterable[str]) -> dict[str, Family]:
-    """The families of some runtimes. Raises `SpecError` for a runtime that there is not."""
-    names = list(names)
-    for name in names:
-        one_of("runtimes", name, tuple(RUNTIMES))
-    return {key: FAMILIES[key] for key in dict.fromkeys(RUNTIMES[name].family for name in names)}
-
-
-def _batches(family: Family, conditions: Conditions) -> tuple[int, ...]:
-    return tuple(b for b in conditions.batches if b <= (family.most_images or b))
-
+from pruning_core.common.formatting import format_times
+from pruning_core.common.paired_timing import JUDGEMENTS
+from pruning_core.methods.runtimes import (
+    RUNTIMES,
+)
+from pruning_core.planning.stage import Outline, Point, Reader, Stage, known
+from pruning_core.results.models import titles
+from pruning_core.storage.jobs import Job
 
 COLUMNS = {
     "runtime": "runtime",
@@ -221,8 +84,16 @@ def _result(store: Reader, key: str) -> dict[str, Any]:
     return known(store, key) or {}
 
 
-def check_machine(settings: Mapping[str, Any]) -> None:
-    """Refuse to time here what was asked of another machine. Raises `SpecError`."""
-    asked, here = settings["machine"], platform.node()
-    if asked != here:
-        raise SpecError("machine", f"the times of {asked} were asked for, and this is {here}.")
+def model_names(job: Job, models: Sequence[Point]) -> dict[str, str]:
+    """What the points of a job are called, by key."""
+    named = titles(Outline.from_json(job.outline))
+    return {point.key: named[point.key][0] for point in models}
+
+
+def ratio_text(row: Mapping[Hashable, Any]) -> str:
+    """A row's ratio with its interval and what may be told of it; empty for the dense model."""
+    low, high = row["times_as_fast_low"], row["times_as_fast_high"]
+    if pd.isna(row["times_as_fast"]):
+        return ""
+    span = f"{format_times(low)} to {format_times(high)}"
+    return f"{format_times(row['times_as_fast'])} ({span}), {row['judgement_text']}"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from pruning_core.storage.store import Missing
+from pruning_core.planning.stage import Missing
 
 FILE = "layers.json"
 

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from statistics import fmean
 from typing import Any, Protocol
 
 import pandas as pd
 
-from pruning_core.common.formatting import format_epochs, format_percent
-from pruning_core.planning.stage import Outline, Point, Reader
+from pruning_core.common.formatting import format_epochs, format_percent, missing
+from pruning_core.methods.strategies import STRUCTURED, Row, point_name
+from pruning_core.planning.stage import Outline, Point, Reader, known
 from pruning_core.results.int8 import int8_rows
-from pruning_core.results.points import STRUCTURED, Row, point_name
-from pruning_core.storage.store import known
+
+POINT = ["run_id", "run", "strategy", "of", "iteration", "sparsity_asked"]
+MEANS = [
+    "sparsity_prunable",
+    "sparsity_weights",
+    "sparsity_model",
+    "accuracy",
+    "accuracy_drop",
+    "validation_drop",
+    "validation_images",
+    "dense_bytes",
+    "sparse_bytes",
+    "compression_ratio",
+    "parameters",
+    "nonzero",
+    "macs",
+    "epochs",
+    "seconds",
+]
 
 
 class Checker(Protocol):
@@ -175,3 +194,58 @@ def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: 
         "threads": result["threads"],
         "notes": list(dict.fromkeys([*notes, *baseline["notes"], *tail, *result["notes"]])),
     }
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The frame's rows as dicts, in which few points are much quicker to work with."""
+    columns = [frame[name].tolist() for name in frame]
+    return [dict(zip(frame, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def grouped(rows: Iterable[Row], *columns: str) -> list[list[Row]]:
+    """The rows with equal values in these columns together, in the order of their first ones."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in columns), []).append(row)
+    return list(groups.values())
+
+
+def chance_baselines(rows: Iterable[Row]) -> list[Row]:
+    """The baselines whose 95 % interval does not lie above chance.
+
+    `chance` is the share of the largest class, which always naming that class reaches.
+    Where it is not known, no baseline is doubted.
+    """
+    known = (row for row in rows if row["strategy"] == "baseline" and "chance" in row)
+    return [row for row in known if row["accuracy_low"] <= row["chance"]]
+
+
+def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with what the seeds of a row's point say together, the same in all its rows.
+
+    `seeds` is their number, `accuracy_mean` and `accuracy_sd` are the mean and the standard
+    deviation (n - 1) of their accuracies; one seed has no deviation.
+    """
+    accuracy = frame.groupby(POINT, sort=False, dropna=False)["accuracy"]
+    return frame.assign(
+        seeds=accuracy.transform("size"),
+        accuracy_mean=accuracy.transform("mean"),
+        accuracy_sd=accuracy.transform("std"),
+    )
+
+
+def mean_over_seeds(rows: Iterable[Row]) -> list[Row]:
+    """One row a point of a run: the means of its known figures and `seeds`, their number."""
+    return [
+        {
+            **{name: group[0][name] for name in POINT},
+            **{name: _mean(group, name) for name in MEANS},
+            "seeds": len(group),
+        }
+        for group in grouped(rows, *POINT)
+    ]
+
+
+def _mean(rows: list[Row], name: str) -> float:
+    known = [row[name] for row in rows if not missing(row[name])]
+    return fmean(known) if known else float("nan")

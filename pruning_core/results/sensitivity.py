@@ -7,72 +7,20 @@ A scan cuts each layer of a baseline alone, trains nothing and looks at validati
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, looks
-from pruning_core.methods.criteria import CRITERION_CHOICES, IMAGES, needs
-from pruning_core.methods.granularity import NORMED
-from pruning_core.planning.stage import Reader, Stage
-from pruning_core.settings.sensitivity import GROUP
-from pruning_core.settings.spec import PruneSpec, Spec, SpecError
-from pruning_core.storage.store import known
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Reader, Stage, known
+from pruning_core.results import sensitivity
+from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.storage.store import Store
 
 HALVINGS = 60
 # No layer is proposed to lose all: what was not measured up to here is not known to be borne.
 MOST = 0.999
-
-
-def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
-    """One stage for each layer, or coupled group, of these names; none where no scan is asked."""
-    if not spec.scan.enabled:
-        return []
-    shared = {
-        "sparsities": list(spec.scan.sparsities),
-        "images": spec.scan.images,
-        "threads": spec.level_threads,
-        **{name: baseline.settings[name] for name in ("seed", "device")},
-        **(_by_group(spec) if spec.scan.unit == GROUP else _by_layer(spec)),
-    }
-    return [
-        Stage("scan", baseline.key, {"layer": name, **shared}, threads=spec.level_threads)
-        for name in names
-    ]
-
-
-def _by_layer(spec: Spec) -> dict[str, Any]:
-    scored = _scored(spec) if needs(spec.prune.criterion, IMAGES) else {}
-    return {"criterion": spec.prune.criterion, **pieces(spec.prune), **scored}
-
-
-def _by_group(spec: Spec) -> dict[str, Any]:
-    scored = _scored(spec) if looks(spec.structured.importance) else {}
-    return {"unit": GROUP, "importance": spec.structured.importance, **scored}
-
-
-def _scored(spec: Spec) -> dict[str, Any]:
-    return {"score_images": spec.prune.score_images, "score_batch": spec.finetune.batch_size}
-
-
-def scores_by(spec: Spec) -> str:
-    """What decides which pieces go first, as people call it."""
-    if spec.scan.unit == GROUP:
-        return IMPORTANCE_CHOICES[spec.structured.importance].title
-    return CRITERION_CHOICES[spec.prune.criterion].title
-
-
-def pieces(prune: PruneSpec) -> dict[str, Any]:
-    """What goes as one piece, as far as it is read; nothing for single weights."""
-    if prune.granularity == "weight":
-        return {}
-    found: dict[str, Any] = {"granularity": prune.granularity}
-    if prune.granularity == "filter":
-        found["dim"] = prune.dim
-        if prune.criterion in NORMED:
-            found["norm"] = repr(float(prune.norm))
-    return found
+Curve = tuple[np.ndarray, np.ndarray]
 
 
 def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
@@ -119,9 +67,6 @@ def propose(found: pd.DataFrame, total: float) -> dict[str, float]:
         enough = _share(_at(curves, middle), sizes) >= total
         low, high = (low, middle) if enough else (middle, high)
     return _between(_at(curves, low), _at(curves, high), sizes, total)
-
-
-Curve = tuple[np.ndarray, np.ndarray]
 
 
 def _curve(rows: pd.DataFrame) -> Curve:
@@ -172,3 +117,18 @@ def looked_at(found: pd.DataFrame, asked: int) -> str:
 def steps_of(found: pd.DataFrame) -> Sequence[float]:
     """The sparsities of a scan, in order."""
     return sorted(found["sparsity"].unique()) if not found.empty else []
+
+
+def read_scan(spec: Spec, store: Store) -> pd.DataFrame:
+    """What is finished of a spec's scan (see `sensitivity.frame`)."""
+    return sensitivity.frame(_stages(spec, store), store)
+
+
+def scanned(spec: Spec, store: Store) -> bool:
+    """Whether every layer of a spec's scan is finished."""
+    found = _stages(spec, store)
+    return bool(found) and all(store.exists(stage.key) for stage in found)
+
+
+def _stages(spec: Spec, store: Store) -> list[Stage]:
+    return [stage for stage in plan(spec, store).stages if stage.kind == "scan"]

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import math
-import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pruning_core.common.errors import at_least, check
 from pruning_core.common.formatting import format_percent
-from pruning_core.common.machine import usable_cores
-from pruning_core.planning.stage import Reader, Stage
-from pruning_core.results.latency import AS_TRAINED, MOST_PIXELS
-from pruning_core.storage.store import known
+from pruning_core.methods.runtimes import SPARSE_KERNELS
+from pruning_core.planning.stage import Reader, Stage, known
 
-KIND = "crossover"
-SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-ALL = "all layers"
-# A new product is one entry here, and one in `engine.speed.products.SPARSE` or `DENSE`.
-SPARSE_KERNELS = {"torch_csr": "torch, CSR", "scipy_csr": "SciPy, CSR"}
-DENSE_KERNELS = {
-    "torch_mm": "torch, matrix product",
-    "torch_conv": "torch, 1x1 convolution",
-}
+ALL_LAYERS = "all layers"
 COLUMNS = {
     "layer": "layer",
     "rows": "rows",
@@ -42,39 +28,6 @@ COLUMNS = {
     "ratio_high": "times_as_fast_high",
     "rounds": "rounds_timed",
 }
-
-
-def crossover_stage(
-    point: str,
-    image_size: int = AS_TRAINED,
-    sparsities: Iterable[float] = SPARSITIES,
-    kernels: Iterable[str] = tuple(SPARSE_KERNELS),
-    rounds: int = 40,
-    seconds: float = 3.0,
-    machine: str = "",
-) -> Stage:
-    """The stage that times dense against sparse products of a point's 1x1 and linear layers.
-
-    One image, one thread, random masks. `image_size` 0 is the trained one; `rounds` and
-    `seconds` are spent at most on each shape of layer. Raises `SpecError`.
-    """
-    sparsities, kernels = sorted(map(float, sparsities)), list(kernels)
-    check(bool(sparsities), "sparsities", "give at least one.")
-    check(all(0 < s < 1 for s in sparsities), "sparsities", "each lies between 0 and 1.")
-    known = f"choose of {', '.join(SPARSE_KERNELS)}."
-    check(bool(kernels) and set(kernels) <= set(SPARSE_KERNELS), "kernels", known)
-    check(0 <= image_size <= MOST_PIXELS, "image_size", f"give 0 to {MOST_PIXELS}.")
-    at_least("rounds", rounds, 6)
-    settings: dict[str, Any] = {
-        "image_size": image_size,
-        "sparsities": sparsities,
-        "kernels": kernels,
-        "rounds": rounds,
-        "seconds": float(seconds),
-        "seed": 0,
-        "machine": machine or platform.node(),
-    }
-    return Stage(KIND, point, settings, threads=usable_cores())
 
 
 def crossover_frame(stage: Stage, store: Reader) -> pd.DataFrame:
@@ -105,7 +58,7 @@ class BreakEven:
     highest: float
 
 
-def break_even(frame: pd.DataFrame, kernel: str, layer: str = ALL) -> BreakEven:
+def break_even(frame: pd.DataFrame, kernel: str, layer: str = ALL_LAYERS) -> BreakEven:
     """Where zeros begin to pay in a layer. Raises `KeyError` where it was not measured."""
     rows = frame[(frame["kernel"] == kernel) & (frame["layer"] == layer)].sort_values("sparsity")
     if rows.empty:

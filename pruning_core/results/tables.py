@@ -22,16 +22,15 @@ from pruning_core.common.formatting import (
     missing,
     trimmed,
 )
-from pruning_core.results.points import (
+from pruning_core.methods.strategies import (
     INT8,
     LADDER,
     STRATEGY_NAMES,
     STRUCTURED,
-    over_seeds,
     point_name,
     row_name,
-    rows_of,
 )
+from pruning_core.results.models import over_seeds, rows_of
 
 HEADING = "=== PRUNING STRATEGY COMPARISON SUMMARY ==="
 ONE_SHOT_HEAD = "Sparsity (%)    Model Size (MB)       Accuracy (%)"

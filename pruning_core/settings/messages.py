@@ -9,9 +9,52 @@ from __future__ import annotations
 
 import re
 
-from pruning_core.cli.option_titles import OPTION_TITLES
 from pruning_core.common.formatting import trimmed
+from pruning_core.methods.criteria import CRITERION_CHOICES
 
+OPTION_TITLES = {
+    "fp32": "fp32: full",
+    "bf16": "bf16: half",
+    **{name: found.title for name, found in CRITERION_CHOICES.items()},
+    "layer": "Each layer alike",
+    "global": "All layers together",
+    "erk": "By the size of each layer (ERK)",
+    "lamp": "All together, scores by layer (LAMP)",
+    "hand": "Shares by hand",
+    "weight": "Single weights",
+    "kernel": "Kernels",
+    "filter": "Filters",
+    "2:4": "2 of every 4 inputs (2:4)",
+    "4:8": "4 of every 8 inputs (4:8)",
+    "all": "Every convolution and linear weight",
+    "spared": "Spare depthwise, stem and classifier",
+    "one_shot": "All at once",
+    "geometric": "Geometric",
+    "linear": "Linear",
+    "cubic": "Cubic",
+    "exponential": "Exponential",
+    "rigl": "RigL: weights change places",
+    "dense_sparse_dense": "Dense-sparse-dense: all come back",
+    "list": "Typed targets",
+    "sgd": "SGD with momentum",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "fine_tune": "Fine-tune",
+    "lr_rewind": "Rewind the learning rate",
+    "weight_rewind": "Rewind the weights",
+    "random_reinit": "New random weights (control)",
+    "constant": "Constant",
+    "step": "Step",
+    "cosine": "Cosine",
+    "one_cycle": "One cycle",
+    "auto": "Automatic",
+    "none": "None",
+    "crop": "Shifted crop",
+    "crop_flip": "Shifted crop and mirror",
+    "cpu": "Processor (cpu)",
+    "cuda": "Nvidia GPU (cuda)",
+    "mps": "Apple GPU (mps)",
+}
 TITLES = {
     "data.name": "Data",
     "data.path": "Folder or .zip on this computer",

@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.common.errors import at_least, check, one_of
+from pruning_core.methods.recovery import IN_WORDS, RECOVERIES, RESTARTS, REWINDS
 from pruning_core.methods.sparsity_schedules import RETURNING
-
-RECOVERIES = ("fine_tune", "lr_rewind", "weight_rewind", "random_reinit")
-REWINDS = ("lr_rewind", "weight_rewind")
-RESTARTS = ("weight_rewind", "random_reinit")
-IN_WORDS = {
-    "fine_tune": "fine-tuning",
-    "lr_rewind": "learning-rate rewinding",
-    "weight_rewind": "weight rewinding",
-    "random_reinit": "random re-initialization",
-}
 
 
 @dataclass(frozen=True)

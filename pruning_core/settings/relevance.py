@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pruning_core.cli.structured_options import STRUCTURED_NAMES
+from pruning_core.methods.allocation import FLOORED
 from pruning_core.methods.channel_importance import looks
 from pruning_core.methods.criteria import IMAGES, needs
 from pruning_core.methods.granularity import NORMED
 from pruning_core.methods.sparsity_schedules import EXCHANGES
-from pruning_core.planning.layer_checks import FLOORED
-from pruning_core.planning.structured import chain_epochs
 from pruning_core.settings.sensitivity import GROUP
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import total_epochs
+from pruning_core.settings.structured import chain_epochs
 
+STRUCTURED_NAMES = (
+    "structured_of",
+    "importance",
+    "structured_scope",
+    "round_to",
+    "max_ratio",
+    "structured_steps",
+    "structured_epochs",
+    "structured_tail",
+)
 Read = Callable[[Spec], bool]
+CHAIN: tuple[Read, str] = (lambda spec: spec.iterative.enabled, "without --no-iterative")
+CHANNELS: tuple[Read, str] = (lambda spec: spec.structured.enabled, "with --structured")
+SCAN: tuple[Read, str] = (lambda spec: spec.scan.enabled, "with --scan or by the command scan")
 
 
 def _images(spec: Spec) -> bool:
@@ -40,9 +52,6 @@ def _chained(spec: Spec) -> bool:
     return spec.iterative.enabled or spec.structured.enabled
 
 
-CHAIN: tuple[Read, str] = (lambda spec: spec.iterative.enabled, "without --no-iterative")
-CHANNELS: tuple[Read, str] = (lambda spec: spec.structured.enabled, "with --structured")
-SCAN: tuple[Read, str] = (lambda spec: spec.scan.enabled, "with --scan or by the command scan")
 READ: dict[str, tuple[Read, str]] = {
     "keep_floor": (
         lambda spec: spec.prune.scope in FLOORED,

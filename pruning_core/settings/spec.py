@@ -12,26 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pruning_core.common.errors import (
-    SpecError,
-    at_least,
-    build,
-    canonical_json,
-    check,
-    one_of,
-    to_dict,
-)
+from pruning_core.common.errors import SpecError, at_least, check, one_of
 from pruning_core.methods.criteria import CRITERION_CHOICES
+from pruning_core.methods.recovery import RECOVERIES, REWINDS
 from pruning_core.settings.correction import LadderSpec, check_ladder
 from pruning_core.settings.pruning import check_amounts, check_prune, check_scan
-from pruning_core.settings.recovery import (
-    RECOVERIES,
-    REWINDS,
-    RecoverySpec,
-    check_recovery,
-    check_returning,
-)
+from pruning_core.settings.recovery import RecoverySpec, check_recovery, check_returning
 from pruning_core.settings.sensitivity import GROUP, ScanSpec
+from pruning_core.settings.serialization import build, canonical_json, to_dict
 from pruning_core.settings.strategies import (
     SCHEDULES,
     IterativeSpec,
@@ -291,3 +279,9 @@ def read(path: Path) -> Spec:
         return from_json(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError("spec", f"{path} cannot be read ({error}).") from None
+
+
+def describe(spec: Spec) -> str:
+    """A label for people, made from the settings, where none was given."""
+    data = Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
+    return spec.label or f"{spec.model.name} on {data}"

@@ -6,9 +6,10 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.common.errors import at_least, check, one_of, plain
+from pruning_core.common.errors import at_least, check, one_of
 from pruning_core.methods import sparsity_schedules
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
+from pruning_core.settings.serialization import plain
 
 SCHEDULES = (*sparsity_schedules.SCHEDULES, sparsity_schedules.LIST)
 MAX_EPOCHS = 10_000

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from pruning_core.common.errors import check, one_of
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
-from pruning_core.settings.strategies import check_epochs, make_floats
+from pruning_core.methods.sparsity_schedules import geometric
+from pruning_core.settings.serialization import plain
+from pruning_core.settings.strategies import Step, check_epochs, make_floats
 
 STRUCTURED_SCOPES = ("layer", "global")
 IMPORTANCES = tuple(IMPORTANCE_CHOICES)
@@ -61,3 +63,14 @@ def check_structured(structured: StructuredSpec) -> None:
     """Refuse to remove channels without saying how many. Raises `SpecError`."""
     told = "give the share that is to go, such as 0.5, or switch removing channels off."
     check(bool(structured.amounts) or not structured.enabled, "structured.amounts", told)
+
+
+def chain_steps(chain: StructuredSpec, amount: float) -> list[Step]:
+    """The cuts on the way to an amount, and the tail; each removes the same share of the rest."""
+    cuts = [Step(target, plain(chain.epochs)) for target in geometric(amount, chain.steps)]
+    return cuts + [Step(amount, plain(chain.tail), tail=True)] * bool(chain.tail)
+
+
+def chain_epochs(chain: StructuredSpec) -> float:
+    """The epochs of one amount: its cuts and the tail."""
+    return plain(chain.steps * chain.epochs + chain.tail)

@@ -1,1 +1,1 @@
-"""The queue: SQLite rows of stages, of the jobs that want them, and of the worker."""
+"""The cache on disk: finished stages, the queue, jobs, and cleaning."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.methods.file_formats import FORMATS, artifact
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import Outline, Reader, Stage
 from pruning_core.storage.jobs import Job
 

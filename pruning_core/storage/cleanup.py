@@ -9,13 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods import file_formats
-from pruning_core.results import latency, sparse_speedup
+from pruning_core.planning.exports import EXPORT
+from pruning_core.planning.stage import Missing
+from pruning_core.planning.timing import LATENCY, SPARSE_SPEEDUP
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.store import Missing, Store
+from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import Crew
 
-MADE_OF_MODELS = (file_formats.KIND, latency.KIND, sparse_speedup.KIND)
+MADE_OF_MODELS = (EXPORT, LATENCY, SPARSE_SPEEDUP)
 FRESH_SECONDS = 3600.0  # an upload so young may be meant for a run that is still being set up
 
 

@@ -10,23 +10,6 @@ from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
 ACTIVE = ("planning", "queued", "running")
-TITLES = {
-    "inspect_data": "Look at the images",
-    "inspect_model": "Look at the model",
-    "data": "Decode the images",
-    "baseline": "Train the baseline",
-    "level": "Prune and fine-tune",
-    "rung": "Recover without training",
-    "scan": "Scan a layer",
-    "inspect_overlap": "Compare two models",
-    "inspect_answers": "Ask two models",
-    "artifact": "Write a file of a model",
-    "passport": "Pack a passport",
-    "latency": "Time models in turn",
-    "crossover": "Time products with zeros",
-    "structured": "Remove channels and fine-tune",
-    "inspect_structure": "Look at the coupled layers",
-}
 
 
 @dataclass(frozen=True)

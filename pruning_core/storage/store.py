@@ -22,8 +22,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pruning_core.common.files import sha256, write_through
 from pruning_core.common.paths import Cache
-from pruning_core.planning.stage import Reader
+from pruning_core.planning.stage import Missing
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
@@ -33,33 +34,6 @@ MOST_REMEMBERED = 1024
 SETTLED_SECONDS = 2.0
 log = logging.getLogger(__name__)
 _whole: set[Path] = set()
-
-
-class Missing(KeyError):
-    """The stage is not in the store, or was damaged and has been set aside."""
-
-
-def known(store: Reader, key: str) -> dict[str, Any] | None:
-    """A stage's result; None where it is missing or was damaged."""
-    try:
-        return store.read(key) if store.exists(key) else None
-    except Missing:
-        return None
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_through(path: Path) -> None:
-    """Have the system write a file's or a folder's content to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _seal(body: dict[str, Any]) -> str:

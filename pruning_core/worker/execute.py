@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any
 
 from pruning_core.common.paths import Cache
+from pruning_core.planning.stage import Missing
 from pruning_core.settings.spec import SpecError
 from pruning_core.storage.database import LOCK_SECONDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import Context, Progress, StageError
 from pruning_core.storage.stage_queue import Row
-from pruning_core.storage.store import Missing, Store
+from pruning_core.storage.store import Store
 
 BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise errors of their own, in which only the system's words remain.

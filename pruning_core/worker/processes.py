@@ -12,18 +12,9 @@ from dataclasses import dataclass
 
 from pruning_core.common.machine import gpu_name, gpus
 from pruning_core.common.paths import PROJECT, Cache
+from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.storage.stage_queue import Row
 
-# Threads that spin long while they wait take the core from each other on a busy machine; ones
-# that do not spin at all sleep and wake at each of a thousand small operations a second.
-# And memory that glibc gives back after each step costs 10,000 page faults in the next one,
-# a quarter of its time. Neither changes a bit of a result.
-ENVIRONMENT = {
-    "GOMP_SPINCOUNT": "1000",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
 log = logging.getLogger(__name__)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pruning_core.common.paths import PROJECT, Cache
+from pruning_core.common.processes import worker_command
 from pruning_core.storage.worker_record import Crew
 
-IDLE_SECONDS = 600.0
 MAX_STARTS = 5
 MEMORY_SECONDS = 120.0
 TAIL_BYTES = 4096
@@ -21,13 +20,6 @@ SHOWN_CHARACTERS = 200
 
 class WorkerError(RuntimeError):
     """No worker stays alive; the message is a sentence."""
-
-
-def worker_command(cache: Cache, idle_seconds: float = IDLE_SECONDS, cores: int = 0) -> list[str]:
-    """The command line that starts the worker of a cache; 0 cores are all there are."""
-    options = ["--cache-dir", str(cache.root), "--idle-seconds", str(idle_seconds)]
-    options += ["--cores", str(cores)]
-    return [sys.executable, "-m", "pruning_core", "worker", *options]
 
 
 def start_worker(cache: Cache) -> subprocess.Popen[bytes] | None:

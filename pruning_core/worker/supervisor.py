@@ -20,21 +20,21 @@ import uuid
 
 from pruning_core.common.machine import free_bytes, gpus, room_for_another, usable_cores
 from pruning_core.common.paths import PROJECT, Cache
+from pruning_core.common.processes import IDLE_SECONDS, worker_command
 from pruning_core.planning.plan import plan
-from pruning_core.results import latency, sparse_speedup
+from pruning_core.planning.timing import LATENCY, SPARSE_SPEEDUP
 from pruning_core.settings.spec import SpecError, from_json
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import Crew
 from pruning_core.worker.processes import Hand, describe_exit, start, uses_gpu
-from pruning_core.worker.start import IDLE_SECONDS, worker_command
 
 BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 SLOW_SECONDS = 0.5
 ANY = 10**6
-TIMED = (latency.KIND, sparse_speedup.KIND)
+TIMED = (LATENCY, SPARSE_SPEEDUP)
 log = logging.getLogger(__name__)
 
 

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.data import normalize
+from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.stage_inputs import parent_model
-from pruning_core.planning.exports import ask_image, ask_test_image, told
+from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, Stage
+from pruning_core.results.predictions import told
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.workers import finished_run, serve

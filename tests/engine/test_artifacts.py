@@ -15,14 +15,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.export import MAKERS, sparse_loader
+from pruning_core.engine.export import sparse_loader
 from pruning_core.engine.export.bn_folding import fold_model, folded_state
+from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.sparse_file import save
 from pruning_core.engine.export.stage import difference_of, pixels, source_of
 from pruning_core.engine.export.tensor_files import quantized, shuffled, unshuffled
 from pruning_core.engine.models.build import make
 from pruning_core.engine.stage_inputs import MODEL_FILE
-from pruning_core.methods.file_formats import FORMATS, artifact
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError

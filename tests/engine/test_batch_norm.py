@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.data import ImageSet, normalize
+from pruning_core.engine.data.augment import normalize
+from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.batch_norm import reestimate
 
 DATA = {"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3}

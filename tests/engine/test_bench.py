@@ -17,7 +17,7 @@ from pruning_core.engine.benchmark import accuracy, mask_selection, reference, r
 from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec, untrained
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.benchmark.timing import in_turn, ratio
-from pruning_core.engine.data import ImageSet
+from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.methods.sparsity_schedules import geometric

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.criteria import CRITERIA, Evidence
 from pruning_core.engine.criteria.gradients import directions, obd, snip, taylor
+from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.movement import movement
 from pruning_core.engine.criteria.sample import draw
-from pruning_core.engine.data import ImageSet
+from pruning_core.engine.criteria.table import CRITERIA
+from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.masks.masks import choose
 from pruning_core.engine.masks.units import joined
 from pruning_core.engine.models import devices

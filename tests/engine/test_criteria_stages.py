@@ -15,9 +15,11 @@ from torch import nn
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis import inspect_model
-from pruning_core.engine.criteria import CRITERIA, Evidence, collect, synflow
+from pruning_core.engine.criteria import collect, synflow
 from pruning_core.engine.criteria.collect import MOVEMENT_FILE, for_level, for_scan
-from pruning_core.engine.data import ImageSet, Splits
+from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.table import CRITERIA
+from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.methods.criteria import IMAGES, needs

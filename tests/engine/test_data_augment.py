@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.functional import normalize as reference_normalize
 
-from pruning_core.engine.data import AUGMENTATIONS, normalize, random_crop, random_flip
+from pruning_core.engine.data.augment import AUGMENTATIONS, normalize, random_crop, random_flip
 from pruning_core.settings.spec import AUGMENTATIONS as CHOICES
 from pruning_core.settings.spec import IMAGENET_MEAN, IMAGENET_STD
 

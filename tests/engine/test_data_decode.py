@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pruning_core.engine.data import decode, decoding, image_files, inspect, stratified
+from pruning_core.engine.data import decoding, image_files
+from pruning_core.engine.data.decoding import decode
 from pruning_core.engine.data.image_files import UnreadableImage, render
+from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data.split import stratified
 from pruning_core.settings.spec import SpecError
 
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pruning_core.engine.data import decode, inspect
+from pruning_core.engine.data.decoding import decode
+from pruning_core.engine.data.sources import inspect
 from pruning_core.settings.spec import SpecError
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pruning_core.engine.data import archives, folders, inspect
+from pruning_core.engine.data import archives, folders
+from pruning_core.engine.data.sources import inspect
 from pruning_core.settings.spec import SpecError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pruning_core.engine.data import load
+from pruning_core.engine.data.loading import load
 from pruning_core.settings.spec import SpecError
 
 SETTINGS = {"image_size": 28, "train_size": 0, "test_size": 0, "validation": 0.1, "split_seed": 0}

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from pruning_core.engine.data import decode, inspect
+from pruning_core.engine.data.decoding import decode
+from pruning_core.engine.data.sources import inspect
 from pruning_core.settings.spec import SpecError
 
 Serve = Callable[[Path], str]

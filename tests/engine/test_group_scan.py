@@ -10,7 +10,6 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from pruning_core.cli.sensitivity import read_scan, scan_of
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis.group_sensitivity import GroupCuts
 from pruning_core.engine.models.build import make
@@ -18,7 +17,9 @@ from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES
 from pruning_core.planning.plan import plan
+from pruning_core.planning.sensitivity import scan_of
 from pruning_core.planning.stage import Stage
+from pruning_core.results.sensitivity import read_scan
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import ScanSpec
 from pruning_core.settings.spec import Spec

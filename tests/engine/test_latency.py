@@ -16,17 +16,12 @@ from pruning_core.engine.latency.latency import SAMPLES_FILE, Group, Name, proce
 from pruning_core.engine.latency.models import check_runs, file_of, subject
 from pruning_core.engine.latency.runtimes import OPENERS
 from pruning_core.engine.models.build import make
-from pruning_core.methods.file_formats import artifact
+from pruning_core.methods.runtimes import RUNTIMES
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
-from pruning_core.results.latency import (
-    RUNTIMES,
-    Conditions,
-    circumstances,
-    latency_frame,
-    latency_stages,
-    notes,
-)
+from pruning_core.planning.timing import Conditions, latency_stages
+from pruning_core.results.latency import circumstances, latency_frame, notes
 from pruning_core.settings.spec import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError

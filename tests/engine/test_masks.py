@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.criteria import CRITERIA
+from pruning_core.engine.criteria.table import CRITERIA
 from pruning_core.engine.masks import masks
 from pruning_core.methods.layers import floor_size
 from pruning_core.settings.spec import CRITERIA as CRITERION_NAMES

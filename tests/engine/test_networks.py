@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
 
-from pruning_core.engine.export import MAKERS
+from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.networks import INPUT
 from pruning_core.engine.export.source import Source
 from pruning_core.engine.export.stage import difference_of

@@ -11,7 +11,8 @@ from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.models.build import build
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.step import step
-from pruning_core.planning.plan import inspect_model, plan
+from pruning_core.planning.inspections import inspect_model
+from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.spec import PRECISIONS, Spec, to_dict
 from tests.facts import MODEL, Facts

@@ -13,15 +13,10 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine.latency.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.engine.latency.sparse_speedup import quickest, total_rows
 from pruning_core.engine.models.build import make
+from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.plan import plan
-from pruning_core.results.sparse_speedup import (
-    ALL,
-    DENSE_KERNELS,
-    SPARSE_KERNELS,
-    break_even,
-    crossover_frame,
-    crossover_stage,
-)
+from pruning_core.planning.timing import crossover_stage
+from pruning_core.results.sparse_speedup import ALL_LAYERS, break_even, crossover_frame
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -80,7 +75,7 @@ def test_the_sum_takes_each_shapes_quickest_dense_product() -> None:
     }
     assert [quickest(found) for found in measured.values()] == ["b", "a"]
     (row,) = total_rows(measured, Counter({one: 3, other: 1}))
-    assert (row["layer"], row["kernel"], row["sparsity"]) == (ALL, "k", 0.5)
+    assert (row["layer"], row["kernel"], row["sparsity"]) == (ALL_LAYERS, "k", 0.5)
     assert (row["dense_us"], row["sparse_us"]) == (0.016, 0.016)
     assert (row["ratio"], row["ratio_low"], row["ratio_high"], row["rounds"]) == (1, 1, 1, 7)
 
@@ -101,11 +96,11 @@ def test_a_models_layers_are_measured(tmp_path_factory: pytest.TempPathFactory) 
     assert row.status == "done", row.error
     frame = crossover_frame(stage, store)
     layers = set(shapes(make("mobilenet_v2", 10, 0.35), torch.zeros(1, 3, 32, 32)))
-    assert set(frame["layer"]) == {ALL, *layers}
+    assert set(frame["layer"]) == {ALL_LAYERS, *layers}
     assert len(frame) == (len(layers) + 1) * 2 * len(SPARSE_KERNELS)
     assert (frame["times_as_fast_low"] <= frame["times_as_fast"]).all()
     assert (frame["times_as_fast"] <= frame["times_as_fast_high"]).all()
-    alike = frame[frame["layer"] != ALL].groupby(
+    alike = frame[frame["layer"] != ALL_LAYERS].groupby(
         ["rows", "columns", "pixels", "kernel", "sparsity"]
     )
     assert (alike["sparse_us"].nunique() == 1).all()

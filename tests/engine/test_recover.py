@@ -23,10 +23,11 @@ from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training import train as training
 from pruning_core.engine.training.rewinding import KEPT_FILE, RECOVERIES
 from pruning_core.engine.training.train import derived_seed
+from pruning_core.methods.recovery import IN_WORDS
+from pruning_core.methods.recovery import RECOVERIES as NAMES
+from pruning_core.planning.levels import LOADED
 from pruning_core.planning.plan import plan
-from pruning_core.planning.recovery import LOADED
-from pruning_core.settings.recovery import IN_WORDS, RecoverySpec
-from pruning_core.settings.recovery import RECOVERIES as NAMES
+from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

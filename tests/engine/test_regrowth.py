@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.common.errors import to_dict
 from pruning_core.common.paths import Cache
-from pruning_core.engine.criteria import Evidence
+from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.cut import idle
 from pruning_core.engine.masks.regrowth import exchange, growth
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.planning.plan import plan
+from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import IterativeSpec, PruneSpec, Spec
 from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pruning_core.common.errors import to_dict
 from pruning_core.engine.masks.regrowth import exchange
 from pruning_core.reports.charts.training import schedule_figure
 from pruning_core.settings import strategies
+from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import PruneSpec
 from pruning_core.settings.strategies import SCHEDULES, IterativeSpec
 from tests.cuts import cut

@@ -14,7 +14,8 @@ from pruning_core.engine.masks.units import pieces_left
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.methods.granularity import fits
 from pruning_core.methods.layers import Layer, chosen
-from pruning_core.planning.plan import inspect_model, plan
+from pruning_core.planning.inspections import inspect_model
+from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import (
     CRITERIA,
     IterativeSpec,

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.cli.sensitivity import read_scan, scan_of
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis.sensitivity import WEIGHTS, curve
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.planning.plan import plan
+from pruning_core.planning.sensitivity import scan_of
 from pruning_core.planning.stage import Stage
+from pruning_core.results.sensitivity import read_scan
 from pruning_core.settings.spec import ScanSpec, Spec, SpecError, from_json, to_json
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue

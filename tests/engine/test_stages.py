@@ -16,7 +16,8 @@ from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import build
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE
 from pruning_core.methods.layers import LAYER_CHOICES, Layer
-from pruning_core.planning.plan import inspect_model, plan
+from pruning_core.planning.inspections import inspect_model
+from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.results.models import points
 from pruning_core.settings.spec import PruneSpec, Spec

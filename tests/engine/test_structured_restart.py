@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.data import Splits
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import build
 from pruning_core.engine.stage_inputs import MODEL_FILE
@@ -20,10 +20,11 @@ from pruning_core.engine.structured import stage as running
 from pruning_core.engine.structured.rewinding import FILE, read, total
 from pruning_core.engine.training.state import Trainee
 from pruning_core.engine.training.train import Training, derived_seed
+from pruning_core.methods.recovery import RECOVERIES, REWINDS
+from pruning_core.planning.levels import LOADED, remarks
 from pruning_core.planning.plan import plan
-from pruning_core.planning.recovery import LOADED, remarks
 from pruning_core.planning.stage import Point
-from pruning_core.settings.recovery import RECOVERIES, REWINDS, RecoverySpec
+from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.store import Store

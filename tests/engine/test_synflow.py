@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import efficientnet_b0, mobilenet_v2, resnet18, vit_b_16
 
-from pruning_core.engine.criteria import Evidence
+from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.synflow import STEPS, all_positive, amounts, flow, synflow, unfit
 from pruning_core.engine.masks.masks import choose
 from pruning_core.engine.models import devices

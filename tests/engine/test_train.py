@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.data import ImageSet, Splits
+from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.devices import resolve
 from pruning_core.engine.training import checkpoint

@@ -16,9 +16,9 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.engine import stage_inputs
 from pruning_core.engine.analysis import inspect_model
-from pruning_core.engine.data import ImageSet, Splits
+from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.stage_inputs import MODEL_FILE
-from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Point
 from pruning_core.settings.correction import LadderSpec

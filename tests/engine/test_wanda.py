@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import VisionTransformer, swin_t
 
-from pruning_core.engine.criteria import Evidence
+from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.wanda import wanda
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from pruning_core.common.errors import canonical_json
-from pruning_core.methods.file_formats import artifact
 from pruning_core.planning import plan as plans
 from pruning_core.planning import structured
-from pruning_core.planning.exports import ask_test_image
+from pruning_core.planning.exports import artifact, ask_test_image
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import VERSIONS, Stage, outline
-from pruning_core.results.latency import latency_stages
-from pruning_core.results.sparse_speedup import crossover_stage
+from pruning_core.planning.stage import Stage, outline
+from pruning_core.planning.stage_kinds import VERSIONS
+from pruning_core.planning.timing import crossover_stage, latency_stages
+from pruning_core.settings.serialization import canonical_json
 from pruning_core.settings.spec import (
     IterativeSpec,
     LadderSpec,
@@ -92,9 +91,9 @@ EVERYTHING = replace(
 def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's name, cores and versions are part of some keys."""
     monkeypatch.setattr("platform.node", lambda: "pinned")
-    monkeypatch.setattr("pruning_core.planning.plan.installed", lambda package: "9.9")
+    monkeypatch.setattr("pruning_core.planning.inspections.installed", lambda package: "9.9")
     monkeypatch.setattr("pruning_core.planning.structured._library", lambda: "9.9")
-    monkeypatch.setattr("pruning_core.results.latency.missing_packages", lambda *_: [])
+    monkeypatch.setattr("pruning_core.methods.runtimes.missing_packages", lambda *_: [])
 
 
 class WithGroups(Facts):

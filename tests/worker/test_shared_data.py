@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import artifact
+from pruning_core.planning.exports import artifact
 from pruning_core.planning.stage import outline
 from pruning_core.results.models import points
 from pruning_core.settings.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Inspections and analyses of data sets and models that train nothing."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pruning_core.engine.criteria.collect import score_images
-from pruning_core.engine.data import Splits
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.structured.groups import remove, trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Scorer, Sight
 from pruning_core.engine.structured.selection import Ranked, chosen

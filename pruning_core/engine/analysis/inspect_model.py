@@ -19,7 +19,7 @@ from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.weights import file_digest, load_weights, pretrained_file
-from pruning_core.settings.correction import NO_BATCH_NORM
+from pruning_core.methods.corrections import NO_BATCH_NORM
 
 TRIAL_SECONDS = 0.5
 TRIAL_IMAGES = 16

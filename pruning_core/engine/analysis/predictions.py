@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.data import Splits, normalize
+from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.image_files import UnreadableImage, render
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.models import devices
 from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
 from pruning_core.settings.spec import SpecError

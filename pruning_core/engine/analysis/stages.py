@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine import data
 from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.analysis import sensitivity
 from pruning_core.engine.analysis.group_sensitivity import GroupCuts, scorer_of
 from pruning_core.engine.analysis.layer_statistics import overlap
-from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.collect import for_scan
-from pruning_core.engine.data import Splits
+from pruning_core.engine.criteria.table import CRITERIA
+from pruning_core.engine.data import decoding, sources
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
@@ -31,7 +31,7 @@ from pruning_core.storage.stage_context import Context
 def inspect_data(context: Context) -> dict[str, Any]:
     """Classes, counts and the digest of a data set's content."""
     say = context.progress.say
-    return data.inspect(context.settings, context.row.hints, context.cache.downloads, say)
+    return sources.inspect(context.settings, context.row.hints, context.cache.downloads, say)
 
 
 def inspect_model(context: Context) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def decode(context: Context) -> dict[str, Any]:
     """The images as arrays of bytes, decoded once."""
     folder, downloads = context.folder, context.cache.downloads
     hints, say = context.row.hints, context.progress.say
-    return data.decode(context.settings, hints, folder, downloads, say)
+    return decoding.decode(context.settings, hints, folder, downloads, say)
 
 
 def scan(context: Context) -> dict[str, Any]:

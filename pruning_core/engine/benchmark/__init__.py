@@ -1,1 +1,1 @@
-"""This machine, measured: the same work done in two ways, in turn, as ratios."""
+"""This machine, measured: the same work done in two ways, interleaved, as ratios."""

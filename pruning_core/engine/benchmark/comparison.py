@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.paths import PROJECT, Cache
+from pruning_core.common.processes import worker_command
 from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol
 from pruning_core.planning.stage import Outline
 from pruning_core.results import models
@@ -24,7 +25,6 @@ from pruning_core.settings.spec import (
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.worker.start import worker_command
 
 LOOK_SECONDS = 0.2
 # Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.

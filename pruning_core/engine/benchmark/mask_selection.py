@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from pruning_core.engine.benchmark.timing import in_turn, ratio
-from pruning_core.engine.criteria import Evidence, magnitude
+from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.magnitude.magnitude import magnitude
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights

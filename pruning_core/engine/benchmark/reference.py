@@ -22,7 +22,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from pruning_core.engine.data import ImageSet
+from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.settings.spec import IMAGENET_MEAN, IMAGENET_STD

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.engine import data
+from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec, untrained
 from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol, run
 from pruning_core.engine.benchmark.timing import ratio
-from pruning_core.planning.plan import inspect_data
+from pruning_core.engine.data.decoding import decode
+from pruning_core.engine.data.loading import load
+from pruning_core.engine.data.sources import inspect
+from pruning_core.planning.inspections import inspect_data
 from pruning_core.results.benchmark import Figure
-from pruning_core.worker.processes import ENVIRONMENT
 
 
 def decoded(images: Images, folder: Path) -> Path:
@@ -25,7 +27,7 @@ def decoded(images: Images, folder: Path) -> Path:
     spec = our_spec(images, Protocol())
     stage = inspect_data(spec)
     downloads = Cache(folder).downloads
-    facts = data.inspect(stage.settings, stage.hints, downloads, _silent)
+    facts = inspect(stage.settings, stage.hints, downloads, _silent)
     settings = {
         "digest": facts["digest"],
         "image_size": CIFAR_SIZE,
@@ -36,7 +38,7 @@ def decoded(images: Images, folder: Path) -> Path:
     place = folder / "decoded"
     place.mkdir(parents=True)
     hints = {"name": images.name, "path": images.path}
-    data.decode(settings, hints, place, downloads, _silent)
+    decode(settings, hints, place, downloads, _silent)
     (place / "classes.json").write_text(json.dumps(len(facts["classes"])))
     return place
 
@@ -50,7 +52,7 @@ def reference(images: Images, protocol: Protocol, folder: Path) -> Outcome:
     spec = our_spec(images, replace(protocol, image_size=CIFAR_SIZE))
     settings = {name: getattr(spec.data, name) for name in ("image_size", "validation")}
     settings |= {name: getattr(spec.data, name) for name in ("train_size", "test_size")}
-    splits = data.load(folder, {**settings, "split_seed": spec.data.split_seed})
+    splits = load(folder, {**settings, "split_seed": spec.data.split_seed})
     classes = json.loads((folder / "classes.json").read_text())
     return run(splits.train, splits.test, classes, protocol)
 

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Training-free correction: recovering accuracy after pruning without training."""

@@ -25,7 +25,7 @@ from pruning_core.engine.correction.moments import (
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.sites import Site, reach, sites
-from pruning_core.settings.correction import MOST_INPUTS, NO_BATCH_NORM
+from pruning_core.methods.corrections import MOST_INPUTS, NO_BATCH_NORM
 
 __all__ = ["RUNGS", "Climb"]
 

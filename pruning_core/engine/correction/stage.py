@@ -11,7 +11,7 @@ import torch
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.correction.corrections import RUNGS, Climb
 from pruning_core.engine.criteria.sample import draw
-from pruning_core.engine.data import Splits
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import reestimate

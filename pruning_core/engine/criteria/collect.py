@@ -11,7 +11,7 @@ from torch import nn
 
 from pruning_core.engine.criteria.inputs import Evidence, Tensors
 from pruning_core.engine.criteria.sample import Sample, draw
-from pruning_core.engine.data import Splits
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pruning_core.engine.criteria.inputs import Batch
-from pruning_core.engine.data import ImageSet, normalize
+from pruning_core.engine.data.augment import normalize
+from pruning_core.engine.data.loading import ImageSet
 
 
 @dataclass(frozen=True)

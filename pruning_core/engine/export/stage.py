@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.criteria.sample import draw
-from pruning_core.engine.data import Splits, normalize
-from pruning_core.engine.export import MAKERS
+from pruning_core.engine.data.augment import normalize
+from pruning_core.engine.data.loading import Splits
+from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.source import Run, Source
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild

@@ -1,1 +1,1 @@
-"""How long things take on this machine, timed in turn so that their ratio can be trusted."""
+"""Latency on this machine, measured with interleaved rounds so that ratios can be trusted."""

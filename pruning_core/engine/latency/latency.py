@@ -33,7 +33,8 @@ from pruning_core.engine.latency.runtimes import OPENERS, with_threads
 from pruning_core.engine.latency.turns import Budget, Job, in_turn
 from pruning_core.engine.models import devices
 from pruning_core.methods.file_formats import FORMATS
-from pruning_core.results.latency import FAMILIES, RUNTIMES, check_machine
+from pruning_core.methods.runtimes import FAMILIES, RUNTIMES
+from pruning_core.planning.timing import check_machine
 from pruning_core.storage.stage_context import Context, StageError
 
 SAMPLES_FILE = "samples.json"

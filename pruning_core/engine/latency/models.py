@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.export import MAKERS
+from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.source import Source
 from pruning_core.engine.export.stage import BATCH_PIXELS, source_of
 from pruning_core.engine.models.build import FAILURES
-from pruning_core.methods.file_formats import FORMATS, artifact
-from pruning_core.results.latency import AS_TRAINED, RUNTIMES
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
+from pruning_core.planning.exports import artifact
+from pruning_core.planning.stage import Missing
 from pruning_core.storage.stage_context import StageError
-from pruning_core.storage.store import Missing, Store
+from pruning_core.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.export import MAKERS
 from pruning_core.engine.export.bn_folding import lightened
+from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.source import Run, Source
 
 

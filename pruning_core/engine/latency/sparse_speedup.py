@@ -19,8 +19,8 @@ from pruning_core.engine.latency.models import subject
 from pruning_core.engine.latency.products import DENSE, SPARSE, Shape, shapes, thinned
 from pruning_core.engine.latency.turns import Budget, Job, in_turn
 from pruning_core.engine.models import devices
-from pruning_core.results.latency import check_machine
-from pruning_core.results.sparse_speedup import ALL
+from pruning_core.planning.timing import check_machine
+from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.stage_context import Context, StageError
 
 THREADS = 1
@@ -94,7 +94,7 @@ def total_rows(measured: dict[Shape, Measured], counts: Counter[Shape]) -> list[
         sparse = {shape: found[kernel, sparsity] for shape, found in measured.items()}
         ratio = summed_ratio([(counts[s], dense[s], sparse[s]) for s in measured])
         sparse_us = sum(counts[s] * _microseconds(times) for s, times in sparse.items())
-        about = {"layer": ALL, "kernel": kernel, "sparsity": sparsity, "dense_kernel": ""}
+        about = {"layer": ALL_LAYERS, "kernel": kernel, "sparsity": sparsity, "dense_kernel": ""}
         rows.append({**about, **_row(dense_us, sparse_us, ratio)})
     return rows
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.criteria import CRITERIA
 from pruning_core.engine.criteria.collect import for_growth, for_level
-from pruning_core.engine.data import Splits
+from pruning_core.engine.criteria.table import CRITERIA
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.dead_norms import norms_of_dead

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pruning_core.engine.data import ImageSet, normalize
+from pruning_core.engine.data.augment import normalize
+from pruning_core.engine.data.loading import ImageSet
 
 
 def has_batch_norm(model: nn.Module) -> bool:

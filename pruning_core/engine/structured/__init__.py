@@ -1,1 +1,1 @@
-"""Channels really removed: what a model's widths are, how they are cut, and their dry run."""
+"""Structured pruning: dependency groups, channel importance, removal, and the dry run."""

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.common.errors import plain
 from pruning_core.engine.criteria.collect import score_images
-from pruning_core.engine.data import Splits
+from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.cut import beginning
 from pruning_core.engine.models import devices
@@ -36,6 +35,7 @@ from pruning_core.planning.structured_notes import (
     parts_told,
     uncut_told,
 )
+from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]

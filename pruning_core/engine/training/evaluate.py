@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from pruning_core.common.statistics import wilson
-from pruning_core.engine.data import ImageSet, normalize
+from pruning_core.engine.data.augment import normalize
+from pruning_core.engine.data.loading import ImageSet
 
 BATCH = 500
 BATCH_PIXELS = BATCH * 32 * 32

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.build import rebuild
-from pruning_core.planning.recovery import LOADED
+from pruning_core.planning.levels import LOADED
 
 KEPT_FILE = "kept.sparse"
 State = dict[str, Tensor]

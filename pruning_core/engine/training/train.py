@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning_core.common.errors import plain
-from pruning_core.engine.data import AUGMENTATIONS, ImageSet, Splits, normalize
+from pruning_core.engine.data.augment import AUGMENTATIONS, normalize
+from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.models.batch_norm import reestimate
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.state import Trainee
 from pruning_core.engine.training.step import step
 from pruning_core.methods.lr_schedules import rate as rate_at
+from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Progress
 
 log = logging.getLogger(__name__)

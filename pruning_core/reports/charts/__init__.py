@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Plotly charts, one file a chart."""

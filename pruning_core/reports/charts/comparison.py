@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import missing
+from pruning_core.methods.strategies import INT8, LADDER, Row
 from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels, put_point_labels
 from pruning_core.reports.charts.references import (
     Reference,
@@ -43,7 +44,7 @@ from pruning_core.reports.charts.style import (
     on_white,
     value_range,
 )
-from pruning_core.results.points import INT8, LADDER, Row, rows_of
+from pruning_core.results.models import rows_of
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
 

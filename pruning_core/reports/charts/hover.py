@@ -17,7 +17,7 @@ from pruning_core.common.formatting import (
     format_times,
     missing,
 )
-from pruning_core.results.points import INT8, STRUCTURED, row_name
+from pruning_core.methods.strategies import INT8, STRUCTURED, row_name
 
 Row = dict[str, Any]
 WIDTH = 80

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_percent
+from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.reports.charts.style import (
     CLEAR,
     FONT,
@@ -19,7 +20,7 @@ from pruning_core.reports.charts.style import (
     layout,
     legend,
 )
-from pruning_core.results.sparse_speedup import ALL, DENSE_KERNELS, SPARSE_KERNELS
+from pruning_core.results.sparse_speedup import ALL_LAYERS
 
 ROW_HEIGHT, FRAME_HEIGHT, CROSSOVER_HEIGHT = 26, 132, HEIGHT + 80
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")
@@ -78,7 +79,7 @@ def crossover_chart(
     for i, kernel in enumerate(kernels):
         own = frame[frame["kernel"] == kernel]
         drawn.add_traces([_thin(rows, i) for rows in _shapes(own)])
-        drawn.add_trace(_thick(own[own["layer"] == ALL], kernel, i))
+        drawn.add_trace(_thick(own[own["layer"] == ALL_LAYERS], kernel, i))
     drawn.add_hline(y=1, line={"color": GREY, "dash": "dash", "width": 1})
     drawn.add_annotation(
         x=0,
@@ -218,7 +219,7 @@ def _dress(drawn: go.Figure, title: str, subtitle: str, rows: pd.DataFrame) -> N
 
 def _shapes(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """One layer of each shape: layers of one shape have one measurement."""
-    layers = rows[rows["layer"] != ALL]
+    layers = rows[rows["layer"] != ALL_LAYERS]
     shapes = layers.groupby(["rows", "columns", "pixels"], sort=False)
     return [own[own["layer"] == own["layer"].iloc[0]] for _, own in shapes]
 
@@ -246,13 +247,13 @@ def _thick(rows: pd.DataFrame, kernel: str, i: int) -> go.Scatter:
     return go.Scatter(
         x=100 * rows["sparsity"],
         y=rows["times_as_fast"],
-        name=f"{ALL}, {SPARSE_KERNELS[kernel]}",
+        name=f"{ALL_LAYERS}, {SPARSE_KERNELS[kernel]}",
         mode="lines+markers",
         line={"color": colour, "width": 3},
         marker={"color": colour, "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 9},
         error_y=_bars(rows, *columns, colour),
         customdata=[[_product(row)] for row in rows.to_dict("records")],
-        hovertemplate=f"{ALL}<br>%{{customdata[0]}}<extra></extra>",
+        hovertemplate=f"{ALL_LAYERS}<br>%{{customdata[0]}}<extra></extra>",
     )
 
 
@@ -267,5 +268,5 @@ def _product(row: dict[str, Any]) -> str:
 
 
 def _measured(frame: pd.DataFrame) -> str:
-    layers = frame.loc[frame["layer"] != ALL, "layer"].nunique()
+    layers = frame.loc[frame["layer"] != ALL_LAYERS, "layer"].nunique()
     return f"{layers} layers that are matrix products, one image, one thread, random masks"

@@ -9,17 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.common.formatting import format_percent, missing
+from pruning_core.methods.strategies import STRATEGY_NAMES, STRUCTURED, Row, is_control
 from pruning_core.reports.charts.hover import point_text
 from pruning_core.reports.charts.references import Reference
 from pruning_core.reports.charts.style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
-from pruning_core.results.points import (
-    STRATEGY_NAMES,
-    STRUCTURED,
-    Row,
-    grouped,
-    is_control,
-    mean_over_seeds,
-)
+from pruning_core.results.models import grouped, mean_over_seeds
 
 Part = dict[str, Any]
 NAN = float("nan")

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_percent, missing
+from pruning_core.methods.strategies import STRATEGY_NAMES
 from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels
 from pruning_core.reports.charts.style import (
     DASHES,
@@ -25,7 +26,6 @@ from pruning_core.reports.charts.style import (
     symbol,
     value_range,
 )
-from pruning_core.results.points import STRATEGY_NAMES
 
 GLYPHS = {look.colour: look.glyph for look in LOOKS.values()}
 MOST_LABELS = 14

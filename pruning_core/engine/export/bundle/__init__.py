@@ -1,1 +1,1 @@
-"""A model with everything that proves what is said of it, in one zip."""
+"""A reproducibility bundle: a model with everything that proves what is said of it, in one zip."""

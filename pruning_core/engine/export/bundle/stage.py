@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pruning_core.common.formatting import format_bytes
-from pruning_core.engine.data import ImageSet
+from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.export.safetensors_file import structure_in
 from pruning_core.engine.export.stage import ANSWERS, network_of
 from pruning_core.engine.stage_inputs import resized, root_of, splits_of

@@ -1,0 +1,22 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from pruning_core.common.formatting import format_percent
+
+SHOWN = 5
+
+
+def told(answer: dict[str, Any]) -> pd.DataFrame:
+    """The likeliest classes and their probabilities as text."""
+    likely = answer["likeliest"][:SHOWN]
+    return pd.DataFrame(
+        {
+            "Class": [name for name, _ in likely],
+            "Probability": [format_percent(share) for _, share in likely],
+        }
+    )

@@ -1,0 +1,77 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import types
+import typing
+from typing import Any
+
+from pruning_core.common.errors import SpecError, check, shortened
+
+TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def plain(value: float) -> float:
+    """A number rounded to 1e-6, and whole where it is whole: 2 and 2.0 have one key and text."""
+    if isinstance(value, int):
+        return value
+    rounded = round(value, 6)
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def canonical(value: Any) -> Any:
+    """The same value with floats rounded to 1e-6 and tuples as lists, fit for JSON."""
+    if isinstance(value, float):
+        return round(value, 6) + 0.0
+    if isinstance(value, dict):
+        return {str(k): canonical(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(v) for v in value]
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one meaning: sorted keys, no spaces, rounded floats."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def to_dict(spec: Any) -> dict[str, Any]:
+    """A settings object as plain JSON values, every field included."""
+    return typing.cast(dict[str, Any], canonical(dataclasses.asdict(spec)))
+
+
+def build(cls: Any, value: Any, prefix: str = "") -> Any:
+    """A settings object from JSON values. Raises `SpecError`; `prefix` starts its fields."""
+    check(isinstance(value, dict), prefix.rstrip(".") or "spec", "a JSON object is needed here.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(value) - set(hints))
+    check(not unknown, prefix + (unknown or [""])[0], "there is no setting of this name.")
+    fields = {name: _convert(hints[name], v, prefix + name) for name, v in value.items()}
+    try:
+        return cls(**fields)
+    except SpecError as error:
+        nested = prefix and not error.field.startswith(prefix)
+        raise SpecError(prefix + error.field if nested else error.field, error.message) from None
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, name + ".")
+    if isinstance(hint, types.GenericAlias):
+        check(isinstance(value, list), name, "a list is needed here.")
+        return tuple(_convert(typing.get_args(hint)[0], v, name) for v in value)
+    if hint is float and type(value) is int:
+        value = float(value) if abs(value) < sys.float_info.max else math.inf
+    ok = type(value) is hint and not (hint is float and not math.isfinite(value))
+    check(ok, name, f"{shortened(value)} is not {TYPE_NAMES[hint]}.")
+    check(hint is not str or _is_unicode(value), name, f"{value!r} is not readable as UTF-8.")
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a name that the file system holds in another encoding than UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
