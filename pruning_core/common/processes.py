@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Starting processes of the project: the command line of the worker, and their environment."""
 
 from __future__ import annotations
 

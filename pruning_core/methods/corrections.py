@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Training-free corrections: what recovers accuracy after pruning without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Recovery methods: how the weights and the learning rate restart after a pruning step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Runtimes whose latency can be measured, and kernels for sparse and dense products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The strategies that are compared: their names in tables and on charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The stages of a sensitivity analysis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The kinds of stage: the version of each, and its title."""
 
 from __future__ import annotations
 

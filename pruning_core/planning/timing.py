@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The stages that measure time: the latency of models, and sparse against dense kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Training-free corrections of a comparison, as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The prediction of a model for one image, as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Settings to and from JSON, and the one text that enters a key."""
 
 from __future__ import annotations
 
