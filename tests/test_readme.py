@@ -17,8 +17,8 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine.benchmark import accuracy
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.storage.jobs import Queue
+from tests.helpers.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PREFIX = "python -m pruning_core "
 QUICK = {"jobs", "cache", "worker"}

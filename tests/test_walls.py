@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers.project import ROOT
+
 CORE = ROOT / "pruning_core"
 HEAVY = {"torch", "torchvision", "torch_pruning", "safetensors"}
 

@@ -22,7 +22,7 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader
 
 from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.magnitude.magnitude import magnitude
+from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.masks import Masks, choose
 from pruning_core.engine.models import devices

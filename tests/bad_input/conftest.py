@@ -9,8 +9,8 @@ import pytest
 
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
-from tests.refusals import Refuse, contents, ended, one_line, training, without_worker
-from tests.workers import TINY_OPTIONS
+from tests.helpers.refusals import Refuse, contents, ended, one_line, training, without_worker
+from tests.helpers.workers import TINY_OPTIONS
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ from pruning_core.storage import database
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.worker import start
-from tests.refusals import ALL_IMAGES, contents, ended, image_folder, one_line, training
-from tests.workers import TINY_OPTIONS
+from tests.helpers.refusals import ALL_IMAGES, contents, ended, image_folder, one_line, training
+from tests.helpers.workers import TINY_OPTIONS
 
 
 def test_a_full_disk_is_said_and_the_same_command_goes_on(

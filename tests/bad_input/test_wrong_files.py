@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.refusals import ALL_IMAGES, Refuse, image, image_folder
+from tests.helpers.refusals import ALL_IMAGES, Refuse, image, image_folder
 
 Make = Callable[[Path], Path]
 

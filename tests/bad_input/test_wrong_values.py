@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pruning_core.cli.option_table import OPTIONS, Option
-from tests.refusals import Refuse, one_line
-from tests.workers import ROOT
+from tests.helpers.refusals import Refuse, one_line
+from tests.helpers.workers import ROOT
 
 WORDS: list[tuple[str, list[str], str]] = [
     # the option, what is given, what is said of it

@@ -24,7 +24,7 @@ from pruning_core.settings.spec import PruneSpec, Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.worker.execute import execute
-from tests.workers import TINY
+from tests.helpers.workers import TINY
 
 CHAIN = replace(
     TINY,

@@ -26,9 +26,9 @@ from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.engine.test_criteria_stages import SMALL
+from tests.engine.criteria.test_stages import SMALL
 from tests.engine.test_stages import run_here
-from tests.workers import serve
+from tests.helpers.workers import serve
 
 SPEC = replace(
     SMALL,

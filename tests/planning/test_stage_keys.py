@@ -28,7 +28,7 @@ from pruning_core.settings.spec import (
 )
 from pruning_core.storage.bundle import passport
 from pruning_core.storage.jobs import Job, job_id
-from tests.facts import MODEL, Facts
+from tests.helpers.inspections import MODEL, Facts
 
 # A key that changes makes every cached result of its kind unreachable. Change a line only
 # together with the kind's version, and only where results really changed.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
-from tests.workers import TINY, bits, end_of, worker
+from tests.helpers.workers import TINY, bits, end_of, worker
 
 SPEC = replace(TINY, seeds=(4,), baseline_epochs=1)
 

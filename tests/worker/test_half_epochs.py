@@ -12,7 +12,7 @@ from pruning_core.reports import csv_export
 from pruning_core.results import models
 from pruning_core.settings.spec import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
-from tests.workers import TINY, planned, run
+from tests.helpers.workers import TINY, planned, run
 
 HALVES = replace(
     TINY,

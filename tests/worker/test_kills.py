@@ -17,7 +17,7 @@ from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
-from tests.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
+from tests.helpers.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
 
 # One curve and one state of AdamW run through both levels, which the baseline teaches; each
 # cut asks what the training before it added up.

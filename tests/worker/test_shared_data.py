@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +15,10 @@ from pruning_core.results.models import points
 from pruning_core.settings.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.workers import planned, run, serve
+from tests.helpers import project
+from tests.helpers.workers import planned, run, serve
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = project.SHARED / "data"
 IMAGES, WEIGHTS = SHARED / "cifar10-images.zip", SHARED / "mobilenet_v2-cifar10.safetensors"
 pytestmark = pytest.mark.skipif(not IMAGES.is_file(), reason="../shared/data is not here.")
 SMALL = Spec(

@@ -27,8 +27,8 @@ from pruning_core.worker import supervisor
 from pruning_core.worker.execute import execute
 from pruning_core.worker.processes import Hand, start
 from pruning_core.worker.supervisor import Supervisor
-from tests.facts import DATA, MODEL, Facts
-from tests.workers import TINY
+from tests.helpers.inspections import DATA, MODEL, Facts
+from tests.helpers.workers import TINY
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import Crew
 from pruning_core.worker.processes import describe_exit
-from tests.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
+from tests.helpers.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
 
 
 def training(queue: Queue, job: str, kind: str, epochs: float) -> Row | None:

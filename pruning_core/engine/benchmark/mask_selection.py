@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 
 from pruning_core.engine.benchmark.timing import in_turn, ratio
 from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.magnitude.magnitude import magnitude
+from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pruning_core.engine.benchmark.timing import figure, in_turn, ratio
 from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.magnitude.magnitude import magnitude
+from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import make

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pruning_core.engine.criteria.gradients import obd, snip, taylor
 from pruning_core.engine.criteria.inputs import Criterion
-from pruning_core.engine.criteria.magnitude.magnitude import magnitude, random
+from pruning_core.engine.criteria.magnitude import magnitude, random
 from pruning_core.engine.criteria.movement import movement
 from pruning_core.engine.criteria.synflow import synflow
 from pruning_core.engine.criteria.wanda import wanda

@@ -1,0 +1,94 @@
+"""A ladder as stages: four measured points a cut, each kept, the same when made again."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pruning_core.common.paths import Cache
+from pruning_core.engine.analysis import inspect_model
+from pruning_core.engine.export import sparse_file
+from pruning_core.engine.masks import masks
+from pruning_core.engine.stage_inputs import MODEL_FILE
+from pruning_core.engine.stages import MASK_FILE
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import outline
+from pruning_core.results.models import points
+from pruning_core.settings.correction import LadderSpec
+from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
+from pruning_core.storage.store import Store
+from tests.engine.criteria.test_stages import SMALL
+from tests.engine.test_stages import run_here
+
+SPEC = replace(
+    SMALL,
+    prune=PruneSpec(layers="spared"),
+    one_shot=OneShotSpec(amounts=(0.0, 0.6), epochs=0),
+    iterative=IterativeSpec(enabled=False),
+    ladder=LadderSpec(True, 200),
+)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    cache = Cache(tmp_path_factory.mktemp("ladder"))
+    cache.prepare()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
+        run_here(cache, SPEC)
+    return cache
+
+
+def keys(store: Store) -> list[str]:
+    return [p.key for p in plan(SPEC, store).points if p.strategy == "ladder"]
+
+
+def test_four_points_of_one_sparsity_without_an_epoch(ran: Cache) -> None:
+    store = Store(ran)
+    frame = points(outline(plan(SPEC, store)), store)
+    rungs = frame[frame.strategy == "ladder"]
+    assert list(rungs.iteration) == [0, 1, 2, 3]
+    assert rungs.sparsity_prunable.nunique() == 1
+    assert rungs.sparsity_weights.nunique() == 1
+    assert set(rungs.epochs) == {0}
+    assert list(rungs.seconds) == sorted(rungs.seconds)
+    assert (rungs.accuracy_low <= rungs.accuracy).all()
+    one_shot = frame[(frame.strategy == "one_shot") & (frame.sparsity_asked == 0.6)]
+    assert list(one_shot.key) == [rungs.key.iloc[0]]
+
+
+def test_each_rung_is_another_model_with_the_masks_of_the_cut(ran: Cache) -> None:
+    store = Store(ran)
+    models = [sparse_file.load(store.file(key, MODEL_FILE)) for key in keys(store)]
+    kept = masks.load(store.file(keys(store)[0], MASK_FILE))
+    for model, key in zip(models, keys(store), strict=True):
+        masks.check(model, kept)
+        own = masks.load(store.file(key, MASK_FILE))
+        assert all(torch.equal(own[name], mask) for name, mask in kept.items())
+    weight = next(iter(kept))
+    same = [torch.equal(a[weight], b[weight]) for a, b in itertools.pairwise(models)]
+    assert same == [True, False, False], "batch norm's rung leaves the weights"
+
+
+def test_what_it_could_not_have_is_noted(ran: Cache) -> None:
+    """108 of the 120 images are there to train on."""
+    store = Store(ran)
+    for key in keys(store)[1:]:
+        assert store.read(key)["notes"] == [
+            "The ladder took all 108 training images; 200 were asked for."
+        ]
+
+
+def test_made_again_it_is_the_same(ran: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(ran)
+    last = keys(store)[-1]
+    before = sparse_file.load(store.file(last, MODEL_FILE))
+    shutil.rmtree(store.folder(last))
+    monkeypatch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
+    run_here(ran, SPEC)
+    after = sparse_file.load(store.file(last, MODEL_FILE))
+    assert all(torch.equal(after[name], value) for name, value in before.items())

@@ -1,0 +1,299 @@
+"""A user's own images: which trees are read, which are refused, and their digest."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pruning_core.engine.data import archives, folders
+from pruning_core.engine.data.sources import inspect
+from pruning_core.settings.spec import SpecError
+from tests.helpers.project import ROOT, SHARED
+
+GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]
+FLAT = [f"{name}/{i}.png" for name in "ab" for i in range(10)]
+
+
+def png(value: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def tree(root: Path, names: list[str]) -> Path:
+    for i, name in enumerate(names):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(i))
+    return root
+
+
+def zipped(root: Path, target: Path, top: str = "") -> Path:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(root.rglob("*"), reverse=True):
+            archive.write(file, top + file.relative_to(root).as_posix())
+    return target
+
+
+def look(path: Path, split_seed: int = 0) -> dict[str, Any]:
+    settings = {"name": "images", "split_seed": split_seed}
+    return inspect(settings, {"path": str(path)}, path.parent / "downloads", lambda f, text: None)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(SpecError) as caught:
+        look(path)
+    assert caught.value.field == "data.path"
+    return caught.value.message
+
+
+def entry_zip(path: Path, name: str, data: bytes = b"x") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return path
+
+
+def test_train_and_test_folders_are_taken_as_given(tmp_path: Path) -> None:
+    facts = look(tree(tmp_path / "set", GIVEN))
+    assert facts["classes"] == ["a", "b"]
+    assert facts["train_counts"] == facts["test_counts"] == [3, 3]
+    assert (facts["split"], facts["images"], facts["flip"]) == ("given", 12, True)
+    assert facts["notes"] == []
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_class_folders_are_split_by_the_seed(tmp_path: Path) -> None:
+    facts = look(tree(tmp_path / "set", FLAT))
+    assert facts["split"] == "seeded"
+    assert (facts["train_counts"], facts["test_counts"]) == ([8, 8], [2, 2])
+    assert "split seed" in facts["notes"][0]
+
+
+def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    digest = look(root)["digest"]
+    copy = tmp_path / "elsewhere" / "other-name"
+    shutil.copytree(root, copy)
+    assert look(copy)["digest"] == digest
+    assert look(copy.parent)["digest"] == digest, "one wrapping folder is not part of the set"
+    assert look(zipped(root, tmp_path / "a.zip"))["digest"] == digest
+    assert look(zipped(root, tmp_path / "b.zip", top="wrapping/"))["digest"] == digest
+
+
+def test_one_changed_byte_or_one_moved_image_changes_the_digest(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", FLAT)
+    digests = {look(root)["digest"]}
+    # The last of one class becomes the first of the next: the order of the bytes is the same.
+    (root / "a/9.png").rename(root / "b/-.png")
+    digests.add(look(root)["digest"])
+    (root / "a/1.png").write_bytes((root / "a/1.png").read_bytes() + b"\0")
+    digests.add(look(root)["digest"])
+    assert len(digests) == 3
+    assert look(root, split_seed=5)["digest"] in digests
+
+
+def test_a_zip_from_macos_spells_accents_as_a_folder_does(tmp_path: Path) -> None:
+    names = [f"{name}/{i}.png" for name in ("cafXYZ", "tea") for i in (1, 2)]
+    plain = zipped(tree(tmp_path / "plain", names), tmp_path / "mac.zip")
+    # macOS writes decomposed UTF-8 without the mark that says so: the same length in bytes here.
+    plain.write_bytes(plain.read_bytes().replace(b"cafXYZ", "cafe\u0301".encode()))
+    root = tree(tmp_path / "set", [name.replace("cafXYZ", "caf\u00e9") for name in names])
+    assert look(plain)["classes"] == ["caf\u00e9", "tea"]
+    assert look(plain)["digest"] == look(root)["digest"]
+
+
+def test_what_is_no_image_is_ignored_and_counted(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    digest = look(root)["digest"]
+    for name in (".DS_Store", "train/a/Thumbs.db", "README.md", "train/a/._0.png"):
+        (root / name).write_bytes(b"x")
+    tree(root, ["__MACOSX/train/a/._0.png", ".git/objects/1.png", "outside.png"])
+    for path in (root, zipped(root, tmp_path / "set.zip")):
+        facts = look(path)
+        assert facts["digest"] == digest
+        assert facts["notes"] == [
+            "Files ignored because they are hidden or no images: 6.",
+            "Images ignored because they lie outside the class folders: 1.",
+        ]
+
+
+def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    for name in GIVEN[:2]:
+        Image.fromarray(np.zeros((4, 4), np.uint16)).save(root / name)
+    note = "Images of 16 bits a channel, which are scaled to 8 bits: 2."
+    assert look(root)["notes"] == [note]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a/1.png", "a/2.png"], "only one class folder, a,"),
+        (["1.png"], "no class folder"),
+        ([*FLAT, "c/1.png"], "single image in c/"),
+        ([*GIVEN, "train/c/1.png"], "test lacks c"),
+        ([*GIVEN, "test/c/1.png", "train/d/1.png"], "test lacks d; train lacks c"),
+        ([*GIVEN[:6], "val/a/1.png", "val/b/1.png"], "no folder test"),
+        (["Train/a/1.png", "Test/a/1.png"], "Test/a/1.png lies deeper than a class folder"),
+        ([*GIVEN, "train/a/deep/1.png"], "train/a/deep/1.png lies deeper"),
+        ([f"out/in/{name}" for name in FLAT], ", out/in/a/0.png lies deeper"),
+        ([f"out/in/{name}" for name in GIVEN], ", out/in/test/a/0.png lies deeper"),
+    ],
+)
+def test_a_wrong_layout_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    root = tree(tmp_path / "set", names)
+    assert message in refused(root)
+    assert message in refused(zipped(root, tmp_path / "set.zip"))
+
+
+@pytest.mark.parametrize("names", [GIVEN, FLAT])
+def test_an_empty_class_folder_is_named(tmp_path: Path, names: list[str]) -> None:
+    root = tree(tmp_path / "set", names)
+    empty = root / ("train/empty" if names is GIVEN else "empty")
+    empty.mkdir()
+    place = f"no images in {empty.relative_to(root).as_posix()}/"
+    assert place in refused(root)
+    assert place in refused(zipped(root, tmp_path / "set.zip"))
+    (empty / "notes.txt").write_text("nothing to see")
+    assert place in refused(root)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    names = [f"{name}/{i}.png" for name in ("car", "train") for i in range(5)]
+    assert look(tree(tmp_path / "set", names))["classes"] == ["car", "train"]
+
+
+def test_what_is_not_there_or_no_zip_is_refused(tmp_path: Path) -> None:
+    assert "does not exist" in refused(tmp_path / "nowhere")
+    file = tmp_path / "notes.txt"
+    file.write_text("hello")
+    assert "neither a folder nor a whole .zip" in refused(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../a/1.png", "leads outside"),
+        ("a/../../1.png", "leads outside"),
+        ("/etc/1.png", "absolute path"),
+        ("C:/a/1.png", "absolute path"),
+        ("a\\1.png", "backslash"),
+    ],
+)
+def test_a_zip_that_points_outside_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    message = refused(entry_zip(tmp_path / "bad.zip", name))
+    assert reason in message
+    assert repr(name) in message
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "link.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo("a/1.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    assert "symbolic link" in refused(path)
+    root = tree(tmp_path / "set", FLAT)
+    (root / "c").symlink_to(root)
+    assert "the folder c is a symbolic link" in refused(root)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    path = zipped(tree(tmp_path / "set", FLAT), tmp_path / "set.zip")
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(raw)
+    assert "is encrypted" in refused(path)
+
+
+def test_an_entry_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = zipped(tree(tmp_path / "set", FLAT), tmp_path / "set.zip")
+    path.write_bytes(path.read_bytes().replace(b"a/9.png", b"a/8.png"))
+    assert "a/8.png stands twice" in refused(path)
+
+
+def test_a_zip_by_another_method_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a/1.png", png(1))
+    assert "method other than deflate" in refused(path)
+
+
+def test_limits_on_entries_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zipped(tree(tmp_path / "set", FLAT), tmp_path / "set.zip")
+    with monkeypatch.context() as patch:
+        patch.setattr(archives, "MAX_ENTRIES", 5)
+        assert "22 entries; the limit is 5" in refused(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(archives, "MAX_TOTAL_BYTES", 100)
+        assert "expand to" in refused(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(archives, "MAX_FILE_BYTES", 10)
+        assert "the limit for one file" in refused(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "MAX_FILE_BYTES", 10)
+        assert "a/0.png is larger" in refused(tmp_path / "set")
+
+
+def test_a_header_that_lies_about_the_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in FLAT:
+            archive.writestr(name, bytes(100_000))
+    honest = path.read_bytes()
+    for lie in (10, 200_000):
+        raw = bytearray(honest)
+        start = raw.index(b"PK\x01\x02") + 24
+        raw[start : start + 4] = lie.to_bytes(4, "little")
+        path.write_bytes(raw)
+        message = refused(path)
+        assert "a/0.png" in message
+        assert "CRC" in message or "stated size" in message
+
+
+def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
+    path = zipped(tree(tmp_path / "set", FLAT), tmp_path / "set.zip")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-40])
+    assert "cut short" in refused(path)
+    damaged = bytearray(raw)
+    damaged[raw.index(b"a/9.png") + 20] ^= 0xFF
+    path.write_bytes(damaged)
+    assert "a/9.png cannot be read" in refused(path)
+
+
+def test_looking_at_images_does_not_import_torch(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", FLAT)
+    code = (
+        "import sys; from pathlib import Path; from pruning_core.engine.data import inspect; "
+        f"inspect({{'name': 'images', 'split_seed': 0}}, {{'path': {str(root)!r}}}, Path('.'), "
+        "lambda f, t: None); print('torch' in sys.modules, 'sklearn' in sys.modules)"
+    )
+    repo = ROOT
+    out = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True)
+    assert out.stdout.split() == ["False", "False"], out.stderr
+
+
+def test_the_shared_cifar10_zip() -> None:
+    path = SHARED / "data" / "cifar10-images.zip"
+    if not path.exists():
+        pytest.skip("../shared/data/cifar10-images.zip is not here")
+    seen: list[float] = []
+    settings = {"name": "images", "split_seed": 0}
+    facts = inspect(settings, {"path": str(path)}, Path("."), lambda f, t: seen.append(f))
+    assert facts["train_counts"] == [5000] * 10
+    assert facts["test_counts"] == [1000] * 10
+    assert facts["classes"][3] == "cat"
+    assert seen == sorted(seen)
+    assert seen[-1] == 1

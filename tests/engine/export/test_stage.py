@@ -1,0 +1,287 @@
+"""Files of a finished model: the same answers from each, opened by programs that are not ours."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import lzma
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from pruning_core.engine.export import sparse_loader
+from pruning_core.engine.export.bn_folding import fold_model, folded_state
+from pruning_core.engine.export.makers import MAKERS
+from pruning_core.engine.export.sparse_file import save
+from pruning_core.engine.export.stage import difference_of, pixels, source_of
+from pruning_core.engine.export.tensor_files import quantized, shuffled, unshuffled
+from pruning_core.engine.models.build import make
+from pruning_core.engine.stage_inputs import MODEL_FILE
+from pruning_core.methods.file_formats import FORMATS
+from pruning_core.planning.exports import artifact
+from pruning_core.planning.plan import plan
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_context import StageError
+from pruning_core.storage.store import Store
+from tests.helpers.workers import ONE_CUT, finished_run, serve
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
+    """A cut model of which every file that this machine can write was made."""
+    cache = finished_run(tmp_path_factory.mktemp("artifacts"))
+    queue, store = Queue(cache.queue), Store(cache)
+    point = plan(ONE_CUT, store).points[-1].key
+    queue.add([artifact(point, name) for name in FORMATS])
+    serve(cache)
+    return store, point
+
+
+def result(made: tuple[Store, str], name: str) -> tuple[Path, dict]:
+    store, point = made
+    if (package := FORMATS[name].package) and not store.exists(artifact(point, name).key):
+        pytest.importorskip(package)
+    found = store.read(artifact(point, name).key)
+    return store.file(artifact(point, name).key, found["file"]), found
+
+
+def images(count: int = 4) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_format_has_a_maker() -> None:
+    assert MAKERS.keys() == FORMATS.keys()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_file_is_measured(made: tuple[Store, str], name: str) -> None:
+    path, found = result(made, name)
+    assert found["bytes"] == path.stat().st_size
+    assert found["test_images"] == 100
+    assert found["accuracy"] == found["right"] / 100
+    point = made[0].read(made[1])
+    if FORMATS[name].exact:
+        assert found["accuracy"] == pytest.approx(point["accuracy"], abs=0.0101)
+        assert found["difference"] < 1e-2
+
+
+def test_the_exact_sparse_file_is_the_points_own(made: tuple[Store, str]) -> None:
+    path, _ = result(made, "bitmask_fp32")
+    store, point = made
+    assert path.read_bytes() == store.file(point, MODEL_FILE).read_bytes()
+
+
+def test_each_rung_of_bytes_is_smaller(made: tuple[Store, str]) -> None:
+    names = ("state_dict", "deflate", "bitmask_fp32", "bitmask_fp16", "bitmask_int8")
+    sizes = [result(made, name)[1]["bytes"] for name in names]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["bitmask_fp32", "bitmask_fp16", "bitmask_int8"])
+def test_a_sparse_file_is_near_its_floor(made: tuple[Store, str], name: str) -> None:
+    _, found = result(made, name)
+    assert found["bytes"] < 1.1 * sum(found["floor"].values())
+
+
+def test_onnx_runtime_opens_the_onnx_files(made: tuple[Store, str]) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    for name in ("onnx", "onnx_int8"):
+        path, _ = result(made, name)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        for count in (1, 3):
+            (scores,) = session.run(["scores"], {"images": images(count).numpy()})
+            assert scores.shape == (count, 10)
+
+
+def test_torch_opens_its_own_files(made: tuple[Store, str]) -> None:
+    program, _ = result(made, "torch_export")
+    state, _ = result(made, "state_dict")
+    model = make("mobilenet_v2", 10, 0.35)
+    model.load_state_dict(torch.load(state, weights_only=True))
+    model.eval()
+    with torch.no_grad():
+        expected = model(images())
+        found = torch.export.load(program).module()(images())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_executorch_opens_its_file(made: tuple[Store, str]) -> None:
+    pytest.importorskip("executorch", reason="executorch, an extra, is not installed")
+    from executorch.runtime import Runtime
+
+    path, _ = result(made, "executorch")
+    method = Runtime.get().load_program(path).load_method("forward")
+    assert method.execute([images(1)])[0].shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "unpack"), [("deflate", zlib.decompress), ("lzma", lzma.decompress)]
+)
+def test_safetensors_opens_the_compressed_files(
+    made: tuple[Store, str], name: str, unpack: object
+) -> None:
+    path, _ = result(made, name)
+    tensors = safetensors.torch.load(unpack(path.read_bytes()))  # type: ignore[operator]
+    assert tensors["features.0.0.weight"].shape[0] == 4
+
+
+@pytest.mark.parametrize("name", ["bitmask_fp32", "bitmask_fp16", "bitmask_int8"])
+def test_safetensors_opens_what_is_in_a_sparse_file(made: tuple[Store, str], name: str) -> None:
+    path, _ = result(made, name)
+    body, blob = path.read_bytes()[52:], io.BytesIO()
+    while body:
+        size = int.from_bytes(body[:4], "little")
+        blob.write(zlib.decompress(body[4 : 4 + size]))
+        body = body[4 + size :]
+    assert "mask" in safetensors.torch.load(blob.getvalue())
+
+
+def test_the_loader_gives_what_a_model_loads(made: tuple[Store, str]) -> None:
+    model = make("mobilenet_v2", 10, 0.35)
+    for name in ("bitmask_fp32", "bitmask_fp16", "bitmask_int8"):
+        path, found = result(made, name)
+        model.load_state_dict(sparse_loader.weights(path))
+        source, splits, data = source_of(made[0], made[1], {"threads": 1})
+        images = pixels(splits, data)
+        with torch.no_grad():
+            apart = (model.eval()(images) - source.model(images)).abs().max()
+        assert float(apart) == pytest.approx(found["difference"], abs=1e-4)
+
+
+def test_a_file_that_answers_otherwise_is_not_offered() -> None:
+    model = nn.Linear(3, 2)
+    batch = torch.randn(4, 3)
+    with pytest.raises(StageError, match="differ from PyTorch's"):
+        difference_of(model, lambda x: model(x) + 0.1, batch, exact=True)
+    assert difference_of(model, lambda x: model(x) + 0.1, batch, exact=False) > 0
+    with pytest.raises(StageError, match="not finite"):
+        difference_of(model, lambda x: model(x) * float("nan"), batch, exact=False)
+
+
+def test_int8_has_a_scale_for_each_output_channel(made: tuple[Store, str]) -> None:
+    onnx = pytest.importorskip("onnx")
+    path, _ = result(made, "onnx_int8")
+    graph = onnx.load(path).graph
+    lengths = [list(t.dims) for t in graph.initializer if t.name.endswith("_scale")]
+    assert [1280] in lengths or max(dims[0] for dims in lengths if dims) > 100
+
+
+def test_the_loader_needs_only_torch_and_safetensors() -> None:
+    tree = ast.parse(Path(sparse_loader.__file__).read_text())
+    named = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    modules = {
+        (n.module or "") if isinstance(n, ast.ImportFrom) else a.name
+        for n in named
+        for a in n.names
+    }
+    others = {m.partition(".")[0] for m in modules} - sys.stdlib_module_names
+    assert others == {"torch", "safetensors"}
+
+
+def test_a_scale_that_fits_no_weight_is_refused(tmp_path: Path) -> None:
+    for scales in ({"x.int8_scale": torch.ones(2)}, {"w.int8_scale": torch.ones(3)}):
+        path = tmp_path / "odd.sparse"
+        save({"w": torch.ones(2, 2, dtype=torch.int8), **scales}, path)
+        with pytest.raises(sparse_loader.SparseFileError, match="fits no weight"):
+            sparse_loader.weights(path)
+
+
+def test_shuffled_tensors_come_back() -> None:
+    state = {
+        "a": torch.randn(3, 5),
+        "b": torch.arange(4),
+        "empty": torch.zeros(0, 2),
+        "c": torch.tensor(True),
+        "d": torch.tensor(1.5, dtype=torch.float16),
+    }
+    back = unshuffled(shuffled(state))
+    assert all(torch.equal(back[name], state[name]) for name in state)
+    assert all(back[name].dtype == state[name].dtype for name in state)
+
+
+def trained_norms(model: nn.Module) -> nn.Module:
+    """The same with batch norms whose statistics and factors are not those at the start."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for value in (module.weight, module.running_var):
+                value.data = torch.rand(value.shape, generator=generator) + 0.5
+            for value in (module.bias, module.running_mean):
+                value.data = torch.randn(value.shape, generator=generator)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "vgg11_bn", "vit_b_32"])
+def test_folding_changes_no_answer(name: str) -> None:
+    torch.manual_seed(0)
+    model = trained_norms(make(name, 10, image_size=32))
+    folded = fold_model(model, images())
+    left = [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        expected = model(images())
+        torch.testing.assert_close(folded(images()), expected, rtol=1e-3, atol=1e-3)
+        same = make(name, 10, image_size=32)
+        same.load_state_dict(folded_state(model, images()))
+        torch.testing.assert_close(same.eval()(images()), expected, rtol=1e-3, atol=1e-3)
+    assert not left
+
+
+def test_a_constant_channel_becomes_its_constant() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).eval()
+    norm = model[1]
+    norm.running_var[:] = torch.tensor([1e-12, 1.0])
+    norm.running_mean[:] = 5.0
+    norm.bias.data[:] = 3.0
+    state = folded_state(model, images())
+    assert torch.equal(state["0.weight"][0], torch.zeros(3, 1, 1))
+    assert state["1.bias"][0] == 3.0
+    assert state["0.weight"][1].abs().sum() > 0
+
+
+def test_whole_numbers_of_each_channel() -> None:
+    weight = torch.tensor([[1.27, 0.0, -0.64], [0.0, 0.0, 0.0], [0.0, -254.0, 2.0]])
+    values, scales = quantized(weight)
+    assert values.tolist() == [[127, 0, -64], [0, 0, 0], [0, -127, 1]]
+    assert scales.tolist() == pytest.approx([0.01, 0.0, 2.0], rel=1e-3)
+
+
+def test_scales_too_small_for_half_precision_stay_whole() -> None:
+    values, scales = quantized(torch.full((1, 2), 1e-9))
+    assert scales.dtype == torch.float32
+    assert values.tolist() == [[127, 127]]
+
+
+def test_a_half_written_or_changed_sparse_file_is_refused(
+    made: tuple[Store, str], tmp_path: Path
+) -> None:
+    path, _ = result(made, "bitmask_int8")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(data)
+    with pytest.raises(sparse_loader.SparseFileError, match="damaged"):
+        sparse_loader.weights(damaged)
+
+
+def test_a_format_whose_package_is_missing_says_so(
+    made: tuple[Store, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, point = made
+    monkeypatch.setattr("pruning_core.engine.export.stage.find_spec", lambda name: None)
+    stage = artifact(point, "executorch", threads=2)
+    queue = Queue(store.cache.queue)
+    queue.add([stage])
+    serve(store.cache)
+    row = queue.stage(stage.key)
+    assert row is not None
+    assert "pip install executorch" in row.error
+
+
+def test_formats_are_told_in_json() -> None:
+    assert json.dumps(artifact("0" * 64, "onnx_int8").settings)

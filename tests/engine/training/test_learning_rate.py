@@ -1,0 +1,124 @@
+"""The learning rate of every step is that of the pure functions, whatever the curve covers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pruning_core.common.paths import Cache
+from pruning_core.engine.training import train as training
+from pruning_core.engine.training.train import train
+from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.spec import OneShotSpec, Spec, TrainSpec, to_dict
+from pruning_core.storage.stage_context import Progress
+from tests.engine.test_stages import run_here
+from tests.engine.training.test_train import SPLITS, plan, trainee
+from tests.helpers.workers import TINY
+
+STEPS = 4  # 50 images in batches of 16
+TINY_STEPS = 7  # nine tenths of 240 images in batches of 32
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The rate of each step that is asked for; nothing is trained."""
+    found: list[float] = []
+
+    def noting(trainee: Any, images: Tensor, labels: Tensor, rate: float, clip: float) -> Tensor:
+        found.append(rate)
+        return torch.zeros(())
+
+    monkeypatch.setattr(training, "step", noting)
+    return found
+
+
+def test_the_rate_rises_from_0_to_the_curve() -> None:
+    """Over a fifth of a cosine with peak 2: half of it where a tenth is done."""
+    settings = to_dict(TrainSpec(lr=2.0, lr_schedule="cosine", warm_up=0.2))
+    assert rate(settings, 0.0) == 0.0
+    assert rate(settings, 0.1) == pytest.approx((1 + cos(0.1 * pi)) / 2)
+    for done in (0.2, 0.5, 0.9, 1.0):
+        assert rate(settings, done) == pytest.approx(1 + cos(done * pi))
+
+
+@pytest.mark.parametrize("warm_up", [0.0, 0.25])
+@pytest.mark.parametrize("schedule", LR_SCHEDULES)
+@pytest.mark.parametrize("span", ["step", "chain"])
+def test_every_step_has_the_rate_of_its_place(
+    rates: list[float], tmp_path: Path, schedule: str, warm_up: float, span: str
+) -> None:
+    """Three trainings of two epochs, each with its own curve or as parts of one."""
+    settings = to_dict(TrainSpec(lr=0.1, lr_schedule=schedule, batch_size=16, warm_up=warm_up))
+    whole = 6 if span == "chain" else 2
+    for i in range(3):
+        start = 2 * i if span == "chain" else 0
+        place = plan(2, settings=settings, lr_from_epoch=start, lr_epochs=whole)
+        train(trainee(), SPLITS, place, tmp_path / f"{i}", Progress())
+    steps = whole * STEPS
+    wanted = [curve(schedule, i / steps, warm_up) for i in range(steps)]
+    assert rates == pytest.approx([0.1 * factor for factor in wanted * (6 // whole)])
+
+
+def curve(schedule: str, done: float, warm_up: float) -> float:
+    """The factor for the peak rate."""
+    risen = done / warm_up if done < warm_up else 1.0
+    return risen * LR_SCHEDULES[schedule](done)
+
+
+@pytest.mark.parametrize("span", ["step", "chain"])
+def test_stages_train_with_these_rates(rates: list[float], cache: Cache, span: str) -> None:
+    finetune = replace(TINY.finetune, warm_up=0.3)
+    iterative = replace(TINY.iterative, epochs=2, matched=False)
+    spec = replace(TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_span=span)
+    run_here(cache, replace(spec, finetune=finetune))
+    steps = TINY_STEPS * (4 if span == "chain" else 2)
+    wanted = [0.02 * curve("cosine", i / steps, 0.3) for i in range(steps)]
+    baseline, levels = rates[: 2 * TINY_STEPS], rates[2 * TINY_STEPS :]
+    assert levels == pytest.approx(wanted * (1 if span == "chain" else 2))
+    steps = 2 * TINY_STEPS
+    assert baseline == pytest.approx(
+        [0.05 * curve("one_cycle", i / steps, 0) for i in range(steps)]
+    )
+
+
+def test_one_curve_covers_cuts_and_tail(rates: list[float], cache: Cache) -> None:
+    iterative = replace(TINY.iterative, epochs=1, tail=2, matched=False)
+    spec = replace(TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_span="whole")
+    run_here(cache, spec)
+    steps = TINY_STEPS * 4
+    wanted = [0.02 * curve("cosine", i / steps, 0) for i in range(steps)]
+    assert rates[2 * TINY_STEPS :] == pytest.approx(wanted)
+
+
+def rewound(method: str, epoch: int) -> Spec:
+    recovery = RecoverySpec(method, epoch)
+    return replace(
+        TINY,
+        recovery=recovery,
+        baseline_epochs=3,
+        baseline=replace(TINY.baseline, warm_up=0.5),
+        one_shot=OneShotSpec(amounts=(0.5,), epochs=2),
+        iterative=replace(TINY.iterative, matched=False),
+    )
+
+
+@pytest.mark.parametrize(("method", "epoch"), [("lr_rewind", 1), ("random_reinit", 0)])
+def test_a_rewound_rate_is_the_rest_of_the_baseline_s(
+    rates: list[float], cache: Cache, method: str, epoch: int
+) -> None:
+    """In as many epochs as the baseline had left, step by step the same; in fewer, quicker."""
+    run_here(cache, rewound(method, epoch))
+    dense, rest = rates[: 3 * TINY_STEPS], rates[3 * TINY_STEPS :]
+    one_shot, chain = rest[: 2 * TINY_STEPS], rest[2 * TINY_STEPS :]
+    if epoch == 1:
+        assert one_shot == pytest.approx(dense[TINY_STEPS:])
+    start = epoch / 3
+    shares = [start + (1 - start) * i / TINY_STEPS for i in range(TINY_STEPS)]
+    assert chain == pytest.approx([0.05 * curve("one_cycle", done, 0.5) for done in shares] * 2)

@@ -1,0 +1,66 @@
+"""Precision: `auto` is settled once, by a trial, and the answer stands in every key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pruning_core.engine.analysis import inspect_model as inspect
+from pruning_core.engine.models.build import build
+from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.step import step
+from pruning_core.planning.inspections import inspect_model
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.settings.spec import PRECISIONS, Spec, to_dict
+from tests.helpers.inspections import MODEL, Facts
+
+SETTINGS = {"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}
+AUTO = replace(QUICKSTART, precision="auto")
+
+
+def precisions(spec: Spec, found: str) -> set[str]:
+    facts = Facts(spec, model={**MODEL, "precision": found} if found else MODEL)
+    return {s.settings["precision"] for s in plan(spec, facts).stages if "train" in s.settings}
+
+
+@pytest.mark.parametrize("found", ["fp32", "bf16"])
+def test_what_the_trial_found_goes_into_every_stage(found: str) -> None:
+    assert precisions(AUTO, found) == {found}
+
+
+def test_what_was_asked_needs_no_trial() -> None:
+    assert precisions(QUICKSTART, "") == {"fp32"}
+    assert precisions(replace(QUICKSTART, precision="bf16"), "") == {"bf16"}
+    keys = {inspect_model(replace(QUICKSTART, precision=p), 10).key for p in PRECISIONS}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(("ratio", "precision"), [(1.5, "bf16"), (1.05, "fp32"), (0.5, "fp32")])
+def test_bf16_is_taken_where_it_is_clearly_quicker(
+    ratio: float, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = {"fp32": 100.0, "bf16": 100.0 * ratio}
+    monkeypatch.setattr(inspect, "trial", lambda model, x, y, name: speeds[name])
+    model = build(SETTINGS, 10, 32)
+    found = inspect.quickest(model, {"classes": 10, "image_size": 32}, "cpu")
+    assert found == {"precision": precision, "bf16_speedup": pytest.approx(ratio)}
+    assert precision in inspect._told(found)[0]
+
+
+def test_bf16_trains_weights_that_stay_in_fp32() -> None:
+    torch.manual_seed(0)
+    images, labels = torch.rand(8, 3, 32, 32), torch.arange(8) % 10
+    ends = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(1)
+        model = build(SETTINGS, 10, 32)
+        optimizer = make_optimizer(model, to_dict(QUICKSTART.finetune))
+        torch.manual_seed(2)
+        step(Trainee(model, optimizer, precision=precision), images, labels, 0.01, 5.0)
+        ends[precision] = model.classifier[1].weight.detach()  # type: ignore[index,union-attr]
+    assert ends["bf16"].dtype == torch.float32
+    assert not torch.equal(ends["fp32"], ends["bf16"])
+    torch.testing.assert_close(ends["fp32"], ends["bf16"], atol=0.01, rtol=0.1)

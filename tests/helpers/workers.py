@@ -1,0 +1,161 @@
+"""Real workers in tests: start one, wait for what it does, end it by its id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from pruning_core.common.paths import Cache
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Plan
+from pruning_core.settings.spec import (
+    DataSpec,
+    IterativeSpec,
+    ModelSpec,
+    OneShotSpec,
+    Spec,
+    TrainSpec,
+)
+from pruning_core.storage.database import pid_exists
+from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import Crew
+from pruning_core.worker.execute import execute
+from pruning_core.worker.supervisor import ANY, Supervisor
+from tests.helpers.project import ROOT
+
+LIMIT_SECONDS = 600.0
+Value = TypeVar("Value")
+
+TINY = Spec(
+    data=DataSpec(train_size=240, test_size=100),
+    model=ModelSpec(width=0.35),
+    baseline=TrainSpec(lr=0.05, lr_schedule="one_cycle", batch_size=32),
+    baseline_epochs=2,
+    one_shot=OneShotSpec(amounts=(0.0, 0.5), epochs=1),
+    iterative=IterativeSpec(target=0.8, iterations=2, epochs=1),
+    finetune=TrainSpec(batch_size=32),
+)
+TINY_OPTIONS = (
+    *("--train-size", "240", "--test-size", "100", "--width", "0.35", "--batch-size", "32"),
+    *("--baseline-epochs", "1", "--epochs", "1", "--amounts", "0,0.5"),
+    *("--target", "0.8", "--iterations", "2"),
+)
+ONE_CUT = replace(
+    TINY,
+    baseline_epochs=1,
+    one_shot=OneShotSpec((0.9,), 0.5),
+    iterative=IterativeSpec(enabled=False),
+)
+LONG = replace(
+    TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=24), iterative=IterativeSpec(enabled=False)
+)
+
+
+def finished_run(folder: Path, spec: Spec = ONE_CUT) -> Cache:
+    """A cache in `folder` with one finished job."""
+    cache = Cache(folder)
+    cache.prepare()
+    Queue(cache.queue).submit(spec, "A small run")
+    serve(cache)
+    return cache
+
+
+def until(look: Callable[[], Value | None], what: str) -> Value:
+    """What `look` gives as soon as it gives something; fails after ten minutes."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def stop_worker(cache: Cache) -> None:
+    """End the worker of a cache and wait until it is gone."""
+    if alive := Crew(cache.queue).worker():
+        os.kill(alive["pid"], signal.SIGTERM)
+        until(lambda: not pid_exists(alive["pid"]) or None, "the end of the worker")
+
+
+def command(cache: Cache, name: str, *arguments: str) -> list[str]:
+    """A command line of this project."""
+    options = ["--cache-dir", str(cache.root), *arguments]
+    return [sys.executable, "-m", "pruning_core", name, *options]
+
+
+def call(cache: Cache, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line to its end in a process of its own."""
+    return subprocess.run(
+        command(cache, name, *arguments), cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@contextmanager
+def worker(cache: Cache, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process of its own."""
+    command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
+    process = subprocess.Popen([*command, *options], cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def end_of(queue: Queue, job: str) -> Standing:
+    """Where a job stands once it has ended."""
+
+    def look() -> Standing | None:
+        now = standing(queue, job)
+        return now if now.state not in ACTIVE else None
+
+    return until(look, f"the end of job {job}")
+
+
+def run(cache: Cache, spec: Spec) -> Standing:
+    """Run a spec to its end with a worker of its own."""
+    queue = Queue(cache.queue)
+    job = queue.submit(spec, "test")
+    with worker(cache):
+        return end_of(queue, job)
+
+
+def serve(cache: Cache) -> None:
+    """Do all that waits in the queue, in this process and without a worker."""
+    supervisor, queue = Supervisor(cache), Queue(cache.queue)
+    while True:
+        supervisor._plan_jobs()
+        row = queue.claim(uuid.uuid4().hex, ANY)
+        if row is None:
+            return
+        execute(cache, queue, row, lost=lambda: None)
+
+
+def planned(cache: Cache, spec: Spec) -> Plan:
+    return plan(spec, Store(cache))
+
+
+def bits(cache: Cache, spec: Spec) -> dict[str, object]:
+    """Everything of a finished run that must not depend on how it came about."""
+    store, found = Store(cache), {}
+    for point in planned(cache, spec).points:
+        result = store.read(point.key)
+        history = [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
+        files = {
+            path.name: path.read_bytes()
+            for path in sorted(store.folder(point.key).iterdir())
+            if path.name != "manifest.json"
+        }
+        found[point.key] = (result["correct"], result["loss"], history, files)
+    return found

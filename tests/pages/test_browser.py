@@ -1,0 +1,163 @@
+"""A real browser goes the whole way: deep link, tune, run, watch, compare, download."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
+
+import pandas as pd
+import pytest
+
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.storage.worker_record import Crew
+from tests.helpers.workers import ROOT, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROME = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SLOW = 240_000
+NARROW = 400
+PAGES = {"Tune": "Tune a comparison", "Runs": "Runs", "Compare": "Compare"}
+TINY = {
+    "data.train_size": 240,
+    "data.test_size": 100,
+    "model.width": 0.35,
+    "baseline_epochs": 2,
+    "one_shot.amounts": "[0.0, 0.5]",
+    "one_shot.epochs": 1,
+    "iterative.epochs": 1,
+}
+
+pytestmark = pytest.mark.skipif(CHROME is None, reason="no Chrome or Chromium on this machine")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def log_of(cache: Cache) -> Path:
+    """What the server said."""
+    return cache.root / "streamlit.log"
+
+
+@pytest.fixture
+def server(cache: Cache) -> Iterator[str]:
+    """A cold server of its own cache; its worker is ended with it."""
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    environment = {**os.environ, CACHE_VARIABLE: str(cache.root)}
+    with log_of(cache).open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        url = f"http://localhost:{port}"
+        until(lambda: healthy(url) or None, "the server")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+        if alive := Crew(cache.queue).worker():
+            os.kill(alive["pid"], signal.SIGTERM)
+
+
+def test_the_whole_way(server: str, cache: Cache, tmp_path: Path) -> None:
+    from playwright.sync_api import Page, expect, sync_playwright
+
+    outside: list[str] = []
+
+    def tune(page: Page) -> None:
+        page.goto(f"{server}/Tune?{urlencode(TINY)}")
+        expect(page.get_by_role("heading", name="Tune a comparison")).to_be_visible(timeout=SLOW)
+        slider = page.get_by_role("slider", name="Iterations")
+        expect(page.get_by_text("about", exact=False).first).to_be_visible(timeout=SLOW)
+        for iterations in (4, 3, 2):
+            slider.press("ArrowLeft")
+            page.wait_for_url(f"**iterative.iterations={iterations}&**", timeout=SLOW)
+        page.get_by_role("button", name="Run", exact=True).click()
+
+    def watch(page: Page) -> None:
+        expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=SLOW)
+        expect(page.get_by_text("Finished", exact=True).first).to_be_visible(timeout=SLOW)
+        page.get_by_role("button", name="Compare").click()
+
+    def compare(page: Page) -> pd.DataFrame:
+        expect(page.get_by_role("heading", name="Findings")).to_be_visible(timeout=SLOW)
+        expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="CSV", exact=True).click()
+        waiting.value.save_as(tmp_path / "points.csv")
+        return pd.read_csv(tmp_path / "points.csv")
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROME, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.on("request", lambda r: outside.append(r.url) if foreign(r.url) else None)
+        tune(page)
+        watch(page)
+        frame = compare(page)
+        widths = narrow(browser, server)
+        browser.close()
+    assert widths == dict.fromkeys(PAGES, NARROW)
+    said = log_of(cache).read_text().lower()
+    assert [word for word in ("warning", "deprecat", "traceback") if word in said] == []
+    assert frame["strategy"].value_counts().to_dict() == {
+        "one_shot": 2,
+        "iterative": 2,
+        "baseline": 1,
+        "one_shot_matched": 1,
+    }
+    assert outside == []
+    zeros = frame["sparsity_model"] * frame["parameters"]
+    assert zeros.round(4).tolist() == (frame["parameters"] - frame["nonzero"]).tolist()
+    assert frame["sparsity_asked"].max() == pytest.approx(0.9)
+
+
+def narrow(browser: Browser, server: str) -> dict[str, int]:
+    """How wide each page is on a telephone's screen, with results in it."""
+    from playwright.sync_api import expect
+
+    page = browser.new_page(viewport={"width": NARROW, "height": 800})
+    found = {}
+    for name, heading in PAGES.items():
+        page.goto(f"{server}/{name}")
+        title = page.get_by_role("heading", name=heading, exact=True, level=1)
+        expect(title).to_be_visible(timeout=SLOW)
+        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
+        found[name] = int(page.evaluate("document.documentElement.scrollWidth"))
+    return found
+
+
+def foreign(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "localhost"

@@ -1,0 +1,263 @@
+"""Every page as a person without a browser would see it: its texts, controls and states."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.parts import choices
+from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import PRESETS, QUICKSTART
+from pruning_core.planning.stage import outline
+from pruning_core.settings.spec import Spec
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
+from tests.helpers.inspections import DATA, MODEL, Facts
+from tests.helpers.project import ROOT
+from tests.results.test_models import result
+
+PAGES = ["app.py", "pages/1_Tune.py", "pages/2_Runs.py", "pages/3_Compare.py"]
+
+
+@pytest.fixture(autouse=True)
+def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages see the test's cache, and start no process."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
+    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)
+
+
+def open_page(name: str, **params: str) -> AppTest:
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    if name != "app.py":
+        test.switch_page(name)
+    for key, value in params.items():
+        test.query_params[key] = value
+    return test.run()
+
+
+def texts(test: AppTest) -> str:
+    parts = [test.title, test.header, test.markdown, test.caption, test.info, test.error]
+    parts += [test.warning, test.success]
+    return "\n".join(str(element.value) for part in parts for element in part)
+
+
+def put(store: Store, key: str, kind: str, found: object) -> None:
+    with store.building(key) as folder:
+        store.publish(key, folder, kind=kind, parent="", settings={}, result=found)
+
+
+def finished(cache: Cache, spec: Spec = QUICKSTART, label: str = "Quick start") -> str:
+    """A job whose every stage stands in the store, with figures made up for the test."""
+    queue, store = Queue(cache.queue), Store(cache)
+    made = plan(spec, Facts(spec))
+    for stage in made.stages:
+        found = {"inspect_data": DATA, "inspect_model": MODEL}.get(
+            stage.kind, {"notes": ["A note."]}
+        )
+        asked = next((p.asked for p in outline(made).points if p.key == stage.key), None)
+        if asked is not None:
+            found = result(round(80 * asked), 0.9 - 0.3 * asked, 2, 4)
+        put(store, stage.key, stage.kind, found)
+    job = queue.submit(spec, label)
+    queue.expand(job, made, [stage.key for stage in made.stages])
+    return job
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_stands_by_itself_with_an_empty_cache(name: str) -> None:
+    """Run alone, as by a deep link before any session has been at Home."""
+    test = AppTest.from_file(str(ROOT / name), default_timeout=60).run()
+    assert not test.exception
+    assert len(test.title) == 1
+
+
+@pytest.mark.parametrize("name", ["pages/2_Runs.py", "pages/3_Compare.py"])
+def test_an_empty_state_says_what_comes_next(name: str) -> None:
+    assert "Tune" in open_page(name).info[0].value
+
+
+def test_home_shows_a_card_for_each_preset() -> None:
+    test = open_page("app.py")
+    assert [h.value for h in test.subheader] == [preset.title for preset in PRESETS.values()]
+
+
+def test_home_runs_a_preset(cache: Cache) -> None:
+    open_page("app.py").button(key="run quickstart").click().run()
+    jobs = Queue(cache.queue).jobs()
+    assert [job.label for job in jobs] == ["Quick start"]
+
+
+def test_home_shows_the_latest_results(cache: Cache) -> None:
+    finished(cache)
+    assert "At most 1 point lost" in texts(open_page("app.py")) or "No pruned point" in texts(
+        open_page("app.py")
+    )
+
+
+def test_tune_fills_its_controls_from_the_link() -> None:
+    test = open_page("pages/1_Tune.py", **{"iterative.target": "0.8", "data.name": "digits"})
+    assert test.slider(key="w.iterative.target").value == 80
+
+
+EXTREMES = {
+    "iterative.iterations": "40",
+    "iterative.epochs": "30",
+    "iterative.target": "0.9995",
+    "prune.keep_floor": "0.6",
+    "one_shot.epochs": "80",
+    "baseline_epochs": "2000",
+    "data.train_size": "2000000",
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_tune_shows_what_a_link_holds_and_changes_nothing(name: str) -> None:
+    test = open_page("pages/1_Tune.py", **{name: EXTREMES[name]})
+    assert not test.exception
+    assert test.query_params[name] in (EXTREMES[name], [EXTREMES[name]])
+
+
+def test_a_changed_preset_loses_its_name(cache: Cache) -> None:
+    test = open_page("pages/1_Tune.py")
+    test.slider(key="w.iterative.iterations").set_value(3).run()
+    test.button(key="run").click().run()
+    (job,) = Queue(cache.queue).jobs()
+    assert job.label == "mobilenet_v2 on digits"
+
+
+def test_a_missing_folder_is_one_sentence(cache: Cache) -> None:
+    test = open_page("pages/1_Tune.py", **{"data.name": "images", "data.path": "/nonexistent"})
+    assert not test.exception
+    assert "/nonexistent does not exist" in test.error[0].value
+    assert not [button for button in test.button if button.key == "run"]
+
+
+def test_user_texts_are_not_read_as_markdown(cache: Cache) -> None:
+    finished(cache, label="*star* $x$ <b>bold</b>")
+    assert "\\*star\\*" in texts(open_page("app.py"))
+
+
+def test_compare_says_what_failed(cache: Cache) -> None:
+    job, queue = finished(cache), Queue(cache.queue)
+    key = outline(plan(QUICKSTART, Facts(QUICKSTART))).points[-1].key
+    queue.lost(key)
+    Store(cache).remove(key)
+    row = queue.claim("t", 2)
+    assert row is not None
+    queue.fail(row.key, "t", "The training diverged.")
+    assert "step 5, 90 % failed" in texts(open_page("pages/3_Compare.py", runs=job))
+
+
+@pytest.mark.parametrize(("page", "name"), [("2_Runs", "job"), ("3_Compare", "runs")])
+def test_an_unknown_run_is_said(cache: Cache, page: str, name: str) -> None:
+    finished(cache)
+    assert "no run" in texts(open_page(f"pages/{page}.py", **{name: "zzz"}))
+
+
+def test_tune_puts_its_choices_into_the_link() -> None:
+    test = open_page("pages/1_Tune.py")
+    test.slider(key="w.iterative.iterations").set_value(3).run()
+    assert not test.exception
+    assert test.query_params["iterative.iterations"] in ("3", ["3"])
+
+
+def test_a_moved_slider_starts_nothing(cache: Cache) -> None:
+    test = open_page("pages/1_Tune.py")
+    test.slider(key="w.iterative.target").set_value(50.0).run()
+    assert Queue(cache.queue).jobs() == []
+
+
+def test_tune_runs_what_it_shows(cache: Cache) -> None:
+    test = open_page("pages/1_Tune.py")
+    test.text_input(key="w.one_shot.amounts").set_value("0, 25").run()
+    test.button(key="run").click().run()
+    (job,) = Queue(cache.queue).jobs()
+    assert '"amounts":[0.0,0.25]' in job.spec
+
+
+@pytest.mark.parametrize("text", ["half", "150", "0, 0", "-3"])
+def test_tune_says_what_is_wrong(cache: Cache, text: str) -> None:
+    test = open_page("pages/1_Tune.py")
+    test.text_input(key="w.one_shot.amounts").set_value(text).run()
+    assert "One-shot amounts: " in test.error[0].value
+    assert not [button for button in test.button if button.key == "run"]
+
+
+@pytest.mark.parametrize("params", [{"nonsense": "1"}, {"iterative.target": "x"}])
+def test_a_broken_link_is_said(params: dict[str, str]) -> None:
+    test = open_page("pages/1_Tune.py", **params)
+    assert not test.exception
+    assert "link" in test.warning[0].value
+
+
+def test_every_control_has_help() -> None:
+    test = open_page("pages/1_Tune.py")
+    kinds = [test.slider, test.selectbox, test.number_input, test.checkbox, test.text_input]
+    without = [w.label for kind in kinds for w in kind if not w.help]
+    assert without == []
+
+
+def test_runs_shows_a_finished_job(cache: Cache) -> None:
+    job = finished(cache)
+    test = open_page("pages/2_Runs.py", job=job)
+    assert "Finished" in texts(test)
+    labels = [button.label for button in test.button]
+    assert "Compare" in labels
+    assert "Cancel" not in labels
+
+
+def test_runs_cancels_and_retries(cache: Cache) -> None:
+    queue = Queue(cache.queue)
+    job = queue.submit(QUICKSTART, "waiting")
+    queue.expand(job, plan(QUICKSTART, Facts(QUICKSTART)), ())
+    test = open_page("pages/2_Runs.py", job=job)
+    next(b for b in test.button if b.label == "Cancel").click().run()
+    assert "Cancelled" in texts(test)
+    next(b for b in test.button if b.label == "Retry").click().run()
+    found = queue.job(job)
+    assert found is not None
+    assert found.status == "planning"
+
+
+def test_runs_shows_why_a_job_failed(cache: Cache) -> None:
+    queue = Queue(cache.queue)
+    job = queue.submit(QUICKSTART, "failing")
+    queue.expand(job, plan(QUICKSTART, Facts(QUICKSTART)), ())
+    row = queue.claim("t", 2)
+    assert row is not None
+    queue.fail(row.key, "t", "Traceback\nValueError: the reason")
+    assert "the reason" in texts(open_page("pages/2_Runs.py", job=job))
+
+
+def test_compare_draws_four_charts_findings_and_table(cache: Cache) -> None:
+    job = finished(cache)
+    test = open_page("pages/3_Compare.py", runs=job)
+    assert not test.exception
+    assert len(test.get("plotly_chart")) == 4
+    assert "Findings" in [h.value for h in test.header]
+    assert len(test.dataframe[0].value) == 12
+    assert "A note." in texts(test)
+
+
+@pytest.mark.parametrize("axis", ["epochs", "seconds", "sparsity_weights"])
+def test_compare_switches_the_horizontal_axis(cache: Cache, axis: str) -> None:
+    test = open_page("pages/3_Compare.py", runs=finished(cache))
+    test.selectbox(key="x").set_value(axis).run()
+    assert not test.exception
+
+
+def test_compare_lays_several_runs_over_each_other(cache: Cache) -> None:
+    jobs = [finished(cache), finished(cache, PRESETS["recommended"].spec, "Recommended")]
+    test = open_page("pages/3_Compare.py", runs=",".join(jobs))
+    assert not test.exception
+    assert set(test.dataframe[0].value["Run"]) == {"Quick start", "Recommended"}
+
+
+def test_choices_survive_link_and_widgets() -> None:
+    for preset in PRESETS.values():
+        flat = choices.flat(choices.to_dict(preset.spec))
+        assert choices.from_params(choices.params(preset.spec)) == choices.Reading(flat)
+        widgets = {name: choices.to_widget(name, value) for name, value in flat.items()}
+        back = {name: choices.from_widget(name, value) for name, value in widgets.items()}
+        assert choices.from_dict(choices.nested(back)) == preset.spec

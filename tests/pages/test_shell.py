@@ -1,0 +1,145 @@
+"""Pages over a cache that cannot be written, a locked queue, and a worker that does not start."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pruning_core.common import paths
+from pruning_core.common.paths import CACHE_VARIABLE, Cache, CacheError
+from pruning_core.storage import database
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
+from pruning_core.worker import start
+from tests.helpers.workers import ROOT
+from tests.pages.test_pages import PAGES, finished, texts
+
+FULL = os.strerror(errno.ENOSPC)
+
+
+@pytest.fixture(autouse=True)
+def seen(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages see the test's cache, and start no process."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
+    monkeypatch.setattr(start, "ensure_worker", lambda *_: "")
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and from then on nothing can be written: no folder, no row."""
+
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, FULL)
+
+    connect = sqlite3.connect
+
+    def only_read(name: str, **options: object) -> sqlite3.Connection:
+        if "immutable" in str(name):
+            return connect(name, **options)  # type: ignore[call-overload, no-any-return]
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    def fill() -> None:
+        monkeypatch.setattr(Path, "mkdir", no_room)
+        monkeypatch.setattr(paths.tempfile, "TemporaryFile", no_room)
+        monkeypatch.setattr(database.sqlite3, "connect", only_read)
+
+    return fill
+
+
+def page(name: str, **params: str) -> AppTest:
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.switch_page(name)
+    for key, value in params.items():
+        test.query_params[key] = value
+    return test.run()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_finished_results_can_be_read_on_a_full_disk(
+    cache: Cache, full_disk: Callable[[], None], name: str
+) -> None:
+    job = finished(cache)
+    full_disk()
+    with pytest.raises(CacheError):
+        cache.prepare()
+    test = page(name, job=job, runs=job)
+    assert not test.exception
+    assert len(test.title) == 1
+    (said,) = [str(found.value) for found in test.warning if FULL in str(found.value)]
+    assert "can be read" in said
+    assert not test.error
+    if "Compare" in name:
+        assert len(test.get("plotly_chart")) >= 4
+
+
+def test_a_run_is_refused_on_a_full_disk_and_the_page_lives(
+    cache: Cache, full_disk: Callable[[], None]
+) -> None:
+    test = page("app.py")
+    full_disk()
+    test.button(key="run quickstart").click().run()
+    assert not test.exception
+    assert "takes nothing now" in texts(test)
+
+
+def test_actions_on_a_locked_queue_are_refused_and_the_page_lives(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished(cache)
+    test = page("pages/2_Runs.py", job=job)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    other = sqlite3.connect(cache.queue, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    next(button for button in test.button if button.label == "Delete this run").click().run()
+    assert not test.exception
+    assert "database is locked" in test.error[0].value
+    assert "Quick start" in texts(test)
+    other.close()
+    assert [found.id for found in Queue(cache.queue).jobs()] == [job]
+
+
+def test_a_worker_that_cannot_start_is_said_on_every_page(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "The worker was started 5 times. Its log ends with: \"No module named 'torch'\"."
+    monkeypatch.setattr(start, "ensure_worker", lambda *_: why)
+    test = page("pages/3_Compare.py")
+    assert not test.exception
+    assert "No module named" in test.warning[0].value
+
+
+def test_a_cache_that_is_not_there_and_cannot_be_made_ends_the_page_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    test = page("app.py")
+    assert not test.exception
+    (error,) = test.error
+    assert "cannot be written" in error.value
+
+
+def test_a_damaged_result_on_a_disk_that_cannot_be_written_is_missing_not_a_crash(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be set aside there."""
+    job = finished(cache)
+    store = Store(cache)
+    row = next(row for row in Queue(cache.queue).stages_of(job) if row.kind == "level")
+    (cache.stage(row.key) / "manifest.json").write_text("{}")
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", read_only)
+    assert not store.intact(row.key)
+    test = page("pages/3_Compare.py", runs=job)
+    assert not test.exception

@@ -1,0 +1,299 @@
+"""The queue: every stage runs once, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Plan, Stage
+from pruning_core.settings.spec import Spec
+from pruning_core.storage import stage_queue
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.worker_record import Crew
+from tests.helpers.inspections import DATA, Facts
+
+SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))
+LARGE = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.7)))
+
+
+def submit(queue: Queue, spec: Spec = SMALL) -> tuple[str, Plan]:
+    job, made = queue.submit(spec, "run"), plan(spec, Facts(spec))
+    queue.expand(job, made, done=())
+    return job, made
+
+
+def claim(queue: Queue, token: str = "t") -> str:
+    row = queue.claim(token, 2)
+    assert row is not None
+    return row.key
+
+
+def finish_until(queue: Queue, kind: str) -> str:
+    """Finish stages until one of a kind is claimed; returns its key."""
+    while True:
+        row = queue.claim("t", 2)
+        assert row is not None
+        if row.kind == kind:
+            return row.key
+        queue.finish(row.key, "t")
+
+
+def test_the_same_spec_twice_is_one_job(queue: Queue) -> None:
+    first, made = submit(queue)
+    second, _ = submit(queue)
+    assert first == second
+    assert len(queue.jobs()) == 1
+    assert len(queue.stages_of(first)) == len(made.stages)
+
+
+def test_a_stage_is_claimed_once_by_many_threads(queue: Queue) -> None:
+    submit(queue)
+    claimed: list[str] = []
+
+    def take() -> None:
+        while row := queue.claim("t", 2):
+            claimed.append(row.key)
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claimed) == len(set(claimed)) == 3
+
+
+def test_a_child_waits_for_its_parent(queue: Queue) -> None:
+    submit(queue)
+    kinds = []
+    while row := queue.claim("t", 2):
+        kinds.append(row.kind)
+    assert "baseline" not in kinds
+    assert "level" not in kinds
+
+
+def test_threads_are_respected_and_no_small_stage_overtakes_a_large_one(queue: Queue) -> None:
+    wide = Stage("baseline", "", {"wide": True}, threads=2)
+    queue.add([wide])
+    queue.add([Stage("level", "", {"narrow": True}, threads=1)])
+    assert queue.claim("t", 1) is None
+    assert claim(queue) == wide.key
+    row = queue.claim("t", 1)
+    assert row is not None
+    assert row.threads == 1
+
+
+def test_shared_stages_stand_once_and_survive_a_cancel(queue: Queue) -> None:
+    first, made = submit(queue, SMALL)
+    second, other = submit(queue, LARGE)
+    queue.cancel(first)
+    shared = {s.key for s in made.stages} & {s.key for s in other.stages}
+    assert len(shared) > 5
+    states = {row.key: row.status for row in queue.stages_of(first)}
+    assert {states[key] for key in shared} == {"queued"}
+    assert {states[key] for key in states.keys() - shared} == {"cancelled"}
+    assert {row.status for row in queue.stages_of(second)} == {"queued"}
+
+
+def test_a_cancelled_stage_is_no_longer_its_process_s(queue: Queue) -> None:
+    job, _ = submit(queue)
+    key = claim(queue)
+    assert queue.beat(key, "t", os.getpid(), {})
+    queue.cancel(job)
+    assert not queue.beat(key, "t", os.getpid(), {})
+    queue.finish(key, "t")
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "cancelled"
+
+
+def test_running_again_after_a_cancel_queues_again(queue: Queue) -> None:
+    job, _ = submit(queue)
+    queue.cancel(job)
+    assert standing(queue, job).state == "cancelled"
+    submit(queue)
+    assert {row.status for row in queue.stages_of(job)} == {"queued"}
+
+
+def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(queue: Queue) -> None:
+    job, _ = submit(queue)
+    key = finish_until(queue, "level")
+    queue.fail(key, "t", "Traceback: boom")
+    while row := queue.claim("t", 2):
+        queue.finish(row.key, "t")
+    now = standing(queue, job)
+    assert now.state == "failed"
+    assert sum(row.status == "done" for row in now.rows) >= 4
+    assert not queue.busy()
+    queue.retry(job)
+    row = queue.stage(key)
+    assert row is not None
+    assert (row.status, row.error) == ("queued", "")
+
+
+def test_another_job_tries_a_failed_stage_again(queue: Queue) -> None:
+    submit(queue, SMALL)
+    key = finish_until(queue, "baseline")
+    queue.fail(key, "t", "boom")
+    submit(queue, LARGE)
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "queued"
+
+
+def test_a_dead_process_gives_its_stage_back(queue: Queue) -> None:
+    submit(queue)
+    key = claim(queue)
+    gone = 2**22 + 1
+    queue.beat(key, "t", gone, {})
+    assert queue.return_stale() == [key]
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "queued"
+
+
+def test_a_silent_process_gives_its_stage_back(queue: Queue, monkeypatch) -> None:
+    submit(queue)
+    key = claim(queue)
+    queue.beat(key, "t", os.getpid(), {})
+    assert queue.return_stale() == []
+    later = stage_queue.time.time() + 3600
+    monkeypatch.setattr(stage_queue.time, "time", lambda: later)
+    assert queue.return_stale() == [key]
+
+
+def test_a_stage_that_kills_its_process_again_and_again_fails(queue: Queue) -> None:
+    submit(queue)
+    for _ in range(stage_queue.MAX_ATTEMPTS):
+        key = claim(queue)
+        queue.release(key, "t", "Its process ended by the signal SIGKILL.")
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "failed"
+    assert "SIGKILL" in row.error
+
+
+def test_a_stage_lost_from_the_store_is_queued_again(queue: Queue) -> None:
+    submit(queue)
+    key = claim(queue)
+    queue.finish(key, "t")
+    queue.lost(key)
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "queued"
+
+
+def test_deleting_a_job_forgets_it(queue: Queue) -> None:
+    job, _ = submit(queue)
+    queue.delete(job)
+    assert queue.jobs() == []
+    assert queue.wanted_keys() == set()
+    assert not queue.busy()
+
+
+def test_one_worker_a_cache(queue: Queue) -> None:
+    crew = Crew(queue.path)
+    assert crew.worker() is None
+    assert crew.enlist("a", "code") is None
+    worker = crew.worker()
+    assert worker is not None
+    assert worker["pid"] == os.getpid()
+    assert not crew.worker_beat("b")
+    crew.dismiss("a")
+    assert crew.worker() is None
+
+
+@pytest.mark.parametrize("start", ["zz", "%", "_"])
+def test_a_job_that_is_not_there(queue: Queue, start: str) -> None:
+    assert queue.job(start) is None
+
+
+def test_a_plan_that_comes_too_late_does_not_wake_a_cancelled_job(queue: Queue) -> None:
+    job, made = submit(queue)
+    queue.cancel(job)
+    queue.expand(job, made, done=())
+    assert standing(queue, job).state == "cancelled"
+    assert not queue.busy()
+    queue.delete(job)
+    queue.expand(job, made, done=())
+    assert queue.wanted_keys() == set()
+
+
+def test_a_job_wants_what_its_newest_plan_holds(queue: Queue) -> None:
+    """The images under a path have changed: the same spec now stands for other stages."""
+    job, _ = submit(queue)
+    other = plan(SMALL, Facts(SMALL, {**DATA, "digest": "e" * 64}))
+    queue.submit(SMALL, "run")
+    queue.expand(job, other, done=())
+    assert {row.key for row in queue.stages_of(job)} == {stage.key for stage in other.stages}
+
+
+def test_a_finished_job_cannot_be_cancelled(queue: Queue) -> None:
+    job, _ = submit(queue)
+    while row := queue.claim("t", 2):
+        queue.finish(row.key, "t")
+    queue.cancel(job)
+    assert standing(queue, job).state == "done"
+
+
+def test_a_stage_that_gets_on_may_be_interrupted_for_ever(queue: Queue) -> None:
+    submit(queue)
+    for _ in range(3 * stage_queue.MAX_ATTEMPTS):
+        key = claim(queue)
+        queue.beat(key, "t", os.getpid(), {"published": 1})
+        queue.release(key, "t", "Its process ended by the signal SIGKILL.")
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "queued"
+
+
+def claims(queue: Queue, kind: str, gpu: bool = True) -> list[str]:
+    """Every ready stage in the order in which it is handed out, once a stage of a kind is."""
+    finish_until(queue, kind)
+    queue.finish(queue.stages_of(queue.jobs()[0].id)[3].key, "t")
+    found = []
+    while row := queue.claim("t", 2, gpu=gpu):
+        found.append(row.key)
+    return found
+
+
+def test_the_longest_chain_goes_first(queue: Queue) -> None:
+    """The matched run and the head of the chain before the short one-shot runs."""
+    _, made = submit(queue)
+    order = claims(queue, "baseline")
+    strategies = {point.key: point.strategy for point in made.points}
+    assert {strategies[key] for key in order[:2]} == {"iterative", "one_shot_matched"}
+    assert [strategies[key] for key in order[2:]] == ["one_shot"] * 2
+    urgencies = {stage.key: stage.urgency for stage in made.stages}
+    assert [urgencies[key] for key in order] == [10, 10, 2, 2]
+
+
+def test_the_older_job_goes_before_longer_ones(queue: Queue) -> None:
+    short = replace(SMALL, iterative=replace(SMALL.iterative, enabled=False))
+    _, made = submit(queue, short)
+    long = replace(SMALL, data=replace(SMALL.data, split_seed=1), baseline_epochs=99)
+    submit(queue, long)
+    first = queue.claim("t", 2)
+    assert first is not None
+    assert first.key in {stage.key for stage in made.stages}
+
+
+def test_without_a_free_gpu_only_what_needs_none_is_handed_out(queue: Queue) -> None:
+    made = plan(SMALL, Facts(SMALL))
+    stages = [
+        replace(stage, settings={**stage.settings, "device": device}, parent="")
+        for stage in made.stages
+        if stage.kind == "level"
+        for device in ("cuda", "cpu")
+    ]
+    queue.add(stages)
+    found = []
+    while row := queue.claim("t", 2, gpu=False):
+        found.append(row.settings["device"])
+    assert found == ["cpu"] * (len(stages) // 2)
+    assert queue.claim("t", 2) is not None

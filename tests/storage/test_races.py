@@ -1,0 +1,133 @@
+"""Two hands on one row: what each is told, and that no stage is lost or runs for nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from pruning_core.storage import stage_queue
+from pruning_core.storage.job_progress import standing
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import StageQueue
+from tests.storage.test_jobs import SMALL, claim, finish_until, submit
+
+
+def test_a_claimed_row_has_its_token_even_if_it_is_cancelled_at_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is handed the row must be able to see that it is not its own any more."""
+    job, _ = submit(queue)
+    look = StageQueue.stage
+
+    def cancelled_first(self: StageQueue, key: str) -> stage_queue.Row | None:
+        queue.cancel(job)
+        return look(self, key)
+
+    monkeypatch.setattr(StageQueue, "stage", cancelled_first)
+    row = queue.claim("t", 2)
+    assert row is not None
+    assert (row.token, row.status) == ("t", "running")
+
+
+def test_many_submitters_at_once_are_one_job(queue: Queue) -> None:
+    """Two browsers, and a double click in each."""
+    threads = [threading.Thread(target=submit, args=(queue,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (job,) = queue.jobs()
+    keys = [row.key for row in queue.stages_of(job.id)]
+    assert len(keys) == len(set(keys)) == len(submit(queue)[1].stages)
+
+
+def test_a_living_process_keeps_its_stage_through_a_long_silence(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue was locked, or a call in C held Python, for longer than a heart may pause."""
+    submit(queue)
+    key = claim(queue)
+    queue.beat(key, "t", os.getpid(), {})
+    later = stage_queue.time.time() + 3600
+    monkeypatch.setattr(stage_queue.time, "time", lambda: later)
+    assert queue.return_stale(held={"t"}) == []
+    assert queue.return_stale(held={"another"}) == [key]
+
+
+def test_a_diverged_loss_does_not_keep_a_stage_from_being_given_back(queue: Queue) -> None:
+    """NaN is no JSON to SQLite."""
+    submit(queue)
+    key = claim(queue)
+    queue.beat(key, "t", os.getpid(), {"history": [{"loss": float("nan")}], "published": 1})
+    queue.release(key, "t", "Its process ended by the signal SIGKILL.")
+    row = queue.stage(key)
+    assert row is not None
+    assert (row.status, row.attempts) == ("queued", 0)
+    assert row.progress["history"] == [{"loss": None}]
+
+
+def test_a_stage_waits_for_what_it_found_missing(queue: Queue) -> None:
+    """A grandparent is gone: the level must not be tried again and again until it is back."""
+    submit(queue)
+    level = finish_until(queue, "level")
+    data = next(row.key for row in queue.stages_of(queue.jobs()[0].id) if row.kind == "data")
+    queue.wait_for(level, "t", data)
+    taken = []
+    while row := queue.claim("t", 2):
+        taken.append(row.key)
+    assert data in taken
+    assert level not in taken
+    queue.finish(data, "t")
+    assert claim(queue) == level
+
+
+def test_a_job_that_waits_for_a_failed_stage_has_failed(queue: Queue) -> None:
+    job, _ = submit(queue)
+    level = finish_until(queue, "level")
+    data = next(row.key for row in queue.stages_of(job) if row.kind == "data")
+    queue.wait_for(level, "t", data)
+    while row := queue.claim("t", 2):
+        queue.fail(row.key, "t", "gone") if row.key == data else queue.finish(row.key, "t")
+    assert standing(queue, job).state == "failed"
+    assert not queue.busy()
+
+
+def test_a_stage_that_needs_what_nobody_knows_fails_in_a_sentence(queue: Queue) -> None:
+    submit(queue)
+    key = claim(queue)
+    queue.wait_for(key, "t", "f" * 64)
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "failed"
+    assert "Press Retry" in row.error
+
+
+def test_retry_forgets_which_setting_was_at_fault(queue: Queue) -> None:
+    job = queue.submit(SMALL, "run")
+    queue.refuse(job, "model.name", "there is no such model.")
+    queue.retry(job)
+    found = queue.job(job)
+    assert found is not None
+    assert (found.status, found.error, found.field) == ("planning", "", "")
+
+
+def test_a_job_is_cancelled_and_deleted_in_one_step(queue: Queue) -> None:
+    """Else a second browser could start it again in between, and nothing would want its stages."""
+    job, _ = submit(queue)
+    queue.cancel = lambda name: pytest.fail("a step of its own")  # type: ignore[method-assign]
+    queue.delete(job)
+    assert queue.jobs() == []
+    assert not queue.busy()
+
+
+def test_paths_that_jobs_name(queue: Queue, tmp_path: Path) -> None:
+    submit(queue)
+    assert queue.named_files() == {"none"}
+    hints = {"path": str(tmp_path), "weights": "/w.pt"}
+    with queue._write() as db:
+        db.execute("UPDATE stages SET hints = ? WHERE kind = 'data'", (json.dumps(hints),))
+    assert queue.named_files() == {"none", str(tmp_path), "/w.pt"}
