@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import choices, facts, live
-from pages.parts.shell import PAGES, Lab, link, open_page, plain
+from pages.components import choices, facts, live
+from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.common import machine
 from pruning_core.common.formatting import join_words
 from pruning_core.planning.estimate import estimate, in_words, probe

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts import (
+from pages.components import (
     choices,
     controls,
     facts,
@@ -16,7 +16,7 @@ from pages.parts import (
     spec_file,
     structured_controls,
 )
-from pages.parts.shell import PAGES, Lab, open_page
+from pages.components.shell import PAGES, Lab, open_page
 from pruning_core.common.formatting import format_count, format_epochs
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.estimate import estimate, in_words

@@ -7,8 +7,8 @@ from typing import Literal
 
 import streamlit as st
 
-from pages.parts import choices, live
-from pages.parts.shell import PAGES, Lab, link, open_page, plain
+from pages.components import choices, live
+from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_list import Listing, Run
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.parts import int8_series, ladder_table, live, table
-from pages.parts.facts import explain, inline
-from pages.parts.picking import MOST_RUNS
-from pages.parts.shell import Lab, link, open_page, plain
+from pages.components import int8_series, ladder_table, live, table
+from pages.components.facts import explain, inline
+from pages.components.picking import MOST_RUNS
+from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from pages.parts import layer_table, live
-from pages.parts.facts import explain
-from pages.parts.picking import MOST_RUNS, pick_point, pick_run
-from pages.parts.shell import Lab, link, open_page, plain
+from pages.components import layer_table, live
+from pages.components.facts import explain
+from pages.components.picking import MOST_RUNS, pick_point, pick_run
+from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.sensitivity import scan_of, scores_by
 from pruning_core.planning.stage import Outline, Stage

@@ -7,11 +7,11 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from pages.parts import passports, speed_part, try_it
-from pages.parts.facts import explain, inline
-from pages.parts.live import keep_worker
-from pages.parts.picking import pick_point, pick_run
-from pages.parts.shell import Lab, link, open_page, plain
+from pages.components import passports, speed_part, try_it
+from pages.components.facts import explain, inline
+from pages.components.live import keep_worker
+from pages.components.picking import pick_point, pick_run
+from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FORMATS
 from pruning_core.planning.exports import artifact

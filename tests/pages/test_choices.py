@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pages.parts import choices, number_lists
-from pages.parts.facts import explain
-from pages.parts.model_names import MODELS
+from pages.components import choices, number_lists
+from pages.components.facts import explain
+from pages.components.model_names import MODELS
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec

@@ -47,7 +47,7 @@ def page(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
     for place in (
         "pruning_core.worker.start.ensure_worker",
-        "pages.parts.shell.start.start_worker",
+        "pages.components.shell.start.start_worker",
     ):
         monkeypatch.setattr(place, lambda *_: "")
     return AppTest.from_file(str(ROOT / "pages" / "5_Ship.py"), default_timeout=120)

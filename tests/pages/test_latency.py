@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.parts import speed_part
+from pages.components import speed_part
 from pruning_core.cli import export
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Outline, Point, Stage

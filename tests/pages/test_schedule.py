@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts import choices
+from pages.components import choices
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import SCHEDULES

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts import choices
-from pages.parts.facts import inline
+from pages.components import choices
+from pages.components.facts import inline
 from pruning_core.common.paths import Cache
 from pruning_core.planning.estimate import probe
 from pruning_core.planning.inspections import inspect_data

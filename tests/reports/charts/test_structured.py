@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pages.parts import live, shell
+from pages.components import live, shell
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART

@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts import number_lists
+from pages.components import number_lists
 from pruning_core.methods.sparsity_schedules import LIST
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings.messages import PERCENT, explain, title

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from pages.parts.choices import PREFIX
+from pages.components.choices import PREFIX
 from pruning_core.settings.messages import OPTION_TITLES, title
 
 Number = TypeVar("Number", int, float)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.shell import Lab, plain
+from pages.components.shell import Lab, plain
 from pruning_core.methods.strategies import LADDER
 from pruning_core.planning.stage import Outline, Point
 from pruning_core.results.models import titles

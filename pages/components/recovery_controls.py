@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.widgets import check, choice, number, set_to, slide, value_of, whole
+from pages.components.widgets import check, choice, number, set_to, slide, value_of, whole
 from pruning_core.settings import spec as specs
 
 

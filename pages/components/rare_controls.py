@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pages.parts.controls import RATE_FOLLOWS
-from pages.parts.recovery_controls import read_own_rate
-from pages.parts.selection_controls import filter_controls
-from pages.parts.widgets import check, choice, number, set_to, slide, text, value_of, whole
+from pages.components.controls import RATE_FOLLOWS
+from pages.components.recovery_controls import read_own_rate
+from pages.components.selection_controls import filter_controls
+from pages.components.widgets import check, choice, number, set_to, slide, text, value_of, whole
 from pruning_core.methods import sparsity_schedules
 from pruning_core.methods.allocation import FLOORED
 from pruning_core.methods.channel_importance import looks

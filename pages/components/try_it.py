@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from pages.parts.facts import explain, inline
-from pages.parts.live import keep_worker
-from pages.parts.shell import Lab, plain
-from pages.parts.uploads import kept
+from pages.components.facts import explain, inline
+from pages.components.live import keep_worker
+from pages.components.shell import Lab, plain
+from pages.components.uploads import kept
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, Point, Stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.parts.table import TERMS
+from pages.components.table import TERMS
 from pruning_core.results.correction import without_training
 from pruning_core.results.glossary import DEFINITIONS
 

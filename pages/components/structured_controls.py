@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.facts import inline
-from pages.parts.shell import Lab
-from pages.parts.widgets import check, choice, number, slide, text, value_of, whole
+from pages.components.facts import inline
+from pages.components.shell import Lab
+from pages.components.widgets import check, choice, number, slide, text, value_of, whole
 from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
 from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
 from pruning_core.planning.inspections import inspect_data

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.choices import to_widget
-from pages.parts.widgets import choice, key, text, value_of
+from pages.components.choices import to_widget
+from pages.components.widgets import choice, key, text, value_of
 from pruning_core.methods.granularity import NORMED, PATTERNS, pattern_share
 from pruning_core.settings import spec as specs
 

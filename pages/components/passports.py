@@ -7,9 +7,9 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from pages.parts.facts import explain, inline
-from pages.parts.live import keep_worker
-from pages.parts.shell import Lab, plain
+from pages.components.facts import explain, inline
+from pages.components.live import keep_worker
+from pages.components.shell import Lab, plain
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FORMATS
 from pruning_core.planning.stage import Point, Stage

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import choices
-from pages.parts.facts import inline
+from pages.components import choices
+from pages.components.facts import inline
 from pruning_core.settings.messages import explain
 from pruning_core.settings.spec import MAX_FILE_BYTES, Spec, SpecError, describe, from_json, to_json
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from pages.parts.facts import inline
-from pages.parts.shell import PAGES, Lab
+from pages.components.facts import inline
+from pages.components.shell import PAGES, Lab
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.granularity import noun, units
 from pruning_core.methods.layers import chosen

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts import schedule
-from pages.parts.model_names import MODELS
-from pages.parts.recovery_controls import (
+from pages.components import schedule
+from pages.components.model_names import MODELS
+from pages.components.recovery_controls import (
     distillation,
     ladder,
     own_curve,
     read_own_rate,
     way_to_recover,
 )
-from pages.parts.selection_controls import selection_controls
-from pages.parts.shell import Lab
-from pages.parts.uploads import uploaded
-from pages.parts.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
+from pages.components.selection_controls import selection_controls
+from pages.components.shell import Lab
+from pages.components.uploads import uploaded
+from pages.components.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
 from pruning_core.methods.criteria import CRITERION_CHOICES
 from pruning_core.settings import spec as specs
 

@@ -6,9 +6,9 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts.facts import explain, inline
-from pages.parts.live import keep_worker
-from pages.parts.shell import Lab, plain
+from pages.components.facts import explain, inline
+from pages.components.live import keep_worker
+from pages.components.shell import Lab, plain
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES

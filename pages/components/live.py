@@ -10,8 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.parts.facts import explain
-from pages.parts.shell import Lab, link, plain
+from pages.components.facts import explain
+from pages.components.shell import Lab, link, plain
 from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.stage import Missing

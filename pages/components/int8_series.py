@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.parts.facts import explain, inline
-from pages.parts.live import keep_worker
-from pages.parts.shell import Lab, plain
+from pages.components.facts import explain, inline
+from pages.components.live import keep_worker
+from pages.components.shell import Lab, plain
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.exports import int8_stages
 from pruning_core.planning.stage import Stage

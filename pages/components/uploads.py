@@ -10,8 +10,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages.parts.choices import PREFIX
-from pages.parts.shell import Lab, plain
+from pages.components.choices import PREFIX
+from pages.components.shell import Lab, plain
 
 
 def uploaded(lab: Lab, label: str, name: str, types: list[str]) -> None:

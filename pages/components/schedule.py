@@ -7,9 +7,9 @@ from contextlib import suppress
 import pandas as pd
 import streamlit as st
 
-from pages.parts import number_lists
-from pages.parts.choices import KEPT, PREFIX, Values, spec_of, to_widget
-from pages.parts.widgets import choice, text
+from pages.components import number_lists
+from pages.components.choices import KEPT, PREFIX, Values, spec_of, to_widget
+from pages.components.widgets import choice, text
 from pruning_core.common.formatting import format_percent, missing, trimmed
 from pruning_core.methods.sparsity_schedules import LIFTED, LIST
 from pruning_core.settings import strategies

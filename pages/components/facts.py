@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.shell import Lab, link
+from pages.components.shell import Lab, link
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.layers import Layer, chosen
 from pruning_core.planning.estimate import probe
