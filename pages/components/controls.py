@@ -16,7 +16,17 @@ from pages.components.recovery_controls import (
 from pages.components.selection_controls import selection_controls
 from pages.components.shell import Lab
 from pages.components.uploads import uploaded
-from pages.components.widgets import check, choice, number, set_to, size, slide, text, value_of, whole
+from pages.components.widgets import (
+    check,
+    choice,
+    number,
+    set_to,
+    size,
+    slide,
+    text,
+    value_of,
+    whole,
+)
 from pruning_core.methods.criteria import CRITERION_CHOICES
 from pruning_core.settings import spec as specs
 
