@@ -7,6 +7,7 @@ import streamlit as st
 from pages.components import choices, facts, live
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.common import machine
+from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import join_words
 from pruning_core.planning.estimate import estimate, in_words, probe
 from pruning_core.planning.plan import plan
@@ -16,7 +17,6 @@ from pruning_core.reports.charts.benchmark import APART, bench_figure
 from pruning_core.results import models
 from pruning_core.results.benchmark import FIGURES, last
 from pruning_core.results.best_model import answers_of
-from pruning_core.settings.spec import SpecError
 from pruning_core.storage.jobs import Job
 
 LATEST = 5
@@ -101,8 +101,8 @@ def draw_result(lab: Lab, job: Job) -> None:
     if not points:
         return
     with st.container(border=True):
-        whole = len(points) == len(outline.points)
-        note = "" if whole else f" :gray-badge[{len(points)} of {len(outline.points)} points]"
+        whole = len(points) == len(outline.models)
+        note = "" if whole else f" :gray-badge[{len(points)} of {len(outline.models)} points]"
         st.markdown(f"**{plain(job.label)}**{note}")
         for answer in answers_of(points):
             for sentence in filter(None, (answer.text, *answer.warnings)):

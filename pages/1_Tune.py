@@ -7,25 +7,18 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components import (
-    choices,
-    controls,
-    facts,
-    rare_controls,
-    schedule,
-    spec_file,
-    structured_controls,
-)
+from pages.components import choices, dry_run, facts, schedule, spec_file, tune_sections
 from pages.components.shell import PAGES, Lab, open_page
+from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count, format_epochs
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.estimate import estimate, in_words
-from pruning_core.planning.levels import remarks
 from pruning_core.planning.plan import plan
+from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
 from pruning_core.reports.charts.training import schedule_figure
 from pruning_core.settings import strategies
-from pruning_core.settings.spec import Spec, SpecError, describe
+from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
 
 Places = tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator]
@@ -55,29 +48,29 @@ NO_IMAGES = (
 
 
 def draw_controls(lab: Lab) -> Places:
-    """The left side. Returns the places for what is found out about data and model."""
+    """The settings. Returns the places for what the worker reports on data and model."""
     with st.container(border=True):
-        st.subheader("1. Images")
-        controls.data_controls(lab)
+        st.subheader("1. Data set")
+        tune_sections.data_section(lab)
         data_place = st.container()
     with st.container(border=True):
-        st.subheader("2. Model and baseline")
-        controls.model_controls(lab)
+        st.subheader("2. Model and dense baseline")
+        tune_sections.model_section(lab)
         model_place = st.container()
     with st.container(border=True):
-        st.subheader("3. How much")
-        controls.amount_controls()
+        st.subheader("3. Pruning")
+        tune_sections.pruning_section()
     with st.container(border=True):
-        st.subheader("4. When")
-        controls.time_controls()
+        st.subheader("4. Sparsity schedule")
+        tune_sections.schedule_section()
     with st.container(border=True):
-        st.subheader("5. How to recover")
-        controls.recovery_controls()
-    with st.expander("Channels really removed"):
-        structured_controls.structured_controls()
+        st.subheader("5. Fine-tuning and recovery")
+        tune_sections.recovery_section()
+    with st.expander("Structured pruning (channel removal)"):
+        tune_sections.structured_section()
         channel_place = st.container()
-    with st.expander("More settings"):
-        rare_controls.rare_controls()
+    with st.expander("Advanced settings"):
+        tune_sections.advanced_section()
     return data_place, model_place, channel_place
 
 
@@ -114,14 +107,14 @@ def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
     asked: list[Stage] = []
     try:
         draw_facts(lab, spec, places)
-        asked = [*facts.inspections(lab, spec), *structured_controls.dry_run(lab, spec)]
+        asked = [*facts.inspections(lab, spec), *dry_run.stages(lab, spec)]
         waiting = facts.ask(lab, asked)
         made = plan(spec, lab.store)
     except SpecError as error:
         facts.refuse(lab, error, asked)
         return
     draw_bar(lab, spec, draw_cost(lab, spec, made))
-    for remark in remarks(spec):
+    for remark in recovery_notes(spec):
         st.caption(facts.inline(remark))
     if facts.downloads_needed(spec):
         st.caption("Needs a download unless the files are in the cache.")
@@ -136,7 +129,7 @@ def draw_facts(lab: Lab, spec: Spec, places: Places) -> None:
     with places[1]:
         facts.show_model(lab, spec)
     with places[2]:
-        structured_controls.show(lab, spec)
+        dry_run.show(lab, spec)
 
 
 def draw_schedule(spec: Spec) -> None:
@@ -145,12 +138,12 @@ def draw_schedule(spec: Spec) -> None:
     chain = spec.iterative
     if chain.enabled:
         series["iterative"] = [step.target for step in strategies.steps(chain)]
-        if chain.matched:
-            series["one_shot_matched"] = [strategies.last_target(chain)]
+        if chain.equal_budget:
+            series["one_shot_equal_budget"] = [strategies.last_target(chain)]
     st.plotly_chart(schedule_figure(series), key="schedule")
     if chain.enabled:
-        if chain.tail:
-            tail = f"{format_epochs(chain.tail)} with the rate falling to 0"
+        if chain.final_epochs:
+            tail = f"{format_epochs(chain.final_epochs)} with the rate falling to 0"
             st.caption(f"Step {chain.iterations + 1} is the tail: no cut, {tail}.")
         if said := schedule.returning(chain):
             st.caption(said)

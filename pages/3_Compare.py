@@ -26,7 +26,8 @@ from pruning_core.results.findings import findings
 from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import titles
 from pruning_core.results.tables import notes_told
-from pruning_core.settings.spec import Spec, from_json, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.job_progress import ACTIVE, states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row

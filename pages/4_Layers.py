@@ -11,17 +11,19 @@ from pages.components import layer_table, live
 from pages.components.facts import explain
 from pages.components.picking import MOST_RUNS, pick_point, pick_run
 from pages.components.shell import Lab, link, open_page, plain
+from pruning_core.common.errors import SpecError
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.sensitivity import scan_of, scores_by
+from pruning_core.planning.sensitivity import importance_title, sensitivity_only
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.reports.charts.layers import heat_map, histogram, sparsity_bars
 from pruning_core.reports.charts.style import config
 from pruning_core.results import layers
 from pruning_core.results.models import titles
 from pruning_core.results.sensitivity import looked_at, read_scan, scanned
-from pruning_core.settings.messages import title
-from pruning_core.settings.sensitivity import GROUP, SCAN_UNITS
-from pruning_core.settings.spec import Spec, SpecError, from_json
+from pruning_core.settings.conditions import GROUP
+from pruning_core.settings.messages import for_page, title
+from pruning_core.settings.sensitivity import SENSITIVITY_UNITS
+from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.job_progress import ACTIVE, standing
 from pruning_core.storage.jobs import Job, job_id
 from pruning_core.worker.start import ensure_worker
@@ -32,12 +34,12 @@ CUT_ALONE = {"layer": "Each layer", GROUP: "Each coupled group of channels"}
 
 def pick_unit(spec: Spec) -> str:
     """What is scanned alone: at first what the run's own settings say."""
-    units = list(SCAN_UNITS)
+    units = list(SENSITIVITY_UNITS)
     return st.radio(
-        title("scan.unit"),
+        title("sensitivity.unit"),
         units,
-        index=units.index(spec.scan.unit),
-        format_func=lambda unit: SCAN_UNITS[unit],
+        index=units.index(spec.sensitivity.unit),
+        format_func=lambda unit: SENSITIVITY_UNITS[unit],
         horizontal=True,
         key="unit",
         help="The weights of one layer are zeroed by a mask. Channels of layers that hang together "
@@ -61,8 +63,8 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     drawn = heat_map(found)
     st.plotly_chart(drawn, key="heat", config=config("sensitivity"))
     st.caption(
-        f"{CUT_ALONE[spec.scan.unit]} alone is cut, by {scores_by(spec)}, and nothing is trained. "
-        f"The colour is the accuracy lost on {looked_at(found, spec.scan.images)}. A "
+        f"{CUT_ALONE[spec.sensitivity.unit]} alone is cut, by {importance_title(spec)}, and nothing is trained. "
+        f"The colour is the accuracy lost on {looked_at(found, spec.sensitivity.images)}. A "
         "row ends where the accuracy is gone; a sparsity at which nothing more would go is left "
         "out."
     )
@@ -91,7 +93,7 @@ def watch(lab: Lab, job: str, shown: int) -> None:
     now = standing(lab.queue, job)
     live.keep_worker(lab)
     live.draw_progress(lab, now)
-    finished = sum(row.kind == "scan" and row.status == "done" for row in now.rows)
+    finished = sum(row.kind == "sensitivity" and row.status == "done" for row in now.rows)
     before = st.session_state.setdefault(f"scanned {job}", finished)
     if now.state not in ACTIVE or finished >= before + 5:
         st.session_state[f"scanned {job}"] = finished
@@ -169,7 +171,7 @@ def draw_overlap(lab: Lab, job: Job) -> None:
     if first is None or second is None or first.key == second.key:
         st.caption("Choose two different models.")
         return
-    stage = Stage("inspect_overlap", "", {"first": first.key, "second": second.key})
+    stage = Stage("mask_overlap", "", {"first": first.key, "second": second.key})
     if not lab.store.exists(stage.key):
         lab.queue.add([stage])
         ensure_worker(lab.cache)
@@ -194,8 +196,8 @@ def draw_spec(lab: Lab, job: Job, spec: Spec) -> None:
     """What can be started from here: a scan, and shares by hand. Raises `SpecError`."""
     st.header("Sensitivity")
     unit = pick_unit(spec)
-    own = replace(spec, seeds=spec.seeds[:1], scan=replace(spec.scan, unit=unit))
-    scan = scan_of(own)
+    own = replace(spec, seeds=spec.seeds[:1], sensitivity=replace(spec.sensitivity, unit=unit))
+    scan = sensitivity_only(own)
     found = draw_scan(lab, scan)
     whole = found if unit != GROUP and scanned(scan, lab.store) else found.iloc[:0]
     layer_table.draw_by_hand(lab, job.id, spec, whole)
@@ -214,7 +216,7 @@ def main() -> None:
         draw_spec(lab, job, spec)
     except SpecError as error:
         # The user's files have moved, or the spec has no scan: what was measured is still there.
-        st.warning(plain(explain(error.field, error.message)))
+        st.warning(plain(for_page(error)))
     draw_model(lab, job)
     draw_overlap(lab, job)
 

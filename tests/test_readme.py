@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pruning_core.cli.option_table import OPTIONS
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pruning_core.cli.main import COMMANDS, main, parser
-from pruning_core.cli.option_table import OPTIONS
 from pruning_core.common.paths import Cache
 from pruning_core.engine.benchmark import accuracy
 from pruning_core.planning.presets import QUICKSTART

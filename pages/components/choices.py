@@ -15,11 +15,13 @@ from typing import Any
 import streamlit as st
 
 from pages.components import number_lists
-from pruning_core.methods.sparsity_schedules import LIST
+from pruning_core.common.errors import SpecError
+from pruning_core.methods.sparsity_schedules import CUSTOM
 from pruning_core.planning.presets import PRESETS, QUICKSTART
-from pruning_core.settings.messages import PERCENT, explain, title
-from pruning_core.settings.serialization import plain
-from pruning_core.settings.spec import Spec, SpecError, from_dict, to_dict
+from pruning_core.settings.fields import fields_of
+from pruning_core.settings.messages import for_page, title
+from pruning_core.settings.serialization import plain, to_dict
+from pruning_core.settings.spec import Spec, from_dict
 
 Values = dict[str, Any]
 
@@ -29,13 +31,10 @@ SEEN = "seen links"
 TOLD = "link problems"
 NO_PATH = "."
 LONGEST = 300
-PERCENTS = ("one_shot.amounts", "iterative.targets", "scan.sparsities", "structured.amounts")
-NUMBERS = {"seeds": int, "data.mean": float, "data.std": float}
-SIZES = ("data.train_size", "data.test_size")
-TYPED = ("model.name", "model.weights", "data.path", "prune.norm")
-ENTRIES = ("prune.spare", "prune.by_hand")
+FIELDS = fields_of(Spec)
+CURRENT = "current spec"
 # What a list of typed targets says by itself: these settings go together, or not at all.
-LISTED = tuple(f"iterative.{n}" for n in ("schedule", "targets", "iterations", "target"))
+LISTED = tuple(f"iterative.{n}" for n in ("schedule", "custom_schedule", "iterations", "target"))
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def settle(given: Values, base: Values, *, every: bool = True) -> Reading:
     # As text, for to Python False is 0.
     left = {name for name in given if json.dumps(given[name]) != json.dumps(base[name])}
     while left and (error := _wrong(values)):
-        said = explain(error.field, error.message)
+        said = for_page(error)
         section = error.field.partition(".")[0]
         if every or section not in told:
             problems.append(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
@@ -116,7 +115,7 @@ def _wrong(values: Values) -> SpecError | None:
 
 def _guilty(error: SpecError, values: Values, base: Values, left: set[str]) -> set[str]:
     """The setting that the error names; else the one without which all is well; else all."""
-    listed = error.field in LISTED and values["iterative.schedule"] == LIST
+    listed = error.field in LISTED and values["iterative.schedule"] == CUSTOM
     if listed and (together := left & set(LISTED)):
         return together
     if error.field in left:
@@ -185,6 +184,7 @@ def begin() -> None:
         fill(reading.values, reading.problems)
     elif f"{PREFIX}seeds" not in st.session_state:
         fill(st.session_state[KEPT], st.session_state[TOLD])
+    st.session_state[CURRENT] = spec_of(collect().values)
 
 
 def keep(values: Values) -> None:
@@ -197,6 +197,12 @@ def keep(values: Values) -> None:
         st.session_state[SEEN].append(wanted)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
+
+
+def current_spec() -> Spec:
+    """The spec that the widgets now describe, so that relevance can be asked of it."""
+    spec: Spec = st.session_state[CURRENT]
+    return spec
 
 
 def told() -> tuple[str, ...]:
@@ -215,8 +221,10 @@ def collect() -> Reading:
             values[name] = from_widget(name, shown)
         except ValueError as error:
             problems.append(f"{title(name)}: {error}")
-    if values.get("prune.scope") != "hand":
-        values["prune.by_hand"] = kept["prune.by_hand"]  # its field rests, whatever it holds
+    if values.get("pruning.allocation") != "custom":
+        values["pruning.layer_sparsities"] = kept[
+            "pruning.layer_sparsities"
+        ]  # its field rests, whatever it holds
     settled = settle(values, kept, every=False)
     return Reading(_named(settled.values), (*problems, *settled.problems))
 
@@ -229,27 +237,27 @@ def _named(values: Values) -> Values:
 
 def to_widget(name: str, value: Any) -> Any:
     """A setting as its widget holds it: percent for shares, text for lists, empty for all."""
-    if name in PERCENTS:
+    field = FIELDS[name]
+    if field.is_list and field.is_share:
         return number_lists.written_percent(value)
-    if name in NUMBERS:
-        return number_lists.written(value)
-    if name in ENTRIES:
-        return ", ".join(value)
-    if name in SIZES:
+    if field.is_list:
+        return ", ".join(value) if field.item_type is str else number_lists.written(value)
+    if field.about.none_is_zero:
         return value or None
-    return round(value * 100, 4) if name in PERCENT else value
+    return round(value * 100, 4) if field.is_share else value
 
 
 def from_widget(name: str, value: Any) -> Any:
     """The inverse of `to_widget`. Raises `ValueError` where a text cannot be read."""
-    if name in PERCENTS:
+    field = FIELDS[name]
+    if field.is_list and field.is_share:
         return number_lists.read_percent(value)
-    if name in NUMBERS:
-        return number_lists.read(value, NUMBERS[name])
-    if name in ENTRIES:
+    if field.is_list and field.item_type is str:
         return [part.strip() for part in re.split("[,;]", value) if part.strip()]
-    if name in SIZES:
+    if field.is_list:
+        return number_lists.read(value, field.item_type)
+    if field.about.none_is_zero:
         return value or 0
-    if name in TYPED:
+    if field.type is str:
         return (value or "").strip()
-    return round(value / 100, 6) if name in PERCENT else value
+    return round(value / 100, 6) if field.is_share else value

@@ -8,13 +8,14 @@ from typing import Any
 import streamlit as st
 
 from pages.components.shell import Lab, link
+from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
-from pruning_core.methods.layers import Layer, chosen
+from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
 from pruning_core.planning.inspections import inspect_data, inspect_model, model_facts, told_of_cuts
 from pruning_core.planning.stage import Stage, known
 from pruning_core.settings import messages
-from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.settings.spec import Spec
 
 POLL_SECONDS = 1.0
 ON_BOARD = ("digits", "images")
@@ -48,22 +49,24 @@ def ask(lab: Lab, stages: list[Stage]) -> list[Stage]:
     rows = {stage.key: lab.queue.stage(stage.key) for stage in missing}
     lab.queue.add([s for s in missing if (row := rows[s.key]) is None or row.status in ENDED])
     failed = [row for row in rows.values() if row and row.status == "failed"]
+    if failed and failed[0].field:
+        raise SpecError.from_json(failed[0].field, failed[0].error)
     if failed:
-        raise SpecError(failed[0].field, explain("", failed[0].error))
+        raise SpecError("", "{error}", error=explain("", failed[0].error))
     return [s for s in missing if (row := rows[s.key]) is None or row.status != "failed"]
 
 
 def explain(field: str, error: str) -> str:
     """A failed stage's reason: the sentence for wrong input, else the traceback's last line."""
     if field:
-        return messages.explain(field, error)
+        return messages.for_page(SpecError.from_json(field, error))
     lines = error.strip().splitlines() or ["It gave no reason."]
-    return messages.titled(lines[-1])
+    return lines[-1]
 
 
 def refuse(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
     """Why this cannot run, and what comes next."""
-    st.error(f"This cannot run yet. {inline(explain(error.field, error.message))}")
+    st.error(f"This cannot run yet. {inline(messages.for_page(error))}")
     control = inline(messages.title(error.field)) if error.field else "the choices"
     st.caption(f"Change {control}, and the cost and Run stand here again. Nothing is lost.")
     rows = [row for stage in stages if (row := lab.queue.stage(stage.key))]
@@ -138,7 +141,7 @@ def show_model(lab: Lab, spec: Spec) -> None:
 def pruned(spec: Spec, facts: dict[str, Any]) -> list[str]:
     """How much of the model may be pruned, where that is not all, and what will not be."""
     layers = [Layer(**layer) for layer in facts["layers"]]
-    left = chosen(layers, spec.prune.layers, spec.prune.spare)
+    left = prunable(layers, spec.pruning.layers, spec.pruning.exclude)
     sentences = told_of_cuts(spec, facts)
     if len(left) < len(layers):
         weights = sum(layer.size for layer in left)

@@ -9,9 +9,9 @@ from pages.components.facts import explain, inline
 from pages.components.live import keep_worker
 from pages.components.shell import Lab, plain
 from pruning_core.common.formatting import format_count
-from pruning_core.planning.exports import int8_stages
 from pruning_core.planning.stage import Stage
-from pruning_core.results.models import rows_of
+from pruning_core.results.int8 import int8_stages
+from pruning_core.results.rows import rows_of
 from pruning_core.results.tables import file_notes_told
 
 POLL_SECONDS = 2.0

@@ -21,5 +21,5 @@ def draw(frame: pd.DataFrame) -> None:
         name: st.column_config.Column(help=texts[TERMS[name]])
         for name in ("Asked", "Accuracy", "95 % interval")
     }
-    st.dataframe(shown, hide_index=True, column_config=columns, height="content", key="ladder")
+    st.dataframe(shown, hide_index=True, column_config=columns, height="content", key="correction")
     st.caption("0 epochs on every rung; the four charts show the trained runs only.")

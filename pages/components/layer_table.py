@@ -9,14 +9,17 @@ import streamlit as st
 
 from pages.components.facts import inline
 from pages.components.shell import PAGES, Lab
+from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_percent
-from pruning_core.methods.granularity import noun, units
-from pruning_core.methods.layers import chosen
+from pruning_core.methods.granularity import unit_noun, units
+from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
 from pruning_core.results import sensitivity
-from pruning_core.settings import messages
-from pruning_core.settings.spec import OneShotSpec, Spec, SpecError, describe, to_dict
+from pruning_core.settings.messages import for_page
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec, describe
+from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.worker.start import ensure_worker
 
 SHARES = "shares by hand"
@@ -59,9 +62,9 @@ def draw_overlap(frame: pd.DataFrame) -> None:
 def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
     """A share for each layer of a job's model: proposed from its whole scan, edited, and run."""
     st.header("A share for each layer")
-    layers = chosen(known_layers(spec, lab.store), spec.prune.layers, spec.prune.spare)
-    prune = to_dict(spec.prune)
-    sizes = {layer.name: units(layer.shape, prune) for layer in layers}
+    layers = prunable(known_layers(spec, lab.store), spec.pruning.layers, spec.pruning.exclude)
+    pruning = to_dict(spec.pruning)
+    sizes = {layer.name: units(layer.shape, pruning) for layer in layers}
     if not sizes:
         st.caption("The worker has not looked at this model yet.")
         return
@@ -71,12 +74,12 @@ def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
         pd.DataFrame(
             {
                 "layer": list(sizes),
-                noun(prune): list(sizes.values()),
+                unit_noun(pruning): list(sizes.values()),
                 "removed": [100 * kept.get(name, 0.0) for name in sizes],
             }
         ),
         hide_index=True,
-        disabled=["layer", noun(prune)],
+        disabled=["layer", unit_noun(pruning)],
         key=f"{SHARES} {job} {st.session_state.get('proposals', 0)}",
         column_config={
             "removed": st.column_config.NumberColumn(
@@ -115,39 +118,39 @@ def propose(job: str, found: pd.DataFrame) -> None:
         st.session_state[f"{SHARES} {job}"] = sensitivity.propose(found, total / 100)
         st.session_state["proposals"] = st.session_state.get("proposals", 0) + 1
     except SpecError as error:
-        st.error(inline(messages.explain(error.field, error.message)))
+        st.error(inline(for_page(error)))
 
 
 def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: dict[str, int]) -> None:
     """What the table adds up to, and the button that runs it."""
     total = sum(shares[name] * size for name, size in sizes.items()) / sum(sizes.values())
     st.caption(
-        f"In all {format_percent(total)} of these {noun(to_dict(spec.prune))} would go: in one cut "
+        f"In all {format_percent(total)} of these {unit_noun(to_dict(spec.pruning))} would go: in one cut "
         "with the run's criterion and one-shot epochs, beside a dense control. No chain, no "
         "ladder, no scan and no cut of channels runs with it."
     )
     if st.button("Run these shares", type="primary", disabled=round(total, 6) == 0):
         try:
-            made = by_hand(spec, shares, total)
+            made = layer_sparsities(spec, shares, total)
             plan(made, lab.store)
         except SpecError as error:
-            st.error(inline(messages.explain(error.field, error.message)))
+            st.error(inline(for_page(error)))
             return
         job = lab.queue.submit(made, made.label)
         ensure_worker(lab.cache)
         st.switch_page(PAGES["Runs"], query_params={"job": job})
 
 
-def by_hand(spec: Spec, shares: dict[str, float], total: float) -> Spec:
+def layer_sparsities(spec: Spec, shares: dict[str, float], total: float) -> Spec:
     """One cut to the shares of a table, and the dense control beside it."""
     table = sensitivity.as_text({name: share for name, share in shares.items() if share})
     return replace(
         spec,
-        prune=replace(spec.prune, scope="hand", by_hand=table),
+        pruning=replace(spec.pruning, allocation="custom", layer_sparsities=table),
         one_shot=OneShotSpec((0.0, round(total, 6)), spec.one_shot.epochs),
         iterative=replace(spec.iterative, enabled=False),
-        ladder=replace(spec.ladder, enabled=False),
+        correction=replace(spec.correction, enabled=False),
         structured=replace(spec.structured, enabled=False),
-        scan=replace(spec.scan, enabled=False),
+        sensitivity=replace(spec.sensitivity, enabled=False),
         label=f"{describe(spec)}, shares by hand",
     )

@@ -15,7 +15,7 @@ from pages.components.shell import Lab, link, plain
 from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.stage import Missing
-from pruning_core.planning.stage_kinds import STAGE_TITLES
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.reports.charts.style import config
 from pruning_core.reports.charts.training import history_figure
 from pruning_core.results.models import chain_names, titles
@@ -95,7 +95,7 @@ def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str
     found: Curves = {}
     strategies: dict[str, str] = {}
     spent: dict[str, float] = {}
-    for point in now.outline.points:
+    for point in now.outline.models:
         row = rows.get(point.key)
         if row is None or point.seed != seed:
             continue
@@ -129,7 +129,8 @@ def labelled(now: Standing) -> list[tuple[Row, str]]:
     """The job's stages with a name each."""
     names = titles(now.outline)
     return [
-        (row, names[row.key][0] if row.key in names else STAGE_TITLES[row.kind]) for row in now.rows
+        (row, names[row.key][0] if row.key in names else STAGE_KINDS[row.kind].title)
+        for row in now.rows
     ]
 
 
@@ -160,7 +161,7 @@ def curves(told: str) -> go.Figure:
 
 def pick_seed(now: Standing) -> int:
     """The seed whose curves are drawn."""
-    seeds = list(dict.fromkeys(point.seed for point in now.outline.points))
+    seeds = list(dict.fromkeys(point.seed for point in now.outline.models))
     if len(seeds) < 2:
         return seeds[0] if seeds else 0
     chosen = st.segmented_control(

@@ -11,8 +11,8 @@ from pages.components.facts import explain, inline
 from pages.components.live import keep_worker
 from pages.components.shell import Lab, plain
 from pruning_core.common.formatting import format_bytes
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.planning.stage import Point, Stage
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.results.exported_files import not_offered
 from pruning_core.storage.bundle import PACKED, passport
 from pruning_core.storage.jobs import Job
@@ -21,7 +21,7 @@ POLL_SECONDS = 2.0
 DEFAULT = "onnx"
 
 
-def draw(lab: Lab, job: Job, point: Point, frame: pd.DataFrame) -> None:
+def draw(lab: Lab, job: Job, point: PlannedModel, frame: pd.DataFrame) -> None:
     """One zip with a file and all that proves what is said of it."""
     st.header("Passport")
     st.caption(
@@ -35,8 +35,8 @@ def draw(lab: Lab, job: Job, point: Point, frame: pd.DataFrame) -> None:
         "File",
         there,
         index=there.index(DEFAULT) if DEFAULT in there else 0,
-        format_func=lambda name: FORMATS[name].title,
-        key="passport",
+        format_func=lambda name: FILE_FORMATS[name].title,
+        key="bundle",
         width=280,
         help="The file that the passport is for. To check an ONNX file, verify.py needs only "
         "numpy and onnxruntime.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components.shell import Lab, plain
-from pruning_core.methods.strategies import LADDER
-from pruning_core.planning.stage import Outline, Point
+from pruning_core.methods.strategies import CORRECTION
+from pruning_core.planning.stage import Outline, PlannedModel
 from pruning_core.results.models import titles
 from pruning_core.storage.jobs import Job
 
@@ -35,15 +35,15 @@ def pick_run(lab: Lab) -> Job | None:
     return lab.queue.job(chosen)
 
 
-def pick_point(lab: Lab, job: Job, key: str, other: str = "") -> Point | None:
+def pick_point(lab: Lab, job: Job, key: str, other: str = "") -> PlannedModel | None:
     """One finished model of a run: at first the last that was trained, and not `other` (a key)."""
     outline = Outline.from_json(job.outline)
     names = titles(outline)
-    there = [point for point in outline.points if lab.store.exists(point.key)]
+    there = [point for point in outline.models if lab.store.exists(point.key)]
     if not there:
         st.caption("This run has no finished model yet.")
         return None
-    trained = [i for i, one in enumerate(there) if one.strategy != LADDER and one.key != other]
+    trained = [i for i, one in enumerate(there) if one.strategy != CORRECTION and one.key != other]
     chosen = st.selectbox(
         "Model",
         range(len(there)),

@@ -9,10 +9,10 @@ import streamlit as st
 
 from pages.components import number_lists
 from pages.components.choices import KEPT, PREFIX, Values, spec_of, to_widget
-from pages.components.widgets import choice, text
 from pruning_core.common.formatting import format_percent, missing, trimmed
-from pruning_core.methods.sparsity_schedules import LIFTED, LIST
+from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 from pruning_core.settings import strategies
+from pruning_core.settings.strategies import regrowth_shares
 
 EDITED = "edited targets"
 COLUMN = "Target"
@@ -21,42 +21,16 @@ MOST_STEPS = 100
 
 def listed() -> bool:
     """Whether the targets are typed, so that the list says steps and target."""
-    return bool(st.session_state.get(f"{PREFIX}iterative.schedule") == LIST)
-
-
-def controls(off: bool) -> None:
-    """How sparsity grows: by a schedule, or as typed."""
-    choice(
-        "iterative.schedule",
-        strategies.SCHEDULES,
-        "All at once: everything in the first step, then only training. Geometric: each step "
-        "removes the same share of what is left. Linear: equal steps. Cubic: fast first, then "
-        "slow (Zhu and Gupta 2017). Exponential: almost all first (He et al. 2019). Cosine: slow, "
-        "fast, slow. One cycle: a logistic curve (Hubens et al. 2021). In two schedules weights "
-        "come back: RigL cuts all at once, then in each step some of the weights that are left "
-        "change places with removed ones (Evci et al. 2020); dense-sparse-dense cuts all at "
-        "once and ends with all weights back (Han et al. 2017). Typed targets: your own "
-        "list, which also says how many steps there are and where they end.",
-        on_change=schedule_chosen,
-        disabled=off,
-    )
-    text(
-        "iterative.targets",
-        "For the schedule of typed targets: the sparsity after each step in percent, never "
-        "falling. The table beside the schedule chart fills it too.",
-        on_change=targets_typed,
-        placeholder="50, 75, 90 %",
-        disabled=off or not listed(),
-    )
+    return bool(st.session_state.get(f"{PREFIX}iterative.schedule") == CUSTOM)
 
 
 def returning(chain: strategies.IterativeSpec) -> str:
     """What comes back in which step, in a sentence; nothing where nothing does."""
-    if shares := [format_percent(share) for share in strategies.exchanges(chain) if share]:
+    if shares := [format_percent(share) for share in regrowth_shares(chain) if share]:
         last = f"{len(shares) + 1}" if len(shares) > 1 else ""
         steps = f"In steps 2 to {last}" if last else "In step 2"
         return f"{steps}, of what is left of each layer {', '.join(shares)} changes places."
-    if chain.schedule in LIFTED:
+    if SPARSITY_SCHEDULES[chain.schedule].ends_dense:
         return f"In step {chain.iterations} all weights come back; the model ends dense."
     return ""
 
@@ -64,22 +38,22 @@ def returning(chain: strategies.IterativeSpec) -> str:
 def schedule_chosen() -> None:
     """A callback: typed targets begin with those of the schedule before, and end with another."""
     if not listed():
-        st.session_state[f"{PREFIX}iterative.targets"] = ""
+        st.session_state[f"{PREFIX}iterative.custom_schedule"] = ""
         return
     found = strategies.targets(spec_of(st.session_state[KEPT]).iterative)
     # Typed targets never fall, so what ends dense begins without its last step.
     take(found if found[-1] else found[:-1])
 
 
-def targets_typed() -> None:
+def schedule_typed() -> None:
     """A callback: steps and target follow from the list, where it can be read."""
     with suppress(ValueError):  # the page says what is wrong with it
-        take(number_lists.read_percent(st.session_state[f"{PREFIX}iterative.targets"]))
+        take(number_lists.read_percent(st.session_state[f"{PREFIX}iterative.custom_schedule"]))
 
 
 def take(targets: list[float]) -> None:
     """Make these fractions the typed targets; call before the widgets are drawn."""
-    values: Values = {"iterative.schedule": LIST, "iterative.targets": targets}
+    values: Values = {"iterative.schedule": CUSTOM, "iterative.custom_schedule": targets}
     if 0 < len(targets) <= MOST_STEPS and 0 < targets[-1] < 1:
         values |= {"iterative.iterations": len(targets), "iterative.target": targets[-1]}
     for name, value in values.items():

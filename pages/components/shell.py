@@ -27,7 +27,7 @@ PAGES = {
     "Runs": "pages/2_Runs.py",
     "Compare": "pages/3_Compare.py",
     "Layers": "pages/4_Layers.py",
-    "Ship": "pages/5_Ship.py",
+    "Export": "pages/5_Export.py",
 }
 LOADING_OPENINGS = 3
 _openings: Counter[str] = Counter()

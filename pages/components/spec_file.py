@@ -6,8 +6,9 @@ import streamlit as st
 
 from pages.components import choices
 from pages.components.facts import inline
-from pruning_core.settings.messages import explain
-from pruning_core.settings.spec import MAX_FILE_BYTES, Spec, SpecError, describe, from_json, to_json
+from pruning_core.common.errors import SpecError
+from pruning_core.settings.messages import for_page
+from pruning_core.settings.spec import MAX_FILE_BYTES, Spec, describe, from_json, to_json
 
 UPLOAD = "spec file"
 PROBLEM = "spec error"
@@ -57,7 +58,7 @@ def load_file() -> None:
             raise SpecError("spec", "the file is too large to be one.")
         choices.load(from_json(file.getvalue().decode("utf-8", errors="replace")))
     except SpecError as error:
-        reason = explain(error.field, error.message)
+        reason = for_page(error)
         st.session_state[PROBLEM] = inline(
             f"{file.name} is not used, and the choices stay as they are. {reason}"
         )

@@ -13,7 +13,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.stage import Outline, Point, Stage
+from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
 from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
 from pruning_core.reports.charts.style import config
@@ -27,7 +27,7 @@ POLL_SECONDS = 2.0
 BATCHES = [1, 8, 32]
 
 
-def draw(lab: Lab, job: Job, point: Point, top: DeltaGenerator) -> None:
+def draw(lab: Lab, job: Job, point: PlannedModel, top: DeltaGenerator) -> None:
     """What was timed, where zeros would begin to pay, and into `top` the verdict."""
     st.header("Speed on this machine")
     dense = Outline.from_json(job.outline).dense_of(point)
@@ -48,13 +48,13 @@ def draw(lab: Lab, job: Job, point: Point, top: DeltaGenerator) -> None:
     _draw_crossover(lab, point, how)
 
 
-def _others(lab: Lab, job: Job, point: Point) -> list[Point]:
+def _others(lab: Lab, job: Job, point: PlannedModel) -> list[PlannedModel]:
     """Further models of the run that are timed beside this one."""
     outline = Outline.from_json(job.outline)
     names = titles(outline)
     there = {
         one.key: one
-        for one in outline.points
+        for one in outline.models
         if one.key != point.key and one.strategy != "baseline" and lab.store.exists(one.key)
     }
     if not there:
@@ -161,7 +161,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _draw_crossover(lab: Lab, point: Point, how: Conditions) -> None:
+def _draw_crossover(lab: Lab, point: PlannedModel, how: Conditions) -> None:
     """Dense against sparse products of the model's own layers, over sparsity."""
     st.subheader("Where zeros begin to pay")
     st.caption(

@@ -14,7 +14,7 @@ from pages.components.shell import Lab, plain
 from pages.components.uploads import kept
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import ask_image, ask_test_image
-from pruning_core.planning.stage import Outline, Point, Stage
+from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.results.predictions import told
 from pruning_core.storage.jobs import Job
 
@@ -23,7 +23,7 @@ TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "gif"]
 NAMES = {"dense": "Dense", "point": "This model"}
 
 
-def draw(lab: Lab, job: Job, point: Point) -> None:
+def draw(lab: Lab, job: Job, point: PlannedModel) -> None:
     """Both answers side by side."""
     st.header("Try it")
     dense = Outline.from_json(job.outline).dense_of(point).key

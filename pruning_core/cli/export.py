@@ -16,9 +16,9 @@ from pruning_core.cli.progress import finish
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import place
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.planning.exports import artifact
-from pruning_core.planning.stage import Outline, Point, Stage
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.exports import export_stage
+from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import available, not_offered, notes_told
 from pruning_core.results.models import titles
@@ -39,9 +39,9 @@ def add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--formats",
         type=_formats,
-        default=list(FORMATS),
+        default=list(FILE_FORMATS),
         metavar="F,F",
-        help=f"of {', '.join(FORMATS)} (all)",
+        help=f"of {', '.join(FILE_FORMATS)} (all)",
     )
     text = "pack a passport of one of the files too: a zip that verify.py in it checks"
     command.add_argument("--passport", choices=PACKED, metavar="FORMAT", help=text)
@@ -56,9 +56,9 @@ def add_point(command: argparse.ArgumentParser) -> None:
 
 def _formats(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in FORMATS]
+    unknown = [name for name in names if name not in FILE_FORMATS]
     if unknown:
-        message = f"{unknown[0]!r} is no format; there are {', '.join(FORMATS)}"
+        message = f"{unknown[0]!r} is no format; there are {', '.join(FILE_FORMATS)}"
         raise argparse.ArgumentTypeError(message)
     return names
 
@@ -69,7 +69,7 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     check_out(options.out)
     packed = [options.passport] if options.passport else []
     names, left = available(dict.fromkeys([*options.formats, *packed]))
-    stages = [artifact(point.key, name) for name in names]
+    stages = [export_stage(point.key, name) for name in names]
     if options.passport in names:
         stages.append(passport(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
@@ -98,17 +98,17 @@ def complain(failed: Iterable[Row]) -> int:
     return code
 
 
-def find_point(queue: Queue, start: str, number: int) -> tuple[Job, Point]:
+def find_point(queue: Queue, start: str, number: int) -> tuple[Job, PlannedModel]:
     """A job's finished point by its number, negative from the end. Raises `SpecError`."""
     job = queue.job(start)
     if job is None:
         raise SpecError("JOB", f"there is no job (or more than one) whose name begins {start!r}.")
     outline = Outline.from_json(job.outline) if job.outline else Outline()
     names = titles(outline)
-    done = {p.key for p in outline.points if (r := queue.stage(p.key)) and r.status == "done"}
-    if not -len(outline.points) <= number < len(outline.points):
+    done = {p.key for p in outline.models if (r := queue.stage(p.key)) and r.status == "done"}
+    if not -len(outline.models) <= number < len(outline.models):
         raise SpecError("--point", f"there is no point {number}. {_points(outline, names)}")
-    point = outline.points[number]
+    point = outline.models[number]
     if point.key not in done:
         name = names[point.key][0]
         raise SpecError("--point", f"{name} is not finished. {_points(outline, names)}")
@@ -116,9 +116,9 @@ def find_point(queue: Queue, start: str, number: int) -> tuple[Job, Point]:
 
 
 def _points(outline: Outline, names: dict[str, tuple[str, str]]) -> str:
-    if not outline.points:
+    if not outline.models:
         return "The job has no points yet."
-    told = [f"{i} {names[point.key][0]}" for i, point in enumerate(outline.points)]
+    told = [f"{i} {names[point.key][0]}" for i, point in enumerate(outline.models)]
     return f"The job's points are: {'; '.join(told)}."
 
 
@@ -139,7 +139,7 @@ def _copy(store: Store, stages: Iterable[Stage], out: Path) -> list[Path]:
     return written
 
 
-def _table(job: Job, point: Point, frame: pd.DataFrame) -> Table:
+def _table(job: Job, point: PlannedModel, frame: pd.DataFrame) -> Table:
     name = titles(Outline.from_json(job.outline))[point.key][0]
     told = exported_files.readable(frame)
     first, *others = told.columns

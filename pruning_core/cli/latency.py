@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core.cli.export import add_point, complain, find_point
-from pruning_core.cli.option_table import integers
+from pruning_core.cli.options import integers
 from pruning_core.cli.output import check_out
 from pruning_core.cli.progress import finish
 from pruning_core.common.files import place

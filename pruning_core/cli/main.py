@@ -21,7 +21,7 @@ from pruning_core.cli.benchmark import add_bench, bench
 from pruning_core.cli.cache import add_cache, cache_command
 from pruning_core.cli.export import add_export, export
 from pruning_core.cli.latency import add_measure, measure
-from pruning_core.cli.options import add_options, flag_of, spec_from
+from pruning_core.cli.options import add_options, given_settings, spec_from
 from pruning_core.cli.output import (
     BAD_INPUT,
     FAILED,
@@ -39,10 +39,11 @@ from pruning_core.cli.sensitivity import add_propose, check_proposable, write_sc
 from pruning_core.common.errors import SpecError, brief, shortened
 from pruning_core.common.files import place
 from pruning_core.common.paths import Cache, CacheError, cache_at
-from pruning_core.planning.levels import remarks
 from pruning_core.planning.plan import plan
-from pruning_core.planning.sensitivity import scan_of
-from pruning_core.settings.relevance import unread
+from pruning_core.planning.pruned import recovery_notes
+from pruning_core.planning.sensitivity import sensitivity_only
+from pruning_core.settings.messages import for_command_line
+from pruning_core.settings.relevance import notes_on_unread
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue, job_id
@@ -50,7 +51,7 @@ from pruning_core.storage.store import Store
 from pruning_core.worker.start import WorkerError
 
 MOST = 10**6
-WRITERS = ("compare", "scan", "recipes", "worker", "export", "measure", "bench")
+WRITERS = ("compare", "sensitivity", "recipes", "worker", "export", "measure", "bench")
 Teller = Callable[[Standing, Cache, Queue, Path | None], int]
 OUT = Path("outputs") / "pruning_comparison"
 
@@ -115,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         _prepare(cache, options.command)
         return int(options.function(options, cache, Queue(cache.queue)))
     except SpecError as error:
-        return say(BAD_INPUT, f"{flag_of(error.field)}: {error.message}")
+        return say(BAD_INPUT, for_command_line(error))
     except CacheError as error:
         return say(BAD_INPUT, f"--cache-dir: {error}")
     except sqlite3.Error as error:
@@ -148,7 +149,10 @@ def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 
 def scan(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """The same for a sensitivity scan of the spec's baseline."""
-    tell, spec = functools.partial(write_scan, total=options.propose), scan_of(spec_from(options))
+    tell, spec = (
+        functools.partial(write_scan, total=options.propose),
+        sensitivity_only(spec_from(options)),
+    )
     check_proposable(spec, options.propose)
     return run(spec, options, cache, queue, tell)
 
@@ -156,7 +160,7 @@ def scan(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 def run(spec: Spec, options: argparse.Namespace, cache: Cache, queue: Queue, tell: Teller) -> int:
     """Submit a spec, watch it, and tell what it found."""
     plan(spec, Store(cache))
-    for remark in (*unread(vars(options), spec), *remarks(spec)):
+    for remark in (*notes_on_unread(given_settings(options), spec), *recovery_notes(spec)):
         say(OK, f"Note: {remark}")
     if not options.detach:
         check_out(options.out)
@@ -262,7 +266,7 @@ def _add_worker(command: argparse.ArgumentParser) -> None:
 Function = Callable[[argparse.Namespace, Cache, Queue], int]
 COMMANDS: dict[str, tuple[Function, Callable[[argparse.ArgumentParser], None], str]] = {
     "compare": (compare, _add_compare, "Compare one-shot and iterative pruning."),
-    "scan": (scan, _add_scan, "Cut each layer of the baseline alone and see what it costs."),
+    "sensitivity": (scan, _add_scan, "Cut each layer of the baseline alone and see what it costs."),
     "recipes": (recipes, add_recipes, "Find the recipe that loses least, and report it."),
     "jobs": (list_jobs, _add_jobs, "List the jobs, newest first."),
     "show": (show, _add_show, "Show a job: stages, tables, findings."),

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pruning_core.cli.options import flag_of
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
 from pruning_core.settings import spec as specs
+from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.job_progress import Standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -50,7 +50,7 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
     from pruning_core.results.tables import file_notes_told, notes_told
 
     frame = models.points(now.outline, Store(cache), now.job.label, now.job.id)
-    lost = [point.key for point in now.outline.points if not Store(cache).exists(point.key)]
+    lost = [point.key for point in now.outline.models if not Store(cache).exists(point.key)]
     if lost:
         for key in lost:
             queue.lost(key)
@@ -93,7 +93,7 @@ def complain(now: Standing, cache: Cache) -> int:
     if failed and not error:
         field, error = failed[0].field, failed[0].error
     if field:
-        return say(BAD_INPUT, f"{flag_of(field)}: {error}")
+        return say(BAD_INPUT, for_command_line(SpecError.from_json(field, error)))
     print(error.rstrip(), file=sys.stderr)
     logs = ", ".join(str(cache.log(row.key)) for row in failed)
     return say(FAILED, f"Job {now.job.id} failed. Log: {logs}")

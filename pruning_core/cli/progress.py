@@ -12,7 +12,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.inspections import known_of_cuts
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_kinds import STAGE_TITLES
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_progress import ACTIVE, Standing, fraction, standing
 from pruning_core.storage.jobs import Queue
@@ -94,7 +94,7 @@ class _Teller:
         self.store, self.console, self.done = Store(cache), console, False
 
     def look(self, now: Standing) -> None:
-        if self.done or not any(row.kind in ("level", STRUCTURED) for row in now.rows):
+        if self.done or not any(row.kind in ("pruned", STRUCTURED) for row in now.rows):
             return
         self.done = True
         for sentence in known_of_cuts(from_json(now.job.spec), self.store):
@@ -119,7 +119,7 @@ def _wait(
 
 def _draw(bar: Progress, task: TaskID, rows: list[Row]) -> None:
     running = [row for row in rows if row.status == "running"]
-    doing = [(STAGE_TITLES[row.kind], row.progress.get("message", "")) for row in running]
+    doing = [(STAGE_KINDS[row.kind].title, row.progress.get("message", "")) for row in running]
     texts = [": ".join(filter(None, words)) for words in doing]
     done = sum(row.status == "done" for row in rows)
     head = f"{done} of {len(rows)} stages"

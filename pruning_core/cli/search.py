@@ -14,11 +14,10 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from pruning_core.cli.option_table import OPTIONS, integers, numbers
-from pruning_core.cli.options import FLAGS, add_options, spec_from
+from pruning_core.cli.options import add_options, given_settings, integers, numbers, spec_from
 from pruning_core.cli.output import FAILED, OK, check_out, complain, say
 from pruning_core.cli.progress import follow
-from pruning_core.common.errors import check
+from pruning_core.common.errors import SpecError, check
 from pruning_core.common.formatting import format_epochs, format_seconds
 from pruning_core.common.machine import usable_cores
 from pruning_core.common.paths import Cache
@@ -42,7 +41,7 @@ from pruning_core.planning.search import (
     winners,
 )
 from pruning_core.planning.stage import outline
-from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
@@ -50,7 +49,16 @@ FILE = "recipes.csv"
 # "About three hours" for all of it, and what an estimate may be wrong by.
 HOURS = 4.0
 SET_BY_RECIPES = (
-    *("prune", "one_shot", "iterative", "recovery", "lr_span", "ladder", "scan", "structured"),
+    *(
+        "pruning",
+        "one_shot",
+        "iterative",
+        "recovery",
+        "lr_schedule_span",
+        "correction",
+        "sensitivity",
+        "structured",
+    ),
 )
 Cell = tuple[str, float, float, int]  # recipe, epochs, sparsity, seed
 
@@ -104,13 +112,9 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 
 def _check_own(options: argparse.Namespace) -> None:
     """Refuse an option that every recipe sets itself, and fresh seeds that are not fresh."""
-    for option in OPTIONS:
-        own = option.fields[0].partition(".")[0] in SET_BY_RECIPES
-        if own and getattr(options, option.name) is not None:
-            raise SpecError(option.flag, "a recipe sets this itself; leave it out.")
-    for flag in FLAGS:
-        name = f"--{flag.replace('_', '-')}"
-        check(not getattr(options, flag), name, "a recipe sets this itself; leave it out.")
+    for name, flag in given_settings(options).items():
+        if name.partition(".")[0] in SET_BY_RECIPES:
+            raise SpecError(flag, "every strategy of the search sets this; leave it out.")
     seeds = spec_from(options).seeds
     check(len(seeds) == 1, "--seed", "give one seed to choose with; --fresh names the others.")
     told = f"{seeds[0]} has chosen the recipe, so it is not fresh; give other seeds."

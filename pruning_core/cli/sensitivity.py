@@ -11,24 +11,24 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
-from pruning_core.cli.option_table import OPTIONS
 from pruning_core.cli.output import FAILED, OK, say
-from pruning_core.common.errors import check
+from pruning_core.common.errors import SpecError, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.results import sensitivity
 from pruning_core.results.labels import short
 from pruning_core.results.sensitivity import read_scan
-from pruning_core.settings.sensitivity import GROUP
-from pruning_core.settings.spec import Spec, SpecError, from_json, to_dict
+from pruning_core.settings.conditions import GROUP
+from pruning_core.settings.messages import flag
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.job_progress import Standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
 FILE = "sensitivity.csv"
 WIDE = 200
-CUT = tuple(f"prune.{n}" for n in ("criterion", "layers", "spare", "granularity", "norm", "dim"))
 
 
 def add_propose(command: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def write_scan(
     console.width = console.width if console.is_terminal else WIDE
     console.print(table(found))
     told = CAPTION.format(what=WHAT[str(found["of"].iloc[0])])
-    print(f"{told} Measured on {sensitivity.looked_at(found, spec.scan.images)}.")
+    print(f"{told} Measured on {sensitivity.looked_at(found, spec.sensitivity.images)}.")
     if out:
         out.mkdir(parents=True, exist_ok=True)
         found.to_csv(out / FILE, index=False)
@@ -66,8 +66,8 @@ def write_scan(
 
 def check_proposable(spec: Spec, total: float | None) -> None:
     """Refuse a proposal from a scan of groups: the shares by hand are those of layers."""
-    told = "shares by hand are of layers; leave it out, or scan with --scan-unit layer."
-    check(total is None or spec.scan.unit != GROUP, "--propose", told)
+    told = "shares by hand are of layers; leave it out, or scan with --sensitivity-unit layer."
+    check(total is None or spec.sensitivity.unit != GROUP, "--propose", told)
 
 
 def _print_proposal(found: pd.DataFrame, total: float, spec: Spec) -> None:
@@ -76,18 +76,18 @@ def _print_proposal(found: pd.DataFrame, total: float, spec: Spec) -> None:
         table = sensitivity.as_text(sensitivity.propose(found, total))
     except SpecError as error:
         raise SpecError("--propose", error.message) from None
-    shares = f"--scope hand --amounts {total:g} --no-iterative --by-hand '{','.join(table)}'"
+    shares = f"--allocation custom --amounts {total:g} --no-iterative --layer-sparsities '{','.join(table)}'"
     print("For compare, beside this scan's own data and model:")
-    print(" ".join([shares, *_what_was_cut(spec)]))
+    print(" ".join([shares, *_pruning_options(spec)]))
 
 
-def _what_was_cut(spec: Spec) -> list[str]:
-    """The options of what the shares are of, where they are not what `compare` begins with."""
-    usual, own = to_dict(QUICKSTART.prune), to_dict(spec.prune)
-    found = {o: o.fields[0].removeprefix("prune.") for o in OPTIONS if o.fields[0] in CUT}
+def _pruning_options(spec: Spec) -> list[str]:
+    """The options of what was pruned, where they differ from those that `compare` starts with."""
+    usual, own = to_dict(QUICKSTART.pruning), to_dict(spec.pruning)
+    names = ("criterion", "layers", "exclude", "granularity", "filter_norm", "filter_dim")
     return [
-        f"{option.flag} '{','.join(own[name]) if name == 'spare' else own[name]}'"
-        for option, name in found.items()
+        f"{flag(f'pruning.{name}')} '{','.join(own[name]) if name == 'exclude' else own[name]}'"
+        for name in names
         if own[name] != usual[name]
     ]
 

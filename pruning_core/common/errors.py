@@ -1,33 +1,128 @@
-"""Settings classes: the error that names a setting, checks, and the way to and from JSON."""
+"""The error that names a wrong setting, and the values that its message shows."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 SHOWN_CHARACTERS = 80
 VALUE_CHARACTERS, PATH_CHARACTERS, MESSAGE_CHARACTERS = 60, 250, 1000
 HIGHEST = 10**12
 
 
-class SpecError(ValueError):
-    """A setting is wrong. `field` is its dotted name, such as `one_shot.amounts`."""
+@dataclass(frozen=True)
+class Share:
+    """A fraction from 0 to 1 in a message: `0.5` on the command line, `50 %` on a page."""
 
-    def __init__(self, field: str, message: str) -> None:
+    value: float
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A setting in a message, by its dotted name: its flag on the command line, else its title."""
+
+    field: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice of a setting in a message: its name on the command line, its title on a page."""
+
+    field: str
+    name: str
+
+
+KINDS: dict[str, type] = {"share": Share, "ref": Ref, "choice": Choice}
+Render = Callable[[Any], str]
+
+
+class SpecError(ValueError):
+    """A setting is wrong.
+
+    `field` is its dotted name, such as `one_shot.amounts`. `template` is a sentence with a
+    `{name}` for each of the `values`, which may be `Share`, `Ref`, `Choice`, texts and numbers.
+    `settings.messages` writes it for the command line and for a page.
+    """
+
+    def __init__(self, field: str, template: str, **values: Any) -> None:
         self.field = field
-        self.message = brief(message)
+        self.template = template
+        self.values = values
         super().__init__(f"{field}: {self.message}")
 
+    @property
+    def message(self) -> str:
+        """The sentence with names as they stand in a settings file."""
+        return self.render(plain_value)
 
-def check(ok: bool, field: str, message: str) -> None:
+    def render(self, render: Render) -> str:
+        """The sentence with each value as `render` writes it."""
+        if not self.values:
+            return brief(self.template)
+        return brief(self.template.format(**{k: render(v) for k, v in self.values.items()}))
+
+    def for_field(self, field: str) -> SpecError:
+        """The same error of another field."""
+        return SpecError(field, self.template, **self.values)
+
+    def to_json(self) -> str:
+        """The sentence and its values as text, for the queue."""
+        values = {name: _encoded(value) for name, value in self.values.items()}
+        return json.dumps({"template": self.template, "values": values})
+
+    @classmethod
+    def from_json(cls, field: str, text: str) -> SpecError:
+        """The error that `to_json` wrote; any other text is the sentence itself."""
+        try:
+            body = json.loads(text)
+            values = {name: _decoded(value) for name, value in body["values"].items()}
+            return cls(field, body["template"], **values)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls(field, text)
+
+
+def plain_value(value: Any) -> str:
+    """A value of a message with names as they stand in a settings file."""
+    if isinstance(value, Share):
+        return f"{value.value:g}"
+    if isinstance(value, Ref):
+        return value.field
+    return value.name if isinstance(value, Choice) else str(value)
+
+
+def _encoded(value: Any) -> Any:
+    for kind, cls in KINDS.items():
+        if isinstance(value, cls):
+            return {kind: list(dataclasses.asdict(value).values())}  # type: ignore[call-overload]
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        ((kind, arguments),) = value.items()
+        return KINDS[kind](*arguments)
+    return value
+
+
+def check(ok: bool, field: str, template: str, **values: Any) -> None:
     """Raise `SpecError` unless `ok`."""
     if not ok:
-        raise SpecError(field, message)
+        raise SpecError(field, template, **values)
 
 
 def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a text that is none of the choices."""
-    check(value in choices, field, f"{value!r} is not one of {', '.join(choices)}.")
+    check(
+        value in choices,
+        field,
+        "{value} is not one of {choices}.",
+        value=repr(value),
+        choices=", ".join(choices),
+    )
 
 
 def at_least(field: str, value: float, low: float) -> None:
@@ -38,22 +133,22 @@ def at_least(field: str, value: float, low: float) -> None:
 
 
 def shortened(value: object) -> str:
-    """A value as a message shows it: in quotes where it is text, and not without end."""
+    """A value as a message shows it: in quotes where it is text, and of limited length."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
 def brief(message: str) -> str:
-    """A message in which no value, path or whole sentence goes on without end."""
-    words = re.sub(r"\S+", lambda found: _middle_cut(found[0]), message)
-    return _cut(words, MESSAGE_CHARACTERS)
+    """A message in which no value, path or sentence exceeds its limit of characters."""
+    lines = [" ".join(map(_shortened_word, line.split(" "))) for line in message.split("\n")]
+    return _cut("\n".join(lines), MESSAGE_CHARACTERS)
 
 
-def _middle_cut(word: str) -> str:
+def _shortened_word(word: str) -> str:
     return _cut(word, PATH_CHARACTERS if os.sep in word else VALUE_CHARACTERS)
 
 
-def _cut(text: str, most: int) -> str:
+def _cut(text: str, limit: int) -> str:
     """The text, or its beginning and its end."""
-    half = (most - 3) // 2
-    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+    half = (limit - 3) // 2
+    return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"

@@ -21,18 +21,21 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.masks import Masks, choose
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
+from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.settings.spec import DEFAULT_LR, PruneSpec, SpecError, to_dict
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 
 Loader = DataLoader[Any]
 BYTES_PER_MB = 1e6
-LR = DEFAULT_LR["sgd"]
+LR = OPTIMIZERS["sgd"].lr
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 
@@ -134,7 +137,7 @@ class PruningStrategy:
             raise ValueError("The model has no convolution or linear weight that could be pruned.")
         previous = self._masks.kept if self._masks else None
         scores = magnitude(Evidence(found))
-        self._masks = Masks(found, choose(scores, amount, to_dict(PruneSpec()), previous))
+        self._masks = Masks(found, choose(scores, amount, to_dict(PruningSpec()), previous))
         self._masks.multiply()
 
     def _recover(self, train_loader: Loader | None, epochs: int) -> None:

@@ -1,7 +1,8 @@
-"""How many pieces go of each layer, where that follows from the sizes of the layers alone.
+"""Sparsity allocation: how the target sparsity is distributed over the layers.
 
-A piece is a weight, a kernel or a filter, as the granularity has it. Of all pieces together
-`round(amount * n)` go (`uniform`: of each layer).
+Where the number of pruned units of each layer follows from the sizes of the layers alone, it is
+computed here; where it depends on the scores, the engine ranks them. Of all n units
+`round(amount * n)` are pruned (`uniform`: of each layer).
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pruning_core.common.errors import SpecError
-from pruning_core.methods.granularity import noun
-from pruning_core.methods.layers import floor_size
+from pruning_core.common.errors import Share, SpecError
+from pruning_core.methods.granularity import unit_noun
+from pruning_core.methods.layers import units_to_keep
+from pruning_core.methods.registry import Method, Registry
 
 Settings = Mapping[str, Any]
-FLOORED = ("global", "lamp", "erk")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A layer: the shape of its weight, its pieces, and how many of them are `removed` already."""
+class LayerUnits:
+    """A layer: the shape of its weight, its pruning units, and how many are `removed` already."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,132 +32,210 @@ class Part:
     removed: int = 0
 
 
-Counts = Callable[[Sequence[Part], float, Settings], list[int]]
+Counts = Callable[[Sequence[LayerUnits], float, Settings], list[int]]
 
 
-def uniform(parts: Sequence[Part], amount: float, prune: Settings) -> list[int]:
-    """The same share of every layer. Zhu and Gupta 2017."""
-    found = [round(amount * part.units) for part in parts]
-    for part, count in zip(parts, found, strict=True):
-        check_grows(part.removed, count, part.units, f"of {part.name}", prune)
-    return found
+def uniform(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[int]:
+    """The same sparsity in every layer. Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878"""
+    counts = [round(amount * layer.units) for layer in layers]
+    for layer, count in zip(layers, counts, strict=True):
+        check_grows(layer.removed, count, layer.units, f"of {layer.name}", pruning)
+    return counts
 
 
-def erk(parts: Sequence[Part], amount: float, prune: Settings) -> list[int]:
-    """Erdős-Rényi-Kernel: small layers keep more. Evci et al. 2020.
+def erk(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[int]:
+    """Erdős-Rényi-Kernel. Evci et al. 2020, https://arxiv.org/abs/1911.11134
 
-    The share that a layer keeps is proportional to the sum of its dimensions over their
-    product, at most 1 and at least the keep-floor.
+    The density of a layer is proportional to the sum of its dimensions over their product, at
+    most 1 and at least the minimum density.
     """
-    every = sum(part.units for part in parts)
-    gone = check_total(parts, amount, prune)
-    most = [part.units - part.removed for part in parts]
-    floors = [floor_size(part.units, prune["keep_floor"]) for part in parts]
+    total = sum(layer.units for layer in layers)
+    pruned = check_total(layers, amount, pruning)
+    most = [layer.units - layer.removed for layer in layers]
+    floors = [units_to_keep(layer.units, pruning["min_density"]) for layer in layers]
     least = [min(pair) for pair in zip(floors, most, strict=True)]
-    check_floor(gone, every - sum(least), every, prune)
-    wishes = [sum(part.shape) / math.prod(part.shape) * part.units for part in parts]
-    kept = apportion(wishes, every - gone, least, most)
-    return [part.units - left for part, left in zip(parts, kept, strict=True)]
+    check_min_density(pruned, total - sum(least), total, pruning)
+    weights = [sum(layer.shape) / math.prod(layer.shape) * layer.units for layer in layers]
+    kept = apportion(weights, total - pruned, least, most)
+    return [layer.units - remaining for layer, remaining in zip(layers, kept, strict=True)]
 
 
-def by_hand(parts: Sequence[Part], amount: float, prune: Settings) -> list[int]:
-    """The shares of a table, all scaled alike, so that the layers together lose `amount`.
+def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[int]:
+    """The sparsities of a table, scaled so that all layers together reach `amount`.
 
-    Per-layer shares from a sensitivity scan are those of Han et al. 2015 and Li et al. 2017.
+    Han et al. 2015, https://arxiv.org/abs/1506.02626, and Li et al. 2017,
+    https://arxiv.org/abs/1608.08710, set sparsities per layer from a sensitivity analysis.
 
-    Raises `SpecError` where a share would become more than 1.
+    Raises `SpecError` where a scaled sparsity would exceed 1.
     """
-    shares = hand_shares(prune["by_hand"], [part.name for part in parts])
-    wishes = [share * part.units for share, part in zip(shares, parts, strict=True)]
-    gone = check_total(parts, amount, prune)
-    if not gone:
-        return [0] * len(parts)
-    scale = hand_scale(parts, amount, prune)
-    if max(shares) * scale > 1 + 1e-9:
-        name = parts[shares.index(max(shares))].name
-        most = amount / (max(shares) * scale)
-        message = (
-            f"{amount:.2%} is asked for, {scale:.4g} times what the table removes, which is more "
-            f"than there is of '{name}'. Ask for at most {math.floor(1e4 * most) / 1e4:.2%}, or "
-            "give more layers a share."
+    sparsities = table_sparsities(pruning["layer_sparsities"], [layer.name for layer in layers])
+    weights = [share * layer.units for share, layer in zip(sparsities, layers, strict=True)]
+    pruned = check_total(layers, amount, pruning)
+    if not pruned:
+        return [0] * len(layers)
+    scale = table_scale(layers, amount, pruning)
+    if max(sparsities) * scale > 1 + 1e-9:
+        raise SpecError(
+            "pruning.layer_sparsities",
+            "{asked} is {scale} times the total of the table, more than there is of '{layer}'. Ask "
+            "for at most {possible}, or give more layers a sparsity.",
+            asked=Share(amount),
+            scale=f"{scale:.4g}",
+            layer=layers[sparsities.index(max(sparsities))].name,
+            possible=Share(_floored(amount / (max(sparsities) * scale))),
         )
-        raise SpecError("prune.by_hand", message)
-    return apportion(wishes, gone, [part.removed for part in parts], [p.units for p in parts])
+    return apportion(weights, pruned, [x.removed for x in layers], [x.units for x in layers])
 
 
-def hand_scale(parts: Sequence[Part], amount: float, prune: Settings) -> float:
-    """What a level that is asked for `amount` multiplies the shares of the table by."""
-    shares = hand_shares(prune["by_hand"], [part.name for part in parts])
-    table = sum(share * part.units for share, part in zip(shares, parts, strict=True))
+def table_scale(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> float:
+    """The factor of the table's sparsities at which all layers together reach `amount`."""
+    sparsities = table_sparsities(pruning["layer_sparsities"], [layer.name for layer in layers])
+    table = sum(share * layer.units for share, layer in zip(sparsities, layers, strict=True))
     if not table:
-        raise SpecError("prune.by_hand", "the table removes nothing. Give a layer a share above 0.")
-    return amount * sum(part.units for part in parts) / table
+        raise SpecError(
+            "pruning.layer_sparsities",
+            "the table prunes nothing. Give a layer a sparsity above 0.",
+        )
+    return amount * sum(layer.units for layer in layers) / table
 
 
-COUNTS: dict[str, Counts] = {"layer": uniform, "erk": erk, "hand": by_hand}
+@dataclass(frozen=True)
+class Allocation(Method):
+    """A sparsity allocation.
 
-
-def hand_shares(entries: Sequence[str], names: Sequence[str]) -> list[float]:
-    """The share of each layer by a table of texts `pattern=share`; later entries win.
-
-    Raises `SpecError` for an entry that is none or matches no name.
+    `counts` gives the pruned units of each layer from the sizes of the layers. Where it is None
+    the implementation ranks the scores of all layers together. `min_density` is true where
+    the minimum density per layer is respected.
     """
-    shares = dict.fromkeys(names, 0.0)
+
+    counts: Counts | None = None
+    min_density: bool = False
+
+
+ALLOCATIONS = Registry(
+    "sparsity allocation",
+    (
+        Allocation(
+            "uniform",
+            "Uniform",
+            "Every layer gets the target sparsity.",
+            "Zhu and Gupta 2017",
+            "https://arxiv.org/abs/1710.01878",
+            counts=uniform,
+        ),
+        Allocation(
+            "global",
+            "Global",
+            "One threshold for the scores of all layers.",
+            "LeCun et al. 1990",
+            "https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html",
+            "pruning_core.engine.masks.selection:global_threshold",
+            min_density=True,
+        ),
+        Allocation(
+            "erk",
+            "ERK",
+            "Erdős-Rényi-Kernel: small layers stay denser, by the sum of their dimensions over "
+            "the product.",
+            "Evci et al. 2020",
+            "https://arxiv.org/abs/1911.11134",
+            counts=erk,
+            min_density=True,
+        ),
+        Allocation(
+            "lamp",
+            "LAMP",
+            "One threshold for layer-adaptive magnitude scores: each squared score divided by "
+            "the sum of the larger squared scores of its layer.",
+            "Lee et al. 2021",
+            "https://arxiv.org/abs/2010.07611",
+            "pruning_core.engine.masks.selection:lamp",
+            min_density=True,
+        ),
+        Allocation(
+            "custom",
+            "Custom per layer",
+            "Your own sparsity for each layer, scaled to the target.",
+            "Han et al. 2015",
+            "https://arxiv.org/abs/1506.02626",
+            counts=custom,
+        ),
+    ),
+)
+MIN_DENSITY_ALLOCATIONS = tuple(n for n, method in ALLOCATIONS.items() if method.min_density)
+
+
+def table_sparsities(entries: Sequence[str], names: Sequence[str]) -> list[float]:
+    """The sparsity of each layer by a table of texts `pattern=sparsity`; later entries win.
+
+    Raises `SpecError` for an entry that cannot be read or matches no name.
+    """
+    sparsities = dict.fromkeys(names, 0.0)
     for entry in entries:
-        pattern, share = hand_entry(entry)
-        meant = [name for name in names if fnmatchcase(name, pattern)]
-        if not meant:
-            message = f"'{pattern}' matches no layer that is pruned. {suggestion(pattern, names)}"
-            raise SpecError("prune.by_hand", message)
-        shares.update(dict.fromkeys(meant, share))
-    return list(shares.values())
+        pattern, sparsity = table_entry(entry)
+        matching = [name for name in names if fnmatchcase(name, pattern)]
+        if not matching:
+            raise SpecError(
+                "pruning.layer_sparsities",
+                "'{pattern}' matches no prunable layer. {close}",
+                pattern=pattern,
+                close=suggestion(pattern, names),
+            )
+        sparsities.update(dict.fromkeys(matching, sparsity))
+    return list(sparsities.values())
 
 
-def hand_entry(entry: str) -> tuple[str, float]:
-    """`pattern=share` as its two parts; a share is a fraction, or percent with the sign."""
+def table_entry(entry: str) -> tuple[str, float]:
+    """`pattern=sparsity` as its two parts; a sparsity is a fraction, or percent with the sign."""
     pattern, _, text = (part.strip() for part in entry.rpartition("="))
     try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        sparsity = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        share = math.nan
-    if not pattern or not 0 <= share < 1:
-        message = (
-            f"{entry!r} is not an entry such as 'features.*=0.9' or 'features.*=90%': a name or "
-            "a pattern, an equals sign, and a share from 0 up to, but not including, 1."
+        sparsity = math.nan
+    if not pattern or not 0 <= sparsity < 1:
+        raise SpecError(
+            "pruning.layer_sparsities",
+            "{entry} is not an entry such as 'features.*=0.9' or 'features.*=90%': a name or a "
+            "pattern, an equals sign, and a sparsity from 0 to less than 1.",
+            entry=repr(entry),
         )
-        raise SpecError("prune.by_hand", message)
-    return pattern, share
+    return pattern, sparsity
 
 
 def suggestion(pattern: str, names: Sequence[str]) -> str:
-    """Names close to one that matches nothing, as a sentence; else some of those there are."""
+    """Names close to one that matches nothing, as a sentence; else two examples."""
     if close := difflib.get_close_matches(pattern, names, n=3):
         return f"Did you mean {' or '.join(close)}?"
-    return f"Names are such as {' and '.join(names[:2])}." if names else ""
+    return f"Examples: {' and '.join(names[:2])}." if names else ""
 
 
 def apportion(
-    wishes: Sequence[float], total: int, least: Sequence[int], most: Sequence[int]
+    weights: Sequence[float], total: int, least: Sequence[int], most: Sequence[int]
 ) -> list[int]:
-    """Whole numbers that add up to `total`, proportional to the wishes within their bounds.
+    """Whole numbers that add up to `total`, proportional to the weights within their bounds.
 
-    What rounding leaves over goes to the largest remainders (Hamilton's method).
+    Rounding gives what remains to the largest remainders (Hamilton's method).
     """
-    scale = _scale(wishes, total, least, most)
-    exact = _scaled(wishes, scale, least, most)
-    found = [math.floor(value) for value in exact]
-    for i in sorted(range(len(found)), key=lambda i: found[i] - exact[i]):
-        found[i] += sum(found) < total and found[i] < most[i]
-    return found
+    scale = _scale(weights, total, least, most)
+    exact = _scaled(weights, scale, least, most)
+    counts = [math.floor(value) for value in exact]
+    for i in sorted(range(len(counts)), key=lambda i: counts[i] - exact[i]):
+        counts[i] += sum(counts) < total and counts[i] < most[i]
+    return counts
 
 
-def _scale(wishes: Sequence[float], total: int, least: Sequence[int], most: Sequence[int]) -> float:
-    """The factor with which the bounded wishes add up to `total`, by halving."""
-    ends = zip(wishes, most, strict=True)
-    low, high = 0.0, max((end / wish for wish, end in ends if wish), default=0.0)
+def _scale(
+    weights: Sequence[float], total: int, least: Sequence[int], most: Sequence[int]
+) -> float:
+    """The factor at which the bounded weights add up to `total`, by bisection.
+
+    The bounded sum grows with the factor, so 100 halvings reach the precision of a float.
+    """
+    ends = zip(weights, most, strict=True)
+    low, high = 0.0, max((end / weight for weight, end in ends if weight), default=0.0)
     for _ in range(100):
         middle = (low + high) / 2
-        if sum(_scaled(wishes, middle, least, most)) < total:
+        if sum(_scaled(weights, middle, least, most)) < total:
             low = middle
         else:
             high = middle
@@ -164,37 +243,45 @@ def _scale(wishes: Sequence[float], total: int, least: Sequence[int], most: Sequ
 
 
 def _scaled(
-    wishes: Sequence[float], scale: float, least: Sequence[int], most: Sequence[int]
+    weights: Sequence[float], scale: float, least: Sequence[int], most: Sequence[int]
 ) -> list[float]:
-    bounds = zip(wishes, least, most, strict=True)
-    return [min(max(scale * wish, low), high) for wish, low, high in bounds]
+    bounds = zip(weights, least, most, strict=True)
+    return [min(max(scale * weight, low), high) for weight, low, high in bounds]
 
 
-def check_total(parts: Sequence[Part], amount: float, prune: Settings) -> int:
-    """How many pieces go of all. Raises `SpecError` where more are removed already."""
-    every = sum(part.units for part in parts)
-    count = round(amount * every)
-    check_grows(sum(part.removed for part in parts), count, every, "of all layers", prune)
+def check_total(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> int:
+    """The number of units to prune in all. Raises `SpecError` where more are pruned already."""
+    total = sum(layer.units for layer in layers)
+    count = round(amount * total)
+    check_grows(sum(layer.removed for layer in layers), count, total, "of all layers", pruning)
     return count
 
 
-def check_grows(removed: int, count: int, every: int, where: str, prune: Settings) -> None:
-    """Refuse to give removed pieces back. Raises `SpecError`."""
+def check_grows(removed: int, count: int, total: int, where: str, pruning: Settings) -> None:
+    """Refuse a lower sparsity than before. Raises `SpecError`."""
+    noun = unit_noun(pruning)
     if removed > count:
-        message = (
-            f"{removed:,} of the {every:,} {noun(prune)} {where} are removed already, more than "
-            f"the {count:,} asked for. Removed {noun(prune)} do not come back: ask for more."
+        raise SpecError(
+            "amount",
+            f"{removed:,} of the {total:,} {noun} {where} are already pruned, more than the "
+            f"{count:,} asked for. Pruned {noun} do not return; ask for a higher sparsity.",
         )
-        raise SpecError("amount", message)
 
 
-def check_floor(count: int, most: int, every: int, prune: Settings) -> None:
-    """Refuse to remove more than the keep-floor allows. Raises `SpecError`."""
+def check_min_density(count: int, most: int, total: int, pruning: Settings) -> None:
+    """Refuse to prune more than the minimum density allows. Raises `SpecError`."""
     if count > most:
-        possible = math.floor(1e4 * most / every) / 1e4
-        message = (
-            f"while every layer keeps {prune['keep_floor']:.1%} of its {noun(prune)}, at most "
-            f"{possible:.2%} of all can go, but {count / every:.2%} is asked for. "
-            "Lower the floor or the amount."
+        raise SpecError(
+            "pruning.min_density",
+            "where every layer keeps {density} of its {units}, at most {possible} can be pruned, "
+            "but {asked} is asked for. Lower the minimum density or the sparsity.",
+            density=Share(pruning["min_density"]),
+            units=unit_noun(pruning),
+            possible=Share(_floored(most / total)),
+            asked=Share(round(count / total, 4)),
         )
-        raise SpecError("prune.keep_floor", message)
+
+
+def _floored(share: float) -> float:
+    """A share rounded down to a hundredth of a percent, so that it is possible."""
+    return math.floor(1e4 * share) / 1e4

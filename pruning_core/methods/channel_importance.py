@@ -1,52 +1,117 @@
-"""What a structured cut can aim at, and by what it can choose channels, by name only.
-
-The functions are in `engine.structured`; a test holds the two together.
-"""
+"""Channel importances, and the choices of structured pruning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-TARGETS = {
-    "channels": "Channels",
-    "parameters": "Parameters",
-    "macs": "Multiply-accumulates (MACs)",
-    "bytes": "Bytes of the dense file",
-}
+from pruning_core.methods.registry import Method, Registry
+
+ENGINE = "pruning_core.engine.structured"
 
 
 @dataclass(frozen=True)
-class Importance:
-    """`title` for a list, `looks_at` for a sentence; `images` where it looks at images."""
+class ChannelImportance(Method):
+    """A score for each channel of a dependency group, summed over its coupled layers.
 
-    title: str
-    looks_at: str
-    images: bool = False
+    The implementation takes `ImportanceInputs` and returns a scorer of groups. `uses_images` is
+    true where it looks at calibration images; `cost` is as for a pruning criterion.
+    """
 
-
-IMPORTANCE_CHOICES = {
-    "magnitude_l2": Importance(
-        "Group magnitude (L2)", "the squared weights of a channel in all its coupled layers"
-    ),
-    "magnitude_l1": Importance(
-        "Group magnitude (L1)", "the size of a channel's weights in all its coupled layers"
-    ),
-    "bn_scale": Importance(
-        "Batch-norm scale (network slimming)", "the scale that batch norm gives it (Liu 2017)"
-    ),
-    "lamp": Importance("LAMP", "the L2 magnitude over that of the channels above it (Lee 2021)"),
-    "taylor": Importance(
-        "Taylor", "weight times gradient on training images (Molchanov 2019)", images=True
-    ),
-    "hessian": Importance(
-        "Hessian (optimal brain damage)",
-        "squared weight times squared gradient, image by image (LeCun 1990)",
-        images=True,
-    ),
-    "random": Importance("Random (control)", "nothing: the channels are drawn"),
-}
+    uses_images: bool = False
+    cost: float = 0.0
 
 
-def looks(importance: str) -> bool:
-    """Whether an importance looks at training images."""
-    return IMPORTANCE_CHOICES[importance].images
+CHANNEL_IMPORTANCES = Registry(
+    "channel importance",
+    (
+        ChannelImportance(
+            "magnitude_l2",
+            "Group magnitude (L2)",
+            "The L2 norm of the weights of a channel in all coupled layers.",
+            "Fang et al. 2023",
+            "https://arxiv.org/abs/2301.12900",
+            f"{ENGINE}.importance:magnitude_l2",
+        ),
+        ChannelImportance(
+            "magnitude_l1",
+            "Group magnitude (L1)",
+            "The L1 norm of the weights of a channel in all coupled layers.",
+            "Li et al. 2017",
+            "https://arxiv.org/abs/1608.08710",
+            f"{ENGINE}.importance:magnitude_l1",
+        ),
+        ChannelImportance(
+            "bn_scale",
+            "Batch-norm scale (network slimming)",
+            "The scale factor of the channel in batch norm.",
+            "Liu et al. 2017",
+            "https://arxiv.org/abs/1708.06519",
+            f"{ENGINE}.importance:bn_scale",
+        ),
+        ChannelImportance(
+            "lamp",
+            "LAMP",
+            "The squared L2 norm of a channel divided by the sum over the channels with higher "
+            "norms.",
+            "Lee et al. 2021",
+            "https://arxiv.org/abs/2010.07611",
+            f"{ENGINE}.importance:lamp",
+        ),
+        ChannelImportance(
+            "taylor",
+            "First-order Taylor",
+            "Gradient times weight on calibration images.",
+            "Molchanov et al. 2019",
+            "https://arxiv.org/abs/1906.10771",
+            f"{ENGINE}.importance:taylor",
+            uses_images=True,
+            cost=1.0,
+        ),
+        ChannelImportance(
+            "hessian",
+            "Hessian (Optimal Brain Damage)",
+            "Squared weight times squared gradient, image by image.",
+            "LeCun et al. 1990",
+            "https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html",
+            f"{ENGINE}.importance:hessian",
+            uses_images=True,
+            cost=10.7,
+        ),
+        ChannelImportance(
+            "random",
+            "Random (control)",
+            "Random numbers: a control that shows how much the importance matters.",
+            "Mittal et al. 2018",
+            "https://arxiv.org/abs/1801.10447",
+            f"{ENGINE}.importance:random",
+        ),
+    ),
+)
+
+STRUCTURED_TARGETS = Registry(
+    "structured pruning ratio",
+    (
+        Method("channels", "Channels", "Output channels of all layers."),
+        Method("parameters", "Parameters", "All parameters of the model."),
+        Method("macs", "MACs", "Multiply-accumulates for one image."),
+        Method("bytes", "Bytes", "Bytes of the dense file."),
+    ),
+)
+
+STRUCTURED_SCOPES = Registry(
+    "structured pruning scope",
+    (
+        Method(
+            "local",
+            "Local",
+            "Every dependency group loses the same ratio of its channels.",
+            implementation=f"{ENGINE}.selection:local",
+        ),
+        Method(
+            "global",
+            "Global",
+            "One threshold for the channels of all dependency groups.",
+            implementation=f"{ENGINE}.selection:global_",
+        ),
+    ),
+)

@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
-# From the lowest rung up. The first is the cut itself, a level without an epoch.
-RUNG_TITLES = {
-    "cut": "as pruned",
-    "batch_norm": "batch norm re-estimated",
-    "bias_scale": "bias and scale corrected",
-    "least_squares": "least squares",
-}
+from dataclasses import dataclass
+
+from pruning_core.methods.registry import Method, Registry
+
+ENGINE = "pruning_core.engine.correction.corrections"
+# The Gram matrix of more inputs than this takes over 170 MB: a 3x3 kernel on 512 channels.
+MAX_INPUTS = 4608
+NO_BATCH_NORM = "The model has no batch norm, so BN recalibration changes nothing."
 
 
-RUNGS = tuple(RUNG_TITLES)
+@dataclass(frozen=True)
+class Correction(Method):
+    """A training-free correction. Each builds on the model of the one before it.
+
+    The implementation changes the pruned model in place and returns notes; the first entry has
+    none, because it is the pruned model itself. `cost` and `cost_per_layer` are training steps
+    of one image that a calibration image takes, in all and for each layer.
+    """
+
+    cost: float = 0.0
+    cost_per_layer: float = 0.0
 
 
-# A Gram matrix of more inputs than this would take more than 170 MB: a 3x3 kernel on 512 channels.
-MOST_INPUTS = 4608
+CORRECTIONS = Registry(
+    "training-free correction",
+    (
+        Correction("none", "None", "The pruned model as it is."),
+        Correction(
+            "bn_recalibration",
+            "BN recalibration",
+            "Estimate the statistics of batch norm again on calibration images.",
+            "Li et al. 2020",
+            "https://arxiv.org/abs/2007.02491",
+            f"{ENGINE}:bn_recalibration",
+            cost=0.25,
+        ),
+        Correction(
+            "bias_correction",
+            "Bias correction",
+            "Correct the bias and the scale of each output channel so that its mean and standard "
+            "deviation match the dense model.",
+            "Nagel et al. 2019",
+            "https://arxiv.org/abs/1906.04721",
+            f"{ENGINE}:bias_correction",
+            cost=0.5,
+            cost_per_layer=0.1,
+        ),
+        Correction(
+            "weight_reconstruction",
+            "Weight reconstruction (least squares)",
+            "Solve for the remaining weights of each layer so that its outputs match the dense "
+            "model.",
+            "He et al. 2017",
+            "https://arxiv.org/abs/1707.06168",
+            f"{ENGINE}:weight_reconstruction",
+            cost=0.5,
+            cost_per_layer=0.17,
+        ),
+    ),
+)
 
 
-NO_BATCH_NORM = "The model has no batch norm, so re-estimating its statistics changes nothing."
-
-
-def rung_title(rung: int) -> str:
-    """What rung number `rung` does, counted from 0."""
-    return RUNG_TITLES[RUNGS[rung]]
+def correction_at(place: int) -> Correction:
+    """The correction at a place in the registry; 0 is the pruned model itself."""
+    return CORRECTIONS[list(CORRECTIONS)[place]]

@@ -1,67 +1,129 @@
-"""The pruning criteria by name: what they are called, what they look at, what they need.
-
-The functions that score the weights stand in `pruning_core/engine/criteria`; a test holds the
-two together.
-"""
+"""Pruning criteria: the importance scores that decide which weights are removed first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-IMAGES, BASELINE, MOVEMENT = "images", "baseline", "movement"
+from pruning_core.methods.registry import Method, Registry
+
+Need = Literal["calibration images", "dense baseline", "movement"]
+IMAGES: Need = "calibration images"
+BASELINE: Need = "dense baseline"
+MOVEMENT: Need = "movement"
+
+Join = Literal["sum", "norm", "first"]
+ENGINE = "pruning_core.engine.criteria"
 
 
 @dataclass(frozen=True)
-class CriterionChoice:
-    """A criterion as people see it, and what it needs besides the model that is cut.
+class Criterion(Method):
+    """An importance score. The implementation takes `Evidence` and returns scores by name.
 
-    `needs` holds `images` (a sample of training images), `baseline` (it scores the dense model
-    at the head of the chain instead of the one that is cut) and `movement` (what the training
-    before the cut has added up).
+    `needs` says what the criterion looks at besides the weights: a sample of training images,
+    the dense baseline instead of the model that is pruned, or the weight movement that training
+    accumulated. `cost` is how many training steps of one image it takes for each calibration
+    image. `join` says how the scores of the weights of a filter or kernel become one score.
+    `signed` scores can be negative. `unsupported` names a function that returns the reason why
+    a model cannot be scored, or an empty text.
     """
 
-    title: str
-    looks_at: str
-    needs: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+    cost: float = 0.0
+    join: Join = "sum"
+    signed: bool = False
+    unsupported: str = ""
 
 
-CRITERION_CHOICES: dict[str, CriterionChoice] = {
-    "magnitude": CriterionChoice("Magnitude (L1)", "the size of each weight"),
-    "random": CriterionChoice("Random (control)", "nothing, which shows what a choice is worth"),
-    "taylor": CriterionChoice(
-        "Error change (Taylor)",
-        "how much the error on some training images would change without the weight, summed "
-        "batch by batch",
-        (IMAGES,),
+CRITERIA = Registry(
+    "pruning criterion",
+    (
+        Criterion(
+            "magnitude",
+            "Magnitude (L1)",
+            "The absolute value of the weight.",
+            "Han et al. 2015",
+            "https://arxiv.org/abs/1506.02626",
+            f"{ENGINE}.magnitude:magnitude",
+            join="norm",
+        ),
+        Criterion(
+            "random",
+            "Random (control)",
+            "A random number: a control that shows how much the criterion matters.",
+            "Frankle et al. 2020",
+            "https://arxiv.org/abs/2009.08576",
+            f"{ENGINE}.magnitude:random",
+            join="first",
+        ),
+        Criterion(
+            "taylor",
+            "First-order Taylor",
+            "How much the loss on the calibration images would change without the weight: "
+            "gradient times weight, summed over batches.",
+            "Molchanov et al. 2019",
+            "https://arxiv.org/abs/1906.10771",
+            f"{ENGINE}.gradients:taylor",
+            needs=(IMAGES,),
+            cost=1.0,
+        ),
+        Criterion(
+            "snip",
+            "SNIP",
+            "Gradient times weight of the dense baseline, on all calibration images at once.",
+            "Lee et al. 2019",
+            "https://arxiv.org/abs/1810.02340",
+            f"{ENGINE}.gradients:snip",
+            needs=(IMAGES, BASELINE),
+            cost=1.0,
+        ),
+        Criterion(
+            "synflow",
+            "SynFlow",
+            "Synaptic flow: the share of the network's signal that passes through the weight, "
+            "without images, in 100 rounds so that no layer is emptied.",
+            "Tanaka et al. 2020",
+            "https://arxiv.org/abs/2006.05467",
+            f"{ENGINE}.synflow:synflow",
+            unsupported=f"{ENGINE}.synflow:unfit",
+        ),
+        Criterion(
+            "movement",
+            "Movement",
+            "Whether training before the pruning step moved the weight towards zero or away "
+            "from it.",
+            "Sanh et al. 2020",
+            "https://arxiv.org/abs/2005.07683",
+            f"{ENGINE}.movement:movement",
+            needs=(MOVEMENT,),
+            signed=True,
+        ),
+        Criterion(
+            "wanda",
+            "Wanda",
+            "The absolute value of the weight times the norm of its input activations on the "
+            "calibration images.",
+            "Sun et al. 2024",
+            "https://arxiv.org/abs/2306.11695",
+            f"{ENGINE}.wanda:wanda",
+            needs=(IMAGES,),
+            cost=0.7,
+        ),
+        Criterion(
+            "obd",
+            "Optimal Brain Damage (OBD)",
+            "Second-order: the squared weight times the diagonal of the empirical Fisher "
+            "information on the calibration images.",
+            "LeCun et al. 1990",
+            "https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html",
+            f"{ENGINE}.gradients:obd",
+            needs=(IMAGES,),
+            cost=10.7,
+        ),
     ),
-    "snip": CriterionChoice(
-        "Error change, dense (SNIP)",
-        "the same change on all these images at once, in the baseline before any cut",
-        (IMAGES, BASELINE),
-    ),
-    "synflow": CriterionChoice(
-        "Flow (SynFlow)",
-        "how much of what flows through the network passes the weight, without any image, "
-        "in 100 small cuts so that no layer runs dry",
-    ),
-    "movement": CriterionChoice(
-        "Movement",
-        "whether the training before the cut pushed the weight towards zero or away from it",
-        (MOVEMENT,),
-    ),
-    "wanda": CriterionChoice(
-        "Size and input (Wanda)",
-        "the size of the weight times the strength of what some training images send into it",
-        (IMAGES,),
-    ),
-    "obd": CriterionChoice(
-        "Error curvature (OBD)",
-        "how steeply the error on some training images would curve upwards as the weight goes",
-        (IMAGES,),
-    ),
-}
+)
 
 
-def needs(criterion: str, what: str) -> bool:
-    """Whether a criterion needs `images`, the `baseline` or the `movement`."""
-    return what in CRITERION_CHOICES[criterion].needs
+def needs(criterion: str, need: Need) -> bool:
+    """Whether a criterion needs calibration images, the dense baseline or the movement."""
+    return need in CRITERIA[criterion].needs

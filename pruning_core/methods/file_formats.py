@@ -1,102 +1,144 @@
-"""Files that a finished model can leave as: which there are, and the stages that make them.
-
-A new format is one entry here, and one in `engine.artifacts.MAKERS` that writes and opens it.
-"""
+"""File formats that a finished model can be exported to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.methods.strategies import INT8_ONNX, INT8_SPARSE
+from pruning_core.methods.registry import Method, Registry
 
-FORMAT_OF = {INT8_SPARSE: "bitmask_int8", INT8_ONNX: "onnx_int8"}
+ENGINE = "pruning_core.engine.export"
 
 
 @dataclass(frozen=True)
-class Format:
-    """A kind of file.
+class FileFormat(Method):
+    """A file format. The implementation returns the `FileWriter` that writes and opens it.
 
-    `exact` files give the model's own answers, but for rounding; of others the accuracy tells what
-    they lose. Those that are `offered` can be downloaded; others are rungs of the ladder only.
-    `package` is what must be installed beside the requirements.
+    `exact` files give the outputs of the model up to rounding; for others the accuracy is
+    measured. `download` is false for formats that are only measured for comparison. `package`
+    must be installed besides the requirements. `calibrated` formats need calibration images.
     """
 
-    title: str
-    suffix: str
-    text: str
+    suffix: str = ""
     exact: bool = True
-    offered: bool = True
+    download: bool = True
     package: str = ""
     calibrated: bool = False
 
 
-FORMATS: dict[str, Format] = {
-    "state_dict": Format(
-        "Dense .pth",
-        "pth",
-        "The state_dict with every weight as 4 bytes, zeros too; what torch.save writes. Load it "
-        "with torch.load(weights_only=True).",
+FILE_FORMATS = Registry(
+    "file format",
+    (
+        FileFormat(
+            "state_dict",
+            "Dense .pth",
+            "The state_dict with every weight in 4 bytes, as torch.save writes it. Load it with "
+            "torch.load(weights_only=True).",
+            "PyTorch",
+            "https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html",
+            f"{ENGINE}.tensor_files:state_dict",
+            suffix="pth",
+        ),
+        FileFormat(
+            "zlib",
+            "Dense + zlib",
+            "Every weight, byte-shuffled and compressed by zlib, level 9.",
+            "zlib",
+            "https://www.zlib.net",
+            f"{ENGINE}.tensor_files:zlib_file",
+            suffix="safetensors.zz",
+            download=False,
+        ),
+        FileFormat(
+            "lzma",
+            "Dense + LZMA",
+            "Every weight, byte-shuffled and compressed by LZMA, level 9.",
+            "LZMA",
+            "https://tukaani.org/xz/",
+            f"{ENGINE}.tensor_files:lzma_file",
+            suffix="safetensors.xz",
+            download=False,
+        ),
+        FileFormat(
+            "bitmask_fp32",
+            "Sparse (bitmask) fp32",
+            "One bit for each weight, and the non-zero weights in float32. Lossless.",
+            "Han et al. 2016",
+            "https://arxiv.org/abs/1510.00149",
+            f"{ENGINE}.tensor_files:bitmask_fp32",
+            suffix="sparse",
+        ),
+        FileFormat(
+            "bitmask_fp16",
+            "Sparse (bitmask) fp16",
+            "One bit for each weight, and the non-zero weights in float16, with batch norm folded.",
+            "Han et al. 2016",
+            "https://arxiv.org/abs/1510.00149",
+            f"{ENGINE}.tensor_files:bitmask_fp16",
+            suffix="fp16.sparse",
+            exact=False,
+        ),
+        FileFormat(
+            "bitmask_int8",
+            "Sparse (bitmask) int8",
+            "One bit for each weight, and the non-zero weights in int8 with one scale for each "
+            "output channel, with batch norm folded.",
+            "Jacob et al. 2018",
+            "https://arxiv.org/abs/1712.05877",
+            f"{ENGINE}.tensor_files:bitmask_int8",
+            suffix="int8.sparse",
+            exact=False,
+        ),
+        FileFormat(
+            "compact",
+            "Compact dense (safetensors)",
+            "The dense network without its zero channels. The header holds its widths; "
+            "safetensors opens it.",
+            "safetensors",
+            "https://github.com/huggingface/safetensors",
+            f"{ENGINE}.safetensors_file:compact",
+            suffix="compact.safetensors",
+        ),
+        FileFormat(
+            "onnx",
+            "ONNX fp32",
+            "The network with its weights, without zero channels and with batch norm folded, for "
+            "ONNX Runtime and others. The batch size is free.",
+            "ONNX",
+            "https://onnx.ai",
+            f"{ENGINE}.graph_files:onnx",
+            suffix="onnx",
+        ),
+        FileFormat(
+            "onnx_int8",
+            "ONNX int8",
+            "Static quantization: weights and activations in int8, with one weight scale for each "
+            "output channel and activation ranges from calibration images.",
+            "Jacob et al. 2018",
+            "https://arxiv.org/abs/1712.05877",
+            f"{ENGINE}.graph_files:onnx_int8",
+            suffix="int8.onnx",
+            exact=False,
+            calibrated=True,
+        ),
+        FileFormat(
+            "torch_export",
+            "torch.export",
+            "The network with its weights as torch.export saves it; torch.export.load opens it.",
+            "PyTorch",
+            "https://docs.pytorch.org/docs/stable/export.html",
+            f"{ENGINE}.graph_files:torch_export",
+            suffix="pt2",
+        ),
+        FileFormat(
+            "executorch",
+            "ExecuTorch",
+            "The network for phones and small devices (XNNPACK, batch size 1). It replaces "
+            "optimize_for_mobile, which no longer works in the torch that pip installs.",
+            "ExecuTorch",
+            "https://docs.pytorch.org/executorch/",
+            f"{ENGINE}.graph_files:executorch",
+            suffix="pte",
+            package="executorch",
+        ),
     ),
-    "deflate": Format(
-        "Dense, deflate",
-        "safetensors.zz",
-        "Every weight, the bytes of the values sorted by place and compressed by zlib, level 9.",
-        offered=False,
-    ),
-    "lzma": Format(
-        "Dense, lzma",
-        "safetensors.xz",
-        "Every weight, the bytes of the values sorted by place and compressed by lzma, level 9.",
-        offered=False,
-    ),
-    "bitmask_fp32": Format(
-        "Bit mask + fp32",
-        "sparse",
-        "A bit for each weight, and the remaining weights as they are. The same bits come back.",
-    ),
-    "bitmask_fp16": Format(
-        "Bit mask + fp16",
-        "fp16.sparse",
-        "The same with the remaining weights in half precision, batch norm folded into them.",
-        exact=False,
-    ),
-    "bitmask_int8": Format(
-        "Bit mask + int8",
-        "int8.sparse",
-        "The same with the remaining weights as whole numbers from -127 to 127 and a scale for "
-        "each output channel, batch norm folded into them.",
-        exact=False,
-    ),
-    "smaller": Format(
-        "Smaller network",
-        "smaller.safetensors",
-        "The network without the channels that are zero wherever they are read, every other weight "
-        "as 4 bytes. Its widths stand in the file's header; safetensors opens it.",
-    ),
-    "onnx": Format(
-        "ONNX fp32",
-        "onnx",
-        "The network with its weights, dead channels taken out and batch norm folded, for ONNX "
-        "Runtime and others. The number of images at a time is free.",
-    ),
-    "onnx_int8": Format(
-        "ONNX int8",
-        "int8.onnx",
-        "Weights and activations in 8 bits, weights with a scale for each output channel. The "
-        "ranges of the activations come from training images.",
-        exact=False,
-        calibrated=True,
-    ),
-    "torch_export": Format(
-        "torch.export",
-        "pt2",
-        "The network with its weights as torch.export saves it; torch.export.load opens it.",
-    ),
-    "executorch": Format(
-        "ExecuTorch",
-        "pte",
-        "The network for phones and small devices (XNNPACK, one image at a time). It takes the "
-        "place of optimize_for_mobile, which no longer works in the torch that pip installs.",
-        package="executorch",
-    ),
-}
+)

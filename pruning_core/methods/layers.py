@@ -1,4 +1,4 @@
-"""Which layers a spec prunes, and how much of each a global cut must leave."""
+"""Which layers are prunable: the choice of layers, and the layers that are excluded from it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from pruning_core.methods.registry import Method, Registry
+
 ROLES = ("stem", "classifier")
 KINDS = ("depthwise", "linear", "conv", "attention")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A weight that can be pruned. `name` is its parameter's, such as `conv1.weight`."""
+    """A prunable weight. `name` is its parameter's name, such as `conv1.weight`."""
 
     name: str
     kind: str  # "conv", "depthwise", "linear" or "attention"
@@ -22,22 +24,37 @@ class Layer:
     size: int
 
 
-LAYER_CHOICES: dict[str, Callable[[Layer], bool]] = {
-    "all": lambda layer: True,
-    "spared": lambda layer: layer.kind != "depthwise" and not layer.role,
-}
+@dataclass(frozen=True)
+class LayerChoice(Method):
+    """A choice of prunable layers; `includes` says whether a layer belongs to it."""
+
+    includes: Callable[[Layer], bool] = lambda layer: True
 
 
-def chosen(found: Iterable[Layer], choice: str, spare: Sequence[str] = ()) -> list[Layer]:
-    """The layers that are pruned: those of the choice that no entry of `spare` matches.
+LAYER_CHOICES = Registry(
+    "prunable layers",
+    (
+        LayerChoice("all", "All", "Every convolution and linear layer."),
+        LayerChoice(
+            "core",
+            "All but depthwise, stem, classifier",
+            "Depthwise layers, the first layer and the classifier stay dense. They are small, "
+            "and pruning them costs much accuracy.",
+            "Gale et al. 2019",
+            "https://arxiv.org/abs/1902.09574",
+            includes=lambda layer: layer.kind != "depthwise" and not layer.role,
+        ),
+    ),
+)
 
-    Engine, plan and pages all ask here.
-    """
-    allowed = LAYER_CHOICES[choice]
+
+def prunable(layers: Iterable[Layer], choice: str, exclude: Sequence[str] = ()) -> list[Layer]:
+    """The layers that are pruned: those of the choice that no entry of `exclude` matches."""
+    includes = LAYER_CHOICES[choice].includes
     return [
         layer
-        for layer in found
-        if allowed(layer) and not any(matches(layer, entry) for entry in spare)
+        for layer in layers
+        if includes(layer) and not any(matches(layer, entry) for entry in exclude)
     ]
 
 
@@ -48,10 +65,10 @@ def matches(layer: Layer, entry: str) -> bool:
     return fnmatchcase(layer.name, entry)
 
 
-def floor_size(size: int, keep_floor: float) -> int:
-    """How many of a layer's `size` pieces a scope with a keep-floor leaves at least.
+def units_to_keep(units: int, min_density: float) -> int:
+    """How many of a layer's pruning units the minimum density keeps.
 
-    One at least under any floor above 0; a floor of 0 is none, as in torch's own
+    At least one for any density above 0. A density of 0 keeps none, as in torch's own
     `global_unstructured`.
     """
-    return min(size, math.ceil(round(keep_floor * size, 6)))
+    return min(units, math.ceil(round(min_density * units, 6)))

@@ -1,19 +1,68 @@
-"""Recovery methods: how the weights and the learning rate restart after a pruning step."""
+"""Recovery methods: which weights and which learning rates training restarts with after pruning."""
 
 from __future__ import annotations
 
-RECOVERIES = ("fine_tune", "lr_rewind", "weight_rewind", "random_reinit")
+from dataclasses import dataclass
+
+from pruning_core.methods.registry import Method, Registry
+
+ENGINE = "pruning_core.engine.training.rewinding"
 
 
-REWINDS = ("lr_rewind", "weight_rewind")
+@dataclass(frozen=True)
+class RecoveryMethod(Method):
+    """How training restarts after a pruning step.
+
+    The implementation takes `Sources` and returns a state dict, or None where the weights stay.
+    `rewinds` methods go back to an epoch of the baseline's training; `restarts` methods replace
+    the weights.
+    """
+
+    rewinds: bool = False
+    restarts: bool = False
 
 
-RESTARTS = ("weight_rewind", "random_reinit")
-
-
-IN_WORDS = {
-    "fine_tune": "fine-tuning",
-    "lr_rewind": "learning-rate rewinding",
-    "weight_rewind": "weight rewinding",
-    "random_reinit": "random re-initialization",
-}
+RECOVERY_METHODS = Registry(
+    "recovery method",
+    (
+        RecoveryMethod(
+            "fine_tuning",
+            "Fine-tuning",
+            "Continue training the remaining weights.",
+            "Han et al. 2015",
+            "https://arxiv.org/abs/1506.02626",
+            f"{ENGINE}:as_trained",
+        ),
+        RecoveryMethod(
+            "lr_rewinding",
+            "Learning-rate rewinding",
+            "Keep the weights, and train with the baseline's learning rates from an earlier epoch "
+            "on.",
+            "Renda et al. 2020",
+            "https://arxiv.org/abs/2003.02389",
+            f"{ENGINE}:as_trained",
+            rewinds=True,
+        ),
+        RecoveryMethod(
+            "weight_rewinding",
+            "Weight rewinding",
+            "Set the remaining weights back to an earlier epoch of the baseline, and train with "
+            "its learning rates from there. Epoch 0 is the lottery ticket.",
+            "Frankle and Carbin 2019",
+            "https://arxiv.org/abs/1803.03635",
+            f"{ENGINE}:rewound",
+            rewinds=True,
+            restarts=True,
+        ),
+        RecoveryMethod(
+            "random_reinit",
+            "Random re-initialization (control)",
+            "Train the pruned network from new random weights: a control that shows what the "
+            "rewound weights are worth.",
+            "Frankle and Carbin 2019",
+            "https://arxiv.org/abs/1803.03635",
+            f"{ENGINE}:redrawn",
+            restarts=True,
+        ),
+    ),
+)

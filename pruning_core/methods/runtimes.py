@@ -7,65 +7,146 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from pruning_core.common.errors import one_of
+from pruning_core.methods.registry import Method, Registry
 
+ENGINE = "pruning_core.engine.latency"
 AS_TRAINED = 0
-
-
-MOST_PIXELS = 1024
-# A new product is one entry here, and one in `engine.speed.products.SPARSE` or `DENSE`.
-SPARSE_KERNELS = {"torch_csr": "torch, CSR", "scipy_csr": "SciPy, CSR"}
-DENSE_KERNELS = {
-    "torch_mm": "torch, matrix product",
-    "torch_conv": "torch, 1x1 convolution",
-}
+MAX_PIXELS = 1024
 
 
 @dataclass(frozen=True)
-class Family:
-    """A program that runs models. Its models are timed in turn with each other.
+class Backend(Method):
+    """A library that runs models. The rounds of its models are interleaved.
 
-    `package` is what has to be installed; `most_images` the most that it takes at a time, 0
-    where any number will do.
+    `package` must be installed. `max_batch` is the largest batch size; 0 means any.
     """
 
-    title: str
-    package: str
-    most_images: int = 0
+    package: str = ""
+    max_batch: int = 0
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """A family running one kind of file; no `format` where it runs what is in memory."""
+class Runtime(Method):
+    """A backend that runs one file format; no `format` where it runs the model in memory.
 
-    title: str
-    family: str
+    The implementation returns the `Opener` of a model.
+    """
+
+    backend: str = ""
     format: str = ""
 
 
-FAMILIES: dict[str, Family] = {
-    "torch": Family("PyTorch", "torch"),
-    "onnxruntime": Family("ONNX Runtime", "onnxruntime"),
-    "executorch": Family("ExecuTorch", "executorch", most_images=1),
-}
-
-
-RUNTIMES: dict[str, Runtime] = {
-    "eager": Runtime("PyTorch, batch norm folded", "torch"),
-    "onnx": Runtime("ONNX Runtime", "onnxruntime", "onnx"),
-    "onnx_int8": Runtime("ONNX Runtime, int8", "onnxruntime", "onnx_int8"),
-    "executorch": Runtime("ExecuTorch", "executorch", "executorch"),
-}
+BACKENDS = Registry(
+    "backend",
+    (
+        Backend("torch", "PyTorch", url="https://pytorch.org", package="torch"),
+        Backend("onnxruntime", "ONNX Runtime", url="https://onnxruntime.ai", package="onnxruntime"),
+        Backend(
+            "executorch",
+            "ExecuTorch",
+            url="https://docs.pytorch.org/executorch/",
+            package="executorch",
+            max_batch=1,
+        ),
+    ),
+)
+RUNTIMES = Registry(
+    "runtime",
+    (
+        Runtime(
+            "eager",
+            "PyTorch",
+            "Eager mode, channels last, with batch norm folded and zero channels removed.",
+            "Paszke et al. 2019",
+            "https://arxiv.org/abs/1912.01703",
+            f"{ENGINE}.runtimes:eager",
+            backend="torch",
+        ),
+        Runtime(
+            "onnx",
+            "ONNX Runtime",
+            "The ONNX fp32 file on the CPU.",
+            "ONNX Runtime",
+            "https://onnxruntime.ai",
+            f"{ENGINE}.runtimes:onnx",
+            backend="onnxruntime",
+            format="onnx",
+        ),
+        Runtime(
+            "onnx_int8",
+            "ONNX Runtime, int8",
+            "The ONNX int8 file on the CPU.",
+            "ONNX Runtime",
+            "https://onnxruntime.ai",
+            f"{ENGINE}.runtimes:onnx_int8",
+            backend="onnxruntime",
+            format="onnx_int8",
+        ),
+        Runtime(
+            "executorch",
+            "ExecuTorch",
+            "The ExecuTorch file with XNNPACK, batch size 1.",
+            "ExecuTorch",
+            "https://docs.pytorch.org/executorch/",
+            f"{ENGINE}.runtimes:executorch",
+            backend="executorch",
+            format="executorch",
+        ),
+    ),
+)
+SPARSE_KERNELS = Registry(
+    "sparse kernel",
+    (
+        Method(
+            "torch_csr",
+            "PyTorch CSR",
+            "Compressed sparse rows in PyTorch.",
+            "PyTorch",
+            "https://docs.pytorch.org/docs/stable/sparse.html",
+            f"{ENGINE}.products:torch_csr",
+        ),
+        Method(
+            "scipy_csr",
+            "SciPy CSR",
+            "Compressed sparse rows in SciPy.",
+            "SciPy",
+            "https://docs.scipy.org/doc/scipy/reference/sparse.html",
+            f"{ENGINE}.products:scipy_csr",
+        ),
+    ),
+)
+DENSE_KERNELS = Registry(
+    "dense kernel",
+    (
+        Method(
+            "torch_mm",
+            "PyTorch matrix product",
+            "torch.mm.",
+            "PyTorch",
+            "https://docs.pytorch.org/docs/stable/generated/torch.mm.html",
+            f"{ENGINE}.products:torch_mm",
+        ),
+        Method(
+            "torch_conv",
+            "PyTorch 1x1 convolution",
+            "torch.nn.functional.conv2d.",
+            "PyTorch",
+            "https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv2d.html",
+            f"{ENGINE}.products:torch_conv",
+        ),
+    ),
+)
 
 
 def missing_packages(names: Iterable[str] = tuple(RUNTIMES)) -> list[str]:
     """Packages that these runtimes need and that are not installed here."""
-    needed = (family.package for family in families(names).values())
+    needed = (backend.package for backend in backends(names).values())
     return [package for package in needed if find_spec(package) is None]
 
 
-def families(names: Iterable[str]) -> dict[str, Family]:
-    """The families of some runtimes. Raises `SpecError` for a runtime that there is not."""
+def backends(names: Iterable[str]) -> dict[str, Backend]:
+    """The backends of some runtimes. Raises `SpecError` for an unknown runtime."""
     names = list(names)
     for name in names:
         one_of("runtimes", name, tuple(RUNTIMES))
-    return {key: FAMILIES[key] for key in dict.fromkeys(RUNTIMES[name].family for name in names)}
+    return {key: BACKENDS[key] for key in dict.fromkeys(RUNTIMES[name].backend for name in names)}

@@ -1,27 +1,28 @@
-"""Target sparsity per step, as pure functions of (target, steps).
+"""Sparsity schedules: the target sparsity of each pruning step.
 
-Each returns `steps` absolute sparsities (fractions of the prunable weights), never falling;
-the last one is exactly the target. S is the target, N the number of steps, i counts them from 1.
-
-What is removed stays removed, but for the schedules in `EXCHANGES`, which have weights change
-places, and those in `LIFTED`, which end with all of them back.
+Each is a pure function of (target, steps) and returns `steps` absolute sparsities (fractions of
+the prunable weights) that never fall; the last one is exactly the target. S is the target, N the
+number of steps, i counts them from 1. Pruned weights stay pruned, except where a schedule
+regrows weights or ends dense.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import cos, exp, pi
+
+from pruning_core.methods.registry import Method, Registry
 
 Schedule = Callable[[float, int], list[float]]
 
-# The name under which a user types the targets instead: a list, no function of (target, steps).
-LIST = "list"
+# The schedule whose targets the user gives; no function of (target, steps).
+CUSTOM = "custom"
 # Three quarters of the target after an eighth of the way: (1 - u) / (1 - u^8) = 3/4, which
 # u = 1/4 meets to four digits.
 EIGHTH = 1 / 4
 ONE_CYCLE_ALPHA, ONE_CYCLE_BETA = 14.0, 5.0
 RIGL_ALPHA, RIGL_END = 0.3, 0.75
-LIFTED = ("dense_sparse_dense",)
 
 
 def _along(curve: Callable[[float], float], target: float, steps: int) -> list[float]:
@@ -85,15 +86,15 @@ def one_cycle(target: float, steps: int) -> list[float]:
 
 
 def rigl(target: float, steps: int) -> list[float]:
-    """Everything in the first step, S in each; then weights change places. Evci et al. 2020."""
+    """Everything in the first step, S in each; then weights are dropped and regrown. Evci et al. 2020."""
     return [target] * steps
 
 
-def rigl_exchanges(steps: int) -> list[float]:
-    """The share of each layer's remaining weights that changes places before each step.
+def rigl_regrowth(steps: int) -> list[float]:
+    """The share of each layer's remaining weights that is dropped and regrown before each step.
 
     `a/2 (1 + cos(pi t / T))` after the share t of the steps, with a = 0.3, and none from T = 0.75
-    on, as Evci et al. 2020 (RigL) have it; nothing to exchange before the first cut.
+    on, as Evci et al. 2020 (RigL) have it; nothing to regrow before the first step.
     """
     done = [i / steps for i in range(steps)]
     shares = [RIGL_ALPHA / 2 * (1 + cos(pi * t / RIGL_END)) if t < RIGL_END else 0.0 for t in done]
@@ -103,21 +104,109 @@ def rigl_exchanges(steps: int) -> list[float]:
 def dense_sparse_dense(target: float, steps: int) -> list[float]:
     """S at once and in each step but the last, in which all weights are back. Han et al. 2017.
 
-    They come back as zeros and are trained with all others.
+    They return as zeros and are trained with all others.
     """
     return [target] * (steps - 1) + [0.0]
 
 
-SCHEDULES: dict[str, Schedule] = {
-    "one_shot": one_shot,
-    "geometric": geometric,
-    "linear": linear,
-    "cubic": cubic,
-    "exponential": exponential,
-    "cosine": cosine,
-    "one_cycle": one_cycle,
-    "rigl": rigl,
-    "dense_sparse_dense": dense_sparse_dense,
-}
-EXCHANGES: dict[str, Callable[[int], list[float]]] = {"rigl": rigl_exchanges}
-RETURNING = (*EXCHANGES, *LIFTED)
+@dataclass(frozen=True)
+class SparsitySchedule(Method):
+    """A sparsity schedule.
+
+    `targets` maps (target, steps) to the sparsity of each step; None where the user gives them.
+    `regrowth` maps the number of steps to the share of each layer's remaining weights that is
+    dropped and regrown before each step. A schedule that `ends_dense` restores all weights in
+    the last step.
+    """
+
+    targets: Schedule | None = None
+    regrowth: Callable[[int], list[float]] | None = None
+    ends_dense: bool = False
+
+    @property
+    def regrows(self) -> bool:
+        """Whether pruned weights return in some step."""
+        return self.regrowth is not None or self.ends_dense
+
+
+SPARSITY_SCHEDULES = Registry(
+    "sparsity schedule",
+    (
+        SparsitySchedule(
+            "one_shot",
+            "One-shot",
+            "The whole target in the first step, then only training.",
+            "Han et al. 2015",
+            "https://arxiv.org/abs/1506.02626",
+            targets=one_shot,
+        ),
+        SparsitySchedule(
+            "geometric",
+            "Geometric",
+            "Every step prunes the same share of the remaining weights: 1 - (1 - S)^(i/N).",
+            "Frankle and Carbin 2019",
+            "https://arxiv.org/abs/1803.03635",
+            targets=geometric,
+        ),
+        SparsitySchedule(
+            "linear",
+            "Linear",
+            "Every step prunes the same number of weights: S i/N.",
+            "Han et al. 2015",
+            "https://arxiv.org/abs/1506.02626",
+            targets=linear,
+        ),
+        SparsitySchedule(
+            "cubic",
+            "Cubic",
+            "Fast at first, slow at the end: S (1 - (1 - i/N)^3).",
+            "Zhu and Gupta 2017",
+            "https://arxiv.org/abs/1710.01878",
+            targets=cubic,
+        ),
+        SparsitySchedule(
+            "exponential",
+            "Exponential",
+            "Three quarters of the target after an eighth of the steps.",
+            "He et al. 2019",
+            "https://arxiv.org/abs/1808.07471",
+            targets=exponential,
+        ),
+        SparsitySchedule(
+            "cosine",
+            "Cosine",
+            "Slow, fast, slow: half a cosine, S (1 - cos(pi i/N)) / 2.",
+            "Loshchilov and Hutter 2017",
+            "https://arxiv.org/abs/1608.03983",
+            targets=cosine,
+        ),
+        SparsitySchedule(
+            "one_cycle",
+            "One cycle",
+            "A logistic curve: little at first, most before the middle.",
+            "Hubens et al. 2021",
+            "https://arxiv.org/abs/2107.02086",
+            targets=one_cycle,
+        ),
+        SparsitySchedule(
+            "rigl",
+            "RigL (drop and grow)",
+            "The whole target in the first step. Later steps drop the weights with the lowest "
+            "scores and regrow the pruned weights with the largest gradients.",
+            "Evci et al. 2020",
+            "https://arxiv.org/abs/1911.11134",
+            targets=rigl,
+            regrowth=rigl_regrowth,
+        ),
+        SparsitySchedule(
+            "dense_sparse_dense",
+            "Dense-Sparse-Dense (DSD)",
+            "The whole target in every step but the last, which trains all weights again.",
+            "Han et al. 2017",
+            "https://arxiv.org/abs/1607.04381",
+            targets=dense_sparse_dense,
+            ends_dense=True,
+        ),
+        SparsitySchedule(CUSTOM, "Custom", "Your own sparsity for each step."),
+    ),
+)

@@ -1,19 +1,20 @@
-"""The ladder without training: which stages it takes, and its points as a table."""
+"""The stages of training-free correction."""
 
 from __future__ import annotations
 
-from pruning_core.methods.corrections import RUNGS
+from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.planning.stage import Stage
 
-# What a rung has from the cut that it stands above.
-SAME = ("seed", "device", "precision", "threads", "prune", "epochs")
+# What a correction takes over from the pruned model.
+SAME = ("seed", "device", "precision", "threads", "pruning", "epochs")
 
 
-def rungs(cut: Stage, images: int) -> list[Stage]:
-    """The stages of a ladder from its lowest rung, the cut, up; each hangs off the one below."""
-    found = [cut]
-    for name in RUNGS[1:]:
-        same = {setting: cut.settings[setting] for setting in SAME}
-        settings = {"rung": name, "images": images, **same}
-        found.append(Stage("rung", found[-1].key, settings, threads=cut.threads))
-    return found
+def correction_stages(pruned: Stage, images: int) -> list[Stage]:
+    """The pruned model and its corrections, in order; each has the one before as parent."""
+    stages = [pruned]
+    _, *corrections = CORRECTIONS
+    for name in corrections:
+        same = {setting: pruned.settings[setting] for setting in SAME}
+        settings = {"correction": name, "images": images, **same}
+        stages.append(Stage("correction", stages[-1].key, settings, threads=pruned.threads))
+    return stages

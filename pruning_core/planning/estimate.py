@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pruning_core.common.formatting import format_seconds
-from pruning_core.methods.corrections import MOST_INPUTS
-from pruning_core.methods.layers import Layer, chosen
+from pruning_core.methods.corrections import MAX_INPUTS
+from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.inspections import inspect_data, inspect_model, known_layers
 from pruning_core.planning.stage import Plan, Reader, Stage, known
@@ -29,7 +29,7 @@ KNOWN = {
     "mnist": (60000, 10),
     "fashion_mnist": (60000, 10),
 }
-TRAINED = ("baseline", "level", STRUCTURED)
+TRAINED = ("baseline", "pruned", STRUCTURED)
 SECONDS_PER_STAGE = 2.0
 START_SECONDS = 8.0
 # The trial is forward and backward alone; training also steps, augments and validates. Measured
@@ -41,8 +41,8 @@ FORWARD = 1 / 3
 # What scoring one image takes, in training steps of one image: OBD looks at them one by one.
 # Measured with MobileNetV2 at 32x32, batches of 32, on one thread.
 SCORING = {"taylor": 1.0, "snip": 1.0, "wanda": 0.7, "obd": 10.7}
-RUNG = "rung"
-WORKED = (*TRAINED, "scan", RUNG)
+RUNG = "correction"
+WORKED = (*TRAINED, "sensitivity", RUNG)
 # The criteria that look at images as an importance of channels does.
 CHANNEL_SCORING = {"taylor": "taylor", "hessian": "obd"}
 
@@ -135,7 +135,7 @@ def _size(spec: Spec, store: Reader) -> tuple[int, int] | None:
 
 def _sizes(spec: Spec, store: Reader) -> Sizes:
     """One image of each while they are not known."""
-    size, share = _size(spec, store), spec.data.validation
+    size, share = _size(spec, store), spec.data.validation_split
     every = spec.data.train_size or (size[0] if size else 2)
     layers = tuple(known_layers(spec, store))
     return Sizes(max(1.0, every * (1 - share)), max(1.0, every * share), layers)
@@ -147,9 +147,9 @@ def _paces(spec: Spec, done: Keyed, store: Reader) -> dict[str, float] | None:
     if facts is None:
         return None
     trial = _sizes(spec, store).train / (facts["images_per_second"] * TRAINING_SHARE)
-    taught = TEACHER_STEPS if spec.recovery.distill_weight else 1.0
-    trials = {"baseline": trial, "level": trial * taught, "scan": trial, RUNG: trial}
-    trials[STRUCTURED] = trials["level"]  # as if nothing were gone: no model is slower
+    taught = TEACHER_STEPS if spec.recovery.distillation_weight else 1.0
+    trials = {"baseline": trial, "pruned": trial * taught, "sensitivity": trial, RUNG: trial}
+    trials[STRUCTURED] = trials["pruned"]  # as if nothing were gone: no model is slower
     return {kind: _measured(kind, done, store) or trials[kind] for kind in WORKED}
 
 
@@ -189,11 +189,11 @@ def _epochs(stage: Stage, sizes: Sizes) -> float:
     train, validation = sizes.train, sizes.validation
     if stage.kind == RUNG:
         images = min(stage.settings["images"], train)
-        return image_steps(stage.settings["rung"], images, len(sizes.layers)) / train
-    if stage.kind == "scan":
+        return image_steps(stage.settings["correction"], images, len(sizes.layers)) / train
+    if stage.kind == "sensitivity":
         looks = 1 + len(stage.settings["sparsities"])
         return FORWARD * looks * min(stage.settings["images"] or validation, validation) / train
-    scores = {**stage.settings.get("prune", {}), **_channel_scores(stage)}
+    scores = {**stage.settings.get("pruning", {}), **_channel_scores(stage)}
     return float(stage.settings["epochs"]) + _scored(scores, train) / train
 
 
@@ -205,20 +205,24 @@ def _solving(stage: Stage, every: Mapping[str, Stage], layers: Sequence[Layer]) 
     while cut.kind == RUNG:
         cut = every[cut.parent]
     removed = float(cut.settings["target"])
-    return solving_seconds(stage.settings["rung"], layers, removed, stage.settings["prune"])
+    return solving_seconds(stage.settings["correction"], layers, removed, stage.settings["pruning"])
 
 
 def _channel_scores(stage: Stage) -> Mapping[str, Any]:
     """The same settings of a cut of channels."""
     cut = stage.settings.get("cut") or {}
-    criterion = CHANNEL_SCORING.get(cut.get("importance", ""), "")
-    return {"criterion": criterion, "score_images": cut.get("score_images", 0)} if criterion else {}
+    criterion = CHANNEL_SCORING.get(cut.get("channel_importance", ""), "")
+    return (
+        {"criterion": criterion, "calibration_images": cut.get("calibration_images", 0)}
+        if criterion
+        else {}
+    )
 
 
-def _scored(prune: Mapping[str, Any], train: float) -> float:
+def _scored(pruning: Mapping[str, Any], train: float) -> float:
     """The training steps of one image that take as long as a cut's scoring."""
-    cost = SCORING.get(prune.get("criterion", ""), 0.0)
-    return cost * min(prune.get("score_images", 0), train)
+    cost = SCORING.get(pruning.get("criterion", ""), 0.0)
+    return cost * min(pruning.get("calibration_images", 0), train)
 
 
 def _expected(spec: Spec) -> dict[str, Work]:
@@ -228,19 +232,19 @@ def _expected(spec: Spec) -> dict[str, Work]:
     longest = max(levels, default=0)
     if chain.enabled:
         whole = total_epochs(chain)
-        levels += [step.epochs for step in steps(chain)] + [whole] * chain.matched
+        levels += [step.epochs for step in steps(chain)] + [whole] * chain.equal_budget
         longest = max(longest, whole)
     base = Work((spec.baseline_epochs,) * seeds, spec.baseline_epochs)
-    found = {"baseline": base, "level": Work(tuple(levels) * seeds, longest)}
+    found = {"baseline": base, "pruned": Work(tuple(levels) * seeds, longest)}
     if (own := spec.structured).enabled:
-        each = tuple(step.epochs for amount in own.amounts for step in chain_steps(own, amount))
+        each = tuple(step.epochs for amount in own.ratios for step in chain_steps(own, amount))
         found[STRUCTURED] = Work(each * seeds, chain_epochs(own))
     return found
 
 
 def _seconds(spec: Spec, work: dict[str, Work], paces: dict[str, float], cores: int) -> float:
     """Baselines, then the levels side by side, but never less than the longest branch."""
-    levels = dict.fromkeys(WORKED, spec.level_threads)
+    levels = dict.fromkeys(WORKED, spec.finetune_threads)
     threads = {**levels, "baseline": spec.baseline_threads}
     seconds = START_SECONDS
     for kind, part in work.items():
@@ -257,22 +261,22 @@ def image_steps(rung: str, images: float, layers: int) -> float:
 
 
 def solving_seconds(
-    rung: str, layers: Sequence[Layer], removed: float, prune: Mapping[str, Any]
+    rung: str, layers: Sequence[Layer], removed: float, pruning: Mapping[str, Any]
 ) -> float:
     """Seconds to solve for what is left of the weights where the share `removed` is gone.
 
     A pattern of k weights left costs k^3 / 3, the Cholesky factor of its equations. With single
     weights or kernels every output channel has a pattern of its own; with filters, and in layers
-    that are spared, a layer has one. `prune` holds a `PruneSpec`'s settings.
+    that are spared, a layer has one. `prune` holds a `PruningSpec`'s settings.
     """
     if rung != "least_squares":
         return 0.0
-    cut = {layer.name for layer in chosen(layers, prune["layers"], prune["spare"])}
-    solved = [x for x in layers if x.kind != "attention" and math.prod(x.shape[1:]) <= MOST_INPUTS]
-    return sum(_solving_work(x, removed if x.name in cut else 0.0, prune) for x in solved) / RATE
+    cut = {layer.name for layer in prunable(layers, pruning["layers"], pruning["exclude"])}
+    solved = [x for x in layers if x.kind != "attention" and math.prod(x.shape[1:]) <= MAX_INPUTS]
+    return sum(_solving_work(x, removed if x.name in cut else 0.0, pruning) for x in solved) / RATE
 
 
-def _solving_work(layer: Layer, removed: float, prune: Mapping[str, Any]) -> float:
-    alike = not removed or prune["granularity"] == "filter"
+def _solving_work(layer: Layer, removed: float, pruning: Mapping[str, Any]) -> float:
+    alike = not removed or pruning["granularity"] == "filter"
     patterns = 1 if alike else layer.shape[0]
     return float(patterns * ((1 - removed) * math.prod(layer.shape[1:])) ** 3 / 3)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.methods.file_formats import FORMAT_OF, FORMATS
-from pruning_core.methods.strategies import LADDER, Row
+from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.stage import Stage
 
-PREDICTIONS = "inspect_answers"
-EXPORT = "artifact"
+PREDICTIONS = "predict"
+EXPORT = "export"
 CALIBRATION_IMAGES = 512
 CALIBRATION_SEED = 0
 
@@ -27,15 +25,9 @@ def ask_image(dense: str, point: str, digest: str, path: str) -> Stage:
     )
 
 
-def artifact(point: str, name: str, threads: int = 1) -> Stage:
+def export_stage(point: str, name: str, threads: int = 1) -> Stage:
     """The stage that writes a finished point as a file, reads it back and measures it."""
     settings: dict[str, Any] = {"format": name, "threads": threads}
-    if FORMATS[name].calibrated:
+    if FILE_FORMATS[name].calibrated:
         settings |= {"images": CALIBRATION_IMAGES, "seed": CALIBRATION_SEED}
     return Stage(EXPORT, point, settings, threads=threads)
-
-
-def int8_stages(rows: Iterable[Row]) -> list[Stage]:
-    """The stages that make both int8 files of every point; rungs of a ladder have none here."""
-    keys = dict.fromkeys(row["key"] for row in rows if row["strategy"] not in (LADDER, *FORMAT_OF))
-    return [artifact(key, name) for key in keys for name in FORMAT_OF.values()]

@@ -10,10 +10,11 @@ from typing import Any
 from pruning_core.common.files import fingerprint, place, weights_identity
 from pruning_core.methods.layers import Layer
 from pruning_core.planning import structured
-from pruning_core.planning.layer_checks import left_alone, told
+from pruning_core.planning.layer_checks import step_notes, uncorrected_notes
 from pruning_core.planning.stage import Reader, Stage, known
 from pruning_core.planning.structured_notes import dry_run_told
-from pruning_core.settings.spec import Spec, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import steps
 
 installed = functools.cache(version)
@@ -36,10 +37,13 @@ def _dry_run(spec: Spec, store: Reader) -> list[str]:
 
 def told_of_cuts(spec: Spec, facts: dict[str, Any]) -> list[str]:
     """The same for a model of which an inspection found these facts."""
-    prune, layers = to_dict(spec.prune), [Layer(**layer) for layer in facts["layers"]]
-    said = [sentence for amount in asked(spec) for sentence in told(layers, prune, amount)]
-    if spec.ladder.enabled:
-        said += [*left_alone(layers), *filter(None, [facts.get("unfit", {}).get("batch_norm")])]
+    pruning, layers = to_dict(spec.pruning), [Layer(**layer) for layer in facts["layers"]]
+    said = [sentence for amount in asked(spec) for sentence in step_notes(layers, pruning, amount)]
+    if spec.correction.enabled:
+        said += [
+            *uncorrected_notes(layers),
+            *filter(None, [facts.get("unsupported", {}).get("bn_recalibration")]),
+        ]
     return list(dict.fromkeys(said))
 
 
@@ -67,7 +71,7 @@ def inspect_data(spec: Spec) -> Stage:
     if spec.data.name == "images":
         settings["found"] = fingerprint(spec.data.path)
     hints = {"path": str(place(spec.data.path))} if spec.data.path else {}
-    return Stage("inspect_data", "", settings, hints)
+    return Stage("inspect_dataset", "", settings, hints)
 
 
 def inspect_model(spec: Spec, classes: int) -> Stage:

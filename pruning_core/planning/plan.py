@@ -10,30 +10,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from pruning_core.common.errors import SpecError
 from pruning_core.methods.criteria import MOVEMENT, needs
-from pruning_core.methods.layers import Layer, chosen
-from pruning_core.planning import correction, structured
+from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning import sensitivity as sensitivity_
+from pruning_core.planning import structured
+from pruning_core.planning.correction import correction_stages
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.layer_checks import check_layers
-from pruning_core.planning.levels import (
-    calm,
-    curve,
+from pruning_core.planning.pruned import (
+    final_training,
+    finetune_training,
     kept_epoch,
-    level,
-    level_training,
-    tail_training,
+    pruned_stage,
+    schedule_place,
+    without_rewinding,
 )
-from pruning_core.planning.stage import Plan, Point, Reader, Stage, known, with_urgencies
+from pruning_core.planning.stage import Plan, PlannedModel, Reader, Stage, known, with_urgencies
 from pruning_core.settings import spec as specs
 from pruning_core.settings.checks import check_criterion, check_model
-from pruning_core.settings.sensitivity import GROUP
-from pruning_core.settings.serialization import plain
-from pruning_core.settings.spec import Spec, to_dict
+from pruning_core.settings.conditions import GROUP
+from pruning_core.settings.serialization import plain, to_dict
+from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import Step, last_target, steps, total_epochs
 
 DECODE_ALL_BYTES = 2**30
-Branch = tuple[Stage, Point]
+Branch = tuple[Stage, PlannedModel]
 
 
 def plan(spec: Spec, store: Reader) -> Plan:
@@ -57,7 +59,7 @@ def plan(spec: Spec, store: Reader) -> Plan:
         if known(store, looks[-1].key) is None:
             return Plan(tuple(looks))
     scanned = [layer.name for layer in _prunable(spec, model_facts)]
-    if spec.scan.enabled and spec.scan.unit == GROUP:
+    if spec.sensitivity.enabled and spec.sensitivity.unit == GROUP:
         own = structured.groups_to_scan(spec)
         looks.append(structured.inspection(own, len(facts["classes"])))
         if (groups := known(store, looks[-1].key)) is None:
@@ -73,12 +75,12 @@ def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
         name = f"data.{part}_size"
         if asked > there:
             message = f"{asked:,} images were asked for, but there are {there:,}."
-            raise specs.SpecError(name, message)
+            raise SpecError(name, message)
         needed = least * len(facts["classes"])
         if 0 < asked < needed:
             why = "one of each class" + " to train on and one to validate with" * (least - 1)
             message = f"{asked} images are too few; {needed} are needed, {why}."
-            raise specs.SpecError(name, message)
+            raise SpecError(name, message)
     _check_classes(spec, facts)
 
 
@@ -86,7 +88,7 @@ def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
     """Refuse a class with one training image, which no choice of a size can mend."""
     for name, count in zip(facts["classes"], facts["train_counts"], strict=True):
         if count < 2:
-            raise specs.SpecError(
+            raise SpecError(
                 "data.path" if spec.data.name == "images" else "data.name",
                 f"class {name!r} has a single training image; each class needs two, one to train "
                 "on and one to validate with. Add images.",
@@ -94,9 +96,9 @@ def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
 
 
 def _prunable(spec: Spec, facts: dict[str, Any]) -> list[Layer]:
-    """The layers of an inspected model that a spec may prune."""
+    """The layers of an inspected model that a spec may pruning."""
     found = [Layer(**layer) for layer in facts["layers"]]
-    return chosen(found, spec.prune.layers, spec.prune.spare)
+    return prunable(found, spec.pruning.layers, spec.pruning.exclude)
 
 
 def _graph(
@@ -108,7 +110,7 @@ def _graph(
 ) -> Plan:
     decoded = _data_stage(spec, facts)
     stages: dict[str, Stage] = {stage.key: stage for stage in (*looks, decoded)}
-    points: list[Point] = []
+    points: list[PlannedModel] = []
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
         branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
@@ -116,7 +118,7 @@ def _graph(
         scans = sensitivity_.stages(spec, baseline, scanned)
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})
-        points.append(Point("baseline", seed, 0, 0.0, baseline.key))
+        points.append(PlannedModel("baseline", seed, 0, 0.0, baseline.key))
         points.extend(point for _, point in branches)
     return Plan(with_urgencies(stages.values()), tuple(points), complete=True)
 
@@ -132,7 +134,7 @@ def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:
         "test_size": 0 if everything else data.test_size,
         "split_seed": data.split_seed,
     }
-    return Stage("data", "", settings, {"name": data.name, "path": data.path}, threads=2)
+    return Stage("dataset", "", settings, {"name": data.name, "path": data.path}, threads=2)
 
 
 def _baseline(
@@ -141,8 +143,8 @@ def _baseline(
     data = to_dict(spec.data)
     for label in ("name", "path"):
         del data[label]
-    if data["augment"] == "auto":
-        data["augment"] = "crop_flip" if facts["flip"] else "crop"
+    if data["augmentation"] == "auto":
+        data["augmentation"] = "crop_flip" if facts["flip"] else "crop"
     settings = {
         "data": data,
         "classes": len(facts["classes"]),
@@ -152,7 +154,7 @@ def _baseline(
         **kept_epoch(spec),
         **_machine(spec, model_facts, seed, spec.baseline_threads),
     }
-    if needs(spec.prune.criterion, MOVEMENT):
+    if needs(spec.pruning.criterion, MOVEMENT):
         settings["keep_movement"] = True
     hints = {"weights": spec.model.weights}
     return Stage("baseline", decoded.key, settings, hints, threads=spec.baseline_threads)
@@ -170,14 +172,14 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
 def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
     seed, epochs = baseline.settings["seed"], plain(spec.one_shot.epochs)
     cuts = [("one_shot", amount, epochs) for amount in spec.one_shot.amounts]
-    if spec.iterative.enabled and spec.iterative.matched:
+    if spec.iterative.enabled and spec.iterative.equal_budget:
         last = last_target(spec.iterative)
-        cuts.append(("one_shot_matched", last, total_epochs(spec.iterative)))
-    train = level_training(spec)
-    made = [level(spec, baseline, Step(amount, n), (0, n), train) for _, amount, n in cuts]
+        cuts.append(("one_shot_equal_budget", last, total_epochs(spec.iterative)))
+    train = finetune_training(spec)
+    made = [pruned_stage(spec, baseline, Step(amount, n), (0, n), train) for _, amount, n in cuts]
     return [
-        (level, Point(strategy, seed, 0, amount, level.key))
-        for level, (strategy, amount, _) in zip(made, cuts, strict=True)
+        (pruned_stage, PlannedModel(strategy, seed, 0, amount, pruned_stage.key))
+        for pruned_stage, (strategy, amount, _) in zip(made, cuts, strict=True)
     ]
 
 
@@ -187,12 +189,12 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
     branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
     every = steps(spec.iterative)
     for i, step in enumerate(every, start=1):
-        own, train = spec, level_training(spec)
-        if step.tail:
-            own, train = calm(spec), tail_training(spec)
-        chain = curve(spec, step, plain((i - 1) * spec.iterative.epochs))
-        parent = level(own, parent, step, chain, train, i == len(every))
-        point = Point("iterative", seed, i, step.target, parent.key, step.tail)
+        own, train = spec, finetune_training(spec)
+        if step.final:
+            own, train = without_rewinding(spec), final_training(spec)
+        chain = schedule_place(spec, step, plain((i - 1) * spec.iterative.epochs))
+        parent = pruned_stage(own, parent, step, chain, train, i == len(every))
+        point = PlannedModel("iterative", seed, i, step.target, parent.key, step.final)
         branches.append((parent, point))
     return branches
 
@@ -200,8 +202,10 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
 def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
     """For each one-shot amount above 0 the cut alone, and the rungs above it."""
     branches, seed = list[Branch](), baseline.settings["seed"]
-    for amount in filter(None, spec.one_shot.amounts if spec.ladder.enabled else ()):
-        cut = level(calm(spec), baseline, Step(amount, 0), (0, 0), spec.finetune)
-        for number, rung in enumerate(correction.rungs(cut, spec.ladder.images)):
-            branches.append((rung, Point("ladder", seed, number, amount, rung.key)))
+    for amount in filter(None, spec.one_shot.amounts if spec.correction.enabled else ()):
+        cut = pruned_stage(
+            without_rewinding(spec), baseline, Step(amount, 0), (0, 0), spec.finetune
+        )
+        for number, rung in enumerate(correction_stages(cut, spec.correction.images)):
+            branches.append((rung, PlannedModel("correction", seed, number, amount, rung.key)))
     return branches

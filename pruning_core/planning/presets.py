@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pruning_core.planning.search import RECIPES, spec_of
-from pruning_core.settings.spec import (
-    DataSpec,
-    IterativeSpec,
-    ModelSpec,
-    OneShotSpec,
-    Spec,
-    TrainSpec,
-)
+from pruning_core.settings.data import DataSpec, ModelSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.settings.training import TrainSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class Preset:
 DIGITS_TRAINING = TrainSpec(lr=0.03, lr_schedule="one_cycle", batch_size=32)
 
 QUICKSTART = Spec(
-    data=DataSpec(augment="none"),
+    data=DataSpec(augmentation="none"),
     baseline=DIGITS_TRAINING,
     baseline_epochs=12,
     finetune=TrainSpec(lr=0.02, batch_size=32),
@@ -55,7 +51,7 @@ BUDGET = 10
 def recommended(recipe: str) -> Spec:
     """A recipe to 90 % of digits, beside one-shot cuts of the same scores with the same epochs."""
     base = Spec(
-        data=DataSpec(augment="none"),
+        data=DataSpec(augmentation="none"),
         baseline=DIGITS_TRAINING,
         baseline_epochs=30,
         finetune=TrainSpec(lr=0.02, batch_size=32),
@@ -63,7 +59,7 @@ def recommended(recipe: str) -> Spec:
     )
     made = spec_of(RECIPES[recipe], base, 0.9, BUDGET, seed=0)
     amounts = OneShotSpec(amounts=(0.0, 0.5, 0.8, 0.95), epochs=BUDGET)
-    return replace(made, one_shot=amounts, iterative=replace(made.iterative, matched=True))
+    return replace(made, one_shot=amounts, iterative=replace(made.iterative, equal_budget=True))
 
 
 RECOMMENDED = recommended("early_obd")

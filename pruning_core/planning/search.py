@@ -12,27 +12,28 @@ from dataclasses import dataclass, field, replace
 
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_seconds
-from pruning_core.methods.layers import Layer, chosen
+from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning import search
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Outline, Plan, Reader, Stage
+from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.spec import PruneSpec, Spec
+from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 
 Build = Callable[[Spec, float, float], Spec]
 STEP_EPOCHS = 0.5
 # Less leaves late layers too narrow to recover through, more takes from those that need it.
 FLOOR = 0.01
-GLOBAL = PruneSpec(scope="global", keep_floor=FLOOR)
-LAMP = PruneSpec(scope="lamp", keep_floor=FLOOR)
-ERK = PruneSpec(scope="erk", keep_floor=FLOOR)
+GLOBAL = PruningSpec(allocation="global", min_density=FLOOR)
+LAMP = PruningSpec(allocation="lamp", min_density=FLOOR)
+ERK = PruningSpec(allocation="erk", min_density=FLOOR)
 # It looks at images one by one, which for more of them would take longer than the training.
-OBD = replace(GLOBAL, criterion="obd", score_images=128)
+OBD = replace(GLOBAL, criterion="obd", calibration_images=128)
 # At 98 % a floor of 1 % would take half of what may stay, wherever it is of least use.
-LOW_FLOOR = replace(OBD, keep_floor=0.002)
-TAUGHT = RecoverySpec(distill_weight=0.9)
+LOW_FLOOR = replace(OBD, min_density=0.002)
+TAUGHT = RecoverySpec(distillation_weight=0.9)
 Cells = Sequence[tuple[float, float]]  # epochs, sparsity
 
 
@@ -67,10 +68,10 @@ def _chain(base: Spec, amount: float, epochs: float, schedule: str, share: float
         iterations=steps,
         epochs=STEP_EPOCHS,
         schedule=schedule if steps > 1 else "one_shot",
-        tail=epochs - steps * STEP_EPOCHS,
-        matched=False,
+        final_epochs=epochs - steps * STEP_EPOCHS,
+        equal_budget=False,
     )
-    return replace(base, one_shot=OneShotSpec((), 0.0), iterative=chain, lr_span="whole")
+    return replace(base, one_shot=OneShotSpec((), 0.0), iterative=chain, lr_schedule_span="run")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Recipe:
 
     text: str
     build: Build
-    prune: PruneSpec = GLOBAL
+    pruning: PruningSpec = GLOBAL
     recovery: RecoverySpec = field(default_factory=RecoverySpec)
     dense: bool = False
     control: bool = False
@@ -88,7 +89,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "one_shot_taught": Recipe("one cut, OBD, the baseline teaches", at_once, OBD, TAUGHT),
     "gradual_layer": Recipe(
-        "cubic, each layer alike, small layers spared", gradually, PruneSpec(layers="spared")
+        "cubic, each layer alike, small layers spared", gradually, PruningSpec(layers="core")
     ),
     "gradual_global": Recipe("cubic, magnitude, one threshold", gradually),
     "gradual_lamp": Recipe("cubic, magnitude, LAMP", gradually, LAMP),
@@ -116,9 +117,9 @@ def amount_for(recipe: Recipe, sparsity: float, layers: Iterable[Layer]) -> floa
     """The share of what a recipe may prune that makes `sparsity` of all; None where it cannot."""
     if recipe.dense:
         return 0.0
-    there = list(layers)
-    prunable = sum(x.size for x in chosen(there, recipe.prune.layers, recipe.prune.spare))
-    amount = sparsity * sum(x.size for x in there) / max(prunable, 1)
+    every = list(layers)
+    chosen = prunable(every, recipe.pruning.layers, recipe.pruning.exclude)
+    amount = sparsity * sum(x.size for x in every) / max(sum(x.size for x in chosen), 1)
     return amount if amount < 1 else None
 
 
@@ -126,11 +127,11 @@ def spec_of(recipe: Recipe, base: Spec, amount: float, epochs: float, seed: int)
     """The comparison that tries a recipe once; data, model and training are the base's."""
     made = replace(
         base,
-        prune=recipe.prune,
+        pruning=recipe.pruning,
         recovery=recipe.recovery,
         seeds=(seed,),
-        ladder=replace(base.ladder, enabled=False),
-        scan=replace(base.scan, enabled=False),
+        correction=replace(base.correction, enabled=False),
+        sensitivity=replace(base.sensitivity, enabled=False),
         structured=replace(base.structured, enabled=False),
     )
     return recipe.build(made, amount, epochs)
@@ -138,7 +139,7 @@ def spec_of(recipe: Recipe, base: Spec, amount: float, epochs: float, seed: int)
 
 def final_key(outline: Outline) -> str:
     """The stage that a recipe ends with."""
-    return [point.key for point in outline.points if point.strategy != "baseline"][-1]
+    return [point.key for point in outline.models if point.strategy != "baseline"][-1]
 
 
 @dataclass(frozen=True)

@@ -6,72 +6,77 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, looks
-from pruning_core.methods.criteria import CRITERION_CHOICES, IMAGES, needs
-from pruning_core.methods.granularity import NORMED
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
+from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.planning.stage import Stage
-from pruning_core.settings.sensitivity import GROUP
-from pruning_core.settings.spec import OneShotSpec, PruneSpec, Spec, describe
+from pruning_core.settings.conditions import GROUP
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.spec import Spec, describe
+from pruning_core.settings.strategies import OneShotSpec
 
 
 def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
-    """One stage for each layer, or coupled group, of these names; none where no scan is asked."""
-    if not spec.scan.enabled:
+    """One stage for each of these layers or dependency groups; none where it is not enabled."""
+    if not spec.sensitivity.enabled:
         return []
     shared = {
-        "sparsities": list(spec.scan.sparsities),
-        "images": spec.scan.images,
-        "threads": spec.level_threads,
+        "sparsities": list(spec.sensitivity.sparsities),
+        "images": spec.sensitivity.images,
+        "threads": spec.finetune_threads,
         **{name: baseline.settings[name] for name in ("seed", "device")},
-        **(_by_group(spec) if spec.scan.unit == GROUP else _by_layer(spec)),
+        **(_by_group(spec) if spec.sensitivity.unit == GROUP else _by_layer(spec)),
     }
     return [
-        Stage("scan", baseline.key, {"layer": name, **shared}, threads=spec.level_threads)
+        Stage("sensitivity", baseline.key, {"layer": name, **shared}, threads=spec.finetune_threads)
         for name in names
     ]
 
 
 def _by_layer(spec: Spec) -> dict[str, Any]:
-    scored = _scored(spec) if needs(spec.prune.criterion, IMAGES) else {}
-    return {"criterion": spec.prune.criterion, **pieces(spec.prune), **scored}
+    scored = _scored(spec) if needs(spec.pruning.criterion, IMAGES) else {}
+    return {"criterion": spec.pruning.criterion, **unit_settings(spec.pruning), **scored}
 
 
 def _by_group(spec: Spec) -> dict[str, Any]:
-    scored = _scored(spec) if looks(spec.structured.importance) else {}
-    return {"unit": GROUP, "importance": spec.structured.importance, **scored}
+    importance = spec.structured.channel_importance
+    scored = _scored(spec) if CHANNEL_IMPORTANCES[importance].uses_images else {}
+    return {"unit": GROUP, "channel_importance": importance, **scored}
 
 
 def _scored(spec: Spec) -> dict[str, Any]:
-    return {"score_images": spec.prune.score_images, "score_batch": spec.finetune.batch_size}
+    return {
+        "calibration_images": spec.pruning.calibration_images,
+        "score_batch": spec.finetune.batch_size,
+    }
 
 
-def scores_by(spec: Spec) -> str:
-    """What decides which pieces go first, as people call it."""
-    if spec.scan.unit == GROUP:
-        return IMPORTANCE_CHOICES[spec.structured.importance].title
-    return CRITERION_CHOICES[spec.prune.criterion].title
+def importance_title(spec: Spec) -> str:
+    """The title of what decides which weights or channels are pruned first."""
+    if spec.sensitivity.unit == GROUP:
+        return CHANNEL_IMPORTANCES[spec.structured.channel_importance].title
+    return CRITERIA[spec.pruning.criterion].title
 
 
-def pieces(prune: PruneSpec) -> dict[str, Any]:
-    """What goes as one piece, as far as it is read; nothing for single weights."""
-    if prune.granularity == "weight":
+def unit_settings(pruning: PruningSpec) -> dict[str, Any]:
+    """The pruning unit, as far as it matters; nothing for single weights."""
+    if pruning.granularity == "unstructured":
         return {}
-    found: dict[str, Any] = {"granularity": prune.granularity}
-    if prune.granularity == "filter":
-        found["dim"] = prune.dim
-        if prune.criterion in NORMED:
-            found["norm"] = repr(float(prune.norm))
-    return found
+    settings: dict[str, Any] = {"granularity": pruning.granularity}
+    if pruning.granularity == "filter":
+        settings["filter_dim"] = pruning.filter_dim
+        if CRITERIA[pruning.criterion].join == "norm":
+            settings["filter_norm"] = repr(float(pruning.filter_norm))
+    return settings
 
 
-def scan_of(spec: Spec) -> Spec:
-    """The scan of a spec's baseline, and nothing else of it."""
+def sensitivity_only(spec: Spec) -> Spec:
+    """The sensitivity analysis of a spec's baseline, and nothing else of it."""
     return replace(
         spec,
-        scan=replace(spec.scan, enabled=True),
+        sensitivity=replace(spec.sensitivity, enabled=True),
         one_shot=OneShotSpec((), 0),
         iterative=replace(spec.iterative, enabled=False),
-        ladder=replace(spec.ladder, enabled=False),
+        correction=replace(spec.correction, enabled=False),
         structured=replace(spec.structured, enabled=False),
-        label=f"Scan of {describe(spec)}",
+        label=f"Sensitivity of {describe(spec)}",
     )

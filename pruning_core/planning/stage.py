@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from pruning_core.planning.stage_kinds import VERSIONS
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.serialization import canonical_json
 
 
@@ -30,12 +30,12 @@ class Stage:
     @property
     def key(self) -> str:
         """64 hexadecimal digits that stand for everything that can change the result."""
-        body = [self.kind, VERSIONS[self.kind], self.parent, self.settings]
+        body = [self.kind, STAGE_KINDS[self.kind].version, self.parent, self.settings]
         return hashlib.sha256(canonical_json(body).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Point:
+class PlannedModel:
     """A place on the charts: which stage it is, under which strategy. A `tail` cuts nothing."""
 
     strategy: str
@@ -43,7 +43,7 @@ class Point:
     iteration: int
     asked: float
     key: str
-    tail: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan:
     """Stages, parents first, and the points they make. Not `complete`: inspections only."""
 
     stages: tuple[Stage, ...]
-    points: tuple[Point, ...] = ()
+    models: tuple[PlannedModel, ...] = ()
     complete: bool = False
 
 
@@ -62,12 +62,12 @@ class Outline:
     A job keeps it, so that its results can be read when the user's files are long gone.
     """
 
-    points: tuple[Point, ...] = ()
+    models: tuple[PlannedModel, ...] = ()
     noted: tuple[str, ...] = ()
 
-    def dense_of(self, point: Point) -> Point:
+    def dense_of(self, model: PlannedModel) -> PlannedModel:
         """The baseline of a point's seed."""
-        return next(p for p in self.points if (p.strategy, p.seed) == ("baseline", point.seed))
+        return next(p for p in self.models if (p.strategy, p.seed) == ("baseline", model.seed))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -75,14 +75,14 @@ class Outline:
     @classmethod
     def from_json(cls, text: str) -> Outline:
         value = json.loads(text)
-        return cls(tuple(Point(**point) for point in value["points"]), tuple(value["noted"]))
+        return cls(tuple(PlannedModel(**model) for model in value["models"]), tuple(value["noted"]))
 
 
 def outline(plan: Plan) -> Outline:
     """The outline of a plan."""
-    kinds = ("inspect_data", "inspect_model", "data", "baseline")
+    kinds = ("inspect_dataset", "inspect_model", "dataset", "baseline")
     noted = tuple(stage.key for stage in plan.stages if stage.kind in kinds)
-    return Outline(plan.points, noted)
+    return Outline(plan.models, noted)
 
 
 class Reader(Protocol):

@@ -1,40 +1,148 @@
-"""The kinds of stage: the version of each, and its title."""
+"""The kinds of stage. Adding a kind is one entry here and one function that runs it."""
 
 from __future__ import annotations
 
-VERSIONS = {
-    "inspect_data": 2,
-    "inspect_model": 2,
-    "data": 2,
-    "baseline": 5,
-    "level": 5,
-    "scan": 2,
-    "rung": 1,
-    "inspect_overlap": 1,
-    "inspect_answers": 1,
-    "artifact": 4,
-    "passport": 2,
-    "latency": 4,
-    "crossover": 1,
-    "structured": 2,
-    "inspect_structure": 1,
-}
+from dataclasses import dataclass
+
+from pruning_core.methods.registry import Method, Registry
+
+ENGINE = "pruning_core.engine"
 
 
-STAGE_TITLES = {
-    "inspect_data": "Look at the images",
-    "inspect_model": "Look at the model",
-    "data": "Decode the images",
-    "baseline": "Train the baseline",
-    "level": "Prune and fine-tune",
-    "rung": "Recover without training",
-    "scan": "Scan a layer",
-    "inspect_overlap": "Compare two models",
-    "inspect_answers": "Ask two models",
-    "artifact": "Write a file of a model",
-    "passport": "Pack a passport",
-    "latency": "Time models in turn",
-    "crossover": "Time products with zeros",
-    "structured": "Remove channels and fine-tune",
-    "inspect_structure": "Look at the coupled layers",
-}
+@dataclass(frozen=True)
+class StageKind(Method):
+    """A kind of stage. The implementation takes a `Context` and returns the result.
+
+    `version` is part of the key of a stage: a change of the results raises it. An `inspection`
+    is quick and trains nothing, so it may run beside other stages; a `timed` stage measures
+    time, so nothing runs beside it. `derived` stages are made of a finished model and stay in
+    the cache as long as the model.
+    """
+
+    version: int = 1
+    inspection: bool = False
+    timed: bool = False
+    derived: bool = False
+
+
+STAGE_KINDS = Registry(
+    "stage kind",
+    (
+        StageKind(
+            "inspect_dataset",
+            "Inspect dataset",
+            "Counts images and classes, and computes the digest of their content.",
+            implementation=f"{ENGINE}.analysis.stages:inspect_dataset",
+            version=3,
+            inspection=True,
+        ),
+        StageKind(
+            "inspect_model",
+            "Inspect model",
+            "Builds the model once: its layers, its weights, and its training speed.",
+            implementation=f"{ENGINE}.analysis.stages:inspect_model",
+            version=3,
+            inspection=True,
+        ),
+        StageKind(
+            "dataset",
+            "Decode dataset",
+            "Decodes and scales the images into arrays.",
+            implementation=f"{ENGINE}.analysis.stages:decode_dataset",
+            version=3,
+        ),
+        StageKind(
+            "baseline",
+            "Train the baseline",
+            "Trains the dense model of a seed.",
+            implementation=f"{ENGINE}.stages:baseline",
+            version=6,
+        ),
+        StageKind(
+            "pruned",
+            "Prune and fine-tune",
+            "One pruning step and the training after it.",
+            implementation=f"{ENGINE}.stages:pruned",
+            version=6,
+        ),
+        StageKind(
+            "correction",
+            "Training-free correction",
+            "One correction of a pruned model without training.",
+            implementation=f"{ENGINE}.correction.stage:correction",
+            version=2,
+        ),
+        StageKind(
+            "sensitivity",
+            "Sensitivity analysis of a layer",
+            "Accuracy with one layer or dependency group pruned alone.",
+            implementation=f"{ENGINE}.analysis.stages:sensitivity",
+            version=3,
+        ),
+        StageKind(
+            "mask_overlap",
+            "Mask overlap",
+            "Compares the masks of two models.",
+            implementation=f"{ENGINE}.analysis.stages:mask_overlap",
+            version=2,
+            inspection=True,
+        ),
+        StageKind(
+            "predict",
+            "Predict",
+            "Predictions of two models for one image.",
+            implementation=f"{ENGINE}.analysis.predictions:predict",
+            version=2,
+            inspection=True,
+        ),
+        StageKind(
+            "export",
+            "Export model",
+            "Writes a file of a model, reads it back, and measures its accuracy.",
+            implementation=f"{ENGINE}.export.stage:export",
+            version=5,
+            derived=True,
+        ),
+        StageKind(
+            "bundle",
+            "Build reproducibility bundle",
+            "Packs a model with everything that is needed to verify it.",
+            implementation=f"{ENGINE}.export.bundle.stage:bundle",
+            version=3,
+        ),
+        StageKind(
+            "latency",
+            "Measure latency",
+            "Interleaved latency of several models.",
+            implementation=f"{ENGINE}.latency.latency:latency",
+            version=5,
+            timed=True,
+            derived=True,
+        ),
+        StageKind(
+            "sparse_speedup",
+            "Benchmark sparse kernels",
+            "Interleaved sparse and dense products of the layers of a model.",
+            implementation=f"{ENGINE}.latency.sparse_speedup:sparse_speedup",
+            version=2,
+            timed=True,
+            derived=True,
+        ),
+        StageKind(
+            "structured",
+            "Structured pruning and fine-tuning",
+            "Removes channels, and trains afterwards.",
+            implementation=f"{ENGINE}.structured.stage:structured",
+            version=3,
+        ),
+        StageKind(
+            "inspect_groups",
+            "Inspect dependency groups",
+            "Finds the dependency groups, and what structured pruning would leave of them.",
+            implementation=f"{ENGINE}.structured.stage:inspect_groups",
+            version=2,
+            inspection=True,
+        ),
+    ),
+)
+INSPECTIONS = tuple(name for name, kind in STAGE_KINDS.items() if kind.inspection)

@@ -6,15 +6,22 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pruning_core.methods.channel_importance import looks
+from pruning_core.common.errors import SpecError
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.levels import calm, level_recovery, level_training, tail_training
-from pruning_core.planning.stage import Point, Stage
+from pruning_core.planning.pruned import (
+    final_training,
+    finetune_training,
+    recovery_settings,
+    without_rewinding,
+)
+from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.serialization import plain
-from pruning_core.settings.spec import Spec, SpecError, TrainSpec, to_dict
+from pruning_core.settings.serialization import keyed, plain, to_dict
+from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import Step
 from pruning_core.settings.structured import StructuredSpec, chain_epochs, chain_steps
+from pruning_core.settings.training import TrainSpec
 
 # A share of the channels that any group that can be cut at all can lose.
 LEAST = 0.001
@@ -30,11 +37,11 @@ def inspection(spec: Spec, classes: int) -> Stage:
         "model": {**to_dict(spec.model), "weights": "none"},
         "classes": classes,
         "image_size": spec.data.image_size,
-        "amounts": [repr(amount) for amount in spec.structured.amounts],
-        "cut": _cut(spec),
+        "ratios": [repr(amount) for amount in spec.structured.ratios],
+        "removal": _removal(spec),
         "torch_pruning": _library(),
     }
-    return Stage("inspect_structure", "", settings)
+    return Stage("inspect_groups", "", settings)
 
 
 def groups_to_scan(spec: Spec) -> Spec:
@@ -42,9 +49,9 @@ def groups_to_scan(spec: Spec) -> Spec:
 
     How a run recovers is no matter here, and must not be refused beside a cut that is not its own.
     """
-    how = spec.structured.importance
+    how = spec.structured.channel_importance
     own = StructuredSpec(True, (LEAST,), "channels", how, round_to=1, max_ratio=1 - LEAST)
-    return replace(spec, structured=own, recovery=RecoverySpec(), lr_span="step")
+    return replace(spec, structured=own, recovery=RecoverySpec(), lr_schedule_span="step")
 
 
 def cuttable(found: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
@@ -63,60 +70,66 @@ def _library() -> str:
         raise SpecError("structured.enabled", told) from None
 
 
-def branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, Point]]:
+def branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, PlannedModel]]:
     """The chains of a baseline. A single cut is iteration 0; else the first is 1, the tail last."""
-    found = list[tuple[Stage, Point]]()
-    for amount in spec.structured.amounts if spec.structured.enabled else ():
+    found = list[tuple[Stage, PlannedModel]]()
+    for amount in spec.structured.ratios if spec.structured.enabled else ():
         steps, parent = chain_steps(spec.structured, amount), baseline
         for i, step in enumerate(steps, start=len(steps) > 1):
             before = plain((i - 1) * spec.structured.epochs) if len(steps) > 1 else 0
             parent = _stage(spec, parent, step, before)
             seed = baseline.settings["seed"]
-            found.append((parent, Point(STRUCTURED, seed, i, step.target, parent.key, step.tail)))
+            found.append(
+                (parent, PlannedModel(STRUCTURED, seed, i, step.target, parent.key, step.final))
+            )
     return found
 
 
 def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
     """A cut and its training. No momentum goes on over a cut: the weights have other shapes."""
-    own = calm(spec) if step.tail else spec
-    train = tail_training(spec) if step.tail else level_training(spec)
+    own = without_rewinding(spec) if step.final else spec
+    train = final_training(spec) if step.final else finetune_training(spec)
     curve = _curve(spec, step, before)
     settings = {
         "target": repr(step.target),
-        "cut": {} if step.tail else _cut(spec),
-        "prune": {"layers": spec.prune.layers, "spare": list(spec.prune.spare)},
-        "train": to_dict(train if step.epochs else _untrained(spec)),
-        "recovery": level_recovery(own, step.epochs),
+        "removal": {} if step.final else _removal(spec),
+        "pruning": {"layers": spec.pruning.layers, "exclude": list(spec.pruning.exclude)},
+        "train": keyed(train if step.epochs else _untrained(spec)),
+        "recovery": recovery_settings(own, step.epochs),
         "epochs": step.epochs,
         "lr_from_epoch": curve[0],
         "lr_epochs": curve[1],
-        "threads": spec.level_threads,
+        "threads": spec.finetune_threads,
         **{name: parent.settings[name] for name in MACHINE},
     }
-    return Stage(STRUCTURED, parent.key, settings, threads=spec.level_threads)
+    return Stage(STRUCTURED, parent.key, settings, threads=spec.finetune_threads)
 
 
-def _cut(spec: Spec) -> dict[str, Any]:
-    """The settings of a cut that can change it."""
-    own = to_dict(spec.structured)
-    names = ("of", "importance", "scope", "round_to", "max_ratio")
-    cut = {name: own[name] for name in names}
-    if looks(spec.structured.importance):
-        cut["score_images"] = spec.prune.score_images
-    return cut
+def _removal(spec: Spec) -> dict[str, Any]:
+    """The settings of a channel removal that can change it."""
+    settings = keyed(spec.structured)
+    names = ("ratio_of", "channel_importance", "scope", "round_to", "max_ratio")
+    removal = {name: settings[name] for name in names if name in settings}
+    if uses_images(spec):
+        removal["calibration_images"] = spec.pruning.calibration_images
+    return removal
+
+
+def uses_images(spec: Spec) -> bool:
+    """Whether the channel importance looks at calibration images."""
+    return CHANNEL_IMPORTANCES[spec.structured.channel_importance].uses_images
 
 
 def _untrained(spec: Spec) -> TrainSpec:
-    """What is read of training where there is none: how an importance takes images."""
-    reads = looks(spec.structured.importance)
-    return TrainSpec(batch_size=spec.finetune.batch_size) if reads else TrainSpec()
+    """What matters of training where nothing is trained: the batches of calibration images."""
+    return TrainSpec(batch_size=spec.finetune.batch_size) if uses_images(spec) else TrainSpec()
 
 
 def _curve(spec: Spec, step: Step, before: float) -> tuple[float, float]:
     """Where on its learning-rate curve a step begins, and how many epochs the curve covers."""
     chain = spec.structured
-    if spec.lr_span == "whole":
+    if spec.lr_schedule_span == "run":
         return before, chain_epochs(chain)
-    if spec.lr_span == "chain" and not step.tail:
+    if spec.lr_schedule_span == "pruning" and not step.final:
         return before, plain(chain.steps * chain.epochs)
     return 0, step.epochs

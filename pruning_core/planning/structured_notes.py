@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
-from pruning_core.methods.channel_importance import TARGETS
+from pruning_core.methods.channel_importance import STRUCTURED_TARGETS
 
-WORDS = {name: title[0].lower() + title[1:] for name, title in TARGETS.items()} | {"macs": "MACs"}
+WORDS = {
+    n: t if t.isupper() or n == "macs" else t.lower() for n, t in STRUCTURED_TARGETS.titles.items()
+}
 NAMED = 3
 COUNTED = (
     "Sparsities count against the dense baseline: a weight that was removed with its channel is "
@@ -78,7 +80,7 @@ def parts_told(parts: Iterable[int], round_to: int) -> list[str]:
 
 def example_told(scope: str) -> list[str]:
     """What the widths of a dry run are worth where scores decide on them."""
-    if scope == "layer":
+    if scope == "local":
         return []
     return [
         "With one threshold for all layers the trained scores decide how much goes of each: the "

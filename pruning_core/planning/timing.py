@@ -13,11 +13,11 @@ from pruning_core.common.machine import usable_cores
 from pruning_core.common.paired_timing import LEAST_ROUNDS
 from pruning_core.methods.runtimes import (
     AS_TRAINED,
-    MOST_PIXELS,
+    MAX_PIXELS,
     RUNTIMES,
     SPARSE_KERNELS,
-    Family,
-    families,
+    Backend,
+    backends,
     missing_packages,
 )
 from pruning_core.planning.stage import Stage
@@ -27,7 +27,7 @@ LATENCY = "latency"
 
 # Images that only set the ranges of 8 bits, where nothing but the time is asked for.
 RANGE_IMAGES, SEED = 32, 0
-SPARSE_SPEEDUP = "crossover"
+SPARSE_SPEEDUP = "sparse_speedup"
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
@@ -50,7 +50,7 @@ class Conditions:
             check(len(values) > 0, name, "give at least one number.")
             check(len(set(values)) == len(values), name, "a number stands there twice.")
             at_least(name, min(values), 1)
-        check(0 <= self.image_size <= MOST_PIXELS, "image_size", f"give 0 to {MOST_PIXELS}.")
+        check(0 <= self.image_size <= MAX_PIXELS, "image_size", f"give 0 to {MAX_PIXELS}.")
         at_least("rounds", self.rounds, LEAST_ROUNDS)
         check(self.seconds > 0, "seconds", "give more than 0.")
 
@@ -59,11 +59,11 @@ def left_out(names: Iterable[str], conditions: Conditions) -> list[str]:
     """What of this is not timed here, and why, in sentences."""
     found = []
     missing = missing_packages(names := list(names))
-    for family in families(names).values():
+    for family in backends(names).values():
         if family.package in missing:
             found.append(f"{family.title} is not timed: pip install {family.package}.")
         elif dropped := sorted(set(conditions.batches) - set(_batches(family, conditions))):
-            most, batches = family.most_images, join_words(map(str, dropped))
+            most, batches = family.max_batch, join_words(map(str, dropped))
             images = format_count(most, "image")
             found.append(f"{family.title} takes {images} at a time, so not {batches}.")
     return found
@@ -86,11 +86,11 @@ def latency_stages(
     names = list(dict.fromkeys(names))
     missing = missing_packages(names)
     stages = []
-    for key, family in families(names).items():
+    for key, family in backends(names).items():
         batches = _batches(family, conditions)
         if family.package in missing or not batches:
             continue
-        own = [name for name in names if RUNTIMES[name].family == key]
+        own = [name for name in names if RUNTIMES[name].backend == key]
         settings: dict[str, Any] = {
             "runs": [{"point": point, "runtime": name} for name in own for point in points],
             "batches": list(batches),
@@ -107,8 +107,8 @@ def latency_stages(
     return stages
 
 
-def _batches(family: Family, conditions: Conditions) -> tuple[int, ...]:
-    return tuple(b for b in conditions.batches if b <= (family.most_images or b))
+def _batches(family: Backend, conditions: Conditions) -> tuple[int, ...]:
+    return tuple(b for b in conditions.batches if b <= (family.max_batch or b))
 
 
 def check_machine(settings: Mapping[str, Any]) -> None:
@@ -137,7 +137,7 @@ def crossover_stage(
     check(all(0 < s < 1 for s in sparsities), "sparsities", "each lies between 0 and 1.")
     known = f"choose of {', '.join(SPARSE_KERNELS)}."
     check(bool(kernels) and set(kernels) <= set(SPARSE_KERNELS), "kernels", known)
-    check(0 <= image_size <= MOST_PIXELS, "image_size", f"give 0 to {MOST_PIXELS}.")
+    check(0 <= image_size <= MAX_PIXELS, "image_size", f"give 0 to {MAX_PIXELS}.")
     at_least("rounds", rounds, 6)
     settings: dict[str, Any] = {
         "image_size": image_size,

@@ -12,7 +12,7 @@ from pruning_core.common.formatting import missing
 from pruning_core.reports.html_report import html
 from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
 from pruning_core.results.findings import findings
-from pruning_core.results.models import over_seeds
+from pruning_core.results.rows import over_seeds
 from pruning_core.results.tables import summary_tables
 from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec

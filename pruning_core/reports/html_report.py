@@ -20,7 +20,8 @@ from pruning_core.results.correction import without_training
 from pruning_core.results.findings import Finding
 from pruning_core.results.glossary import DEFINITIONS
 from pruning_core.results.tables import file_notes_told, notes_told, readable
-from pruning_core.settings.spec import Spec, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
 
 MADE_WITH = ("plotly", "pandas", "numpy", "scipy")
 STYLE = """

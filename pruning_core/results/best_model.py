@@ -17,8 +17,15 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
-from pruning_core.methods.strategies import Row, is_pruned, point_name
-from pruning_core.results.models import chance_baselines, grouped, mean_over_seeds, rows_of
+from pruning_core.results.rows import (
+    Row,
+    chance_baselines,
+    grouped,
+    is_pruned,
+    mean_over_seeds,
+    model_name,
+    rows_of,
+)
 
 SLACK = 1e-9  # a loss of exactly the tolerance must not fail on the last bit of a float
 
@@ -50,7 +57,7 @@ class Headline:
     @property
     def name(self) -> str:
         """The strategy in words."""
-        return point_name(self.strategy, self.asked, self.iteration)
+        return model_name(self.strategy, self.asked, self.iteration)
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
@@ -231,7 +238,7 @@ def _no_headline(points: list[Row], tolerance: float) -> str:
         f"No pruned point loses at most {format_points(tolerance)} on the validation images. "
         "The smallest loss is "
         f"{format_points(best['validation_drop'])}, by "
-        f"{point_name(best['strategy'], best['sparsity_asked'], best['iteration'])} at "
+        f"{model_name(best['strategy'], best['sparsity_asked'], best['iteration'])} at "
         f"{format_percent(best['sparsity_prunable'])} sparsity. Allow a larger loss, prune less "
         "or fine-tune for more epochs."
     )

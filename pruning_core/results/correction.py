@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import format_percent, format_seconds
-from pruning_core.methods.corrections import rung_title
-from pruning_core.methods.strategies import LADDER
-from pruning_core.results.models import rows_of
+from pruning_core.methods.corrections import correction_at
+from pruning_core.methods.strategies import CORRECTION
+from pruning_core.results.rows import rows_of
 
 
 def without_training(frame: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +17,7 @@ def without_training(frame: pd.DataFrame) -> pd.DataFrame:
 
     Run and Seed stand there where there are several. The seconds are those since the cut.
     """
-    own = [row for row in rows_of(frame) if row["strategy"] == LADDER]
+    own = [row for row in rows_of(frame) if row["strategy"] == CORRECTION]
     runs = list(dict.fromkeys(row["run_id"] for row in own))
     own.sort(
         key=lambda r: (runs.index(r["run_id"]), r["seed"], r["sparsity_asked"], r["iteration"])
@@ -33,7 +33,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
         "Run": row["run"],
         "Seed": row["seed"],
         "Asked": format_percent(row["sparsity_asked"]),
-        "Rung": f"{row['iteration']}: {rung_title(row['iteration'])}",
+        "Rung": f"{row['iteration']}: {correction_at(row['iteration'])}",
         "Accuracy": format_percent(row["accuracy"]),
         "95 % interval": f"{low} to {high}",
         "Time": format_seconds(row["seconds"]),

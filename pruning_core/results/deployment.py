@@ -14,10 +14,10 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_points, format_times
 from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.methods.runtimes import FAMILIES, RUNTIMES
-from pruning_core.methods.strategies import STRATEGY_NAMES, STRUCTURED
-from pruning_core.planning.stage import Point, Reader, Stage
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.methods.runtimes import BACKENDS, RUNTIMES
+from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
+from pruning_core.planning.stage import PlannedModel, Reader, Stage
 from pruning_core.results import exported_files, latency
 
 # Sizes closer than this are told as no difference; a file's size has no spread.
@@ -157,7 +157,7 @@ def _structured(found: Evidence) -> list[str]:
 
 
 def _title(timing: Timing) -> str:
-    return FAMILIES[RUNTIMES[timing.runtime].family].title
+    return BACKENDS[RUNTIMES[timing.runtime].backend].title
 
 
 def _hardly(timing: Timing) -> str:
@@ -227,9 +227,9 @@ def _timing(row: pd.Series, runtime: str) -> Timing:
 
 
 def evidence(
-    point: Point,
-    dense: Point,
-    others: Sequence[Point],
+    point: PlannedModel,
+    dense: PlannedModel,
+    others: Sequence[PlannedModel],
     stages: Iterable[Stage],
     store: Reader,
     most_lost: float = MOST_LOST,
@@ -243,7 +243,7 @@ def evidence(
     stages = list(stages)
     own, base, how = store.read(point.key), store.read(dense.key), spoken_for(stages)
     files = exported_files.ladder(point, dense, store).to_dict("records")
-    found = [File(FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in files]
+    found = [File(FILE_FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in files]
     times = latency.latency_frame(stages, store)
     return Evidence(
         most_lost=most_lost,
@@ -267,10 +267,10 @@ def spoken_for(stages: Iterable[Stage]) -> tuple[int, int]:
 
 
 def _structured_evidence(
-    points: Iterable[Point], times: pd.DataFrame, store: Reader, how: tuple[int, int]
+    points: Iterable[PlannedModel], times: pd.DataFrame, store: Reader, how: tuple[int, int]
 ) -> Iterable[Structured]:
     for point in points:
         timing = timing_of(times, point.key, *how)
         if point.strategy == STRUCTURED and timing:
-            name = f"the model with {STRATEGY_NAMES[STRUCTURED]}"
+            name = f"the model with {STRATEGIES[STRUCTURED].title}"
             yield Structured(name, timing, store.read(point.key)["accuracy"])

@@ -16,9 +16,9 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.planning.exports import artifact
-from pruning_core.planning.stage import Point, Reader, known
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.exports import export_stage
+from pruning_core.planning.stage import PlannedModel, Reader, known
 
 # A file that surely loses more than this of its model's accuracy is no form of that model.
 MOST_LOST = 0.05
@@ -39,7 +39,10 @@ CSV_COLUMNS = (
 
 
 def ladder(
-    point: Point, dense: Point, store: Reader, names: Iterable[str] = tuple(FORMATS)
+    point: PlannedModel,
+    dense: PlannedModel,
+    store: Reader,
+    names: Iterable[str] = tuple(FILE_FORMATS),
 ) -> pd.DataFrame:
     """A row for each file that was made of a point, in the order of `FORMATS`.
 
@@ -49,7 +52,7 @@ def ladder(
     where none is known. `key` is the stage's.
     """
     whole, dense_bytes = store.read(point.key), store.read(dense.key)["dense_bytes"]
-    keys = {name: artifact(point.key, name).key for name in names}
+    keys = {name: export_stage(point.key, name).key for name in names}
     found = [(name, key, known(store, key)) for name, key in keys.items()]
     rows = [_row(name, key, made, whole, dense_bytes) for name, key, made in found if made]
     return pd.DataFrame(rows, columns=[*CSV_COLUMNS, "key"])
@@ -62,10 +65,10 @@ def not_offered(row: Mapping[Any, Any]) -> str:
     the accuracy must lie below what they may lose.
     """
     model = row["accuracy"] + row["accuracy_drop"]
-    if FORMATS[row["format"]].exact or row["accuracy_high"] >= model - MOST_LOST:
+    if FILE_FORMATS[row["format"]].exact or row["accuracy_high"] >= model - MOST_LOST:
         return ""
     return (
-        f"{FORMATS[row['format']].title} is not offered: of the model's {format_percent(model)} it "
+        f"{FILE_FORMATS[row['format']].title} is not offered: of the model's {format_percent(model)} it "
         f"keeps {format_percent(row['accuracy'])}."
     )
 
@@ -75,7 +78,7 @@ def notes_told(frame: pd.DataFrame) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in frame.to_dict("records"):
         for note in row["notes"]:
-            found.setdefault(note, []).append(FORMATS[row["format"]].title)
+            found.setdefault(note, []).append(FILE_FORMATS[row["format"]].title)
     return [f"{join_words(titles)}: {note}" for note, titles in found.items()]
 
 
@@ -90,7 +93,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame.to_dict("records")
     return pd.DataFrame(
         {
-            "File": [FORMATS[row["format"]].title for row in rows],
+            "File": [FILE_FORMATS[row["format"]].title for row in rows],
             "Size": [format_bytes(row["bytes"]) for row in rows],
             "Floor": ["" if missing(x) else format_bytes(x) for x in frame["floor_bytes"]],
             "Smaller": [f"{format_times(x)} times" for x in frame["compression_ratio"]],
@@ -128,13 +131,13 @@ def _row(
 def available(names: Iterable[str]) -> tuple[list[str], list[str]]:
     """The formats that this machine can make, and a sentence for each other one."""
     wanted = list(names)
-    left = [name for name in wanted if (p := FORMATS[name].package) and find_spec(p) is None]
+    left = [name for name in wanted if (p := FILE_FORMATS[name].package) and find_spec(p) is None]
     return [name for name in wanted if name not in left], [missing_package(name) for name in left]
 
 
 def missing_package(name: str) -> str:
     """Why a format cannot be made here."""
-    about = FORMATS[name]
+    about = FILE_FORMATS[name]
     return (
         f"{about.title} is left out: it needs the package {about.package}, which is not "
         f"installed (pip install {about.package})."

@@ -24,18 +24,18 @@ from pruning_core.common.formatting import (
     join_words,
 )
 from pruning_core.common.statistics import McNemar, holm, mcnemar
-from pruning_core.methods.strategies import LADDER, STRUCTURED, Row, is_pruned, point_name
+from pruning_core.methods.strategies import CORRECTION, STRUCTURED
 from pruning_core.results.best_model import chance_warnings
-from pruning_core.results.models import grouped, rows_of
+from pruning_core.results.rows import Row, grouped, is_pruned, model_name, rows_of
 
 LEVEL = 0.05
 SAME_SPARSITY = (
-    ("iterative", "one_shot_matched"),
+    ("iterative", "one_shot_equal_budget"),
     ("iterative", "one_shot"),
-    ("one_shot_matched", "one_shot"),
-    (LADDER, "one_shot"),  # the highest rung; its 0 epochs are told beside one-shot's
+    ("one_shot_equal_budget", "one_shot"),
+    (CORRECTION, "one_shot"),  # the highest rung; its 0 epochs are told beside one-shot's
 )
-PRUNED = ("iterative", "one_shot", "one_shot_matched")
+PRUNED = ("iterative", "one_shot", "one_shot_equal_budget")
 # What was asked of these is a share of something else, so they meet no mask at "the same".
 APART = (STRUCTURED,)
 
@@ -134,7 +134,7 @@ def _name(row: Row, other: Row) -> str:
 
 
 def _strategy_name(row: Row, other: Row) -> str:
-    if row["strategy"] == "one_shot_matched":
+    if row["strategy"] == "one_shot_equal_budget":
         same = other["strategy"] == "iterative" and other["epochs"] == row["epochs"]
         whose = "the same" if same else "the iterative run's"
         return f"one-shot with {whose} {_epochs(row)}"
@@ -142,8 +142,8 @@ def _strategy_name(row: Row, other: Row) -> str:
         return "the baseline"
     if row["strategy"] == "one_shot":
         return "one-shot" if row["sparsity_asked"] > 0 else "the dense control"
-    if row["strategy"] in (LADDER, STRUCTURED):
-        return point_name(row["strategy"], row["sparsity_asked"], row["iteration"])
+    if row["strategy"] in (CORRECTION, STRUCTURED):
+        return model_name(row["strategy"], row["sparsity_asked"], row["iteration"])
     return str(row["strategy"])
 
 
@@ -239,8 +239,8 @@ def _cost(rows: list[Row]) -> str:
 
 
 def _times(iterative: list[Row], rows: list[Row]) -> str:
-    matched = rows[0]["strategy"] == "one_shot_matched"
-    name = "one-shot with the iterative run's epochs" if matched else "one-shot"
+    equal_budget = rows[0]["strategy"] == "one_shot_equal_budget"
+    name = "one-shot with the iterative run's epochs" if equal_budget else "one-shot"
     ratios = [
         _ratio(_mean(iterative, column) / _mean(rows, column), column)
         for column in ("epochs", "seconds")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.methods.file_formats import FORMAT_OF
-from pruning_core.methods.strategies import LADDER, Row
-from pruning_core.planning.exports import artifact
-from pruning_core.planning.stage import Reader, known
+from pruning_core.methods.strategies import CORRECTION, QUANTIZED, STRATEGIES
+from pruning_core.planning.exports import export_stage
+from pruning_core.planning.stage import Reader, Stage, known
+from pruning_core.results.rows import Row
 
+FORMATS = {name: STRATEGIES[name].file_format for name in QUANTIZED}
 MEASURED = ("accuracy", "accuracy_low", "accuracy_high", "loss", "test_images")
 
 
@@ -22,8 +23,9 @@ def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
     return [
         _row(row, strategy, made)
         for row in rows
-        for strategy, name in FORMAT_OF.items()
-        if row["strategy"] != LADDER and (made := known(store, artifact(row["key"], name).key))
+        for strategy, name in FORMATS.items()
+        if row["strategy"] != CORRECTION
+        and (made := known(store, export_stage(row["key"], name).key))
     ]
 
 
@@ -43,3 +45,11 @@ def _row(row: Row, strategy: str, made: dict[str, Any]) -> Row:
         "correct": None,
         "notes": made["notes"],
     }
+
+
+def int8_stages(rows: Iterable[Row]) -> list[Stage]:
+    """The stages that make both int8 files of every point; rungs of a ladder have none here."""
+    keys = dict.fromkeys(
+        row["key"] for row in rows if row["strategy"] not in (CORRECTION, *FORMATS)
+    )
+    return [export_stage(key, name) for key in keys for name in FORMATS.values()]

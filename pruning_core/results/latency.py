@@ -15,7 +15,7 @@ from pruning_core.common.paired_timing import JUDGEMENTS
 from pruning_core.methods.runtimes import (
     RUNTIMES,
 )
-from pruning_core.planning.stage import Outline, Point, Reader, Stage, known
+from pruning_core.planning.stage import Outline, PlannedModel, Reader, Stage, known
 from pruning_core.results.models import titles
 from pruning_core.storage.jobs import Job
 
@@ -84,7 +84,7 @@ def _result(store: Reader, key: str) -> dict[str, Any]:
     return known(store, key) or {}
 
 
-def model_names(job: Job, models: Sequence[Point]) -> dict[str, str]:
+def model_names(job: Job, models: Sequence[PlannedModel]) -> dict[str, str]:
     """What the points of a job are called, by key."""
     named = titles(Outline.from_json(job.outline))
     return {point.key: named[point.key][0] for point in models}

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from statistics import fmean
 from typing import Any, Protocol
 
 import pandas as pd
 
-from pruning_core.common.formatting import format_epochs, format_percent, missing
-from pruning_core.methods.strategies import STRUCTURED, Row, point_name
-from pruning_core.planning.stage import Outline, Point, Reader, known
+from pruning_core.common.formatting import format_epochs, format_percent
+from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
 from pruning_core.results.int8 import int8_rows
-
-POINT = ["run_id", "run", "strategy", "of", "iteration", "sparsity_asked"]
-MEANS = [
-    "sparsity_prunable",
-    "sparsity_weights",
-    "sparsity_model",
-    "accuracy",
-    "accuracy_drop",
-    "validation_drop",
-    "validation_images",
-    "dense_bytes",
-    "sparse_bytes",
-    "compression_ratio",
-    "parameters",
-    "nonzero",
-    "macs",
-    "epochs",
-    "seconds",
-]
+from pruning_core.results.rows import Row, model_name
 
 
 class Checker(Protocol):
@@ -63,13 +44,13 @@ def point_rows(
     image; `validation_images` is how many images `validation_drop` was measured on. Both are NaN
     where they were not counted. `data` names the data set.
     """
-    baselines = {p.seed: known(store, p.key) for p in outline.points if p.strategy == "baseline"}
+    baselines = {p.seed: known(store, p.key) for p in outline.models if p.strategy == "baseline"}
     dense_macs = _dense_macs(outline, store)
     facts = _facts(outline, store)
     shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(facts)}
     notes = [note for found in facts for note in found.get("notes", [])]
     rows = []
-    for point in outline.points:
+    for point in outline.models:
         result, baseline = known(store, point.key), baselines[point.seed]
         if result and baseline:
             macs = result.get("macs", dense_macs)
@@ -82,30 +63,30 @@ def _dense_macs(outline: Outline, store: Reader) -> float:
 
     They are counted where channels are removed.
     """
-    found = (known(store, p.key) for p in outline.points if p.strategy == STRUCTURED)
+    found = (known(store, p.key) for p in outline.models if p.strategy == STRUCTURED)
     return next((float(each["dense_macs"]) for each in found if each), float("nan"))
 
 
 def damaged(outline: Outline, store: Checker, done: Iterable[str]) -> list[str]:
     """Keys of points that are `done` in the queue but can no longer be read from the store."""
-    wanted = {point.key for point in outline.points}
+    wanted = {point.key for point in outline.models}
     return [key for key in done if key in wanted and not store.intact(key)]
 
 
 def titles(outline: Outline) -> dict[str, tuple[str, str]]:
     """A short name and the strategy of each stage that is a point, by its key."""
-    several = len({point.seed for point in outline.points}) > 1
+    several = len({point.seed for point in outline.models}) > 1
     return {
         point.key: (_title(point) + f", seed {point.seed}" * several, point.strategy)
-        for point in outline.points
+        for point in outline.models
     }
 
 
-def chain_names(outline: Outline) -> dict[Point, str]:
+def chain_names(outline: Outline) -> dict[PlannedModel, str]:
     """The name of the chain of steps that a point is in, where it is in one."""
-    found: dict[Point, str] = {}
-    chain: list[Point] = []
-    for point in outline.points:
+    found: dict[PlannedModel, str] = {}
+    chain: list[PlannedModel] = []
+    for point in outline.models:
         if point.strategy == "iterative":
             found[point] = "iterative"
         if point.strategy != STRUCTURED:
@@ -117,17 +98,17 @@ def chain_names(outline: Outline) -> dict[Point, str]:
     return found
 
 
-def _title(point: Point) -> str:
-    if point.tail:
+def _title(point: PlannedModel) -> str:
+    if point.final:
         of = "channels, " if point.strategy == STRUCTURED else ""
         return f"{of}tail, {format_percent(point.asked)}"
     asked = format_percent(point.asked)
     names = {
         "baseline": "baseline",
         "one_shot": f"one-shot {asked}" if point.asked else "dense control",
-        "one_shot_matched": f"same epochs {asked}",
+        "one_shot_equal_budget": f"same epochs {asked}",
         "iterative": f"step {point.iteration}, {asked}",
-        "ladder": f"{point_name(point.strategy, point.asked, point.iteration)}, {asked}",
+        "correction": f"{model_name(point.strategy, point.asked, point.iteration)}, {asked}",
         STRUCTURED: f"channels {asked}" + f", step {point.iteration}" * bool(point.iteration),
     }
     return names[point.strategy]
@@ -141,7 +122,7 @@ def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def _facts(outline: Outline, store: Reader) -> list[dict[str, Any]]:
     """What was found out for all points alike; a baseline's notes are those of its seed only."""
-    own = {point.key for point in outline.points}
+    own = {point.key for point in outline.models}
     return [known(store, key) or {} for key in outline.noted if key not in own]
 
 
@@ -152,14 +133,16 @@ def _chance(facts: list[dict[str, Any]]) -> float:
     return float("nan")
 
 
-def _tail_note(point: Point, result: dict[str, Any]) -> str:
+def _tail_note(point: PlannedModel, result: dict[str, Any]) -> str:
     epochs = format_epochs(result["epochs"])
     return f"Step {point.iteration} is the tail: no cut, {epochs} with the rate falling to 0."
 
 
-def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]) -> Row:
+def _row(
+    point: PlannedModel, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]
+) -> Row:
     total = "" if point.strategy == "baseline" else "_total"
-    tail = [_tail_note(point, result)] if point.tail else []
+    tail = [_tail_note(point, result)] if point.final else []
     return {
         "strategy": point.strategy,
         "of": "",
@@ -194,58 +177,3 @@ def _row(point: Point, result: dict[str, Any], baseline: dict[str, Any], notes: 
         "threads": result["threads"],
         "notes": list(dict.fromkeys([*notes, *baseline["notes"], *tail, *result["notes"]])),
     }
-
-
-def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """The frame's rows as dicts, in which few points are much quicker to work with."""
-    columns = [frame[name].tolist() for name in frame]
-    return [dict(zip(frame, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def grouped(rows: Iterable[Row], *columns: str) -> list[list[Row]]:
-    """The rows with equal values in these columns together, in the order of their first ones."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in columns), []).append(row)
-    return list(groups.values())
-
-
-def chance_baselines(rows: Iterable[Row]) -> list[Row]:
-    """The baselines whose 95 % interval does not lie above chance.
-
-    `chance` is the share of the largest class, which always naming that class reaches.
-    Where it is not known, no baseline is doubted.
-    """
-    known = (row for row in rows if row["strategy"] == "baseline" and "chance" in row)
-    return [row for row in known if row["accuracy_low"] <= row["chance"]]
-
-
-def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with what the seeds of a row's point say together, the same in all its rows.
-
-    `seeds` is their number, `accuracy_mean` and `accuracy_sd` are the mean and the standard
-    deviation (n - 1) of their accuracies; one seed has no deviation.
-    """
-    accuracy = frame.groupby(POINT, sort=False, dropna=False)["accuracy"]
-    return frame.assign(
-        seeds=accuracy.transform("size"),
-        accuracy_mean=accuracy.transform("mean"),
-        accuracy_sd=accuracy.transform("std"),
-    )
-
-
-def mean_over_seeds(rows: Iterable[Row]) -> list[Row]:
-    """One row a point of a run: the means of its known figures and `seeds`, their number."""
-    return [
-        {
-            **{name: group[0][name] for name in POINT},
-            **{name: _mean(group, name) for name in MEANS},
-            "seeds": len(group),
-        }
-        for group in grouped(rows, *POINT)
-    ]
-
-
-def _mean(rows: list[Row], name: str) -> float:
-    known = [row[name] for row in rows if not missing(row[name])]
-    return fmean(known) if known else float("nan")

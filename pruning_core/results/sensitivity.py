@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from pruning_core.common.errors import SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
 from pruning_core.results import sensitivity
-from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
 HALVINGS = 60
@@ -103,7 +104,7 @@ def _between(
 
 
 def as_text(amounts: Mapping[str, float]) -> tuple[str, ...]:
-    """A table of sparsities as `prune.by_hand` takes it."""
+    """A table of sparsities as `pruning.layer_sparsities` takes it."""
     return tuple(f"{name}={amount:.6g}" for name, amount in amounts.items())
 
 
@@ -131,4 +132,4 @@ def scanned(spec: Spec, store: Store) -> bool:
 
 
 def _stages(spec: Spec, store: Store) -> list[Stage]:
-    return [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
+    return [stage for stage in plan(spec, store).stages if stage.kind == "sensitivity"]

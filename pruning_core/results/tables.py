@@ -22,15 +22,8 @@ from pruning_core.common.formatting import (
     missing,
     trimmed,
 )
-from pruning_core.methods.strategies import (
-    INT8,
-    LADDER,
-    STRATEGY_NAMES,
-    STRUCTURED,
-    point_name,
-    row_name,
-)
-from pruning_core.results.models import over_seeds, rows_of
+from pruning_core.methods.strategies import CORRECTION, QUANTIZED, STRATEGIES, STRUCTURED
+from pruning_core.results.rows import model_name, over_seeds, row_name, rows_of
 
 HEADING = "=== PRUNING STRATEGY COMPARISON SUMMARY ==="
 ONE_SHOT_HEAD = "Sparsity (%)    Model Size (MB)       Accuracy (%)"
@@ -88,27 +81,27 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """
     rows = pd.DataFrame([_readable(row) for row in rows_of(over_seeds(frame))])
     alone = {"Run": "run_id", "Mean ± sd": "seed"}
-    spare = [name for name, key in alone.items() if frame[key].nunique() == 1]
+    exclude = [name for name, key in alone.items() if frame[key].nunique() == 1]
     unknown = ["MACs"] if frame["macs"].isna().all() else []
-    return rows.drop(columns=spare + unknown)
+    return rows.drop(columns=exclude + unknown)
 
 
 def notes_told(frame: pd.DataFrame) -> list[str]:
     """Each note on a point once, after the name of what it belongs to where that is not all."""
-    points = frame if frame.empty else frame[~frame["strategy"].isin(INT8)]
+    points = frame if frame.empty else frame[~frame["strategy"].isin(QUANTIZED)]
     return [_told(note, points, points.iloc[rows]) for note, rows in _places(points).items()]
 
 
 def file_notes_told(frame: pd.DataFrame) -> list[str]:
     """The same of the int8 files of points."""
-    files = frame if frame.empty else frame[frame["strategy"].isin(INT8)]
+    files = frame if frame.empty else frame[frame["strategy"].isin(QUANTIZED)]
     return [_told_of(note, files, files.iloc[rows]) for note, rows in _places(files).items()]
 
 
 def _told_of(note: str, files: pd.DataFrame, part: pd.DataFrame) -> str:
     """A note on int8 files with their kinds in front, and where it is not of all of these."""
     names = part["strategy"].unique()
-    kinds = join_words(STRATEGY_NAMES[name] for name in names)
+    kinds = join_words(STRATEGIES[name].title for name in names)
     return _after([kinds, _place(files[files["strategy"].isin(names)], part)], note)
 
 
@@ -177,9 +170,9 @@ def _summary(points: pd.DataFrame) -> str:
     rows = points.sort_values(["iteration", "sparsity_asked"]).to_dict("records")
     found = {s: [r for r in rows if r["strategy"] == s] for s in points["strategy"].unique()}
     chain = [*found.get("baseline", []), *found.get("iterative", [])]
-    beside = [*found.get("baseline", []), *found.get("one_shot_matched", [])]
+    beside = [*found.get("baseline", []), *found.get("one_shot_equal_budget", [])]
     beside += sorted(found.get(STRUCTURED, []), key=lambda r: (r["sparsity_asked"], r["iteration"]))
-    beside += sorted(found.get(LADDER, []), key=lambda r: (r["sparsity_asked"], r["iteration"]))
+    beside += sorted(found.get(CORRECTION, []), key=lambda r: (r["sparsity_asked"], r["iteration"]))
     tables = two_tables(list(_rows(found.get("one_shot", []))), list(_rows(chain)))
     lines = ["", "", "Also measured:", ONE_SHOT_HEAD]
     lines += [f"{row.sparsity:>8.2f}{_figures(row)}" for row in _rows(beside, labelled=True)]
@@ -209,10 +202,10 @@ def _label(row: dict[str, Any]) -> str:
     if row["strategy"] == STRUCTURED:
         asked, step = format_percent(row["sparsity_asked"]), row["iteration"]
         return f"channels removed, asked {asked}" + f", step {step}" * bool(step)
-    if row["strategy"] == LADDER:
-        return point_name(LADDER, row["sparsity_asked"], row["iteration"])
+    if row["strategy"] == CORRECTION:
+        return model_name(CORRECTION, row["sparsity_asked"], row["iteration"])
     epochs = format_epochs(row["epochs"])
-    return f"one-shot, {epochs}" if row["strategy"] == "one_shot_matched" else ""
+    return f"one-shot, {epochs}" if row["strategy"] == "one_shot_equal_budget" else ""
 
 
 def _mean(row: dict[str, Any]) -> str:

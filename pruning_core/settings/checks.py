@@ -1,71 +1,93 @@
-"""Criteria that cannot score what a spec describes, found before anything is trained."""
+"""Criteria that cannot score what a spec describes, refused before anything is trained."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.methods.criteria import BASELINE, MOVEMENT, needs
-from pruning_core.methods.sparsity_schedules import EXCHANGES
-from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.common.errors import Choice, Ref, SpecError
+from pruning_core.methods.criteria import BASELINE, CRITERIA, MOVEMENT, needs
+from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
+from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import steps
 
 
 def check_criterion(spec: Spec) -> None:
-    """Refuse a criterion that the rest of a spec gives no sense. Raises `SpecError`."""
-    if needs(spec.prune.criterion, MOVEMENT):
+    """Refuse a criterion that contradicts the rest of a spec. Raises `SpecError`."""
+    if needs(spec.pruning.criterion, MOVEMENT):
         _check_movement(spec)
-    if spec.iterative.enabled and spec.iterative.schedule in EXCHANGES:
-        _check_exchange(spec)
+    if CRITERIA[spec.pruning.criterion].signed:
+        _check_signed(spec)
+    if spec.iterative.enabled and SPARSITY_SCHEDULES[spec.iterative.schedule].regrowth:
+        _check_regrowth(spec)
+
+
+def _criterion(spec: Spec) -> Choice:
+    return Choice("pruning.criterion", spec.pruning.criterion)
 
 
 def _check_movement(spec: Spec) -> None:
-    """Refuse it where nothing is trained before a cut, and where scores must be sizes."""
+    """Refuse it where nothing is trained before a pruning step."""
     chain = spec.iterative
     later = chain.enabled and len(steps(chain)) > 1 and chain.epochs == 0
-    for wrong, field, cut in (
-        (spec.baseline_epochs == 0, "baseline_epochs", "the first cut"),
-        (later, "iterative.epochs", "every cut after the first"),
+    for wrong, field, step in (
+        (spec.baseline_epochs == 0, "baseline_epochs", "the first pruning step"),
+        (later, "iterative.epochs", "every pruning step after the first"),
     ):
         if wrong:
             raise SpecError(
-                "prune.criterion",
-                f"`{spec.prune.criterion}` adds up what the training before a cut does to the "
-                f"weights, and with {field} at 0 nothing is trained before {cut}. Give at least "
-                "1 epoch or take another criterion.",
+                "pruning.criterion",
+                "{criterion} accumulates the weight changes of the training before a pruning step. "
+                "With {setting} at 0 nothing is trained before {step}. Give at least 1 epoch, or "
+                "choose another criterion.",
+                criterion=_criterion(spec),
+                setting=Ref(field),
+                step=step,
             )
-    if spec.prune.scope == "lamp":
+
+
+def _check_signed(spec: Spec) -> None:
+    """Refuse LAMP, which squares the scores."""
+    if spec.pruning.allocation == "lamp":
         raise SpecError(
-            "prune.scope",
-            f"`lamp` weighs the squares of scores, and those of `{spec.prune.criterion}` may be "
-            "negative. Take another scope, such as `global`, or another criterion.",
+            "pruning.allocation",
+            "{lamp} squares the scores, and those of {criterion} can be negative. Choose another "
+            "allocation, such as {other}, or another criterion.",
+            lamp=Choice("pruning.allocation", "lamp"),
+            criterion=_criterion(spec),
+            other=Choice("pruning.allocation", "global"),
         )
 
 
-def _check_exchange(spec: Spec) -> None:
-    """Refuse an exchange by scores that never change, and by the gradient of a single image."""
-    if needs(spec.prune.criterion, BASELINE):
+def _check_regrowth(spec: Spec) -> None:
+    """Refuse scores that never change, and the gradient of a single image."""
+    schedule = Choice("iterative.schedule", spec.iterative.schedule)
+    if needs(spec.pruning.criterion, BASELINE):
         raise SpecError(
-            "prune.criterion",
-            f"`{spec.prune.criterion}` scores the dense baseline, so with "
-            f"`{spec.iterative.schedule}` the same weights would go in each step. Take another "
-            "criterion or schedule.",
+            "pruning.criterion",
+            "{criterion} scores the dense baseline, so with {schedule} every step would drop the "
+            "same weights. Choose another criterion or another schedule.",
+            criterion=_criterion(spec),
+            schedule=schedule,
         )
-    if spec.prune.score_images < 2:
+    if spec.pruning.calibration_images < 2:
         raise SpecError(
-            "prune.score_images",
-            f"`{spec.iterative.schedule}` lets weights come back by their gradient on these "
-            "images; give 2 or more.",
+            "pruning.calibration_images",
+            "{schedule} regrows weights by their gradient on these images; give at least 2.",
+            schedule=schedule,
         )
 
 
 def check_model(spec: Spec, facts: dict[str, Any]) -> None:
-    """Refuse a criterion that this model has no scores for. Raises `SpecError`.
+    """Refuse a criterion that cannot score this model. Raises `SpecError`.
 
-    `facts` are those of an inspection of the model; `unfit` holds a reason by criterion.
+    `facts` are those of an inspection of the model; `unsupported` holds a reason by criterion.
     """
-    if why := facts.get("unfit", {}).get(spec.prune.criterion):
+    if reason := facts.get("unsupported", {}).get(spec.pruning.criterion):
         raise SpecError(
-            "prune.criterion",
-            f"`{spec.prune.criterion}` cannot score {spec.model.name}: {why}. Take another "
-            "criterion or another model.",
+            "pruning.criterion",
+            "{criterion} cannot score {model}: {reason}. Choose another criterion or another "
+            "model.",
+            criterion=_criterion(spec),
+            model=spec.model.name,
+            reason=reason,
         )

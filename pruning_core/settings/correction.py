@@ -1,33 +1,47 @@
-"""The settings of the ladder: what wins accuracy back without any training, and its rungs.
-
-This knows the rungs by name only; the functions are in `engine.ladder`.
-"""
+"""The settings of training-free correction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pruning_core.common.errors import check
+from pruning_core.common.errors import Ref, check
+from pruning_core.settings.conditions import CORRECTION
+from pruning_core.settings.fields import check_fields, setting
 
 
 @dataclass(frozen=True)
-class LadderSpec:
-    """For every one-shot amount above 0 a ladder of rungs, on `images` training images."""
+class CorrectionSpec:
+    """For each one-shot sparsity above 0, every correction, on `images` training images."""
 
-    enabled: bool = False
-    images: int = 512
+    enabled: bool = setting(
+        False,
+        "Training-free correction",
+        help="Measures for each one-shot sparsity how much accuracy returns without training: "
+        "BN recalibration, bias correction, weight reconstruction.",
+        flag="--correction",
+    )
+    images: int = setting(
+        512,
+        "Calibration images (correction)",
+        help="Training images that the corrections use; the time grows with them.",
+        flag="--correction-images",
+        unit="images",
+        minimum=16,
+        maximum=100_000,
+        read_when=CORRECTION,
+    )
 
     def __post_init__(self) -> None:
-        message = f"{self.images} is outside 16 to 100,000 training images."
-        check(16 <= self.images <= 100_000, "ladder.images", message)
+        check_fields(self, "correction.")
 
 
-def check_ladder(ladder: LadderSpec, amounts: Sequence[float]) -> None:
-    """Refuse a ladder that has no cut to stand on. Raises `SpecError`."""
+def check_correction(correction: CorrectionSpec, amounts: Sequence[float]) -> None:
+    """Refuse corrections without a pruned model. Raises `SpecError`."""
     check(
-        not ladder.enabled or any(amount > 0 for amount in amounts),
-        "ladder.enabled",
-        "the ladder stands on the one-shot cuts, and there is none above 0. Give one-shot "
-        "amounts, or switch the ladder off.",
+        not correction.enabled or any(amount > 0 for amount in amounts),
+        "correction.enabled",
+        "training-free correction needs a one-shot sparsity above 0. Add one to {amounts}, or "
+        "switch the correction off.",
+        amounts=Ref("one_shot.amounts"),
     )

@@ -1,48 +1,135 @@
-"""What a `PruneSpec` alone, and with the amounts, cannot be. Each raises `SpecError`."""
+"""What is pruned: the criterion, the allocation, the granularity and the layers."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from dataclasses import dataclass
 
-from pruning_core.common.errors import check
-from pruning_core.methods.allocation import hand_entry
-from pruning_core.methods.granularity import PATTERNS, pattern_share
+from pruning_core.common.errors import Choice, Ref, Share, check
+from pruning_core.methods.allocation import ALLOCATIONS, table_entry
+from pruning_core.methods.criteria import CRITERIA
+from pruning_core.methods.granularity import GRANULARITIES, pattern_of, pattern_sparsity
+from pruning_core.methods.layers import LAYER_CHOICES
+from pruning_core.settings.conditions import (
+    CALIBRATION,
+    CUSTOM_ALLOCATION,
+    FILTER_NORM,
+    FILTERS,
+    MIN_DENSITY,
+)
+from pruning_core.settings.fields import SHARE, check_fields, setting
 
 HIGHEST_NORM = 16.0
 
 
-class Pruning(Protocol):
-    """The settings that are looked at here."""
+@dataclass(frozen=True)
+class PruningSpec:
+    """What is removed: the score, how the sparsity is distributed, and which layers take part."""
 
-    @property
-    def scope(self) -> str: ...
-    @property
-    def by_hand(self) -> tuple[str, ...]: ...
-    @property
-    def granularity(self) -> str: ...
-    @property
-    def norm(self) -> str: ...
-    @property
-    def dim(self) -> int: ...
-    @property
-    def spare(self) -> tuple[str, ...]: ...
+    criterion: str = setting(
+        "magnitude",
+        "Pruning criterion",
+        help="The importance score; the weights with the lowest scores are pruned first.",
+        choices=CRITERIA,
+    )
+    allocation: str = setting(
+        "uniform",
+        "Sparsity allocation",
+        help="How the target sparsity is distributed over the layers.",
+        choices=ALLOCATIONS,
+    )
+    min_density: float = setting(
+        0.05,
+        "Minimum density per layer",
+        help="Every layer keeps at least this share of its weights, which guards against layer "
+        "collapse.",
+        unit=SHARE,
+        minimum=0,
+        below=1,
+        slider=(0.0, 0.5),
+        step=0.005,
+        read_when=MIN_DENSITY,
+    )
+    layers: str = setting(
+        "all",
+        "Prunable layers",
+        help="Which layers are pruned. Depthwise layers of MobileNets are small and sensitive.",
+        choices=LAYER_CHOICES,
+    )
+    layer_sparsities: tuple[str, ...] = setting(
+        (),
+        "Custom per-layer sparsity",
+        help="Entries pattern=sparsity, separated by commas; the last matching entry counts, and "
+        "layers without an entry stay dense. Each target scales the whole table.",
+        metavar="'features.*=0.9'",
+        placeholder="features.*=90 %, classifier.*=50 %",
+        read_when=CUSTOM_ALLOCATION,
+    )
+    granularity: str = setting(
+        "unstructured",
+        "Granularity",
+        help="The pruning unit: what is removed as one. 2:4 and 4:8 need the uniform allocation, "
+        "the one-shot sparsities 0 and 50 %, and no iterative pruning.",
+        choices=GRANULARITIES,
+    )
+    filter_norm: str = setting(
+        "2",
+        "Filter norm (Lp)",
+        help="The p of the Lp norm that joins the scores of a filter: 1, 2, another number up to "
+        "16, or inf.",
+        metavar="1|2|inf",
+        choices=("1", "2", "inf"),
+        free=True,
+        read_when=FILTER_NORM,
+    )
+    filter_dim: int = setting(
+        0,
+        "Filter dimension",
+        help="What a filter is: output channels (0), input channels (1), kernel rows (2) or kernel "
+        "columns (3).",
+        choices=(0, 1, 2, 3),
+        read_when=FILTERS,
+    )
+    exclude: tuple[str, ...] = setting(
+        (),
+        "Excluded layers",
+        help="Layers that stay dense: kinds (depthwise, stem, classifier, linear, conv, attention) "
+        "or patterns over parameter names, separated by commas.",
+        metavar="'stem,features.0.*'",
+        placeholder="stem, classifier, features.0.*",
+    )
+    calibration_images: int = setting(
+        512,
+        "Calibration images",
+        help="Training images that the criterion uses, at most.",
+        unit="images",
+        minimum=1,
+        maximum=100_000,
+        read_when=CALIBRATION,
+    )
 
-
-def check_prune(prune: Pruning) -> None:
-    """Refuse entries that cannot be read and a scope that a granularity does not have."""
-    for entry in prune.by_hand:
-        hand_entry(entry)
-    if prune.scope == "hand":
-        message = "the scope `hand` needs entries such as 'features.*=0.9'."
-        check(bool(prune.by_hand), "prune.by_hand", message)
-    check(all(prune.spare), "prune.spare", "an entry is empty.")
-    _check_norm(prune.norm)
-    message = f"{prune.dim} is not 0 (outputs), 1 (inputs), 2 (rows) or 3 (columns of kernels)."
-    check(prune.dim in (0, 1, 2, 3), "prune.dim", message)
-    if prune.granularity in PATTERNS:
-        message = f"`{prune.granularity}` takes the same share of every layer; take scope `layer`."
-        check(prune.scope == "layer", "prune.granularity", message)
+    def __post_init__(self) -> None:
+        check_fields(self, "pruning.")
+        for entry in self.layer_sparsities:
+            table_entry(entry)
+        if self.allocation == "custom":
+            check(
+                bool(self.layer_sparsities),
+                "pruning.layer_sparsities",
+                "the {allocation} allocation needs entries such as 'features.*=0.9'.",
+                allocation=Choice("pruning.allocation", "custom"),
+            )
+        check(all(self.exclude), "pruning.exclude", "an entry is empty.")
+        _check_norm(self.filter_norm)
+        if pattern_of(self.granularity):
+            check(
+                self.allocation == "uniform",
+                "pruning.granularity",
+                "{granularity} has the same sparsity in every layer; choose {uniform} as {setting}.",
+                granularity=Choice("pruning.granularity", self.granularity),
+                uniform=Choice("pruning.allocation", "uniform"),
+                setting=Ref("pruning.allocation"),
+            )
 
 
 def _check_norm(text: str) -> None:
@@ -50,30 +137,43 @@ def _check_norm(text: str) -> None:
         norm = float(text)
     except ValueError:
         norm = math.nan
-    message = f"{text!r} is neither a number above 0 and up to {HIGHEST_NORM:g} nor inf."
-    check(0 < norm <= HIGHEST_NORM or norm == math.inf, "prune.norm", message)
-
-
-def check_amounts(granularity: str, amounts: tuple[float, ...], chain: tuple[int, float]) -> None:
-    """Refuse amounts that a pattern does not have. `chain`: its cuts (0: no chain), its target."""
-    if granularity not in PATTERNS:
-        return
-    share = pattern_share(granularity)
-    cuts, target = chain
-    if set(amounts) <= {0.0, share} and (not cuts or (cuts == 1 and target == share)):
-        return
-    message = (
-        f"`{granularity}` is one cut that removes {share:.0%} of each layer that fits, so the "
-        f"one-shot amounts can only be 0 and {share:.0%}, and iterative pruning must be off "
-        f"or a single iteration to {share:.0%}."
+    check(
+        0 < norm <= HIGHEST_NORM or norm == math.inf,
+        "pruning.filter_norm",
+        "{text} is neither a number above 0 and up to {highest} nor inf.",
+        text=repr(text),
+        highest=f"{HIGHEST_NORM:g}",
     )
-    check(False, "prune.granularity", message)
 
 
-def check_scan(enabled: bool, granularity: str) -> None:
-    """Refuse a scan of layers over sparsities of a pattern, which has a single one."""
-    message = (
-        f"a scan tries several sparsities, but `{granularity}` has one. Scan single weights, "
-        "kernels, filters or coupled groups."
+def check_pattern(granularity: str, amounts: tuple[float, ...], chain: tuple[int, float]) -> None:
+    """Refuse sparsities that an N:M pattern does not have. Raises `SpecError`.
+
+    `chain` is the number of iterative pruning steps (0: none) and their target.
+    """
+    if not pattern_of(granularity):
+        return
+    sparsity = pattern_sparsity(granularity)
+    steps, target = chain
+    if set(amounts) <= {0.0, sparsity} and (not steps or (steps == 1 and target == sparsity)):
+        return
+    check(
+        False,
+        "pruning.granularity",
+        "{granularity} prunes {sparsity} of each fitting layer in one step. Set {amounts} to 0 and "
+        "{sparsity} only, and switch iterative pruning off or give it one step to {sparsity}.",
+        granularity=Choice("pruning.granularity", granularity),
+        sparsity=Share(sparsity),
+        amounts=Ref("one_shot.amounts"),
     )
-    check(not enabled or granularity not in PATTERNS, "scan.enabled", message)
+
+
+def check_sensitivity_granularity(enabled: bool, granularity: str) -> None:
+    """Refuse a sensitivity analysis of layers with an N:M pattern, which has one sparsity."""
+    check(
+        not enabled or not pattern_of(granularity),
+        "sensitivity.enabled",
+        "the sensitivity analysis needs several sparsities, but {granularity} has one. Choose "
+        "another granularity, or the unit dependency group.",
+        granularity=Choice("pruning.granularity", granularity),
+    )

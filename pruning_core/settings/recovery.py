@@ -1,55 +1,75 @@
-"""How accuracy is won back after a cut, as settings, and what goes together with them."""
+"""How accuracy is recovered after a pruning step: the recovery method and distillation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.common.errors import at_least, check, one_of
-from pruning_core.methods.recovery import IN_WORDS, RECOVERIES, RESTARTS, REWINDS
-from pruning_core.methods.sparsity_schedules import RETURNING
+from pruning_core.common.errors import Choice, Ref, check
+from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
+from pruning_core.settings.conditions import DISTILLS, REWINDS, TRAINS
+from pruning_core.settings.fields import check_fields, setting
 
 
 @dataclass(frozen=True)
 class RecoverySpec:
-    """From which weights a level trains after its cut, by which curve, and taught by whom.
+    """From which weights and with which learning rates training continues after pruning.
 
-    `fine_tune` goes on from the weights as they are, with fine-tuning's own learning rate.
-    The others train with the baseline's learning-rate curve from epoch `rewind_epoch` of its
-    `baseline_epochs` to its end: `lr_rewind` goes on from the weights as they are (Renda et al.
-    2020), `weight_rewind` puts the surviving ones back to that epoch (Renda et al. 2020; epoch 0
-    is the lottery ticket of Frankle and Carbin 2019), `random_reinit` draws them anew, the
-    control of that paper, with the whole curve. This part of the curve is run through in the
-    level's own epochs, so that every way has the same budget. It is the paper's run where these
-    are `baseline_epochs - rewind_epoch`. The optimizer begins anew each time.
+    Fine-tuning continues with the weights as they are and its own learning rate. The other
+    methods train with the baseline's learning-rate schedule from epoch `rewind_epoch` of its
+    `baseline_epochs` to its end. This part of the schedule is run through in the epochs of the
+    pruning step, so that all methods have the same budget. It is the paper's run where these are
+    `baseline_epochs - rewind_epoch`. The optimizer starts without momentum.
 
-    Knowledge distillation (Hinton et al. 2015) has the baseline teach the levels:
+    Knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531) adds the dense
+    baseline as teacher:
     loss = (1 - w) * cross-entropy + w * T^2 * KL(softmax(teacher / T) || softmax(student / T))
-    with w the `distill_weight` (0: off) and T the `distill_temperature`.
+    with w the `distillation_weight` and T the `distillation_temperature`.
     """
 
-    method: str = "fine_tune"
-    rewind_epoch: int = 0
-    distill_weight: float = 0.0
-    distill_temperature: float = 4.0
+    method: str = setting(
+        "fine_tuning",
+        "Recovery method",
+        help="How training restarts after a pruning step.",
+        flag="--recovery",
+        choices=RECOVERY_METHODS,
+    )
+    rewind_epoch: int = setting(
+        0,
+        "Rewind epoch",
+        help="The epoch of the baseline's training to go back to; 0 is before its first step.",
+        minimum=0,
+        read_when=REWINDS,
+    )
+    distillation_weight: float = setting(
+        0.0,
+        "Distillation weight",
+        help="Knowledge distillation from the dense baseline (Hinton et al. 2015): its share of "
+        "the loss. 0 turns it off. It takes about a third more time.",
+        minimum=0,
+        maximum=1,
+        slider=(0.0, 1.0),
+        step=0.05,
+        read_when=TRAINS,
+    )
+    distillation_temperature: float = setting(
+        4.0,
+        "Distillation temperature",
+        help="Divides the logits of teacher and student. Higher values give more weight to "
+        "unlikely classes; 1 to 10 is usual.",
+        above=0,
+        maximum=1000,
+        step=0.5,
+        read_when=DISTILLS,
+    )
 
     def __post_init__(self) -> None:
-        one_of("recovery.method", self.method, RECOVERIES)
-        at_least("recovery.rewind_epoch", self.rewind_epoch, 0)
+        check_fields(self, "recovery.")
         check(
-            self.rewind_epoch == 0 or self.method in REWINDS,
+            self.rewind_epoch == 0 or RECOVERY_METHODS[self.method].rewinds,
             "recovery.rewind_epoch",
-            f"{IN_WORDS[self.method]} goes back to no epoch of the baseline, so "
-            f"{self.rewind_epoch} has no meaning. Give 0, or rewind the weights or the rate.",
-        )
-        check(
-            0 <= self.distill_weight <= 1,
-            "recovery.distill_weight",
-            f"{self.distill_weight} is outside 0 to 1.",
-        )
-        check(
-            0 < self.distill_temperature <= 1000,
-            "recovery.distill_temperature",
-            f"{self.distill_temperature} is not above 0 and up to 1000.",
+            "{method} uses no epoch of the baseline. Give 0, or choose a rewinding method.",
+            method=Choice("recovery.method", self.method),
         )
 
 
@@ -58,61 +78,74 @@ def check_recovery(
     baseline_epochs: int,
     weights: str,
     optimizers: tuple[str, str],
-    lr_span: str,
+    lr_schedule_span: str,
 ) -> None:
-    """Refuse what does not go together with the way to recover. Raises `SpecError`.
+    """Refuse settings that contradict the recovery method. Raises `SpecError`.
 
-    `weights` are those the baseline starts from, `optimizers` the baseline's and fine-tuning's,
-    `lr_span` what a curve of the iterative chain covers.
+    `weights` are the initial weights of the baseline, `optimizers` the baseline's and
+    fine-tuning's.
     """
     check(
-        not recovery.distill_weight or baseline_epochs > 0 or weights != "none",
-        "recovery.distill_weight",
-        "the teacher would be a baseline with random weights and 0 epochs, which knows nothing. "
-        "Train the baseline, load weights, or give 0.",
+        not recovery.distillation_weight or baseline_epochs > 0 or weights != "none",
+        "recovery.distillation_weight",
+        "the teacher would be an untrained baseline: random weights and 0 epochs. Train the "
+        "baseline, load weights, or give 0.",
     )
-    if recovery.method != "fine_tune":
-        _check_curve(recovery, baseline_epochs)
-        _check_same_curve(IN_WORDS[recovery.method], optimizers, lr_span)
+    if recovery.method != "fine_tuning":
+        _check_rewind(recovery, baseline_epochs)
+        _check_schedule(recovery, optimizers, lr_schedule_span)
 
 
-def check_returning(recovery: RecoverySpec, schedule: str) -> None:
-    """Refuse to rewind the weights of a chain in which they come back. Raises `SpecError`."""
+def check_regrowth(recovery: RecoverySpec, schedule: str) -> None:
+    """Refuse to rewind weights where pruned weights return. Raises `SpecError`."""
     check(
-        recovery.method not in RESTARTS or schedule not in RETURNING,
+        not RECOVERY_METHODS[recovery.method].restarts or not SPARSITY_SCHEDULES[schedule].regrows,
         "recovery.method",
-        f"{IN_WORDS[recovery.method]} gives all weights other values after each cut, which "
-        f"forgets what `{schedule}` has trained before. Fine-tune, or choose another schedule.",
+        "{method} replaces all weights after each pruning step, which discards what {schedule} "
+        "trained before. Choose {fine_tuning}, or another {setting}.",
+        method=Choice("recovery.method", recovery.method),
+        schedule=Choice("iterative.schedule", schedule),
+        fine_tuning=Choice("recovery.method", "fine_tuning"),
+        setting=Ref("iterative.schedule"),
     )
 
 
-def _check_curve(recovery: RecoverySpec, baseline_epochs: int) -> None:
-    """Refuse an epoch after which nothing of the baseline's curve is left."""
+def _check_rewind(recovery: RecoverySpec, baseline_epochs: int) -> None:
+    """Refuse an epoch after which nothing of the baseline's schedule remains."""
     check(
-        recovery.method != "lr_rewind" or baseline_epochs > 0,
+        recovery.method != "lr_rewinding" or baseline_epochs > 0,
         "recovery.method",
-        "learning-rate rewinding goes back on the baseline's curve, but the baseline has 0 "
-        "epochs and so no curve. Train the baseline or choose another way.",
+        "{method} uses the baseline's learning-rate schedule, but the baseline has 0 epochs. "
+        "Train the baseline, or choose another method.",
+        method=Choice("recovery.method", recovery.method),
     )
     last = max(baseline_epochs - 1, 0)
     check(
         recovery.rewind_epoch <= last,
         "recovery.rewind_epoch",
-        f"the baseline has {baseline_epochs} epochs: at epoch {recovery.rewind_epoch} nothing of "
-        f"its learning-rate curve is left to train with. Give 0{f' to {last}' if last else ''}.",
+        f"the baseline has {baseline_epochs} epochs: after epoch {recovery.rewind_epoch} nothing "
+        f"of its learning-rate schedule remains. Give 0{f' to {last}' if last else ''}.",
     )
 
 
-def _check_same_curve(way: str, optimizers: tuple[str, str], lr_span: str) -> None:
+def _check_schedule(
+    recovery: RecoverySpec, optimizers: tuple[str, str], lr_schedule_span: str
+) -> None:
+    method = Choice("recovery.method", recovery.method)
     check(
         optimizers[0] == optimizers[1],
         "finetune.optimizer",
-        f"{way} trains with the baseline's learning rates, which are those of {optimizers[0]}, "
-        f"not of {optimizers[1]}. Choose the same optimizer for both.",
+        "{method} trains with the baseline's learning rates, which are those of {baseline}, not of "
+        "{finetune}. Choose the same optimizer for both.",
+        method=method,
+        baseline=Choice("baseline.optimizer", optimizers[0]),
+        finetune=Choice("finetune.optimizer", optimizers[1]),
     )
     check(
-        lr_span == "step",
-        "lr_span",
-        f"{way} begins the baseline's curve anew after each cut, so one curve cannot cover the "
-        "whole chain. Choose one for each step.",
+        lr_schedule_span == "step",
+        "lr_schedule_span",
+        "{method} restarts the baseline's schedule after each pruning step, so one schedule cannot "
+        "span several steps. Choose {step}.",
+        method=method,
+        step=Choice("lr_schedule_span", "step"),
     )

@@ -1,86 +1,69 @@
-"""Options that were given but are not read beside the other choices."""
+"""Which settings have an effect in a spec. One predicate serves the note of the command line, the
+disabled widget of a page, and the key of a stage.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.methods.allocation import FLOORED
-from pruning_core.methods.channel_importance import looks
-from pruning_core.methods.criteria import IMAGES, needs
-from pruning_core.methods.granularity import NORMED
-from pruning_core.methods.sparsity_schedules import EXCHANGES
-from pruning_core.settings.sensitivity import GROUP
+from pruning_core.settings.fields import Condition, fields_of
+from pruning_core.settings.serialization import keyed
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import total_epochs
-from pruning_core.settings.structured import chain_epochs
-
-STRUCTURED_NAMES = (
-    "structured_of",
-    "importance",
-    "structured_scope",
-    "round_to",
-    "max_ratio",
-    "structured_steps",
-    "structured_epochs",
-    "structured_tail",
-)
-Read = Callable[[Spec], bool]
-CHAIN: tuple[Read, str] = (lambda spec: spec.iterative.enabled, "without --no-iterative")
-CHANNELS: tuple[Read, str] = (lambda spec: spec.structured.enabled, "with --structured")
-SCAN: tuple[Read, str] = (lambda spec: spec.scan.enabled, "with --scan or by the command scan")
 
 
-def _images(spec: Spec) -> bool:
-    exchanges = spec.iterative.enabled and spec.iterative.schedule in EXCHANGES
-    channels = _scored_channels(spec) and looks(spec.structured.importance)
-    return exchanges or channels or needs(spec.prune.criterion, IMAGES)
+def unmet(name: str, spec: Spec) -> Condition | None:
+    """The first condition of a setting that does not hold; None where it has an effect."""
+    conditions = fields_of(Spec)[name].conditions
+    return next((condition for condition in conditions if not condition.holds(spec)), None)
 
 
-def _scored_channels(spec: Spec) -> bool:
-    return spec.structured.enabled or (spec.scan.enabled and spec.scan.unit == GROUP)
+def is_read(name: str, spec: Spec) -> bool:
+    """Whether a setting, by its dotted name, has an effect in a spec."""
+    return unmet(name, spec) is None
 
 
-def _trains(spec: Spec) -> bool:
-    """Whether an epoch follows any cut; the dense control has no teacher."""
-    one_shot = spec.one_shot.epochs > 0 and any(spec.one_shot.amounts)
-    chain = spec.iterative.enabled and total_epochs(spec.iterative) > 0
-    return one_shot or chain or (spec.structured.enabled and chain_epochs(spec.structured) > 0)
+def read_settings(spec: Spec, section: str) -> dict[str, Any]:
+    """The settings of a section that enter a key, as JSON values by name.
+
+    Those are the settings that have an effect and are not at their neutral value.
+    """
+    values = keyed(getattr(spec, section))
+    return {name: value for name, value in values.items() if is_read(f"{section}.{name}", spec)}
 
 
-def _chained(spec: Spec) -> bool:
-    return spec.iterative.enabled or spec.structured.enabled
+def notes_on_unread(names: Iterable[str], spec: Spec) -> list[str]:
+    """A sentence on each option, of the given settings, that has no effect.
+
+    An option that sets several fields is noted where none of them has an effect.
+    """
+    fields = fields_of(Spec)
+    flags: dict[str, list[str]] = {}
+    for name in names:
+        flags.setdefault(fields[name].flag or name, []).append(name)
+    notes = []
+    for flag, members in flags.items():
+        conditions = [unmet(name, spec) for name in members]
+        if all(conditions) and (condition := conditions[0]):
+            notes.append(f"{flag} has no effect here: it is used only {condition.text}.")
+    return notes
 
 
-READ: dict[str, tuple[Read, str]] = {
-    "keep_floor": (
-        lambda spec: spec.prune.scope in FLOORED,
-        f"with --scope {', '.join(FLOORED)}",
-    ),
-    "score_images": (
-        _images,
-        "by criteria and importances that look at images, and by --schedule rigl",
-    ),
-    "norm": (lambda spec: spec.prune.criterion in NORMED, "by the criterion magnitude"),
-    "ladder_images": (lambda spec: spec.ladder.enabled, "with --ladder"),
-    "distill_weight": (_trains, "where something is trained after a cut"),
-    "distill_temperature": (
-        lambda spec: spec.recovery.distill_weight > 0 and _trains(spec),
-        "with a --distill-weight above 0, where something is trained after a cut",
-    ),
-    **dict.fromkeys(("target", "iterations", "schedule", "targets", "tail"), CHAIN),
-    "lr_span": (_chained, "without --no-iterative, or with --structured"),
-    **dict.fromkeys(STRUCTURED_NAMES, CHANNELS),
-    "importance": (_scored_channels, "with --structured or --scan-unit group"),
-    **dict.fromkeys(("scan_sparsities", "scan_images", "scan_unit"), SCAN),
-}
+def active_settings(spec: Spec) -> dict[str, Any]:
+    """The settings that can change a result of the spec, by dotted name.
+
+    These are the settings that have an effect and are not at their neutral value. The label
+    changes no result.
+    """
+    values = {name: _value(spec, name) for name in fields_of(Spec)}
+    return {
+        name: value
+        for name, value in values.items()
+        if name != "label" and is_read(name, spec) and value != fields_of(Spec)[name].about.neutral
+    }
 
 
-def unread(given: Mapping[str, Any], spec: Spec) -> list[str]:
-    """A sentence on each given option that changes nothing, and on what would read it."""
-    names = [name for name, (read, _) in READ.items() if given.get(name) is not None]
-    return [
-        f"--{name.replace('_', '-')} changes nothing here: it is read only {READ[name][1]}."
-        for name in names
-        if not READ[name][0](spec)
-    ]
+def _value(spec: Any, name: str) -> Any:
+    for part in name.split("."):
+        spec = getattr(spec, part)
+    return spec

@@ -11,6 +11,7 @@ import typing
 from typing import Any
 
 from pruning_core.common.errors import SpecError, check, shortened
+from pruning_core.settings.fields import METADATA, NO_VALUE
 
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -44,6 +45,28 @@ def to_dict(spec: Any) -> dict[str, Any]:
     return typing.cast(dict[str, Any], canonical(dataclasses.asdict(spec)))
 
 
+def keyed(settings: Any) -> dict[str, Any]:
+    """The settings that enter a key: as `to_dict`, without those at their neutral value."""
+    left_out = {
+        field.name
+        for field in dataclasses.fields(settings)
+        if METADATA in field.metadata
+        and getattr(settings, field.name) == field.metadata[METADATA].neutral
+    }
+    return {name: value for name, value in to_dict(settings).items() if name not in left_out}
+
+
+def from_keyed(cls: Any, value: dict[str, Any]) -> Any:
+    """The settings that `keyed` wrote: those that are missing have their neutral value."""
+    about = {field.name: field.metadata.get(METADATA) for field in dataclasses.fields(cls)}
+    missing = {
+        name: setting.neutral
+        for name, setting in about.items()
+        if setting is not None and name not in value and setting.neutral is not NO_VALUE
+    }
+    return build(cls, {**missing, **value})
+
+
 def build(cls: Any, value: Any, prefix: str = "") -> Any:
     """A settings object from JSON values. Raises `SpecError`; `prefix` starts its fields."""
     check(isinstance(value, dict), prefix.rstrip(".") or "spec", "a JSON object is needed here.")
@@ -54,8 +77,9 @@ def build(cls: Any, value: Any, prefix: str = "") -> Any:
     try:
         return cls(**fields)
     except SpecError as error:
-        nested = prefix and not error.field.startswith(prefix)
-        raise SpecError(prefix + error.field if nested else error.field, error.message) from None
+        if prefix and not error.field.startswith(prefix):
+            raise error.for_field(prefix + error.field) from None
+        raise
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
@@ -67,8 +91,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if hint is float and type(value) is int:
         value = float(value) if abs(value) < sys.float_info.max else math.inf
     ok = type(value) is hint and not (hint is float and not math.isfinite(value))
-    check(ok, name, f"{shortened(value)} is not {TYPE_NAMES[hint]}.")
-    check(hint is not str or _is_unicode(value), name, f"{value!r} is not readable as UTF-8.")
+    shown = shortened(value)
+    check(ok, name, "{value} is not {type}.", value=shown, type=TYPE_NAMES[hint])
+    if hint is str:
+        check(_is_unicode(value), name, "{value} is not readable as UTF-8.", value=shown)
     return value
 
 

@@ -1,195 +1,324 @@
-"""When weights go: the settings of both strategies, and the steps of an iterative chain."""
+"""One-shot and iterative pruning: their settings, and the steps of an iterative run."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
-from pruning_core.common.errors import at_least, check, one_of
-from pruning_core.methods import sparsity_schedules
+from pruning_core.common.errors import Choice, Ref, Share, check
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
+from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
+from pruning_core.settings.conditions import ITERATIVE
+from pruning_core.settings.fields import SHARE, check_fields, setting
 from pruning_core.settings.serialization import plain
 
-SCHEDULES = (*sparsity_schedules.SCHEDULES, sparsity_schedules.LIST)
 MAX_EPOCHS = 10_000
 LEAST_EPOCHS = 0.001
 NEAR_ZERO = 1e-6
+EPOCHS_FLAG = "--epochs"
+EPOCHS_HELP = (
+    "Fine-tuning epochs after each pruning step, such as 0.5 or 2. An epoch is one pass over the "
+    "training images."
+)
 
 
 @dataclass(frozen=True)
 class OneShotSpec:
-    """Each amount is one cut of the baseline, fine-tuned for `epochs`, such as 0.5 or 2."""
+    """Each amount is one pruning step from the baseline, fine-tuned for `epochs`."""
 
-    amounts: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
-    epochs: float = 1.0
+    amounts: tuple[float, ...] = setting(
+        (0.0, 0.3, 0.5, 0.7, 0.9),
+        "One-shot sparsity levels",
+        help="Each is pruned from the baseline in one step. 0 is the fine-tuned dense control.",
+        flag="--amounts",
+        metavar="0.3,0.5",
+        placeholder="0, 30, 50, 70, 90 %",
+        unit=SHARE,
+        minimum=0,
+        below=1,
+    )
+    epochs: float = setting(
+        1.0,
+        "Fine-tuning epochs (one-shot)",
+        help="Fine-tuning epochs of one-shot pruning.",
+        flag="--one-shot-epochs",
+        shared_flag=EPOCHS_FLAG,
+        shared_help=EPOCHS_HELP,
+        unit="epochs",
+        minimum=0,
+        maximum=MAX_EPOCHS,
+        slider=(0.0, 20.0),
+        step=0.5,
+    )
 
     def __post_init__(self) -> None:
-        for amount in self.amounts:
-            _check_amount("one_shot.amounts", amount)
-        check(
-            len(set(self.amounts)) == len(self.amounts),
-            "one_shot.amounts",
-            "the same amount stands there twice.",
-        )
+        check_fields(self, "one_shot.")
+        check_once("one_shot.amounts", self.amounts)
         check_epochs("one_shot.epochs", self.epochs)
-        make_floats(self, "epochs")
 
 
 @dataclass(frozen=True)
 class IterativeSpec:
-    """A chain of cuts to `target`; `matched` adds one cut with the chain's whole budget.
+    """Pruning steps to `target`; `equal_budget` adds one-shot with the epochs of all of them.
 
-    With the schedule `list` the cuts are `targets`: `iterations` is their number and `target`
-    the last of them. After the last cut the chain trains `tail` more epochs, in which the rate
-    falls to 0: from its peak along a cosine, or where the chain's one curve has brought it.
+    With the custom schedule the sparsities are `custom_schedule`: `iterations` is their number
+    and `target` the last of them. After the last step `final_epochs` are trained, in which the
+    learning rate falls to 0: from its peak along a cosine, or along the schedule of the whole
+    run.
     """
 
-    enabled: bool = True
-    target: float = 0.9
-    iterations: int = 5
-    epochs: float = 1.0
-    schedule: str = "geometric"
-    targets: tuple[float, ...] = ()
-    tail: float = 0.0
-    matched: bool = True
+    enabled: bool = setting(
+        True,
+        "Iterative pruning",
+        help="Several small pruning steps with fine-tuning after each.",
+        flag="--no-iterative",
+    )
+    target: float = setting(
+        0.9,
+        "Target sparsity",
+        help="Sparsity of the prunable weights after the last pruning step.",
+        flag="--target",
+        unit=SHARE,
+        above=0,
+        below=1,
+        slider=(0.01, 0.999),
+        step=0.001,
+        read_when=ITERATIVE,
+    )
+    iterations: int = setting(
+        5,
+        "Pruning steps",
+        help="Number of pruning steps of the iterative run.",
+        flag="--iterations",
+        minimum=1,
+        maximum=100,
+        slider=(1, 20),
+        read_when=ITERATIVE,
+    )
+    epochs: float = setting(
+        1.0,
+        "Fine-tuning epochs per step",
+        help="Fine-tuning epochs after each pruning step. Half an epoch is half of the batches.",
+        flag="--iterative-epochs",
+        shared_flag=EPOCHS_FLAG,
+        unit="epochs",
+        minimum=0,
+        maximum=MAX_EPOCHS,
+        slider=(0.0, 20.0),
+        step=0.5,
+        read_when=ITERATIVE,
+    )
+    schedule: str = setting(
+        "geometric",
+        "Sparsity schedule",
+        help="How the sparsity grows over the pruning steps.",
+        flag="--schedule",
+        choices=SPARSITY_SCHEDULES,
+        read_when=ITERATIVE,
+    )
+    custom_schedule: tuple[float, ...] = setting(
+        (),
+        "Custom schedule",
+        help="Sparsity after each pruning step. On the command line it also sets the schedule, the "
+        "number of steps and the target.",
+        flag="--custom-schedule",
+        metavar="0.5,0.8",
+        placeholder="30, 60, 80, 90 %",
+        unit=SHARE,
+        minimum=0,
+        below=1,
+        read_when=ITERATIVE,
+    )
+    final_epochs: float = setting(
+        0.0,
+        "Final fine-tuning epochs",
+        help="Epochs after the last pruning step, in which the learning rate falls to 0. They "
+        "count in the training budget.",
+        flag="--final-epochs",
+        unit="epochs",
+        minimum=0,
+        maximum=MAX_EPOCHS,
+        slider=(0.0, 20.0),
+        step=0.5,
+        read_when=ITERATIVE,
+    )
+    equal_budget: bool = setting(
+        True,
+        "One-shot, equal training budget",
+        help="Also run one-shot pruning with the fine-tuning epochs of the iterative run.",
+        flag="--no-equal-budget",
+        read_when=ITERATIVE,
+    )
 
     def __post_init__(self) -> None:
-        check(
-            0 < self.target < 1,
-            "iterative.target",
-            f"{self.target} is not a fraction between 0 and 1.",
-        )
-        check(
-            1 <= self.iterations <= 100,
-            "iterative.iterations",
-            f"{self.iterations} is outside 1 to 100.",
-        )
+        check_fields(self, "iterative.")
         check_epochs("iterative.epochs", self.epochs)
-        check_epochs("iterative.tail", self.tail)
-        make_floats(self, "epochs", "tail")
-        one_of("iterative.schedule", self.schedule, SCHEDULES)
-        _check_targets(self)
-        _check_returning(self)
+        check_epochs("iterative.final_epochs", self.final_epochs)
+        _check_schedule(self)
+        _check_regrowth(self)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A cut to `target` (a fraction) and `epochs` of training. A tail cuts nothing.
+    """A pruning step to `target` (a fraction) and `epochs` of training.
 
-    After the cut the share `exchange` of what is left changes places with removed weights; of a
-    `lifted` step the masks before it are forgotten, so that weights come back. It `returns` where
-    weights come back in some step of its chain.
+    A `final` step prunes nothing. Before the training the share `regrowth` of the remaining
+    weights is dropped and as many pruned weights are regrown. A `dense` step restores all
+    weights. `returns` is true where pruned weights return in some step of the run.
     """
 
     target: float
     epochs: float
-    tail: bool = False
-    exchange: float = 0.0
-    lifted: bool = False
+    final: bool = False
+    regrowth: float = 0.0
+    dense: bool = False
     returns: bool = False
 
 
 def targets(chain: IterativeSpec) -> list[float]:
-    """The target after each cut: as the schedule has them, or as they were typed."""
-    if chain.schedule == sparsity_schedules.LIST:
-        return list(chain.targets)
-    return sparsity_schedules.SCHEDULES[chain.schedule](chain.target, chain.iterations)
+    """The sparsity after each pruning step, from the schedule or as given."""
+    schedule = SPARSITY_SCHEDULES[chain.schedule].targets
+    return (
+        list(chain.custom_schedule)
+        if schedule is None
+        else schedule(chain.target, chain.iterations)
+    )
 
 
 def last_target(chain: IterativeSpec) -> float:
-    """The sparsity that the chain ends with, which its matched one-shot run gets too."""
+    """The sparsity after the last step, which one-shot with an equal budget gets too."""
     return targets(chain)[-1]
 
 
-def exchanges(chain: IterativeSpec) -> list[float]:
-    """The share of the remaining weights that changes places in each cut."""
-    shares = sparsity_schedules.EXCHANGES.get(chain.schedule)
+def regrowth_shares(chain: IterativeSpec) -> list[float]:
+    """The share of the remaining weights that is dropped and regrown in each step."""
+    shares = SPARSITY_SCHEDULES[chain.schedule].regrowth
     return shares(chain.iterations) if shares else [0.0] * chain.iterations
 
 
 def steps(chain: IterativeSpec) -> list[Step]:
-    """Every step of the chain; the tail, where there is one, is a step at the last target."""
-    asked, epochs = targets(chain), plain(chain.epochs)
-    returns = chain.schedule in sparsity_schedules.RETURNING
-    cuts = [
-        Step(target, epochs, exchange=share, lifted=target < before, returns=returns)
-        for before, target, share in zip([0.0, *asked], asked, exchanges(chain), strict=False)
+    """Every step of the run; final fine-tuning is a step at the last target."""
+    sparsities, epochs = targets(chain), plain(chain.epochs)
+    returns = SPARSITY_SCHEDULES[chain.schedule].regrows
+    pruning = [
+        Step(target, epochs, regrowth=share, dense=target < before, returns=returns)
+        for before, target, share in zip(
+            [0.0, *sparsities], sparsities, regrowth_shares(chain), strict=False
+        )
     ]
-    return cuts + [Step(asked[-1], plain(chain.tail), tail=True, returns=returns)] * bool(
-        chain.tail
-    )
+    final = Step(sparsities[-1], plain(chain.final_epochs), final=True, returns=returns)
+    return pruning + [final] * bool(chain.final_epochs)
 
 
-def cut_epochs(chain: IterativeSpec) -> float:
-    """The epochs of all steps but the tail."""
+def pruning_epochs(chain: IterativeSpec) -> float:
+    """The epochs of all pruning steps, without final fine-tuning."""
     return plain(chain.iterations * chain.epochs)
 
 
 def total_epochs(chain: IterativeSpec) -> float:
-    """The chain's whole budget, which the matched one-shot run gets too."""
-    return plain(chain.iterations * chain.epochs + chain.tail)
+    """The training budget of the run, which one-shot with an equal budget gets too."""
+    return plain(chain.iterations * chain.epochs + chain.final_epochs)
 
 
 def check_epochs(field: str, value: float) -> None:
-    """Refuse a number of epochs below 0, above 10,000, or too little to be seen."""
-    shown = plain(value)
-    at_least(field, shown, 0)
-    check(value <= MAX_EPOCHS, field, f"{shown} is too many; give {MAX_EPOCHS:,} or fewer.")
-    little = f"{shown} is too little; give 0, or {LEAST_EPOCHS} or more."
-    check(not 0 < value < LEAST_EPOCHS, field, little)
-
-
-def check_whole_curve(lr_schedule: str, tail: float) -> None:
-    """Refuse one curve over cuts and tail that does not fall to 0. Raises `SpecError`."""
-    falls = LR_SCHEDULES[lr_schedule](1.0) < NEAR_ZERO
-    told = (
-        f"a tail ends with a rate of 0, but the curve `{lr_schedule}` over cuts and tail does not "
-        "fall to it. Take `cosine` or `one_cycle`, or let the curve cover less than the whole run."
+    """Refuse a number of epochs that is above 0 and too small to train a batch."""
+    check(
+        not 0 < value < LEAST_EPOCHS,
+        field,
+        f"{plain(value)} is too small; give 0, or {LEAST_EPOCHS} or more.",
     )
-    check(falls or not tail, "lr_span", told)
 
 
-def _check_amount(field: str, value: float) -> None:
-    check(0 <= value < 1, field, f"{value} is not a fraction from 0 up to, but not including, 1.")
+def check_once(field: str, values: tuple[float, ...]) -> None:
+    """Refuse a list in which a value appears twice. Raises `SpecError`."""
+    twice = next((value for value in values if values.count(value) > 1), 0.0)
+    check(len(set(values)) == len(values), field, "{value} is listed twice.", value=Share(twice))
 
 
-def make_floats(spec: Any, *names: str) -> None:
-    """Give numbers one form, so that 1 and 1.0 make one spec, one text and one key."""
-    for name in names:
-        object.__setattr__(spec, name, float(getattr(spec, name)))
+def check_run_schedule(lr_schedule: str, final_epochs: float) -> None:
+    """Refuse one schedule over the whole run that does not fall to 0. Raises `SpecError`."""
+    falls = LR_SCHEDULES[lr_schedule].factor(1.0) < NEAR_ZERO
+    check(
+        falls or not final_epochs,
+        "lr_schedule_span",
+        "final fine-tuning ends with a learning rate of 0, but the schedule {schedule} does not "
+        "fall to it. Choose {cosine} or {one_cycle} as {setting}, or another span.",
+        schedule=Choice("finetune.lr_schedule", lr_schedule),
+        cosine=Choice("finetune.lr_schedule", "cosine"),
+        one_cycle=Choice("finetune.lr_schedule", "one_cycle"),
+        setting=Ref("finetune.lr_schedule"),
+    )
 
 
-def _check_targets(chain: IterativeSpec) -> None:
-    """Refuse typed targets that no chain can have, or that another setting contradicts."""
-    name = "iterative.targets"
-    for target in chain.targets:
-        _check_amount(name, target)
-    for before, after in itertools.pairwise(chain.targets):
-        check(before <= after, name, f"{after:g} after {before:g} falls; give rising targets.")
-    if chain.schedule == sparsity_schedules.LIST:
-        check(bool(chain.targets), name, "the schedule `list` needs at least one target.")
-        _check_agreement(chain, name)
+def _check_schedule(chain: IterativeSpec) -> None:
+    """Refuse a custom schedule that falls, or that another setting contradicts."""
+    name = "iterative.custom_schedule"
+    custom = Choice("iterative.schedule", CUSTOM)
+    for before, after in itertools.pairwise(chain.custom_schedule):
+        check(
+            before <= after,
+            name,
+            "{after} after {before} falls; give rising sparsities.",
+            after=Share(after),
+            before=Share(before),
+        )
+    if chain.schedule == CUSTOM:
+        check(
+            bool(chain.custom_schedule),
+            name,
+            "the schedule {custom} needs at least one sparsity.",
+            custom=custom,
+        )
+        _check_agreement(chain)
     else:
-        unused = f"these are for the schedule `list`, not for `{chain.schedule}`; leave them empty."
-        check(not chain.targets, name, unused)
+        check(
+            not chain.custom_schedule,
+            name,
+            "it belongs to the schedule {custom}, not to {schedule}; leave it empty.",
+            custom=custom,
+            schedule=Choice("iterative.schedule", chain.schedule),
+        )
 
 
-def _check_returning(chain: IterativeSpec) -> None:
-    """Refuse a chain in which weights come back and have no training, or no step to do so."""
-    if not chain.enabled or chain.schedule not in sparsity_schedules.RETURNING:
+def _check_regrowth(chain: IterativeSpec) -> None:
+    """Refuse a run in which weights return without training, or without a step to do so."""
+    if not chain.enabled or not SPARSITY_SCHEDULES[chain.schedule].regrows:
         return
-    why = f"with `{chain.schedule}` weights come back"
-    told = f"{why} after the first step, so it needs 2 steps or more, not {chain.iterations}."
-    check(chain.iterations >= 2, "iterative.iterations", told)
-    told = f"{why} as zeros and must be trained: give more than 0 epochs a step."
-    check(chain.epochs > 0, "iterative.epochs", told)
+    schedule = Choice("iterative.schedule", chain.schedule)
+    check(
+        chain.iterations >= 2,
+        "iterative.iterations",
+        "with {schedule} pruned weights return after the first step, so it needs at least 2 steps, "
+        "not {steps}.",
+        schedule=schedule,
+        steps=chain.iterations,
+    )
+    check(
+        chain.epochs > 0,
+        "iterative.epochs",
+        "with {schedule} pruned weights return as zeros and must be trained; give more than 0 "
+        "epochs per step.",
+        schedule=schedule,
+    )
 
 
-def _check_agreement(chain: IterativeSpec, name: str) -> None:
-    """The number and the last of the targets are said twice, and must be said alike."""
-    number, last = len(chain.targets), chain.targets[-1]
-    told = f"{chain.iterations} is not the number of {name}, which is {number}."
-    check(number == chain.iterations, "iterative.iterations", told)
-    told = f"{chain.target:g} is not the last of {name}, which is {last:g}."
-    check(abs(last - chain.target) < 1e-6, "iterative.target", told)
+def _check_agreement(chain: IterativeSpec) -> None:
+    """The number and the last of the sparsities are given twice, and must agree."""
+    number, last = len(chain.custom_schedule), chain.custom_schedule[-1]
+    setting_ref = Ref("iterative.custom_schedule")
+    check(
+        number == chain.iterations,
+        "iterative.iterations",
+        "{given} is not the number of sparsities in {setting}, which is {number}.",
+        given=chain.iterations,
+        setting=setting_ref,
+        number=number,
+    )
+    check(
+        abs(last - chain.target) < 1e-6,
+        "iterative.target",
+        "{given} is not the last sparsity in {setting}, which is {last}.",
+        given=Share(chain.target),
+        setting=setting_ref,
+        last=Share(last),
+    )

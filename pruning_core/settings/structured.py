@@ -1,76 +1,166 @@
-"""The settings of channels really removed, and what goes together with them.
-
-What can be chosen is known here by name only; the functions are in `engine.structured`.
-"""
+"""The settings of structured pruning (channel removal), and its steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.common.errors import check, one_of
-from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
+from pruning_core.common.errors import check
+from pruning_core.methods.channel_importance import (
+    CHANNEL_IMPORTANCES,
+    STRUCTURED_SCOPES,
+    STRUCTURED_TARGETS,
+)
 from pruning_core.methods.sparsity_schedules import geometric
+from pruning_core.settings.conditions import CHANNEL_SCORES, STRUCTURED
+from pruning_core.settings.fields import SHARE, check_fields, setting
 from pruning_core.settings.serialization import plain
-from pruning_core.settings.strategies import Step, check_epochs, make_floats
+from pruning_core.settings.strategies import (
+    EPOCHS_FLAG,
+    MAX_EPOCHS,
+    Step,
+    check_epochs,
+    check_once,
+)
 
-STRUCTURED_SCOPES = ("layer", "global")
-IMPORTANCES = tuple(IMPORTANCE_CHOICES)
-STRUCTURED_TARGETS = tuple(TARGETS)
-MOST_STEPS = 100
+MAX_STEPS = 100
 
 
 @dataclass(frozen=True)
 class StructuredSpec:
-    """For each amount channels are taken out of the baseline until that share `of` it is gone.
+    """For each ratio, channels are removed until that share of `ratio_of` is gone.
 
-    The widths left are multiples of `round_to`, and of no layer more than `max_ratio` goes. It is
-    done in `steps`, each of which removes the same share of what is left and trains `epochs`;
-    after the last one follow `tail` epochs in which the rate falls to 0.
+    The remaining widths are multiples of `round_to`, and no layer loses more than `max_ratio`.
+    It is done in `steps`, each of which removes the same share of what remains and trains
+    `epochs`; after the last one follow `final_epochs`, in which the learning rate falls to 0.
     """
 
-    enabled: bool = False
-    amounts: tuple[float, ...] = (0.3, 0.5)
-    of: str = "macs"
-    importance: str = "magnitude_l2"
-    scope: str = "layer"
-    round_to: int = 8
-    max_ratio: float = 0.9
-    steps: int = 1
-    epochs: float = 1.0
-    tail: float = 0.0
+    enabled: bool = setting(
+        False,
+        "Structured pruning (channel removal)",
+        help="Removes whole channels, so that a smaller dense model remains. Coupled layers lose "
+        "the same channels.",
+        flag="--structured",
+    )
+    ratios: tuple[float, ...] = setting(
+        (0.3, 0.5),
+        "Pruning ratios",
+        help="Shares to remove; each is a model of its own. Giving them switches structured "
+        "pruning on.",
+        flag="--structured-ratios",
+        metavar="0.3,0.5",
+        placeholder="30, 50 %",
+        unit=SHARE,
+        above=0,
+        below=1,
+        read_when=STRUCTURED,
+    )
+    ratio_of: str = setting(
+        "macs",
+        "Ratio measured in",
+        help="What the pruning ratios are measured in.",
+        flag="--structured-ratio-of",
+        choices=STRUCTURED_TARGETS,
+        read_when=STRUCTURED,
+    )
+    channel_importance: str = setting(
+        "magnitude_l2",
+        "Channel importance",
+        help="The score of a channel over all its coupled layers; channels with the lowest scores "
+        "are removed first.",
+        flag="--channel-importance",
+        choices=CHANNEL_IMPORTANCES,
+        read_when=CHANNEL_SCORES,
+    )
+    scope: str = setting(
+        "local",
+        "Pruning scope",
+        help="Local removes the same ratio from each dependency group; global uses one threshold "
+        "for all.",
+        flag="--structured-scope",
+        choices=STRUCTURED_SCOPES,
+        read_when=STRUCTURED,
+    )
+    round_to: int = setting(
+        8,
+        "Round channels to a multiple of",
+        help="Runtimes are fastest with multiples of 8.",
+        flag="--round-to",
+        unit="channels",
+        minimum=1,
+        maximum=128,
+        read_when=STRUCTURED,
+    )
+    max_ratio: float = setting(
+        0.9,
+        "Max. pruning ratio per layer",
+        help="No layer loses more than this share of its channels, so that none is left empty.",
+        flag="--max-ratio",
+        unit=SHARE,
+        above=0,
+        below=1,
+        slider=(0.01, 0.99),
+        step=0.01,
+        read_when=STRUCTURED,
+    )
+    steps: int = setting(
+        1,
+        "Pruning steps (structured)",
+        help="Pruning steps on the way to each ratio, with fine-tuning after each.",
+        flag="--structured-steps",
+        minimum=1,
+        maximum=MAX_STEPS,
+        slider=(1, 20),
+        read_when=STRUCTURED,
+    )
+    epochs: float = setting(
+        1.0,
+        "Fine-tuning epochs per step (structured)",
+        help="Fine-tuning epochs after each pruning step.",
+        flag="--structured-epochs",
+        shared_flag=EPOCHS_FLAG,
+        unit="epochs",
+        minimum=0,
+        maximum=MAX_EPOCHS,
+        slider=(0.0, 20.0),
+        step=0.5,
+        read_when=STRUCTURED,
+    )
+    final_epochs: float = setting(
+        0.0,
+        "Final fine-tuning epochs (structured)",
+        help="Epochs after the last pruning step, in which the learning rate falls to 0.",
+        flag="--structured-final-epochs",
+        unit="epochs",
+        minimum=0,
+        maximum=MAX_EPOCHS,
+        slider=(0.0, 20.0),
+        step=0.5,
+        read_when=STRUCTURED,
+    )
 
     def __post_init__(self) -> None:
-        for amount in self.amounts:
-            message = f"{amount} is not a fraction between 0 and 1."
-            check(0 < amount < 1, "structured.amounts", message)
-        once = len(set(self.amounts)) == len(self.amounts)
-        check(once, "structured.amounts", "the same amount stands there twice.")
-        one_of("structured.of", self.of, STRUCTURED_TARGETS)
-        one_of("structured.importance", self.importance, IMPORTANCES)
-        one_of("structured.scope", self.scope, STRUCTURED_SCOPES)
-        message = f"{self.round_to} is outside 1 to 128 channels."
-        check(1 <= self.round_to <= 128, "structured.round_to", message)
-        message = f"{self.max_ratio} is not a fraction between 0 and 1."
-        check(0 < self.max_ratio < 1, "structured.max_ratio", message)
-        message = f"{self.steps} is outside 1 to {MOST_STEPS}."
-        check(1 <= self.steps <= MOST_STEPS, "structured.steps", message)
-        for name in ("epochs", "tail"):
-            check_epochs(f"structured.{name}", getattr(self, name))
-        make_floats(self, "epochs", "tail")
+        check_fields(self, "structured.")
+        check_once("structured.ratios", self.ratios)
+        check_epochs("structured.epochs", self.epochs)
+        check_epochs("structured.final_epochs", self.final_epochs)
 
 
 def check_structured(structured: StructuredSpec) -> None:
-    """Refuse to remove channels without saying how many. Raises `SpecError`."""
-    told = "give the share that is to go, such as 0.5, or switch removing channels off."
-    check(bool(structured.amounts) or not structured.enabled, "structured.amounts", told)
+    """Refuse structured pruning without a ratio. Raises `SpecError`."""
+    check(
+        bool(structured.ratios) or not structured.enabled,
+        "structured.ratios",
+        "give the share to remove, such as 0.5, or switch structured pruning off.",
+    )
 
 
-def chain_steps(chain: StructuredSpec, amount: float) -> list[Step]:
-    """The cuts on the way to an amount, and the tail; each removes the same share of the rest."""
-    cuts = [Step(target, plain(chain.epochs)) for target in geometric(amount, chain.steps)]
-    return cuts + [Step(amount, plain(chain.tail), tail=True)] * bool(chain.tail)
+def chain_steps(chain: StructuredSpec, ratio: float) -> list[Step]:
+    """The pruning steps to a ratio, each of which removes the same share of what remains."""
+    steps = [Step(target, plain(chain.epochs)) for target in geometric(ratio, chain.steps)]
+    final = Step(ratio, plain(chain.final_epochs), final=True)
+    return steps + [final] * bool(chain.final_epochs)
 
 
 def chain_epochs(chain: StructuredSpec) -> float:
-    """The epochs of one amount: its cuts and the tail."""
-    return plain(chain.steps * chain.epochs + chain.tail)
+    """The epochs of one ratio: its pruning steps and final fine-tuning."""
+    return plain(chain.steps * chain.epochs + chain.final_epochs)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.planning.exports import artifact
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, Reader, Stage
 from pruning_core.storage.jobs import Job
 
-KIND = "passport"
+KIND = "bundle"
 FILE = "passport.zip"
 IMAGES = "test_images.npz"
 MOST_IMAGE_BYTES = 20_000_000
-PACKED = tuple(name for name, about in FORMATS.items() if about.offered)
+PACKED = tuple(name for name, about in FILE_FORMATS.items() if about.download)
 
 
 def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
@@ -21,7 +21,7 @@ def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
 
     The spec and the label are in its key: both stand in the zip.
     """
-    points = Outline.from_json(job.outline).points
+    points = Outline.from_json(job.outline).models
     settings: dict[str, Any] = {
         "format": name,
         "point": point,
@@ -32,4 +32,4 @@ def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
         "done": [key for key in dict.fromkeys(p.key for p in points) if store.exists(key)],
         "image_bytes": MOST_IMAGE_BYTES,
     }
-    return Stage(KIND, artifact(point, name).key, settings)
+    return Stage(KIND, export_stage(point, name).key, settings)

@@ -9,14 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 from pruning_core.common.paths import Cache
-from pruning_core.planning.exports import EXPORT
 from pruning_core.planning.stage import Missing
-from pruning_core.planning.timing import LATENCY, SPARSE_SPEEDUP
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import Crew
 
-MADE_OF_MODELS = (EXPORT, LATENCY, SPARSE_SPEEDUP)
+MADE_OF_MODELS = tuple(name for name, kind in STAGE_KINDS.items() if kind.derived)
 FRESH_SECONDS = 3600.0  # an upload so young may be meant for a run that is still being set up
 
 

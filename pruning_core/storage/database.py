@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 STALE_SECONDS = 10.0
+log = logging.getLogger(__name__)
 # What SQLite says of a disk that takes nothing more, by the low byte of its error codes.
 UNWRITABLE = (
     sqlite3.SQLITE_CANTOPEN,
@@ -20,6 +22,9 @@ UNWRITABLE = (
     sqlite3.SQLITE_READONLY,
 )
 LOCK_SECONDS = 30.0
+# Jobs and stages of an earlier version have names and keys that mean nothing now. They are
+# deleted when the queue is opened; finished stages stay on disk until the cache is cleaned.
+QUEUE_VERSION = 2
 RETRY_SECONDS = 0.01
 
 SCHEMA = """
@@ -33,7 +38,7 @@ CREATE INDEX IF NOT EXISTS stages_by_status ON stages (status, created);
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, label TEXT NOT NULL, spec TEXT NOT NULL, created REAL NOT NULL,
     status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '',
-    outline TEXT NOT NULL DEFAULT '{"points": [], "noted": []}');
+    outline TEXT NOT NULL DEFAULT '{"models": [], "noted": []}');
 CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created);
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
 CREATE TABLE IF NOT EXISTS wants (
@@ -43,6 +48,16 @@ CREATE TABLE IF NOT EXISTS worker (
     id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
     code TEXT, started REAL);
 """
+
+
+def _forget_old_jobs(db: sqlite3.Connection) -> None:
+    """Delete the jobs and stages of an earlier version of the queue."""
+    db.execute("BEGIN IMMEDIATE")
+    for table in ("wants", "jobs", "stages"):
+        db.execute(f"DELETE FROM {table}")
+    db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
+    db.execute("COMMIT")
+    log.warning("The queue was written by an earlier version: its jobs are no longer listed.")
 
 
 def alive(host: str | None, pid: int | None, heartbeat: float | None, now: float) -> bool:
@@ -82,6 +97,9 @@ class Database:
                 if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'worker'").fetchone():
                     db.execute("PRAGMA journal_mode = WAL")
                     db.executescript(SCHEMA)
+                    db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
+                elif db.execute("PRAGMA user_version").fetchone()[0] < QUEUE_VERSION:
+                    _forget_old_jobs(db)
         except sqlite3.OperationalError as error:
             # SQLite does not wait its turn while a new file becomes a WAL file.
             if patient and "locked" in str(error):

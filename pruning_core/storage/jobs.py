@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pruning_core.planning.stage import Plan, outline
-from pruning_core.settings.spec import Spec, canonical_json, to_dict
+from pruning_core.settings.relevance import active_settings
+from pruning_core.settings.serialization import canonical_json, to_dict
+from pruning_core.settings.spec import Spec
 from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, stage_row
 
 STARTED = (
@@ -41,9 +43,12 @@ class Job:
 
 
 def job_id(spec: Spec) -> str:
-    """Twelve hexadecimal digits that stand for the spec; its label does not count."""
-    body = {**to_dict(spec), "label": ""}
-    return hashlib.sha256(canonical_json(body).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits that stand for the results of the spec.
+
+    Settings without an effect do not count, nor does the label. A setting that is added later
+    does not count at its neutral value, so the ids of earlier jobs stay as they are.
+    """
+    return hashlib.sha256(canonical_json(active_settings(spec)).encode()).hexdigest()[:12]
 
 
 class Queue(StageQueue):

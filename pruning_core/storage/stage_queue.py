@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.storage.database import Database, alive
 
 MAX_ATTEMPTS = 5
@@ -54,6 +55,11 @@ class Row:
     field: str
 
 
+def _marks(values: Collection[str]) -> str:
+    """Question marks for the values of an SQL list."""
+    return ", ".join("?" * len(values))
+
+
 class StageQueue(Database):
     """The stages of one cache's queue."""
 
@@ -62,19 +68,23 @@ class StageQueue(Database):
         with self._write() as db:
             add_stages(db, stages, set(done))
 
-    def claim(self, token: str, threads: int, kinds: str = "%", gpu: bool = True) -> Row | None:
+    def claim(
+        self, token: str, threads: int, kinds: Collection[str] = (), gpu: bool = True
+    ) -> Row | None:
         """Take the next stage that is ready, or None; also where it needs more than `threads`.
 
         The oldest comes first and, of one plan, what the longest chain waits for. No smaller one
-        overtakes it: on a busy machine it would wait for ever. `kinds` is a pattern (SQL LIKE)
-        that the stage's kind must match; without `gpu` it must run on a CPU.
+        overtakes it: on a busy machine it would wait for ever. The stage is of
+        one of these `kinds`, or of any kind where there are none; without `gpu` it must run on a
+        CPU.
         """
+        wanted = tuple(kinds or STAGE_KINDS)
         with self._write() as db:
             row = db.execute(
-                f"SELECT * FROM stages WHERE {READY} AND kind LIKE ?"
-                f" AND (? OR {ON_CPU})"
-                " ORDER BY kind NOT LIKE 'inspect%', created, urgency DESC, rowid LIMIT 1",
-                (kinds, gpu),
+                f"SELECT * FROM stages WHERE {READY} AND kind IN ({_marks(wanted)})"
+                f" AND (? OR {ON_CPU}) ORDER BY kind NOT IN ({_marks(INSPECTIONS)}),"
+                " created, urgency DESC, rowid LIMIT 1",
+                (*wanted, gpu, *INSPECTIONS),
             ).fetchone()
             if row is None or row["threads"] > threads:
                 return None

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing
-from pruning_core.settings.spec import SpecError
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.storage.database import LOCK_SECONDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import Context, Progress, StageError
@@ -25,7 +26,7 @@ from pruning_core.storage.store import Store
 BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise errors of their own, in which only the system's words remain.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
-Runners = dict[str, Callable[[Context], dict[str, Any]]]
+Runner = Callable[[Context], dict[str, Any]]
 log = logging.getLogger(__name__)
 
 
@@ -99,7 +100,7 @@ def _attempt(cache: Cache, queue: Queue, row: Row, progress: Progress) -> Callab
         if not store.intact(row.key):
             _build(cache, store, row, progress)
     except SpecError as error:
-        return partial(queue.fail, row.key, token, error.message, error.field)
+        return partial(queue.fail, row.key, token, error.to_json(), error.field)
     except Missing as error:
         log.warning("A stage that this one needs has gone: %s", error)
         return partial(queue.wait_for, row.key, token, str(error.args[0]))
@@ -122,11 +123,15 @@ def explain(error: Exception, cache: Cache) -> str:
     return trace
 
 
-def load_engine() -> Runners:
-    """What each kind of stage does. The first call imports torch, which takes seconds."""
-    from pruning_core.engine.stages import RUNNERS
+def runner_of(kind: str) -> Runner:
+    """The function that runs a kind of stage. The first call imports torch: some seconds."""
+    runner: Runner = STAGE_KINDS.load(kind)
+    return runner
 
-    return RUNNERS
+
+def load_engine() -> None:
+    """Import what every stage needs, before there is one to run."""
+    runner_of("pruned")
 
 
 def _build(cache: Cache, store: Store, row: Row, progress: Progress) -> None:
@@ -134,7 +139,7 @@ def _build(cache: Cache, store: Store, row: Row, progress: Progress) -> None:
     log.info("Stage %s (%s) starts, attempt %d.", row.key[:12], row.kind, row.attempts)
     with store.building(row.key) as folder:
         context = Context(row, cache, store, folder, progress)
-        result = load_engine()[row.kind](context)
+        result = runner_of(row.kind)(context)
         store.publish(
             row.key,
             folder,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pruning_core.common.machine import gpu_name, gpus
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.storage.stage_queue import Row
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Hand:
 
 def uses_gpu(row: Row) -> bool:
     """Whether a stage trains on a GPU; an inspection only tries one."""
-    return not row.kind.startswith("inspect") and row.settings.get("device", "cpu") != "cpu"
+    return not STAGE_KINDS[row.kind].inspection and row.settings.get("device", "cpu") != "cpu"
 
 
 def start(cache: Cache, gpu: int = 0) -> Hand:

@@ -18,12 +18,13 @@ import time
 import traceback
 import uuid
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.machine import free_bytes, gpus, room_for_another, usable_cores
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import IDLE_SECONDS, worker_command
 from pruning_core.planning.plan import plan
-from pruning_core.planning.timing import LATENCY, SPARSE_SPEEDUP
-from pruning_core.settings.spec import SpecError, from_json
+from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
+from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -34,7 +35,6 @@ BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 SLOW_SECONDS = 0.5
 ANY = 10**6
-TIMED = (LATENCY, SPARSE_SPEEDUP)
 log = logging.getLogger(__name__)
 
 
@@ -134,7 +134,7 @@ class Supervisor:
             try:
                 self._plan(job)
             except SpecError as error:
-                self.queue.refuse(job.id, error.field, error.message)
+                self.queue.refuse(job.id, error.field, error.to_json())
             except OSError as error:
                 self.queue.refuse(job.id, "", f"The cache {self.cache.root} failed: {error}.")
             except sqlite3.Error:
@@ -151,7 +151,7 @@ class Supervisor:
         trains for an earlier plan of the same job is not waited for.
         """
         rows = self.queue.stages_of(job.id)
-        states = {row.status for row in rows if row.kind.startswith("inspect")}
+        states = {row.status for row in rows if STAGE_KINDS[row.kind].inspection}
         return bool(states & {"queued", "running"}) and "failed" not in states
 
     def _plan(self, job: Job) -> None:
@@ -221,13 +221,13 @@ class Supervisor:
         """
         rows = [hand.row for hand in self.hands if hand.row]
         token = uuid.uuid4().hex
-        if any(row.kind in TIMED for row in rows):
+        if any(STAGE_KINDS[row.kind].timed for row in rows):
             return None
-        if not any(row.kind.startswith("inspect") for row in rows):
-            row = self.queue.claim(token, self.cores, "inspect%")
+        if not any(STAGE_KINDS[row.kind].inspection for row in rows):
+            row = self.queue.claim(token, self.cores, INSPECTIONS)
             if row:
                 return row
-        used = sum(row.threads for row in rows if not row.kind.startswith("inspect"))
+        used = sum(row.threads for row in rows if not STAGE_KINDS[row.kind].inspection)
         free = self.cores - used if used else ANY
         return self.queue.claim(token, free, gpu=bool(self._free_gpus())) if free > 0 else None
 

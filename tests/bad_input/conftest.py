@@ -20,7 +20,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     with pytest.MonkeyPatch.context() as patch:
         without_worker(patch)
         options = ["--cache-dir", str(cache.root), "--detach", *TINY_OPTIONS]
-        assert main(["compare", *options, "--no-matched", "--amounts", "0.5"]) == 0
+        assert main(["compare", *options, "--no-equal-budget", "--amounts", "0.5"]) == 0
     return cache
 
 

@@ -37,7 +37,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(
 ) -> None:
     """The baseline stands; the first level finds no room for its checkpoint."""
     before, trained = contents(used), training(used)
-    options = [*TINY_OPTIONS, "--epochs", "2", "--amounts", "0.25", "--no-matched"]
+    options = [*TINY_OPTIONS, "--epochs", "2", "--amounts", "0.25", "--no-equal-budget"]
     options += ["--out", str(tmp_path)]
     command = ["compare", "--cache-dir", str(used.root), *options]
 
@@ -172,7 +172,7 @@ def test_a_worker_that_cannot_start_is_given_up(
 
 def usual(cache: Cache, out: Path) -> list[str]:
     """The comparison whose results the cache holds."""
-    options = [*TINY_OPTIONS, "--amounts", "0.5", "--no-matched", "--out", str(out)]
+    options = [*TINY_OPTIONS, "--amounts", "0.5", "--no-equal-budget", "--out", str(out)]
     return ["compare", "--cache-dir", str(cache.root), *options]
 
 
@@ -180,7 +180,7 @@ def job_of(command: list[str]) -> str:
     return job_id(spec_from(parser().parse_args(command)))
 
 
-@pytest.mark.parametrize("kind", ["inspect_data", "inspect_model", "level"])
+@pytest.mark.parametrize("kind", ["inspect_dataset", "inspect_model", "pruned"])
 def test_a_damaged_entry_is_made_anew(
     used: Cache, inline: None, tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -192,7 +192,7 @@ def test_a_damaged_entry_is_made_anew(
     assert (code, complaint) == (0, "")
     assert "Note: Images need Google Chrome" in said
     assert (tmp_path / "pruning_comparison.csv").read_text().count("\n") == 5
-    if kind != "level":
+    if kind != "pruned":
         assert {key: training(used)[key] for key in trained} == trained
 
 
@@ -202,7 +202,7 @@ def test_a_result_that_was_damaged_meanwhile_is_said(
     command = usual(used, tmp_path)
     assert ended(capfd, *command)[0] == 0
     job = job_of(command)
-    point = standing(Queue(used.queue), job).outline.points[-1]
+    point = standing(Queue(used.queue), job).outline.models[-1]
     (used.stage(point.key) / "manifest.json").write_text("{}")
     code, said, complaint = ended(capfd, "show", job, "--cache-dir", str(used.root))
     assert code == 1

@@ -15,11 +15,11 @@ import pytest
 from pruning_core.cli import export as export_command
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
-from pruning_core.planning.exports import artifact
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import available, ladder, not_offered, readable
-from pruning_core.settings.spec import OneShotSpec
+from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage import bundle
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -125,7 +125,7 @@ def test_what_was_damaged_is_made_again(
 ) -> None:
     assert export(cache, tmp_path, monkeypatch, "--formats", "bitmask_fp32") == 0
     job = Queue(cache.queue).jobs()[0]
-    stage = artifact(Outline.from_json(job.outline).points[-1].key, "bitmask_fp32")
+    stage = export_stage(Outline.from_json(job.outline).models[-1].key, "bitmask_fp32")
     whole = (tmp_path / "model.sparse").read_bytes()
     (cache.stage(stage.key) / "model.sparse").write_bytes(b"damaged")
     assert not Store(cache).verify(stage.key)
@@ -136,8 +136,8 @@ def test_what_was_damaged_is_made_again(
 def test_ratios_are_over_the_dense_baseline_s_file(cache: Cache) -> None:
     """Also of a point whose own dense file is a smaller one: there is one yardstick."""
     store = Store(cache)
-    dense, point = Outline.from_json(Queue(cache.queue).jobs()[0].outline).points[:2]
-    Queue(cache.queue).add([artifact(point.key, "bitmask_fp16")])
+    dense, point = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models[:2]
+    Queue(cache.queue).add([export_stage(point.key, "bitmask_fp16")])
     serve(cache)
     frame = ladder(point, dense, store, ["bitmask_fp16"])
     whole = store.read(dense.key)["dense_bytes"]

@@ -42,8 +42,8 @@ COLUMNS = [
     *("epochs", "seconds", "notes", "seeds", "accuracy_mean", "accuracy_sd"),
     *("returned", "macs", "of"),
 ]
-SHORT = [*TINY_OPTIONS, "--amounts", "0.3", "--iterations", "1", "--no-matched"]
-LONG = [*TINY_OPTIONS, "--amounts", "0.6", "--one-shot-epochs", "5000", "--no-matched"]
+SHORT = [*TINY_OPTIONS, "--amounts", "0.3", "--iterations", "1", "--no-equal-budget"]
+LONG = [*TINY_OPTIONS, "--amounts", "0.6", "--one-shot-epochs", "5000", "--no-equal-budget"]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_the_csv_has_a_row_a_point_and_the_columns_of_the_issue(rows: list[dict[
         ("baseline", "0", 0.0),
         ("one_shot", "0", 0.0),
         ("one_shot", "0", 0.5),
-        ("one_shot_matched", "0", 0.8),
+        ("one_shot_equal_budget", "0", 0.8),
         ("iterative", "1", pytest.approx(1 - 0.2**0.5)),
         ("iterative", "2", 0.8),
     ]
@@ -151,7 +151,7 @@ def test_sparsities_are_exact_to_the_weight(lab: Cache, rows: list[dict[str, str
     parameters = dict(build(settings, 10, 32).named_parameters())
     assert {name: parameters[name].numel() for name in sizes} == sizes
     total = sum(sizes.values())
-    for row, point in zip(rows, plan.points, strict=True):
+    for row, point in zip(rows, plan.models, strict=True):
         gone = {name: round(float(row["sparsity_asked"]) * n) for name, n in sizes.items()}
         assert float(row["sparsity_prunable"]) == sum(gone.values()) / total
         assert row["sparsity_weights"] == row["sparsity_prunable"]
@@ -232,7 +232,7 @@ def test_a_failed_run_says_why_and_goes_on_afterwards(
 ) -> None:
     """A folder stands where the level wants its checkpoint."""
     options = [*SHORT, "--amounts", "0.35"]
-    points = planned(lab, spec_of(*options)).points
+    points = planned(lab, spec_of(*options)).models
     key = next(point.key for point in points if point.strategy == "one_shot")
     lab.checkpoint(key).mkdir()
     done = call(lab, "compare", *options, "--out", str(tmp_path))
@@ -245,7 +245,7 @@ def test_a_failed_run_says_why_and_goes_on_afterwards(
 
 def test_a_damaged_result_is_found_and_made_anew(lab: Cache, out: Path) -> None:
     assert runs_through(lab, *SHORT)
-    points = planned(lab, spec_of(*SHORT)).points
+    points = planned(lab, spec_of(*SHORT)).models
     key = next(point.key for point in points if point.strategy == "one_shot")
     assert call(lab, "cache", "verify").returncode == 0
     path = lab.stage(key) / "model.sparse"

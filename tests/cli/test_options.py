@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pruning_core.cli.option_table import OPTIONS, Option, normalization
 
 from pruning_core.cli.main import main, parser
-from pruning_core.cli.option_table import OPTIONS, Option, normalization
 from pruning_core.cli.options import flag_of, spec_from
+from pruning_core.common.errors import SpecError
 from pruning_core.planning.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
 from pruning_core.settings import spec as specs
 from pruning_core.settings.relevance import unread
-from pruning_core.settings.spec import Spec, SpecError
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
 
 EPOCHS = ("one_shot.epochs", "iterative.epochs", "structured.epochs")
 VALUES: list[tuple[str, str, dict[str, object]]] = [
@@ -32,7 +34,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
         "0.1,0.2,0.3,0.4,0.5,0.6",
         {"data.mean": (0.1, 0.2, 0.3), "data.std": (0.4, 0.5, 0.6)},
     ),
-    ("--augment", "crop", {"data.augment": "crop"}),
+    ("--augmentation", "crop", {"data.augmentation": "crop"}),
     ("--model", "resnet18", {"model.name": "resnet18"}),
     ("--width", "0.5", {"model.width": 0.5}),
     ("--stem-stride", "1", {"model.stem_stride": 1}),
@@ -46,78 +48,86 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--baseline-lr-schedule", "step", {"baseline.lr_schedule": "step"}),
     ("--baseline-weight-decay", "0.01", {"baseline.weight_decay": 0.01}),
     ("--momentum", "0.5", {"baseline.momentum": 0.5, "finetune.momentum": 0.5}),
-    ("--clip-norm", "2", {"baseline.clip_norm": 2.0, "finetune.clip_norm": 2.0}),
+    ("--clip-grad-norm", "2", {"baseline.clip_grad_norm": 2.0, "finetune.clip_grad_norm": 2.0}),
     ("--lr", "0.005", {"finetune.lr": 0.005}),
     ("--optimizer", "adam", {"finetune.optimizer": "adam", "finetune.lr": 0.001}),
     ("--lr-schedule", "step", {"finetune.lr_schedule": "step"}),
-    ("--lr-span", "chain", {"lr_span": "chain"}),
-    ("--warm-up", "0.1", {"finetune.warm_up": 0.1}),
+    ("--lr-schedule-span", "pruning", {"lr_schedule_span": "pruning"}),
+    ("--warmup", "0.1", {"finetune.warmup": 0.1}),
     ("--weight-decay", "0.01", {"finetune.weight_decay": 0.01}),
     ("--label-smoothing", "0.1", {"finetune.label_smoothing": 0.1}),
-    ("--baseline-warm-up", "0.1", {"baseline.warm_up": 0.1}),
-    ("--baseline-smoothing", "0.1", {"baseline.label_smoothing": 0.1}),
-    ("--recovery", "weight_rewind", {"recovery.method": "weight_rewind"}),
+    ("--baseline-warmup", "0.1", {"baseline.warmup": 0.1}),
+    ("--baseline-label-smoothing", "0.1", {"baseline.label_smoothing": 0.1}),
+    ("--recovery", "weight_rewinding", {"recovery.method": "weight_rewinding"}),
     ("--rewind-epoch", "0", {"recovery.rewind_epoch": 0}),
-    ("--ladder-images", "64", {"ladder.images": 64}),
-    ("--distill-weight", "0.5", {"recovery.distill_weight": 0.5}),
-    ("--distill-temperature", "2", {"recovery.distill_temperature": 2.0}),
+    ("--correction-images", "64", {"correction.images": 64}),
+    ("--distillation-weight", "0.5", {"recovery.distillation_weight": 0.5}),
+    ("--distillation-temperature", "2", {"recovery.distillation_temperature": 2.0}),
     ("--amounts", "0.3,0.5", {"one_shot.amounts": (0.3, 0.5)}),
     ("--amounts", "", {"one_shot.amounts": ()}),
     ("--target", "0.95", {"iterative.target": 0.95}),
     ("--iterations", "7", {"iterative.iterations": 7}),
     ("--epochs", "4", dict.fromkeys(EPOCHS, 4)),
     (
-        "--structured",
+        "--structured-ratios",
         "0.2,0.4",
-        {"structured.amounts": (0.2, 0.4), "structured.enabled": True},
+        {"structured.ratios": (0.2, 0.4), "structured.enabled": True},
     ),
-    ("--structured", "", {"structured.amounts": (), "structured.enabled": False}),
-    ("--structured-of", "bytes", {"structured.of": "bytes"}),
-    ("--importance", "taylor", {"structured.importance": "taylor"}),
+    ("--structured-ratios", "", {"structured.ratios": (), "structured.enabled": False}),
+    ("--structured-ratio-of", "bytes", {"structured.ratio_of": "bytes"}),
+    ("--channel-importance", "taylor", {"structured.channel_importance": "taylor"}),
     ("--structured-scope", "global", {"structured.scope": "global"}),
     ("--round-to", "16", {"structured.round_to": 16}),
     ("--max-ratio", "0.75", {"structured.max_ratio": 0.75}),
     ("--structured-steps", "3", {"structured.steps": 3}),
     ("--structured-epochs", "2.5", {"structured.epochs": 2.5}),
-    ("--structured-tail", "1", {"structured.tail": 1}),
+    ("--structured-final-epochs", "1", {"structured.final_epochs": 1}),
     ("--one-shot-epochs", "9", {"one_shot.epochs": 9}),
     ("--schedule", "cubic", {"iterative.schedule": "cubic"}),
     (
-        "--targets",
+        "--custom-schedule",
         "0.5,0.8",
         {
-            "iterative.targets": (0.5, 0.8),
-            "iterative.schedule": "list",
+            "iterative.custom_schedule": (0.5, 0.8),
+            "iterative.schedule": "custom",
             "iterative.iterations": 2,
             "iterative.target": 0.8,
         },
     ),
-    ("--tail", "2.5", {"iterative.tail": 2.5}),
+    ("--final-epochs", "2.5", {"iterative.final_epochs": 2.5}),
     ("--epochs", "0.5", dict.fromkeys(EPOCHS, 0.5)),
-    ("--criterion", "random", {"prune.criterion": "random"}),
-    ("--score-images", "64", {"prune.score_images": 64}),
-    ("--scope", "global", {"prune.scope": "global"}),
-    ("--keep-floor", "0.01", {"prune.keep_floor": 0.01}),
-    ("--layers", "spared", {"prune.layers": "spared"}),
-    ("--scope", "lamp", {"prune.scope": "lamp"}),
-    ("--spare", "stem, b.0.*", {"prune.spare": ("stem", "b.0.*")}),
-    ("--by-hand", "f*=0.9", {"prune.by_hand": ("f*=0.9",), "prune.scope": "hand"}),
-    ("--granularity", "kernel", {"prune.granularity": "kernel"}),
-    ("--norm", "inf", {"prune.norm": "inf", "prune.granularity": "filter"}),
-    ("--dim", "1", {"prune.dim": 1, "prune.granularity": "filter"}),
+    ("--criterion", "random", {"pruning.criterion": "random"}),
+    ("--calibration-images", "64", {"pruning.calibration_images": 64}),
+    ("--allocation", "global", {"pruning.allocation": "global"}),
+    ("--min-density", "0.01", {"pruning.min_density": 0.01}),
+    ("--layers", "core", {"pruning.layers": "core"}),
+    ("--allocation", "lamp", {"pruning.allocation": "lamp"}),
+    ("--exclude", "stem, b.0.*", {"pruning.exclude": ("stem", "b.0.*")}),
+    (
+        "--layer-sparsities",
+        "f*=0.9",
+        {"pruning.layer_sparsities": ("f*=0.9",), "pruning.allocation": "custom"},
+    ),
+    ("--granularity", "kernel", {"pruning.granularity": "kernel"}),
+    ("--filter-norm", "inf", {"pruning.filter_norm": "inf", "pruning.granularity": "filter"}),
+    ("--filter-dim", "1", {"pruning.filter_dim": 1, "pruning.granularity": "filter"}),
     ("--seed", "3", {"seeds": (3,)}),
     ("--seed", "0,1,2", {"seeds": (0, 1, 2)}),
     ("--device", "cpu", {"device": "cpu"}),
     ("--precision", "bf16", {"precision": "bf16"}),
-    ("--scan-sparsities", "0.5,0.9", {"scan.sparsities": (0.5, 0.9)}),
-    ("--scan-images", "200", {"scan.images": 200}),
-    ("--scan-unit", "group", {"scan.unit": "group"}),
-    ("--bn-images", "64", {"baseline.bn_images": 64, "finetune.bn_images": 64}),
+    ("--sensitivity-sparsities", "0.5,0.9", {"sensitivity.sparsities": (0.5, 0.9)}),
+    ("--sensitivity-images", "200", {"sensitivity.images": 200}),
+    ("--sensitivity-unit", "dependency_group", {"sensitivity.unit": "dependency_group"}),
+    (
+        "--bn-recalibration-images",
+        "64",
+        {"baseline.bn_recalibration_images": 64, "finetune.bn_recalibration_images": 64},
+    ),
 ]
 OF_THE_ISSUE = """
 --preset --spec --dataset --data --model --width --stem-stride --normalize --weights --image-size
 --train-size --test-size --batch-size --lr --optimizer --baseline-epochs --amounts --target
---iterations --epochs --schedule --scope --layers --seed --device --cache-dir --out --detach
+--iterations --epochs --schedule --allocation --layers --seed --device --cache-dir --out --detach
 """
 
 
@@ -134,7 +144,7 @@ def flat(value: object, prefix: str = "") -> dict[str, object]:
 
 
 def changed(spec: Spec, start: Spec) -> dict[str, object]:
-    before, after = flat(specs.to_dict(start)), flat(specs.to_dict(spec))
+    before, after = flat(to_dict(start)), flat(to_dict(spec))
     return {name: v for name, v in after.items() if v != before[name] and name != "label"}
 
 
@@ -143,9 +153,9 @@ def test_an_option_sets_its_settings_and_nothing_else(
     flag: str, text: str, wanted: dict[str, object]
 ) -> None:
     spec = read(flag, text)
-    found = flat(specs.to_dict(spec))
+    found = flat(to_dict(spec))
     assert {name: found[name] for name in wanted} == wanted
-    implied = {"data.augment"} if flag in ("--data", "--dataset") else set()
+    implied = {"data.augmentation"} if flag in ("--data", "--dataset") else set()
     assert set(changed(spec, QUICKSTART)) <= set(wanted) | implied
 
 
@@ -173,7 +183,7 @@ def test_a_preset_is_taken_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("spec", [QUICKSTART, TEXTBOOK])
 def test_quickstart_and_textbook_cut_every_layer_alike(spec: Spec) -> None:
-    assert (spec.prune.layers, spec.prune.scope) == ("all", "layer")
+    assert (spec.pruning.layers, spec.pruning.allocation) == ("all", "uniform")
 
 
 def test_textbook_is_the_assignment_s_experiment() -> None:
@@ -183,8 +193,8 @@ def test_textbook_is_the_assignment_s_experiment() -> None:
 
 
 def test_an_option_overrides_the_preset() -> None:
-    spec = read("--preset", "recommended", "--iterations", "2", "--scope", "layer")
-    assert (spec.iterative.iterations, spec.prune.scope) == (2, "layer")
+    spec = read("--preset", "recommended", "--iterations", "2", "--allocation", "uniform")
+    assert (spec.iterative.iterations, spec.pruning.allocation) == (2, "uniform")
     assert spec.iterative.schedule == RECOMMENDED.iterative.schedule
     assert spec.label == ""
 
@@ -247,9 +257,9 @@ def test_an_optimizer_brings_its_rate_unless_one_is_given() -> None:
 
 
 def test_the_matched_run_can_be_left_out() -> None:
-    assert QUICKSTART.iterative.matched
-    spec = read("--no-matched")
-    assert not spec.iterative.matched
+    assert QUICKSTART.iterative.equal_budget
+    spec = read("--no-equal-budget")
+    assert not spec.iterative.equal_budget
     assert spec.label == ""
 
 
@@ -271,17 +281,17 @@ def test_a_pattern_brings_its_one_cut_unless_cuts_are_given() -> None:
 
 
 def test_a_scan_and_a_ladder_can_go_beside_a_comparison() -> None:
-    spec = read("--scan", "--ladder", "--amounts", "0.5")
-    assert (spec.scan.enabled, spec.ladder.enabled) == (True, True)
+    spec = read("--sensitivity", "--correction", "--amounts", "0.5")
+    assert (spec.sensitivity.enabled, spec.correction.enabled) == (True, True)
     assert spec.label == ""
 
 
 @pytest.mark.parametrize(
     ("flag", "text", "other"),
     [
-        ("--by-hand", "*=0.5", ("--scope", "erk")),
-        ("--norm", "1", ("--granularity", "kernel")),
-        ("--dim", "1", ("--granularity", "weight")),
+        ("--layer-sparsities", "*=0.5", ("--allocation", "erk")),
+        ("--filter-norm", "1", ("--granularity", "kernel")),
+        ("--filter-dim", "1", ("--granularity", "weight")),
     ],
 )
 def test_an_option_that_another_choice_would_ignore_is_refused(
@@ -292,17 +302,20 @@ def test_an_option_that_another_choice_would_ignore_is_refused(
 
 
 UNREAD = [
-    (("--keep-floor", "0.1"), ("--scope", "lamp")),
-    (("--score-images", "9"), ("--criterion", "taylor")),
-    (("--score-images", "9"), ("--schedule", "rigl")),
-    (("--norm", "1", "--criterion", "obd"), ("--criterion", "magnitude")),
-    (("--ladder-images", "64"), ("--ladder",)),
-    (("--distill-temperature", "2"), ("--distill-weight", "0.5")),
-    (("--tail", "2", "--no-iterative"), None),
-    (("--round-to", "16"), ("--structured", "0.5")),
-    (("--score-images", "9"), ("--structured", "0.5", "--importance", "hessian")),
-    (("--lr-span", "chain", "--no-iterative"), ("--structured", "0.5")),
-    (("--distill-weight", "0.5", "--epochs", "0"), ("--one-shot-epochs", "1")),
+    (("--min-density", "0.1"), ("--allocation", "lamp")),
+    (("--calibration-images", "9"), ("--criterion", "taylor")),
+    (("--calibration-images", "9"), ("--schedule", "rigl")),
+    (("--filter-norm", "1", "--criterion", "obd"), ("--criterion", "magnitude")),
+    (("--correction-images", "64"), ("--correction",)),
+    (("--distillation-temperature", "2"), ("--distillation-weight", "0.5")),
+    (("--final-epochs", "2", "--no-iterative"), None),
+    (("--round-to", "16"), ("--structured-ratios", "0.5")),
+    (
+        ("--calibration-images", "9"),
+        ("--structured-ratios", "0.5", "--channel-importance", "hessian"),
+    ),
+    (("--lr-schedule-span", "pruning", "--no-iterative"), ("--structured-ratios", "0.5")),
+    (("--distillation-weight", "0.5", "--epochs", "0"), ("--one-shot-epochs", "1")),
 ]
 
 
@@ -323,7 +336,7 @@ def test_the_baseline_s_optimizer_brings_its_rate_too() -> None:
     assert read("--baseline-optimizer", "adam").baseline.lr == 0.001
     assert read("--baseline-optimizer", "adam", "--baseline-lr", "0.01").baseline.lr == 0.01
     both = ("--baseline-optimizer", "adamw", "--optimizer", "adamw")
-    assert read(*both, "--recovery", "lr_rewind").recovery.method == "lr_rewind"
+    assert read(*both, "--recovery", "lr_rewinding").recovery.method == "lr_rewinding"
 
 
 @settings(deadline=None, max_examples=30)
@@ -339,4 +352,4 @@ def test_a_setting_is_named_by_an_option_that_sets_it(option: Option) -> None:
 
 
 def test_a_setting_without_an_option_is_named_itself() -> None:
-    assert flag_of("data.validation") == "data.validation"
+    assert flag_of("data.validation_split") == "data.validation_split"

@@ -14,7 +14,9 @@ from pruning_core.cli import progress
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, to_json
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.spec import Spec, to_json
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from tests.helpers.inspections import MODEL, Facts
 from tests.pages.test_structured import FOUND
@@ -28,7 +30,7 @@ LAYERS = [
 def spec(granularity: str) -> Spec:
     return replace(
         QUICKSTART,
-        prune=PruneSpec(granularity=granularity),
+        pruning=PruningSpec(granularity=granularity),
         one_shot=OneShotSpec(amounts=(0.5,)),
         iterative=IterativeSpec(enabled=False),
     )
@@ -51,7 +53,7 @@ def said(made: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str)
 def test_layers_that_stay_dense_are_listed_once(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = said(spec("2:4"), cache, monkeypatch, "baseline", "level")
+    found = said(spec("2:4"), cache, monkeypatch, "baseline", "pruned")
     assert found == "Note: Not cut to 2:4, as inputs are no multiple of 4: stem.weight.\n"
 
 
@@ -70,7 +72,7 @@ def test_what_the_dry_run_of_channels_found_is_listed(
 
 
 @pytest.mark.parametrize(
-    ("granularity", "kinds"), [("2:4", ("inspect_model",)), ("weight", ("baseline", "level"))]
+    ("granularity", "kinds"), [("2:4", ("inspect_model",)), ("weight", ("baseline", "pruned"))]
 )
 def test_else_nothing_is_said(
     granularity: str, kinds: tuple[str, ...], cache: Cache, monkeypatch: pytest.MonkeyPatch

@@ -13,8 +13,8 @@ from torch import Tensor, nn, optim
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.pruning_strategies import IterativePruning, OneShotPruning, PruningStrategy
-from pruning_core.settings.spec import SpecError
 
 Loader = DataLoader[Any]
 

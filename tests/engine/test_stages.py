@@ -20,7 +20,8 @@ from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.results.models import points
-from pruning_core.settings.spec import PruneSpec, Spec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.worker.execute import execute
@@ -28,8 +29,8 @@ from tests.helpers.workers import TINY
 
 CHAIN = replace(
     TINY,
-    lr_span="chain",
-    prune=PruneSpec(scope="global", layers="spared"),
+    lr_schedule_span="pruning",
+    pruning=PruningSpec(allocation="global", layers="core"),
     baseline_epochs=1,
     one_shot=replace(TINY.one_shot, amounts=(0.0,)),
 )
@@ -61,17 +62,19 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 def sizes(cache: Cache, spec: Spec) -> list[int]:
     facts = Store(cache).read(inspect_model(spec, 10).key)
     found = [Layer(**layer) for layer in facts["layers"]]
-    return [layer.size for layer in found if LAYER_CHOICES[spec.prune.layers](layer)]
+    return [layer.size for layer in found if LAYER_CHOICES[spec.pruning.layers](layer)]
 
 
 @pytest.mark.parametrize("spec", [TINY, CHAIN], ids=["layer", "global"])
 def test_exactly_the_asked_number_of_weights_is_zero(ran: Cache, spec: Spec) -> None:
     layers = sizes(ran, spec)
     store = Store(ran)
-    for point in plan(spec, store).points[1:]:
+    for point in plan(spec, store).models[1:]:
         result = store.read(point.key)
         each = [round(point.asked * size) for size in layers]
-        wanted = sum(each) if spec.prune.scope == "layer" else round(point.asked * sum(layers))
+        wanted = (
+            sum(each) if spec.pruning.allocation == "uniform" else round(point.asked * sum(layers))
+        )
         assert result["prunable"] == sum(layers)
         assert result["prunable_zeros"] == wanted
 
@@ -79,7 +82,7 @@ def test_exactly_the_asked_number_of_weights_is_zero(ran: Cache, spec: Spec) -> 
 @pytest.mark.parametrize("spec", [TINY, CHAIN], ids=["layer", "global"])
 def test_masks_only_grow_along_a_chain(ran: Cache, spec: Spec) -> None:
     store = Store(ran)
-    chain = [p.key for p in plan(spec, store).points if p.strategy == "iterative"]
+    chain = [p.key for p in plan(spec, store).models if p.strategy == "iterative"]
     first, second = (masks.load(store.file(key, MASK_FILE)) for key in chain)
     assert first.keys() == second.keys()
     for name, kept in second.items():
@@ -88,7 +91,7 @@ def test_masks_only_grow_along_a_chain(ran: Cache, spec: Spec) -> None:
 
 def test_the_published_file_is_the_model_that_was_measured(ran: Cache) -> None:
     store = Store(ran)
-    for point in plan(TINY, store).points:
+    for point in plan(TINY, store).models:
         result, path = store.read(point.key), store.file(point.key, MODEL_FILE)
         state = sparse_file.load(path)
         model = build({"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}, 10, 32)
@@ -103,7 +106,7 @@ def test_only_a_chain_keeps_its_optimizer(ran: Cache) -> None:
     store = Store(ran)
 
     def kept(spec: Spec, strategy: str) -> list[bool]:
-        keys = [p.key for p in plan(spec, store).points if p.strategy == strategy]
+        keys = [p.key for p in plan(spec, store).models if p.strategy == strategy]
         return [(store.folder(key) / OPTIMIZER_FILE).is_file() for key in keys]
 
     assert kept(TINY, "iterative") == [False, False]
@@ -114,13 +117,13 @@ def test_a_chain_spends_its_epochs_one_after_another(ran: Cache) -> None:
     store = Store(ran)
     frame = points(outline(plan(CHAIN, store)), store)
     assert list(frame[frame.strategy == "iterative"].epochs) == [1, 2]
-    assert list(frame[frame.strategy == "one_shot_matched"].epochs) == [2]
+    assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [2]
 
 
 def test_the_right_images_add_up_to_the_accuracy(ran: Cache) -> None:
     store = Store(ran)
     digests = set()
-    for point in plan(TINY, store).points:
+    for point in plan(TINY, store).models:
         result = store.read(point.key)
         bits = np.unpackbits(np.frombuffer(base64.b64decode(result["correct"]), np.uint8))
         assert int(bits[:100].sum()) == result["right"]
@@ -132,7 +135,7 @@ def test_the_right_images_add_up_to_the_accuracy(ran: Cache) -> None:
 
 def test_a_stage_tells_its_circumstances(ran: Cache) -> None:
     store = Store(ran)
-    for point in plan(TINY, store).points:
+    for point in plan(TINY, store).models:
         result = store.read(point.key)
         assert result["versions"]["torch"] == torch.__version__.split("+")[0]
         assert result["device"] == "cpu"

@@ -74,7 +74,7 @@ def comparison(seed: int = 0, luck: int = 0, **changes: Any) -> list[dict[str, A
     for i, (asked, right) in enumerate(zip(targets, (381, 379, 378, 372, 330), strict=True), 1):
         spent = {"epochs": 2 * i, "seconds": 21.0 * i, "iteration": i}
         rows.append(point("iterative", asked, right + luck, **extra, **spent))
-    rows.append(point("one_shot_matched", 0.9, 352 + luck, epochs=10, seconds=101.0, **extra))
+    rows.append(point("one_shot_equal_budget", 0.9, 352 + luck, epochs=10, seconds=101.0, **extra))
     for row in rows:
         row["accuracy_drop"] = rows[0]["accuracy"] - row["accuracy"]
         row["validation_drop"] = row["accuracy_drop"]

@@ -60,9 +60,9 @@ def _run(store: Store, queue: Queue, number: int) -> str:
 
 def _publish(store: Store, made: Plan, key: str, random: np.random.Generator) -> None:
     stage = next(stage for stage in made.stages if stage.key == key)
-    found = {"inspect_data": DATA, "inspect_model": MODEL, "data": {}}.get(stage.kind)
+    found = {"inspect_dataset": DATA, "inspect_model": MODEL, "dataset": {}}.get(stage.kind)
     if found is None:
-        asked = next(point.asked for point in made.points if point.key == key)
+        asked = next(point.asked for point in made.models if point.key == key)
         found = _measured(asked, random)
     with store.building(key) as folder:
         settings = stage.settings

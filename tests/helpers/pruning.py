@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pruning_core.engine.criteria.table import CRITERIA
 from torch import Tensor
 
 from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.table import CRITERIA
 from pruning_core.engine.masks.masks import choose
-from pruning_core.settings.spec import PruneSpec, to_dict
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 
 Tensors = dict[str, Tensor]
 
@@ -18,14 +19,14 @@ Tensors = dict[str, Tensor]
 def cut(
     weights: Tensors,
     amount: float,
-    scope: str = "layer",
+    scope: str = "uniform",
     floor: float = 0.0,
     previous: Tensors | None = None,
     criterion: str = "magnitude",
     seed: int = 0,
-    **prune: Any,
+    **pruning: Any,
 ) -> Tensors:
-    """Masks of these weights; further names are settings of a `PruneSpec`."""
+    """Masks of these weights; further names are settings of a `PruningSpec`."""
     evidence = Evidence(weights, torch.Generator().manual_seed(seed))
-    settings = to_dict(PruneSpec(criterion, scope, floor, **prune))
+    settings = to_dict(PruningSpec(criterion, scope, floor, **pruning))
     return choose(CRITERIA[criterion](evidence), amount, settings, previous)

@@ -17,14 +17,10 @@ from typing import TypeVar
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan
-from pruning_core.settings.spec import (
-    DataSpec,
-    IterativeSpec,
-    ModelSpec,
-    OneShotSpec,
-    Spec,
-    TrainSpec,
-)
+from pruning_core.settings.data import DataSpec, ModelSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue
@@ -149,7 +145,7 @@ def planned(cache: Cache, spec: Spec) -> Plan:
 def bits(cache: Cache, spec: Spec) -> dict[str, object]:
     """Everything of a finished run that must not depend on how it came about."""
     store, found = Store(cache), {}
-    for point in planned(cache, spec).points:
+    for point in planned(cache, spec).models:
         result = store.read(point.key)
         history = [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
         files = {

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
-from pruning_core.methods.sparsity_schedules import EXCHANGES, LIFTED, LIST, SCHEDULES
-from pruning_core.settings.spec import LR_SCHEDULES as LR_NAMES
+from pruning_core.methods.lr_schedules import LR_SCHEDULES as LR_NAMES
+from pruning_core.methods.sparsity_schedules import CUSTOM, EXCHANGES, LIFTED, SPARSITY_SCHEDULES
 from pruning_core.settings.spec import SCHEDULES as NAMES
 
-RISING = [name for name in SCHEDULES if name not in LIFTED]
+RISING = [name for name in SPARSITY_SCHEDULES if name not in LIFTED]
 
 
 @pytest.mark.parametrize("name", RISING)
 @given(target=st.floats(0.001, 0.999), steps=st.integers(1, 100))
 def test_a_schedule_rises_to_its_target(name: str, target: float, steps: int) -> None:
-    found = SCHEDULES[name](target, steps)
+    found = SPARSITY_SCHEDULES[name](target, steps)
     assert len(found) == steps
     assert found[-1] == target
     assert all(a <= b for a, b in itertools.pairwise(found))
@@ -28,7 +28,7 @@ def test_a_schedule_rises_to_its_target(name: str, target: float, steps: int) ->
 
 
 def test_the_assignment_example() -> None:
-    found = SCHEDULES["geometric"](0.9, 5)
+    found = SPARSITY_SCHEDULES["geometric"](0.9, 5)
     assert found == pytest.approx([0.3690, 0.6019, 0.7488, 0.8415, 0.9], abs=1e-4)
 
 
@@ -52,19 +52,19 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SPARSITY_SCHEDULES)
 def test_a_schedule_by_hand(name: str) -> None:
-    assert SCHEDULES[name](0.8, 4) == pytest.approx(BY_HAND[name], abs=1e-6)
+    assert SPARSITY_SCHEDULES[name](0.8, 4) == pytest.approx(BY_HAND[name], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", RISING)
 def test_one_step_is_the_target(name: str) -> None:
-    assert SCHEDULES[name](0.9, 1) == [0.9]
+    assert SPARSITY_SCHEDULES[name](0.9, 1) == [0.9]
 
 
 def test_exponential_has_three_quarters_after_an_eighth() -> None:
     """The points through which He et al. (2019) lay the curve."""
-    assert SCHEDULES["exponential"](0.9, 8)[0] == pytest.approx(0.675, rel=1e-4)
+    assert SPARSITY_SCHEDULES["exponential"](0.9, 8)[0] == pytest.approx(0.675, rel=1e-4)
 
 
 def test_rigl_exchanges_by_hand() -> None:
@@ -83,7 +83,7 @@ def test_exchanges_fall_and_stop_before_the_end(name: str, steps: int) -> None:
 
 
 def test_registries_and_spec_agree() -> None:
-    assert (*SCHEDULES, LIST) == NAMES
+    assert (*SPARSITY_SCHEDULES, CUSTOM) == NAMES
     assert tuple(LR_SCHEDULES) == LR_NAMES
 
 

@@ -135,7 +135,7 @@ def test_the_whole_way(server: str, cache: Cache, tmp_path: Path) -> None:
         "one_shot": 2,
         "iterative": 2,
         "baseline": 1,
-        "one_shot_matched": 1,
+        "one_shot_equal_budget": 1,
     }
     assert outside == []
     zeros = frame["sparsity_model"] * frame["parameters"]

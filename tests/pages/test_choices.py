@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pages.components import choices, number_lists
 from pages.components.facts import explain
-from pages.components.model_names import MODELS
+from pruning_core.methods.models import MODELS
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec
@@ -34,12 +34,12 @@ def test_every_setting_has_a_title_of_its_own() -> None:
             "One-shot amounts: 100 % is not from 0 up to, but not including, 100 %.",
         ),
         (
-            "prune.keep_floor",
+            "pruning.min_density",
             "1.5 is not in [0, 1).",
             "Keep-floor: 150 % is not from 0 up to, but not including, 100 %.",
         ),
         (
-            "prune.keep_floor",
+            "pruning.min_density",
             "keeping 5.0% of every layer, at most 94.25% can go, but 99.50% is asked for.",
             "Keep-floor: keeping 5 % of every layer, at most 94.25 % can go, but 99.5 % is "
             "asked for.",
@@ -61,7 +61,7 @@ def test_every_setting_has_a_title_of_its_own() -> None:
             "Stem stride: Leave Stem stride at 2.",
         ),
         (
-            "prune.granularity",
+            "pruning.granularity",
             "`2:4` takes the same share of every layer; take scope `layer`, not `odd`.",
             "Goes as one piece: '2 of every 4 inputs (2:4)' takes the same share of every layer; "
             "take scope 'Each layer alike', not 'odd'.",
@@ -118,12 +118,15 @@ def test_amounts_survive_their_field(millionths: list[int]) -> None:
 
 @given(st.lists(st.sampled_from(["stem", "features.0.*", "a.[0-3].weight=90 %"]), max_size=3))
 def test_entries_survive_their_field(entries: list[str]) -> None:
-    shown = choices.to_widget("prune.spare", entries)
-    assert choices.from_widget("prune.spare", shown) == entries
+    shown = choices.to_widget("pruning.exclude", entries)
+    assert choices.from_widget("pruning.exclude", shown) == entries
 
 
 def test_entries_are_parted_by_commas_or_semicolons() -> None:
-    assert choices.from_widget("prune.by_hand", " a=0.5 ;b = 90 %,, ") == ["a=0.5", "b = 90 %"]
+    assert choices.from_widget("pruning.layer_sparsities", " a=0.5 ;b = 90 %,, ") == [
+        "a=0.5",
+        "b = 90 %",
+    ]
 
 
 def test_choices_that_do_not_go_together_give_way() -> None:
@@ -136,7 +139,7 @@ def test_choices_that_do_not_go_together_give_way() -> None:
 def test_what_follows_from_a_first_mistake_is_no_second_one() -> None:
     """The rewind is refused beside RigL; that fine-tuning rewinds to no epoch then is not news."""
     base = choices.settle({"iterative.schedule": "rigl"}, FLAT).values
-    chosen = {"recovery.method": "weight_rewind", "recovery.rewind_epoch": 1, "seeds": []}
+    chosen = {"recovery.method": "weight_rewinding", "recovery.rewind_epoch": 1, "seeds": []}
     every = choices.settle(chosen, base)
     assert [said.partition(":")[0] for said in every.problems].count("Rewind to epoch") == 1
     own = choices.settle(chosen, base, every=False)

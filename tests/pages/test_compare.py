@@ -44,9 +44,9 @@ def run(
     """A finished job whose results `change` may alter, told of each point."""
     queue, store = Queue(cache.queue), Store(cache)
     made = plan(spec, Facts(spec))
-    points = {point.key: point for point in made.points}
+    points = {point.key: point for point in made.models}
     for stage in made.stages:
-        found: dict[str, Any] = {"inspect_data": DATA, "inspect_model": MODEL}.get(
+        found: dict[str, Any] = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
             stage.kind, {"notes": []}
         )
         if point := points.get(stage.key):
@@ -122,7 +122,7 @@ def test_a_note_says_which_run_and_point_it_is_of(cache: Cache) -> None:
 
 
 def break_points(cache: Cache, job: str, n: int) -> list[str]:
-    rows = [row for row in Queue(cache.queue).stages_of(job) if row.kind == "level"][:n]
+    rows = [row for row in Queue(cache.queue).stages_of(job) if row.kind == "pruned"][:n]
     for row in rows:
         (cache.stage(row.key) / "manifest.json").write_text('{"result": {}}')
     return [row.key for row in rows]
@@ -192,7 +192,7 @@ def test_a_note_names_its_run_on_every_way_out() -> None:
     back = pd.read_csv(io.StringIO(to_csv(points)))
     assert set(back[back["notes"] == "Head replaced."]["run"]) == {"other"}
     both = frame(
-        [*comparison()[:-1], noted("one_shot_matched", 0.9)],
+        [*comparison()[:-1], noted("one_shot_equal_budget", 0.9)],
         [noted("baseline", 0.0, run="other", run_id="run-2")],
     )
     said = "Run run, one-shot, same epochs at 90 %; run other: 2 steps were skipped."

@@ -9,7 +9,7 @@ import pytest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.methods.corrections import RUNG_TITLES
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.settings.correction import LadderSpec
+from pruning_core.settings.correction import CorrectionSpec
 from tests.pages.test_compare import compare, run
 from tests.pages.test_tune import tune
 
@@ -22,7 +22,7 @@ def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_compare_shows_a_row_a_rung_only_where_there_is_a_ladder(cache: Cache) -> None:
-    spec = replace(QUICKSTART, ladder=LadderSpec(True))
+    spec = replace(QUICKSTART, correction=CorrectionSpec(True))
     test = compare(run(cache, spec))
     assert "Without training" in [header.value for header in test.header]
     shown = next(table.value for table in test.dataframe if "Rung" in table.value)
@@ -35,10 +35,10 @@ def test_compare_shows_a_row_a_rung_only_where_there_is_a_ladder(cache: Cache) -
 
 def test_tune_turns_it_on_and_refuses_it_without_a_cut() -> None:
     test = tune()
-    assert test.number_input(key="w.ladder.images").disabled
-    test.checkbox(key="w.ladder.enabled").check().run()
+    assert test.number_input(key="w.correction.images").disabled
+    test.checkbox(key="w.correction.enabled").check().run()
     assert not test.exception
-    assert not test.number_input(key="w.ladder.images").disabled
+    assert not test.number_input(key="w.correction.images").disabled
     test.text_input(key="w.one_shot.amounts").set_value("0").run()
     said = " ".join(error.value for error in (*test.error, *test.warning))
     assert "Ladder without training" in said

@@ -10,9 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.planning.exports import artifact
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.project import ROOT
@@ -40,7 +40,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 def last(cache: Cache) -> str:
-    return Outline.from_json(Queue(cache.queue).jobs()[0].outline).points[-1].key
+    return Outline.from_json(Queue(cache.queue).jobs()[0].outline).models[-1].key
 
 
 def page(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> AppTest:
@@ -74,14 +74,14 @@ def test_a_click_queues_every_file(
     at = press(page(ready, monkeypatch).run(), "Make the files")
     assert not at.exception
     queue = Queue(ready.queue)
-    rows = {name: queue.stage(artifact(last(ready), name).key) for name in QUICK}
+    rows = {name: queue.stage(export_stage(last(ready), name).key) for name in QUICK}
     assert all(row and row.status == "queued" for row in rows.values())
     assert "to come" in told(at)
 
 
 def test_files_are_drawn_and_packed(ready: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue(ready.queue)
-    queue.add([artifact(last(ready), name) for name in QUICK])
+    queue.add([export_stage(last(ready), name) for name in QUICK])
     serve(ready)
     at = page(ready, monkeypatch).run()
     assert not at.exception
@@ -98,10 +98,10 @@ def test_files_are_drawn_and_packed(ready: Cache, monkeypatch: pytest.MonkeyPatc
 def test_a_failed_file_is_told_and_can_be_made_again(
     ready: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue, key = Queue(ready.queue), artifact(last(ready), "bitmask_fp16").key
+    queue, key = Queue(ready.queue), export_stage(last(ready), "bitmask_fp16").key
     Store(ready).remove(key)
     queue.forget(key)
-    queue.add([artifact(last(ready), "bitmask_fp16")])
+    queue.add([export_stage(last(ready), "bitmask_fp16")])
     assert queue.claim("token", 99)
     queue.fail(key, "token", "Traceback\nStageError: The disk said no.")
     at = page(ready, monkeypatch).run()

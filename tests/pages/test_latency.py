@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from pages.components import speed_part
 from pruning_core.cli import export
 from pruning_core.common.paths import Cache
-from pruning_core.planning.stage import Outline, Point, Stage
+from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
@@ -31,9 +31,9 @@ ZEROS = {
 }
 
 
-def models(cache: Cache) -> tuple[Point, Point]:
+def models(cache: Cache) -> tuple[PlannedModel, PlannedModel]:
     """The dense model of the run, and its last point."""
-    points = Outline.from_json(Queue(cache.queue).jobs()[-1].outline).points
+    points = Outline.from_json(Queue(cache.queue).jobs()[-1].outline).models
     return points[0], points[-1]
 
 
@@ -70,7 +70,7 @@ def test_where_zeros_pay_is_asked_for(lab: Cache, monkeypatch: pytest.MonkeyPatc
     at = page(lab, monkeypatch).run().selectbox(key="pixels").set_value(64).run()
     at = press(at, "Find where zeros pay")
     assert not at.exception
-    (row,) = queued(lab, "crossover")
+    (row,) = queued(lab, "sparse_speedup")
     assert row.key == crossover_stage(models(lab)[1].key, 64).key
 
 
@@ -129,7 +129,7 @@ def test_without_executorch_the_page_says_so_and_offers_the_rest(
     assert "ExecuTorch is left out: it needs the package executorch" in said
     assert "pip install executorch" in said
     press(at, "Make the files")
-    formats = {row.settings["format"] for row in queued(lab, "artifact")}
+    formats = {row.settings["format"] for row in queued(lab, "export")}
     assert "onnx" in formats
     assert "executorch" not in formats
 

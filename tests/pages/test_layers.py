@@ -10,9 +10,13 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
-from pruning_core.planning.sensitivity import scan_of
+from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.results.sensitivity import read_scan
-from pruning_core.settings.spec import DataSpec, OneShotSpec, PruneSpec, ScanSpec, Spec, from_json
+from pruning_core.settings.data import DataSpec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.sensitivity import SensitivitySpec
+from pruning_core.settings.spec import Spec, from_json
+from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.project import ROOT
@@ -23,7 +27,7 @@ SPEC = replace(
     TINY,
     one_shot=OneShotSpec((0.5,), 0),
     iterative=replace(TINY.iterative, enabled=False),
-    scan=ScanSpec(sparsities=(0.5, 0.9), images=20),
+    sensitivity=SensitivitySpec(sparsities=(0.5, 0.9), images=20),
     baseline_epochs=1,
     label="Small",
 )
@@ -34,7 +38,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A comparison and the scan of its baseline, finished."""
     cache = Cache(tmp_path_factory.mktemp("cache"))
     cache.prepare()
-    for spec in (SPEC, scan_of(SPEC)):
+    for spec in (SPEC, sensitivity_only(SPEC)):
         Queue(cache.queue).submit(spec, spec.label)
         serve(cache)
     return cache
@@ -86,10 +90,10 @@ def test_a_proposal_fills_the_table_and_runs(
     assert [box.value for box in at.error] == []
     (made,) = [job for job in queue.jobs(10) if job.id not in before]
     spec = from_json(made.spec)
-    assert spec.prune.scope == "hand"
+    assert spec.pruning.allocation == "custom"
     assert spec.one_shot.amounts == (0.0, pytest.approx(total, abs=1e-5))
-    shares = dict(entry.split("=") for entry in spec.prune.by_hand)
-    sizes = read_scan(scan_of(SPEC), store).groupby("layer")["size"].first()
+    shares = dict(entry.split("=") for entry in spec.pruning.layer_sparsities)
+    sizes = read_scan(sensitivity_only(SPEC), store).groupby("layer")["size"].first()
     removed = sum(float(share) * sizes[name] for name, share in shares.items())
     assert removed / sizes.sum() == pytest.approx(total, abs=1e-4)
 
@@ -117,15 +121,15 @@ def test_two_models_are_compared_by_the_worker(
 
 
 def test_a_scan_is_started_here(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec: Spec = replace(SPEC, scan=ScanSpec(), baseline_epochs=0)
+    spec: Spec = replace(SPEC, sensitivity=SensitivitySpec(), baseline_epochs=0)
     queue = Queue(cache.queue)
     queue.submit(spec, "Small")
     serve(cache)
     at = page(cache, monkeypatch).run()
     next(b for b in at.button if b.label == "Scan the layers").click().run()
     assert not at.exception
-    (job,) = [job for job in queue.jobs(5) if from_json(job.spec).scan.enabled]
-    assert from_json(job.spec) == replace(scan_of(spec), label=job.label)
+    (job,) = [job for job in queue.jobs(5) if from_json(job.spec).sensitivity.enabled]
+    assert from_json(job.spec) == replace(sensitivity_only(spec), label=job.label)
 
 
 def test_shares_are_proposed_from_a_whole_scan_only(
@@ -136,8 +140,8 @@ def test_shares_are_proposed_from_a_whole_scan_only(
     spec = replace(SPEC, baseline_epochs=0)
     queue.submit(spec, "Small")
     serve(cache)
-    for stage in plan(scan_of(spec), Store(cache)).stages:
-        if stage.kind == "scan":
+    for stage in plan(sensitivity_only(spec), Store(cache)).stages:
+        if stage.kind == "sensitivity":
             queue.add([stage])
             serve(cache)
             break
@@ -183,8 +187,10 @@ def test_what_was_measured_is_shown_when_the_files_have_moved(
 def test_a_pattern_has_no_scan_and_the_page_says_so(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prune = PruneSpec(granularity="2:4")
-    Queue(cache.queue).submit(replace(SPEC, prune=prune, scan=ScanSpec(), baseline_epochs=0), "P")
+    pruning = PruningSpec(granularity="2:4")
+    Queue(cache.queue).submit(
+        replace(SPEC, pruning=pruning, sensitivity=SensitivitySpec(), baseline_epochs=0), "P"
+    )
     serve(cache)
     at = page(cache, monkeypatch).run()
     assert not at.exception
@@ -208,8 +214,8 @@ def test_a_typed_share_is_what_runs(scanned: Cache, monkeypatch: pytest.MonkeyPa
     next(b for b in at.button if b.label == "Run these shares").click().run()
     (made,) = [job for job in queue.jobs(10) if job.id not in before]
     spec = from_json(made.spec)
-    assert spec.prune.by_hand == (f"{name}=0.4",)
-    whole = read_scan(scan_of(SPEC), Store(scanned)).groupby("layer")["size"].first().sum()
+    assert spec.pruning.layer_sparsities == (f"{name}=0.4",)
+    whole = read_scan(sensitivity_only(SPEC), Store(scanned)).groupby("layer")["size"].first().sum()
     assert spec.one_shot.amounts[1] == pytest.approx(0.4 * size / whole, abs=1e-6)
     queue.delete(made.id)
 
@@ -218,11 +224,11 @@ def test_coupled_groups_can_be_scanned_from_the_page(
     scanned: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = page(scanned, monkeypatch).run()
-    at.radio(key="unit").set_value("group").run()
+    at.radio(key="unit").set_value("dependency_group").run()
     assert not at.exception
     assert next(b for b in at.button if b.label == "Propose from the scan").disabled
     next(b for b in at.button if b.label == "Scan the layers").click().run()
-    (made,) = [job for job in Queue(scanned.queue).jobs(10) if '"group"' in job.spec]
+    (made,) = [job for job in Queue(scanned.queue).jobs(10) if '"dependency_group"' in job.spec]
     serve(scanned)
     at.run()
     assert "Each coupled group of channels alone is cut, by Group magnitude (L2)" in told(at)

@@ -19,7 +19,7 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.stage import Missing, Outline
 from pruning_core.results import models
 from pruning_core.results.best_model import answers
-from pruning_core.results.models import MEANS, POINT, mean_over_seeds, rows_of
+from pruning_core.results.rows import MEANS, POINT, mean_over_seeds, rows_of
 from pruning_core.storage import store as stores
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_list import Listing
@@ -131,7 +131,7 @@ def test_a_run_is_found_by_the_start_of_its_id(caches: dict[int, Cache]) -> None
 def publish(store: Store, accuracy: float) -> Path:
     with store.building(KEY) as folder:
         found = {"accuracy": accuracy}
-        store.publish(KEY, folder, kind="level", parent="p", settings={}, result=found)
+        store.publish(KEY, folder, kind="pruned", parent="p", settings={}, result=found)
     return store.cache.stage(KEY) / MANIFEST
 
 

@@ -52,10 +52,10 @@ def finished(cache: Cache, spec: Spec = QUICKSTART, label: str = "Quick start") 
     queue, store = Queue(cache.queue), Store(cache)
     made = plan(spec, Facts(spec))
     for stage in made.stages:
-        found = {"inspect_data": DATA, "inspect_model": MODEL}.get(
+        found = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
             stage.kind, {"notes": ["A note."]}
         )
-        asked = next((p.asked for p in outline(made).points if p.key == stage.key), None)
+        asked = next((p.asked for p in outline(made).models if p.key == stage.key), None)
         if asked is not None:
             found = result(round(80 * asked), 0.9 - 0.3 * asked, 2, 4)
         put(store, stage.key, stage.kind, found)
@@ -104,7 +104,7 @@ EXTREMES = {
     "iterative.iterations": "40",
     "iterative.epochs": "30",
     "iterative.target": "0.9995",
-    "prune.keep_floor": "0.6",
+    "pruning.min_density": "0.6",
     "one_shot.epochs": "80",
     "baseline_epochs": "2000",
     "data.train_size": "2000000",
@@ -140,7 +140,7 @@ def test_user_texts_are_not_read_as_markdown(cache: Cache) -> None:
 
 def test_compare_says_what_failed(cache: Cache) -> None:
     job, queue = finished(cache), Queue(cache.queue)
-    key = outline(plan(QUICKSTART, Facts(QUICKSTART))).points[-1].key
+    key = outline(plan(QUICKSTART, Facts(QUICKSTART))).models[-1].key
     queue.lost(key)
     Store(cache).remove(key)
     row = queue.claim("t", 2)

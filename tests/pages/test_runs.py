@@ -252,7 +252,7 @@ def test_the_steps_of_the_chain_are_one_curve_in_whole_epochs(cache: Cache, queu
 
 
 def test_half_epoch_steps_and_the_tail_follow_one_another(cache: Cache, queue: Queue) -> None:
-    chain = replace(QUICKSTART.iterative, iterations=2, epochs=0.5, tail=1.5)
+    chain = replace(QUICKSTART.iterative, iterations=2, epochs=0.5, final_epochs=1.5)
     spec = replace(QUICKSTART, iterative=chain)
     job = queue.submit(spec, "halves")
     queue.expand(job, plan(spec, Facts(spec)), ())

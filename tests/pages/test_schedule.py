@@ -9,9 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import choices
+from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import SCHEDULES
 from tests.helpers.inspections import Facts
 from tests.helpers.tune_page import ran, tune
 
@@ -48,22 +48,22 @@ def spec(test: AppTest) -> Spec:
 def widgets(test: AppTest) -> tuple[Any, ...]:
     return (
         test.selectbox(key="w.iterative.schedule").value,
-        test.text_input(key="w.iterative.targets").value,
+        test.text_input(key="w.iterative.custom_schedule").value,
         test.slider(key="w.iterative.iterations").value,
         test.slider(key="w.iterative.target").value,
     )
 
 
 def test_the_chart_draws_what_the_plan_cuts_to() -> None:
-    test = tune(**{"iterative.tail": "1.5"})
-    for name in SCHEDULES:
+    test = tune(**{"iterative.final_epochs": "1.5"})
+    for name in SPARSITY_SCHEDULES:
         test.selectbox(key="w.iterative.schedule").set_value(name)
         found = spec(ran(test))
-        points = plan(found, Facts(found)).points
+        points = plan(found, Facts(found)).models
         asked = [100 * point.asked for point in points if point.strategy == "iterative"]
         assert found.iterative.schedule == name
         # Typed targets begin with those before, and dense-sparse-dense's last one falls.
-        assert len(asked) == (5 if name == "list" else 6)
+        assert len(asked) == (5 if name == "custom" else 6)
         assert drawn(test) == pytest.approx([0, *asked], abs=1e-9)
 
 
@@ -72,7 +72,7 @@ def test_an_edited_cell_makes_the_targets_typed_ones() -> None:
     assert shown(test) == QUICK
     edit(test, {1: 65.5}, [], [])
     assert shown(test) == [36.9043, 65.5, *QUICK[2:]]
-    assert widgets(test) == ("list", "36.9043, 65.5, 74.8811, 84.1511, 90 %", 5, 90.0)
+    assert widgets(test) == ("custom", "36.9043, 65.5, 74.8811, 84.1511, 90 %", 5, 90.0)
     assert drawn(test) == pytest.approx([0, 36.9043, 65.5, *QUICK[2:]])
     link = choices.link_of(test.session_state[choices.KEPT])
     assert set(link) == set(test.query_params)
@@ -82,7 +82,7 @@ def test_an_edited_cell_makes_the_targets_typed_ones() -> None:
 def test_rows_that_come_and_go_change_steps_and_target() -> None:
     test = edit(tune(), {}, [95.0], [0, 1])
     assert shown(test) == [*QUICK[2:], 95.0]
-    assert widgets(test) == ("list", "74.8811, 84.1511, 90, 95 %", 4, 95.0)
+    assert widgets(test) == ("custom", "74.8811, 84.1511, 90, 95 %", 4, 95.0)
     assert test.slider(key="w.iterative.iterations").disabled
     assert test.slider(key="w.iterative.target").disabled
     edit(test, {0: 80.0}, [], [])
@@ -101,10 +101,10 @@ def test_targets_that_fall_are_refused_in_words_and_can_be_mended() -> None:
     test = edit(tune(), {1: 10.0}, [], [])
     (error,) = test.error
     assert "Typed targets: 10 % after 36.9043 % falls" in error.value
-    test.text_input(key="w.iterative.targets").set_value("10; 20; 30.5")
+    test.text_input(key="w.iterative.custom_schedule").set_value("10; 20; 30.5")
     ran(test)
     assert not test.error
-    assert widgets(test) == ("list", "10, 20, 30.5 %", 3, 30.5)
+    assert widgets(test) == ("custom", "10, 20, 30.5 %", 3, 30.5)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_targets_that_fall_are_refused_in_words_and_can_be_mended() -> None:
 )
 def test_a_list_that_cannot_be_is_one_sentence(typed: str, said: str) -> None:
     test = tune()
-    test.selectbox(key="w.iterative.schedule").set_value("list")
+    test.selectbox(key="w.iterative.schedule").set_value("custom")
     ran(test)
-    test.text_input(key="w.iterative.targets").set_value(typed)
+    test.text_input(key="w.iterative.custom_schedule").set_value(typed)
     (error,) = ran(test).error
     assert said in error.value
     assert "\n" not in error.value
@@ -130,12 +130,18 @@ def test_another_schedule_ends_the_list_and_the_list_begins_with_it() -> None:
     test = edit(tune(), {}, [], [0])
     test.selectbox(key="w.iterative.schedule").set_value("linear")
     assert widgets(ran(test)) == ("linear", "", 4, 90.0)
-    test.selectbox(key="w.iterative.schedule").set_value("list")
-    assert widgets(ran(test)) == ("list", "22.5, 45, 67.5, 90 %", 4, 90.0)
+    test.selectbox(key="w.iterative.schedule").set_value("custom")
+    assert widgets(ran(test)) == ("custom", "22.5, 45, 67.5, 90 %", 4, 90.0)
 
 
 def test_a_link_whose_list_contradicts_is_told_once_and_left_out() -> None:
-    test = tune(**{"iterative.schedule": "list", "iterative.targets": "[0.5, 0.9]", "seeds": "[4]"})
+    test = tune(
+        **{
+            "iterative.schedule": "custom",
+            "iterative.custom_schedule": "[0.5, 0.9]",
+            "seeds": "[4]",
+        }
+    )
     (warning,) = test.warning
     assert "Iterations: 5 is not the number of Typed targets, which is 2" in warning.value
     assert "\n" not in warning.value
@@ -144,11 +150,11 @@ def test_a_link_whose_list_contradicts_is_told_once_and_left_out() -> None:
 
 
 def test_half_epochs_and_the_tail_are_told_without_dust() -> None:
-    test = tune(**{"iterative.epochs": "0.5", "iterative.tail": "2"})
+    test = tune(**{"iterative.epochs": "0.5", "iterative.final_epochs": "2"})
     assert test.slider(key="w.iterative.epochs").value == 0.5
     captions = [caption.value for caption in test.caption]
     assert "Step 6 is the tail: no cut, 2 epochs with the rate falling to 0." in captions
-    assert test.query_params["iterative.tail"] in ("2", ["2"])
+    assert test.query_params["iterative.final_epochs"] in ("2", ["2"])
     assert len(drawn(test)) == 7
     assert shown(test) == QUICK
 

@@ -133,7 +133,7 @@ def test_a_damaged_result_on_a_disk_that_cannot_be_written_is_missing_not_a_cras
     """It cannot be set aside there."""
     job = finished(cache)
     store = Store(cache)
-    row = next(row for row in Queue(cache.queue).stages_of(job) if row.kind == "level")
+    row = next(row for row in Queue(cache.queue).stages_of(job) if row.kind == "pruned")
     (cache.stage(row.key) / "manifest.json").write_text("{}")
 
     def read_only(*_: object) -> None:

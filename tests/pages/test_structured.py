@@ -37,7 +37,7 @@ FOUND = {
     "step": 8,
     "notes": ["Layers in 12 parts keep the parts."],
 }
-ON: dict[str, str] = {"structured.enabled": "true", "structured.amounts": "[0.5]"}
+ON: dict[str, str] = {"structured.enabled": "true", "structured.ratios": "[0.5]"}
 
 
 def spec() -> Spec:
@@ -46,7 +46,7 @@ def spec() -> Spec:
 
 def looked_at(cache: Cache) -> None:
     store = inspected(cache)
-    put(store, inspection(spec(), 10).key, "inspect_structure", FOUND)
+    put(store, inspection(spec(), 10).key, "inspect_groups", FOUND)
 
 
 def table(test: AppTest, column: str) -> list[dict[str, object]]:
@@ -56,12 +56,12 @@ def table(test: AppTest, column: str) -> list[dict[str, object]]:
 
 def test_its_controls_rest_until_it_is_switched_on() -> None:
     test = tune()
-    assert test.text_input(key="w.structured.amounts").disabled
-    assert test.selectbox(key="w.structured.of").disabled
+    assert test.text_input(key="w.structured.ratios").disabled
+    assert test.selectbox(key="w.structured.ratio_of").disabled
     test.checkbox(key="w.structured.enabled").check()
     ran(test)
-    assert not test.text_input(key="w.structured.amounts").disabled
-    assert test.selectbox(key="w.structured.of").value == "macs"
+    assert not test.text_input(key="w.structured.ratios").disabled
+    assert test.selectbox(key="w.structured.ratio_of").value == "macs"
 
 
 def test_the_worker_is_asked_for_a_dry_run(cache: Cache) -> None:
@@ -69,7 +69,7 @@ def test_the_worker_is_asked_for_a_dry_run(cache: Cache) -> None:
     tune(**ON)
     row = Queue(cache.queue).stage(inspection(spec(), 10).key)
     assert row is not None
-    assert row.kind == "inspect_structure"
+    assert row.kind == "inspect_groups"
 
 
 def test_the_dry_run_is_shown(cache: Cache) -> None:
@@ -95,7 +95,7 @@ def test_a_dry_run_that_failed_says_why(cache: Cache) -> None:
     while row and row.key != stage.key:
         row = queue.claim("token", 2)
     message = "at most 27.3% of the macs can go with channels in multiples of '8'."
-    queue.fail(stage.key, "token", message, "structured.amounts")
+    queue.fail(stage.key, "token", message, "structured.ratios")
     test = tune(**ON)
     assert (
         "at most 27.3 % of the macs can go with channels in multiples of '8'" in test.error[0].value
@@ -104,6 +104,6 @@ def test_a_dry_run_that_failed_says_why(cache: Cache) -> None:
 
 
 def test_a_setting_comes_back_from_a_link() -> None:
-    test = tune(**{**ON, "structured.max_ratio": "0.75", "structured.importance": "taylor"})
+    test = tune(**{**ON, "structured.max_ratio": "0.75", "structured.channel_importance": "taylor"})
     assert test.number_input(key="w.structured.max_ratio").value == 75
-    assert not test.number_input(key="w.prune.score_images").disabled
+    assert not test.number_input(key="w.pruning.calibration_images").disabled

@@ -60,7 +60,7 @@ def put(store: Store, key: str, kind: str, found: object) -> None:
 def inspected(cache: Cache, spec: Spec = QUICKSTART) -> Store:
     """The store after the worker has looked at the data and the model of a spec."""
     store = Store(cache)
-    put(store, inspect_data(spec).key, "inspect_data", DATA)
+    put(store, inspect_data(spec).key, "inspect_dataset", DATA)
     stage = probe(spec, store)
     assert stage
     put(store, stage.key, "inspect_model", MODEL)
@@ -72,7 +72,7 @@ def test_a_control_bears_its_setting_s_title() -> None:
     kinds = [test.slider, test.selectbox, test.number_input, test.checkbox, test.text_input]
     found = {w.key: w.label for kind in kinds for w in kind if w.key.startswith(choices.PREFIX)}
     assert found == {key: messages.title(key.removeprefix(choices.PREFIX)) for key in found}
-    hidden = {"baseline_threads", "level_threads", "label"}
+    hidden = {"baseline_threads", "finetune_threads", "label"}
     assert {key.removeprefix(choices.PREFIX) for key in found} == set(FLAT) - hidden
 
 
@@ -122,12 +122,17 @@ def test_one_bad_value_in_a_link_spoils_no_other() -> None:
 
 def test_bad_values_of_a_link_are_named_together_and_until_a_choice_changes() -> None:
     test = tune(
-        **{"old.setting": "1", "one_shot.amounts": "[1.5]", "seeds": "[]", "lr_span": "chain"}
+        **{
+            "old.setting": "1",
+            "one_shot.amounts": "[1.5]",
+            "seeds": "[]",
+            "lr_schedule_span": "pruning",
+        }
     )
     (warning,) = test.run().warning
     for words in ("'old.setting'", "One-shot amounts: 150 %", "Seeds: "):
         assert words in inline(warning.value).replace("\\", "")
-    assert test.selectbox(key="w.lr_span").value == "chain"
+    assert test.selectbox(key="w.lr_schedule_span").value == "pruning"
     test.slider(key="w.iterative.iterations").set_value(4).run()
     assert not test.warning
 
@@ -221,40 +226,40 @@ def test_without_iterative_pruning_its_controls_rest() -> None:
     test = tune()
     test.checkbox(key="w.iterative.enabled").uncheck().run()
     resting = {slider.key for slider in test.slider if slider.disabled}
-    names = ("target", "iterations", "epochs", "tail")
+    names = ("target", "iterations", "epochs", "final_epochs")
     resting = {key for key in resting if not key.startswith("w.structured.")}
-    assert resting - {"w.prune.keep_floor"} == {f"w.iterative.{name}" for name in names}
+    assert resting - {"w.pruning.min_density"} == {f"w.iterative.{name}" for name in names}
 
 
 def test_what_another_choice_does_not_read_rests() -> None:
     test = tune()
     boxes = {box.key: box for box in [*test.selectbox, *test.text_input]}
-    read = ("w.prune.by_hand", "w.prune.norm", "w.prune.dim")
+    read = ("w.pruning.layer_sparsities", "w.pruning.filter_norm", "w.pruning.filter_dim")
     assert [boxes[key].disabled for key in read] == [True] * 3
-    linked = tune(**{"prune.scope": "hand", "prune.by_hand": '["*=0.9"]'})
-    assert not linked.text_input(key="w.prune.by_hand").disabled
-    linked = tune(**{"prune.granularity": "filter", "prune.norm": "3"})
-    assert linked.selectbox(key="w.prune.norm").value == "3"
-    assert not linked.selectbox(key="w.prune.dim").disabled
-    assert not linked.selectbox(key="w.prune.norm").disabled
-    linked = tune(**{"prune.granularity": "filter", "prune.criterion": "taylor"})
-    assert linked.selectbox(key="w.prune.norm").disabled
-    for scope, rests in (("layer", True), ("lamp", False)):
-        linked = tune(**{"prune.scope": scope})
-        assert linked.slider(key="w.prune.keep_floor").disabled == rests
+    linked = tune(**{"pruning.allocation": "custom", "pruning.layer_sparsities": '["*=0.9"]'})
+    assert not linked.text_input(key="w.pruning.layer_sparsities").disabled
+    linked = tune(**{"pruning.granularity": "filter", "pruning.filter_norm": "3"})
+    assert linked.selectbox(key="w.pruning.filter_norm").value == "3"
+    assert not linked.selectbox(key="w.pruning.filter_dim").disabled
+    assert not linked.selectbox(key="w.pruning.filter_norm").disabled
+    linked = tune(**{"pruning.granularity": "filter", "pruning.criterion": "taylor"})
+    assert linked.selectbox(key="w.pruning.filter_norm").disabled
+    for scope, rests in (("uniform", True), ("lamp", False)):
+        linked = tune(**{"pruning.allocation": scope})
+        assert linked.slider(key="w.pruning.min_density").disabled == rests
     for schedule, rests in (("cubic", True), ("rigl", False)):
         linked = tune(**{"iterative.schedule": schedule})
-        assert linked.number_input(key="w.prune.score_images").disabled == rests
+        assert linked.number_input(key="w.pruning.calibration_images").disabled == rests
 
 
 def test_a_pattern_asks_for_its_one_cut() -> None:
-    test = tune(**{"prune.scope": "global"})
-    test.selectbox(key="w.prune.granularity").set_value("2:4").run()
+    test = tune(**{"pruning.allocation": "global"})
+    test.selectbox(key="w.pruning.granularity").set_value("2:4").run()
     assert not test.error
     assert test.text_input(key="w.one_shot.amounts").value == "0, 50 %"
     assert not test.checkbox(key="w.iterative.enabled").value
-    assert test.selectbox(key="w.prune.scope").value == "layer"
-    assert test.query_params["prune.granularity"] in ("2:4", ["2:4"])
+    assert test.selectbox(key="w.pruning.allocation").value == "uniform"
+    assert test.query_params["pruning.granularity"] in ("2:4", ["2:4"])
     assert run_button(test) is not None
     test.text_input(key="w.one_shot.amounts").set_value("0, 60").run()
     assert (
@@ -268,7 +273,7 @@ def test_layers_that_a_pattern_does_not_fit_are_named_before_the_run(cache: Cach
     inspected(cache)
     test = tune()
     assert "Not cut to" not in captions(test)
-    test.selectbox(key="w.prune.granularity").set_value("2:4").run()
+    test.selectbox(key="w.pruning.granularity").set_value("2:4").run()
     assert "Not cut to 2:4" in captions(test).replace("\\", "")
     assert "stem.weight" in captions(test)
 
@@ -279,9 +284,9 @@ def inline_of(test: AppTest) -> str:
 
 def test_what_is_spared_is_counted_and_what_matches_nothing_refused(cache: Cache) -> None:
     inspected(cache)
-    test = tune(**{"prune.spare": '["stem"]'})
+    test = tune(**{"pruning.exclude": '["stem"]'})
     assert "Pruned: 1 of 2 layers, 990 weights; the others are spared." in captions(test)
-    test.text_input(key="w.prune.spare").set_value("stem, bodi.weight").run()
+    test.text_input(key="w.pruning.exclude").set_value("stem, bodi.weight").run()
     assert "Spared layers: 'bodi.weight' matches no layer" in inline_of(test)
     assert "Did you mean body.weight or stem.weight?" in inline_of(test)
     assert run_button(test) is None
@@ -311,7 +316,7 @@ def test_a_spec_file_replaces_the_choices() -> None:
     test.get("file_uploader")[-1].set_value(("it.json", text, "application/json")).run()
     wanted = PRESETS["recommended"].spec.iterative.iterations
     assert test.slider(key="w.iterative.iterations").value == wanted != 3
-    assert test.selectbox(key="w.prune.scope").value == "global"
+    assert test.selectbox(key="w.pruning.allocation").value == "global"
 
 
 @contextmanager
@@ -347,16 +352,16 @@ def test_using_the_page_prints_no_warning() -> None:
 
 def test_images_for_the_criterion_are_asked_where_it_looks_at_any() -> None:
     test = tune()
-    criterion = test.selectbox(key="w.prune.criterion")
+    criterion = test.selectbox(key="w.pruning.criterion")
     assert {"Error change (Taylor)", "Flow (SynFlow)"} <= set(criterion.options)
-    assert test.number_input(key="w.prune.score_images").disabled
+    assert test.number_input(key="w.pruning.calibration_images").disabled
     criterion.set_value("taylor").run()
-    assert not test.number_input(key="w.prune.score_images").disabled
+    assert not test.number_input(key="w.pruning.calibration_images").disabled
 
 
 def test_movement_without_training_is_refused_in_the_page_s_words(cache: Cache) -> None:
     inspected(cache)
-    test = tune(**{"prune.criterion": "movement", "baseline_epochs": "0"})
+    test = tune(**{"pruning.criterion": "movement", "baseline_epochs": "0"})
     assert "Criterion: 'Movement' adds up" in test.error[0].value
     assert "Baseline epochs at 0" in test.error[0].value
     assert run_button(test) is None

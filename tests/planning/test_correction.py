@@ -9,13 +9,13 @@ import pytest
 
 from pruning_core.cli.main import parser
 from pruning_core.cli.options import spec_from
-from pruning_core.methods.corrections import RUNG_TITLES, RUNGS, rung_title
+from pruning_core.common.errors import SpecError
+from pruning_core.methods.corrections import CORRECTIONS, RUNG_TITLES, correction_at
 from pruning_core.methods.layers import Layer
-from pruning_core.methods.strategies import point_name
 from pruning_core.planning import plan as plans
 from pruning_core.planning.inspections import told_of_cuts
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.sensitivity import scan_of
+from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Plan, Stage, outline
 from pruning_core.reports.charts.comparison import CHARTS, figure
 from pruning_core.reports.csv_export import to_csv
@@ -24,13 +24,16 @@ from pruning_core.results.best_model import headline
 from pruning_core.results.correction import without_training
 from pruning_core.results.findings import findings
 from pruning_core.results.models import titles
+from pruning_core.results.rows import model_name
 from pruning_core.results.tables import readable, summary_tables
-from pruning_core.settings.correction import LadderSpec
-from pruning_core.settings.spec import OneShotSpec, ScanSpec, Spec, SpecError, from_json, to_json
+from pruning_core.settings.correction import CorrectionSpec
+from pruning_core.settings.sensitivity import SensitivitySpec
+from pruning_core.settings.spec import Spec, from_json, to_json
+from pruning_core.settings.strategies import OneShotSpec
 from tests.helpers.frames import comparison, frame, point
 from tests.helpers.inspections import Facts
 
-LADDER = replace(QUICKSTART, ladder=LadderSpec(enabled=True, images=100))
+LADDER = replace(QUICKSTART, correction=CorrectionSpec(enabled=True, images=100))
 RIGHT = (150, 250, 260, 300)
 
 
@@ -40,39 +43,39 @@ def planned(spec: Spec) -> Plan:
 
 def climbed(plan: Plan, amount: float) -> list[Stage]:
     stages = {stage.key: stage for stage in plan.stages}
-    own = [p for p in plan.points if p.strategy == "ladder" and p.asked == amount]
-    assert [p.iteration for p in own] == list(range(len(RUNGS)))
+    own = [p for p in plan.models if p.strategy == "correction" and p.asked == amount]
+    assert [p.iteration for p in own] == list(range(len(CORRECTIONS)))
     return [stages[p.key] for p in own]
 
 
 def test_each_amount_above_0_has_its_rungs_one_on_the_other() -> None:
     plan = planned(LADDER)
-    assert {p.asked for p in plan.points if p.strategy == "ladder"} == {
+    assert {p.asked for p in plan.models if p.strategy == "correction"} == {
         amount for amount in LADDER.one_shot.amounts if amount > 0
     }
     cut, *above = climbed(plan, 0.5)
-    assert cut.kind == "level"
+    assert cut.kind == "pruned"
     assert cut.settings["epochs"] == 0
-    assert [stage.kind for stage in above] == ["rung"] * 3
-    assert [stage.settings["rung"] for stage in above] == list(RUNGS[1:])
+    assert [stage.kind for stage in above] == ["correction"] * 3
+    assert [stage.settings["correction"] for stage in above] == list(CORRECTIONS[1:])
     assert [stage.parent for stage in above] == [cut.key, above[0].key, above[1].key]
     assert {stage.settings["images"] for stage in above} == {100}
 
 
 def test_its_first_rung_is_one_shot_without_epochs_whatever_the_way_to_recover() -> None:
     bare = replace(LADDER, one_shot=replace(LADDER.one_shot, epochs=0))
-    keys = {p.strategy: p.key for p in planned(bare).points if p.asked == 0.5 and p.iteration == 0}
-    assert keys["ladder"] == keys["one_shot"] == climbed(planned(LADDER), 0.5)[0].key
-    rewound = replace(LADDER, recovery=replace(LADDER.recovery, method="weight_rewind"))
-    assert climbed(planned(rewound), 0.5)[0].settings["recovery"] == {"method": "fine_tune"}
+    keys = {p.strategy: p.key for p in planned(bare).models if p.asked == 0.5 and p.iteration == 0}
+    assert keys["correction"] == keys["one_shot"] == climbed(planned(LADDER), 0.5)[0].key
+    rewound = replace(LADDER, recovery=replace(LADDER.recovery, method="weight_rewinding"))
+    assert climbed(planned(rewound), 0.5)[0].settings["recovery"] == {"method": "fine_tuning"}
 
 
 def test_without_it_nothing_is_added_and_with_it_no_other_key_changes() -> None:
     without = planned(QUICKSTART)
-    assert not [stage for stage in without.stages if stage.kind == "rung"]
+    assert not [stage for stage in without.stages if stage.kind == "correction"]
     with_it = planned(LADDER)
-    assert [p for p in with_it.points if p.strategy != "ladder"] == list(without.points)
-    more = planned(replace(LADDER, ladder=LadderSpec(True, 200)))
+    assert [p for p in with_it.models if p.strategy != "correction"] == list(without.models)
+    more = planned(replace(LADDER, correction=CorrectionSpec(True, 200)))
     assert climbed(more, 0.5)[0].key == climbed(with_it, 0.5)[0].key
     assert climbed(more, 0.5)[1].key != climbed(with_it, 0.5)[1].key
 
@@ -81,36 +84,36 @@ def test_without_it_nothing_is_added_and_with_it_no_other_key_changes() -> None:
 def test_a_ladder_without_a_cut_is_refused(amounts: tuple[float, ...]) -> None:
     with pytest.raises(SpecError, match="stands on the one-shot cuts") as caught:
         replace(LADDER, one_shot=OneShotSpec(amounts=amounts))
-    assert caught.value.field == "ladder.enabled"
-    scan_of(replace(LADDER, scan=ScanSpec(enabled=True)))
+    assert caught.value.field == "correction.enabled"
+    sensitivity_only(replace(LADDER, sensitivity=SensitivitySpec(enabled=True)))
 
 
 @pytest.mark.parametrize("images", [15, 100_001])
 def test_a_sample_of_no_sensible_size_is_refused(images: int) -> None:
-    with pytest.raises(SpecError, match=r"ladder\.images.*outside 16 to 100,000"):
-        LadderSpec(images=images)
+    with pytest.raises(SpecError, match=r"correction\.images.*outside 16 to 100,000"):
+        CorrectionSpec(images=images)
 
 
 def test_it_comes_with_an_option_and_survives_its_json() -> None:
-    given = parser().parse_args(["compare", "--ladder", "--ladder-images", "64"])
+    given = parser().parse_args(["compare", "--correction", "--correction-images", "64"])
     spec = spec_from(given)
-    assert spec.ladder == LadderSpec(True, 64)
+    assert spec.correction == CorrectionSpec(True, 64)
     assert spec.label == ""
     assert from_json(to_json(spec)) == spec
-    assert not spec_from(parser().parse_args(["compare"])).ladder.enabled
+    assert not spec_from(parser().parse_args(["compare"])).correction.enabled
 
 
 def test_every_rung_has_its_name() -> None:
     found = titles(outline(planned(LADDER)))
     named = [found[stage.key] for stage in climbed(planned(LADDER), 0.5)]
-    assert named == [(f"without training, {t}, 50 %", "ladder") for t in RUNG_TITLES.values()]
-    assert point_name("ladder", 0.5, 3) == f"without training, {rung_title(3)}"
+    assert named == [(f"without training, {t}, 50 %", "correction") for t in RUNG_TITLES.values()]
+    assert model_name("correction", 0.5, 3) == f"without training, {correction_at(3)}"
 
 
 def rungs(asked: float = 0.5, **changes: object) -> list[dict[str, object]]:
     spent = {"epochs": 0, "accuracy_drop": 0.2}
     return [
-        point("ladder", asked, right, iteration=i, seconds=3.0 * i, **{**spent, **changes})
+        point("correction", asked, right, iteration=i, seconds=3.0 * i, **{**spent, **changes})
         for i, right in enumerate(RIGHT)
     ]
 
@@ -137,7 +140,7 @@ def test_tables_and_files_have_it() -> None:
     both = frame(comparison(), rungs())
     assert "without training, least squares" in list(readable(both)["Strategy"])
     assert "without training, as pruned" in summary_tables(both)
-    assert to_csv(both).count("\nladder,") == len(RUNGS)
+    assert to_csv(both).count("\nladder,") == len(CORRECTIONS)
     page = html(both, {}, findings(both))
     assert "<h2>Without training</h2>" in page
     assert "<h2>Without training</h2>" not in html(frame(comparison()), {}, [])
@@ -166,7 +169,7 @@ def test_what_the_ladder_leaves_alone_is_told_before_it_runs() -> None:
         Layer("wide.weight", "linear", "", (10, 4609), 46090),
         Layer("attention.weight", "attention", "", (64, 64), 4096),
     ]
-    spec = replace(QUICKSTART, ladder=LadderSpec(enabled=True))
+    spec = replace(QUICKSTART, correction=CorrectionSpec(enabled=True))
     said = told_of_cuts(spec, facts(layers, batch_norm="There is none."))
     assert "There is none." in said
     assert any(

@@ -20,15 +20,12 @@ from pruning_core.planning.estimate import (
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART, RECOMMENDED
 from pruning_core.planning.stage import Plan
-from pruning_core.settings.correction import LadderSpec
-from pruning_core.settings.spec import (
-    IterativeSpec,
-    ModelSpec,
-    OneShotSpec,
-    PruneSpec,
-    ScanSpec,
-    Spec,
-)
+from pruning_core.settings.correction import CorrectionSpec
+from pruning_core.settings.data import ModelSpec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.sensitivity import SensitivitySpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from tests.helpers.inspections import MODEL, Facts
 
 
@@ -42,13 +39,13 @@ def test_a_finished_stage_s_own_pace_counts() -> None:
     facts = Facts(QUICKSTART)
     made = plan(QUICKSTART, facts)
     before = seconds(QUICKSTART, facts)
-    level = next(stage for stage in made.stages if stage.kind == "level")
+    level = next(stage for stage in made.stages if stage.kind == "pruned")
     facts.results[level.key] = {"seconds": 1000.0}
     assert seconds(QUICKSTART, facts).left > 5 * before.left
 
 
 def test_more_cores_do_not_shorten_a_chain() -> None:
-    chain = IterativeSpec(iterations=10, epochs=10, matched=False)
+    chain = IterativeSpec(iterations=10, epochs=10, equal_budget=False)
     spec = replace(QUICKSTART, one_shot=OneShotSpec(amounts=(), epochs=0), iterative=chain)
     facts = Facts(spec)
     epoch = 1437 * 0.9 / MODEL["images_per_second"]
@@ -64,15 +61,15 @@ def test_the_estimate_before_and_after_planning_is_the_same() -> None:
 
 def test_a_scan_takes_its_forward_passes() -> None:
     """Seven looks of a third of a step at 100 images for each of the layers, on one core."""
-    scan = ScanSpec(enabled=True, images=100)
+    scan = SensitivitySpec(enabled=True, images=100)
     plain = replace(QUICKSTART, one_shot=OneShotSpec(amounts=(0.5,), epochs=0))
     plain = replace(plain, iterative=replace(plain.iterative, enabled=False))
-    spec = replace(plain, scan=scan)
+    spec = replace(plain, sensitivity=scan)
     layers = len(MODEL["layers"])
     more = seconds(spec, Facts(spec), cores=1).left - seconds(plain, Facts(plain), cores=1).left
     each = 7 * 100 / 3 / (MODEL["images_per_second"] * TRAINING_SHARE)
     assert more == pytest.approx(layers * (each + SECONDS_PER_STAGE))
-    all_images = replace(spec, scan=replace(scan, images=0))
+    all_images = replace(spec, sensitivity=replace(scan, images=0))
     assert seconds(all_images, Facts(all_images), cores=1).left > seconds(spec, Facts(spec)).left
 
 
@@ -84,11 +81,11 @@ def climb(spec: Spec, amount: float) -> Spec:
 def test_a_ladder_takes_its_passes_up_to_each_layer() -> None:
     """Of two layers: steps of 0.25, 0.5 + 2 * 0.1 and 0.5 + 2 * 0.17, on 100 images."""
     bare = climb(QUICKSTART, 0.5)
-    spec = replace(bare, ladder=LadderSpec(enabled=True, images=100))
+    spec = replace(bare, correction=CorrectionSpec(enabled=True, images=100))
     more = seconds(spec, Facts(spec), cores=1).left - seconds(bare, Facts(bare), cores=1).left
     each = 100 / (MODEL["images_per_second"] * TRAINING_SHARE)
     assert more == pytest.approx((0.25 + 0.7 + 0.84) * each + 3 * SECONDS_PER_STAGE, rel=1e-4)
-    fewer = replace(spec, ladder=LadderSpec(enabled=True, images=16))
+    fewer = replace(spec, correction=CorrectionSpec(enabled=True, images=16))
     assert seconds(fewer, Facts(fewer)).left < seconds(spec, Facts(spec)).left
 
 
@@ -97,9 +94,9 @@ def test_least_squares_of_wide_layers_takes_long_the_longer_the_more_is_left() -
     wide = {"name": "w", "kind": "conv", "role": "", "shape": [512, 512, 3, 3], "size": 2359296}
     model = {**MODEL, "layers": [wide] * 3}
 
-    def left(amount: float, **prune: Any) -> float:
-        spec = replace(climb(QUICKSTART, amount), ladder=LadderSpec(enabled=True))
-        spec = replace(spec, prune=replace(spec.prune, **prune))
+    def left(amount: float, **pruning: Any) -> float:
+        spec = replace(climb(QUICKSTART, amount), correction=CorrectionSpec(enabled=True))
+        spec = replace(spec, pruning=replace(spec.pruning, **pruning))
         return seconds(spec, Facts(spec, model=model)).left
 
     solved = 3 * 512 * 2304**3 / 3 / 7e9
@@ -112,7 +109,7 @@ def test_least_squares_of_wide_layers_takes_long_the_longer_the_more_is_left() -
 
 def test_scoring_takes_time_where_images_are_looked_at() -> None:
     def left(criterion: str, images: int = 512) -> float:
-        spec = replace(QUICKSTART, prune=PruneSpec(criterion, score_images=images))
+        spec = replace(QUICKSTART, pruning=PruningSpec(criterion, calibration_images=images))
         return seconds(spec, Facts(spec)).left
 
     assert left("magnitude") < left("wanda") < left("taylor") < left("obd")

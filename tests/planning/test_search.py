@@ -52,7 +52,7 @@ def test_sparsity_is_of_all_weights_whatever_is_spared(name: str) -> None:
     recipe = RECIPES[name]
     amount = amount_for(recipe, 0.5, LAYERS)
     assert amount is not None
-    pruned = recipe_command_sizes(recipe.prune.layers)
+    pruned = recipe_command_sizes(recipe.pruning.layers)
     assert amount * pruned == pytest.approx(0.5 * sum(layer.size for layer in LAYERS))
 
 
@@ -86,7 +86,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def recipe_command_sizes(choice: str) -> int:
     """The weights of a layer choice, counted here."""
-    spared = choice == "spared"
+    spared = choice == "core"
     return sum(x.size for x in LAYERS if not (spared and (x.kind == "depthwise" or x.role)))
 
 
@@ -184,7 +184,7 @@ def test_the_command_tries_chooses_and_reports(
         (["--criterion", "taylor"], "--criterion: a recipe sets this itself"),
         (["--epochs", "3"], "--epochs: a recipe sets this itself"),
         (["--no-iterative"], "--no-iterative: a recipe sets this itself"),
-        (["--structured", "0.5"], "--structured: a recipe sets this itself"),
+        (["--structured-ratios", "0.5"], "--structured-ratios: a recipe sets this itself"),
         (["--seed", "0,1"], "--seed: give one seed"),
         (["--fresh", "0,1"], "--fresh: 0 has chosen the recipe"),
         (["--budgets", ""], "--budgets: "),
@@ -203,12 +203,12 @@ def test_what_a_recipe_would_overrule_is_refused(
 def test_a_recipe_runs_alone_whatever_the_base_has() -> None:
     base = replace(
         TINY,
-        scan=replace(TINY.scan, enabled=True),
-        ladder=replace(TINY.ladder, enabled=True),
-        structured=replace(TINY.structured, enabled=True, amounts=(0.5,)),
+        sensitivity=replace(TINY.sensitivity, enabled=True),
+        correction=replace(TINY.correction, enabled=True),
+        structured=replace(TINY.structured, enabled=True, ratios=(0.5,)),
     )
     made = spec_of(RECIPES["early_obd"], base, 0.5, 5.0, 1)
-    assert not any(part.enabled for part in (made.scan, made.ladder, made.structured))
+    assert not any(part.enabled for part in (made.sensitivity, made.correction, made.structured))
 
 
 def test_what_no_recipe_can_reach_is_said(

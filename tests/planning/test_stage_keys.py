@@ -10,22 +10,19 @@ import pytest
 
 from pruning_core.planning import plan as plans
 from pruning_core.planning import structured
-from pruning_core.planning.exports import artifact, ask_test_image
+from pruning_core.planning.exports import ask_test_image, export_stage
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
-from pruning_core.planning.stage_kinds import VERSIONS
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.timing import crossover_stage, latency_stages
-from pruning_core.settings.serialization import canonical_json
-from pruning_core.settings.spec import (
-    IterativeSpec,
-    LadderSpec,
-    PruneSpec,
-    RecoverySpec,
-    ScanSpec,
-    Spec,
-    StructuredSpec,
-    to_dict,
-)
+from pruning_core.settings.correction import CorrectionSpec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.sensitivity import SensitivitySpec
+from pruning_core.settings.serialization import canonical_json, to_dict
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.bundle import passport
 from pruning_core.storage.jobs import Job, job_id
 from tests.helpers.inspections import MODEL, Facts
@@ -34,35 +31,35 @@ from tests.helpers.inspections import MODEL, Facts
 # together with the kind's version, and only where results really changed.
 KEYS = {
     "quickstart": {
-        "artifact": "d19f8c33b46c9160",
+        "export": "d19f8c33b46c9160",
         "baseline": "9df12e019b87320b",
-        "crossover": "7254cd043aad024c",
+        "sparse_speedup": "7254cd043aad024c",
         "data": "92b5af51f3a59a6e",
-        "inspect_answers": "4fd37848b4a9d7bf",
-        "inspect_data": "8cb61327c8504b8b",
+        "predict": "4fd37848b4a9d7bf",
+        "inspect_dataset": "8cb61327c8504b8b",
         "inspect_model": "8273cb66dc2e0411",
-        "inspect_overlap": "45703df748afa620",
-        "inspect_structure": "2bd21c788d7c693d",
+        "mask_overlap": "45703df748afa620",
+        "inspect_groups": "2bd21c788d7c693d",
         "latency": "3c7c09cfcc55ba81",
-        "level": "354f56642c5d0392",
-        "passport": "022673d6bfd6219b",
-        "scan": "381a4e0718d80750",
+        "pruned": "354f56642c5d0392",
+        "bundle": "022673d6bfd6219b",
+        "sensitivity": "381a4e0718d80750",
     },
     "everything": {
-        "artifact": "ea81cfb059d9f58b",
+        "export": "ea81cfb059d9f58b",
         "baseline": "cc2452e63d9745d8",
-        "crossover": "04a81211f89032fb",
+        "sparse_speedup": "04a81211f89032fb",
         "data": "92b5af51f3a59a6e",
-        "inspect_answers": "c81773cfc989bd3c",
-        "inspect_data": "8cb61327c8504b8b",
+        "predict": "c81773cfc989bd3c",
+        "inspect_dataset": "8cb61327c8504b8b",
         "inspect_model": "8273cb66dc2e0411",
-        "inspect_overlap": "ac8a704e91b3df3a",
-        "inspect_structure": "c754eae7e18f5830",
+        "mask_overlap": "ac8a704e91b3df3a",
+        "inspect_groups": "c754eae7e18f5830",
         "latency": "b288914223aca147",
-        "level": "a03201410ecf7ef5",
-        "passport": "eda2e3a80841a17e",
-        "rung": "4cbf36b080270928",
-        "scan": "f4f92a6804f59d62",
+        "pruned": "a03201410ecf7ef5",
+        "bundle": "eda2e3a80841a17e",
+        "correction": "4cbf36b080270928",
+        "sensitivity": "f4f92a6804f59d62",
         "structured": "a5ca09e7e22a58df",
     },
 }
@@ -70,19 +67,19 @@ JOBS = {"quickstart": "bd4e22bb54bd", "everything": "e77d37888b03"}
 
 EVERYTHING = replace(
     QUICKSTART,
-    prune=PruneSpec(
+    pruning=PruningSpec(
         criterion="taylor",
-        scope="global",
+        allocation="global",
         granularity="filter",
-        norm="1",
-        dim=1,
-        spare=("stem",),
+        filter_norm="1",
+        filter_dim=1,
+        exclude=("stem",),
     ),
-    iterative=IterativeSpec(schedule="cubic", iterations=3, epochs=1, tail=2),
-    recovery=RecoverySpec(distill_weight=0.5),
-    ladder=LadderSpec(enabled=True),
-    scan=ScanSpec(enabled=True),
-    structured=StructuredSpec(enabled=True, amounts=(0.3,), importance="taylor", steps=2),
+    iterative=IterativeSpec(schedule="cubic", iterations=3, epochs=1, final_epochs=2),
+    recovery=RecoverySpec(distillation_weight=0.5),
+    correction=CorrectionSpec(enabled=True),
+    sensitivity=SensitivitySpec(enabled=True),
+    structured=StructuredSpec(enabled=True, ratios=(0.3,), channel_importance="taylor", steps=2),
     seeds=(3,),
 )
 
@@ -111,15 +108,15 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     """A stage of each of the 15 kinds, the last that a plan or a page makes."""
     plan = plans.plan(spec, WithGroups(spec))
     stages = {stage.kind: stage for stage in plan.stages}
-    stages["inspect_structure"] = structured.inspection(spec, 10)
-    key, dense = stages["level"].key, stages["baseline"].key
-    if "scan" not in stages:
-        scanned = replace(spec, scan=ScanSpec(enabled=True))
+    stages["inspect_groups"] = structured.inspection(spec, 10)
+    key, dense = stages["pruned"].key, stages["baseline"].key
+    if "sensitivity" not in stages:
+        scanned = replace(spec, sensitivity=SensitivitySpec(enabled=True))
         stages |= {s.kind: s for s in plans.plan(scanned, WithGroups(scanned)).stages}
     job = Job("0" * 12, "label", canonical_json(to_dict(spec)), 0.0, "active", "", "", "")
     job = replace(job, outline=outline(plan).to_json())
-    overlap = Stage("inspect_overlap", key, {"first": dense, "second": key})
-    made = [overlap, ask_test_image(dense, key, 0), artifact(key, "onnx_int8")]
+    overlap = Stage("mask_overlap", key, {"first": dense, "second": key})
+    made = [overlap, ask_test_image(dense, key, 0), export_stage(key, "onnx_int8")]
     made += [passport(job, key, "bitmask_fp32", Facts(spec)), *latency_stages([dense, key])]
     made += [replace(crossover_stage(key), threads=1)]
     return stages | {stage.kind: stage for stage in made}
@@ -135,7 +132,7 @@ def test_pinned_keys(name: str, spec: Spec) -> None:
 
 
 def test_every_kind_is_pinned() -> None:
-    assert set(KEYS["everything"]) == set(VERSIONS)
+    assert set(KEYS["everything"]) == set(STAGE_KINDS)
 
 
 def test_pinned_jobs() -> None:

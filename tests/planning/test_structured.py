@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pruning_core.common.errors import SpecError
 from pruning_core.planning import plan as plans
 from pruning_core.planning import structured
 from pruning_core.planning.estimate import estimate
@@ -14,7 +15,8 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
 from pruning_core.planning.structured import inspection
 from pruning_core.results.models import chain_names, titles
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError, from_dict
+from pruning_core.settings.spec import Spec, from_dict
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from tests.helpers.inspections import Facts
 
@@ -37,7 +39,7 @@ def own(spec: Spec) -> list[Stage]:
 
 
 def test_switched_off_it_changes_no_key() -> None:
-    off = replace(ON, enabled=False, amounts=(0.7,))
+    off = replace(ON, enabled=False, ratios=(0.7,))
     before = [stage.key for stage in plans.plan(QUICKSTART, Facts(QUICKSTART)).stages]
     spec = replace(QUICKSTART, structured=off)
     assert [stage.key for stage in plans.plan(spec, Facts(spec)).stages] == before
@@ -47,20 +49,20 @@ def test_switched_off_it_changes_no_key() -> None:
 
 def test_nothing_is_planned_before_the_dry_run() -> None:
     made = plans.plan(SPEC, Facts(SPEC))
-    assert [s.kind for s in made.stages] == ["inspect_data", "inspect_model", "inspect_structure"]
+    assert [s.kind for s in made.stages] == ["inspect_dataset", "inspect_model", "inspect_groups"]
     assert not made.complete
 
 
 def test_it_can_run_alone() -> None:
     alone = replace(SPEC, one_shot=OneShotSpec(amounts=()), iterative=IterativeSpec(enabled=False))
-    assert [p.strategy for p in planned(alone).points] == ["baseline", "structured", "structured"]
+    assert [p.strategy for p in planned(alone).models] == ["baseline", "structured", "structured"]
     with pytest.raises(SpecError, match=r"nothing to run.*removing channels"):
         replace(alone, structured=StructuredSpec())
 
 
 def test_every_step_hangs_off_the_one_before() -> None:
-    spec = replace(SPEC, structured=replace(ON, steps=3, tail=1, epochs=0.5))
-    points = [p for p in planned(spec).points if p.strategy == "structured"]
+    spec = replace(SPEC, structured=replace(ON, steps=3, final_epochs=1, epochs=0.5))
+    points = [p for p in planned(spec).models if p.strategy == "structured"]
     stages = {stage.key: stage for stage in own(spec)}
     assert [p.iteration for p in points] == [1, 2, 3, 4] * 2
     assert [stages[p.key].parent for p in points[1:4]] == [p.key for p in points[:3]]
@@ -75,7 +77,11 @@ def test_every_step_hangs_off_the_one_before() -> None:
 
 
 def test_one_curve_covers_cuts_and_tail() -> None:
-    spec = replace(SPEC, lr_span="whole", structured=replace(ON, steps=2, tail=1, amounts=(0.5,)))
+    spec = replace(
+        SPEC,
+        lr_schedule_span="run",
+        structured=replace(ON, steps=2, final_epochs=1, ratios=(0.5,)),
+    )
     assert [(s.settings["lr_from_epoch"], s.settings["lr_epochs"]) for s in own(spec)] == [
         (0, 3),
         (1, 3),
@@ -87,13 +93,13 @@ def test_one_curve_covers_cuts_and_tail() -> None:
 
 
 KEYS: list[tuple[Callable[[StructuredSpec], StructuredSpec], bool]] = [
-    (lambda s: replace(s, importance="lamp"), True),
+    (lambda s: replace(s, channel_importance="lamp"), True),
     (lambda s: replace(s, scope="global"), True),
-    (lambda s: replace(s, of="bytes"), True),
+    (lambda s: replace(s, ratio_of="bytes"), True),
     (lambda s: replace(s, round_to=16), True),
     (lambda s: replace(s, max_ratio=0.8), True),
     (lambda s: replace(s, epochs=2), True),
-    (lambda s: replace(s, amounts=(0.3,)), False),
+    (lambda s: replace(s, ratios=(0.3,)), False),
 ]
 
 
@@ -107,8 +113,10 @@ def test_a_key_follows_what_can_change_the_result(
 
 def test_images_are_read_only_by_an_importance_that_looks_at_them() -> None:
     def key(importance: str, images: int) -> str:
-        prune = replace(QUICKSTART.prune, score_images=images)
-        return own(replace(SPEC, prune=prune, structured=replace(ON, importance=importance)))[0].key
+        pruning = replace(QUICKSTART.pruning, calibration_images=images)
+        return own(
+            replace(SPEC, pruning=pruning, structured=replace(ON, channel_importance=importance))
+        )[0].key
 
     assert key("lamp", 64) == key("lamp", 128)
     assert key("taylor", 64) != key("taylor", 128)
@@ -117,18 +125,18 @@ def test_images_are_read_only_by_an_importance_that_looks_at_them() -> None:
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
-        ({"amounts": [1.0]}, "structured.amounts"),
-        ({"amounts": [0.0]}, "structured.amounts"),
-        ({"amounts": [0.3, 0.3]}, "structured.amounts"),
-        ({"amounts": [], "enabled": True}, "structured.amounts"),
-        ({"of": "weights"}, "structured.of"),
-        ({"importance": "none"}, "structured.importance"),
+        ({"ratios": [1.0]}, "structured.ratios"),
+        ({"ratios": [0.0]}, "structured.ratios"),
+        ({"ratios": [0.3, 0.3]}, "structured.ratios"),
+        ({"ratios": [], "enabled": True}, "structured.ratios"),
+        ({"ratio_of": "weights"}, "structured.ratio_of"),
+        ({"channel_importance": "none"}, "structured.channel_importance"),
         ({"scope": "erk"}, "structured.scope"),
         ({"round_to": 0}, "structured.round_to"),
         ({"max_ratio": 1.0}, "structured.max_ratio"),
         ({"steps": 0}, "structured.steps"),
         ({"epochs": -1.0}, "structured.epochs"),
-        ({"tail": 1e-9}, "structured.tail"),
+        ({"final_epochs": 1e-9}, "structured.final_epochs"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(settings: dict[str, object], field: str) -> None:
@@ -155,5 +163,5 @@ def test_its_epochs_cost_time() -> None:
 
     longer = replace(SPEC, structured=replace(ON, epochs=20))
     assert seconds(QUICKSTART) < seconds(SPEC) < seconds(longer)
-    looking = replace(SPEC, structured=replace(ON, importance="hessian", epochs=20))
+    looking = replace(SPEC, structured=replace(ON, channel_importance="hessian", epochs=20))
     assert seconds(longer) < seconds(looking)

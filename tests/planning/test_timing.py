@@ -8,7 +8,7 @@ import platform
 import pytest
 
 from pruning_core.common.errors import SpecError
-from pruning_core.methods.runtimes import FAMILIES, RUNTIMES, missing_packages
+from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, missing_packages
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.timing import Conditions, latency_stages, left_out
 from pruning_core.results import latency
@@ -32,11 +32,11 @@ class Empty:
 
 def test_one_stage_a_family_with_the_dense_model_first() -> None:
     stages = latency_stages([DENSE, CUT, THIN])
-    assert len(stages) == len(FAMILIES)
+    assert len(stages) == len(BACKENDS)
     for stage in stages:
         runs = stage.settings["runs"]
         assert runs[0]["point"] == DENSE
-        assert len({RUNTIMES[run["runtime"]].family for run in runs}) == 1
+        assert len({RUNTIMES[run["runtime"]].backend for run in runs}) == 1
         assert stage.parent == CUT
         assert json.dumps(stage.settings)
     onnx = next(s for s in stages if s.settings["runs"][0]["runtime"] == "onnx")
@@ -65,7 +65,7 @@ def test_machine_and_conditions_are_in_the_key_and_cores_are_not(
 
 def test_a_stage_takes_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "usable_cores", lambda: 8)
-    assert [stage.threads for stage in latency_stages([DENSE, CUT])] == [8] * len(FAMILIES)
+    assert [stage.threads for stage in latency_stages([DENSE, CUT])] == [8] * len(BACKENDS)
 
 
 def test_what_takes_one_image_is_not_asked_for_more() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.exports import artifact
-from pruning_core.planning.stage import Point, Stage
+from pruning_core.planning.exports import export_stage
+from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, latency_stages
 from pruning_core.results import deployment
 from pruning_core.results.deployment import Evidence, evidence, spoken_for, verdict
@@ -15,9 +15,9 @@ from pruning_core.storage.store import Store
 from tests.pages.test_pages import put
 from tests.reports.charts.test_latency import timed
 
-DENSE = Point("baseline", 0, 0, 0.0, "a" * 64)
-PRUNED = Point("one_shot", 0, 0, 0.9, "b" * 64)
-CUT = Point(STRUCTURED, 0, 0, 0.5, "c" * 64)
+DENSE = PlannedModel("baseline", 0, 0, 0.0, "a" * 64)
+PRUNED = PlannedModel("one_shot", 0, 0, 0.9, "b" * 64)
+CUT = PlannedModel(STRUCTURED, 0, 0, 0.5, "c" * 64)
 RESULT = {"accuracy": 0.9, "accuracy_low": 0.88, "accuracy_high": 0.92, "dense_bytes": 9000}
 
 
@@ -26,14 +26,14 @@ def store(cache: Cache) -> Store:
     """Three finished points; only the one pruned by mask holds zeros."""
     made = Store(cache)
     for point, zeros in ((DENSE, 0), (PRUNED, 900), (CUT, 600)):
-        put(made, point.key, "level", {**RESULT, "weights_zeros": zeros})
+        put(made, point.key, "pruned", {**RESULT, "weights_zeros": zeros})
     return made
 
 
 def file(store: Store, name: str, size: int, accuracy: float) -> None:
     around = {"accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy}
     made = {"file": "model", "bytes": size, "floor": {}, "difference": 0.0, "test_images": 100}
-    put(store, artifact(PRUNED.key, name).key, "artifact", {**made, **around, "notes": []})
+    put(store, export_stage(PRUNED.key, name).key, "export", {**made, **around, "notes": []})
 
 
 def timings(store: Store, **ratios: float) -> list[Stage]:
@@ -48,7 +48,7 @@ def timings(store: Store, **ratios: float) -> list[Stage]:
     return [stage]
 
 
-def gathered(store: Store, point: Point, stages: list[Stage] | None = None) -> Evidence:
+def gathered(store: Store, point: PlannedModel, stages: list[Stage] | None = None) -> Evidence:
     return evidence(point, DENSE, [CUT], stages or [], store)
 
 

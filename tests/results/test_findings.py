@@ -16,10 +16,10 @@ def of_kind(points: pd.DataFrame, kind: str) -> list[str]:
 
 
 def two(first: dict, second: dict) -> pd.DataFrame:
-    """An iterative point of 10 epochs against a matched one, both at 90 %."""
+    """An iterative point of 10 epochs against a equal_budget one, both at 90 %."""
     return frame(
         point("iterative", 0.9, iteration=5, epochs=10, **first),
-        point("one_shot_matched", 0.9, **{"epochs": 10, **second}),
+        point("one_shot_equal_budget", 0.9, **{"epochs": 10, **second}),
     )
 
 
@@ -70,12 +70,12 @@ def test_every_pair_of_a_comparison_is_there_and_corrected_together() -> None:
     rows = {(r["strategy"], r["sparsity_asked"]): r["correct"] for r in points.to_dict("records")}
     control = ("one_shot", 0.0)
     wanted = [
-        (("iterative", 0.9), ("one_shot_matched", 0.9)),
+        (("iterative", 0.9), ("one_shot_equal_budget", 0.9)),
         (("iterative", 0.9), ("one_shot", 0.9)),
-        (("one_shot_matched", 0.9), ("one_shot", 0.9)),
+        (("one_shot_equal_budget", 0.9), ("one_shot", 0.9)),
         (("iterative", 0.9), control),
         (("one_shot", 0.9), control),
-        (("one_shot_matched", 0.9), control),
+        (("one_shot_equal_budget", 0.9), control),
         (control, ("baseline", 0.0)),
     ]
     expected = holm([mcnemar(rows[a], rows[b], 400).p for a, b in wanted])
@@ -301,12 +301,12 @@ def test_of_nothing_there_is_one_answer() -> None:
 
 
 def tailed(seed: int, **changes: float) -> list[dict]:
-    """A comparison in half-epoch steps with a tail of 2.5 epochs: five in all, as matched."""
+    """A comparison in half-epoch steps with a tail of 2.5 epochs: five in all, as equal_budget."""
     rows = comparison(seed)
     for row in rows:
         if row["strategy"] != "baseline":
             row["epochs"] = 0.5 * max(row["iteration"], 1)
-        if row["strategy"] == "one_shot_matched":
+        if row["strategy"] == "one_shot_equal_budget":
             row["epochs"] = 5.0
     spent = {"iteration": 6, "epochs": 5.0, "seconds": 130.0, "seed": seed}
     return [*rows, point("iterative", 0.9, 372 + seed, **spent)]

@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.methods.file_formats import FORMAT_OF
-from pruning_core.methods.strategies import INT8, is_pruned
-from pruning_core.planning.exports import artifact, int8_stages
+from pruning_core.methods.strategies import QUANTIZED
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.charts.comparison import CHARTS, figure
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.results import models
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings
-from pruning_core.results.int8 import int8_rows
-from pruning_core.results.models import over_seeds, rows_of
+from pruning_core.results.int8 import int8_rows, int8_stages
+from pruning_core.results.rows import is_pruned, over_seeds, rows_of
 from pruning_core.results.tables import file_notes_told, notes_told, readable, summary_tables
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -52,7 +51,7 @@ def make(cache: Cache, rows: list[dict[str, Any]]) -> None:
 
 def test_a_file_has_its_points_figures_but_what_was_measured_on_it(cache: Cache) -> None:
     rows = comparison()
-    put(Store(cache), artifact(rows[4]["key"], "onnx_int8").key, "artifact", MADE)
+    put(Store(cache), export_stage(rows[4]["key"], "onnx_int8").key, "export", MADE)
     (row,) = int8_rows(rows, Store(cache))
     point = rows[4]
     assert (row["strategy"], row["of"]) == ("int8_onnx", "one_shot")
@@ -74,7 +73,7 @@ def test_it_changes_no_answer_no_finding_and_no_table_of_the_assignment(cache: C
 
 
 def test_files_of_different_strategies_are_no_seeds_of_one_another(cache: Cache) -> None:
-    """One-shot and the matched one at 90 % have the same amount and step."""
+    """One-shot and the equal_budget one at 90 % have the same amount and step."""
     rows = comparison()
     make(cache, rows)
     whole = over_seeds(frame(rows, int8_rows(rows, Store(cache))))
@@ -89,7 +88,7 @@ def test_each_kind_of_file_is_a_series_of_points(cache: Cache, name: str) -> Non
     rows = comparison()
     make(cache, rows)
     drawn = figure(frame(rows, int8_rows(rows, Store(cache))), name)
-    for strategy in INT8:
+    for strategy in QUANTIZED:
         (marks,) = [trace for trace in drawn.data if trace.name == strategy]
         assert (marks.mode, len(marks.x)) == ("markers", len(rows))
         assert any("int8 file 1.00 kB" in text for text in marks.hovertext)
@@ -121,7 +120,7 @@ def test_a_runs_points_come_with_their_files(cache: Cache) -> None:
     assert set(points["of"]) == {""}
     make(cache, rows_of(points))
     both = models.points(outline, store)
-    assert len(both) == (1 + len(FORMAT_OF)) * len(points)
+    assert len(both) == (1 + len(QUANTIZED)) * len(points)
     assert to_csv(both).count(",int8_sparse,") == 0  # the strategy is the first column
     assert to_csv(both).count("\nint8_sparse,") == len(points)
     assert notes_told(both) == notes_told(points)

@@ -53,7 +53,7 @@ def result(zeros: int, accuracy: float, epochs: int, total: int) -> dict:
 def filled(missing: int = 0) -> tuple[Facts, Plan]:
     facts = Facts(QUICKSTART)
     made = plan(QUICKSTART, facts)
-    for i, point in enumerate(made.points[: len(made.points) - missing]):
+    for i, point in enumerate(made.models[: len(made.models) - missing]):
         pruned = point.strategy != "baseline"
         facts.results[point.key] = result(
             round(point.asked * 80), 0.9 - 0.1 * pruned, 20 - i, i * pruned
@@ -78,7 +78,7 @@ def test_a_baseline_has_its_own_epochs_and_a_level_those_since() -> None:
     frame = models.points(outline(made), facts)
     base = frame[frame.strategy == "baseline"].iloc[0]
     assert (base.epochs, base.seconds, base.accuracy_drop) == (20, 40.0, 0.0)
-    keys = [point.key for point in made.points]
+    keys = [point.key for point in made.models]
     last = frame[(frame.strategy == "iterative") & (frame.iteration == 5)].iloc[0]
     assert last.epochs == keys.index(last.key)
 
@@ -93,12 +93,12 @@ def test_the_dense_control_is_a_row_apart_from_the_baseline() -> None:
 
 def test_what_is_not_finished_is_left_out() -> None:
     facts, made = filled(missing=3)
-    assert len(models.points(outline(made), facts)) == len(made.points) - 3
+    assert len(models.models(outline(made), facts)) == len(made.models) - 3
 
 
 def test_without_baseline_there_is_nothing_to_compare_with() -> None:
     facts, made = filled()
-    del facts.results[made.points[0].key]
+    del facts.results[made.models[0].key]
     assert models.points(outline(made), facts).empty
     assert models.together([]).empty
 
@@ -117,9 +117,9 @@ def test_a_baselines_notes_stand_at_its_own_seed_only() -> None:
     spec = replace(QUICKSTART, seeds=(0, 1))
     facts = Facts(spec)
     made = plan(spec, facts)
-    for point in made.points:
+    for point in made.models:
         facts.results[point.key] = result(round(point.asked * 80), 0.9, 2, 4)
-    skipped = next(p for p in made.points if p.strategy == "baseline" and p.seed == 1)
+    skipped = next(p for p in made.models if p.strategy == "baseline" and p.seed == 1)
     facts.results[skipped.key]["notes"] = ["3 steps were skipped."]
     frame = models.points(outline(made), facts)
     noted = frame[[bool(notes) for notes in frame.notes]]
@@ -129,10 +129,10 @@ def test_a_baselines_notes_stand_at_its_own_seed_only() -> None:
 
 def test_damaged_results_are_those_that_were_done(store: Store, cache: Cache) -> None:
     _, made = filled()
-    keys = [point.key for point in made.points[:3]]
+    keys = [point.key for point in made.models[:3]]
     for key in keys:
         with store.building(key) as folder:
-            store.publish(key, folder, kind="level", parent="", settings={}, result={})
+            store.publish(key, folder, kind="pruned", parent="", settings={}, result={})
     (cache.stage(keys[1]) / "manifest.json").write_text("{}")
     assert models.damaged(outline(made), store, keys) == [keys[1]]
     assert models.damaged(outline(made), store, keys) == [keys[1]]
@@ -140,11 +140,11 @@ def test_damaged_results_are_those_that_were_done(store: Store, cache: Cache) ->
 
 
 def test_a_tail_is_named_and_noted_and_survives_the_job_s_outline() -> None:
-    chain = replace(QUICKSTART.iterative, iterations=2, epochs=0.5, tail=2.5)
+    chain = replace(QUICKSTART.iterative, iterations=2, epochs=0.5, final_epochs=2.5)
     spec = replace(QUICKSTART, iterative=chain)
     facts = Facts(spec)
     made = plan(spec, facts)
-    for point in made.points:
+    for point in made.models:
         facts.results[point.key] = {**result(72, 0.9, 1, 1), "epochs": 2.5, "epochs_total": 3.5}
     kept = Outline.from_json(outline(made).to_json())
     assert kept == outline(made)

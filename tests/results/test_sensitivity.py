@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pruning_core.common.errors import SpecError
 from pruning_core.results.sensitivity import as_text, propose
-from pruning_core.settings.spec import SpecError
 
 Curves = dict[str, tuple[int, list[tuple[float, float]]]]
 

@@ -8,24 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pruning_core.common.errors import SpecError
+from pruning_core.methods.allocation import ALLOCATIONS
+from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.planning.presets import PRESETS
 from pruning_core.settings import spec as specs
-from pruning_core.settings.spec import (
-    DataSpec,
-    IterativeSpec,
-    ModelSpec,
-    OneShotSpec,
-    PruneSpec,
-    Spec,
-    SpecError,
-    TrainSpec,
-)
+from pruning_core.settings.data import DataSpec, ModelSpec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import canonical_json, to_dict
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.settings.training import TrainSpec
 
 shares = st.floats(0, 0.999).map(lambda x: round(x, 6))
 amounts = st.lists(shares, max_size=5, unique=True).map(tuple)
 trains = st.builds(
     TrainSpec,
-    optimizer=st.sampled_from(specs.OPTIMIZERS),
+    optimizer=st.sampled_from(OPTIMIZERS),
     lr=st.floats(0.0001, 10).map(lambda x: round(x, 6)),
     batch_size=st.integers(2, 4096),
 )
@@ -34,14 +33,14 @@ whole_specs = st.builds(
     data=st.builds(DataSpec, image_size=st.integers(28, 224), train_size=st.integers(0, 10**6)),
     model=st.builds(ModelSpec, name=st.text(min_size=1, max_size=12)),
     finetune=trains,
-    prune=st.builds(
-        PruneSpec,
-        scope=st.sampled_from(specs.SCOPES),
-        by_hand=st.just(("*=0.5", "conv1.weight=30%")),
-        spare=st.lists(st.text(min_size=1, max_size=9), max_size=3).map(tuple),
+    pruning=st.builds(
+        PruningSpec,
+        allocation=st.sampled_from(ALLOCATIONS),
+        layer_sparsities=st.just(("*=0.5", "conv1.weight=30%")),
+        exclude=st.lists(st.text(min_size=1, max_size=9), max_size=3).map(tuple),
         granularity=st.sampled_from(("weight", "kernel", "filter")),
-        norm=st.sampled_from(("1", "2", "inf")),
-        dim=st.sampled_from((0, 1)),
+        filter_norm=st.sampled_from(("1", "2", "inf")),
+        filter_dim=st.sampled_from((0, 1)),
     ),
     one_shot=st.builds(OneShotSpec, amounts=amounts, epochs=st.integers(0, 50)),
     iterative=st.builds(IterativeSpec, iterations=st.integers(1, 100)),
@@ -76,7 +75,7 @@ WRONG = [
     (lambda: DataSpec(std=(0.0, 1.0, 1.0)), "data.std"),
     (lambda: DataSpec(train_size=-1), "data.train_size"),
     (lambda: ModelSpec(stem_stride=3), "model.stem_stride"),
-    (lambda: PruneSpec(scope="everywhere"), "prune.scope"),
+    (lambda: PruningSpec(allocation="everywhere"), "pruning.allocation"),
     (lambda: Spec(seeds=()), "seeds"),
     (lambda: Spec(seeds=(1, 1)), "seeds"),
     (lambda: Spec(device="tpu"), "device"),
@@ -92,7 +91,7 @@ def test_a_wrong_value_is_refused_by_name(make, field: str) -> None:
 
 
 def test_an_error_in_a_nested_object_has_its_full_name() -> None:
-    value = specs.to_dict(Spec())
+    value = to_dict(Spec())
     value["finetune"]["lr"] = -1.0
     with pytest.raises(SpecError, match=r"finetune\.lr"):
         specs.from_dict(value)
@@ -117,5 +116,5 @@ def test_not_a_number_is_refused_in_json() -> None:
 
 @given(st.floats(0.01, 0.99))
 def test_floats_are_rounded_in_canonical_json(value: float) -> None:
-    text = specs.canonical_json({"x": value + 1e-9})
+    text = canonical_json({"x": value + 1e-9})
     assert json.loads(text)["x"] == round(value + 1e-9, 6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.planning.exports import artifact
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
 from pruning_core.storage import cleanup
@@ -23,7 +23,7 @@ from tests.helpers.workers import TINY
 def publish(store: Store, key: str) -> str:
     with store.building(key) as folder:
         (folder / "file").write_bytes(b"content")
-        store.publish(key, folder, kind="data", parent="", settings={}, result={})
+        store.publish(key, folder, kind="dataset", parent="", settings={}, result={})
     return key
 
 
@@ -38,7 +38,7 @@ def wanted(queue: Queue) -> list[str]:
 
 def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[str]) -> None:
     """What a page had inspected, and no job wants, is gone and does not run again."""
-    stage = Stage("inspect_data", "", {"name": "mnist"})
+    stage = Stage("inspect_dataset", "", {"name": "mnist"})
     used, unused = publish(store, wanted[-1]), publish(store, stage.key)
     queue.add([stage], done=[unused])
     assert cleanup.clean(store, queue) == [unused]
@@ -50,9 +50,9 @@ def test_clean_keeps_the_files_that_were_made_of_a_jobs_model(
     store: Store, queue: Queue, wanted: list[str]
 ) -> None:
     point, other = wanted[-1], "e" * 64
-    file, lone = artifact(point, "onnx"), artifact(other, "onnx")
-    packed, timed = Stage("passport", file.key, {}), Stage("latency", point, {})
-    sparse = Stage("crossover", point, {})
+    file, lone = export_stage(point, "onnx"), export_stage(other, "onnx")
+    packed, timed = Stage("bundle", file.key, {}), Stage("latency", point, {})
+    sparse = Stage("sparse_speedup", point, {})
     publish(store, point)
     for stage in (file, lone, packed, timed, sparse):
         with store.building(stage.key) as folder:
@@ -142,7 +142,7 @@ def test_clean_keeps_an_upload_that_a_page_has_asked_about(
     cache: Cache, store: Store, queue: Queue
 ) -> None:
     path = old(cache.upload("a", "zip"))
-    queue.add([Stage("inspect_data", "", {"name": "images"}, {"path": str(path)})])
+    queue.add([Stage("inspect_dataset", "", {"name": "images"}, {"path": str(path)})])
     cleanup.clean(store, queue)
     assert path.exists()
 

@@ -74,13 +74,13 @@ def test_a_child_waits_for_its_parent(queue: Queue) -> None:
     while row := queue.claim("t", 2):
         kinds.append(row.kind)
     assert "baseline" not in kinds
-    assert "level" not in kinds
+    assert "pruned" not in kinds
 
 
 def test_threads_are_respected_and_no_small_stage_overtakes_a_large_one(queue: Queue) -> None:
     wide = Stage("baseline", "", {"wide": True}, threads=2)
     queue.add([wide])
-    queue.add([Stage("level", "", {"narrow": True}, threads=1)])
+    queue.add([Stage("pruned", "", {"narrow": True}, threads=1)])
     assert queue.claim("t", 1) is None
     assert claim(queue) == wide.key
     row = queue.claim("t", 1)
@@ -122,7 +122,7 @@ def test_running_again_after_a_cancel_queues_again(queue: Queue) -> None:
 
 def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(queue: Queue) -> None:
     job, _ = submit(queue)
-    key = finish_until(queue, "level")
+    key = finish_until(queue, "pruned")
     queue.fail(key, "t", "Traceback: boom")
     while row := queue.claim("t", 2):
         queue.finish(row.key, "t")
@@ -263,11 +263,11 @@ def claims(queue: Queue, kind: str, gpu: bool = True) -> list[str]:
 
 
 def test_the_longest_chain_goes_first(queue: Queue) -> None:
-    """The matched run and the head of the chain before the short one-shot runs."""
+    """The equal_budget run and the head of the chain before the short one-shot runs."""
     _, made = submit(queue)
     order = claims(queue, "baseline")
-    strategies = {point.key: point.strategy for point in made.points}
-    assert {strategies[key] for key in order[:2]} == {"iterative", "one_shot_matched"}
+    strategies = {point.key: point.strategy for point in made.models}
+    assert {strategies[key] for key in order[:2]} == {"iterative", "one_shot_equal_budget"}
     assert [strategies[key] for key in order[2:]] == ["one_shot"] * 2
     urgencies = {stage.key: stage.urgency for stage in made.stages}
     assert [urgencies[key] for key in order] == [10, 10, 2, 2]
@@ -288,7 +288,7 @@ def test_without_a_free_gpu_only_what_needs_none_is_handed_out(queue: Queue) -> 
     stages = [
         replace(stage, settings={**stage.settings, "device": device}, parent="")
         for stage in made.stages
-        if stage.kind == "level"
+        if stage.kind == "pruned"
         for device in ("cuda", "cpu")
     ]
     queue.add(stages)

@@ -73,8 +73,8 @@ def test_a_diverged_loss_does_not_keep_a_stage_from_being_given_back(queue: Queu
 def test_a_stage_waits_for_what_it_found_missing(queue: Queue) -> None:
     """A grandparent is gone: the level must not be tried again and again until it is back."""
     submit(queue)
-    level = finish_until(queue, "level")
-    data = next(row.key for row in queue.stages_of(queue.jobs()[0].id) if row.kind == "data")
+    level = finish_until(queue, "pruned")
+    data = next(row.key for row in queue.stages_of(queue.jobs()[0].id) if row.kind == "dataset")
     queue.wait_for(level, "t", data)
     taken = []
     while row := queue.claim("t", 2):
@@ -87,8 +87,8 @@ def test_a_stage_waits_for_what_it_found_missing(queue: Queue) -> None:
 
 def test_a_job_that_waits_for_a_failed_stage_has_failed(queue: Queue) -> None:
     job, _ = submit(queue)
-    level = finish_until(queue, "level")
-    data = next(row.key for row in queue.stages_of(job) if row.kind == "data")
+    level = finish_until(queue, "pruned")
+    data = next(row.key for row in queue.stages_of(job) if row.kind == "dataset")
     queue.wait_for(level, "t", data)
     while row := queue.claim("t", 2):
         queue.fail(row.key, "t", "gone") if row.key == data else queue.finish(row.key, "t")

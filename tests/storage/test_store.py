@@ -19,14 +19,14 @@ KEY = "ab" * 32
 def publish(store: Store, result: object = 7, content: bytes = b"weights") -> None:
     with store.building(KEY) as folder:
         (folder / "model").write_bytes(content)
-        store.publish(KEY, folder, kind="level", parent="p", settings={"a": 1}, result=result)
+        store.publish(KEY, folder, kind="pruned", parent="p", settings={"a": 1}, result=result)
 
 
 def test_what_is_published_is_read(store: Store) -> None:
     publish(store, {"accuracy": 0.5})
     assert store.exists(KEY)
     assert store.read(KEY) == {"accuracy": 0.5}
-    assert store.settings(KEY) == {"kind": "level", "parent": "p", "settings": {"a": 1}}
+    assert store.settings(KEY) == {"kind": "pruned", "parent": "p", "settings": {"a": 1}}
     assert store.file(KEY, "model").read_bytes() == b"weights"
     assert store.finished() == [KEY]
     assert store.verify(KEY)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
+from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, TrainSpec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue
@@ -25,18 +27,18 @@ CHAIN = replace(
     TINY,
     baseline_epochs=5,
     one_shot=OneShotSpec(amounts=()),
-    iterative=IterativeSpec(target=0.8, iterations=2, epochs=5, matched=False),
-    finetune=TrainSpec("adamw", lr=0.001, batch_size=32, label_smoothing=0.1, warm_up=0.1),
-    recovery=RecoverySpec(distill_weight=0.5),
-    prune=PruneSpec(criterion="movement"),
-    lr_span="chain",
+    iterative=IterativeSpec(target=0.8, iterations=2, epochs=5, equal_budget=False),
+    finetune=TrainSpec("adamw", lr=0.001, batch_size=32, label_smoothing=0.1, warmup=0.1),
+    recovery=RecoverySpec(distillation_weight=0.5),
+    pruning=PruningSpec(criterion="movement"),
+    lr_schedule_span="pruning",
 )
 STUCK = """
 import sys
 if "pruning_core.worker.stage_process" in sys.orig_argv:
     import re
     from pruning_core.engine.stages import RUNNERS
-    RUNNERS["inspect_data"] = lambda context: (
+    RUNNERS["inspect_dataset"] = lambda context: (
         (context.folder / "stuck").touch(), re.match("(a+)+$", 64 * "a" + "b")
     )
 """
@@ -63,7 +65,7 @@ def test_every_training_of_a_chain_is_killed_once_and_ends_with_the_same_bits(
         cache.prepare()
     assert run(calm, CHAIN).state == "done"
     for stage in planned(calm, CHAIN).stages:
-        if stage.kind not in ("baseline", "level"):
+        if stage.kind not in ("baseline", "pruned"):
             shutil.copytree(calm.stage(stage.key), killed.stage(stage.key))
     queue, done = Queue(killed.queue), set[str]()
     job = queue.submit(CHAIN, "killed")

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.planning.exports import artifact
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import outline
 from pruning_core.results.models import points
-from pruning_core.settings.spec import DataSpec, IterativeSpec, ModelSpec, OneShotSpec, Spec
+from pruning_core.settings.data import DataSpec, ModelSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers import project
@@ -41,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 def test_a_small_comparison_on_a_subset_runs_through(cache: Cache) -> None:
     assert run(cache, SMALL).state == "done"
     frame = points(outline(planned(cache, SMALL)), Store(cache))
-    expected = ["baseline", "one_shot", "one_shot_matched", "iterative"]
+    expected = ["baseline", "one_shot", "one_shot_equal_budget", "iterative"]
     assert sorted(frame["strategy"]) == sorted(expected)
     assert set(frame["test_images"]) == {200}
 
@@ -56,7 +58,7 @@ def untrained(train: int, test: int, amount: float) -> Spec:
         baseline_epochs=0,
         one_shot=OneShotSpec(amounts=(amount,), epochs=0),
         iterative=IterativeSpec(enabled=False),
-        prune=replace(SMALL.prune, scope="global"),
+        pruning=replace(SMALL.pruning, allocation="global"),
     )
 
 
@@ -76,9 +78,9 @@ def made(cache: Cache) -> dict[str, dict[str, Any]]:
     """The checkpoint, and 90 % of all its weights gone, as files: what each stage found."""
     spec = untrained(600, 1000, 0.9)
     assert run(cache, spec).state == "done"
-    dense, cut = (point.key for point in planned(cache, spec).points)
-    wanted = {"dense int8": artifact(dense, "onnx_int8")}
-    wanted |= {name: artifact(cut, f"bitmask_{name}") for name in ("fp32", "fp16", "int8")}
+    dense, cut = (point.key for point in planned(cache, spec).models)
+    wanted = {"dense int8": export_stage(dense, "onnx_int8")}
+    wanted |= {name: export_stage(cut, f"bitmask_{name}") for name in ("fp32", "fp16", "int8")}
     Queue(cache.queue).add(list(wanted.values()))
     serve(cache)
     store = Store(cache)

@@ -41,7 +41,7 @@ def inspected(cache: Cache) -> None:
     """A store in which the inspections of `TINY` stand."""
     for stage in plan(TINY, Facts(TINY)).stages:
         if stage.kind.startswith("inspect"):
-            found = DATA if stage.kind == "inspect_data" else MODEL
+            found = DATA if stage.kind == "inspect_dataset" else MODEL
             put(cache, stage.key, stage.kind, found)
 
 
@@ -286,7 +286,7 @@ class Waiting:
 def hand(pid: int, device: str = "", gpu: int = 0, queue: Queue | None = None) -> Hand:
     row = None
     if device and queue:
-        level = next(stage for stage in plan(TINY, Facts(TINY)).stages if stage.kind == "level")
+        level = next(stage for stage in plan(TINY, Facts(TINY)).stages if stage.kind == "pruned")
         settings = {**level.settings, "device": device, "for": pid}
         queue.add([replace(level, settings=settings, parent="")])
         row = queue.claim(str(pid), 8)

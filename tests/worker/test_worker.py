@@ -45,7 +45,7 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bits(
 ) -> None:
     job = queue.submit(LONG, "killed")
     with worker(cache):
-        row = until(lambda: training(queue, job, "level", 2.2), "the third epoch")
+        row = until(lambda: training(queue, job, "pruned", 2.2), "the third epoch")
         os.kill(row.pid or 0, signal.SIGKILL)
         assert end_of(queue, job).state == "done"
     assert "Goes on after epoch" in cache.log(row.key).read_text()
@@ -57,7 +57,7 @@ def test_a_killed_worker_s_stage_goes_on_under_the_next_one(
 ) -> None:
     job = queue.submit(LONG, "orphaned")
     with worker(cache) as first:
-        row = until(lambda: training(queue, job, "level", 2.2), "the third epoch")
+        row = until(lambda: training(queue, job, "pruned", 2.2), "the third epoch")
         first.kill()
         first.wait()
     with worker(cache):
@@ -78,7 +78,7 @@ def test_every_stage_runs_once_under_two_workers(cache: Cache, queue: Queue) -> 
 def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> None:
     job = queue.submit(LONG, "cancelled")
     with worker(cache):
-        row = until(lambda: training(queue, job, "level", 0.1), "the level")
+        row = until(lambda: training(queue, job, "pruned", 0.1), "the level")
         queue.cancel(job)
         pid = row.pid or 0
         until(lambda: not os.path.exists(f"/proc/{pid}") or None, "the end of the process")
@@ -86,13 +86,13 @@ def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> Non
     assert now.state == "cancelled"
     states = {row.kind: row.status for row in now.rows}
     assert states["baseline"] == "done"
-    assert states["level"] == "cancelled"
+    assert states["pruned"] == "cancelled"
 
 
 def test_a_damaged_baseline_is_trained_again(cache: Cache, queue: Queue) -> None:
     """A level that finds its parent damaged has it made again, and then goes on."""
     assert run(cache, LONG).state == "done"
-    base = next(p.key for p in planned(cache, LONG).points if p.strategy == "baseline")
+    base = next(p.key for p in planned(cache, LONG).models if p.strategy == "baseline")
     path = cache.stage(base) / "model.sparse"
     path.write_bytes(path.read_bytes()[:-1])
     assert run(cache, replace(LONG, one_shot=replace(LONG.one_shot, epochs=1))).state == "done"

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.collect import score_images
+from pruning_core.engine.criteria.collect import calibration_images
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.structured.groups import remove, trace
-from pruning_core.engine.structured.importance import IMPORTANCES, Scorer, Sight
+from pruning_core.engine.structured.importance import Scorer, Sight
 from pruning_core.engine.structured.selection import Ranked, chosen
 from pruning_core.engine.training.train import derived_seed
-from pruning_core.methods.channel_importance import looks
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.storage.stage_context import Context, StageError
 
 
@@ -58,8 +58,9 @@ def scorer_of(model: nn.Module, context: Context, splits: Splits, base: dict[str
     settings = context.settings
     seed = derived_seed(settings["seed"], settings["layer"])
     sight = Sight(model, generator=torch.Generator().manual_seed(seed))
-    if looks(settings["importance"]):
-        count, batch = settings["score_images"], settings["score_batch"]
-        sample = score_images(context, splits, base["data"], count, batch)
+    if CHANNEL_IMPORTANCES[settings["channel_importance"]].uses_images:
+        count, batch = settings["calibration_images"], settings["score_batch"]
+        sample = calibration_images(context, splits, base["data"], count, batch)
         sight = Sight(model, sample, sight.generator)
-    return IMPORTANCES[settings["importance"]](sight)
+    scorer: Scorer = CHANNEL_IMPORTANCES.load(settings["channel_importance"])(sight)
+    return scorer

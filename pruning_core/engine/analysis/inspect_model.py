@@ -13,13 +13,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pruning_core.engine.criteria import synflow
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.weights import file_digest, load_weights, pretrained_file
 from pruning_core.methods.corrections import NO_BATCH_NORM
+from pruning_core.methods.criteria import CRITERIA
+from pruning_core.methods.registry import load
 
 TRIAL_SECONDS = 0.5
 TRIAL_IMAGES = 16
@@ -41,20 +42,22 @@ def inspect_model(settings: dict[str, Any], source: str, downloads: Path) -> dic
         "devices": devices.available(),
         "weights": loaded_identity(source, model_settings["name"], downloads),
         "notes": notes + _told(resolved),
-        "unfit": _unfit(model),
+        "unsupported": _unsupported(model),
         "layers": [dataclasses.asdict(layer) for layer in found],
         "parameters": sum(p.numel() for p in model.parameters()),
         "images_per_second": speed(model, settings["classes"], size, device),
     }
 
 
-def _unfit(model: nn.Module) -> dict[str, str]:
-    """What changes nothing of the model or cannot be computed for it, with the reason."""
+def _unsupported(model: nn.Module) -> dict[str, str]:
+    """The criteria and corrections that cannot be used with the model, with the reason."""
     reasons = {
-        "synflow": synflow.unfit(model),
-        "batch_norm": "" if has_batch_norm(model) else NO_BATCH_NORM,
+        name: load(criterion.unsupported)(model)
+        for name, criterion in CRITERIA.items()
+        if criterion.unsupported
     }
-    return {name: why for name, why in reasons.items() if why}
+    reasons["bn_recalibration"] = "" if has_batch_norm(model) else NO_BATCH_NORM
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _told(resolved: dict[str, Any]) -> list[str]:

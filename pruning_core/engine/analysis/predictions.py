@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.image_files import UnreadableImage, render
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.models import devices
 from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
-from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import Context
 from pruning_core.storage.store import Store
 
@@ -25,7 +25,7 @@ ROUNDS, WARM_UP = 15, 3
 MAX_BYTES = 20_000_000
 
 
-def inspect_answers(context: Context) -> dict[str, Any]:
+def predict(context: Context) -> dict[str, Any]:
     """Both answers to an image of the test set, or to one that a person gave."""
     store, settings = context.store, context.settings
     root = root_of(store, settings["point"])

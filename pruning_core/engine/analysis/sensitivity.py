@@ -15,12 +15,13 @@ from torch import Tensor
 from pruning_core.common.statistics import wilson
 from pruning_core.engine.masks import masks
 from pruning_core.engine.training.evaluate import Evaluation
-from pruning_core.settings.spec import PruneSpec, to_dict
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 
 Look = Callable[[], Evaluation]
 Cut = Callable[[float], int]
 Row = dict[str, Any]
-WEIGHTS = to_dict(PruneSpec())
+WEIGHTS = to_dict(PruningSpec())
 
 
 @torch.no_grad()
@@ -31,16 +32,18 @@ def curve(
     sparsities: Sequence[float],
     chance: float,
     look: Look,
-    prune: Mapping[str, Any] = WEIGHTS,
+    pruning: Mapping[str, Any] = WEIGHTS,
 ) -> list[Row]:
     """Cut one weight to each sparsity in turn and look; afterwards the weight is as before.
 
-    `prune` holds a `PruneSpec`'s settings; sparsities are shares of its pieces. For the rows see
+    `prune` holds a `PruningSpec`'s settings; sparsities are shares of its pieces. For the rows see
     `walk`.
     """
     dense = weight.detach().clone()
     try:
-        return walk(lambda s: _cut(name, weight, dense, scores, s, prune), sparsities, chance, look)
+        return walk(
+            lambda s: _cut(name, weight, dense, scores, s, pruning), sparsities, chance, look
+        )
     finally:
         weight.copy_(dense)
 
@@ -70,10 +73,10 @@ def _cut(
     dense: Tensor,
     scores: Tensor,
     sparsity: float,
-    prune: Mapping[str, Any],
+    pruning: Mapping[str, Any],
 ) -> int:
     """Returns how many weights that were not zero have gone."""
-    kept = masks.choose({name: scores}, sparsity, prune)[name].to(weight.device)
+    kept = masks.choose({name: scores}, sparsity, pruning)[name].to(weight.device)
     weight.copy_(torch.where(kept, dense, 0.0))
     return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
 

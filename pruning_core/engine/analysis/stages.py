@@ -10,11 +10,10 @@ from typing import Any
 from torch import nn
 
 from pruning_core.engine.analysis import inspect_model as inspect
-from pruning_core.engine.analysis import sensitivity
+from pruning_core.engine.analysis import sensitivity as curves
 from pruning_core.engine.analysis.group_sensitivity import GroupCuts, scorer_of
 from pruning_core.engine.analysis.layer_statistics import overlap
 from pruning_core.engine.criteria.collect import for_scan
-from pruning_core.engine.criteria.table import CRITERIA
 from pruning_core.engine.data import decoding, sources
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
@@ -22,13 +21,14 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
+from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
 from pruning_core.results.layers import portraits as layer_portraits
-from pruning_core.settings.sensitivity import GROUP
+from pruning_core.settings.conditions import GROUP
 from pruning_core.storage.stage_context import Context
 
 
-def inspect_data(context: Context) -> dict[str, Any]:
+def inspect_dataset(context: Context) -> dict[str, Any]:
     """Classes, counts and the digest of a data set's content."""
     say = context.progress.say
     return sources.inspect(context.settings, context.row.hints, context.cache.downloads, say)
@@ -42,14 +42,14 @@ def inspect_model(context: Context) -> dict[str, Any]:
     )
 
 
-def decode(context: Context) -> dict[str, Any]:
+def decode_dataset(context: Context) -> dict[str, Any]:
     """The images as arrays of bytes, decoded once."""
     folder, downloads = context.folder, context.cache.downloads
     hints, say = context.row.hints, context.progress.say
     return decoding.decode(context.settings, hints, folder, downloads, say)
 
 
-def scan(context: Context) -> dict[str, Any]:
+def sensitivity(context: Context) -> dict[str, Any]:
     """How much one layer of the baseline, or one coupled group, bears without training."""
     settings, store = context.settings, context.store
     base = store.settings(context.row.parent)["settings"]
@@ -83,11 +83,11 @@ def _scan_layer(seen: _Baseline) -> dict[str, Any]:
     name = settings["layer"]
     weight = weights(model, "all")[name]
     evidence = for_scan({name: weight}, model, seen.context, seen.splits, seen.base)
-    scores = CRITERIA[settings["criterion"]](evidence)[name]
-    prune, steps = {**sensitivity.WEIGHTS, **settings}, settings["sparsities"]
+    scores = CRITERIA.load(settings["criterion"])(evidence)[name]
+    pruning, steps = {**curves.WEIGHTS, **settings}, settings["sparsities"]
     look = functools.partial(seen.look, model)
-    rows = sensitivity.curve(name, weight, scores, steps, seen.chance, look, prune)
-    pieces = units(weight.shape, prune)
+    rows = curves.curve(name, weight, scores, steps, seen.chance, look, pruning)
+    pieces = units(weight.shape, pruning)
     return {"size": weight.numel(), "pieces": pieces, "rows": rows, "notes": []}
 
 
@@ -96,12 +96,12 @@ def _scan_group(seen: _Baseline) -> dict[str, Any]:
     scorer = scorer_of(seen.model, seen.context, seen.splits, seen.base)
     cuts = GroupCuts(seen.model, settings["layer"], size, scorer)
     steps = settings["sparsities"]
-    rows = sensitivity.walk(cuts.cut, steps, seen.chance, lambda: seen.look(cuts.now))
+    rows = curves.walk(cuts.cut, steps, seen.chance, lambda: seen.look(cuts.now))
     width = cuts.ranked.width
     return {"size": width, "pieces": width, "of": "channels", "rows": rows, "notes": []}
 
 
-def inspect_overlap(context: Context) -> dict[str, Any]:
+def mask_overlap(context: Context) -> dict[str, Any]:
     """How far two finished models keep the same weights."""
     keys = context.settings["first"], context.settings["second"]
     first, second = (sparse_file.load(context.store.file(key, MODEL_FILE)) for key in keys)

@@ -16,7 +16,7 @@ from pruning_core.storage.store import Store
 
 def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> Figure:
     """Seconds from a spec whose stages are all in the cache to its four charts as JSON."""
-    found = in_turn({"open": lambda: draw(spec, cache)}, rounds, warm_up=1)
+    found = in_turn({"open": lambda: draw(spec, cache)}, rounds, warmup=1)
     return spread(found["open"])
 
 

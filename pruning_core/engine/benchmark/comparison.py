@@ -14,14 +14,10 @@ from pruning_core.common.processes import worker_command
 from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol
 from pruning_core.planning.stage import Outline
 from pruning_core.results import models
-from pruning_core.settings.spec import (
-    DataSpec,
-    IterativeSpec,
-    ModelSpec,
-    OneShotSpec,
-    Spec,
-    TrainSpec,
-)
+from pruning_core.settings.data import DataSpec, ModelSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -52,7 +48,7 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
     batch = ADAM.batch_size if protocol.image_size == CIFAR_SIZE else LARGE_BATCH
     train = replace(ADAM, batch_size=batch)
     return Spec(
-        data=DataSpec(**asdict(images), image_size=protocol.image_size, augment="crop_flip"),
+        data=DataSpec(**asdict(images), image_size=protocol.image_size, augmentation="crop_flip"),
         model=ModelSpec(),
         baseline=replace(train, lr=0.002),
         baseline_epochs=protocol.baseline_epochs,
@@ -61,7 +57,7 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
             target=protocol.target,
             iterations=protocol.iterations,
             epochs=protocol.epochs,
-            matched=False,
+            equal_budget=False,
         ),
         finetune=train,
         seeds=(protocol.seed,),

@@ -13,7 +13,8 @@ from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.results.benchmark import Figure
-from pruning_core.settings.spec import PruneSpec, to_dict
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 
 MODELS = ("mobilenet_v2", "resnet50", "vit_b_16")
 CLASSES = 1000
@@ -32,7 +33,9 @@ def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     """Our masks for every prunable weight, one threshold for all, no floor."""
     found = weights(model, "all")
     return masks.choose(
-        magnitude(Evidence(found)), amount, to_dict(PruneSpec(scope="global", keep_floor=0.0))
+        magnitude(Evidence(found)),
+        amount,
+        to_dict(PruningSpec(allocation="global", min_density=0.0)),
     )
 
 

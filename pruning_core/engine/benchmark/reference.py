@@ -24,8 +24,8 @@ from torchvision import transforms
 
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
+from pruning_core.methods.datasets import IMAGENET_MEAN, IMAGENET_STD
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.settings.spec import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH = 32
 WORKERS = 2

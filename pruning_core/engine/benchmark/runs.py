@@ -50,7 +50,7 @@ def _silent(fraction: float, message: str) -> None:
 def reference(images: Images, protocol: Protocol, folder: Path) -> Outcome:
     """The plain protocol on the training images that ours trains on, and the same test images."""
     spec = our_spec(images, replace(protocol, image_size=CIFAR_SIZE))
-    settings = {name: getattr(spec.data, name) for name in ("image_size", "validation")}
+    settings = {name: getattr(spec.data, name) for name in ("image_size", "validation_split")}
     settings |= {name: getattr(spec.data, name) for name in ("train_size", "test_size")}
     splits = load(folder, {**settings, "split_seed": spec.data.split_seed})
     classes = json.loads((folder / "classes.json").read_text())

@@ -16,9 +16,9 @@ def figure(values: Sequence[float]) -> Figure:
     return Figure(statistics.median(values), min(values), max(values))
 
 
-def in_turn(jobs: Mapping[str, Job], rounds: int, warm_up: int = 0) -> dict[str, list[float]]:
+def in_turn(jobs: Mapping[str, Job], rounds: int, warmup: int = 0) -> dict[str, list[float]]:
     """Seconds of each job in each round; the jobs take turns, so a noisy minute meets all."""
-    for _ in range(warm_up):
+    for _ in range(warmup):
         for job in jobs.values():
             job()
     found: dict[str, list[float]] = {name: [] for name in jobs}

@@ -20,7 +20,9 @@ from pruning_core.engine.models.layers import weights
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.step import step
 from pruning_core.results.benchmark import Figure
-from pruning_core.settings.spec import PruneSpec, TrainSpec, to_dict
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.training import TrainSpec
 
 BATCH = 64
 CLASSES = 10
@@ -42,7 +44,7 @@ def trainer(amount: float = 0.0) -> Callable[[], None]:
 
     def train() -> None:
         for _ in range(STEPS_A_ROUND):
-            step(trainee, images, labels, SETTINGS["lr"], SETTINGS["clip_norm"])
+            step(trainee, images, labels, SETTINGS["lr"], SETTINGS["clip_grad_norm"])
 
     return train
 
@@ -50,7 +52,7 @@ def trainer(amount: float = 0.0) -> Callable[[], None]:
 def cut(model: nn.Module, amount: float) -> masks.Masks:
     """Masks that remove this share of every layer, applied."""
     found = weights(model, "all")
-    kept = masks.choose(magnitude(Evidence(found)), amount, to_dict(PruneSpec()))
+    kept = masks.choose(magnitude(Evidence(found)), amount, to_dict(PruningSpec()))
     made = masks.Masks(found, kept)
     made.multiply()
     return made
@@ -59,14 +61,14 @@ def cut(model: nn.Module, amount: float) -> masks.Masks:
 def masked_over_dense(rounds: int) -> Figure:
     """Seconds of a step at 90 % sparsity over those of a dense one."""
     jobs = {"masked": trainer(AMOUNT), "dense": trainer()}
-    found = in_turn(jobs, rounds, warm_up=2)
+    found = in_turn(jobs, rounds, warmup=2)
     return ratio(found["masked"], found["dense"])
 
 
 def peak_share(rounds: int) -> Figure:
     """A dense step's products a second, over those of one large matrix product."""
     left, right = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
-    found = in_turn({"step": trainer(), "peak": lambda: left @ right}, rounds, warm_up=2)
+    found = in_turn({"step": trainer(), "peak": lambda: left @ right}, rounds, warmup=2)
     per_step = STEPS_A_ROUND * flops_of_step() / (2.0 * PRODUCT**3)
     shares = [per_step * b / a for a, b in zip(found["step"], found["peak"], strict=True)]
     return figure(shares)
@@ -87,7 +89,7 @@ def speedup_workers(rounds: int) -> Figure:
     """Two processes of one thread that share some training, against one that does it all."""
     with Trainers(2) as two:
         found = in_turn(
-            {"one": lambda: two.train([2, 0]), "two": lambda: two.train([1, 1])}, rounds, warm_up=1
+            {"one": lambda: two.train([2, 0]), "two": lambda: two.train([1, 1])}, rounds, warmup=1
         )
     return ratio(found["one"], found["two"])
 

@@ -1,7 +1,7 @@
-"""The rungs of the ladder: what wins accuracy back after a cut without training.
+"""Training-free corrections: what recovers accuracy after pruning without training.
 
-A rung changes the pruned model in place; its structure, masks and zeros stay. It returns notes.
-A new rung is one function and one entry in `RUNGS`, and its title in `ladder_spec`.
+A correction changes the pruned model in place; its structure, masks and zeros stay. It returns
+notes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from pruning_core.engine.correction.moments import (
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.sites import Site, reach, sites
-from pruning_core.methods.corrections import MOST_INPUTS, NO_BATCH_NORM
-
-__all__ = ["RUNGS", "Climb"]
+from pruning_core.methods.corrections import MAX_INPUTS, NO_BATCH_NORM
 
 NAMED = 3
 
@@ -50,14 +48,14 @@ class Climb:
     say: Callable[[float], None] = lambda part: None
 
 
-def batch_norm(climb: Climb) -> list[str]:
+def bn_recalibration(climb: Climb) -> list[str]:
     """Batch norm's statistics estimated anew. Li et al. 2020 (EagleEye)."""
     climb.settle()
     return [] if has_batch_norm(climb.pruned) else [NO_BATCH_NORM]
 
 
 @torch.no_grad()
-def bias_scale(climb: Climb) -> list[str]:
+def bias_correction(climb: Climb) -> list[str]:
     """Each output channel's mean and deviation made those of the dense network.
 
     Layer by layer in the order of computation, with the corrected layers before it (see
@@ -75,7 +73,7 @@ def bias_scale(climb: Climb) -> list[str]:
 
 
 @torch.no_grad()
-def least_squares(climb: Climb) -> list[str]:
+def weight_reconstruction(climb: Climb) -> list[str]:
     """The surviving weights of each layer solved for, with what is added to each channel.
 
     Layer by layer in the order of computation, with the solved layers before it (see
@@ -87,19 +85,12 @@ def least_squares(climb: Climb) -> list[str]:
     large = []
     for site, dense in _pairs(climb):
         inputs = site.module.weight[0].numel()
-        if inputs > MOST_INPUTS:
+        if inputs > MAX_INPUTS:
             large.append(site.name)
             continue
         _solve(climb, site, dense)
-    why = f"has more than {MOST_INPUTS:,} inputs and was left as it was by least squares"
+    why = f"has more than {MAX_INPUTS:,} inputs and was left as it was by least squares"
     return [*_untouched(climb), *_named(large, why)]
-
-
-RUNGS: dict[str, Callable[[Climb], list[str]]] = {
-    "batch_norm": batch_norm,
-    "bias_scale": bias_scale,
-    "least_squares": least_squares,
-}
 
 
 def _solve(climb: Climb, site: Site, dense: Site) -> None:

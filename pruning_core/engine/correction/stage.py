@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.correction.corrections import RUNGS, Climb
+from pruning_core.engine.correction.corrections import Climb
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import reestimate
 from pruning_core.engine.stage_inputs import MASK_FILE, parent_model, root_of, splits_of
+from pruning_core.engine.stage_training import finish
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.train import derived_seed
-from pruning_core.settings.spec import TrainSpec, to_dict
+from pruning_core.methods.corrections import CORRECTIONS
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Context
 
 # Of images of 64x64 pixels; of larger ones fewer, so that the maps of a batch fit in memory.
 BATCH, PIXELS, BATCH_AT_LEAST = 64, 64 * 64, 8
 Result = dict[str, Any]
-Finish = Callable[[Context, Trainee, Splits, Result, Result], Result]
 
 
-def rung(context: Context, finish: Finish) -> Result:
+def correction(context: Context) -> Result:
     """One rung above the parent. `finish` measures a model and writes its file."""
     settings, store = context.settings, context.store
     root, parent = root_of(store, context.row.parent), store.read(context.row.parent)
@@ -37,12 +38,12 @@ def rung(context: Context, finish: Finish) -> Result:
     kept = masks.load(store.file(context.row.parent, MASK_FILE))
     climb = _climb(context, root, base, splits, kept)
     begun = time.perf_counter()
-    notes = RUNGS[settings["rung"]](climb)
+    notes = CORRECTIONS.load(settings["correction"])(climb)
     trainee = Trainee(climb.pruned, make_optimizer(climb.pruned, to_dict(TrainSpec())))
     trainee.seconds = time.perf_counter() - begun
     masks.check(dict(climb.pruned.named_parameters()), kept)
     masks.save(kept, context.folder / MASK_FILE)
-    result = finish(context, trainee, splits, base["data"], settings["prune"])
+    result = finish(context, trainee, splits, base["data"], settings["pruning"])
     seconds = parent["seconds_total"] + result["seconds"]
     return {
         **result,
@@ -57,7 +58,7 @@ def _climb(
 ) -> Climb:
     """The two models and the sample, which is the same on all rungs of a seed."""
     settings, store, device = context.settings, context.store, context.settings["device"]
-    seed = derived_seed(settings["seed"], "ladder")
+    seed = derived_seed(settings["seed"], "correction")
     pruned, dense = (
         devices.place(parent_model(store, key, base), device).eval()
         for key in (context.row.parent, root)

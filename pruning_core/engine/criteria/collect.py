@@ -21,7 +21,7 @@ from pruning_core.engine.training.movement import Movement
 from pruning_core.engine.training.state import Trainee
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
-from pruning_core.methods.granularity import PATTERNS
+from pruning_core.methods.granularity import pattern_of
 from pruning_core.storage.stage_context import Context
 
 MOVEMENT_FILE = "movement.pt"
@@ -32,23 +32,23 @@ def for_level(model: nn.Module, context: Context, splits: Splits, base: dict[str
 
     Training images are the same for every cut of a seed, and those of `splits.train` alone.
     """
-    settings, prune = context.settings, context.settings["prune"]
+    settings, pruning = context.settings, context.settings["pruning"]
     target = float(settings["target"])
-    if needs(prune["criterion"], BASELINE):
+    if needs(pruning["criterion"], BASELINE):
         dense = parent_model(context.store, root_of(context.store, context.row.parent), base)
         model = devices.place(dense, settings["device"])
-    found = weights(model, prune["layers"], prune["spare"])
+    found = weights(model, pruning["layers"], pruning["exclude"])
     batch = settings["train"]["batch_size"]
-    evidence = _evidence(found, model, context, splits, base, {**prune, "score_batch": batch})
+    evidence = _evidence(found, model, context, splits, base, {**pruning, "score_batch": batch})
     # An exchange cuts to the same target again, and must not draw the same again.
-    again = [settings["exchange"]] if "exchange" in settings else []
+    again = [settings["regrowth"]] if "regrowth" in settings else []
     seed = derived_seed(settings["seed"], "cut", target, *again)
     # A pattern has one amount, so a cut in steps chooses by it from the first step on.
-    fixed = prune["granularity"] in PATTERNS
+    fixed = pattern_of(pruning["granularity"]) is not None
     return replace(
         evidence,
         generator=torch.Generator().manual_seed(seed),
-        choose=lambda scores, amount: masks.choose(scores, target if fixed else amount, prune),
+        choose=lambda scores, amount: masks.choose(scores, target if fixed else amount, pruning),
         target=target,
     )
 
@@ -57,10 +57,12 @@ def for_growth(
     model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
 ) -> Evidence:
     """What decides which removed weights come back: training images, the criteria's own."""
-    settings, prune = context.settings, context.settings["prune"]
-    count, batch = settings["exchange_images"], settings["train"]["batch_size"]
-    sample = score_images(context, splits, base["data"], count, batch)
-    return Evidence(weights(model, prune["layers"], prune["spare"]), model=model, batches=sample)
+    settings, pruning = context.settings, context.settings["pruning"]
+    count, batch = pruning["calibration_images"], settings["train"]["batch_size"]
+    sample = calibration_images(context, splits, base["data"], count, batch)
+    return Evidence(
+        weights(model, pruning["layers"], pruning["exclude"]), model=model, batches=sample
+    )
 
 
 def for_scan(
@@ -85,14 +87,16 @@ def _evidence(
     data, criterion = base["data"], how["criterion"]
     evidence = Evidence(found, model=model, image_size=data["image_size"])
     if needs(criterion, IMAGES):
-        sample = score_images(context, splits, data, how["score_images"], how["score_batch"])
+        sample = calibration_images(
+            context, splits, data, how["calibration_images"], how["score_batch"]
+        )
         return replace(evidence, batches=sample)
     if needs(criterion, MOVEMENT):
         return replace(evidence, movement=_movement(context))
     return evidence
 
 
-def score_images(
+def calibration_images(
     context: Context, splits: Splits, data: dict[str, Any], count: int, batch: int
 ) -> Sample:
     """Training images for a criterion or an importance: the same for every cut of a seed."""

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from zipfile import ZipInfo
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.folder_layout import FIELD, MAX_FILE_BYTES, Listing, refuse
-from pruning_core.settings.spec import SpecError
 
 MAX_ENTRIES = 2_000_000
 MAX_TOTAL_BYTES = 20 * 1024**3

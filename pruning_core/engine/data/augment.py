@@ -34,24 +34,17 @@ def random_flip(batch: Tensor, generator: Generator) -> Tensor:
     return torch.where(mirrored, batch.flip(2), batch)
 
 
-def _none(batch: Tensor, generator: Generator) -> Tensor:
+def unchanged(batch: Tensor, generator: Generator) -> Tensor:
     return batch
 
 
-def _crop(batch: Tensor, generator: Generator) -> Tensor:
+def crop(batch: Tensor, generator: Generator) -> Tensor:
     """Padding of 4 at 32 pixels, as usual for CIFAR-10 (He et al. 2015), in proportion above."""
     return random_crop(batch, generator, max(1, batch.shape[1] // 8))
 
 
-def _crop_flip(batch: Tensor, generator: Generator) -> Tensor:
-    return random_flip(_crop(batch, generator), generator)
-
-
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": _none,
-    "crop": _crop,
-    "crop_flip": _crop_flip,
-}
+def crop_flip(batch: Tensor, generator: Generator) -> Tensor:
+    return random_flip(crop(batch, generator), generator)
 
 
 def normalize(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.base import Part, Progress, Raw, Source, within
 from pruning_core.engine.data.image_files import UnreadableImage, render
-from pruning_core.engine.data.sources import SOURCES
 from pruning_core.engine.data.split import LEAST, stratified
-from pruning_core.settings.spec import SpecError
+from pruning_core.methods.datasets import DATASETS
 
 CHUNK_IMAGES = 64
 CHUNK_BYTES = 32 * 1024**2
@@ -40,7 +40,7 @@ def decode(
     or an image cannot be read, and `OSError` where the disk is too small.
     """
     seed, size = settings["split_seed"], settings["image_size"]
-    opened = SOURCES[hints["name"]](
+    opened = DATASETS.load(hints["name"])(
         hints.get("path", ""), seed, downloads, within(progress, 0, 0.3)
     )
     with opened as source:

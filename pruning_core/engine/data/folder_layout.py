@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.settings.spec import SpecError
+from pruning_core.common.errors import SpecError
 
 PARTS = ("train", "test")
 IMAGE_SUFFIXES = (

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.split import LEAST, held_out, stratified
-from pruning_core.settings.spec import SpecError
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def load(folder: Path, settings: dict[str, Any]) -> Splits:
     train, labels = _open(folder, "train", settings)
     rows = stratified(labels, settings["train_size"], seed, "data.train_size", LEAST["train"])
     _check_classes(labels[rows])
-    size = round(settings["validation"] * len(rows))
+    size = round(settings["validation_split"] * len(rows))
     kept, validation = (rows[chosen] for chosen in held_out(labels[rows], size, seed))
     test, test_labels = _open(folder, "test", settings)
     test_rows = stratified(test_labels, settings["test_size"], seed, "data.test_size")

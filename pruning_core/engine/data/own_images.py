@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.archives import open_archive
 from pruning_core.engine.data.base import Part, Progress, Source
 from pruning_core.engine.data.folder_layout import FIELD, PARTS, Listing, Tree, arrange
 from pruning_core.engine.data.folders import open_folder
 from pruning_core.engine.data.image_files import is_deep
 from pruning_core.engine.data.split import held_out
-from pruning_core.settings.spec import SpecError
 
 TEST_SHARE = 0.2
 SPLIT_NOTE = (

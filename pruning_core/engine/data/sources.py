@@ -1,49 +1,14 @@
-"""The registry of data sets, and what there is to say of one before it is decoded."""
+"""Inspecting a data set: its classes, counts and digest, before it is decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pruning_core.engine.data.base import Progress, Source
-from pruning_core.engine.data.own_images import open_images
-
-Opener = Callable[[str, int, Path, Progress], AbstractContextManager[Source]]
-
-
-def _digits(
-    path: str, split_seed: int, downloads: Path, progress: Progress
-) -> AbstractContextManager[Source]:
-    # Imported here because scikit-learn takes a second to import.
-    from pruning_core.engine.data.digits import open_digits
-
-    return open_digits(path, split_seed, downloads, progress)
-
-
-def _published(name: str) -> Opener:
-    def opener(
-        path: str, split_seed: int, downloads: Path, progress: Progress
-    ) -> AbstractContextManager[Source]:
-        # Imported here because torchvision takes seconds to import.
-        from pruning_core.engine.data.torchvision_sets import open_published
-
-        return open_published(name, downloads, progress)
-
-    return opener
-
-
-SOURCES: dict[str, Opener] = {
-    "digits": _digits,
-    "cifar10": _published("cifar10"),
-    "cifar100": _published("cifar100"),
-    "mnist": _published("mnist"),
-    "fashion_mnist": _published("fashion_mnist"),
-    "images": open_images,
-}
+from pruning_core.methods.datasets import DATASETS
 
 
 def inspect(
@@ -55,7 +20,7 @@ def inspect(
     set that is not in `downloads` is downloaded. `classes` is sorted for own images; published
     sets keep their own order, so that checkpoints trained on them fit. Raises `SpecError`.
     """
-    opened = SOURCES[settings["name"]](
+    opened = DATASETS.load(settings["name"])(
         hints.get("path", ""), settings["split_seed"], downloads, progress
     )
     with opened as source:

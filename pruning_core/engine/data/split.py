@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pruning_core.settings.spec import SpecError
+from pruning_core.common.errors import SpecError
 
 # Images of each class that a subset holds: of the training ones, one is to validate with.
 LEAST = {"train": 2, "test": 1}

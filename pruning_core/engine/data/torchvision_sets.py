@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ import numpy as np
 from torchvision import datasets
 from torchvision.datasets.utils import extract_archive
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.base import Progress, Source, array_digest, array_part, within
 from pruning_core.engine.data.download import DownloadError, download, has_md5
-from pruning_core.settings.spec import SpecError
 
 # What torchvision's readers raise on files that are not what they should be.
 _BROKEN = (
@@ -44,7 +44,7 @@ class Published:
     title: str
     dataset: Any
     fetch: Callable[[Any, Path, str, Progress], None]
-    by_hand: Callable[[Any, Path], tuple[Path, str]]
+    layer_sparsities: Callable[[Any, Path], tuple[Path, str]]
     flip: bool
 
 
@@ -76,7 +76,7 @@ def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[S
 
 
 def _refused(kind: Published, root: Path, what: str) -> SpecError:
-    folder, files = kind.by_hand(kind.dataset, root)
+    folder, files = kind.layer_sparsities(kind.dataset, root)
     return SpecError(
         "data.name",
         f"{kind.title} {what}. Put {files} into {folder} by hand, "
@@ -159,3 +159,26 @@ PUBLISHED: dict[str, Published] = {
         "Fashion-MNIST", datasets.FashionMNIST, _fetch_mnist, _mnist_by_hand, flip=True
     ),
 }
+
+
+Opened = AbstractContextManager[Source]
+
+
+def open_cifar10(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
+    """CIFAR-10. Krizhevsky 2009."""
+    return open_published("cifar10", downloads, progress)
+
+
+def open_cifar100(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
+    """CIFAR-100. Krizhevsky 2009."""
+    return open_published("cifar100", downloads, progress)
+
+
+def open_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
+    """MNIST. LeCun et al. 1998."""
+    return open_published("mnist", downloads, progress)
+
+
+def open_fashion_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
+    """Fashion-MNIST. Xiao et al. 2017."""
+    return open_published("fashion_mnist", downloads, progress)

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pruning_core.engine.export.source import Maker, Run, Source
+from pruning_core.engine.export.source import FileWriter, Run, Source
 from pruning_core.engine.structured.fold import fold
 from pruning_core.engine.structured.widths import Structure, load, structure
 
@@ -41,4 +41,6 @@ def structure_in(path: Path) -> Structure:
     return found
 
 
-MAKERS: dict[str, Maker] = {"smaller": Maker(write_smaller, open_smaller)}
+def compact() -> FileWriter:
+    """The dense network without its zero channels."""
+    return FileWriter(write_smaller, open_smaller)

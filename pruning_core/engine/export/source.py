@@ -31,7 +31,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Maker:
+class FileWriter:
     """Writes a model to a file, and opens the file.
 
     `write` returns notes. `open` gives what computes the scores (N, classes) of normalized

@@ -15,14 +15,13 @@ from pruning_core.common.formatting import format_count
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import Splits
-from pruning_core.engine.export.makers import MAKERS
-from pruning_core.engine.export.source import Run, Source
+from pruning_core.engine.export.source import FileWriter, Run, Source
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild
 from pruning_core.engine.stage_inputs import parent_model, resized, root_of, splits_of
 from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
-from pruning_core.methods.file_formats import FORMATS
+from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.storage.stage_context import Context, StageError
 from pruning_core.storage.store import Store
 
@@ -45,10 +44,11 @@ class _Opened(nn.Module):
         return self.run(images.contiguous())
 
 
-def artifact(context: Context) -> dict[str, Any]:
+def export(context: Context) -> dict[str, Any]:
     """Write the file, read it back, compare its scores, and look at the test images once."""
     settings, say = context.settings, context.progress.say
-    about, maker = FORMATS[settings["format"]], MAKERS[settings["format"]]
+    about = FILE_FORMATS[settings["format"]]
+    maker: FileWriter = FILE_FORMATS.load(settings["format"])()
     if about.package and find_spec(about.package) is None:
         message = f"{about.title} needs the package {about.package}: pip install {about.package}."
         raise StageError(message)

@@ -20,7 +20,7 @@ from torch import Tensor
 from pruning_core.engine.export import sparse_file, sparse_loader
 from pruning_core.engine.export.bn_folding import folded_state
 from pruning_core.engine.export.entropy import floor
-from pruning_core.engine.export.source import Maker, Run, Source, loaded
+from pruning_core.engine.export.source import FileWriter, Run, Source, loaded
 from pruning_core.engine.models.layers import layers
 
 State = dict[str, Tensor]
@@ -69,21 +69,25 @@ def unshuffled(blob: bytes) -> State:
     return state
 
 
-def _compressed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> Maker:
+def _compressed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> FileWriter:
     def write(source: Source, path: Path) -> list[str]:
         path.write_bytes(pack(shuffled(plain_state(source))))
         return []
 
-    return Maker(write, lambda source, path: loaded(source, unshuffled(unpack(path.read_bytes()))))
+    return FileWriter(
+        write, lambda source, path: loaded(source, unshuffled(unpack(path.read_bytes())))
+    )
 
 
-def _bitmask(convert: Callable[[Source], tuple[State, list[str]]]) -> Maker:
+def _bitmask(convert: Callable[[Source], tuple[State, list[str]]]) -> FileWriter:
     def write(source: Source, path: Path) -> list[str]:
         state, notes = convert(source)
         sparse_file.save(state, path)
         return notes
 
-    return Maker(write, lambda source, path: loaded(source, sparse_loader.weights(path)), floor)
+    return FileWriter(
+        write, lambda source, path: loaded(source, sparse_loader.weights(path)), floor
+    )
 
 
 def as_halves(source: Source) -> tuple[State, list[str]]:
@@ -136,11 +140,31 @@ def _unchanged(source: Source) -> tuple[State, list[str]]:
     return plain_state(source), []
 
 
-MAKERS: dict[str, Maker] = {
-    "state_dict": Maker(write_state_dict, open_state_dict),
-    "deflate": _compressed(lambda data: zlib.compress(data, LEVEL), zlib.decompress),
-    "lzma": _compressed(lambda data: lzma.compress(data, preset=LEVEL), lzma.decompress),
-    "bitmask_fp32": _bitmask(_unchanged),
-    "bitmask_fp16": _bitmask(as_halves),
-    "bitmask_int8": _bitmask(as_int8),
-}
+def state_dict() -> FileWriter:
+    """The state_dict as torch.save writes it."""
+    return FileWriter(write_state_dict, open_state_dict)
+
+
+def zlib_file() -> FileWriter:
+    """All tensors, byte-shuffled, compressed by zlib."""
+    return _compressed(lambda data: zlib.compress(data, LEVEL), zlib.decompress)
+
+
+def lzma_file() -> FileWriter:
+    """All tensors, byte-shuffled, compressed by LZMA."""
+    return _compressed(lambda data: lzma.compress(data, preset=LEVEL), lzma.decompress)
+
+
+def bitmask_fp32() -> FileWriter:
+    """A bit mask and the non-zero values in float32."""
+    return _bitmask(_unchanged)
+
+
+def bitmask_fp16() -> FileWriter:
+    """A bit mask and the non-zero values in float16, batch norm folded."""
+    return _bitmask(as_halves)
+
+
+def bitmask_int8() -> FileWriter:
+    """A bit mask and the non-zero values in int8, batch norm folded."""
+    return _bitmask(as_int8)

@@ -29,11 +29,11 @@ from pruning_core.common.paired_timing import (
 from pruning_core.engine.export.source import Run
 from pruning_core.engine.export.stage import difference_of
 from pruning_core.engine.latency.models import File, Subject, file_of, subject
-from pruning_core.engine.latency.runtimes import OPENERS, with_threads
+from pruning_core.engine.latency.runtimes import Opener, with_threads
 from pruning_core.engine.latency.turns import Budget, Job, in_turn
 from pruning_core.engine.models import devices
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.methods.runtimes import FAMILIES, RUNTIMES
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.methods.runtimes import BACKENDS, RUNTIMES
 from pruning_core.planning.timing import check_machine
 from pruning_core.storage.stage_context import Context, StageError
 
@@ -71,7 +71,7 @@ def latency(context: Context) -> dict[str, Any]:
     settings, begun = context.settings, time.perf_counter()
     check_machine(settings)
     names = [Name(run["point"], run["runtime"]) for run in settings["runs"]]
-    family = FAMILIES[RUNTIMES[names[0].runtime].family]
+    family = BACKENDS[RUNTIMES[names[0].runtime].backend]
     if find_spec(family.package) is None:
         message = f"{family.title} needs its package: pip install {family.package}."
         raise StageError(message)
@@ -93,6 +93,12 @@ def latency(context: Context) -> dict[str, Any]:
     }
 
 
+def opener_of(runtime: str) -> Opener:
+    """What opens a model in a runtime."""
+    opener: Opener = RUNTIMES.load(runtime)()
+    return opener
+
+
 def _files(context: Context, names: list[Name], subjects: Subjects, folder: Path) -> Files:
     found = {}
     for i, name in enumerate(names):
@@ -111,7 +117,7 @@ def _groups(
     for threads in settings["threads"]:
         runs = _opened(names, subjects, files, threads)
         for batch in settings["batches"]:
-            title = FAMILIES[RUNTIMES[names[0].runtime].family].title
+            title = BACKENDS[RUNTIMES[names[0].runtime].backend].title
             images, of = format_count(batch, "image"), format_count(threads, "thread")
             first, message = done, f"{title}, {images} at a time, {of}"
 
@@ -125,16 +131,16 @@ def _groups(
 def _opened(names: list[Name], subjects: Subjects, files: Files, threads: int) -> dict[Name, Run]:
     """Every model, and the first a second time, with so many threads."""
     devices.prepare(threads)
-    OPENERS[names[0].runtime].use_threads(threads)
+    opener_of(names[0].runtime).use_threads(threads)
     again = Name(names[0].point, names[0].runtime, again=True)
     runs = {}
     for name in [*names, again]:
         source = with_threads(subjects[name.point].source, threads)
-        opener, path = OPENERS[name.runtime], files[names[0] if name.again else name].path
+        opener, path = opener_of(name.runtime), files[names[0] if name.again else name].path
         runs[name] = opener.open(source, path)
         shown = opener.layout(source.example[:COMPARED])
         form = RUNTIMES[name.runtime].format
-        difference_of(source.model, runs[name], shown, not form or FORMATS[form].exact)
+        difference_of(source.model, runs[name], shown, not form or FILE_FORMATS[form].exact)
     return runs
 
 
@@ -147,7 +153,7 @@ def _timed(
     say: Any,
 ) -> Group:
     jobs = {
-        name: _job(run, OPENERS[name.runtime].layout(repeated(subjects[name.point], batch)))
+        name: _job(run, opener_of(name.runtime).layout(repeated(subjects[name.point], batch)))
         for name, run in runs.items()
     }
     with torch.inference_mode():

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.source import Source
 from pruning_core.engine.export.stage import BATCH_PIXELS, source_of
 from pruning_core.engine.models.build import FAILURES
-from pruning_core.methods.file_formats import FORMATS
+from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
-from pruning_core.planning.exports import artifact
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Missing
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.store import Store
@@ -89,16 +88,16 @@ def file_of(store: Store, found: Subject, runtime: str, folder: Path) -> File:
         return File(None, None)
     if found.size == found.trained and (path := _shipped(store, found.key, name)):
         return File(path, path.stat().st_size)
-    path = folder / f"{found.key[:12]}.{FORMATS[name].suffix}"
-    notes = MAKERS[name].write(found.source, path)
-    if FORMATS[name].calibrated:
+    path = folder / f"{found.key[:12]}.{FILE_FORMATS[name].suffix}"
+    notes = FILE_FORMATS.load(name)().write(found.source, path)
+    if FILE_FORMATS[name].calibrated:
         images = format_count(found.source.settings["images"], "training image")
-        notes = [*notes, f"The timed {FORMATS[name].title} file has its ranges from {images}."]
+        notes = [*notes, f"The timed {FILE_FORMATS[name].title} file has its ranges from {images}."]
     return File(path, path.stat().st_size, tuple(notes))
 
 
 def _shipped(store: Store, key: str, name: str) -> Path | None:
-    stage = artifact(key, name)
+    stage = export_stage(key, name)
     try:
         return store.file(stage.key, store.read(stage.key)["file"])
     except Missing:

@@ -26,11 +26,11 @@ class Shape:
     pixels: int
 
 
-def matrix_product(weight: Tensor, pixels: Tensor) -> Job:
+def torch_mm(weight: Tensor, pixels: Tensor) -> Job:
     return lambda: weight @ pixels
 
 
-def convolution(weight: Tensor, pixels: Tensor) -> Job:
+def torch_conv(weight: Tensor, pixels: Tensor) -> Job:
     """The same as torch's 1x1 convolution of a map one pixel high, channels last."""
     images = pixels[None, :, None, :].contiguous(memory_format=torch.channels_last)
     kernel = weight[:, :, None, None].contiguous(memory_format=torch.channels_last)
@@ -50,10 +50,6 @@ def torch_csr(weight: Tensor, pixels: Tensor) -> Job:
 def scipy_csr(weight: Tensor, pixels: Tensor) -> Job:
     matrix, right = scipy.sparse.csr_array(weight.numpy()), pixels.numpy()
     return lambda: matrix @ right
-
-
-DENSE: dict[str, Product] = {"torch_mm": matrix_product, "torch_conv": convolution}
-SPARSE: dict[str, Product] = {"torch_csr": torch_csr, "scipy_csr": scipy_csr}
 
 
 @torch.no_grad()

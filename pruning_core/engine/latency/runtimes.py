@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.export.bn_folding import lightened
-from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.source import Run, Source
+from pruning_core.methods.file_formats import FILE_FORMATS
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def file_opener(name: str) -> Callable[[Source, Path | None], Run]:
 
     def opened(source: Source, path: Path | None) -> Run:
         assert path is not None
-        return MAKERS[name].open(source, path)
+        run: Run = FILE_FORMATS.load(name)().open(source, path)
+        return run
 
     return opened
 
@@ -55,12 +56,24 @@ def executorch_threads(threads: int) -> None:
     portable_lib._unsafe_reset_threadpool(threads)
 
 
-OPENERS: dict[str, Opener] = {
-    "eager": Opener(open_eager, channels_last),
-    "onnx": Opener(file_opener("onnx"), Tensor.contiguous),
-    "onnx_int8": Opener(file_opener("onnx_int8"), Tensor.contiguous),
-    "executorch": Opener(file_opener("executorch"), Tensor.contiguous, executorch_threads),
-}
+def eager() -> Opener:
+    """PyTorch in eager mode."""
+    return Opener(open_eager, channels_last)
+
+
+def onnx() -> Opener:
+    """ONNX Runtime with a float32 file."""
+    return Opener(file_opener("onnx"), Tensor.contiguous)
+
+
+def onnx_int8() -> Opener:
+    """ONNX Runtime with an int8 file."""
+    return Opener(file_opener("onnx_int8"), Tensor.contiguous)
+
+
+def executorch() -> Opener:
+    """ExecuTorch with its own file."""
+    return Opener(file_opener("executorch"), Tensor.contiguous, executorch_threads)
 
 
 def with_threads(source: Source, threads: int) -> Source:

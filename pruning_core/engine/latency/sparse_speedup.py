@@ -16,9 +16,10 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.paired_timing import Ratio, Times, paired_ratio, summed_ratio
 from pruning_core.engine.latency.latency import here
 from pruning_core.engine.latency.models import subject
-from pruning_core.engine.latency.products import DENSE, SPARSE, Shape, shapes, thinned
+from pruning_core.engine.latency.products import Shape, shapes, thinned
 from pruning_core.engine.latency.turns import Budget, Job, in_turn
 from pruning_core.engine.models import devices
+from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.timing import check_machine
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.stage_context import Context, StageError
@@ -29,7 +30,7 @@ Key = tuple[str, float]  # a kernel and its sparsity; the dense product has spar
 Measured = dict[Key, Times]
 
 
-def crossover(context: Context) -> dict[str, Any]:
+def sparse_speedup(context: Context) -> dict[str, Any]:
     """Time each shape of layer once, and give every layer of that shape its times."""
     settings, begun = context.settings, time.perf_counter()
     check_machine(settings)
@@ -62,11 +63,13 @@ def _measure(shape: Shape, settings: dict[str, Any]) -> Measured:
     generator = torch.Generator().manual_seed(settings["seed"])
     weight = torch.randn(shape.rows, shape.columns, generator=generator)
     pixels = torch.randn(shape.columns, shape.pixels, generator=generator)
-    jobs: dict[Key, Job] = {(name, 0.0): make(weight, pixels) for name, make in DENSE.items()}
+    jobs: dict[Key, Job] = {
+        (name, 0.0): DENSE_KERNELS.load(name)(weight, pixels) for name in DENSE_KERNELS
+    }
     for sparsity in settings["sparsities"]:
         thin = thinned(weight, sparsity, generator)
         for kernel in settings["kernels"]:
-            jobs[kernel, sparsity] = SPARSE[kernel](thin, pixels)
+            jobs[kernel, sparsity] = SPARSE_KERNELS.load(kernel)(thin, pixels)
             _check(jobs[kernel, sparsity](), thin @ pixels, kernel)
     return in_turn(jobs, Budget(settings["rounds"], settings["seconds"]))
 

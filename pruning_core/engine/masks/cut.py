@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.criteria.collect import for_growth, for_level
-from pruning_core.engine.criteria.table import CRITERIA
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
@@ -20,8 +19,9 @@ from pruning_core.engine.models.layers import weights
 from pruning_core.engine.stage_inputs import MASK_FILE
 from pruning_core.engine.training import rewinding
 from pruning_core.engine.training.train import derived_seed
-from pruning_core.planning.layer_checks import died
-from pruning_core.settings.spec import SpecError
+from pruning_core.methods.criteria import CRITERIA
+from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.planning.layer_checks import layer_collapse
 from pruning_core.storage.stage_context import Context
 
 Tensors = dict[str, Tensor]
@@ -41,17 +41,17 @@ def cut(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
     Raises `SpecError` where nothing would be left of a layer.
     """
     settings = context.settings
-    prune, target = settings["prune"], float(settings["target"])
-    found = weights(model, prune["layers"], prune["spare"])
+    pruning, target = settings["pruning"], float(settings["target"])
+    found = weights(model, pruning["layers"], pruning["exclude"])
     previous = _previous(context)
     context.progress.say(0.0, "Scoring the weights")
-    scores = CRITERIA[prune["criterion"]](for_level(model, context, splits, base))
-    kept = masks.choose(scores, target, prune, {} if settings.get("lifted") else previous)
+    scores = CRITERIA.load(pruning["criterion"])(for_level(model, context, splits, base))
+    kept = masks.choose(scores, target, pruning, {} if settings.get("dense") else previous)
     if dead := masks.empty_layers(kept):
-        raise SpecError("prune.keep_floor", died(dead, target, prune))
-    if "exchange" in settings:
+        raise layer_collapse("pruning.min_density", dead, target, pruning)
+    if "regrowth" in settings:
         slopes = growth(for_growth(model, context, splits, base))
-        kept = exchange(kept, scores, slopes, settings["exchange"], prune)
+        kept = exchange(kept, scores, slopes, settings["regrowth"], pruning)
     held = norms_of_dead(model, kept, base["data"]["image_size"]) if "norms" in settings else {}
     own = dict(model.named_parameters())
     chosen = masks.Masks({**own, **found}, kept, held)
@@ -62,7 +62,7 @@ def cut(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
 def _previous(context: Context) -> Tensors:
     """The masks of the level before; none where that is the baseline."""
     parent, store = context.row.parent, context.store
-    has_masks = store.settings(parent)["kind"] == "level"
+    has_masks = store.settings(parent)["kind"] == "pruned"
     return masks.load(store.file(parent, MASK_FILE)) if has_masks else {}
 
 
@@ -96,4 +96,5 @@ def beginning(context: Context, root: str, base: dict[str, Any]) -> rewinding.St
         kept=lambda: sparse_file.load(store.file(root, rewinding.KEPT_FILE)),
         drawn=lambda: rewinding.draw(base, seed),
     )
-    return rewinding.RECOVERIES[settings["recovery"]["method"]](sources)
+    state: rewinding.State | None = RECOVERY_METHODS.load(settings["recovery"]["method"])(sources)
+    return state

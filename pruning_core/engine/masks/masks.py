@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.allocation import REMOVED, SCOPES, Ranked, by_pattern
 from pruning_core.engine.masks.ranking import sortable
+from pruning_core.engine.masks.selection import REMOVED, Ranked, select
 from pruning_core.engine.masks.units import as_mask, joined, pieces_left
 from pruning_core.engine.models.layers import sparsities
-from pruning_core.methods.granularity import PATTERNS
-from pruning_core.settings.spec import SpecError
 from pruning_core.storage.stage_context import StageError
 
 __all__ = ["Masks", "check", "choose", "empty_layers", "load", "save"]
@@ -34,35 +33,34 @@ Tensors = dict[str, Tensor]
 def choose(
     scores: Tensors,
     amount: float,
-    prune: Mapping[str, Any],
+    pruning: Mapping[str, Any],
     previous: Tensors | None = None,
 ) -> Tensors:
     """Masks, of the shape and memory format of the scores, that remove exactly `amount`.
 
-    The lowest scores go first. `prune` holds a `PruneSpec`'s settings; its
+    The lowest scores go first. `prune` holds a `PruningSpec`'s settings; its
     granularity says what goes as one piece (amounts are shares of the pieces), its scope how
     many go of each layer. What `previous` removed stays removed and counts. Raises `SpecError`
     for an amount outside [0, 1), one that the keep-floor does not allow, one below what is
     removed already, and where there are no weights.
     """
     if not 0 <= amount < 1:
-        raise SpecError("amount", f"{amount} is not a fraction from 0 up to, but not including, 1.")
+        raise SpecError("amount", f"{amount} is out of range: it must be at least 0 and below 1.")
     if not scores:
-        raise SpecError("prune.layers", "the model has no weight of this choice to prune.")
+        raise SpecError("pruning.layers", "the model has no prunable layer of this choice.")
     ranked = {}
-    for name, pieces in joined(scores, prune).items():
+    for name, pieces in joined(scores, pruning).items():
         before = None if previous is None else previous.get(name)
-        ranked[name] = Ranked(_keys(pieces, before, prune), tuple(scores[name].shape))
-    scope = by_pattern if prune["granularity"] in PATTERNS else SCOPES[prune["scope"]]
-    gone = scope(ranked, amount, prune)
-    return {name: as_mask(~gone[name], score, prune) for name, score in scores.items()}
+        ranked[name] = Ranked(_keys(pieces, before, pruning), tuple(scores[name].shape))
+    pruned = select(ranked, amount, pruning)
+    return {name: as_mask(~pruned[name], score, pruning) for name, score in scores.items()}
 
 
-def _keys(pieces: Tensor, before: Tensor | None, prune: Mapping[str, Any]) -> np.ndarray:
+def _keys(pieces: Tensor, before: Tensor | None, pruning: Mapping[str, Any]) -> np.ndarray:
     keys = sortable(pieces)
     if before is None:
         return keys
-    return np.where(pieces_left(before, prune), keys, keys.dtype.type(REMOVED))
+    return np.where(pieces_left(before, pruning), keys, keys.dtype.type(REMOVED))
 
 
 def empty_layers(masks: Tensors) -> list[str]:

@@ -19,7 +19,7 @@ from pruning_core.engine.masks.ranking import smallest, sortable
 from pruning_core.engine.masks.units import as_mask, joined, pieces_left
 
 Tensors = dict[str, Tensor]
-SIZES = {"criterion": "magnitude"}  # a piece's gradients are joined as its magnitudes are
+SIZES = {"join": "norm"}  # gradients of a unit are joined as its magnitudes are
 
 
 def growth(evidence: Evidence) -> Tensors:
@@ -35,31 +35,35 @@ def growth(evidence: Evidence) -> Tensors:
 
 
 def exchange(
-    kept: Tensors, scores: Tensors, slopes: Tensors, share: float, prune: Mapping[str, Any]
+    kept: Tensors, scores: Tensors, slopes: Tensors, share: float, pruning: Mapping[str, Any]
 ) -> Tensors:
     """Masks with as many True in each layer as `kept` has, a `share` of them at other places.
 
     Of each layer the share of what is left with the lowest `scores` goes (rounded), and of all
     that is then missing, what has just gone included, as many with the largest `slopes` come
     back. Nothing comes back where the slope is zero, since it would stay zero: there fewer go.
-    Pieces are those of `prune`, a `PruneSpec`'s settings; of equal ones the first goes, and the
+    Pieces are those of `prune`, a `PruningSpec`'s settings; of equal ones the first goes, and the
     first comes back.
     """
-    pieces, wanted = joined(scores, prune), joined(slopes, {**prune, **SIZES})
-    return {name: _exchanged(kept[name], pieces[name], wanted[name], share, prune) for name in kept}
+    pieces, wanted = joined(scores, pruning), joined(slopes, {**pruning, **SIZES})
+    return {
+        name: _exchanged(kept[name], pieces[name], wanted[name], share, pruning) for name in kept
+    }
 
 
 def _exchanged(
-    kept: Tensor, scores: Tensor, slopes: Tensor, share: float, prune: Mapping[str, Any]
+    kept: Tensor, scores: Tensor, slopes: Tensor, share: float, pruning: Mapping[str, Any]
 ) -> Tensor:
-    left = pieces_left(kept, prune)
+    left = pieces_left(kept, pruning)
     wanted = sortable(slopes)
     alive = wanted > 0
     most = int(np.count_nonzero(alive & ~left))
     count = min(round(share * int(np.count_nonzero(left))), most)
     keys = sortable(scores)
     stay = left & ~smallest(_last(keys, ~left), count)
-    return as_mask(stay | smallest(_last(wanted.max(initial=0) - wanted, stay), count), kept, prune)
+    return as_mask(
+        stay | smallest(_last(wanted.max(initial=0) - wanted, stay), count), kept, pruning
+    )
 
 
 def _last(keys: np.ndarray, behind: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Scores of the pieces (weights, kernels, filters) that go whole, and masks made of pieces."""
+"""Scores of pruning units (weights, kernels, filters), and masks made of units.
+
+Shapes: a weight is (O, I, *K); its units are counted along the axes that `unit_axes` names.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruning_core.methods.granularity import AXES, unit_axes
+from pruning_core.methods.criteria import CRITERIA, Join
+from pruning_core.methods.granularity import GRANULARITIES, unit_axes
 
 KERNEL_NORM = 2.0
-Join = Callable[[Tensor, tuple[int, ...], float], Tensor]
+SINGLE_WEIGHTS = ("unstructured", *(n for n, g in GRANULARITIES.items() if g.pattern))
+Joining = Callable[[Tensor, tuple[int, ...], float], Tensor]
 
 
 def by_norm(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
@@ -33,59 +38,65 @@ def by_draw(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
     return scores
 
 
-JOINS: dict[str, Join] = {"magnitude": by_norm, "random": by_draw}
+JOINS: dict[Join, Joining] = {"norm": by_norm, "sum": by_sum, "first": by_draw}
 
 
-def piece_scores(scores: Tensor, prune: Mapping[str, Any]) -> Tensor:
+def piece_scores(scores: Tensor, pruning: Mapping[str, Any]) -> Tensor:
     """One score a piece, of the shape of the axes that `unit_axes` names.
 
     Scores of weights are given back as they are; others are float64, joined as `JOINS` says by
     the criterion, and by their sum where it says nothing. What is not a number becomes inf.
     """
-    if _single(prune):
+    if _single(pruning):
         return scores
     whole = scores.detach().cpu().contiguous().double()
-    others = _others(whole, prune)
+    others = _others(whole, pruning)
     if not others:
         return whole
-    filters = prune["granularity"] == "filter"
-    norm = float(prune.get("norm", KERNEL_NORM)) if filters else KERNEL_NORM
-    joined = JOINS.get(prune["criterion"], by_sum)(whole, others, norm)
+    filters = pruning["granularity"] == "filter"
+    norm = float(pruning.get("filter_norm", KERNEL_NORM)) if filters else KERNEL_NORM
+    joined = JOINS[_join(pruning)](whole, others, norm)
     return torch.nan_to_num(joined, nan=math.inf, posinf=math.inf)
 
 
-def joined(scores: Mapping[str, Tensor], prune: Mapping[str, Any]) -> dict[str, Tensor]:
+def joined(scores: Mapping[str, Tensor], pruning: Mapping[str, Any]) -> dict[str, Tensor]:
     """The scores of all layers' pieces, 0 or more.
 
     Where some are negative all are moved up by the least of them, which changes no order: in
     double precision that of float32 sums stays as it is, to within 1e-16 of their range.
     """
-    found = {name: piece_scores(score, prune) for name, score in scores.items()}
+    found = {name: piece_scores(score, pruning) for name, score in scores.items()}
     least = min((float(score.min()) for score in found.values() if score.numel()), default=0.0)
     return found if not least < 0 else {n: score.double() - least for n, score in found.items()}
 
 
-def pieces_left(mask: Tensor, prune: Mapping[str, Any]) -> np.ndarray:
+def pieces_left(mask: Tensor, pruning: Mapping[str, Any]) -> np.ndarray:
     """Which pieces a mask leaves, flat: those of which any weight stays."""
     mask = mask.cpu().contiguous()
-    for axis in sorted(_others(mask, prune), reverse=True):
+    for axis in sorted(_others(mask, pruning), reverse=True):
         mask = mask.any(axis)
     return mask.reshape(-1).numpy()
 
 
-def as_mask(kept: np.ndarray, weight: Tensor, prune: Mapping[str, Any]) -> Tensor:
+def as_mask(kept: np.ndarray, weight: Tensor, pruning: Mapping[str, Any]) -> Tensor:
     """A mask of the weight's shape and memory format from its pieces, which are flat."""
     mask = torch.empty_like(weight, dtype=torch.bool, requires_grad=False)
-    axes = unit_axes(prune, weight.ndim)
+    axes = unit_axes(pruning, weight.ndim)
     shape = [size if axis in axes else 1 for axis, size in enumerate(weight.shape)]
     return mask.copy_(torch.from_numpy(kept).reshape(shape))
 
 
-def _single(prune: Mapping[str, Any]) -> bool:
-    granularity = prune["granularity"]
-    return granularity == "weight" or granularity not in AXES
+def _single(pruning: Mapping[str, Any]) -> bool:
+    """Whether a unit is a single weight; the weights of an N:M pattern are too."""
+    return pruning["granularity"] in SINGLE_WEIGHTS
 
 
-def _others(weight: Tensor, prune: Mapping[str, Any]) -> tuple[int, ...]:
-    axes = unit_axes(prune, weight.ndim)
+def _join(pruning: Mapping[str, Any]) -> Join:
+    """How the scores of a unit are joined: as the criterion says, or as `pruning` overrides it."""
+    join: Join = pruning.get("join") or CRITERIA[pruning["criterion"]].join
+    return join
+
+
+def _others(weight: Tensor, pruning: Mapping[str, Any]) -> tuple[int, ...]:
+    axes = unit_axes(pruning, weight.ndim)
     return tuple(axis for axis in range(weight.ndim) if axis not in axes)

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model, list_models
 
-from pruning_core.settings.spec import SpecError
+from pruning_core.common.errors import SpecError
 
 WIDTH_MODELS = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 INCEPTIONS = ("googlenet", "inception_v3")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.small_convs import quicken
-from pruning_core.settings.spec import SpecError
 
 
 def available() -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from pruning_core.methods.layers import Layer, chosen
+from pruning_core.methods.layers import Layer, prunable
 
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -35,13 +35,13 @@ def layers(model: nn.Module) -> list[Layer]:
     return [replace(layer, role=roles.get(layer.name, "")) for layer in found.values()]
 
 
-def weights(model: nn.Module, choice: str, spare: Sequence[str] = ()) -> dict[str, Tensor]:
+def weights(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> dict[str, Tensor]:
     """The parameters a layer choice prunes, by name, but for those that `spare` matches.
 
     Under hooks, those the hooks mask.
     """
     there = _by_name(model)
-    return {layer.name: there[layer.name] for layer in chosen(layers(model), choice, spare)}
+    return {layer.name: there[layer.name] for layer in prunable(layers(model), choice, exclude)}
 
 
 def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ def count_zeros(tensors: dict[str, Tensor]) -> int:
     return sum(value.numel() - int(torch.count_nonzero(value)) for value in tensors.values())
 
 
-def sparsities(model: nn.Module, choice: str, spare: Sequence[str] = ()) -> dict[str, int]:
+def sparsities(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> dict[str, int]:
     """Counts behind the measured sparsities, of zeros that really stand in the tensors.
 
     `prunable` and `prunable_zeros`: the weights that `weights` gives; `weights` and
@@ -121,7 +121,7 @@ def sparsities(model: nn.Module, choice: str, spare: Sequence[str] = ()) -> dict
     values, found = parameters(model), layers(model)
     named = parameters(model, repeat_shared=True)
     every = {layer.name: named[layer.name] for layer in found}
-    allowed = {layer.name: every[layer.name] for layer in chosen(found, choice, spare)}
+    allowed = {layer.name: every[layer.name] for layer in prunable(found, choice, exclude)}
     total = sum(value.numel() for value in values.values())
     return {
         "prunable": sum(value.numel() for value in allowed.values()),

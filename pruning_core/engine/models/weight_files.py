@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import get_model_weights
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.files import sha256
-from pruning_core.settings.spec import SpecError
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.build import INCEPTIONS, shapes
 from pruning_core.engine.models.layers import fold_hooks
 from pruning_core.engine.models.weight_files import download, file_digest, pretrained_file, read
-from pruning_core.settings.spec import SpecError
 
 __all__ = ["file_digest", "load_weights", "pretrained_file"]
 

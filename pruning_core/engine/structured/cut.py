@@ -128,7 +128,7 @@ def plan_cut(
     before, _ = gauge.size({})
     whole = dense or before
     groups, ranked = rank(graph, settings, scorer, dense_widths or {})
-    asked, of = float(settings["target"]), settings["of"]
+    asked, of = float(settings["target"]), settings["ratio_of"]
 
     @functools.cache
     def gone(kept: tuple[tuple[str, int], ...]) -> float:
@@ -140,7 +140,7 @@ def plan_cut(
     kept = selection.reach(ranked, settings["scope"], asked, share) if ranked else None
     if kept is None:
         most = share(selection.most(ranked)) if ranked else 0.0
-        raise SpecError("structured.amounts", _too_much(asked, most, settings))
+        raise SpecError("structured.ratios", _too_much(asked, most, settings))
     after, widths = gauge.size(kept)
     return Plan(kept, groups, ranked, before, after, widths)
 

@@ -198,7 +198,7 @@ def _kept_told(
     rounded = f"with them the widths are multiples of {round_to}"
     weights, counts = _weights(model), dict[str, int]()
     for group in graph.groups:
-        going, spare = set(gone[group.name]), set(could[group.name]) - set(gone[group.name])
+        going, exclude = set(gone[group.name]), set(could[group.name]) - set(gone[group.name])
         for member in group.members:
             weight = weights.get(f"{member.name}.weight")
             if weight is None or not member.outputs:
@@ -207,7 +207,7 @@ def _kept_told(
             dead = _dead(weight).cpu().numpy()
             for channel, root in places:
                 if dead[channel] and int(root) not in going:
-                    reason = rounded if int(root) in spare else _why(group)
+                    reason = rounded if int(root) in exclude else _why(group)
                     counts[reason] = counts.get(reason, 0) + 1
     for reason, count in counts.items():
         yield f"Not folded: {format_count(count, 'filter')} of zeros; {reason}."

@@ -59,8 +59,8 @@ def hessian(sight: Sight) -> Scorer:
     return tp.importance.GroupHessianImportance()
 
 
-def drawn(sight: Sight) -> Scorer:
-    """Random scores, from the generator."""
+def random(sight: Sight) -> Scorer:
+    """Random scores, from the generator: a control."""
 
     def draw(group: Any) -> Tensor:
         return torch.rand(len(group[0].idxs), generator=sight.generator)
@@ -68,12 +68,21 @@ def drawn(sight: Sight) -> Scorer:
     return draw
 
 
-IMPORTANCES: dict[str, Callable[[Sight], Scorer]] = {
-    "magnitude_l2": lambda sight: tp.importance.GroupMagnitudeImportance(p=2),
-    "magnitude_l1": lambda sight: tp.importance.GroupMagnitudeImportance(p=1),
-    "bn_scale": lambda sight: tp.importance.BNScaleImportance(),
-    "lamp": lambda sight: tp.importance.LAMPImportance(),
-    "taylor": taylor,
-    "hessian": hessian,
-    "random": drawn,
-}
+def magnitude_l2(sight: Sight) -> Scorer:
+    """The L2 norm of a channel's weights in its group. Fang et al. 2023 (DepGraph)."""
+    return tp.importance.GroupMagnitudeImportance(p=2)
+
+
+def magnitude_l1(sight: Sight) -> Scorer:
+    """The L1 norm of a channel's weights in its group. Li et al. 2017."""
+    return tp.importance.GroupMagnitudeImportance(p=1)
+
+
+def bn_scale(sight: Sight) -> Scorer:
+    """The scale factor of batch norm. Liu et al. 2017 (network slimming)."""
+    return tp.importance.BNScaleImportance()
+
+
+def lamp(sight: Sight) -> Scorer:
+    """Layer-adaptive magnitude. Lee et al. 2021."""
+    return tp.importance.LAMPImportance()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pruning_core.methods.channel_importance import STRUCTURED_SCOPES
+
 HALVINGS = 40
 
 Kept = dict[str, int]
@@ -49,12 +51,12 @@ def allowed(width: int, dense: int, round_to: int, parts: int, max_ratio: float)
     return (width, *(n for n in range(largest, 0, -step) if n >= least))
 
 
-def alike(groups: Mapping[str, Ranked], ratio: float) -> Kept:
+def local(groups: Mapping[str, Ranked], ratio: float) -> Kept:
     """Of every group the same share goes, up to rounding."""
     return {name: group.nearest(group.width * (1 - ratio)) for name, group in groups.items()}
 
 
-def together(groups: Mapping[str, Ranked], ratio: float) -> Kept:
+def global_(groups: Mapping[str, Ranked], ratio: float) -> Kept:
     """One threshold for the scores of all groups: the lowest go, wherever they are."""
     counts = [group.parts for group in groups.values() for _ in group.scores]
     scores = np.concatenate([group.scores for group in groups.values()])
@@ -66,12 +68,6 @@ def together(groups: Mapping[str, Ranked], ratio: float) -> Kept:
     lost = [int(part.sum()) for part in np.split(gone, ends)]
     pairs = zip(groups.items(), lost, strict=True)
     return {name: group.nearest(group.width - group.parts * n) for (name, group), n in pairs}
-
-
-SCOPES: dict[str, Callable[[Mapping[str, Ranked], float], Kept]] = {
-    "layer": alike,
-    "global": together,
-}
 
 
 def most(groups: Mapping[str, Ranked]) -> Kept:
@@ -89,7 +85,7 @@ def reach(groups: Mapping[str, Ranked], scope: str, asked: float, share: Share) 
     if share(most(groups)) < asked:
         return None
     low, high = 0.0, 1.0
-    choose = SCOPES[scope]
+    choose = STRUCTURED_SCOPES.load(scope)
     if share(choose(groups, low)) >= asked:
         return choose(groups, low)
     if share(choose(groups, high)) < asked:

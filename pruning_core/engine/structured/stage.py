@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.collect import score_images
+from pruning_core.engine.criteria.collect import calibration_images
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.cut import beginning
@@ -18,16 +17,16 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
+from pruning_core.engine.stage_training import finish, loss_of, training_notes, training_of
 from pruning_core.engine.structured import rewinding as restart
 from pruning_core.engine.structured import widths as structure
 from pruning_core.engine.structured.cut import Gauge, Plan, Size, apply, plan_cut
 from pruning_core.engine.structured.groups import Group, trace, uncut
-from pruning_core.engine.structured.importance import IMPORTANCES, Sight
+from pruning_core.engine.structured.importance import Sight
 from pruning_core.engine.training import rewinding
-from pruning_core.engine.training.loss import Objective
 from pruning_core.engine.training.state import Trainee, make_optimizer
-from pruning_core.engine.training.train import Training, derived_seed, train
-from pruning_core.methods.channel_importance import looks
+from pruning_core.engine.training.train import derived_seed, train
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.structured_notes import (
     counted,
     example_told,
@@ -41,17 +40,7 @@ from pruning_core.storage.stage_context import Context
 Result = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Ways:
-    """How any stage trains and measures: its loss, the settings of its training, its result."""
-
-    objective: Callable[[Context, str, Result], Objective]
-    training: Callable[[Result, Result, tuple[float, float], str, float], Training]
-    finish: Callable[[Context, Trainee, Splits, Result, Result], Result]
-    troubles: Callable[[Trainee], list[str]]
-
-
-def structured(context: Context, ways: Ways) -> Result:
+def structured(context: Context) -> Result:
     """A cut of the parent's channels to a share of the dense baseline, and the training after it.
 
     A tail cuts nothing. Zeros are counted against the dense baseline: what was removed is gone.
@@ -66,13 +55,13 @@ def structured(context: Context, ways: Ways) -> Result:
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
-    trainee.objective = ways.objective(context, root, base)
+    trainee.objective = loss_of(context, root, base)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
-    plan = ways.training(settings, base["data"], chain, "structured", parent["epochs_total"])
+    plan = training_of(settings, base["data"], chain, "structured", parent["epochs_total"])
     plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    result = ways.finish(context, trainee, splits, base["data"], settings["prune"])
-    whole = masks.sparsities(dense, settings["prune"]["layers"], settings["prune"]["spare"])
+    result = finish(context, trainee, splits, base["data"], settings["pruning"])
+    whole = masks.sparsities(dense, settings["pruning"]["layers"], settings["pruning"]["exclude"])
     size = base["data"]["image_size"]
     return {
         **result,
@@ -80,7 +69,7 @@ def structured(context: Context, ways: Ways) -> Result:
         "own_parameters": result["parameters"],
         "macs": macs(model, size),
         "dense_macs": macs(dense, size),
-        "notes": [*told, *ways.troubles(trainee), *rewinding.notes(settings["recovery"], base)],
+        "notes": [*told, *training_notes(trainee), *rewinding.notes(settings["recovery"], base)],
         "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
         "seconds_total": parent["seconds_total"] + result["seconds"],
     }
@@ -92,7 +81,7 @@ def _smaller(
     """The model that is trained: cut, with the weights to begin with. And what is to be told."""
     settings, store = context.settings, context.store
     model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    made = _cut(model, dense, context, splits, base) if settings["cut"] else None
+    made = _cut(model, dense, context, splits, base) if settings["removal"] else None
     gone = restart.total(_gone_before(context), made[0].gone if made else {})
     restart.write(gone, context.folder)
     model = _restarted(model, gone, context, root, base)
@@ -124,8 +113,10 @@ def _cut(
     """Take the channels out of the model, in place. Returns the plan and the dense size."""
     settings, size = context.settings, base["data"]["image_size"]
     context.progress.say(0.0, "Scoring the channels")
-    how = {**settings["cut"], "target": settings["target"]}
-    scorer = IMPORTANCES[how["importance"]](_sight(model, context, splits, base))
+    how = {**settings["removal"], "target": settings["target"]}
+    scorer = CHANNEL_IMPORTANCES.load(how["channel_importance"])(
+        _sight(model, context, splits, base)
+    )
     whole, widths = dense_size(dense, size)
     graph = trace(model, size)
     made = plan_cut(model, graph, how, size, scorer, whole, widths)
@@ -141,42 +132,48 @@ def dense_size(dense: nn.Module, image_size: int) -> tuple[Size, dict[str, int]]
 
 
 def _sight(model: nn.Module, context: Context, splits: Splits, base: Result) -> Sight:
-    settings, how = context.settings, context.settings["cut"]
+    settings, how = context.settings, context.settings["removal"]
     seed = derived_seed(settings["seed"], "channels", settings["target"])
     generator = torch.Generator().manual_seed(seed)
-    if not looks(how["importance"]):
+    if not _uses_images(how):
         return Sight(model, generator=generator)
-    batch, count = settings["train"]["batch_size"], how["score_images"]
-    return Sight(model, score_images(context, splits, base["data"], count, batch), generator)
+    batch, count = settings["train"]["batch_size"], how["calibration_images"]
+    return Sight(model, calibration_images(context, splits, base["data"], count, batch), generator)
 
 
 def _notes(made: tuple[Plan, Size], model: nn.Module, settings: Result) -> list[str]:
     plan, whole = made
-    of, asked = settings["cut"]["of"], float(settings["target"])
+    of, asked = settings["removal"]["ratio_of"], float(settings["target"])
     pairs = {name: (getattr(plan.after, name), getattr(whole, name)) for name in SIZES}
     return [
         left_told(of, asked, plan.after.share_gone(whole, of), pairs),
-        *parts_told([group.parts for group in plan.groups], settings["cut"]["round_to"]),
+        *parts_told([group.parts for group in plan.groups], settings["removal"]["round_to"]),
         *uncut_told(uncut(model, plan.groups)),
     ]
+
+
+def _uses_images(removal: Result) -> bool:
+    return CHANNEL_IMPORTANCES[removal["channel_importance"]].uses_images
 
 
 SIZES = ("channels", "parameters", "macs", "bytes")
 
 
-def inspect_structure(context: Context) -> Result:
+def inspect_groups(context: Context) -> Result:
     """The coupled groups, what cannot be cut and why, and what each amount would leave."""
     settings = context.settings
     devices.prepare(threads=1)
     torch.manual_seed(0)
     size = settings["image_size"]
     model = build(settings["model"], settings["classes"], size).eval()
-    graph, how = trace(model, size), settings["cut"]
-    name = "magnitude_l2" if looks(how["importance"]) else how["importance"]
-    scorer = IMPORTANCES[name](Sight(model, generator=torch.Generator().manual_seed(0)))
+    graph, how = trace(model, size), settings["removal"]
+    name = "magnitude_l2" if _uses_images(how) else how["channel_importance"]
+    scorer = CHANNEL_IMPORTANCES.load(name)(
+        Sight(model, generator=torch.Generator().manual_seed(0))
+    )
     plans = {
         amount: plan_cut(model, graph, {**how, "target": amount}, size, scorer)
-        for amount in settings["amounts"]
+        for amount in settings["ratios"]
     }
     found = next(iter(plans.values()))
     return {

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.build import rebuild
-from pruning_core.planning.levels import LOADED
+from pruning_core.planning.pruned import LOADED
 
 KEPT_FILE = "kept.sparse"
 State = dict[str, Tensor]
@@ -59,14 +59,6 @@ def redrawn(sources: Sources) -> State | None:
     return sources.drawn()
 
 
-RECOVERIES: dict[str, Callable[[Sources], State | None]] = {
-    "fine_tune": as_trained,
-    "lr_rewind": as_trained,
-    "weight_rewind": rewound,
-    "random_reinit": redrawn,
-}
-
-
 @torch.no_grad()
 def restart(model: nn.Module, masks: Masks, state: State | None) -> None:
     """Give a model these values bit for bit, and zeros where the masks have removed a weight."""
@@ -91,5 +83,5 @@ def share_done(recovery: dict[str, Any], base: dict[str, Any]) -> float:
 
 def notes(recovery: dict[str, Any], base: dict[str, Any]) -> list[str]:
     """What has to be said of the weights that a level began with."""
-    first = recovery["method"] == "weight_rewind" and recovery["rewind_epoch"] == 0
+    first = recovery["method"] == "weight_rewinding" and recovery["rewind_epoch"] == 0
     return [LOADED] if first and base["model"]["weights"] != "none" else []

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.training.loss import Objective
 from pruning_core.engine.training.movement import Movement
+from pruning_core.methods.optimizers import OPTIMIZERS
 
 Settings = dict[str, Any]
 
@@ -75,39 +75,7 @@ class Trainee:
 
 def make_optimizer(model: nn.Module, settings: Settings) -> Optimizer:
     """The optimizer that a `TrainSpec` (as a dict) describes."""
-    return OPTIMIZERS[settings["optimizer"]](list(model.parameters()), settings)
-
-
-def sgd(parameters: list[nn.Parameter], settings: Settings) -> Optimizer:
-    """SGD with momentum.
-
-    The momentum stands there from the start: one that begins in a step which is left out
-    would be whatever the memory held.
-    """
-    rate, momentum, decay = settings["lr"], settings["momentum"], settings["weight_decay"]
-    made = SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=True)
-    for parameter in parameters if momentum else ():
-        made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return made
-
-
-def adam(parameters: list[nn.Parameter], settings: Settings) -> Optimizer:
-    """Adam (Kingma and Ba 2015); its first beta is the momentum."""
-    betas, decay = (settings["momentum"], 0.999), settings["weight_decay"]
-    return Adam(parameters, lr=settings["lr"], betas=betas, weight_decay=decay, fused=True)
-
-
-def adamw(parameters: list[nn.Parameter], settings: Settings) -> Optimizer:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
-
-    A step multiplies each weight by 1 - rate * decay, so removed weights stay zero.
-    """
-    betas, decay = (settings["momentum"], 0.999), settings["weight_decay"]
-    return AdamW(parameters, lr=settings["lr"], betas=betas, weight_decay=decay, fused=True)
-
-
-OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], Settings], Optimizer]] = {
-    "sgd": sgd,
-    "adam": adam,
-    "adamw": adamw,
-}
+    optimizer: Optimizer = OPTIMIZERS.load(settings["optimizer"])(
+        list(model.parameters()), settings
+    )
+    return optimizer

@@ -14,7 +14,9 @@ SHORTEST = 1e-12
 log = logging.getLogger(__name__)
 
 
-def step(trainee: Trainee, images: Tensor, labels: Tensor, rate: float, clip_norm: float) -> Tensor:
+def step(
+    trainee: Trainee, images: Tensor, labels: Tensor, rate: float, clip_grad_norm: float
+) -> Tensor:
     """One optimizer step with a learning rate. Returns the mean loss, a scalar.
 
     `images` is (N, 3, S, S), normalized. The gradients of removed weights are zeroed, and
@@ -23,7 +25,7 @@ def step(trainee: Trainee, images: Tensor, labels: Tensor, rate: float, clip_nor
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     loss = gradients(trainee, images, labels)
-    overflow = tame(trainee, clip_norm)
+    overflow = tame(trainee, clip_grad_norm)
     if trainee.movement:
         trainee.movement.add(overflow)
     # Fused optimizers leave a step out where this is 1, as mixed-precision training asks them.
@@ -34,7 +36,7 @@ def step(trainee: Trainee, images: Tensor, labels: Tensor, rate: float, clip_nor
 
 
 @torch.no_grad()
-def tame(trainee: Trainee, clip_norm: float) -> Tensor:
+def tame(trainee: Trainee, clip_grad_norm: float) -> Tensor:
     """Clip each tensor's gradient to a length. Returns 1 where one is not finite, else 0.
 
     A channel that a deep cut has left almost empty has next to no variance, and batch norm
@@ -45,8 +47,8 @@ def tame(trainee: Trainee, clip_norm: float) -> Tensor:
         trainee.masks.multiply_gradients()
     found = [p.grad for p in trainee.model.parameters() if p.grad is not None]
     lengths = torch.stack(torch._foreach_norm(found))
-    if clip_norm:
-        factors = (clip_norm / lengths.clamp(min=SHORTEST)).clamp(max=1.0)
+    if clip_grad_norm:
+        factors = (clip_grad_norm / lengths.clamp(min=SHORTEST)).clamp(max=1.0)
         torch._foreach_mul_(found, list(factors.unbind()))
     return 1.0 - lengths.isfinite().all().float()
 

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning_core.engine.data.augment import AUGMENTATIONS, normalize
+from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.models.batch_norm import reestimate
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.state import Trainee
 from pruning_core.engine.training.step import step
+from pruning_core.methods.datasets import AUGMENTATIONS
 from pruning_core.methods.lr_schedules import rate as rate_at
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Progress
@@ -127,7 +128,7 @@ def _settle(trainee: Trainee, splits: Splits, plan: Training) -> None:
 
     Training goes on with those of each batch, so this changes nothing but what is measured.
     """
-    count, batch = plan.settings["bn_images"], plan.settings["batch_size"]
+    count, batch = plan.settings["bn_recalibration_images"], plan.settings["batch_size"]
     generator = torch.Generator().manual_seed(derived_seed(plan.seed, "batch norm"))
     reestimate(trainee.model, splits.train, plan.data, plan.device, count, batch, generator)
 
@@ -143,17 +144,17 @@ def _pass(
     """One pass over an epoch's share of the images. Returns the mean loss and the last rate."""
     share = shares(plan.epochs)[epoch]
     batches = first(share, shuffled(len(images), plan.settings["batch_size"], generator))
-    augment = AUGMENTATIONS[plan.data["augment"]]
-    clip_norm = plan.settings["clip_norm"]
+    augmentation = AUGMENTATIONS.load(plan.data["augmentation"])
+    clip_grad_norm = plan.settings["clip_grad_norm"]
     total, rate = torch.zeros((), device=plan.device), 0.0
     trainee.model.train()
     for i, positions in enumerate(batches):
         done = (plan.lr_from_epoch + epoch + share * i / len(batches)) / plan.lr_epochs
         rate = rate_at(plan.settings, plan.lr_start + (1 - plan.lr_start) * done)
-        pixels = augment(images.batch(positions).to(plan.device), generator)
+        pixels = augmentation(images.batch(positions).to(plan.device), generator)
         pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
         labels = images.labels[positions].to(plan.device)
-        total += step(trainee, pixels, labels, rate, clip_norm) * len(positions)
+        total += step(trainee, pixels, labels, rate, clip_grad_norm) * len(positions)
         part = (epoch + share * (i + 1) / len(batches)) / plan.epochs
         progress.say(part, f"Epoch {plain(epoch + share)} of {plan.epochs}")
     return float(total) / sum(map(len, batches)), rate

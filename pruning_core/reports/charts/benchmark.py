@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_times
-from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, LOOKS
+from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, SERIES
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 70
@@ -35,20 +35,20 @@ def bench_figure(result: BenchResult) -> go.Figure:
 
 
 def _dots(rows: dict[str, Figure]) -> go.Scatter:
-    look, found = LOOKS["one_shot"], list(rows.values())
+    look, found = SERIES["one_shot"], list(rows.values())
     return go.Scatter(
         x=[figure.median for figure in found],
         y=[SHORT[name] for name in rows],
         mode="markers+text",
         text=[format_times(figure.median) for figure in found],
         textposition="top center",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 10},
+        marker={"color": look.color, "symbol": look.symbol, "size": 10},
         error_x={
             "type": "data",
             "symmetric": False,
             "array": [figure.high - figure.median for figure in found],
             "arrayminus": [figure.median - figure.low for figure in found],
-            "color": look.colour,
+            "color": look.color,
             "thickness": 2,
         },
         customdata=[[FIGURES[name].text, rows[name].low, rows[name].high] for name in rows],

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import missing
-from pruning_core.methods.strategies import INT8, LADDER, Row
+from pruning_core.methods.strategies import CORRECTION, QUANTIZED
 from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels, put_point_labels
 from pruning_core.reports.charts.references import (
     Reference,
@@ -33,7 +33,7 @@ from pruning_core.reports.charts.style import (
     GREY,
     HEIGHT,
     LABEL_WIDTH,
-    LOOKS,
+    SERIES,
     Cell,
     Label,
     axis,
@@ -44,7 +44,7 @@ from pruning_core.reports.charts.style import (
     on_white,
     value_range,
 )
-from pruning_core.results.models import rows_of
+from pruning_core.results.rows import Row, rows_of
 
 __all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
 
@@ -94,7 +94,7 @@ X_AXES = {
     "seconds": XAxis("seconds", "seconds of fine-tuning", 1, " s", spent=True),
 }
 MOST_AMOUNTS = 16
-POINTS = tuple(name for name in LOOKS if name not in INT8)
+POINTS = tuple(name for name in SERIES if name not in QUANTIZED)
 PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56, "pad": 0}
 PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
 
@@ -139,7 +139,7 @@ def _charted(frame: pd.DataFrame) -> list[Row]:
 
     Four at each sparsity would hide the strategies that the charts are there to compare.
     """
-    return [row for row in rows_of(frame) if row["strategy"] != LADDER]
+    return [row for row in rows_of(frame) if row["strategy"] != CORRECTION]
 
 
 def _cell_title(drawn: Drawing, text: str, cell: Cell) -> None:
@@ -183,9 +183,9 @@ def _draw(drawn: Drawing, points: list[Row], chart: Chart, across: XAxis, cell: 
     if across.spent:
         _put_amounts(drawn, series, (x_range, y_range), cell)
     if not _several_runs(points):
-        named = [s for s in series if s.kind != "seed" and s.strategy in LOOKS]
+        named = [s for s in series if s.kind != "seed" and s.strategy in SERIES]
         for s in named:
-            guide(drawn, s.end, x_range[1], LOOKS[s.strategy].colour, cell)
+            guide(drawn, s.end, x_range[1], SERIES[s.strategy].color, cell)
         labels = [Label(r.name, r.value) for r in references]
         put_labels(drawn, [*(end_label(s, across) for s in named), *labels], y_range, cell)
 
@@ -263,7 +263,7 @@ def _set_axes(
     drawn.layout.update(axes)
 
 
-def _across(drawn: Drawing, value: float, colour: str, dash: str, cell: Cell) -> None:
+def _across(drawn: Drawing, value: float, color: str, dash: str, cell: Cell) -> None:
     drawn.shapes.append(
         {
             "type": "line",
@@ -273,7 +273,7 @@ def _across(drawn: Drawing, value: float, colour: str, dash: str, cell: Cell) ->
             "y0": value,
             "y1": value,
             "yref": cell.yaxis,
-            "line": {"color": colour, "dash": dash, "width": 1.5},
+            "line": {"color": color, "dash": dash, "width": 1.5},
             "layer": "below",
         }
     )

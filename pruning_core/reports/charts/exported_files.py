@@ -8,17 +8,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_bytes, format_percent, format_points, missing
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.reports.charts.style import CLEAR, FONT, GRID, LOOKS
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.reports.charts.style import CLEAR, FONT, GRID, SERIES
 
 ROW_HEIGHT, FRAME_HEIGHT = 30, 70
-BAR, FLOOR = LOOKS["one_shot"].colour, LOOKS["iterative"].colour
+BAR, FLOOR = SERIES["one_shot"].color, SERIES["iterative"].color
 
 
 def byte_bars(frame: pd.DataFrame) -> go.Figure:
     """A bar a file with its size and accuracy, the floor as a mark; of a ladder's rows."""
     rows = frame.to_dict("records")
-    names = [FORMATS[row["format"]].title for row in rows]
+    names = [FILE_FORMATS[row["format"]].title for row in rows]
     drawn = go.Figure(
         go.Bar(
             x=[row["bytes"] / 1e6 for row in rows],
@@ -65,7 +65,7 @@ def _floors(rows: list[dict[Any, Any]], names: list[str]) -> go.Scatter:
 
 
 def _told(row: dict[Any, Any]) -> str:
-    floor, place = row["floor_bytes"], FORMATS[row["format"]].title
+    floor, place = row["floor_bytes"], FILE_FORMATS[row["format"]].title
     over = "" if missing(floor) else f"<br>{100 * (row['bytes'] / floor - 1):+.1f} % over its floor"
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return (

@@ -17,7 +17,8 @@ from pruning_core.common.formatting import (
     format_times,
     missing,
 )
-from pruning_core.methods.strategies import INT8, STRUCTURED, row_name
+from pruning_core.methods.strategies import QUANTIZED, STRUCTURED
+from pruning_core.results.rows import row_name
 
 Row = dict[str, Any]
 WIDTH = 80
@@ -77,7 +78,7 @@ def _accuracy(row: Row) -> Iterable[str]:
 def _size(row: Row) -> Iterable[str]:
     if _known(row, "sparse_bytes"):
         dense = f", dense file {format_bytes(row['dense_bytes'])}"
-        kind = "int8 file" if row["strategy"] in INT8 else "sparse file"
+        kind = "int8 file" if row["strategy"] in QUANTIZED else "sparse file"
         yield f"{kind} {format_bytes(row['sparse_bytes'])}" + (
             dense if _known(row, "dense_bytes") else ""
         )

@@ -9,15 +9,15 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_percent
-from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, LOOKS
+from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, SERIES
 from pruning_core.results.labels import short
 from pruning_core.results.layers import threshold
 from pruning_core.results.sensitivity import steps_of
 
 ROW_HEIGHT, FRAME_HEIGHT, CHART_HEIGHT = 15, 96, 300
-# Dark to light at equal steps, and told apart by colour-blind people (Nunez et al. 2018).
+# Dark to light at equal steps, and told apart by color-blind people (Nunez et al. 2018).
 SCALE = "Cividis"
-KEPT, GONE = LOOKS["one_shot"].colour, LOOKS["iterative"].colour
+KEPT, GONE = SERIES["one_shot"].color, SERIES["iterative"].color
 
 
 def heat_map(found: pd.DataFrame) -> go.Figure:

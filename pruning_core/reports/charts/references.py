@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pruning_core.common.formatting import format_bytes, format_percent, missing
-from pruning_core.methods.strategies import Row, is_control
-from pruning_core.results.models import grouped
+from pruning_core.results.rows import Row, grouped, is_control
 
 
 @dataclass(frozen=True)

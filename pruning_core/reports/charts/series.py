@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.common.formatting import format_percent, missing
-from pruning_core.methods.strategies import STRATEGY_NAMES, STRUCTURED, Row, is_control
+from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
 from pruning_core.reports.charts.hover import point_text
 from pruning_core.reports.charts.references import Reference
-from pruning_core.reports.charts.style import DASHES, GREY, LOOKS, Label, PointLabel, symbol
-from pruning_core.results.models import grouped, mean_over_seeds
+from pruning_core.reports.charts.style import DASHES, GREY, SERIES, Label, PointLabel, symbol
+from pruning_core.results.rows import Row, grouped, is_control, mean_over_seeds
 
 Part = dict[str, Any]
 NAN = float("nan")
@@ -110,7 +110,7 @@ def _strategies(points: list[Row], run: int, kind: str) -> Iterator[Series]:
     grey = [row for row in points if row["strategy"] == "baseline" or is_control(row)]
     if grey:
         yield Series("baseline", run, kind, grey, [])
-    for strategy in LOOKS:
+    for strategy in SERIES:
         rows = [row for row in points if row["strategy"] == strategy and not is_control(row)]
         begins = control if strategy == "one_shot" and control else baseline
         if rows:
@@ -136,7 +136,7 @@ def has_line(series: Series, across: XAxis) -> bool:
 def line(series: Series) -> Part:
     """The line under the symbols: thin for one seed of several, else thick."""
     path = [*series.start, *_ends(series)]
-    look, thin = LOOKS[series.strategy], series.kind == "seed"
+    look, thin = SERIES[series.strategy], series.kind == "seed"
     return {
         "type": "scatter",
         "x": [row["px"] for row in path],
@@ -144,7 +144,7 @@ def line(series: Series) -> Part:
         "mode": "lines",
         "name": series.strategy,
         "line": {
-            "color": look.colour,
+            "color": look.color,
             "width": 1 if thin else look.width,
             "dash": DASHES[series.run % len(DASHES)],
         },
@@ -164,7 +164,7 @@ def _ends(series: Series) -> list[Row]:
 
 def marks(series: Series, chart: Chart) -> Part:
     """The symbols, with bars where the chart has them and hover that tells all."""
-    look = LOOKS.get(series.strategy)
+    look = SERIES.get(series.strategy)
     drawn = {
         "type": "scatter",
         "x": series.column("px"),
@@ -179,8 +179,8 @@ def marks(series: Series, chart: Chart) -> Part:
     }
     ups, downs = series.column("up"), series.column("down")
     if chart.bars and not all(map(missing, ups)):
-        colour = look.colour if look else GREY
-        bars = {"array": ups, "arrayminus": downs, "color": colour, "thickness": 1, "width": 3}
+        color = look.color if look else GREY
+        bars = {"array": ups, "arrayminus": downs, "color": color, "thickness": 1, "width": 3}
         drawn["error_y"] = bars
     return drawn
 
@@ -188,24 +188,24 @@ def marks(series: Series, chart: Chart) -> Part:
 def _marker(series: Series) -> dict[str, object]:
     if series.strategy == "baseline":
         return {"color": GREY, "symbol": "circle", "size": 4 if series.kind == "seed" else 7}
-    look = LOOKS[series.strategy]
+    look = SERIES[series.strategy]
     if series.kind == "seed":
-        return {"color": look.colour, "symbol": look.symbol, "size": 4}
+        return {"color": look.color, "symbol": look.symbol, "size": 4}
     return {
-        "color": look.colour,
+        "color": look.color,
         "symbol": symbol(series.strategy, series.run),
         "size": look.size,
-        "line": {"width": 2, "color": look.colour},
+        "line": {"width": 2, "color": look.color},
     }
 
 
 def end_label(series: Series, across: XAxis) -> Label:
     """The strategy's name, to stand where its line ends."""
-    look = LOOKS[series.strategy]
+    look = SERIES[series.strategy]
     asked = format_percent(series.rows[-1]["sparsity_asked"])
-    first, *more = STRATEGY_NAMES[series.strategy].split(", ")
+    first, *more = STRATEGIES[series.strategy].title.split(", ")
     name = ",<br>".join([f"{first} {asked}" if across.spent else first, *more])
-    return Label(name, series.end[1], look.colour, look.glyph)
+    return Label(name, series.end[1], look.color, look.glyph)
 
 
 def amounts(series: Series) -> Iterator[PointLabel]:
@@ -213,7 +213,7 @@ def amounts(series: Series) -> Iterator[PointLabel]:
 
     Where a line rises from point to point they stand under it, else above it.
     """
-    look, rows = LOOKS[series.strategy], series.rows
+    look, rows = SERIES[series.strategy], series.rows
     joined = series.strategy == "iterative"
     rises = joined and rows[-1]["py"] > rows[0]["py"]
     up = (-1 if rises else 1) if joined else 0
@@ -223,15 +223,15 @@ def amounts(series: Series) -> Iterator[PointLabel]:
             continue  # a step without a cut, such as a tail: the last of them bears the label
         # Narrow, where it tells enough: the hover has every digit.
         text = format_percent(asked, 0 if asked < WHOLE_PERCENT else None)
-        yield PointLabel(text, float(row["px"]), float(row["py"]), look.colour, up)
+        yield PointLabel(text, float(row["px"]), float(row["py"]), look.color, up)
 
 
 def keys(points: list[Row]) -> Iterator[Part]:
     """Entries of a legend for several runs, the same in all charts, so that plots align."""
-    for strategy, name in STRATEGY_NAMES.items():
-        if strategy in LOOKS and any(row["strategy"] == strategy for row in points):
-            look = LOOKS[strategy]
-            yield _key(name, look.colour, symbol(strategy, 0), "solid", look.width)
+    for strategy, name in STRATEGIES.titles.items():
+        if strategy in SERIES and any(row["strategy"] == strategy for row in points):
+            look = SERIES[strategy]
+            yield _key(name, look.color, symbol(strategy, 0), "solid", look.width)
     yield _key("baseline, dense file", GREY, "", "dash", 1.5)
     if any(map(is_control, points)):
         yield _key("dense control", GREY, "", "dot", 1.5)
@@ -241,7 +241,7 @@ def keys(points: list[Row]) -> Iterator[Part]:
         yield _key(text, GREY, symbol("one_shot", run), DASHES[run % len(DASHES)], 2)
 
 
-def _key(name: str, colour: str, mark: str, dash: str, width: float) -> Part:
+def _key(name: str, color: str, mark: str, dash: str, width: float) -> Part:
     mode = "+".join([*(["lines"] if width else []), *(["markers"] if mark else [])])
     return {
         "type": "scatter",
@@ -249,7 +249,7 @@ def _key(name: str, colour: str, mark: str, dash: str, width: float) -> Part:
         "y": [None],
         "mode": mode,
         "name": html.escape(name, quote=False),
-        "line": {"color": colour, "dash": dash, "width": min(width, 2.5)},
-        "marker": {"color": colour, "size": 8, **({"symbol": mark} if mark else {})},
+        "line": {"color": color, "dash": dash, "width": min(width, 2.5)},
+        "marker": {"color": color, "size": 8, **({"symbol": mark} if mark else {})},
         "showlegend": True,
     }

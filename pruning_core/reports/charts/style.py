@@ -12,30 +12,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from pruning_core.methods.strategies import STRATEGIES
 
-@dataclass(frozen=True)
-class Look:
-    """A strategy's colour (Okabe and Ito 2008), symbol, and sizes in pixels.
-
-    Sizes differ, and the larger symbols are open, so that points of equal value show
-    inside one another and lines of equal value side by side.
-    """
-
-    colour: str
-    symbol: str
-    glyph: str
-    size: float
-    width: float
-
-
-LOOKS = {
-    "one_shot_matched": Look("#009E73", "diamond", "◇", 16, 0),
-    "iterative": Look("#D55E00", "square", "□", 11, 4),
-    "structured": Look("#CC79A7", "triangle-up", "△", 13, 2),
-    "one_shot": Look("#0072B2", "circle", "●", 7, 2),
-    "int8_sparse": Look("#56B4E9", "x", "×", 9, 0),
-    "int8_onnx": Look("#E69F00", "cross", "+", 9, 0),
-}
+# Strategies that are drawn, in the order in which they are drawn.
+SERIES = {name: strategy for name, strategy in STRATEGIES.items() if strategy.size}
 GREY = "#808080"
 OTHER_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -92,7 +72,7 @@ class Cell:
 
 def symbol(strategy: str, run: int) -> str:
     """The marker of a strategy in the run number `run`: the shape is the strategy's."""
-    shape = LOOKS[strategy].symbol
+    shape = SERIES[strategy].symbol
     if own := UNCROSSED.get(shape):
         return own[run % len(own)]
     fills = FILLS if strategy != "one_shot" else ("", *FILLS[:-1])

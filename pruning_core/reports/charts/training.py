@@ -9,15 +9,15 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_percent, missing
-from pruning_core.methods.strategies import STRATEGY_NAMES
+from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels
 from pruning_core.reports.charts.style import (
     DASHES,
     GREY,
     HEIGHT,
     LABEL_WIDTH,
-    LOOKS,
     OTHER_COLOURS,
+    SERIES,
     Cell,
     Label,
     axis,
@@ -27,7 +27,7 @@ from pruning_core.reports.charts.style import (
     value_range,
 )
 
-GLYPHS = {look.colour: look.glyph for look in LOOKS.values()}
+GLYPHS = {look.color: look.glyph for look in SERIES.values()}
 MOST_LABELS = 14
 MOST_TICKS = 8
 LEGEND_COLUMNS = 2
@@ -42,7 +42,7 @@ def schedule_figure(series: Mapping[str, Sequence[float]]) -> go.Figure:
     """Target sparsity after each step, as moving sliders show it.
 
     `series` maps a strategy (or any other name) to fractions. `one_shot` and
-    `one_shot_matched` are amounts, each cut at once in step 1; others are a chain of steps.
+    `one_shot_equal_budget` are amounts, each cut at once in step 1; others are a chain of steps.
     """
     steps = max((len(v) for name, v in series.items() if not _at_once(name)), default=1)
     drawn = Drawing(layout("Target sparsity after each step"))
@@ -68,7 +68,7 @@ def history_figure(
 ) -> go.Figure:
     """Curves over epochs. `histories` maps a label to entries with epoch, loss, accuracy.
 
-    `strategies` may map a label to its strategy, whose colour it then has. An entry may hold
+    `strategies` may map a label to its strategy, whose color it then has. An entry may hold
     `stage`, which the hover then tells. Epochs without the figure are left out.
     """
     title, scale, suffix = CURVES[y]
@@ -113,28 +113,28 @@ def _label_curves(
 ) -> None:
     labels = []
     for curve in curves:
-        end, colour = (curve["x"][-1], curve["y"][-1]), curve["line"]["color"]
-        guide(drawn, end, edge, colour, Cell())
-        labels.append(Label(_short(curve["name"]), end[1], colour, GLYPHS.get(colour, "●")))
+        end, color = (curve["x"][-1], curve["y"][-1]), curve["line"]["color"]
+        guide(drawn, end, edge, color, Cell())
+        labels.append(Label(_short(curve["name"]), end[1], color, GLYPHS.get(color, "●")))
     put_labels(drawn, labels, y_range, Cell())
 
 
 def _at_once(name: str) -> bool:
-    return name in ("one_shot", "one_shot_matched")
+    return name in ("one_shot", "one_shot_equal_budget")
 
 
 def _colour(name: str, i: int) -> str:
-    return LOOKS[name].colour if name in LOOKS else OTHER_COLOURS[i % len(OTHER_COLOURS)]
+    return SERIES[name].color if name in SERIES else OTHER_COLOURS[i % len(OTHER_COLOURS)]
 
 
 def _schedule_label(name: str, values: Sequence[float], i: int) -> Label:
-    text = STRATEGY_NAMES.get(name, name).replace(", ", ",<br>")
-    glyph = LOOKS[name].glyph if name in LOOKS else "●"
+    text = _title(name).replace(", ", ",<br>")
+    glyph = SERIES[name].glyph if name in SERIES else "●"
     return Label(text, 100 * max(values), _colour(name, i), glyph)
 
 
 def _amounts(name: str, values: Sequence[float]) -> Part:
-    look = LOOKS[name]
+    look = SERIES[name]
     return {
         "type": "scatter",
         "x": [1] * len(values),
@@ -142,19 +142,19 @@ def _amounts(name: str, values: Sequence[float]) -> Part:
         "mode": "markers",
         "name": name,
         "marker": {
-            "color": look.colour,
+            "color": look.color,
             "symbol": symbol(name, 0),
             "size": look.size,
-            "line": {"width": 2, "color": look.colour},
+            "line": {"width": 2, "color": look.color},
         },
-        "hovertext": [f"{STRATEGY_NAMES[name]}: {format_percent(v)} in one cut" for v in values],
+        "hovertext": [f"{STRATEGIES[name].title}: {format_percent(v)} in one cut" for v in values],
         "hoverinfo": "text",
     }
 
 
 def _chain(name: str, values: Sequence[float], i: int) -> Part:
     cuts = [0.0, *values]
-    told = [f"{STRATEGY_NAMES.get(name, name)}, step {n}: " for n in range(len(cuts))]
+    told = [f"{_title(name)}, step {n}: " for n in range(len(cuts))]
     return {
         "type": "scatter",
         "x": list(range(len(cuts))),
@@ -166,7 +166,7 @@ def _chain(name: str, values: Sequence[float], i: int) -> Part:
             "color": _colour(name, i),
             "opacity": 1,
             "symbol": symbol("iterative", 0),
-            "size": [0, *[LOOKS["iterative"].size] * len(values)],
+            "size": [0, *[SERIES["iterative"].size] * len(values)],
             "line": {"width": 2, "color": _colour(name, i)},
         },
         "hovertext": [text + format_percent(v, 2) for text, v in zip(told, cuts, strict=True)],
@@ -175,15 +175,15 @@ def _chain(name: str, values: Sequence[float], i: int) -> Part:
 
 
 def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str, str]:
-    """A strategy's colour and symbol; the dash tells its curves apart."""
+    """A strategy's color and symbol; the dash tells its curves apart."""
     strategy = strategies.get(name, "")
     if strategy == "baseline":
         return GREY, "solid", "circle"
-    if strategy not in LOOKS:
+    if strategy not in SERIES:
         return OTHER_COLOURS[i % len(OTHER_COLOURS)], "solid", "circle"
     same = [label for label in strategies if strategies[label] == strategy]
-    look = LOOKS[strategy]
-    return look.colour, DASHES[same.index(name) % len(DASHES)], look.symbol
+    look = SERIES[strategy]
+    return look.color, DASHES[same.index(name) % len(DASHES)], look.symbol
 
 
 def _curve(
@@ -211,3 +211,8 @@ def _short(name: str) -> str:
     """At most 16 characters of an escaped name, none of its entities cut."""
     plain = html.unescape(name)
     return html.escape(plain if len(plain) <= 16 else plain[:15] + "…", quote=False)
+
+
+def _title(name: str) -> str:
+    """The title of a strategy; the name itself of any other line."""
+    return STRATEGIES[name].title if name in STRATEGIES else name

@@ -15,13 +15,13 @@ from pruning_core.engine.analysis.group_sensitivity import GroupCuts
 from pruning_core.engine.models.build import make
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
-from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.plan import plan
-from pruning_core.planning.sensitivity import scan_of
+from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
 from pruning_core.results.sensitivity import read_scan
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.sensitivity import ScanSpec
+from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue
@@ -98,12 +98,14 @@ def test_the_heads_of_attention_lose_alike() -> None:
 
 
 SCAN = replace(
-    TINY, scan=ScanSpec(sparsities=(0.25, 0.5), images=20, unit="group"), baseline_epochs=1
+    TINY,
+    sensitivity=SensitivitySpec(sparsities=(0.25, 0.5), images=20, unit="dependency_group"),
+    baseline_epochs=1,
 )
 
 
 def scans(spec: Spec, store: Store | Facts) -> list[Stage]:
-    return [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
+    return [stage for stage in plan(spec, store).stages if stage.kind == "sensitivity"]
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +113,9 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Spec]:
     """A scan by groups, finished by a worker that looked at images for the scores."""
     cache = Cache(tmp_path_factory.mktemp("cache"))
     cache.prepare()
-    own = replace(SCAN.structured, importance="taylor")
-    spec = scan_of(replace(SCAN, structured=own))
-    job = Queue(cache.queue).submit(spec, "scan")
+    own = replace(SCAN.structured, channel_importance="taylor")
+    spec = sensitivity_only(replace(SCAN, structured=own))
+    job = Queue(cache.queue).submit(spec, "sensitivity")
     serve(cache)
     assert standing(Queue(cache.queue), job).state == "done"
     return cache, spec
@@ -139,9 +141,11 @@ def test_its_stages_hang_off_the_baseline_and_differ_from_those_of_layers(
 ) -> None:
     cache, spec = scanned
     store = Store(cache)
-    within = replace(spec, scan=replace(spec.scan, enabled=True), one_shot=TINY.one_shot)
+    within = replace(
+        spec, sensitivity=replace(spec.sensitivity, enabled=True), one_shot=TINY.one_shot
+    )
     assert {s.key for s in scans(within, store)} == {s.key for s in scans(spec, store)}
-    layers = replace(spec, scan=replace(spec.scan, unit="layer"))
+    layers = replace(spec, sensitivity=replace(spec.sensitivity, unit="layer"))
     assert not {s.key for s in scans(layers, store)} & {s.key for s in scans(spec, store)}
 
 
@@ -151,21 +155,23 @@ def test_only_an_importance_that_looks_at_images_depends_on_how_many(
     cache, spec = scanned
 
     def keys(importance: str, images: int) -> set[str]:
-        own = replace(spec.structured, importance=importance)
-        made = replace(spec, structured=own, prune=replace(spec.prune, score_images=images))
+        own = replace(spec.structured, channel_importance=importance)
+        made = replace(
+            spec, structured=own, pruning=replace(spec.pruning, calibration_images=images)
+        )
         return {stage.key for stage in plan(made, Store(cache)).stages}
 
-    for name, choice in IMPORTANCE_CHOICES.items():
+    for name, choice in CHANNEL_IMPORTANCES.items():
         assert (keys(name, 64) == keys(name, 128)) != choice.images
 
 
 def test_how_a_run_recovers_does_not_keep_its_groups_from_being_scanned() -> None:
     """One curve over a chain that is off: with a cut of channels it would be refused."""
     alone = replace(SCAN, iterative=replace(SCAN.iterative, enabled=False))
-    spec = replace(alone, recovery=RecoverySpec("lr_rewind"), lr_span="chain")
-    spec = replace(spec, scan=replace(spec.scan, enabled=True))
+    spec = replace(alone, recovery=RecoverySpec("lr_rewinding"), lr_schedule_span="pruning")
+    spec = replace(spec, sensitivity=replace(spec.sensitivity, enabled=True))
     kinds = [stage.kind for stage in plan(spec, Facts(spec)).stages]
-    assert kinds == ["inspect_data", "inspect_model", "inspect_structure"]
+    assert kinds == ["inspect_dataset", "inspect_model", "inspect_groups"]
 
 
 def test_torch_pruning_agrees_on_what_is_coupled() -> None:

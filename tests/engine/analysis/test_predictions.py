@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 def keys(cache: Cache) -> tuple[str, str]:
-    points = Outline.from_json(Queue(cache.queue).jobs()[0].outline).points
+    points = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models
     return points[0].key, points[-1].key
 
 

@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis.sensitivity import WEIGHTS, curve
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.planning.plan import plan
-from pruning_core.planning.sensitivity import scan_of
+from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
 from pruning_core.results.sensitivity import read_scan
-from pruning_core.settings.spec import ScanSpec, Spec, SpecError, from_json, to_json
+from pruning_core.settings.sensitivity import SensitivitySpec
+from pruning_core.settings.spec import Spec, from_json, to_json
 from pruning_core.storage.job_progress import standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -54,8 +56,8 @@ def test_it_cuts_in_the_pieces_of_the_run() -> None:
     """Of two filters of five weights, half is one filter."""
     value = weight()
     look = seen(value, {0: 0.9, 5: 0.7})
-    prune = {**WEIGHTS, "granularity": "filter", "norm": "2"}
-    rows = curve("w", value, value.detach().abs(), (0.5,), 0.1, look, prune)
+    pruning = {**WEIGHTS, "granularity": "filter", "filter_norm": "2"}
+    rows = curve("w", value, value.detach().abs(), (0.5,), 0.1, look, pruning)
     assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.5, 5)]
 
 
@@ -89,16 +91,18 @@ def test_the_weight_comes_back_where_looking_fails() -> None:
     assert torch.equal(value, weight())
 
 
-SCAN = replace(TINY, scan=ScanSpec(sparsities=(0.5, 0.9), images=20), baseline_epochs=1)
+SCAN = replace(
+    TINY, sensitivity=SensitivitySpec(sparsities=(0.5, 0.9), images=20), baseline_epochs=1
+)
 
 
 def scans(spec: Spec, store: Store) -> list[Stage]:
-    return [stage for stage in plan(spec, store).stages if stage.kind == "scan"]
+    return [stage for stage in plan(spec, store).stages if stage.kind == "sensitivity"]
 
 
 def test_a_scan_is_a_job_whose_stages_every_run_on_its_baseline_shares(cache: Cache) -> None:
-    queue, store, spec = Queue(cache.queue), Store(cache), scan_of(SCAN)
-    job = queue.submit(spec, "scan")
+    queue, store, spec = Queue(cache.queue), Store(cache), sensitivity_only(SCAN)
+    job = queue.submit(spec, "sensitivity")
     serve(cache)
     assert standing(queue, job).state == "done"
     found = read_scan(spec, store)
@@ -108,30 +112,32 @@ def test_a_scan_is_a_job_whose_stages_every_run_on_its_baseline_shares(cache: Ca
     assert (found["images"] == 20).all()
     dense = found[found["sparsity"] == 0.0]["accuracy"]
     assert dense.nunique() == 1, "every layer is put back before the next one is cut"
-    within = replace(SCAN, scan=replace(SCAN.scan, enabled=True))
+    within = replace(SCAN, sensitivity=replace(SCAN.sensitivity, enabled=True))
     assert {s.key for s in scans(within, store)} == {s.key for s in scans(spec, store)}
 
 
 def test_only_the_pieces_that_are_read_make_another_scan(cache: Cache) -> None:
-    def keys(**prune: object) -> set[str]:
-        spec = replace(scan_of(SCAN), prune=replace(SCAN.prune, **prune))  # type: ignore[arg-type]
+    def keys(**pruning: object) -> set[str]:
+        spec = replace(sensitivity_only(SCAN), pruning=replace(SCAN.pruning, **pruning))  # type: ignore[arg-type]
         return {stage.key for stage in scans(spec, Facts(spec))}  # type: ignore[arg-type]
 
-    assert keys() == keys(norm="1", dim=1)
+    assert keys() == keys(filter_norm="1", filter_dim=1)
     filters = keys(granularity="filter", criterion="taylor")
-    assert filters == keys(granularity="filter", criterion="taylor", norm="1")
-    assert keys(granularity="filter") != keys(granularity="filter", norm="1") != filters
+    assert filters == keys(granularity="filter", criterion="taylor", filter_norm="1")
+    assert keys(granularity="filter") != keys(granularity="filter", filter_norm="1") != filters
 
 
 def test_spared_layers_are_not_scanned_and_it_looks_at_validation_images(cache: Cache) -> None:
     queue, store = Queue(cache.queue), Store(cache)
-    spec = scan_of(replace(SCAN, prune=replace(SCAN.prune, layers="spared"), baseline_epochs=0))
-    spec = replace(spec, scan=replace(spec.scan, images=0))
-    queue.submit(spec, "scan")
+    spec = sensitivity_only(
+        replace(SCAN, pruning=replace(SCAN.pruning, layers="core"), baseline_epochs=0)
+    )
+    spec = replace(spec, sensitivity=replace(spec.sensitivity, images=0))
+    queue.submit(spec, "sensitivity")
     for _ in range(2):
         serve(cache)
     assert len(scans(spec, store)) == 34
-    found, baseline = read_scan(spec, store), store.read(plan(spec, store).points[0].key)
+    found, baseline = read_scan(spec, store), store.read(plan(spec, store).models[0].key)
     assert set(found["images"]) == {24}
     dense = found[found["sparsity"] == 0.0]["accuracy"]
     assert set(dense) == {baseline["validation_accuracy"]}
@@ -142,10 +148,10 @@ def test_spared_layers_are_not_scanned_and_it_looks_at_validation_images(cache: 
     [{"sparsities": (0.5, 0.3)}, {"sparsities": ()}, {"sparsities": (0.0, 0.5)}, {"images": -1}],
 )
 def test_a_scan_of_nothing_sensible_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(SpecError, match="scan"):
-        ScanSpec(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="sensitivity"):
+        SensitivitySpec(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_scan_survives_its_json() -> None:
-    spec = scan_of(SCAN)
+    spec = sensitivity_only(SCAN)
     assert from_json(to_json(spec)) == spec

@@ -22,7 +22,7 @@ from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
-from pruning_core.settings.spec import to_dict
+from pruning_core.settings.serialization import to_dict
 
 SMALL = Protocol(amounts=(0.0, 0.5), iterations=2, target=0.75)
 
@@ -188,7 +188,7 @@ def test_our_side_trains_as_long_as_the_reference() -> None:
     assert spec["baseline_epochs"] == protocol.baseline_epochs
     assert spec["one_shot"]["epochs"] == protocol.one_shot_epochs
     assert spec["iterative"]["epochs"] == protocol.epochs
-    assert not spec["iterative"]["matched"]
+    assert not spec["iterative"]["equal_budget"]
 
 
 def test_the_interval_is_student_s() -> None:

@@ -13,7 +13,7 @@ from pruning_core.engine.correction.corrections import RUNGS, Climb
 from pruning_core.engine.correction.least_squares import Sums, refit, refit_rows, samples, windows
 from pruning_core.engine.correction.moments import Moments, by_channel, correction, moments
 from pruning_core.engine.models.sites import reach, sites
-from pruning_core.methods.corrections import RUNGS as NAMES
+from pruning_core.methods.corrections import CORRECTIONS as NAMES
 
 DOUBLE = torch.float64
 

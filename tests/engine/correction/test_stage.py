@@ -18,24 +18,25 @@ from pruning_core.engine.stages import MASK_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.results.models import points
-from pruning_core.settings.correction import LadderSpec
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec
+from pruning_core.settings.correction import CorrectionSpec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.engine.criteria.test_stages import SMALL
 from tests.engine.test_stages import run_here
 
 SPEC = replace(
     SMALL,
-    prune=PruneSpec(layers="spared"),
+    pruning=PruningSpec(layers="core"),
     one_shot=OneShotSpec(amounts=(0.0, 0.6), epochs=0),
     iterative=IterativeSpec(enabled=False),
-    ladder=LadderSpec(True, 200),
+    correction=CorrectionSpec(True, 200),
 )
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    cache = Cache(tmp_path_factory.mktemp("ladder"))
+    cache = Cache(tmp_path_factory.mktemp("correction"))
     cache.prepare()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
@@ -44,13 +45,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 def keys(store: Store) -> list[str]:
-    return [p.key for p in plan(SPEC, store).points if p.strategy == "ladder"]
+    return [p.key for p in plan(SPEC, store).models if p.strategy == "correction"]
 
 
 def test_four_points_of_one_sparsity_without_an_epoch(ran: Cache) -> None:
     store = Store(ran)
     frame = points(outline(plan(SPEC, store)), store)
-    rungs = frame[frame.strategy == "ladder"]
+    rungs = frame[frame.strategy == "correction"]
     assert list(rungs.iteration) == [0, 1, 2, 3]
     assert rungs.sparsity_prunable.nunique() == 1
     assert rungs.sparsity_weights.nunique() == 1

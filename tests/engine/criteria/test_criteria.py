@@ -9,21 +9,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pruning_core.engine.criteria.table import CRITERIA
 from torch import Tensor, nn
 
 from pruning_core.engine.criteria.gradients import directions, obd, snip, taylor
 from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.movement import movement
 from pruning_core.engine.criteria.sample import draw
-from pruning_core.engine.criteria.table import CRITERIA
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.masks.masks import choose
 from pruning_core.engine.masks.units import joined
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.methods.criteria import BASELINE, CRITERION_CHOICES, IMAGES, MOVEMENT
-from pruning_core.settings.spec import CRITERIA as NAMES
-from pruning_core.settings.spec import PruneSpec, to_dict
+from pruning_core.methods.criteria import BASELINE, CRITERIA, IMAGES, MOVEMENT
+from pruning_core.methods.criteria import CRITERIA as NAMES
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.stage_context import StageError
 
 Tensors = dict[str, Tensor]
@@ -50,19 +51,19 @@ def batches(count: int = 3, size: int = 4) -> list[tuple[Tensor, Tensor]]:
 
 
 def evidence(
-    name: str, model: nn.Module | None = None, scope: str = "layer", target: float = 0.6
+    name: str, model: nn.Module | None = None, scope: str = "uniform", target: float = 0.6
 ) -> Evidence:
     """Exactly what the table says that a criterion needs."""
     model = model or network()
-    found, needs = weights(model, "all"), CRITERION_CHOICES[name].needs
-    prune = to_dict(PruneSpec(criterion=name, scope=scope, keep_floor=0.0))
+    found, needs = weights(model, "all"), CRITERIA[name].needs
+    pruning = to_dict(PruningSpec(criterion=name, allocation=scope, min_density=0.0))
     return Evidence(
         found,
         torch.Generator().manual_seed(3),
         model,
         batches() if IMAGES in needs else (),
         {n: torch.randn_like(w) for n, w in found.items()} if MOVEMENT in needs else {},
-        lambda scores, amount: choose(scores, amount, prune),
+        lambda scores, amount: choose(scores, amount, pruning),
         target,
         8,
     )
@@ -146,7 +147,7 @@ def test_movement_keeps_the_order_over_all_layers() -> None:
     torch.manual_seed(0)
     given = {"a": torch.randn(50) * 1e-6, "b": torch.randn(5, 10), "c": torch.zeros(3)}
     sums = movement(Evidence({n: torch.ones_like(v) for n, v in given.items()}, movement=given))
-    found = joined(sums, to_dict(PruneSpec(criterion="movement")))
+    found = joined(sums, to_dict(PruningSpec(criterion="movement")))
     flat, scores = (torch.cat([v.flatten() for v in part.values()]) for part in (given, found))
     assert float(scores.min()) == 0
     assert torch.equal(flat.argsort(stable=True), scores.argsort(stable=True))
@@ -156,20 +157,20 @@ def test_movement_keeps_the_order_over_all_layers() -> None:
 def test_the_movement_of_a_filter_is_that_of_its_weights_in_all() -> None:
     """Sums of -3 and 5 in large filters, of -1 and 1 in small ones: in this order, not by size."""
     given = {"a": torch.tensor([[-1.0] * 3, [2.0, 2.0, 1.0]]), "b": torch.tensor([[-1.0], [1.0]])}
-    prune = to_dict(PruneSpec(criterion="movement", scope="global", granularity="filter"))
+    pruning = to_dict(PruningSpec(criterion="movement", allocation="global", granularity="filter"))
     sums = movement(Evidence({n: torch.ones_like(v) for n, v in given.items()}, movement=given))
     for amount, gone in ((0.25, "a0"), (0.5, "a0 b0"), (0.75, "a0 b0 b1")):
-        kept = choose(sums, amount, {**prune, "keep_floor": 0.0})
+        kept = choose(sums, amount, {**pruning, "min_density": 0.0})
         assert [
             f"{n}{i}" for n, m in kept.items() for i in (0, 1) if not m[i].any()
         ] == gone.split()
 
 
 def test_the_table_and_the_registry_name_the_same() -> None:
-    assert list(CRITERIA) == list(CRITERION_CHOICES) == list(NAMES)
-    titles = [choice.title for choice in CRITERION_CHOICES.values()]
+    assert list(CRITERIA) == list(CRITERIA) == list(NAMES)
+    titles = [choice.title for choice in CRITERIA.values()]
     assert len(set(titles)) == len(titles)
-    assert {n for n, c in CRITERION_CHOICES.items() if BASELINE in c.needs} == {"snip"}
+    assert {n for n, c in CRITERIA.items() if BASELINE in c.needs} == {"snip"}
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -177,23 +178,23 @@ def test_a_criterion_needs_what_the_table_says_and_no_more(name: str) -> None:
     whole = evidence(name)
     assert CRITERIA[name](whole).keys() == whole.weights.keys()
     for need, field in ((IMAGES, {"batches": ()}), (MOVEMENT, {"movement": {}})):
-        if need in CRITERION_CHOICES[name].needs:
+        if need in CRITERIA[name].needs:
             with pytest.raises((ValueError, KeyError, StageError)):
                 CRITERIA[name](replace(whole, **field))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("scope", ["uniform", "global"])
 @pytest.mark.parametrize("name", CRITERIA)
 def test_counts_are_exact_and_what_was_removed_stays_removed(name: str, scope: str) -> None:
     model = network()
-    prune = to_dict(PruneSpec(criterion=name, scope=scope, keep_floor=0.02))
+    pruning = to_dict(PruningSpec(criterion=name, allocation=scope, min_density=0.02))
     previous: Tensors | None = None
     for target in (0.3, 0.7):
         seen = evidence(name, model, scope, target)
-        kept = choose(CRITERIA[name](seen), target, prune, previous)
+        kept = choose(CRITERIA[name](seen), target, pruning, previous)
         sizes = [w.numel() for w in seen.weights.values()]
         gone = [int((~mask).sum()) for mask in kept.values()]
-        if scope == "layer":
+        if scope == "uniform":
             assert gone == [round(target * size) for size in sizes]
         else:
             assert sum(gone) == round(target * sum(sizes))

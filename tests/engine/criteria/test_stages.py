@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pruning_core.engine.criteria.table import CRITERIA
 from torch import nn
 
 from pruning_core.common.paths import Cache
@@ -18,21 +19,16 @@ from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.criteria import collect, synflow
 from pruning_core.engine.criteria.collect import MOVEMENT_FILE, for_level, for_scan
 from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.table import CRITERIA
 from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.methods.criteria import IMAGES, needs
 from pruning_core.planning.plan import plan
-from pruning_core.settings.spec import (
-    DataSpec,
-    IterativeSpec,
-    ModelSpec,
-    OneShotSpec,
-    PruneSpec,
-    Spec,
-    to_dict,
-)
+from pruning_core.settings.data import DataSpec, ModelSpec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
 from tests.helpers.workers import TINY
@@ -43,12 +39,12 @@ SMALL = replace(
     model=ModelSpec(width=0.1),
     baseline_epochs=1,
     one_shot=OneShotSpec(amounts=(0.8,), epochs=0),
-    iterative=IterativeSpec(target=0.8, iterations=2, epochs=1, matched=False),
+    iterative=IterativeSpec(target=0.8, iterations=2, epochs=1, equal_budget=False),
 )
 
 
 def spec_with(criterion: str) -> Spec:
-    return replace(SMALL, prune=PruneSpec(criterion, "global", score_images=40))
+    return replace(SMALL, pruning=PruningSpec(criterion, "global", calibration_images=40))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +62,7 @@ def kept(cache: Cache, spec: Spec) -> dict[tuple[str, int], dict[str, torch.Tens
     store = Store(cache)
     return {
         (point.strategy, point.iteration): masks.load(store.file(point.key, MASK_FILE))
-        for point in plan(spec, store).points[1:]
+        for point in plan(spec, store).models[1:]
     }
 
 
@@ -75,7 +71,7 @@ def test_a_comparison_with_each_criterion(cache: Cache, criterion: str) -> None:
     """Counts are exact, masks only grow, and one that is not random has a choice of its own."""
     spec, store = spec_with(criterion), Store(cache)
     run_here(cache, spec)
-    for point in plan(spec, store).points[1:]:
+    for point in plan(spec, store).models[1:]:
         result = store.read(point.key)
         assert result["prunable_zeros"] == round(point.asked * result["prunable"])
         assert result["notes"] == []
@@ -90,7 +86,7 @@ def test_a_comparison_with_each_criterion(cache: Cache, criterion: str) -> None:
 def ran(cache: Cache, criterion: str) -> bool:
     store = Store(cache)
     made = plan(spec_with(criterion), store)
-    return made.complete and all(store.exists(point.key) for point in made.points)
+    return made.complete and all(store.exists(point.key) for point in made.models)
 
 
 def test_snip_looks_at_the_dense_baseline_whatever_is_cut(cache: Cache) -> None:
@@ -106,7 +102,7 @@ def test_only_a_training_before_a_cut_by_movement_keeps_what_it_added_up(cache: 
     store, found = Store(cache), {}
     for criterion in ("movement", "magnitude"):
         run_here(cache, spec_with(criterion))
-        points = plan(spec_with(criterion), store).points
+        points = plan(spec_with(criterion), store).models
         found[criterion] = [(store.folder(p.key) / MOVEMENT_FILE).is_file() for p in points]
     assert found == {"movement": [True, False, True, False], "magnitude": [False] * 4}
 
@@ -116,7 +112,7 @@ class Net(nn.Sequential):
         super().__init__(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
 
 
-PRUNE = {"score_images": 5, "score_batch": 4}
+PRUNE = {"calibration_images": 5, "score_batch": 4}
 BASE = {"data": {"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3}}
 
 
@@ -146,8 +142,8 @@ def test_a_level_sees_training_images_only(
     model, dense = Net(), Net()
     monkeypatch.setattr(collect, "root_of", lambda store, key: "root")
     monkeypatch.setattr(collect, "parent_model", lambda store, key, base: dense)
-    prune = to_dict(PruneSpec(criterion, score_images=5))
-    settings = {"prune": prune, "train": {"batch_size": 4}, "target": "0.5"}
+    pruning = to_dict(PruningSpec(criterion, calibration_images=5))
+    settings = {"pruning": pruning, "train": {"batch_size": 4}, "target": "0.5"}
     context = context_with(settings, tmp_path / "parent", model)
     seen = for_level(model, context, training_images(), BASE)
     assert seen.model is (dense if criterion == "snip" else model)

@@ -14,10 +14,11 @@ from pruning_core.engine.criteria.synflow import STEPS, all_positive, amounts, f
 from pruning_core.engine.masks.masks import choose
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.settings.spec import PruneSpec, to_dict
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.stage_context import StageError
 
-PRUNE = to_dict(PruneSpec(scope="global", keep_floor=0.0))
+PRUNE = to_dict(PruningSpec(allocation="global", min_density=0.0))
 
 
 def chain() -> nn.Module:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torchvision.transforms.functional import normalize as reference_normalize
 
 from pruning_core.engine.data.augment import AUGMENTATIONS, normalize, random_crop, random_flip
-from pruning_core.settings.spec import AUGMENTATIONS as CHOICES
-from pruning_core.settings.spec import IMAGENET_MEAN, IMAGENET_STD
+from pruning_core.methods.datasets import AUGMENTATIONS as CHOICES
+from pruning_core.methods.datasets import IMAGENET_MEAN, IMAGENET_STD
 
 
 def batch(count: int, size: int = 32) -> torch.Tensor:

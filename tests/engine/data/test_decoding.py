@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import decoding, image_files
 from pruning_core.engine.data.decoding import decode
 from pruning_core.engine.data.image_files import UnreadableImage, render
 from pruning_core.engine.data.sources import inspect
 from pruning_core.engine.data.split import stratified
-from pruning_core.settings.spec import SpecError
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

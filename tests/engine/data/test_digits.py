@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.decoding import decode
 from pruning_core.engine.data.sources import inspect
-from pruning_core.settings.spec import SpecError
 
 
 def look(seed: int = 0) -> dict[str, Any]:

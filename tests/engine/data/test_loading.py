@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.loading import load
-from pruning_core.settings.spec import SpecError
 
 SETTINGS = {"image_size": 28, "train_size": 0, "test_size": 0, "validation": 0.1, "split_seed": 0}
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, folders
 from pruning_core.engine.data.sources import inspect
-from pruning_core.settings.spec import SpecError
 from tests.helpers.project import ROOT, SHARED
 
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.split import held_out, stratified
-from pruning_core.settings.spec import SpecError
 
 labels_and_size = st.lists(st.integers(0, 6), min_size=1, max_size=120).flatmap(
     lambda labels: st.tuples(st.just(np.array(labels)), st.integers(1, len(labels)))

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.decoding import decode
 from pruning_core.engine.data.sources import inspect
-from pruning_core.settings.spec import SpecError
 
 Serve = Callable[[Path], str]
 

@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import FORMATS as ABOUT
-from pruning_core.planning.exports import artifact
+from pruning_core.methods.file_formats import FILE_FORMATS as ABOUT
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.settings.spec import from_json
 from pruning_core.storage import bundle as passports
@@ -35,8 +35,8 @@ FORMATS = tuple(n for n in PACKED if not (p := ABOUT[n].package) or find_spec(p)
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A finished run and some files of its last point."""
-    found = finished_run(tmp_path_factory.mktemp("passport"))
-    Queue(found.queue).add([artifact(point(found), name) for name in FORMATS])
+    found = finished_run(tmp_path_factory.mktemp("bundle"))
+    Queue(found.queue).add([export_stage(point(found), name) for name in FORMATS])
     serve(found)
     return found
 
@@ -86,7 +86,7 @@ def installed(names: Iterable[str]) -> set[Path]:
 def point(cache: Cache, number: int = -1) -> str:
     """The last point of the first job, or of a later one, counted from the end."""
     job = Queue(cache.queue).jobs()[number]
-    return Outline.from_json(job.outline).points[-1].key
+    return Outline.from_json(job.outline).models[-1].key
 
 
 def packed(cache: Cache, name: str, folder: Path, number: int = -1) -> Path:
@@ -133,7 +133,7 @@ def test_its_spec_makes_the_same_model_again(
     key = point(again)
     assert key in json.loads((folder / "passport.json").read_text())["remake"]
     assert not again.stages.samefile(cache.stages)
-    Queue(again.queue).add([made := artifact(key, "bitmask_fp32")])
+    Queue(again.queue).add([made := export_stage(key, "bitmask_fp32")])
     serve(again)
     file = Store(again).read(made.key)["file"]
     assert Store(again).file(made.key, file).read_bytes() == (folder / file).read_bytes()
@@ -142,7 +142,7 @@ def test_its_spec_makes_the_same_model_again(
 def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
     folder = packed(cache, "onnx", tmp_path)
     about = json.loads((folder / "passport.json").read_text())
-    made = Store(cache).read(artifact(point(cache), "onnx").key)
+    made = Store(cache).read(export_stage(point(cache), "onnx").key)
     assert about["right"] == made["right"]
     assert about["classes"] == [str(n) for n in range(10)]
     assert about["preprocessing"]["image_size"] == 32
@@ -164,7 +164,7 @@ def test_a_run_of_several_seeds_is_reported_with_all_of_them(
     queue = Queue(cache.queue)
     queue.submit(replace(ONE_CUT, seeds=(0, 1)), "Two seeds")
     serve(cache)
-    queue.add([artifact(point(cache, 0), "bitmask_int8")])
+    queue.add([export_stage(point(cache, 0), "bitmask_int8")])
     serve(cache)
     folder = packed(cache, "bitmask_int8", tmp_path, 0)
     rows = pd.read_csv(folder / "results.csv")

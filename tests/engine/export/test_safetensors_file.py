@@ -11,9 +11,11 @@ import pytest
 from safetensors import safe_open
 
 from pruning_core.common.paths import Cache
-from pruning_core.planning.exports import artifact
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage import bundle as passports
 from pruning_core.storage.bundle import passport
@@ -28,12 +30,12 @@ BASE = replace(TINY, baseline_epochs=1, iterative=IterativeSpec(enabled=False))
 MASKED = replace(
     BASE,
     one_shot=OneShotSpec((0.5,), 0),
-    prune=PruneSpec(granularity="filter", layers="spared"),
+    pruning=PruningSpec(granularity="filter", layers="core"),
 )
 CUT = replace(
     BASE,
     one_shot=OneShotSpec((), 0),
-    structured=StructuredSpec(enabled=True, amounts=(0.5,), epochs=0.5),
+    structured=StructuredSpec(enabled=True, ratios=(0.5,), epochs=0.5),
 )
 
 
@@ -51,11 +53,11 @@ def point(store: Store, spec: Spec) -> str:
     serve(store.cache)
     found = queue.job(job)
     assert found is not None
-    return Outline.from_json(found.outline).points[-1].key
+    return Outline.from_json(found.outline).models[-1].key
 
 
 def made(store: Store, key: str, name: str) -> tuple[Path, dict]:
-    stage = artifact(key, name)
+    stage = export_stage(key, name)
     queue = Queue(store.cache.queue)
     queue.add([stage] if not store.exists(stage.key) else [])
     serve(store.cache)
@@ -69,7 +71,7 @@ def made(store: Store, key: str, name: str) -> tuple[Path, dict]:
 @pytest.mark.parametrize("spec", [MASKED, CUT], ids=["masked", "cut"])
 def test_the_smaller_network_is_smaller_and_answers_alike(store: Store, spec: Spec) -> None:
     key = point(store, spec)
-    path, found = made(store, key, "smaller")
+    path, found = made(store, key, "compact")
     result = store.read(key)
     base = store.read(store.settings(key)["parent"])
     assert found["bytes"] < base["dense_bytes"]
@@ -95,14 +97,14 @@ def test_masked_filters_are_not_in_the_network_that_other_programs_run(
     assert masked["accuracy"] == pytest.approx(store.read(key)["accuracy"], abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["state_dict", "bitmask_int8", "onnx", "onnx_int8", "deflate"])
+@pytest.mark.parametrize("name", ["state_dict", "bitmask_int8", "onnx", "onnx_int8", "zlib"])
 def test_every_kind_of_file_holds_a_cut_network(store: Store, name: str) -> None:
     key = point(store, CUT)
     _, found = made(store, key, name)
     assert found["test_images"] == 100
 
 
-@pytest.mark.parametrize("name", ["bitmask_fp16", "smaller"])
+@pytest.mark.parametrize("name", ["bitmask_fp16", "compact"])
 def test_the_passport_of_a_cut_network_is_checked(
     store: Store, python: Python, tmp_path: Path, name: str
 ) -> None:

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from pruning_core.engine.export.makers import MAKERS
 from torch import Tensor, nn
 
 from pruning_core.engine.export import sparse_loader
 from pruning_core.engine.export.bn_folding import fold_model, folded_state
-from pruning_core.engine.export.makers import MAKERS
 from pruning_core.engine.export.sparse_file import save
 from pruning_core.engine.export.stage import difference_of, pixels, source_of
 from pruning_core.engine.export.tensor_files import quantized, shuffled, unshuffled
 from pruning_core.engine.models.build import make
 from pruning_core.engine.stage_inputs import MODEL_FILE
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.planning.exports import artifact
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
@@ -37,18 +37,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
     """A cut model of which every file that this machine can write was made."""
     cache = finished_run(tmp_path_factory.mktemp("artifacts"))
     queue, store = Queue(cache.queue), Store(cache)
-    point = plan(ONE_CUT, store).points[-1].key
-    queue.add([artifact(point, name) for name in FORMATS])
+    point = plan(ONE_CUT, store).models[-1].key
+    queue.add([export_stage(point, name) for name in FILE_FORMATS])
     serve(cache)
     return store, point
 
 
 def result(made: tuple[Store, str], name: str) -> tuple[Path, dict]:
     store, point = made
-    if (package := FORMATS[name].package) and not store.exists(artifact(point, name).key):
+    if (package := FILE_FORMATS[name].package) and not store.exists(export_stage(point, name).key):
         pytest.importorskip(package)
-    found = store.read(artifact(point, name).key)
-    return store.file(artifact(point, name).key, found["file"]), found
+    found = store.read(export_stage(point, name).key)
+    return store.file(export_stage(point, name).key, found["file"]), found
 
 
 def images(count: int = 4) -> Tensor:
@@ -56,17 +56,17 @@ def images(count: int = 4) -> Tensor:
 
 
 def test_every_format_has_a_maker() -> None:
-    assert MAKERS.keys() == FORMATS.keys()
+    assert MAKERS.keys() == FILE_FORMATS.keys()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FILE_FORMATS)
 def test_each_file_is_measured(made: tuple[Store, str], name: str) -> None:
     path, found = result(made, name)
     assert found["bytes"] == path.stat().st_size
     assert found["test_images"] == 100
     assert found["accuracy"] == found["right"] / 100
     point = made[0].read(made[1])
-    if FORMATS[name].exact:
+    if FILE_FORMATS[name].exact:
         assert found["accuracy"] == pytest.approx(point["accuracy"], abs=0.0101)
         assert found["difference"] < 1e-2
 
@@ -78,7 +78,7 @@ def test_the_exact_sparse_file_is_the_points_own(made: tuple[Store, str]) -> Non
 
 
 def test_each_rung_of_bytes_is_smaller(made: tuple[Store, str]) -> None:
-    names = ("state_dict", "deflate", "bitmask_fp32", "bitmask_fp16", "bitmask_int8")
+    names = ("state_dict", "zlib", "bitmask_fp32", "bitmask_fp16", "bitmask_int8")
     sizes = [result(made, name)[1]["bytes"] for name in names]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -120,9 +120,7 @@ def test_executorch_opens_its_file(made: tuple[Store, str]) -> None:
     assert method.execute([images(1)])[0].shape == (1, 10)
 
 
-@pytest.mark.parametrize(
-    ("name", "unpack"), [("deflate", zlib.decompress), ("lzma", lzma.decompress)]
-)
+@pytest.mark.parametrize(("name", "unpack"), [("zlib", zlib.decompress), ("lzma", lzma.decompress)])
 def test_safetensors_opens_the_compressed_files(
     made: tuple[Store, str], name: str, unpack: object
 ) -> None:
@@ -274,7 +272,7 @@ def test_a_format_whose_package_is_missing_says_so(
 ) -> None:
     store, point = made
     monkeypatch.setattr("pruning_core.engine.export.stage.find_spec", lambda name: None)
-    stage = artifact(point, "executorch", threads=2)
+    stage = export_stage(point, "executorch", threads=2)
     queue = Queue(store.cache.queue)
     queue.add([stage])
     serve(store.cache)
@@ -284,4 +282,4 @@ def test_a_format_whose_package_is_missing_says_so(
 
 
 def test_formats_are_told_in_json() -> None:
-    assert json.dumps(artifact("0" * 64, "onnx_int8").settings)
+    assert json.dumps(export_stage("0" * 64, "onnx_int8").settings)

@@ -17,12 +17,12 @@ from pruning_core.engine.latency.models import check_runs, file_of, subject
 from pruning_core.engine.latency.runtimes import OPENERS
 from pruning_core.engine.models.build import make
 from pruning_core.methods.runtimes import RUNTIMES
-from pruning_core.planning.exports import artifact
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.timing import Conditions, latency_stages
 from pruning_core.results.latency import circumstances, latency_frame, notes
-from pruning_core.settings.spec import OneShotSpec
+from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.stage_queue import Row
@@ -39,8 +39,8 @@ Points = tuple[Store, list[str]]
 def points(tmp_path_factory: pytest.TempPathFactory) -> Points:
     """A dense model and its cut, untrained, with the files that most tests time."""
     store = Store(finished_run(tmp_path_factory.mktemp("latency"), UNTRAINED))
-    keys = [point.key for point in plan(UNTRAINED, store).points]
-    run(store, [artifact(keys[0], "onnx_int8"), *(artifact(key, "onnx") for key in keys)])
+    keys = [point.key for point in plan(UNTRAINED, store).models]
+    run(store, [export_stage(keys[0], "onnx_int8"), *(export_stage(key, "onnx") for key in keys)])
     return store, keys
 
 
@@ -133,7 +133,7 @@ def test_a_larger_size_is_written_for_the_purpose_and_said(points: Points) -> No
 def test_the_points_own_file_is_timed_where_it_is_there(points: Points, tmp_path: Path) -> None:
     store, keys = points
     found = subject(store, keys[0], WORK)
-    stage = artifact(keys[0], "onnx")
+    stage = export_stage(keys[0], "onnx")
     own = file_of(store, found, "onnx", tmp_path)
     assert own.path == store.file(stage.key, "model.onnx")
     assert own.bytes == store.read(stage.key)["bytes"]

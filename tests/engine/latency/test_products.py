@@ -17,7 +17,7 @@ from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.plan import plan
 from pruning_core.planning.timing import crossover_stage
 from pruning_core.results.sparse_speedup import ALL_LAYERS, break_even, crossover_frame
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.workers import TINY, serve
@@ -81,12 +81,12 @@ def test_the_sum_takes_each_shapes_quickest_dense_product() -> None:
 
 
 def test_a_models_layers_are_measured(tmp_path_factory: pytest.TempPathFactory) -> None:
-    cache = Cache(tmp_path_factory.mktemp("crossover"))
+    cache = Cache(tmp_path_factory.mktemp("sparse_speedup"))
     cache.prepare()
     queue, store = Queue(cache.queue), Store(cache)
-    queue.submit(UNTRAINED, "crossover")
+    queue.submit(UNTRAINED, "sparse_speedup")
     serve(cache)
-    point = plan(UNTRAINED, store).points[-1].key
+    point = plan(UNTRAINED, store).models[-1].key
     stage = crossover_stage(point, sparsities=(0.5, 0.99), rounds=6, seconds=0.01)
     assert crossover_frame(stage, store).empty
     queue.add([stage])

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pruning_core.engine.criteria.table import CRITERIA
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.criteria.table import CRITERIA
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks import masks
-from pruning_core.methods.layers import floor_size
-from pruning_core.settings.spec import CRITERIA as CRITERION_NAMES
-from pruning_core.settings.spec import LAYER_CHOICES as CHOICE_NAMES
-from pruning_core.settings.spec import SpecError
+from pruning_core.methods.criteria import CRITERIA as CRITERION_NAMES
+from pruning_core.methods.layers import LAYER_CHOICES as CHOICE_NAMES
+from pruning_core.methods.layers import units_to_keep
 from tests.helpers.pruning import cut
 
 Tensors = dict[str, Tensor]
@@ -61,7 +61,7 @@ def test_global_counts_are_exact_or_refused(weights: Tensors, amount: float) -> 
     wanted, most = round(amount * size(weights)), size(weights) - len(weights)
     assert total(cut(weights, amount, "global", floor=0.0)) == wanted
     if wanted > most:
-        with pytest.raises(SpecError, match=r"prune\.keep_floor"):
+        with pytest.raises(SpecError, match=r"pruning\.min_density"):
             cut(weights, amount, "global", floor=1e-5)
     else:
         found = cut(weights, amount, "global", floor=1e-5)
@@ -72,7 +72,7 @@ def test_global_counts_are_exact_or_refused(weights: Tensors, amount: float) -> 
 @given(tied(), st.floats(0, 0.6), st.sampled_from([0.0, 0.05, 0.3, 0.5]))
 @settings(deadline=None, max_examples=60)
 def test_every_layer_keeps_its_floor_of_best(weights: Tensors, amount: float, floor: float) -> None:
-    kept_at_least = {name: floor_size(w.numel(), floor) for name, w in weights.items()}
+    kept_at_least = {name: units_to_keep(w.numel(), floor) for name, w in weights.items()}
     wanted = round(amount * size(weights))
     if wanted > size(weights) - sum(kept_at_least.values()):
         return
@@ -84,7 +84,7 @@ def test_every_layer_keeps_its_floor_of_best(weights: Tensors, amount: float, fl
             assert weights[name].abs()[~mask].max() <= weights[name].abs()[mask].min()
 
 
-@given(tied(), amounts, amounts, st.sampled_from(["layer", "global"]))
+@given(tied(), amounts, amounts, st.sampled_from(["uniform", "global"]))
 @settings(deadline=None, max_examples=60)
 def test_removed_weights_stay_removed(weights: Tensors, a: float, b: float, scope: str) -> None:
     low, high = sorted((a, b))
@@ -145,7 +145,7 @@ def test_the_same_as_torch_where_nothing_is_tied(amount: float) -> None:
         assert torch.equal(layer.weight_mask.bool(), mask)
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("scope", ["uniform", "global"])
 @pytest.mark.parametrize("criterion", ["magnitude", "random"])
 def test_the_memory_format_changes_no_mask(scope: str, criterion: str) -> None:
     plain, last = weights_of(convolutions()), weights_of(convolutions(channels_last=True))
@@ -170,7 +170,7 @@ def test_other_precisions(dtype: torch.dtype) -> None:
 def test_close_float64_weights_are_told_apart() -> None:
     weights = {"w": 1 + torch.arange(9, 0, -1, dtype=torch.float64) * 1e-12}
     assert cut(weights, 0.5)["w"].tolist() == [True] * 5 + [False] * 4
-    with pytest.raises(SpecError, match=r"prune\.scope"):
+    with pytest.raises(SpecError, match=r"pruning\.allocation"):
         cut({**weights, "v": torch.ones(3)}, 0.5, "global")
 
 
@@ -188,7 +188,7 @@ def test_amounts_outside_are_refused(amount: float) -> None:
         cut({"w": torch.ones(4)}, amount)
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("scope", ["uniform", "global"])
 def test_asking_for_less_than_is_removed_is_refused(scope: str) -> None:
     weights = {"w": torch.arange(10.0)}
     with pytest.raises(SpecError, match="5 of the 10 weights"):
@@ -197,13 +197,13 @@ def test_asking_for_less_than_is_removed_is_refused(scope: str) -> None:
 
 def test_a_floor_that_is_too_high_tells_the_largest_amount() -> None:
     weights = {"a": torch.rand(100), "b": torch.rand(50)}
-    with pytest.raises(SpecError, match=r"keep_floor.*at most 78.66% of all"):
+    with pytest.raises(SpecError, match=r"min_density.*at most 78.66% of all"):
         cut(weights, 0.9, "global", floor=0.203)
     cut(weights, 0.7866, "global", floor=0.203)
 
 
 def test_no_weights_are_refused() -> None:
-    with pytest.raises(SpecError, match=r"prune\.layers"):
+    with pytest.raises(SpecError, match=r"pruning\.layers"):
         cut({}, 0.5)
 
 

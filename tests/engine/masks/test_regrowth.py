@@ -17,23 +17,27 @@ from pruning_core.engine.masks.cut import idle
 from pruning_core.engine.masks.regrowth import exchange, growth
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.planning.plan import plan
+from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
-from pruning_core.settings.spec import IterativeSpec, PruneSpec, Spec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec
 from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
 from tests.helpers.workers import TINY
 
-PRUNE = to_dict(PruneSpec())
+PRUNE = to_dict(PruningSpec())
 CHAIN = replace(
     TINY,
-    lr_span="chain",
-    prune=PruneSpec(scope="global", score_images=64),
+    lr_schedule_span="pruning",
+    pruning=PruningSpec(allocation="global", calibration_images=64),
     baseline_epochs=1,
     one_shot=replace(TINY.one_shot, amounts=()),
 )
 RIGL = replace(
     CHAIN,
-    iterative=IterativeSpec(schedule="rigl", target=0.8, iterations=3, epochs=0.5, matched=False),
+    iterative=IterativeSpec(
+        schedule="rigl", target=0.8, iterations=3, epochs=0.5, equal_budget=False
+    ),
 )
 DENSE = replace(
     CHAIN,
@@ -79,11 +83,11 @@ def test_of_equal_ones_the_first() -> None:
 @pytest.mark.parametrize("granularity", ["weight", "kernel", "filter"])
 def test_each_layer_keeps_its_number_of_pieces(granularity: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    prune = {**PRUNE, "granularity": granularity}
+    pruning = {**PRUNE, "granularity": granularity}
     draw = lambda: {"a": torch.rand(8, 6, 3, 3, generator=generator)}  # noqa: E731
     scores, slopes = draw(), draw()
-    before = masks.choose(scores, 0.5, prune)
-    after = exchange(before, scores, slopes, 0.3, prune)
+    before = masks.choose(scores, 0.5, pruning)
+    after = exchange(before, scores, slopes, 0.3, pruning)
     assert after["a"].sum() == before["a"].sum()
     assert not torch.equal(after["a"], before["a"])
     whole = after["a"].flatten({"weight": 4, "kernel": 2, "filter": 1}.get(granularity, 1) - 4)
@@ -117,7 +121,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def levels(cache: Cache, spec: Spec) -> list[tuple[dict[str, object], dict[str, Tensor]]]:
     store = Store(cache)
-    keys = [p.key for p in plan(spec, store).points if p.strategy == "iterative"]
+    keys = [p.key for p in plan(spec, store).models if p.strategy == "iterative"]
     return [(store.read(key), masks.load(store.file(key, MASK_FILE))) for key in keys]
 
 
@@ -135,7 +139,7 @@ def test_rigl_keeps_each_layer_as_sparse_and_moves_its_weights(ran: Cache) -> No
 
 def test_what_is_removed_now_is_zero(ran: Cache) -> None:
     store = Store(ran)
-    for point in plan(RIGL, store).points[1:]:
+    for point in plan(RIGL, store).models[1:]:
         kept = masks.load(store.file(point.key, MASK_FILE))
         weights = sparse_file.load(store.file(point.key, MODEL_FILE))
         for name, mask in kept.items():

@@ -6,30 +6,31 @@ import pytest
 import torch
 
 from pruning_core.engine.masks.regrowth import exchange
+from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.reports.charts.training import schedule_figure
 from pruning_core.settings import strategies
+from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
-from pruning_core.settings.spec import PruneSpec
-from pruning_core.settings.strategies import SCHEDULES, IterativeSpec
+from pruning_core.settings.strategies import IterativeSpec
 from tests.helpers.pruning import cut
 
 TYPED = (0.1234, 0.5, 0.5, 0.93)
-PRUNE = to_dict(PruneSpec())
+PRUNE = to_dict(PruningSpec())
 SIZES = {"stem": 27, "body": 991, "head": 130}
 
 
 def chain(name: str) -> IterativeSpec:
-    typed = {"targets": TYPED, "iterations": len(TYPED), "target": TYPED[-1]}
-    settings = typed if name == "list" else {"iterations": 7, "target": 0.93}
-    return IterativeSpec(schedule=name, tail=1.5, **settings)  # type: ignore[arg-type]
+    typed = {"custom_schedule": TYPED, "iterations": len(TYPED), "target": TYPED[-1]}
+    settings = typed if name == "custom" else {"iterations": 7, "target": 0.93}
+    return IterativeSpec(schedule=name, final_epochs=1.5, **settings)  # type: ignore[arg-type]
 
 
 def _sizes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: weight.abs() for name, weight in weights.items()}
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("scope", ["uniform", "global"])
+@pytest.mark.parametrize("name", SPARSITY_SCHEDULES)
 def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> None:
     generator = torch.Generator().manual_seed(3)
     weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
@@ -39,13 +40,13 @@ def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> N
     assert len(drawn.y) == len(steps) + 1
     kept = None
     for percent, step in zip(drawn.y[1:], steps, strict=True):
-        before = None if step.lifted else kept
+        before = None if step.dense else kept
         kept = cut(weights, step.target, scope, floor=0.01, previous=before)
-        if step.exchange:
+        if step.regrowth:
             slopes = {n: torch.rand(size, generator=generator) for n, size in SIZES.items()}
-            kept = exchange(kept, _sizes(weights), slopes, step.exchange, PRUNE)
+            kept = exchange(kept, _sizes(weights), slopes, step.regrowth, PRUNE)
         zeros = {n: int((~mask).sum()) for n, mask in kept.items()}
-        if scope == "layer":
+        if scope == "uniform":
             assert zeros == {n: round(percent / 100 * size) for n, size in SIZES.items()}
         assert abs(sum(zeros.values()) - percent / 100 * sum(SIZES.values())) <= (
             0.5 if scope == "global" else 0.5 * len(SIZES)

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks.masks import choose
 from pruning_core.methods.granularity import PATTERNS
-from pruning_core.settings.spec import PruneSpec, SpecError, to_dict
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 from tests.helpers.pruning import cut
 
 
@@ -22,14 +24,14 @@ def conv() -> nn.Conv2d:
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.3, 0.55, 0.9])
-@pytest.mark.parametrize("norm", ["1", "2", "3.5", "inf"])
+@pytest.mark.parametrize("filter_norm", ["1", "2", "3.5", "inf"])
 @pytest.mark.parametrize(
-    ("layer", "dim"),
+    ("layer", "filter_dim"),
     [*((conv(), dim) for dim in range(4)), *((nn.Linear(20, 10), dim) for dim in range(2))],
 )
 def test_filters_are_those_of_torch(layer: nn.Module, dim: int, norm: str, amount: float) -> None:
     weights = {"w": layer.weight}
-    found = cut(weights, amount, granularity="filter", norm=norm, dim=dim)["w"]
+    found = cut(weights, amount, granularity="filter", filter_norm=norm, filter_dim=dim)["w"]
     prune.ln_structured(layer, "weight", amount=amount, n=float(norm), dim=dim)
     expected = layer.weight_mask.bool()
     prune.remove(layer, "weight")
@@ -70,7 +72,7 @@ def test_magnitudes_are_joined_by_the_norm_other_scores_by_their_sum(
     criterion: str, kept: list[bool]
 ) -> None:
     scores = torch.tensor([[5.0, 0.0], [3.0, 3.0]])  # norms 5 and 4.2, sums 5 and 6
-    settings = {**to_dict(PruneSpec(granularity="filter")), "criterion": criterion}
+    settings = {**to_dict(PruningSpec(granularity="filter")), "criterion": criterion}
     assert choose({"w": scores}, 0.5, settings)["w"][:, 0].tolist() == kept
 
 

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.export.file_sizes import measure
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models import layers
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.step import step
-from pruning_core.settings.spec import SpecError, TrainSpec, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.training import TrainSpec
 from tests.helpers.pruning import cut
 
 
@@ -78,7 +80,7 @@ def test_a_family_is_cut_trained_and_measured(name: str, tmp_path: Path) -> None
     trainee = Trainee(model, make_optimizer(model, to_dict(TrainSpec())), Masks(prunable, kept))
     trainee.masks.multiply()
     before = {key: value.detach().clone() for key, value in prunable.items()}
-    step(trainee, torch.rand(4, 3, 32, 32), torch.arange(4), rate=0.02, clip_norm=5.0)
+    step(trainee, torch.rand(4, 3, 32, 32), torch.arange(4), rate=0.02, clip_grad_norm=5.0)
     for key, weight in prunable.items():
         assert int((~kept[key]).sum()) == round(0.5 * weight.numel())
         assert not weight[~kept[key]].any()

@@ -57,7 +57,7 @@ def test_a_transposed_and_a_one_dimensional_convolution_count() -> None:
 
 def test_spared_leaves_out_depthwise_stem_and_classifier() -> None:
     model = make("mobilenet_v2", 10)
-    chosen = weights(model, "spared")
+    chosen = weights(model, "core")
     assert len(weights(model, "all")) == 53
     assert len(chosen) == 53 - 17 - 2
     assert all(isinstance(value, nn.Parameter) for value in chosen.values())
@@ -117,8 +117,8 @@ def test_hooks_do_not_change_the_names() -> None:
 
 def test_the_prunable_weights_are_those_of_the_choice() -> None:
     model = make("mobilenet_v2", 10)
-    counts = sparsities(model, "spared")
-    assert counts["prunable"] == sum(value.numel() for value in weights(model, "spared").values())
+    counts = sparsities(model, "core")
+    assert counts["prunable"] == sum(value.numel() for value in weights(model, "core").values())
     assert counts["prunable"] < counts["weights"] < counts["parameters"]
 
 

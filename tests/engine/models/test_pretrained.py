@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torchvision.models import get_model_weights
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models.weights import file_digest, load_weights, pretrained_file
-from pruning_core.settings.spec import SpecError
 
 NAME = "mobilenet_v3_small"
 

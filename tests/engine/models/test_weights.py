@@ -16,9 +16,9 @@ from torch.nn.utils import prune
 from torchvision import models as zoo
 from torchvision.models import VisionTransformer
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models.weights import file_digest, head_keys, load_weights
-from pruning_core.settings.spec import SpecError
 from tests.helpers.project import SHARED
 
 CHECKPOINT = SHARED / "data" / "mobilenet_v2-cifar10.safetensors"
@@ -152,7 +152,7 @@ def test_positions_of_a_vit_are_interpolated(tmp_path: Path) -> None:
 
 
 def old_densenet(key: str) -> str:
-    for word in ("norm", "conv"):
+    for word in ("filter_norm", "conv"):
         for digit in "12":
             new, old = f".{word}{digit}.", f".{word}.{digit}."
             key = key.replace(new, old) if "denselayer" in key else key

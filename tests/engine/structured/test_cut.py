@@ -21,7 +21,7 @@ from pruning_core.engine.structured.cut import Plan, cut, plan_cut
 from pruning_core.engine.structured.groups import CLASSES, trace, uncut
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
 from pruning_core.engine.structured.selection import Ranked, allowed, chosen, reach
-from pruning_core.methods.channel_importance import IMPORTANCE_CHOICES, TARGETS
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTURED_TARGETS
 
 SIZE, CLASS_COUNT = 32, 10
 MODELS = (
@@ -37,7 +37,7 @@ def built(name: str) -> nn.Module:
 
 def settings(**more: Any) -> dict[str, Any]:
     return {
-        **{"target": "0.5", "of": "macs", "scope": "layer", "round_to": 8, "max_ratio": 0.9},
+        **{"target": "0.5", "ratio_of": "macs", "scope": "local", "round_to": 8, "max_ratio": 0.9},
         **more,
     }
 
@@ -92,7 +92,7 @@ def test_attention_heads_lose_alike() -> None:
     assert attention.head_dim * 12 == attention.embed_dim == model.hidden_dim
 
 
-@pytest.mark.parametrize("of", TARGETS)
+@pytest.mark.parametrize("of", STRUCTURED_TARGETS)
 def test_every_target_is_met_and_hardly_more(of: str) -> None:
     _, plan = cut_to("mobilenet_v2", of=of, target="0.4")
     assert 0.4 <= plan.after.share_gone(plan.before, of) < 0.41
@@ -100,7 +100,7 @@ def test_every_target_is_met_and_hardly_more(of: str) -> None:
 
 @pytest.mark.parametrize("importance", IMPORTANCES)
 def test_every_importance_cuts(importance: str) -> None:
-    model, plan = cut_to("mobilenet_v2", importance, scope="global", of="parameters")
+    model, plan = cut_to("mobilenet_v2", importance, scope="global", ratio_of="parameters")
     assert parameters(model) <= 0.5 * parameters(built("mobilenet_v2"))
     assert all(weight.grad is None for weight in model.parameters())
     assert (
@@ -111,7 +111,7 @@ def test_every_importance_cuts(importance: str) -> None:
 
 
 def test_the_importances_have_titles() -> None:
-    assert list(IMPORTANCES) == list(IMPORTANCE_CHOICES)
+    assert list(IMPORTANCES) == list(CHANNEL_IMPORTANCES)
 
 
 def test_an_importance_decides_which_channels_stay() -> None:
@@ -140,7 +140,7 @@ def test_the_hessian_looks_at_every_image() -> None:
     torch.testing.assert_close(found, squares / 4)
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("scope", ["local", "global"])
 def test_no_layer_dies_and_channels_are_rounded(scope: str) -> None:
     dense = built("resnet18")
     model, _ = cut_to("resnet18", scope=scope, target="0.9", round_to=16, max_ratio=0.75)
@@ -199,10 +199,10 @@ def test_widths_are_multiples_above_the_floor() -> None:
 def test_groups_are_given_back_where_the_target_is_met_all_the_same() -> None:
     scores = np.arange(16.0)
     groups = {name: Ranked(scores, 1, (16, 8)) for name in "abc"}
-    kept = reach(groups, "layer", 0.15, lambda kept: 1 - sum(kept.values()) / 48)
+    kept = reach(groups, "local", 0.15, lambda kept: 1 - sum(kept.values()) / 48)
     assert kept is not None
     assert sorted(kept.values()) == [8, 16, 16]
-    assert reach(groups, "layer", 0.6, lambda kept: 1 - sum(kept.values()) / 48) is None
+    assert reach(groups, "local", 0.6, lambda kept: 1 - sum(kept.values()) / 48) is None
 
 
 def test_the_lowest_scores_go_alike_in_every_part() -> None:

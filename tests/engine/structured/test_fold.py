@@ -23,7 +23,10 @@ from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.structured import widths as structures
 from pruning_core.engine.structured.fold import fold
 from pruning_core.planning.plan import plan
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, PruneSpec, Spec, TrainSpec
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.store import Store
 from tests.engine.criteria.test_stages import SMALL
 from tests.engine.test_stages import run_here
@@ -49,14 +52,14 @@ def lively(name: str) -> nn.Module:
 def filters_gone(model: nn.Module, amount: float, norms: bool) -> masks.Masks:
     """Half the filters of all layers but the classifier are removed, by mask."""
     found = weights(model, "all", ["classifier"])
-    prune = {
+    pruning = {
         "granularity": "filter",
-        "dim": 0,
-        "norm": "2",
-        "scope": "layer",
+        "filter_dim": 0,
+        "filter_norm": "2",
+        "scope": "local",
         "criterion": "magnitude",
     }
-    kept = masks.choose({n: w.detach() for n, w in found.items()}, amount, prune)
+    kept = masks.choose({n: w.detach() for n, w in found.items()}, amount, pruning)
     held = norms_of_dead(model, kept, SIZE) if norms else {}
     made = masks.Masks({**dict(model.named_parameters()), **found}, kept, held)
     made.multiply()
@@ -182,9 +185,9 @@ def test_norms_behind_dead_filters_stay_zero_in_training() -> None:
 
 SPEC = replace(
     SMALL,
-    prune=PruneSpec(granularity="filter", spare=("classifier",)),
+    pruning=PruningSpec(granularity="filter", exclude=("classifier",)),
     one_shot=OneShotSpec(amounts=(0.5,), epochs=1),
-    iterative=IterativeSpec(target=0.6, iterations=2, epochs=0.5, matched=False),
+    iterative=IterativeSpec(target=0.6, iterations=2, epochs=0.5, equal_budget=False),
     finetune=TrainSpec(batch_size=32, optimizer="adamw", lr=0.001),
 )
 
@@ -195,7 +198,7 @@ def test_levels_of_filters_have_batch_norm_at_zero(
     monkeypatch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
     run_here(cache, SPEC)
     store = Store(cache)
-    for point in plan(SPEC, store).points:
+    for point in plan(SPEC, store).models:
         if point.strategy == "baseline":
             continue
         state = sparse_file.load(store.file(point.key, MODEL_FILE))
@@ -208,16 +211,16 @@ def test_levels_of_filters_have_batch_norm_at_zero(
 
 
 def norms(spec: Spec) -> list[bool]:
-    spec = replace(spec, prune=replace(spec.prune, spare=("stem",)))
+    spec = replace(spec, pruning=replace(spec.pruning, exclude=("stem",)))
     stages = plan(spec, Facts(spec)).stages
-    return ["norms" in stage.settings for stage in stages if stage.kind == "level"]
+    return ["norms" in stage.settings for stage in stages if stage.kind == "pruned"]
 
 
 def test_only_levels_of_whole_outputs_have_it_in_their_key() -> None:
     assert all(norms(SPEC))
-    assert not any(norms(replace(SPEC, prune=PruneSpec())))
-    assert not any(norms(replace(SPEC, prune=PruneSpec(granularity="kernel"))))
-    assert not any(norms(replace(SPEC, prune=PruneSpec(granularity="filter", dim=1))))
+    assert not any(norms(replace(SPEC, pruning=PruningSpec())))
+    assert not any(norms(replace(SPEC, pruning=PruningSpec(granularity="kernel"))))
+    assert not any(norms(replace(SPEC, pruning=PruningSpec(granularity="filter", filter_dim=1))))
     coming_back = replace(SPEC.iterative, schedule="dense_sparse_dense")
     alone = replace(SPEC, one_shot=OneShotSpec(amounts=()), iterative=coming_back)
     assert not any(norms(alone))

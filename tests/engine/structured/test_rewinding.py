@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
@@ -20,12 +21,13 @@ from pruning_core.engine.structured import stage as running
 from pruning_core.engine.structured.rewinding import FILE, read, total
 from pruning_core.engine.training.state import Trainee
 from pruning_core.engine.training.train import Training, derived_seed
-from pruning_core.methods.recovery import RECOVERIES, REWINDS
-from pruning_core.planning.levels import LOADED, remarks
+from pruning_core.methods.recovery import RECOVERY_METHODS, REWINDS
 from pruning_core.planning.plan import plan
-from pruning_core.planning.stage import Point
+from pruning_core.planning.pruned import LOADED, recovery_notes
+from pruning_core.planning.stage import PlannedModel
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec, SpecError
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.store import Store
 from tests.engine.criteria.test_stages import SMALL
@@ -36,7 +38,9 @@ State = dict[str, Tensor]
 
 def spec_of(method: str, epochs: float = 0.0, tail: float = 0.0) -> Spec:
     """Two cuts of channels on the way to half of the parameters."""
-    own = StructuredSpec(True, (0.5,), "parameters", round_to=1, steps=2, epochs=epochs, tail=tail)
+    own = StructuredSpec(
+        True, (0.5,), "parameters", round_to=1, steps=2, epochs=epochs, final_epochs=tail
+    )
     return replace(
         SMALL,
         one_shot=OneShotSpec(amounts=()),
@@ -50,13 +54,13 @@ def spec_of(method: str, epochs: float = 0.0, tail: float = 0.0) -> Spec:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache = Cache(tmp_path_factory.mktemp("restart"))
     cache.prepare()
-    for method in ("weight_rewind", "random_reinit"):
+    for method in ("weight_rewinding", "random_reinit"):
         run_here(cache, spec_of(method))
     return cache
 
 
-def cuts(cache: Cache, spec: Spec) -> list[Point]:
-    return [p for p in plan(spec, Store(cache)).points if p.strategy == "structured"]
+def cuts(cache: Cache, spec: Spec) -> list[PlannedModel]:
+    return [p for p in plan(spec, Store(cache)).models if p.strategy == "structured"]
 
 
 def state_of(cache: Cache, key: str) -> State:
@@ -81,7 +85,7 @@ def assert_part_of(found: State, dense: State, gone: list[int]) -> None:
 
 def test_rewinding_restores_the_bits_of_the_channels_left_along_a_chain(ran: Cache) -> None:
     dense, counts = initial(derived_seed(0, "weights")), []
-    for point in cuts(ran, spec_of("weight_rewind")):
+    for point in cuts(ran, spec_of("weight_rewinding")):
         gone = read(Store(ran).file(point.key, FILE))
         assert_part_of(state_of(ran, point.key), dense, gone["features.18.0"])
         counts.append(sum(map(len, gone.values())))
@@ -100,12 +104,12 @@ def test_what_follows_a_cut_does_not_change_which_channels_go(ran: Cache) -> Non
     """The first cut is of the same trained baseline, whatever its weights become afterwards."""
     first = {
         method: read(Store(ran).file(cuts(ran, spec_of(method))[0].key, FILE))
-        for method in ("weight_rewind", "random_reinit")
+        for method in ("weight_rewinding", "random_reinit")
     }
-    assert first["weight_rewind"] == first["random_reinit"]
+    assert first["weight_rewinding"] == first["random_reinit"]
 
 
-@pytest.mark.parametrize("method", RECOVERIES)
+@pytest.mark.parametrize("method", RECOVERY_METHODS)
 def test_every_way_trains_after_a_cut_and_a_tail_rewinds_nothing(
     method: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +125,7 @@ def test_every_way_trains_after_a_cut_and_a_tail_rewinds_nothing(
     if method in REWINDS:
         spec = replace(spec, recovery=RecoverySpec(method, 1))
     run_here(cache, spec)
-    own = spec.finetune.lr if method == "fine_tune" else spec.baseline.lr
+    own = spec.finetune.lr if method == "fine_tuning" else spec.baseline.lr
     assert [one.settings["lr"] for one in plans] == [own, own, spec.finetune.lr]
     begun = 0.5 if method in REWINDS else 0.0
     assert [one.lr_start for one in plans] == [begun, begun, 0.0]
@@ -129,7 +133,7 @@ def test_every_way_trains_after_a_cut_and_a_tail_rewinds_nothing(
     ended = [store.read(point.key) for point in cuts(cache, spec)]
     assert [result["epochs_total"] for result in ended] == [0.5, 1, 1.5]
     tail = store.settings(cuts(cache, spec)[-1].key)["settings"]
-    assert tail["recovery"]["method"] == "fine_tune"
+    assert tail["recovery"]["method"] == "fine_tuning"
 
 
 @given(st.permutations(range(12)), st.integers(0, 6), st.integers(0, 5))
@@ -147,10 +151,10 @@ def test_channels_are_counted_in_the_dense_model_s_numbers(
 
 
 def test_what_rewinding_needs_is_told_and_refused_here_too() -> None:
-    spec = spec_of("lr_rewind", epochs=0.5, tail=0.5)
-    said = " ".join(remarks(spec))
+    spec = spec_of("lr_rewinding", epochs=0.5, tail=0.5)
+    said = " ".join(recovery_notes(spec))
     assert "Learning-rate rewinding takes the learning rate" in said
     assert "The tail rewinds nothing" in said
     with pytest.raises(SpecError, match="one curve cannot cover"):
-        replace(spec, lr_span="chain")
+        replace(spec, lr_schedule_span="pruning")
     assert LOADED not in said

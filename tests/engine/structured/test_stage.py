@@ -19,7 +19,9 @@ from pruning_core.reports.csv_export import to_csv
 from pruning_core.results.findings import findings
 from pruning_core.results.models import points, titles
 from pruning_core.results.tables import readable, summary_tables
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, RecoverySpec, Spec
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.store import Store
 from tests.engine.criteria.test_stages import SMALL
@@ -30,14 +32,14 @@ SPEC = replace(
     one_shot=OneShotSpec(amounts=(0.5,), epochs=0),
     iterative=IterativeSpec(enabled=False),
     structured=StructuredSpec(
-        True, (0.4, 0.6), "macs", "taylor", "global", steps=2, epochs=0.5, tail=0.5
+        True, (0.4, 0.6), "macs", "taylor", "global", steps=2, epochs=0.5, final_epochs=0.5
     ),
-    recovery=RecoverySpec(distill_weight=0.5),
+    recovery=RecoverySpec(distillation_weight=0.5),
 )
 ALONE = replace(
     SPEC,
     one_shot=OneShotSpec(amounts=()),
-    structured=replace(SPEC.structured, amounts=(0.5,), steps=1, tail=0.0, epochs=0.0),
+    structured=replace(SPEC.structured, ratios=(0.5,), steps=1, final_epochs=0.0, epochs=0.0),
     recovery=RecoverySpec(),
 )
 
@@ -62,10 +64,10 @@ def test_each_amount_is_a_chain_with_a_tail(ran: Cache) -> None:
     store = Store(ran)
     made = plan(SPEC, store)
     stages = {stage.key: stage for stage in made.stages}
-    own = [point for point in made.points if point.strategy == "structured"]
-    assert [(p.iteration, p.tail) for p in own] == [(1, False), (2, False), (3, True)] * 2
+    own = [point for point in made.models if point.strategy == "structured"]
+    assert [(p.iteration, p.final) for p in own] == [(1, False), (2, False), (3, True)] * 2
     assert [stages[p.key].parent for p in own[1:3]] == [p.key for p in own[:2]]
-    assert stages[own[0].key].parent == stages[own[3].key].parent == made.points[0].key
+    assert stages[own[0].key].parent == stages[own[3].key].parent == made.models[0].key
     assert own[0].asked == pytest.approx(1 - 0.6**0.5)
 
 
@@ -98,8 +100,8 @@ def test_removed_weights_count_as_gone(ran: Cache) -> None:
 
 def test_a_fresh_model_of_the_stage_is_the_smaller_one(ran: Cache) -> None:
     store = Store(ran)
-    point = plan(ALONE, store).points[-1]
-    base = store.settings(plan(ALONE, store).points[0].key)["settings"]
+    point = plan(ALONE, store).models[-1]
+    base = store.settings(plan(ALONE, store).models[0].key)["settings"]
     assert resized(store, point.key)
     model = parent_model(store, point.key, base).eval()
     result = store.read(point.key)
@@ -131,7 +133,7 @@ def test_the_names_of_the_stages(ran: Cache) -> None:
 
 def test_the_dry_run_lists_groups_and_reasons(ran: Cache) -> None:
     store = Store(ran)
-    dry = next(s for s in plan(ALONE, store).stages if s.kind == "inspect_structure")
+    dry = next(s for s in plan(ALONE, store).stages if s.kind == "inspect_groups")
     found = store.read(dry.key)
     assert {"layer": "classifier.1", "reason": "its outputs are the classes"} in found["uncut"]
     left = found["left"][0]

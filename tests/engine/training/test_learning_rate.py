@@ -16,7 +16,10 @@ from pruning_core.engine.training import train as training
 from pruning_core.engine.training.train import train
 from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.spec import OneShotSpec, Spec, TrainSpec, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import OneShotSpec
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
 from tests.engine.test_stages import run_here
 from tests.engine.training.test_train import SPLITS, plan, trainee
@@ -41,47 +44,49 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_the_rate_rises_from_0_to_the_curve() -> None:
     """Over a fifth of a cosine with peak 2: half of it where a tenth is done."""
-    settings = to_dict(TrainSpec(lr=2.0, lr_schedule="cosine", warm_up=0.2))
+    settings = to_dict(TrainSpec(lr=2.0, lr_schedule="cosine", warmup=0.2))
     assert rate(settings, 0.0) == 0.0
     assert rate(settings, 0.1) == pytest.approx((1 + cos(0.1 * pi)) / 2)
     for done in (0.2, 0.5, 0.9, 1.0):
         assert rate(settings, done) == pytest.approx(1 + cos(done * pi))
 
 
-@pytest.mark.parametrize("warm_up", [0.0, 0.25])
+@pytest.mark.parametrize("warmup", [0.0, 0.25])
 @pytest.mark.parametrize("schedule", LR_SCHEDULES)
-@pytest.mark.parametrize("span", ["step", "chain"])
+@pytest.mark.parametrize("span", ["step", "pruning"])
 def test_every_step_has_the_rate_of_its_place(
-    rates: list[float], tmp_path: Path, schedule: str, warm_up: float, span: str
+    rates: list[float], tmp_path: Path, schedule: str, warmup: float, span: str
 ) -> None:
     """Three trainings of two epochs, each with its own curve or as parts of one."""
-    settings = to_dict(TrainSpec(lr=0.1, lr_schedule=schedule, batch_size=16, warm_up=warm_up))
-    whole = 6 if span == "chain" else 2
+    settings = to_dict(TrainSpec(lr=0.1, lr_schedule=schedule, batch_size=16, warmup=warmup))
+    whole = 6 if span == "pruning" else 2
     for i in range(3):
-        start = 2 * i if span == "chain" else 0
+        start = 2 * i if span == "pruning" else 0
         place = plan(2, settings=settings, lr_from_epoch=start, lr_epochs=whole)
         train(trainee(), SPLITS, place, tmp_path / f"{i}", Progress())
     steps = whole * STEPS
-    wanted = [curve(schedule, i / steps, warm_up) for i in range(steps)]
+    wanted = [curve(schedule, i / steps, warmup) for i in range(steps)]
     assert rates == pytest.approx([0.1 * factor for factor in wanted * (6 // whole)])
 
 
-def curve(schedule: str, done: float, warm_up: float) -> float:
+def curve(schedule: str, done: float, warmup: float) -> float:
     """The factor for the peak rate."""
-    risen = done / warm_up if done < warm_up else 1.0
+    risen = done / warmup if done < warmup else 1.0
     return risen * LR_SCHEDULES[schedule](done)
 
 
-@pytest.mark.parametrize("span", ["step", "chain"])
+@pytest.mark.parametrize("span", ["step", "pruning"])
 def test_stages_train_with_these_rates(rates: list[float], cache: Cache, span: str) -> None:
-    finetune = replace(TINY.finetune, warm_up=0.3)
-    iterative = replace(TINY.iterative, epochs=2, matched=False)
-    spec = replace(TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_span=span)
+    finetune = replace(TINY.finetune, warmup=0.3)
+    iterative = replace(TINY.iterative, epochs=2, equal_budget=False)
+    spec = replace(
+        TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_schedule_span=span
+    )
     run_here(cache, replace(spec, finetune=finetune))
-    steps = TINY_STEPS * (4 if span == "chain" else 2)
+    steps = TINY_STEPS * (4 if span == "pruning" else 2)
     wanted = [0.02 * curve("cosine", i / steps, 0.3) for i in range(steps)]
     baseline, levels = rates[: 2 * TINY_STEPS], rates[2 * TINY_STEPS :]
-    assert levels == pytest.approx(wanted * (1 if span == "chain" else 2))
+    assert levels == pytest.approx(wanted * (1 if span == "pruning" else 2))
     steps = 2 * TINY_STEPS
     assert baseline == pytest.approx(
         [0.05 * curve("one_cycle", i / steps, 0) for i in range(steps)]
@@ -89,8 +94,10 @@ def test_stages_train_with_these_rates(rates: list[float], cache: Cache, span: s
 
 
 def test_one_curve_covers_cuts_and_tail(rates: list[float], cache: Cache) -> None:
-    iterative = replace(TINY.iterative, epochs=1, tail=2, matched=False)
-    spec = replace(TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_span="whole")
+    iterative = replace(TINY.iterative, epochs=1, final_epochs=2, equal_budget=False)
+    spec = replace(
+        TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_schedule_span="run"
+    )
     run_here(cache, spec)
     steps = TINY_STEPS * 4
     wanted = [0.02 * curve("cosine", i / steps, 0) for i in range(steps)]
@@ -103,13 +110,13 @@ def rewound(method: str, epoch: int) -> Spec:
         TINY,
         recovery=recovery,
         baseline_epochs=3,
-        baseline=replace(TINY.baseline, warm_up=0.5),
+        baseline=replace(TINY.baseline, warmup=0.5),
         one_shot=OneShotSpec(amounts=(0.5,), epochs=2),
-        iterative=replace(TINY.iterative, matched=False),
+        iterative=replace(TINY.iterative, equal_budget=False),
     )
 
 
-@pytest.mark.parametrize(("method", "epoch"), [("lr_rewind", 1), ("random_reinit", 0)])
+@pytest.mark.parametrize(("method", "epoch"), [("lr_rewinding", 1), ("random_reinit", 0)])
 def test_a_rewound_rate_is_the_rest_of_the_baseline_s(
     rates: list[float], cache: Cache, method: str, epoch: int
 ) -> None:

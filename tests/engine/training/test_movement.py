@@ -13,7 +13,8 @@ from pruning_core.engine.training.movement import Movement
 from pruning_core.engine.training.state import OPTIMIZERS, Trainee, make_optimizer
 from pruning_core.engine.training.step import step
 from pruning_core.engine.training.train import train
-from pruning_core.settings.spec import TrainSpec, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
 from tests.engine.training.test_train import SPLITS, plan, trainee
 from tests.helpers.pruning import cut

@@ -11,10 +11,12 @@ from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.models.build import build
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.step import step
+from pruning_core.methods.devices import PRECISIONS
 from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.settings.spec import PRECISIONS, Spec, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
 from tests.helpers.inspections import MODEL, Facts
 
 SETTINGS = {"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}

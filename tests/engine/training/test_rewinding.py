@@ -24,11 +24,12 @@ from pruning_core.engine.training import train as training
 from pruning_core.engine.training.rewinding import KEPT_FILE, RECOVERIES
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.recovery import IN_WORDS
-from pruning_core.methods.recovery import RECOVERIES as NAMES
-from pruning_core.planning.levels import LOADED
+from pruning_core.methods.recovery import RECOVERY_METHODS as NAMES
 from pruning_core.planning.plan import plan
+from pruning_core.planning.pruned import LOADED
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.spec import IterativeSpec, OneShotSpec, Spec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
@@ -45,14 +46,14 @@ def spec_of(method: str, epoch: int = 0, epochs: int = 0, **more: Any) -> Spec:
         TINY,
         recovery=RecoverySpec(method, epoch),
         one_shot=OneShotSpec(amounts=(0.5,), epochs=epochs),
-        iterative=IterativeSpec(target=0.8, iterations=2, epochs=epochs, matched=False),
+        iterative=IterativeSpec(target=0.8, iterations=2, epochs=epochs, equal_budget=False),
         **more,
     )
 
 
 NO_CHAIN = IterativeSpec(enabled=False)
-TICKET = spec_of("weight_rewind")
-TRAINED = spec_of("weight_rewind", epoch=1, epochs=1)
+TICKET = spec_of("weight_rewinding")
+TRAINED = spec_of("weight_rewinding", epoch=1, epochs=1)
 DRAWN = spec_of("random_reinit")
 
 
@@ -67,11 +68,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def levels(cache: Cache, spec: Spec) -> list[str]:
     """The keys of the one-shot cut and of the two of the chain."""
-    return [p.key for p in plan(spec, Store(cache)).points if p.strategy != "baseline"]
+    return [p.key for p in plan(spec, Store(cache)).models if p.strategy != "baseline"]
 
 
 def baseline(cache: Cache, spec: Spec) -> str:
-    return plan(spec, Store(cache)).points[0].key
+    return plan(spec, Store(cache)).models[0].key
 
 
 def read(cache: Cache, key: str, name: str = MODEL_FILE) -> State:
@@ -147,7 +148,7 @@ def test_loaded_weights_are_epoch_0_and_it_is_said(cache: Cache, tmp_path: Path)
     path = tmp_path / "mine.safetensors"
     save_file({name: value.contiguous() for name, value in loaded.items()}, path)
     model = replace(TINY.model, weights=str(path))
-    spec = replace(spec_of("weight_rewind", model=model, baseline_epochs=1), iterative=NO_CHAIN)
+    spec = replace(spec_of("weight_rewinding", model=model, baseline_epochs=1), iterative=NO_CHAIN)
     run_here(cache, spec)
     for key in levels(cache, spec):
         assert_begins_with(read(cache, key), loaded, read(cache, key, MASK_FILE))
@@ -158,7 +159,7 @@ def test_a_disturbed_baseline_keeps_the_same_bits(
     ran: Cache, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends in its last epoch, goes on from its checkpoint, and what it kept before is there."""
-    spec = replace(spec_of("weight_rewind", epoch=1, baseline_epochs=3), iterative=NO_CHAIN)
+    spec = replace(spec_of("weight_rewinding", epoch=1, baseline_epochs=3), iterative=NO_CHAIN)
     steps, plain = [0], training.step
 
     def failing(*arguments: Any) -> Tensor:
@@ -203,8 +204,8 @@ def test_the_teacher_is_the_baseline_at_the_head_of_the_chain(
 
     monkeypatch.setattr(stages, "Objective", noting)
     finetune = replace(TINY.finetune, label_smoothing=0.1)
-    taught = RecoverySpec(distill_weight=0.5, distill_temperature=3.0)
-    spec = replace(spec_of("fine_tune", epochs=1), recovery=taught, finetune=finetune)
+    taught = RecoverySpec(distillation_weight=0.5, distillation_temperature=3.0)
+    spec = replace(spec_of("fine_tuning", epochs=1), recovery=taught, finetune=finetune)
     spec = replace(spec, one_shot=OneShotSpec(amounts=()))
     run_here(cache, spec)
     wanted = read(cache, baseline(cache, spec))

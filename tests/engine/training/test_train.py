@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.devices import resolve
@@ -19,11 +20,12 @@ from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.state import OPTIMIZERS, Trainee, make_optimizer
 from pruning_core.engine.training.step import accumulate, step, tame
 from pruning_core.engine.training.train import Training, derived_seed, shuffled, train
-from pruning_core.settings.spec import SpecError, TrainSpec, to_dict
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
 from tests.helpers.pruning import cut
 
-DATA = {"image_size": 8, "augment": "crop_flip", "mean": [0.5] * 3, "std": [0.25] * 3}
+DATA = {"image_size": 8, "augmentation": "crop_flip", "mean": [0.5] * 3, "std": [0.25] * 3}
 
 
 class Net(nn.Sequential):
@@ -139,7 +141,7 @@ def test_a_long_gradient_is_cut_to_the_limit() -> None:
         value.grad = torch.full_like(value, 1000.0)
     bias = made.model[5].bias
     bias.grad = torch.full_like(bias, 0.1)
-    assert tame(made, clip_norm=5.0) == 0
+    assert tame(made, clip_grad_norm=5.0) == 0
     lengths = [float(value.grad.norm()) for value in made.model.parameters()]  # type: ignore
     assert lengths[:-1] == pytest.approx([5.0] * (len(lengths) - 1), rel=1e-3)
     assert bool((bias.grad == 0.1).all())
@@ -262,8 +264,8 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("clip_norm", [0.0, 0.05, 5.0])
-def test_a_step_is_that_of_the_plain_optimizer(name: str, clip_norm: float) -> None:
+@pytest.mark.parametrize("clip_grad_norm", [0.0, 0.05, 5.0])
+def test_a_step_is_that_of_the_plain_optimizer(name: str, clip_grad_norm: float) -> None:
     """Against torch's own optimizers, each tensor clipped by `clip_grad_norm_`."""
     ours, plain = trainee(name), trainee(name)
     settings = plan(optimizer=name).settings
@@ -274,14 +276,14 @@ def test_a_step_is_that_of_the_plain_optimizer(name: str, clip_norm: float) -> N
     pixels, labels = torch.rand(16, 3, 8, 8), torch.arange(16) % 3
     for seed in range(3):
         torch.manual_seed(seed)
-        step(ours, pixels, labels, settings["lr"], clip_norm)
+        step(ours, pixels, labels, settings["lr"], clip_grad_norm)
         torch.manual_seed(seed)
         reference.zero_grad()
         torch.nn.functional.cross_entropy(plain.model(pixels), labels).backward()
         assert plain.masks is not None
         plain.masks.multiply_gradients()
-        for value in plain.model.parameters() if clip_norm else ():
-            torch.nn.utils.clip_grad_norm_([value], clip_norm)
+        for value in plain.model.parameters() if clip_grad_norm else ():
+            torch.nn.utils.clip_grad_norm_([value], clip_grad_norm)
         reference.step()
         plain.masks.multiply()
     wanted = dict(plain.model.named_parameters())
@@ -352,7 +354,7 @@ def test_what_is_measured_after_an_epoch_is_measured_with_its_own_statistics(
     with_them, without = trainee(), trainee()
     settings = plan().settings
     train(with_them, SPLITS, plan(1), tmp_path / "with", Progress())
-    bare = {**settings, "bn_images": 0}
+    bare = {**settings, "bn_recalibration_images": 0}
     train(without, SPLITS, plan(1, settings=bare), tmp_path / "without", Progress())
     states = with_them.model.state_dict(), without.model.state_dict()
     differing = {key for key in states[0] if not torch.equal(states[0][key], states[1][key])}

@@ -1,4 +1,4 @@
-"""Charts must show every point, in its strategy's colour, with its interval and figures."""
+"""Charts must show every point, in its strategy's color, with its interval and figures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning_core.reports.charts.comparison import CHARTS, X_AXES, figure, panel
-from pruning_core.reports.charts.style import LOOKS, Cell, config, on_white, spread, symbol
+from pruning_core.reports.charts.style import SERIES, Cell, config, on_white, spread, symbol
 from tests.helpers.frames import comparison, frame, point
 
-COLOURS = {"one_shot": "#0072B2", "iterative": "#D55E00", "one_shot_matched": "#009E73"}
+COLOURS = {"one_shot": "#0072B2", "iterative": "#D55E00", "one_shot_equal_budget": "#009E73"}
 
 
 def traces(drawn: go.Figure, strategy: str, mode: str) -> list[go.Scatter]:
@@ -34,14 +34,14 @@ def two_runs() -> Any:
 def test_every_pruned_point_is_drawn_in_its_colour(y: str, x: str) -> None:
     points = frame(comparison())
     drawn = figure(points, y, x)
-    for strategy, colour in COLOURS.items():
+    for strategy, color in COLOURS.items():
         (marks,) = traces(drawn, strategy, "markers")
         rows = points[(points["strategy"] == strategy) & (points["sparsity_asked"] > 0)]
         assert list(marks.x) == pytest.approx([v * X_AXES[x].scale for v in rows[x]])
         column, scale = CHARTS[y].column, CHARTS[y].scale
         assert list(marks.y) == pytest.approx([v * scale for v in rows[column]])
-        assert marks.marker.color == colour
-        assert LOOKS[strategy].symbol in marks.marker.symbol
+        assert marks.marker.color == color
+        assert SERIES[strategy].symbol in marks.marker.symbol
 
 
 @pytest.mark.parametrize("x", X_AXES)
@@ -66,17 +66,17 @@ def test_axes_are_in_percent_megabytes_and_words() -> None:
 
 def test_bars_are_the_interval_and_turn_over_on_the_drop_chart() -> None:
     points = frame(comparison())
-    row = points[points["strategy"] == "one_shot_matched"].iloc[0]
+    row = points[points["strategy"] == "one_shot_equal_budget"].iloc[0]
     above = 100 * (row["accuracy_high"] - row["accuracy"])
     below = 100 * (row["accuracy"] - row["accuracy_low"])
     assert above != pytest.approx(below)
-    (accuracy,) = traces(figure(points, "accuracy"), "one_shot_matched", "markers")
+    (accuracy,) = traces(figure(points, "accuracy"), "one_shot_equal_budget", "markers")
     assert accuracy.error_y.array[0] == pytest.approx(above)
     assert accuracy.error_y.arrayminus[0] == pytest.approx(below)
-    (drop,) = traces(figure(points, "drop"), "one_shot_matched", "markers")
+    (drop,) = traces(figure(points, "drop"), "one_shot_equal_budget", "markers")
     assert drop.error_y.array[0] == pytest.approx(below)
     assert drop.error_y.arrayminus[0] == pytest.approx(above)
-    (size,) = traces(figure(points, "size"), "one_shot_matched", "markers")
+    (size,) = traces(figure(points, "size"), "one_shot_equal_budget", "markers")
     assert size.error_y.array is None
 
 
@@ -91,7 +91,7 @@ def test_the_y_range_holds_the_bars() -> None:
 
 def test_coinciding_points_stay_visible() -> None:
     drawn = figure(frame(comparison()), "size")
-    marks = [t for t in drawn.data if t.mode == "markers" and t.name in LOOKS]
+    marks = [t for t in drawn.data if t.mode == "markers" and t.name in SERIES]
     sizes = [trace.marker.size for trace in marks]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
@@ -211,7 +211,7 @@ def test_runs_differ_in_dash_and_symbol_and_stand_in_a_legend() -> None:
     drawn = figure(two_runs(), "accuracy")
     dashes = [t.line.dash for t in traces(drawn, "iterative", "lines")]
     assert dashes == ["solid", "dash"]
-    symbols = [t.marker.symbol for t in traces(drawn, "one_shot_matched", "markers")]
+    symbols = [t.marker.symbol for t in traces(drawn, "one_shot_equal_budget", "markers")]
     assert len(set(symbols)) == 2
     names = {t.name for t in drawn.data if t.showlegend}
     assert {"run", "lr=0.1", "one-shot", "iterative", "one-shot, same epochs"} <= names
@@ -282,7 +282,7 @@ def test_labels_with_room_stay_where_they_belong() -> None:
 
 
 def test_five_runs_have_five_symbols_that_plotly_has() -> None:
-    for strategy in LOOKS:
+    for strategy in SERIES:
         found = {symbol(strategy, run) for run in range(5)}
         assert len(found) == 5
         for name in found:

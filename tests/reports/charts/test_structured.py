@@ -12,7 +12,7 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
 from pruning_core.reports.charts.comparison import figure
-from pruning_core.reports.charts.style import LOOKS
+from pruning_core.reports.charts.style import SERIES
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings
 from pruning_core.settings.structured import StructuredSpec
@@ -34,9 +34,9 @@ def traces(*rows: dict[str, object], x: str = "sparsity_prunable") -> list[objec
 
 
 def test_it_has_a_colour_and_a_symbol_of_its_own() -> None:
-    assert LOOKS["structured"].colour == "#CC79A7"
-    looks = [(look.colour, look.symbol) for look in LOOKS.values()]
-    assert len({colour for colour, _ in looks}) == len({mark for _, mark in looks}) == len(looks)
+    assert SERIES["structured"].color == "#CC79A7"
+    looks = [(look.color, look.symbol) for look in SERIES.values()]
+    assert len({color for color, _ in looks}) == len({mark for _, mark in looks}) == len(looks)
 
 
 def test_amounts_are_joined_over_sparsity_and_not_over_a_budget() -> None:
@@ -79,7 +79,7 @@ def test_it_is_set_against_the_control_and_the_headline_takes_it() -> None:
 
 @pytest.mark.usefixtures("no_worker")
 def test_each_chain_is_one_live_curve(cache: Cache, queue: Queue) -> None:
-    own = StructuredSpec(True, (0.3, 0.5), steps=2, epochs=1, tail=1)
+    own = StructuredSpec(True, (0.3, 0.5), steps=2, epochs=1, final_epochs=1)
     spec = replace(QUICKSTART, structured=own)
     facts = Facts(spec)
     facts.results[inspection(spec, 10).key] = {"notes": []}

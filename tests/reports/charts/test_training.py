@@ -9,15 +9,15 @@ from pruning_core.reports.charts.training import history_figure, schedule_figure
 
 def test_the_schedule_has_a_step_for_each_target_and_a_point_for_each_amount() -> None:
     drawn = schedule_figure(
-        {"iterative": [0.5, 0.8, 0.9], "one_shot": [0.0, 0.3], "one_shot_matched": [0.9]}
+        {"iterative": [0.5, 0.8, 0.9], "one_shot": [0.0, 0.3], "one_shot_equal_budget": [0.9]}
     )
-    chain, one_shot, matched = drawn.data
+    chain, one_shot, equal_budget = drawn.data
     assert list(chain.y) == pytest.approx([0, 50, 80, 90])
     assert list(chain.x) == [0, 1, 2, 3]
     assert chain.line.shape == "hv"
     assert (chain.line.color, one_shot.marker.color) == ("#D55E00", "#0072B2")
     assert (list(one_shot.x), list(one_shot.y)) == ([1, 1], pytest.approx([0, 30]))
-    assert list(matched.y) == pytest.approx([90])
+    assert list(equal_budget.y) == pytest.approx([90])
 
 
 def test_an_empty_schedule_is_an_empty_chart() -> None:

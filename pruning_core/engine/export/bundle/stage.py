@@ -48,7 +48,7 @@ NEEDS = {
 }
 
 
-def passport(context: Context) -> Result:
+def bundle(context: Context) -> Result:
     """Pack the zip; the test images go into it where they are small enough, else beside it."""
     store, settings = context.store, context.settings
     made = store.read(context.row.parent)
@@ -122,7 +122,7 @@ def _programs(model: Path) -> dict[str, bytes]:
 def _about(context: Context, made: Result, base: Result, root: str) -> Result:
     data, decoded = base["data"], context.store.settings(root)["parent"]
     return {
-        "passport": 1,
+        "bundle": 1,
         "format": context.settings["format"],
         "label": context.settings["label"],
         "classes": context.store.read(decoded)["classes"],
@@ -147,7 +147,7 @@ def _about(context: Context, made: Result, base: Result, root: str) -> Result:
 def _widths(context: Context, made: Result) -> Result:
     """The widths of a network that has lost channels; nothing where it has not."""
     store, settings = context.store, context.settings
-    if settings["format"] == "smaller":
+    if settings["format"] == "compact":
         return {"structure": structure_in(store.file(context.row.parent, made["file"]))}
     key = settings["point"]
     return {"structure": widths.read(store.file(key, widths.FILE))} if resized(store, key) else {}

@@ -12,28 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.allocation import SCOPES, lamp_scores
+from pruning_core.engine.masks.selection import SCOPES, lamp_scores
 from pruning_core.engine.masks.units import pieces_left
-from pruning_core.methods.granularity import AXES, PATTERNS, units
-from pruning_core.methods.layers import floor_size
-from pruning_core.settings.spec import GRANULARITIES, SpecError
-from pruning_core.settings.spec import SCOPES as SCOPE_NAMES
+from pruning_core.methods.allocation import ALLOCATIONS as SCOPE_NAMES
+from pruning_core.methods.granularity import AXES, GRANULARITIES, PATTERNS, units
+from pruning_core.methods.layers import units_to_keep
 from tests.helpers.pruning import cut
 
 Tensors = dict[str, Tensor]
 PIECES = [
     {"granularity": "weight"},
     {"granularity": "kernel"},
-    {"granularity": "filter", "dim": 0},
-    {"granularity": "filter", "dim": 1, "norm": "inf"},
+    {"granularity": "filter", "filter_dim": 0},
+    {"granularity": "filter", "filter_dim": 1, "filter_norm": "inf"},
 ]
 SHAPES = [(6, 5), (4, 2, 3, 3), (8, 1, 2, 2), (3, 7, 1, 1), (12, 4, 3)]
 
 
 def with_table(scope: str) -> dict[str, Any]:
     """Settings of a scope; by hand the first layer is cut half as much as the others."""
-    return {"by_hand": ("*=0.8", "0.*=0.4")} if scope == "hand" else {}
+    return {"layer_sparsities": ("*=0.8", "0.*=0.4")} if scope == "custom" else {}
 
 
 @st.composite
@@ -47,39 +47,39 @@ def tied(draw: st.DrawFn) -> Tensors:
     return found
 
 
-def gone(found: Tensors, prune: dict[str, Any]) -> list[int]:
+def gone(found: Tensors, pruning: dict[str, Any]) -> list[int]:
     """Pieces that went of each layer; each went whole or stays whole."""
     counts = []
     for mask in found.values():
-        left = pieces_left(mask, prune)
+        left = pieces_left(mask, pruning)
         assert mask.numel() % left.size == 0
         assert int(mask.sum()) == int(left.sum()) * (mask.numel() // left.size)
         counts.append(int((~left).sum()))
     return counts
 
 
-def wanted(weights: Tensors, amount: float, scope: str, prune: dict[str, Any]) -> int:
-    sizes = [units(tuple(w.shape), prune) for w in weights.values()]
-    if scope == "layer":
+def wanted(weights: Tensors, amount: float, scope: str, pruning: dict[str, Any]) -> int:
+    sizes = [units(tuple(w.shape), pruning) for w in weights.values()]
+    if scope == "uniform":
         return sum(round(amount * size) for size in sizes)
     return round(amount * sum(sizes))
 
 
-@pytest.mark.parametrize("prune", PIECES, ids=lambda p: f"{p['granularity']}{p.get('dim', '')}")
+@pytest.mark.parametrize("pruning", PIECES, ids=lambda p: f"{p['granularity']}{p.get('dim', '')}")
 @pytest.mark.parametrize("scope", SCOPES)
 @given(weights=tied(), a=st.floats(0, 0.5), b=st.floats(0, 0.5))
 @settings(deadline=None, max_examples=15)
 def test_totals_are_exact_and_removed_pieces_stay_removed(
-    scope: str, prune: dict[str, Any], weights: Tensors, a: float, b: float
+    scope: str, pruning: dict[str, Any], weights: Tensors, a: float, b: float
 ) -> None:
-    more, (low, high) = {**prune, **with_table(scope)}, sorted((a, b))
+    more, (low, high) = {**pruning, **with_table(scope)}, sorted((a, b))
     first = cut(weights, low, scope, **more)
-    assert sum(gone(first, prune)) == wanted(weights, low, scope, prune)
+    assert sum(gone(first, pruning)) == wanted(weights, low, scope, pruning)
     # Removed weights that have grown again must not come back.
     grown = {name: w + 9.0 * ~first[name] for name, w in weights.items()}
     second = cut(grown, high, scope, previous=first, **more)
     assert all(not bool((second[name] & ~first[name]).any()) for name in weights)
-    assert sum(gone(second, prune)) == wanted(weights, high, scope, prune)
+    assert sum(gone(second, pruning)) == wanted(weights, high, scope, pruning)
 
 
 @pytest.mark.parametrize("scope", ["global", "lamp", "erk"])
@@ -88,10 +88,10 @@ def test_totals_are_exact_and_removed_pieces_stay_removed(
 def test_every_layer_keeps_its_floor(
     scope: str, weights: Tensors, amount: float, floor: float
 ) -> None:
-    least = {name: floor_size(w.numel(), floor) for name, w in weights.items()}
+    least = {name: units_to_keep(w.numel(), floor) for name, w in weights.items()}
     every = sum(w.numel() for w in weights.values())
     if round(amount * every) > every - sum(least.values()):
-        with pytest.raises(SpecError, match=r"prune\.keep_floor"):
+        with pytest.raises(SpecError, match=r"pruning\.min_density"):
             cut(weights, amount, scope, floor)
         return
     found = cut(weights, amount, scope, floor)
@@ -99,13 +99,15 @@ def test_every_layer_keeps_its_floor(
     assert masks.empty_layers(found) == []
 
 
-@pytest.mark.parametrize("prune", PIECES[1:], ids=lambda p: f"{p['granularity']}{p.get('dim', '')}")
+@pytest.mark.parametrize(
+    "pruning", PIECES[1:], ids=lambda p: f"{p['granularity']}{p.get('dim', '')}"
+)
 @pytest.mark.parametrize("scope", SCOPES)
-def test_the_memory_format_changes_no_mask(scope: str, prune: dict[str, Any]) -> None:
+def test_the_memory_format_changes_no_mask(scope: str, pruning: dict[str, Any]) -> None:
     torch.manual_seed(0)
     plain = {f"{i}.weight": torch.randn(8, 4, 3, 3) for i in range(3)}
     last = {n: w.clone(memory_format=torch.channels_last) for n, w in plain.items()}
-    more = {**prune, **with_table(scope)}
+    more = {**pruning, **with_table(scope)}
     expected, found = (cut(w, 0.5, scope, **more) for w in (plain, last))
     assert all(torch.equal(expected[name], found[name]) for name in plain)
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in found.values())

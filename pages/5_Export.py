@@ -13,9 +13,9 @@ from pages.components.live import keep_worker
 from pages.components.picking import pick_point, pick_run
 from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.formatting import format_count
-from pruning_core.methods.file_formats import FORMATS
-from pruning_core.planning.exports import artifact
-from pruning_core.planning.stage import Outline, Point
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.exports import export_stage
+from pruning_core.planning.stage import Outline, PlannedModel
 from pruning_core.reports.charts.exported_files import byte_bars
 from pruning_core.reports.charts.style import config
 from pruning_core.results import exported_files
@@ -26,21 +26,21 @@ POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")
 
 
-def rows_of(lab: Lab, point: Point) -> dict[str, Row]:
+def rows_of(lab: Lab, point: PlannedModel) -> dict[str, Row]:
     """The formats of a point that the queue knows of and the store has not."""
-    keys = {name: artifact(point.key, name).key for name in FORMATS}
+    keys = {name: export_stage(point.key, name).key for name in FILE_FORMATS}
     missing = {name: key for name, key in keys.items() if not lab.store.exists(key)}
     return {name: row for name, key in missing.items() if (row := lab.queue.stage(key))}
 
 
-def offer(lab: Lab, point: Point, frame: pd.DataFrame, waiting: dict[str, Row]) -> None:
+def offer(lab: Lab, point: PlannedModel, frame: pd.DataFrame, waiting: dict[str, Row]) -> None:
     """The button that has the missing files made, and why some cannot be."""
-    names, left = available(FORMATS)
+    names, left = available(FILE_FORMATS)
     for sentence in left:
         st.caption(inline(sentence))
     failed = {name: row for name, row in waiting.items() if row.status == "failed"}
     for name, row in failed.items():
-        st.error(f"{FORMATS[name].title} failed. {plain(explain(row.field, row.error))}")
+        st.error(f"{FILE_FORMATS[name].title} failed. {plain(explain(row.field, row.error))}")
     missing = [n for n in names if n not in set(frame["format"]) and not _active(waiting.get(n))]
     if missing and st.button(
         "Make the files" if frame.empty else f"Make {format_count(len(missing), 'more file')}",
@@ -49,8 +49,8 @@ def offer(lab: Lab, point: Point, frame: pd.DataFrame, waiting: dict[str, Row]) 
         "for a MobileNetV2.",
     ):
         for name in missing:
-            lab.queue.forget(artifact(point.key, name).key)
-        lab.queue.add([artifact(point.key, name) for name in missing])
+            lab.queue.forget(export_stage(point.key, name).key)
+        lab.queue.add([export_stage(point.key, name) for name in missing])
         st.rerun()
 
 
@@ -59,7 +59,7 @@ def _active(row: Row | None) -> bool:
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def watch(lab: Lab, point: Point, dense: Point, shown: int) -> None:
+def watch(lab: Lab, point: PlannedModel, dense: PlannedModel, shown: int) -> None:
     """What is being made; the page is drawn anew with each file."""
     keep_worker(lab)
     waiting = rows_of(lab, point)
@@ -67,11 +67,11 @@ def watch(lab: Lab, point: Point, dense: Point, shown: int) -> None:
     if len(exported_files.ladder(point, dense, lab.store)) != shown or not active:
         st.rerun()
     running = [name for name in active if waiting[name].status == "running"]
-    doing = ", ".join(FORMATS[name].title for name in running)
+    doing = ", ".join(FILE_FORMATS[name].title for name in running)
     st.caption(f"Being made: {doing or 'waiting for the worker'}. {len(active)} to come.")
 
 
-def draw_files(lab: Lab, point: Point, dense: Point) -> pd.DataFrame:
+def draw_files(lab: Lab, point: PlannedModel, dense: PlannedModel) -> pd.DataFrame:
     """The ladder of bytes: chart, table, notes. Returns its rows."""
     st.header("Files")
     st.caption(
@@ -105,8 +105,8 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
     )
     with st.container(horizontal=True):
         for row in frame.to_dict("records"):
-            about = FORMATS[row["format"]]
-            if not about.offered or exported_files.not_offered(row):
+            about = FILE_FORMATS[row["format"]]
+            if not about.download or exported_files.not_offered(row):
                 continue
             st.download_button(
                 about.title,
@@ -114,7 +114,7 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
                 row["file"],
                 "application/octet-stream",
                 on_click="ignore",
-                help=about.text,
+                help=about.help,
                 key=f"download {row['format']}",
             )
         st.download_button(
@@ -123,8 +123,8 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    lab = open_page("Ship")
-    st.title("Ship")
+    lab = open_page("Export")
+    st.title("Export")
     job = pick_run(lab)
     if job is None:
         st.info("No model is finished yet. Start a run on Home or Tune and come back.")

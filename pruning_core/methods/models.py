@@ -1,7 +1,7 @@
-"""The models that the Tune page offers: torchvision's classification models.
+"""Models that pages offer: torchvision's classification models.
 
-A list, so that it stands there at once: asking torchvision would load torch into the page.
-A name that is not in it can still be typed; the worker says whether there is such a model.
+A list of names, because asking torchvision would load torch into a page. Any other name of
+torchvision can be typed; the worker checks it.
 """
 
 from __future__ import annotations

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pruning_core.engine.export.makers import MAKERS
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
 
-from pruning_core.engine.export.makers import MAKERS
-from pruning_core.engine.export.networks import INPUT
+from pruning_core.engine.export.graph_files import INPUT
 from pruning_core.engine.export.source import Source
 from pruning_core.engine.export.stage import difference_of
-from pruning_core.methods.file_formats import FORMATS
+from pruning_core.methods.file_formats import FILE_FORMATS
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v3": lambda: models.mobilenet_v3_small(num_classes=10),
@@ -55,9 +55,9 @@ def source(name: str) -> Source:
 @pytest.mark.parametrize("kind", ["onnx", "torch_export", "executorch"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_answers_alike_from_its_file(name: str, kind: str, tmp_path: Path) -> None:
-    if package := FORMATS[kind].package:
+    if package := FILE_FORMATS[kind].package:
         pytest.importorskip(package)
-    made, path = source(name), tmp_path / f"model.{FORMATS[kind].suffix}"
+    made, path = source(name), tmp_path / f"model.{FILE_FORMATS[kind].suffix}"
     MAKERS[kind].write(made, path)
     run = MAKERS[kind].open(made, path)
     for count in (1, 5):

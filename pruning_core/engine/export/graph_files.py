@@ -1,10 +1,11 @@
-"""Files that hold the network itself, for other programs to run."""
+"""Files that hold the graph of the network, for other runtimes: ONNX, torch.export, ExecuTorch."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.engine.export.bn_folding import lightened
-from pruning_core.engine.export.source import Maker, Run, Source
+from pruning_core.engine.export.source import FileWriter, Run, Source
 
 INPUT, OUTPUT = "images", "scores"
 
@@ -120,8 +121,57 @@ def open_executorch(source: Source, path: Path) -> Run:
     return run
 
 
-MAKERS: dict[str, Maker] = {
-    "onnx": Maker(write_onnx, open_onnx),
-    "torch_export": Maker(write_torch_export, open_torch_export),
-    "executorch": Maker(write_executorch, open_executorch),
-}
+def onnx() -> FileWriter:
+    """An ONNX file in float32."""
+    return FileWriter(write_onnx, open_onnx)
+
+
+def torch_export() -> FileWriter:
+    """A program of torch.export."""
+    return FileWriter(write_torch_export, open_torch_export)
+
+
+def executorch() -> FileWriter:
+    """An ExecuTorch program with XNNPACK."""
+    return FileWriter(write_executorch, open_executorch)
+
+
+def write_int8(source: Source, path: Path) -> list[str]:
+    """Weights symmetric with a scale for each output channel, activations with one each.
+
+    The ranges of the activations are those met on the calibration images. Channels that were
+    constant are settled before: rounded, their weights and their mean would not cancel out.
+    """
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):
+        """Gives the calibration images to ONNX Runtime, batch by batch."""
+
+        def __init__(self) -> None:
+            self.batches = iter(source.calibration())
+
+        def get_next(self) -> dict[str, Any] | None:
+            images = next(self.batches, None)
+            return None if images is None else {INPUT: images.contiguous().numpy()}
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, quiet():
+        plain, ready = Path(folder) / "plain.onnx", Path(folder) / "ready.onnx"
+        notes = write_onnx(source, plain, settle=True)
+        quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            ready,
+            path,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
+    return notes
+
+
+def onnx_int8() -> FileWriter:
+    """An ONNX file with weights and activations in int8."""
+    return FileWriter(write_int8, open_onnx)

@@ -1,0 +1,153 @@
+"""Widgets of settings. A widget follows from the description of its field.
+
+Its label is the setting's title, its key is `w.` and the setting's dotted name, its help, bounds
+and choices are those of the field. A setting without an effect is disabled, and its help says
+when it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages.components.choices import PREFIX, current_spec
+from pruning_core.common.errors import HIGHEST
+from pruning_core.methods.registry import Registry
+from pruning_core.settings.fields import Field, fields_of
+from pruning_core.settings.relevance import unmet
+from pruning_core.settings.spec import Spec
+
+FIELDS = fields_of(Spec)
+Callbacks = Mapping[str, Callable[[], None]]
+Row = str | tuple[str, ...]
+
+
+def key(name: str) -> str:
+    """The widget key of a setting."""
+    return PREFIX + name
+
+
+def value_of(name: str) -> Any:
+    """What the widget of a setting holds, also before it is drawn."""
+    return st.session_state.get(key(name))
+
+
+def settings_form(rows: Sequence[Row], callbacks: Callbacks | None = None) -> None:
+    """Draw the widgets of these settings; those of a tuple stand side by side."""
+    for row in rows:
+        names = (row,) if isinstance(row, str) else row
+        columns = st.columns(len(names)) if len(names) > 1 else [st.container()]
+        for column, name in zip(columns, names, strict=True):
+            with column:
+                setting_widget(name, (callbacks or {}).get(name))
+
+
+def setting_widget(name: str, on_change: Callable[[], None] | None = None) -> Any:
+    """Draw the widget of one setting. Returns its value."""
+    field = FIELDS[name]
+    condition = unmet(name, current_spec())
+    help_text = _help(field)
+    if condition:
+        help_text += f"\n\nUsed only {condition.text}."
+    common: dict[str, Any] = {
+        "label": field.title,
+        "key": key(name),
+        "help": help_text,
+        "disabled": condition is not None,
+        "on_change": on_change,
+    }
+    if field.type is bool:
+        return st.checkbox(**common)
+    if field.about.choices is not None and not field.is_list:
+        return _select(field, common)
+    if field.is_list or field.type is str:
+        return st.text_input(**common, placeholder=field.about.placeholder)
+    return _number(field, common)
+
+
+def _help(field: Field) -> str:
+    """The field's help and, where it has choices with help, a line for each."""
+    about = field.about
+    if not isinstance(about.choices, Registry):
+        return about.help
+    lines = [
+        f"- **{method.title}**: {method.help}" + (f" {_paper(method)}" if method.paper else "")
+        for method in about.choices.values()
+        if method.help
+    ]
+    return "\n".join([about.help, "", *lines]) if lines else about.help
+
+
+def _paper(method: Any) -> str:
+    return f"[{method.paper}]({method.url})" if method.url else method.paper
+
+
+def _select(field: Field, common: dict[str, Any]) -> Any:
+    """A select box. What was typed, or came with a link, joins the options."""
+    options = field.choice_names
+    value = st.session_state.get(common["key"])
+    if value is not None and value not in options:
+        options = (*options, value)
+        # The box with other options is a new widget, which must not lose its value.
+        st.session_state[common["key"]] = value
+    return st.selectbox(
+        options=options,
+        format_func=field.choice_title,
+        accept_new_options=field.about.free,
+        **common,
+    )
+
+
+def _number(field: Field, common: dict[str, Any]) -> Any:
+    low, high, step = _bounds(field)
+    low, high = widened(field.name, low, high)
+    if field.about.slider:
+        return st.slider(min_value=low, max_value=high, step=step, format=_format(field), **common)
+    if field.about.none_is_zero:
+        return st.number_input(
+            min_value=1, max_value=high, step=1, value=None, placeholder="all", **common
+        )
+    shown = _format(field) if isinstance(low, float) else None
+    return st.number_input(min_value=low, max_value=high, step=step, format=shown, **common)
+
+
+def _format(field: Field) -> str:
+    if field.is_share:
+        return "%g %%"
+    return f"%d {field.about.unit}" if field.type is int and field.about.unit else "%g"
+
+
+def _bounds(field: Field) -> tuple[Any, Any, Any]:
+    """The usual bounds and the step of a number's widget, in percent for shares.
+
+    Exclusive bounds are moved in by one step.
+    """
+    about = field.about
+    step = about.step or (1 if field.type is int else 0.01)
+    if about.slider:
+        low, high = about.slider
+    else:
+        low = about.minimum if about.minimum is not None else (about.above or 0) + step
+        high = about.maximum if about.maximum is not None else HIGHEST
+        high = about.below - step if about.below is not None else high
+    if field.type is int:
+        return int(low), int(high), int(step)
+    factor = 100 if field.is_share else 1
+    return round(factor * low, 6), round(float(factor * high), 6), round(float(factor * step), 6)
+
+
+def widened(name: str, low: Any, high: Any) -> tuple[Any, Any]:
+    """The usual bounds, wide enough for what a link or a file has brought.
+
+    A spec may hold more than a slider usually shows; it must not be changed by being shown. The
+    bounds never shrink while a session lasts, so that a control does not change during a drag.
+    """
+    # In one entry: each widget looks through all there are.
+    kept = st.session_state.setdefault("bounds", {})
+    least, most = kept.get(name, (low, high))
+    value = st.session_state.get(key(name))
+    kept[name] = (least, most) if value is None else (min(least, value), max(most, value))
+    bounds: tuple[Any, Any] = kept[name]
+    return bounds

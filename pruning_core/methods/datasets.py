@@ -1,0 +1,107 @@
+"""Data sets and data augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pruning_core.methods.registry import Method, Registry
+
+ENGINE = "pruning_core.engine.data"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+OWN_IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class Dataset(Method):
+    """A data set. The implementation takes (path, split seed, downloads, progress) and opens it.
+
+    `download` is true where a run may have to download it; `own` where the user names a path.
+    """
+
+    download: bool = True
+    own: bool = False
+
+
+DATASETS = Registry(
+    "data set",
+    (
+        Dataset(
+            "digits",
+            "Digits (bundled)",
+            "1,797 handwritten digits from scikit-learn, 8x8 pixels, enlarged. No download.",
+            "Alpaydin and Kaynak 1998",
+            "https://doi.org/10.24432/C50P49",
+            f"{ENGINE}.digits:open_digits",
+            download=False,
+        ),
+        Dataset(
+            "cifar10",
+            "CIFAR-10",
+            "60,000 color images of 32x32 pixels in 10 classes.",
+            "Krizhevsky 2009",
+            "https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
+            f"{ENGINE}.torchvision_sets:open_cifar10",
+        ),
+        Dataset(
+            "cifar100",
+            "CIFAR-100",
+            "60,000 color images of 32x32 pixels in 100 classes.",
+            "Krizhevsky 2009",
+            "https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
+            f"{ENGINE}.torchvision_sets:open_cifar100",
+        ),
+        Dataset(
+            "mnist",
+            "MNIST",
+            "70,000 handwritten digits of 28x28 pixels.",
+            "LeCun et al. 1998",
+            "https://doi.org/10.1109/5.726791",
+            f"{ENGINE}.torchvision_sets:open_mnist",
+        ),
+        Dataset(
+            "fashion_mnist",
+            "Fashion-MNIST",
+            "70,000 images of clothes of 28x28 pixels in 10 classes.",
+            "Xiao et al. 2017",
+            "https://arxiv.org/abs/1708.07747",
+            f"{ENGINE}.torchvision_sets:open_fashion_mnist",
+        ),
+        Dataset(
+            OWN_IMAGES,
+            "My own images",
+            "A folder or a .zip: train/class/* and test/class/*, or class/* (split 80/20).",
+            implementation=f"{ENGINE}.own_images:open_images",
+            download=False,
+            own=True,
+        ),
+    ),
+)
+
+AUGMENTATIONS = Registry(
+    "data augmentation",
+    (
+        Method(
+            "auto",
+            "Automatic",
+            "Random crop, and horizontal flip where a mirrored image keeps its class.",
+        ),
+        Method("none", "None", "Images as they are.", implementation=f"{ENGINE}.augment:unchanged"),
+        Method(
+            "crop",
+            "Random crop",
+            "Shift by up to an eighth of the image.",
+            "He et al. 2016",
+            "https://arxiv.org/abs/1512.03385",
+            f"{ENGINE}.augment:crop",
+        ),
+        Method(
+            "crop_flip",
+            "Random crop + horizontal flip",
+            "Shift by up to an eighth of the image, and mirror every second image.",
+            "He et al. 2016",
+            "https://arxiv.org/abs/1512.03385",
+            f"{ENGINE}.augment:crop_flip",
+        ),
+    ),
+)

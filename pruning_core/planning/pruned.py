@@ -1,0 +1,192 @@
+"""The stage of a pruned model: of a spec's settings those that can change its result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pruning_core.common.formatting import format_count
+from pruning_core.methods.criteria import MOVEMENT, needs
+from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.planning.stage import Stage
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.relevance import is_read, read_settings
+from pruning_core.settings.serialization import keyed, plain
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import Step, pruning_epochs, total_epochs
+from pruning_core.settings.training import TrainSpec
+
+FINAL_SCHEDULE = "cosine"
+SCHEDULE_FIELDS = ("lr", "lr_schedule", "warmup")
+CONTROL_WITHOUT_TEACHER = (
+    "The fine-tuned dense control has no teacher: it starts as the teacher itself, so it is "
+    "fine-tuned on the labels alone."
+)
+LOADED = (
+    "Epoch 0 of the baseline is before its training: the remaining weights go back to the loaded "
+    "weights."
+)
+
+
+def pruned_stage(
+    spec: Spec,
+    parent: Stage,
+    step: Step,
+    schedule: tuple[float, float],
+    train: TrainSpec,
+    last: bool = True,
+) -> Stage:
+    """A pruning step and its training.
+
+    `schedule` is (epochs before this step, epochs in all) of the learning-rate schedule. No
+    pruning step follows the `last` one. The target is stored as text: rounded as other floats
+    are, two targets that differ by one weight would share a key.
+    """
+    machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
+    own = _of_step(spec, step)
+    control = parent.kind == "baseline" and not step.target
+    settings = {
+        "target": repr(step.target),
+        "pruning": _pruning(own, step),
+        "train": keyed(train if step.epochs else _untrained(train, own)),
+        "recovery": recovery_settings(spec, step.epochs, control),
+        "epochs": step.epochs,
+        "lr_from_epoch": schedule[0],
+        "lr_epochs": schedule[1],
+        "keep_optimizer": plain(schedule[0] + step.epochs) < schedule[1],
+        "threads": spec.finetune_threads,
+        **_regrowth(step),
+        **_norms(step, spec.pruning),
+        **machine,
+    }
+    if needs(spec.pruning.criterion, MOVEMENT) and not last:
+        settings["keep_movement"] = True
+    return Stage("pruned", parent.key, settings, threads=spec.finetune_threads)
+
+
+def _of_step(spec: Spec, step: Step) -> Spec:
+    """The spec as far as this step is concerned, so that conditions can be asked of it.
+
+    Structured pruning, the sensitivity analysis and regrowth in other steps do not matter here.
+    At sparsity 0 only the layers matter, because they are counted.
+    """
+    pruning = spec.pruning
+    if not step.target:
+        pruning = PruningSpec(layers=pruning.layers, exclude=pruning.exclude)
+    return replace(
+        spec,
+        pruning=pruning,
+        iterative=replace(spec.iterative, enabled=step.regrowth > 0),
+        one_shot=replace(spec.one_shot, amounts=(step.target,)),
+        structured=replace(spec.structured, enabled=False),
+        sensitivity=replace(spec.sensitivity, enabled=False),
+        correction=replace(spec.correction, enabled=False),
+        recovery=replace(spec.recovery, method="fine_tuning", rewind_epoch=0),
+        lr_schedule_span="step",
+    )
+
+
+def _regrowth(step: Step) -> dict[str, Any]:
+    """How pruned weights return in a step; nothing where none do."""
+    if step.regrowth:
+        return {"regrowth": step.regrowth}
+    return {"dense": True} if step.dense else {}
+
+
+def _norms(step: Step, pruning: PruningSpec) -> dict[str, str]:
+    """Whether batch norm's weight and bias are set to zero with a filter of output channels.
+
+    Not where filters return: they would find batch norm at 0, through which no gradient passes.
+    """
+    outputs = pruning.granularity == "filter" and pruning.filter_dim == 0
+    return {"norms": "zeroed"} if outputs and step.target and not step.returns else {}
+
+
+def _untrained(train: TrainSpec, own: Spec) -> TrainSpec:
+    """What matters of training where nothing is trained: the batches of calibration images."""
+    images = is_read("pruning.calibration_images", own)
+    return TrainSpec(batch_size=train.batch_size) if images else TrainSpec()
+
+
+def _pruning(own: Spec, step: Step) -> dict[str, Any]:
+    """The settings of pruning that can change this step; 2 and 2.0 are one norm."""
+    settings = read_settings(own, "pruning")
+    if "filter_norm" in settings:
+        settings["filter_norm"] = repr(float(settings["filter_norm"]))
+    return settings
+
+
+def finetune_training(spec: Spec) -> TrainSpec:
+    """How pruned models are trained: fine-tuning, with the baseline's schedule when rewinding."""
+    if spec.recovery.method == "fine_tuning":
+        return spec.finetune
+    schedule = {name: getattr(spec.baseline, name) for name in SCHEDULE_FIELDS}
+    return replace(spec.finetune, **schedule)
+
+
+def without_rewinding(spec: Spec) -> Spec:
+    """The spec for final fine-tuning, which continues with the weights as they are."""
+    return replace(spec, recovery=replace(spec.recovery, method="fine_tuning", rewind_epoch=0))
+
+
+def final_training(spec: Spec) -> TrainSpec:
+    """How final fine-tuning trains: from the peak to a rate of 0, or down the run's schedule."""
+    if spec.lr_schedule_span == "run":
+        return spec.finetune
+    return replace(spec.finetune, lr_schedule=FINAL_SCHEDULE, warmup=0.0)
+
+
+def schedule_place(spec: Spec, step: Step, before: float) -> tuple[float, float]:
+    """Where on its learning-rate schedule a step begins, and the epochs of the schedule."""
+    if spec.lr_schedule_span == "run":
+        return before, total_epochs(spec.iterative)
+    if spec.lr_schedule_span == "pruning" and not step.final:
+        return before, pruning_epochs(spec.iterative)
+    return 0, step.epochs
+
+
+def recovery_settings(spec: Spec, epochs: float, control: bool = False) -> dict[str, Any]:
+    """The part of a `RecoverySpec` that can change a model with so many epochs.
+
+    The dense `control` has no teacher: it starts as the teacher itself.
+    """
+    recovery = keyed(spec.recovery)
+    names = ["method"]
+    names += ["rewind_epoch"] if RECOVERY_METHODS[spec.recovery.method].rewinds else []
+    distilled = bool(epochs and spec.recovery.distillation_weight and not control)
+    names += ["distillation_weight", "distillation_temperature"] if distilled else []
+    return {name: recovery[name] for name in names if name in recovery}
+
+
+def kept_epoch(spec: Spec) -> dict[str, int]:
+    """The epoch at which the baseline must keep its weights; nothing where no model needs it."""
+    if spec.recovery.method != "weight_rewinding":
+        return {}
+    return {"keep_epoch": spec.recovery.rewind_epoch}
+
+
+def recovery_notes(spec: Spec) -> list[str]:
+    """Sentences on what the recovery method makes of other settings, to be read before a run."""
+    taught = spec.recovery.distillation_weight and 0 in spec.one_shot.amounts
+    return [CONTROL_WITHOUT_TEACHER] * bool(taught) + _rewinding_notes(spec)
+
+
+def _rewinding_notes(spec: Spec) -> list[str]:
+    if spec.recovery.method == "fine_tuning":
+        return []
+    whole, start = spec.baseline_epochs, spec.recovery.rewind_epoch
+    notes = [
+        f"{RECOVERY_METHODS[spec.recovery.method].title} uses the learning rate, schedule and "
+        f"warm-up of the baseline, from epoch {start} of {whole} to the end, within the epochs of "
+        "each pruning step."
+    ]
+    epochs = {spec.one_shot.epochs} if spec.one_shot.amounts else set()
+    epochs |= {chain.epochs for chain in (spec.iterative, spec.structured) if chain.enabled}
+    if whole and epochs != {whole - start}:
+        notes.append(f"The paper uses {format_count(whole - start, 'epoch')} per step.")
+    if any(chain.enabled and chain.final_epochs for chain in (spec.iterative, spec.structured)):
+        notes.append("Final fine-tuning does not rewind; it uses the learning rate of fine-tuning.")
+    if 0 in epochs:
+        notes.append("With 0 epochs nothing is trained after rewinding.")
+    loaded = spec.model.weights != "none" and start == 0
+    return notes + [LOADED] * (loaded and spec.recovery.method == "weight_rewinding")

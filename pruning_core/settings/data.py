@@ -1,0 +1,152 @@
+"""Which images a comparison uses, and which network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pruning_core.common.errors import check
+from pruning_core.methods.datasets import AUGMENTATIONS, DATASETS, IMAGENET_MEAN, IMAGENET_STD
+from pruning_core.methods.models import MODELS
+from pruning_core.settings.fields import SHARE, check_fields, setting
+
+ALL_IMAGES = "Leave empty to use all."
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images, how many, how large. A size of 0 means all images."""
+
+    name: str = setting(
+        "digits",
+        "Data set",
+        help="The images to train and test on. Digits need no download; the other named data "
+        "sets are downloaded once.",
+        flag="--dataset",
+        choices=DATASETS,
+    )
+    path: str = setting(
+        "",
+        "Image folder or .zip",
+        help="Layout: train/class/* and test/class/*, or class/* (split 80/20).",
+        flag="--data",
+        metavar="PATH",
+        placeholder="/home/me/images or /home/me/images.zip",
+    )
+    image_size: int = setting(
+        32,
+        "Image size",
+        help="Images are scaled to this many pixels in width and height. The training time grows "
+        "with its square.",
+        unit="pixels",
+        minimum=28,
+        maximum=224,
+        slider=(28, 224),
+    )
+    train_size: int = setting(
+        0,
+        "Training images",
+        help=f"How many images to train on; 0 means all. {ALL_IMAGES}",
+        unit="images",
+        minimum=0,
+        none_is_zero=True,
+    )
+    test_size: int = setting(
+        0,
+        "Test images",
+        help=f"How many images to measure accuracy on; 0 means all. {ALL_IMAGES}",
+        unit="images",
+        minimum=0,
+        none_is_zero=True,
+    )
+    validation_split: float = setting(
+        0.1,
+        "Validation split",
+        help="Share of the training images that is held out for validation.",
+        unit=SHARE,
+        above=0,
+        maximum=0.5,
+        slider=(0.01, 0.5),
+        step=0.01,
+    )
+    split_seed: int = setting(
+        0,
+        "Split seed",
+        help="Seed of the subsets and of the split of your own images.",
+        minimum=0,
+        maximum=2**31,
+    )
+    augmentation: str = setting(
+        "auto",
+        "Data augmentation",
+        help="Random changes to training images. Automatic flips only where a mirrored image "
+        "keeps its class.",
+        choices=AUGMENTATIONS,
+    )
+    mean: tuple[float, ...] = setting(
+        IMAGENET_MEAN,
+        "Normalization mean",
+        help="Channel means (RGB), from 0 to 1. Default: ImageNet.",
+        metavar="R,G,B",
+    )
+    std: tuple[float, ...] = setting(
+        IMAGENET_STD,
+        "Normalization std",
+        help="Channel standard deviations (RGB). Default: ImageNet.",
+        metavar="R,G,B",
+        above=0,
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+        if DATASETS[self.name].own:
+            check(bool(self.path), "data.path", "your own images need a folder or a .zip file.")
+        for name in ("mean", "std"):
+            three = len(getattr(self, name)) == 3
+            check(three, f"data.{name}", "give three numbers, one for each color channel.")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A torchvision classification model."""
+
+    name: str = setting(
+        "mobilenet_v2",
+        "Model",
+        help="A torchvision classification model. Choose one, or type its name.",
+        flag="--model",
+        metavar="NAME",
+        choices=MODELS,
+        free=True,
+    )
+    width: float = setting(
+        1.0,
+        "Width multiplier",
+        help="Multiplies the number of channels. Only MobileNets support values other than 1.",
+        flag="--width",
+        minimum=0.1,
+        maximum=4.0,
+        step=0.05,
+    )
+    stem_stride: int = setting(
+        2,
+        "First-layer stride",
+        help="Stride of the first convolution: 2 is the original; 1 is better for images under 64 "
+        "pixels and takes about three times as long.",
+        flag="--stem-stride",
+        choices=(2, 1),
+    )
+    weights: str = setting(
+        "none",
+        "Initial weights",
+        help="Where the baseline starts: none (train from scratch), pretrained (ImageNet weights "
+        "of torchvision), or the path of a .safetensors, .pt, .pth or .ckpt checkpoint.",
+        flag="--weights",
+        metavar="none|pretrained|PATH",
+        choices=("none", "pretrained"),
+        free=True,
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model.")
+        check(bool(self.name), "model.name", "name a torchvision classification model.")
+        check(bool(self.weights), "model.weights", "give none, pretrained or a checkpoint file.")
