@@ -10,7 +10,7 @@ from torch import nn
 
 from pruning_core.engine.analysis.layer_statistics import overlap, portraits
 from pruning_core.reports.charts.layers import GONE, KEPT, heat_map, histogram
-from pruning_core.results.layers import jaccard, table, threshold
+from pruning_core.results.layers import jaccard, layers_frame, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
 
@@ -20,7 +20,7 @@ def test_a_portrait_counts_weights_zeros_and_dead_channels() -> None:
     model[0].weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-4.0, 2.0]]).reshape(3, 2, 1, 1)
     model[1].weight.data = torch.ones(2, 2)
     found = portraits(model)
-    first = table(found).iloc[0]
+    first = layers_frame(found).iloc[0]
     assert (first["weights"], first["channels"], first["dead channels"]) == (6, 3, 1)
     assert first["sparsity"] == 0.5
     assert found[0]["largest"] == 4.0
@@ -31,7 +31,7 @@ def test_what_went_with_its_channels_counts_as_zero_beside_the_dense_model() -> 
     dense = portraits(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False)))
     smaller = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False))
     smaller[0].weight.data[0] = 0.0
-    row = table(portraits(smaller), dense).iloc[0]
+    row = layers_frame(portraits(smaller), dense).iloc[0]
     assert (row["weights"], row["channels"], row["dead channels"]) == (8, 4, 2)
     assert row["sparsity"] == 0.5
 
