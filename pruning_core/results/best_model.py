@@ -44,7 +44,7 @@ class BestModel:
     strategy: str
     run: str
     seeds: int
-    asked: float
+    target: float
     sparsity: float
     accuracy: float
     accuracy_drop: float
@@ -65,7 +65,7 @@ class BestModel:
             ("sparse file", format_bytes(self.sparse_bytes)),
             ("fine-tuning", format_seconds(self.seconds)),
             ("test accuracy", format_percent(self.accuracy)),
-            ("strategy", model_name(self.strategy, self.asked, self.iteration)),
+            ("strategy", model_name(self.strategy, self.target, self.iteration)),
             *([("run", self.run)] if self.several_runs else []),
         )
 
@@ -73,7 +73,7 @@ class BestModel:
     def text(self) -> str:
         """The figures as one sentence."""
         parts = [
-            name_in_sentence(self.strategy, self.asked, self.iteration),
+            name_in_sentence(self.strategy, self.target, self.iteration),
             *([f"run {self.run}"] if self.several_runs else []),
             f"{format_percent(self.sparsity)} sparsity",
             f"{format_bytes(self.sparse_bytes)} ({format_times(self.ratio)}x)",
@@ -201,7 +201,7 @@ def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
         strategy=str(best["strategy"]),
         run=str(best["run"]),
         seeds=int(best["seeds"]),
-        asked=float(best["sparsity_asked"]),
+        target=float(best["sparsity_asked"]),
         sparsity=float(best["sparsity_prunable"]),
         accuracy=float(best["accuracy"]),
         accuracy_drop=float(best["accuracy_drop"]),

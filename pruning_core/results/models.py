@@ -119,22 +119,22 @@ def chain_names(outline: Outline) -> dict[PlannedModel, str]:
 
 def _title(model: PlannedModel, steps: int) -> str:
     """The short name of a model; `steps` is the number of iterative pruning steps of its seed."""
-    asked = format_percent(model.asked)
+    sparsity = format_percent(model.asked)
     if model.final:
         prefix = f"{STRATEGIES[STRUCTURED].title}, " if model.strategy == STRUCTURED else ""
-        return f"{prefix}final fine-tuning, {asked}"
+        return f"{prefix}final fine-tuning, {sparsity}"
     name = model_name(model.strategy, model.asked, model.iteration)
     if model.strategy == ITERATIVE:
-        return f"{name} {model.iteration} of {steps}, {asked}"
+        return f"{name} {model.iteration} of {steps}, {sparsity}"
     if model.strategy == CORRECTION:
-        return f"{name}, {asked}"
+        return f"{name}, {sparsity}"
     if model.strategy == EQUAL_BUDGET:
         # "one-shot 90 %, equal budget": the sparsity follows the kind of pruning.
         kind, _, budget = name.partition(", ")
-        return f"{kind} {asked}, {budget}"
+        return f"{kind} {sparsity}, {budget}"
     if model.strategy == STRUCTURED:
-        return f"{name} {asked}" + f", step {model.iteration}" * bool(model.iteration)
-    return f"{name} {asked}" if model.asked else name
+        return f"{name} {sparsity}" + f", step {model.iteration}" * bool(model.iteration)
+    return f"{name} {sparsity}" if model.asked else name
 
 
 def combined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -57,11 +57,11 @@ def is_pruned(row: Row) -> bool:
     return bool(STRATEGIES[row["strategy"]].pruned and row["sparsity_asked"] > 0)
 
 
-def model_name(strategy: str, asked: float, iteration: int = 0) -> str:
+def model_name(strategy: str, target: float, iteration: int = 0) -> str:
     """The name of a model's series as charts and tables print it, with its correction."""
     if strategy == CORRECTION:
         return f"{STRATEGIES[CORRECTION].title}, {_correction_name(iteration)}"
-    if strategy == ONE_SHOT and asked == 0:
+    if strategy == ONE_SHOT and target == 0:
         return CONTROL_TITLE
     return STRATEGIES[strategy].title if strategy in STRATEGIES else strategy
 
@@ -74,9 +74,9 @@ def _correction_name(iteration: int) -> str:
     return title if title[:2].isupper() else title[0].lower() + title[1:]
 
 
-def name_in_sentence(strategy: str, asked: float, iteration: int = 0) -> str:
+def name_in_sentence(strategy: str, target: float, iteration: int = 0) -> str:
     """The name for a sentence, without a comma: "one-shot (equal budget)"."""
-    series, _, kind = model_name(strategy, asked, iteration).partition(", ")
+    series, _, kind = model_name(strategy, target, iteration).partition(", ")
     return f"{series} ({kind.partition(' (')[0]})" if kind else series
 
 
