@@ -57,6 +57,11 @@ class BestModel:
     validation_images: float = math.nan
 
     @property
+    def name(self) -> str:
+        """The name of the series, as charts and tables print it."""
+        return model_name(self.strategy, self.target, self.iteration)
+
+    @property
     def figures(self) -> tuple[tuple[str, str], ...]:
         """Label and value of each figure, in the order in which pages show them."""
         return (
@@ -65,7 +70,7 @@ class BestModel:
             ("sparse file", format_bytes(self.sparse_bytes)),
             ("fine-tuning", format_seconds(self.seconds)),
             ("test accuracy", format_percent(self.accuracy)),
-            ("strategy", model_name(self.strategy, self.target, self.iteration)),
+            ("strategy", self.name),
             *([("run", self.run)] if self.several_runs else []),
         )
 
