@@ -12,7 +12,7 @@ from pruning_core.common.formatting import missing
 from pruning_core.reports.html_report import html
 from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
 from pruning_core.results.findings import findings
-from pruning_core.results.rows import over_seeds
+from pruning_core.results.rows import with_seed_statistics
 from pruning_core.results.tables import summary_tables
 from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
@@ -49,9 +49,9 @@ CSV_COLUMNS = (
     "seeds",
     "accuracy_mean",
     "accuracy_sd",
-    "returned",
+    "regrown",
     "macs",
-    "of",
+    "quantized_from",
 )
 NAME = "pruning_comparison"
 
@@ -59,10 +59,11 @@ NAME = "pruning_comparison"
 def to_csv(frame: pd.DataFrame) -> str:
     """A row a point and seed, fractions from 0 to 1, `notes` joined by "; ".
 
-    `seeds`, `accuracy_mean` and `accuracy_sd` are of all seeds of a row's point: their number, the
-    mean of their accuracies and its standard deviation, which one seed has not. `returned` is how
-    many of the weights removed before came back in the cut, `macs` are multiply-accumulates for
-    one image where they were counted; `of` is the strategy of the point whose int8 file a row is.
+    `seeds`, `accuracy_mean` and `accuracy_sd` are of all seeds of a row's model: their number, the
+    mean of their accuracies and its standard deviation, which one seed has not. `regrown` is how
+    many of the weights removed before this step brought back, `macs` are multiply-accumulates for
+    one image where they were counted; `quantized_from` is the strategy of the model whose int8
+    file a row is.
     Where the frame holds several runs, a column `run` stands before the notes.
     """
     columns = list(CSV_COLUMNS)
@@ -70,7 +71,7 @@ def to_csv(frame: pd.DataFrame) -> str:
         return ",".join(columns) + "\n"
     if frame["run_id"].nunique() > 1:
         columns.insert(columns.index("notes"), "run")
-    table = over_seeds(frame).assign(
+    table = with_seed_statistics(frame).assign(
         notes=["; ".join(notes) for notes in frame["notes"]],
         epochs=pd.Series([*map(_epochs, frame["epochs"])], frame.index, dtype=object),
     )

@@ -16,10 +16,10 @@ from plotly.offline import get_plotlyjs
 from pruning_core.reports.charts.comparison import CHARTS, figure
 from pruning_core.reports.charts.style import config, on_white
 from pruning_core.results.best_model import Answer, answers
-from pruning_core.results.correction import without_training
+from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import Finding
-from pruning_core.results.glossary import DEFINITIONS
-from pruning_core.results.tables import file_notes_told, notes_told, readable
+from pruning_core.results.glossary import glossary_rows
+from pruning_core.results.tables import int8_notes, model_notes, results_table
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
@@ -69,7 +69,7 @@ def html(
         _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
         _section("Without training", _ladder(frame)),
         _section("Points", _table(frame)),
-        _section("Notes", _list([*notes_told(frame), *file_notes_told(frame)])),
+        _section("Notes", _list([*model_notes(frame), *int8_notes(frame)])),
         _section("What each number is", _definitions()),
         _section("Settings", _settings(frame, specs)),
         _section("Made with", _list(_versions(frame))),
@@ -95,7 +95,7 @@ def _answer(answer: Answer) -> str:
     head = f"<h2>{escape(answer.place)}</h2>" if answer.place else ""
     figures = "".join(
         f"<div><span>{escape(label)}</span><b>{escape(value)}</b></div>"
-        for label, value in (answer.headline.figures if answer.headline else ())
+        for label, value in (answer.best.figures if answer.best else ())
     )
     row = f'<div class="figures">{figures}</div>' if figures else ""
     sentences = "".join(
@@ -126,18 +126,21 @@ def _button(place: str, name: str, image_format: str) -> str:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return f'<div class="wide">{readable(frame).to_html(index=False, border=0)}</div>'
+    return f'<div class="wide">{results_table(frame).to_html(index=False, border=0)}</div>'
 
 
 def _ladder(frame: pd.DataFrame) -> str:
-    rungs = without_training(frame)
+    rungs = correction_table(frame)
     if rungs.empty:
         return ""
     return f'<div class="wide">{rungs.to_html(index=False, border=0)}</div>'
 
 
 def _definitions() -> str:
-    terms = (f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in DEFINITIONS)
+    terms = (
+        f"<dt>{escape(row['Term'])}</dt><dd>{escape(row['Definition'])}</dd>"
+        for row in glossary_rows()
+    )
     return f"<dl>{''.join(terms)}</dl>"
 
 

@@ -18,7 +18,7 @@ from pruning_core.reports.charts.hover import point_text
 from pruning_core.reports.html_report import html
 from pruning_core.reports.image_export import ImageError, render
 from pruning_core.results.findings import findings
-from pruning_core.results.tables import readable, summary_tables
+from pruning_core.results.tables import results_table, summary_tables
 from pruning_core.settings.spec import Spec
 from tests.helpers.frames import comparison, frame, point
 
@@ -61,7 +61,7 @@ def test_epochs_are_whole_where_they_are_whole() -> None:
     points = frame([point("one_shot", i / 10, epochs=n) for i, n in enumerate(spent, 1)])
     rows = csv.DictReader(io.StringIO(csv_export.to_csv(points)))
     assert [row["epochs"] for row in rows] == ["0.5", "2", "2.5"]
-    assert list(readable(points)["Epochs"]) == ["0.5", "2", "2.5"]
+    assert list(results_table(points)["Epochs"]) == ["0.5", "2", "2.5"]
     for number, row in zip(("0.5", "2", "2.5"), points.to_dict("records"), strict=True):
         assert f"fine-tuning: {number} epochs, 20 s" in point_text(row)
 
@@ -100,8 +100,8 @@ def test_one_seed_has_no_deviation() -> None:
 
 
 def test_the_table_tells_the_spread_where_there_are_seeds() -> None:
-    assert "Mean ± sd" not in readable(frame(comparison()))
-    rows = readable(frame(comparison(), comparison(1, 4), comparison(2, -4)))
+    assert "Mean ± sd" not in results_table(frame(comparison()))
+    rows = results_table(frame(comparison(), comparison(1, 4), comparison(2, -4)))
     assert rows[rows["Step"] == 5]["Mean ± sd"].tolist() == ["82.5 % ± 1"] * 3
 
 

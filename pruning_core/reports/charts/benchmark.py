@@ -6,14 +6,14 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_times
 from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, SERIES
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 70
 # What is not a quotient of two times, or not of ours and another's, stands beside the chart.
 APART = ("peak_share", "cached_open_seconds", "masked_over_dense")
 
 
-def bench_figure(result: BenchResult) -> go.Figure:
+def bench_figure(result: BenchmarkResult) -> go.Figure:
     """A dot a figure on a logarithmic axis, a bar from the lowest to the highest round."""
     found = {name: result.figures[name] for name in FIGURES if name in result.figures}
     rows = {name: figure for name, figure in found.items() if name not in APART}

@@ -51,9 +51,9 @@ def byte_bars(frame: pd.DataFrame) -> go.Figure:
 
 def _floors(rows: list[dict[Any, Any]], names: list[str]) -> go.Scatter:
     there = [
-        (row["floor_bytes"] / 1e6, name)
+        (row["entropy_bound_bytes"] / 1e6, name)
         for row, name in zip(rows, names, strict=True)
-        if not missing(row["floor_bytes"])
+        if not missing(row["entropy_bound_bytes"])
     ]
     return go.Scatter(
         x=[x for x, _ in there],
@@ -65,7 +65,7 @@ def _floors(rows: list[dict[Any, Any]], names: list[str]) -> go.Scatter:
 
 
 def _told(row: dict[Any, Any]) -> str:
-    floor, place = row["floor_bytes"], FILE_FORMATS[row["format"]].title
+    floor, place = row["entropy_bound_bytes"], FILE_FORMATS[row["format"]].title
     over = "" if missing(floor) else f"<br>{100 * (row['bytes'] / floor - 1):+.1f} % over its floor"
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return (

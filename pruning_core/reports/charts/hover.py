@@ -59,8 +59,8 @@ def _sparsity(row: Row) -> Iterable[str]:
     known = [f"{format_percent(row[c], 2)} of {name}" for c, name in counts if _known(row, c)]
     if known:
         yield "sparsity " + ", ".join(known)
-    if row.get("returned"):
-        yield f"{row['returned']:,} removed weights came back in this cut"
+    if row.get("regrown"):
+        yield f"{row['regrown']:,} removed weights came back in this cut"
 
 
 def _accuracy(row: Row) -> Iterable[str]:

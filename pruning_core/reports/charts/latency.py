@@ -55,8 +55,8 @@ def ratio_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Fig
     The grey row is the dense model timed against itself: what this machine makes of nothing.
     """
     chosen = _chosen(frame, batch, threads, ("candidate", "control"))
-    rows = _placed(chosen[chosen["times_as_fast"].notna()])
-    columns = ("times_as_fast", "times_as_fast_low", "times_as_fast_high")
+    rows = _placed(chosen[chosen["speedup"].notna()])
+    columns = ("speedup", "speedup_low", "speedup_high")
     drawn = go.Figure([_dots(own, *columns, _places(frame)) for own in _models(rows)])
     drawn.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1})
     told = f"as the dense model, 95 % intervals; {_told(batch, threads)}"
@@ -110,7 +110,7 @@ def crossover_chart(
 def _chosen(frame: pd.DataFrame, batch: int, threads: int, roles: tuple[str, ...]) -> pd.DataFrame:
     if frame.empty:
         return frame
-    kept = (frame["images_at_a_time"] == batch) & (frame["threads"] == threads)
+    kept = (frame["batch_size"] == batch) & (frame["threads"] == threads)
     rows = frame[kept & frame["role"].isin(roles)].copy()
     again = rows["role"] == "control"
     rows.loc[again, "model"] = rows.loc[again, "model"] + ", timed twice"
@@ -133,7 +133,7 @@ def _models(rows: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _places(frame: pd.DataFrame) -> dict[str, int]:
     """Each point's place in the whole table, so that a model looks the same in all charts."""
-    return {point: i for i, point in enumerate(frame["point"].unique())}
+    return {point: i for i, point in enumerate(frame["key"].unique())}
 
 
 def _scale(rows: pd.DataFrame, columns: tuple[str, str, str]) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _dots(
     rows: pd.DataFrame, middle: str, low: str, high: str, places: dict[str, int]
 ) -> go.Scatter:
     plain = set(rows["role"]) <= {"dense", "control"}
-    name, i = rows["model"].iloc[0], places[rows["point"].iloc[0]]
+    name, i = rows["model"].iloc[0], places[rows["key"].iloc[0]]
     colour = GREY if plain else OTHER_COLOURS[-i % len(OTHER_COLOURS)]
     return go.Scatter(
         x=rows[middle],
@@ -177,11 +177,11 @@ def _hover(row: dict[str, Any]) -> str:
         f"10 % over {row['p90_ms']:.3g} ms",
         f"{row['images_per_second']:,.0f} images a second",
     ]
-    if row["times_as_fast"] == row["times_as_fast"]:
-        low, high = row["times_as_fast_low"], row["times_as_fast_high"]
+    if row["speedup"] == row["speedup"]:
+        low, high = row["speedup_low"], row["speedup_high"]
         lines.append(
-            f"{row['times_as_fast']:.2f} times as fast as the dense model "
-            f"(95 %: {low:.2f} to {high:.2f}), {row['rounds']} rounds: {row['judgement_text']}"
+            f"{row['speedup']:.2f} times as fast as the dense model "
+            f"(95 %: {low:.2f} to {high:.2f}), {row['rounds']} rounds: {row['conclusion_text']}"
         )
     return "<br>".join(lines)
 
@@ -220,19 +220,19 @@ def _dress(drawn: go.Figure, title: str, subtitle: str, rows: pd.DataFrame) -> N
 def _shapes(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """One layer of each shape: layers of one shape have one measurement."""
     layers = rows[rows["layer"] != ALL_LAYERS]
-    shapes = layers.groupby(["rows", "columns", "pixels"], sort=False)
+    shapes = layers.groupby(["output_channels", "input_channels", "positions"], sort=False)
     return [own[own["layer"] == own["layer"].iloc[0]] for _, own in shapes]
 
 
 def _thin(rows: pd.DataFrame, i: int) -> go.Scatter:
     first = rows.iloc[0]
     about = (
-        f"{first['layer']}: {first['rows']:.0f}x{first['columns']:.0f} weights, "
-        f"{first['pixels']:.0f} pixels"
+        f"{first['layer']}: {first['output_channels']:.0f}x{first['input_channels']:.0f} weights, "
+        f"{first['positions']:.0f} pixels"
     )
     return go.Scatter(
         x=100 * rows["sparsity"],
-        y=rows["times_as_fast"],
+        y=rows["speedup"],
         mode="lines",
         line={"color": THIN, "width": 1, "dash": ("solid", "dot")[i % 2]},
         showlegend=False,
@@ -243,11 +243,11 @@ def _thin(rows: pd.DataFrame, i: int) -> go.Scatter:
 
 def _thick(rows: pd.DataFrame, kernel: str, i: int) -> go.Scatter:
     colour = OTHER_COLOURS[-1 - i % len(OTHER_COLOURS)]
-    columns = ("times_as_fast", "times_as_fast_low", "times_as_fast_high")
+    columns = ("speedup", "speedup_low", "speedup_high")
     return go.Scatter(
         x=100 * rows["sparsity"],
-        y=rows["times_as_fast"],
-        name=f"{ALL_LAYERS}, {SPARSE_KERNELS[kernel]}",
+        y=rows["speedup"],
+        name=f"{ALL_LAYERS}, {SPARSE_KERNELS[kernel].title}",
         mode="lines+markers",
         line={"color": colour, "width": 3},
         marker={"color": colour, "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 9},
@@ -258,12 +258,12 @@ def _thick(rows: pd.DataFrame, kernel: str, i: int) -> go.Scatter:
 
 
 def _product(row: dict[str, Any]) -> str:
-    dense = f" ({DENSE_KERNELS[row['dense_kernel']]})" if row["dense_kernel"] else ""
-    low, high = row["times_as_fast_low"], row["times_as_fast_high"]
+    dense = f" ({DENSE_KERNELS[row['dense_kernel']].title})" if row["dense_kernel"] else ""
+    low, high = row["speedup_low"], row["speedup_high"]
     return (
         f"{format_percent(row['sparsity'])} zeros: {row['sparse_us']:.3g} µs, "
-        f"dense {row['dense_us']:.3g} µs{dense}<br>{SPARSE_KERNELS[row['kernel']]} is "
-        f"{row['times_as_fast']:.2f} times as fast (95 %: {low:.2f} to {high:.2f})"
+        f"dense {row['dense_us']:.3g} µs{dense}<br>{SPARSE_KERNELS[row['kernel']].title} is "
+        f"{row['speedup']:.2f} times as fast (95 %: {low:.2f} to {high:.2f})"
     )
 
 

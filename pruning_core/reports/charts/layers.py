@@ -12,7 +12,7 @@ from pruning_core.common.formatting import format_percent
 from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, SERIES
 from pruning_core.results.labels import short
 from pruning_core.results.layers import threshold
-from pruning_core.results.sensitivity import steps_of
+from pruning_core.results.sensitivity import measured_sparsities
 
 ROW_HEIGHT, FRAME_HEIGHT, CHART_HEIGHT = 15, 96, 300
 # Dark to light at equal steps, and told apart by color-blind people (Nunez et al. 2018).
@@ -22,9 +22,9 @@ KEPT, GONE = SERIES["one_shot"].color, SERIES["iterative"].color
 
 def heat_map(found: pd.DataFrame) -> go.Figure:
     """Points of validation accuracy lost, layer by sparsity; empty where nothing was measured."""
-    steps = [step for step in steps_of(found) if step > 0]
+    steps = [step for step in measured_sparsities(found) if step > 0]
     layers = list(dict.fromkeys(found["layer"]))
-    drops = found.pivot_table("drop", "layer", "sparsity").reindex(layers, columns=steps)
+    drops = found.pivot_table("accuracy_drop", "layer", "sparsity").reindex(layers, columns=steps)
     texts = [[_told(found, layer, step) for step in steps] for layer in layers]
     drawn = go.Figure(
         go.Heatmap(
@@ -54,10 +54,11 @@ def _told(found: pd.DataFrame, layer: str, step: float) -> str:
         return ""
     row = rows.iloc[0]
     return (
-        f"{layer}<br>{format_percent(step)} of {row['size']:,} {row['of']} gone<br>"
+        f"{layer}<br>{format_percent(step)} of {row['size']:,} {row['size_unit']} gone<br>"
         f"accuracy {format_percent(row['accuracy'])} "
-        f"(95 %: {format_percent(row['low'])} to {format_percent(row['high'])})<br>"
-        f"{100 * row['drop']:.1f} points lost, on {row['images']:,} validation images"
+        f"(95 %: {format_percent(row['accuracy_low'])} to "
+        f"{format_percent(row['accuracy_high'])})<br>{100 * row['accuracy_drop']:.1f} points lost, "
+        f"on {row['validation_images']:,} validation images"
     )
 
 
@@ -92,7 +93,7 @@ def sparsity_bars(frame: pd.DataFrame) -> go.Figure:
             x=[short(name) for name in frame["layer"]],
             y=100 * frame["sparsity"],
             marker={"color": KEPT},
-            customdata=frame[["layer", "weights", "dead channels"]].to_numpy(),
+            customdata=frame[["layer", "weights", "zero channels"]].to_numpy(),
             hovertemplate="%{customdata[0]}<br>%{y:.1f} % of %{customdata[1]:,} weights are zero"
             "<br>%{customdata[2]} dead channels<extra></extra>",
         )

@@ -9,7 +9,7 @@ from pruning_core.planning.timing import Conditions, crossover_stage, latency_st
 from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
 from pruning_core.reports.charts.style import GREY
 from pruning_core.results.latency import latency_frame
-from pruning_core.results.sparse_speedup import ALL_LAYERS, COLUMNS, crossover_frame
+from pruning_core.results.sparse_speedup import ALL_LAYERS, COLUMNS, sparse_speedup_frame
 
 DENSE, CUT = "a" * 64, "b" * 64
 
@@ -84,7 +84,7 @@ def test_a_model_looks_the_same_in_both_charts(frame: pd.DataFrame) -> None:
 
 def test_models_stand_under_their_runtime(frame: pd.DataFrame) -> None:
     """Title rows come first, and no two rows share a place."""
-    other = frame[frame["images_at_a_time"] == 1].assign(
+    other = frame[frame["batch_size"] == 1].assign(
         runtime="eager", runtime_title="PyTorch, batch norm folded"
     )
     drawn = latency_chart(pd.concat([frame, other], ignore_index=True))
@@ -97,7 +97,7 @@ def test_models_stand_under_their_runtime(frame: pd.DataFrame) -> None:
 
 def test_ratios_far_apart_stand_on_a_logarithmic_axis(frame: pd.DataFrame) -> None:
     assert ratio_chart(frame).layout.xaxis.type is None
-    frame.loc[1, "times_as_fast_high"] = 10.0
+    frame.loc[1, "speedup_high"] = 10.0
     assert ratio_chart(frame).layout.xaxis.type == "log"
 
 
@@ -119,7 +119,7 @@ def products() -> pd.DataFrame:
             values = (layer, *shape, "torch_csr", sparsity, "torch_mm" * (layer != ALL_LAYERS))
             found = (*values, 10.0, 10.0 / ratio, ratio, 0.9 * ratio, 1.1 * ratio, 40)
             rows.append(dict(zip(COLUMNS, found, strict=True)))
-    return crossover_frame(crossover_stage(CUT), Results(rows))
+    return sparse_speedup_frame(crossover_stage(CUT), Results(rows))
 
 
 def test_the_crossover_shows_each_shape_once_and_all_layers() -> None:

@@ -13,7 +13,7 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
 from pruning_core.reports.charts.comparison import figure
 from pruning_core.reports.charts.style import SERIES
-from pruning_core.results.best_model import headline
+from pruning_core.results.best_model import best_model
 from pruning_core.results.findings import findings
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.job_progress import standing
@@ -72,7 +72,7 @@ def test_it_is_set_against_the_control_and_the_headline_takes_it() -> None:
     texts = [found.text for found in findings(frame(comparison(), rows))]
     assert any("channels removed at 95 % asked" in t and "the dense control" in t for t in texts)
     assert not any("channels removed" in t and "iterative" in t for t in texts)
-    found = headline(frame(comparison(), rows))
+    found = best_model(frame(comparison(), rows))
     assert found is not None
     assert found.name == "channels removed"
 
