@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.reports.charts.comparison import CHARTS, config, panel
+from pruning_core.reports.charts.comparison import CHARTS, comparison_panel, config
 from pruning_core.reports.charts.references import Reference
 from pruning_core.reports.image_export import FORMATS, chrome_found, image_bytes
 from pruning_core.results.tables import HEADING, SummaryRow, two_tables
@@ -49,7 +49,7 @@ def compare_pruning_strategies(
     is none a warning says so and the figure is written as .html. Raises ValueError for other
     endings and where there are no results.
     """
-    drawn = panel(_frame(one_shot_results, iterative_results), "sparsity_model", PANELS)
+    drawn = comparison_panel(_frame(one_shot_results, iterative_results), "sparsity_model", PANELS)
     if save_path is not None:
         _save(drawn, Path(save_path))
     return drawn

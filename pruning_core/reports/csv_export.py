@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import missing
-from pruning_core.reports.html_report import html
+from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
 from pruning_core.results.findings import findings
 from pruning_core.results.rows import over_seeds
@@ -89,7 +89,7 @@ def write_csv(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def write_all(
+def write_report(
     frame: pd.DataFrame, specs: Mapping[str, Spec | Mapping[str, Any]], folder: Path
 ) -> list[Path]:
     """The CSV, the HTML report and, where Chrome is found, the PNG, in `folder`.
@@ -98,12 +98,12 @@ def write_all(
     so. Raises `ImageError`, with CSV and HTML written, where Chrome is there but fails.
     """
     written = [write_csv(frame, folder / f"{NAME}.csv"), folder / f"{NAME}.html"]
-    written[1].write_text(html(frame, specs, findings(frame)), encoding="utf-8")
+    written[1].write_text(html_report(frame, specs, findings(frame)), encoding="utf-8")
     if chrome_found():
-        from pruning_core.reports.charts.comparison import panel
+        from pruning_core.reports.charts.comparison import comparison_panel
 
         written.append(folder / f"{NAME}.png")
-        written[2].write_bytes(image_bytes(panel(frame)))
+        written[2].write_bytes(image_bytes(comparison_panel(frame)))
     return written
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from pruning_core.reports.charts.comparison import CHARTS, figure
-from pruning_core.reports.charts.style import config, on_white
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
+from pruning_core.reports.charts.style import chart_config, on_white
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.correction import without_training
 from pruning_core.results.findings import Finding
@@ -50,7 +50,7 @@ pre { font-size: 12px; background: #f5f5f5; padding: 12px; overflow-x: auto; }
 """
 
 
-def html(
+def html_report(
     frame: pd.DataFrame,
     specs: Mapping[str, Spec | Mapping[str, Any]],
     findings: Sequence[Finding],
@@ -110,9 +110,9 @@ def _charts(frame: pd.DataFrame, x: str) -> str:
 
 def _chart(frame: pd.DataFrame, name: str, x: str) -> str:
     place = f"chart-{name}"
-    drawn = on_white(figure(frame, name, x))
+    drawn = on_white(comparison_chart(frame, name, x))
     chart = pio.to_html(
-        drawn, config=config(name), include_plotlyjs=False, full_html=False, div_id=place
+        drawn, config=chart_config(name), include_plotlyjs=False, full_html=False, div_id=place
     )
     return f'<div>{chart}<div class="save">Save as {_button(place, name, "png")}' + (
         f"{_button(place, name, 'svg')}</div></div>"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.reports.charts.comparison import CHARTS, figure, panel
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart, comparison_panel
 from pruning_core.reports.charts.style import on_white
 
 FORMATS = ("png", "svg", "pdf", "jpg", "webp")
@@ -43,14 +43,14 @@ def image_bytes(drawn: go.Figure, image_format: str = "png") -> bytes:
     return render([(drawn, image_format)])[0]
 
 
-def images(frame: pd.DataFrame, folder: Path, x: str = "sparsity_prunable") -> list[Path]:
+def write_images(frame: pd.DataFrame, folder: Path, x: str = "sparsity_prunable") -> list[Path]:
     """The panel as PNG and each chart as PNG and SVG, written into `folder`.
 
     One browser draws all. Raises `ImageError` where there is none.
     """
-    jobs = [(folder / "pruning_comparison.png", panel(frame, x))]
+    jobs = [(folder / "pruning_comparison.png", comparison_panel(frame, x))]
     for name in CHARTS:
-        drawn = figure(frame, name, x)
+        drawn = comparison_chart(frame, name, x)
         jobs += [(folder / f"{name}.{ending}", drawn) for ending in ("png", "svg")]
     contents = render([(drawn, path.suffix[1:]) for path, drawn in jobs])
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,10 +107,10 @@ def _options(drawn: go.Figure, image_format: str) -> dict[str, object]:
     }
 
 
-def zipped(frame: pd.DataFrame, x: str) -> bytes:
+def images_zip(frame: pd.DataFrame, x: str) -> bytes:
     """The charts as image files in one archive."""
     buffer = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
-        for path in images(frame, Path(folder), x):
+        for path in write_images(frame, Path(folder), x):
             archive.write(path, path.name)
     return buffer.getvalue()

@@ -14,9 +14,10 @@ import pytest
 
 from pruning_core.reports import assignment, csv_export, image_export
 from pruning_core.reports.assignment import compare_pruning_strategies, print_summary_table
-from pruning_core.reports.charts.hover import point_text
-from pruning_core.reports.html_report import html
-from pruning_core.reports.image_export import ImageError, render
+from pruning_core.reports.charts.hover import hover_text
+from pruning_core.reports.csv_export import write_report
+from pruning_core.reports.html_report import html_report
+from pruning_core.reports.image_export import ImageError, render, write_images
 from pruning_core.results.findings import findings
 from pruning_core.results.tables import readable, summary_tables
 from pruning_core.settings.spec import Spec
@@ -36,7 +37,7 @@ ITERATIVE = [
 
 
 def made_html(points: pd.DataFrame, specs: dict[str, Any] | None = None) -> str:
-    return html(points, specs or {"run-1": Spec()}, findings(points))
+    return html_report(points, specs or {"run-1": Spec()}, findings(points))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_epochs_are_whole_where_they_are_whole() -> None:
     assert [row["epochs"] for row in rows] == ["0.5", "2", "2.5"]
     assert list(readable(points)["Epochs"]) == ["0.5", "2", "2.5"]
     for number, row in zip(("0.5", "2", "2.5"), points.to_dict("records"), strict=True):
-        assert f"fine-tuning: {number} epochs, 20 s" in point_text(row)
+        assert f"fine-tuning: {number} epochs, 20 s" in hover_text(row)
 
 
 def test_the_csv_says_substitutions() -> None:
@@ -189,12 +190,12 @@ def test_the_report_names_what_trained_the_points() -> None:
 def test_without_chrome_the_rest_is_written_and_a_sentence_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = csv_export.write_all(frame(comparison()), {"run-1": Spec()}, tmp_path / "out")
+    written = write_report(frame(comparison()), {"run-1": Spec()}, tmp_path / "out")
     assert [path.name for path in written] == ["pruning_comparison.csv", "pruning_comparison.html"]
     assert all(path.stat().st_size for path in written)
     assert "none was found" in csv_export.missing_chrome()[0]
     with pytest.raises(ImageError, match=r"Chrome or Chromium.*\.html"):
-        image_export.images(frame(comparison()), tmp_path)
+        write_images(frame(comparison()), tmp_path)
     monkeypatch.setattr(assignment, "chrome_found", lambda: False)
     with pytest.warns(UserWarning, match=r"Chrome.*four\.html is written"):
         compare_pruning_strategies(ONE_SHOT, ITERATIVE, tmp_path / "four.png")
@@ -203,7 +204,7 @@ def test_without_chrome_the_rest_is_written_and_a_sentence_says_so(
 
 @needs_chrome
 def test_images_are_real_and_one_browser_draws_them_all(tmp_path: Path) -> None:
-    paths = image_export.images(frame(comparison()), tmp_path)
+    paths = write_images(frame(comparison()), tmp_path)
     assert len(paths) == 9
     for path in paths:
         if path.suffix == ".png":

@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from pruning_core.engine.analysis.layer_statistics import overlap, portraits
-from pruning_core.reports.charts.layers import GONE, KEPT, heat_map, histogram
+from pruning_core.reports.charts.layers import (
+    KEPT_COLOR,
+    PRUNED_COLOR,
+    magnitude_histogram,
+    sensitivity_heatmap,
+)
 from pruning_core.results.layers import jaccard, table, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
@@ -43,10 +48,10 @@ def test_the_threshold_leaves_the_share_below_it(sparsity: float, limit: float) 
 
 
 def test_the_bars_left_of_the_threshold_are_those_that_go() -> None:
-    drawn = histogram(PORTRAIT, 0.6)
-    assert list(drawn.data[0].marker.color) == [GONE, GONE, KEPT, KEPT]
+    drawn = magnitude_histogram(PORTRAIT, 0.6)
+    assert list(drawn.data[0].marker.color) == [PRUNED_COLOR, PRUNED_COLOR, KEPT_COLOR, KEPT_COLOR]
     assert drawn.layout.shapes[0].x0 == pytest.approx(2.0)
-    moved = histogram(PORTRAIT, 0.8)
+    moved = magnitude_histogram(PORTRAIT, 0.8)
     assert moved.layout.shapes[0].x0 == pytest.approx(3.0)
 
 
@@ -61,7 +66,7 @@ def test_the_heat_map_has_a_cell_for_each_measurement() -> None:
         }
         for (layer, sparsity), accuracy in measured.items()
     ]
-    cells = heat_map(pd.DataFrame(rows)).data[0]
+    cells = sensitivity_heatmap(pd.DataFrame(rows)).data[0]
     assert (list(cells.y), list(cells.x)) == (["b", "a"], ["50 %", "90 %"])
     assert cells.z[0] == pytest.approx([10.0, 70.0])
     assert (cells.z[1][0], bool(np.isnan(cells.z[1][1]))) == (0.0, True)

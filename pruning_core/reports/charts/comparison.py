@@ -9,38 +9,43 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import missing
 from pruning_core.methods.strategies import CORRECTION, QUANTIZED
-from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels, put_point_labels
+from pruning_core.reports.charts.drawing import (
+    Drawing,
+    Part,
+    add_end_labels,
+    add_leader_line,
+    add_marker_labels,
+)
 from pruning_core.reports.charts.references import (
     Reference,
-    dense_file,
-    no_compression,
-    trained_accuracy,
-    trained_drop,
+    accuracy_references,
+    drop_references,
+    ratio_references,
+    size_references,
 )
 from pruning_core.reports.charts.series import (
     Chart,
     Series,
     XAxis,
     all_series,
-    amounts,
     end_label,
     has_line,
-    keys,
-    line,
-    marks,
+    legend_entries,
+    line_trace,
+    marker_trace,
+    sparsity_labels,
 )
 from pruning_core.reports.charts.style import (
     GREY,
     HEIGHT,
     LABEL_WIDTH,
     SERIES,
-    Cell,
     Label,
+    Subplot,
     axis,
-    config,
     heading,
     layout,
-    legend,
+    legend_below,
     on_white,
     value_range,
 )
@@ -55,7 +60,7 @@ CHARTS = {
         "bars: 95 % interval, sampling of test images",
         100,
         " %",
-        trained_accuracy,
+        accuracy_references,
         bars=1,
     ),
     "size": Chart(
@@ -64,7 +69,7 @@ CHARTS = {
         "bytes as written and read back",
         1e-6,
         " MB",
-        dense_file,
+        size_references,
         from_zero=True,
     ),
     "drop": Chart(
@@ -73,7 +78,7 @@ CHARTS = {
         "baseline minus point, bars: the point's own 95 % interval",
         100,
         "",
-        trained_drop,
+        drop_references,
         bars=-1,
     ),
     "ratio": Chart(
@@ -82,7 +87,7 @@ CHARTS = {
         "dense file divided by sparse file",
         1,
         "×",
-        no_compression,
+        ratio_references,
         from_zero=True,
     ),
 }
@@ -99,7 +104,7 @@ PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56, "pad": 0}
 PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
 
 
-def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
+def comparison_chart(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
     """One chart of the points. `y` is a key of CHARTS and `x` of X_AXES.
 
     The x range depends on the frame and `x` only, so it is the same in all four charts.
@@ -109,14 +114,14 @@ def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figu
     right = 16 if several else LABEL_WIDTH
     drawn = Drawing(layout(chart.title, _subtitle(points, chart), right))
     drawn.layout["uirevision"] = x  # a zoom outlives new points, but not another x axis
-    _draw(drawn, points, chart, X_AXES[x], Cell())
+    _draw(drawn, points, chart, X_AXES[x], Subplot())
     if several:
-        drawn.traces.extend(keys(points))
-        drawn.layout.update(showlegend=True, legend=legend(), height=HEIGHT + 90)
+        drawn.traces.extend(legend_entries(points))
+        drawn.layout.update(showlegend=True, legend=legend_below(), height=HEIGHT + 90)
     return drawn.figure()
 
 
-def panel(
+def comparison_panel(
     frame: pd.DataFrame, x: str = "sparsity_prunable", charts: Mapping[str, Chart] = CHARTS
 ) -> go.Figure:
     """The four charts two by two on white, for a file."""
@@ -124,12 +129,12 @@ def panel(
 
     points, drawn = _charted(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
     for i, chart in enumerate(charts.values(), 1):
-        cell = Cell(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
+        cell = Subplot(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
         _draw(drawn, points, chart, X_AXES[x], cell)
         _cell_title(drawn, heading(chart.title, _subtitle(points, chart)), cell)
     if _several_runs(points):
-        drawn.traces.extend(keys(points))
-        drawn.layout.update(showlegend=True, legend=legend())
+        drawn.traces.extend(legend_entries(points))
+        drawn.layout.update(showlegend=True, legend=legend_below())
     places = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
     return on_white(drawn.put_on(places))
 
@@ -142,7 +147,7 @@ def _charted(frame: pd.DataFrame) -> list[Row]:
     return [row for row in rows_of(frame) if row["strategy"] != CORRECTION]
 
 
-def _cell_title(drawn: Drawing, text: str, cell: Cell) -> None:
+def _cell_title(drawn: Drawing, text: str, cell: Subplot) -> None:
     drawn.annotations.append(
         {
             "text": text,
@@ -169,15 +174,15 @@ def _several_runs(points: list[Row]) -> bool:
     return len({row["run_id"] for row in points}) > 1
 
 
-def _draw(drawn: Drawing, points: list[Row], chart: Chart, across: XAxis, cell: Cell) -> None:
+def _draw(drawn: Drawing, points: list[Row], chart: Chart, across: XAxis, cell: Subplot) -> None:
     series = all_series(points, chart, across)
     references = _distinct(chart.references(points))
     x_range, y_range = _x_range(points, across), _y_range(series, references, chart)
     _set_axes(drawn, chart, across, cell, x_range, y_range)
     for reference in references:
         _across(drawn, reference.value, GREY, reference.dash, cell)
-    traces = [line(s) for s in series if has_line(s, across)]
-    traces += [marks(s, chart) for s in series]
+    traces = [line_trace(s) for s in series if has_line(s, across)]
+    traces += [marker_trace(s, chart) for s in series]
     for trace in traces or [_nothing_known(drawn, chart, cell)]:
         drawn.traces.append({**trace, "xaxis": cell.xaxis, "yaxis": cell.yaxis})
     if across.spent:
@@ -185,28 +190,28 @@ def _draw(drawn: Drawing, points: list[Row], chart: Chart, across: XAxis, cell: 
     if not _several_runs(points):
         named = [s for s in series if s.kind != "seed" and s.strategy in SERIES]
         for s in named:
-            guide(drawn, s.end, x_range[1], SERIES[s.strategy].color, cell)
+            add_leader_line(drawn, s.end, x_range[1], SERIES[s.strategy].color, cell)
         labels = [Label(r.name, r.value) for r in references]
-        put_labels(drawn, [*(end_label(s, across) for s in named), *labels], y_range, cell)
+        add_end_labels(drawn, [*(end_label(s, across) for s in named), *labels], y_range, cell)
 
 
 def _put_amounts(
     drawn: Drawing,
     series: list[Series],
     ranges: tuple[tuple[float, float], tuple[float, float]],
-    cell: Cell,
+    cell: Subplot,
 ) -> None:
     """What was asked of each point, where they are few enough to be told apart.
 
     Their int8 files stand at the same place, above or below.
     """
     named = [s for s in series if s.kind != "seed" and s.strategy in POINTS]
-    labels = [label for s in named for label in amounts(s)]
+    labels = [label for s in named for label in sparsity_labels(s)]
     if len(labels) <= MOST_AMOUNTS:
-        put_point_labels(drawn, labels, ranges, cell)
+        add_marker_labels(drawn, labels, ranges, cell)
 
 
-def _nothing_known(drawn: Drawing, chart: Chart, cell: Cell) -> Part:
+def _nothing_known(drawn: Drawing, chart: Chart, cell: Subplot) -> Part:
     """An empty plot that says so."""
     drawn.annotations.append(
         {
@@ -252,7 +257,7 @@ def _set_axes(
     drawn: Drawing,
     chart: Chart,
     across: XAxis,
-    cell: Cell,
+    cell: Subplot,
     x_range: tuple[float, float],
     y_range: tuple[float, float],
 ) -> None:
@@ -263,7 +268,7 @@ def _set_axes(
     drawn.layout.update(axes)
 
 
-def _across(drawn: Drawing, value: float, color: str, dash: str, cell: Cell) -> None:
+def _across(drawn: Drawing, value: float, color: str, dash: str, cell: Subplot) -> None:
     drawn.shapes.append(
         {
             "type": "line",

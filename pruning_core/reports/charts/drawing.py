@@ -17,10 +17,10 @@ from pruning_core.reports.charts.style import (
     LINE_HEIGHT,
     NEAR,
     SMALL_LINE,
-    Cell,
     Label,
-    PointLabel,
-    spread,
+    MarkerLabel,
+    Subplot,
+    separate_labels,
 )
 
 Part = dict[str, Any]
@@ -47,8 +47,8 @@ class Drawing:
         return {**self.layout, "shapes": self.shapes, "annotations": self.annotations}
 
 
-def put_labels(
-    drawn: Drawing, labels: Sequence[Label], y_range: tuple[float, float], cell: Cell
+def add_end_labels(
+    drawn: Drawing, labels: Sequence[Label], y_range: tuple[float, float], cell: Subplot
 ) -> None:
     """Write each label at its line, moved up or down where two would overlap."""
     low, high = y_range
@@ -56,11 +56,13 @@ def put_labels(
     ordered = sorted(labels, key=lambda label: -label.y)
     wanted = [(high - label.y) * scale for label in ordered]
     sizes = [LINE_HEIGHT * (1 + label.text.count("<br>")) for label in ordered]
-    for label, want, place in zip(ordered, wanted, spread(wanted, sizes, cell.height), strict=True):
+    for label, want, place in zip(
+        ordered, wanted, separate_labels(wanted, sizes, cell.height), strict=True
+    ):
         drawn.annotations.append(_annotation(label, place - want, cell))
 
 
-def _annotation(label: Label, shift: float, cell: Cell) -> Part:
+def _annotation(label: Label, shift: float, cell: Subplot) -> Part:
     glyph = f'<span style="color:{label.colour}">{label.glyph}</span> ' if label.glyph else ""
     return {
         "text": glyph + label.text,
@@ -80,11 +82,11 @@ def _annotation(label: Label, shift: float, cell: Cell) -> Part:
     }
 
 
-def put_point_labels(
+def add_marker_labels(
     drawn: Drawing,
-    labels: Sequence[PointLabel],
+    labels: Sequence[MarkerLabel],
     ranges: tuple[tuple[float, float], tuple[float, float]],
-    cell: Cell,
+    cell: Subplot,
 ) -> None:
     """Write each label beside its point; those of neighbours stand over each other in a column.
 
@@ -97,16 +99,16 @@ def put_point_labels(
         ordered = sorted(column, key=lambda label: -label.y)
         heights = [(high - label.y) * scale for label in ordered]
         wanted = [height - SMALL_LINE * ordered[0].up for height in heights]
-        places = spread(wanted, [SMALL_LINE] * len(ordered), cell.height)
+        places = separate_labels(wanted, [SMALL_LINE] * len(ordered), cell.height)
         edge = EDGE if ordered[0].up else 1 - EDGE
         side = -1 if max(label.x for label in column) > left + edge * (right - left) else 1
         for label, height, place in zip(ordered, heights, places, strict=True):
             drawn.annotations.append(_beside(label, 16 * side, place - height, cell))
 
 
-def _columns(labels: Sequence[PointLabel], near: float) -> list[list[PointLabel]]:
+def _columns(labels: Sequence[MarkerLabel], near: float) -> list[list[MarkerLabel]]:
     """The labels from left to right, each group no wider than `near`."""
-    columns: list[list[PointLabel]] = []
+    columns: list[list[MarkerLabel]] = []
     for label in sorted(labels, key=lambda label: label.x):
         if columns and label.x - columns[-1][0].x < near:
             columns[-1].append(label)
@@ -115,7 +117,7 @@ def _columns(labels: Sequence[PointLabel], near: float) -> list[list[PointLabel]
     return columns
 
 
-def _beside(label: PointLabel, across: float, up: float, cell: Cell) -> Part:
+def _beside(label: MarkerLabel, across: float, up: float, cell: Subplot) -> Part:
     return {
         "text": label.text,
         "x": label.x,
@@ -134,7 +136,9 @@ def _beside(label: PointLabel, across: float, up: float, cell: Cell) -> Part:
     }
 
 
-def guide(drawn: Drawing, point: tuple[float, float], edge: float, colour: str, cell: Cell) -> None:
+def add_leader_line(
+    drawn: Drawing, point: tuple[float, float], edge: float, colour: str, cell: Subplot
+) -> None:
     """A dotted line from the last point of a series to its label at the right edge."""
     drawn.shapes.append(
         {

@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_bytes, format_percent, format_points, missing
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.reports.charts.style import CLEAR, FONT, GRID, SERIES
+from pruning_core.reports.charts.style import FONT, GRID, SERIES, TRANSPARENT
 
 ROW_HEIGHT, FRAME_HEIGHT = 30, 70
 BAR, FLOOR = SERIES["one_shot"].color, SERIES["iterative"].color
 
 
-def byte_bars(frame: pd.DataFrame) -> go.Figure:
+def file_size_chart(frame: pd.DataFrame) -> go.Figure:
     """A bar a file with its size and accuracy, the floor as a mark; of a ladder's rows."""
     rows = frame.to_dict("records")
     names = [FILE_FORMATS[row["format"]].title for row in rows]
@@ -37,7 +37,7 @@ def byte_bars(frame: pd.DataFrame) -> go.Figure:
         height=FRAME_HEIGHT + ROW_HEIGHT * len(rows),
         margin={"l": 8, "r": 24, "t": 30, "b": 40},
         font={"family": FONT},
-        plot_bgcolor=CLEAR,
+        plot_bgcolor=TRANSPARENT,
         showlegend=False,
         bargap=0.3,
     )
@@ -45,7 +45,7 @@ def byte_bars(frame: pd.DataFrame) -> go.Figure:
     drawn.update_xaxes(
         title="size of the file", ticksuffix=" MB", gridcolor=GRID, range=(0, 1.9 * longest)
     )
-    drawn.update_yaxes(autorange="reversed", automargin=True, gridcolor=CLEAR)
+    drawn.update_yaxes(autorange="reversed", automargin=True, gridcolor=TRANSPARENT)
     return drawn
 
 

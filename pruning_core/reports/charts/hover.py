@@ -24,7 +24,7 @@ Row = dict[str, Any]
 WIDTH = 80
 
 
-def point_text(row: Row) -> str:
+def hover_text(row: Row) -> str:
     """Every known figure of a point (or of a mean over seeds), as lines of Plotly's HTML."""
     lines = [
         _heading(row),

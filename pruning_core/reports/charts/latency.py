@@ -11,14 +11,14 @@ import plotly.graph_objects as go
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.reports.charts.style import (
-    CLEAR,
     FONT,
     GREY,
     HEIGHT,
-    OTHER_COLOURS,
+    OTHER_COLORS,
+    TRANSPARENT,
     axis,
     layout,
-    legend,
+    legend_below,
 )
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 
@@ -49,7 +49,7 @@ def latency_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.F
     return drawn
 
 
-def ratio_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Figure:
+def speedup_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Figure:
     """How many times as fast as the dense model in the same runtime, with 95 % intervals.
 
     The grey row is the dense model timed against itself: what this machine makes of nothing.
@@ -65,7 +65,7 @@ def ratio_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Fig
     return drawn
 
 
-def crossover_chart(
+def break_even_chart(
     frame: pd.DataFrame,
     kernels: Iterable[str] = tuple(SPARSE_KERNELS),
     sparsity: float | None = None,
@@ -100,7 +100,7 @@ def crossover_chart(
             annotation_font={"size": 12, "color": GREY},
         )
     drawn.update_layout(**layout("Where zeros begin to pay", _measured(frame), right=24))
-    drawn.update_layout(height=CROSSOVER_HEIGHT, showlegend=True, legend=legend())
+    drawn.update_layout(height=CROSSOVER_HEIGHT, showlegend=True, legend=legend_below())
     drawn.update_layout(margin={"b": LEGEND_ROOM}, font={"family": FONT})
     drawn.update_xaxes(**axis("zeros in the weight", " %"))
     drawn.update_yaxes(**axis("dense time over sparse time", **LOGARITHMIC))
@@ -146,7 +146,7 @@ def _dots(
 ) -> go.Scatter:
     plain = set(rows["role"]) <= {"dense", "control"}
     name, i = rows["model"].iloc[0], places[rows["point"].iloc[0]]
-    colour = GREY if plain else OTHER_COLOURS[-i % len(OTHER_COLOURS)]
+    colour = GREY if plain else OTHER_COLORS[-i % len(OTHER_COLORS)]
     return go.Scatter(
         x=rows[middle],
         y=rows["height"],
@@ -198,14 +198,14 @@ def _dress(drawn: go.Figure, title: str, subtitle: str, rows: pd.DataFrame) -> N
     drawn.update_layout(
         height=FRAME_HEIGHT + ROW_HEIGHT * (last + 1),
         font={"family": FONT},
-        paper_bgcolor=CLEAR,
+        paper_bgcolor=TRANSPARENT,
     )
     drawn.update_yaxes(
         tickvals=list(rows["height"]),
         ticktext=list(rows["model"]),
         range=(last + 0.6, -0.6),
         automargin=True,
-        gridcolor=CLEAR,
+        gridcolor=TRANSPARENT,
         zeroline=False,
         title="",
     )
@@ -242,7 +242,7 @@ def _thin(rows: pd.DataFrame, i: int) -> go.Scatter:
 
 
 def _thick(rows: pd.DataFrame, kernel: str, i: int) -> go.Scatter:
-    colour = OTHER_COLOURS[-1 - i % len(OTHER_COLOURS)]
+    colour = OTHER_COLORS[-1 - i % len(OTHER_COLORS)]
     columns = ("times_as_fast", "times_as_fast_low", "times_as_fast_high")
     return go.Scatter(
         x=100 * rows["sparsity"],

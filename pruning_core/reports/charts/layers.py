@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_percent
-from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, SERIES
+from pruning_core.reports.charts.style import FONT, GREY, GRID, SERIES, TRANSPARENT
 from pruning_core.results.labels import short
 from pruning_core.results.layers import threshold
 from pruning_core.results.sensitivity import steps_of
@@ -17,10 +17,10 @@ from pruning_core.results.sensitivity import steps_of
 ROW_HEIGHT, FRAME_HEIGHT, CHART_HEIGHT = 15, 96, 300
 # Dark to light at equal steps, and told apart by color-blind people (Nunez et al. 2018).
 SCALE = "Cividis"
-KEPT, GONE = SERIES["one_shot"].color, SERIES["iterative"].color
+KEPT_COLOR, PRUNED_COLOR = SERIES["one_shot"].color, SERIES["iterative"].color
 
 
-def heat_map(found: pd.DataFrame) -> go.Figure:
+def sensitivity_heatmap(found: pd.DataFrame) -> go.Figure:
     """Points of validation accuracy lost, layer by sparsity; empty where nothing was measured."""
     steps = [step for step in steps_of(found) if step > 0]
     layers = list(dict.fromkeys(found["layer"]))
@@ -44,7 +44,7 @@ def heat_map(found: pd.DataFrame) -> go.Figure:
     )
     _dress(drawn, FRAME_HEIGHT + ROW_HEIGHT * len(layers))
     drawn.update_xaxes(title="share removed, of this one alone", type="category", side="top")
-    drawn.update_yaxes(autorange="reversed", type="category", gridcolor=CLEAR)
+    drawn.update_yaxes(autorange="reversed", type="category", gridcolor=TRANSPARENT)
     return drawn
 
 
@@ -61,7 +61,7 @@ def _told(found: pd.DataFrame, layer: str, step: float) -> str:
     )
 
 
-def histogram(portrait: dict[str, Any], sparsity: float) -> go.Figure:
+def magnitude_histogram(portrait: dict[str, Any], sparsity: float) -> go.Figure:
     """How many weights there are of each size, and which of them a sparsity removes."""
     counts = np.array(portrait["counts"])
     edges = np.linspace(0.0, portrait["largest"], len(counts) + 1)
@@ -71,7 +71,9 @@ def histogram(portrait: dict[str, Any], sparsity: float) -> go.Figure:
             x=middles,
             y=counts,
             width=edges[1] - edges[0],
-            marker={"color": [GONE if middle < limit else KEPT for middle in middles]},
+            marker={
+                "color": [PRUNED_COLOR if middle < limit else KEPT_COLOR for middle in middles]
+            },
             hovertemplate="about %{x:.3g}: %{y:,} weights<extra></extra>",
         )
     )
@@ -85,13 +87,13 @@ def histogram(portrait: dict[str, Any], sparsity: float) -> go.Figure:
     return drawn
 
 
-def sparsity_bars(frame: pd.DataFrame) -> go.Figure:
+def layer_sparsity_chart(frame: pd.DataFrame) -> go.Figure:
     """The share of each layer that is zero, in the order of the layers."""
     drawn = go.Figure(
         go.Bar(
             x=[short(name) for name in frame["layer"]],
             y=100 * frame["sparsity"],
-            marker={"color": KEPT},
+            marker={"color": KEPT_COLOR},
             customdata=frame[["layer", "weights", "dead channels"]].to_numpy(),
             hovertemplate="%{customdata[0]}<br>%{y:.1f} % of %{customdata[1]:,} weights are zero"
             "<br>%{customdata[2]} dead channels<extra></extra>",
@@ -108,7 +110,7 @@ def _dress(drawn: go.Figure, height: int) -> None:
         height=height,
         margin={"l": 8, "r": 16, "t": 28, "b": 40},
         font={"family": FONT},
-        plot_bgcolor=CLEAR,
+        plot_bgcolor=TRANSPARENT,
         showlegend=False,
         bargap=0.05,
     )

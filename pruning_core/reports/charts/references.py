@@ -19,7 +19,7 @@ class Reference:
     dash: str = "dash"
 
 
-def trained_accuracy(points: list[Row]) -> list[Reference]:
+def accuracy_references(points: list[Row]) -> list[Reference]:
     """The accuracy, in percent, of the baseline and of the dense control."""
     return [
         Reference(
@@ -29,12 +29,12 @@ def trained_accuracy(points: list[Row]) -> list[Reference]:
     ]
 
 
-def trained_drop(points: list[Row]) -> list[Reference]:
+def drop_references(points: list[Row]) -> list[Reference]:
     """The accuracy drop, in points, of the baseline (none) and of the dense control."""
     return [Reference(n, 100 * mean, dash) for n, mean, dash in _means(points, "accuracy_drop")]
 
 
-def dense_file(points: list[Row]) -> list[Reference]:
+def size_references(points: list[Row]) -> list[Reference]:
     """The size of the dense file in MB, the same at every sparsity of a mask.
 
     It is the baseline's: where channels were removed a model's own dense file is smaller. Frames
@@ -50,7 +50,7 @@ def dense_file(points: list[Row]) -> list[Reference]:
     ]
 
 
-def no_compression(points: list[Row]) -> list[Reference]:
+def ratio_references(points: list[Row]) -> list[Reference]:
     """The ratio of a file that is no smaller."""
     return [Reference("dense file", 1.0)]
 

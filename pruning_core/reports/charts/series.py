@@ -10,9 +10,9 @@ from typing import Any
 
 from pruning_core.common.formatting import format_percent, missing
 from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
-from pruning_core.reports.charts.hover import point_text
+from pruning_core.reports.charts.hover import hover_text
 from pruning_core.reports.charts.references import Reference
-from pruning_core.reports.charts.style import DASHES, GREY, SERIES, Label, PointLabel, symbol
+from pruning_core.reports.charts.style import DASHES, GREY, SERIES, Label, MarkerLabel, symbol
 from pruning_core.results.rows import Row, grouped, is_control, mean_over_seeds
 
 Part = dict[str, Any]
@@ -100,7 +100,7 @@ def _place(row: Row, chart: Chart, across: XAxis) -> Row:
         "py": row[chart.column] * scale,
         "up": above if chart.bars == 1 else below,
         "down": below if chart.bars == 1 else above,
-        "hover": point_text(row),
+        "hover": hover_text(row),
     }
 
 
@@ -133,7 +133,7 @@ def has_line(series: Series, across: XAxis) -> bool:
     return series.strategy == "iterative"
 
 
-def line(series: Series) -> Part:
+def line_trace(series: Series) -> Part:
     """The line under the symbols: thin for one seed of several, else thick."""
     path = [*series.start, *_ends(series)]
     look, thin = SERIES[series.strategy], series.kind == "seed"
@@ -162,7 +162,7 @@ def _ends(series: Series) -> list[Row]:
     return [row for row in series.rows if row["iteration"] == last]
 
 
-def marks(series: Series, chart: Chart) -> Part:
+def marker_trace(series: Series, chart: Chart) -> Part:
     """The symbols, with bars where the chart has them and hover that tells all."""
     look = SERIES.get(series.strategy)
     drawn = {
@@ -208,7 +208,7 @@ def end_label(series: Series, across: XAxis) -> Label:
     return Label(name, series.end[1], look.color, look.glyph)
 
 
-def amounts(series: Series) -> Iterator[PointLabel]:
+def sparsity_labels(series: Series) -> Iterator[MarkerLabel]:
     """The sparsity asked of all points but the last, which `end_label` names.
 
     Where a line rises from point to point they stand under it, else above it.
@@ -223,10 +223,10 @@ def amounts(series: Series) -> Iterator[PointLabel]:
             continue  # a step without a cut, such as a tail: the last of them bears the label
         # Narrow, where it tells enough: the hover has every digit.
         text = format_percent(asked, 0 if asked < WHOLE_PERCENT else None)
-        yield PointLabel(text, float(row["px"]), float(row["py"]), look.color, up)
+        yield MarkerLabel(text, float(row["px"]), float(row["py"]), look.color, up)
 
 
-def keys(points: list[Row]) -> Iterator[Part]:
+def legend_entries(points: list[Row]) -> Iterator[Part]:
     """Entries of a legend for several runs, the same in all charts, so that plots align."""
     for strategy, name in STRATEGIES.titles.items():
         if strategy in SERIES and any(row["strategy"] == strategy for row in points):

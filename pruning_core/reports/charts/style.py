@@ -17,11 +17,11 @@ from pruning_core.methods.strategies import STRATEGIES
 # Strategies that are drawn, in the order in which they are drawn.
 SERIES = {name: strategy for name, strategy in STRATEGIES.items() if strategy.size}
 GREY = "#808080"
-OTHER_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+OTHER_COLORS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FILLS = ("-open", "-open-dot", "-cross-open", "-x-open", "")
 # Plotly has no cross inside these shapes: four fills of theirs, and another shape for a fifth run.
-UNCROSSED = {
+FILLS_WITHOUT_CROSS = {
     shape: (*(shape + fill for fill in ("-open", "-open-dot", "", "-dot")), fifth)
     for shape, fifth in (
         ("triangle-up", "triangle-down-open"),
@@ -30,7 +30,7 @@ UNCROSSED = {
     )
 }
 GRID = "rgba(128, 128, 128, 0.22)"
-CLEAR = "rgba(0, 0, 0, 0)"
+TRANSPARENT = "rgba(0, 0, 0, 0)"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 HEIGHT = 340
 TOP = 54
@@ -51,7 +51,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class PointLabel:
+class MarkerLabel:
     """Text beside a point of the plot, above it (`up` 1), beside it (0) or below it (-1)."""
 
     text: str
@@ -62,7 +62,7 @@ class PointLabel:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Subplot:
     """The axes of one plot within a figure, and the height of the plot in pixels."""
 
     xaxis: str = "x"
@@ -73,13 +73,13 @@ class Cell:
 def symbol(strategy: str, run: int) -> str:
     """The marker of a strategy in the run number `run`: the shape is the strategy's."""
     shape = SERIES[strategy].symbol
-    if own := UNCROSSED.get(shape):
+    if own := FILLS_WITHOUT_CROSS.get(shape):
         return own[run % len(own)]
     fills = FILLS if strategy != "one_shot" else ("", *FILLS[:-1])
     return shape + fills[run % len(fills)]
 
 
-def spread(wanted: Sequence[float], sizes: Sequence[float], space: float) -> list[float]:
+def separate_labels(wanted: Sequence[float], sizes: Sequence[float], space: float) -> list[float]:
     """Positions near the `wanted` ones (ascending) at which labels do not overlap.
 
     All are in pixels; a label of size s takes s/2 on both sides. They stay within
@@ -140,7 +140,7 @@ def layout(title: str, subtitle: str = "", right: int = LABEL_WIDTH) -> dict[str
         "height": HEIGHT,
         "margin": {"l": 64, "r": right, "t": TOP, "b": 52, "pad": 0},
         "font": {"size": 13},
-        "plot_bgcolor": CLEAR,
+        "plot_bgcolor": TRANSPARENT,
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},
         "showlegend": False,
@@ -148,7 +148,7 @@ def layout(title: str, subtitle: str = "", right: int = LABEL_WIDTH) -> dict[str
     }
 
 
-def legend() -> dict[str, Any]:
+def legend_below() -> dict[str, Any]:
     """Names in a row under the plot, for charts with too many lines to label."""
     return {
         "orientation": "h",
@@ -172,7 +172,7 @@ def on_white(figure: go.Figure) -> go.Figure:
     return copy
 
 
-def config(name: str, image_format: str = "png") -> dict[str, Any]:
+def chart_config(name: str, image_format: str = "png") -> dict[str, Any]:
     """The chart's own buttons: save the image (`png` or `svg`) and reset the zoom.
 
     Plotly's button saves one format; a page that offers both passes the chosen one.

@@ -10,19 +10,19 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_percent, missing
 from pruning_core.methods.strategies import STRATEGIES
-from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels
+from pruning_core.reports.charts.drawing import Drawing, Part, add_end_labels, add_leader_line
 from pruning_core.reports.charts.style import (
     DASHES,
     GREY,
     HEIGHT,
     LABEL_WIDTH,
-    OTHER_COLOURS,
+    OTHER_COLORS,
     SERIES,
-    Cell,
     Label,
+    Subplot,
     axis,
     layout,
-    legend,
+    legend_below,
     symbol,
     value_range,
 )
@@ -38,7 +38,7 @@ CURVES = {
 }
 
 
-def schedule_figure(series: Mapping[str, Sequence[float]]) -> go.Figure:
+def schedule_chart(series: Mapping[str, Sequence[float]]) -> go.Figure:
     """Target sparsity after each step, as moving sliders show it.
 
     `series` maps a strategy (or any other name) to fractions. `one_shot` and
@@ -53,15 +53,15 @@ def schedule_figure(series: Mapping[str, Sequence[float]]) -> go.Figure:
             drawn.traces.append(trace)
             labels.append(_schedule_label(name, values, i))
         for value in filter(None, values if _at_once(name) else ()):
-            guide(drawn, (1, 100 * value), steps + 0.15, _colour(name, i), Cell())
+            add_leader_line(drawn, (1, 100 * value), steps + 0.15, _colour(name, i), Subplot())
     ticks = max(1, -(-steps // 10))
     drawn.layout["xaxis"] = axis("step", range=(-0.15, steps + 0.15), dtick=ticks)
     drawn.layout["yaxis"] = axis("", " %", range=(-3, 103))
-    put_labels(drawn, labels, (-3, 103), Cell())
+    add_end_labels(drawn, labels, (-3, 103), Subplot())
     return drawn.figure()
 
 
-def history_figure(
+def training_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
     y: str = "loss",
     strategies: Mapping[str, str] | None = None,
@@ -87,7 +87,7 @@ def history_figure(
         rows = -(-len(curves) // LEGEND_COLUMNS)
         below = {**drawn.layout["margin"], "b": 72 + 20 * rows}
         height = HEIGHT + 20 + 20 * rows
-        drawn.layout.update(showlegend=True, legend=legend(), height=height, margin=below)
+        drawn.layout.update(showlegend=True, legend=legend_below(), height=height, margin=below)
     else:
         _label_curves(drawn, [curve for curve in curves if curve["x"]], edge, y_range)
     return drawn.figure()
@@ -114,9 +114,9 @@ def _label_curves(
     labels = []
     for curve in curves:
         end, color = (curve["x"][-1], curve["y"][-1]), curve["line"]["color"]
-        guide(drawn, end, edge, color, Cell())
+        add_leader_line(drawn, end, edge, color, Subplot())
         labels.append(Label(_short(curve["name"]), end[1], color, GLYPHS.get(color, "●")))
-    put_labels(drawn, labels, y_range, Cell())
+    add_end_labels(drawn, labels, y_range, Subplot())
 
 
 def _at_once(name: str) -> bool:
@@ -124,7 +124,7 @@ def _at_once(name: str) -> bool:
 
 
 def _colour(name: str, i: int) -> str:
-    return SERIES[name].color if name in SERIES else OTHER_COLOURS[i % len(OTHER_COLOURS)]
+    return SERIES[name].color if name in SERIES else OTHER_COLORS[i % len(OTHER_COLORS)]
 
 
 def _schedule_label(name: str, values: Sequence[float], i: int) -> Label:
@@ -180,7 +180,7 @@ def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, 
     if strategy == "baseline":
         return GREY, "solid", "circle"
     if strategy not in SERIES:
-        return OTHER_COLOURS[i % len(OTHER_COLOURS)], "solid", "circle"
+        return OTHER_COLORS[i % len(OTHER_COLORS)], "solid", "circle"
     same = [label for label in strategies if strategies[label] == strategy]
     look = SERIES[strategy]
     return look.color, DASHES[same.index(name) % len(DASHES)], look.symbol

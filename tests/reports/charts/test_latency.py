@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
-from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
+from pruning_core.reports.charts.latency import break_even_chart, latency_chart, speedup_chart
 from pruning_core.reports.charts.style import GREY
 from pruning_core.results.latency import latency_frame
 from pruning_core.results.sparse_speedup import ALL_LAYERS, COLUMNS, crossover_frame
@@ -67,16 +67,16 @@ def test_times_with_their_spread(frame: pd.DataFrame) -> None:
 
 
 def test_ratios_with_their_intervals_and_the_control(frame: pd.DataFrame) -> None:
-    drawn = ratio_chart(frame)
+    drawn = speedup_chart(frame)
     assert [trace.name for trace in drawn.data] == ["90 %", "dense, timed twice"]
     assert list(drawn.data[0].x) == [1.5]
     assert drawn.data[0].error_x.array[0] == pytest.approx(0.3)
     assert drawn.layout.shapes[0].x0 == 1
-    assert [trace.name for trace in ratio_chart(frame, batch=32).data] == ["90 %"]
+    assert [trace.name for trace in speedup_chart(frame, batch=32).data] == ["90 %"]
 
 
 def test_a_model_looks_the_same_in_both_charts(frame: pd.DataFrame) -> None:
-    looks = [chart(frame).data for chart in (latency_chart, ratio_chart)]
+    looks = [chart(frame).data for chart in (latency_chart, speedup_chart)]
     cut = [next(trace.marker for trace in data if trace.name == "90 %") for data in looks]
     assert cut[0] == cut[1]
     assert cut[0].color != GREY
@@ -96,14 +96,14 @@ def test_models_stand_under_their_runtime(frame: pd.DataFrame) -> None:
 
 
 def test_ratios_far_apart_stand_on_a_logarithmic_axis(frame: pd.DataFrame) -> None:
-    assert ratio_chart(frame).layout.xaxis.type is None
+    assert speedup_chart(frame).layout.xaxis.type is None
     frame.loc[1, "times_as_fast_high"] = 10.0
-    assert ratio_chart(frame).layout.xaxis.type == "log"
+    assert speedup_chart(frame).layout.xaxis.type == "log"
 
 
 def test_nothing_timed_is_an_empty_chart(frame: pd.DataFrame) -> None:
     none = latency_frame([], Results([]))
-    for drawn in (latency_chart(none), ratio_chart(none), latency_chart(frame, threads=8)):
+    for drawn in (latency_chart(none), speedup_chart(none), latency_chart(frame, threads=8)):
         assert not drawn.data
 
 
@@ -123,7 +123,7 @@ def products() -> pd.DataFrame:
 
 
 def test_the_crossover_shows_each_shape_once_and_all_layers() -> None:
-    drawn = crossover_chart(products(), ["torch_csr"], sparsity=0.8)
+    drawn = break_even_chart(products(), ["torch_csr"], sparsity=0.8)
     *thin, thick = drawn.data
     assert len(thin) == 2
     assert thick.name == "all layers, torch, CSR"
@@ -137,5 +137,5 @@ def test_the_crossover_shows_each_shape_once_and_all_layers() -> None:
 
 
 def test_without_a_model_there_is_no_mark() -> None:
-    drawn = crossover_chart(products())
+    drawn = break_even_chart(products())
     assert len(drawn.layout.shapes) == 1

@@ -11,7 +11,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspection
-from pruning_core.reports.charts.comparison import figure
+from pruning_core.reports.charts.comparison import comparison_chart
 from pruning_core.reports.charts.style import SERIES
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings
@@ -29,7 +29,7 @@ def removed(asked: float, right: int, iteration: int = 0, **more: object) -> dic
 
 
 def traces(*rows: dict[str, object], x: str = "sparsity_prunable") -> list[object]:
-    drawn = figure(frame(comparison(), list(rows)), "size", x)
+    drawn = comparison_chart(frame(comparison(), list(rows)), "size", x)
     return [trace for trace in drawn.data if trace.name == "structured"]
 
 
@@ -58,12 +58,12 @@ def test_of_chains_only_the_ends_are_joined() -> None:
 def test_the_hover_tells_macs_where_they_are_known() -> None:
     marks = traces(removed(0.5, 370))[-1]
     assert "1.5 M multiply-accumulates (MACs) an image" in marks.hovertext[0]  # type: ignore[attr-defined]
-    other = figure(frame(comparison()), "size").data
+    other = comparison_chart(frame(comparison()), "size").data
     assert not any("MACs" in str(trace.hovertext) for trace in other)
 
 
 def test_the_dense_file_is_the_baseline_s() -> None:
-    drawn = figure(frame(comparison(), [removed(0.5, 370)]), "size")
+    drawn = comparison_chart(frame(comparison(), [removed(0.5, 370)]), "size")
     assert any("9.19 MB" in note.text for note in drawn.layout.annotations if note.text)
 
 
