@@ -16,7 +16,7 @@ from pruning_core.planning.estimate import estimate, in_words
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.reports.charts.training import schedule_chart
+from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import strategies
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker

@@ -15,11 +15,8 @@ from pruning_core.common.errors import SpecError
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.reports.charts.layers import (
-    layer_sparsity_chart,
-    magnitude_histogram,
-    sensitivity_heatmap,
-)
+from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
+from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import layers
 from pruning_core.results.models import titles

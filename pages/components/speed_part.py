@@ -15,7 +15,8 @@ from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
-from pruning_core.reports.charts.latency import break_even_chart, latency_chart, speedup_chart
+from pruning_core.reports.charts.latency import latency_chart, speedup_chart
+from pruning_core.reports.charts.sparse_speedup import break_even_chart
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import deployment, latency, sparse_speedup
 from pruning_core.results.deployment import spoken_for, verdict

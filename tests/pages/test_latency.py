@@ -22,7 +22,7 @@ from pruning_core.storage.store import Store
 from tests.helpers.workers import serve
 from tests.pages.test_export import page, press, ready, told
 from tests.pages.test_pages import put
-from tests.reports.charts.test_latency import timed
+from tests.helpers.latency import timed
 
 __all__ = ["ready"]  # a fixture
 ZEROS = {

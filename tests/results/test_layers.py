@@ -13,8 +13,8 @@ from pruning_core.reports.charts.layers import (
     KEPT_COLOR,
     PRUNED_COLOR,
     magnitude_histogram,
-    sensitivity_heatmap,
 )
+from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.results.layers import jaccard, table, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}

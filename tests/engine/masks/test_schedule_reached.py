@@ -7,7 +7,7 @@ import torch
 
 from pruning_core.engine.masks.regrowth import exchange
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
-from pruning_core.reports.charts.training import schedule_chart
+from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import strategies
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
