@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from pruning_core.engine.analysis.layer_statistics import overlap, portraits
-from pruning_core.reports.charts.layers import (
-    KEPT_COLOR,
-    PRUNED_COLOR,
-    magnitude_histogram,
-)
-from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.results.layers import jaccard, table, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
@@ -45,35 +37,6 @@ def test_what_went_with_its_channels_counts_as_zero_beside_the_dense_model() -> 
 def test_the_threshold_leaves_the_share_below_it(sparsity: float, limit: float) -> None:
     """20 zeros, and 20 weights in each of four bars from 0 to 4."""
     assert threshold(PORTRAIT, sparsity) == pytest.approx(limit)
-
-
-def test_the_bars_left_of_the_threshold_are_those_that_go() -> None:
-    drawn = magnitude_histogram(PORTRAIT, 0.6)
-    assert list(drawn.data[0].marker.color) == [PRUNED_COLOR, PRUNED_COLOR, KEPT_COLOR, KEPT_COLOR]
-    assert drawn.layout.shapes[0].x0 == pytest.approx(2.0)
-    moved = magnitude_histogram(PORTRAIT, 0.8)
-    assert moved.layout.shapes[0].x0 == pytest.approx(3.0)
-
-
-def test_the_heat_map_has_a_cell_for_each_measurement() -> None:
-    """In the order of the layers; what was not measured is a gap; the dense row is no column."""
-    measured = {("b", 0.0): 0.9, ("b", 0.5): 0.8, ("b", 0.9): 0.2, ("a", 0.0): 0.9, ("a", 0.5): 0.9}
-    rows = [
-        {
-            **{"layer": layer, "size": 1000, "of": "weights", "sparsity": sparsity, "images": 200},
-            **{"accuracy": accuracy, "low": accuracy - 0.05, "high": accuracy + 0.04},
-            "drop": 0.9 - accuracy,
-        }
-        for (layer, sparsity), accuracy in measured.items()
-    ]
-    cells = sensitivity_heatmap(pd.DataFrame(rows)).data[0]
-    assert (list(cells.y), list(cells.x)) == (["b", "a"], ["50 %", "90 %"])
-    assert cells.z[0] == pytest.approx([10.0, 70.0])
-    assert (cells.z[1][0], bool(np.isnan(cells.z[1][1]))) == (0.0, True)
-    assert (cells.zmin, cells.zmax) == (0, pytest.approx(70.0))
-    assert "95 %: 15 % to 24 %" in cells.text[0][1]
-    assert "on 200 validation images" in cells.text[0][1]
-    assert cells.text[1][1] == ""
 
 
 def test_the_overlap_by_hand() -> None:
