@@ -5,10 +5,10 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_times
-from pruning_core.reports.charts.style import FONT, GREY, GRID, SERIES, TRANSPARENT
+from pruning_core.reports.charts.style import FONT, GREY, GRID, LOGARITHMIC, SERIES, TRANSPARENT
 from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
 
-ROW_HEIGHT, FRAME_HEIGHT = 34, 70
+ROW_HEIGHT, FRAME_HEIGHT = 34, 88
 # Measurements that are no speed-up; the page shows them beside the chart.
 NOT_SPEEDUPS = ("peak_share", "cached_open_seconds", "masked_over_dense")
 
@@ -21,7 +21,7 @@ def benchmark_chart(result: BenchResult) -> go.Figure:
     figure.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1})
     figure.update_layout(
         height=FRAME_HEIGHT + ROW_HEIGHT * len(speedups),
-        margin={"l": 8, "r": 24, "t": 8, "b": 44},
+        margin={"l": 8, "r": 24, "t": 26, "b": 44},
         font={"family": FONT},
         paper_bgcolor=TRANSPARENT,
         plot_bgcolor=TRANSPARENT,
@@ -29,10 +29,10 @@ def benchmark_chart(result: BenchResult) -> go.Figure:
     )
     figure.update_xaxes(
         type="log",
-        title="Speed-up (median, lowest to highest round)",
-        ticksuffix="x",
+        tickvals=LOGARITHMIC["tickvals"],
+        title="Speed-up (median and range)",
+        ticktext=[f"{text}x" for text in LOGARITHMIC["ticktext"]],
         gridcolor=GRID,
-        dtick="D2",
         zeroline=False,
     )
     figure.update_yaxes(autorange="reversed", automargin=True, gridcolor=TRANSPARENT)
@@ -45,6 +45,7 @@ def _dots(speedups: dict[str, Figure]) -> go.Scatter:
         x=[speedup.median for speedup in rounds],
         y=[FIGURES[name].short for name in speedups],
         mode="markers+text",
+        cliponaxis=False,
         text=[f"{format_times(speedup.median)}x" for speedup in rounds],
         textposition="top center",
         marker={"color": strategy.color, "symbol": strategy.symbol, "size": 10},

@@ -74,7 +74,7 @@ CHARTS = {
     "drop": Chart(
         "accuracy_drop",
         "Accuracy drop (percentage points)",
-        "baseline minus model; error bars: 95 % CI (test set)",
+        "error bars: 95 % CI (test set)",
         100,
         "",
         drop_references,
@@ -98,6 +98,7 @@ X_AXES = {
     "seconds": XAxis("seconds", "Fine-tuning time", 1, " s", budget=True),
 }
 MAX_SPARSITY_LABELS = 16
+BUDGET_LABEL_WIDTH = 14  # over a budget, labels also have the sparsity
 MODELS = tuple(name for name in SERIES if name not in QUANTIZED)
 PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56, "pad": 0}
 PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
@@ -110,7 +111,8 @@ def comparison_chart(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") 
     """
     chart, rows = CHARTS[y], _charted(frame)
     several = _several_runs(rows)
-    right = 16 if several else LABEL_WIDTH
+    sparsity_width = BUDGET_LABEL_WIDTH if X_AXES[x].budget else 0
+    right = 16 if several else LABEL_WIDTH + sparsity_width
     drawing = Drawing(layout(chart.title, _subtitle(rows, chart), right))
     drawing.layout["uirevision"] = x  # keep the zoom when models are added, not when x changes
     _draw(drawing, rows, chart, X_AXES[x], Subplot())

@@ -43,9 +43,9 @@ def file_size_chart(frame: pd.DataFrame) -> go.Figure:
         bargap=0.3,
     )
     longest = max((row["bytes"] for row in rows), default=1) / 1e6
-    # The range leaves space for the text beside the longest bar.
+    # The range leaves space for the text beside the longest bar, on a phone too.
     figure.update_xaxes(
-        title="Size on disk", ticksuffix=" MB", gridcolor=GRID, range=(0, 1.9 * longest)
+        title="Size on disk", ticksuffix=" MB", nticks=4, gridcolor=GRID, range=(0, 2.2 * longest)
     )
     figure.update_yaxes(autorange="reversed", automargin=True, gridcolor=TRANSPARENT)
     return figure

@@ -22,7 +22,6 @@ from pruning_core.reports.charts.style import (
 )
 
 ROW_HEIGHT, FRAME_HEIGHT = 26, 132
-TITLE_SHIFT = 40  # into the margin of the model names, so that a runtime's title fits on a phone
 MAX_LINEAR_RATIO = 3.0  # values that differ by a larger factor get a logarithmic axis
 # The median and the ends of its interval, as columns of `results.latency.latency_frame`.
 LATENCY = ("p50_ms", "p10_ms", "p90_ms")
@@ -99,22 +98,17 @@ def _dot_chart(
         paper_bgcolor=TRANSPARENT,
     )
     figure.update_xaxes(**axis(axis_title, **_scale(rows, columns)))
+    # Titles are tick labels too, so that the margin is wide enough for them.
+    runtimes = rows.groupby("runtime_title", sort=False)["height"].min() - 1
     figure.update_yaxes(
-        tickvals=list(rows["height"]),
-        ticktext=list(rows["model"]),
+        tickvals=[*runtimes, *rows["height"]],
+        ticktext=[*(f"<b>{title}</b>" for title in runtimes.index), *rows["model"]],
         range=(last + 0.6, -0.6),
         automargin=True,
         gridcolor=TRANSPARENT,
         zeroline=False,
         title="",
     )
-    heights = rows.groupby("runtime_title", sort=False)["height"].min() - 1
-    for runtime, height in heights.items():
-        figure.add_annotation(
-            **{"x": 0, "xref": "paper", "xanchor": "left", "y": height, "showarrow": False},
-            text=f"<b>{runtime}</b>",
-            xshift=-TITLE_SHIFT,
-        )
     return figure
 
 

@@ -59,6 +59,7 @@ def layer_sparsity_chart(frame: pd.DataFrame) -> go.Figure:
     )
     compact_layout(figure, CHART_HEIGHT)
     named = len(frame) <= MAX_NAMED_LAYERS
-    figure.update_xaxes(type="category", showticklabels=named, title="Layers in network order")
+    figure.update_xaxes(type="category", showgrid=False, showticklabels=named)
+    figure.update_xaxes(title="Layers in network order")
     figure.update_yaxes(title="Sparsity", ticksuffix=" %", range=(0, 100))
     return figure

@@ -28,7 +28,8 @@ from pruning_core.reports.charts.style import (
 )
 
 GLYPHS = {strategy.color: strategy.glyph for strategy in SERIES.values()}
-MAX_LABEL_LINES, LABEL_CHARACTERS = 15, 16
+MAX_LABEL_LINES, LABEL_CHARACTERS = 15, 15
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 MAX_TICKS = 8
 MAX_MARKERS = 30
 LEGEND_COLUMNS, LEGEND_ROW = 2, 20
@@ -57,7 +58,7 @@ def training_curves(
     ]
     labels = [_end_label(curve) for curve in curves if curve["x"]]
     crowded = sum(1 + label.text.count("<br>") for label in labels) > MAX_LABEL_LINES
-    drawing = Drawing(layout(title, right=16 if crowded else LABEL_WIDTH + 8), curves)
+    drawing = Drawing(layout(title, right=16 if crowded else LABEL_WIDTH + 12), curves)
     y_range = value_range([v for curve in curves for v in curve["y"]], from_zero=y == "loss")
     last = max((curve["x"][-1] for curve in curves if curve["x"]), default=1)
     edge = last + max(0.25, 0.04 * last)
@@ -97,7 +98,7 @@ def _tick_distance(last: float) -> float:
 def _end_label(curve: Part) -> Label:
     """The name of a curve in at most two lines, with no HTML entity broken."""
     lines = wrap(
-        html.unescape(curve["name"]),
+        html.unescape(curve["name"]).replace(" %", NO_BREAK_SPACE + "%"),
         LABEL_CHARACTERS,
         max_lines=2,
         placeholder="…",
@@ -105,6 +106,7 @@ def _end_label(curve: Part) -> Label:
     )
     color = curve["line"]["color"]
     text = "<br>".join(html.escape(line, quote=False) for line in lines)
+    text = text.replace(NO_BREAK_SPACE, " ")
     return Label(text, curve["y"][-1], color, GLYPHS.get(color, "●"))
 
 

@@ -65,13 +65,19 @@ def test_the_hover_text_names_the_stage_of_an_epoch() -> None:
 
 def test_a_long_name_has_two_lines_and_is_shortened_at_a_word() -> None:
     history = [{"epoch": 1, "loss": 1.0}]
-    names = ("one-shot 90 %, equal budget", "fine-tuned dense control", "a & b <c>" * 9)
+    names = (
+        "one-shot 90 %, equal budget",
+        "fine-tuned dense control",
+        "a & b <c>" * 9,
+        "same budget 90 %",
+    )
     labels = [
         note.text for note in training_curves(dict.fromkeys(names, history)).layout.annotations
     ]
     ends = [text.partition("</span> ")[2] for text in labels]
     assert "one-shot 90 %,<br>equal budget" in ends
-    assert "fine-tuned dense<br>control" in ends
+    assert "fine-tuned<br>dense control" in ends
+    assert "same budget<br>90 %" in ends
     assert any(text.startswith("a &amp; b") and text.endswith("…") for text in ends)
 
 
