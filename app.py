@@ -14,9 +14,9 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
-from pruning_core.results import models
-from pruning_core.results.benchmark import FIGURES, last
+from pruning_core.results.benchmark import FIGURES, last_result
 from pruning_core.results.best_model import answers_of
+from pruning_core.results.models import model_rows
 from pruning_core.storage.jobs import Job
 
 LATEST = 5
@@ -69,7 +69,7 @@ def draw_running(lab: Lab) -> None:
 
 def draw_bench(lab: Lab) -> None:
     """This machine's last bench, where there is one."""
-    result = last(lab.cache)
+    result = last_result(lab.cache)
     st.header("This machine")
     if result is None:
         st.caption(
@@ -81,7 +81,7 @@ def draw_bench(lab: Lab) -> None:
     there = [name for name in NOT_SPEEDUPS if name in result.figures]
     told = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in there]
     also = f" Also: {join_words(told)}." if told else ""
-    st.caption(f"The median of the rounds, and their range.{also} {plain(result.told())}")
+    st.caption(f"The median of the rounds, and their range.{also} {plain(result.environment())}")
 
 
 def draw_latest(lab: Lab) -> None:
@@ -97,7 +97,7 @@ def draw_latest(lab: Lab) -> None:
 def draw_result(lab: Lab, job: Job) -> None:
     """A finished run: its label, its answer, the way to its charts."""
     outline = Outline.from_json(job.outline)
-    points = models.point_rows(outline, lab.store, job.label, job.id)
+    points = model_rows(outline, lab.store, job.label, job.id)
     if not points:
         return
     with st.container(border=True):

@@ -20,7 +20,7 @@ from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import layers
 from pruning_core.results.models import titles
-from pruning_core.results.sensitivity import looked_at, read_scan, scanned
+from pruning_core.results.sensitivity import images_text, read_sensitivity, sensitivity_finished
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.sensitivity import SENSITIVITY_UNITS
@@ -50,11 +50,11 @@ def pick_unit(spec: Spec) -> str:
 
 def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     """The scan's heat map, or the way to it. Returns what is finished of it."""
-    found, job = read_scan(spec, lab.store), lab.queue.job(job_id(spec))
+    found, job = read_sensitivity(spec, lab.store), lab.queue.job(job_id(spec))
     now = standing(lab.queue, job.id) if job else None
     if now and now.state in ACTIVE:
         watch(lab, now.job.id, len(found))
-    elif not scanned(spec, lab.store):
+    elif not sensitivity_finished(spec, lab.store):
         offer(lab, spec)
     if now and now.state not in ACTIVE:
         live.draw_errors(now)
@@ -65,7 +65,7 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     st.plotly_chart(drawn, key="heat", config=chart_config("sensitivity"))
     st.caption(
         f"{CUT_ALONE[spec.sensitivity.unit]} alone is cut, by {importance_title(spec)}, and nothing is trained. "
-        f"The colour is the accuracy lost on {looked_at(found, spec.sensitivity.images)}. A "
+        f"The colour is the accuracy lost on {images_text(found, spec.sensitivity.images)}. A "
         "row ends where the accuracy is gone; a sparsity at which nothing more would go is left "
         "out."
     )
@@ -107,17 +107,17 @@ def draw_model(lab: Lab, job: Job) -> None:
     point = pick_point(lab, job, "model")
     if point is None:
         return
-    found = layers.portraits(lab.store, point.key)
+    found = layers.layer_statistics(lab.store, point.key)
     if not found:
         st.caption("This model was made before layers were recorded. Run it again to see them.")
         return
     outline, cut = Outline.from_json(job.outline), point.strategy == STRUCTURED
-    dense = layers.portraits(lab.store, outline.dense_of(point).key) if cut else []
-    frame = layers.table(found, dense)
+    dense = layers.layer_statistics(lab.store, outline.dense_of(point).key) if cut else []
+    frame = layers.layers_frame(found, dense)
     st.plotly_chart(layer_sparsity_chart(frame), key="bars", config=chart_config("layers"))
-    dead = frame[frame["dead channels"] > 0]
+    dead = frame[frame["zero channels"] > 0]
     st.caption(
-        f"{int(dead['dead channels'].sum()):,} of {int(frame['channels'].sum()):,} output "
+        f"{int(dead['zero channels'].sum()):,} of {int(frame['channels'].sum()):,} output "
         f"channels are {'gone' if cut else 'dead'}, in {len(dead)} layers: "
         f"{'they were removed' if cut else 'every weight of theirs is zero'}."
     )
@@ -202,7 +202,7 @@ def draw_spec(lab: Lab, job: Job, spec: Spec) -> None:
     own = replace(spec, seeds=spec.seeds[:1], sensitivity=replace(spec.sensitivity, unit=unit))
     scan = sensitivity_only(own)
     found = draw_scan(lab, scan)
-    whole = found if unit != GROUP and scanned(scan, lab.store) else found.iloc[:0]
+    whole = found if unit != GROUP and sensitivity_finished(scan, lab.store) else found.iloc[:0]
     layer_table.draw_by_hand(lab, job.id, spec, whole)
 
 

@@ -15,7 +15,7 @@ from pages.components.uploads import kept
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.results.predictions import told
+from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 1.0
@@ -79,7 +79,7 @@ def _draw_answers(found: dict[str, Any]) -> None:
                 f"{format_percent(share)} sure, {answer['milliseconds']:.1f} ms (eager PyTorch, "
                 "one image, one thread)"
             )
-            st.dataframe(told(answer), hide_index=True)
+            st.dataframe(predictions_table(answer), hide_index=True)
 
 
 @st.fragment(run_every=POLL_SECONDS)

@@ -12,7 +12,7 @@ from pruning_core.common.formatting import missing
 from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
 from pruning_core.results.findings import findings
-from pruning_core.results.rows import over_seeds
+from pruning_core.results.rows import with_seed_statistics
 from pruning_core.results.tables import summary_tables
 from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
@@ -49,9 +49,9 @@ CSV_COLUMNS = (
     "seeds",
     "accuracy_mean",
     "accuracy_sd",
-    "returned",
+    "regrown",
     "macs",
-    "of",
+    "quantized_from",
 )
 NAME = "pruning_comparison"
 
@@ -61,16 +61,17 @@ def to_csv(frame: pd.DataFrame) -> str:
 
     Sparsities and accuracies are fractions from 0 to 1, sizes are bytes. `notes` are joined by
     "; ". `seeds`, `accuracy_mean` and `accuracy_sd` (n - 1; empty for one seed) are over all
-    seeds. `returned` counts the weights that the pruning step regrew. `macs` are
-    multiply-accumulates per image, empty where they were not counted. `of` is the strategy of
-    the model that an int8 file holds. With several runs, the column `run` precedes `notes`.
+    seeds. `regrown` counts the weights that the pruning step regrew. `macs` are
+    multiply-accumulates per image, empty where they were not counted. `quantized_from` is the
+    strategy of the model that an int8 file holds. With several runs, the column `run` precedes
+    `notes`.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:
         return ",".join(columns) + "\n"
     if frame["run_id"].nunique() > 1:
         columns.insert(columns.index("notes"), "run")
-    table = over_seeds(frame).assign(
+    table = with_seed_statistics(frame).assign(
         notes=["; ".join(notes) for notes in frame["notes"]],
         epochs=pd.Series([*map(_epochs, frame["epochs"])], frame.index, dtype=object),
     )

@@ -17,10 +17,10 @@ from pruning_core.common.formatting import format_count
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.charts.style import chart_config, on_white
 from pruning_core.results.best_model import Answer, answers
-from pruning_core.results.correction import without_training
+from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import Finding
-from pruning_core.results.glossary import DEFINITIONS
-from pruning_core.results.tables import file_notes_told, notes_told, readable
+from pruning_core.results.glossary import glossary_rows
+from pruning_core.results.tables import int8_notes, model_notes, results_table
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
@@ -69,8 +69,8 @@ def html_report(
         _section("Charts", _charts(frame, x)),
         _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
         _section("Training-free correction", _corrections(frame)),
-        _section("Models", _table(readable(frame))),
-        _section("Notes", _list([*notes_told(frame), *file_notes_told(frame)])),
+        _section("Models", _table(results_table(frame))),
+        _section("Notes", _list([*model_notes(frame), *int8_notes(frame)])),
         _section("Definitions", _definitions()),
         _section("Settings", _settings(frame, specs)),
         _section("Software and hardware", _list(_versions(frame))),
@@ -96,7 +96,7 @@ def _answer(answer: Answer) -> str:
     heading = f"<h2>{escape(answer.place)}</h2>" if answer.place else ""
     figures = "".join(
         f"<div><span>{escape(label)}</span><b>{escape(value)}</b></div>"
-        for label, value in (answer.headline.figures if answer.headline else ())
+        for label, value in (answer.best.figures if answer.best else ())
     )
     row = f'<div class="figures">{figures}</div>' if figures else ""
     sentences = "".join(
@@ -133,12 +133,15 @@ def _table(table: pd.DataFrame) -> str:
 
 
 def _corrections(frame: pd.DataFrame) -> str:
-    table = without_training(frame)
+    table = correction_table(frame)
     return "" if table.empty else _table(table)
 
 
 def _definitions() -> str:
-    terms = (f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in DEFINITIONS)
+    terms = (
+        f"<dt>{escape(row['Term'])}</dt><dd>{escape(row['Definition'])}</dd>"
+        for row in glossary_rows()
+    )
     return f"<dl>{''.join(terms)}</dl>"
 
 

@@ -20,12 +20,12 @@ from pruning_core.planning.stage import Plan, Stage, outline
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.reports.html_report import html_report
-from pruning_core.results.best_model import headline
-from pruning_core.results.correction import without_training
+from pruning_core.results.best_model import best_model
+from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import findings
 from pruning_core.results.models import titles
 from pruning_core.results.rows import model_name
-from pruning_core.results.tables import readable, summary_tables
+from pruning_core.results.tables import results_table, summary_tables
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
@@ -119,14 +119,14 @@ def rungs(asked: float = 0.5, **changes: object) -> list[dict[str, object]]:
 
 
 def test_its_table_has_a_row_a_rung_in_the_order_of_the_amounts() -> None:
-    table = without_training(frame(comparison(), rungs(0.9), rungs(0.5)))
+    table = correction_table(frame(comparison(), rungs(0.9), rungs(0.5)))
     assert list(table["Asked"]) == ["50 %"] * 4 + ["90 %"] * 4
     assert list(table["Rung"])[:4] == [f"{i}: {t}" for i, t in enumerate(RUNG_TITLES.values())]
     assert list(table.columns) == ["Asked", "Rung", "Accuracy", "95 % interval", "Time"]
     assert table["Accuracy"][3] == "75 %"
-    several = without_training(frame(comparison(1), rungs(seed=1), rungs(seed=0)))
+    several = correction_table(frame(comparison(1), rungs(seed=1), rungs(seed=0)))
     assert list(several["Seed"]) == [0] * 4 + [1] * 4
-    assert without_training(frame(comparison())).empty
+    assert correction_table(frame(comparison())).empty
 
 
 def test_the_charts_leave_it_out_and_stay_as_they_are() -> None:
@@ -141,7 +141,7 @@ def test_the_charts_leave_it_out_and_stay_as_they_are() -> None:
 
 def test_tables_and_files_have_it() -> None:
     both = frame(comparison(), rungs())
-    assert "without training, least squares" in list(readable(both)["Strategy"])
+    assert "without training, least squares" in list(results_table(both)["Strategy"])
     assert "without training, as pruned" in summary_tables(both)
     assert to_csv(both).count("\nladder,") == len(CORRECTIONS)
     page = html_report(both, {}, findings(both))
@@ -161,7 +161,7 @@ def test_a_finding_names_the_epochs_of_both() -> None:
 
 def test_it_may_be_the_answer_and_says_its_rung() -> None:
     only = [row for row in comparison() if row["strategy"] == "baseline"]
-    answer = headline(frame(only, rungs(validation_drop=0.0)))
+    answer = best_model(frame(only, rungs(validation_drop=0.0)))
     assert answer is not None
     assert answer.name.startswith("without training, ")
 

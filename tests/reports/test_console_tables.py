@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruning_core.results.tables import readable, summary_tables
+from pruning_core.results.tables import results_table, summary_tables
 from tests.helpers.frames import comparison, frame
 
 
@@ -47,8 +47,8 @@ def test_several_seeds_and_runs_have_headings() -> None:
 
 
 def test_the_table_has_mean_and_deviation_of_several_seeds_only() -> None:
-    one_seed = readable(frame(comparison()))
+    one_seed = results_table(frame(comparison()))
     assert not [name for name in one_seed if name.startswith("Mean ±")]
-    table = readable(frame(comparison(), comparison(1, 4), comparison(2, -4)))
+    table = results_table(frame(comparison(), comparison(1, 4), comparison(2, -4)))
     (column,) = (name for name in table if name.startswith("Mean ±"))
     assert table[table["Step"] == 5][column].tolist() == ["82.5 % ± 1"] * 3

@@ -11,7 +11,7 @@ import pytest
 
 from pruning_core.reports import csv_export
 from pruning_core.reports.charts.hover import hover_text
-from pruning_core.results.tables import readable
+from pruning_core.results.tables import results_table
 from tests.helpers.frames import comparison, frame, point
 
 ASSIGNMENT = [
@@ -60,7 +60,7 @@ def test_whole_epochs_have_no_decimals() -> None:
     results = frame([point("one_shot", i / 10, epochs=n) for i, n in enumerate(epochs, 1)])
     rows = csv.DictReader(io.StringIO(csv_export.to_csv(results)))
     assert tuple(row["epochs"] for row in rows) == texts
-    assert tuple(readable(results)["Epochs"]) == texts
+    assert tuple(results_table(results)["Epochs"]) == texts
     for text, row in zip(texts, results.to_dict("records"), strict=True):
         assert f"fine-tuning: {text} epochs, 20 s" in hover_text(row)
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio, judge
-from pruning_core.results.deployment import (
+from pruning_core.results.deployment import verdict
+from pruning_core.results.deployment_evidence import (
     INT8,
     Evidence,
     File,
@@ -16,7 +17,6 @@ from pruning_core.results.deployment import (
     Timing,
     smallest_file,
     timing_of,
-    verdict,
 )
 
 DENSE = 9_200_000
@@ -186,10 +186,10 @@ def test_the_smallest_file_within_the_loss() -> None:
 
 def rows(*found: tuple) -> pd.DataFrame:
     names = (
-        *("point", "runtime", "images_at_a_time", "threads", "role", "judgement"),
-        *("times_as_fast", "times_as_fast_low", "times_as_fast_high", "rounds"),
-        *("times_as_fast_as_first", "times_as_fast_as_first_low"),
-        *("times_as_fast_as_first_high", "judgement_to_first", "first_runtime"),
+        *("point", "runtime", "batch_size", "threads", "role", "judgement"),
+        *("speedup", "speedup_low", "speedup_high", "rounds"),
+        *("speedup_over_first", "speedup_over_first_low"),
+        *("speedup_over_first_high", "conclusion_over_first", "first_runtime"),
     )
     return pd.DataFrame(found, columns=names)
 

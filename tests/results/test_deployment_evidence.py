@@ -9,11 +9,12 @@ from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, latency_stages
-from pruning_core.results import deployment
-from pruning_core.results.deployment import Evidence, evidence, spoken_for, verdict
+from pruning_core.results import deployment_evidence
+from pruning_core.results.deployment import verdict
+from pruning_core.results.deployment_evidence import Evidence, evidence, measured_conditions
 from pruning_core.storage.store import Store
-from tests.pages.test_pages import put
 from tests.helpers.latency import timed
+from tests.pages.test_pages import put
 
 DENSE = PlannedModel("baseline", 0, 0, 0.0, "a" * 64)
 PRUNED = PlannedModel("one_shot", 0, 0, 0.9, "b" * 64)
@@ -81,8 +82,8 @@ def test_only_a_mask_leaves_zeros(store: Store) -> None:
 
 def test_times_are_of_the_conditions_that_were_asked(store: Store) -> None:
     stages = timings(store, p=1.0, c=1.5)
-    assert spoken_for(stages) == (32, 2)
-    assert spoken_for([]) == (1, 1)
+    assert measured_conditions(stages) == (32, 2)
+    assert measured_conditions([]) == (1, 1)
     found = gathered(store, PRUNED, stages)
     assert found.timing is not None
     assert found.timing.ratio.median == 1.0
@@ -94,5 +95,5 @@ def test_times_are_of_the_conditions_that_were_asked(store: Store) -> None:
 
 def test_a_point_beside_it_that_is_no_cut_is_no_quicker_model(store: Store) -> None:
     stages = timings(store, p=1.0, c=1.5)
-    found = deployment.evidence(PRUNED, DENSE, [PRUNED], stages, store)
+    found = deployment_evidence.evidence(PRUNED, DENSE, [PRUNED], stages, store)
     assert found.structured == ()

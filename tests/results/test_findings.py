@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.statistics import holm, mcnemar
-from pruning_core.results.best_model import answers, headline, no_headline
+from pruning_core.results.best_model import answers, best_model, why_none
 from pruning_core.results.findings import findings
 from tests.helpers.frames import comparison, frame, packed, point
 
@@ -151,13 +151,13 @@ def test_the_budget_of_both_strategies() -> None:
 def test_nothing_comes_from_nothing() -> None:
     empty = pd.DataFrame()
     assert findings(empty) == []
-    assert headline(empty) is None
-    assert "No pruned point is finished yet" in no_headline(empty)
+    assert best_model(empty) is None
+    assert "No pruned point is finished yet" in why_none(empty)
     assert findings(frame(point("baseline"))) == []
 
 
 def test_headline_is_the_most_sparse_point_within_the_loss() -> None:
-    answer = headline(frame(comparison()))
+    answer = best_model(frame(comparison()))
     assert answer is not None
     assert (answer.strategy, answer.asked, answer.seeds) == ("iterative", 0.749, 1)
     assert answer.text == (
@@ -173,7 +173,7 @@ def test_a_choice_that_the_test_images_do_not_bear_out_is_doubted() -> None:
         point("one_shot", 0.9, 300, validation_drop=0.0),
     ]
     (answer,) = answers(frame(rows))
-    assert answer.headline
+    assert answer.best
     (said,) = answer.warnings
     assert said == (
         "On the test images this model loses 20 points, though at most 1 point may be lost."
@@ -196,8 +196,8 @@ def test_a_loss_of_exactly_the_tolerance_counts() -> None:
     # 0.95 - 0.94 is a little more than 0.01 in floats.
     assert 0.95 - 0.94 > 0.01
     points = frame(point("baseline"), point("one_shot", 0.5, accuracy_drop=0.95 - 0.94))
-    assert headline(points, 0.01) is not None
-    assert headline(points, 0.0099) is None
+    assert best_model(points, 0.01) is not None
+    assert best_model(points, 0.0099) is None
 
 
 def test_of_equal_sparsity_the_smaller_file_wins() -> None:
@@ -205,7 +205,7 @@ def test_of_equal_sparsity_the_smaller_file_wins() -> None:
         point("one_shot", 0.5, 380, sparse_bytes=2_000_000, sparsity_prunable=0.5 + 1e-12),
         point("iterative", 0.5, 380, sparse_bytes=1_900_000, iteration=5),
     )
-    answer = headline(points)
+    answer = best_model(points)
     assert answer is not None
     assert answer.strategy == "iterative"
 
@@ -213,24 +213,24 @@ def test_of_equal_sparsity_the_smaller_file_wins() -> None:
 def test_headline_judges_the_mean_over_seeds() -> None:
     lucky = point("one_shot", 0.7, accuracy_drop=0.0)
     unlucky = point("one_shot", 0.7, accuracy_drop=0.03, seed=1)
-    assert headline(frame(lucky)) is not None
-    assert headline(frame(lucky, unlucky)) is None
-    answer = headline(frame(lucky, unlucky), 0.015)
+    assert best_model(frame(lucky)) is not None
+    assert best_model(frame(lucky, unlucky)) is None
+    answer = best_model(frame(lucky, unlucky), 0.015)
     assert answer is not None
     assert "mean of 2 seeds" in answer.text
 
 
 def test_no_headline_names_the_smallest_loss_and_what_to_do() -> None:
     points = frame(point("one_shot", 0.5, 368), point("iterative", 0.9, 340, iteration=5))
-    assert headline(points) is None
-    text = no_headline(points)
+    assert best_model(points) is None
+    text = why_none(points)
     assert "at most 1 point on the validation images. The smallest loss is 3 points" in text
     assert "by one-shot at 50 % sparsity." in text
     assert "fine-tune for more epochs" in text
 
 
 def test_the_dense_control_is_not_a_pruned_point() -> None:
-    assert headline(frame(point("baseline"), point("one_shot", 0.0, 380))) is None
+    assert best_model(frame(point("baseline"), point("one_shot", 0.0, 380))) is None
 
 
 def doubtful(**changes: object) -> list[dict]:
@@ -241,34 +241,34 @@ def doubtful(**changes: object) -> list[dict]:
 
 def test_a_baseline_no_better_than_chance_is_not_praised() -> None:
     points = frame(doubtful())
-    assert headline(points) is None
+    assert best_model(points) is None
     (answer,) = answers(points)
-    assert (answer.headline, answer.text) == (None, "")
+    assert (answer.best, answer.text) == (None, "")
     assert answer.warnings == (
         "The baseline is itself no better than chance: it gets 11 % of the test images right "
         "(95 % interval 8.3 % to 14.4 %), and always naming the largest class gets 10 %. So "
         "nothing can be concluded about pruning. Train the baseline for more epochs, or start "
         "from trained weights.",
     )
-    assert no_headline(points) == answer.warnings[0]
+    assert why_none(points) == answer.warnings[0]
     assert findings(points)[0].kind == "baseline"
 
 
 def test_an_interval_above_chance_is_believed() -> None:
     # 54 of 400 are 13.5 %, from 10.5 % on: above 10 %, not above 11 %.
     rows = [point("baseline", 0.0, 54, chance=0.1), *comparison(chance=0.1)[1:]]
-    assert headline(frame(rows)) is not None
-    assert headline(frame([{**row, "chance": 0.11} for row in rows])) is None
-    assert headline(frame([{**row, "chance": float("nan")} for row in rows])) is not None
+    assert best_model(frame(rows)) is not None
+    assert best_model(frame([{**row, "chance": 0.11} for row in rows])) is None
+    assert best_model(frame([{**row, "chance": float("nan")} for row in rows])) is not None
 
 
 def test_one_doubtful_seed_or_run_is_named() -> None:
     seeds = answers(frame(comparison(chance=0.1), doubtful(seed=1)))
-    assert [answer.headline for answer in seeds] == [None]
+    assert [answer.best for answer in seeds] == [None]
     assert seeds[0].warnings[0].startswith("The baseline of seed 1 is itself no better")
     (answer,) = answers(frame(comparison(chance=0.1), doubtful(run="b", run_id="run-2")))
-    assert answer.headline is not None
-    assert answer.headline.run == "run"
+    assert answer.best is not None
+    assert answer.best.run == "run"
     assert answer.warnings[0].startswith("The baseline of run b is itself no better")
 
 
@@ -279,9 +279,9 @@ def test_other_test_images_have_an_answer_of_their_own() -> None:
         "digits, 400 test images (run run)",
         "photos, 400 test images (run b)",
     )
-    assert first.headline is not None
-    assert second.headline is not None
-    assert ("run", "b") not in second.headline.figures
+    assert first.best is not None
+    assert second.best is not None
+    assert ("run", "b") not in second.best.figures
 
 
 def test_of_several_runs_on_the_same_images_the_answer_names_its_own() -> None:
@@ -290,8 +290,8 @@ def test_of_several_runs_on_the_same_images_the_answer_names_its_own() -> None:
         row["validation_drop"] = 0.5
     (answer,) = answers(frame(worse, comparison()))
     assert answer.place == ""
-    assert answer.headline is not None
-    assert dict(answer.headline.figures)["run"] == "run"
+    assert answer.best is not None
+    assert dict(answer.best.figures)["run"] == "run"
     assert "(iterative, run run)." in answer.text
 
 

@@ -13,12 +13,12 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.results import models
-from pruning_core.results.best_model import headline
+from pruning_core.results.best_model import best_model
 from pruning_core.results.findings import findings
 from pruning_core.results.int8 import int8_rows, int8_stages
-from pruning_core.results.rows import is_pruned, over_seeds, rows_of
-from pruning_core.results.tables import file_notes_told, notes_told, readable, summary_tables
+from pruning_core.results.models import results_frame
+from pruning_core.results.rows import is_pruned, rows_of, with_seed_statistics
+from pruning_core.results.tables import int8_notes, model_notes, results_table, summary_tables
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.frames import comparison, frame
@@ -67,7 +67,7 @@ def test_it_changes_no_answer_no_finding_and_no_table_of_the_assignment(cache: C
     make(cache, rows)
     before, after = frame(rows), frame(rows, int8_rows(rows, Store(cache)))
     assert len(after) == 3 * len(before)
-    assert headline(after) == headline(before)
+    assert best_model(after) == best_model(before)
     assert findings(after) == findings(before)
     assert summary_tables(after) == summary_tables(before)
 
@@ -76,9 +76,9 @@ def test_files_of_different_strategies_are_no_seeds_of_one_another(cache: Cache)
     """One-shot and the equal_budget one at 90 % have the same amount and step."""
     rows = comparison()
     make(cache, rows)
-    whole = over_seeds(frame(rows, int8_rows(rows, Store(cache))))
+    whole = with_seed_statistics(frame(rows, int8_rows(rows, Store(cache))))
     assert set(whole["seeds"]) == {1}
-    told = readable(whole)["Strategy"].tolist()
+    told = results_table(whole)["Strategy"].tolist()
     assert "one-shot, same epochs, int8 ONNX" in told
     assert "dense control, int8 sparse" in told
 
@@ -116,16 +116,16 @@ def test_a_runs_points_come_with_their_files(cache: Cache) -> None:
     job = Queue(cache.queue).job(run(cache))
     assert job
     outline, store = Outline.from_json(job.outline), Store(cache)
-    points = models.points(outline, store)
+    points = results_frame(outline, store)
     assert set(points["of"]) == {""}
     make(cache, rows_of(points))
-    both = models.points(outline, store)
+    both = results_frame(outline, store)
     assert len(both) == (1 + len(QUANTIZED)) * len(points)
     assert to_csv(both).count(",int8_sparse,") == 0  # the strategy is the first column
     assert to_csv(both).count("\nint8_sparse,") == len(points)
-    assert notes_told(both) == notes_told(points)
+    assert model_notes(both) == model_notes(points)
     kinds = "Pruned, int8 sparse and pruned, int8 ONNX"
-    assert file_notes_told(both) == [f"{kinds}: {MADE['notes'][0]}"]
+    assert int8_notes(both) == [f"{kinds}: {MADE['notes'][0]}"]
 
 
 def test_a_note_on_some_files_says_which(cache: Cache) -> None:
@@ -134,7 +134,7 @@ def test_a_note_on_some_files_says_which(cache: Cache) -> None:
     found = int8_rows(rows, Store(cache))
     for row in found:
         row["notes"] = ["Only here."] if row["seed"] == 1 else []
-    assert file_notes_told(frame(rows, found))[-1].startswith(
+    assert int8_notes(frame(rows, found))[-1].startswith(
         "Pruned, int8 sparse and pruned, int8 ONNX, seed 1: Only"
     )
 
@@ -147,7 +147,7 @@ def test_the_page_has_them_made_and_shows_them(cache: Cache) -> None:
     queue, store = Queue(cache.queue), Store(cache)
     found = Queue(cache.queue).job(job)
     assert found
-    points = models.points(Outline.from_json(found.outline), store)
+    points = results_frame(Outline.from_json(found.outline), store)
     stages = int8_stages(rows_of(points))
     assert len(stages) == 2 * len(points)
     assert all((row := queue.stage(s.key)) and row.status == "queued" for s in stages)

@@ -1,4 +1,4 @@
-"""What the page Layers draws: portraits of layers, thresholds, overlaps, by hand."""
+"""Statistics of layers, thresholds and mask overlap, by hand."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ import torch
 from torch import nn
 
 from pruning_core.engine.analysis.layer_statistics import overlap, portraits
-from pruning_core.results.layers import jaccard, table, threshold
+from pruning_core.results.layers import jaccard, layers_frame, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
 
 
-def test_a_portrait_counts_weights_zeros_and_dead_channels() -> None:
+def test_statistics_count_weights_zeros_and_zero_channels() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False), nn.Linear(2, 2, bias=False))
     model[0].weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-4.0, 2.0]]).reshape(3, 2, 1, 1)
     model[1].weight.data = torch.ones(2, 2)
     found = portraits(model)
-    first = table(found).iloc[0]
-    assert (first["weights"], first["channels"], first["dead channels"]) == (6, 3, 1)
+    first = layers_frame(found).iloc[0]
+    assert (first["weights"], first["channels"], first["zero channels"]) == (6, 3, 1)
     assert first["sparsity"] == 0.5
     assert found[0]["largest"] == 4.0
     assert sum(found[0]["counts"]) == 3
 
 
-def test_what_went_with_its_channels_counts_as_zero_beside_the_dense_model() -> None:
+def test_removed_channels_count_as_zero_against_the_dense_model() -> None:
     dense = portraits(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False)))
-    smaller = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False))
-    smaller[0].weight.data[0] = 0.0
-    row = table(portraits(smaller), dense).iloc[0]
-    assert (row["weights"], row["channels"], row["dead channels"]) == (8, 4, 2)
+    conv = nn.Conv2d(2, 3, 1, bias=False)
+    conv.weight.data[0] = 0.0
+    row = layers_frame(portraits(nn.Sequential(conv)), dense).iloc[0]
+    assert (row["weights"], row["channels"], row["zero channels"]) == (8, 4, 2)
     assert row["sparsity"] == 0.5
 
 
 @pytest.mark.parametrize(("sparsity", "limit"), [(0.2, 0.0), (0.4, 1.0), (0.7, 2.5), (1.0, 4.0)])
-def test_the_threshold_leaves_the_share_below_it(sparsity: float, limit: float) -> None:
+def test_the_share_of_weights_below_the_threshold_is_the_sparsity(
+    sparsity: float, limit: float
+) -> None:
     """20 zeros, and 20 weights in each of four bars from 0 to 4."""
     assert threshold(PORTRAIT, sparsity) == pytest.approx(limit)
 

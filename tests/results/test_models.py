@@ -13,6 +13,7 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline, Plan, outline
 from pruning_core.results import models
+from pruning_core.results.models import combined, results_frame
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
 
@@ -63,7 +64,7 @@ def filled(missing: int = 0) -> tuple[Facts, Plan]:
 
 def test_figures_of_a_row() -> None:
     facts, made = filled()
-    frame = models.points(outline(made), facts, "run", "id")
+    frame = results_frame(outline(made), facts, "run", "id")
     row = frame[(frame.strategy == "one_shot") & (frame.sparsity_asked == 0.5)].iloc[0]
     assert row.sparsity_prunable == 0.5
     assert row.sparsity_weights == 0.4
@@ -75,7 +76,7 @@ def test_figures_of_a_row() -> None:
 
 def test_a_baseline_has_its_own_epochs_and_a_level_those_since() -> None:
     facts, made = filled()
-    frame = models.points(outline(made), facts)
+    frame = results_frame(outline(made), facts)
     base = frame[frame.strategy == "baseline"].iloc[0]
     assert (base.epochs, base.seconds, base.accuracy_drop) == (20, 40.0, 0.0)
     keys = [point.key for point in made.models]
@@ -85,7 +86,7 @@ def test_a_baseline_has_its_own_epochs_and_a_level_those_since() -> None:
 
 def test_the_dense_control_is_a_row_apart_from_the_baseline() -> None:
     facts, made = filled()
-    frame = models.points(outline(made), facts)
+    frame = results_frame(outline(made), facts)
     control = frame[(frame.strategy == "one_shot") & (frame.sparsity_asked == 0.0)]
     assert len(control) == 1
     assert len(frame[frame.strategy == "baseline"]) == 1
@@ -99,18 +100,18 @@ def test_what_is_not_finished_is_left_out() -> None:
 def test_without_baseline_there_is_nothing_to_compare_with() -> None:
     facts, made = filled()
     del facts.results[made.models[0].key]
-    assert models.points(outline(made), facts).empty
-    assert models.together([]).empty
+    assert results_frame(outline(made), facts).empty
+    assert combined([]).empty
 
 
 def test_chance_is_the_share_of_the_largest_class() -> None:
     facts, made = filled()
-    frame = models.points(outline(made), facts, data="digits")
+    frame = results_frame(outline(made), facts, data="digits")
     assert set(frame.chance) == {0.1}
     assert set(frame.data) == {"digits"}
     counts = {**facts.results[made.stages[0].key], "test_counts": [30, 10]}
     facts.results[made.stages[0].key] = counts
-    assert set(models.points(outline(made), facts).chance) == {0.75}
+    assert set(results_frame(outline(made), facts).chance) == {0.75}
 
 
 def test_a_baselines_notes_stand_at_its_own_seed_only() -> None:
@@ -121,7 +122,7 @@ def test_a_baselines_notes_stand_at_its_own_seed_only() -> None:
         facts.results[point.key] = result(round(point.asked * 80), 0.9, 2, 4)
     skipped = next(p for p in made.models if p.strategy == "baseline" and p.seed == 1)
     facts.results[skipped.key]["notes"] = ["3 steps were skipped."]
-    frame = models.points(outline(made), facts)
+    frame = results_frame(outline(made), facts)
     noted = frame[[bool(notes) for notes in frame.notes]]
     assert set(noted.seed) == {1}
     assert len(noted) == len(frame) / 2
@@ -150,7 +151,7 @@ def test_a_tail_is_named_and_noted_and_survives_the_job_s_outline() -> None:
     assert kept == outline(made)
     names = [name for name, strategy in models.titles(kept).values() if strategy == "iterative"]
     assert names == ["step 1, 68.4 %", "step 2, 90 %", "tail, 90 %"]
-    frame = models.points(kept, facts)
+    frame = results_frame(kept, facts)
     notes = frame[frame.strategy == "iterative"].set_index("iteration").notes
     assert notes[2] == []
     assert notes[3] == ["Step 3 is the tail: no cut, 2.5 epochs with the rate falling to 0."]

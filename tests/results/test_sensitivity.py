@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning_core.common.errors import SpecError
-from pruning_core.results.sensitivity import as_text, propose
+from pruning_core.results.sensitivity import allocate, sparsity_texts
 
 Curves = dict[str, tuple[int, list[tuple[float, float]]]]
 
@@ -32,28 +32,28 @@ TWO: Curves = {
 
 def test_two_layers_by_hand() -> None:
     """At a loss of 0.1 the robust one bears 0.5 and the fragile one 0.125: 0.3125 of all."""
-    amounts = propose(found(TWO), 0.3125)
+    amounts = allocate(found(TWO), 0.3125)
     assert amounts == pytest.approx({"robust": 0.5, "fragile": 0.125}, abs=1e-6)
 
 
 def test_what_costs_nothing_goes_in_equal_parts() -> None:
     free: Curves = {"a": (10, [(0.0, 0.0), (0.8, 0.0)]), "b": (30, [(0.0, 0.0), (0.4, 0.0)])}
-    assert propose(found(free), 0.25) == pytest.approx({"a": 0.4, "b": 0.2})
+    assert allocate(found(free), 0.25) == pytest.approx({"a": 0.4, "b": 0.2})
 
 
 def test_a_loss_that_falls_again_is_noise() -> None:
     """A layer that seems to recover with fewer weights bears no more for it."""
     noisy: Curves = {"a": (10, [(0.0, 0.0), (0.5, 0.2), (0.9, 0.1)]), "b": TWO["robust"]}
-    amounts = propose(found(noisy), 0.5)
+    amounts = allocate(found(noisy), 0.5)
     flat: Curves = {**noisy, "a": (10, [(0.0, 0.0), (0.5, 0.2), (0.9, 0.2)])}
-    assert amounts == propose(found(flat), 0.5)
+    assert amounts == allocate(found(flat), 0.5)
 
 
 def test_nothing_is_proposed_beyond_what_was_measured() -> None:
     with pytest.raises(SpecError, match=r"adds up to 90\.00%"):
-        propose(found(TWO), 0.95)
+        allocate(found(TWO), 0.95)
     stopped: Curves = {**TWO, "fragile": (100, [(0.0, 0.0), (0.5, 0.9)])}
-    assert propose(found(stopped), 0.7)["fragile"] == pytest.approx(0.5)
+    assert allocate(found(stopped), 0.7)["fragile"] == pytest.approx(0.5)
 
 
 @settings(deadline=None, max_examples=60)
@@ -76,7 +76,7 @@ def test_the_total_is_met_with_losses_as_equal_as_can_be(
         f"l{i}": (size, [(0.0, 0.0), *zip(steps, losses, strict=True)])
         for i, (size, losses) in enumerate(layers)
     }
-    amounts = propose(found(curves), total)
+    amounts = allocate(found(curves), total)
     weights = sum(size for size, _ in layers)
     reached = sum(amounts[name] * size for name, (size, _) in curves.items()) / weights
     assert reached == pytest.approx(total, abs=1e-6)
@@ -84,4 +84,7 @@ def test_the_total_is_met_with_losses_as_equal_as_can_be(
 
 
 def test_a_proposal_can_be_typed() -> None:
-    assert as_text({"a.weight": 0.5, "b.weight": 1 / 3}) == ("a.weight=0.5", "b.weight=0.333333")
+    assert sparsity_texts({"a.weight": 0.5, "b.weight": 1 / 3}) == (
+        "a.weight=0.5",
+        "b.weight=0.333333",
+    )

@@ -8,7 +8,13 @@ import pytest
 
 from pruning_core.common.errors import SpecError
 from pruning_core.planning.timing import SPARSITIES, crossover_stage
-from pruning_core.results.sparse_speedup import ALL_LAYERS, BreakEven, break_even, crossing, told
+from pruning_core.results.sparse_speedup import (
+    ALL_LAYERS,
+    BreakEven,
+    break_even,
+    break_even_sparsity,
+    break_even_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +32,7 @@ from pruning_core.results.sparse_speedup import ALL_LAYERS, BreakEven, break_eve
 def test_where_the_ratio_passes_one(
     sparsities: list[float], ratios: list[float], expected: float | None
 ) -> None:
-    found = crossing(np.array(sparsities), np.array(ratios))
+    found = break_even_sparsity(np.array(sparsities), np.array(ratios))
     assert found == (expected if expected is None else pytest.approx(expected))
 
 
@@ -37,9 +43,9 @@ def frame(ratios: list[float], width: float = 2.0, layer: str = ALL_LAYERS) -> p
             "layer": layer,
             "kernel": "torch_csr",
             "sparsity": [0.5, 0.7, 0.9],
-            "times_as_fast": values,
-            "times_as_fast_low": values / width,
-            "times_as_fast_high": values * width,
+            "speedup": values,
+            "speedup_low": values / width,
+            "speedup_high": values * width,
         }
     )
 
@@ -47,7 +53,7 @@ def frame(ratios: list[float], width: float = 2.0, layer: str = ALL_LAYERS) -> p
 def test_the_interval_gives_the_place_a_span() -> None:
     found = break_even(frame([0.25, 1.0, 4.0]), "torch_csr")
     assert found == BreakEven(pytest.approx(0.7), pytest.approx(0.6), pytest.approx(0.8), 0.5, 0.9)
-    assert told(found, "torch_csr") == (
+    assert break_even_text(found, "torch_csr") == (
         "Zeros begin to pay at about 70 %: from there on the sparse product (torch, CSR) is the "
         "quicker one (the spread allows 60 % to 80 %)."
     )
@@ -65,7 +71,7 @@ def test_the_interval_gives_the_place_a_span() -> None:
     ],
 )
 def test_what_the_spread_leaves_open_is_said(ratios: list[float], width: float, said: str) -> None:
-    assert said in told(break_even(frame(ratios, width), "torch_csr"), "torch_csr")
+    assert said in break_even_text(break_even(frame(ratios, width), "torch_csr"), "torch_csr")
 
 
 def test_what_was_not_measured_has_no_answer() -> None:

@@ -6,14 +6,14 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_times
 from pruning_core.reports.charts.style import FONT, GREY, GRID, LOGARITHMIC, SERIES, TRANSPARENT
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 88
 # Measurements that are no speed-up; the page shows them beside the chart.
 NOT_SPEEDUPS = ("peak_share", "cached_open_seconds", "masked_over_dense")
 
 
-def benchmark_chart(result: BenchResult) -> go.Figure:
+def benchmark_chart(result: BenchmarkResult) -> go.Figure:
     """Median speed-ups on a logarithmic axis, with bars from the lowest to the highest round."""
     known = {name: result.figures[name] for name in FIGURES if name in result.figures}
     speedups = {name: speedup for name, speedup in known.items() if name not in NOT_SPEEDUPS}

@@ -17,7 +17,10 @@ BAR_COLOR, BOUND_COLOR = SERIES["one_shot"].color, SERIES["iterative"].color
 
 
 def file_size_chart(frame: pd.DataFrame) -> go.Figure:
-    """A bar for each file of `results.exported_files.ladder`, with a mark at its entropy bound."""
+    """A bar for each exported file, with a mark at its entropy bound.
+
+    `frame` is that of `results.exported_files.files_frame`.
+    """
     rows = frame.to_dict("records")
     titles = [FILE_FORMATS[row["format"]].title for row in rows]
     figure = go.Figure(
@@ -52,9 +55,9 @@ def file_size_chart(frame: pd.DataFrame) -> go.Figure:
 
 
 def _entropy_bounds(rows: list[dict[Hashable, Any]]) -> go.Scatter:
-    bounded = [row for row in rows if not missing(row["floor_bytes"])]
+    bounded = [row for row in rows if not missing(row["entropy_bound_bytes"])]
     return go.Scatter(
-        x=[row["floor_bytes"] / 1e6 for row in bounded],
+        x=[row["entropy_bound_bytes"] / 1e6 for row in bounded],
         y=[FILE_FORMATS[row["format"]].title for row in bounded],
         mode="markers",
         marker={"symbol": "line-ns", "size": 18, "line": {"color": BOUND_COLOR, "width": 3}},
@@ -64,7 +67,7 @@ def _entropy_bounds(rows: list[dict[Hashable, Any]]) -> go.Scatter:
 
 
 def _hover(row: dict[Hashable, Any]) -> str:
-    size, bound = row["bytes"], row["floor_bytes"]
+    size, bound = row["bytes"], row["entropy_bound_bytes"]
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     lines = [
         FILE_FORMATS[row["format"]].title,

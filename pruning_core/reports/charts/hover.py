@@ -55,8 +55,8 @@ def _sparsity(row: Row) -> Iterable[str]:
     known = [f"{format_percent(row[c], 2)} ({scope})" for c, scope in scopes if _known(row, c)]
     if known:
         yield "sparsity " + ", ".join(known)
-    if row.get("returned"):
-        yield f"{row['returned']:,} pruned weights regrown in this step"
+    if row.get("regrown"):
+        yield f"{row['regrown']:,} pruned weights regrown in this step"
 
 
 def _accuracy(row: Row) -> Iterable[str]:

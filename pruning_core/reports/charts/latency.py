@@ -25,7 +25,7 @@ ROW_HEIGHT, FRAME_HEIGHT = 26, 132
 MAX_LINEAR_RATIO = 3.0  # values that differ by a larger factor get a logarithmic axis
 # The median and the ends of its interval, as columns of `results.latency.latency_frame`.
 LATENCY = ("p50_ms", "p10_ms", "p90_ms")
-SPEEDUP = ("times_as_fast", "times_as_fast_low", "times_as_fast_high")
+SPEEDUP = ("speedup", "speedup_low", "speedup_high")
 
 
 def latency_chart(frame: pd.DataFrame, batch: int = 1, threads: int = 1) -> go.Figure:
@@ -59,7 +59,7 @@ def _selected(
 ) -> pd.DataFrame:
     if frame.empty:
         return frame
-    conditions = (frame["images_at_a_time"] == batch) & (frame["threads"] == threads)
+    conditions = (frame["batch_size"] == batch) & (frame["threads"] == threads)
     rows = frame[conditions & frame["role"].isin(roles)].copy()
     control = rows["role"] == "control"
     rows.loc[control, "model"] = rows.loc[control, "model"] + " (A/A control)"
@@ -86,9 +86,9 @@ def _dot_chart(
     `columns` are the middle, low and high value; `titles` are those of chart, subtitle and axis.
     """
     # A model has the same style in both charts, whichever rows they select.
-    order = {key: i for i, key in enumerate(frame["point"].unique())}
+    order = {key: i for i, key in enumerate(frame["key"].unique())}
     models = [model for _, model in rows.groupby("model", sort=False)] if len(rows) else []
-    figure = go.Figure([_dots(model, columns, order[model["point"].iloc[0]]) for model in models])
+    figure = go.Figure([_dots(model, columns, order[model["key"].iloc[0]]) for model in models])
     last = int(rows["height"].max()) if len(rows) else 0
     title, subtitle, axis_title = titles
     figure.update_layout(**layout(title, subtitle, right=24))
@@ -145,7 +145,7 @@ def _hover(row: dict[Hashable, Any]) -> str:
     if pd.notna(speedup):
         lines.append(
             f"speed-up over dense {speedup:.2f}x (95 % CI {low:.2f} to {high:.2f}, "
-            f"{format_count(row['rounds'], 'round')}): {row['judgement_text']}"
+            f"{format_count(row['rounds'], 'round')}): {row['conclusion_text']}"
         )
     return "<br>".join(lines)
 

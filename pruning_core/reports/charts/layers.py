@@ -20,7 +20,7 @@ KEPT_COLOR, PRUNED_COLOR = SERIES["one_shot"].color, SERIES["iterative"].color
 def magnitude_histogram(layer: dict[str, Any], sparsity: float) -> go.Figure:
     """Number of weights by magnitude; the color shows which weights `sparsity` prunes.
 
-    `layer` is one of `results.layers.portraits`; `sparsity` is a fraction from 0 to 1.
+    `layer` is one of `results.layers.layer_statistics`; `sparsity` is a fraction from 0 to 1.
     """
     counts = np.array(layer["counts"])
     edges = np.linspace(0.0, layer["largest"], len(counts) + 1)
@@ -46,13 +46,16 @@ def magnitude_histogram(layer: dict[str, Any], sparsity: float) -> go.Figure:
 
 
 def layer_sparsity_chart(frame: pd.DataFrame) -> go.Figure:
-    """The sparsity of each layer in network order. `frame` is that of `results.layers.table`."""
+    """The sparsity of each layer in network order.
+
+    `frame` is that of `results.layers.layers_frame`.
+    """
     figure = go.Figure(
         go.Bar(
             x=[short(name) for name in frame["layer"]],
             y=100 * frame["sparsity"],
             marker={"color": KEPT_COLOR},
-            customdata=frame[["layer", "weights", "dead channels"]].to_numpy(),
+            customdata=frame[["layer", "weights", "zero channels"]].to_numpy(),
             hovertemplate="%{customdata[0]}<br>sparsity %{y:.1f} % of %{customdata[1]:,} weights"
             "<br>zero channels: %{customdata[2]:,}<extra></extra>",
         )

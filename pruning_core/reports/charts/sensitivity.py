@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from pruning_core.common.formatting import format_percent, format_points
 from pruning_core.reports.charts.style import TRANSPARENT, compact_layout
 from pruning_core.results.labels import short
-from pruning_core.results.sensitivity import steps_of
+from pruning_core.results.sensitivity import measured_sparsities
 
 ROW_HEIGHT, FRAME_HEIGHT = 15, 96
 # From dark to light in equal steps, also for color-blind people (Nunez et al. 2018,
@@ -19,11 +19,13 @@ COLOR_SCALE = "Cividis"
 def sensitivity_heatmap(frame: pd.DataFrame) -> go.Figure:
     """Accuracy drop in percentage points, layer by sparsity; blank where nothing was measured.
 
-    `frame` is that of `results.sensitivity.frame`.
+    `frame` is that of `results.sensitivity.sensitivity_frame`.
     """
-    sparsities = [sparsity for sparsity in steps_of(frame) if sparsity > 0]
+    sparsities = [sparsity for sparsity in measured_sparsities(frame) if sparsity > 0]
     layers = list(dict.fromkeys(frame["layer"]))
-    drops = frame.pivot_table("drop", "layer", "sparsity").reindex(layers, columns=sparsities)
+    drops = frame.pivot_table("accuracy_drop", "layer", "sparsity").reindex(
+        layers, columns=sparsities
+    )
     texts = [[_hover(frame, layer, sparsity) for sparsity in sparsities] for layer in layers]
     figure = go.Figure(
         go.Heatmap(
@@ -52,10 +54,10 @@ def _hover(frame: pd.DataFrame, layer: str, sparsity: float) -> str:
     if rows.empty:
         return ""
     row = rows.iloc[0]
-    low, high = format_percent(row["low"]), format_percent(row["high"])
+    low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return (
-        f"{layer}<br>sparsity {format_percent(sparsity)} of {row['size']:,} {row['of']}<br>"
+        f"{layer}<br>sparsity {format_percent(sparsity)} of {row['size']:,} {row['size_unit']}<br>"
         f"accuracy {format_percent(row['accuracy'])} (95 % CI {low} to {high}), "
-        f"{row['images']:,} validation images<br>"
-        f"accuracy drop {format_points(row['drop'])}"
+        f"{row['validation_images']:,} validation images<br>"
+        f"accuracy drop {format_points(row['accuracy_drop'])}"
     )

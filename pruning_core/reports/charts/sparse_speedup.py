@@ -26,8 +26,8 @@ from pruning_core.results.sparse_speedup import ALL_LAYERS
 
 CHART_HEIGHT, LEGEND_MARGIN = HEIGHT + 80, 84
 THIN_LINE = "rgba(128, 128, 128, 0.45)"
-# The speed-up and the ends of its 95 % CI, as columns of `crossover_frame`.
-SPEEDUP = ("times_as_fast", "times_as_fast_low", "times_as_fast_high")
+# The speed-up and the ends of its 95 % CI, as columns of `sparse_speedup_frame`.
+SPEEDUP = ("speedup", "speedup_low", "speedup_high")
 
 
 def break_even_chart(
@@ -37,9 +37,9 @@ def break_even_chart(
 ) -> go.Figure:
     """Speed-up of sparse over dense matrix products; above 1 the sparse kernel is faster.
 
-    `frame` is that of `results.sparse_speedup.crossover_frame`. A thick line is the sum over all
-    layers with its 95 % CI; a thin line is one shape of layer. A vertical line marks `sparsity`,
-    a fraction from 0 to 1: that of a model.
+    `frame` is that of `results.sparse_speedup.sparse_speedup_frame`. A thick line is the sum over
+    all layers with its 95 % CI; a thin line is one shape of layer. A vertical line marks
+    `sparsity`, that of a model as a fraction from 0 to 1.
     """
     figure = go.Figure()
     for i, kernel in enumerate(kernels):
@@ -81,15 +81,16 @@ def _add_marks(figure: go.Figure, sparsity: float | None) -> None:
 def _distinct_shapes(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows of one layer of each shape, because layers of one shape share a measurement."""
     layers = rows[rows["layer"] != ALL_LAYERS]
-    shapes = layers.groupby(["rows", "columns", "pixels"], sort=False)
+    shapes = layers.groupby(["output_channels", "input_channels", "positions"], sort=False)
     return [shape[shape["layer"] == shape["layer"].iloc[0]] for _, shape in shapes]
 
 
 def _layer_line(rows: pd.DataFrame, i: int) -> go.Scatter:
     first = rows.iloc[0]
     heading = (
-        f"{first['layer']}: {first['rows']:.0f} x {first['columns']:.0f} weights, "
-        f"{format_count(int(first['pixels']), 'pixel')}"
+        f"{first['layer']}: "
+        f"{first['output_channels']:.0f} x {first['input_channels']:.0f} weights, "
+        f"{format_count(int(first['positions']), 'position')}"
     )
     return go.Scatter(
         x=100 * rows["sparsity"],

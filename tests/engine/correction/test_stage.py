@@ -17,7 +17,7 @@ from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.stages import MASK_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.results.models import points
+from pruning_core.results.models import results_frame
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -50,7 +50,7 @@ def keys(store: Store) -> list[str]:
 
 def test_four_points_of_one_sparsity_without_an_epoch(ran: Cache) -> None:
     store = Store(ran)
-    frame = points(outline(plan(SPEC, store)), store)
+    frame = results_frame(outline(plan(SPEC, store)), store)
     rungs = frame[frame.strategy == "correction"]
     assert list(rungs.iteration) == [0, 1, 2, 3]
     assert rungs.sparsity_prunable.nunique() == 1

@@ -17,8 +17,8 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.results.findings import findings
-from pruning_core.results.models import points, titles
-from pruning_core.results.tables import readable, summary_tables
+from pruning_core.results.models import results_frame, titles
+from pruning_core.results.tables import results_table, summary_tables
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -57,7 +57,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def frame(cache: Cache, spec: Spec) -> pd.DataFrame:
     store = Store(cache)
-    return points(outline(plan(spec, store)), store, "run", "run-1")
+    return results_frame(outline(plan(spec, store)), store, "run", "run-1")
 
 
 def test_each_amount_is_a_chain_with_a_tail(ran: Cache) -> None:
@@ -113,8 +113,8 @@ def test_a_fresh_model_of_the_stage_is_the_smaller_one(ran: Cache) -> None:
 def test_tables_findings_and_csv_know_it(ran: Cache) -> None:
     found = frame(ran, SPEC)
     assert "channels removed, asked 40 %, step 2" in summary_tables(found)
-    assert "channels removed" in set(readable(found)["Strategy"])
-    assert "MACs" in readable(found)
+    assert "channels removed" in set(results_table(found)["Strategy"])
+    assert "MACs" in results_table(found)
     csv = pd.read_csv(io.StringIO(to_csv(found)))
     assert csv.columns[-2] == "macs"
     assert csv.macs.notna().all()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
 
 FIGURE = Figure(2.5, 2.0, 4.0)
 
 
 def test_every_speedup_is_a_dot_with_the_range_of_its_rounds() -> None:
-    result = BenchResult(dict.fromkeys(FIGURES, FIGURE), {})
+    result = BenchmarkResult(dict.fromkeys(FIGURES, FIGURE), {})
     chart = benchmark_chart(result)
     (dots,) = chart.data
     speedups = [name for name in FIGURES if name not in NOT_SPEEDUPS]
@@ -24,4 +24,4 @@ def test_every_speedup_is_a_dot_with_the_range_of_its_rounds() -> None:
 
 
 def test_measurements_that_are_missing_are_left_out() -> None:
-    assert len(benchmark_chart(BenchResult({}, {})).data[0].x or ()) == 0
+    assert len(benchmark_chart(BenchmarkResult({}, {})).data[0].x or ()) == 0

@@ -13,8 +13,13 @@ def frame() -> pd.DataFrame:
     shared = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.93, "test_images": 1797}
     return pd.DataFrame(
         [
-            {"format": "zlib", "bytes": 2_000_000, "floor_bytes": float("nan"), **shared},
-            {"format": "bitmask_fp32", "bytes": 1_100_000, "floor_bytes": 1_000_000, **shared},
+            {"format": "zlib", "bytes": 2_000_000, "entropy_bound_bytes": float("nan"), **shared},
+            {
+                "format": "bitmask_fp32",
+                "bytes": 1_100_000,
+                "entropy_bound_bytes": 1_000_000,
+                **shared,
+            },
         ]
     ).assign(accuracy_drop=0.01)
 

@@ -40,7 +40,7 @@ def test_unknown_values_are_left_out() -> None:
 
 def test_regrown_weights_are_counted() -> None:
     assert "1,234 pruned weights regrown in this step" in hover_text(
-        point("iterative", 0.5, iteration=2, returned=1234)
+        point("iterative", 0.5, iteration=2, regrown=1234)
     )
 
 

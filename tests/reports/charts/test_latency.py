@@ -65,7 +65,7 @@ def test_a_model_has_one_style_in_both_charts(frame: pd.DataFrame) -> None:
 
 def test_models_are_listed_below_their_runtime(frame: pd.DataFrame) -> None:
     """The title of a runtime comes first, and no two rows have the same height."""
-    eager = frame[frame["images_at_a_time"] == 1].assign(runtime="eager", runtime_title="PyTorch")
+    eager = frame[frame["batch_size"] == 1].assign(runtime="eager", runtime_title="PyTorch")
     chart = latency_chart(pd.concat([frame, eager], ignore_index=True))
     labels = dict(zip(chart.layout.yaxis.tickvals, chart.layout.yaxis.ticktext, strict=True))
     titles = {0: "<b>ONNX Runtime</b>", 3: "<b>PyTorch</b>"}
@@ -75,7 +75,7 @@ def test_models_are_listed_below_their_runtime(frame: pd.DataFrame) -> None:
 
 def test_speedups_that_differ_much_get_a_logarithmic_axis(frame: pd.DataFrame) -> None:
     assert speedup_chart(frame).layout.xaxis.type is None
-    frame.loc[1, "times_as_fast_high"] = 10.0
+    frame.loc[1, "speedup_high"] = 10.0
     assert speedup_chart(frame).layout.xaxis.type == "log"
 
 

@@ -26,7 +26,7 @@ def layers_table(layers: int) -> pd.DataFrame:
             "layer": [f"features.{i}.weight" for i in range(layers)],
             "weights": [1000] * layers,
             "sparsity": [0.5] * layers,
-            "dead channels": [3] * layers,
+            "zero channels": [3] * layers,
         }
     )
 

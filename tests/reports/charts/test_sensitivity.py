@@ -15,9 +15,13 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                **{"layer": layer, "size": 1000, "of": "weights", "sparsity": sparsity},
-                **{"accuracy": accuracy, "low": accuracy - 0.05, "high": accuracy + 0.04},
-                **{"drop": 0.9 - accuracy, "images": 200},
+                **{"layer": layer, "size": 1000, "size_unit": "weights", "sparsity": sparsity},
+                **{
+                    "accuracy": accuracy,
+                    "accuracy_low": accuracy - 0.05,
+                    "accuracy_high": accuracy + 0.04,
+                },
+                **{"accuracy_drop": 0.9 - accuracy, "validation_images": 200},
             }
             for (layer, sparsity), accuracy in measured.items()
         ]

@@ -7,7 +7,7 @@ import pytest
 
 from pruning_core.planning.timing import crossover_stage
 from pruning_core.reports.charts.sparse_speedup import break_even_chart
-from pruning_core.results.sparse_speedup import ALL_LAYERS, COLUMNS, crossover_frame
+from pruning_core.results.sparse_speedup import ALL_LAYERS, COLUMNS, sparse_speedup_frame
 from tests.helpers.latency import FixedResults
 
 
@@ -24,7 +24,7 @@ def frame() -> pd.DataFrame:
             values = (layer, *shape, "torch_csr", sparsity, "torch_mm" * (layer != ALL_LAYERS))
             times = (10.0, 10.0 / ratio, ratio, 0.9 * ratio, 1.1 * ratio, 40)
             rows.append(dict(zip(COLUMNS, (*values, *times), strict=True)))
-    return crossover_frame(crossover_stage("b" * 64), FixedResults(rows))
+    return sparse_speedup_frame(crossover_stage("b" * 64), FixedResults(rows))
 
 
 def test_each_shape_is_drawn_once_and_all_layers_thick(frame: pd.DataFrame) -> None:
@@ -56,7 +56,7 @@ def test_the_hover_text_names_kernels_times_and_speedup(frame: pd.DataFrame) -> 
         "speed-up 2.00x (95 % CI 1.80 to 2.20)"
     )
     assert "dense 10 µs (PyTorch matrix product)" in thin.customdata[0][0]
-    assert thin.hovertemplate.startswith("features.1: 16 x 32 weights, 9 pixels<br>")
+    assert thin.hovertemplate.startswith("features.1: 16 x 32 weights, 9 positions<br>")
 
 
 def test_the_subtitle_counts_the_layers(frame: pd.DataFrame) -> None:
