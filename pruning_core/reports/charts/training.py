@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import missing
-from pruning_core.methods.strategies import BASELINE
+from pruning_core.methods.strategies import BASELINE, CONTROL_TITLE
 from pruning_core.reports.charts.drawing import Drawing, Part, add_end_labels, add_leader_line
 from pruning_core.reports.charts.style import (
     DASHES,
@@ -111,10 +111,15 @@ def _end_label(curve: Part) -> Label:
 
 
 def _style(label: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str, str]:
-    """Color, dash and symbol: strategies differ in color and symbol, their curves in dash."""
+    """Color, dash and symbol: strategies differ in color and symbol, their curves in dash.
+
+    The baseline and the fine-tuned dense control, a one-shot model at 0 %, are grey.
+    """
     strategy = strategies.get(label, "")
     if strategy == BASELINE:
-        return GREY, "solid", "circle"
+        return GREY, "dash", "circle"
+    if label == CONTROL_TITLE:
+        return GREY, "dot", "circle"
     if strategy not in SERIES:
         return OTHER_COLORS[i % len(OTHER_COLORS)], "solid", "circle"
     same_strategy = [other for other in strategies if strategies[other] == strategy]

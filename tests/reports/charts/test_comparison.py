@@ -238,10 +238,10 @@ def test_the_panel_has_all_four_charts_and_one_legend() -> None:
 
 
 def test_a_step_that_prunes_nothing_has_no_label() -> None:
-    """The tail's point ends the line; the one before it, at the same sparsity, is not labelled."""
+    """Final fine-tuning ends the line; the model before it has the same sparsity and no label."""
     rows = comparison()
-    tail = point("iterative", 0.9, 372, iteration=6, epochs=15, seconds=150.0)
-    chart = comparison_chart(frame([*rows, tail]), "accuracy", "epochs")
+    final = point("iterative", 0.9, 372, iteration=6, epochs=15, seconds=150.0)
+    chart = comparison_chart(frame([*rows, final]), "accuracy", "epochs")
     inside = [a.text for a in chart.layout.annotations if a.xref == "x"]
     assert sorted(inside) == sorted(["50 %", "70 %", "37 %", "60 %", "75 %", "84 %"])
     (line,) = traces(chart, "iterative", "lines")

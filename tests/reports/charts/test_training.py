@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pruning_core.methods.strategies import CONTROL_TITLE
+from pruning_core.reports.charts.style import GREY
 from pruning_core.reports.charts.training import training_curves
 
 
@@ -85,3 +87,11 @@ def test_titles_name_the_images_that_a_curve_is_of() -> None:
     history = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5}]
     titles = [training_curves({"a": history}, y).layout.title.text for y in ("loss", "accuracy")]
     assert titles == ["<b>Training loss</b>", "<b>Validation accuracy</b>"]
+
+
+def test_the_baseline_and_the_control_are_grey_and_not_solid() -> None:
+    history = [{"epoch": 1, "loss": 1.0}]
+    names = {"baseline": "baseline", CONTROL_TITLE: "one_shot", "one-shot 30 %": "one_shot"}
+    curves = training_curves(dict.fromkeys(names, history), "loss", names).data
+    assert [curve.line.color for curve in curves] == [GREY, GREY, "#0072B2"]
+    assert [curve.line.dash for curve in curves[:2]] == ["dash", "dot"]
