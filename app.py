@@ -13,7 +13,7 @@ from pruning_core.planning.estimate import estimate, in_words, probe
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.reports.charts.benchmark import APART, bench_figure
+from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
 from pruning_core.results.benchmark import FIGURES, last_result
 from pruning_core.results.best_model import answers_of
 from pruning_core.results.models import model_rows
@@ -77,8 +77,8 @@ def draw_bench(lab: Lab) -> None:
             "the assignment's plain script in a few minutes."
         )
         return
-    st.plotly_chart(bench_figure(result), key="bench")
-    there = [name for name in APART if name in result.figures]
+    st.plotly_chart(benchmark_chart(result), key="bench")
+    there = [name for name in NOT_SPEEDUPS if name in result.figures]
     told = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in there]
     also = f" Also: {join_words(told)}." if told else ""
     st.caption(f"The median of the rounds, and their range.{also} {plain(result.environment())}")

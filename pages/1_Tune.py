@@ -16,7 +16,7 @@ from pruning_core.planning.estimate import estimate, in_words
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.reports.charts.training import schedule_figure
+from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import strategies
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
@@ -140,7 +140,7 @@ def draw_schedule(spec: Spec) -> None:
         series["iterative"] = [step.target for step in strategies.steps(chain)]
         if chain.equal_budget:
             series["one_shot_equal_budget"] = [strategies.last_target(chain)]
-    st.plotly_chart(schedule_figure(series), key="schedule")
+    st.plotly_chart(schedule_chart(series), key="schedule")
     if chain.enabled:
         if chain.final_epochs:
             tail = f"{format_epochs(chain.final_epochs)} with the rate falling to 0"

@@ -16,10 +16,10 @@ from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
-from pruning_core.reports.charts.comparison import CHARTS, X_AXES, figure
-from pruning_core.reports.charts.style import config
-from pruning_core.reports.html_report import html
-from pruning_core.reports.image_export import chrome_found, zipped
+from pruning_core.reports.charts.comparison import CHARTS, X_AXES, comparison_chart
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.reports.html_report import html_report
+from pruning_core.reports.image_export import chrome_found, images_zip
 from pruning_core.results import models
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.findings import findings
@@ -149,8 +149,8 @@ def draw_charts(frame: pd.DataFrame) -> str:
     names = list(CHARTS)
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
-            drawn = figure(frame, name, x)
-            column.plotly_chart(drawn, key=f"chart {name}", config=config(name, image))
+            drawn = comparison_chart(frame, name, x)
+            column.plotly_chart(drawn, key=f"chart {name}", config=chart_config(name, image))
     return x
 
 
@@ -178,14 +178,14 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: A
         save("CSV", lambda: csv_export.to_csv(frame), "pruning_comparison.csv", "text/csv")
         save(
             "HTML report",
-            lambda: html(frame, specs, findings(frame), x, asked.tolerance / 100),
+            lambda: html_report(frame, specs, findings(frame), x, asked.tolerance / 100),
             "pruning_comparison.html",
             "text/html",
         )
         if chrome_found():
             save(
                 "All charts (PNG and SVG)",
-                lambda: zipped(frame, x),
+                lambda: images_zip(frame, x),
                 "pruning_comparison.zip",
                 "application/zip",
             )

@@ -15,8 +15,9 @@ from pruning_core.common.errors import SpecError
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.reports.charts.layers import heat_map, histogram, sparsity_bars
-from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
+from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import layers
 from pruning_core.results.models import titles
 from pruning_core.results.sensitivity import images_text, read_sensitivity, sensitivity_finished
@@ -60,8 +61,8 @@ def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     if found.empty:
         st.caption("Nothing is scanned yet. The heat map grows layer by layer.")
         return found
-    drawn = heat_map(found)
-    st.plotly_chart(drawn, key="heat", config=config("sensitivity"))
+    drawn = sensitivity_heatmap(found)
+    st.plotly_chart(drawn, key="heat", config=chart_config("sensitivity"))
     st.caption(
         f"{CUT_ALONE[spec.sensitivity.unit]} alone is cut, by {importance_title(spec)}, and nothing is trained. "
         f"The colour is the accuracy lost on {images_text(found, spec.sensitivity.images)}. A "
@@ -113,7 +114,7 @@ def draw_model(lab: Lab, job: Job) -> None:
     outline, cut = Outline.from_json(job.outline), point.strategy == STRUCTURED
     dense = layers.layer_statistics(lab.store, outline.dense_of(point).key) if cut else []
     frame = layers.layers_frame(found, dense)
-    st.plotly_chart(sparsity_bars(frame), key="bars", config=config("layers"))
+    st.plotly_chart(layer_sparsity_chart(frame), key="bars", config=chart_config("layers"))
     dead = frame[frame["zero channels"] > 0]
     st.caption(
         f"{int(dead['zero channels'].sum()):,} of {int(frame['channels'].sum()):,} output "
@@ -147,7 +148,9 @@ def draw_layer(found: list[dict[str, object]], model: str) -> None:
             "the threshold, which is read off the bars. Other criteria and pieces cut elsewhere.",
         )
     portrait = next(layer for layer in found if layer["name"] == name)
-    st.plotly_chart(histogram(portrait, share / 100), key="sizes", config=config("weights"))
+    st.plotly_chart(
+        magnitude_histogram(portrait, share / 100), key="sizes", config=chart_config("weights")
+    )
 
 
 def draw_overlap(lab: Lab, job: Job) -> None:

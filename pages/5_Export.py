@@ -16,8 +16,8 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, PlannedModel
-from pruning_core.reports.charts.exported_files import byte_bars
-from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.exported_files import file_size_chart
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import (
     available_formats,
@@ -91,7 +91,7 @@ def draw_files(lab: Lab, point: PlannedModel, dense: PlannedModel) -> pd.DataFra
     offer(lab, point, frame, waiting)
     if frame.empty:
         return frame
-    st.plotly_chart(byte_bars(frame), key="bytes", config=config("files"))
+    st.plotly_chart(file_size_chart(frame), key="bytes", config=chart_config("files"))
     with st.expander("Table"):
         st.dataframe(files_table(frame), hide_index=True)
     for row in frame.to_dict("records"):

@@ -16,8 +16,8 @@ from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.reports.charts.style import config
-from pruning_core.reports.charts.training import history_figure
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.serialization import plain as plain_number
 from pruning_core.storage.job_list import Run, run_of
@@ -146,7 +146,7 @@ def draw_curves(lab: Lab, now: Standing) -> None:
     left, right = st.columns(2)
     for column, name in ((left, "loss"), (right, "accuracy")):
         drawn = curves(json.dumps([found, name, strategies]))
-        column.plotly_chart(drawn, key=name, config=config(name))
+        column.plotly_chart(drawn, key=name, config=chart_config(name))
     st.caption(
         "Loss on the training images, accuracy on the validation images. The steps of a chain "
         "follow one another; what is cut at once begins beside the first of them."
@@ -156,7 +156,7 @@ def draw_curves(lab: Lab, now: Standing) -> None:
 @functools.lru_cache(maxsize=64)
 def curves(told: str) -> go.Figure:
     """The figure of histories as JSON: made once for every browser that watches them."""
-    return history_figure(*json.loads(told))
+    return training_curves(*json.loads(told))
 
 
 def pick_seed(now: Standing) -> int:

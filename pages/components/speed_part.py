@@ -15,8 +15,9 @@ from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
-from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
-from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.latency import latency_chart, speedup_chart
+from pruning_core.reports.charts.sparse_speedup import break_even_chart
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import latency, sparse_speedup
 from pruning_core.results.deployment import verdict
 from pruning_core.results.deployment_evidence import evidence, measured_conditions
@@ -136,9 +137,12 @@ def _draw_times(lab: Lab, stages: list[Stage], names: dict[str, str], how: Condi
         for threads in how.threads:
             left, right = st.columns(2)
             key = f"{batch} {threads}"
-            times, ratios = latency_chart(frame, batch, threads), ratio_chart(frame, batch, threads)
-            left.plotly_chart(times, key=f"ms {key}", config=config("time"))
-            right.plotly_chart(ratios, key=f"x {key}", config=config("ratio"))
+            times, ratios = (
+                latency_chart(frame, batch, threads),
+                speedup_chart(frame, batch, threads),
+            )
+            left.plotly_chart(times, key=f"ms {key}", config=chart_config("time"))
+            right.plotly_chart(ratios, key=f"x {key}", config=chart_config("ratio"))
     with st.expander("Table"):
         st.dataframe(_readable(frame), hide_index=True)
         st.download_button(
@@ -178,7 +182,9 @@ def _draw_crossover(lab: Lab, point: PlannedModel, how: Conditions) -> None:
     # Channels that are gone are no zeros of the products that are left.
     zeros = 0 if point.strategy == STRUCTURED else result["weights_zeros"]
     own = zeros / result["weights"]
-    st.plotly_chart(crossover_chart(frame, sparsity=own), key="zeros", config=config("zeros"))
+    st.plotly_chart(
+        break_even_chart(frame, sparsity=own), key="zeros", config=chart_config("zeros")
+    )
     for kernel in frame["kernel"].unique():
         st.caption(inline(break_even_text(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
+from pruning_core.reports.csv_export import write_report
 from pruning_core.results.models import results_frame
 from pruning_core.settings import spec as specs
 from pruning_core.settings.messages import for_command_line
@@ -72,7 +73,7 @@ def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, lis
 
     notes, written = list(csv_export.missing_chrome()), [out]
     try:
-        written = csv_export.write_all(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
+        written = write_report(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
     except ImageError as error:
         notes.append(str(error))
     except OSError as error:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.cli import benchmark
 from pruning_core.cli.main import main
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.reports.charts.benchmark import APART, bench_figure
+from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
 from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, last_result
 from tests.helpers.project import ROOT
 
@@ -91,8 +91,8 @@ def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_chart_holds_every_ratio_with_its_spread() -> None:
-    (dots,) = bench_figure(RESULT).data
-    names = [name for name in FIGURES if name not in APART]
+    (dots,) = benchmark_chart(RESULT).data
+    names = [name for name in FIGURES if name not in NOT_SPEEDUPS]
     assert list(dots.x) == [RESULT.figures[name].median for name in names]
     assert list(dots.error_x.array) == [1.0] * len(names)
     assert list(dots.error_x.arrayminus) == [0.5] * len(names)

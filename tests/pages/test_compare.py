@@ -15,7 +15,7 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.reports.html_report import html
+from pruning_core.reports.html_report import html_report
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
@@ -188,7 +188,7 @@ def test_a_note_says_to_what_it_belongs() -> None:
 def test_a_note_names_its_run_on_every_way_out() -> None:
     points = frame(comparison(), comparison(run="other", run_id="run-2", notes=["Head replaced."]))
     assert model_notes(points) == ["Run other: Head replaced."]
-    assert "<li>Run other: Head replaced.</li>" in html(points, {}, [])
+    assert "<li>Run other: Head replaced.</li>" in html_report(points, {}, [])
     back = pd.read_csv(io.StringIO(to_csv(points)))
     assert set(back[back["notes"] == "Head replaced."]["run"]) == {"other"}
     both = frame(

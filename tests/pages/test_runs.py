@@ -15,7 +15,7 @@ from pages.components import live, shell
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.reports.charts.training import history_figure
+from pruning_core.reports.charts.training import training_curves
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
 from pruning_core.storage.job_list import Listing, Run, Step, run_of
@@ -271,7 +271,7 @@ def test_half_epoch_steps_and_the_tail_follow_one_another(cache: Cache, queue: Q
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 5000))
 def test_ticks_stand_at_whole_epochs_only(last: int) -> None:
-    step = history_figure({"a": [{"epoch": last, "loss": 1.0}]}).layout.xaxis.dtick
+    step = training_curves({"a": [{"epoch": last, "loss": 1.0}]}).layout.xaxis.dtick
     assert step == int(step) >= 1
     assert last / step <= 8
 

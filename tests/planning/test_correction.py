@@ -17,9 +17,9 @@ from pruning_core.planning.inspections import told_of_cuts
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Plan, Stage, outline
-from pruning_core.reports.charts.comparison import CHARTS, figure
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.reports.html_report import html
+from pruning_core.reports.html_report import html_report
 from pruning_core.results.best_model import best_model
 from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import findings
@@ -133,7 +133,10 @@ def test_the_charts_leave_it_out_and_stay_as_they_are() -> None:
     plain, both = frame(comparison()), frame(comparison(), rungs())
     for name in CHARTS:
         for x in ("sparsity_prunable", "epochs"):
-            assert figure(both, name, x).to_json() == figure(plain, name, x).to_json()
+            assert (
+                comparison_chart(both, name, x).to_json()
+                == comparison_chart(plain, name, x).to_json()
+            )
 
 
 def test_tables_and_files_have_it() -> None:
@@ -141,9 +144,9 @@ def test_tables_and_files_have_it() -> None:
     assert "without training, least squares" in list(results_table(both)["Strategy"])
     assert "without training, as pruned" in summary_tables(both)
     assert to_csv(both).count("\nladder,") == len(CORRECTIONS)
-    page = html(both, {}, findings(both))
+    page = html_report(both, {}, findings(both))
     assert "<h2>Without training</h2>" in page
-    assert "<h2>Without training</h2>" not in html(frame(comparison()), {}, [])
+    assert "<h2>Without training</h2>" not in html_report(frame(comparison()), {}, [])
 
 
 def test_a_finding_names_the_epochs_of_both() -> None:

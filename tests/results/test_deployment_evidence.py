@@ -23,8 +23,8 @@ from pruning_core.results.deployment_evidence import (
     timing_of,
 )
 from pruning_core.storage.store import Store
+from tests.helpers.latency import timed
 from tests.pages.test_pages import put
-from tests.reports.charts.test_latency import timed
 
 DENSE = PlannedModel("baseline", 0, 0, 0.0, "a" * 64)
 PRUNED = PlannedModel("one_shot", 0, 0, 0.9, "b" * 64)

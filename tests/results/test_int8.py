@@ -11,7 +11,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import QUANTIZED
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
-from pruning_core.reports.charts.comparison import CHARTS, figure
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.results.best_model import best_model
 from pruning_core.results.findings import findings
@@ -82,7 +82,7 @@ def test_files_of_different_strategies_are_no_seeds_of_one_model(cache: Cache) -
 def test_each_file_format_is_a_series(cache: Cache, name: str) -> None:
     rows = comparison()
     make(cache, rows)
-    drawn = figure(frame(rows, int8_rows(rows, Store(cache))), name)
+    drawn = comparison_chart(frame(rows, int8_rows(rows, Store(cache))), name)
     for strategy in QUANTIZED:
         (marks,) = [trace for trace in drawn.data if trace.name == strategy]
         assert (marks.mode, len(marks.x)) == ("markers", len(rows))
@@ -92,8 +92,8 @@ def test_each_file_format_is_a_series(cache: Cache, name: str) -> None:
 def test_over_epochs_files_stand_at_their_models_and_hide_no_label(cache: Cache) -> None:
     rows = comparison()
     make(cache, rows)
-    alone = figure(frame(rows), "accuracy", "epochs")
-    both = figure(frame(rows, int8_rows(rows, Store(cache))), "accuracy", "epochs")
+    alone = comparison_chart(frame(rows), "accuracy", "epochs")
+    both = comparison_chart(frame(rows, int8_rows(rows, Store(cache))), "accuracy", "epochs")
     assert both.layout.xaxis.range == alone.layout.xaxis.range
     inside = [
         [a.text for a in drawn.layout.annotations if a.xref == "x"] for drawn in (alone, both)

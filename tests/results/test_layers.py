@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from pruning_core.engine.analysis.layer_statistics import overlap, portraits
-from pruning_core.reports.charts.layers import GONE, KEPT, heat_map, histogram
 from pruning_core.results.layers import jaccard, layers_frame, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
@@ -42,38 +39,6 @@ def test_the_share_of_weights_below_the_threshold_is_the_sparsity(
 ) -> None:
     """20 zeros, and 20 weights in each of four bars from 0 to 4."""
     assert threshold(PORTRAIT, sparsity) == pytest.approx(limit)
-
-
-def test_the_bars_left_of_the_threshold_are_those_that_go() -> None:
-    drawn = histogram(PORTRAIT, 0.6)
-    assert list(drawn.data[0].marker.color) == [GONE, GONE, KEPT, KEPT]
-    assert drawn.layout.shapes[0].x0 == pytest.approx(2.0)
-    moved = histogram(PORTRAIT, 0.8)
-    assert moved.layout.shapes[0].x0 == pytest.approx(3.0)
-
-
-def test_the_heat_map_has_a_cell_for_each_measurement() -> None:
-    """In the order of the layers; what was not measured is a gap; the dense row is no column."""
-    measured = {("b", 0.0): 0.9, ("b", 0.5): 0.8, ("b", 0.9): 0.2, ("a", 0.0): 0.9, ("a", 0.5): 0.9}
-    rows = [
-        {
-            **{"layer": layer, "size": 1000, "size_unit": "weights", "sparsity": sparsity},
-            "accuracy": accuracy,
-            "accuracy_low": accuracy - 0.05,
-            "accuracy_high": accuracy + 0.04,
-            "accuracy_drop": 0.9 - accuracy,
-            "validation_images": 200,
-        }
-        for (layer, sparsity), accuracy in measured.items()
-    ]
-    cells = heat_map(pd.DataFrame(rows)).data[0]
-    assert (list(cells.y), list(cells.x)) == (["b", "a"], ["50 %", "90 %"])
-    assert cells.z[0] == pytest.approx([10.0, 70.0])
-    assert (cells.z[1][0], bool(np.isnan(cells.z[1][1]))) == (0.0, True)
-    assert (cells.zmin, cells.zmax) == (0, pytest.approx(70.0))
-    assert "95 %: 15 % to 24 %" in cells.text[0][1]
-    assert "on 200 validation images" in cells.text[0][1]
-    assert cells.text[1][1] == ""
 
 
 def test_the_overlap_by_hand() -> None:

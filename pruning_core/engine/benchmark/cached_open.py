@@ -7,7 +7,7 @@ from pruning_core.engine.benchmark.timing import figure as spread
 from pruning_core.engine.benchmark.timing import in_turn
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.reports.charts.comparison import CHARTS, figure
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.results.benchmark import Figure
 from pruning_core.results.models import results_frame
 from pruning_core.settings.spec import Spec
@@ -27,4 +27,4 @@ def draw(spec: Spec, cache: Cache) -> list[str]:
     if not made.complete or not all(store.exists(stage.key) for stage in made.stages):
         raise RuntimeError("The comparison is not in the cache, so it cannot be opened from it.")
     frame = results_frame(outline(made), store)
-    return [figure(frame, name, "sparsity_prunable").to_json() for name in CHARTS]
+    return [comparison_chart(frame, name, "sparsity_prunable").to_json() for name in CHARTS]

@@ -23,7 +23,7 @@ from pruning_core.engine.stage_inputs import resized, root_of, splits_of
 from pruning_core.engine.structured import widths
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
-from pruning_core.reports.html_report import html
+from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
 from pruning_core.results.models import model_rows
 from pruning_core.settings.spec import from_json, to_json
@@ -100,7 +100,7 @@ def _results(context: Context) -> dict[str, bytes]:
     return {
         "spec.json": to_json(spec).encode(),
         "results.csv": csv_export.to_csv(frame).encode(),
-        "report.html": html(frame, {job: spec}, findings(frame)).encode(),
+        "report.html": html_report(frame, {job: spec}, findings(frame)).encode(),
     }
 
 
