@@ -9,7 +9,6 @@ accuracies fractions from 0 to 1.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,12 +24,8 @@ def stored(value: Any) -> Json:
 
 def restored(cls: type[T], value: Json) -> T:
     """The settings or the result in a JSON object; entries of other names are ignored."""
-    return cls(**{name: item for name, item in value.items() if name in _names(cls)})
-
-
-@functools.cache
-def _names(cls: type) -> frozenset[str]:
-    return frozenset(f.name for f in dataclasses.fields(cls))
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: item for name, item in value.items() if name in names})
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,8 @@ def check_fields(settings: Any, prefix: str = "") -> None:
 
     `prefix` begins the names in errors. Raises `SpecError`.
     """
-    own = (field for field in fields_of(type(settings)).values() if "." not in field.name)
+    cls: Any = type(settings)
+    own = (field for field in fields_of(cls).values() if "." not in field.name)
     for field in own:
         value = getattr(settings, field.name)
         for item in value if field.is_list else (value,):
