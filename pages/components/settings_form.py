@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.choices import PREFIX, current_spec
+from pages.components.choices import PREFIX, attempted_spec
 from pruning_core.common.errors import HIGHEST
 from pruning_core.methods.registry import Registry
 from pruning_core.settings.fields import Field, fields_of
@@ -22,6 +22,7 @@ from pruning_core.settings.spec import Spec
 FIELDS = fields_of(Spec)
 Callbacks = Mapping[str, Callable[[], None]]
 Row = str | tuple[str, ...]
+SMALLEST_DIFFERENCE = 1e-6
 
 
 def key(name: str) -> str:
@@ -47,7 +48,7 @@ def settings_form(rows: Sequence[Row], callbacks: Callbacks | None = None) -> No
 def setting_widget(name: str, on_change: Callable[[], None] | None = None) -> Any:
     """Draw the widget of one setting. Returns its value."""
     field = FIELDS[name]
-    condition = unmet(name, current_spec())
+    condition = unmet(name, attempted_spec())
     help_text = _help(field)
     if condition:
         help_text += f"\n\nUsed only {condition.text}."
@@ -122,32 +123,35 @@ def _format(field: Field) -> str:
 def _bounds(field: Field) -> tuple[Any, Any, Any]:
     """The usual bounds and the step of a number's widget, in percent for shares.
 
-    Exclusive bounds are moved in by one step.
+    An exclusive bound is moved by the smallest difference that a setting keeps.
     """
     about = field.about
-    step = about.step or (1 if field.type is int else 0.01)
+    smallest = 1 if field.type is int else SMALLEST_DIFFERENCE
     if about.slider:
         low, high = about.slider
     else:
-        low = about.minimum if about.minimum is not None else (about.above or 0) + step
+        low = about.minimum if about.minimum is not None else (about.above or 0) + smallest
         high = about.maximum if about.maximum is not None else HIGHEST
-        high = about.below - step if about.below is not None else high
+        high = about.below - smallest if about.below is not None else high
     if field.type is int:
-        return int(low), int(high), int(step)
-    factor = 100 if field.is_share else 1
-    return round(factor * low, 6), round(float(factor * high), 6), round(float(factor * step), 6)
+        return int(low), int(high), int(about.step or 1)
+    factor = 100.0 if field.is_share else 1.0
+    low, high, step = (round(factor * value, 6) for value in (low, high, about.step or 0.01))
+    return low, high, step
 
 
 def widened(name: str, low: Any, high: Any) -> tuple[Any, Any]:
-    """The usual bounds, wide enough for what a link or a file has brought.
+    """The usual bounds, wide enough for what a link or a file holds.
 
-    A spec may hold more than a slider usually shows; it must not be changed by being shown. The
+    A spec may hold more than a slider usually shows, and being shown must not change it. The
     bounds never shrink while a session lasts, so that a control does not change during a drag.
     """
-    # In one entry: each widget looks through all there are.
-    kept = st.session_state.setdefault("bounds", {})
-    least, most = kept.get(name, (low, high))
+    # One entry of the session holds all bounds: a lookup in the session costs more the more
+    # entries it has.
+    bounds = st.session_state.setdefault("bounds", {})
+    least, most = bounds.get(name, (low, high))
     value = st.session_state.get(key(name))
-    kept[name] = (least, most) if value is None else (min(least, value), max(most, value))
-    bounds: tuple[Any, Any] = kept[name]
-    return bounds
+    if value is not None:
+        least, most = min(least, value), max(most, value)
+    bounds[name] = (least, most)
+    return least, most
