@@ -18,7 +18,6 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.reports.charts.style import config
 from pruning_core.reports.charts.training import schedule_figure
 from pruning_core.settings import strategies
 from pruning_core.settings.spec import Spec, describe
@@ -143,7 +142,7 @@ def draw_schedule(spec: Spec) -> None:
         series["iterative"] = [step.target for step in strategies.steps(chain)]
         if chain.equal_budget:
             series["one_shot_equal_budget"] = [strategies.last_target(chain)]
-    st.plotly_chart(schedule_figure(series), key="schedule", config=config("schedule"))
+    st.plotly_chart(schedule_figure(series), key="schedule")
     if chain.enabled:
         for note in schedule.notes(chain):
             st.caption(note)

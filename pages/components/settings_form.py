@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.choices import PREFIX, attempted_spec
+from pages.components.facts import inline
 from pruning_core.common.errors import HIGHEST
 from pruning_core.methods.registry import Registry
 from pruning_core.settings.fields import Field, fields_of
@@ -31,12 +32,12 @@ def key(name: str) -> str:
 
 
 def value_of(name: str) -> Any:
-    """What the widget of a setting holds, also before it is drawn."""
+    """The value that the widget of a setting holds, also before it is drawn."""
     return st.session_state.get(key(name))
 
 
 def settings_form(rows: Sequence[Row], callbacks: Callbacks | None = None) -> None:
-    """Draw the widgets of these settings; those of a tuple stand side by side."""
+    """Draw the widgets of these settings; those of a tuple are side by side."""
     for row in rows:
         names = (row,) if isinstance(row, str) else row
         columns = st.columns(len(names)) if len(names) > 1 else [st.container()]
@@ -71,14 +72,16 @@ def setting_widget(name: str, on_change: Callable[[], None] | None = None) -> An
 def _help(field: Field) -> str:
     """The field's help and, where it has choices with help, a line for each."""
     about = field.about
+    text = inline(about.help)
     if not isinstance(about.choices, Registry):
-        return about.help
+        return text
     lines = [
-        f"- **{method.title}**: {method.help}" + (f" {_paper(method)}" if method.paper else "")
+        f"- **{inline(method.title)}**: {inline(method.help)}"
+        + (f" {_paper(method)}" if method.paper else "")
         for method in about.choices.values()
         if method.help
     ]
-    return "\n".join([about.help, "", *lines]) if lines else about.help
+    return "\n".join([text, "", *lines]) if lines else text
 
 
 def _paper(method: Any) -> str:
@@ -86,12 +89,12 @@ def _paper(method: Any) -> str:
 
 
 def _select(field: Field, common: dict[str, Any]) -> Any:
-    """A select box. What was typed, or came with a link, joins the options."""
+    """A select box. A value that was typed, or came with a link, joins the options."""
     options = field.choice_names
     value = st.session_state.get(common["key"])
     if value is not None and value not in options:
         options = (*options, value)
-        # The box with other options is a new widget, which must not lose its value.
+        # A box with other options is a new widget, which would start with the first of them.
         st.session_state[common["key"]] = value
     return st.selectbox(
         options=options,
