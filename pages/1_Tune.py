@@ -84,7 +84,7 @@ def draw_outlook(lab: Lab, places: Places) -> Spec | None:
     draw_problems(BAD_LINK, choices.link_problems(), st.warning)
     draw_problems(BLOCKED, reading.problems, st.error)
     spec = choices.spec_of(reading.values)
-    draw_schedule(spec)
+    draw_schedule(spec, editable=not reading.problems)
     if not reading.problems and not choices.lacks_images(reading.values):
         draw_prospect(lab, spec, places)
         return spec
@@ -134,8 +134,12 @@ def draw_facts(lab: Lab, spec: Spec, places: Places) -> None:
         dry_run.show(lab, spec)
 
 
-def draw_schedule(spec: Spec) -> None:
-    """The target sparsity of each step."""
+def draw_schedule(spec: Spec, editable: bool) -> None:
+    """The target sparsity of each step, and a table to edit it.
+
+    Beside an error the chart shows the last valid settings. The table would still hold the edit
+    that caused the error, and repeat it.
+    """
     series: dict[str, list[float]] = {"one_shot": list(spec.one_shot.amounts)}
     chain = spec.iterative
     if chain.enabled:
@@ -146,8 +150,9 @@ def draw_schedule(spec: Spec) -> None:
     if chain.enabled:
         for note in schedule.notes(chain):
             st.caption(note)
-        with st.expander("Edit sparsity per step", expanded=schedule.is_custom()):
-            schedule.draw_table(strategies.targets(chain))
+        if editable:
+            with st.expander("Edit sparsity per step", expanded=schedule.is_custom()):
+                schedule.draw_table(strategies.targets(chain))
 
 
 def draw_cost(lab: Lab, spec: Spec, run_plan: Plan) -> str:
@@ -225,8 +230,8 @@ def main() -> None:
     lab = open_page("Tune")
     st.html(STYLE)
     st.title("Set up a comparison")
-    choices.begin()
     schedule.use_edited_table()
+    choices.begin()
     controls, outlook = st.columns([5, 6], gap="large")
     with controls:
         places = draw_controls(lab)

@@ -207,6 +207,8 @@ def fill_widgets(values: Values, problems: tuple[str, ...] = ()) -> None:
 def begin() -> None:
     """Fill the widgets when a session starts, and when a new link is opened.
 
+    Call it before the widgets are drawn, and after anything else that changes them.
+
     After two quick moves of a slider the browser may still send the address of the first. Such an
     address is no new link, and must not undo the second move.
     """

@@ -182,8 +182,8 @@ def draw_stages(now: Standing) -> None:
         for row, title in titled(now)
     ]
     if rows:
-        height = "content" if len(rows) <= ROWS_WITHOUT_SCROLLING else TABLE_HEIGHT
-        st.dataframe(rows, hide_index=True, height=height)
+        long = len(rows) > ROWS_WITHOUT_SCROLLING
+        st.dataframe(rows, hide_index=True, height=TABLE_HEIGHT if long else "content")
 
 
 def draw_errors(now: Standing) -> None:

@@ -10,12 +10,11 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.planning.stage import outline
-from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.inspections import DATA, MODEL, Facts
+from tests.helpers.inspections import Facts
+from tests.helpers.pages import finished, open_page, texts
 from tests.helpers.project import ROOT
-from tests.results.test_models import result
 
 PAGES = ["app.py", "pages/1_Tune.py", "pages/2_Runs.py", "pages/3_Compare.py"]
 
@@ -25,43 +24,6 @@ def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages see the test's cache, and start no process."""
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
     monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)
-
-
-def open_page(name: str, **params: str) -> AppTest:
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    if name != "app.py":
-        test.switch_page(name)
-    for key, value in params.items():
-        test.query_params[key] = value
-    return test.run()
-
-
-def texts(test: AppTest) -> str:
-    parts = [test.title, test.header, test.markdown, test.caption, test.info, test.error]
-    parts += [test.warning, test.success]
-    return "\n".join(str(element.value) for part in parts for element in part)
-
-
-def put(store: Store, key: str, kind: str, found: object) -> None:
-    with store.building(key) as folder:
-        store.publish(key, folder, kind=kind, parent="", settings={}, result=found)
-
-
-def finished(cache: Cache, spec: Spec = QUICKSTART, label: str = "Quick start") -> str:
-    """A job whose every stage stands in the store, with figures made up for the test."""
-    queue, store = Queue(cache.queue), Store(cache)
-    made = plan(spec, Facts(spec))
-    for stage in made.stages:
-        found = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
-            stage.kind, {"notes": ["A note."]}
-        )
-        asked = next((p.asked for p in outline(made).models if p.key == stage.key), None)
-        if asked is not None:
-            found = result(round(80 * asked), 0.9 - 0.3 * asked, 2, 4)
-        put(store, stage.key, stage.kind, found)
-    job = queue.submit(spec, label)
-    queue.expand(job, made, [stage.key for stage in made.stages])
-    return job
 
 
 @pytest.mark.parametrize("name", PAGES)

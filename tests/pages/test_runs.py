@@ -24,7 +24,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
-from tests.pages.test_pages import finished, open_page, texts
+from tests.helpers.pages import finished, open_page, texts
 
 
 @pytest.fixture(autouse=True)

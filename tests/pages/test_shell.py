@@ -17,8 +17,9 @@ from pruning_core.storage import database
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.worker import start
+from tests.helpers.pages import finished, texts
 from tests.helpers.workers import ROOT
-from tests.pages.test_pages import PAGES, finished, texts
+from tests.pages.test_pages import PAGES
 
 FULL = os.strerror(errno.ENOSPC)
 

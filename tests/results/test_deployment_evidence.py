@@ -12,7 +12,7 @@ from pruning_core.planning.timing import Conditions, latency_stages
 from pruning_core.results import deployment
 from pruning_core.results.deployment import Evidence, evidence, spoken_for, verdict
 from pruning_core.storage.store import Store
-from tests.pages.test_pages import put
+from tests.helpers.pages import put
 from tests.reports.charts.test_latency import timed
 
 DENSE = PlannedModel("baseline", 0, 0, 0.0, "a" * 64)
