@@ -199,12 +199,12 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str = "") -> None:
 def draw_link_line(values: choices.Values, valid: bool) -> None:
     """How many settings differ from the quick start, their link, and the way back."""
     changed = len(choices.link_of(values))
-    if changed:
+    if not valid:
+        text = "The link still holds the last valid settings."
+    elif changed:
         text = f"{format_count(changed, 'setting')} changed from Quick start."
     else:
         text = "The settings are those of Quick start."
-    if not valid:
-        text += " The link still holds the last valid settings."
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(text, width="content")
         with st.popover("Copy link", type="tertiary"):

@@ -113,11 +113,15 @@ def _number(field: Field, common: dict[str, Any]) -> Any:
         return st.number_input(
             min_value=1, max_value=high, step=1, value=None, placeholder="all", **common
         )
-    shown = _format(field) if isinstance(low, float) else None
-    return st.number_input(min_value=low, max_value=high, step=step, format=shown, **common)
+    if field.is_share:
+        # A number input, unlike a slider, cannot show the sign.
+        common["help"] = f"In percent. {common['help']}"
+    form = "%g" if isinstance(low, float) else None
+    return st.number_input(min_value=low, max_value=high, step=step, format=form, **common)
 
 
 def _format(field: Field) -> str:
+    """The format of a slider's value, with its unit where there is room."""
     if field.is_share:
         return "%g %%"
     return f"%d {field.about.unit}" if field.type is int and field.about.unit else "%g"
