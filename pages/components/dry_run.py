@@ -64,4 +64,5 @@ def _draw_groups(result: dict[str, Any]) -> None:
 def _group_row(group: dict[str, Any], ratios: list[str]) -> dict[str, Any]:
     remaining = {f"At {ratio}": n for ratio, n in zip(ratios, group["left"], strict=True)}
     layers = ", ".join(group["layers"])
-    return {"Coupled layers": layers, "Channels": group["channels"], **remaining}
+    # The long column comes last, so that the numbers are visible.
+    return {"Channels": group["channels"], **remaining, "Coupled layers": layers}

@@ -55,16 +55,18 @@ def keep_worker(lab: Lab) -> None:
 
 
 def draw_progress(lab: Lab, now: Standing) -> None:
-    """The progress bar with the remaining time, or the time spent."""
+    """The progress bar with the remaining time, or the time spent; none for a refused run."""
     run = run_of(now)
-    if not run.steps and not run.active:
+    if run.state == "refused" or not (run.steps or run.active):
         return
     parts = [stages_done(run), time_text(run)]
     st.progress(min(run.fraction, 1.0), text=", ".join(filter(None, parts)))
 
 
 def stages_done(run: Run) -> str:
-    """How many of the stages are finished."""
+    """How many of the stages are finished. A refused run has inspections only."""
+    if run.state == "refused":
+        return "Not started"
     if not run.steps:
         return "No stages yet"
     return f"{run.done} of {format_count(len(run.steps), 'stage')}"
@@ -75,7 +77,8 @@ def time_text(run: Run) -> str:
     if run.active:
         seconds = run.seconds_left(machine.usable_cores())
         return f"about {format_seconds(seconds)} left" if seconds else ""
-    return f"took {format_seconds(run.seconds_spent)}" if run.seconds_spent else ""
+    spent = run.seconds_spent if run.state != "refused" else 0.0
+    return f"took {format_seconds(spent)}" if spent else ""
 
 
 def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str]]:
@@ -125,9 +128,12 @@ def titled(now: Standing) -> list[tuple[Row, str]]:
 
 
 def _kind_title(row: Row) -> str:
-    """The title of the kind of a stage, and its layer where it is about one."""
-    layer = row.settings.get("layer", "")
-    return STAGE_KINDS[row.kind].title + f": {layer}" * bool(layer)
+    """The title of the kind of a stage, after its layer where it is about one.
+
+    The layer comes first, because a narrow column cuts the end.
+    """
+    layer, title = row.settings.get("layer", ""), STAGE_KINDS[row.kind].title
+    return f"{layer}: {title[0].lower()}{title[1:]}" if layer else title
 
 
 def draw_curves(lab: Lab, now: Standing) -> None:

@@ -229,6 +229,7 @@ def test_an_ended_run_promises_no_curves(queue: Queue, end: str) -> None:
     # The queue holds JSON; the page shows the sentence with the title and percent.
     assert ("Training images: 50 % is more than there are." in text) == (end == "refuse")
     assert "{" not in text
+    assert ("Not started" in text) == (end == "refuse")
 
 
 def epochs(n: int) -> list[dict[str, float]]:
@@ -305,7 +306,7 @@ def test_a_stage_about_a_layer_names_the_layer(queue: Queue) -> None:
     job = queue.submit(QUICKSTART, "sensitive")
     queue.expand(job, Plan((stage,), (), True), ())
     ((_, title),) = live.titled(standing(queue, job))
-    assert title.endswith(": features.0.weight")
+    assert title.startswith("features.0.weight: sensitivity analysis")
 
 
 def test_duplicate_and_edit_opens_the_settings_on_tune(queue: Queue) -> None:

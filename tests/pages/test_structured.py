@@ -14,30 +14,11 @@ from pruning_core.planning.structured import inspection
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.jobs import Queue
+from tests.helpers.inspections import DRY_RUN
 from tests.helpers.pages import put
 from tests.helpers.tune_page import captions, error_text, inspected, ran, tune
 
 pytestmark = pytest.mark.usefixtures("no_worker")
-FOUND = {
-    "groups": [
-        {
-            "group": "a",
-            "layers": ["a", "b"],
-            "channels": 32,
-            "parts": 1,
-            "reason": "",
-            "left": [16],
-        },
-        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "left": [10]},
-    ],
-    "uncut": [{"layer": "fc", "reason": "its outputs are the classes"}],
-    "dense": {"channels": 32, "parameters": 1000, "macs": 2_000_000, "bytes": 9_190_000},
-    "left": [
-        {"amount": 0.5, "channels": 16, "parameters": 300, "macs": 1_000_000, "bytes": 3_000_000}
-    ],
-    "step": 8,
-    "notes": ["Layers in 12 parts keep the parts."],
-}
 ON: dict[str, str] = {"structured.enabled": "true", "structured.ratios": "[0.5]"}
 
 
@@ -47,7 +28,7 @@ def spec() -> Spec:
 
 def dry_run_finished(cache: Cache) -> None:
     store = inspected(cache)
-    put(store, inspection(spec(), 10).key, "inspect_groups", FOUND)
+    put(store, inspection(spec(), 10).key, "inspect_groups", DRY_RUN)
 
 
 def table(test: AppTest, column: str) -> list[dict[str, object]]:
