@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import choices, facts, live
+from pages.components.setting_values import params
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.common import machine
 from pruning_core.common.errors import SpecError
@@ -46,7 +47,7 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
             st.switch_page(PAGES["Runs"], query_params={"job": job})
         if st.button("Edit settings", key=f"edit {name}", help="Opens the settings on Tune."):
             choices.load(preset.spec)
-            st.switch_page(PAGES["Tune"], query_params=choices.params(preset.spec))
+            st.switch_page(PAGES["Tune"], query_params=params(preset.spec))
 
 
 def cost(lab: Lab, preset: Preset) -> str:

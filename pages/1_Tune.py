@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import choices, dry_run, facts, schedule, settings_file, tune_sections
+from pages.components.setting_values import Values, lacks_images, link_of, spec_of
 from pages.components.shell import PAGES, Lab, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
@@ -83,9 +84,9 @@ def draw_outlook(lab: Lab, places: Places) -> Spec | None:
     choices.remember(reading.values)
     draw_problems(BAD_LINK, choices.link_problems(), st.warning)
     draw_problems(BLOCKED, reading.problems, st.error)
-    spec = choices.spec_of(reading.values)
+    spec = spec_of(reading.values)
     draw_schedule(spec, editable=not reading.problems)
-    if not reading.problems and not choices.lacks_images(reading.values):
+    if not reading.problems and not lacks_images(reading.values):
         draw_prospect(lab, spec, places)
         return spec
     if not reading.problems:
@@ -196,9 +197,9 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str = "") -> None:
         st.switch_page(PAGES["Runs"], query_params={"job": job})
 
 
-def draw_link_line(values: choices.Values, valid: bool) -> None:
+def draw_link_line(values: Values, valid: bool) -> None:
     """How many settings differ from the quick start, their link, and the way back."""
-    changed = len(choices.link_of(values))
+    changed = len(link_of(values))
     if not valid:
         text = "The link still holds the last valid settings."
     elif changed:
@@ -220,10 +221,10 @@ def draw_link_line(values: choices.Values, valid: bool) -> None:
             )
 
 
-def link_address(values: choices.Values) -> str:
+def link_address(values: Values) -> str:
     """The address of this page with the settings."""
     page = (st.context.url or "").partition("?")[0]
-    return f"{page}?{urlencode(choices.link_of(values))}"
+    return f"{page}?{urlencode(link_of(values))}"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from pages.components import choices, live
+from pages.components.setting_values import params
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_list import Listing, Run
@@ -158,7 +159,7 @@ def draw_edit(job: Job, main: bool) -> None:
     if st.button("Duplicate and edit", type=style, help="Opens a copy of the settings on Tune."):
         spec = from_json(job.spec)
         choices.load(spec)
-        st.switch_page(PAGES["Tune"], query_params=choices.params(spec))
+        st.switch_page(PAGES["Tune"], query_params=params(spec))
 
 
 def draw_delete(lab: Lab, job: Job) -> None:

@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import number_lists
-from pages.components.choices import PREFIX, VALUES, Values, spec_of, to_widget
+from pages.components.choices import PREFIX, VALUES, to_widget
+from pages.components.setting_values import Values, spec_of
 from pruning_core.common.formatting import format_epochs, format_percent, missing, trimmed
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 from pruning_core.settings import strategies

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from pages.components import choices, number_lists
 from pages.components.facts import explain
+from pages.components.setting_values import flat, from_params, link_of, params, resolve, spec_of
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.methods.models import MODELS
 from pruning_core.planning.presets import PRESETS, QUICKSTART
+from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
-FLAT = choices.flat(choices.to_dict(QUICKSTART))
+FLAT = flat(to_dict(QUICKSTART))
 VALUES = ["", "x", "-1", "0", "1e999", "NaN", "[]", "[[1]]", "{}", "null", "true", "9" * 5000]
 
 
@@ -77,7 +79,7 @@ def test_a_traceback_is_explained_by_its_last_line() -> None:
 )
 @settings(deadline=None, max_examples=100)
 def test_a_refusal_names_settings_by_title(name: str, value: Any) -> None:
-    (text,) = choices.resolve({name: value}, FLAT).problems or ("",)
+    (text,) = resolve({name: value}, FLAT).problems or ("",)
     names = [name for name in FLAT if "." in name]
     titles = {field.title for field in choices.FIELDS.values()}
     assert not text or text.split(":")[0] in titles
@@ -122,7 +124,7 @@ def test_entries_are_separated_by_commas_or_semicolons() -> None:
 
 
 def test_settings_that_contradict_each_other_are_replaced() -> None:
-    reading = choices.from_params({"one_shot.amounts": "[]", "iterative.enabled": "false"})
+    reading = from_params({"one_shot.amounts": "[]", "iterative.enabled": "false"})
     assert reading.values["iterative.enabled"] is False
     assert reading.values["one_shot.amounts"] == FLAT["one_shot.amounts"]
     assert len(reading.problems) == 1
@@ -130,18 +132,18 @@ def test_settings_that_contradict_each_other_are_replaced() -> None:
 
 def test_the_consequence_of_a_first_error_is_no_second_one() -> None:
     """RigL refuses weight rewinding. Fine-tuning, which replaces it, has no rewind epoch."""
-    base = choices.resolve({"iterative.schedule": "rigl"}, FLAT).values
+    base = resolve({"iterative.schedule": "rigl"}, FLAT).values
     given = {"recovery.method": "weight_rewinding", "recovery.rewind_epoch": 1, "seeds": []}
-    every = choices.resolve(given, base)
+    every = resolve(given, base)
     assert [text.partition(":")[0] for text in every.problems].count("Rewind epoch") == 1
-    first = choices.resolve(given, base, all_errors=False)
+    first = resolve(given, base, all_errors=False)
     assert [text.partition(":")[0] for text in first.problems] == ["Seeds", "Recovery method"]
     assert first.values == every.values
 
 
 def test_a_setting_that_contradicts_the_base_is_replaced() -> None:
     base = {**FLAT, "one_shot.amounts": []}
-    reading = choices.resolve({"iterative.enabled": False, "seeds": [3]}, base)
+    reading = resolve({"iterative.enabled": False, "seeds": [3]}, base)
     assert reading.values == {**base, "seeds": [3]}
 
 
@@ -154,18 +156,18 @@ def test_a_setting_that_contradicts_the_base_is_replaced() -> None:
 )
 @settings(deadline=None, max_examples=150)
 def test_any_link_makes_a_spec(link: dict[str, str]) -> None:
-    reading = choices.from_params(link)
-    assert isinstance(choices.spec_of(reading.values), Spec)
+    reading = from_params(link)
+    assert isinstance(spec_of(reading.values), Spec)
     assert all(len(problem) < 400 for problem in reading.problems)
-    assert choices.from_params(choices.link_of(reading.values)).problems == ()
+    assert from_params(link_of(reading.values)).problems == ()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_changed_preset_s_link_needs_no_label(preset: str) -> None:
     spec = PRESETS[preset].spec
     changed = replace(spec, seeds=(7,), label="")
-    assert "label" not in choices.params(changed)
-    assert choices.spec_of(choices.from_params(choices.params(changed)).values) == changed
+    assert "label" not in params(changed)
+    assert spec_of(from_params(params(changed)).values) == changed
 
 
 def test_the_offered_models_are_those_of_torchvision() -> None:

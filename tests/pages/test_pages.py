@@ -6,10 +6,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import choices
+from pages.components.setting_values import Reading, flat, from_params, nested, params
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.planning.stage import outline
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import from_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
@@ -221,8 +224,8 @@ def test_compare_lays_several_runs_over_each_other(cache: Cache) -> None:
 
 def test_choices_survive_link_and_widgets() -> None:
     for preset in PRESETS.values():
-        flat = choices.flat(choices.to_dict(preset.spec))
-        assert choices.from_params(choices.params(preset.spec)) == choices.Reading(flat)
-        widgets = {name: choices.to_widget(name, value) for name, value in flat.items()}
+        values = flat(to_dict(preset.spec))
+        assert from_params(params(preset.spec)) == Reading(values)
+        widgets = {name: choices.to_widget(name, value) for name, value in values.items()}
         back = {name: choices.from_widget(name, value) for name, value in widgets.items()}
-        assert choices.from_dict(choices.nested(back)) == preset.spec
+        assert from_dict(nested(back)) == preset.spec

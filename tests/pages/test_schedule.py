@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import choices
 from pages.components.schedule import COLUMN
+from pages.components.setting_values import link_of, spec_of
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import Spec
@@ -48,7 +49,7 @@ def drawn(test: AppTest) -> list[float]:
 
 
 def spec(test: AppTest) -> Spec:
-    return choices.spec_of(test.session_state[choices.VALUES])
+    return spec_of(test.session_state[choices.VALUES])
 
 
 def widgets(test: AppTest) -> tuple[Any, ...]:
@@ -80,7 +81,7 @@ def test_an_edited_cell_makes_the_schedule_custom() -> None:
     assert shown(test) == [36.9043, 65.5, *QUICK[2:]]
     assert widgets(test) == ("custom", "36.9043, 65.5, 74.8811, 84.1511, 90 %", 5, 90.0)
     assert drawn(test) == pytest.approx([0, 36.9043, 65.5, *QUICK[2:]])
-    link = choices.link_of(test.session_state[choices.VALUES])
+    link = link_of(test.session_state[choices.VALUES])
     assert set(link) == set(test.query_params)
     assert shown(tune(**link)) == shown(test)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pages.components import choices
+from pages.components.setting_values import DEFAULTS
 from pruning_core.methods.criteria import CRITERIA
 from tests.helpers.project import ROOT
 from tests.helpers.tune_page import tune, widget
@@ -66,7 +67,7 @@ def test_a_new_setting_appears_on_tune(tmp_path: Path, no_worker: None) -> None:
 def test_no_widget_changes_a_setting_by_being_drawn(own_images: bool) -> None:
     link = {"data.name": "images"} if own_images else {}
     # A changed preset loses its name.
-    values = {**choices.DEFAULTS, **({**link, "label": ""} if own_images else {})}
+    values = {**DEFAULTS, **({**link, "label": ""} if own_images else {})}
     test = tune(**link)
     for _ in range(2):
         assert test.session_state[choices.VALUES] == values

@@ -14,11 +14,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import choices
+from pages.components.setting_values import flat
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings import messages
+from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.pages import put
@@ -36,7 +38,7 @@ from tests.helpers.tune_page import (
     widgets,
 )
 
-FLAT = choices.flat(choices.to_dict(QUICKSTART))
+FLAT = flat(to_dict(QUICKSTART))
 AMOUNTS = "one_shot.amounts"
 
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -382,7 +384,7 @@ def test_a_file_that_is_no_settings_file_changes_nothing() -> None:
 
 def test_a_settings_file_replaces_all_settings() -> None:
     test = tune(**{"iterative.iterations": "3"})
-    text = json.dumps(choices.to_dict(PRESETS["recommended"].spec)).encode()
+    text = json.dumps(to_dict(PRESETS["recommended"].spec)).encode()
     uploaders(test)[-1].set_value(("it.json", text, "application/json")).run()
     iterations = PRESETS["recommended"].spec.iterative.iterations
     assert widget(test, "iterative.iterations").value == iterations != 3
