@@ -11,7 +11,7 @@ import streamlit as st
 from pages.components.facts import explain, inline
 from pages.components.live import keep_worker
 from pages.components.shell import Lab, plain
-from pages.components.uploads import kept
+from pages.components.uploads import store_upload
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
@@ -45,7 +45,7 @@ def draw(lab: Lab, job: Job, point: PlannedModel) -> None:
         )
     if file is None:
         _answer(lab, ask_test_image(dense, point.key, int(number)))
-    elif found := kept(lab, file):
+    elif found := store_upload(lab, file):
         digest, path = found
         _answer(lab, ask_image(dense, point.key, digest, str(path)))
 

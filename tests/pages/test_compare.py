@@ -22,7 +22,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.frames import comparison, frame, point
 from tests.helpers.inspections import DATA, MODEL, Facts
-from tests.pages.test_pages import open_page, put, texts
+from tests.helpers.pages import open_page, put, texts
 from tests.results.test_models import result
 
 Change = Callable[[Any, dict[str, Any]], None]

@@ -22,8 +22,8 @@ from pruning_core.results.tables import int8_notes, model_notes, results_table, 
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.frames import comparison, frame
+from tests.helpers.pages import open_page, put, texts
 from tests.pages.test_compare import run
-from tests.pages.test_pages import open_page, put, texts
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
