@@ -14,10 +14,10 @@ from pruning_core.planning.estimate import estimate, in_words, probe
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.reports.charts.benchmark import APART, bench_figure
-from pruning_core.results import models
-from pruning_core.results.benchmark import FIGURES, last
+from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
+from pruning_core.results.benchmark import FIGURES, last_result
 from pruning_core.results.best_model import answers_of
+from pruning_core.results.models import model_rows
 from pruning_core.settings.messages import for_page
 from pruning_core.storage.jobs import Job
 
@@ -73,7 +73,7 @@ def draw_running(lab: Lab) -> None:
 
 def draw_benchmark(lab: Lab) -> None:
     """The last benchmark of this machine, if there is one."""
-    result = last(lab.cache)
+    result = last_result(lab.cache)
     st.header("This machine")
     if result is None:
         st.caption(
@@ -81,11 +81,13 @@ def draw_benchmark(lab: Lab) -> None:
             "speed with the assignment's script."
         )
         return
-    st.plotly_chart(bench_figure(result), key="bench")
-    measured = [name for name in APART if name in result.figures]
+    st.plotly_chart(benchmark_chart(result), key="bench")
+    measured = [name for name in NOT_SPEEDUPS if name in result.figures]
     ratios = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in measured]
     more = f" Also measured: {join_words(ratios)}." if ratios else ""
-    st.caption(f"Dots: median of the rounds; bars: their range.{more} {plain(result.told())}")
+    st.caption(
+        f"Dots: median of the rounds; bars: their range.{more} {plain(result.environment())}"
+    )
 
 
 def draw_latest(lab: Lab) -> None:
@@ -101,7 +103,7 @@ def draw_latest(lab: Lab) -> None:
 def draw_result(lab: Lab, job: Job) -> None:
     """A run: its name, its best model, the link to its charts."""
     outline = Outline.from_json(job.outline)
-    rows = models.point_rows(outline, lab.store, job.label, job.id)
+    rows = model_rows(outline, lab.store, job.label, job.id)
     if not rows:
         return
     with st.container(border=True):

@@ -17,42 +17,42 @@ import pytest
 
 from tests.helpers.project import ROOT
 
-CRITERION = '''
+CRITERION = """
         Criterion(
             "added_criterion",
             "Added criterion",
             "The squared value of the weight.",
             implementation="pruning_core.engine.criteria.added:squared",
         ),
-'''
-CRITERION_FUNCTION = '''
+"""
+CRITERION_FUNCTION = """
 def squared(evidence):
     return {name: weight.detach() ** 2 for name, weight in evidence.weights.items()}
-'''
-SCHEDULE = '''
+"""
+SCHEDULE = """
         SparsitySchedule(
             "added_schedule", "Added schedule", "The square of the linear one.", targets=squared
         ),
-'''
-SCHEDULE_FUNCTION = '''
+"""
+SCHEDULE_FUNCTION = """
 def squared(target, steps):
     return [target * (i / steps) ** 2 for i in range(1, steps)] + [target]
 
 
-'''
-RECOVERY = '''
+"""
+RECOVERY = """
         RecoveryMethod(
             "added_recovery",
             "Added recovery",
             "Go on from the weights as they are.",
             implementation="pruning_core.engine.training.added:as_they_are",
         ),
-'''
-RECOVERY_FUNCTION = '''
+"""
+RECOVERY_FUNCTION = """
 def as_they_are(sources):
     return None
-'''
-FORMAT = '''
+"""
+FORMAT = """
         FileFormat(
             "added_format",
             "Added format",
@@ -60,15 +60,15 @@ FORMAT = '''
             implementation="pruning_core.engine.export.added:added",
             suffix="added",
         ),
-'''
-FORMAT_FUNCTION = '''
+"""
+FORMAT_FUNCTION = """
 from pruning_core.engine.export.tensor_files import state_dict as added
-'''
-SETTING = '''
+"""
+SETTING = """
     added_setting: float = setting(
         0.0, "Added setting", help="A setting that was added.", minimum=0, maximum=1, neutral=0.0
     )
-'''
+"""
 RUN = (
     "compare --preset quickstart --width 0.25 --train-size 60 --test-size 20 --baseline-epochs 1"
     " --amounts 0.5 --epochs 0.5 --iterations 2 --no-equal-budget --criterion added_criterion"

@@ -16,8 +16,8 @@ from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.reports.charts.style import config
-from pruning_core.reports.charts.training import history_figure
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.serialization import plain as plain_number
 from pruning_core.storage.job_list import Run, run_of
@@ -147,7 +147,7 @@ def draw_curves(lab: Lab, now: Standing) -> None:
         return
     for column, name in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         figure = curves(json.dumps([epochs, name, strategies]))
-        column.plotly_chart(figure, key=name, config=config(name))
+        column.plotly_chart(figure, key=name, config=chart_config(name))
     st.caption(
         "Loss on the training images, accuracy on the validation images. Iterative steps are drawn "
         "one after another; one-shot models start at epoch 1."
@@ -157,7 +157,7 @@ def draw_curves(lab: Lab, now: Standing) -> None:
 @functools.lru_cache(maxsize=64)
 def curves(arguments: str) -> go.Figure:
     """The figure of the arguments of `history_figure` as JSON, cached for all browsers."""
-    return history_figure(*json.loads(arguments))
+    return training_curves(*json.loads(arguments))
 
 
 def pick_seed(now: Standing) -> int:

@@ -17,9 +17,9 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.stage import Missing, Outline
-from pruning_core.results import models
 from pruning_core.results.best_model import answers
-from pruning_core.results.rows import MEANS, POINT, mean_over_seeds, rows_of
+from pruning_core.results.models import results_frame
+from pruning_core.results.rows import MEAN_COLUMNS, MODEL_COLUMNS, mean_over_seeds, rows_of
 from pruning_core.storage import store as stores
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_list import Listing
@@ -187,7 +187,7 @@ def points_of(cache: Cache) -> Any:
     """The table of the newest run, which Compare shows without a link."""
     (job,) = Queue(cache.queue).started(1)
     outline = Outline.from_json(job.outline)
-    return models.points(outline, Store(cache), job.label, job.id, "digits")
+    return results_frame(outline, Store(cache), job.label, job.id, "digits")
 
 
 def test_the_best_model_follows_the_slider_and_the_report_agrees(
@@ -214,11 +214,13 @@ def test_the_best_model_follows_the_slider_and_the_report_agrees(
 def test_a_mean_over_seeds_is_that_of_pandas() -> None:
     points = frame(comparison(), comparison(1, 8), comparison(2, -2))
     points.loc[3, "seconds"] = float("nan")
-    expected = points.groupby(POINT, sort=False)[MEANS].mean().reset_index()
+    expected = points.groupby(MODEL_COLUMNS, sort=False)[MEAN_COLUMNS].mean().reset_index()
     means = mean_over_seeds(rows_of(points))
     assert {row["seeds"] for row in means} == {3}
     for row, other in zip(means, expected.to_dict("records"), strict=True):
-        assert {name: row[name] for name in POINT} == {name: other[name] for name in POINT}
-        assert [row[n] for n in MEANS] == pytest.approx(
-            [other[n] for n in MEANS], rel=1e-12, nan_ok=True
+        assert {name: row[name] for name in MODEL_COLUMNS} == {
+            name: other[name] for name in MODEL_COLUMNS
+        }
+        assert [row[n] for n in MEAN_COLUMNS] == pytest.approx(
+            [other[n] for n in MEAN_COLUMNS], rel=1e-12, nan_ok=True
         )

@@ -18,7 +18,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage, outline
-from pruning_core.reports.charts.training import history_figure
+from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import titles
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
@@ -280,7 +280,7 @@ def test_half_epochs_and_final_fine_tuning_are_one_curve(cache: Cache, queue: Qu
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 5000))
 def test_ticks_are_whole_epochs(last: int) -> None:
-    step = history_figure({"a": [{"epoch": last, "loss": 1.0}]}).layout.xaxis.dtick
+    step = training_curves({"a": [{"epoch": last, "loss": 1.0}]}).layout.xaxis.dtick
     assert step == int(step) >= 1
     assert last / step <= 8
 
