@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components import int8_series, ladder_table, live, table
+from pages.components import correction_table, int8_series, live, table
 from pages.components.facts import explain, inline
 from pages.components.picking import MOST_RUNS
 from pages.components.shell import Lab, link, open_page, plain
@@ -265,7 +265,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     x = draw_charts(frame)
     int8_series.draw(lab, frame)
     draw_findings(frame)
-    ladder_table.draw(frame)
+    correction_table.draw(frame)
     st.header("Table")
     table.draw(frame)
     table.draw_definitions()

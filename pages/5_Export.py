@@ -7,7 +7,7 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from pages.components import passports, speed_part, try_it
+from pages.components import bundle, latency, predict
 from pages.components.facts import explain, inline
 from pages.components.live import keep_worker
 from pages.components.picking import pick_point, pick_run
@@ -137,10 +137,10 @@ def main() -> None:
     frame = draw_files(lab, point, Outline.from_json(job.outline).dense_of(point))
     if not frame.empty:
         draw_downloads(lab, frame)
-    speed_part.draw(lab, job, point, verdict)
+    latency.draw(lab, job, point, verdict)
     if not frame.empty:
-        passports.draw(lab, job, point, frame)
-    try_it.draw(lab, job, point)
+        bundle.draw(lab, job, point, frame)
+    predict.draw(lab, job, point)
 
 
 main()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components import speed_part
+from pages.components import latency
 from pruning_core.cli import export
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
@@ -54,7 +54,7 @@ def queued(cache: Cache, kind: str) -> list[Row]:
 
 
 def test_what_is_chosen_is_what_is_timed(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed_part, "usable_cores", lambda: 2)
+    monkeypatch.setattr(latency, "usable_cores", lambda: 2)
     at = page(lab, monkeypatch).run()
     assert "not measured yet" in told(at)
     at.multiselect(key="batches").set_value([1, 32]).run()
