@@ -1,4 +1,4 @@
-"""The passport of one of a model's files: chosen, packed, downloaded."""
+"""The reproducibility bundle of one of a model's files: choose, create, download."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from pages.components.facts import explain, inline
-from pages.components.live import keep_worker
-from pages.components.shell import Lab, plain
+from pages.components.facts import inline
+from pages.components.guide_link import guide_link
+from pages.components.run_stage import run_stage
+from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.stage import PlannedModel, Stage
@@ -17,69 +18,50 @@ from pruning_core.results.exported_files import not_offered
 from pruning_core.storage.bundle import PACKED, passport
 from pruning_core.storage.jobs import Job
 
-POLL_SECONDS = 2.0
-DEFAULT = "onnx"
+DEFAULT_FORMAT = "onnx"
 
 
-def draw(lab: Lab, job: Job, point: PlannedModel, frame: pd.DataFrame) -> None:
-    """One zip with a file and all that proves what is said of it."""
-    st.header("Passport")
+def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) -> None:
+    """The section: a zip with one of the `files` of a model and everything to check it."""
+    st.header("Reproducibility bundle")
     st.caption(
-        "One zip: the file, the class names, how images are prepared, the spec that makes it "
-        "again, versions, the results, the answer to each test image, the test images where they "
-        "fit 20 MB, and verify.py, which checks all of it in an environment without this project."
+        "A zip with the model file, class names, preprocessing, settings, package versions, "
+        "results, the prediction for each test image, the test images (up to 20 MB), and "
+        "verify.py. verify.py checks all of it without Pruning Lab."
     )
-    fit = {row["format"] for row in frame.to_dict("records") if not not_offered(row)}
-    there = [name for name in PACKED if name in fit]
+    guide_link("export", "reproducibility-bundle")
+    offered = {row["format"] for row in files.to_dict("records") if not not_offered(row)}
+    formats = [name for name in PACKED if name in offered]
     name = st.selectbox(
         "File",
-        there,
-        index=there.index(DEFAULT) if DEFAULT in there else 0,
+        formats,
+        index=formats.index(DEFAULT_FORMAT) if DEFAULT_FORMAT in formats else 0,
         format_func=lambda name: FILE_FORMATS[name].title,
         key="bundle",
         width=280,
-        help="The file that the passport is for. To check an ONNX file, verify.py needs only "
-        "numpy and onnxruntime.",
+        help="The model file in the bundle. For an ONNX file, verify.py needs numpy and "
+        "onnxruntime only.",
     )
-    if name:
-        _draw_one(lab, passport(job, point.key, name, lab.store))
-
-
-def _draw_one(lab: Lab, stage: Stage) -> None:
-    if lab.store.exists(stage.key):
-        _offer(lab, stage)
+    if not name:
         return
-    row = lab.queue.stage(stage.key)
-    if row and row.status in ("queued", "running"):
-        _watch(lab, stage)
-        return
-    if row and row.status == "failed":
-        st.error(plain(explain(row.field, row.error)))
-    if st.button("Pack the passport", help="Takes a few seconds."):
-        lab.queue.forget(stage.key)
-        lab.queue.add([stage])
-        st.rerun()
+    stage = passport(job, model.key, name, lab.store)
+    if run_stage(
+        lab, [stage], "Create bundle", busy="Creating the bundle", help="Takes a few seconds."
+    ):
+        _draw_downloads(lab, stage)
 
 
-def _offer(lab: Lab, stage: Stage) -> None:
-    found = lab.store.read(stage.key)
+def _draw_downloads(lab: Lab, stage: Stage) -> None:
+    """The zip, and the test images where they are a file of their own."""
+    result = lab.store.read(stage.key)
     with st.container(horizontal=True):
-        _save(lab, stage, f"Passport ({format_bytes(found['bytes'])})", found["file"])
-        if not found["images_inside"]:
-            _save(lab, stage, "Test images", found["images"])
-    for note in found["notes"]:
+        _draw_download(lab, stage, f"Bundle ({format_bytes(result['bytes'])})", result["file"])
+        if not result["images_inside"]:
+            _draw_download(lab, stage, "Test images", result["images"])
+    for note in result["notes"]:
         st.caption(inline(note))
 
 
-def _save(lab: Lab, stage: Stage, label: str, name: str) -> None:
-    read = functools.partial(lab.store.content, stage.key, name)
-    st.download_button(label, read, name, on_click="ignore", key=f"save {name}")
-
-
-@st.fragment(run_every=POLL_SECONDS)
-def _watch(lab: Lab, stage: Stage) -> None:
-    keep_worker(lab)
-    row = lab.queue.stage(stage.key)
-    if lab.store.exists(stage.key) or not row or row.status not in ("queued", "running"):
-        st.rerun()
-    st.caption("The worker packs it.")
+def _draw_download(lab: Lab, stage: Stage, label: str, name: str) -> None:
+    content = functools.partial(lab.store.content, stage.key, name)
+    st.download_button(label, content, name, on_click="ignore", key=f"download {name}")

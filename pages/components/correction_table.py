@@ -1,25 +1,27 @@
-"""What comes back without training, a row a rung."""
+"""The table of training-free corrections, one row per pruned model and method."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from pages.components.table import TERMS
+from pages.components.guide_link import guide_link
+from pages.components.table import column_help
 from pruning_core.results.correction import without_training
-from pruning_core.results.glossary import DEFINITIONS
 
 
-def draw(frame: pd.DataFrame) -> None:
-    """The table, where a run has a ladder."""
-    shown = without_training(frame)
-    if shown.empty:
+def draw_corrections(frame: pd.DataFrame) -> None:
+    """The section; nothing if no run of the frame has training-free correction."""
+    table = without_training(frame)
+    if table.empty:
         return
-    texts = dict(DEFINITIONS)
-    st.header("Without training", help=texts["Without training"])
-    columns = {
-        name: st.column_config.Column(help=texts[TERMS[name]])
-        for name in ("Asked", "Accuracy", "95 % interval")
-    }
-    st.dataframe(shown, hide_index=True, column_config=columns, height="content", key="correction")
-    st.caption("0 epochs on every rung; the four charts show the trained runs only.")
+    st.header("Training-free correction")
+    st.caption("Accuracy after pruning without any fine-tuning. Seconds add up over the methods.")
+    guide_link("recovery", "training-free-correction")
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config=column_help(table),
+        height="content",
+        key="correction",
+    )

@@ -1,4 +1,4 @@
-"""How fast a model runs on this machine: asked, measured in turn with the dense one, drawn."""
+"""The latency of a model on this machine: conditions, measurement, charts, break-even sparsity."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.facts import explain, inline
-from pages.components.live import keep_worker
-from pages.components.shell import Lab, plain
+from pages.components.facts import inline
+from pages.components.guide_link import guide_link
+from pages.components.run_stage import run_stage
+from pages.components.shell import Lab
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES
@@ -23,162 +24,152 @@ from pruning_core.results.latency import model_names, ratio_text
 from pruning_core.results.models import titles
 from pruning_core.storage.jobs import Job
 
-POLL_SECONDS = 2.0
-BATCHES = [1, 8, 32]
+BATCH_SIZES = [1, 8, 32]
+RESOLUTIONS = [0, 64, 128, 224]
+ALONE = "Other stages wait meanwhile, so that they do not disturb the measurement."
 
 
-def draw(lab: Lab, job: Job, point: PlannedModel, top: DeltaGenerator) -> None:
-    """What was timed, where zeros would begin to pay, and into `top` the verdict."""
-    st.header("Speed on this machine")
-    dense = Outline.from_json(job.outline).dense_of(point)
-    others = _others(lab, job, point)
-    how = _conditions()
-    models = list(dict.fromkeys([dense, point, *others]))
-    stages = latency_stages([one.key for one in models], conditions=how)
-    if _wanted(lab, stages, "Measure the speed", "Takes up to a minute for each program."):
-        _draw_times(lab, stages, model_names(job, models), how)
-    found = deployment.evidence(point, dense, others, stages, lab.store)
-    top.info(inline(verdict(found)))
-    if found.timing:
+def draw_latency(lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerator) -> None:
+    """The section, and into `summary` the sentence on size and speed."""
+    st.header("Latency on this machine")
+    guide_link("latency", "how-latency-is-measured")
+    dense = Outline.from_json(job.outline).dense_of(model)
+    others = _other_models(lab, job, model)
+    conditions = _conditions()
+    models = list(dict.fromkeys([dense, model, *others]))
+    stages = latency_stages([one.key for one in models], conditions=conditions)
+    if run_stage(
+        lab,
+        stages,
+        "Measure latency",
+        busy="Measuring latency",
+        help=f"Takes up to a minute per runtime. {ALONE}",
+    ):
+        _draw_times(lab, stages, model_names(job, models), conditions)
+    evidence = deployment.evidence(model, dense, others, stages, lab.store)
+    summary.info(inline(verdict(evidence)))
+    if evidence.timing:
         batch, threads = spoken_for(stages)
-        at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
-        top.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
-    for note in [*left_out(RUNTIMES, how), *latency.notes(stages, lab.store)]:
+        summary.caption(f"Speed: batch size {batch}, {format_count(threads, 'thread')}.")
+    for note in [*left_out(RUNTIMES, conditions), *latency.notes(stages, lab.store)]:
         st.caption(inline(note))
-    _draw_crossover(lab, point, how)
+    _draw_break_even(lab, model, conditions)
 
 
-def _others(lab: Lab, job: Job, point: PlannedModel) -> list[PlannedModel]:
-    """Further models of the run that are timed beside this one."""
+def _other_models(lab: Lab, job: Job, model: PlannedModel) -> list[PlannedModel]:
+    """Further finished models of the run, to measure beside this one."""
     outline = Outline.from_json(job.outline)
     names = titles(outline)
-    there = {
+    finished = {
         one.key: one
         for one in outline.models
-        if one.key != point.key and one.strategy != "baseline" and lab.store.exists(one.key)
+        if one.key != model.key and one.strategy != "baseline" and lab.store.exists(one.key)
     }
-    if not there:
+    if not finished:
         return []
     chosen = st.multiselect(
-        "Beside the dense model and this one",
-        list(there),
-        default=[key for key, one in there.items() if one.strategy == STRUCTURED][:1],
+        "Also benchmark",
+        list(finished),
+        default=[key for key, one in finished.items() if one.strategy == STRUCTURED][:1],
         format_func=lambda key: names[key][0],
-        key=f"beside {point.key}",
-        help="More models of this run, timed in turn with both.",
+        key=f"also {model.key}",
+        help="The dense baseline and this model are always measured. The measurements of all "
+        "models alternate.",
     )
-    return [there[key] for key in chosen]
+    return [finished[key] for key in chosen]
 
 
 def _conditions() -> Conditions:
-    first, second, third = st.columns(3)
-    with first:
+    """Batch sizes, threads and input resolution, chosen on the page."""
+    batch_column, thread_column, resolution_column = st.columns(3)
+    with batch_column:
         batches = st.multiselect(
-            "Images at a time", BATCHES, [1], key="batches", help="How many images a call is given."
+            "Batch size", BATCH_SIZES, [1], key="batches", help="Images per call."
         )
-    with second:
+    with thread_column:
         cores = list(range(1, usable_cores() + 1))
         threads = st.multiselect(
-            "Threads", cores, [1], key="threads", help="How many cores a call may use."
+            "Threads", cores, [1], key="threads", help="Number of CPU threads per call."
         )
-    with third:
+    with resolution_column:
         size = st.selectbox(
-            "Pixels a side",
-            [0, 64, 128, 224],
-            format_func=lambda size: str(size or "as trained"),
-            key="pixels",
-            help="A convolutional network also runs on larger images than it was trained on. Only "
-            "the time is measured there, not the accuracy.",
+            "Input resolution",
+            RESOLUTIONS,
+            format_func=lambda size: f"{size} x {size}" if size else "as trained",
+            key="resolution",
+            help="A convolutional network also runs on larger images. Then only the time is "
+            "measured, not the accuracy.",
         )
     return Conditions(tuple(sorted(batches)) or (1,), tuple(sorted(threads)) or (1,), size)
 
 
-def _wanted(lab: Lab, stages: list[Stage], label: str, text: str) -> bool:
-    """Whether all is measured; else the button, what is running, or what failed."""
-    missing = [stage for stage in stages if not lab.store.exists(stage.key)]
-    if not missing:
-        return True
-    rows = {stage.key: lab.queue.stage(stage.key) for stage in missing}
-    if any(row and row.status in ("queued", "running") for row in rows.values()):
-        _watch(lab, missing, label)
-        return len(missing) < len(stages)
-    for row in rows.values():
-        if row and row.status == "failed":
-            st.error(plain(explain(row.field, row.error)))
-    help_text = f"{text} Other runs wait meanwhile, so that nothing disturbs the clock."
-    if st.button(label, help=help_text, key=f"start {label}"):
-        for stage in missing:
-            lab.queue.forget(stage.key)
-        lab.queue.add(missing)
-        st.rerun()
-    return len(missing) < len(stages)
-
-
-@st.fragment(run_every=POLL_SECONDS)
-def _watch(lab: Lab, missing: list[Stage], label: str) -> None:
-    keep_worker(lab)
-    rows = [row for stage in missing if (row := lab.queue.stage(stage.key))]
-    left = [row for row in rows if row.status in ("queued", "running")]
-    if len(left) < len(missing):
-        st.rerun()
-    said = [row.progress.get("message", "") for row in left if row.status == "running"]
-    waiting = "It waits until nothing else runs."
-    st.caption(f"{label}: {inline(' '.join(filter(None, said)) or waiting)}")
-
-
-def _draw_times(lab: Lab, stages: list[Stage], names: dict[str, str], how: Conditions) -> None:
+def _draw_times(
+    lab: Lab, stages: list[Stage], names: dict[str, str], conditions: Conditions
+) -> None:
+    """Milliseconds and speed-ups of the finished stages: charts for each condition, and a table."""
     frame = latency.latency_frame(stages, lab.store, names)
     if frame.empty:
         return
-    for batch in how.batches:
-        for threads in how.threads:
-            left, right = st.columns(2)
+    for batch in conditions.batches:
+        for threads in conditions.threads:
+            time_column, ratio_column = st.columns(2)
             key = f"{batch} {threads}"
             times, ratios = latency_chart(frame, batch, threads), ratio_chart(frame, batch, threads)
-            left.plotly_chart(times, key=f"ms {key}", config=config("time"))
-            right.plotly_chart(ratios, key=f"x {key}", config=config("ratio"))
+            time_column.plotly_chart(times, key=f"ms {key}", config=config("time"))
+            ratio_column.plotly_chart(ratios, key=f"x {key}", config=config("ratio"))
     with st.expander("Table"):
         st.dataframe(_readable(frame), hide_index=True)
         st.download_button(
-            "Times (CSV)", lambda: frame.to_csv(index=False), "speed.csv", on_click="ignore"
+            "Latency (CSV)", lambda: frame.to_csv(index=False), "latency.csv", on_click="ignore"
         )
 
 
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The measurements as text."""
     rows = frame.to_dict("records")
-    again = {"control": " (timed again)"}
+    repeated = {"control": " (repeated)"}
     return pd.DataFrame(
         {
-            "Model": [f"{row['model']}{again.get(row['role'], '')}" for row in rows],
-            "Program": frame["runtime_title"],
-            "Images": frame["images_at_a_time"],
+            "Model": [f"{row['model']}{repeated.get(row['role'], '')}" for row in rows],
+            "Runtime": frame["runtime_title"],
+            "Batch size": frame["images_at_a_time"],
             "Threads": frame["threads"],
-            "Median, ms": frame["p50_ms"].round(3),
-            "90 %, ms": frame["p90_ms"].round(3),
-            "Images a second": frame["images_per_second"].round(1),
-            "Times as fast as dense": [ratio_text(row) for row in rows],
+            "Median (ms)": frame["p50_ms"].round(3),
+            "90th percentile (ms)": frame["p90_ms"].round(3),
+            "Images/s": frame["images_per_second"].round(1),
+            "Speed-up vs dense (95 % CI)": [ratio_text(row) for row in rows],
         }
     )
 
 
-def _draw_crossover(lab: Lab, point: PlannedModel, how: Conditions) -> None:
-    """Dense against sparse products of the model's own layers, over sparsity."""
-    st.subheader("Where zeros begin to pay")
+def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> None:
+    """Sparse against dense products of the model's layers, over sparsity."""
+    st.subheader("Break-even sparsity (sparse vs dense kernels)")
     st.caption(
-        "The model's own 1x1 convolutions and linear layers as products of matrices, dense and "
-        "sparse, with zeros at random places: one image, one thread."
+        "Times the model's 1x1 convolutions and linear layers as dense and sparse matrix "
+        "products, with zeros at random positions, batch size 1 and 1 thread."
     )
-    stage = crossover_stage(point.key, how.image_size)
-    if not _wanted(lab, [stage], "Find where zeros pay", "Takes about a minute."):
+    guide_link("latency", "sparse-kernels-and-break-even-sparsity")
+    stage = crossover_stage(model.key, conditions.image_size)
+    if not run_stage(
+        lab,
+        [stage],
+        "Measure break-even",
+        busy="Measuring break-even sparsity",
+        help=f"Takes about a minute. {ALONE}",
+    ):
         return
     frame = sparse_speedup.crossover_frame(stage, lab.store)
-    result = lab.store.read(point.key)
-    # Channels that are gone are no zeros of the products that are left.
-    zeros = 0 if point.strategy == STRUCTURED else result["weights_zeros"]
-    own = zeros / result["weights"]
-    st.plotly_chart(crossover_chart(frame, sparsity=own), key="zeros", config=config("zeros"))
+    result = lab.store.read(model.key)
+    # Removed channels are no zeros in the products of the remaining weights.
+    zeros = 0 if model.strategy == STRUCTURED else result["weights_zeros"]
+    sparsity = zeros / result["weights"]
+    st.plotly_chart(crossover_chart(frame, sparsity=sparsity), key="zeros", config=config("zeros"))
     for kernel in frame["kernel"].unique():
         st.caption(inline(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(
-        "Products (CSV)", lambda: frame.to_csv(index=False), "crossover.csv", on_click="ignore"
+        "Break-even (CSV)",
+        lambda: frame.to_csv(index=False),
+        "break_even.csv",
+        on_click="ignore",
     )

@@ -1,4 +1,4 @@
-"""An image dropped or picked, and what the dense and the pruned model say to it."""
+"""The predictions of the dense and the pruned model for one image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from pages.components.facts import explain, inline
-from pages.components.live import keep_worker
+from pages.components.facts import inline
+from pages.components.guide_link import guide_link
+from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, plain
 from pages.components.uploads import kept
 from pruning_core.common.formatting import format_percent
@@ -18,74 +19,65 @@ from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.results.predictions import told
 from pruning_core.storage.jobs import Job
 
-POLL_SECONDS = 1.0
 TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "gif"]
-NAMES = {"dense": "Dense", "point": "This model"}
+MODELS = {"dense": "Dense baseline", "point": "This model"}
 
 
-def draw(lab: Lab, job: Job, point: PlannedModel) -> None:
-    """Both answers side by side."""
-    st.header("Try it")
-    dense = Outline.from_json(job.outline).dense_of(point).key
-    left, right = st.columns(2)
-    with left:
+def draw_predictions(lab: Lab, job: Job, model: PlannedModel) -> None:
+    """The section: an image to choose, and both predictions side by side."""
+    st.header("Predict an image")
+    guide_link("export", "predict-an-image")
+    stage = _chosen_image(lab, job, model)
+    if stage and run_stage(lab, [stage], "Predict", busy="Running both models", at_once=True):
+        _draw_answers(lab.store.read(stage.key))
+
+
+def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
+    """The stage that predicts an uploaded image, else a test image."""
+    dense = Outline.from_json(job.outline).dense_of(model).key
+    upload_column, number_column = st.columns(2)
+    with upload_column:
         file = st.file_uploader(
-            "Your image", TYPES, key="try file", help="Stays on this computer. It is cut square."
+            "Your image",
+            TYPES,
+            key="own image",
+            help="The short side is resized and the center cropped. The image stays on this "
+            "computer.",
         )
-    with right:
-        count = lab.store.read(point.key)["test_images"]
+    with number_column:
+        count = lab.store.read(model.key)["test_images"]
         number = st.number_input(
-            "or a test image",
+            "Test image number",
             0,
             count - 1,
             0,
-            key="try number",
-            help=f"Test images are numbered from 0 to {count - 1:,}.",
+            key="test image",
+            help=f"0 to {count - 1:,}. Used if you upload no image.",
             disabled=file is not None,
         )
     if file is None:
-        _answer(lab, ask_test_image(dense, point.key, int(number)))
-    elif found := kept(lab, file):
-        digest, path = found
-        _answer(lab, ask_image(dense, point.key, digest, str(path)))
+        return ask_test_image(dense, model.key, int(number))
+    if upload := kept(lab, file):
+        digest, path = upload
+        return ask_image(dense, model.key, digest, str(path))
+    return None
 
 
-def _answer(lab: Lab, stage: Stage) -> None:
-    if lab.store.exists(stage.key):
-        _draw_answers(lab.store.read(stage.key))
-        return
-    row = lab.queue.stage(stage.key)
-    if row and row.status == "failed":
-        st.error(plain(explain(row.field, row.error)))
-        return
-    if row is None or row.status not in ("queued", "running"):
-        lab.queue.add([stage])
-    _wait(lab, stage)
-
-
-def _draw_answers(found: dict[str, Any]) -> None:
-    size = found["size"]
-    pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(size, size, 3)
-    picture, *columns = st.columns([1, 2, 2])
-    with picture:
-        label = f"It is: {inline(found['label'])}" if found["label"] else "As the models see it"
+def _draw_answers(result: dict[str, Any]) -> None:
+    """The model input, (S, S, 3) in 8 bits, and the likeliest classes of each model."""
+    size = result["size"]
+    pixels = np.frombuffer(base64.b64decode(result["pixels"]), np.uint8).reshape(size, size, 3)
+    image_column, *model_columns = st.columns([1, 2, 2])
+    with image_column:
+        label = f"True label: {inline(result['label'])}" if result["label"] else "Model input"
         st.image(pixels, width=144, caption=label)
-    for column, (name, title) in zip(columns, NAMES.items(), strict=True):
-        answer = found["answers"][name]
-        best, share = answer["likeliest"][0]
+    for column, (name, title) in zip(model_columns, MODELS.items(), strict=True):
+        answer = result["answers"][name]
+        likeliest, confidence = answer["likeliest"][0]
         with column:
-            st.metric(title, plain(best), width="content")
+            st.metric(title, plain(likeliest), width="content")
             st.caption(
-                f"{format_percent(share)} sure, {answer['milliseconds']:.1f} ms (eager PyTorch, "
-                "one image, one thread)"
+                f"{format_percent(confidence)} confidence, {answer['milliseconds']:.1f} ms "
+                "(eager PyTorch, batch size 1, 1 thread)"
             )
             st.dataframe(told(answer), hide_index=True)
-
-
-@st.fragment(run_every=POLL_SECONDS)
-def _wait(lab: Lab, stage: Stage) -> None:
-    keep_worker(lab)
-    row = lab.queue.stage(stage.key)
-    if lab.store.exists(stage.key) or (row and row.status == "failed"):
-        st.rerun()
-    st.caption("The models look at it.")

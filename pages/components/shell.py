@@ -28,6 +28,7 @@ PAGES = {
     "Compare": "pages/3_Compare.py",
     "Layers": "pages/4_Layers.py",
     "Export": "pages/5_Export.py",
+    "Guide": "pages/6_Guide.py",
 }
 LOADING_OPENINGS = 3
 _openings: Counter[str] = Counter()

@@ -1,45 +1,53 @@
-"""The table of points, each column with what it counts."""
+"""The table of models with the definition of each column."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
 
+from pages.components.guide_link import guide_link
 from pruning_core.results.glossary import DEFINITIONS
 from pruning_core.results.tables import readable
 
+# Columns whose name differs from their term in the glossary.
 TERMS = {
     "Asked": "Sparsity asked",
     "Of prunable": "Sparsity of the prunable weights",
     "Of weights": "Sparsity of all layer weights",
     "Of model": "Sparsity of the model",
-    "Accuracy": "Accuracy",
-    "95 % interval": "95 % interval",
     "Drop": "Accuracy drop",
-    "Dense file": "Dense file",
-    "Sparse file": "Sparse file",
     "Ratio": "Compression ratio",
     "Not zero": "Parameters not zero",
     "Epochs": "Epochs and seconds",
     "Time": "Epochs and seconds",
 }
-SPREAD = (
-    "The mean of the accuracies of all seeds of this point, and their standard deviation in points."
-)
+SPREAD = "Mean accuracy over all seeds, and its standard deviation in percentage points."
 
 
-def draw(frame: pd.DataFrame) -> None:
-    """One row a point."""
-    texts = dict(DEFINITIONS)
-    columns = {name: st.column_config.Column(help=texts[term]) for name, term in TERMS.items()}
+def draw_table(frame: pd.DataFrame) -> None:
+    """One row per model."""
+    table = readable(frame)
+    columns = column_help(table)
     columns["Mean ± sd"] = st.column_config.Column(help=SPREAD)
     columns["Strategy"] = st.column_config.Column(pinned=True)
-    shown = readable(frame)
-    st.dataframe(shown, hide_index=True, column_config=columns, height="content", key="table")
+    st.dataframe(table, hide_index=True, column_config=columns, height="content", key="table")
+
+
+def column_help(table: pd.DataFrame) -> dict[str, ColumnConfig]:
+    """The definition of each column of a table that has one."""
+    texts = dict(DEFINITIONS)
+    terms = {name: TERMS.get(name, name) for name in table.columns}
+    return {
+        name: st.column_config.Column(help=texts[term])
+        for name, term in terms.items()
+        if term in texts
+    }
 
 
 def draw_definitions() -> None:
-    """What each number is, folded away."""
-    with st.expander("What each number is"):
+    """The glossary, folded."""
+    with st.expander("Definitions"):
         for term, text in DEFINITIONS:
             st.markdown(f"**{term}.** {text}")
+        guide_link("metrics")
