@@ -12,7 +12,7 @@ import streamlit as st
 from pages.components import int8_series, live
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain, inline
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import header_with_guide
 from pages.components.picking import pick_runs
 from pages.components.shell import Lab, link, open_page, plain
 from pages.components.table import draw_definitions, draw_table
@@ -130,14 +130,12 @@ def draw_charts(frame: pd.DataFrame) -> str:
         for column, name in zip(st.columns(2), pair, strict=True):
             drawn = figure(frame, name, x)
             column.plotly_chart(drawn, key=f"chart {name}", config=config(name, image))
-    guide_link("metrics", "sparsity")
     return x
 
 
 def draw_findings(frame: pd.DataFrame) -> None:
     """What the data show, in sentences with their numbers."""
-    st.header("Findings")
-    guide_link("metrics", "statistical-significance")
+    header_with_guide("Findings", "metrics", "statistical-significance")
     all_findings = findings(frame)
     pairs = [finding for finding in all_findings if finding.kind == "pair"]
     # The best models above already warn of a bad baseline.
@@ -254,7 +252,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     int8_series.draw_button(lab, frame)
     draw_findings(frame)
     draw_corrections(frame)
-    st.header("Table")
+    header_with_guide("Table", "metrics", "sparsity")
     draw_table(frame)
     draw_definitions()
     int8_series.draw_notes(frame)

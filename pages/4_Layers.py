@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import layer_table
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import header_with_guide
 from pages.components.picking import MAX_RUNS, pick_model, pick_run
 from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, link, open_page, plain
@@ -54,12 +54,11 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
     Raises `SpecError` if the run's settings have no sensitivity analysis, or if its files have
     moved.
     """
-    st.header("Sensitivity analysis")
+    header_with_guide("Sensitivity analysis", "sensitivity", "read-the-heat-map")
     st.caption(
         "Prunes one layer (or dependency group) at a time, at several sparsities, and measures "
         "validation accuracy without retraining."
     )
-    guide_link("sensitivity", "read-the-heat-map")
     unit = pick_unit(spec)
     one_seed = replace(spec, seeds=spec.seeds[:1])
     analysis = sensitivity_only(replace(one_seed, sensitivity=replace(spec.sensitivity, unit=unit)))
@@ -165,8 +164,7 @@ def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
 
 def draw_overlap(lab: Lab, job: Job) -> None:
     """The mask overlap of two models."""
-    st.header("Mask overlap (Jaccard)")
-    guide_link("sensitivity", "other-views-of-the-layers-page")
+    header_with_guide("Mask overlap (Jaccard)", "sensitivity", "other-views-of-the-layers-page")
     first_column, second_column = st.columns(2)
     with first_column:
         first = pick_model(lab, job, "first", "First model")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.components.bundle import draw_bundle
 from pages.components.facts import inline
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import header_with_guide
 from pages.components.latency import draw_latency
 from pages.components.picking import pick_model, pick_run
 from pages.components.predict import draw_predictions
@@ -27,12 +27,11 @@ from pruning_core.results.exported_files import available
 
 def draw_files(lab: Lab, model: PlannedModel, dense: PlannedModel) -> pd.DataFrame:
     """Size and accuracy of each exported file. Returns a row per file."""
-    st.header("Files")
+    header_with_guide("Files", "export", "file-formats")
     st.caption(
         "Each file was written, read back and run on the test images. Orange mark: entropy "
         "estimate of the smallest possible sparse file."
     )
-    guide_link("export", "file-formats")
     run_exports(lab, model)
     frame = exported_files.ladder(model, dense, lab.store)
     if frame.empty:

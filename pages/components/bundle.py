@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.facts import inline
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import header_with_guide
 from pages.components.run_stage import run_stage
 from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes
@@ -23,13 +23,12 @@ DEFAULT_FORMAT = "onnx"
 
 def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) -> None:
     """The section: a zip with one of the `files` of a model and everything to check it."""
-    st.header("Reproducibility bundle")
+    header_with_guide("Reproducibility bundle", "export", "reproducibility-bundle")
     st.caption(
         "A zip with the model file, class names, preprocessing, settings, package versions, "
         "results, the prediction for each test image, the test images (up to 20 MB), and "
         "verify.py. verify.py checks all of it without Pruning Lab."
     )
-    guide_link("export", "reproducibility-bundle")
     offered = {row["format"] for row in files.to_dict("records") if not not_offered(row)}
     formats = [name for name in PACKED if name in offered]
     name = st.selectbox(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import header_with_guide
 from pages.components.table import column_help
 from pruning_core.results.correction import without_training
 
@@ -15,9 +15,8 @@ def draw_corrections(frame: pd.DataFrame) -> None:
     table = without_training(frame)
     if table.empty:
         return
-    st.header("Training-free correction")
+    header_with_guide("Training-free correction", "recovery", "training-free-correction")
     st.caption("Accuracy after pruning without any fine-tuning. Seconds add up over the methods.")
-    guide_link("recovery", "training-free-correction")
     st.dataframe(
         table,
         hide_index=True,

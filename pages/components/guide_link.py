@@ -1,6 +1,8 @@
-"""A link from a page to the section of the Guide that explains it."""
+"""Links from a page to the section of the Guide that explains it."""
 
 from __future__ import annotations
+
+import streamlit as st
 
 from pages.components.guide_text import find
 from pages.components.shell import link
@@ -10,3 +12,10 @@ def guide_link(topic: str, section: str = "") -> None:
     """Draw the link. `section` is the slug of a heading. Raises `KeyError` if it is unknown."""
     params = {"topic": topic, "section": section} if section else {"topic": topic}
     link("Guide", f"Guide: {find(topic, section).title}", **params)
+
+
+def header_with_guide(title: str, topic: str, section: str = "") -> None:
+    """A header and beside it the link to the section of the Guide. Raises `KeyError`."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.header(title, width="content")
+        guide_link(topic, section)

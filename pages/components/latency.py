@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.facts import inline
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import guide_link, header_with_guide
 from pages.components.run_stage import run_stage
 from pages.components.shell import Lab
 from pruning_core.common.formatting import format_count
@@ -31,8 +31,7 @@ ALONE = "Other stages wait meanwhile, so that they do not disturb the measuremen
 
 def draw_latency(lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerator) -> None:
     """The section, and into `summary` the sentence on size and speed."""
-    st.header("Latency on this machine")
-    guide_link("latency", "how-latency-is-measured")
+    header_with_guide("Latency on this machine", "latency", "how-latency-is-measured")
     dense = Outline.from_json(job.outline).dense_of(model)
     others = _other_models(lab, job, model)
     conditions = _conditions()

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.facts import inline
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import header_with_guide
 from pages.components.shell import PAGES, Lab
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_percent
@@ -66,8 +66,7 @@ def draw_custom_sparsity(lab: Lab, job: str, spec: Spec, analysis: pd.DataFrame)
 
     `analysis` is the whole sensitivity analysis, empty if it is not finished.
     """
-    st.header("Custom per-layer sparsity")
-    guide_link("sensitivity", "allocate-from-sensitivity")
+    header_with_guide("Custom per-layer sparsity", "sensitivity", "allocate-from-sensitivity")
     layers = prunable(known_layers(spec, lab.store), spec.pruning.layers, spec.pruning.exclude)
     pruning = to_dict(spec.pruning)
     sizes = {layer.name: units(layer.shape, pruning) for layer in layers}

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from pages.components.facts import inline
-from pages.components.guide_link import guide_link
+from pages.components.guide_link import header_with_guide
 from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, plain
 from pages.components.uploads import kept
@@ -25,8 +25,7 @@ MODELS = {"dense": "Dense baseline", "point": "This model"}
 
 def draw_predictions(lab: Lab, job: Job, model: PlannedModel) -> None:
     """The section: an image to choose, and both predictions side by side."""
-    st.header("Predict an image")
-    guide_link("export", "predict-an-image")
+    header_with_guide("Predict an image", "export", "predict-an-image")
     stage = _chosen_image(lab, job, model)
     if stage and run_stage(lab, [stage], "Predict", busy="Running both models", at_once=True):
         _draw_answers(lab.store.read(stage.key))
