@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import layer_table
+from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
 from pages.components.picking import MAX_RUNS, pick_model, pick_run
 from pages.components.run_stage import run_stage
@@ -200,7 +201,7 @@ def main() -> None:
         draw_sensitivity(lab, job, from_json(job.spec))
     except SpecError as error:
         # The models below were measured earlier and can still be shown.
-        st.warning(plain(for_page(error)))
+        st.warning(inline(for_page(error)))
     draw_model(lab, job)
     draw_overlap(lab, job)
 

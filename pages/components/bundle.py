@@ -36,7 +36,8 @@ def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) ->
         formats,
         index=formats.index(DEFAULT_FORMAT) if DEFAULT_FORMAT in formats else 0,
         format_func=lambda name: FILE_FORMATS[name].title,
-        key="bundle",
+        # A new widget once the default is exported, so that it is chosen.
+        key=f"bundle {DEFAULT_FORMAT in formats}",
         width=280,
         help="The model file in the bundle. For an ONNX file, verify.py needs numpy and "
         "onnxruntime only.",

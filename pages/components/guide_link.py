@@ -14,8 +14,9 @@ def guide_link(topic: str, section: str = "") -> None:
     link("Guide", f"Guide: {find(topic, section).title}", **params)
 
 
-def header_with_guide(title: str, topic: str, section: str = "") -> None:
-    """A header and beside it the link to the section of the Guide. Raises `KeyError`."""
+def header_with_guide(title: str, topic: str, section: str = "", level: int = 2) -> None:
+    """A header (or subheader, `level` 3) and beside it the link. Raises `KeyError`."""
+    draw = st.header if level == 2 else st.subheader
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.header(title, width="content")
+        draw(title, width="content")
         guide_link(topic, section)

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.facts import inline
-from pages.components.guide_link import guide_link, header_with_guide
+from pages.components.guide_link import header_with_guide
 from pages.components.run_stage import run_stage
 from pages.components.shell import Lab
 from pruning_core.common.formatting import format_count
@@ -143,12 +143,16 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> None:
     """Sparse against dense products of the model's layers, over sparsity."""
-    st.subheader("Break-even sparsity (sparse vs dense kernels)")
+    header_with_guide(
+        "Break-even sparsity (sparse vs dense kernels)",
+        "latency",
+        "sparse-kernels-and-break-even-sparsity",
+        level=3,
+    )
     st.caption(
         "Times the model's 1x1 convolutions and linear layers as dense and sparse matrix "
         "products, with zeros at random positions, batch size 1 and 1 thread."
     )
-    guide_link("latency", "sparse-kernels-and-break-even-sparsity")
     stage = crossover_stage(model.key, conditions.image_size)
     if not run_stage(
         lab,

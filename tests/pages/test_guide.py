@@ -21,8 +21,8 @@ from pruning_core.planning.presets import PRESETS
 from pruning_core.results.glossary import DEFINITIONS
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
+from tests.helpers.pages import open_page, texts
 from tests.helpers.project import ROOT
-from tests.pages.test_pages import open_page, texts
 
 FIELDS = fields_of(Spec)
 COMMAND = "python -m pruning_core "
