@@ -96,7 +96,7 @@ def draw_best_model(answer: Answer) -> None:
     if answer.headline is None and answer.text:
         st.info(plain(answer.text))
     elif answer.headline:
-        with st.container(horizontal=True, gap="large"):
+        with st.container(horizontal=True, gap="medium"):
             for label, value in answer.headline.figures:
                 st.metric(label.capitalize(), plain(value), width="content")
         st.caption(plain(answer.text))

@@ -165,7 +165,7 @@ def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
 
 def draw_overlap(lab: Lab, job: Job) -> None:
     """The mask overlap of two models."""
-    header_with_guide("Mask overlap (Jaccard)", "sensitivity", "other-views-of-the-layers-page")
+    header_with_guide("Mask overlap (Jaccard)", "sensitivity", "sparsity-weights-and-mask-overlap")
     first_column, second_column = st.columns(2)
     with first_column:
         first = pick_model(lab, job, "first", "First model")

@@ -246,7 +246,7 @@ def test_a_link_to_nothing_is_said_and_the_beginning_is_shown() -> None:
 def test_pages_link_to_sections_that_exist() -> None:
     """`guide_link` refuses others when a page is drawn, but not every page draws every link."""
     call = re.compile(r"(?:guide_link|header_with_guide)\(([^)]*)\)")
-    found = 0
+    links = 0
     for path in (ROOT / "pages").rglob("*.py"):
         for arguments in call.findall(path.read_text("utf-8")):
             names = re.findall(r'"([^"]*)"', arguments)
@@ -254,5 +254,5 @@ def test_pages_link_to_sections_that_exist() -> None:
                 continue
             topic, *section = [name for name in names if name == slug(name)]
             assert find_link(topic, section[0] if section else "")
-            found += 1
-    assert found >= 3
+            links += 1
+    assert links >= 3

@@ -145,9 +145,9 @@ def test_without_executorch_the_page_says_so_and_offers_the_rest(
 
 
 def png(size: tuple[int, int]) -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", size, (200, 30, 30)).save(made, "PNG")
-    return made.getvalue()
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 30)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def uploaded(at: AppTest, name: str, content: bytes) -> AppTest:
