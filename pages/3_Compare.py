@@ -1,4 +1,4 @@
-"""Compare: the answer, the four charts, the findings, the table, the downloads."""
+"""Compare: the best model, four charts, the findings, the table, the downloads."""
 
 from __future__ import annotations
 
@@ -9,116 +9,95 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.components import int8_series, ladder_table, live, table
+from pages.components import int8_series, live
+from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain, inline
-from pages.components.picking import MOST_RUNS
+from pages.components.guide_link import header_with_guide
+from pages.components.picking import pick_runs
 from pages.components.shell import Lab, link, open_page, plain
+from pages.components.table import draw_definitions, draw_table
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
-from pruning_core.reports.charts.comparison import CHARTS, X_AXES, comparison_chart
-from pruning_core.reports.charts.style import chart_config
-from pruning_core.reports.html_report import html_report
-from pruning_core.reports.image_export import chrome_found, images_zip
+from pruning_core.reports.charts.comparison import CHARTS, X_AXES, figure
+from pruning_core.reports.charts.style import config
+from pruning_core.reports.html_report import html
+from pruning_core.reports.image_export import chrome_found, zipped
 from pruning_core.results import models
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.findings import findings
 from pruning_core.results.labels import flatten, short_labels
-from pruning_core.results.models import combined, results_frame, titles
-from pruning_core.results.tables import model_notes
+from pruning_core.results.models import titles
+from pruning_core.results.tables import notes_told
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.job_progress import ACTIVE, states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
-FINDINGS = 5
+SHOWN_FINDINGS = 5
 POLL_SECONDS = 2.0
+ENDED = ("done", "failed", "cancelled")
 
 Rows = dict[str, list[Row]]
 
 
-def pick(lab: Lab) -> list[Job]:
-    """The runs in the link, else the newest that has something to show."""
-    labels = lab.queue.started_labels(MOST_RUNS)
-    given = st.query_params.get("runs", "")
-    wanted = [name for name in given.split(",") if name]
-    others = [name for name in wanted if name not in labels]
-    labels.update({name: job.label for name in others if (job := lab.queue.job(name))})
-    if unknown := [name for name in wanted if name not in labels]:
-        st.warning(f"There is no run {plain(', '.join(unknown))}.")
-    fresh = st.session_state.get("linked runs") != given or "runs" not in st.session_state
-    if given and fresh and len(unknown) < len(wanted):
-        st.session_state["runs"] = [name for name in wanted if name in labels]
-    if "runs" not in st.session_state and labels:
-        st.session_state["runs"] = [next(iter(labels))]
-    chosen = st.multiselect(
-        "Runs",
-        list(labels),
-        key="runs",
-        format_func=lambda name: f"{labels[name]} ({name[:6]})",
-        help="One run, or several to lay over each other.",
-    )
-    st.query_params["runs"] = st.session_state["linked runs"] = ",".join(chosen)
-    return [job for name in chosen if (job := lab.queue.job(name))]
-
-
 def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
-    """The points of several runs and their specs."""
+    """The finished models of several runs, and the settings of each run by its id."""
     specs = {job.id: from_json(job.spec) for job in jobs}
     flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": job.label} for job in jobs}
     labels = short_labels(flat)
     frames = [
-        results_frame(
+        models.points(
             Outline.from_json(job.outline),
             lab.store,
             labels[job.id],
             job.id,
-            data_name(specs[job.id]),
+            dataset_name(specs[job.id]),
         )
         for job in jobs
     ]
-    return combined(frames), specs
+    return models.together(frames), specs
 
 
-def data_name(spec: Spec) -> str:
-    """The data set as a person would call it."""
+def dataset_name(spec: Spec) -> str:
+    """The name of the data set; of own images, their folder or file."""
     return Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
 
 
 @dataclass
-class Answered:
-    """What the answer above was last asked, in points; the report asks the same."""
+class Tolerance:
+    """The accuracy tolerance of the page in percentage points. The HTML report uses it too."""
 
-    tolerance: float = 1.0
+    points: float = 1.0
 
 
 @st.fragment
-def draw_headline(frame: pd.DataFrame, asked: Answered) -> None:
-    """The answer before the charts, which stay as they are when it is asked anew."""
-    asked.tolerance = st.slider(
-        "Accuracy that may be lost, in points",
+def draw_best_models(frame: pd.DataFrame, tolerance: Tolerance) -> None:
+    """The best model within the tolerance. A fragment, so that the charts are not drawn again."""
+    tolerance.points = st.slider(
+        "Accuracy tolerance (percentage points)",
         0.0,
         10.0,
         1.0,
         0.1,
         key="tolerance",
-        help="The most sparse model within it is shown, chosen on the validation images. One "
-        "point is one percent of the images.",
+        help="The maximum accuracy drop on the validation images. The model with the highest "
+        "sparsity within it is shown.",
     )
-    for answer in answers(frame, asked.tolerance / 100):
-        draw_answer(answer)
+    for answer in answers(frame, tolerance.points / 100):
+        draw_best_model(answer)
 
 
-def draw_answer(answer: Answer) -> None:
-    """The figures of one data set, or why there are none."""
+def draw_best_model(answer: Answer) -> None:
+    """The figures for one data set, or why no model is shown."""
     if answer.place:
         st.subheader(plain(answer.place[0].upper() + answer.place[1:]))
-    if answer.best is None and answer.text:
+    if answer.headline is None and answer.text:
         st.info(plain(answer.text))
-    elif answer.best:
-        with st.container(horizontal=True, gap="large"):
-            for label, value in answer.best.figures:
+    elif answer.headline:
+        with st.container(horizontal=True, gap="medium"):
+            for label, value in answer.headline.figures:
                 st.metric(label.capitalize(), plain(value), width="content")
         st.caption(plain(answer.text))
     for warning in answer.warnings:
@@ -126,66 +105,69 @@ def draw_answer(answer: Answer) -> None:
 
 
 def draw_charts(frame: pd.DataFrame) -> str:
-    """The assignment's four charts. Returns the horizontal axis that is chosen."""
+    """The assignment's four charts. Returns the name of the chosen x axis."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         x = st.selectbox(
-            "Horizontal axis",
+            "X axis",
             list(X_AXES),
             key="x",
             format_func=lambda name: X_AXES[name].title.capitalize(),
             width=360,
-            help="Sparsity has three counts: of the weights that the run may prune, of all "
-            "convolution and linear weights, of all parameters.",
+            help="Sparsity is counted in three ways: over the prunable weights, over all "
+            "convolution and linear weights, and over all parameters.",
         )
         image = st.segmented_control(
-            "A chart's camera saves",
+            "Image format",
             ["png", "svg"],
             default="png",
             required=True,
             key="image",
             format_func=str.upper,
-            help="The button at the top right of each chart.",
+            help="The format of the camera button at the top right of each chart.",
         )
     names = list(CHARTS)
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
-            drawn = comparison_chart(frame, name, x)
-            column.plotly_chart(drawn, key=f"chart {name}", config=chart_config(name, image))
+            drawn = figure(frame, name, x)
+            column.plotly_chart(drawn, key=f"chart {name}", config=config(name, image))
     return x
 
 
 def draw_findings(frame: pd.DataFrame) -> None:
-    """What the data say, in sentences with their numbers."""
-    st.header("Findings")
-    found = findings(frame)
-    pairs = [f for f in found if f.kind == "pair"]
-    # What is wrong with a baseline stands in the answer above.
-    shown = [f for f in found if f.kind not in ("pair", "baseline")] + pairs
-    if not shown:
-        st.caption("There is nothing to compare yet: no two finished points belong together.")
-    for finding in shown[:FINDINGS]:
-        st.markdown(f"- {plain(finding.text)}")
-    if len(shown) > FINDINGS:
-        with st.expander(f"{len(shown) - FINDINGS} more comparisons"):
-            for finding in shown[FINDINGS:]:
-                st.markdown(f"- {plain(finding.text)}")
+    """What the data show, in sentences with their numbers."""
+    header_with_guide("Findings", "metrics", "statistical-significance")
+    all_findings = findings(frame)
+    pairs = [finding for finding in all_findings if finding.kind == "pair"]
+    # The best models above already warn of a bad baseline.
+    others = [finding for finding in all_findings if finding.kind not in ("pair", "baseline")]
+    texts = [f"- {plain(finding.text)}" for finding in (*others, *pairs)]
+    if not texts:
+        st.caption("Nothing to compare yet: fewer than two comparable models have finished.")
+    for text in texts[:SHOWN_FINDINGS]:
+        st.markdown(text)
+    if len(texts) > SHOWN_FINDINGS:
+        with st.expander(format_count(len(texts) - SHOWN_FINDINGS, "more finding")):
+            for text in texts[SHOWN_FINDINGS:]:
+                st.markdown(text)
 
 
-def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: Answered) -> None:
-    """Everything as files."""
+def draw_downloads(
+    frame: pd.DataFrame, specs: dict[str, Spec], x: str, tolerance: Tolerance
+) -> None:
+    """The results as files."""
     st.header("Downloads")
     with st.container(horizontal=True):
         save("CSV", lambda: csv_export.to_csv(frame), "pruning_comparison.csv", "text/csv")
         save(
             "HTML report",
-            lambda: html_report(frame, specs, findings(frame), x, asked.tolerance / 100),
+            lambda: html(frame, specs, findings(frame), x, tolerance.points / 100),
             "pruning_comparison.html",
             "text/html",
         )
         if chrome_found():
             save(
                 "All charts (PNG and SVG)",
-                lambda: images_zip(frame, x),
+                lambda: zipped(frame, x),
                 "pruning_comparison.zip",
                 "application/zip",
             )
@@ -193,29 +175,34 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: A
         st.caption(sentence)
 
 
-def save(label: str, make: Callable[[], str | bytes], file: str, kind: str) -> None:
-    """A button that makes its file when it is pressed."""
-    st.download_button(label, make, file, kind, on_click="ignore")
+def save(label: str, content: Callable[[], str | bytes], file: str, kind: str) -> None:
+    """A download button. `content` is called when it is pressed."""
+    st.download_button(label, content, file, kind, on_click="ignore")
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def watch(lab: Lab, jobs: list[Job], growing: list[str], finished: int) -> None:
-    """Draw the page anew once there is more to show; until then a look costs next to nothing."""
+def watch(lab: Lab, jobs: list[Job], unfinished: list[str], ended_before: int) -> None:
+    """Draw the page again when a stage of these runs has ended."""
     live.keep_worker(lab)
-    st.caption(f"Still running: {', '.join(growing)}. What is finished is shown, and grows.")
-    if growing != still_growing(lab, jobs) or finished != ended(lab.queue, jobs):
+    st.caption(f"Running: {', '.join(unfinished)}. Results update as models finish.")
+    if unfinished != unfinished_labels(lab, jobs) or ended_before != ended(lab.queue, jobs):
         st.rerun()
 
 
+def unfinished_labels(lab: Lab, jobs: list[Job]) -> list[str]:
+    """The labels of the runs that wait or run."""
+    state = states(lab.queue, jobs)
+    return [plain(job.label) for job in jobs if state[job.id] in ACTIVE]
+
+
 def ended(queue: Queue, jobs: list[Job]) -> int:
-    """How many stages of these runs have come to an end, good or bad."""
+    """How many stages of these runs are done, failed or cancelled."""
     counts = queue.counts([job.id for job in jobs]).values()
-    over = ("done", "failed", "cancelled")
-    return sum(number for found in counts for state, number in found.items() if state in over)
+    return sum(count.get(status, 0) for count in counts for status in ENDED)
 
 
-def draw_state(jobs: list[Job], rows: Rows) -> None:
-    """What never will be there, and why."""
+def draw_failures(jobs: list[Job], rows: Rows) -> None:
+    """Each model that failed, and the reason."""
     for job in jobs:
         names = titles(Outline.from_json(job.outline))
         for row in rows[job.id]:
@@ -225,72 +212,65 @@ def draw_state(jobs: list[Job], rows: Rows) -> None:
 
 
 def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
-    """Results that were finished and can no longer be read, and the way to have them again."""
-    lost: list[str] = []
+    """Results that can no longer be read, and the button that computes them again."""
+    damaged: list[str] = []
     for job in jobs:
         done = [row.key for row in rows[job.id] if row.status == "done"]
-        lost += models.damaged(Outline.from_json(job.outline), lab.store, done)
-    if not lost:
+        damaged += models.damaged(Outline.from_json(job.outline), lab.store, done)
+    if not damaged:
         return
-    kept = list(dict.fromkeys(lost))
-    were = "was" if len(kept) == 1 else "were"
+    keys = list(dict.fromkeys(damaged))
     st.warning(
-        f"{format_count(len(kept), 'result')} {were} damaged on disk and set aside, so the "
-        "points are missing here. Run them again to have them back; all others are kept."
+        f"{format_count(len(keys), 'damaged result')} on disk: these models are missing here. "
+        "Run again computes only them."
     )
 
-    def again() -> None:
-        for key in kept:
+    def run_again() -> None:
+        for key in keys:
             lab.queue.lost(key)
 
-    if st.button("Run again", key="again", type="primary", on_click=again):
+    if st.button("Run again", key="again", type="primary", on_click=run_again):
         st.rerun()
 
 
 @st.fragment
 def draw(lab: Lab, jobs: list[Job]) -> None:
-    """What is finished."""
+    """Everything about the finished models of the runs."""
     rows = {job.id: lab.queue.stages_of(job.id) for job in jobs}
-    draw_state(jobs, rows)
+    draw_failures(jobs, rows)
     draw_damaged(lab, jobs, rows)
     frame, specs = read(lab, jobs)
     if frame.empty:
-        st.info("These runs have no finished point to show. Watch them on Runs.")
+        st.info("No finished model yet. See progress in Runs.")
         link("Runs", job=jobs[0].id)
         return
-    if notes := model_notes(frame):
-        st.info("\n".join(f"- {inline(note)}" for note in notes) if notes[1:] else inline(notes[0]))
-    asked = Answered()
-    draw_headline(frame, asked)
+    if notes := [inline(note) for note in notes_told(frame)]:
+        st.info("\n".join(f"- {note}" for note in notes) if len(notes) > 1 else notes[0])
+    tolerance = Tolerance()
+    draw_best_models(frame, tolerance)
     x = draw_charts(frame)
-    int8_series.draw(lab, frame)
+    int8_series.draw_button(lab, frame)
     draw_findings(frame)
-    ladder_table.draw(frame)
-    st.header("Table")
-    table.draw(frame)
-    table.draw_definitions()
+    draw_corrections(frame)
+    header_with_guide("Table", "metrics", "sparsity")
+    draw_table(frame)
+    draw_definitions()
     int8_series.draw_notes(frame)
-    draw_downloads(frame, specs, x, asked)
+    draw_downloads(frame, specs, x, tolerance)
 
 
 def main() -> None:
     lab = open_page("Compare")
     st.title("Compare")
-    jobs = pick(lab)
+    jobs = pick_runs(lab)
     if not jobs:
-        st.info("Nothing to compare yet. Start a run on Home or Tune and come back.")
+        st.info("Nothing to compare yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")
         return
-    finished, growing = ended(lab.queue, jobs), still_growing(lab, jobs)
-    if growing:
-        watch(lab, jobs, growing, finished)
+    ended_before, unfinished = ended(lab.queue, jobs), unfinished_labels(lab, jobs)
+    if unfinished:
+        watch(lab, jobs, unfinished, ended_before)
     draw(lab, jobs)
-
-
-def still_growing(lab: Lab, jobs: list[Job]) -> list[str]:
-    """The labels of the runs that are not at their end."""
-    words = states(lab.queue, jobs)
-    return [plain(job.label) for job in jobs if words[job.id] in ACTIVE]
 
 
 main()

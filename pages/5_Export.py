@@ -1,4 +1,4 @@
-"""Ship: one finished model as files, each measured, and the way to take them away."""
+"""Export: one finished model as files, its latency, its bundle, and its predictions."""
 
 from __future__ import annotations
 
@@ -7,124 +7,91 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from pages.components import passports, speed_part, try_it
-from pages.components.facts import explain, inline
-from pages.components.live import keep_worker
-from pages.components.picking import pick_point, pick_run
-from pages.components.shell import Lab, link, open_page, plain
+from pages.components.bundle import draw_bundle
+from pages.components.facts import inline
+from pages.components.guide_link import header_with_guide
+from pages.components.latency import draw_latency
+from pages.components.picking import pick_model, pick_run
+from pages.components.predict import draw_predictions
+from pages.components.run_stage import run_stage
+from pages.components.shell import Lab, link, open_page
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
-from pruning_core.planning.stage import Outline, PlannedModel
-from pruning_core.reports.charts.exported_files import file_size_chart
-from pruning_core.reports.charts.style import chart_config
+from pruning_core.planning.stage import Outline, PlannedModel, Stage
+from pruning_core.reports.charts.exported_files import byte_bars
+from pruning_core.reports.charts.style import config
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import (
-    available_formats,
-    file_notes,
-    files_frame,
-    files_table,
-    why_not_offered,
-)
-from pruning_core.storage.stage_queue import Row
-
-POLL_SECONDS = 2.0
-ACTIVE = ("queued", "running")
+from pruning_core.results.exported_files import available
 
 
-def rows_of(lab: Lab, point: PlannedModel) -> dict[str, Row]:
-    """The formats of a point that the queue knows of and the store has not."""
-    keys = {name: export_stage(point.key, name).key for name in FILE_FORMATS}
-    missing = {name: key for name, key in keys.items() if not lab.store.exists(key)}
-    return {name: row for name, key in missing.items() if (row := lab.queue.stage(key))}
-
-
-def offer(lab: Lab, point: PlannedModel, frame: pd.DataFrame, waiting: dict[str, Row]) -> None:
-    """The button that has the missing files made, and why some cannot be."""
-    names, left = available_formats(FILE_FORMATS)
-    for sentence in left:
-        st.caption(inline(sentence))
-    failed = {name: row for name, row in waiting.items() if row.status == "failed"}
-    for name, row in failed.items():
-        st.error(f"{FILE_FORMATS[name].title} failed. {plain(explain(row.field, row.error))}")
-    missing = [n for n in names if n not in set(frame["format"]) and not _active(waiting.get(n))]
-    if missing and st.button(
-        "Make the files" if frame.empty else f"Make {format_count(len(missing), 'more file')}",
-        type="primary",
-        help="Each is written, read back, run and measured on the test images. About a minute "
-        "for a MobileNetV2.",
-    ):
-        for name in missing:
-            lab.queue.forget(export_stage(point.key, name).key)
-        lab.queue.add([export_stage(point.key, name) for name in missing])
-        st.rerun()
-
-
-def _active(row: Row | None) -> bool:
-    return row is not None and row.status in ACTIVE
-
-
-@st.fragment(run_every=POLL_SECONDS)
-def watch(lab: Lab, point: PlannedModel, dense: PlannedModel, shown: int) -> None:
-    """What is being made; the page is drawn anew with each file."""
-    keep_worker(lab)
-    waiting = rows_of(lab, point)
-    active = [name for name, row in waiting.items() if _active(row)]
-    if len(files_frame(point, dense, lab.store)) != shown or not active:
-        st.rerun()
-    running = [name for name in active if waiting[name].status == "running"]
-    doing = ", ".join(FILE_FORMATS[name].title for name in running)
-    st.caption(f"Being made: {doing or 'waiting for the worker'}. {len(active)} to come.")
-
-
-def draw_files(lab: Lab, point: PlannedModel, dense: PlannedModel) -> pd.DataFrame:
-    """The ladder of bytes: chart, table, notes. Returns its rows."""
-    st.header("Files")
+def draw_files(lab: Lab, model: PlannedModel, dense: PlannedModel) -> pd.DataFrame:
+    """Size and accuracy of each exported file. Returns a row per file."""
+    header_with_guide("Files", "export", "file-formats")
     st.caption(
-        "Each file was written, read back and run on the test images. The mark is the floor: "
-        "the entropy of the places of the zeros and of each byte of the remaining weights. A "
-        "file near it leaves little to gain; one whose layers differ much may end a little below."
+        "Each file was written, read back and run on the test images. Orange mark: entropy "
+        "estimate of the smallest possible sparse file."
     )
-    frame, waiting = files_frame(point, dense, lab.store), rows_of(lab, point)
-    if any(map(_active, waiting.values())):
-        watch(lab, point, dense, len(frame))
-    offer(lab, point, frame, waiting)
+    run_exports(lab, model)
+    frame = exported_files.ladder(model, dense, lab.store)
     if frame.empty:
         return frame
-    st.plotly_chart(file_size_chart(frame), key="bytes", config=chart_config("files"))
+    st.plotly_chart(byte_bars(frame), key="bytes", config=config("files"))
     with st.expander("Table"):
-        st.dataframe(files_table(frame), hide_index=True)
+        st.dataframe(exported_files.readable(frame), hide_index=True)
     for row in frame.to_dict("records"):
-        if why := why_not_offered(row):
-            st.warning(inline(why))
-    for note in file_notes(frame):
+        if reason := exported_files.not_offered(row):
+            st.warning(inline(reason))
+    for note in exported_files.notes_told(frame):
         st.caption(inline(note))
     return frame
 
 
-def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
-    """Every file by name, with what opens it."""
-    st.header("Downloads")
-    st.caption(
-        "For phones take the .pte file: optimize_for_mobile of the assignment's snippet no longer "
-        "works in the torch that pip installs."
+def run_exports(lab: Lab, model: PlannedModel) -> None:
+    """The button that exports the missing formats, and the reason for formats that cannot be."""
+    names, reasons = available(FILE_FORMATS)
+    for reason in reasons:
+        st.caption(inline(reason))
+    stages = [export_stage(model.key, name) for name in names]
+    missing = sum(not lab.store.exists(stage.key) for stage in stages)
+    partly = f"Export {format_count(missing, 'more format')}"
+    run_stage(
+        lab,
+        stages,
+        "Export all formats" if missing == len(stages) else partly,
+        busy="Exporting",
+        help="Writes each file, reads it back and measures it on the test images. Takes about a "
+        "minute for a MobileNetV2.",
+        name=format_title,
+        primary=True,
     )
+
+
+def format_title(stage: Stage) -> str:
+    """The title of the file format of an export stage."""
+    return FILE_FORMATS[stage.settings["format"]].title
+
+
+def draw_downloads(lab: Lab, files: pd.DataFrame) -> None:
+    """A button for each file that passed its check."""
+    st.header("Downloads")
+    st.caption("For mobile, use ExecuTorch (.pte).")
     with st.container(horizontal=True):
-        for row in frame.to_dict("records"):
-            about = FILE_FORMATS[row["format"]]
-            if not about.download or why_not_offered(row):
+        for row in files.to_dict("records"):
+            file_format = FILE_FORMATS[row["format"]]
+            if not file_format.download or exported_files.not_offered(row):
                 continue
             st.download_button(
-                about.title,
+                file_format.title,
                 functools.partial(lab.store.content, row["key"], row["file"]),
                 row["file"],
                 "application/octet-stream",
                 on_click="ignore",
-                help=about.help,
+                help=file_format.help,
                 key=f"download {row['format']}",
             )
         st.download_button(
-            "Table (CSV)", lambda: exported_files.to_csv(frame), "files.csv", on_click="ignore"
+            "Table (CSV)", lambda: exported_files.to_csv(files), "files.csv", on_click="ignore"
         )
 
 
@@ -133,20 +100,21 @@ def main() -> None:
     st.title("Export")
     job = pick_run(lab)
     if job is None:
-        st.info("No model is finished yet. Start a run on Home or Tune and come back.")
+        st.info("No model has finished yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")
         return
-    point = pick_point(lab, job, "ship")
-    if point is None:
+    model = pick_model(lab, job, "export")
+    if model is None:
         return
-    verdict = st.container()
-    frame = draw_files(lab, point, Outline.from_json(job.outline).dense_of(point))
-    if not frame.empty:
-        draw_downloads(lab, frame)
-    speed_part.draw(lab, job, point, verdict)
-    if not frame.empty:
-        passports.draw(lab, job, point, frame)
-    try_it.draw(lab, job, point)
+    # Filled below by the measurements that the summary needs.
+    summary = st.container()
+    files = draw_files(lab, model, Outline.from_json(job.outline).dense_of(model))
+    if not files.empty:
+        draw_downloads(lab, files)
+    draw_latency(lab, job, model, summary)
+    if not files.empty:
+        draw_bundle(lab, job, model, files)
+    draw_predictions(lab, job, model)
 
 
 main()

@@ -1,13 +1,15 @@
-"""Tables of layers: shares by hand, what is left of each layer, what two models share."""
+"""Tables of layers: custom sparsity, sparsity of a model, overlap of two masks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
 
 from pages.components.facts import inline
+from pages.components.guide_link import header_with_guide
 from pages.components.shell import PAGES, Lab
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_percent
@@ -15,24 +17,24 @@ from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
-from pruning_core.results.sensitivity import allocate, sparsity_texts
+from pruning_core.results import sensitivity
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.settings.strategies import OneShotSpec
-from pruning_core.worker.start import ensure_worker
 
-SHARES = "shares by hand"
+STATE = "layer sparsities"
+PERCENT = "sparsity"
 
 
-def draw_portraits(frame: pd.DataFrame) -> None:
-    """Every layer of a model with what is left of it."""
+def draw_layers(frame: pd.DataFrame) -> None:
+    """Every layer of a model with its sparsity; `frame` is a `results.layers.table`."""
     shown = frame.assign(sparsity=100 * frame["sparsity"])
     columns = {
-        "sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share that is zero."),
+        "sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share of zeros."),
         "weights": st.column_config.NumberColumn(format="localized"),
-        "zero channels": st.column_config.NumberColumn(
-            help="Output channels of which every weight is zero."
+        "dead channels": st.column_config.NumberColumn(
+            help="Output channels whose weights are all zero."
         ),
     }
     with st.expander("Table"):
@@ -40,18 +42,18 @@ def draw_portraits(frame: pd.DataFrame) -> None:
 
 
 def draw_overlap(frame: pd.DataFrame) -> None:
-    """The Jaccard index of what two models keep, in all and layer by layer."""
+    """The Jaccard index of two masks, overall and per layer; `frame` is a `layers.jaccard`."""
     if frame.empty:
-        st.caption("These models have no layer of the same name and shape.")
+        st.caption("These models have no layer with the same name and shape.")
         return
-    whole = frame["both"].sum() / max(frame["either"].sum(), 1)
+    overall = frame["both"].sum() / max(frame["either"].sum(), 1)
     st.metric(
         "Overlap (Jaccard)",
-        format_percent(whole),
-        help="Weights that both keep, as a share of those that at least one keeps.",
+        format_percent(overall),
+        help="Weights that both models keep, divided by the weights that at least one keeps.",
     )
     shown = frame.assign(overlap=100 * frame["overlap"])[["layer", "weights", "overlap"]]
-    with st.expander("Layer by layer"):
+    with st.expander("Table"):
         st.dataframe(
             shown,
             hide_index=True,
@@ -59,98 +61,113 @@ def draw_overlap(frame: pd.DataFrame) -> None:
         )
 
 
-def draw_by_hand(lab: Lab, job: str, spec: Spec, found: pd.DataFrame) -> None:
-    """A share for each layer of a job's model: proposed from its whole scan, edited, and run."""
-    st.header("A share for each layer")
+def draw_custom_sparsity(lab: Lab, job: str, spec: Spec, analysis: pd.DataFrame) -> None:
+    """A sparsity for each layer of a job's model: suggested, edited, and run.
+
+    `analysis` is the whole sensitivity analysis, empty if it is not finished.
+    """
+    header_with_guide("Custom per-layer sparsity", "sensitivity", "allocate-from-sensitivity")
     layers = prunable(known_layers(spec, lab.store), spec.pruning.layers, spec.pruning.exclude)
     pruning = to_dict(spec.pruning)
     sizes = {layer.name: units(layer.shape, pruning) for layer in layers}
     if not sizes:
-        st.caption("The worker has not looked at this model yet.")
+        st.caption("The layers of this model are not known yet. Inspect the model on Tune.")
         return
-    propose(job, found)
-    kept = st.session_state.get(f"{SHARES} {job}", {})
-    edited = st.data_editor(
-        pd.DataFrame(
-            {
-                "layer": list(sizes),
-                unit_noun(pruning): list(sizes.values()),
-                "removed": [100 * kept.get(name, 0.0) for name in sizes],
-            }
-        ),
-        hide_index=True,
-        disabled=["layer", unit_noun(pruning)],
-        key=f"{SHARES} {job} {st.session_state.get('proposals', 0)}",
-        column_config={
-            "removed": st.column_config.NumberColumn(
-                min_value=0.0,
-                max_value=99.9,
-                format="%g %%",
-                help="Share of this layer, 0 to 99.9 %.",
-            )
-        },
-    )
-    shares = dict(zip(edited["layer"], edited["removed"].fillna(0.0) / 100, strict=True))
-    draw_run(lab, spec, shares, sizes)
+    draw_suggestion(job, analysis)
+    sparsities = edit_table(job, sizes, unit_noun(pruning))
+    draw_run(lab, spec, sparsities, sizes)
 
 
-def propose(job: str, found: pd.DataFrame) -> None:
-    """The total asked, and the button that spreads it so that each layer loses equally much."""
-    total = st.slider(
-        "Total to propose",
+def draw_suggestion(job: str, analysis: pd.DataFrame) -> None:
+    """The overall sparsity, and the button that allocates it by the sensitivity analysis."""
+    overall = st.slider(
+        "Overall sparsity",
         1.0,
         99.0,
         80.0,
         0.5,
         format="%.1f %%",
-        key="total by hand",
-        help="Of the weights (kernels, filters) of all scanned layers together.",
+        key="overall sparsity",
+        help="The sparsity of all analyzed layers together.",
     )
-    if found.empty:
-        st.caption("Type shares below. After a scan they can be proposed here.")
+    if analysis.empty:
+        st.caption(
+            "Enter a sparsity for each layer. A finished sensitivity analysis with the unit "
+            "layer can suggest them."
+        )
     if not st.button(
-        "Propose from the scan",
-        disabled=found.empty,
-        help="Shares with which every layer alone would lose the same accuracy.",
+        "Allocate from sensitivity",
+        disabled=analysis.empty,
+        help="Suggests the sparsities at which every layer alone has the same accuracy drop.",
     ):
         return
     try:
-        st.session_state[f"{SHARES} {job}"] = allocate(found, total / 100)
-        st.session_state["proposals"] = st.session_state.get("proposals", 0) + 1
+        st.session_state[f"{STATE} {job}"] = sensitivity.propose(analysis, overall / 100)
+        st.session_state["suggestions"] = st.session_state.get("suggestions", 0) + 1
     except SpecError as error:
         st.error(inline(for_page(error)))
 
 
-def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: dict[str, int]) -> None:
-    """What the table adds up to, and the button that runs it."""
-    total = sum(shares[name] * size for name, size in sizes.items()) / sum(sizes.values())
-    st.caption(
-        f"In all {format_percent(total)} of these {unit_noun(to_dict(spec.pruning))} would go: in one cut "
-        "with the run's criterion and one-shot epochs, beside a dense control. No chain, no "
-        "ladder, no scan and no cut of channels runs with it."
+def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float]:
+    """The table in which sparsities are edited. Returns a share from 0 to 1 for each layer.
+
+    `sizes` is the number of pruning units of each layer, `noun` their plural.
+    """
+    suggested = st.session_state.get(f"{STATE} {job}", {})
+    edited = st.data_editor(
+        pd.DataFrame(
+            {
+                "layer": list(sizes),
+                noun: list(sizes.values()),
+                PERCENT: [100 * suggested.get(name, 0.0) for name in sizes],
+            }
+        ),
+        hide_index=True,
+        disabled=["layer", noun],
+        # A new suggestion is a new table, so that earlier edits do not change it.
+        key=f"{STATE} {job} {st.session_state.get('suggestions', 0)}",
+        column_config={
+            PERCENT: st.column_config.NumberColumn(
+                min_value=0.0,
+                max_value=99.9,
+                format="%g %%",
+                help="Target sparsity of this layer, 0 to 99.9 %.",
+            )
+        },
     )
-    if st.button("Run these shares", type="primary", disabled=round(total, 6) == 0):
+    return dict(zip(edited["layer"], edited[PERCENT].fillna(0.0) / 100, strict=True))
+
+
+def draw_run(
+    lab: Lab, spec: Spec, sparsities: Mapping[str, float], sizes: Mapping[str, int]
+) -> None:
+    """The overall sparsity of the table, and the button that runs it."""
+    overall = sum(sparsities[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    st.caption(
+        f"Overall sparsity {format_percent(overall)}. Runs one-shot only, plus the fine-tuned "
+        "dense control."
+    )
+    if st.button("Run with these", type="primary", disabled=round(overall, 6) == 0):
         try:
-            made = layer_sparsities(spec, shares, total)
-            plan(made, lab.store)
+            custom = custom_spec(spec, sparsities, overall)
+            plan(custom, lab.store)
         except SpecError as error:
             st.error(inline(for_page(error)))
             return
-        job = lab.queue.submit(made, made.label)
-        ensure_worker(lab.cache)
+        job = lab.queue.submit(custom, custom.label)
         st.switch_page(PAGES["Runs"], query_params={"job": job})
 
 
-def layer_sparsities(spec: Spec, shares: dict[str, float], total: float) -> Spec:
-    """One cut to the shares of a table, and the dense control beside it."""
-    table = sparsity_texts({name: share for name, share in shares.items() if share})
+def custom_spec(spec: Spec, sparsities: Mapping[str, float], overall: float) -> Spec:
+    """One-shot pruning with a sparsity for each layer, and the fine-tuned dense control."""
+    table = sensitivity.as_text({name: share for name, share in sparsities.items() if share})
     return replace(
         spec,
         pruning=replace(spec.pruning, allocation="custom", layer_sparsities=table),
-        one_shot=OneShotSpec((0.0, round(total, 6)), spec.one_shot.epochs),
+        one_shot=OneShotSpec((0.0, round(overall, 6)), spec.one_shot.epochs),
         iterative=replace(spec.iterative, enabled=False),
         correction=replace(spec.correction, enabled=False),
         structured=replace(spec.structured, enabled=False),
         sensitivity=replace(spec.sensitivity, enabled=False),
-        label=f"{describe(spec)}, shares by hand",
+        label=f"{describe(spec)}, custom per-layer sparsity",
     )

@@ -1,25 +1,53 @@
-"""The table of points, each column with what it counts."""
+"""The table of models with the definition of each column."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
 
-from pruning_core.results.glossary import definitions, glossary_rows
-from pruning_core.results.tables import results_table
+from pages.components.guide_link import guide_link
+from pruning_core.results.glossary import DEFINITIONS
+from pruning_core.results.tables import readable
+
+# Columns whose name differs from their term in the glossary.
+TERMS = {
+    "Asked": "Sparsity asked",
+    "Of prunable": "Sparsity of the prunable weights",
+    "Of weights": "Sparsity of all layer weights",
+    "Of model": "Sparsity of the model",
+    "Drop": "Accuracy drop",
+    "Ratio": "Compression ratio",
+    "Not zero": "Parameters not zero",
+    "Epochs": "Epochs and seconds",
+    "Time": "Epochs and seconds",
+}
+SPREAD = "Mean accuracy over all seeds, and its standard deviation in percentage points."
 
 
-def draw(frame: pd.DataFrame) -> None:
-    """One row a point."""
-    shown, texts = results_table(frame), definitions()
-    columns = {
-        name: st.column_config.Column(help=texts[name], pinned=name == "Strategy") for name in shown
+def draw_table(frame: pd.DataFrame) -> None:
+    """One row per model."""
+    table = readable(frame)
+    columns = column_help(table)
+    columns["Mean ± sd"] = st.column_config.Column(help=SPREAD)
+    columns["Strategy"] = st.column_config.Column(pinned=True)
+    st.dataframe(table, hide_index=True, column_config=columns, height="content", key="table")
+
+
+def column_help(table: pd.DataFrame) -> dict[str, ColumnConfig]:
+    """The definition of each column of a table that has one."""
+    texts = dict(DEFINITIONS)
+    terms = {name: TERMS.get(name, name) for name in table.columns}
+    return {
+        name: st.column_config.Column(help=texts[term])
+        for name, term in terms.items()
+        if term in texts
     }
-    st.dataframe(shown, hide_index=True, column_config=columns, height="content", key="table")
 
 
 def draw_definitions() -> None:
-    """What each number is, folded away."""
-    with st.expander("What each number is"):
-        for row in glossary_rows():
-            st.markdown(f"**{row['Term']}.** {row['Definition']}")
+    """The glossary, folded."""
+    with st.expander("Definitions"):
+        for term, text in DEFINITIONS:
+            st.markdown(f"**{term}.** {text}")
+        guide_link("metrics")

@@ -1,4 +1,4 @@
-"""Compare and Home: what they say of several data sets, doubtful baselines, damaged results."""
+"""Compare and Home: several data sets, doubtful baselines, damaged results, notes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import Cache
+from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage import Outline
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.reports.html_report import html_report
-from pruning_core.results.tables import model_notes
+from pruning_core.reports.html_report import html
+from pruning_core.results.tables import notes_told
+from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
+from tests.helpers.export_page import press, shown
 from tests.helpers.frames import comparison, frame, point
 from tests.helpers.inspections import DATA, MODEL, Facts
 from tests.helpers.pages import open_page, put, texts
@@ -29,32 +33,30 @@ Change = Callable[[Any, dict[str, Any]], None]
 
 
 @pytest.fixture(autouse=True)
-def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_worker(no_worker: None) -> None:
     """The pages see the test's cache, and start no process."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: "")
 
 
 def run(
     cache: Cache,
     spec: Spec = QUICKSTART,
     label: str = "Quick start",
-    change: Change = lambda point, found: None,
+    change: Change = lambda model, result: None,
 ) -> str:
-    """A finished job whose results `change` may alter, told of each point."""
+    """The id of a finished job. `change` may alter the result of each model."""
     queue, store = Queue(cache.queue), Store(cache)
-    made = plan(spec, Facts(spec))
-    points = {point.key: point for point in made.models}
-    for stage in made.stages:
-        found: dict[str, Any] = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
+    planned = plan(spec, Facts(spec))
+    models = {model.key: model for model in planned.models}
+    for stage in planned.stages:
+        value: dict[str, Any] = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
             stage.kind, {"notes": []}
         )
-        if point := points.get(stage.key):
-            found = result(round(80 * point.asked), 0.9 - 0.3 * point.asked, 2, 4)
-            change(point, found)
-        put(store, stage.key, stage.kind, found)
+        if model := models.get(stage.key):
+            value = result(round(80 * model.asked), 0.9 - 0.3 * model.asked, 2, 4)
+            change(model, value)
+        put(store, stage.key, stage.kind, value)
     job = queue.submit(spec, label)
-    queue.expand(job, made, [stage.key for stage in made.stages])
+    queue.expand(job, planned, [stage.key for stage in planned.stages])
     return job
 
 
@@ -73,16 +75,16 @@ def shorter(spec: Spec, epochs: int) -> Spec:
     return replace(spec, baseline_epochs=epochs)
 
 
-def at_chance(point: Any, found: dict[str, Any]) -> None:
-    if point.strategy == "baseline":
-        found |= {"accuracy": 0.11, "accuracy_low": 0.05, "accuracy_high": 0.2}
+def at_chance(model: Any, result: dict[str, Any]) -> None:
+    if model.strategy == "baseline":
+        result |= {"accuracy": 0.11, "accuracy_low": 0.05, "accuracy_high": 0.2}
 
 
-def other_images(point: Any, found: dict[str, Any]) -> None:
-    found |= {"test_digest": "others"}
+def other_images(model: Any, result: dict[str, Any]) -> None:
+    result |= {"test_digest": "others"}
 
 
-def test_a_baseline_at_chance_is_said_and_nothing_is_praised(cache: Cache) -> None:
+def test_a_baseline_at_chance_causes_a_warning_and_no_best_model(cache: Cache) -> None:
     test = compare(run(cache, change=at_chance))
     (warning,) = unescaped(test.warning)
     assert "no better than chance" in warning
@@ -93,7 +95,7 @@ def test_a_baseline_at_chance_is_said_and_nothing_is_praised(cache: Cache) -> No
     assert "no better than chance" in home
 
 
-def test_each_data_set_has_its_own_answer(cache: Cache) -> None:
+def test_each_data_set_has_its_best_model(cache: Cache) -> None:
     first = run(cache)
     second = run(cache, shorter(QUICKSTART, 7), "Others", other_images)
     test = compare(first, second)
@@ -105,34 +107,34 @@ def test_each_data_set_has_its_own_answer(cache: Cache) -> None:
     assert len(test.metric) == 12
 
 
-def test_one_data_set_has_one_answer_that_names_its_run(cache: Cache) -> None:
+def test_one_data_set_has_one_best_model_with_its_run(cache: Cache) -> None:
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others"))
     test.slider(key="tolerance").set_value(10.0).run()
     assert not test.subheader
     assert [metric.label for metric in test.metric][-1] == "Run"
 
 
-def test_a_note_says_which_run_and_point_it_is_of(cache: Cache) -> None:
-    def skipped(point: Any, found: dict[str, Any]) -> None:
-        if point.strategy == "one_shot" and point.asked == 0.9:
-            found["notes"] = ["2 steps were skipped."]
+def test_a_note_names_its_run_and_model(cache: Cache) -> None:
+    def skipped(model: Any, result: dict[str, Any]) -> None:
+        if model.strategy == "one_shot" and model.asked == 0.9:
+            result["notes"] = ["2 steps were skipped."]
 
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others", skipped))
     assert "Run Others, one-shot at 90 %: 2 steps were skipped." in unescaped(test.info)
 
 
-def break_points(cache: Cache, job: str, n: int) -> list[str]:
+def damage_models(cache: Cache, job: str, n: int) -> list[str]:
     rows = [row for row in Queue(cache.queue).stages_of(job) if row.kind == "pruned"][:n]
     for row in rows:
         (cache.stage(row.key) / "manifest.json").write_text('{"result": {}}')
     return [row.key for row in rows]
 
 
-def test_damaged_results_are_said_and_run_again(cache: Cache) -> None:
+def test_damaged_results_are_shown_and_run_again(cache: Cache) -> None:
     job = run(cache)
-    keys = break_points(cache, job, 2)
+    keys = damage_models(cache, job, 2)
     test = compare(job)
-    assert "2 results were damaged" in test.warning[0].value
+    assert "2 damaged results on disk" in test.warning[0].value
     assert len(test.dataframe[0].value) == 10
     test.button(key="again").click().run()
     assert not test.exception
@@ -147,25 +149,25 @@ def test_a_damaged_baseline_leaves_a_page_with_a_way_on(cache: Cache) -> None:
     (row,) = [row for row in Queue(cache.queue).stages_of(job) if row.kind == "baseline"]
     (cache.stage(row.key) / "manifest.json").write_bytes(b"\xff\xfe")
     test = compare(job)
-    assert "1 result was damaged" in test.warning[0].value
-    assert "no finished point" in test.info[0].value
+    assert "1 damaged result on disk" in test.warning[0].value
+    assert "No finished model yet. See progress in Runs." in test.info[0].value
     assert [b.key for b in test.button if b.key == "again"]
     assert not open_page("app.py").exception
 
 
-def test_a_whole_run_says_nothing_of_damage(cache: Cache) -> None:
+def test_an_intact_run_shows_no_damage(cache: Cache) -> None:
     assert not [b for b in compare(run(cache)).button if b.key == "again"]
 
 
-def test_runs_of_one_label_are_told_apart_by_what_differs(cache: Cache) -> None:
+def test_runs_of_one_label_are_named_by_the_settings_that_differ(cache: Cache) -> None:
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7)))
     names = set(test.dataframe[0].value["Run"])
     assert names == {f"baseline_epochs={QUICKSTART.baseline_epochs}", "baseline_epochs=7"}
 
 
-def test_several_seeds_show_their_spread(cache: Cache) -> None:
-    def lucky(point: Any, found: dict[str, Any]) -> None:
-        found["accuracy"] += 0.02 * point.seed
+def test_several_seeds_show_mean_and_standard_deviation(cache: Cache) -> None:
+    def lucky(model: Any, result: dict[str, Any]) -> None:
+        result["accuracy"] += 0.02 * model.seed
 
     table = compare(run(cache, replace(QUICKSTART, seeds=(0, 1)), change=lucky)).dataframe[0].value
     assert table["Mean ± sd"].tolist()[0] == "91 % ± 1.41"
@@ -176,29 +178,51 @@ def noted(strategy: str, asked: float, **changes: Any) -> dict[str, Any]:
     return point(strategy, asked, notes=["2 steps were skipped."], **changes)
 
 
-def test_a_note_says_to_what_it_belongs() -> None:
+def test_a_note_names_what_it_belongs_to() -> None:
     everywhere = frame(noted("baseline", 0.0), noted("one_shot", 0.5))
-    assert model_notes(everywhere) == ["2 steps were skipped."]
+    assert notes_told(everywhere) == ["2 steps were skipped."]
     one = frame(point("baseline"), point("one_shot", 0.5), noted("one_shot", 0.9))
-    assert model_notes(one) == ["One-shot at 90 %: 2 steps were skipped."]
+    assert notes_told(one) == ["One-shot at 90 %: 2 steps were skipped."]
     seeds = frame(point("baseline"), noted("baseline", 0.0, seed=1), noted("one_shot", 0.5, seed=1))
-    assert model_notes(seeds) == ["Seed 1: 2 steps were skipped."]
+    assert notes_told(seeds) == ["Seed 1: 2 steps were skipped."]
 
 
 def test_a_note_names_its_run_on_every_way_out() -> None:
     points = frame(comparison(), comparison(run="other", run_id="run-2", notes=["Head replaced."]))
-    assert model_notes(points) == ["Run other: Head replaced."]
-    assert "<li>Run other: Head replaced.</li>" in html_report(points, {}, [])
+    assert notes_told(points) == ["Run other: Head replaced."]
+    assert "<li>Run other: Head replaced.</li>" in html(points, {}, [])
     back = pd.read_csv(io.StringIO(to_csv(points)))
     assert set(back[back["notes"] == "Head replaced."]["run"]) == {"other"}
     both = frame(
         [*comparison()[:-1], noted("one_shot_equal_budget", 0.9)],
         [noted("baseline", 0.0, run="other", run_id="run-2")],
     )
-    said = "Run run, one-shot, same epochs at 90 %; run other: 2 steps were skipped."
-    assert model_notes(both) == [said]
+    said = "Run run, one-shot, equal budget at 90 %; run other: 2 steps were skipped."
+    assert notes_told(both) == [said]
 
 
-def test_many_points_of_a_note_are_counted() -> None:
+def test_many_models_of_a_note_are_counted() -> None:
     rows = [point("baseline"), *(noted("one_shot", i / 10) for i in range(1, 8))]
-    assert model_notes(frame(rows))[0].endswith("at 40 % and 3 more points: 2 steps were skipped.")
+    assert notes_told(frame(rows))[0].endswith("at 40 % and 3 more points: 2 steps were skipped.")
+
+
+def test_the_words_of_the_page(cache: Cache) -> None:
+    """Titles and labels are the terms of the field."""
+    test = compare(run(cache, replace(QUICKSTART, correction=CorrectionSpec(True))))
+    headers = [header.value for header in test.header]
+    assert headers == ["Findings", "Training-free correction", "Table", "Downloads"]
+    assert test.slider(key="tolerance").label == "Accuracy tolerance (percentage points)"
+    assert test.selectbox(key="x").label == "X axis"
+    assert "Quantize all to int8" in [button.label for button in test.button]
+    assert "Definitions" in [box.label for box in test.expander]
+
+
+def test_every_model_is_quantized_at_a_click(cache: Cache) -> None:
+    job = run(cache)
+    press(compare(job), "Quantize all to int8")
+    models = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models
+    formats = ("bitmask_int8", "onnx_int8")
+    stages = [export_stage(model.key, name) for model in models for name in formats]
+    rows = [Queue(cache.queue).stage(stage.key) for stage in stages]
+    assert all(row and row.status == "queued" for row in rows)
+    assert f"Queued; {len(stages)} left." in shown(compare(job))

@@ -1,4 +1,4 @@
-"""The Ship page's speed: asked for with what is chosen, drawn with its verdict, and try it."""
+"""Latency on the Export page: measured as chosen, drawn with its conclusion; own images."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components import speed_part
-from pruning_core.cli import export
+from pages.components import latency
 from pruning_core.common.paths import Cache
-from pruning_core.planning.stage import Outline, PlannedModel, Stage
+from pruning_core.planning.stage import Stage
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
+from pruning_core.results import exported_files
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from tests.helpers.latency import timed
+from tests.helpers.export_page import errors, finished_run, labels, models, page, press, shown
+from tests.helpers.pages import put
 from tests.helpers.workers import serve
-from tests.pages.test_export import page, press, ready, told
-from tests.pages.test_pages import put
+from tests.reports.charts.test_latency import timed
 
-__all__ = ["ready"]  # a fixture
 ZEROS = {
     **{"layer": ALL_LAYERS, "rows": 10, "columns": 10, "pixels": 1, "rounds": 40},
     **{"dense_kernel": "torch_mm", "dense_us": 10.0, "kernel": "torch_csr"},
 }
 
 
-def models(cache: Cache) -> tuple[PlannedModel, PlannedModel]:
-    """The dense model of the run, and its last point."""
-    points = Outline.from_json(Queue(cache.queue).jobs()[-1].outline).models
-    return points[0], points[-1]
+@pytest.fixture(autouse=True)
+def _no_worker(no_worker: None) -> None:
+    """The pages start no process."""
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A finished run."""
+    return finished_run(tmp_path_factory.mktemp("latency"))
 
 
 @pytest.fixture
@@ -43,32 +47,35 @@ def lab(ready: Cache, tmp_path: Path) -> Cache:
     return Cache(Path(shutil.copytree(ready.root, tmp_path / "copy")))
 
 
-def timings(cache: Cache, how: Conditions) -> list[Stage]:
-    return latency_stages([point.key for point in models(cache)], conditions=how)
+def timings(cache: Cache, conditions: Conditions) -> list[Stage]:
+    return latency_stages([model.key for model in models(cache)], conditions=conditions)
 
 
 def queued(cache: Cache, kind: str) -> list[Row]:
-    found = Queue(cache.queue)._all("SELECT key FROM stages WHERE kind = ?", kind)
-    rows = [Queue(cache.queue).stage(row["key"]) for row in found]
+    """The queued stages of a kind."""
+    keys = Queue(cache.queue)._all("SELECT key FROM stages WHERE kind = ?", kind)
+    rows = [Queue(cache.queue).stage(row["key"]) for row in keys]
     return [row for row in rows if row and row.status == "queued"]
 
 
-def test_what_is_chosen_is_what_is_timed(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed_part, "usable_cores", lambda: 2)
+def test_the_chosen_conditions_are_measured(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "usable_cores", lambda: 2)
     at = page(lab, monkeypatch).run()
-    assert "not measured yet" in told(at)
+    assert "not measured yet" in shown(at)
     at.multiselect(key="batches").set_value([1, 32]).run()
     at.multiselect(key="threads").set_value([1, 2]).run()
-    at.selectbox(key="pixels").set_value(64).run()
-    press(at, "Measure the speed")
+    at.selectbox(key="resolution").set_value(64).run()
+    at = press(at, "Measure latency")
+    assert "Queued until the machine is idle; " in shown(at)
     wanted = timings(lab, Conditions((1, 32), (1, 2), 64))
     rows = queued(lab, "latency")
     assert {row.key for row in rows} == {stage.key for stage in wanted}
 
 
-def test_where_zeros_pay_is_asked_for(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = page(lab, monkeypatch).run().selectbox(key="pixels").set_value(64).run()
-    at = press(at, "Find where zeros pay")
+def test_break_even_is_measured_at_a_click(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = page(lab, monkeypatch).run().selectbox(key="resolution").set_value(64).run()
+    at = press(at, "Measure break-even")
+    assert "Queued until the machine is idle." in shown(at)
     assert not at.exception
     (row,) = queued(lab, "sparse_speedup")
     assert row.key == crossover_stage(models(lab)[1].key, 64).key
@@ -76,42 +83,46 @@ def test_where_zeros_pay_is_asked_for(lab: Cache, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def measured(lab: Cache) -> Cache:
-    """Times by hand: 1.5 times as fast in ONNX Runtime; zeros pay from 80 % on."""
-    dense, point = (model.key for model in models(lab))
-    rows = [timed(dense, "dense"), timed(point, "candidate", ratio=1.5)]
+    """Times by hand: a speed-up of 1.5; the break-even sparsity is 75 to 80 %."""
+    dense, pruned = (model.key for model in models(lab))
+    rows = [timed(dense, "dense"), timed(pruned, "candidate", ratio=1.5)]
     rows.append(timed(dense, "control", ratio=1.0))
     for stage in timings(lab, Conditions()):
-        own = [row for row in rows if stage.settings["runs"][0]["runtime"] == row["runtime"]]
-        put(Store(lab), stage.key, stage.kind, {"rows": own, "notes": ["The clock is coarse."]})
+        runtime = stage.settings["runs"][0]["runtime"]
+        measured = [row for row in rows if row["runtime"] == runtime]
+        put(
+            Store(lab), stage.key, stage.kind, {"rows": measured, "notes": ["The clock is coarse."]}
+        )
     products = [
         {**ZEROS, "sparsity": share, "sparse_us": 10.0 / ratio, "ratio": ratio}
         | {"ratio_low": 0.95 * ratio, "ratio_high": 1.05 * ratio}
         for share, ratio in ((0.5, 0.4), (0.7, 0.8), (0.9, 1.6))
     ]
-    stage = crossover_stage(point, 0)
+    stage = crossover_stage(pruned, 0)
     put(Store(lab), stage.key, stage.kind, {"rows": products, "notes": []})
     return lab
 
 
 def table(at: AppTest) -> list[dict[str, object]]:
-    found = next(f.value for f in at.dataframe if "Median, ms" in f.value.columns)
-    return list(found.to_dict("records"))
+    """The table of latencies."""
+    frame = next(f.value for f in at.dataframe if "Median (ms)" in f.value.columns)
+    return list(frame.to_dict("records"))
 
 
-def test_times_verdict_and_crossover_are_drawn(
+def test_times_conclusion_and_break_even_are_drawn(
     measured: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = page(measured, monkeypatch).run()
     assert not at.exception
-    assert not [b for b in at.button if b.label in ("Measure the speed", "Find where zeros pay")]
+    assert not {"Measure latency", "Measure break-even"} & set(labels(at))
     rows = table(at)
-    assert [row["Median, ms"] for row in rows] == [2.0, 2.0, 2.0]
-    assert {row["90 %, ms"] for row in rows} == {5.0}
-    assert {row["Images a second"] for row in rows} == {500.0}
-    assert str(rows[1]["Times as fast as dense"]).startswith("1.5")
-    said = told(at).replace("\\", "")
+    assert [row["Median (ms)"] for row in rows] == [2.0, 2.0, 2.0]
+    assert {row["90th percentile (ms)"] for row in rows} == {5.0}
+    assert {row["Images/s"] for row in rows} == {500.0}
+    assert str(rows[1]["Speed-up vs dense (95 % CI)"]).startswith("1.5")
+    said = shown(at)
     assert "1.5 times faster" in said
-    assert "1 image at a time and 1 thread" in said
+    assert "Speed: batch size 1, 1 thread." in said
     assert "The clock is coarse." in said
     assert "Zeros begin to pay at about" in said
     assert len(at.get("plotly_chart")) >= 3
@@ -121,47 +132,45 @@ def test_times_verdict_and_crossover_are_drawn(
 def test_without_executorch_the_page_says_so_and_offers_the_rest(
     lab: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        export, "find_spec", lambda name: None if name == "executorch" else object()
-    )
+    missing = {"executorch": None}
+    monkeypatch.setattr(exported_files, "find_spec", lambda name: missing.get(name, object()))
     at = page(lab, monkeypatch).run()
-    said = told(at).replace("\\", "")
+    said = shown(at)
     assert "ExecuTorch is left out: it needs the package executorch" in said
     assert "pip install executorch" in said
-    press(at, "Make the files")
+    press(at, "Export all formats")
     formats = {row.settings["format"] for row in queued(lab, "export")}
     assert "onnx" in formats
     assert "executorch" not in formats
 
 
-def picture(size: tuple[int, int]) -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", size, (200, 30, 30)).save(made, "PNG")
-    return made.getvalue()
+def png(size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 30)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
-def dropped(at: AppTest, name: str, content: bytes) -> AppTest:
-    at.get("file_uploader")[-1].set_value((name, content, "image/png")).run()
+def uploaded(at: AppTest, name: str, content: bytes) -> AppTest:
+    at.file_uploader[-1].set_value((name, content, "image/png")).run()
     return at
 
 
-def test_an_image_that_is_dropped_is_answered_by_both(
-    lab: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at = dropped(page(lab, monkeypatch).run(), "red.png", picture((60, 40)))
-    assert at.number_input(key="try number").disabled
+def test_both_models_predict_an_uploaded_image(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = uploaded(page(lab, monkeypatch).run(), "red.png", png((60, 40)))
+    assert at.number_input(key="test image").disabled
     serve(lab)
     at.run()
     assert not at.exception
-    assert {"Dense", "This model"} <= {metric.label for metric in at.metric}
-    assert told(at).count("one image, one thread)") == 2
+    assert {"Dense baseline", "This model"} <= {metric.label for metric in at.metric}
+    assert shown(at).count("batch size 1, 1 thread)") == 2
 
 
-def test_what_is_dropped_and_no_image_is_refused_in_a_sentence(
+def test_a_file_that_is_no_image_is_refused_in_a_sentence(
     lab: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = dropped(page(lab, monkeypatch).run(), "bad.png", b"no image at all")
+    at = uploaded(page(lab, monkeypatch).run(), "bad.png", b"no image at all")
     serve(lab)
     at.run()
     assert not at.exception
-    assert "no image that can be read" in " ".join(error.value for error in at.error)
+    assert "no image that can be read" in errors(at)
+    assert "Retry" in labels(at)

@@ -1,4 +1,4 @@
-"""The Layers page: a scan drawn, shares proposed and run, one layer, two models."""
+"""The Layers page: sensitivity analysis, custom sparsity, one layer, the overlap of two models."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
 
-from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
-from pruning_core.results.sensitivity import read_sensitivity
+from pruning_core.results.sensitivity import read_scan
 from pruning_core.settings.data import DataSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.settings.strategies import OneShotSpec
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.store import Store
-from tests.helpers.project import ROOT
+from tests.helpers import export_page
+from tests.helpers.export_page import errors, labels, press, shown
 from tests.helpers.refusals import image_folder
 from tests.helpers.workers import TINY, serve
 
@@ -31,11 +33,17 @@ SPEC = replace(
     baseline_epochs=1,
     label="Small",
 )
+ALLOCATE, RUN, ANALYZE = "Allocate from sensitivity", "Run with these", "Run sensitivity analysis"
+
+
+@pytest.fixture(autouse=True)
+def _no_worker(no_worker: None) -> None:
+    """The pages start no process."""
 
 
 @pytest.fixture(scope="module")
-def scanned(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """A comparison and the scan of its baseline, finished."""
+def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A comparison and the sensitivity analysis of its baseline, finished."""
     cache = Cache(tmp_path_factory.mktemp("cache"))
     cache.prepare()
     for spec in (SPEC, sensitivity_only(SPEC)):
@@ -45,17 +53,21 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 def page(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    for place in (
-        "pruning_core.worker.start.ensure_worker",
-        "pages.components.shell.start.start_worker",
-    ):
-        monkeypatch.setattr(place, lambda *_: "")
-    return AppTest.from_file(str(ROOT / "pages" / "4_Layers.py"), default_timeout=120)
+    return export_page.page(cache, monkeypatch, "4_Layers")
 
 
-def told(at: AppTest) -> str:
-    return " ".join(element.value for element in (*at.markdown, *at.caption, *at.info))
+def button(at: AppTest, label: str) -> Button:
+    return next(one for one in at.button if one.label == label)
+
+
+def new_job(queue: Queue, before: set[str]) -> Job:
+    """The only job that is not in `before`."""
+    (job,) = [job for job in queue.jobs(10) if job.id not in before]
+    return job
+
+
+def ids(queue: Queue) -> set[str]:
+    return {job.id for job in queue.jobs(10)}
 
 
 def test_without_a_baseline_it_says_what_next(
@@ -63,79 +75,82 @@ def test_without_a_baseline_it_says_what_next(
 ) -> None:
     at = page(cache, monkeypatch).run()
     assert not at.exception
-    assert "No baseline is finished yet" in told(at)
+    assert "No baseline has finished yet. Start a run on Home or Tune." in shown(at)
 
 
-def test_everything_is_drawn(scanned: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heat map, sparsity by layer, weights by size; the scan itself is no run to choose."""
-    at = page(scanned, monkeypatch).run()
+def test_everything_is_drawn(analyzed: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heat map, sparsity per layer, histogram; the analysis itself is no run to choose."""
+    at = page(analyzed, monkeypatch).run()
     assert not at.exception
     assert len(at.get("plotly_chart")) == 3
     assert len(at.selectbox[0].options) == 1
-    assert "of 7,050 output channels are dead" in told(at)
+    assert "of 7,050 output channels" in shown(at)
+    assert "are all zero." in shown(at)
+    assert "Color: accuracy drop on 20 validation images" in shown(at)
+    assert ANALYZE not in labels(at)
 
 
-def test_a_proposal_fills_the_table_and_runs(
-    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+def test_a_suggestion_fills_the_table_and_runs(
+    analyzed: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, queue = Store(scanned), Queue(scanned.queue)
+    store, queue = Store(analyzed), Queue(analyzed.queue)
     total = 0.3
-    at = page(scanned, monkeypatch).run()
-    at.slider(key="total by hand").set_value(100 * total)
-    next(b for b in at.button if b.label == "Propose from the scan").click().run()
+    at = page(analyzed, monkeypatch).run()
+    at.slider(key="overall sparsity").set_value(100 * total)
+    press(at, ALLOCATE)
     assert not at.exception
-    assert "In all 30 % of these weights would go" in told(at)
-    before = {job.id for job in queue.jobs(10)}
-    next(b for b in at.button if b.label == "Run these shares").click().run()
+    assert "Overall sparsity 30 %. Runs one-shot only" in shown(at)
+    before = ids(queue)
+    press(at, RUN)
     assert [box.value for box in at.error] == []
-    (made,) = [job for job in queue.jobs(10) if job.id not in before]
-    spec = from_json(made.spec)
+    job = new_job(queue, before)
+    spec = from_json(job.spec)
     assert spec.pruning.allocation == "custom"
     assert spec.one_shot.amounts == (0.0, pytest.approx(total, abs=1e-5))
     shares = dict(entry.split("=") for entry in spec.pruning.layer_sparsities)
-    sizes = read_sensitivity(sensitivity_only(SPEC), store).groupby("layer")["size"].first()
+    sizes = read_scan(sensitivity_only(SPEC), store).groupby("layer")["size"].first()
     removed = sum(float(share) * sizes[name] for name, share in shares.items())
     assert removed / sizes.sum() == pytest.approx(total, abs=1e-4)
 
 
-def test_what_was_not_measured_is_not_proposed(
-    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+def test_what_was_not_measured_is_not_suggested(
+    analyzed: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = page(scanned, monkeypatch).run()
-    at.slider(key="total by hand").set_value(99.0)
-    next(b for b in at.button if b.label == "Propose from the scan").click().run()
-    assert any("Ask for less, or scan higher sparsities" in box.value for box in at.error)
+    at = page(analyzed, monkeypatch).run()
+    at.slider(key="overall sparsity").set_value(99.0)
+    press(at, ALLOCATE)
+    assert "Ask for less, or scan higher sparsities" in errors(at)
 
 
-def test_two_models_are_compared_by_the_worker(
-    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+def test_the_worker_computes_the_overlap_of_two_models(
+    analyzed: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The baseline keeps all, its half half: their overlap is one half, near enough."""
-    at = page(scanned, monkeypatch).run()
+    """The baseline keeps all weights and the pruned model half of them: the overlap is 50 %."""
+    at = page(analyzed, monkeypatch).run()
     at.selectbox(key="second").select(0).run()
-    assert "The worker compares them." in told(at)
-    serve(scanned)
+    assert "Queued." in shown(at)
+    serve(analyzed)
     at.run()
     assert not at.exception
     assert at.metric[0].value == "50 %"
 
 
-def test_a_scan_is_started_here(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_analysis_is_started_here(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     spec: Spec = replace(SPEC, sensitivity=SensitivitySpec(), baseline_epochs=0)
     queue = Queue(cache.queue)
     queue.submit(spec, "Small")
     serve(cache)
     at = page(cache, monkeypatch).run()
-    next(b for b in at.button if b.label == "Scan the layers").click().run()
+    press(at, ANALYZE)
     assert not at.exception
     (job,) = [job for job in queue.jobs(5) if from_json(job.spec).sensitivity.enabled]
     assert from_json(job.spec) == replace(sensitivity_only(spec), label=job.label)
 
 
-def test_shares_are_proposed_from_a_whole_scan_only(
+def test_sparsities_are_suggested_from_a_whole_analysis_only(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From half of the layers the total would mean something else."""
+    """From half of the layers the overall sparsity would mean something else."""
     queue = Queue(cache.queue)
     spec = replace(SPEC, baseline_epochs=0)
     queue.submit(spec, "Small")
@@ -148,26 +163,26 @@ def test_shares_are_proposed_from_a_whole_scan_only(
     at = page(cache, monkeypatch).run()
     assert not at.exception
     assert len(at.get("plotly_chart")) == 3
-    (propose,) = [b for b in at.button if b.label == "Propose from the scan"]
-    assert propose.disabled
-    assert "After a scan they can be proposed here." in told(at)
+    assert button(at, ALLOCATE).disabled
+    assert "A finished sensitivity analysis with the unit layer can suggest them." in shown(at)
+    assert ANALYZE in labels(at)
 
 
-def test_shares_belong_to_their_run(scanned: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those proposed for one model are not shown, and run, for another."""
-    queue = Queue(scanned.queue)
+def test_a_suggestion_belongs_to_its_run(analyzed: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That for one model is not shown, and run, for another."""
+    queue = Queue(analyzed.queue)
     other = replace(SPEC, seeds=(5,), label="Other")
     queue.submit(other, "Other")
-    serve(scanned)
-    at = page(scanned, monkeypatch).run()
+    serve(analyzed)
+    at = page(analyzed, monkeypatch).run()
     names = {option.split(" (")[0]: i for i, option in enumerate(at.selectbox[0].options)}
     at.selectbox[0].select_index(names["Small"]).run()
-    at.slider(key="total by hand").set_value(30.0)
-    next(b for b in at.button if b.label == "Propose from the scan").click().run()
-    assert "In all 30 %" in told(at)
+    at.slider(key="overall sparsity").set_value(30.0)
+    press(at, ALLOCATE)
+    assert "Overall sparsity 30 %" in shown(at)
     at.selectbox[0].select_index(names["Other"]).run()
-    assert "In all 0 %" in told(at)
-    assert next(b for b in at.button if b.label == "Run these shares").disabled
+    assert "Overall sparsity 0 %" in shown(at)
+    assert button(at, RUN).disabled
 
 
 def test_what_was_measured_is_shown_when_the_files_have_moved(
@@ -181,10 +196,10 @@ def test_what_was_measured_is_shown_when_the_files_have_moved(
     at = page(cache, monkeypatch).run()
     assert not at.exception
     assert str(folder.name) in at.warning[0].value
-    assert "output channels are dead" in told(at)
+    assert "are all zero." in shown(at)
 
 
-def test_a_pattern_has_no_scan_and_the_page_says_so(
+def test_a_pattern_has_no_analysis_and_the_page_says_so(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pruning = PruningSpec(granularity="2:4")
@@ -194,47 +209,44 @@ def test_a_pattern_has_no_scan_and_the_page_says_so(
     serve(cache)
     at = page(cache, monkeypatch).run()
     assert not at.exception
-    assert "a scan tries several sparsities" in at.warning[0].value
+    assert "the sensitivity analysis needs several sparsities" in at.warning[0].value
     assert len(at.get("plotly_chart")) == 2
 
 
-def test_a_typed_share_is_what_runs(scanned: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One cell of the table; every other layer keeps all."""
-    queue = Queue(scanned.queue)
-    at = page(scanned, monkeypatch).run()
+def test_a_typed_sparsity_is_what_runs(analyzed: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cell of the table; every other layer stays dense."""
+    queue = Queue(analyzed.queue)
+    at = page(analyzed, monkeypatch).run()
     table = at.data_editor[0]
     name, size = table.value["layer"][3], table.value["weights"][3]
-    at.session_state[table.key] = {
-        "edited_rows": {3: {"removed": 40.0}},
+    at.session_state[str(table.key)] = {
+        "edited_rows": {3: {"sparsity": 40.0}},
         "added_rows": [],
         "deleted_rows": [],
     }
     at.run()
-    before = {job.id for job in queue.jobs(10)}
-    next(b for b in at.button if b.label == "Run these shares").click().run()
-    (made,) = [job for job in queue.jobs(10) if job.id not in before]
-    spec = from_json(made.spec)
+    before = ids(queue)
+    press(at, RUN)
+    job = new_job(queue, before)
+    spec = from_json(job.spec)
     assert spec.pruning.layer_sparsities == (f"{name}=0.4",)
     whole = (
-        read_sensitivity(sensitivity_only(SPEC), Store(scanned))
-        .groupby("layer")["size"]
-        .first()
-        .sum()
+        read_scan(sensitivity_only(SPEC), Store(analyzed)).groupby("layer")["size"].first().sum()
     )
     assert spec.one_shot.amounts[1] == pytest.approx(0.4 * size / whole, abs=1e-6)
-    queue.delete(made.id)
+    queue.delete(job.id)
 
 
-def test_coupled_groups_can_be_scanned_from_the_page(
-    scanned: Cache, monkeypatch: pytest.MonkeyPatch
+def test_dependency_groups_can_be_analyzed_from_the_page(
+    analyzed: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = page(scanned, monkeypatch).run()
+    at = page(analyzed, monkeypatch).run()
     at.radio(key="unit").set_value("dependency_group").run()
     assert not at.exception
-    assert next(b for b in at.button if b.label == "Propose from the scan").disabled
-    next(b for b in at.button if b.label == "Scan the layers").click().run()
-    (made,) = [job for job in Queue(scanned.queue).jobs(10) if '"dependency_group"' in job.spec]
-    serve(scanned)
+    assert button(at, ALLOCATE).disabled
+    press(at, ANALYZE)
+    (job,) = [job for job in Queue(analyzed.queue).jobs(10) if '"dependency_group"' in job.spec]
+    serve(analyzed)
     at.run()
-    assert "Each coupled group of channels alone is cut, by Group magnitude (L2)" in told(at)
-    Queue(scanned.queue).delete(made.id)
+    assert "Importance: Group magnitude (L2)." in shown(at)
+    Queue(analyzed.queue).delete(job.id)

@@ -1,0 +1,67 @@
+"""The reproducibility bundle of one of a model's files: choose, create, download."""
+
+from __future__ import annotations
+
+import functools
+
+import pandas as pd
+import streamlit as st
+
+from pages.components.facts import inline
+from pages.components.guide_link import header_with_guide
+from pages.components.run_stage import run_stage
+from pages.components.shell import Lab
+from pruning_core.common.formatting import format_bytes
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.stage import PlannedModel, Stage
+from pruning_core.results.exported_files import not_offered
+from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.jobs import Job
+
+DEFAULT_FORMAT = "onnx"
+
+
+def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) -> None:
+    """The section: a zip with one of the `files` of a model and everything to check it."""
+    header_with_guide("Reproducibility bundle", "export", "reproducibility-bundle")
+    st.caption(
+        "A zip with the model file, class names, preprocessing, settings, package versions, "
+        "results, the prediction for each test image, the test images (up to 20 MB), and "
+        "verify.py. verify.py checks all of it without Pruning Lab."
+    )
+    offered = {row["format"] for row in files.to_dict("records") if not not_offered(row)}
+    formats = [name for name in PACKED if name in offered]
+    name = st.selectbox(
+        "File",
+        formats,
+        index=formats.index(DEFAULT_FORMAT) if DEFAULT_FORMAT in formats else 0,
+        format_func=lambda name: FILE_FORMATS[name].title,
+        # A new widget once the default is exported, so that it is chosen.
+        key=f"bundle {DEFAULT_FORMAT in formats}",
+        width=280,
+        help="The model file in the bundle. For an ONNX file, verify.py needs numpy and "
+        "onnxruntime only.",
+    )
+    if not name:
+        return
+    stage = passport(job, model.key, name, lab.store)
+    if run_stage(
+        lab, [stage], "Create bundle", busy="Creating the bundle", help="Takes a few seconds."
+    ):
+        _draw_downloads(lab, stage)
+
+
+def _draw_downloads(lab: Lab, stage: Stage) -> None:
+    """The zip, and the test images where they are a file of their own."""
+    result = lab.store.read(stage.key)
+    with st.container(horizontal=True):
+        _draw_download(lab, stage, f"Bundle ({format_bytes(result['bytes'])})", result["file"])
+        if not result["images_inside"]:
+            _draw_download(lab, stage, "Test images", result["images"])
+    for note in result["notes"]:
+        st.caption(inline(note))
+
+
+def _draw_download(lab: Lab, stage: Stage, label: str, name: str) -> None:
+    content = functools.partial(lab.store.content, stage.key, name)
+    st.download_button(label, content, name, on_click="ignore", key=f"download {name}")

@@ -1,0 +1,26 @@
+"""The table of training-free corrections, one row per pruned model and method."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.components.guide_link import header_with_guide
+from pages.components.table import column_help
+from pruning_core.results.correction import without_training
+
+
+def draw_corrections(frame: pd.DataFrame) -> None:
+    """The section; nothing if no run of the frame has training-free correction."""
+    table = without_training(frame)
+    if table.empty:
+        return
+    header_with_guide("Training-free correction", "recovery", "training-free-correction")
+    st.caption("Accuracy after pruning without any fine-tuning. Seconds add up over the methods.")
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config=column_help(table),
+        height="content",
+        key="correction",
+    )

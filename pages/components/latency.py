@@ -1,0 +1,178 @@
+"""The latency of a model on this machine: conditions, measurement, charts, break-even sparsity."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.components.facts import inline
+from pages.components.guide_link import header_with_guide
+from pages.components.run_stage import run_stage
+from pages.components.shell import Lab
+from pruning_core.common.formatting import format_count
+from pruning_core.common.machine import usable_cores
+from pruning_core.methods.runtimes import RUNTIMES
+from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.stage import Outline, PlannedModel, Stage
+from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
+from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
+from pruning_core.reports.charts.style import config
+from pruning_core.results import deployment, latency, sparse_speedup
+from pruning_core.results.deployment import spoken_for, verdict
+from pruning_core.results.latency import model_names, ratio_text
+from pruning_core.results.models import titles
+from pruning_core.storage.jobs import Job
+
+BATCH_SIZES = [1, 8, 32]
+RESOLUTIONS = [0, 64, 128, 224]
+ALONE = "Other stages wait meanwhile, so that they do not disturb the measurement."
+
+
+def draw_latency(lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerator) -> None:
+    """The section, and into `summary` the sentence on size and speed."""
+    header_with_guide("Latency on this machine", "latency", "how-latency-is-measured")
+    dense = Outline.from_json(job.outline).dense_of(model)
+    others = _other_models(lab, job, model)
+    conditions = _conditions()
+    models = list(dict.fromkeys([dense, model, *others]))
+    stages = latency_stages([one.key for one in models], conditions=conditions)
+    if run_stage(
+        lab,
+        stages,
+        "Measure latency",
+        busy="Measuring latency",
+        help=f"Takes up to a minute per runtime. {ALONE}",
+    ):
+        _draw_times(lab, stages, model_names(job, models), conditions)
+    evidence = deployment.evidence(model, dense, others, stages, lab.store)
+    summary.info(inline(verdict(evidence)))
+    if evidence.timing:
+        batch, threads = spoken_for(stages)
+        summary.caption(f"Speed: batch size {batch}, {format_count(threads, 'thread')}.")
+    for note in [*left_out(RUNTIMES, conditions), *latency.notes(stages, lab.store)]:
+        st.caption(inline(note))
+    _draw_break_even(lab, model, conditions)
+
+
+def _other_models(lab: Lab, job: Job, model: PlannedModel) -> list[PlannedModel]:
+    """Further finished models of the run, to measure beside this one."""
+    outline = Outline.from_json(job.outline)
+    names = titles(outline)
+    finished = {
+        one.key: one
+        for one in outline.models
+        if one.key != model.key and one.strategy != "baseline" and lab.store.exists(one.key)
+    }
+    if not finished:
+        return []
+    chosen = st.multiselect(
+        "Also benchmark",
+        list(finished),
+        default=[key for key, one in finished.items() if one.strategy == STRUCTURED][:1],
+        format_func=lambda key: names[key][0],
+        key=f"also {model.key}",
+        help="The dense baseline and this model are always measured. The measurements of all "
+        "models alternate.",
+    )
+    return [finished[key] for key in chosen]
+
+
+def _conditions() -> Conditions:
+    """Batch sizes, threads and input resolution, chosen on the page."""
+    batch_column, thread_column, resolution_column = st.columns(3)
+    with batch_column:
+        batches = st.multiselect(
+            "Batch size", BATCH_SIZES, [1], key="batches", help="Images per call."
+        )
+    with thread_column:
+        cores = list(range(1, usable_cores() + 1))
+        threads = st.multiselect(
+            "Threads", cores, [1], key="threads", help="Number of CPU threads per call."
+        )
+    with resolution_column:
+        size = st.selectbox(
+            "Input resolution",
+            RESOLUTIONS,
+            format_func=lambda size: f"{size} x {size}" if size else "as trained",
+            key="resolution",
+            help="A convolutional network also runs on larger images. Then only the time is "
+            "measured, not the accuracy.",
+        )
+    return Conditions(tuple(sorted(batches)) or (1,), tuple(sorted(threads)) or (1,), size)
+
+
+def _draw_times(
+    lab: Lab, stages: list[Stage], names: dict[str, str], conditions: Conditions
+) -> None:
+    """Milliseconds and speed-ups of the finished stages: charts for each condition, and a table."""
+    frame = latency.latency_frame(stages, lab.store, names)
+    if frame.empty:
+        return
+    for batch in conditions.batches:
+        for threads in conditions.threads:
+            time_column, ratio_column = st.columns(2)
+            key = f"{batch} {threads}"
+            times, ratios = latency_chart(frame, batch, threads), ratio_chart(frame, batch, threads)
+            time_column.plotly_chart(times, key=f"ms {key}", config=config("time"))
+            ratio_column.plotly_chart(ratios, key=f"x {key}", config=config("ratio"))
+    with st.expander("Table"):
+        st.dataframe(_readable(frame), hide_index=True)
+        st.download_button(
+            "Latency (CSV)", lambda: frame.to_csv(index=False), "latency.csv", on_click="ignore"
+        )
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The measurements as text."""
+    rows = frame.to_dict("records")
+    repeated = {"control": " (repeated)"}
+    return pd.DataFrame(
+        {
+            "Model": [f"{row['model']}{repeated.get(row['role'], '')}" for row in rows],
+            "Runtime": frame["runtime_title"],
+            "Batch size": frame["images_at_a_time"],
+            "Threads": frame["threads"],
+            "Median (ms)": frame["p50_ms"].round(3),
+            "90th percentile (ms)": frame["p90_ms"].round(3),
+            "Images/s": frame["images_per_second"].round(1),
+            "Speed-up vs dense (95 % CI)": [ratio_text(row) for row in rows],
+        }
+    )
+
+
+def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> None:
+    """Sparse against dense products of the model's layers, over sparsity."""
+    header_with_guide(
+        "Break-even sparsity (sparse vs dense kernels)",
+        "latency",
+        "sparse-kernels-and-break-even-sparsity",
+        level=3,
+    )
+    st.caption(
+        "Times the model's 1x1 convolutions and linear layers as dense and sparse matrix "
+        "products, with zeros at random positions, batch size 1 and 1 thread."
+    )
+    stage = crossover_stage(model.key, conditions.image_size)
+    if not run_stage(
+        lab,
+        [stage],
+        "Measure break-even",
+        busy="Measuring break-even sparsity",
+        help=f"Takes about a minute. {ALONE}",
+    ):
+        return
+    frame = sparse_speedup.crossover_frame(stage, lab.store)
+    result = lab.store.read(model.key)
+    # Removed channels are no zeros in the products of the remaining weights.
+    zeros = 0 if model.strategy == STRUCTURED else result["weights_zeros"]
+    sparsity = zeros / result["weights"]
+    st.plotly_chart(crossover_chart(frame, sparsity=sparsity), key="zeros", config=config("zeros"))
+    for kernel in frame["kernel"].unique():
+        st.caption(inline(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel)))
+    st.download_button(
+        "Break-even (CSV)",
+        lambda: frame.to_csv(index=False),
+        "break_even.csv",
+        on_click="ignore",
+    )

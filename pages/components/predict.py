@@ -1,0 +1,82 @@
+"""The predictions of the dense and the pruned model for one image."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from pages.components.facts import inline
+from pages.components.guide_link import header_with_guide
+from pages.components.run_stage import run_stage
+from pages.components.shell import Lab, plain
+from pages.components.uploads import kept
+from pruning_core.common.formatting import format_percent
+from pruning_core.planning.exports import ask_image, ask_test_image
+from pruning_core.planning.stage import Outline, PlannedModel, Stage
+from pruning_core.results.predictions import told
+from pruning_core.storage.jobs import Job
+
+TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "gif"]
+MODELS = {"dense": "Dense baseline", "point": "This model"}
+
+
+def draw_predictions(lab: Lab, job: Job, model: PlannedModel) -> None:
+    """The section: an image to choose, and both predictions side by side."""
+    header_with_guide("Predict an image", "export", "predict-an-image")
+    stage = _chosen_image(lab, job, model)
+    if stage and run_stage(lab, [stage], "Predict", busy="Running both models", at_once=True):
+        _draw_answers(lab.store.read(stage.key))
+
+
+def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
+    """The stage that predicts an uploaded image, else a test image."""
+    dense = Outline.from_json(job.outline).dense_of(model).key
+    upload_column, number_column = st.columns(2)
+    with upload_column:
+        file = st.file_uploader(
+            "Your image",
+            TYPES,
+            key="own image",
+            help="The short side is resized and the center cropped. The image stays on this "
+            "computer.",
+        )
+    with number_column:
+        count = lab.store.read(model.key)["test_images"]
+        number = st.number_input(
+            "Test image number",
+            0,
+            count - 1,
+            0,
+            key="test image",
+            help=f"0 to {count - 1:,}. Used if you upload no image.",
+            disabled=file is not None,
+        )
+    if file is None:
+        return ask_test_image(dense, model.key, int(number))
+    if upload := kept(lab, file):
+        digest, path = upload
+        return ask_image(dense, model.key, digest, str(path))
+    return None
+
+
+def _draw_answers(result: dict[str, Any]) -> None:
+    """The model input, (S, S, 3) in 8 bits, and the likeliest classes of each model."""
+    size = result["size"]
+    pixels = np.frombuffer(base64.b64decode(result["pixels"]), np.uint8).reshape(size, size, 3)
+    image_column, *model_columns = st.columns([1, 2, 2])
+    with image_column:
+        label = f"True label: {inline(result['label'])}" if result["label"] else "Model input"
+        st.image(pixels, width=144, caption=label)
+    for column, (name, title) in zip(model_columns, MODELS.items(), strict=True):
+        answer = result["answers"][name]
+        likeliest, confidence = answer["likeliest"][0]
+        with column:
+            st.metric(title, plain(likeliest), width="content")
+            st.caption(
+                f"{format_percent(confidence)} confidence, {answer['milliseconds']:.1f} ms "
+                "(eager PyTorch, batch size 1, 1 thread)"
+            )
+            st.dataframe(told(answer), hide_index=True)
