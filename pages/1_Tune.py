@@ -12,7 +12,7 @@ from pages.components.shell import PAGES, Lab, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count, format_epochs
 from pruning_core.common.machine import usable_cores
-from pruning_core.planning.estimate import estimate, in_words
+from pruning_core.planning.estimate import estimate, estimate_text
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
@@ -153,7 +153,7 @@ def draw_schedule(spec: Spec) -> None:
 
 def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:
     """The time that is left, which is returned too, and what is cached."""
-    time = in_words(estimate(spec, made, lab.store, usable_cores()))
+    time = estimate_text(estimate(spec, made, lab.store, usable_cores()))
     done = sum(lab.store.exists(stage.key) for stage in made.stages)
     left, right = st.columns(2)
     left.metric(

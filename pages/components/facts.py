@@ -12,7 +12,12 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
-from pruning_core.planning.inspections import inspect_data, inspect_model, model_facts, told_of_cuts
+from pruning_core.planning.inspections import (
+    inspect_data,
+    inspect_model,
+    model_facts,
+    notes_for_model,
+)
 from pruning_core.planning.stage import Stage, known
 from pruning_core.settings import messages
 from pruning_core.settings.spec import Spec
@@ -142,7 +147,7 @@ def pruned(spec: Spec, facts: dict[str, Any]) -> list[str]:
     """How much of the model may be pruned, where that is not all, and what will not be."""
     layers = [Layer(**layer) for layer in facts["layers"]]
     left = prunable(layers, spec.pruning.layers, spec.pruning.exclude)
-    sentences = told_of_cuts(spec, facts)
+    sentences = notes_for_model(spec, facts)
     if len(left) < len(layers):
         weights = sum(layer.size for layer in left)
         where = f"{len(left)} of {len(layers)} layers"

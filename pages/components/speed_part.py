@@ -14,7 +14,12 @@ from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
+from pruning_core.planning.timing import (
+    Conditions,
+    latency_stages,
+    skipped_notes,
+    sparse_speedup_stage,
+)
 from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
 from pruning_core.reports.charts.style import config
 from pruning_core.results import deployment, latency, sparse_speedup
@@ -43,7 +48,7 @@ def draw(lab: Lab, job: Job, point: PlannedModel, top: DeltaGenerator) -> None:
         batch, threads = spoken_for(stages)
         at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
         top.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
-    for note in [*left_out(RUNTIMES, how), *latency.notes(stages, lab.store)]:
+    for note in [*skipped_notes(RUNTIMES, how), *latency.notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
 
@@ -168,7 +173,7 @@ def _draw_crossover(lab: Lab, point: PlannedModel, how: Conditions) -> None:
         "The model's own 1x1 convolutions and linear layers as products of matrices, dense and "
         "sparse, with zeros at random places: one image, one thread."
     )
-    stage = crossover_stage(point.key, how.image_size)
+    stage = sparse_speedup_stage(point.key, how.image_size)
     if not _wanted(lab, [stage], "Find where zeros pay", "Takes about a minute."):
         return
     frame = sparse_speedup.crossover_frame(stage, lab.store)

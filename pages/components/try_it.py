@@ -13,7 +13,7 @@ from pages.components.live import keep_worker
 from pages.components.shell import Lab, plain
 from pages.components.uploads import kept
 from pruning_core.common.formatting import format_percent
-from pruning_core.planning.exports import ask_image, ask_test_image
+from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.results.predictions import told
 from pruning_core.storage.jobs import Job
@@ -44,10 +44,10 @@ def draw(lab: Lab, job: Job, point: PlannedModel) -> None:
             disabled=file is not None,
         )
     if file is None:
-        _answer(lab, ask_test_image(dense, point.key, int(number)))
+        _answer(lab, predict_test_image(dense, point.key, int(number)))
     elif found := kept(lab, file):
         digest, path = found
-        _answer(lab, ask_image(dense, point.key, digest, str(path)))
+        _answer(lab, predict_image(dense, point.key, digest, str(path)))
 
 
 def _answer(lab: Lab, stage: Stage) -> None:

@@ -67,7 +67,7 @@ ELSEWHERE = (
 def data_section(lab: Lab) -> None:
     """Which images, how many, how large."""
     name = setting_widget("data.name", callbacks()["data.name"])
-    if DATASETS[name].own:
+    if DATASETS[name].user_images:
         uploaded(lab, "Upload a .zip", "data.path", ["zip"])
         setting_widget("data.path")
     settings_form(DATA)

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from pruning_core.cli.output import FAILED, OK, check_out, say
 from pruning_core.cli.progress import finish
 from pruning_core.common.errors import SpecError
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
@@ -45,7 +45,9 @@ def add_export(command: argparse.ArgumentParser) -> None:
     )
     text = "pack a passport of one of the files too: a zip that verify.py in it checks"
     command.add_argument("--passport", choices=PACKED, metavar="FORMAT", help=text)
-    command.add_argument("--out", type=place, default=OUT, metavar="DIR", help=f"files ({OUT})")
+    command.add_argument(
+        "--out", type=expand_path, default=OUT, metavar="DIR", help=f"files ({OUT})"
+    )
 
 
 def add_point(command: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ MOST_FILES = 2_000_000
 FRESH_SECONDS = 5.0
 
 
-def place(path: str) -> Path:
+def expand_path(path: str) -> Path:
     """A path as the user wrote it, `~` resolved where it can be."""
     return Path(os.path.expanduser(path))
 
@@ -26,7 +26,7 @@ def fingerprint(path: str) -> str:
 
     Raises `SpecError` for `data.path` where there is no folder or file that can be read.
     """
-    found = place(path)
+    found = expand_path(path)
     if not os.path.exists(found):
         raise SpecError("data.path", f"{found} does not exist.")
     if not found.is_dir() and not found.is_file():
@@ -44,7 +44,7 @@ def weights_identity(weights: str) -> str:
     """
     if weights in PLAIN_WEIGHTS:
         return weights
-    path = place(weights)
+    path = expand_path(weights)
     if not os.path.isfile(path):
         raise SpecError("model.weights", f"there is no file {path}.")
     try:

@@ -115,7 +115,7 @@ def estimate(spec: Spec, plan: Plan, store: Reader, cores: int) -> Estimate | No
     return Estimate(total, 0.0 if nothing_left else _seconds(spec, left, paces, cores))
 
 
-def in_words(found: Estimate | None) -> str:
+def estimate_text(found: Estimate | None) -> str:
     """The time that is left as a page says it, no more exact than it is known."""
     if found is None:
         return "measuring"

@@ -7,12 +7,12 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from pruning_core.common.files import fingerprint, place, weights_identity
+from pruning_core.common.files import expand_path, fingerprint, weights_identity
 from pruning_core.methods.layers import Layer
-from pruning_core.planning import structured
 from pruning_core.planning.layer_checks import step_notes, uncorrected_notes
 from pruning_core.planning.stage import Reader, Stage, known
-from pruning_core.planning.structured_notes import dry_run_told
+from pruning_core.planning.structured import inspect_groups
+from pruning_core.planning.structured_notes import dry_run_notes
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import steps
@@ -20,10 +20,10 @@ from pruning_core.settings.strategies import steps
 installed = functools.cache(version)
 
 
-def known_of_cuts(spec: Spec, store: Reader) -> list[str]:
+def pruning_notes(spec: Spec, store: Reader) -> list[str]:
     """What is to be known of the cuts before they run; nothing until the model was looked at."""
     facts = model_facts(spec, store)
-    return [*told_of_cuts(spec, facts), *_dry_run(spec, store)] if facts else []
+    return [*notes_for_model(spec, facts), *_dry_run(spec, store)] if facts else []
 
 
 def _dry_run(spec: Spec, store: Reader) -> list[str]:
@@ -31,11 +31,11 @@ def _dry_run(spec: Spec, store: Reader) -> list[str]:
     data = known(store, inspect_data(spec).key)
     if not (spec.structured.enabled and data):
         return []
-    found = known(store, structured.inspection(spec, len(data["classes"])).key)
-    return dry_run_told(found) if found else []
+    found = known(store, inspect_groups(spec, len(data["classes"])).key)
+    return dry_run_notes(found) if found else []
 
 
-def told_of_cuts(spec: Spec, facts: dict[str, Any]) -> list[str]:
+def notes_for_model(spec: Spec, facts: dict[str, Any]) -> list[str]:
     """The same for a model of which an inspection found these facts."""
     pruning, layers = to_dict(spec.pruning), [Layer(**layer) for layer in facts["layers"]]
     said = [sentence for amount in asked(spec) for sentence in step_notes(layers, pruning, amount)]
@@ -70,7 +70,7 @@ def inspect_data(spec: Spec) -> Stage:
     settings = {"name": spec.data.name, "split_seed": spec.data.split_seed}
     if spec.data.name == "images":
         settings["found"] = fingerprint(spec.data.path)
-    hints = {"path": str(place(spec.data.path))} if spec.data.path else {}
+    hints = {"path": str(expand_path(spec.data.path))} if spec.data.path else {}
     return Stage("inspect_dataset", "", settings, hints)
 
 

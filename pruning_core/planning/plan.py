@@ -27,6 +27,7 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import Plan, PlannedModel, Reader, Stage, known, with_urgencies
+from pruning_core.planning.structured import all_groups_spec, inspect_groups, prunable_groups
 from pruning_core.settings import spec as specs
 from pruning_core.settings.checks import check_criterion, check_model
 from pruning_core.settings.conditions import GROUP
@@ -55,16 +56,16 @@ def plan(spec: Spec, store: Reader) -> Plan:
     check_model(spec, model_facts)
     looks = [data, model]
     if spec.structured.enabled:
-        looks.append(structured.inspection(spec, len(facts["classes"])))
+        looks.append(inspect_groups(spec, len(facts["classes"])))
         if known(store, looks[-1].key) is None:
             return Plan(tuple(looks))
     scanned = [layer.name for layer in _prunable(spec, model_facts)]
     if spec.sensitivity.enabled and spec.sensitivity.unit == GROUP:
-        own = structured.groups_to_scan(spec)
-        looks.append(structured.inspection(own, len(facts["classes"])))
+        own = all_groups_spec(spec)
+        looks.append(inspect_groups(own, len(facts["classes"])))
         if (groups := known(store, looks[-1].key)) is None:
             return Plan(tuple(looks))
-        scanned = structured.cuttable(groups, model_facts)
+        scanned = prunable_groups(groups, model_facts)
     return _graph(spec, looks, facts, model_facts, scanned)
 
 

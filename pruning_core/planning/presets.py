@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pruning_core.planning.search import RECIPES, spec_of
+from pruning_core.planning.search import SEARCH_STRATEGIES, spec_of
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -57,7 +57,7 @@ def recommended(recipe: str) -> Spec:
         finetune=TrainSpec(lr=0.02, batch_size=32),
         label="Recommended",
     )
-    made = spec_of(RECIPES[recipe], base, 0.9, BUDGET, seed=0)
+    made = spec_of(SEARCH_STRATEGIES[recipe], base, 0.9, BUDGET, seed=0)
     amounts = OneShotSpec(amounts=(0.0, 0.5, 0.8, 0.95), epochs=BUDGET)
     return replace(made, one_shot=amounts, iterative=replace(made.iterative, equal_budget=True))
 

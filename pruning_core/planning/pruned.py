@@ -10,7 +10,7 @@ from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.pruning import PruningSpec
-from pruning_core.settings.relevance import is_read, read_settings
+from pruning_core.settings.relevance import effective_settings, has_effect
 from pruning_core.settings.serialization import keyed, plain
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import Step, pruning_epochs, total_epochs
@@ -22,7 +22,7 @@ CONTROL_WITHOUT_TEACHER = (
     "The fine-tuned dense control has no teacher: it starts as the teacher itself, so it is "
     "fine-tuned on the labels alone."
 )
-LOADED = (
+LOADED_WEIGHTS_NOTE = (
     "Epoch 0 of the baseline is before its training: the remaining weights go back to the loaded "
     "weights."
 )
@@ -104,13 +104,13 @@ def _norms(step: Step, pruning: PruningSpec) -> dict[str, str]:
 
 def _untrained(train: TrainSpec, own: Spec) -> TrainSpec:
     """What matters of training where nothing is trained: the batches of calibration images."""
-    images = is_read("pruning.calibration_images", own)
+    images = has_effect("pruning.calibration_images", own)
     return TrainSpec(batch_size=train.batch_size) if images else TrainSpec()
 
 
 def _pruning(own: Spec, step: Step) -> dict[str, Any]:
     """The settings of pruning that can change this step; 2 and 2.0 are one norm."""
-    settings = read_settings(own, "pruning")
+    settings = effective_settings(own, "pruning")
     if "filter_norm" in settings:
         settings["filter_norm"] = repr(float(settings["filter_norm"]))
     return settings
@@ -189,4 +189,4 @@ def _rewinding_notes(spec: Spec) -> list[str]:
     if 0 in epochs:
         notes.append("With 0 epochs nothing is trained after rewinding.")
     loaded = spec.model.weights != "none" and start == 0
-    return notes + [LOADED] * (loaded and spec.recovery.method == "weight_rewinding")
+    return notes + [LOADED_WEIGHTS_NOTE] * (loaded and spec.recovery.method == "weight_rewinding")

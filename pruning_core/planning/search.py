@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_seconds
 from pruning_core.methods.layers import Layer, prunable
-from pruning_core.planning import search
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Outline, Plan, Reader, Stage
@@ -75,7 +74,7 @@ def _chain(base: Spec, amount: float, epochs: float, schedule: str, share: float
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SearchStrategy:
     """What is removed, when, and how it is recovered from. `control` is never the winner."""
 
     text: str
@@ -86,34 +85,36 @@ class Recipe:
     control: bool = False
 
 
-RECIPES: dict[str, Recipe] = {
-    "one_shot_taught": Recipe("one cut, OBD, the baseline teaches", at_once, OBD, TAUGHT),
-    "gradual_layer": Recipe(
+SEARCH_STRATEGIES: dict[str, SearchStrategy] = {
+    "one_shot_taught": SearchStrategy("one cut, OBD, the baseline teaches", at_once, OBD, TAUGHT),
+    "gradual_layer": SearchStrategy(
         "cubic, each layer alike, small layers spared", gradually, PruningSpec(layers="core")
     ),
-    "gradual_global": Recipe("cubic, magnitude, one threshold", gradually),
-    "gradual_lamp": Recipe("cubic, magnitude, LAMP", gradually, LAMP),
-    "gradual_erk": Recipe("cubic, magnitude, ERK", gradually, ERK),
-    "gradual_obd": Recipe("cubic, OBD, one threshold", gradually, OBD),
-    "taught_global": Recipe("as gradual_global, the baseline teaches", gradually, recovery=TAUGHT),
-    "taught_lamp": Recipe("as gradual_lamp, the baseline teaches", gradually, LAMP, TAUGHT),
-    "taught_obd": Recipe("as gradual_obd, the baseline teaches", gradually, OBD, TAUGHT),
-    "early_obd": Recipe(
+    "gradual_global": SearchStrategy("cubic, magnitude, one threshold", gradually),
+    "gradual_lamp": SearchStrategy("cubic, magnitude, LAMP", gradually, LAMP),
+    "gradual_erk": SearchStrategy("cubic, magnitude, ERK", gradually, ERK),
+    "gradual_obd": SearchStrategy("cubic, OBD, one threshold", gradually, OBD),
+    "taught_global": SearchStrategy(
+        "as gradual_global, the baseline teaches", gradually, recovery=TAUGHT
+    ),
+    "taught_lamp": SearchStrategy("as gradual_lamp, the baseline teaches", gradually, LAMP, TAUGHT),
+    "taught_obd": SearchStrategy("as gradual_obd, the baseline teaches", gradually, OBD, TAUGHT),
+    "early_obd": SearchStrategy(
         "cubic in a quarter of the epochs, OBD, low floor, the baseline teaches",
         early,
         LOW_FLOOR,
         TAUGHT,
     ),
-    "rigl_erk": Recipe("RigL, ERK", exchanging, ERK),
-    "dense": Recipe("no cut, the same epochs", at_once, dense=True, control=True),
-    "one_shot": Recipe("one cut, magnitude, one threshold", at_once, control=True),
-    "random": Recipe(
+    "rigl_erk": SearchStrategy("RigL, ERK", exchanging, ERK),
+    "dense": SearchStrategy("no cut, the same epochs", at_once, dense=True, control=True),
+    "one_shot": SearchStrategy("one cut, magnitude, one threshold", at_once, control=True),
+    "random": SearchStrategy(
         "cubic, random weights", gradually, replace(GLOBAL, criterion="random"), control=True
     ),
 }
 
 
-def amount_for(recipe: Recipe, sparsity: float, layers: Iterable[Layer]) -> float | None:
+def target_for(recipe: SearchStrategy, sparsity: float, layers: Iterable[Layer]) -> float | None:
     """The share of what a recipe may prune that makes `sparsity` of all; None where it cannot."""
     if recipe.dense:
         return 0.0
@@ -123,7 +124,7 @@ def amount_for(recipe: Recipe, sparsity: float, layers: Iterable[Layer]) -> floa
     return amount if amount < 1 else None
 
 
-def spec_of(recipe: Recipe, base: Spec, amount: float, epochs: float, seed: int) -> Spec:
+def spec_of(recipe: SearchStrategy, base: Spec, amount: float, epochs: float, seed: int) -> Spec:
     """The comparison that tries a recipe once; data, model and training are the base's."""
     made = replace(
         base,
@@ -183,7 +184,7 @@ def winner(trials: Iterable[Trial]) -> str:
     """
     found: dict[str, list[Trial]] = {}
     for trial in trials:
-        if not search.RECIPES[trial.recipe].control:
+        if not SEARCH_STRATEGIES[trial.recipe].control:
             found.setdefault(trial.recipe, []).append(trial)
     most = max(map(len, found.values()))
     whole = [name for name, cells in found.items() if len(cells) == most]
@@ -202,13 +203,13 @@ class Round:
     Where it is not known yet which of them come so far, only a `share` of them will.
     """
 
-    recipes: tuple[Recipe, ...]
+    recipes: tuple[SearchStrategy, ...]
     cells: Cells
     seeds: tuple[int, ...]
     share: float = 1.0
 
 
-def seconds_left(
+def remaining_seconds(
     rounds: Iterable[Round], base: Spec, layers: Iterable[Layer], store: Reader, cores: int
 ) -> float:
     """Of a whole search, what is not in the cache yet."""
@@ -221,7 +222,7 @@ def _seconds(tried: Round, base: Spec, layers: list[Layer], store: Reader, cores
     stages, spec = dict[str, Stage](), base
     for recipe in tried.recipes:
         for epochs, sparsity in tried.cells:
-            amount = amount_for(recipe, sparsity, layers)
+            amount = target_for(recipe, sparsity, layers)
             for seed in tried.seeds if amount is not None else ():
                 spec = spec_of(recipe, base, amount or 0.0, epochs, seed)
                 stages.update({stage.key: stage for stage in plan(spec, store).stages})

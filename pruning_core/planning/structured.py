@@ -28,7 +28,7 @@ LEAST = 0.001
 MACHINE = ("seed", "device", "precision")
 
 
-def inspection(spec: Spec, classes: int) -> Stage:
+def inspect_groups(spec: Spec, classes: int) -> Stage:
     """The dry run: which layers are coupled, which cannot be cut, and what the cuts would leave.
 
     It looks at the architecture, so it takes random weights and downloads nothing.
@@ -44,7 +44,7 @@ def inspection(spec: Spec, classes: int) -> Stage:
     return Stage("inspect_groups", "", settings)
 
 
-def groups_to_scan(spec: Spec) -> Spec:
+def all_groups_spec(spec: Spec) -> Spec:
     """The spec whose dry run names every coupled group that can be cut at all.
 
     How a run recovers is no matter here, and must not be refused beside a cut that is not its own.
@@ -54,7 +54,7 @@ def groups_to_scan(spec: Spec) -> Spec:
     return replace(spec, structured=own, recovery=RecoverySpec(), lr_schedule_span="step")
 
 
-def cuttable(found: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
+def prunable_groups(found: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
     """The coupled groups of a dry run that can be cut, in the order of the model's layers."""
     places = {layer["name"]: i for i, layer in enumerate(model_facts["layers"])}
     groups = [group["group"] for group in found["groups"] if not group["reason"]]

@@ -19,7 +19,7 @@ COUNTED = (
 )
 
 
-def counted(own: Mapping[str, int], dense: Mapping[str, int]) -> dict[str, int]:
+def counts_against_dense(own: Mapping[str, int], dense: Mapping[str, int]) -> dict[str, int]:
     """The counts of `sparsities` against the dense model: what was removed counts as zero."""
     found = dict(dense)
     for name in ("prunable", "weights"):
@@ -27,7 +27,7 @@ def counted(own: Mapping[str, int], dense: Mapping[str, int]) -> dict[str, int]:
     return {**found, "nonzero": own["nonzero"]}
 
 
-def left_told(
+def removal_note(
     of: str, asked: float, reached: float, sizes: Mapping[str, tuple[float, float]]
 ) -> str:
     """What was asked, what was reached and what is left; `sizes` are pairs of now and dense."""
@@ -38,7 +38,7 @@ def left_told(
     )
 
 
-def dry_run_told(found: Mapping[str, Any]) -> list[str]:
+def dry_run_notes(found: Mapping[str, Any]) -> list[str]:
     """What a dry run found: what each amount would leave, the groups, and what cannot be cut."""
     sizes = ("channels", "parameters", "macs", "bytes")
     dense = found["dense"]
@@ -69,7 +69,7 @@ def _size(name: str, value: float) -> str:
     return format_macs(value) if name == "macs" else f"{value:,}"
 
 
-def parts_told(parts: Iterable[int], round_to: int) -> list[str]:
+def partition_notes(parts: Iterable[int], round_to: int) -> list[str]:
     """Which layers lose channels in several parts alike, where there are such."""
     return [
         f"Layers in {part} parts (attention heads, groups of a convolution) keep the parts, and "
@@ -78,7 +78,7 @@ def parts_told(parts: Iterable[int], round_to: int) -> list[str]:
     ]
 
 
-def example_told(scope: str) -> list[str]:
+def example_notes(scope: str) -> list[str]:
     """What the widths of a dry run are worth where scores decide on them."""
     if scope == "local":
         return []
@@ -88,7 +88,7 @@ def example_told(scope: str) -> list[str]:
     ]
 
 
-def uncut_told(reasons: Mapping[str, str]) -> list[str]:
+def unprunable_notes(reasons: Mapping[str, str]) -> list[str]:
     """Which layers keep all their outputs, a sentence a reason."""
     grouped: dict[str, list[str]] = {}
     for layer, reason in reasons.items():

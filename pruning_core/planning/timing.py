@@ -55,7 +55,7 @@ class Conditions:
         check(self.seconds > 0, "seconds", "give more than 0.")
 
 
-def left_out(names: Iterable[str], conditions: Conditions) -> list[str]:
+def skipped_notes(names: Iterable[str], conditions: Conditions) -> list[str]:
     """What of this is not timed here, and why, in sentences."""
     found = []
     missing = missing_packages(names := list(names))
@@ -118,7 +118,7 @@ def check_machine(settings: Mapping[str, Any]) -> None:
         raise SpecError("machine", f"the times of {asked} were asked for, and this is {here}.")
 
 
-def crossover_stage(
+def sparse_speedup_stage(
     point: str,
     image_size: int = AS_TRAINED,
     sparsities: Iterable[float] = SPARSITIES,

@@ -114,7 +114,7 @@ def _figure(value: Any) -> Figure:
 def last(cache: Cache) -> BenchResult | None:
     """This machine's last result; None where there is none that can be read."""
     try:
-        return BenchResult.from_json(cache.bench.read_text(encoding="utf-8"))
+        return BenchResult.from_json(cache.benchmark.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -93,7 +93,7 @@ def chain_names(outline: Outline) -> dict[PlannedModel, str]:
             continue
         # A chain's first step is 1; a cut that is no chain stands by itself as 0.
         chain = [point] if point.iteration <= 1 else [*chain, point]
-        name = f"channels {format_percent(chain[-1].asked)}"
+        name = f"channels {format_percent(chain[-1].target)}"
         found.update(dict.fromkeys(chain, name))
     return found
 
@@ -101,14 +101,14 @@ def chain_names(outline: Outline) -> dict[PlannedModel, str]:
 def _title(point: PlannedModel) -> str:
     if point.final:
         of = "channels, " if point.strategy == STRUCTURED else ""
-        return f"{of}tail, {format_percent(point.asked)}"
-    asked = format_percent(point.asked)
+        return f"{of}tail, {format_percent(point.target)}"
+    asked = format_percent(point.target)
     names = {
         "baseline": "baseline",
-        "one_shot": f"one-shot {asked}" if point.asked else "dense control",
+        "one_shot": f"one-shot {asked}" if point.target else "dense control",
         "one_shot_equal_budget": f"same epochs {asked}",
         "iterative": f"step {point.iteration}, {asked}",
-        "correction": f"{model_name(point.strategy, point.asked, point.iteration)}, {asked}",
+        "correction": f"{model_name(point.strategy, point.target, point.iteration)}, {asked}",
         STRUCTURED: f"channels {asked}" + f", step {point.iteration}" * bool(point.iteration),
     }
     return names[point.strategy]
@@ -148,7 +148,7 @@ def _row(
         "of": "",
         "seed": point.seed,
         "iteration": point.iteration,
-        "sparsity_asked": point.asked,
+        "sparsity_asked": point.target,
         "sparsity_prunable": result["prunable_zeros"] / result["prunable"],
         "sparsity_weights": result["weights_zeros"] / result["weights"],
         "sparsity_model": 1 - result["nonzero"] / result["parameters"],

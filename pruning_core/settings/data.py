@@ -98,7 +98,7 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
-        if DATASETS[self.name].own:
+        if DATASETS[self.name].user_images:
             check(bool(self.path), "data.path", "your own images need a folder or a .zip file.")
         for name in ("mean", "std"):
             three = len(getattr(self, name)) == 3

@@ -62,7 +62,7 @@ def _publish(store: Store, made: Plan, key: str, random: np.random.Generator) ->
     stage = next(stage for stage in made.stages if stage.key == key)
     found = {"inspect_dataset": DATA, "inspect_model": MODEL, "dataset": {}}.get(stage.kind)
     if found is None:
-        asked = next(point.asked for point in made.models if point.key == key)
+        asked = next(point.target for point in made.models if point.key == key)
         found = _measured(asked, random)
     with store.building(key) as folder:
         settings = stage.settings

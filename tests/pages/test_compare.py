@@ -50,7 +50,7 @@ def run(
             stage.kind, {"notes": []}
         )
         if point := points.get(stage.key):
-            found = result(round(80 * point.asked), 0.9 - 0.3 * point.asked, 2, 4)
+            found = result(round(80 * point.target), 0.9 - 0.3 * point.target, 2, 4)
             change(point, found)
         put(store, stage.key, stage.kind, found)
     job = queue.submit(spec, label)
@@ -114,7 +114,7 @@ def test_one_data_set_has_one_answer_that_names_its_run(cache: Cache) -> None:
 
 def test_a_note_says_which_run_and_point_it_is_of(cache: Cache) -> None:
     def skipped(point: Any, found: dict[str, Any]) -> None:
-        if point.strategy == "one_shot" and point.asked == 0.9:
+        if point.strategy == "one_shot" and point.target == 0.9:
             found["notes"] = ["2 steps were skipped."]
 
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others", skipped))

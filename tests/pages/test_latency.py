@@ -14,7 +14,7 @@ from pages.components import speed_part
 from pruning_core.cli import export
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
+from pruning_core.planning.timing import Conditions, latency_stages, sparse_speedup_stage
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -71,7 +71,7 @@ def test_where_zeros_pay_is_asked_for(lab: Cache, monkeypatch: pytest.MonkeyPatc
     at = press(at, "Find where zeros pay")
     assert not at.exception
     (row,) = queued(lab, "sparse_speedup")
-    assert row.key == crossover_stage(models(lab)[1].key, 64).key
+    assert row.key == sparse_speedup_stage(models(lab)[1].key, 64).key
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def measured(lab: Cache) -> Cache:
         | {"ratio_low": 0.95 * ratio, "ratio_high": 1.05 * ratio}
         for share, ratio in ((0.5, 0.4), (0.7, 0.8), (0.9, 1.6))
     ]
-    stage = crossover_stage(point, 0)
+    stage = sparse_speedup_stage(point, 0)
     put(Store(lab), stage.key, stage.kind, {"rows": products, "notes": []})
     return lab
 

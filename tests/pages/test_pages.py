@@ -55,7 +55,7 @@ def finished(cache: Cache, spec: Spec = QUICKSTART, label: str = "Quick start") 
         found = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
             stage.kind, {"notes": ["A note."]}
         )
-        asked = next((p.asked for p in outline(made).models if p.key == stage.key), None)
+        asked = next((p.target for p in outline(made).models if p.key == stage.key), None)
         if asked is not None:
             found = result(round(80 * asked), 0.9 - 0.3 * asked, 2, 4)
         put(store, stage.key, stage.kind, found)

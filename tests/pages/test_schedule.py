@@ -60,7 +60,7 @@ def test_the_chart_draws_what_the_plan_cuts_to() -> None:
         test.selectbox(key="w.iterative.schedule").set_value(name)
         found = spec(ran(test))
         points = plan(found, Facts(found)).models
-        asked = [100 * point.asked for point in points if point.strategy == "iterative"]
+        asked = [100 * point.target for point in points if point.strategy == "iterative"]
         assert found.iterative.schedule == name
         # Typed targets begin with those before, and dense-sparse-dense's last one falls.
         assert len(asked) == (5 if name == "custom" else 6)

@@ -13,7 +13,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.methods.corrections import CORRECTIONS, RUNG_TITLES, correction_at
 from pruning_core.methods.layers import Layer
 from pruning_core.planning import plan as plans
-from pruning_core.planning.inspections import told_of_cuts
+from pruning_core.planning.inspections import notes_for_model
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Plan, Stage, outline
@@ -43,14 +43,14 @@ def planned(spec: Spec) -> Plan:
 
 def climbed(plan: Plan, amount: float) -> list[Stage]:
     stages = {stage.key: stage for stage in plan.stages}
-    own = [p for p in plan.models if p.strategy == "correction" and p.asked == amount]
+    own = [p for p in plan.models if p.strategy == "correction" and p.target == amount]
     assert [p.iteration for p in own] == list(range(len(CORRECTIONS)))
     return [stages[p.key] for p in own]
 
 
 def test_each_amount_above_0_has_its_rungs_one_on_the_other() -> None:
     plan = planned(LADDER)
-    assert {p.asked for p in plan.models if p.strategy == "correction"} == {
+    assert {p.target for p in plan.models if p.strategy == "correction"} == {
         amount for amount in LADDER.one_shot.amounts if amount > 0
     }
     cut, *above = climbed(plan, 0.5)
@@ -64,7 +64,7 @@ def test_each_amount_above_0_has_its_rungs_one_on_the_other() -> None:
 
 def test_its_first_rung_is_one_shot_without_epochs_whatever_the_way_to_recover() -> None:
     bare = replace(LADDER, one_shot=replace(LADDER.one_shot, epochs=0))
-    keys = {p.strategy: p.key for p in planned(bare).models if p.asked == 0.5 and p.iteration == 0}
+    keys = {p.strategy: p.key for p in planned(bare).models if p.target == 0.5 and p.iteration == 0}
     assert keys["correction"] == keys["one_shot"] == climbed(planned(LADDER), 0.5)[0].key
     rewound = replace(LADDER, recovery=replace(LADDER.recovery, method="weight_rewinding"))
     assert climbed(planned(rewound), 0.5)[0].settings["recovery"] == {"method": "fine_tuning"}
@@ -170,14 +170,14 @@ def test_what_the_ladder_leaves_alone_is_told_before_it_runs() -> None:
         Layer("attention.weight", "attention", "", (64, 64), 4096),
     ]
     spec = replace(QUICKSTART, correction=CorrectionSpec(enabled=True))
-    said = told_of_cuts(spec, facts(layers, batch_norm="There is none."))
+    said = notes_for_model(spec, facts(layers, batch_norm="There is none."))
     assert "There is none." in said
     assert any(
         sentence.endswith("leave attention's weights: attention.weight.") for sentence in said
     )
     assert "Least squares leaves more than 4,608 inputs: wide.weight." in said
-    assert told_of_cuts(QUICKSTART, facts(layers, batch_norm="There is none.")) == []
-    assert told_of_cuts(spec, facts(layers[:1])) == []
+    assert notes_for_model(QUICKSTART, facts(layers, batch_norm="There is none.")) == []
+    assert notes_for_model(spec, facts(layers[:1])) == []
 
 
 def facts(layers: list[Layer], **unfit: str) -> dict[str, Any]:

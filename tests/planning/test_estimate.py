@@ -14,7 +14,7 @@ from pruning_core.planning.estimate import (
     TRAINING_SHARE,
     Estimate,
     estimate,
-    in_words,
+    estimate_text,
     probe,
 )
 from pruning_core.planning.plan import plan
@@ -137,7 +137,7 @@ def test_of_all_that_is_cached_nothing_is_left() -> None:
     ],
 )
 def test_the_estimate_is_no_more_exact_than_it_is_known(left: float, said: str) -> None:
-    assert in_words(Estimate(left, left)) == said
+    assert estimate_text(Estimate(left, left)) == said
 
 
 def test_the_speed_is_looked_at_without_the_weights_that_the_run_needs(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def keys(spec: Spec, strategy: str) -> list[str]:
 
 def test_pinned_keys() -> None:
     """A key that changes makes every cached result unreachable: change these on purpose only."""
-    found = {(p.strategy, p.iteration, p.asked): p.key for p in planned(Spec()).models}
+    found = {(p.strategy, p.iteration, p.target): p.key for p in planned(Spec()).models}
     assert found["baseline", 0, 0.0][:16] == "c22ec97a8d1593dc"
     assert found["one_shot", 0, 0.5][:16] == "9695566e49946f72"
     assert found["iterative", 5, 0.9][:16] == "532e45cf0f91d50e"

@@ -16,12 +16,12 @@ from pruning_core.planning import search
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
 from pruning_core.planning.search import (
-    RECIPES,
+    SEARCH_STRATEGIES,
     Trial,
-    amount_for,
     final_key,
     finalists,
     spec_of,
+    target_for,
     winner,
     winners,
 )
@@ -39,18 +39,20 @@ LAYERS = [Layer(**layer) for layer in MODEL["layers"]]
 
 
 @pytest.mark.parametrize("epochs", [1.0, 5.0, 7.5, 10.0])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SEARCH_STRATEGIES)
 def test_every_recipe_spends_the_budget(name: str, epochs: float) -> None:
-    spec = spec_of(RECIPES[name], TINY, 0.8, epochs, 3)
+    spec = spec_of(SEARCH_STRATEGIES[name], TINY, 0.8, epochs, 3)
     spent = total_epochs(spec.iterative) if spec.iterative.enabled else spec.one_shot.epochs
     assert spent == epochs
     assert spec.seeds == (3,)
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if not recipe.dense])
+@pytest.mark.parametrize(
+    "name", [name for name, recipe in SEARCH_STRATEGIES.items() if not recipe.dense]
+)
 def test_sparsity_is_of_all_weights_whatever_is_spared(name: str) -> None:
-    recipe = RECIPES[name]
-    amount = amount_for(recipe, 0.5, LAYERS)
+    recipe = SEARCH_STRATEGIES[name]
+    amount = target_for(recipe, 0.5, LAYERS)
     assert amount is not None
     pruned = recipe_command_sizes(recipe.pruning.layers)
     assert amount * pruned == pytest.approx(0.5 * sum(layer.size for layer in LAYERS))
@@ -69,9 +71,9 @@ def test_the_sparsity_of_all_weights_is_reached(name: str, ran: Cache) -> None:
 def reaching(name: str, cache: Cache) -> Spec:
     """A recipe to half of all weights in one epoch."""
     layers = known_layers(TINY, Store(cache))
-    amount = amount_for(RECIPES[name], 0.5, layers)
+    amount = target_for(SEARCH_STRATEGIES[name], 0.5, layers)
     assert amount is not None
-    return spec_of(RECIPES[name], replace(TINY, baseline_epochs=1), amount, 1.0, 0)
+    return spec_of(SEARCH_STRATEGIES[name], replace(TINY, baseline_epochs=1), amount, 1.0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def recipe_command_sizes(choice: str) -> int:
 
 
 def test_a_sparsity_that_a_recipe_cannot_reach_is_left_out() -> None:
-    assert amount_for(RECIPES["gradual_layer"], 0.9999, LAYERS) is None
+    assert target_for(SEARCH_STRATEGIES["gradual_layer"], 0.9999, LAYERS) is None
 
 
 def trial(recipe: str, validation: float, epochs: float = 5.0, test: float = 0.0) -> Trial:
@@ -149,7 +151,7 @@ def test_the_command_tries_chooses_and_reports(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     without_worker(monkeypatch)
-    few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
+    few = {name: SEARCH_STRATEGIES[name] for name in ("gradual_global", "gradual_erk", "dense")}
     monkeypatch.setattr(search, "RECIPES", few)
     own = ["--budgets", "1,2", "--sparsities", "0.5,0.6", "--fresh", "1,2", "--finalists", "1"]
     options = [*BASE, *own, "--out", str(tmp_path)]
@@ -207,7 +209,7 @@ def test_a_recipe_runs_alone_whatever_the_base_has() -> None:
         correction=replace(TINY.correction, enabled=True),
         structured=replace(TINY.structured, enabled=True, ratios=(0.5,)),
     )
-    made = spec_of(RECIPES["early_obd"], base, 0.5, 5.0, 1)
+    made = spec_of(SEARCH_STRATEGIES["early_obd"], base, 0.5, 5.0, 1)
     assert not any(part.enabled for part in (made.sensitivity, made.correction, made.structured))
 
 
@@ -218,7 +220,9 @@ def test_what_no_recipe_can_reach_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     without_worker(monkeypatch)
-    monkeypatch.setattr(search, "RECIPES", {n: RECIPES[n] for n in ("gradual_erk", "dense")})
+    monkeypatch.setattr(
+        search, "RECIPES", {n: SEARCH_STRATEGIES[n] for n in ("gradual_erk", "dense")}
+    )
     own = ["--budgets", "0.5", "--sparsities", "1.5", "--fresh", "1", "--out", str(tmp_path)]
     assert main(["recipes", "--cache-dir", str(cache.root), *BASE, *own]) == 1
     assert "No recipe reached any of --sparsities" in capsys.readouterr().err

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pruning_core.planning import plan as plans
-from pruning_core.planning import structured
-from pruning_core.planning.exports import ask_test_image, export_stage
+from pruning_core.planning.exports import export_stage, predict_test_image
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.timing import crossover_stage, latency_stages
+from pruning_core.planning.structured import all_groups_spec, inspect_groups
+from pruning_core.planning.timing import latency_stages, sparse_speedup_stage
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
@@ -99,8 +99,8 @@ class WithGroups(Facts):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec, model={**MODEL, "unfit": {}})
         group = {"group": "stem", "reason": ""}
-        for inspected in (spec, structured.groups_to_scan(spec)):
-            stage = structured.inspection(inspected, 10)
+        for inspected in (spec, all_groups_spec(spec)):
+            stage = inspect_groups(inspected, 10)
             self.results[stage.key] = {"groups": [group], "rows": [], "notes": []}
 
 
@@ -108,7 +108,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     """A stage of each of the 15 kinds, the last that a plan or a page makes."""
     plan = plans.plan(spec, WithGroups(spec))
     stages = {stage.kind: stage for stage in plan.stages}
-    stages["inspect_groups"] = structured.inspection(spec, 10)
+    stages["inspect_groups"] = inspect_groups(spec, 10)
     key, dense = stages["pruned"].key, stages["baseline"].key
     if "sensitivity" not in stages:
         scanned = replace(spec, sensitivity=SensitivitySpec(enabled=True))
@@ -116,9 +116,9 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     job = Job("0" * 12, "label", canonical_json(to_dict(spec)), 0.0, "active", "", "", "")
     job = replace(job, outline=outline(plan).to_json())
     overlap = Stage("mask_overlap", key, {"first": dense, "second": key})
-    made = [overlap, ask_test_image(dense, key, 0), export_stage(key, "onnx_int8")]
+    made = [overlap, predict_test_image(dense, key, 0), export_stage(key, "onnx_int8")]
     made += [passport(job, key, "bitmask_fp32", Facts(spec)), *latency_stages([dense, key])]
-    made += [replace(crossover_stage(key), threads=1)]
+    made += [replace(sparse_speedup_stage(key), threads=1)]
     return stages | {stage.kind: stage for stage in made}
 
 

@@ -13,7 +13,7 @@ from pruning_core.planning import structured
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.structured import inspect_groups
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.spec import Spec, from_dict
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -26,7 +26,7 @@ SPEC = replace(QUICKSTART, structured=ON)
 
 def looked_at(spec: Spec) -> Facts:
     facts = Facts(spec)
-    facts.results[inspection(spec, 10).key] = {"notes": []}
+    facts.results[inspect_groups(spec, 10).key] = {"notes": []}
     return facts
 
 
@@ -68,7 +68,7 @@ def test_every_step_hangs_off_the_one_before() -> None:
     assert [stages[p.key].parent for p in points[1:4]] == [p.key for p in points[:3]]
     assert stages[points[3].key].settings["cut"] == {}
     assert stages[points[3].key].settings["train"]["lr_schedule"] == "cosine"
-    assert [p.asked for p in points][2:4] == [0.3, 0.3]
+    assert [p.target for p in points][2:4] == [0.3, 0.3]
     names = chain_names(outline(planned(spec)))
     assert {names[p] for p in points[:4]} == {"channels 30 %"}
     assert {names[p] for p in points[4:]} == {"channels 50 %"}
@@ -151,7 +151,7 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(structured, "version", missing)
     with pytest.raises(SpecError, match="pip install torch-pruning"):
-        inspection(SPEC, 10)
+        inspect_groups(SPEC, 10)
 
 
 def test_its_epochs_cost_time() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pruning_core.common.errors import SpecError
 from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, missing_packages
 from pruning_core.planning.stage import Missing
-from pruning_core.planning.timing import Conditions, latency_stages, left_out
+from pruning_core.planning.timing import Conditions, latency_stages, skipped_notes
 from pruning_core.results import latency
 from pruning_core.results.latency import latency_frame
 
@@ -72,7 +72,7 @@ def test_what_takes_one_image_is_not_asked_for_more() -> None:
     names, conditions = ("onnx", "executorch"), Conditions((1, 32))
     batches = [stage.settings["batches"] for stage in latency_stages([DENSE], names, conditions)]
     assert batches == [[1, 32], [1]]
-    assert left_out(names, conditions) == ["ExecuTorch takes 1 image at a time, so not 32."]
+    assert skipped_notes(names, conditions) == ["ExecuTorch takes 1 image at a time, so not 32."]
     assert len(latency_stages([DENSE], names, Conditions((8,)))) == 1
 
 
@@ -81,7 +81,7 @@ def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "find_spec", lambda name: name in there or None)
     assert missing_packages() == ["executorch"]
     assert len(latency_stages([DENSE])) == 2
-    said = left_out(RUNTIMES, Conditions())
+    said = skipped_notes(RUNTIMES, Conditions())
     assert said == ["ExecuTorch is not timed: pip install executorch."]
 
 

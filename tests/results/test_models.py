@@ -56,7 +56,7 @@ def filled(missing: int = 0) -> tuple[Facts, Plan]:
     for i, point in enumerate(made.models[: len(made.models) - missing]):
         pruned = point.strategy != "baseline"
         facts.results[point.key] = result(
-            round(point.asked * 80), 0.9 - 0.1 * pruned, 20 - i, i * pruned
+            round(point.target * 80), 0.9 - 0.1 * pruned, 20 - i, i * pruned
         )
     return facts, made
 
@@ -118,7 +118,7 @@ def test_a_baselines_notes_stand_at_its_own_seed_only() -> None:
     facts = Facts(spec)
     made = plan(spec, facts)
     for point in made.models:
-        facts.results[point.key] = result(round(point.asked * 80), 0.9, 2, 4)
+        facts.results[point.key] = result(round(point.target * 80), 0.9, 2, 4)
     skipped = next(p for p in made.models if p.strategy == "baseline" and p.seed == 1)
     facts.results[skipped.key]["notes"] = ["3 steps were skipped."]
     frame = models.points(outline(made), facts)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.errors import SpecError
-from pruning_core.planning.timing import SPARSITIES, crossover_stage
+from pruning_core.planning.timing import SPARSITIES, sparse_speedup_stage
 from pruning_core.results.sparse_speedup import ALL_LAYERS, BreakEven, break_even, crossing, told
 
 
@@ -74,11 +74,11 @@ def test_what_was_not_measured_has_no_answer() -> None:
 
 
 def test_the_stage_hangs_off_the_point() -> None:
-    stage = crossover_stage("a" * 64, 224)
+    stage = sparse_speedup_stage("a" * 64, 224)
     assert stage.parent == "a" * 64
     assert stage.settings["sparsities"] == list(SPARSITIES)
-    assert stage.key == crossover_stage("a" * 64, 224, reversed(SPARSITIES)).key
-    assert stage.key != crossover_stage("a" * 64, 224, machine="other").key
+    assert stage.key == sparse_speedup_stage("a" * 64, 224, reversed(SPARSITIES)).key
+    assert stage.key != sparse_speedup_stage("a" * 64, 224, machine="other").key
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_the_stage_hangs_off_the_point() -> None:
 )
 def test_what_cannot_be_is_refused(wrong: dict) -> None:
     with pytest.raises(SpecError):
-        crossover_stage("a" * 64, **wrong)
+        sparse_speedup_stage("a" * 64, **wrong)

@@ -16,7 +16,11 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning import plan as plans
 from pruning_core.planning.estimate import START_SECONDS, estimate
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.pruned import CONTROL_WITHOUT_TEACHER, LOADED, recovery_notes
+from pruning_core.planning.pruned import (
+    CONTROL_WITHOUT_TEACHER,
+    LOADED_WEIGHTS_NOTE,
+    recovery_notes,
+)
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.data import ModelSpec
 from pruning_core.settings.recovery import RecoverySpec
@@ -198,7 +202,7 @@ def test_what_becomes_of_other_settings_is_said() -> None:
     as_published = with_recovery(method="lr_rewinding", rewind_epoch=10)
     assert len(recovery_notes(as_published)) == 1
     loaded = replace(with_recovery(method="weight_rewinding"), model=LOADING)
-    assert recovery_notes(loaded)[-1] == LOADED
+    assert recovery_notes(loaded)[-1] == LOADED_WEIGHTS_NOTE
     tailed = replace(as_published, iterative=replace(QUICKSTART.iterative, final_epochs=2))
     assert "it fine-tunes, with fine-tuning's own rate" in recovery_notes(tailed)[-1]
     untrained = replace(as_published, one_shot=OneShotSpec((0.5,), 0))

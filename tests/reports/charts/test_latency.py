@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
+from pruning_core.planning.timing import Conditions, latency_stages, sparse_speedup_stage
 from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
 from pruning_core.reports.charts.style import GREY
 from pruning_core.results.latency import latency_frame
@@ -119,7 +119,7 @@ def products() -> pd.DataFrame:
             values = (layer, *shape, "torch_csr", sparsity, "torch_mm" * (layer != ALL_LAYERS))
             found = (*values, 10.0, 10.0 / ratio, ratio, 0.9 * ratio, 1.1 * ratio, 40)
             rows.append(dict(zip(COLUMNS, found, strict=True)))
-    return crossover_frame(crossover_stage(CUT), Results(rows))
+    return crossover_frame(sparse_speedup_stage(CUT), Results(rows))
 
 
 def test_the_crossover_shows_each_shape_once_and_all_layers() -> None:

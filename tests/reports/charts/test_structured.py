@@ -10,7 +10,7 @@ from pages.components import live, shell
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.structured import inspect_groups
 from pruning_core.reports.charts.comparison import figure
 from pruning_core.reports.charts.style import SERIES
 from pruning_core.results.best_model import headline
@@ -82,7 +82,7 @@ def test_each_chain_is_one_live_curve(cache: Cache, queue: Queue) -> None:
     own = StructuredSpec(True, (0.3, 0.5), steps=2, epochs=1, final_epochs=1)
     spec = replace(QUICKSTART, structured=own)
     facts = Facts(spec)
-    facts.results[inspection(spec, 10).key] = {"notes": []}
+    facts.results[inspect_groups(spec, 10).key] = {"notes": []}
     job = queue.submit(spec, "chains")
     queue.expand(job, plan(spec, facts), ())
     while row := queue.claim("t", 2):
