@@ -17,7 +17,7 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
 from pruning_core.reports.charts.training import schedule_figure
-from pruning_core.settings import strategies
+from pruning_core.settings.pruning_steps import last_target, steps, targets
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
 
@@ -137,9 +137,9 @@ def draw_schedule(spec: Spec) -> None:
     series: dict[str, list[float]] = {"one_shot": list(spec.one_shot.amounts)}
     chain = spec.iterative
     if chain.enabled:
-        series["iterative"] = [step.target for step in strategies.steps(chain)]
+        series["iterative"] = [step.target for step in steps(chain)]
         if chain.equal_budget:
-            series["one_shot_equal_budget"] = [strategies.last_target(chain)]
+            series["one_shot_equal_budget"] = [last_target(chain)]
     st.plotly_chart(schedule_figure(series), key="schedule")
     if chain.enabled:
         if chain.final_epochs:
@@ -148,7 +148,7 @@ def draw_schedule(spec: Spec) -> None:
         if said := schedule.returning(chain):
             st.caption(said)
         with st.expander("Edit the targets", expanded=schedule.listed()):
-            schedule.table(strategies.targets(chain))
+            schedule.table(targets(chain))
 
 
 def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:

@@ -11,8 +11,8 @@ from pages.components import number_lists
 from pages.components.choices import KEPT, PREFIX, Values, spec_of, to_widget
 from pruning_core.common.formatting import format_percent, missing, trimmed
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
-from pruning_core.settings import strategies
-from pruning_core.settings.strategies import regrowth_shares
+from pruning_core.settings import pruning_steps, strategies
+from pruning_core.settings.pruning_steps import regrowth_shares
 
 EDITED = "edited targets"
 COLUMN = "Target"
@@ -40,7 +40,7 @@ def schedule_chosen() -> None:
     if not listed():
         st.session_state[f"{PREFIX}iterative.custom_schedule"] = ""
         return
-    found = strategies.targets(spec_of(st.session_state[KEPT]).iterative)
+    found = pruning_steps.targets(spec_of(st.session_state[KEPT]).iterative)
     # Typed targets never fall, so what ends dense begins without its last step.
     take(found if found[-1] else found[:-1])
 

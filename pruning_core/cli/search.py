@@ -142,8 +142,8 @@ def table(trials: Sequence[Trial], figure: str) -> str:
     columns = sorted({(trial.epochs, trial.sparsity) for trial in trials})
     heads = [f"{epochs:g} epochs, {sparsity:.4g}" for epochs, sparsity in columns]
     lines = [f"| recipe | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
-    for name in dict.fromkeys(trial.recipe for trial in trials):
-        cells = [_cell([t for t in trials if t.recipe == name], c, figure) for c in columns]
+    for name in dict.fromkeys(trial.strategy for trial in trials):
+        cells = [_cell([t for t in trials if t.strategy == name], c, figure) for c in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -6,8 +6,8 @@ from pruning_core.methods import strategies
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.planning.pruned import pruned_stage, without_rewinding
 from pruning_core.planning.stage import PlannedModel, Stage
+from pruning_core.settings.pruning_steps import Step
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import Step
 
 # What a correction takes over from the settings of its pruned model.
 INHERITED = ("seed", "device", "precision", "threads", "pruning", "epochs")

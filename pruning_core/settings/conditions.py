@@ -83,10 +83,14 @@ def final_fine_tunes(spec: Any) -> bool:
 
 
 def rewinds(spec: Any) -> bool:
-    """Whether pruned models go back to an epoch of the baseline."""
-    chains = spec.iterative.enabled or spec.structured.enabled
-    pruned = bool(spec.one_shot.amounts or chains)
-    return pruned and RECOVERY_METHODS[spec.recovery.method].rewinds
+    """Whether an epoch of the baseline's training is used again.
+
+    With weight rewinding the baseline keeps the weights of that epoch, pruned models or not: a
+    sensitivity analysis of a run then shares the baseline of the run.
+    """
+    method = RECOVERY_METHODS[spec.recovery.method]
+    models = spec.one_shot.amounts or spec.iterative.enabled or spec.structured.enabled
+    return bool(method.rewinds and (method.restarts or models))
 
 
 def has_several_steps(spec: Any) -> bool:

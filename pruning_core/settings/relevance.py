@@ -11,14 +11,18 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.settings.fields import METADATA, Condition, Setting, fields_of
+from pruning_core.settings.fields import METADATA, Condition, Field, Setting, fields_of
 from pruning_core.settings.serialization import keyed
 from pruning_core.settings.spec import Spec
 
 
+def _fields(spec: Any) -> dict[str, Field]:
+    return fields_of(type(spec))
+
+
 def unmet(name: str, spec: Spec) -> Condition | None:
     """The first condition of a setting that does not hold; None where it has an effect."""
-    conditions = fields_of(type(spec))[name].conditions
+    conditions = _fields(spec)[name].conditions
     return next((condition for condition in conditions if not condition.holds(spec)), None)
 
 
@@ -59,7 +63,7 @@ def no_effect_notes(names: Iterable[str], spec: Spec) -> list[str]:
 
     An option that sets several fields gets a note where none of them has an effect.
     """
-    fields = fields_of(type(spec))
+    fields = _fields(spec)
     flags: dict[str, list[str]] = {}
     for name in names:
         flags.setdefault(fields[name].flag or name, []).append(name)
@@ -79,7 +83,7 @@ def active_settings(spec: Spec) -> dict[str, Any]:
     """
     return {
         name: value
-        for name, field in fields_of(type(spec)).items()
+        for name, field in _fields(spec).items()
         if name != "label"
         and has_effect(name, spec)
         and (value := _value(spec, name)) != field.about.neutral

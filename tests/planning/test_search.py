@@ -26,8 +26,8 @@ from pruning_core.planning.search import (
     winners,
 )
 from pruning_core.planning.stage import outline
+from pruning_core.settings.pruning_steps import total_epochs
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import total_epochs
 from pruning_core.storage.store import Store
 from tests.engine.test_stages import run_here
 from tests.helpers.inspections import MODEL

@@ -17,8 +17,8 @@ from pruning_core.planning import plan as plans
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.settings import strategies
 from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.pruning_steps import steps, targets
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -44,7 +44,7 @@ def settings(spec: Spec, name: str) -> list[Any]:
 
 
 def test_typed_targets_are_the_chain() -> None:
-    assert strategies.targets(LIST) == [0.3, 0.3, 0.85]
+    assert targets(LIST) == [0.3, 0.3, 0.85]
     assert settings(replace(QUICKSTART, iterative=LIST), "target") == ["0.3", "0.3", "0.85"]
 
 
@@ -88,7 +88,7 @@ def test_any_rising_list_is_a_schedule_and_survives_json(found: list[float]) -> 
         schedule="custom", custom_schedule=rising, iterations=len(rising), target=rising[-1]
     )
     assert from_json(to_json(made)) == made
-    assert [step.target for step in strategies.steps(made.iterative)] == list(rising)
+    assert [step.target for step in steps(made.iterative)] == list(rising)
 
 
 def test_one_epoch_is_one_key_however_it_is_written() -> None:
