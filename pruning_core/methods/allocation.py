@@ -77,8 +77,8 @@ def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> li
     if max(sparsities) * scale > 1 + 1e-9:
         raise SpecError(
             "pruning.layer_sparsities",
-            "{target} is {scale} times the overall sparsity of the entries, so '{layer}' would need "
-            "a sparsity above {whole}. Lower the target to {possible}, or add entries for other "
+            "{target} is {scale} times the overall sparsity of the entries: '{layer}' would need a "
+            "sparsity above {whole}. Lower the target to {possible}, or add entries for other "
             "layers.",
             target=Share(amount),
             scale=f"{scale:.4g}",

@@ -106,7 +106,7 @@ def _check_filters(dim: int, layers: Sequence[Layer]) -> None:
     if flat := [layer for layer in layers if len(layer.shape) <= dim]:
         raise SpecError(
             "pruning.exclude",
-            "{layers} have no kernels, so they have no {noun}. Add these layers ({kinds}) to "
+            "there are no {noun} in {layers}, which have no kernels. Add these layers ({kinds}) to "
             "{exclude}.",
             layers=_quoted([layer.name for layer in flat]),
             noun=noun,
@@ -119,8 +119,8 @@ def _check_filters(dim: int, layers: Sequence[Layer]) -> None:
         other = ", or choose output or input channels as {dim}" if dim > 1 else ""
         raise SpecError(
             "pruning.exclude",
-            "{layers} have a single filter ({noun}), so nothing would remain of them. Add {what} "
-            "to {exclude}" + other + ".",
+            "there is a single filter ({noun}) in {layers}, so nothing would remain. Add {what} to "
+            "{exclude}" + other + ".",
             layers=_quoted([layer.name for layer in single]),
             noun=noun,
             what=what,

@@ -14,7 +14,7 @@ class StageKind(Method):
     """A kind of stage. The implementation takes a `Context` and returns the result.
 
     `version` is part of the key of a stage: a change of the results raises it. An `inspection`
-    is quick and trains nothing, so it may run while all cores are taken; a `timed` stage measures
+    is quick and trains nothing, so it may run beside other stages; a `timed` stage measures
     time, so it runs alone. `derived` stages start from a finished model and stay in the cache as
     long as the model.
     """

@@ -13,7 +13,7 @@ from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.methods.recovery import RECOVERY_METHODS
-from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
+from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 from pruning_core.settings.fields import Condition
 
 GROUP = "dependency_group"
@@ -82,6 +82,22 @@ def final_fine_tunes(spec: Any) -> bool:
     return any(c.enabled and c.final_epochs > 0 for c in (spec.iterative, spec.structured))
 
 
+def uses_fine_tuning_schedule(spec: Any) -> bool:
+    """Whether a model is trained with the learning-rate schedule and warm-up of fine-tuning.
+
+    Rewinding uses those of the baseline. Final fine-tuning has a cosine of its own, unless one
+    schedule spans the whole run; one-shot with an equal budget has no final fine-tuning.
+    """
+    if spec.recovery.method != "fine_tuning":
+        return False
+    if spec.lr_schedule_span == "run" or not final_fine_tunes(spec):
+        return fine_tunes(spec)
+    steps = any(c.enabled and c.epochs > 0 for c in (spec.iterative, spec.structured))
+    one_shot = spec.one_shot.epochs > 0 and spec.one_shot.amounts
+    equal_budget = spec.iterative.enabled and spec.iterative.equal_budget
+    return bool(steps or one_shot or (equal_budget and _trains(spec.iterative)))
+
+
 def rewinds(spec: Any) -> bool:
     """Whether an epoch of the baseline's training is used again.
 
@@ -112,6 +128,9 @@ ITERATIVE = Condition(lambda spec: spec.iterative.enabled, "with iterative pruni
 STRUCTURED = Condition(lambda spec: spec.structured.enabled, "with structured pruning")
 SENSITIVITY = Condition(lambda spec: spec.sensitivity.enabled, "with the sensitivity analysis")
 CORRECTION = Condition(lambda spec: spec.correction.enabled, "with training-free correction")
+SCHEDULED = Condition(
+    lambda spec: spec.iterative.schedule != CUSTOM, "with a sparsity schedule other than custom"
+)
 MASKS = Condition(chooses_masks, "by one-shot pruning above 0 and by iterative pruning")
 SCORES = Condition(
     scores_weights,
@@ -159,8 +178,8 @@ FINE_TUNING_LR = Condition(
     "with fine-tuning as recovery method, and by final fine-tuning",
 )
 FINE_TUNING_SCHEDULE = Condition(
-    lambda spec: spec.recovery.method == "fine_tuning" and fine_tunes(spec),
-    "with fine-tuning as recovery method",
+    uses_fine_tuning_schedule,
+    "with fine-tuning as recovery method, except in final fine-tuning",
 )
 FINE_TUNING_BATCHES = Condition(
     lambda spec: fine_tunes(spec) or uses_calibration_images(spec),

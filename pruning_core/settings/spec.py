@@ -1,6 +1,7 @@
 """A whole comparison: frozen, validated settings, to and from JSON.
 
-Sparsities and accuracies are fractions from 0 to 1. Every class checks its values; a wrong one raises `SpecError`, whose `field` names the setting.
+Sparsities and accuracies are fractions from 0 to 1. Every class checks its values; a wrong one
+raises `SpecError`, whose `field` names the setting.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pruning_core.settings.conditions import (
     FINE_TUNING_LR,
     FINE_TUNING_SCHEDULE,
     GROUP,
+    SCHEDULED,
     SEVERAL_STEPS,
 )
 from pruning_core.settings.correction import CorrectionSpec, check_correction
@@ -80,7 +82,12 @@ class Spec:
     )
     pruning: PruningSpec = section(PruningSpec, title="Pruning")
     one_shot: OneShotSpec = section(OneShotSpec, title="One-shot pruning")
-    iterative: IterativeSpec = section(IterativeSpec, title="Iterative pruning")
+    iterative: IterativeSpec = section(
+        IterativeSpec,
+        title="Iterative pruning",
+        # A custom schedule implies both.
+        fields_read_when=dict.fromkeys(("target", "iterations"), SCHEDULED),
+    )
     sensitivity: SensitivitySpec = section(SensitivitySpec, title="Sensitivity analysis")
     finetune: TrainSpec = section(
         TrainSpec,

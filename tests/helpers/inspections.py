@@ -1,4 +1,4 @@
-"""A store of inspections, so that plans can be made without a worker."""
+"""A store with the results of inspections: plans need no worker."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.stage import Missing
+from pruning_core.planning.structured import all_groups_spec, inspect_groups
 from pruning_core.settings.spec import Spec
 
 DATA = {
@@ -32,9 +33,11 @@ MODEL = {
 
 
 class Facts:
-    """Answers every inspection of one spec, and holds whatever stages it is given."""
+    """A store with both inspections of a spec; tests add the results of other stages."""
 
-    def __init__(self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL):
+    def __init__(
+        self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL
+    ) -> None:
         self.results: dict[str, Any] = {inspect_data(spec).key: data}
         classes = len(data["classes"])
         self.results[inspect_model(spec, classes).key] = model
@@ -46,3 +49,16 @@ class Facts:
         if key not in self.results:
             raise Missing(key)
         return self.results[key]
+
+
+class FactsWithGroups(Facts):
+    """Also the dry runs of structured pruning and of a sensitivity analysis of groups."""
+
+    def __init__(
+        self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL
+    ) -> None:
+        super().__init__(spec, data, model)
+        group = {"group": "stem", "reason": ""}
+        for inspected in (spec, all_groups_spec(spec)):
+            stage = inspect_groups(inspected, len(data["classes"]))
+            self.results[stage.key] = {"groups": [group], "rows": [], "notes": []}
