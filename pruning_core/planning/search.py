@@ -267,9 +267,8 @@ def check_hours(seconds: float, hours: float) -> None:
     check(
         not hours or seconds <= 3600 * hours,
         "--hours",
-        "the search would take about {time} on this machine, but at most {hours} hours are "
-        "allowed. Give fewer --budgets, --sparsities, --finalists or --fresh, or more hours (0: no "
-        "limit).",
+        "the search would take about {time} on this machine, more than {hours} h. Give fewer "
+        "--budgets, --sparsities, --finalists or --fresh, or more hours (0: no limit).",
         time=format_seconds(seconds),
         hours=f"{hours:g}",
     )
