@@ -23,7 +23,7 @@ from pruning_core.results import exported_files
 from pruning_core.results.exported_files import available, not_offered, notes_told
 from pruning_core.results.models import titles
 from pruning_core.storage.bundle import KIND as PASSPORT
-from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.bundle import PACKED, bundle_stage
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -73,7 +73,7 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     names, left = available(dict.fromkeys([*options.formats, *packed]))
     stages = [export_stage(point.key, name) for name in names]
     if options.passport in names:
-        stages.append(passport(job, point.key, options.passport, Store(cache)))
+        stages.append(bundle_stage(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
     dense = Outline.from_json(job.outline).dense_of(point)
     frame = exported_files.ladder(point, dense, Store(cache), names)

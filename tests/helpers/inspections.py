@@ -9,7 +9,7 @@ from pruning_core.planning.stage import Missing
 from pruning_core.planning.structured import all_groups_spec, inspect_groups
 from pruning_core.settings.spec import Spec
 
-DATA = {
+DATA: dict[str, Any] = {
     "digest": "d" * 64,
     "classes": [str(i) for i in range(10)],
     "train_counts": [144] * 9 + [141],
@@ -18,7 +18,7 @@ DATA = {
     "notes": [],
     "flip": False,
 }
-MODEL = {
+MODEL: dict[str, Any] = {
     "device": "cpu",
     "devices": ["cpu"],
     "weights": "none",

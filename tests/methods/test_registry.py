@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from typing import Any
 
 import pytest
 
-import pruning_core.methods
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTURED_SCOPES
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import Method, Registry, load
 from pruning_core.methods.strategies import STRATEGIES
-from pruning_core.planning import stage_kinds
-
-REGISTRY_MODULES = [
-    *(
-        importlib.import_module(f"pruning_core.methods.{module.name}")
-        for module in pkgutil.iter_modules(pruning_core.methods.__path__)
-    ),
-    stage_kinds,
-]
-
-
-def registries() -> dict[str, Registry[Any]]:
-    """Every registry of the catalogue, by the name of its variable."""
-    return {
-        name: value
-        for module in REGISTRY_MODULES
-        for name, value in vars(module).items()
-        if isinstance(value, Registry)
-    }
+from tests.helpers.registries import registries
 
 
 def entries() -> list[Any]:

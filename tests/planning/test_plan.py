@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,12 +180,14 @@ def test_several_seeds_repeat_the_whole_comparison() -> None:
 
 @pytest.mark.parametrize(("part", "size", "needed"), [("train", 19, 20), ("test", 9, 10)])
 def test_too_few_images_for_the_classes_are_refused(part: str, size: int, needed: int) -> None:
-    spec = replace(QUICKSTART, data=replace(QUICKSTART.data, **{f"{part}_size": size}))
+    def with_size(images: int) -> Spec:
+        sizes: dict[str, Any] = {f"{part}_size": images}
+        return replace(QUICKSTART, data=replace(QUICKSTART.data, **sizes))
+
     with pytest.raises(SpecError, match=f"{size} is too low: at least {needed}") as caught:
-        planned(spec)
+        planned(with_size(size))
     assert caught.value.field == f"data.{part}_size"
-    enough = replace(QUICKSTART, data=replace(QUICKSTART.data, **{f"{part}_size": needed}))
-    assert planned(enough).complete
+    assert planned(with_size(needed)).complete
 
 
 def test_more_images_than_available_are_refused() -> None:

@@ -18,11 +18,10 @@ from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import SensitivitySpec
-from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.storage.bundle import passport
+from pruning_core.storage.bundle import bundle_stage
 from pruning_core.storage.jobs import Job, job_id
 from tests.helpers.inspections import FactsWithGroups
 
@@ -56,7 +55,7 @@ def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.node", lambda: "pinned")
     monkeypatch.setattr("pruning_core.planning.inspections.installed", lambda package: "9.9")
     monkeypatch.setattr("pruning_core.planning.structured._library", lambda: "9.9")
-    monkeypatch.setattr("pruning_core.methods.runtimes.missing_packages", lambda *_: [])
+    monkeypatch.setattr("pruning_core.planning.timing.missing_packages", lambda *_: [])
 
 
 def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
@@ -69,15 +68,16 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     if "sensitivity" not in stages:
         analyzed = replace(spec, sensitivity=SensitivitySpec(enabled=True))
         stages |= {s.kind: s for s in plan(analyzed, FactsWithGroups(analyzed)).stages}
-    job = Job("0" * 12, "label", canonical_json(to_dict(spec)), 0.0, "active", "", "", "")
-    job = replace(job, outline=outline(planned).to_json())
-    overlap = Stage("mask_overlap", key, {"first": dense, "second": key})
-    derived = [overlap, predict_test_image(dense, key, 0), export_stage(key, "onnx_int8")]
-    derived += [
-        passport(job, key, "bitmask_fp32", FactsWithGroups(spec)),
+    # A stored job keeps the text of its spec, so settings that are added later do not change it.
+    job = Job("0" * 12, "label", "{}", 0.0, "active", "", "", outline(planned).to_json())
+    derived = [
+        Stage("mask_overlap", key, {"first": dense, "second": key}),
+        predict_test_image(dense, key, 0),
+        export_stage(key, "onnx_int8"),
+        bundle_stage(job, key, "bitmask_fp32", FactsWithGroups(spec)),
         *latency_stages([dense, key]),
+        replace(sparse_speedup_stage(key), threads=1),
     ]
-    derived += [replace(sparse_speedup_stage(key), threads=1)]
     return stages | {stage.kind: stage for stage in derived}
 
 
