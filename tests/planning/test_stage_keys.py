@@ -27,8 +27,41 @@ from tests.helpers.inspections import FactsWithGroups
 
 # A key that changes makes every cached result of its kind unreachable. Change a line only
 # together with the version of the kind, and only where results really changed.
-KEYS: dict[str, dict[str, str]] = {}
-JOBS: dict[str, str] = {}
+KEYS = {
+    "quickstart": {
+        "baseline": "c0f14805022b0bf1",
+        "bundle": "397946bfb36106d5",
+        "dataset": "71956c1723c8eb92",
+        "export": "af6a1c13192df7bf",
+        "inspect_dataset": "4988f18e8500080a",
+        "inspect_groups": "6a32ab9e1a49423d",
+        "inspect_model": "68963becb914dc73",
+        "latency": "d84a6986f0cbbb2b",
+        "mask_overlap": "b037bdeb5dff93e4",
+        "predict": "b9b8948ec55ed278",
+        "pruned": "0bb7a559e137939d",
+        "sensitivity": "703f3d2f3a756862",
+        "sparse_speedup": "7b0f99a4b8bed481",
+    },
+    "everything": {
+        "baseline": "9578116d432286a6",
+        "bundle": "c044c5a58441444b",
+        "correction": "f23774c58426f4d1",
+        "dataset": "71956c1723c8eb92",
+        "export": "7b7f1c0676a55897",
+        "inspect_dataset": "4988f18e8500080a",
+        "inspect_groups": "1f5135e2b606d995",
+        "inspect_model": "68963becb914dc73",
+        "latency": "73e6d4be4447567b",
+        "mask_overlap": "35e93eeb992eb1a8",
+        "predict": "912a10aa7b78e093",
+        "pruned": "b681e0845a41d362",
+        "sensitivity": "8c88513ae36b5662",
+        "sparse_speedup": "c47559a0854b5b69",
+        "structured": "56187da0d7e5590a",
+    },
+}
+JOBS = {"quickstart": "e04514dba08c", "everything": "0b0f15e4d579"}
 
 EVERYTHING = replace(
     QUICKSTART,

@@ -13,7 +13,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.correction import CorrectionSpec
-from pruning_core.settings.fields import Condition, fields_of, section, setting
+from pruning_core.settings.fields import SECTION, Condition, fields_of, section, setting
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.relevance import (
@@ -204,30 +204,26 @@ def test_the_label_changes_no_job_id() -> None:
 NEVER = Condition(lambda spec: False, "with nothing")
 
 
-def wider(spec: Spec, value: float, **described: Any) -> Spec:
+def wider(spec: Spec, value: float, **described: Any) -> Any:
     """The spec, of a class whose training settings have one more setting with this value."""
-    wider_train = dataclasses.make_dataclass(
-        "WiderTrain",
-        [("extra", float, setting(0.0, "Extra", help="A setting added later.", **described))],
-        bases=(TrainSpec,),
-        frozen=True,
+    extra = setting(0.0, "Extra", help="A setting that is added later.", **described)
+    wider_train: Any = dataclasses.make_dataclass(
+        "WiderTrain", [("extra", float, extra)], bases=(TrainSpec,), frozen=True
     )
-    names = ("baseline", "finetune")
-    sections = {
-        field.name: dict(field.metadata)["section"]
-        for field in dataclasses.fields(Spec)
-        if field.name in names
-    }
-    wider_spec = dataclasses.make_dataclass(
+    train_sections = [f for f in dataclasses.fields(Spec) if f.name in ("baseline", "finetune")]
+    wider_spec: Any = dataclasses.make_dataclass(
         "WiderSpec",
-        [(name, wider_train, section(wider_train, **vars(sections[name]))) for name in names],
+        [
+            (field.name, wider_train, section(wider_train, **vars(field.metadata[SECTION])))
+            for field in train_sections
+        ],
         bases=(Spec,),
         frozen=True,
     )
     values = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    trains = {name: wider_train(**vars(values[name]), extra=value) for name in names}
-    made: Spec = wider_spec(**{**values, **trains})
-    return made
+    for field in train_sections:
+        values[field.name] = wider_train(**vars(values[field.name]), extra=value)
+    return wider_spec(**values)
 
 
 @pytest.mark.parametrize(
