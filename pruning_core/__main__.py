@@ -7,11 +7,11 @@ import sys
 from pruning_core.cli.main import main
 
 if isinstance(sys.stdout, io.TextIOWrapper):
-    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a letter
+    sys.stdout.reconfigure(errors="backslashreplace")  # for letters that a terminal cannot show
 try:
     code = main()
 except BrokenPipeError:
-    # Who read our output, such as `head`, has gone: nothing more can be said there.
+    # The reader of our output, such as `head`, has ended: do not write to it again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     code = 1
 sys.exit(code)

@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
-# Before torch is loaded: the tests share the cores with each other and must not spin.
+# Set before torch is loaded: tests run in parallel, and waiting threads must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
-    made = Cache(tmp_path / "cache")
-    made.prepare()
-    return made
+    """An empty cache."""
+    empty = Cache(tmp_path / "cache")
+    empty.prepare()
+    return empty
 
 
 @pytest.fixture
 def store(cache: Cache) -> Store:
+    """The store of the empty cache."""
     return Store(cache)
 
 
 @pytest.fixture
 def queue(cache: Cache) -> Queue:
+    """The queue of the empty cache."""
     return Queue(cache.queue)
 
 
 @pytest.fixture
 def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page sees the test's cache, and starts no process."""
+    """Pages and commands use the test's cache and start no worker."""
     monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
     monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)

@@ -11,7 +11,7 @@ from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
 from pruning_core.planning.inspections import inspect_data
 from pruning_core.planning.stage import Stage, known
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.structured import inspect_groups
 from pruning_core.settings.spec import Spec
 
 
@@ -20,7 +20,7 @@ def stages(lab: Lab, spec: Spec) -> list[Stage]:
     data = known(lab.store, inspect_data(spec).key)
     if not spec.structured.enabled or data is None:
         return []
-    return [inspection(spec, len(data["classes"]))]
+    return [inspect_groups(spec, len(data["classes"]))]
 
 
 def show(lab: Lab, spec: Spec) -> None:

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from pruning_core.cli.output import FAILED, OK, check_out, say
 from pruning_core.cli.progress import finish
 from pruning_core.common.errors import SpecError
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
@@ -29,7 +29,7 @@ from pruning_core.results.exported_files import (
 )
 from pruning_core.results.models import titles
 from pruning_core.storage.bundle import KIND as PASSPORT
-from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.bundle import PACKED, bundle_stage
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -51,7 +51,9 @@ def add_export(command: argparse.ArgumentParser) -> None:
     )
     text = "pack a passport of one of the files too: a zip that verify.py in it checks"
     command.add_argument("--passport", choices=PACKED, metavar="FORMAT", help=text)
-    command.add_argument("--out", type=place, default=OUT, metavar="DIR", help=f"files ({OUT})")
+    command.add_argument(
+        "--out", type=expand_path, default=OUT, metavar="DIR", help=f"files ({OUT})"
+    )
 
 
 def add_point(command: argparse.ArgumentParser) -> None:
@@ -77,7 +79,7 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     names, left = available_formats(dict.fromkeys([*options.formats, *packed]))
     stages = [export_stage(point.key, name) for name in names]
     if options.passport in names:
-        stages.append(passport(job, point.key, options.passport, Store(cache)))
+        stages.append(bundle_stage(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
     dense = Outline.from_json(job.outline).dense_of(point)
     frame = files_frame(point, dense, Store(cache), names)

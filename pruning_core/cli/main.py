@@ -37,13 +37,13 @@ from pruning_core.cli.progress import ended, follow, planned
 from pruning_core.cli.search import add_recipes, recipes
 from pruning_core.cli.sensitivity import add_propose, check_proposable, write_scan
 from pruning_core.common.errors import SpecError, brief, shortened
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.settings.messages import for_command_line
-from pruning_core.settings.relevance import notes_on_unread
+from pruning_core.settings.relevance import no_effect_notes
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue, job_id
@@ -60,7 +60,7 @@ def folder(text: str) -> Path:
     """A folder as an option's value."""
     if not text:
         raise argparse.ArgumentTypeError("name a folder")
-    return place(text)
+    return expand_path(text)
 
 
 def count(text: str) -> int:
@@ -160,7 +160,7 @@ def scan(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 def run(spec: Spec, options: argparse.Namespace, cache: Cache, queue: Queue, tell: Teller) -> int:
     """Submit a spec, watch it, and tell what it found."""
     plan(spec, Store(cache))
-    for remark in (*notes_on_unread(given_settings(options), spec), *recovery_notes(spec)):
+    for remark in (*no_effect_notes(given_settings(options), spec), *recovery_notes(spec)):
         say(OK, f"Note: {remark}")
     if not options.detach:
         check_out(options.out)

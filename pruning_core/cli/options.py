@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pruning_core.common.errors import Ref, SpecError, shortened
-from pruning_core.common.files import PLAIN_WEIGHTS, place
+from pruning_core.common.files import PLAIN_WEIGHTS, expand_path
 from pruning_core.methods.datasets import OWN_IMAGES
 from pruning_core.methods.granularity import pattern_of, pattern_sparsity
 from pruning_core.methods.optimizers import OPTIMIZERS
@@ -224,7 +224,7 @@ def integers(text: str) -> list[int]:
 
 def _absolute(text: str) -> str:
     """A path that means the same in the worker's folder as in this one."""
-    return str(place(text).absolute()) if text else ""
+    return str(expand_path(text).absolute()) if text else ""
 
 
 def _set(value: dict[str, Any], name: str, to: Any) -> None:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.inspections import known_of_cuts
+from pruning_core.planning.inspections import pruning_notes
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
@@ -97,7 +97,7 @@ class _Teller:
         if self.done or not any(row.kind in ("pruned", STRUCTURED) for row in now.rows):
             return
         self.done = True
-        for sentence in known_of_cuts(from_json(now.job.spec), self.store):
+        for sentence in pruning_notes(from_json(now.job.spec), self.store):
             self.console.print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -28,16 +28,16 @@ from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.search import (
     Cells,
-    Recipe,
     Round,
+    SearchStrategy,
     Trial,
-    amount_for,
     check_hours,
     final_key,
     finalists,
     hardness,
-    seconds_left,
+    remaining_seconds,
     spec_of,
+    target_for,
     winners,
 )
 from pruning_core.planning.stage import outline
@@ -100,7 +100,7 @@ def recipes(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     frame.to_csv(options.out / FILE, index=False)
     print(f"Chosen on validation images (seed {base.seeds[0]}):")
     for epochs, name in best.items():
-        print(f"- for {format_epochs(epochs)}: {name}, {recipe_list.RECIPES[name].text}.")
+        print(f"- for {format_epochs(epochs)}: {name}, {recipe_list.SEARCH_STRATEGIES[name].text}.")
     for epochs in [e for e in options.budgets if e not in best]:
         print(f"- for {format_epochs(epochs)}: none, since no recipe came to its end.")
     print(table(tried, "validation"))
@@ -142,8 +142,8 @@ def table(trials: Sequence[Trial], figure: str) -> str:
     columns = sorted({(trial.epochs, trial.sparsity) for trial in trials})
     heads = [f"{epochs:g} epochs, {sparsity:.4g}" for epochs, sparsity in columns]
     lines = [f"| recipe | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
-    for name in dict.fromkeys(trial.recipe for trial in trials):
-        cells = [_cell([t for t in trials if t.recipe == name], c, figure) for c in columns]
+    for name in dict.fromkeys(trial.strategy for trial in trials):
+        cells = [_cell([t for t in trials if t.strategy == name], c, figure) for c in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -158,11 +158,11 @@ def _cell(trials: Iterable[Trial], column: tuple[float, float], figure: str) -> 
 
 def named(control: bool) -> list[str]:
     """The controls, or the recipes that can win."""
-    return [name for name, recipe in search.RECIPES.items() if recipe.control == control]
+    return [name for name, recipe in search.SEARCH_STRATEGIES.items() if recipe.control == control]
 
 
-def _recipes(names: Iterable[str]) -> tuple[Recipe, ...]:
-    return tuple(search.RECIPES[name] for name in names)
+def _recipes(names: Iterable[str]) -> tuple[SearchStrategy, ...]:
+    return tuple(search.SEARCH_STRATEGIES[name] for name in names)
 
 
 class Kitchen:
@@ -174,7 +174,7 @@ class Kitchen:
 
     def look(self, base: Spec) -> int:
         """Train the baseline, and with it find out the model's layers."""
-        bare = spec_of(search.RECIPES["dense"], base, 0.0, 0.0, base.seeds[0])
+        bare = spec_of(search.SEARCH_STRATEGIES["dense"], base, 0.0, 0.0, base.seeds[0])
         now = follow(self.cache, self.queue, self.queue.submit(bare, "Baseline"), self.console)
         if now.state != "done":
             return complain(now, self.cache)
@@ -186,7 +186,7 @@ class Kitchen:
     def tell_time(self, base: Spec, grid: Cells, options: argparse.Namespace) -> None:
         """Say how long the search will take here. Raises `SpecError` where that is too long."""
         rounds = self._rounds(base, grid, options)
-        found = seconds_left(rounds, base, self.layers, self.store, usable_cores())
+        found = remaining_seconds(rounds, base, self.layers, self.store, usable_cores())
         check_hours(found, options.hours)
         say(OK, f"About {format_seconds(found)} of computing are left here.")
 
@@ -214,10 +214,12 @@ class Kitchen:
         """Where these ended, of those that can be done; None unless every one of them has."""
         found = []
         for name, epochs, sparsity, seed in cells:
-            amount = amount_for(search.RECIPES[name], sparsity, self.layers)
+            amount = target_for(search.SEARCH_STRATEGIES[name], sparsity, self.layers)
             if amount is None:
                 continue
-            made = plan(spec_of(search.RECIPES[name], base, amount, epochs, seed), self.store)
+            made = plan(
+                spec_of(search.SEARCH_STRATEGIES[name], base, amount, epochs, seed), self.store
+            )
             key = final_key(outline(made))
             if not self.store.exists(key):
                 return None
@@ -232,8 +234,8 @@ class Kitchen:
         """All at once in the queue, so that every core has work; those that can be done."""
         jobs: dict[Cell, str] = {}
         for name, epochs, sparsity, seed in cells:
-            recipe = search.RECIPES[name]
-            amount = amount_for(recipe, sparsity, self.layers)
+            recipe = search.SEARCH_STRATEGIES[name]
+            amount = target_for(recipe, sparsity, self.layers)
             if amount is not None:
                 spec = spec_of(recipe, base, amount, epochs, seed)
                 label = f"{name}, {epochs:g} epochs, {sparsity:.4g}, seed {seed}"

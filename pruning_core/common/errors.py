@@ -1,11 +1,11 @@
-"""The error that names a wrong setting, and the values that its message shows."""
+"""The error for a wrong setting, and the values that its message shows."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class SpecError(ValueError):
 
     `field` is its dotted name, such as `one_shot.amounts`. `template` is a sentence with a
     `{name}` for each of the `values`, which may be `Share`, `Ref`, `Choice`, texts and numbers.
+    A template without values is the sentence itself, so it may contain braces.
     `settings.messages` writes it for the command line and for a page.
     """
 
@@ -56,11 +57,11 @@ class SpecError(ValueError):
 
     @property
     def message(self) -> str:
-        """The sentence with names as they stand in a settings file."""
+        """The sentence with the names of a settings file."""
         return self.render(plain_value)
 
     def render(self, render: Render) -> str:
-        """The sentence with each value as `render` writes it."""
+        """The sentence, with the text that `render` gives for each value."""
         if not self.values:
             return brief(self.template)
         return brief(self.template.format(**{k: render(v) for k, v in self.values.items()}))
@@ -86,7 +87,7 @@ class SpecError(ValueError):
 
 
 def plain_value(value: Any) -> str:
-    """A value of a message with names as they stand in a settings file."""
+    """A value of a message, with the names of a settings file."""
     if isinstance(value, Share):
         return f"{value.value:g}"
     if isinstance(value, Ref):
@@ -126,14 +127,22 @@ def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def at_least(field: str, value: float, low: float) -> None:
-    """Refuse a number below `low`, and one that no browser could show."""
+    """Refuse a number below `low`, and one too large for the number fields of a browser."""
     check(value >= low, field, f"{value} is too small; give {low} or more.")
     too_large = isinstance(value, int) and value > HIGHEST
     check(not too_large, field, f"{value} is too large; give {HIGHEST:,} at most.")
 
 
+def once(field: str, values: Sequence[Any], *, shares: bool = False) -> None:
+    """Refuse a list in which a value appears twice; `shares` are written as `Share`."""
+    repeated = [value for value in values if values.count(value) > 1]
+    if repeated:
+        value = Share(repeated[0]) if shares else repeated[0]
+        raise SpecError(field, "{value} is listed twice.", value=value)
+
+
 def shortened(value: object) -> str:
-    """A value as a message shows it: in quotes where it is text, and of limited length."""
+    """A value as a message shows it: text in quotes, and of limited length."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
@@ -141,14 +150,14 @@ def shortened(value: object) -> str:
 def brief(message: str) -> str:
     """A message in which no value, path or sentence exceeds its limit of characters."""
     lines = [" ".join(map(_shortened_word, line.split(" "))) for line in message.split("\n")]
-    return _cut("\n".join(lines), MESSAGE_CHARACTERS)
+    return _limited("\n".join(lines), MESSAGE_CHARACTERS)
 
 
 def _shortened_word(word: str) -> str:
-    return _cut(word, PATH_CHARACTERS if os.sep in word else VALUE_CHARACTERS)
+    return _limited(word, PATH_CHARACTERS if os.sep in word else VALUE_CHARACTERS)
 
 
-def _cut(text: str, limit: int) -> str:
-    """The text, or its beginning and its end."""
+def _limited(text: str, limit: int) -> str:
+    """The text; where it is too long, its beginning and its end."""
     half = (limit - 3) // 2
     return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"

@@ -1,4 +1,4 @@
-"""What stands for the user's own files in a key: never their names."""
+"""Digests of the user's files, which enter keys instead of their names, and flushing to disk."""
 
 from __future__ import annotations
 
@@ -13,85 +13,91 @@ from pruning_core.common.errors import SpecError
 
 PLAIN_WEIGHTS = ("none", "pretrained")
 MOST_FILES = 2_000_000
-FRESH_SECONDS = 5.0
+# A page asks for the fingerprint of a folder several times while it is drawn.
+FINGERPRINT_SECONDS = 5.0
 
 
-def place(path: str) -> Path:
-    """A path as the user wrote it, `~` resolved where it can be."""
+def expand_path(path: str) -> Path:
+    """A path that the user typed, with `~` expanded where the home folder is known."""
     return Path(os.path.expanduser(path))
 
 
 def fingerprint(path: str) -> str:
-    """A digest of names, sizes and times: tells cheaply whether images may have changed.
+    """A digest of file names, sizes and times: a cheap test of whether images may have changed.
 
     Raises `SpecError` for `data.path` where there is no folder or file that can be read.
     """
-    found = place(path)
-    if not os.path.exists(found):
-        raise SpecError("data.path", f"{found} does not exist.")
-    if not found.is_dir() and not found.is_file():
-        raise SpecError("data.path", f"{found} is neither a folder nor a file.")
+    expanded = expand_path(path)
+    if not os.path.exists(expanded):
+        raise SpecError("data.path", "{path} does not exist.", path=expanded)
+    if not expanded.is_dir() and not expanded.is_file():
+        raise SpecError("data.path", "{path} is neither a folder nor a file.", path=expanded)
     try:
-        return _recent(found, int(time.monotonic() / FRESH_SECONDS))
+        return _recent_fingerprint(expanded, int(time.monotonic() / FINGERPRINT_SECONDS))
     except OSError as error:
-        raise _unreadable("data.path", found, error) from None
+        raise _unreadable("data.path", expanded, error) from None
 
 
 def weights_identity(weights: str) -> str:
-    """What stands for the weights in a key: a file's digest.
+    """The text that stands for initial weights in a key: of a file its digest.
 
     Raises `SpecError` for `model.weights` where there is no file that can be read.
     """
     if weights in PLAIN_WEIGHTS:
         return weights
-    path = place(weights)
+    path = expand_path(weights)
     if not os.path.isfile(path):
-        raise SpecError("model.weights", f"there is no file {path}.")
+        raise SpecError("model.weights", "there is no file {path}.", path=path)
     try:
         stat = path.stat()
-        return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+        return _weights_digest(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise _unreadable("model.weights", path, error) from None
 
 
 @lru_cache(maxsize=8)
-def _recent(path: Path, moment: int) -> str:
-    """A page asks for the same folder several times while it is drawn: one walk answers."""
+def _recent_fingerprint(path: Path, moment: int) -> str:
+    """A fingerprint that is computed once for each path and moment."""
     return _fingerprint(path)
 
 
 def _fingerprint(path: Path) -> str:
     if path.is_file():
         return hashlib.sha256(_entry(path, path.suffix)).hexdigest()
-    seen = hashlib.sha256()
+    digest = hashlib.sha256()
     files = list(islice(path.rglob("*"), MOST_FILES + 1))
     if len(files) > MOST_FILES:
-        message = f"{path} holds more than {MOST_FILES:,} files; name the folder of the images."
-        raise SpecError("data.path", message)
+        message = "{path} holds more than {most} files; give the folder of the images."
+        raise SpecError("data.path", message, path=path, most=f"{MOST_FILES:,}")
     for file in sorted(files):
-        inside = str(file.relative_to(path))
-        seen.update(_coded(f"{inside}/\n") if file.is_dir() else _entry(file, inside))
-    return seen.hexdigest()
+        name = str(file.relative_to(path))
+        digest.update(_encoded(f"{name}/\n") if file.is_dir() else _entry(file, name))
+    return digest.hexdigest()
 
 
 def _entry(file: Path, name: str) -> bytes:
-    # What a link leads to counts; one that leads nowhere is judged when it is opened.
+    # A link counts as its target. A broken link fails later, when it is opened as an image.
     stat = file.stat() if os.path.exists(file) else file.lstat()
-    return _coded(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n")
+    return _encoded(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n")
 
 
-def _coded(name: str) -> bytes:
-    """The bytes of a file's name, also of one that is not UTF-8."""
+def _encoded(name: str) -> bytes:
+    """The bytes of a file name, which need not be valid UTF-8."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def _unreadable(field: str, path: Path, error: OSError) -> SpecError:
-    reason = error.strerror or str(error)
-    return SpecError(field, f"{error.filename or path} cannot be read ({reason}).")
+    return SpecError(
+        field,
+        "{path} cannot be read ({reason}).",
+        path=error.filename or path,
+        reason=error.strerror or str(error),
+    )
 
 
 @lru_cache
-def _file_identity(path: Path, size: int, changed: int) -> str:
+def _weights_digest(path: Path, size: int, changed: int) -> str:
+    """The digest of a file, computed once while its size and time stay the same."""
     return f"sha256:{sha256(path)}"
 
 

@@ -6,7 +6,7 @@ A missing number (None or NaN) is written as "unknown".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 UNKNOWN = "unknown"
 BYTE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -27,8 +27,8 @@ def trimmed(value: float, digits: int) -> str:
 def format_percent(fraction: float | None, digits: int | None = None) -> str:
     """A fraction as percent: "78.7 %".
 
-    Without `digits` there is at most one decimal, and more where one would round a value
-    under 100 % up to 100 %. With `digits` there are exactly so many.
+    Without `digits` there is at most one decimal, or more where one decimal would round a value
+    under 100 % up to 100 %. With `digits` there are exactly that many decimals.
     """
     if fraction is None or missing(fraction):
         return UNKNOWN
@@ -93,7 +93,7 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def format_epochs(epochs: float | None) -> str:
-    """Epochs with their noun, fractions as far as they say something: "1 epoch", "0.5 epochs"."""
+    """Epochs with their noun, to three decimals: "1 epoch", "0.5 epochs"."""
     number = epoch_number(epochs)
     return f"{number} epoch" if number == "1" else f"{number} epochs"
 
@@ -119,6 +119,12 @@ def join_words(words: Iterable[str]) -> str:
     """Words in a row: "a", "a and b", "a, b and c"."""
     *head, last = list(words) or [""]
     return f"{', '.join(head)} and {last}" if head else last
+
+
+def join_first(names: Sequence[str], noun: str, count: int = 3) -> str:
+    """The first names in a row, and the number of others: "a, b, c and 4 more layers"."""
+    more = f" and {format_count(len(names) - count, f'more {noun}')}"
+    return ", ".join(names[:count]) + more * (len(names) > count)
 
 
 def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:

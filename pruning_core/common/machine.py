@@ -1,4 +1,4 @@
-"""What this machine has room for: cores, free memory, GPUs."""
+"""The resources of this machine: cores, free memory, GPUs."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ def usable_cores() -> int:
 
 
 def gpus() -> int:
-    """How many stages may use a GPU at once: one each, of those the environment allows."""
+    """The number of GPUs that the environment allows, at least 1: each runs one stage at a time."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])
-    named = len([name for name in (allowed or "").split(",") if name.strip()])
-    return max(1, there if allowed is None else named)
+    if allowed is None:
+        devices = Path("/dev").glob("nvidia*")
+        return max(1, len([path for path in devices if path.name[6:].isdigit()]))
+    return max(1, len([name for name in allowed.split(",") if name.strip()]))
 
 
 def gpu_name(number: int) -> str:
-    """What `CUDA_VISIBLE_DEVICES` calls a GPU by its place among those that are allowed."""
+    """The name in `CUDA_VISIBLE_DEVICES` of an allowed GPU, by its number from 0."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     return str(number) if not allowed else allowed.split(",")[number].strip()
 
 
 def free_bytes(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int | None:
-    """Memory that a new process could take; None where the system does not say."""
-    found = [_available(meminfo), _left_in(cgroup)]
-    known = [value for value in found if value is not None]
+    """Memory that a new process can use, in bytes; None where the system does not report it."""
+    limits = [_available(meminfo), _container_available(cgroup)]
+    known = [value for value in limits if value is not None]
     return min(known) if known else None
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that a process has held so far; 0 where the system does not say."""
+    """The peak memory of a process so far, in bytes; 0 where the system does not report it."""
     return _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM") or 0
 
 
 def room_for_another(busy: list[int], free: int | None, idle: Sequence[int] = ()) -> bool:
-    """Whether a further stage fits beside these processes: one as large as the largest of them.
+    """Whether memory suffices for one more stage, as large as the largest of the `busy` ones.
 
-    An idle process keeps what it has held, and has to grow by the rest only.
+    `busy` and `idle` are process ids. An `idle` process holds its memory already, so only the
+    rest must be `free`.
     """
     if not busy or free is None:
         return True
@@ -61,14 +63,14 @@ def _available(meminfo: Path) -> int | None:
 
 def _kilobytes(path: Path, name: str) -> int | None:
     try:
-        found = re.search(rf"^{name}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
+        match = re.search(rf"^{name}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return int(match[1]) * 1024 if match else None
 
 
-def _left_in(cgroup: Path) -> int | None:
-    """What a container's limit leaves."""
+def _container_available(cgroup: Path) -> int | None:
+    """The memory within the limit of a container, in bytes."""
     try:
         limit = (cgroup / "memory.max").read_text().strip()
         used = int((cgroup / "memory.current").read_text())

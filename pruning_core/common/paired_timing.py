@@ -1,7 +1,7 @@
-"""Two things timed in turn: how many times as fast one is, and whether that can be told.
+"""Interleaved timing of several programs: the speed-up of one over another, and its interval.
 
-A round times every thing twice, once in each order (A B C, then C B A), so that what a slow
-drift or the neighbour in the order does to one is done to the other. The ratio is the median
+A round times every program twice, once in each order (A B C, then C B A), so that a slow drift of
+the machine and the position in the order affect all programs equally. The speed-up is the median
 over rounds of the ratio within a round.
 """
 
@@ -17,22 +17,22 @@ import numpy.typing as npt
 
 LEVEL = 0.95
 LEAST_ROUNDS = 6  # fewer have no 95 % interval of this kind
-SAME = 1.05  # an interval within 1/1.05 to 1.05 is told as no difference
+SAME = 1.05  # an interval within 1/1.05 to 1.05 counts as no difference
 RESAMPLES = 1000
-WIDEST = 1.5  # an interval whose ends differ by more than this factor tells nothing
+WIDEST = 1.5  # an interval whose ends differ by more than this factor is inconclusive
 FASTER, SLOWER, ALIKE, NOISY = "faster", "slower", "same", "noisy"
 JUDGEMENTS = {
     FASTER: "faster",
     SLOWER: "slower",
     ALIKE: "no difference",
-    NOISY: "this machine is too noisy to tell",
+    NOISY: "inconclusive (noisy machine)",
 }
 Times = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast: the median over `rounds` rounds, and its 95 % interval."""
+    """A speed-up: the median over `rounds` rounds, and its 95 % interval from `low` to `high`."""
 
     median: float
     low: float
@@ -41,26 +41,28 @@ class Ratio:
 
 
 def median_interval(values: Sequence[float] | Times, level: float = LEVEL) -> tuple[float, float]:
-    """An interval that holds the median with at least this probability.
+    """An interval that contains the median with at least the probability `level`.
 
-    It ends at two of the values, counted from both ends, so nothing is assumed of how they
-    are spread (David and Nagaraja 2003, section 7.1); they are taken to be independent.
-    Raises ValueError where there are too few for the level.
+    Its ends are two of the values (order statistics; David and Nagaraja 2003, section 7.1), so it
+    assumes no distribution of the values, only that they are independent. Raises ValueError
+    where there are too few values for the level.
     """
     from scipy.special import bdtr  # imported here: pages must start fast
 
     ordered = np.sort(np.asarray(values, dtype=float))
-    below = np.array([bdtr(k, len(ordered), 0.5) for k in range((len(ordered) + 1) // 2)])
-    place = int(np.count_nonzero(below <= (1 - level) / 2)) - 1
-    if place < 0:
+    # The probability that at most k of the values lie below the median, from k = 0.
+    tails = np.array([bdtr(k, len(ordered), 0.5) for k in range((len(ordered) + 1) // 2)])
+    rank = int(np.count_nonzero(tails <= (1 - level) / 2)) - 1
+    if rank < 0:
         raise ValueError(f"{len(ordered)} rounds are too few for an interval of {level:.0%}.")
-    return float(ordered[place]), float(ordered[-1 - place])
+    return float(ordered[rank]), float(ordered[-1 - rank])
 
 
 def paired_ratio(reference: Times, candidate: Times) -> Ratio:
-    """How many times as fast the candidate is, from times (rounds, samples a round) of both.
+    """The speed-up of the candidate over the reference, from their times in one unit.
 
-    Raises ValueError where the two were not timed in the same rounds, or in too few.
+    Both have the shape (rounds, samples per round). Raises ValueError where the shapes differ,
+    or where there are too few rounds.
     """
     if reference.shape != candidate.shape:
         shapes = f"{reference.shape} and {candidate.shape}"
@@ -70,40 +72,42 @@ def paired_ratio(reference: Times, candidate: Times) -> Ratio:
 
 
 def summed_ratio(parts: Sequence[tuple[float, Times, Times]], seed: int = 0) -> Ratio:
-    """How many times as fast a sum of things is, each timed in rounds of its own.
+    """The speed-up of a sum of parts, such as layers, each timed in rounds of its own.
 
-    Each part is how often it is there, the reference's times and the candidate's (rounds,
-    samples a round). The sums are those of the medians, so that a disturbed round of one part
-    does not disturb all; the interval is the percentile bootstrap over rounds, in which the
-    two of a round stay together (Efron and Tibshirani 1993, chapter 13).
+    Each part is its count, the times of the reference and those of the candidate, of shape
+    (rounds, samples per round). The medians of the parts are summed, so that a disturbed round
+    of one part does not disturb all. The interval is the percentile bootstrap over rounds, in
+    which reference and candidate of a round stay together (Efron and Tibshirani 1993,
+    chapter 13).
     """
     generator = np.random.default_rng(seed)
-    above, below = np.zeros(RESAMPLES + 1), np.zeros(RESAMPLES + 1)
+    # Element 0 holds the measured sums, the others those of the resamples.
+    references, candidates = np.zeros(RESAMPLES + 1), np.zeros(RESAMPLES + 1)
     for count, reference, candidate in parts:
         drawn = generator.integers(len(reference), size=(RESAMPLES, len(reference)))
         rounds = [reference, *reference[drawn]], [candidate, *candidate[drawn]]
-        above += count * np.median(np.stack(rounds[0]), axis=(1, 2))
-        below += count * np.median(np.stack(rounds[1]), axis=(1, 2))
-    ratios = above / below
+        references += count * np.median(np.stack(rounds[0]), axis=(1, 2))
+        candidates += count * np.median(np.stack(rounds[1]), axis=(1, 2))
+    ratios = references / candidates
     low, high = np.percentile(ratios[1:], (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
     least = min(len(reference) for _, reference, _ in parts)
     return Ratio(float(ratios[0]), float(low), float(high), least)
 
 
 def control_width(control: Ratio | None) -> float:
-    """How far from 1 a thing timed against itself may lie: at least 1.
+    """How far from 1 the speed-up of a program over itself lies: a factor of at least 1.
 
-    Where a program stands in memory makes it a little quicker or slower for as long as it is
-    open, which no number of rounds averages out.
+    The position of a program in memory makes it a little faster or slower for as long as it is
+    loaded, and no number of rounds averages that out.
     """
     return max(control.high, 1 / control.low) if control else 1.0
 
 
 def judge(ratio: Ratio, width: float = 1.0) -> str:
-    """FASTER, SLOWER, ALIKE or NOISY. `width` is what `control_width` gives.
+    """FASTER, SLOWER, ALIKE or NOISY; `width` is the result of `control_width`.
 
-    A difference is told only where the whole interval lies past 1 and past what the same
-    thing timed twice shows; no difference only where the whole interval lies near 1.
+    FASTER and SLOWER need an interval that lies on one side of 1 and beyond the width of the
+    control; ALIKE needs an interval close to 1. Everything else is inconclusive.
     """
     if not (math.isfinite(ratio.high) and ratio.low > 0 and ratio.high <= WIDEST * ratio.low):
         return NOISY
@@ -115,10 +119,10 @@ def judge(ratio: Ratio, width: float = 1.0) -> str:
 
 
 def summary(times_ns: Times, images: int) -> dict[str, Any]:
-    """What a thing took: milliseconds of a call at the 10th, 50th and 90th percentile.
+    """The latency of a program: milliseconds per call at the 10th, 50th and 90th percentile.
 
-    `times_ns` (rounds, samples a round) are nanoseconds of one call with `images` images;
-    `images_per_second` is that of the median call.
+    `times_ns` (rounds, samples per round) are nanoseconds of one call with `images` images;
+    `images_per_second` is the throughput of the median call.
     """
     p10, p50, p90 = (float(value) / 1e6 for value in np.percentile(times_ns, (10, 50, 90)))
     return {

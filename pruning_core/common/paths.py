@@ -1,4 +1,4 @@
-"""Where everything under the cache folder lies. No other file builds such a path."""
+"""The paths of the project and of the cache folder. No other file builds a path of the cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CacheError(OSError):
 
 @dataclass(frozen=True)
 class Cache:
-    """The cache folder `root` and the places in it."""
+    """The cache folder `root`, and the paths in it."""
 
     root: Path
 
@@ -47,8 +47,8 @@ class Cache:
         return self.root / "uploads"
 
     @property
-    def bench(self) -> Path:
-        return self.root / "bench.json"
+    def benchmark(self) -> Path:
+        return self.root / "benchmark.json"
 
     @property
     def logs(self) -> Path:
@@ -72,9 +72,9 @@ class Cache:
 
     def prepare(self) -> None:
         """Make the folders. Raises `CacheError` where they cannot be written."""
-        places = (self.stages, self.building, self.worker_log.parent, self.checkpoint("x").parent)
+        folders = (self.stages, self.building, self.logs, self.checkpoint("x").parent)
         try:
-            for folder in places:
+            for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.building, buffering=0) as probe:
                 probe.write(b"x")
@@ -83,12 +83,12 @@ class Cache:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise CacheError(
                 f"The cache folder {self.root} cannot be written ({reason}). "
-                f"{'Make room there' if full else 'Make it writable'} or name another one with "
+                f"{'Free disk space' if full else 'Make it writable'}, or give another folder with "
                 "--cache-dir."
             ) from error
 
 
 def cache_at(folder: str | Path | None = None) -> Cache:
-    """The cache in `folder`; else the one the environment names; else the project's own."""
-    chosen = folder or os.environ.get(CACHE_VARIABLE) or PROJECT / "cache"
-    return Cache(Path(os.path.realpath(os.path.expanduser(chosen))))
+    """The cache in `folder`, else in $PRUNING_LAB_CACHE, else in the folder `cache` here."""
+    path = folder or os.environ.get(CACHE_VARIABLE) or PROJECT / "cache"
+    return Cache(Path(os.path.realpath(os.path.expanduser(path))))

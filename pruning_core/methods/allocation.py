@@ -24,7 +24,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class LayerUnits:
-    """A layer: the shape of its weight, its pruning units, and how many are `removed` already."""
+    """A layer: the shape of its weight, the number of its pruning units, and of pruned ones."""
 
     name: str
     shape: tuple[int, ...]
@@ -52,16 +52,16 @@ def erk(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[
     total = sum(layer.units for layer in layers)
     pruned = check_total(layers, amount, pruning)
     most = [layer.units - layer.removed for layer in layers]
-    floors = [units_to_keep(layer.units, pruning["min_density"]) for layer in layers]
-    least = [min(pair) for pair in zip(floors, most, strict=True)]
+    kept = [units_to_keep(layer.units, pruning["min_density"]) for layer in layers]
+    least = [min(pair) for pair in zip(kept, most, strict=True)]
     check_min_density(pruned, total - sum(least), total, pruning)
     weights = [sum(layer.shape) / math.prod(layer.shape) * layer.units for layer in layers]
-    kept = apportion(weights, total - pruned, least, most)
-    return [layer.units - remaining for layer, remaining in zip(layers, kept, strict=True)]
+    remaining = apportion(weights, total - pruned, least, most)
+    return [layer.units - count for layer, count in zip(layers, remaining, strict=True)]
 
 
 def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[int]:
-    """The sparsities of a table, scaled so that all layers together reach `amount`.
+    """The custom sparsities, scaled so that all layers together reach `amount`.
 
     Han et al. 2015, https://arxiv.org/abs/1506.02626, and Li et al. 2017,
     https://arxiv.org/abs/1608.08710, set sparsities per layer from a sensitivity analysis.
@@ -77,24 +77,29 @@ def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> li
     if max(sparsities) * scale > 1 + 1e-9:
         raise SpecError(
             "pruning.layer_sparsities",
-            "{asked} is {scale} times the total of the table, more than there is of '{layer}'. Ask "
-            "for at most {possible}, or give more layers a sparsity.",
-            asked=Share(amount),
+            "{target} is {scale} times the overall sparsity of the entries: '{layer}' would need a "
+            "sparsity above {whole}. Lower the target to {possible}, or add entries for other "
+            "layers.",
+            target=Share(amount),
             scale=f"{scale:.4g}",
             layer=layers[sparsities.index(max(sparsities))].name,
+            whole=Share(1.0),
             possible=Share(_floored(amount / (max(sparsities) * scale))),
         )
     return apportion(weights, pruned, [x.removed for x in layers], [x.units for x in layers])
 
 
 def table_scale(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> float:
-    """The factor of the table's sparsities at which all layers together reach `amount`."""
+    """The factor of the custom sparsities at which all layers together reach `amount`.
+
+    Raises `SpecError` where they prune nothing.
+    """
     sparsities = table_sparsities(pruning["layer_sparsities"], [layer.name for layer in layers])
     table = sum(share * layer.units for share, layer in zip(sparsities, layers, strict=True))
     if not table:
         raise SpecError(
             "pruning.layer_sparsities",
-            "the table prunes nothing. Give a layer a sparsity above 0.",
+            "the entries prune nothing. Give a layer a sparsity above 0.",
         )
     return amount * sum(layer.units for layer in layers) / table
 
@@ -155,7 +160,7 @@ ALLOCATIONS = Registry(
         Allocation(
             "custom",
             "Custom per layer",
-            "Your own sparsity for each layer, scaled to the target.",
+            "A sparsity for each layer, scaled so that all layers together reach the target.",
             "Han et al. 2015",
             "https://arxiv.org/abs/1506.02626",
             counts=custom,
@@ -166,7 +171,7 @@ MIN_DENSITY_ALLOCATIONS = tuple(n for n, method in ALLOCATIONS.items() if method
 
 
 def table_sparsities(entries: Sequence[str], names: Sequence[str]) -> list[float]:
-    """The sparsity of each layer by a table of texts `pattern=sparsity`; later entries win.
+    """The sparsity of each layer from entries `pattern=sparsity`; the last matching entry counts.
 
     Raises `SpecError` for an entry that cannot be read or matches no name.
     """
@@ -203,7 +208,7 @@ def table_entry(entry: str) -> tuple[str, float]:
 
 
 def suggestion(pattern: str, names: Sequence[str]) -> str:
-    """Names close to one that matches nothing, as a sentence; else two examples."""
+    """A sentence with names similar to a pattern that matches nothing, or with two examples."""
     if close := difflib.get_close_matches(pattern, names, n=3):
         return f"Did you mean {' or '.join(close)}?"
     return f"Examples: {' and '.join(names[:2])}." if names else ""
@@ -214,7 +219,8 @@ def apportion(
 ) -> list[int]:
     """Whole numbers that add up to `total`, proportional to the weights within their bounds.
 
-    Rounding gives what remains to the largest remainders (Hamilton's method).
+    Each is rounded down; the units that are then missing go to the largest remainders
+    (Hamilton's method).
     """
     scale = _scale(weights, total, least, most)
     exact = _scaled(weights, scale, least, most)
@@ -258,13 +264,18 @@ def check_total(layers: Sequence[LayerUnits], amount: float, pruning: Settings) 
 
 
 def check_grows(removed: int, count: int, total: int, where: str, pruning: Settings) -> None:
-    """Refuse a lower sparsity than before. Raises `SpecError`."""
+    """Refuse a lower sparsity than that of the previous step. Raises `SpecError`."""
     noun = unit_noun(pruning)
     if removed > count:
         raise SpecError(
             "amount",
-            f"{removed:,} of the {total:,} {noun} {where} are already pruned, more than the "
-            f"{count:,} asked for. Pruned {noun} do not return; ask for a higher sparsity.",
+            "{removed} of the {total} {noun} {where} are already pruned, but this sparsity needs "
+            "{count} only. Pruned {noun} do not return; give a higher sparsity.",
+            removed=f"{removed:,}",
+            total=f"{total:,}",
+            count=f"{count:,}",
+            noun=noun,
+            where=where,
         )
 
 
@@ -274,11 +285,11 @@ def check_min_density(count: int, most: int, total: int, pruning: Settings) -> N
         raise SpecError(
             "pruning.min_density",
             "where every layer keeps {density} of its {units}, at most {possible} can be pruned, "
-            "but {asked} is asked for. Lower the minimum density or the sparsity.",
+            "but the target is {target}. Lower the minimum density or the sparsity.",
             density=Share(pruning["min_density"]),
             units=unit_noun(pruning),
             possible=Share(_floored(most / total)),
-            asked=Share(round(count / total, 4)),
+            target=Share(round(count / total, 4)),
         )
 
 

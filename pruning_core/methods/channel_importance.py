@@ -14,7 +14,8 @@ class ChannelImportance(Method):
     """A score for each channel of a dependency group, summed over its coupled layers.
 
     The implementation takes `ImportanceInputs` and returns a scorer of groups. `uses_images` is
-    true where it looks at calibration images; `cost` is as for a pruning criterion.
+    true where it needs calibration images. `cost` is how many training steps of one image it takes
+    for each calibration image.
     """
 
     uses_images: bool = False
@@ -60,7 +61,8 @@ CHANNEL_IMPORTANCES = Registry(
         ChannelImportance(
             "taylor",
             "First-order Taylor",
-            "Gradient times weight on calibration images.",
+            "How much the loss on the calibration images would change without the channel: "
+            "gradient times weight.",
             "Molchanov et al. 2019",
             "https://arxiv.org/abs/1906.10771",
             f"{ENGINE}.importance:taylor",
@@ -70,7 +72,7 @@ CHANNEL_IMPORTANCES = Registry(
         ChannelImportance(
             "hessian",
             "Hessian (Optimal Brain Damage)",
-            "Squared weight times squared gradient, image by image.",
+            "Second-order: squared weight times squared gradient, image by image.",
             "LeCun et al. 1990",
             "https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html",
             f"{ENGINE}.importance:hessian",
@@ -88,13 +90,21 @@ CHANNEL_IMPORTANCES = Registry(
     ),
 )
 
+
+@dataclass(frozen=True)
+class RatioUnit(Method):
+    """What a pruning ratio is measured in. `noun` is its plural noun inside a sentence."""
+
+    noun: str = ""
+
+
 STRUCTURED_TARGETS = Registry(
-    "structured pruning ratio",
+    "unit of the pruning ratio",
     (
-        Method("channels", "Channels", "Output channels of all layers."),
-        Method("parameters", "Parameters", "All parameters of the model."),
-        Method("macs", "MACs", "Multiply-accumulates for one image."),
-        Method("bytes", "Bytes", "Bytes of the dense file."),
+        RatioUnit("channels", "Channels", "Output channels of all layers.", noun="channels"),
+        RatioUnit("parameters", "Parameters", "All parameters of the model.", noun="parameters"),
+        RatioUnit("macs", "MACs", "Multiply-accumulates for one image.", noun="MACs"),
+        RatioUnit("bytes", "Bytes", "Bytes of the dense file.", noun="bytes"),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Training-free corrections: what recovers accuracy after pruning without training."""
+"""Training-free corrections: they recover accuracy after pruning without training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ NO_BATCH_NORM = "The model has no batch norm, so BN recalibration changes nothin
 
 @dataclass(frozen=True)
 class Correction(Method):
-    """A training-free correction. Each builds on the model of the one before it.
+    """A training-free correction. Each one starts from the model of the entry before it.
 
     The implementation changes the pruned model in place and returns notes; the first entry has
-    none, because it is the pruned model itself. `cost` and `cost_per_layer` are training steps
-    of one image that a calibration image takes, in all and for each layer.
+    none, because it is the pruned model itself. `cost` and `cost_per_layer` are the training
+    steps of one image that each calibration image costs, once and for each layer. A correction
+    that `solves` equations for the remaining weights takes time for that, too.
     """
 
     cost: float = 0.0
     cost_per_layer: float = 0.0
+    solves: bool = False
 
 
 CORRECTIONS = Registry(
@@ -59,6 +61,7 @@ CORRECTIONS = Registry(
             f"{ENGINE}:weight_reconstruction",
             cost=0.5,
             cost_per_layer=0.17,
+            solves=True,
         ),
     ),
 )

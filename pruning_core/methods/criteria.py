@@ -18,14 +18,15 @@ ENGINE = "pruning_core.engine.criteria"
 
 @dataclass(frozen=True)
 class Criterion(Method):
-    """An importance score. The implementation takes `Evidence` and returns scores by name.
+    """A pruning criterion. The implementation takes `Evidence` and returns scores by name.
 
-    `needs` says what the criterion looks at besides the weights: a sample of training images,
-    the dense baseline instead of the model that is pruned, or the weight movement that training
-    accumulated. `cost` is how many training steps of one image it takes for each calibration
-    image. `join` says how the scores of the weights of a filter or kernel become one score.
-    `signed` scores can be negative. `unsupported` names a function that returns the reason why
-    a model cannot be scored, or an empty text.
+    `needs` lists the inputs besides the weights: calibration images, the dense baseline instead
+    of the model that is pruned, or the weight movement that training accumulated. `cost` is how
+    many training steps of one image it takes for each calibration image (measured with
+    MobileNetV2 at 32x32 pixels, batches of 32, one thread). `join` says how the scores of the
+    weights of a filter or kernel become one score: their sum, their Lp norm, or the first of
+    them. `signed` scores can be negative. `unsupported` names a function that takes a model and
+    returns the reason why it cannot be scored, or an empty text.
     """
 
     needs: tuple[Need, ...] = ()
@@ -80,8 +81,8 @@ CRITERIA = Registry(
         Criterion(
             "synflow",
             "SynFlow",
-            "Synaptic flow: the share of the network's signal that passes through the weight, "
-            "without images, in 100 rounds so that no layer is emptied.",
+            "Synaptic flow through the weight, computed without images in 100 rounds, which "
+            "avoids layer collapse.",
             "Tanaka et al. 2020",
             "https://arxiv.org/abs/2006.05467",
             f"{ENGINE}.synflow:synflow",
@@ -113,7 +114,7 @@ CRITERIA = Registry(
             "obd",
             "Optimal Brain Damage (OBD)",
             "Second-order: the squared weight times the diagonal of the empirical Fisher "
-            "information on the calibration images.",
+            "information, computed image by image on the calibration images.",
             "LeCun et al. 1990",
             "https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html",
             f"{ENGINE}.gradients:obd",

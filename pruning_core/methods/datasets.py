@@ -16,11 +16,14 @@ OWN_IMAGES = "images"
 class Dataset(Method):
     """A data set. The implementation takes (path, split seed, downloads, progress) and opens it.
 
-    `download` is true where a run may have to download it; `own` where the user names a path.
+    `train_images` and `classes` are its sizes, 0 where they are not known in advance. `download`
+    is true where a run may have to download it; `user_images` where the user names a path.
     """
 
+    train_images: int = 0
+    classes: int = 0
     download: bool = True
-    own: bool = False
+    user_images: bool = False
 
 
 DATASETS = Registry(
@@ -33,6 +36,8 @@ DATASETS = Registry(
             "Alpaydin and Kaynak 1998",
             "https://doi.org/10.24432/C50P49",
             f"{ENGINE}.digits:open_digits",
+            train_images=1437,
+            classes=10,
             download=False,
         ),
         Dataset(
@@ -42,6 +47,8 @@ DATASETS = Registry(
             "Krizhevsky 2009",
             "https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
             f"{ENGINE}.torchvision_sets:open_cifar10",
+            train_images=50_000,
+            classes=10,
         ),
         Dataset(
             "cifar100",
@@ -50,6 +57,8 @@ DATASETS = Registry(
             "Krizhevsky 2009",
             "https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
             f"{ENGINE}.torchvision_sets:open_cifar100",
+            train_images=50_000,
+            classes=100,
         ),
         Dataset(
             "mnist",
@@ -58,6 +67,8 @@ DATASETS = Registry(
             "LeCun et al. 1998",
             "https://doi.org/10.1109/5.726791",
             f"{ENGINE}.torchvision_sets:open_mnist",
+            train_images=60_000,
+            classes=10,
         ),
         Dataset(
             "fashion_mnist",
@@ -66,14 +77,16 @@ DATASETS = Registry(
             "Xiao et al. 2017",
             "https://arxiv.org/abs/1708.07747",
             f"{ENGINE}.torchvision_sets:open_fashion_mnist",
+            train_images=60_000,
+            classes=10,
         ),
         Dataset(
             OWN_IMAGES,
-            "My own images",
+            "Your own images",
             "A folder or a .zip: train/class/* and test/class/*, or class/* (split 80/20).",
             implementation=f"{ENGINE}.own_images:open_images",
             download=False,
-            own=True,
+            user_images=True,
         ),
     ),
 )
@@ -98,7 +111,7 @@ AUGMENTATIONS = Registry(
         Method(
             "crop_flip",
             "Random crop + horizontal flip",
-            "Shift by up to an eighth of the image, and mirror every second image.",
+            "Shift by up to an eighth of the image, and mirror each image with probability 0.5.",
             "He et al. 2016",
             "https://arxiv.org/abs/1512.03385",
             f"{ENGINE}.augment:crop_flip",

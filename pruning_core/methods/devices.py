@@ -27,7 +27,7 @@ PRECISIONS = Registry(
         Method(
             "auto",
             "Automatic",
-            "bfloat16 where a short trial on this machine finds it faster, else float32.",
+            "Uses bfloat16 where it is faster in a short trial on this machine, else float32.",
         ),
     ),
 )

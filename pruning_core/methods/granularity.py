@@ -18,11 +18,11 @@ Axes = Callable[[Mapping[str, Any]], tuple[int, ...] | None]
 
 @dataclass(frozen=True)
 class Granularity(Method):
-    """A pruning unit.
+    """A granularity of pruning.
 
-    `axes` gives the axes of a weight along which units are counted, from the settings of
-    pruning; None means every axis. `units` is the plural noun. A `pattern` (n, m) removes n of
-    every m consecutive inputs instead.
+    `axes` takes the settings of a `PruningSpec` and returns the axes of a weight along which
+    pruning units are counted; None means every axis. `units` is their plural noun. A granularity
+    with a `pattern` (n, m) prunes n of every m consecutive inputs instead.
     """
 
     axes: Axes = lambda pruning: None
@@ -52,8 +52,8 @@ GRANULARITIES = Registry(
         Granularity(
             "filter",
             "Filter",
-            "All weights of one channel, set to zero. The layer keeps its shape; structured "
-            "pruning removes channels for good.",
+            "All weights of one channel are set to zero. The layer keeps its shape; structured "
+            "pruning removes channels from the network.",
             "Li et al. 2017",
             "https://arxiv.org/abs/1608.08710",
             axes=lambda pruning: (pruning["filter_dim"],),
@@ -77,7 +77,7 @@ GRANULARITIES = Registry(
         ),
     ),
 )
-# What a filter is, by the dimension of the weight along which filters are counted.
+# The noun of a filter, by the dimension of the weight along which filters are counted.
 FILTER_DIMENSIONS = ("output channels", "input channels", "kernel rows", "kernel columns")
 
 

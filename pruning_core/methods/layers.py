@@ -59,16 +59,16 @@ def prunable(layers: Iterable[Layer], choice: str, exclude: Sequence[str] = ()) 
 
 
 def matches(layer: Layer, entry: str) -> bool:
-    """Whether an entry means a layer: its kind, its role, or a shell pattern over its name."""
+    """Whether an entry selects a layer: by its kind, its role, or a shell pattern over its name."""
     if entry in (*ROLES, *KINDS):
         return entry in (layer.kind, layer.role)
     return fnmatchcase(layer.name, entry)
 
 
 def units_to_keep(units: int, min_density: float) -> int:
-    """How many of a layer's pruning units the minimum density keeps.
+    """How many of a layer's pruning units the minimum density keeps: at least 1 above density 0.
 
-    At least one for any density above 0. A density of 0 keeps none, as in torch's own
-    `global_unstructured`.
+    With density 0 a layer can lose all its units, as in `torch.nn.utils.prune.global_unstructured`.
     """
+    # Rounding to 1e-6 first: 0.07 * 100 is 7.000000000000001, which must keep 7 units, not 8.
     return min(units, math.ceil(round(min_density * units, 6)))

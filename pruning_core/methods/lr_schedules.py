@@ -88,13 +88,13 @@ LR_SCHEDULE_SPANS = Registry(
         Method(
             "pruning",
             "All pruning steps",
-            "One schedule over all pruning steps. Final fine-tuning has its own.",
+            "One schedule spans all pruning steps; final fine-tuning has another one.",
         ),
         Method(
             "run",
             "Whole run",
-            "One schedule over all pruning steps and final fine-tuning, as one-shot with an equal "
-            "training budget has it.",
+            "One schedule spans all pruning steps and final fine-tuning, as in one-shot pruning "
+            "with an equal training budget.",
         ),
     ),
 )

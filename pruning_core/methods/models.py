@@ -6,7 +6,7 @@ torchvision can be typed; the worker checks it.
 
 from __future__ import annotations
 
-FAVOURITES = (
+FAVORITES = (
     "mobilenet_v2",
     "mobilenet_v3_small",
     "mobilenet_v3_large",
@@ -90,4 +90,4 @@ OTHERS = (
     "wide_resnet101_2",
     "wide_resnet50_2",
 )
-MODELS = (*FAVOURITES, *OTHERS)
+MODELS = (*FAVORITES, *OTHERS)

@@ -1,4 +1,4 @@
-"""Recovery methods: which weights and which learning rates training restarts with after pruning."""
+"""Recovery methods: the weights and learning rates with which training continues after pruning."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ ENGINE = "pruning_core.engine.training.rewinding"
 
 @dataclass(frozen=True)
 class RecoveryMethod(Method):
-    """How training restarts after a pruning step.
+    """A recovery method.
 
     The implementation takes `Sources` and returns a state dict, or None where the weights stay.
-    `rewinds` methods go back to an epoch of the baseline's training; `restarts` methods replace
-    the weights.
+    Methods that `rewinds` go back to an epoch of the baseline's training; methods that `restarts`
+    replace the weights.
     """
 
     rewinds: bool = False

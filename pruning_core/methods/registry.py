@@ -15,11 +15,11 @@ from typing import Any, Generic, TypeVar
 
 @dataclass(frozen=True)
 class Method:
-    """Something that can be chosen.
+    """An entry of a registry.
 
-    `title` is the field's term, `help` one plain sentence, `paper` the source as people cite it,
-    and `url` its address. `implementation` is a dotted string, `package.module:function`, so
-    that an entry can be read without importing torch; the engine loads it at first use.
+    `title` is the term of the literature, `help` a plain sentence, `paper` the citation and `url`
+    its address. `implementation` is a dotted string, `package.module:function`: an entry can be
+    read without importing torch, and the engine loads the function at first use.
     """
 
     name: str

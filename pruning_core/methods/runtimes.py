@@ -39,11 +39,24 @@ class Runtime(Method):
 BACKENDS = Registry(
     "backend",
     (
-        Backend("torch", "PyTorch", url="https://pytorch.org", package="torch"),
-        Backend("onnxruntime", "ONNX Runtime", url="https://onnxruntime.ai", package="onnxruntime"),
+        Backend(
+            "torch",
+            "PyTorch",
+            "Runs the model in memory.",
+            url="https://pytorch.org",
+            package="torch",
+        ),
+        Backend(
+            "onnxruntime",
+            "ONNX Runtime",
+            "Runs ONNX files.",
+            url="https://onnxruntime.ai",
+            package="onnxruntime",
+        ),
         Backend(
             "executorch",
             "ExecuTorch",
+            "Runs ExecuTorch files.",
             url="https://docs.pytorch.org/executorch/",
             package="executorch",
             max_batch=1,
@@ -100,7 +113,7 @@ SPARSE_KERNELS = Registry(
         Method(
             "torch_csr",
             "PyTorch CSR",
-            "Compressed sparse rows in PyTorch.",
+            "Sparse product in PyTorch; the weight is stored in compressed sparse rows.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/sparse.html",
             f"{ENGINE}.products:torch_csr",
@@ -108,7 +121,7 @@ SPARSE_KERNELS = Registry(
         Method(
             "scipy_csr",
             "SciPy CSR",
-            "Compressed sparse rows in SciPy.",
+            "Sparse product in SciPy; the weight is stored in compressed sparse rows.",
             "SciPy",
             "https://docs.scipy.org/doc/scipy/reference/sparse.html",
             f"{ENGINE}.products:scipy_csr",
@@ -121,7 +134,7 @@ DENSE_KERNELS = Registry(
         Method(
             "torch_mm",
             "PyTorch matrix product",
-            "torch.mm.",
+            "Dense product of weight and input matrix with torch.mm.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/generated/torch.mm.html",
             f"{ENGINE}.products:torch_mm",
@@ -129,7 +142,7 @@ DENSE_KERNELS = Registry(
         Method(
             "torch_conv",
             "PyTorch 1x1 convolution",
-            "torch.nn.functional.conv2d.",
+            "Dense convolution with torch.nn.functional.conv2d.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv2d.html",
             f"{ENGINE}.products:torch_conv",

@@ -18,28 +18,25 @@ Schedule = Callable[[float, int], list[float]]
 
 # The schedule whose targets the user gives; no function of (target, steps).
 CUSTOM = "custom"
-# Three quarters of the target after an eighth of the way: (1 - u) / (1 - u^8) = 3/4, which
+# Three quarters of the target after an eighth of the steps: (1 - u) / (1 - u^8) = 3/4, which
 # u = 1/4 meets to four digits.
-EIGHTH = 1 / 4
+DECAY_PER_EIGHTH = 1 / 4
 ONE_CYCLE_ALPHA, ONE_CYCLE_BETA = 14.0, 5.0
 RIGL_ALPHA, RIGL_END = 0.3, 0.75
 
 
 def _along(curve: Callable[[float], float], target: float, steps: int) -> list[float]:
-    """The target times a curve that rises to 1 at 1, without what a float's last bit adds."""
+    """The target times a curve with the value 1 at 1; rounding never exceeds the target."""
     return [min(target * curve(i / steps), target) for i in range(1, steps)] + [target]
 
 
 def one_shot(target: float, steps: int) -> list[float]:
-    """Everything in the first step, then only training: S in each step.
-
-    The usual way to prune a trained network (Han et al. 2015), here in the chain's own epochs.
-    """
+    """The whole target in the first step, then only training: S in each step. Han et al. 2015."""
     return [target] * steps
 
 
 def geometric(target: float, steps: int) -> list[float]:
-    """Each step removes the same share of what is left: `1 - (1 - S)^(i/N)`.
+    """Each step prunes the same share of the remaining weights: `1 - (1 - S)^(i/N)`.
 
     Han et al. 2015; Frankle and Carbin 2019.
     """
@@ -47,7 +44,7 @@ def geometric(target: float, steps: int) -> list[float]:
 
 
 def linear(target: float, steps: int) -> list[float]:
-    """Each step removes the same share of the whole: `S i/N`. Han et al. 2015."""
+    """Each step prunes the same number of weights: `S i/N`. Han et al. 2015."""
     return [min(target * i / steps, target) for i in range(1, steps)] + [target]
 
 
@@ -57,18 +54,19 @@ def cubic(target: float, steps: int) -> list[float]:
 
 
 def exponential(target: float, steps: int) -> list[float]:
-    """Almost all at first: `S (1 - u^(8i/N)) / (1 - u^8)` with u = 1/4.
+    """Most in the first steps: `S (1 - u^(8i/N)) / (1 - u^8)` with u = 1/4.
 
-    The curve `a exp(-k i) + b` that He et al. 2019 (Asymptotic Soft Filter Pruning) lay through
-    0, three quarters of the target after an eighth of the way, and the target.
+    He et al. 2019 (Asymptotic Soft Filter Pruning): the curve `a exp(-k i) + b` through 0, three
+    quarters of the target after an eighth of the steps, and the target.
     """
-    return _along(lambda done: (1 - EIGHTH ** (8 * done)) / (1 - EIGHTH**8), target, steps)
+    u = DECAY_PER_EIGHTH
+    return _along(lambda done: (1 - u ** (8 * done)) / (1 - u**8), target, steps)
 
 
 def cosine(target: float, steps: int) -> list[float]:
     """Slow, fast, slow: half a cosine, `S (1 - cos(pi i/N)) / 2`.
 
-    The curve of Loshchilov and Hutter 2017, who have the learning rate fall along it.
+    The curve of Loshchilov and Hutter 2017 for the learning rate.
     """
     return _along(lambda done: (1 - cos(pi * done)) / 2, target, steps)
 
@@ -76,8 +74,8 @@ def cosine(target: float, steps: int) -> list[float]:
 def one_cycle(target: float, steps: int) -> list[float]:
     """A logistic curve: `S (1 + e^(b-a)) / (1 + e^(b - a i/N))` with a = 14 and b = 5.
 
-    Hubens et al. 2021, One-Cycle Pruning: little at first, most before the middle. The factor
-    in the numerator makes the last step exactly the target.
+    Hubens et al. 2021 (One-Cycle Pruning): little at first, most before the middle. The
+    numerator makes the last sparsity exactly the target.
     """
     alpha, beta = ONE_CYCLE_ALPHA, ONE_CYCLE_BETA
     return _along(
@@ -86,25 +84,25 @@ def one_cycle(target: float, steps: int) -> list[float]:
 
 
 def rigl(target: float, steps: int) -> list[float]:
-    """Everything in the first step, S in each; then weights are dropped and regrown. Evci et al. 2020."""
+    """S in each step; after the first one weights are dropped and regrown. Evci et al. 2020."""
     return [target] * steps
 
 
 def rigl_regrowth(steps: int) -> list[float]:
-    """The share of each layer's remaining weights that is dropped and regrown before each step.
+    """The share of each layer's remaining weights that is dropped and regrown in each step.
 
-    `a/2 (1 + cos(pi t / T))` after the share t of the steps, with a = 0.3, and none from T = 0.75
-    on, as Evci et al. 2020 (RigL) have it; nothing to regrow before the first step.
+    `a/2 (1 + cos(pi t / T))` at the fraction t of the steps, with a = 0.3, and 0 from T = 0.75 on
+    (Evci et al. 2020, RigL). The first step only prunes, so its share is 0.
     """
-    done = [i / steps for i in range(steps)]
-    shares = [RIGL_ALPHA / 2 * (1 + cos(pi * t / RIGL_END)) if t < RIGL_END else 0.0 for t in done]
+    times = [i / steps for i in range(steps)]
+    shares = [RIGL_ALPHA / 2 * (1 + cos(pi * t / RIGL_END)) if t < RIGL_END else 0.0 for t in times]
     return [0.0, *shares[1:]]
 
 
 def dense_sparse_dense(target: float, steps: int) -> list[float]:
-    """S at once and in each step but the last, in which all weights are back. Han et al. 2017.
+    """S in each step but the last, which restores all weights. Han et al. 2017.
 
-    They return as zeros and are trained with all others.
+    Pruned weights return as zeros and are trained together with the others.
     """
     return [target] * (steps - 1) + [0.0]
 

@@ -1,4 +1,4 @@
-"""Strategies: the series of a comparison, with their look on charts."""
+"""Strategies: the series of a comparison, with their color and symbol on charts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A run as stages: which work it takes, in which order, and how long it will take."""
+"""A run as a graph of stages, and an estimate of its time."""

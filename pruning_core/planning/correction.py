@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from pruning_core.methods import strategies
 from pruning_core.methods.corrections import CORRECTIONS
-from pruning_core.planning.stage import Stage
+from pruning_core.planning.pruned import pruned_stage, without_rewinding
+from pruning_core.planning.stage import PlannedModel, Stage
+from pruning_core.settings.pruning_steps import Step
+from pruning_core.settings.spec import Spec
 
-# What a correction takes over from the pruned model.
-SAME = ("seed", "device", "precision", "threads", "pruning", "epochs")
+# What a correction takes over from the settings of its pruned model.
+INHERITED = ("seed", "device", "precision", "threads", "pruning", "epochs")
+
+
+def correction_branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, PlannedModel]]:
+    """For each one-shot sparsity above 0 the pruned model, and its corrections."""
+    branches = []
+    for target in filter(None, spec.one_shot.amounts if spec.correction.enabled else ()):
+        pruned = pruned_stage(
+            without_rewinding(spec), baseline, Step(target, 0), (0, 0), spec.finetune
+        )
+        for place, stage in enumerate(correction_stages(pruned, spec.correction.images)):
+            seed = baseline.settings["seed"]
+            model = PlannedModel(strategies.CORRECTION, seed, place, target, stage.key)
+            branches.append((stage, model))
+    return branches
 
 
 def correction_stages(pruned: Stage, images: int) -> list[Stage]:
@@ -14,7 +32,7 @@ def correction_stages(pruned: Stage, images: int) -> list[Stage]:
     stages = [pruned]
     _, *corrections = CORRECTIONS
     for name in corrections:
-        same = {setting: pruned.settings[setting] for setting in SAME}
-        settings = {"correction": name, "images": images, **same}
+        inherited = {setting: pruned.settings[setting] for setting in INHERITED}
+        settings = {"correction": name, "images": images, **inherited}
         stages.append(Stage("correction", stages[-1].key, settings, threads=pruned.threads))
     return stages

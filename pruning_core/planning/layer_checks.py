@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
-from pruning_core.common.formatting import format_count, join_words
+from pruning_core.common.formatting import format_count, format_percent, join_first, join_words
 from pruning_core.methods.allocation import (
     ALLOCATIONS,
     MIN_DENSITY_ALLOCATIONS,
@@ -18,11 +18,12 @@ from pruning_core.methods.allocation import (
 from pruning_core.methods.corrections import MAX_INPUTS
 from pruning_core.methods.granularity import FILTER_DIMENSIONS, fits, pattern_of, unit_noun, units
 from pruning_core.methods.layers import KINDS, ROLES, Layer, matches, prunable, units_to_keep
+from pruning_core.settings.relevance import has_effect
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
 SHOWN = 3
-SLACK = 1e-4  # the total of a table is rounded where it is asked for
+SLACK = 1e-4  # a target that people copy from the total of their table is rounded
 EXCLUDE = Ref("pruning.exclude")
 
 
@@ -33,21 +34,24 @@ def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
     """
     layers = [Layer(**layer) for layer in facts["layers"]]
     check_exclude(spec, layers)
-    remaining = prunable(layers, spec.pruning.layers, spec.pruning.exclude)
-    if not remaining:
+    chosen = prunable(layers, spec.pruning.layers, spec.pruning.exclude)
+    if not chosen:
         excluded = _quoted(spec.pruning.exclude)
         raise SpecError(
             "pruning.exclude" if spec.pruning.exclude else "pruning.layers",
-            "{model} has no layer left to prune: {choice} selects the prunable layers"
-            + (", and {excluded} excludes the rest." if spec.pruning.exclude else "."),
+            "{model} has no prunable layer: {setting} is {choice}"
+            + (", and {exclude} contains {excluded}." if spec.pruning.exclude else "."),
             model=spec.model.name,
+            setting=Ref("pruning.layers"),
             choice=Choice("pruning.layers", spec.pruning.layers),
+            exclude=EXCLUDE,
             excluded=excluded,
         )
-    check_units(spec, remaining)
+    if has_effect("pruning.granularity", spec):
+        check_units(spec, chosen)
     if not pattern_of(spec.pruning.granularity):
-        _check_min_density(spec, remaining)
-        _check_layer_collapse(spec, remaining)
+        _check_min_density(spec, chosen)
+        _check_layer_collapse(spec, chosen)
 
 
 def check_exclude(spec: Spec, layers: Sequence[Layer]) -> None:
@@ -67,7 +71,7 @@ def check_exclude(spec: Spec, layers: Sequence[Layer]) -> None:
         close = suggestion(entry, [*KINDS, *ROLES, *(layer.name for layer in layers)])
         raise SpecError(
             "pruning.exclude",
-            "'{entry}' matches no layer of {model} and is no kind. {close}",
+            "'{entry}' matches no layer of {model} and is no kind of layer. {close}",
             entry=entry,
             model=spec.model.name,
             close=close,
@@ -94,15 +98,15 @@ def _check_filters(dim: int, layers: Sequence[Layer]) -> None:
     if dim == 0 and (last := [layer.name for layer in layers if layer.role == "classifier"]):
         raise SpecError(
             "pruning.exclude",
-            "an output channel of {layers} is a class, and no class can be pruned. Add classifier "
-            "to {exclude}.",
+            "each output channel of {layers} is a class, and a class cannot be pruned. Add "
+            "classifier to {exclude}.",
             layers=_quoted(last),
             exclude=EXCLUDE,
         )
     if flat := [layer for layer in layers if len(layer.shape) <= dim]:
         raise SpecError(
             "pruning.exclude",
-            "{layers} have no {noun}, because they have no kernels. Add these layers ({kinds}) to "
+            "there are no {noun} in {layers}, which have no kernels. Add these layers ({kinds}) to "
             "{exclude}.",
             layers=_quoted([layer.name for layer in flat]),
             noun=noun,
@@ -111,12 +115,12 @@ def _check_filters(dim: int, layers: Sequence[Layer]) -> None:
         )
     if single := [layer for layer in layers if layer.shape[dim] < 2]:
         kinds = {layer.kind for layer in single}
-        what = "the kind depthwise" if kinds == {"depthwise"} else "them, by name or pattern,"
+        what = "depthwise" if kinds == {"depthwise"} else "their names or a pattern"
         other = ", or choose output or input channels as {dim}" if dim > 1 else ""
         raise SpecError(
             "pruning.exclude",
-            "{layers} have one of the {noun} only, so nothing would remain of the layer. Add {what} "
-            "to {exclude}" + other + ".",
+            "there is a single filter ({noun}) in {layers}, so nothing would remain. Add {what} to "
+            "{exclude}" + other + ".",
             layers=_quoted([layer.name for layer in single]),
             noun=noun,
             what=what,
@@ -127,13 +131,14 @@ def _check_filters(dim: int, layers: Sequence[Layer]) -> None:
 
 def _highest(spec: Spec) -> tuple[str, float]:
     """The highest target sparsity, and the setting that asks for it."""
-    asked = {"one_shot.amounts": max(spec.one_shot.amounts, default=0.0)}
-    asked["iterative.target"] = spec.iterative.target * spec.iterative.enabled
-    name = max(asked, key=lambda field: asked[field])
-    return name, asked[name]
+    targets = {"one_shot.amounts": max(spec.one_shot.amounts, default=0.0)}
+    targets["iterative.target"] = spec.iterative.target * spec.iterative.enabled
+    name = max(targets, key=lambda field: targets[field])
+    return name, targets[name]
 
 
 def _check_min_density(spec: Spec, layers: Sequence[Layer]) -> None:
+    """Refuse a target that the minimum density of the layers does not allow."""
     if not ALLOCATIONS[spec.pruning.allocation].min_density:
         return
     pruning, density = to_dict(spec.pruning), spec.pruning.min_density
@@ -144,9 +149,9 @@ def _check_min_density(spec: Spec, layers: Sequence[Layer]) -> None:
         possible = math.floor(1e4 * (1 - kept / sum(sizes))) / 1e4
         raise SpecError(
             name,
-            "{asked} is too high: where every layer keeps {density} of its {units}, at most "
+            "{sparsity} is too high: where every layer keeps {density} of its {units}, at most "
             "{possible} can be pruned. Lower the sparsity or {setting}.",
-            asked=Share(sparsity),
+            sparsity=Share(sparsity),
             density=Share(density),
             units=unit_noun(pruning),
             possible=Share(possible),
@@ -155,15 +160,15 @@ def _check_min_density(spec: Spec, layers: Sequence[Layer]) -> None:
 
 
 def _check_layer_collapse(spec: Spec, layers: Sequence[Layer]) -> None:
-    """Refuse a step that leaves nothing of a layer, where the sizes alone show it."""
+    """Refuse a step that empties a layer, where the sizes of the layers alone show it."""
     counts = ALLOCATIONS[spec.pruning.allocation].counts
     if counts is None:
         return
     pruning = to_dict(spec.pruning)
     field, sparsity = _highest(spec)
-    parts = _layer_units(layers, pruning)
-    pruned = counts(parts, sparsity, pruning)
-    empty = [part.name for part, count in zip(parts, pruned, strict=True) if count == part.units]
+    sized = _layer_units(layers, pruning)
+    pruned = counts(sized, sparsity, pruning)
+    empty = [layer.name for layer, count in zip(sized, pruned, strict=True) if count == layer.units]
     if empty:
         raise layer_collapse(field, empty, sparsity, pruning)
 
@@ -175,19 +180,19 @@ def _layer_units(layers: Sequence[Layer], pruning: Mapping[str, Any]) -> list[La
 def layer_collapse(
     field: str, names: Sequence[str], sparsity: float, pruning: Mapping[str, Any]
 ) -> SpecError:
-    """The error for layers that would lose all their weights, with the way out."""
+    """The error for layers that would lose all their weights, with a remedy."""
     others = ", ".join(f"{{{name}}}" for name in MIN_DENSITY_ALLOCATIONS)
     if ALLOCATIONS[pruning["allocation"]].min_density:
-        way = "raise {min_density}"
+        remedy = "raise {min_density}"
     elif pruning["allocation"] == "custom":
-        way = "give them lower sparsities"
+        remedy = "give them lower sparsities"
     else:
-        way = f"choose an allocation with a minimum density ({others})"
+        remedy = f"choose an allocation with a minimum density ({others})"
     return SpecError(
         field,
-        f"at {{asked}} nothing would remain of {{layers}}. Lower the sparsity, {way}, or add these "
-        "layers to {exclude}.",
-        asked=Share(sparsity),
+        f"at {{sparsity}} nothing would remain of {{layers}}. Lower the sparsity, {remedy}, or add "
+        "these layers to {exclude}.",
+        sparsity=Share(sparsity),
         layers=_quoted(names),
         min_density=Ref("pruning.min_density"),
         exclude=EXCLUDE,
@@ -197,40 +202,41 @@ def layer_collapse(
 
 def step_notes(layers: Sequence[Layer], pruning: Mapping[str, Any], sparsity: float) -> list[str]:
     """Notes on a pruning step of these layers; `pruning` holds the settings of a `PruningSpec`."""
-    remaining = prunable(layers, pruning["layers"], pruning["exclude"])
     if not sparsity:
         return []
+    chosen = prunable(layers, pruning["layers"], pruning["exclude"])
     if pattern_of(pruning["granularity"]):
-        return _unfitting(remaining, pruning["granularity"])
-    notes = _single_weights(remaining) if pruning["granularity"] == "kernel" else []
+        return _pattern_notes(chosen, pruning["granularity"])
+    notes = _kernel_notes(chosen) if pruning["granularity"] == "kernel" else []
     if pruning["allocation"] == "custom":
-        scale = table_scale(_layer_units(remaining, pruning), sparsity, pruning)
+        scale = table_scale(_layer_units(chosen, pruning), sparsity, pruning)
         if abs(scale - 1) > SLACK:
             notes.append(
-                f"The custom sparsities are multiplied by {scale:.4g} to reach {sparsity:.2%}."
+                f"The custom sparsities are multiplied by {scale:.4g} to reach "
+                f"{format_percent(sparsity, 2)}."
             )
     return notes
 
 
-def _single_weights(layers: Sequence[Layer]) -> list[str]:
-    """The layers whose kernels are single weights."""
+def _kernel_notes(layers: Sequence[Layer]) -> list[str]:
+    """A note on layers whose kernels are single weights."""
     flat = [layer.name for layer in layers if len(layer.shape) == 2]
     return [f"In {_quoted(flat)} a kernel is a single weight."] if flat else []
 
 
-def _unfitting(layers: Sequence[Layer], granularity: str) -> list[str]:
-    """The layers that do not fit a pattern; depthwise layers, which never do, by their number."""
+def _pattern_notes(layers: Sequence[Layer], granularity: str) -> list[str]:
+    """A note on layers that do not fit an N:M pattern; depthwise layers never do."""
     pattern = pattern_of(granularity)
     assert pattern is not None
-    others = [layer for layer in layers if not fits(layer.shape, granularity)]
-    depthwise = sum(layer.kind == "depthwise" for layer in others)
-    names = [layer.name for layer in others if layer.kind != "depthwise"]
+    dense = [layer for layer in layers if not fits(layer.shape, granularity)]
+    depthwise = sum(layer.kind == "depthwise" for layer in dense)
+    names = [layer.name for layer in dense if layer.kind != "depthwise"]
     if depthwise:
-        names.append(f"all {depthwise} depthwise layers")
+        names.append(format_count(depthwise, "depthwise layer"))
     if not names:
         return []
     return [
-        f"These layers stay dense, because their inputs are no multiple of {pattern[1]}: "
+        f"Layers stay dense where the number of inputs is no multiple of {pattern[1]}: "
         f"{', '.join(names)}."
     ]
 
@@ -242,23 +248,19 @@ def uncorrected_notes(layers: Sequence[Layer]) -> list[str]:
     notes = []
     if attention:
         notes.append(
-            f"Bias correction and weight reconstruction do not change attention: {_some(attention)}."
+            "Bias correction and weight reconstruction do not change attention layers: "
+            f"{join_first(attention, 'layer')}."
         )
     if large:
         notes.append(
             f"Weight reconstruction does not change layers with more than {MAX_INPUTS:,} inputs: "
-            f"{_some(large)}."
+            f"{join_first(large, 'layer')}."
         )
     return notes
 
 
 def _inputs(layer: Layer) -> int:
     return math.prod(layer.shape[1:])
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {format_count(len(names) - SHOWN, 'more layer')}" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """From a spec to the graph of stages that answers it.
 
-A stage's key is the SHA-256 of canonical JSON of its kind and version, its parent's key and
-all its settings. What the keys need to know of files and machines (digests, classes, the
-device) comes from `inspect_*` stages, which run first: `plan` returns those that are still
+A stage's key is the SHA-256 of canonical JSON of its kind and version, its parent's key and all
+its settings. What the keys need to know of files and machines (digests, classes, the device)
+comes from the `inspect_*` stages, which run first: `plan` returns the inspections that are still
 missing, or the whole graph.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.common.errors import SpecError
+from pruning_core.common.errors import Ref, SpecError
+from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
+from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning import sensitivity as sensitivity_
-from pruning_core.planning import structured
-from pruning_core.planning.correction import correction_stages
+from pruning_core.planning.correction import correction_branches
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.layer_checks import check_layers
 from pruning_core.planning.pruned import (
@@ -27,100 +28,125 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import Plan, PlannedModel, Reader, Stage, known, with_urgencies
-from pruning_core.settings import spec as specs
+from pruning_core.planning.structured import (
+    all_groups_spec,
+    inspect_groups,
+    prunable_groups,
+    structured_branches,
+)
 from pruning_core.settings.checks import check_criterion, check_model
 from pruning_core.settings.conditions import GROUP
-from pruning_core.settings.serialization import plain, to_dict
+from pruning_core.settings.pruning_steps import Step, last_target, steps, total_epochs
+from pruning_core.settings.relevance import keyed_for
+from pruning_core.settings.serialization import build, plain, to_dict
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import Step, last_target, steps, total_epochs
 
+# Up to this size in bytes all images are decoded, so that subsets of any size share one stage.
 DECODE_ALL_BYTES = 2**30
 Branch = tuple[Stage, PlannedModel]
 
 
 def plan(spec: Spec, store: Reader) -> Plan:
-    """The stages of a spec. Raises `SpecError` for what the facts show to be wrong."""
-    spec = specs.from_dict(to_dict(spec))
+    """The stages of a spec. Raises `SpecError` where the inspections show that it cannot run."""
+    spec = build(type(spec), to_dict(spec))
     check_criterion(spec)
     data = inspect_data(spec)
     facts = known(store, data.key)
     if facts is None:
         return Plan((data,))
     check_sizes(spec, facts)
-    model = inspect_model(spec, len(facts["classes"]))
+    classes = len(facts["classes"])
+    model = inspect_model(spec, classes)
     model_facts = known(store, model.key)
     if model_facts is None:
         return Plan((data, model))
     check_layers(spec, model_facts)
     check_model(spec, model_facts)
-    looks = [data, model]
+    inspections = [data, model]
     if spec.structured.enabled:
-        looks.append(structured.inspection(spec, len(facts["classes"])))
-        if known(store, looks[-1].key) is None:
-            return Plan(tuple(looks))
-    scanned = [layer.name for layer in _prunable(spec, model_facts)]
+        inspections.append(inspect_groups(spec, classes))
+        if known(store, inspections[-1].key) is None:
+            return Plan(tuple(inspections))
+    analyzed = [layer.name for layer in _prunable(spec, model_facts)]
     if spec.sensitivity.enabled and spec.sensitivity.unit == GROUP:
-        own = structured.groups_to_scan(spec)
-        looks.append(structured.inspection(own, len(facts["classes"])))
-        if (groups := known(store, looks[-1].key)) is None:
-            return Plan(tuple(looks))
-        scanned = structured.cuttable(groups, model_facts)
-    return _graph(spec, looks, facts, model_facts, scanned)
+        inspections.append(inspect_groups(all_groups_spec(spec), classes))
+        if (dry_run := known(store, inspections[-1].key)) is None:
+            return Plan(tuple(inspections))
+        analyzed = prunable_groups(dry_run, model_facts)
+    return _graph(spec, inspections, facts, model_facts, analyzed)
 
 
 def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
     """Refuse more images than there are, or too few for the classes. Raises `SpecError`."""
-    for part, least in (("train", 2), ("test", 1)):
-        there, asked = sum(facts[f"{part}_counts"]), getattr(spec.data, f"{part}_size")
+    for part, noun, least in (("train", "training", 2), ("test", "test", 1)):
+        available, size = sum(facts[f"{part}_counts"]), getattr(spec.data, f"{part}_size")
         name = f"data.{part}_size"
-        if asked > there:
-            message = f"{asked:,} images were asked for, but there are {there:,}."
-            raise SpecError(name, message)
+        if size > available:
+            raise SpecError(
+                name,
+                "{size} is too high: there are {available} {noun} images.",
+                size=f"{size:,}",
+                available=f"{available:,}",
+                noun=noun,
+            )
         needed = least * len(facts["classes"])
-        if 0 < asked < needed:
-            why = "one of each class" + " to train on and one to validate with" * (least - 1)
-            message = f"{asked} images are too few; {needed} are needed, {why}."
-            raise SpecError(name, message)
+        if 0 < size < needed:
+            reason = "one of each class" + " for training and one for validation" * (least - 1)
+            raise SpecError(
+                name,
+                "{size} is too low: at least {needed} {noun} images are needed, {reason}.",
+                size=size,
+                needed=needed,
+                noun=noun,
+                reason=reason,
+            )
     _check_classes(spec, facts)
 
 
 def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
-    """Refuse a class with one training image, which no choice of a size can mend."""
+    """Refuse a class with one training image, which no choice of a size can correct."""
     for name, count in zip(facts["classes"], facts["train_counts"], strict=True):
         if count < 2:
             raise SpecError(
-                "data.path" if spec.data.name == "images" else "data.name",
-                f"class {name!r} has a single training image; each class needs two, one to train "
-                "on and one to validate with. Add images.",
+                "data.path" if DATASETS[spec.data.name].user_images else "data.name",
+                "class {name} has a single training image; each class needs one for training and "
+                "one for validation. Add images, or choose another {setting}.",
+                name=repr(name),
+                setting=Ref("data.name"),
             )
 
 
 def _prunable(spec: Spec, facts: dict[str, Any]) -> list[Layer]:
-    """The layers of an inspected model that a spec may pruning."""
-    found = [Layer(**layer) for layer in facts["layers"]]
-    return prunable(found, spec.pruning.layers, spec.pruning.exclude)
+    """The prunable layers of an inspected model."""
+    layers = [Layer(**layer) for layer in facts["layers"]]
+    return prunable(layers, spec.pruning.layers, spec.pruning.exclude)
 
 
 def _graph(
     spec: Spec,
-    looks: list[Stage],
+    inspections: list[Stage],
     facts: dict[str, Any],
     model_facts: dict[str, Any],
-    scanned: list[str],
+    analyzed: list[str],
 ) -> Plan:
+    """The whole graph; `analyzed` are the layers or groups of the sensitivity analysis."""
     decoded = _data_stage(spec, facts)
-    stages: dict[str, Stage] = {stage.key: stage for stage in (*looks, decoded)}
-    points: list[PlannedModel] = []
+    stages: dict[str, Stage] = {stage.key: stage for stage in (*inspections, decoded)}
+    models: list[PlannedModel] = []
     for seed in spec.seeds:
         baseline = _baseline(spec, decoded, facts, model_facts, seed)
-        branches = [*_one_shot(spec, baseline), *_iterative(spec, baseline)]
-        branches += [*_ladder(spec, baseline), *structured.branches(spec, baseline)]
-        scans = sensitivity_.stages(spec, baseline, scanned)
+        branches = [
+            *_one_shot(spec, baseline),
+            *_iterative(spec, baseline),
+            *correction_branches(spec, baseline),
+            *structured_branches(spec, baseline),
+        ]
+        analyses = sensitivity_.stages(spec, baseline, analyzed)
         stages[baseline.key] = baseline
-        stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *scans)})
-        points.append(PlannedModel("baseline", seed, 0, 0.0, baseline.key))
-        points.extend(point for _, point in branches)
-    return Plan(with_urgencies(stages.values()), tuple(points), complete=True)
+        stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *analyses)})
+        models.append(PlannedModel(strategies.BASELINE, seed, 0, 0.0, baseline.key))
+        models.extend(model for _, model in branches)
+    return Plan(with_urgencies(stages.values()), tuple(models), complete=True)
 
 
 def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:
@@ -140,16 +166,17 @@ def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:
 def _baseline(
     spec: Spec, decoded: Stage, facts: dict[str, Any], model_facts: dict[str, Any], seed: int
 ) -> Stage:
-    data = to_dict(spec.data)
-    for label in ("name", "path"):
-        del data[label]
+    """The stage of a seed's dense baseline. Images enter its key by content, not by name."""
+    data = keyed_for(spec, spec.data)
+    for location in ("name", "path"):
+        data.pop(location, None)
     if data["augmentation"] == "auto":
         data["augmentation"] = "crop_flip" if facts["flip"] else "crop"
     settings = {
         "data": data,
         "classes": len(facts["classes"]),
-        "model": {**to_dict(spec.model), "weights": model_facts["weights"]},
-        "train": to_dict(spec.baseline),
+        "model": {**keyed_for(spec, spec.model), "weights": model_facts["weights"]},
+        "train": keyed_for(spec, spec.baseline),
         "epochs": spec.baseline_epochs,
         **kept_epoch(spec),
         **_machine(spec, model_facts, seed, spec.baseline_threads),
@@ -171,41 +198,32 @@ def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -
 
 def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
     seed, epochs = baseline.settings["seed"], plain(spec.one_shot.epochs)
-    cuts = [("one_shot", amount, epochs) for amount in spec.one_shot.amounts]
+    models = [(strategies.ONE_SHOT, target, epochs) for target in spec.one_shot.amounts]
     if spec.iterative.enabled and spec.iterative.equal_budget:
-        last = last_target(spec.iterative)
-        cuts.append(("one_shot_equal_budget", last, total_epochs(spec.iterative)))
+        budget = total_epochs(spec.iterative)
+        models.append((strategies.EQUAL_BUDGET, last_target(spec.iterative), budget))
     train = finetune_training(spec)
-    made = [pruned_stage(spec, baseline, Step(amount, n), (0, n), train) for _, amount, n in cuts]
-    return [
-        (pruned_stage, PlannedModel(strategy, seed, 0, amount, pruned_stage.key))
-        for pruned_stage, (strategy, amount, _) in zip(made, cuts, strict=True)
-    ]
-
-
-def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
-    if not spec.iterative.enabled:
-        return []
-    branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
-    every = steps(spec.iterative)
-    for i, step in enumerate(every, start=1):
-        own, train = spec, finetune_training(spec)
-        if step.final:
-            own, train = without_rewinding(spec), final_training(spec)
-        chain = schedule_place(spec, step, plain((i - 1) * spec.iterative.epochs))
-        parent = pruned_stage(own, parent, step, chain, train, i == len(every))
-        point = PlannedModel("iterative", seed, i, step.target, parent.key, step.final)
-        branches.append((parent, point))
+    branches = list[Branch]()
+    for strategy, target, n in models:
+        stage = pruned_stage(spec, baseline, Step(target, n), (0, n), train)
+        branches.append((stage, PlannedModel(strategy, seed, 0, target, stage.key)))
     return branches
 
 
-def _ladder(spec: Spec, baseline: Stage) -> list[Branch]:
-    """For each one-shot amount above 0 the cut alone, and the rungs above it."""
-    branches, seed = list[Branch](), baseline.settings["seed"]
-    for amount in filter(None, spec.one_shot.amounts if spec.correction.enabled else ()):
-        cut = pruned_stage(
-            without_rewinding(spec), baseline, Step(amount, 0), (0, 0), spec.finetune
+def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
+    """The steps of the iterative run; each one is the parent of the next."""
+    if not spec.iterative.enabled:
+        return []
+    branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
+    chain = steps(spec.iterative)
+    for i, step in enumerate(chain, start=1):
+        step_spec, train = spec, finetune_training(spec)
+        if step.final:
+            step_spec, train = without_rewinding(spec), final_training(spec)
+        schedule = schedule_place(spec, step, plain((i - 1) * spec.iterative.epochs))
+        parent = pruned_stage(step_spec, parent, step, schedule, train, i == len(chain))
+        model = PlannedModel(
+            strategies.ITERATIVE, seed, i, step.target, parent.key, final=step.final
         )
-        for number, rung in enumerate(correction_stages(cut, spec.correction.images)):
-            branches.append((rung, PlannedModel("correction", seed, number, amount, rung.key)))
+        branches.append((parent, model))
     return branches

@@ -1,10 +1,10 @@
-"""Named specs. A new preset is one entry here; pages and command line show it by itself."""
+"""Named specs. A preset is one entry here; pages and command line follow from it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pruning_core.planning.search import RECIPES, spec_of
+from pruning_core.planning.search import SEARCH_STRATEGIES, spec_of
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -13,7 +13,7 @@ from pruning_core.settings.training import TrainSpec
 
 @dataclass(frozen=True)
 class Preset:
-    """A spec with a title and one sentence for its card."""
+    """A spec with a title and a short text for its card on Home."""
 
     title: str
     text: str
@@ -45,11 +45,11 @@ TEXTBOOK = Spec(
     label="Textbook",
 )
 
-BUDGET = 10
+BUDGET = 10  # epochs
 
 
-def recommended(recipe: str) -> Spec:
-    """A recipe to 90 % of digits, beside one-shot cuts of the same scores with the same epochs."""
+def recommended(strategy: str) -> Spec:
+    """A strategy to 90 % sparsity on digits, and one-shot pruning with the same budget."""
     base = Spec(
         data=DataSpec(augmentation="none"),
         baseline=DIGITS_TRAINING,
@@ -57,9 +57,9 @@ def recommended(recipe: str) -> Spec:
         finetune=TrainSpec(lr=0.02, batch_size=32),
         label="Recommended",
     )
-    made = spec_of(RECIPES[recipe], base, 0.9, BUDGET, seed=0)
-    amounts = OneShotSpec(amounts=(0.0, 0.5, 0.8, 0.95), epochs=BUDGET)
-    return replace(made, one_shot=amounts, iterative=replace(made.iterative, equal_budget=True))
+    spec = spec_of(SEARCH_STRATEGIES[strategy], base, 0.9, BUDGET, seed=0)
+    one_shot = OneShotSpec(amounts=(0.0, 0.5, 0.8, 0.95), epochs=BUDGET)
+    return replace(spec, one_shot=one_shot, iterative=replace(spec.iterative, equal_budget=True))
 
 
 RECOMMENDED = recommended("early_obd")
@@ -67,19 +67,21 @@ RECOMMENDED = recommended("early_obd")
 PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
         "Quick start",
-        "Handwritten digits, a MobileNetV2 trained from nothing, both strategies to 90 %.",
+        "MobileNetV2 trained from scratch on handwritten digits, pruned to 90 % both ways. No "
+        "download.",
         QUICKSTART,
     ),
     "textbook": Preset(
         "Textbook",
         "The assignment's experiment: CIFAR-10, 5,000 training and 1,000 test images, "
-        "a pretrained MobileNetV2, every layer cut alike.",
+        "ImageNet-pretrained MobileNetV2, uniform layer-wise pruning.",
         TEXTBOOK,
     ),
     "recommended": Preset(
         "Recommended",
-        "The curvature of the error says what goes, over all layers together, in small cuts or in "
-        "one; the dense model teaches what is left, and the rate falls to zero over the whole run.",
+        "The best strategy of our search: global second-order pruning (OBD), knowledge "
+        "distillation, and one learning-rate decay over the whole run. Compared with one-shot at "
+        "the same budget.",
         RECOMMENDED,
     ),
 }

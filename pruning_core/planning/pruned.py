@@ -1,4 +1,4 @@
-"""The stage of a pruned model: of a spec's settings those that can change its result."""
+"""The stage of a pruned model, with those settings of a spec that can change its result."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.pruning import PruningSpec
-from pruning_core.settings.relevance import is_read, read_settings
+from pruning_core.settings.pruning_steps import Step, pruning_epochs, total_epochs
+from pruning_core.settings.relevance import effective_settings, has_effect, keyed_for
 from pruning_core.settings.serialization import keyed, plain
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import Step, pruning_epochs, total_epochs
 from pruning_core.settings.training import TrainSpec
 
 FINAL_SCHEDULE = "cosine"
 SCHEDULE_FIELDS = ("lr", "lr_schedule", "warmup")
 CONTROL_WITHOUT_TEACHER = (
-    "The fine-tuned dense control has no teacher: it starts as the teacher itself, so it is "
-    "fine-tuned on the labels alone."
+    "The fine-tuned dense control is trained without distillation: it starts with the weights of "
+    "its teacher, the baseline."
 )
-LOADED = (
-    "Epoch 0 of the baseline is before its training: the remaining weights go back to the loaded "
-    "weights."
+LOADED_WEIGHTS_NOTE = (
+    "Epoch 0 is before the baseline's training, so the remaining weights are set back to the "
+    "loaded initial weights."
 )
+# Stands for the target of a step that prunes nothing, where conditions ask for one above 0.
+ANY_SPARSITY = 0.5
 
 
 def pruned_stage(
@@ -43,12 +45,12 @@ def pruned_stage(
     are, two targets that differ by one weight would share a key.
     """
     machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
-    own = _of_step(spec, step)
+    step_spec = _step_spec(spec, step)
     control = parent.kind == "baseline" and not step.target
     settings = {
         "target": repr(step.target),
-        "pruning": _pruning(own, step),
-        "train": keyed(train if step.epochs else _untrained(train, own)),
+        "pruning": _pruning(step_spec),
+        "train": keyed_for(spec, train if step.epochs else _untrained(train, step_spec)),
         "recovery": recovery_settings(spec, step.epochs, control),
         "epochs": step.epochs,
         "lr_from_epoch": schedule[0],
@@ -56,7 +58,7 @@ def pruned_stage(
         "keep_optimizer": plain(schedule[0] + step.epochs) < schedule[1],
         "threads": spec.finetune_threads,
         **_regrowth(step),
-        **_norms(step, spec.pruning),
+        **_batch_norm(step, spec.pruning),
         **machine,
     }
     if needs(spec.pruning.criterion, MOVEMENT) and not last:
@@ -64,11 +66,12 @@ def pruned_stage(
     return Stage("pruned", parent.key, settings, threads=spec.finetune_threads)
 
 
-def _of_step(spec: Spec, step: Step) -> Spec:
-    """The spec as far as this step is concerned, so that conditions can be asked of it.
+def _step_spec(spec: Spec, step: Step) -> Spec:
+    """A spec with this step as its only work, of which conditions can be asked.
 
     Structured pruning, the sensitivity analysis and regrowth in other steps do not matter here.
-    At sparsity 0 only the layers matter, because they are counted.
+    At sparsity 0 only the layers matter, because their zeros are counted; the other settings of
+    pruning have their defaults, so that all specs share the dense control.
     """
     pruning = spec.pruning
     if not step.target:
@@ -77,7 +80,7 @@ def _of_step(spec: Spec, step: Step) -> Spec:
         spec,
         pruning=pruning,
         iterative=replace(spec.iterative, enabled=step.regrowth > 0),
-        one_shot=replace(spec.one_shot, amounts=(step.target,)),
+        one_shot=replace(spec.one_shot, amounts=(step.target or ANY_SPARSITY,)),
         structured=replace(spec.structured, enabled=False),
         sensitivity=replace(spec.sensitivity, enabled=False),
         correction=replace(spec.correction, enabled=False),
@@ -87,30 +90,31 @@ def _of_step(spec: Spec, step: Step) -> Spec:
 
 
 def _regrowth(step: Step) -> dict[str, Any]:
-    """How pruned weights return in a step; nothing where none do."""
+    """How pruned weights return in a step; empty where they do not."""
     if step.regrowth:
         return {"regrowth": step.regrowth}
     return {"dense": True} if step.dense else {}
 
 
-def _norms(step: Step, pruning: PruningSpec) -> dict[str, str]:
-    """Whether batch norm's weight and bias are set to zero with a filter of output channels.
+def _batch_norm(step: Step, pruning: PruningSpec) -> dict[str, str]:
+    """Whether the weight and bias of batch norm are set to zero with a filter of output channels.
 
-    Not where filters return: they would find batch norm at 0, through which no gradient passes.
+    Not where filters return: no gradient passes through a batch norm at 0, so a filter that is
+    regrown could not train.
     """
     outputs = pruning.granularity == "filter" and pruning.filter_dim == 0
     return {"norms": "zeroed"} if outputs and step.target and not step.returns else {}
 
 
-def _untrained(train: TrainSpec, own: Spec) -> TrainSpec:
-    """What matters of training where nothing is trained: the batches of calibration images."""
-    images = is_read("pruning.calibration_images", own)
+def _untrained(train: TrainSpec, step_spec: Spec) -> TrainSpec:
+    """The settings of a step without training: calibration images come in batches."""
+    images = has_effect("pruning.calibration_images", step_spec)
     return TrainSpec(batch_size=train.batch_size) if images else TrainSpec()
 
 
-def _pruning(own: Spec, step: Step) -> dict[str, Any]:
-    """The settings of pruning that can change this step; 2 and 2.0 are one norm."""
-    settings = read_settings(own, "pruning")
+def _pruning(step_spec: Spec) -> dict[str, Any]:
+    """The settings of pruning that can change a step; "2" and "2.0" are one norm."""
+    settings = effective_settings(step_spec, "pruning")
     if "filter_norm" in settings:
         settings["filter_norm"] = repr(float(settings["filter_norm"]))
     return settings
@@ -130,7 +134,7 @@ def without_rewinding(spec: Spec) -> Spec:
 
 
 def final_training(spec: Spec) -> TrainSpec:
-    """How final fine-tuning trains: from the peak to a rate of 0, or down the run's schedule."""
+    """How final fine-tuning trains: along a cosine to 0, or along the schedule of the whole run."""
     if spec.lr_schedule_span == "run":
         return spec.finetune
     return replace(spec.finetune, lr_schedule=FINAL_SCHEDULE, warmup=0.0)
@@ -146,7 +150,7 @@ def schedule_place(spec: Spec, step: Step, before: float) -> tuple[float, float]
 
 
 def recovery_settings(spec: Spec, epochs: float, control: bool = False) -> dict[str, Any]:
-    """The part of a `RecoverySpec` that can change a model with so many epochs.
+    """The part of a `RecoverySpec` that can change a model with this number of epochs.
 
     The dense `control` has no teacher: it starts as the teacher itself.
     """
@@ -159,34 +163,34 @@ def recovery_settings(spec: Spec, epochs: float, control: bool = False) -> dict[
 
 
 def kept_epoch(spec: Spec) -> dict[str, int]:
-    """The epoch at which the baseline must keep its weights; nothing where no model needs it."""
+    """The epoch at which the baseline keeps its weights, for weight rewinding."""
     if spec.recovery.method != "weight_rewinding":
         return {}
     return {"keep_epoch": spec.recovery.rewind_epoch}
 
 
 def recovery_notes(spec: Spec) -> list[str]:
-    """Sentences on what the recovery method makes of other settings, to be read before a run."""
-    taught = spec.recovery.distillation_weight and 0 in spec.one_shot.amounts
-    return [CONTROL_WITHOUT_TEACHER] * bool(taught) + _rewinding_notes(spec)
+    """Sentences on how the recovery method changes the effect of other settings."""
+    distilled = spec.recovery.distillation_weight and 0 in spec.one_shot.amounts
+    return [CONTROL_WITHOUT_TEACHER] * bool(distilled) + _rewinding_notes(spec)
 
 
 def _rewinding_notes(spec: Spec) -> list[str]:
     if spec.recovery.method == "fine_tuning":
         return []
-    whole, start = spec.baseline_epochs, spec.recovery.rewind_epoch
+    total, start = spec.baseline_epochs, spec.recovery.rewind_epoch
     notes = [
         f"{RECOVERY_METHODS[spec.recovery.method].title} uses the learning rate, schedule and "
-        f"warm-up of the baseline, from epoch {start} of {whole} to the end, within the epochs of "
+        f"warm-up of the baseline, from epoch {start} of {total} to the end, within the epochs of "
         "each pruning step."
     ]
     epochs = {spec.one_shot.epochs} if spec.one_shot.amounts else set()
     epochs |= {chain.epochs for chain in (spec.iterative, spec.structured) if chain.enabled}
-    if whole and epochs != {whole - start}:
-        notes.append(f"The paper uses {format_count(whole - start, 'epoch')} per step.")
+    if total and epochs != {total - start}:
+        notes.append(f"The paper uses {format_count(total - start, 'epoch')} per step.")
     if any(chain.enabled and chain.final_epochs for chain in (spec.iterative, spec.structured)):
         notes.append("Final fine-tuning does not rewind; it uses the learning rate of fine-tuning.")
     if 0 in epochs:
         notes.append("With 0 epochs nothing is trained after rewinding.")
     loaded = spec.model.weights != "none" and start == 0
-    return notes + [LOADED] * (loaded and spec.recovery.method == "weight_rewinding")
+    return notes + [LOADED_WEIGHTS_NOTE] * (loaded and spec.recovery.method == "weight_rewinding")

@@ -1,7 +1,7 @@
-"""Recipes: named ways to a sparsity in a given number of epochs, to be tried side by side.
+"""Strategy search: named pruning strategies that reach a sparsity in a given training budget.
 
-Sparsity is that of all convolution, linear and attention weights, whatever a recipe spares, so
-that recipes can be compared: what it may prune is cut deeper instead.
+The sparsity counts all convolution, linear and attention weights, so that strategies with
+different prunable layers can be compared: with fewer prunable layers, those are pruned more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pruning_core.common.errors import check
 from pruning_core.common.formatting import format_seconds
 from pruning_core.methods.layers import Layer, prunable
-from pruning_core.planning import search
+from pruning_core.methods.strategies import BASELINE
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Outline, Plan, Reader, Stage
@@ -24,47 +24,50 @@ from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 
 Build = Callable[[Spec, float, float], Spec]
 STEP_EPOCHS = 0.5
-# Less leaves late layers too narrow to recover through, more takes from those that need it.
-FLOOR = 0.01
-GLOBAL = PruningSpec(allocation="global", min_density=FLOOR)
-LAMP = PruningSpec(allocation="lamp", min_density=FLOOR)
-ERK = PruningSpec(allocation="erk", min_density=FLOOR)
-# It looks at images one by one, which for more of them would take longer than the training.
+# A lower density leaves late layers too narrow to recover; a higher one prunes the other layers
+# too much.
+MIN_DENSITY = 0.01
+GLOBAL = PruningSpec(allocation="global", min_density=MIN_DENSITY)
+LAMP = PruningSpec(allocation="lamp", min_density=MIN_DENSITY)
+ERK = PruningSpec(allocation="erk", min_density=MIN_DENSITY)
+# OBD scores image by image; with more images scoring would take longer than training.
 OBD = replace(GLOBAL, criterion="obd", calibration_images=128)
-# At 98 % a floor of 1 % would take half of what may stay, wherever it is of least use.
-LOW_FLOOR = replace(OBD, min_density=0.002)
-TAUGHT = RecoverySpec(distillation_weight=0.9)
+# At 98 % sparsity a minimum density of 1 % fixes half of the remaining weights in all layers.
+LOW_DENSITY_OBD = replace(OBD, min_density=0.002)
+DISTILLATION = RecoverySpec(distillation_weight=0.9)
 Cells = Sequence[tuple[float, float]]  # epochs, sparsity
 
 
-def at_once(base: Spec, amount: float, epochs: float) -> Spec:
-    """One cut, and all epochs after it."""
+def one_shot(base: Spec, target: float, epochs: float) -> Spec:
+    """One pruning step, then all epochs."""
     off = replace(base.iterative, enabled=False)
-    return replace(base, one_shot=OneShotSpec((amount,), epochs), iterative=off)
+    return replace(base, one_shot=OneShotSpec((target,), epochs), iterative=off)
 
 
-def gradually(base: Spec, amount: float, epochs: float) -> Spec:
-    """Cuts every half epoch along the cubic curve, over half of the epochs; then a tail.
+def gradual(base: Spec, target: float, epochs: float) -> Spec:
+    """A pruning step every half epoch on the cubic schedule, over half of the epochs.
 
-    One falling learning-rate curve covers both, the same as in one cut with these epochs.
+    Final fine-tuning has the other half. One learning-rate schedule spans both, as in one-shot
+    pruning with this budget.
     """
-    return _chain(base, amount, epochs, "cubic")
+    return _chain(base, target, epochs, "cubic")
 
 
-def early(base: Spec, amount: float, epochs: float) -> Spec:
-    """The same cuts within a quarter of the epochs, so that more of them follow the last one."""
-    return _chain(base, amount, epochs, "cubic", share=1 / 4)
+def early(base: Spec, target: float, epochs: float) -> Spec:
+    """As `gradual`, but over a quarter of the epochs: final fine-tuning is longer."""
+    return _chain(base, target, epochs, "cubic", share=1 / 4)
 
 
-def exchanging(base: Spec, amount: float, epochs: float) -> Spec:
-    """One cut; then every half epoch weights change places, over half of the epochs."""
-    return _chain(base, amount, epochs, "rigl")
+def regrowing(base: Spec, target: float, epochs: float) -> Spec:
+    """One pruning step; then RigL drops and regrows weights every half epoch, in the first half."""
+    return _chain(base, target, epochs, "rigl")
 
 
-def _chain(base: Spec, amount: float, epochs: float, schedule: str, share: float = 1 / 2) -> Spec:
+def _chain(base: Spec, target: float, epochs: float, schedule: str, share: float = 1 / 2) -> Spec:
+    """An iterative run whose pruning steps take this share of the epochs."""
     steps = max(1, int(epochs * share / STEP_EPOCHS))
     chain = IterativeSpec(
-        target=amount,
+        target=target,
         iterations=steps,
         epochs=STEP_EPOCHS,
         schedule=schedule if steps > 1 else "one_shot",
@@ -75,8 +78,12 @@ def _chain(base: Spec, amount: float, epochs: float, schedule: str, share: float
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What is removed, when, and how it is recovered from. `control` is never the winner."""
+class SearchStrategy:
+    """A pruning strategy of the search.
+
+    `build` makes the spec from the base spec, the target sparsity and the epochs. A strategy
+    that stays `dense` prunes nothing. A `control` is measured, but cannot win.
+    """
 
     text: str
     build: Build
@@ -86,70 +93,92 @@ class Recipe:
     control: bool = False
 
 
-RECIPES: dict[str, Recipe] = {
-    "one_shot_taught": Recipe("one cut, OBD, the baseline teaches", at_once, OBD, TAUGHT),
-    "gradual_layer": Recipe(
-        "cubic, each layer alike, small layers spared", gradually, PruningSpec(layers="core")
+SEARCH_STRATEGIES: dict[str, SearchStrategy] = {
+    "one_shot_distilled": SearchStrategy(
+        "one-shot, OBD, global, knowledge distillation", one_shot, OBD, DISTILLATION
     ),
-    "gradual_global": Recipe("cubic, magnitude, one threshold", gradually),
-    "gradual_lamp": Recipe("cubic, magnitude, LAMP", gradually, LAMP),
-    "gradual_erk": Recipe("cubic, magnitude, ERK", gradually, ERK),
-    "gradual_obd": Recipe("cubic, OBD, one threshold", gradually, OBD),
-    "taught_global": Recipe("as gradual_global, the baseline teaches", gradually, recovery=TAUGHT),
-    "taught_lamp": Recipe("as gradual_lamp, the baseline teaches", gradually, LAMP, TAUGHT),
-    "taught_obd": Recipe("as gradual_obd, the baseline teaches", gradually, OBD, TAUGHT),
-    "early_obd": Recipe(
-        "cubic in a quarter of the epochs, OBD, low floor, the baseline teaches",
+    "gradual_uniform": SearchStrategy(
+        "cubic schedule, magnitude, uniform, without depthwise, first layer and classifier",
+        gradual,
+        PruningSpec(layers="core"),
+    ),
+    "gradual_global": SearchStrategy("cubic schedule, magnitude, global", gradual),
+    "gradual_lamp": SearchStrategy("cubic schedule, magnitude, LAMP", gradual, LAMP),
+    "gradual_erk": SearchStrategy("cubic schedule, magnitude, ERK", gradual, ERK),
+    "gradual_obd": SearchStrategy("cubic schedule, OBD, global", gradual, OBD),
+    "distilled_global": SearchStrategy(
+        "cubic schedule, magnitude, global, knowledge distillation",
+        gradual,
+        recovery=DISTILLATION,
+    ),
+    "distilled_lamp": SearchStrategy(
+        "cubic schedule, magnitude, LAMP, knowledge distillation", gradual, LAMP, DISTILLATION
+    ),
+    "distilled_obd": SearchStrategy(
+        "cubic schedule, OBD, global, knowledge distillation", gradual, OBD, DISTILLATION
+    ),
+    "early_obd": SearchStrategy(
+        "cubic schedule in a quarter of the epochs, OBD, global, low minimum density, knowledge "
+        "distillation",
         early,
-        LOW_FLOOR,
-        TAUGHT,
+        LOW_DENSITY_OBD,
+        DISTILLATION,
     ),
-    "rigl_erk": Recipe("RigL, ERK", exchanging, ERK),
-    "dense": Recipe("no cut, the same epochs", at_once, dense=True, control=True),
-    "one_shot": Recipe("one cut, magnitude, one threshold", at_once, control=True),
-    "random": Recipe(
-        "cubic, random weights", gradually, replace(GLOBAL, criterion="random"), control=True
+    "rigl_erk": SearchStrategy("RigL, magnitude, ERK", regrowing, ERK),
+    "dense": SearchStrategy(
+        "no pruning, the same training budget", one_shot, dense=True, control=True
+    ),
+    "one_shot": SearchStrategy("one-shot, magnitude, global", one_shot, control=True),
+    "random": SearchStrategy(
+        "cubic schedule, random criterion, global",
+        gradual,
+        replace(GLOBAL, criterion="random"),
+        control=True,
     ),
 }
 
 
-def amount_for(recipe: Recipe, sparsity: float, layers: Iterable[Layer]) -> float | None:
-    """The share of what a recipe may prune that makes `sparsity` of all; None where it cannot."""
-    if recipe.dense:
+def target_for(strategy: SearchStrategy, sparsity: float, layers: Iterable[Layer]) -> float | None:
+    """The target sparsity of a strategy's prunable layers at which all layers have `sparsity`.
+
+    None where the prunable layers are too few to reach it.
+    """
+    if strategy.dense:
         return 0.0
-    every = list(layers)
-    chosen = prunable(every, recipe.pruning.layers, recipe.pruning.exclude)
-    amount = sparsity * sum(x.size for x in every) / max(sum(x.size for x in chosen), 1)
-    return amount if amount < 1 else None
+    layers = list(layers)
+    chosen = prunable(layers, strategy.pruning.layers, strategy.pruning.exclude)
+    total, possible = (sum(layer.size for layer in group) for group in (layers, chosen))
+    target = sparsity * total / max(possible, 1)
+    return target if target < 1 else None
 
 
-def spec_of(recipe: Recipe, base: Spec, amount: float, epochs: float, seed: int) -> Spec:
-    """The comparison that tries a recipe once; data, model and training are the base's."""
-    made = replace(
+def spec_of(strategy: SearchStrategy, base: Spec, target: float, epochs: float, seed: int) -> Spec:
+    """The spec of one run of a strategy; data set, model and training are those of the base."""
+    spec = replace(
         base,
-        pruning=recipe.pruning,
-        recovery=recipe.recovery,
+        pruning=strategy.pruning,
+        recovery=strategy.recovery,
         seeds=(seed,),
         correction=replace(base.correction, enabled=False),
         sensitivity=replace(base.sensitivity, enabled=False),
         structured=replace(base.structured, enabled=False),
     )
-    return recipe.build(made, amount, epochs)
+    return strategy.build(spec, target, epochs)
 
 
 def final_key(outline: Outline) -> str:
-    """The stage that a recipe ends with."""
-    return [point.key for point in outline.models if point.strategy != "baseline"][-1]
+    """The key of the model that a run of a strategy ends with."""
+    return [model.key for model in outline.models if model.strategy != BASELINE][-1]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe tried once: where it ended on validation and on test images.
+    """The result of one run of a strategy.
 
     Accuracies are fractions; the loss is the cross-entropy on the validation images.
     """
 
-    recipe: str
+    strategy: str
     epochs: float
     sparsity: float
     seed: int
@@ -159,35 +188,36 @@ class Trial:
 
 
 def hardness(cell: tuple[float, float]) -> tuple[float, float]:
-    """Sorts first what is hardest: the highest sparsity, of these the fewest epochs."""
+    """A sort key that puts the hardest cell first: highest sparsity, then fewest epochs."""
     epochs, sparsity = cell
     return -sparsity, epochs
 
 
 def finalists(trials: Iterable[Trial], count: int) -> list[str]:
-    """The recipes with the best validation accuracy, as many as `count`, the best first."""
+    """The `count` strategies (at least one) with the best validation accuracy, best first."""
     ranked = sorted(trials, key=lambda trial: (-trial.validation, trial.validation_loss))
-    return [trial.recipe for trial in ranked[: max(1, count)]]
+    return [trial.strategy for trial in ranked[: max(1, count)]]
 
 
 def winners(trials: Sequence[Trial]) -> dict[float, str]:
-    """The winner of each number of epochs: what is best in a few is not so in many."""
+    """The winner for each budget in epochs: the best strategy differs between budgets."""
     budgets = sorted({trial.epochs for trial in trials})
     return {epochs: winner(t for t in trials if t.epochs == epochs) for epochs in budgets}
 
 
 def winner(trials: Iterable[Trial]) -> str:
-    """The recipe, no control, with the best mean validation accuracy over all cells it could do.
+    """The strategy with the best mean validation accuracy, and of equal ones the lowest loss.
 
-    Of equal ones the one with the lowest loss.
+    Controls do not count. A strategy must have a result in all cells: one that cannot reach a high
+    sparsity would otherwise win by its results at low ones.
     """
-    found: dict[str, list[Trial]] = {}
+    by_strategy: dict[str, list[Trial]] = {}
     for trial in trials:
-        if not search.RECIPES[trial.recipe].control:
-            found.setdefault(trial.recipe, []).append(trial)
-    most = max(map(len, found.values()))
-    whole = [name for name, cells in found.items() if len(cells) == most]
-    return max(whole, key=lambda name: _merit(found[name]))
+        if not SEARCH_STRATEGIES[trial.strategy].control:
+            by_strategy.setdefault(trial.strategy, []).append(trial)
+    most = max(map(len, by_strategy.values()))
+    complete = [name for name, results in by_strategy.items() if len(results) == most]
+    return max(complete, key=lambda name: _merit(by_strategy[name]))
 
 
 def _merit(trials: Sequence[Trial]) -> tuple[float, float]:
@@ -197,44 +227,48 @@ def _merit(trials: Sequence[Trial]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Round:
-    """Recipes that are tried in the same cells and seeds.
+    """Strategies that run with the same cells and seeds.
 
-    Where it is not known yet which of them come so far, only a `share` of them will.
+    `share` is the expected share of them that will run, where results decide about it.
     """
 
-    recipes: tuple[Recipe, ...]
+    strategies: tuple[SearchStrategy, ...]
     cells: Cells
     seeds: tuple[int, ...]
     share: float = 1.0
 
 
-def seconds_left(
+def remaining_seconds(
     rounds: Iterable[Round], base: Spec, layers: Iterable[Layer], store: Reader, cores: int
 ) -> float:
-    """Of a whole search, what is not in the cache yet."""
-    there = list(layers)
-    return sum(each.share * _seconds(each, base, there, store, cores) for each in rounds)
+    """The seconds of all rounds, without what is in the cache already."""
+    layers = list(layers)
+    return sum(part.share * _round_seconds(part, base, layers, store, cores) for part in rounds)
 
 
-def _seconds(tried: Round, base: Spec, layers: list[Layer], store: Reader, cores: int) -> float:
-    """Of a round, all in one queue; what a recipe cannot reach is left out."""
+def _round_seconds(
+    part: Round, base: Spec, layers: list[Layer], store: Reader, cores: int
+) -> float:
+    """The seconds of a round, whose runs share one queue; unreachable sparsities are skipped."""
     stages, spec = dict[str, Stage](), base
-    for recipe in tried.recipes:
-        for epochs, sparsity in tried.cells:
-            amount = amount_for(recipe, sparsity, layers)
-            for seed in tried.seeds if amount is not None else ():
-                spec = spec_of(recipe, base, amount or 0.0, epochs, seed)
+    for strategy in part.strategies:
+        for epochs, sparsity in part.cells:
+            target = target_for(strategy, sparsity, layers)
+            for seed in part.seeds if target is not None else ():
+                spec = spec_of(strategy, base, target or 0.0, epochs, seed)
                 stages.update({stage.key: stage for stage in plan(spec, store).stages})
     whole = Plan(tuple(stages.values()), (), complete=True)
-    found = estimate(spec, whole, store, cores) if stages else None
-    return found.left if found else 0.0
+    estimated = estimate(spec, whole, store, cores) if stages else None
+    return estimated.remaining if estimated else 0.0
 
 
 def check_hours(seconds: float, hours: float) -> None:
-    """Refuse what would take longer than that. Raises `SpecError`."""
-    told = (
-        f"the search would take about {format_seconds(seconds)} here, and at most {hours:g} hours "
-        "are allowed. Give fewer --budgets, --sparsities, --finalists or --fresh, or more hours "
-        "(0: no limit)."
+    """Refuse a search that would take longer than `hours`. Raises `SpecError`."""
+    check(
+        not hours or seconds <= 3600 * hours,
+        "--hours",
+        "the search would take about {time} on this machine, more than {hours} h. Give fewer "
+        "--budgets, --sparsities, --finalists or --fresh, or more hours (0: no limit).",
+        time=format_seconds(seconds),
+        hours=f"{hours:g}",
     )
-    check(not hours or seconds <= 3600 * hours, "--hours", told)

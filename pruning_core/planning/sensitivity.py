@@ -16,7 +16,10 @@ from pruning_core.settings.strategies import OneShotSpec
 
 
 def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
-    """One stage for each of these layers or dependency groups; none where it is not enabled."""
+    """A stage for each of these layers or dependency groups; none without the analysis.
+
+    `names` are parameter names of layers, or names of dependency groups.
+    """
     if not spec.sensitivity.enabled:
         return []
     shared = {
@@ -33,17 +36,17 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
 
 
 def _by_layer(spec: Spec) -> dict[str, Any]:
-    scored = _scored(spec) if needs(spec.pruning.criterion, IMAGES) else {}
-    return {"criterion": spec.pruning.criterion, **unit_settings(spec.pruning), **scored}
+    images = _calibration(spec) if needs(spec.pruning.criterion, IMAGES) else {}
+    return {"criterion": spec.pruning.criterion, **unit_settings(spec.pruning), **images}
 
 
 def _by_group(spec: Spec) -> dict[str, Any]:
     importance = spec.structured.channel_importance
-    scored = _scored(spec) if CHANNEL_IMPORTANCES[importance].uses_images else {}
-    return {"unit": GROUP, "channel_importance": importance, **scored}
+    images = _calibration(spec) if CHANNEL_IMPORTANCES[importance].uses_images else {}
+    return {"unit": GROUP, "channel_importance": importance, **images}
 
 
-def _scored(spec: Spec) -> dict[str, Any]:
+def _calibration(spec: Spec) -> dict[str, Any]:
     return {
         "calibration_images": spec.pruning.calibration_images,
         "score_batch": spec.finetune.batch_size,
@@ -51,14 +54,14 @@ def _scored(spec: Spec) -> dict[str, Any]:
 
 
 def importance_title(spec: Spec) -> str:
-    """The title of what decides which weights or channels are pruned first."""
+    """The title of the criterion or channel importance that the analysis uses."""
     if spec.sensitivity.unit == GROUP:
         return CHANNEL_IMPORTANCES[spec.structured.channel_importance].title
     return CRITERIA[spec.pruning.criterion].title
 
 
 def unit_settings(pruning: PruningSpec) -> dict[str, Any]:
-    """The pruning unit, as far as it matters; nothing for single weights."""
+    """The settings of the pruning unit that have an effect; none for single weights."""
     if pruning.granularity == "unstructured":
         return {}
     settings: dict[str, Any] = {"granularity": pruning.granularity}
@@ -70,7 +73,7 @@ def unit_settings(pruning: PruningSpec) -> dict[str, Any]:
 
 
 def sensitivity_only(spec: Spec) -> Spec:
-    """The sensitivity analysis of a spec's baseline, and nothing else of it."""
+    """The spec with its sensitivity analysis as the only work after the baseline."""
     return replace(
         spec,
         sensitivity=replace(spec.sensitivity, enabled=True),

@@ -1,4 +1,4 @@
-"""A unit of work, the graph that many of them make, and the points on the charts they are."""
+"""A stage is a unit of work; a plan is the graph of stages that answers a spec."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from pruning_core.methods.strategies import BASELINE
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.serialization import canonical_json
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A unit of work.
+    """A unit of work: its result is stored under its key, and computed once.
 
-    No part of the key are `hints`, which say where to find things, and `urgency`: the epochs
-    of the longest chain that waits for this stage, itself included.
+    `parent` is the key of the stage whose result this one starts from, or empty. `hints` (where
+    to find files) and `urgency` are no part of the key. `urgency` is the number of epochs in
+    the longest chain of stages that begins with this one: longer chains start first.
     """
 
     kind: str
@@ -29,26 +31,34 @@ class Stage:
 
     @property
     def key(self) -> str:
-        """64 hexadecimal digits that stand for everything that can change the result."""
+        """A SHA-256 (64 hexadecimal digits) over everything that can change the result."""
         body = [self.kind, STAGE_KINDS[self.kind].version, self.parent, self.settings]
         return hashlib.sha256(canonical_json(body).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A place on the charts: which stage it is, under which strategy. A `tail` cuts nothing."""
+    """A model of a comparison: the stage `key` that computes it, and its place in a strategy.
+
+    `target` is the target sparsity (of structured pruning the ratio) as a fraction. `iteration`
+    is the number of the pruning step, from 1; 0 where a strategy has a single step. A `final`
+    model comes from final fine-tuning, which prunes nothing.
+    """
 
     strategy: str
     seed: int
     iteration: int
-    asked: float
+    target: float
     key: str
     final: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages, parents first, and the points they make. Not `complete`: inspections only."""
+    """Stages, parents first, and the models that they compute.
+
+    A plan that is not `complete` holds inspections only; the other stages follow from them.
+    """
 
     stages: tuple[Stage, ...]
     models: tuple[PlannedModel, ...] = ()
@@ -57,17 +67,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outline:
-    """What remains to be known of a complete plan: its points, and where notes may stand.
+    """The models of a complete plan, and the keys of the stages whose notes the results show.
 
-    A job keeps it, so that its results can be read when the user's files are long gone.
+    A job stores it, so that its results can be read after the user's files are deleted.
     """
 
     models: tuple[PlannedModel, ...] = ()
     noted: tuple[str, ...] = ()
 
     def dense_of(self, model: PlannedModel) -> PlannedModel:
-        """The baseline of a point's seed."""
-        return next(p for p in self.models if (p.strategy, p.seed) == ("baseline", model.seed))
+        """The dense baseline with the seed of a model."""
+        return next(m for m in self.models if (m.strategy, m.seed) == (BASELINE, model.seed))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -94,21 +104,22 @@ class Reader(Protocol):
 
 
 def with_urgencies(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """Stages, parents first, each with the epochs of the longest chain from it on."""
-    found, longest = list(stages), dict[str, float]()
-    for i, stage in reversed(list(enumerate(found))):
-        own = float(stage.settings.get("epochs", 0)) + longest.get(stage.key, 0.0)
-        longest[stage.parent] = max(longest.get(stage.parent, 0.0), own)
-        found[i] = replace(stage, urgency=own)
-    return tuple(found)
+    """The same stages, parents first, each with its urgency."""
+    ordered, longest = list(stages), dict[str, float]()
+    # Children come after their parents, so in reverse each parent sees its longest child.
+    for i, stage in reversed(list(enumerate(ordered))):
+        urgency = float(stage.settings.get("epochs", 0)) + longest.get(stage.key, 0.0)
+        longest[stage.parent] = max(longest.get(stage.parent, 0.0), urgency)
+        ordered[i] = replace(stage, urgency=urgency)
+    return tuple(ordered)
 
 
 class Missing(KeyError):
-    """The stage is not in the store, or was damaged and has been set aside."""
+    """The stage is not in the store, or it was damaged and moved out of it."""
 
 
 def known(store: Reader, key: str) -> dict[str, Any] | None:
-    """A stage's result; None where it is missing or was damaged."""
+    """The result of a stage; None where it is missing or was damaged."""
     try:
         return store.read(key) if store.exists(key) else None
     except Missing:

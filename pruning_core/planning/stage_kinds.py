@@ -15,8 +15,8 @@ class StageKind(Method):
 
     `version` is part of the key of a stage: a change of the results raises it. An `inspection`
     is quick and trains nothing, so it may run beside other stages; a `timed` stage measures
-    time, so nothing runs beside it. `derived` stages are made of a finished model and stay in
-    the cache as long as the model.
+    time, so it runs alone. `derived` stages start from a finished model and stay in the cache as
+    long as the model.
     """
 
     version: int = 1
@@ -61,21 +61,21 @@ STAGE_KINDS = Registry(
         StageKind(
             "pruned",
             "Prune and fine-tune",
-            "One pruning step and the training after it.",
+            "Runs one pruning step and the training after it.",
             implementation=f"{ENGINE}.stages:pruned",
             version=6,
         ),
         StageKind(
             "correction",
             "Training-free correction",
-            "One correction of a pruned model without training.",
+            "Corrects a pruned model without training.",
             implementation=f"{ENGINE}.correction.stage:correction",
             version=2,
         ),
         StageKind(
             "sensitivity",
             "Sensitivity analysis of a layer",
-            "Accuracy with one layer or dependency group pruned alone.",
+            "Measures the accuracy with one layer or dependency group pruned.",
             implementation=f"{ENGINE}.analysis.stages:sensitivity",
             version=3,
         ),
@@ -90,7 +90,7 @@ STAGE_KINDS = Registry(
         StageKind(
             "predict",
             "Predict",
-            "Predictions of two models for one image.",
+            "Predicts one image with two models.",
             implementation=f"{ENGINE}.analysis.predictions:predict",
             version=2,
             inspection=True,
@@ -113,7 +113,7 @@ STAGE_KINDS = Registry(
         StageKind(
             "latency",
             "Measure latency",
-            "Interleaved latency of several models.",
+            "Measures the interleaved latency of several models.",
             implementation=f"{ENGINE}.latency.latency:latency",
             version=5,
             timed=True,
@@ -122,7 +122,7 @@ STAGE_KINDS = Registry(
         StageKind(
             "sparse_speedup",
             "Benchmark sparse kernels",
-            "Interleaved sparse and dense products of the layers of a model.",
+            "Measures sparse and dense matrix products of the layers of a model.",
             implementation=f"{ENGINE}.latency.sparse_speedup:sparse_speedup",
             version=2,
             timed=True,

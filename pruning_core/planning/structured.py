@@ -1,4 +1,4 @@
-"""The stages of channels really removed: one chain an amount, and the dry run before them."""
+"""The stages of structured pruning: the dry run, and a chain of pruning steps for each ratio."""
 
 from __future__ import annotations
 
@@ -16,48 +16,55 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import PlannedModel, Stage
+from pruning_core.settings.pruning_steps import Step, structured_epochs, structured_steps
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.serialization import keyed, plain, to_dict
+from pruning_core.settings.relevance import effective_settings, keyed_for
+from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import Step
-from pruning_core.settings.structured import StructuredSpec, chain_epochs, chain_steps
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.settings.training import TrainSpec
 
-# A share of the channels that any group that can be cut at all can lose.
-LEAST = 0.001
+# A ratio so small that every dependency group that can be pruned at all can reach it.
+SMALLEST_RATIO = 0.001
 MACHINE = ("seed", "device", "precision")
 
 
-def inspection(spec: Spec, classes: int) -> Stage:
-    """The dry run: which layers are coupled, which cannot be cut, and what the cuts would leave.
+def inspect_groups(spec: Spec, classes: int) -> Stage:
+    """The dry run: the dependency groups, the layers that cannot be pruned, and the widths.
 
-    It looks at the architecture, so it takes random weights and downloads nothing.
+    It needs the architecture only, so it uses random weights and downloads nothing.
     """
     settings = {
-        "model": {**to_dict(spec.model), "weights": "none"},
+        "model": {**keyed_for(spec, spec.model), "weights": "none"},
         "classes": classes,
         "image_size": spec.data.image_size,
-        "ratios": [repr(amount) for amount in spec.structured.ratios],
+        "ratios": [repr(ratio) for ratio in spec.structured.ratios],
         "removal": _removal(spec),
         "torch_pruning": _library(),
     }
     return Stage("inspect_groups", "", settings)
 
 
-def groups_to_scan(spec: Spec) -> Spec:
-    """The spec whose dry run names every coupled group that can be cut at all.
+def all_groups_spec(spec: Spec) -> Spec:
+    """The spec whose dry run names every dependency group that can be pruned at all.
 
-    How a run recovers is no matter here, and must not be refused beside a cut that is not its own.
+    The recovery method is reset: nothing is trained, and some methods would refuse the steps.
     """
-    how = spec.structured.channel_importance
-    own = StructuredSpec(True, (LEAST,), "channels", how, round_to=1, max_ratio=1 - LEAST)
-    return replace(spec, structured=own, recovery=RecoverySpec(), lr_schedule_span="step")
+    structured = StructuredSpec(
+        enabled=True,
+        ratios=(SMALLEST_RATIO,),
+        ratio_of="channels",
+        channel_importance=spec.structured.channel_importance,
+        round_to=1,
+        max_ratio=1 - SMALLEST_RATIO,
+    )
+    return replace(spec, structured=structured, recovery=RecoverySpec(), lr_schedule_span="step")
 
 
-def cuttable(found: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
-    """The coupled groups of a dry run that can be cut, in the order of the model's layers."""
+def prunable_groups(dry_run: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
+    """The dependency groups of a dry run that can be pruned, in the order of the layers."""
     places = {layer["name"]: i for i, layer in enumerate(model_facts["layers"])}
-    groups = [group["group"] for group in found["groups"] if not group["reason"]]
+    groups = [group["group"] for group in dry_run["groups"] if not group["reason"]]
     return sorted(groups, key=lambda name: places.get(f"{name}.weight", len(places)))
 
 
@@ -66,39 +73,44 @@ def _library() -> str:
     try:
         return version("torch-pruning")
     except PackageNotFoundError:
-        told = "this needs torch-pruning, which is not installed: pip install torch-pruning."
-        raise SpecError("structured.enabled", told) from None
+        message = "this needs torch-pruning, which is not installed: pip install torch-pruning."
+        raise SpecError("structured.enabled", message) from None
 
 
-def branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, PlannedModel]]:
-    """The chains of a baseline. A single cut is iteration 0; else the first is 1, the tail last."""
-    found = list[tuple[Stage, PlannedModel]]()
-    for amount in spec.structured.ratios if spec.structured.enabled else ():
-        steps, parent = chain_steps(spec.structured, amount), baseline
+def structured_branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, PlannedModel]]:
+    """For each ratio a chain of pruning steps from the baseline.
+
+    A single step is iteration 0. Several are numbered from 1; final fine-tuning is the last.
+    """
+    branches = list[tuple[Stage, PlannedModel]]()
+    seed = baseline.settings["seed"]
+    for ratio in spec.structured.ratios if spec.structured.enabled else ():
+        steps, parent = structured_steps(spec.structured, ratio), baseline
         for i, step in enumerate(steps, start=len(steps) > 1):
             before = plain((i - 1) * spec.structured.epochs) if len(steps) > 1 else 0
             parent = _stage(spec, parent, step, before)
-            seed = baseline.settings["seed"]
-            found.append(
-                (parent, PlannedModel(STRUCTURED, seed, i, step.target, parent.key, step.final))
-            )
-    return found
+            model = PlannedModel(STRUCTURED, seed, i, step.target, parent.key, step.final)
+            branches.append((parent, model))
+    return branches
 
 
 def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
-    """A cut and its training. No momentum goes on over a cut: the weights have other shapes."""
-    own = without_rewinding(spec) if step.final else spec
+    """A pruning step and its training, `before` epochs after the start of the chain.
+
+    The optimizer's state is not kept over a pruning step: the weights have other shapes.
+    """
+    step_spec = without_rewinding(spec) if step.final else spec
     train = final_training(spec) if step.final else finetune_training(spec)
-    curve = _curve(spec, step, before)
+    from_epoch, schedule_epochs = _schedule_place(spec, step, before)
     settings = {
         "target": repr(step.target),
         "removal": {} if step.final else _removal(spec),
         "pruning": {"layers": spec.pruning.layers, "exclude": list(spec.pruning.exclude)},
-        "train": keyed(train if step.epochs else _untrained(spec)),
-        "recovery": recovery_settings(own, step.epochs),
+        "train": keyed_for(spec, train if step.epochs else _untrained(spec)),
+        "recovery": recovery_settings(step_spec, step.epochs),
         "epochs": step.epochs,
-        "lr_from_epoch": curve[0],
-        "lr_epochs": curve[1],
+        "lr_from_epoch": from_epoch,
+        "lr_epochs": schedule_epochs,
         "threads": spec.finetune_threads,
         **{name: parent.settings[name] for name in MACHINE},
     }
@@ -107,7 +119,7 @@ def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
 
 def _removal(spec: Spec) -> dict[str, Any]:
     """The settings of a channel removal that can change it."""
-    settings = keyed(spec.structured)
+    settings = effective_settings(spec, "structured")
     names = ("ratio_of", "channel_importance", "scope", "round_to", "max_ratio")
     removal = {name: settings[name] for name in names if name in settings}
     if uses_images(spec):
@@ -116,20 +128,20 @@ def _removal(spec: Spec) -> dict[str, Any]:
 
 
 def uses_images(spec: Spec) -> bool:
-    """Whether the channel importance looks at calibration images."""
+    """Whether the channel importance uses calibration images."""
     return CHANNEL_IMPORTANCES[spec.structured.channel_importance].uses_images
 
 
 def _untrained(spec: Spec) -> TrainSpec:
-    """What matters of training where nothing is trained: the batches of calibration images."""
+    """The settings of a step without training: calibration images come in batches."""
     return TrainSpec(batch_size=spec.finetune.batch_size) if uses_images(spec) else TrainSpec()
 
 
-def _curve(spec: Spec, step: Step, before: float) -> tuple[float, float]:
-    """Where on its learning-rate curve a step begins, and how many epochs the curve covers."""
+def _schedule_place(spec: Spec, step: Step, before: float) -> tuple[float, float]:
+    """Where on its learning-rate schedule a step begins, and the epochs of the schedule."""
     chain = spec.structured
     if spec.lr_schedule_span == "run":
-        return before, chain_epochs(chain)
+        return before, structured_epochs(chain)
     if spec.lr_schedule_span == "pruning" and not step.final:
         return before, plain(chain.steps * chain.epochs)
     return 0, step.epochs

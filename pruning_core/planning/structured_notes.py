@@ -1,101 +1,102 @@
-"""What is to be said of channels that were removed, in sentences, and how zeros are counted."""
+"""Sentences on structured pruning, and sparsities that count removed weights as zeros."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
+from pruning_core.common.formatting import (
+    format_bytes,
+    format_count,
+    format_macs,
+    format_percent,
+    join_first,
+)
 from pruning_core.methods.channel_importance import STRUCTURED_TARGETS
 
-WORDS = {
-    n: t if t.isupper() or n == "macs" else t.lower() for n, t in STRUCTURED_TARGETS.titles.items()
-}
-NAMED = 3
-COUNTED = (
-    "Sparsities count against the dense baseline: a weight that was removed with its channel is "
-    "gone like one that is zero."
-)
+COUNTED = "Sparsities count against the dense baseline: removed weights count as zeros."
 
 
-def counted(own: Mapping[str, int], dense: Mapping[str, int]) -> dict[str, int]:
-    """The counts of `sparsities` against the dense model: what was removed counts as zero."""
-    found = dict(dense)
+def counts_against_dense(model: Mapping[str, int], dense: Mapping[str, int]) -> dict[str, int]:
+    """The counts of `sparsities` against the dense model: removed weights count as zeros."""
+    counts = dict(dense)
     for name in ("prunable", "weights"):
-        found[f"{name}_zeros"] = dense[name] - (own[name] - own[f"{name}_zeros"])
-    return {**found, "nonzero": own["nonzero"]}
+        counts[f"{name}_zeros"] = dense[name] - (model[name] - model[f"{name}_zeros"])
+    return {**counts, "nonzero": model["nonzero"]}
 
 
-def left_told(
-    of: str, asked: float, reached: float, sizes: Mapping[str, tuple[float, float]]
+def removal_note(
+    ratio_of: str, target: float, reached: float, sizes: Mapping[str, tuple[float, float]]
 ) -> str:
-    """What was asked, what was reached and what is left; `sizes` are pairs of now and dense."""
-    parts = [_of(name, now, dense) for name, (now, dense) in sizes.items()]
+    """The pruning ratio that a step reached, and the sizes that remain.
+
+    `sizes` holds for each of `STRUCTURED_TARGETS` the size after the step and the dense size.
+    """
+    remaining = [_of(name, after, dense) for name, (after, dense) in sizes.items()]
     return (
-        f"Channels removed until {format_percent(asked, 1)} of the {WORDS[of]} were gone; reached "
-        f"{format_percent(reached, 1)}. Left: {'; '.join(parts)}. {COUNTED}"
+        f"Removed channels to a pruning ratio of {format_percent(reached, 1)} of the "
+        f"{STRUCTURED_TARGETS[ratio_of].noun} (target {format_percent(target, 1)}). Remaining: "
+        f"{'; '.join(remaining)}. {COUNTED}"
     )
 
 
-def dry_run_told(found: Mapping[str, Any]) -> list[str]:
-    """What a dry run found: what each amount would leave, the groups, and what cannot be cut."""
-    sizes = ("channels", "parameters", "macs", "bytes")
-    dense = found["dense"]
-    left = [
-        f"Removing channels to {format_percent(row['amount'])} would leave "
-        + "; ".join(_of(name, row[name], dense[name]) for name in sizes)
+def dry_run_notes(dry_run: Mapping[str, Any]) -> list[str]:
+    """The sizes after each ratio, the dependency groups, and the layers that cannot be pruned."""
+    sizes = [
+        f"A pruning ratio of {format_percent(row['amount'])} keeps "
+        + "; ".join(_of(name, row[name], dry_run["dense"][name]) for name in STRUCTURED_TARGETS)
         + "."
-        for row in found["left"]
+        for row in dry_run["left"]
     ]
-    cut = [group for group in found["groups"] if not group["reason"]]
     groups = [
-        f"Coupled: {', '.join(group['layers'])}; {format_count(group['channels'], 'channel')}, of "
-        f"which {' or '.join(map(str, group['left']))} would be left."
-        for group in cut
+        f"Dependency group: {', '.join(group['layers'])}. It keeps "
+        f"{' or '.join(map(str, group['left']))} of {format_count(group['channels'], 'channel')}."
+        for group in dry_run["groups"]
+        if not group["reason"]
     ]
-    uncut = [f"Cannot be cut: {row['layer']}, {row['reason']}." for row in found["uncut"]]
-    return [*left, *found["notes"], *groups, *uncut]
+    unprunable = [f"Cannot be pruned: {row['layer']}, {row['reason']}." for row in dry_run["uncut"]]
+    return [*sizes, *dry_run["notes"], *groups, *unprunable]
 
 
-def _of(name: str, now: float, dense: float) -> str:
-    word = "" if name == "bytes" else f" {WORDS[name]}"
-    return f"{_size(name, now)} of {_size(name, dense)}{word}"
+def _of(name: str, size: float, dense: float) -> str:
+    noun = "" if name == "bytes" else f" {STRUCTURED_TARGETS[name].noun}"
+    return f"{_formatted(name, size)} of {_formatted(name, dense)}{noun}"
 
 
-def _size(name: str, value: float) -> str:
+def _formatted(name: str, size: float) -> str:
     if name == "bytes":
-        return format_bytes(value)
-    return format_macs(value) if name == "macs" else f"{value:,}"
+        return format_bytes(size)
+    return format_macs(size) if name == "macs" else f"{size:,}"
 
 
-def parts_told(parts: Iterable[int], round_to: int) -> list[str]:
-    """Which layers lose channels in several parts alike, where there are such."""
+def partition_notes(parts: Iterable[int], round_to: int) -> list[str]:
+    """Notes on layers whose channels come in parts: attention heads, grouped convolutions."""
     return [
-        f"Layers in {part} parts (attention heads, groups of a convolution) keep the parts, and "
-        f"each loses alike: their widths are multiples of {math.lcm(part, round_to)}."
+        f"Layers with {part} attention heads or convolution groups lose the same number of "
+        f"channels in each, so their widths are multiples of {math.lcm(part, round_to)}."
         for part in sorted(set(parts) - {1})
     ]
 
 
-def example_told(scope: str) -> list[str]:
-    """What the widths of a dry run are worth where scores decide on them."""
+def example_notes(scope: str) -> list[str]:
+    """A note on the widths of a dry run where the scores decide about them."""
     if scope == "local":
         return []
     return [
-        "With one threshold for all layers the trained scores decide how much goes of each: the "
-        "widths here are an example, made with random weights."
+        "With the global scope the scores of the trained model decide how many channels each "
+        "layer loses. The widths here are an example with random weights."
     ]
 
 
-def uncut_told(reasons: Mapping[str, str]) -> list[str]:
-    """Which layers keep all their outputs, a sentence a reason."""
-    grouped: dict[str, list[str]] = {}
+def unprunable_notes(reasons: Mapping[str, str]) -> list[str]:
+    """Which layers keep all their output channels, a sentence for each reason.
+
+    `reasons` holds the reason of each layer, by the name of the layer.
+    """
+    layers: dict[str, list[str]] = {}
     for layer, reason in reasons.items():
-        grouped.setdefault(reason, []).append(layer)
-    return [f"Not cut: {_some(names)}; {reason}." for reason, names in grouped.items()]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {format_count(len(names) - NAMED, 'more layer')}" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+        layers.setdefault(reason, []).append(layer)
+    return [
+        f"Not pruned: {join_first(names, 'layer')}; {reason}." for reason, names in layers.items()
+    ]

@@ -1,4 +1,4 @@
-"""The stages that measure time: the latency of models, and sparse against dense kernels."""
+"""The stages that measure time: the latency of models, and sparse and dense kernels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.common.errors import SpecError, at_least, check
-from pruning_core.common.formatting import format_count, join_words
+from pruning_core.common.errors import SpecError, at_least, check, once, one_of
+from pruning_core.common.formatting import join_words
 from pruning_core.common.machine import usable_cores
 from pruning_core.common.paired_timing import LEAST_ROUNDS
 from pruning_core.methods.runtimes import (
@@ -23,20 +23,19 @@ from pruning_core.methods.runtimes import (
 from pruning_core.planning.stage import Stage
 
 LATENCY = "latency"
-
-
-# Images that only set the ranges of 8 bits, where nothing but the time is asked for.
-RANGE_IMAGES, SEED = 32, 0
 SPARSE_SPEEDUP = "sparse_speedup"
+# Calibration images of an int8 file whose latency alone is measured.
+RANGE_IMAGES, SEED = 32, 0
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How to time: images at a time, threads, and pixels a side (0: as trained).
+    """The conditions of a latency measurement.
 
-    For each batch and number of threads there are at most `rounds` rounds, and none begins
-    after `seconds`. Raises `SpecError`.
+    `batches` are batch sizes and `image_size` the input resolution in pixels (0: as trained). For
+    each batch size and number of threads there are at most `rounds` rounds, and no round begins
+    after `seconds`. Raises `SpecError` for values that cannot be measured.
     """
 
     batches: tuple[int, ...] = (1,)
@@ -48,51 +47,61 @@ class Conditions:
     def __post_init__(self) -> None:
         for name, values in (("batches", self.batches), ("threads", self.threads)):
             check(len(values) > 0, name, "give at least one number.")
-            check(len(set(values)) == len(values), name, "a number stands there twice.")
+            once(name, values)
             at_least(name, min(values), 1)
-        check(0 <= self.image_size <= MAX_PIXELS, "image_size", f"give 0 to {MAX_PIXELS}.")
+        _check_image_size(self.image_size)
         at_least("rounds", self.rounds, LEAST_ROUNDS)
         check(self.seconds > 0, "seconds", "give more than 0.")
 
 
-def left_out(names: Iterable[str], conditions: Conditions) -> list[str]:
-    """What of this is not timed here, and why, in sentences."""
-    found = []
+def _check_image_size(pixels: int) -> None:
+    """Refuse an input resolution that is too large. Raises `SpecError`."""
+    check(0 <= pixels <= MAX_PIXELS, "image_size", f"give 0 to {MAX_PIXELS}.")
+
+
+def skipped_notes(names: Iterable[str], conditions: Conditions) -> list[str]:
+    """Sentences on the runtimes and batch sizes that are not measured here."""
+    notes = []
     missing = missing_packages(names := list(names))
-    for family in backends(names).values():
-        if family.package in missing:
-            found.append(f"{family.title} is not timed: pip install {family.package}.")
-        elif dropped := sorted(set(conditions.batches) - set(_batches(family, conditions))):
-            most, batches = family.max_batch, join_words(map(str, dropped))
-            images = format_count(most, "image")
-            found.append(f"{family.title} takes {images} at a time, so not {batches}.")
-    return found
+    for backend in backends(names).values():
+        if backend.package in missing:
+            notes.append(
+                f"{backend.title} is not measured, because it is not installed: "
+                f"pip install {backend.package}."
+            )
+        elif skipped := sorted(set(conditions.batches) - set(_batches(backend, conditions))):
+            sizes = join_words(map(str, skipped))
+            notes.append(
+                f"{backend.title} has a maximum batch size of {backend.max_batch}, so batch size "
+                f"{sizes} is not measured."
+            )
+    return notes
 
 
 def latency_stages(
-    points: Sequence[str],
+    models: Sequence[str],
     names: Iterable[str] = tuple(RUNTIMES),
     conditions: Conditions = Conditions(),
     machine: str = "",
 ) -> list[Stage]:
-    """The stages that time finished points beside each other: one for each family.
+    """The stages that measure the latency of finished models, interleaved: one for each backend.
 
-    `points` are keys, the dense baseline's first. One that cannot be timed here is in
-    `left_out`. A stage keeps all cores for itself, and no other machine takes its times for
-    its own. Raises `SpecError`.
+    `models` are keys, the dense baseline's first. `skipped_notes` tells which runtimes are not
+    measured. A stage takes all cores. The machine's name is part of the key, because latencies
+    of machines differ. Raises `SpecError`.
     """
-    check(len(points) > 0, "points", "give at least the dense model.")
-    check(len(set(points)) == len(points), "points", "a model stands there twice.")
+    check(len(models) > 0, "points", "give at least the dense model.")
+    once("points", models)
     names = list(dict.fromkeys(names))
     missing = missing_packages(names)
     stages = []
-    for key, family in backends(names).items():
-        batches = _batches(family, conditions)
-        if family.package in missing or not batches:
+    for key, backend in backends(names).items():
+        batches = _batches(backend, conditions)
+        if backend.package in missing or not batches:
             continue
-        own = [name for name in names if RUNTIMES[name].backend == key]
+        runtimes = [name for name in names if RUNTIMES[name].backend == key]
         settings: dict[str, Any] = {
-            "runs": [{"point": point, "runtime": name} for name in own for point in points],
+            "runs": [{"point": model, "runtime": name} for name in runtimes for model in models],
             "batches": list(batches),
             "threads": list(conditions.threads),
             "image_size": conditions.image_size,
@@ -103,23 +112,29 @@ def latency_stages(
             "machine": machine or platform.node(),
         }
         cores = max(usable_cores(), *conditions.threads)
-        stages.append(Stage(LATENCY, points[min(1, len(points) - 1)], settings, threads=cores))
+        stages.append(Stage(LATENCY, models[min(1, len(models) - 1)], settings, threads=cores))
     return stages
 
 
-def _batches(family: Backend, conditions: Conditions) -> tuple[int, ...]:
-    return tuple(b for b in conditions.batches if b <= (family.max_batch or b))
+def _batches(backend: Backend, conditions: Conditions) -> tuple[int, ...]:
+    """The batch sizes that a backend can run."""
+    return tuple(b for b in conditions.batches if b <= (backend.max_batch or b))
 
 
 def check_machine(settings: Mapping[str, Any]) -> None:
-    """Refuse to time here what was asked of another machine. Raises `SpecError`."""
-    asked, here = settings["machine"], platform.node()
-    if asked != here:
-        raise SpecError("machine", f"the times of {asked} were asked for, and this is {here}.")
+    """Refuse to run a measurement that was planned for another machine. Raises `SpecError`."""
+    planned, this = settings["machine"], platform.node()
+    if planned != this:
+        raise SpecError(
+            "machine",
+            "this measurement is planned for the machine {planned}, but this is {this}.",
+            planned=planned,
+            this=this,
+        )
 
 
-def crossover_stage(
-    point: str,
+def sparse_speedup_stage(
+    model: str,
     image_size: int = AS_TRAINED,
     sparsities: Iterable[float] = SPARSITIES,
     kernels: Iterable[str] = tuple(SPARSE_KERNELS),
@@ -127,18 +142,19 @@ def crossover_stage(
     seconds: float = 3.0,
     machine: str = "",
 ) -> Stage:
-    """The stage that times dense against sparse products of a point's 1x1 and linear layers.
+    """The stage that measures sparse and dense kernels on a model's 1x1 and linear layers.
 
-    One image, one thread, random masks. `image_size` 0 is the trained one; `rounds` and
-    `seconds` are spent at most on each shape of layer. Raises `SpecError`.
+    One image, one thread, random masks. `image_size` 0 is the trained resolution; `rounds` and
+    `seconds` are the limits for each shape of layer. Raises `SpecError`.
     """
     sparsities, kernels = sorted(map(float, sparsities)), list(kernels)
-    check(bool(sparsities), "sparsities", "give at least one.")
-    check(all(0 < s < 1 for s in sparsities), "sparsities", "each lies between 0 and 1.")
-    known = f"choose of {', '.join(SPARSE_KERNELS)}."
-    check(bool(kernels) and set(kernels) <= set(SPARSE_KERNELS), "kernels", known)
-    check(0 <= image_size <= MAX_PIXELS, "image_size", f"give 0 to {MAX_PIXELS}.")
-    at_least("rounds", rounds, 6)
+    check(bool(sparsities), "sparsities", "give at least one sparsity.")
+    check(all(0 < s < 1 for s in sparsities), "sparsities", "give sparsities above 0 and below 1.")
+    check(bool(kernels), "kernels", "give at least one kernel.")
+    for kernel in kernels:
+        one_of("kernels", kernel, tuple(SPARSE_KERNELS))
+    _check_image_size(image_size)
+    at_least("rounds", rounds, LEAST_ROUNDS)
     settings: dict[str, Any] = {
         "image_size": image_size,
         "sparsities": sparsities,
@@ -148,4 +164,4 @@ def crossover_stage(
         "seed": 0,
         "machine": machine or platform.node(),
     }
-    return Stage(SPARSE_SPEEDUP, point, settings, threads=usable_cores())
+    return Stage(SPARSE_SPEEDUP, model, settings, threads=usable_cores())

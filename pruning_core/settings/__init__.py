@@ -1,1 +1,1 @@
-"""What a run is asked to do: dataclasses whose fields describe themselves, and their checks."""
+"""The settings of a run: dataclasses whose fields describe themselves, and their checks."""

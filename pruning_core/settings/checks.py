@@ -1,4 +1,4 @@
-"""Criteria that cannot score what a spec describes, refused before anything is trained."""
+"""Checks of a criterion against the rest of a spec and the model, before training."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from pruning_core.common.errors import Choice, Ref, SpecError
 from pruning_core.methods.criteria import BASELINE, CRITERIA, MOVEMENT, needs
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
+from pruning_core.settings.pruning_steps import steps
 from pruning_core.settings.spec import Spec
-from pruning_core.settings.strategies import steps
 
 
 def check_criterion(spec: Spec) -> None:
@@ -26,7 +26,7 @@ def _criterion(spec: Spec) -> Choice:
 
 
 def _check_movement(spec: Spec) -> None:
-    """Refuse it where nothing is trained before a pruning step."""
+    """Refuse the criterion movement where nothing is trained before a pruning step."""
     chain = spec.iterative
     later = chain.enabled and len(steps(chain)) > 1 and chain.epochs == 0
     for wrong, field, step in (
@@ -46,7 +46,7 @@ def _check_movement(spec: Spec) -> None:
 
 
 def _check_signed(spec: Spec) -> None:
-    """Refuse LAMP, which squares the scores."""
+    """Refuse signed scores with LAMP, which squares the scores."""
     if spec.pruning.allocation == "lamp":
         raise SpecError(
             "pruning.allocation",
@@ -59,7 +59,7 @@ def _check_signed(spec: Spec) -> None:
 
 
 def _check_regrowth(spec: Spec) -> None:
-    """Refuse scores that never change, and the gradient of a single image."""
+    """Refuse regrowth with scores that never change, or by the gradient of a single image."""
     schedule = Choice("iterative.schedule", spec.iterative.schedule)
     if needs(spec.pruning.criterion, BASELINE):
         raise SpecError(
@@ -72,7 +72,7 @@ def _check_regrowth(spec: Spec) -> None:
     if spec.pruning.calibration_images < 2:
         raise SpecError(
             "pruning.calibration_images",
-            "{schedule} regrows weights by their gradient on these images; give at least 2.",
+            "{schedule} regrows weights by their gradient on calibration images; give at least 2.",
             schedule=schedule,
         )
 
@@ -80,7 +80,7 @@ def _check_regrowth(spec: Spec) -> None:
 def check_model(spec: Spec, facts: dict[str, Any]) -> None:
     """Refuse a criterion that cannot score this model. Raises `SpecError`.
 
-    `facts` are those of an inspection of the model; `unsupported` holds a reason by criterion.
+    `facts` is the result of the model's inspection; `unsupported` holds a reason by criterion.
     """
     if reason := facts.get("unsupported", {}).get(spec.pruning.criterion):
         raise SpecError(

@@ -1,8 +1,8 @@
 """When settings have an effect, as predicates over a whole spec.
 
-The command line's note "has no effect", the disabled widget of a page and the key of a stage all
-ask the same condition. A condition takes a `Spec`, typed as `Any` because the settings that the
-spec holds name their conditions.
+The command line's note "has no effect", the disabled widget of a page, the key of a stage and the
+id of a job ask the same condition. A condition takes a `Spec`, typed as `Any` because the classes
+that a spec holds name their conditions.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from pruning_core.settings.fields import Condition
 GROUP = "dependency_group"
 
 
-def regrows(spec: Any) -> bool:
-    """Whether the iterative run regrows weights by their gradient."""
-    schedule = SPARSITY_SCHEDULES[spec.iterative.schedule]
-    return bool(spec.iterative.enabled and schedule.regrowth)
+def chooses_masks(spec: Any) -> bool:
+    """Whether weights are pruned by masks: one-shot above sparsity 0, or iteratively."""
+    return bool(any(spec.one_shot.amounts) or spec.iterative.enabled)
+
+
+def scores_weights(spec: Any) -> bool:
+    """Whether weights are scored: for masks, or by a sensitivity analysis of layers."""
+    layers = spec.sensitivity.enabled and spec.sensitivity.unit != GROUP
+    return bool(chooses_masks(spec) or layers)
 
 
 def scores_channels(spec: Any) -> bool:
@@ -31,38 +36,94 @@ def scores_channels(spec: Any) -> bool:
     return bool(spec.structured.enabled or groups)
 
 
+def regrows(spec: Any) -> bool:
+    """Whether the iterative run regrows weights by their gradient."""
+    schedule = SPARSITY_SCHEDULES[spec.iterative.schedule]
+    return bool(spec.iterative.enabled and schedule.regrowth)
+
+
 def uses_calibration_images(spec: Any) -> bool:
-    """Whether a criterion, RigL or a channel importance looks at calibration images."""
+    """Whether a criterion, RigL or a channel importance uses calibration images."""
     importance = CHANNEL_IMPORTANCES[spec.structured.channel_importance]
     channels = scores_channels(spec) and importance.uses_images
-    return bool(regrows(spec) or channels or needs(spec.pruning.criterion, IMAGES))
+    weights = scores_weights(spec) and needs(spec.pruning.criterion, IMAGES)
+    return bool(regrows(spec) or channels or weights)
 
 
 def joins_by_norm(spec: Any) -> bool:
     """Whether the scores of a filter are joined by the Lp norm.
 
-    Those of magnitude are; so are the gradients by which RigL regrows filters.
+    The scores of magnitude are, and the gradients by which RigL regrows filters.
     """
-    filters = spec.pruning.granularity == "filter"
-    return filters and (CRITERIA[spec.pruning.criterion].join == "norm" or regrows(spec))
+    if spec.pruning.granularity != "filter":
+        return False
+    norm = CRITERIA[spec.pruning.criterion].join == "norm"
+    return bool((norm and scores_weights(spec)) or regrows(spec))
+
+
+def fine_tunes(spec: Any) -> bool:
+    """Whether any model is trained after the baseline; the dense control counts too."""
+    one_shot = spec.one_shot.epochs > 0 and spec.one_shot.amounts
+    return bool(one_shot or any(map(_trains, (spec.iterative, spec.structured))))
 
 
 def trains_after_pruning(spec: Any) -> bool:
-    """Whether an epoch follows a pruning step; the dense control has no teacher."""
-    chains = (spec.iterative, spec.structured)
-    chained = any(c.enabled and (c.epochs > 0 or c.final_epochs > 0) for c in chains)
-    return chained or (spec.one_shot.epochs > 0 and any(spec.one_shot.amounts))
+    """Whether training follows a pruning step; the dense control is not pruned."""
+    one_shot = spec.one_shot.epochs > 0 and any(spec.one_shot.amounts)
+    return bool(one_shot or any(map(_trains, (spec.iterative, spec.structured))))
 
 
-def uses_finetune_schedule(spec: Any) -> bool:
-    """Whether fine-tuning's own learning rates are used, not the baseline's.
+def _trains(chain: Any) -> bool:
+    return bool(chain.enabled and (chain.epochs > 0 or chain.final_epochs > 0))
 
-    Rewinding uses the baseline's; final fine-tuning always uses its own.
+
+def final_fine_tunes(spec: Any) -> bool:
+    """Whether a run ends with final fine-tuning."""
+    return any(c.enabled and c.final_epochs > 0 for c in (spec.iterative, spec.structured))
+
+
+def uses_fine_tuning_schedule(spec: Any) -> bool:
+    """Whether a model is trained with the learning-rate schedule and warm-up of fine-tuning.
+
+    Rewinding uses those of the baseline. Final fine-tuning has a cosine of its own, unless one
+    schedule spans the whole run; one-shot with an equal budget has no final fine-tuning.
     """
-    final = (c.enabled and c.final_epochs > 0 for c in (spec.iterative, spec.structured))
-    return spec.recovery.method == "fine_tuning" or any(final)
+    if spec.recovery.method != "fine_tuning":
+        return False
+    if spec.lr_schedule_span == "run" or not final_fine_tunes(spec):
+        return fine_tunes(spec)
+    steps = any(c.enabled and c.epochs > 0 for c in (spec.iterative, spec.structured))
+    one_shot = spec.one_shot.epochs > 0 and spec.one_shot.amounts
+    equal_budget = spec.iterative.enabled and spec.iterative.equal_budget
+    return bool(steps or one_shot or (equal_budget and _trains(spec.iterative)))
 
 
+def rewinds(spec: Any) -> bool:
+    """Whether an epoch of the baseline's training is used again.
+
+    With weight rewinding the baseline keeps the weights of that epoch, pruned models or not: a
+    sensitivity analysis of a run then shares the baseline of the run.
+    """
+    method = RECOVERY_METHODS[spec.recovery.method]
+    models = spec.one_shot.amounts or spec.iterative.enabled or spec.structured.enabled
+    return bool(method.rewinds and (method.restarts or models))
+
+
+def has_several_steps(spec: Any) -> bool:
+    """Whether a learning-rate schedule could span several trainings.
+
+    Those are several pruning steps with fine-tuning, or final fine-tuning after a step.
+    """
+    return _spans(spec.iterative, spec.iterative.iterations) or _spans(
+        spec.structured, spec.structured.steps
+    )
+
+
+def _spans(chain: Any, steps: int) -> bool:
+    return bool(chain.enabled and (chain.final_epochs > 0 or (chain.epochs > 0 and steps > 1)))
+
+
+ONE_SHOT = Condition(lambda spec: bool(spec.one_shot.amounts), "with one-shot sparsities")
 ITERATIVE = Condition(lambda spec: spec.iterative.enabled, "with iterative pruning")
 STRUCTURED = Condition(lambda spec: spec.structured.enabled, "with structured pruning")
 SENSITIVITY = Condition(lambda spec: spec.sensitivity.enabled, "with the sensitivity analysis")
@@ -70,18 +131,22 @@ CORRECTION = Condition(lambda spec: spec.correction.enabled, "with training-free
 SCHEDULED = Condition(
     lambda spec: spec.iterative.schedule != CUSTOM, "with a sparsity schedule other than custom"
 )
-CUSTOM_SCHEDULE = Condition(
-    lambda spec: spec.iterative.schedule == CUSTOM, "with the custom sparsity schedule"
+MASKS = Condition(chooses_masks, "by one-shot pruning above 0 and by iterative pruning")
+SCORES = Condition(
+    scores_weights,
+    "by one-shot pruning above 0, by iterative pruning and by the sensitivity analysis of layers",
 )
 MIN_DENSITY = Condition(
-    lambda spec: ALLOCATIONS[spec.pruning.allocation].min_density,
+    lambda spec: chooses_masks(spec) and ALLOCATIONS[spec.pruning.allocation].min_density,
     "with the allocations global, ERK and LAMP",
 )
 CUSTOM_ALLOCATION = Condition(
-    lambda spec: spec.pruning.allocation == "custom", "with the custom allocation"
+    lambda spec: chooses_masks(spec) and spec.pruning.allocation == "custom",
+    "with the custom allocation",
 )
 FILTERS = Condition(
-    lambda spec: spec.pruning.granularity == "filter", "with the granularity filter"
+    lambda spec: scores_weights(spec) and spec.pruning.granularity == "filter",
+    "with the granularity filter",
 )
 FILTER_NORM = Condition(
     joins_by_norm,
@@ -95,19 +160,28 @@ CHANNEL_SCORES = Condition(
     scores_channels,
     "with structured pruning, and by the sensitivity analysis of dependency groups",
 )
-REWINDS = Condition(
-    lambda spec: RECOVERY_METHODS[spec.recovery.method].rewinds,
-    "by learning-rate rewinding and weight rewinding",
-)
+REWINDS = Condition(rewinds, "by learning-rate rewinding and weight rewinding")
 TRAINS = Condition(trains_after_pruning, "where training follows a pruning step")
 DISTILLS = Condition(
     lambda spec: spec.recovery.distillation_weight > 0 and trains_after_pruning(spec),
     "with a distillation weight above 0, where training follows a pruning step",
 )
 SEVERAL_STEPS = Condition(
-    lambda spec: spec.iterative.enabled or spec.structured.enabled,
-    "with iterative or structured pruning",
+    has_several_steps, "with several fine-tuned pruning steps, or with final fine-tuning"
 )
-FINETUNE_SCHEDULE = Condition(
-    uses_finetune_schedule, "with fine-tuning as recovery method, and by final fine-tuning"
+FINE_TUNES = Condition(fine_tunes, "with fine-tuning epochs above 0")
+FINE_TUNING_LR = Condition(
+    # Rewinding uses the baseline's learning rates; final fine-tuning always its own.
+    lambda spec: (
+        final_fine_tunes(spec) or (spec.recovery.method == "fine_tuning" and fine_tunes(spec))
+    ),
+    "with fine-tuning as recovery method, and by final fine-tuning",
+)
+FINE_TUNING_SCHEDULE = Condition(
+    uses_fine_tuning_schedule,
+    "with fine-tuning as recovery method, except in final fine-tuning",
+)
+FINE_TUNING_BATCHES = Condition(
+    lambda spec: fine_tunes(spec) or uses_calibration_images(spec),
+    "with fine-tuning epochs above 0, and for batches of calibration images",
 )

@@ -12,7 +12,7 @@ from pruning_core.settings.fields import check_fields, setting
 
 @dataclass(frozen=True)
 class CorrectionSpec:
-    """For each one-shot sparsity above 0, every correction, on `images` training images."""
+    """All corrections for each one-shot sparsity above 0, with `images` training images."""
 
     enabled: bool = setting(
         False,
@@ -24,7 +24,7 @@ class CorrectionSpec:
     images: int = setting(
         512,
         "Calibration images (correction)",
-        help="Training images that the corrections use; the time grows with them.",
+        help="Number of training images that the corrections use.",
         flag="--correction-images",
         unit="images",
         minimum=16,

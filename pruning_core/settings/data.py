@@ -1,4 +1,4 @@
-"""Which images a comparison uses, and which network."""
+"""The settings of the data set and of the model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ALL_IMAGES = "Leave empty to use all."
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which images, how many, how large. A size of 0 means all images."""
+    """The data set, its sizes and its preprocessing. A size of 0 means all images."""
 
     name: str = setting(
         "digits",
         "Data set",
-        help="The images to train and test on. Digits need no download; the other named data "
+        help="The images for training and testing. Digits need no download; the other named data "
         "sets are downloaded once.",
         flag="--dataset",
         choices=DATASETS,
@@ -71,7 +71,7 @@ class DataSpec:
     split_seed: int = setting(
         0,
         "Split seed",
-        help="Seed of the subsets and of the split of your own images.",
+        help="Seed of all random subsets and splits of the images.",
         minimum=0,
         maximum=2**31,
     )
@@ -98,7 +98,7 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
-        if DATASETS[self.name].own:
+        if DATASETS[self.name].user_images:
             check(bool(self.path), "data.path", "your own images need a folder or a .zip file.")
         for name in ("mean", "std"):
             three = len(getattr(self, name)) == 3

@@ -1,4 +1,4 @@
-"""Settings that describe themselves: one description of a field, from which all else follows.
+"""Settings that describe themselves: everything about a setting follows from one description.
 
 `setting(...)` is `dataclasses.field` with metadata. From it follow the check of a value
 (`check_fields`), the option of the command line, the widget of a page with its help and bounds,
@@ -50,8 +50,8 @@ class Setting:
     `none_is_zero`.
 
     `neutral` is the value at which the setting changes nothing, where it has one. At this value
-    it enters no key of a stage and no id of a job, so a setting that is added later with a
-    neutral default leaves both as they were.
+    it enters no key of a stage and no id of a job, so adding a setting with a neutral default
+    changes neither.
     """
 
     title: str
@@ -80,9 +80,9 @@ class Section:
     """The description of a field of `Spec` that holds other settings.
 
     `title` heads the section in help texts. `flag_prefix` and `title_prefix` begin the flags and
-    titles of its fields. `read_when` holds for all of them, `fields_read_when` for single ones. A `shared` section is also set by the
-    flags without its prefix: `--batch-size` sets that of the baseline too, unless
-    `--baseline-batch-size` is given; `shared` lists the fields of which this is so.
+    titles of its fields. `read_when` is a condition of all its fields, `fields_read_when` holds
+    conditions of single ones. `shared` lists the fields that the flag without the prefix sets,
+    too: `--batch-size` sets that of the baseline, unless `--baseline-batch-size` is given.
     """
 
     title: str = "Run"
@@ -118,7 +118,7 @@ class Field:
 
     @property
     def title(self) -> str:
-        """The term of the field, with the section's prefix."""
+        """The term of the literature, with the section's prefix."""
         return _joined(self.section.title_prefix, self.about.title)
 
     @property
@@ -146,6 +146,7 @@ class Field:
 
     @property
     def is_list(self) -> bool:
+        """Whether the value is a tuple of items."""
         return isinstance(self.type, types.GenericAlias)
 
     @property
@@ -177,13 +178,18 @@ class Field:
 def _joined(prefix: str, title: str) -> str:
     if not prefix:
         return title
-    keeps_case = title[:2].isupper() or title[:1].isdigit()
-    return f"{prefix} {title if keeps_case else title[0].lower() + title[1:]}"
+    # "Baseline learning rate", but "Baseline BN recalibration images".
+    abbreviation = title[:2].isupper()
+    return f"{prefix} {title if abbreviation else title[0].lower() + title[1:]}"
+
+
+def fields_of(cls: type) -> dict[str, Field]:
+    """All described settings of a settings class and of the sections in it, by dotted name."""
+    return _fields_of(cls)
 
 
 @functools.cache
-def fields_of(cls: type) -> dict[str, Field]:
-    """Every described setting of a settings class and of the sections in it, by dotted name."""
+def _fields_of(cls: type) -> dict[str, Field]:
     return {field.name: field for field in _walk(cls, "", Section())}
 
 
@@ -204,9 +210,9 @@ def check_fields(settings: Any, prefix: str = "") -> None:
 
     `prefix` begins the names in errors. Raises `SpecError`.
     """
-    cls: Any = type(settings)
-    own = (field for field in fields_of(cls).values() if "." not in field.name)
-    for field in own:
+    for field in fields_of(type(settings)).values():
+        if "." in field.name:
+            continue  # a field of a section, which checks itself
         value = getattr(settings, field.name)
         for item in value if field.is_list else (value,):
             check_value(field, item, prefix + field.name)
@@ -229,21 +235,24 @@ def check_value(field: Field, value: Any, name: str) -> None:
 
 
 def _within(about: Setting, value: float) -> bool:
-    low = about.minimum is None or value >= about.minimum
-    high = about.maximum is None or value <= about.maximum
-    over = about.above is None or value > about.above
-    under = about.below is None or value < about.below
-    return low and high and over and under
-
-
-def _shown(about: Setting, value: float) -> Any:
+    """Whether a number is within the bounds; NaN never is, if there is a bound."""
     return (
-        Share(value) if about.unit == SHARE else f"{value:g}" if isinstance(value, float) else value
+        (about.minimum is None or value >= about.minimum)
+        and (about.above is None or value > about.above)
+        and (about.maximum is None or value <= about.maximum)
+        and (about.below is None or value < about.below)
     )
 
 
+def _shown(about: Setting, value: float) -> Any:
+    """A number as a value of a message."""
+    if about.unit == SHARE:
+        return Share(value)
+    return f"{value:g}" if isinstance(value, float) else value
+
+
 def _bounds(about: Setting) -> tuple[str, dict[str, Any]]:
-    """What the value must be, as a template and its values."""
+    """The bounds as a template of a message, and its values."""
     parts, values = [], {}
     for name, word in (
         ("minimum", "at least"),

@@ -1,7 +1,7 @@
-"""Errors and settings in words: for the command line, and for a page.
+"""Errors as sentences: for the command line, and for a page.
 
-A `SpecError` carries its values, so each side writes them in its own way: a share is `0.5` on the
-command line and `50 %` on a page; a setting is its flag there and its title here.
+A `SpecError` carries its values, which each side writes in its own way. On the command line a
+share is `0.5` and a setting is its flag; on a page a share is `50 %` and a setting is its title.
 """
 
 from __future__ import annotations

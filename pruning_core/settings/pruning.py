@@ -20,7 +20,9 @@ from pruning_core.settings.conditions import (
     CUSTOM_ALLOCATION,
     FILTER_NORM,
     FILTERS,
+    MASKS,
     MIN_DENSITY,
+    SCORES,
 )
 from pruning_core.settings.fields import SHARE, check_fields, setting
 
@@ -29,7 +31,7 @@ HIGHEST_NORM = 16.0
 
 @dataclass(frozen=True)
 class PruningSpec:
-    """What is removed: the score, how the sparsity is distributed, and which layers take part."""
+    """What is pruned: criterion, sparsity allocation, granularity and prunable layers."""
 
     criterion: str = setting(
         "magnitude",
@@ -42,6 +44,7 @@ class PruningSpec:
         "Sparsity allocation",
         help="How the target sparsity is distributed over the layers.",
         choices=ALLOCATIONS,
+        read_when=MASKS,
     )
     min_density: float = setting(
         0.05,
@@ -73,9 +76,11 @@ class PruningSpec:
     granularity: str = setting(
         "unstructured",
         "Granularity",
-        help="The pruning unit: what is removed as one. 2:4 and 4:8 need the uniform allocation, "
-        "the one-shot sparsities 0 and 50 %, and no iterative pruning.",
+        help="The pruning unit: single weights, or groups of weights that are pruned together. "
+        "2:4 and 4:8 need the uniform allocation, the one-shot sparsities 0 and 50 %, and no "
+        "iterative pruning.",
         choices=GRANULARITIES,
+        read_when=SCORES,
     )
     filter_norm: str = setting(
         "2",
@@ -90,8 +95,8 @@ class PruningSpec:
     filter_dim: int = setting(
         0,
         "Filter dimension",
-        help="What a filter is: output channels (0), input channels (1), kernel rows (2) or kernel "
-        "columns (3).",
+        help="The dimension of the weight along which filters are counted: output channels (0), "
+        "input channels (1), kernel rows (2) or kernel columns (3).",
         choices={dim: noun.capitalize() for dim, noun in enumerate(FILTER_DIMENSIONS)},
         read_when=FILTERS,
     )
@@ -130,7 +135,8 @@ class PruningSpec:
             check(
                 self.allocation == "uniform",
                 "pruning.granularity",
-                "{granularity} has the same sparsity in every layer; choose {uniform} as {setting}.",
+                "{granularity} prunes every layer to the same sparsity; choose {uniform} as "
+                "{setting}.",
                 granularity=Choice("pruning.granularity", self.granularity),
                 uniform=Choice("pruning.allocation", "uniform"),
                 setting=Ref("pruning.allocation"),
@@ -138,6 +144,7 @@ class PruningSpec:
 
 
 def _check_norm(text: str) -> None:
+    """Refuse a norm that is no number above 0. Raises `SpecError`."""
     try:
         norm = float(text)
     except ValueError:
@@ -174,7 +181,10 @@ def check_pattern(granularity: str, amounts: tuple[float, ...], chain: tuple[int
 
 
 def check_sensitivity_granularity(enabled: bool, granularity: str) -> None:
-    """Refuse a sensitivity analysis of layers with an N:M pattern, which has one sparsity."""
+    """Refuse a sensitivity analysis of layers with an N:M pattern, which has one sparsity.
+
+    Raises `SpecError`.
+    """
     check(
         not enabled or not pattern_of(granularity),
         "sensitivity.enabled",

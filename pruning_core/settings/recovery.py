@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.common.errors import Choice, Ref, check
+from pruning_core.common.formatting import format_count
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.settings.conditions import DISTILLS, REWINDS, TRAINS
@@ -13,13 +14,13 @@ from pruning_core.settings.fields import check_fields, setting
 
 @dataclass(frozen=True)
 class RecoverySpec:
-    """From which weights and with which learning rates training continues after pruning.
+    """The weights and learning rates with which training continues after pruning.
 
-    Fine-tuning continues with the weights as they are and its own learning rate. The other
-    methods train with the baseline's learning-rate schedule from epoch `rewind_epoch` of its
-    `baseline_epochs` to its end. This part of the schedule is run through in the epochs of the
-    pruning step, so that all methods have the same budget. It is the paper's run where these are
-    `baseline_epochs - rewind_epoch`. The optimizer starts without momentum.
+    Fine-tuning continues with the remaining weights and its own learning-rate schedule. The
+    other methods use the baseline's schedule from epoch `rewind_epoch` of its `baseline_epochs`
+    to the end, compressed or stretched to the epochs of the pruning step, so that all methods
+    have the same budget. With `baseline_epochs - rewind_epoch` epochs per step it is the run of
+    the papers. The optimizer starts without momentum.
 
     Knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531) adds the dense
     baseline as teacher:
@@ -68,7 +69,7 @@ class RecoverySpec:
         check(
             self.rewind_epoch == 0 or RECOVERY_METHODS[self.method].rewinds,
             "recovery.rewind_epoch",
-            "{method} uses no epoch of the baseline. Give 0, or choose a rewinding method.",
+            "{method} does not rewind. Give 0, or choose a rewinding method.",
             method=Choice("recovery.method", self.method),
         )
 
@@ -88,8 +89,8 @@ def check_recovery(
     check(
         not recovery.distillation_weight or baseline_epochs > 0 or weights != "none",
         "recovery.distillation_weight",
-        "the teacher would be an untrained baseline: random weights and 0 epochs. Train the "
-        "baseline, load weights, or give 0.",
+        "the teacher would be an untrained baseline with random weights. Train the baseline, load "
+        "weights, or give 0.",
     )
     if recovery.method != "fine_tuning":
         _check_rewind(recovery, baseline_epochs)
@@ -101,8 +102,8 @@ def check_regrowth(recovery: RecoverySpec, schedule: str) -> None:
     check(
         not RECOVERY_METHODS[recovery.method].restarts or not SPARSITY_SCHEDULES[schedule].regrows,
         "recovery.method",
-        "{method} replaces all weights after each pruning step, which discards what {schedule} "
-        "trained before. Choose {fine_tuning}, or another {setting}.",
+        "{method} replaces all weights after each pruning step, which discards the weights that "
+        "{schedule} trained before. Choose {fine_tuning}, or another {setting}.",
         method=Choice("recovery.method", recovery.method),
         schedule=Choice("iterative.schedule", schedule),
         fine_tuning=Choice("recovery.method", "fine_tuning"),
@@ -123,19 +124,21 @@ def _check_rewind(recovery: RecoverySpec, baseline_epochs: int) -> None:
     check(
         recovery.rewind_epoch <= last,
         "recovery.rewind_epoch",
-        f"the baseline has {baseline_epochs} epochs: after epoch {recovery.rewind_epoch} nothing "
-        f"of its learning-rate schedule remains. Give 0{f' to {last}' if last else ''}.",
+        f"the baseline has {format_count(baseline_epochs, 'epoch')}, so nothing of its "
+        f"learning-rate schedule remains after epoch {recovery.rewind_epoch}. Give "
+        f"0{f' to {last}' if last else ''}.",
     )
 
 
 def _check_schedule(
     recovery: RecoverySpec, optimizers: tuple[str, str], lr_schedule_span: str
 ) -> None:
+    """Refuse an optimizer or a schedule span that contradicts the baseline's schedule."""
     method = Choice("recovery.method", recovery.method)
     check(
         optimizers[0] == optimizers[1],
         "finetune.optimizer",
-        "{method} trains with the baseline's learning rates, which are those of {baseline}, not of "
+        "{method} trains with the baseline's learning rates, which are for {baseline}, not for "
         "{finetune}. Choose the same optimizer for both.",
         method=method,
         baseline=Choice("baseline.optimizer", optimizers[0]),

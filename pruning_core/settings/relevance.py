@@ -1,43 +1,69 @@
-"""Which settings have an effect in a spec. One predicate serves the note of the command line, the
-disabled widget of a page, and the key of a stage.
+"""Which settings have an effect in a spec.
+
+One predicate serves the note of the command line, the disabled widget of a page, the key of a
+stage and the id of a job. The fields are those of the spec's own class, so that a class derived
+from `Spec` may have more.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.settings.fields import Condition, fields_of
+from pruning_core.settings.fields import METADATA, Condition, Field, Setting, fields_of
 from pruning_core.settings.serialization import keyed
 from pruning_core.settings.spec import Spec
 
 
+def _fields(spec: Any) -> dict[str, Field]:
+    return fields_of(type(spec))
+
+
 def unmet(name: str, spec: Spec) -> Condition | None:
     """The first condition of a setting that does not hold; None where it has an effect."""
-    conditions = fields_of(Spec)[name].conditions
+    conditions = _fields(spec)[name].conditions
     return next((condition for condition in conditions if not condition.holds(spec)), None)
 
 
-def is_read(name: str, spec: Spec) -> bool:
+def has_effect(name: str, spec: Spec) -> bool:
     """Whether a setting, by its dotted name, has an effect in a spec."""
     return unmet(name, spec) is None
 
 
-def read_settings(spec: Spec, section: str) -> dict[str, Any]:
+def effective_settings(spec: Spec, section: str) -> dict[str, Any]:
     """The settings of a section that enter a key, as JSON values by name.
 
-    Those are the settings that have an effect and are not at their neutral value.
+    These are the settings that have an effect and are not at their neutral value.
     """
     values = keyed(getattr(spec, section))
-    return {name: value for name, value in values.items() if is_read(f"{section}.{name}", spec)}
+    return {name: value for name, value in values.items() if has_effect(f"{section}.{name}", spec)}
 
 
-def notes_on_unread(names: Iterable[str], spec: Spec) -> list[str]:
+def keyed_for(spec: Spec, settings: Any) -> dict[str, Any]:
+    """A settings object that enters a key as a whole, such as a `TrainSpec`, as JSON values.
+
+    Left out are settings at their neutral value, and settings whose own `read_when` does not
+    hold: a setting that is added later must not change the keys of specs that do not use it.
+    The conditions of the section do not count, because the object may come from another one:
+    with learning-rate rewinding, fine-tuning has the baseline's learning rates.
+    """
+    fields = dataclasses.fields(settings)
+    abouts: dict[str, Setting | None] = {f.name: f.metadata.get(METADATA) for f in fields}
+    values = keyed(settings)
+    return {
+        name: value
+        for name, value in values.items()
+        if (about := abouts[name]) is None or about.read_when is None or about.read_when.holds(spec)
+    }
+
+
+def no_effect_notes(names: Iterable[str], spec: Spec) -> list[str]:
     """A sentence on each option, of the given settings, that has no effect.
 
-    An option that sets several fields is noted where none of them has an effect.
+    An option that sets several fields gets a note where none of them has an effect.
     """
-    fields = fields_of(Spec)
+    fields = _fields(spec)
     flags: dict[str, list[str]] = {}
     for name in names:
         flags.setdefault(fields[name].flag or name, []).append(name)
@@ -55,11 +81,12 @@ def active_settings(spec: Spec) -> dict[str, Any]:
     These are the settings that have an effect and are not at their neutral value. The label
     changes no result.
     """
-    values = {name: _value(spec, name) for name in fields_of(Spec)}
     return {
         name: value
-        for name, value in values.items()
-        if name != "label" and is_read(name, spec) and value != fields_of(Spec)[name].about.neutral
+        for name, field in _fields(spec).items()
+        if name != "label"
+        and has_effect(name, spec)
+        and (value := _value(spec, name)) != field.about.neutral
     }
 
 

@@ -24,24 +24,25 @@ SENSITIVITY_UNITS = Registry(
 
 @dataclass(frozen=True)
 class SensitivitySpec:
-    """Each layer of the baseline pruned alone to each sparsity, on `images` validation images.
+    """The accuracy with one layer of the baseline pruned, for each layer and each sparsity.
 
-    With the unit `dependency_group` the channels of each group are removed instead, by the
-    channel importance of structured pruning. 0 images means all.
+    It is measured on `images` validation images; 0 means all. With the unit `dependency_group`
+    the channels of one group are removed instead, by the channel importance of structured
+    pruning.
     """
 
     enabled: bool = setting(
         False,
         "Sensitivity analysis",
         help="Prunes one layer of the baseline at a time, at several sparsities, and measures "
-        "validation accuracy without training. Layers shows it.",
+        "validation accuracy without training. The page Layers shows the result.",
         flag="--sensitivity",
     )
     sparsities: tuple[float, ...] = setting(
         (0.3, 0.5, 0.7, 0.8, 0.9, 0.95),
         "Sparsities (sensitivity)",
-        help="Sparsities of each layer, the lowest first. A layer stops where accuracy reaches "
-        "chance.",
+        help="Sparsities of each layer, the lowest first. The analysis of a layer stops once "
+        "accuracy reaches chance.",
         flag="--sensitivity-sparsities",
         metavar="0.5,0.9",
         placeholder="30, 50, 90 %",
@@ -62,7 +63,7 @@ class SensitivitySpec:
     unit: str = setting(
         "layer",
         "Unit (sensitivity)",
-        help="What is pruned alone: a layer, or a dependency group of coupled layers.",
+        help="Prune one layer at a time, or one dependency group (coupled layers) at a time.",
         flag="--sensitivity-unit",
         choices=SENSITIVITY_UNITS,
         read_when=SENSITIVITY,

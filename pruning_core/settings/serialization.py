@@ -1,4 +1,4 @@
-"""Settings to and from JSON, and the one text that enters a key."""
+"""Settings to and from JSON, and the canonical JSON that enters a key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "tr
 
 
 def plain(value: float) -> float:
-    """A number rounded to 1e-6, and whole where it is whole: 2 and 2.0 have one key and text."""
+    """A number rounded to 1e-6, as int where it is whole: 2 and 2.0 have one key and text."""
     if isinstance(value, int):
         return value
     rounded = round(value, 6)
@@ -25,7 +25,7 @@ def plain(value: float) -> float:
 
 
 def canonical(value: Any) -> Any:
-    """The same value with floats rounded to 1e-6 and tuples as lists, fit for JSON."""
+    """A value as JSON types, with floats rounded to 1e-6 and tuples as lists."""
     if isinstance(value, float):
         return round(value, 6) + 0.0
     if isinstance(value, dict):
@@ -47,17 +47,17 @@ def to_dict(spec: Any) -> dict[str, Any]:
 
 def keyed(settings: Any) -> dict[str, Any]:
     """The settings that enter a key: as `to_dict`, without those at their neutral value."""
-    left_out = {
+    neutral = {
         field.name
         for field in dataclasses.fields(settings)
         if METADATA in field.metadata
         and getattr(settings, field.name) == field.metadata[METADATA].neutral
     }
-    return {name: value for name, value in to_dict(settings).items() if name not in left_out}
+    return {name: value for name, value in to_dict(settings).items() if name not in neutral}
 
 
 def from_keyed(cls: Any, value: dict[str, Any]) -> Any:
-    """The settings that `keyed` wrote: those that are missing have their neutral value."""
+    """The settings object that `keyed` wrote: missing settings have their neutral value."""
     about = {field.name: field.metadata.get(METADATA) for field in dataclasses.fields(cls)}
     missing = {
         name: setting.neutral
@@ -99,5 +99,5 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 
 
 def _is_unicode(text: str) -> bool:
-    """False for a name that the file system holds in another encoding than UTF-8."""
+    """False for a file name that is not valid UTF-8."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -1,21 +1,30 @@
 """A whole comparison: frozen, validated settings, to and from JSON.
 
-Sparsities and accuracies are fractions from 0 to 1. Every class is checked when it is made; a
-wrong value raises `SpecError`, whose `field` names the setting.
+Sparsities and accuracies are fractions from 0 to 1. Every class checks its values; a wrong one
+raises `SpecError`, whose `field` names the setting.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruning_core.common.errors import SpecError, check
+from pruning_core.common.errors import SpecError, check, once
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
-from pruning_core.settings.conditions import FINETUNE_SCHEDULE, GROUP, SCHEDULED, SEVERAL_STEPS
+from pruning_core.settings.conditions import (
+    FINE_TUNES,
+    FINE_TUNING_BATCHES,
+    FINE_TUNING_LR,
+    FINE_TUNING_SCHEDULE,
+    GROUP,
+    SCHEDULED,
+    SEVERAL_STEPS,
+)
 from pruning_core.settings.correction import CorrectionSpec, check_correction
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.fields import check_fields, section, setting
@@ -40,11 +49,18 @@ MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 10**7
 # One option sets these fields of the baseline and of fine-tuning.
 SHARED = ("batch_size", "momentum", "clip_grad_norm", "bn_recalibration_images")
+FINE_TUNING_CONDITIONS = {
+    **{field.name: FINE_TUNES for field in dataclasses.fields(TrainSpec)},
+    "lr": FINE_TUNING_LR,
+    "lr_schedule": FINE_TUNING_SCHEDULE,
+    "warmup": FINE_TUNING_SCHEDULE,
+    "batch_size": FINE_TUNING_BATCHES,
+}
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole comparison. `label` names it for people and changes no result."""
+    """A whole comparison. `label` is its name on lists and charts; it changes no result."""
 
     data: DataSpec = section(DataSpec, title="Data set")
     model: ModelSpec = section(ModelSpec, title="Model")
@@ -69,14 +85,14 @@ class Spec:
     iterative: IterativeSpec = section(
         IterativeSpec,
         title="Iterative pruning",
-        # The custom schedule implies both.
+        # A custom schedule implies both.
         fields_read_when=dict.fromkeys(("target", "iterations"), SCHEDULED),
     )
     sensitivity: SensitivitySpec = section(SensitivitySpec, title="Sensitivity analysis")
     finetune: TrainSpec = section(
         TrainSpec,
         title="Fine-tuning",
-        fields_read_when=dict.fromkeys(("lr", "lr_schedule", "warmup"), FINETUNE_SCHEDULE),
+        fields_read_when=FINE_TUNING_CONDITIONS,
     )
     recovery: RecoverySpec = section(RecoverySpec, title="Recovery")
     correction: CorrectionSpec = section(CorrectionSpec, title="Training-free correction")
@@ -117,9 +133,7 @@ class Spec:
     def __post_init__(self) -> None:
         check_fields(self)
         check(bool(self.seeds), "seeds", "give at least one seed.")
-        twice = next((seed for seed in self.seeds if self.seeds.count(seed) > 1), 0)
-        once = len(set(self.seeds)) == len(self.seeds)
-        check(once, "seeds", f"{twice} is listed twice.")
+        once("seeds", self.seeds)
         chains = [chain for chain in (self.iterative, self.structured) if chain.enabled]
         if self.lr_schedule_span == "run":
             longest = max((chain.final_epochs for chain in chains), default=0.0)
@@ -183,6 +197,6 @@ def read(path: Path) -> Spec:
 
 
 def describe(spec: Spec) -> str:
-    """A label for people, made from the settings, where none was given."""
+    """The label of a run; without one, its model and data set."""
     data = Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
     return spec.label or f"{spec.model.name} on {data}"

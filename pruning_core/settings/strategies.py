@@ -1,14 +1,14 @@
-"""One-shot and iterative pruning: their settings, and the steps of an iterative run."""
+"""The settings of one-shot and iterative pruning."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
 
-from pruning_core.common.errors import Choice, Ref, Share, check
+from pruning_core.common.errors import Choice, Ref, Share, check, once
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
-from pruning_core.settings.conditions import ITERATIVE
+from pruning_core.settings.conditions import ITERATIVE, ONE_SHOT
 from pruning_core.settings.fields import SHARE, check_fields, setting
 from pruning_core.settings.serialization import plain
 
@@ -24,7 +24,7 @@ EPOCHS_HELP = (
 
 @dataclass(frozen=True)
 class OneShotSpec:
-    """Each amount is one pruning step from the baseline, fine-tuned for `epochs`."""
+    """For each sparsity in `amounts` one pruning step from the baseline, and `epochs` after it."""
 
     amounts: tuple[float, ...] = setting(
         (0.0, 0.3, 0.5, 0.7, 0.9),
@@ -49,17 +49,18 @@ class OneShotSpec:
         maximum=MAX_EPOCHS,
         slider=(0.0, 20.0),
         step=0.5,
+        read_when=ONE_SHOT,
     )
 
     def __post_init__(self) -> None:
         check_fields(self, "one_shot.")
-        check_once("one_shot.amounts", self.amounts)
+        once("one_shot.amounts", self.amounts, shares=True)
         check_epochs("one_shot.epochs", self.epochs)
 
 
 @dataclass(frozen=True)
 class IterativeSpec:
-    """Pruning steps to `target`; `equal_budget` adds one-shot with the epochs of all of them.
+    """Pruning steps to `target`; `equal_budget` adds one-shot pruning with the same epochs.
 
     With the custom schedule the sparsities are `custom_schedule`: `iterations` is their number
     and `target` the last of them. After the last step `final_epochs` are trained, in which the
@@ -158,81 +159,13 @@ class IterativeSpec:
         _check_regrowth(self)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A pruning step to `target` (a fraction) and `epochs` of training.
-
-    A `final` step prunes nothing. Before the training the share `regrowth` of the remaining
-    weights is dropped and as many pruned weights are regrown. A `dense` step restores all
-    weights. `returns` is true where pruned weights return in some step of the run.
-    """
-
-    target: float
-    epochs: float
-    final: bool = False
-    regrowth: float = 0.0
-    dense: bool = False
-    returns: bool = False
-
-
-def targets(chain: IterativeSpec) -> list[float]:
-    """The sparsity after each pruning step, from the schedule or as given."""
-    schedule = SPARSITY_SCHEDULES[chain.schedule].targets
-    return (
-        list(chain.custom_schedule)
-        if schedule is None
-        else schedule(chain.target, chain.iterations)
-    )
-
-
-def last_target(chain: IterativeSpec) -> float:
-    """The sparsity after the last step, which one-shot with an equal budget gets too."""
-    return targets(chain)[-1]
-
-
-def regrowth_shares(chain: IterativeSpec) -> list[float]:
-    """The share of the remaining weights that is dropped and regrown in each step."""
-    shares = SPARSITY_SCHEDULES[chain.schedule].regrowth
-    return shares(chain.iterations) if shares else [0.0] * chain.iterations
-
-
-def steps(chain: IterativeSpec) -> list[Step]:
-    """Every step of the run; final fine-tuning is a step at the last target."""
-    sparsities, epochs = targets(chain), plain(chain.epochs)
-    returns = SPARSITY_SCHEDULES[chain.schedule].regrows
-    pruning = [
-        Step(target, epochs, regrowth=share, dense=target < before, returns=returns)
-        for before, target, share in zip(
-            [0.0, *sparsities], sparsities, regrowth_shares(chain), strict=False
-        )
-    ]
-    final = Step(sparsities[-1], plain(chain.final_epochs), final=True, returns=returns)
-    return pruning + [final] * bool(chain.final_epochs)
-
-
-def pruning_epochs(chain: IterativeSpec) -> float:
-    """The epochs of all pruning steps, without final fine-tuning."""
-    return plain(chain.iterations * chain.epochs)
-
-
-def total_epochs(chain: IterativeSpec) -> float:
-    """The training budget of the run, which one-shot with an equal budget gets too."""
-    return plain(chain.iterations * chain.epochs + chain.final_epochs)
-
-
 def check_epochs(field: str, value: float) -> None:
-    """Refuse a number of epochs that is above 0 and too small to train a batch."""
+    """Refuse a number of epochs above 0 that is too small to train a batch. Raises `SpecError`."""
     check(
         not 0 < value < LEAST_EPOCHS,
         field,
         f"{plain(value)} is too small; give 0, or {LEAST_EPOCHS} or more.",
     )
-
-
-def check_once(field: str, values: tuple[float, ...]) -> None:
-    """Refuse a list in which a value appears twice. Raises `SpecError`."""
-    twice = next((value for value in values if values.count(value) > 1), 0.0)
-    check(len(set(values)) == len(values), field, "{value} is listed twice.", value=Share(twice))
 
 
 def check_run_schedule(lr_schedule: str, final_epochs: float) -> None:
@@ -281,7 +214,7 @@ def _check_schedule(chain: IterativeSpec) -> None:
 
 
 def _check_regrowth(chain: IterativeSpec) -> None:
-    """Refuse a run in which weights return without training, or without a step to do so."""
+    """Refuse a run in which weights return without training, or in no step."""
     if not chain.enabled or not SPARSITY_SCHEDULES[chain.schedule].regrows:
         return
     schedule = Choice("iterative.schedule", chain.schedule)
@@ -303,15 +236,15 @@ def _check_regrowth(chain: IterativeSpec) -> None:
 
 
 def _check_agreement(chain: IterativeSpec) -> None:
-    """The number and the last of the sparsities are given twice, and must agree."""
+    """Refuse a custom schedule that does not agree with `iterations` and `target`."""
     number, last = len(chain.custom_schedule), chain.custom_schedule[-1]
-    setting_ref = Ref("iterative.custom_schedule")
+    custom_schedule = Ref("iterative.custom_schedule")
     check(
         number == chain.iterations,
         "iterative.iterations",
         "{given} is not the number of sparsities in {setting}, which is {number}.",
         given=chain.iterations,
-        setting=setting_ref,
+        setting=custom_schedule,
         number=number,
     )
     check(
@@ -319,6 +252,6 @@ def _check_agreement(chain: IterativeSpec) -> None:
         "iterative.target",
         "{given} is not the last sparsity in {setting}, which is {last}.",
         given=Share(chain.target),
-        setting=setting_ref,
+        setting=custom_schedule,
         last=Share(last),
     )

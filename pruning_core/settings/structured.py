@@ -1,37 +1,30 @@
-"""The settings of structured pruning (channel removal), and its steps."""
+"""The settings of structured pruning (channel removal)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.common.errors import check
+from pruning_core.common.errors import Share, check, once
 from pruning_core.methods.channel_importance import (
     CHANNEL_IMPORTANCES,
     STRUCTURED_SCOPES,
     STRUCTURED_TARGETS,
 )
-from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.settings.conditions import CHANNEL_SCORES, STRUCTURED
 from pruning_core.settings.fields import SHARE, check_fields, setting
-from pruning_core.settings.serialization import plain
-from pruning_core.settings.strategies import (
-    EPOCHS_FLAG,
-    MAX_EPOCHS,
-    Step,
-    check_epochs,
-    check_once,
-)
+from pruning_core.settings.strategies import EPOCHS_FLAG, MAX_EPOCHS, check_epochs
 
 MAX_STEPS = 100
 
 
 @dataclass(frozen=True)
 class StructuredSpec:
-    """For each ratio, channels are removed until that share of `ratio_of` is gone.
+    """For each ratio, channels are removed until that share of `ratio_of` is removed.
 
-    The remaining widths are multiples of `round_to`, and no layer loses more than `max_ratio`.
-    It is done in `steps`, each of which removes the same share of what remains and trains
-    `epochs`; after the last one follow `final_epochs`, in which the learning rate falls to 0.
+    The remaining widths are multiples of `round_to`, and no layer loses more than `max_ratio` of
+    its channels. Each of the `steps` removes the same share of what remains and is followed by
+    `epochs` of fine-tuning. After the last step follow `final_epochs`, in which the learning rate
+    falls to 0.
     """
 
     enabled: bool = setting(
@@ -44,7 +37,7 @@ class StructuredSpec:
     ratios: tuple[float, ...] = setting(
         (0.3, 0.5),
         "Pruning ratios",
-        help="Shares to remove; each is a model of its own. Giving them switches structured "
+        help="The share to remove, for each model. On the command line it also switches structured "
         "pruning on.",
         flag="--structured-ratios",
         metavar="0.3,0.5",
@@ -93,7 +86,7 @@ class StructuredSpec:
     max_ratio: float = setting(
         0.9,
         "Max. pruning ratio per layer",
-        help="No layer loses more than this share of its channels, so that none is left empty.",
+        help="No layer loses more than this share of its channels, which avoids empty layers.",
         flag="--max-ratio",
         unit=SHARE,
         above=0,
@@ -140,7 +133,7 @@ class StructuredSpec:
 
     def __post_init__(self) -> None:
         check_fields(self, "structured.")
-        check_once("structured.ratios", self.ratios)
+        once("structured.ratios", self.ratios, shares=True)
         check_epochs("structured.epochs", self.epochs)
         check_epochs("structured.final_epochs", self.final_epochs)
 
@@ -150,17 +143,6 @@ def check_structured(structured: StructuredSpec) -> None:
     check(
         bool(structured.ratios) or not structured.enabled,
         "structured.ratios",
-        "give the share to remove, such as 0.5, or switch structured pruning off.",
+        "give at least one ratio, such as {example}, or switch structured pruning off.",
+        example=Share(0.5),
     )
-
-
-def chain_steps(chain: StructuredSpec, ratio: float) -> list[Step]:
-    """The pruning steps to a ratio, each of which removes the same share of what remains."""
-    steps = [Step(target, plain(chain.epochs)) for target in geometric(ratio, chain.steps)]
-    final = Step(ratio, plain(chain.final_epochs), final=True)
-    return steps + [final] * bool(chain.final_epochs)
-
-
-def chain_epochs(chain: StructuredSpec) -> float:
-    """The epochs of one ratio: its pruning steps and final fine-tuning."""
-    return plain(chain.steps * chain.epochs + chain.final_epochs)

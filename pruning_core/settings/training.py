@@ -1,4 +1,4 @@
-"""How weights are trained: the optimizer and its learning-rate schedule."""
+"""The settings of training: the optimizer and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pruning_core.settings.fields import check_fields, setting
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """The optimizer, its learning-rate schedule, and what belongs to a training step."""
+    """The optimizer, its learning-rate schedule, and the settings of a training step."""
 
     optimizer: str = setting(
         "sgd",

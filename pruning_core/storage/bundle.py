@@ -16,7 +16,7 @@ MOST_IMAGE_BYTES = 20_000_000
 PACKED = tuple(name for name, about in FILE_FORMATS.items() if about.download)
 
 
-def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
+def bundle_stage(job: Job, point: str, name: str, store: Reader) -> Stage:
     """The stage for a point's file, with the results of its job as far as they are finished.
 
     The spec and the label are in its key: both stand in the zip.

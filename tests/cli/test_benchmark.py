@@ -108,7 +108,7 @@ def test_home_draws_the_last_result(cache: Cache, monkeypatch: pytest.MonkeyPatc
     before = home()
     assert not before.get("plotly_chart")
     assert any("bench --quick" in text.value for text in before.caption)
-    cache.bench.write_text(RESULT.to_json())
+    cache.benchmark.write_text(RESULT.to_json())
     after = home()
     assert len(after.get("plotly_chart")) == 1
     assert any("quick size" in text.value for text in after.caption)

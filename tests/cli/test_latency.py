@@ -12,7 +12,7 @@ from pruning_core.cli import latency
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from pruning_core.methods.runtimes import SPARSE_KERNELS
-from pruning_core.planning.timing import SPARSITIES, Conditions, crossover_stage
+from pruning_core.planning.timing import SPARSITIES, Conditions, sparse_speedup_stage
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
 from tests.cli.test_export import cache
@@ -26,7 +26,7 @@ def measure(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: 
     """The command with few rounds, the worker in this process."""
     short = functools.partial(Conditions, rounds=6, seconds=0.2)
     monkeypatch.setattr(latency, "Conditions", short)
-    zeros = functools.partial(crossover_stage, rounds=6, seconds=0.05)
+    zeros = functools.partial(sparse_speedup_stage, rounds=6, seconds=0.05)
     monkeypatch.setattr(latency.crossover, "crossover_stage", zeros)
     monkeypatch.setattr("pruning_core.cli.progress.Starter.look", lambda self: serve(cache))
     job = Queue(cache.queue).jobs()[0].id

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as text."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pruning_core.common.formatting import (
     format_points,
     format_seconds,
     format_times,
+    join_first,
     join_words,
 )
 
@@ -85,11 +86,14 @@ def test_points_times_p_and_counts() -> None:
     ]
     assert [format_count(v, "epoch") for v in (1, 1000)] == ["1 epoch", "1,000 epochs"]
     assert [join_words(v) for v in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]
+    assert join_first(["a", "b", "c"], "layer") == "a, b, c"
+    assert join_first(["a", "b", "c", "d"], "layer") == "a, b, c and 1 more layer"
+    assert join_first(["a", "b", "c"], "layer", 1) == "a and 2 more layers"
 
 
 @settings(deadline=None, max_examples=80)
 @given(st.floats(0, 1))
-def test_percent_never_says_all_of_less(value: float) -> None:
+def test_percent_never_rounds_up_to_100(value: float) -> None:
     if format_percent(value) == "100 %":
         assert value > 0.999_999
 

@@ -1,4 +1,4 @@
-"""Room for stages: memory as the system tells it, and GPUs as the environment allows them."""
+"""Free memory as the system reports it, and GPUs as the environment allows them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pruning_core.common import machine
 from pruning_core.common.machine import free_bytes, gpu_name, gpus, peak_bytes, room_for_another
 
 
-def test_free_memory_is_the_least_that_anyone_leaves(tmp_path: Path) -> None:
+def test_free_memory_is_the_lowest_limit(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:    4096 kB\n")
     assert free_bytes(meminfo, tmp_path) == 4096 * 1024
@@ -23,7 +23,7 @@ def test_free_memory_is_the_least_that_anyone_leaves(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "nothing", tmp_path / "nothing") is None
 
 
-def test_another_stage_needs_as_much_as_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_more_stage_needs_as_much_as_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {1: 2**30, 2: 3 * 2**30, 3: 2**30}
     monkeypatch.setattr(machine, "peak_bytes", held.__getitem__)
     assert room_for_another([1, 2], 3 * 2**30)
@@ -35,9 +35,9 @@ def test_another_stage_needs_as_much_as_the_largest(monkeypatch: pytest.MonkeyPa
     assert room_for_another([1, 2], None)
 
 
-def test_a_process_has_held_some_memory() -> None:
+def test_a_process_has_a_peak_memory() -> None:
     if not Path("/proc/self/status").exists():
-        pytest.skip("this system does not tell how much memory a process has held")
+        pytest.skip("this system does not report the peak memory of a process")
     assert peak_bytes(os.getpid()) > 2**20
     assert peak_bytes(2**30) == 0
 

@@ -1,4 +1,4 @@
-"""The statistics against values worked out by other means."""
+"""The statistics against published values and values computed by other means."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from pruning_core.common.statistics import bits, holm, mcnemar, wilson
 
 
-def flags(*right: int, n: int = 20) -> bytes:
+def flags(*correct: int, n: int = 20) -> bytes:
     marks = np.zeros(n, dtype=np.uint8)
-    marks[list(right)] = 1
+    marks[list(correct)] = 1
     return np.packbits(marks).tobytes()
 
 
 @pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
+    ("correct", "n", "low", "high"),
     [
         # Newcombe 1998 (Statistics in Medicine 17), table I, method 3.
         (81, 263, 0.2553, 0.3662),
@@ -29,8 +29,10 @@ def flags(*right: int, n: int = 20) -> bytes:
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_wilson_gives_the_published_intervals(right: int, n: int, low: float, high: float) -> None:
-    assert wilson(right, n) == pytest.approx((low, high), abs=5e-5)
+def test_wilson_gives_the_published_intervals(
+    correct: int, n: int, low: float, high: float
+) -> None:
+    assert wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_wilson_solves_its_own_equation() -> None:
@@ -40,7 +42,7 @@ def test_wilson_solves_its_own_equation() -> None:
         assert z == pytest.approx(2.5758293, abs=1e-6)
 
 
-def test_wilson_ends_at_nought_and_one_and_mirrors() -> None:
+def test_wilson_ends_at_0_and_1_and_mirrors() -> None:
     assert wilson(0, 50)[0] == 0.0
     assert wilson(50, 50)[1] == 1.0
     assert wilson(0, 0) == (0.0, 1.0)
@@ -48,18 +50,18 @@ def test_wilson_ends_at_nought_and_one_and_mirrors() -> None:
     assert wilson(37, 50) == pytest.approx((1 - high, 1 - low))
 
 
-@pytest.mark.parametrize(("right", "n", "level"), [(5, 4, 0.95), (-1, 4, 0.95), (1, 4, 1.0)])
-def test_wilson_refuses_what_cannot_be(right: int, n: int, level: float) -> None:
-    with pytest.raises(ValueError, match=r"cannot be|not between"):
-        wilson(right, n, level)
+@pytest.mark.parametrize(("correct", "n", "level"), [(5, 4, 0.95), (-1, 4, 0.95), (1, 4, 1.0)])
+def test_wilson_refuses_impossible_counts(correct: int, n: int, level: float) -> None:
+    with pytest.raises(ValueError, match=r"are impossible|not between"):
+        wilson(correct, n, level)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 5000), st.data())
-def test_wilson_holds_the_proportion(n: int, data: st.DataObject) -> None:
-    right = data.draw(st.integers(0, n))
-    low, high = wilson(right, n)
-    assert 0 <= low <= right / n <= high <= 1
+def test_wilson_contains_the_proportion(n: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, n))
+    low, high = wilson(correct, n)
+    assert 0 <= low <= correct / n <= high <= 1
 
 
 def test_bits_reads_packed_results_without_the_padding() -> None:
@@ -71,7 +73,7 @@ def test_bits_refuses_too_few() -> None:
         bits(b"\xff", 9)
 
 
-def test_mcnemar_counts_both_sides_and_takes_both_tails() -> None:
+def test_mcnemar_counts_both_sides_and_is_two_sided() -> None:
     # 1 against 7: twice (1 + 8) / 2^8.
     result = mcnemar(flags(0, 1, 2), flags(0, 1, 3, 4, 5, 6, 7, 8, 9), 20)
     assert (result.only_a, result.only_b) == (1, 7)
@@ -84,8 +86,8 @@ def test_mcnemar_agrees_with_whole_number_arithmetic(only_a: int, only_b: int) -
     a = flags(*range(only_a), n=80)
     b = flags(*range(40, 40 + only_b), n=80)
     total, fewer = only_a + only_b, min(only_a, only_b)
-    tail = Fraction(sum(math.comb(total, k) for k in range(fewer + 1)), 2**total)
-    assert mcnemar(a, b, 80).p == pytest.approx(float(min(1, 2 * tail)))
+    probability = Fraction(sum(math.comb(total, k) for k in range(fewer + 1)), 2**total)
+    assert mcnemar(a, b, 80).p == pytest.approx(float(min(Fraction(1), 2 * probability)))
 
 
 def test_mcnemar_without_a_difference_is_one() -> None:

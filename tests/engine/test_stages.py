@@ -71,9 +71,9 @@ def test_exactly_the_asked_number_of_weights_is_zero(ran: Cache, spec: Spec) -> 
     store = Store(ran)
     for point in plan(spec, store).models[1:]:
         result = store.read(point.key)
-        each = [round(point.asked * size) for size in layers]
+        each = [round(point.target * size) for size in layers]
         wanted = (
-            sum(each) if spec.pruning.allocation == "uniform" else round(point.asked * sum(layers))
+            sum(each) if spec.pruning.allocation == "uniform" else round(point.target * sum(layers))
         )
         assert result["prunable"] == sum(layers)
         assert result["prunable_zeros"] == wanted

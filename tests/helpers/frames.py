@@ -1,4 +1,4 @@
-"""Points made by hand, in the shape that the results of a comparison have."""
+"""Invented results of a comparison, as rows of its frame."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TEST_IMAGES = 400
 
 
 def packed(right: int, n: int = TEST_IMAGES, shift: int = 0) -> bytes:
-    """`right` of `n` images right, beginning with image number `shift`."""
+    """Packed bits in which `right` of `n` images are correct, from image number `shift` on."""
     flags = np.zeros(n, dtype=np.uint8)
     flags[(np.arange(right) + shift) % n] = 1
     return np.packbits(flags).tobytes()
 
 
 def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -> dict[str, Any]:
-    """One row of a frame; `right` is the number of test images answered rightly."""
+    """One row of a frame; `right` is the number of correct test images."""
     n = changes.pop("test_images", TEST_IMAGES)
     low, high = wilson(right, n)
     sparse_bytes = int(DENSE_BYTES * (1.03 - asked) * 0.95)

@@ -1,4 +1,4 @@
-"""A store of inspections, so that plans can be made without a worker."""
+"""A store with the results of inspections: plans need no worker."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.stage import Missing
+from pruning_core.planning.structured import all_groups_spec, inspect_groups
 from pruning_core.settings.spec import Spec
 
-DATA = {
+DATA: dict[str, Any] = {
     "digest": "d" * 64,
     "classes": [str(i) for i in range(10)],
     "train_counts": [144] * 9 + [141],
@@ -17,7 +18,7 @@ DATA = {
     "notes": [],
     "flip": False,
 }
-MODEL = {
+MODEL: dict[str, Any] = {
     "device": "cpu",
     "devices": ["cpu"],
     "weights": "none",
@@ -32,9 +33,11 @@ MODEL = {
 
 
 class Facts:
-    """Answers every inspection of one spec, and holds whatever stages it is given."""
+    """A store with both inspections of a spec; tests add the results of other stages."""
 
-    def __init__(self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL):
+    def __init__(
+        self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL
+    ) -> None:
         self.results: dict[str, Any] = {inspect_data(spec).key: data}
         classes = len(data["classes"])
         self.results[inspect_model(spec, classes).key] = model
@@ -48,23 +51,14 @@ class Facts:
         return self.results[key]
 
 
-DRY_RUN = {
-    "groups": [
-        {
-            "group": "a",
-            "layers": ["a", "b"],
-            "channels": 32,
-            "parts": 1,
-            "reason": "",
-            "left": [16],
-        },
-        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "left": [10]},
-    ],
-    "uncut": [{"layer": "fc", "reason": "its outputs are the classes"}],
-    "dense": {"channels": 32, "parameters": 1000, "macs": 2_000_000, "bytes": 9_190_000},
-    "left": [
-        {"amount": 0.5, "channels": 16, "parameters": 300, "macs": 1_000_000, "bytes": 3_000_000}
-    ],
-    "step": 8,
-    "notes": ["Layers in 12 parts keep the parts."],
-}
+class FactsWithGroups(Facts):
+    """Also the dry runs of structured pruning and of a sensitivity analysis of groups."""
+
+    def __init__(
+        self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL
+    ) -> None:
+        super().__init__(spec, data, model)
+        group = {"group": "stem", "reason": ""}
+        for inspected in (spec, all_groups_spec(spec)):
+            stage = inspect_groups(inspected, len(data["classes"]))
+            self.results[stage.key] = {"groups": [group], "rows": [], "notes": []}

@@ -1,9 +1,9 @@
-"""A cache with many finished runs, and how long the pages take with it.
+"""A cache with many finished runs, and the response times of the pages with it.
 
-`python -m tests.helpers.many_runs 1000` makes one in a temporary folder and prints, for each page,
-the median and the 95th percentile of the milliseconds in which it answers a control, and those in
-which a cached comparison opens. An empty page tells how much of that is Streamlit's and its
-test's own: a page that opens is first compiled, which a server does once.
+`python -m tests.helpers.many_runs 1000` fills a temporary folder and prints for each page the
+median and the 95th percentile of its response times to a control in milliseconds, and the time in
+which a cached comparison opens. The times of an empty page show the part of Streamlit and its
+test: the test compiles a page when it opens it, which a server does once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -26,7 +28,7 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Plan
+from pruning_core.planning.stage import Plan, Stage
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import DATA, MODEL, Facts
@@ -35,11 +37,11 @@ from tests.helpers.results import result
 
 ROUNDS = 20
 TEST_IMAGES = 1000
-Answer = Callable[[AppTest, int], object]
+Control = Callable[[AppTest, int], object]
 
 
 def fill(cache: Cache, runs: int) -> list[str]:
-    """Finished runs with figures made up, ten or so stages each. Returns the jobs' ids."""
+    """Finished runs of about ten stages each, with invented results. Returns the job ids."""
     cache.prepare()
     store, queue = Store(cache), Queue(cache.queue)
     with mock.patch("pruning_core.common.files.write_through"):
@@ -48,44 +50,49 @@ def fill(cache: Cache, runs: int) -> list[str]:
 
 def _run(store: Store, queue: Queue, number: int) -> str:
     spec = replace(QUICKSTART, seeds=(number,), label=f"Run {number}")
-    made = plan(spec, Facts(spec))
+    planned = plan(spec, Facts(spec))
     random = np.random.default_rng(number)
-    for stage in made.stages:
+    for stage in planned.stages:
         if not store.exists(stage.key):
-            _publish(store, made, stage.key, random)
+            _publish(store, planned, stage, random)
     job = queue.submit(spec, spec.label)
-    queue.expand(job, made, [stage.key for stage in made.stages])
+    queue.expand(job, planned, [stage.key for stage in planned.stages])
     return job
 
 
-def _publish(store: Store, made: Plan, key: str, random: np.random.Generator) -> None:
-    stage = next(stage for stage in made.stages if stage.key == key)
-    found = {"inspect_dataset": DATA, "inspect_model": MODEL, "dataset": {}}.get(stage.kind)
-    if found is None:
-        asked = next(point.asked for point in made.models if point.key == key)
-        found = _measured(asked, random)
-    with store.building(key) as folder:
-        settings = stage.settings
+def _publish(store: Store, planned: Plan, stage: Stage, random: np.random.Generator) -> None:
+    inspections = {"inspect_dataset": DATA, "inspect_model": MODEL, "dataset": {}}
+    value = inspections.get(stage.kind)
+    if value is None:
+        target = next(model.target for model in planned.models if model.key == stage.key)
+        value = _invented(target, random)
+    with store.building(stage.key) as folder:
         store.publish(
-            key, folder, kind=stage.kind, parent=stage.parent, settings=settings, result=found
+            stage.key,
+            folder,
+            kind=stage.kind,
+            parent=stage.parent,
+            settings=stage.settings,
+            result=value,
         )
 
 
-def _measured(asked: float, random: np.random.Generator) -> dict[str, object]:
-    right = random.random(TEST_IMAGES) < 0.95 - 0.3 * asked
-    accuracy = float(right.mean())
+def _invented(target: float, random: np.random.Generator) -> dict[str, Any]:
+    """An invented result of a model with this sparsity."""
+    correct = random.random(TEST_IMAGES) < 0.95 - 0.3 * target
+    accuracy = float(correct.mean())
     epoch = {"epoch": 1, "loss": 1.0, "validation_loss": 1.0, "accuracy": accuracy, "lr": 0.1}
     return {
-        **result(round(80 * asked), accuracy, 2, 4),
-        "right": int(right.sum()),
+        **result(round(80 * target), accuracy, 2, 4),
+        "right": int(correct.sum()),
         "test_images": TEST_IMAGES,
-        "correct": base64.b64encode(np.packbits(right).tobytes()).decode(),
+        "correct": base64.b64encode(np.packbits(correct).tobytes()).decode(),
         "history": [{**epoch, "epoch": i + 1, "seconds": i + 1.0} for i in range(10)],
     }
 
 
 EMPTY = "import streamlit as st\n\nst.write('empty')\n"
-CONTROLS: dict[str, Answer] = {
+CONTROLS: dict[str, Control] = {
     "app.py": lambda test, i: test.run(),
     "pages/1_Tune.py": lambda test, i: (
         test.slider(key="w.iterative.target").set_value(50.0 + i).run()
@@ -95,56 +102,56 @@ CONTROLS: dict[str, Answer] = {
 }
 
 
-def answers(page: str, job: str = "") -> list[float]:
-    """Seconds of a page's answers to a control that is moved again and again."""
+def response_times(page: str, job: str = "") -> list[float]:
+    """The response times in seconds of a page to a control that is moved many times."""
     test = AppTest.from_file(str(ROOT / page), default_timeout=60)
     if job:
         test.query_params["runs" if "Compare" in page else "job"] = job
     test.run()
     assert not test.exception
-    return _answered(test, CONTROLS[page])
+    return _times(test, CONTROLS[page])
 
 
-def _answered(test: AppTest, move: Answer) -> list[float]:
-    move(test, 0)
-    return [_seconds(lambda i=i: move(test, i)) for i in range(1, ROUNDS + 1)]
+def _times(test: AppTest, move: Control) -> list[float]:
+    move(test, 0)  # the first response compiles the page
+    return [_seconds(partial(move, test, i)) for i in range(1, ROUNDS + 1)]
 
 
-def _seconds(job: Callable[[], object]) -> float:
+def _seconds(action: Callable[[], object]) -> float:
     started = time.perf_counter()
-    job()
+    action()
     return time.perf_counter() - started
 
 
-def opened(job: str) -> float:
-    """Seconds in which Compare first shows a cached run."""
+def opening_time(job: str) -> float:
+    """The seconds in which Compare opens with a cached run."""
     test = AppTest.from_file(str(ROOT / "pages/3_Compare.py"), default_timeout=60)
     test.query_params["runs"] = job
     return _seconds(test.run)
 
 
-def _told(name: str, seconds: list[float]) -> str:
-    found = sorted(1000 * part for part in seconds)
-    late = found[int(0.95 * len(found)) - 1]
-    return f"{name:20} median {statistics.median(found):.0f} ms, 95 % {late:.0f} ms"
+def _line(name: str, seconds: list[float]) -> str:
+    times = sorted(1000 * value for value in seconds)
+    percentile = times[int(0.95 * len(times)) - 1]
+    return f"{name:20} median {statistics.median(times):.0f} ms, 95 % {percentile:.0f} ms"
 
 
 def main(runs: int) -> None:
-    """Print the figures."""
+    """Print the response times."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_VARIABLE] = folder
         jobs = fill(Cache(Path(folder).resolve()), runs)
         with mock.patch("pruning_core.worker.start.ensure_worker", return_value=""):
             for page in CONTROLS:
-                print(_told(page, answers(page)))
+                print(_line(page, response_times(page)))
             empty = [AppTest.from_string(EMPTY, default_timeout=60) for _ in range(5)]
-            print(_told("an empty page", _answered(empty[0].run(), lambda test, i: test.run())))
-            cold = [opened(job) for job in jobs[:: max(1, len(jobs) // 5)][:5]]
+            print(_line("an empty page", _times(empty[0].run(), lambda test, i: test.run())))
+            cold = [opening_time(job) for job in jobs[:: max(1, len(jobs) // 5)][:5]]
             print(f"a cached comparison opens in {1000 * statistics.median(cold):.0f} ms,")
             bare = [_seconds(test.run) for test in empty]
             print(f"an empty page in {1000 * statistics.median(bare):.0f} ms")
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"most memory held: {held:.0f} MB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory: {peak:.0f} MB")
 
 
 if __name__ == "__main__":

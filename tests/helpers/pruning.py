@@ -1,15 +1,15 @@
-"""Masks as tests need them: a criterion's scores, and the choice by them."""
+"""Masks for tests: the scores of a criterion, and the masks chosen by them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from pruning_core.engine.criteria.table import CRITERIA
 from torch import Tensor
 
 from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.masks.masks import choose
+from pruning_core.methods.criteria import CRITERIA
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
@@ -26,7 +26,7 @@ def cut(
     seed: int = 0,
     **pruning: Any,
 ) -> Tensors:
-    """Masks of these weights; further names are settings of a `PruningSpec`."""
+    """Masks of these weights; other names are settings of a `PruningSpec`."""
     evidence = Evidence(weights, torch.Generator().manual_seed(seed))
     settings = to_dict(PruningSpec(criterion, scope, floor, **pruning))
-    return choose(CRITERIA[criterion](evidence), amount, settings, previous)
+    return choose(CRITERIA.load(criterion)(evidence), amount, settings, previous)

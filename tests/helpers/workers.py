@@ -1,4 +1,4 @@
-"""Real workers in tests: start one, wait for what it does, end it by its id."""
+"""Worker processes in tests: start one, wait for it, end it by its process id."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def finished_run(folder: Path, spec: Spec = ONE_CUT) -> Cache:
 
 
 def until(look: Callable[[], Value | None], what: str) -> Value:
-    """What `look` gives as soon as it gives something; fails after ten minutes."""
+    """The first value of `look` that is not None or false; fails after ten minutes."""
     end = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < end:
-        if found := look():
-            return found
+        if value := look():
+            return value
         time.sleep(0.05)
-    raise AssertionError(f"waited in vain for {what}")
+    raise AssertionError(f"timed out waiting for {what}")
 
 
 def stop_worker(cache: Cache) -> None:
@@ -128,7 +128,7 @@ def run(cache: Cache, spec: Spec) -> Standing:
 
 
 def serve(cache: Cache) -> None:
-    """Do all that waits in the queue, in this process and without a worker."""
+    """Run all queued stages in this process, without a worker."""
     supervisor, queue = Supervisor(cache), Queue(cache.queue)
     while True:
         supervisor._plan_jobs()
@@ -139,19 +139,20 @@ def serve(cache: Cache) -> None:
 
 
 def planned(cache: Cache, spec: Spec) -> Plan:
+    """The plan of a spec with the inspections in a cache."""
     return plan(spec, Store(cache))
 
 
 def bits(cache: Cache, spec: Spec) -> dict[str, object]:
-    """Everything of a finished run that must not depend on how it came about."""
-    store, found = Store(cache), {}
-    for point in planned(cache, spec).models:
-        result = store.read(point.key)
+    """The results and files of a finished run, without times: equal for equal runs."""
+    store, results = Store(cache), dict[str, object]()
+    for model in planned(cache, spec).models:
+        result = store.read(model.key)
         history = [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
         files = {
             path.name: path.read_bytes()
-            for path in sorted(store.folder(point.key).iterdir())
+            for path in sorted(store.folder(model.key).iterdir())
             if path.name != "manifest.json"
         }
-        found[point.key] = (result["correct"], result["loss"], history, files)
-    return found
+        results[model.key] = (result["correct"], result["loss"], history, files)
+    return results

@@ -1,4 +1,4 @@
-"""What a model's layers show to be wrong with a cut is said before it runs."""
+"""Refusals and notes that follow from the layers of a model, before a pruning step runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pruning_core.common.errors import SpecError
+from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.layer_checks import check_layers, step_notes
 from pruning_core.planning.presets import QUICKSTART
@@ -24,7 +24,7 @@ LAYERS = [
     Layer("head.weight", "linear", "classifier", (10, 16), 160),
 ]
 FACTS = {"layers": [vars(layer) for layer in LAYERS]}
-ONE_CUT = IterativeSpec(enabled=False)
+NO_ITERATIVE = IterativeSpec(enabled=False)
 
 
 def spec(amount: float = 0.5, **pruning: Any) -> Spec:
@@ -32,7 +32,7 @@ def spec(amount: float = 0.5, **pruning: Any) -> Spec:
         QUICKSTART,
         pruning=PruningSpec(**pruning),
         one_shot=OneShotSpec(amounts=(0.0, amount)),
-        iterative=ONE_CUT,
+        iterative=NO_ITERATIVE,
     )
 
 
@@ -41,7 +41,7 @@ def names(*exclude: str, choice: str = "all") -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("entry", "left"),
+    ("entry", "remaining"),
     [
         ("depthwise", ["stem", "body", "attention", "head"]),
         ("stem", ["body", "body", "attention", "head"]),
@@ -53,11 +53,11 @@ def names(*exclude: str, choice: str = "all") -> list[str]:
         ("body.[1-9].weight", ["stem", "body", "attention", "head"]),
     ],
 )
-def test_an_entry_spares_a_kind_or_a_pattern(entry: str, left: list[str]) -> None:
-    assert names(entry) == left
+def test_an_entry_excludes_a_kind_or_a_pattern(entry: str, remaining: list[str]) -> None:
+    assert names(entry) == remaining
 
 
-def test_entries_add_up_and_to_the_choice() -> None:
+def test_entries_exclude_layers_of_the_choice() -> None:
     assert names("stem", "head*") == ["body", "body", "attention"]
     assert names("attention", choice="core") == ["body"]
 
@@ -65,56 +65,68 @@ def test_entries_add_up_and_to_the_choice() -> None:
 WRONG: list[tuple[Spec, str, str]] = [
     (spec(exclude=("body.1.wieght",)), "pruning.exclude", "Did you mean body.1.weight"),
     (spec(exclude=("clasifier",)), "pruning.exclude", "Did you mean classifier"),
-    (spec(exclude=("*",)), "pruning.exclude", "'*' spare the rest"),
+    (spec(exclude=("*",)), "pruning.exclude", "pruning.exclude contains '*'"),
     (
         spec(allocation="custom", layer_sparsities=("bodi*=0.5",)),
         "pruning.layer_sparsities",
-        "matches no layer",
+        "matches no prunable layer",
     ),
     (
         spec(allocation="custom", layer_sparsities=("head*=0.5",), exclude=("head*",)),
         "pruning.layer_sparsities",
-        "'head*' matches no layer that is pruned",
+        "'head*' matches no prunable layer",
     ),
     (
         spec(0.3, allocation="custom", layer_sparsities=("head*=0.5",)),
         "pruning.layer_sparsities",
-        "at most 11.90%",
+        "Lower the target to 0.119",
     ),
     (
         spec(granularity="filter", filter_dim=2, allocation="uniform"),
         "pruning.exclude",
-        "there are no rows of kernels (dim 2) in",
+        "there are no kernel rows in 'attention.in_proj_weight', 'head.weight'",
     ),
-    (spec(0.999), "one_shot.amounts", "nothing would be left of 'stem.weight', 'body.0.weight'"),
+    (spec(0.999), "one_shot.amounts", "nothing would remain of 'stem.weight', 'body.0.weight'"),
     (
         spec(0.95, granularity="filter", exclude=("classifier",)),
         "one_shot.amounts",
-        "a scope with a keep-floor (global, lamp, erk)",
+        "choose an allocation with a minimum density (global, erk, lamp)",
     ),
-    (spec(0.999, allocation="erk", min_density=0.0), "one_shot.amounts", "raise the keep-floor"),
-    (spec(0.999, allocation="erk"), "one_shot.amounts", "at most 94.86% can go"),
-    (spec(0.97, allocation="lamp"), "one_shot.amounts", "at most 94.86% can go"),
-    (spec(granularity="filter"), "pruning.exclude", "a class in 'head.weight'"),
-    (spec(granularity="filter", filter_dim=1), "pruning.exclude", "Spare the kind depthwise"),
+    (
+        spec(0.999, allocation="erk", min_density=0.0),
+        "one_shot.amounts",
+        "raise pruning.min_density",
+    ),
+    (spec(0.999, allocation="erk"), "one_shot.amounts", "at most 0.9486 can be pruned"),
+    (spec(0.97, allocation="lamp"), "one_shot.amounts", "at most 0.9486 can be pruned"),
+    (
+        spec(granularity="filter"),
+        "pruning.exclude",
+        "each output channel of 'head.weight' is a class",
+    ),
+    (
+        spec(granularity="filter", filter_dim=1),
+        "pruning.exclude",
+        "Add depthwise to pruning.exclude",
+    ),
     (
         spec(granularity="4:8", exclude=("conv", "linear", "attention", "classifier")),
         "pruning.granularity",
-        "no layer that is pruned fits `4:8`",
+        "no prunable layer fits 4:8",
     ),
 ]
 
 
-@pytest.mark.parametrize(("made", "field", "words"), WRONG, ids=lambda x: str(x)[-40:])
-def test_what_cannot_be_is_refused(made: Spec, field: str, words: str) -> None:
+@pytest.mark.parametrize(("wrong", "field", "words"), WRONG, ids=lambda x: str(x)[-40:])
+def test_impossible_pruning_is_refused(wrong: Spec, field: str, words: str) -> None:
     with pytest.raises(SpecError) as caught:
-        check_layers(made, FACTS)
+        check_layers(wrong, FACTS)
     assert caught.value.field == field
     assert words in caught.value.message
     assert caught.value.message.endswith((".", "?"))
 
 
-def test_a_kind_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_an_unknown_kind_is_refused_with_the_kinds_of_the_model() -> None:
     facts = {"layers": [layer for layer in FACTS["layers"] if layer["kind"] != "attention"]}
     words = r"no layer of the kind 'attention', only classifier, conv, depthwise, linear, stem\."
     with pytest.raises(SpecError, match=words):
@@ -122,62 +134,76 @@ def test_a_kind_that_is_not_there_is_told_with_those_that_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "made",
+    "possible",
     [
-        spec(0.99, allocation="global", min_density=0.0),  # only the scores can tell
+        spec(0.99, allocation="global", min_density=0.0),  # only the scores can show it
         spec(0.5, allocation="custom", layer_sparsities=("*=0.9", "stem*=0")),
         spec(granularity="filter", exclude=("classifier",)),
         spec(granularity="filter", filter_dim=1, exclude=("depthwise",)),
         spec(0.9, granularity="filter", allocation="erk", exclude=("classifier",)),
         spec(granularity="2:4"),
     ],
-    ids=lambda made: str(made.pruning)[10:70],
+    ids=lambda possible: str(possible.pruning)[10:70],
 )
-def test_what_can_be_passes(made: Spec) -> None:
-    check_layers(made, FACTS)
+def test_possible_pruning_passes(possible: Spec) -> None:
+    check_layers(possible, FACTS)
 
 
 def test_layers_that_do_not_fit_a_pattern_are_listed() -> None:
-    (said,) = step_notes(LAYERS, to_dict(PruningSpec(granularity="4:8")), 0.5)
-    assert said.endswith("as inputs are no multiple of 8: stem.weight, all 1 depthwise layers.")
-    spared = to_dict(PruningSpec(granularity="4:8", exclude=("stem", "depthwise")))
-    assert step_notes(LAYERS, spared, 0.5) == []
+    (note,) = step_notes(LAYERS, to_dict(PruningSpec(granularity="4:8")), 0.5)
+    assert note == (
+        "Layers stay dense where the number of inputs is no multiple of 8: stem.weight, "
+        "1 depthwise layer."
+    )
+    excluded = to_dict(PruningSpec(granularity="4:8", exclude=("stem", "depthwise")))
+    assert step_notes(LAYERS, excluded, 0.5) == []
     assert step_notes(LAYERS, to_dict(PruningSpec(granularity="4:8")), 0.0) == []
 
 
-def test_a_scaled_table_is_told() -> None:
+def test_a_note_tells_the_scale_of_custom_sparsities() -> None:
     pruning = to_dict(PruningSpec(allocation="custom", layer_sparsities=("*=0.8",)))
-    (said,) = step_notes(LAYERS, pruning, 0.4)
-    assert said == "The shares of the table are multiplied by 0.5 for 40.00%."
+    (note,) = step_notes(LAYERS, pruning, 0.4)
+    assert note == "The custom sparsities are multiplied by 0.5 to reach 40.00 %."
     assert step_notes(LAYERS, pruning, 0.0) == step_notes(LAYERS, pruning, 0.8) == []
 
 
-def test_kernels_that_are_single_weights_are_told() -> None:
+def test_a_note_names_layers_whose_kernels_are_single_weights() -> None:
     pruning = to_dict(PruningSpec(granularity="kernel"))
     flat = [layer.name for layer in LAYERS if len(layer.shape) == 2]
-    said = step_notes(LAYERS, pruning, 0.5)
-    assert said == ([f"A kernel is a single weight in '{flat[0]}'."] if len(flat) == 1 else said)
+    assert flat == ["attention.in_proj_weight", "head.weight"]
+    assert step_notes(LAYERS, pruning, 0.5) == [
+        "In 'attention.in_proj_weight', 'head.weight' a kernel is a single weight."
+    ]
     assert step_notes([x for x in LAYERS if len(x.shape) == 4], pruning, 0.5) == []
 
 
 @pytest.mark.parametrize(
     ("amounts", "chain", "ok"),
     [
-        ((0.0, 0.5), ONE_CUT, True),
+        ((0.0, 0.5), NO_ITERATIVE, True),
         ((0.5,), IterativeSpec(target=0.5, iterations=1), True),
-        ((0.0, 0.5, 0.7), ONE_CUT, False),
+        ((0.0, 0.5, 0.7), NO_ITERATIVE, False),
         ((0.5,), IterativeSpec(target=0.5, iterations=2), False),
         ((0.5,), IterativeSpec(target=0.6, iterations=1), False),
     ],
 )
-def test_a_pattern_is_one_cut(amounts: tuple[float, ...], chain: IterativeSpec, ok: bool) -> None:
+def test_a_pattern_is_one_pruning_step(
+    amounts: tuple[float, ...], chain: IterativeSpec, ok: bool
+) -> None:
     parts = {"one_shot": OneShotSpec(amounts=amounts), "iterative": chain}
-    made = {"pruning": PruningSpec(granularity="2:4"), **parts}
+    settings: dict[str, Any] = {"pruning": PruningSpec(granularity="2:4"), **parts}
     if ok:
-        Spec(**made)
+        Spec(**settings)
         return
-    with pytest.raises(SpecError, match=r"`2:4` is one cut that removes 50%.*must be off"):
-        Spec(**made)
+    with pytest.raises(
+        SpecError, match=r"2:4 prunes 0\.5 of each fitting layer in one step"
+    ) as caught:
+        Spec(**settings)
+    assert caught.value.values == {
+        "granularity": Choice("pruning.granularity", "2:4"),
+        "sparsity": Share(0.5),
+        "amounts": Ref("one_shot.amounts"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -195,7 +221,7 @@ def test_a_pattern_is_one_cut(amounts: tuple[float, ...], chain: IterativeSpec, 
         ({"exclude": ("",)}, "pruning.exclude"),
     ],
 )
-def test_a_prune_spec_refuses(settings: dict[str, Any], field: str) -> None:
+def test_a_pruning_spec_refuses(settings: dict[str, Any], field: str) -> None:
     with pytest.raises(SpecError) as caught:
         PruningSpec(**settings)
     assert caught.value.field == field

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pruning_core.common.errors import SpecError
-from pruning_core.planning import plan as plans
+from pruning_core.common.files import weights_identity
+from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Plan, Stage
+from pruning_core.planning.stage import Plan
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import OneShotSpec
@@ -19,38 +21,33 @@ from tests.helpers.inspections import DATA, Facts
 
 
 def planned(spec: Spec) -> Plan:
-    return plans.plan(spec, Facts(spec))
-
-
-def levels(plan: Plan) -> list[Stage]:
-    return [stage for stage in plan.stages if stage.kind == "pruned"]
+    return plan(spec, Facts(spec))
 
 
 def keys(spec: Spec, strategy: str) -> list[str]:
-    return [point.key for point in planned(spec).models if point.strategy == strategy]
+    return [model.key for model in planned(spec).models if model.strategy == strategy]
 
 
 def test_pinned_keys() -> None:
     """A key that changes makes every cached result unreachable: change these on purpose only."""
-    found = {(p.strategy, p.iteration, p.asked): p.key for p in planned(Spec()).models}
-    assert found["baseline", 0, 0.0][:16] == "c22ec97a8d1593dc"
-    assert found["one_shot", 0, 0.5][:16] == "9695566e49946f72"
-    assert found["iterative", 5, 0.9][:16] == "532e45cf0f91d50e"
+    pinned = {(m.strategy, m.iteration, m.target): m.key for m in planned(Spec()).models}
+    assert pinned["baseline", 0, 0.0][:16] == "4de59f90c0bcddba"
+    assert pinned["one_shot", 0, 0.5][:16] == "cc800e04bd70d60a"
+    assert pinned["iterative", 5, 0.9][:16] == "b09e87b30e5fed1c"
 
 
-def test_before_the_inspections_there_is_only_what_to_inspect() -> None:
+def test_before_the_inspections_a_plan_has_the_first_inspection_only() -> None:
     class Empty(Facts):
         def exists(self, key: str) -> bool:
             return False
 
-    plan = plans.plan(QUICKSTART, Empty(QUICKSTART))
-    assert [stage.kind for stage in plan.stages] == ["inspect_dataset"]
-    assert not plan.complete
+    inspections = plan(QUICKSTART, Empty(QUICKSTART))
+    assert [stage.kind for stage in inspections.stages] == ["inspect_dataset"]
+    assert not inspections.complete
 
 
-def test_one_shot_hangs_off_one_baseline_and_iterative_is_a_chain() -> None:
-    plan = planned(QUICKSTART)
-    parents = {stage.key: stage.parent for stage in plan.stages}
+def test_one_shot_models_start_from_one_baseline_and_iterative_steps_are_a_chain() -> None:
+    parents = {stage.key: stage.parent for stage in planned(QUICKSTART).stages}
     base = keys(QUICKSTART, "baseline")[0]
     assert {parents[key] for key in keys(QUICKSTART, "one_shot")} == {base}
     chain = keys(QUICKSTART, "iterative")
@@ -59,15 +56,14 @@ def test_one_shot_hangs_off_one_baseline_and_iterative_is_a_chain() -> None:
 
 
 def test_parents_come_first() -> None:
-    seen: set[str] = {""}
+    earlier: set[str] = {""}
     for stage in planned(QUICKSTART).stages:
-        assert stage.parent in seen
-        seen.add(stage.key)
+        assert stage.parent in earlier
+        earlier.add(stage.key)
 
 
-def test_matched_has_the_budget_of_the_chain() -> None:
-    plan = planned(QUICKSTART)
-    stages = {stage.key: stage for stage in plan.stages}
+def test_equal_budget_has_the_epochs_of_the_iterative_run() -> None:
+    stages = {stage.key: stage for stage in planned(QUICKSTART).stages}
     equal_budget = stages[keys(QUICKSTART, "one_shot_equal_budget")[0]]
     chain = [stages[key] for key in keys(QUICKSTART, "iterative")]
     assert equal_budget.settings["epochs"] == sum(stage.settings["epochs"] for stage in chain)
@@ -75,23 +71,28 @@ def test_matched_has_the_budget_of_the_chain() -> None:
 
 
 CHANGES: list[tuple[str, Callable[[Spec], Spec], bool, bool]] = [
-    # what is changed, how, whether the baseline's key changes, whether the levels' keys do
+    # the change, whether it changes the baseline's key, whether it changes the other keys
     ("label", lambda s: replace(s, label="other"), False, False),
-    ("amount", lambda s: replace(s, one_shot=replace(s.one_shot, amounts=(0.1,))), False, True),
-    ("scope", lambda s: replace(s, pruning=PruningSpec(allocation="global")), False, True),
+    ("sparsity", lambda s: replace(s, one_shot=replace(s.one_shot, amounts=(0.1,))), False, True),
+    ("allocation", lambda s: replace(s, pruning=PruningSpec(allocation="global")), False, True),
     (
-        "norm unread",
+        "filter norm without filters",
         lambda s: replace(s, pruning=PruningSpec(filter_norm="1", filter_dim=1)),
         False,
         False,
     ),
     (
-        "table unread",
+        "custom sparsities without their allocation",
         lambda s: replace(s, pruning=PruningSpec(layer_sparsities=("*=0.5",))),
         False,
         False,
     ),
-    ("floor unread", lambda s: replace(s, pruning=PruningSpec(min_density=0.2)), False, False),
+    (
+        "minimum density with uniform allocation",
+        lambda s: replace(s, pruning=PruningSpec(min_density=0.2)),
+        False,
+        False,
+    ),
     ("exclude", lambda s: replace(s, pruning=PruningSpec(exclude=("stem",))), False, True),
     ("kernel", lambda s: replace(s, pruning=PruningSpec(granularity="kernel")), False, True),
     ("rate", lambda s: replace(s, finetune=replace(s.finetune, lr=0.5)), False, True),
@@ -103,16 +104,16 @@ CHANGES: list[tuple[str, Callable[[Spec], Spec], bool, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "baseline", "level"), CHANGES)
-def test_a_key_follows_what_can_change_the_result(
-    name: str, change: Callable[[Spec], Spec], baseline: bool, level: bool
+@pytest.mark.parametrize(("name", "change", "baseline", "pruned"), CHANGES)
+def test_a_key_has_the_settings_that_can_change_the_result(
+    name: str, change: Callable[[Spec], Spec], baseline: bool, pruned: bool
 ) -> None:
     changed = change(QUICKSTART)
     assert (keys(changed, "baseline") != keys(QUICKSTART, "baseline")) == baseline
-    assert (keys(changed, "one_shot") != keys(QUICKSTART, "one_shot")) == level
+    assert (keys(changed, "one_shot") != keys(QUICKSTART, "one_shot")) == pruned
 
 
-def test_what_is_read_is_in_the_key() -> None:
+def test_settings_with_an_effect_are_in_the_key() -> None:
     def key(**settings: object) -> list[str]:
         pruning = PruningSpec(**{"exclude": ("stem",), **settings})  # type: ignore[arg-type]
         return keys(replace(QUICKSTART, pruning=pruning), "one_shot")
@@ -126,8 +127,8 @@ def test_what_is_read_is_in_the_key() -> None:
     )
 
 
-def test_where_nothing_goes_only_the_layers_are_read() -> None:
-    """The dense control is shared by all criteria, scopes and pieces."""
+def test_at_sparsity_0_only_the_layers_are_in_the_key() -> None:
+    """All criteria, allocations and granularities share the dense control."""
 
     def control(pruning: PruningSpec) -> str:
         return keys(replace(QUICKSTART, pruning=pruning), "one_shot")[0]
@@ -140,46 +141,60 @@ def test_where_nothing_goes_only_the_layers_are_read() -> None:
     assert control(PruningSpec(exclude=("stem",))) != plain != control(PruningSpec(layers="core"))
 
 
-@pytest.mark.parametrize(("criterion", "read"), [("magnitude", False), ("wanda", True)])
-def test_where_nothing_is_trained_only_how_images_are_taken_is_read(
-    criterion: str, read: bool
+@pytest.mark.parametrize(("criterion", "images"), [("magnitude", False), ("wanda", True)])
+def test_without_training_only_the_batches_of_calibration_images_are_in_the_key(
+    criterion: str, images: bool
 ) -> None:
-    def cut(**training: object) -> str:
+    def untrained(**training: object) -> str:
         finetune = replace(QUICKSTART.finetune, **training)  # type: ignore[arg-type]
         spec = replace(QUICKSTART, finetune=finetune, pruning=PruningSpec(criterion=criterion))
         return keys(replace(spec, one_shot=OneShotSpec((0.5,), 0)), "one_shot")[0]
 
-    assert cut(lr=0.5, optimizer="adam", label_smoothing=0.2) == cut()
-    assert (cut(batch_size=16) != cut()) == read
+    assert untrained(lr=0.5, optimizer="adam", label_smoothing=0.2) == untrained()
+    assert (untrained(batch_size=16) != untrained()) == images
 
 
 def test_one_key_has_one_target() -> None:
-    """A typed amount that only looks like a step of the schedule is another stage."""
-    typed = replace(QUICKSTART.one_shot, amounts=(0.369043,))
-    spec = replace(QUICKSTART, one_shot=typed, iterative=replace(QUICKSTART.iterative, epochs=2))
+    """A sparsity that equals a rounded step of the schedule is another stage."""
+    rounded = replace(QUICKSTART.one_shot, amounts=(0.369043,))
+    spec = replace(QUICKSTART, one_shot=rounded, iterative=replace(QUICKSTART.iterative, epochs=2))
     assert keys(spec, "one_shot")[0] != keys(spec, "iterative")[0]
 
 
-def test_a_data_set_is_its_content() -> None:
+def test_a_data_set_enters_the_key_by_its_content() -> None:
     """Another digest is another key; another name for the same content is not."""
     spec = QUICKSTART
     other = Facts(spec, {**DATA, "digest": "e" * 64})
-    assert plans.plan(spec, other).models[0].key != planned(spec).models[0].key
+    assert plan(spec, other).models[0].key != planned(spec).models[0].key
     renamed = replace(spec, data=replace(spec.data, name="mnist"))
-    same = plans.plan(renamed, Facts(renamed))
+    same = plan(renamed, Facts(renamed))
     assert same.models[0].key == planned(spec).models[0].key
 
 
 def test_several_seeds_repeat_the_whole_comparison() -> None:
     spec = replace(QUICKSTART, seeds=(0, 1, 2))
-    plan = planned(spec)
-    assert len(plan.models) == 3 * len(planned(QUICKSTART).models)
-    assert {point.seed for point in plan.models} == {0, 1, 2}
+    models = planned(spec).models
+    assert len(models) == 3 * len(planned(QUICKSTART).models)
+    assert {model.seed for model in models} == {0, 1, 2}
 
 
-def test_more_images_than_there_are_is_refused() -> None:
+@pytest.mark.parametrize(("part", "size", "needed"), [("train", 19, 20), ("test", 9, 10)])
+def test_too_few_images_for_the_classes_are_refused(part: str, size: int, needed: int) -> None:
+    def with_size(images: int) -> Spec:
+        sizes: dict[str, Any] = {f"{part}_size": images}
+        return replace(QUICKSTART, data=replace(QUICKSTART.data, **sizes))
+
+    with pytest.raises(SpecError, match=f"{size} is too low: at least {needed}") as caught:
+        planned(with_size(size))
+    assert caught.value.field == f"data.{part}_size"
+    assert planned(with_size(needed)).complete
+
+
+def test_more_images_than_available_are_refused() -> None:
     spec = replace(QUICKSTART, data=replace(QUICKSTART.data, train_size=1438))
-    with pytest.raises(SpecError, match=r"train_size.*1,438.*1,437"):
+    with pytest.raises(
+        SpecError, match=r"train_size: 1,438 is too high: there are 1,437 training images\."
+    ):
         planned(spec)
 
 
@@ -187,7 +202,7 @@ def test_more_images_than_there_are_is_refused() -> None:
     ("name", "train_size", "field"),
     [("images", 0, "data.path"), ("images", 40, "data.path"), ("digits", 0, "data.name")],
 )
-def test_a_class_too_small_to_validate_is_named(
+def test_a_class_with_one_image_is_named(
     tmp_path: Path, name: str, train_size: int, field: str
 ) -> None:
     counts = [144] * 9 + [1]
@@ -195,30 +210,33 @@ def test_a_class_too_small_to_validate_is_named(
     path = str(tmp_path) if name == "images" else ""
     data = replace(QUICKSTART.data, name=name, path=path, train_size=train_size)
     spec = replace(QUICKSTART, data=data)
-    with pytest.raises(SpecError, match="class 'cat' has a single training image") as caught:
-        plans.plan(spec, Facts(spec, facts))
+    with pytest.raises(
+        SpecError,
+        match="class 'cat' has a single training image; each class needs one for training",
+    ) as caught:
+        plan(spec, Facts(spec, facts))
     assert caught.value.field == field
     two = {**facts, "train_counts": [144] * 9 + [2]}
-    assert plans.plan(spec, Facts(spec, two)).complete
+    assert plan(spec, Facts(spec, two)).complete
 
 
-def test_a_cut_below_the_floor_is_refused() -> None:
+def test_a_target_below_the_minimum_density_is_refused() -> None:
     pruning = PruningSpec(allocation="global", min_density=0.2)
-    with pytest.raises(SpecError, match=r"at most .* can go"):
+    with pytest.raises(SpecError, match=r"at most .* can be pruned"):
         planned(replace(QUICKSTART, pruning=pruning))
 
 
-def test_the_floor_counts_in_whole_weights() -> None:
-    """Ten and 990 weights, 5 % kept of each: 1 and 50, so 949 of 1,000 can go, not 950."""
+def test_the_minimum_density_counts_whole_weights() -> None:
+    """Of 10 and 990 weights, 5 % are 1 and 50: 949 of 1,000 can be pruned, not 950."""
     pruning = PruningSpec(allocation="global", min_density=0.05)
     shallow = replace(QUICKSTART.iterative, target=0.949)
     deep = replace(QUICKSTART.iterative, target=0.95)
     assert planned(replace(QUICKSTART, pruning=pruning, iterative=shallow)).complete
-    with pytest.raises(SpecError, match=r"94\.90%"):
+    with pytest.raises(SpecError, match=r"at most 0\.949 can be pruned"):
         planned(replace(QUICKSTART, pruning=pruning, iterative=deep))
 
 
-def test_a_chain_curve_covers_the_whole_chain() -> None:
+def test_one_schedule_spans_all_pruning_steps() -> None:
     spec = replace(QUICKSTART, lr_schedule_span="pruning")
     stages = {stage.key: stage for stage in planned(spec).stages}
     chain = [stages[key].settings for key in keys(spec, "iterative")]
@@ -227,12 +245,12 @@ def test_a_chain_curve_covers_the_whole_chain() -> None:
     assert [s["keep_optimizer"] for s in chain] == [True] * 4 + [False]
 
 
-def test_weights_stand_by_their_content(tmp_path) -> None:
+def test_weights_enter_the_key_by_their_content(tmp_path: Path) -> None:
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     first.write_bytes(b"same")
     second.write_bytes(b"same")
-    assert plans.weights_identity(str(first)) == plans.weights_identity(str(second))
+    assert weights_identity(str(first)) == weights_identity(str(second))
     second.write_bytes(b"other bytes")
-    assert plans.weights_identity(str(first)) != plans.weights_identity(str(second))
+    assert weights_identity(str(first)) != weights_identity(str(second))
     with pytest.raises(SpecError, match=r"model\.weights"):
-        plans.weights_identity(str(tmp_path / "none"))
+        weights_identity(str(tmp_path / "none"))

@@ -1,4 +1,4 @@
-"""Channels removed in a plan: chains, keys, what goes together, names, the time it takes."""
+"""Structured pruning in a plan: chains, keys, refusals, names, and the estimate."""
 
 from __future__ import annotations
 
@@ -8,85 +8,84 @@ from dataclasses import replace
 import pytest
 
 from pruning_core.common.errors import SpecError
-from pruning_core.planning import plan as plans
 from pruning_core.planning import structured
+from pruning_core.planning.costs import Sizes, stage_epochs
 from pruning_core.planning.estimate import estimate
+from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Stage, outline
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.stage import Plan, Stage, outline
+from pruning_core.planning.structured import inspect_groups, prunable_groups
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.spec import Spec, from_dict
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
-from tests.helpers.inspections import Facts
+from tests.helpers.inspections import Facts, FactsWithGroups
 
 ON = StructuredSpec(True, (0.3, 0.5))
 SPEC = replace(QUICKSTART, structured=ON)
 
 
-def looked_at(spec: Spec) -> Facts:
-    facts = Facts(spec)
-    facts.results[inspection(spec, 10).key] = {"notes": []}
-    return facts
+def planned(spec: Spec) -> Plan:
+    return plan(spec, FactsWithGroups(spec))
 
 
-def planned(spec: Spec) -> plans.Plan:
-    return plans.plan(spec, looked_at(spec))
-
-
-def own(spec: Spec) -> list[Stage]:
+def structured_stages(spec: Spec) -> list[Stage]:
     return [stage for stage in planned(spec).stages if stage.kind == "structured"]
 
 
 def test_switched_off_it_changes_no_key() -> None:
-    off = replace(ON, enabled=False, ratios=(0.7,))
-    before = [stage.key for stage in plans.plan(QUICKSTART, Facts(QUICKSTART)).stages]
-    spec = replace(QUICKSTART, structured=off)
-    assert [stage.key for stage in plans.plan(spec, Facts(spec)).stages] == before
-    there = {stage.key for stage in planned(SPEC).stages}
-    assert set(before) < there
+    off = replace(QUICKSTART, structured=replace(ON, enabled=False, ratios=(0.7,)))
+    before = [stage.key for stage in plan(QUICKSTART, Facts(QUICKSTART)).stages]
+    assert [stage.key for stage in plan(off, Facts(off)).stages] == before
+    assert set(before) < {stage.key for stage in planned(SPEC).stages}
 
 
 def test_nothing_is_planned_before_the_dry_run() -> None:
-    made = plans.plan(SPEC, Facts(SPEC))
-    assert [s.kind for s in made.stages] == ["inspect_dataset", "inspect_model", "inspect_groups"]
-    assert not made.complete
+    inspections = plan(SPEC, Facts(SPEC))
+    kinds = ["inspect_dataset", "inspect_model", "inspect_groups"]
+    assert [stage.kind for stage in inspections.stages] == kinds
+    assert not inspections.complete
 
 
 def test_it_can_run_alone() -> None:
     alone = replace(SPEC, one_shot=OneShotSpec(amounts=()), iterative=IterativeSpec(enabled=False))
-    assert [p.strategy for p in planned(alone).models] == ["baseline", "structured", "structured"]
-    with pytest.raises(SpecError, match=r"nothing to run.*removing channels"):
+    assert [m.strategy for m in planned(alone).models] == ["baseline", "structured", "structured"]
+    with pytest.raises(SpecError, match=r"nothing to run.*structured pruning"):
         replace(alone, structured=StructuredSpec())
 
 
-def test_every_step_hangs_off_the_one_before() -> None:
+def test_each_step_starts_from_the_step_before() -> None:
     spec = replace(SPEC, structured=replace(ON, steps=3, final_epochs=1, epochs=0.5))
-    points = [p for p in planned(spec).models if p.strategy == "structured"]
-    stages = {stage.key: stage for stage in own(spec)}
-    assert [p.iteration for p in points] == [1, 2, 3, 4] * 2
-    assert [stages[p.key].parent for p in points[1:4]] == [p.key for p in points[:3]]
-    assert stages[points[3].key].settings["cut"] == {}
-    assert stages[points[3].key].settings["train"]["lr_schedule"] == "cosine"
-    assert [p.asked for p in points][2:4] == [0.3, 0.3]
+    models = [m for m in planned(spec).models if m.strategy == "structured"]
+    stages = {stage.key: stage for stage in structured_stages(spec)}
+    assert [m.iteration for m in models] == [1, 2, 3, 4] * 2
+    assert [stages[m.key].parent for m in models[1:4]] == [m.key for m in models[:3]]
+    assert [m.final for m in models] == [False, False, False, True] * 2
+    assert stages[models[3].key].settings["removal"] == {}
+    assert stages[models[3].key].settings["train"]["lr_schedule"] == "cosine"
+    assert [m.target for m in models][2:4] == [0.3, 0.3]
     names = chain_names(outline(planned(spec)))
-    assert {names[p] for p in points[:4]} == {"channels 30 %"}
-    assert {names[p] for p in points[4:]} == {"channels 50 %"}
+    chains = [{names[m] for m in models[:4]}, {names[m] for m in models[4:]}]
+    assert [len(chain) for chain in chains] == [1, 1]
+    assert ["30 %" in chains[0].pop(), "50 %" in chains[1].pop()] == [True, True]
     single = titles(outline(planned(SPEC))).values()
-    assert ("channels 30 %", "structured") in single
+    assert ["30 %" in name for name, strategy in single if strategy == "structured"] == [
+        True,
+        False,
+    ]
 
 
-def test_one_curve_covers_cuts_and_tail() -> None:
+def test_one_schedule_spans_pruning_steps_and_final_fine_tuning() -> None:
     spec = replace(
         SPEC,
         lr_schedule_span="run",
         structured=replace(ON, steps=2, final_epochs=1, ratios=(0.5,)),
     )
-    assert [(s.settings["lr_from_epoch"], s.settings["lr_epochs"]) for s in own(spec)] == [
-        (0, 3),
-        (1, 3),
-        (2, 3),
+    places = [
+        (stage.settings["lr_from_epoch"], stage.settings["lr_epochs"])
+        for stage in structured_stages(spec)
     ]
+    assert places == [(0, 3), (1, 3), (2, 3)]
     constant = replace(spec.finetune, lr_schedule="constant")
     with pytest.raises(SpecError, match="does not fall to it"):
         replace(spec, finetune=constant)
@@ -103,20 +102,19 @@ KEYS: list[tuple[Callable[[StructuredSpec], StructuredSpec], bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "other"), KEYS)
-def test_a_key_follows_what_can_change_the_result(
-    change: Callable[[StructuredSpec], StructuredSpec], other: bool
+@pytest.mark.parametrize(("change", "differs"), KEYS)
+def test_the_key_has_the_settings_that_can_change_the_result(
+    change: Callable[[StructuredSpec], StructuredSpec], differs: bool
 ) -> None:
     changed = replace(SPEC, structured=change(ON))
-    assert (own(changed)[0].key != own(SPEC)[0].key) == other
+    assert (structured_stages(changed)[0].key != structured_stages(SPEC)[0].key) == differs
 
 
-def test_images_are_read_only_by_an_importance_that_looks_at_them() -> None:
+def test_calibration_images_enter_the_key_of_importances_that_use_them() -> None:
     def key(importance: str, images: int) -> str:
         pruning = replace(QUICKSTART.pruning, calibration_images=images)
-        return own(
-            replace(SPEC, pruning=pruning, structured=replace(ON, channel_importance=importance))
-        )[0].key
+        importances = replace(ON, channel_importance=importance)
+        return structured_stages(replace(SPEC, pruning=pruning, structured=importances))[0].key
 
     assert key("lamp", 64) == key("lamp", 128)
     assert key("taylor", 64) != key("taylor", 128)
@@ -139,29 +137,46 @@ def test_images_are_read_only_by_an_importance_that_looks_at_them() -> None:
         ({"final_epochs": 1e-9}, "structured.final_epochs"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(settings: dict[str, object], field: str) -> None:
+def test_impossible_settings_are_refused_by_name(settings: dict[str, object], field: str) -> None:
     with pytest.raises(SpecError) as caught:
         from_dict({"structured": settings})
     assert caught.value.field == field
 
 
-def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise structured.PackageNotFoundError(name)
 
     monkeypatch.setattr(structured, "version", missing)
     with pytest.raises(SpecError, match="pip install torch-pruning"):
-        inspection(SPEC, 10)
+        inspect_groups(SPEC, 10)
 
 
-def test_its_epochs_cost_time() -> None:
+def test_prunable_groups_come_in_the_order_of_the_layers() -> None:
+    groups = [
+        {"group": name, "reason": reason}
+        for name, reason in (("head", "classes"), ("other", ""), ("b", ""), ("a", ""))
+    ]
+    layers = [{"name": f"{name}.weight"} for name in ("a", "b", "head")]
+    assert prunable_groups({"groups": groups}, {"layers": layers}) == ["a", "b", "other"]
+
+
+def test_epochs_and_scoring_take_time() -> None:
     def seconds(spec: Spec) -> float:
-        facts = looked_at(spec)
-        found = estimate(spec, plans.plan(spec, facts), facts, cores=2)
-        assert found
-        return found.left
+        facts = FactsWithGroups(spec)
+        estimated = estimate(spec, plan(spec, facts), facts, cores=2)
+        assert estimated
+        return estimated.remaining
 
     longer = replace(SPEC, structured=replace(ON, epochs=20))
     assert seconds(QUICKSTART) < seconds(SPEC) < seconds(longer)
-    looking = replace(SPEC, structured=replace(ON, channel_importance="hessian", epochs=20))
-    assert seconds(longer) < seconds(looking)
+    scored = replace(SPEC, structured=replace(ON, channel_importance="hessian", epochs=20))
+    assert seconds(longer) < seconds(scored)
+
+
+def test_the_scoring_of_channels_costs_training_steps() -> None:
+    """Hessian scores 512 images at 10.7 steps each, beside one epoch of 1,000 images."""
+    scored = replace(SPEC, structured=replace(ON, channel_importance="hessian"))
+    stage = structured_stages(scored)[0]
+    assert stage_epochs(stage, Sizes(1000, 100)) == pytest.approx(1 + 10.7 * 512 / 1000)
+    assert stage_epochs(structured_stages(SPEC)[0], Sizes(1000, 100)) == 1

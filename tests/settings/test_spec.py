@@ -1,8 +1,9 @@
-"""A spec is checked when it is made and survives the way through JSON."""
+"""A spec checks its values and survives JSON."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ shares = st.floats(0, 0.999).map(lambda x: round(x, 6))
 amounts = st.lists(shares, max_size=5, unique=True).map(tuple)
 trains = st.builds(
     TrainSpec,
-    optimizer=st.sampled_from(OPTIMIZERS),
+    optimizer=st.sampled_from(tuple(OPTIMIZERS)),
     lr=st.floats(0.0001, 10).map(lambda x: round(x, 6)),
     batch_size=st.integers(2, 4096),
 )
@@ -35,10 +36,10 @@ whole_specs = st.builds(
     finetune=trains,
     pruning=st.builds(
         PruningSpec,
-        allocation=st.sampled_from(ALLOCATIONS),
+        allocation=st.sampled_from(tuple(ALLOCATIONS)),
         layer_sparsities=st.just(("*=0.5", "conv1.weight=30%")),
         exclude=st.lists(st.text(min_size=1, max_size=9), max_size=3).map(tuple),
-        granularity=st.sampled_from(("weight", "kernel", "filter")),
+        granularity=st.sampled_from(("unstructured", "kernel", "filter")),
         filter_norm=st.sampled_from(("1", "2", "inf")),
         filter_dim=st.sampled_from((0, 1)),
     ),
@@ -60,7 +61,7 @@ def test_presets_survive_json(name: str) -> None:
     assert specs.from_json(specs.to_json(spec)) == spec
 
 
-WRONG = [
+WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: OneShotSpec(amounts=(1.0,)), "one_shot.amounts"),
     (lambda: OneShotSpec(amounts=(-0.1,)), "one_shot.amounts"),
     (lambda: OneShotSpec(amounts=(float("nan"),)), "one_shot.amounts"),
@@ -83,7 +84,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("make", "field"), WRONG)
-def test_a_wrong_value_is_refused_by_name(make, field: str) -> None:
+def test_a_wrong_value_is_refused_by_name(make: Callable[[], object], field: str) -> None:
     with pytest.raises(SpecError) as caught:
         make()
     assert caught.value.field == field
@@ -98,7 +99,7 @@ def test_an_error_in_a_nested_object_has_its_full_name() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"speed": 1}', '{"data": 3}'])
-def test_what_is_no_spec_is_refused(text: str) -> None:
+def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(SpecError):
         specs.from_json(text)
 

@@ -63,7 +63,7 @@ def test_the_drawn_sparsity_is_reached_in_every_step(calm: Cache) -> None:
     store = Store(calm)
     chain = [point for point in planned(calm, HALVES).models if point.strategy == "iterative"]
     zeros = {store.read(point.key)["prunable_zeros"] for point in chain}
-    assert [point.asked for point in chain] == [0.8] * 4
+    assert [point.target for point in chain] == [0.8] * 4
     assert len(zeros) == 1
     assert zeros.pop() / store.read(chain[0].key)["prunable"] == pytest.approx(0.8, abs=1e-4)
 

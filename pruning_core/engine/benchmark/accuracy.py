@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scipy import stats
 
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.benchmark.runs import decoded, reference_process
@@ -74,7 +74,7 @@ def table(found: Sequence[Pair]) -> str:
 def command_line() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=place, required=True)
+    parser.add_argument("--data", type=expand_path, required=True)
     parser.add_argument("--train-size", type=int, default=5000)
     parser.add_argument("--test-size", type=int, default=1000)
     parser.add_argument("--seeds", default="0,1,2")

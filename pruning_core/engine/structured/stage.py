@@ -28,11 +28,11 @@ from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.structured_notes import (
-    counted,
-    example_told,
-    left_told,
-    parts_told,
-    uncut_told,
+    counts_against_dense,
+    example_notes,
+    partition_notes,
+    removal_note,
+    unprunable_notes,
 )
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context
@@ -65,7 +65,7 @@ def structured(context: Context) -> Result:
     size = base["data"]["image_size"]
     return {
         **result,
-        **counted(result, whole),
+        **counts_against_dense(result, whole),
         "own_parameters": result["parameters"],
         "macs": macs(model, size),
         "dense_macs": macs(dense, size),
@@ -146,9 +146,9 @@ def _notes(made: tuple[Plan, Size], model: nn.Module, settings: Result) -> list[
     of, asked = settings["removal"]["ratio_of"], float(settings["target"])
     pairs = {name: (getattr(plan.after, name), getattr(whole, name)) for name in SIZES}
     return [
-        left_told(of, asked, plan.after.share_gone(whole, of), pairs),
-        *parts_told([group.parts for group in plan.groups], settings["removal"]["round_to"]),
-        *uncut_told(uncut(model, plan.groups)),
+        removal_note(of, asked, plan.after.share_gone(whole, of), pairs),
+        *partition_notes([group.parts for group in plan.groups], settings["removal"]["round_to"]),
+        *unprunable_notes(uncut(model, plan.groups)),
     ]
 
 
@@ -188,8 +188,8 @@ def inspect_groups(context: Context) -> Result:
         ],
         "step": math.lcm(how["round_to"], *(group.parts for group in found.groups)),
         "notes": [
-            *parts_told([group.parts for group in found.groups], how["round_to"]),
-            *example_told(how["scope"]),
+            *partition_notes([group.parts for group in found.groups], how["round_to"]),
+            *example_notes(how["scope"]),
         ],
     }
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.build import rebuild
-from pruning_core.planning.pruned import LOADED
+from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE
 
 KEPT_FILE = "kept.sparse"
 State = dict[str, Tensor]
@@ -84,4 +84,4 @@ def share_done(recovery: dict[str, Any], base: dict[str, Any]) -> float:
 def notes(recovery: dict[str, Any], base: dict[str, Any]) -> list[str]:
     """What has to be said of the weights that a level began with."""
     first = recovery["method"] == "weight_rewinding" and recovery["rewind_epoch"] == 0
-    return [LOADED] if first and base["model"]["weights"] != "none" else []
+    return [LOADED_WEIGHTS_NOTE] if first and base["model"]["weights"] != "none" else []

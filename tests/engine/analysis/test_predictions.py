@@ -14,7 +14,7 @@ from PIL import Image
 from pruning_core.common.paths import Cache
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.stage_inputs import parent_model
-from pruning_core.planning.exports import ask_image, ask_test_image
+from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Queue
@@ -39,7 +39,7 @@ def ask(cache: Cache, stage: Stage) -> None:
 
 def test_answers_are_the_models_own(cache: Cache) -> None:
     dense, point = keys(cache)
-    stage, store = ask_test_image(dense, point, 7), Store(cache)
+    stage, store = predict_test_image(dense, point, 7), Store(cache)
     ask(cache, stage)
     found = store.read(stage.key)
     raw = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(1, 32, 32, 3)
@@ -60,7 +60,7 @@ def test_an_image_of_ones_own_is_cut_square(cache: Cache, tmp_path: Path) -> Non
     path = tmp_path / "wide.png"
     Image.new("RGB", (90, 40), (255, 0, 0)).save(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    stage = ask_image(dense, point, digest, str(path))
+    stage = predict_image(dense, point, digest, str(path))
     ask(cache, stage)
     found = Store(cache).read(stage.key)
     raw = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(32, 32, 3)
@@ -75,7 +75,7 @@ def test_what_is_no_image_is_refused_in_a_sentence(
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     dense, point = keys(cache)
-    stage = ask_image(dense, point, hashlib.sha256(content).hexdigest(), str(path))
+    stage = predict_image(dense, point, hashlib.sha256(content).hexdigest(), str(path))
     ask(cache, stage)
     row = Queue(cache.queue).stage(stage.key)
     assert row is not None
@@ -84,7 +84,7 @@ def test_what_is_no_image_is_refused_in_a_sentence(
 
 
 def test_a_number_past_the_last_is_refused(cache: Cache) -> None:
-    stage = ask_test_image(*keys(cache), 100)
+    stage = predict_test_image(*keys(cache), 100)
     ask(cache, stage)
     row = Queue(cache.queue).stage(stage.key)
     assert row is not None

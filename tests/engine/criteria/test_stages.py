@@ -73,7 +73,7 @@ def test_a_comparison_with_each_criterion(cache: Cache, criterion: str) -> None:
     run_here(cache, spec)
     for point in plan(spec, store).models[1:]:
         result = store.read(point.key)
-        assert result["prunable_zeros"] == round(point.asked * result["prunable"])
+        assert result["prunable_zeros"] == round(point.target * result["prunable"])
         assert result["notes"] == []
     found = kept(cache, spec)
     first, last = found["iterative", 1], found["iterative", 2]

@@ -24,7 +24,7 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.settings.spec import from_json
 from pruning_core.storage import bundle as passports
-from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.bundle import PACKED, bundle_stage
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.workers import ONE_CUT, finished_run, serve
@@ -92,7 +92,7 @@ def point(cache: Cache, number: int = -1) -> str:
 def packed(cache: Cache, name: str, folder: Path, number: int = -1) -> Path:
     """The unpacked passport of a file."""
     job, store = Queue(cache.queue).jobs()[number], Store(cache)
-    stage = passport(job, point(cache, number), name, store)
+    stage = bundle_stage(job, point(cache, number), name, store)
     Queue(cache.queue).add([stage] if not store.exists(stage.key) else [])
     serve(cache)
     path = store.file(stage.key, passports.FILE)
@@ -201,7 +201,7 @@ def test_images_that_do_not_fit_are_named(
     monkeypatch.setattr(passports, "MOST_IMAGE_BYTES", 10)
     folder = packed(cache, "onnx", tmp_path / "zip")
     job, store = Queue(cache.queue).jobs()[-1], Store(cache)
-    stage = passport(job, point(cache), "onnx", store)
+    stage = bundle_stage(job, point(cache), "onnx", store)
     assert "too large for the zip" in store.read(stage.key)["notes"][0]
     images = store.file(stage.key, passports.IMAGES)
     done = verify(python, folder)
@@ -227,5 +227,5 @@ def test_damaged_images_differ(cache: Cache, python: Python, tmp_path: Path) -> 
 
 def test_packing_twice_gives_the_same_key(cache: Cache) -> None:
     job, store = Queue(cache.queue).jobs()[-1], Store(cache)
-    keys = {passport(job, point(cache), name, store).key for name in (PACKED[0], PACKED[0])}
+    keys = {bundle_stage(job, point(cache), name, store).key for name in (PACKED[0], PACKED[0])}
     assert len(keys) == 1

@@ -74,8 +74,8 @@ def test_the_asked_number_of_pieces_goes(cache: Cache, name: str) -> None:
         kept = masks.load(store.file(point.key, MASK_FILE))
         state = sparse_file.load(store.file(point.key, MODEL_FILE))
         pieces = [pieces_left(mask, to_dict(made.pruning)) for mask in kept.values()]
-        each = [round(point.asked * left.size) for left in pieces]
-        total = round(point.asked * sum(left.size for left in pieces))
+        each = [round(point.target * left.size) for left in pieces]
+        total = round(point.target * sum(left.size for left in pieces))
         gone = sum(int((~left).sum()) for left in pieces)
         assert gone == (sum(each) if made.pruning.allocation == "uniform" else total)
         assert list(kept) == [layer.name for layer in layers]

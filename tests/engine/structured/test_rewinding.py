@@ -23,7 +23,7 @@ from pruning_core.engine.training.state import Trainee
 from pruning_core.engine.training.train import Training, derived_seed
 from pruning_core.methods.recovery import RECOVERY_METHODS, REWINDS
 from pruning_core.planning.plan import plan
-from pruning_core.planning.pruned import LOADED, recovery_notes
+from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE, recovery_notes
 from pruning_core.planning.stage import PlannedModel
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
@@ -157,4 +157,4 @@ def test_what_rewinding_needs_is_told_and_refused_here_too() -> None:
     assert "The tail rewinds nothing" in said
     with pytest.raises(SpecError, match="one curve cannot cover"):
         replace(spec, lr_schedule_span="pruning")
-    assert LOADED not in said
+    assert LOADED_WEIGHTS_NOTE not in said

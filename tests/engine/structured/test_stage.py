@@ -68,7 +68,7 @@ def test_each_amount_is_a_chain_with_a_tail(ran: Cache) -> None:
     assert [(p.iteration, p.final) for p in own] == [(1, False), (2, False), (3, True)] * 2
     assert [stages[p.key].parent for p in own[1:3]] == [p.key for p in own[:2]]
     assert stages[own[0].key].parent == stages[own[3].key].parent == made.models[0].key
-    assert own[0].asked == pytest.approx(1 - 0.6**0.5)
+    assert own[0].target == pytest.approx(1 - 0.6**0.5)
 
 
 def test_what_was_asked_is_reached_and_a_tail_cuts_nothing(ran: Cache) -> None:

@@ -26,7 +26,7 @@ from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.recovery import IN_WORDS
 from pruning_core.methods.recovery import RECOVERY_METHODS as NAMES
 from pruning_core.planning.plan import plan
-from pruning_core.planning.pruned import LOADED
+from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -152,7 +152,7 @@ def test_loaded_weights_are_epoch_0_and_it_is_said(cache: Cache, tmp_path: Path)
     run_here(cache, spec)
     for key in levels(cache, spec):
         assert_begins_with(read(cache, key), loaded, read(cache, key, MASK_FILE))
-        assert LOADED in Store(cache).read(key)["notes"]
+        assert LOADED_WEIGHTS_NOTE in Store(cache).read(key)["notes"]
 
 
 def test_a_disturbed_baseline_keeps_the_same_bits(

@@ -1,0 +1,160 @@
+"""The cost of stages in epochs: training, scoring, corrections, forward passes.
+
+Work that trains nothing counts as the share of an epoch that takes as long. The registries hold
+the cost of a method for each calibration image, in training steps of one image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
+from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS
+from pruning_core.methods.criteria import CRITERIA
+from pruning_core.methods.layers import Layer, prunable
+from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.stage import Stage
+from pruning_core.settings.pruning_steps import (
+    steps,
+    structured_epochs,
+    structured_steps,
+    total_epochs,
+)
+from pruning_core.settings.spec import Spec
+
+# The kinds of stage that take most of the time of a run.
+ESTIMATED_KINDS = ("baseline", "pruned", STRUCTURED, "sensitivity", "correction")
+# A training step is a forward pass and a backward pass of twice its work.
+FORWARD = 1 / 3
+# Multiplications and additions per second of a Cholesky factorization in double precision.
+SOLVER_RATE = 7e9
+
+KeyedStages = list[tuple[str, Stage]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of training and validation images, and the layers where they are known."""
+
+    train: float
+    validation: float
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work of the stages of one kind.
+
+    `epochs` holds the epochs of each stage and `longest` the epochs of their longest chain.
+    `seconds` holds for each stage the time that does not depend on images.
+    """
+
+    epochs: tuple[float, ...]
+    longest: float
+    seconds: tuple[float, ...] = ()
+
+
+def planned_work(stages: KeyedStages, done: set[str], sizes: Sizes) -> dict[str, Work]:
+    """The work of a complete plan by kind, without the stages whose keys are in `done`."""
+    work, by_key = {}, dict(stages)
+    for kind in ESTIMATED_KINDS:
+        chains: dict[str, float] = {}
+        remaining = [(key, s) for key, s in stages if s.kind == kind and key not in done]
+        epochs = tuple(stage_epochs(stage, sizes) for _, stage in remaining)
+        for (key, stage), cost in zip(remaining, epochs, strict=True):
+            chains[key] = cost + chains.get(stage.parent, 0)
+        seconds = tuple(_solver_seconds(stage, by_key, sizes.layers) for _, stage in remaining)
+        work[kind] = Work(epochs, max(chains.values(), default=0), seconds)
+    return work
+
+
+def expected_work(spec: Spec) -> dict[str, Work]:
+    """The work of a spec by kind, before its plan is complete."""
+    seeds, chain = len(spec.seeds), spec.iterative
+    epochs = [spec.one_shot.epochs] * len(spec.one_shot.amounts)
+    longest = max(epochs, default=0)
+    if chain.enabled:
+        budget = total_epochs(chain)
+        epochs += [step.epochs for step in steps(chain)] + [budget] * chain.equal_budget
+        longest = max(longest, budget)
+    work = {
+        "baseline": Work((spec.baseline_epochs,) * seeds, spec.baseline_epochs),
+        "pruned": Work(tuple(epochs) * seeds, longest),
+    }
+    if (structured := spec.structured).enabled:
+        each = tuple(
+            step.epochs
+            for ratio in structured.ratios
+            for step in structured_steps(structured, ratio)
+        )
+        work[STRUCTURED] = Work(each * seeds, structured_epochs(structured))
+    return work
+
+
+def stage_epochs(stage: Stage, sizes: Sizes) -> float:
+    """The epochs of a stage and of its scoring, or the epochs that take as long as its work."""
+    train, settings = sizes.train, stage.settings
+    if stage.kind == "correction":
+        images = min(settings["images"], train)
+        return correction_steps(settings["correction"], images, len(sizes.layers)) / train
+    if stage.kind == "sensitivity":
+        # One pass without pruning, and one for each sparsity.
+        passes = 1 + len(settings["sparsities"])
+        images = min(settings["images"] or sizes.validation, sizes.validation)
+        return FORWARD * passes * images / train
+    return float(settings["epochs"]) + _scoring_steps(settings, train) / train
+
+
+def _scoring_steps(settings: Mapping[str, Any], train: float) -> float:
+    """The training steps of one image that take as long as the scoring of a pruning step."""
+    pruning, removal = settings.get("pruning", {}), settings.get("removal") or {}
+    weights = CRITERIA[pruning["criterion"]].cost if "criterion" in pruning else 0.0
+    importance = removal.get("channel_importance")
+    channels = CHANNEL_IMPORTANCES[importance].cost if importance else 0.0
+    return weights * min(pruning.get("calibration_images", 0), train) + channels * min(
+        removal.get("calibration_images", 0), train
+    )
+
+
+def correction_steps(name: str, images: float, layers: int) -> float:
+    """The training steps of one image that take as long as a correction's passes over images."""
+    correction = CORRECTIONS[name]
+    return images * (correction.cost + correction.cost_per_layer * layers)
+
+
+def _solver_seconds(stage: Stage, by_key: Mapping[str, Stage], layers: Sequence[Layer]) -> float:
+    """The seconds in which a correction solves its equations; 0 of other stages."""
+    if stage.kind != "correction" or not CORRECTIONS[stage.settings["correction"]].solves:
+        return 0.0
+    pruned = stage
+    while pruned.kind == "correction":
+        pruned = by_key[pruned.parent]
+    return solver_seconds(layers, float(pruned.settings["target"]), stage.settings["pruning"])
+
+
+def solver_seconds(layers: Sequence[Layer], sparsity: float, pruning: Mapping[str, Any]) -> float:
+    """Seconds to solve for the remaining weights of a model with this sparsity.
+
+    Equations in k remaining weights take k^3 / 3 multiplications, those of a Cholesky factor.
+    With single weights or kernels, each output channel has its own mask and needs its own factor;
+    with filters, and in excluded layers, a layer needs one. `pruning` holds the settings of a
+    `PruningSpec`.
+    """
+    chosen = {layer.name for layer in prunable(layers, pruning["layers"], pruning["exclude"])}
+    solved = [x for x in layers if x.kind != "attention" and math.prod(x.shape[1:]) <= MAX_INPUTS]
+    return (
+        sum(
+            _multiplications(layer, sparsity if layer.name in chosen else 0.0, pruning)
+            for layer in solved
+        )
+        / SOLVER_RATE
+    )
+
+
+def _multiplications(layer: Layer, sparsity: float, pruning: Mapping[str, Any]) -> float:
+    one_mask = not sparsity or pruning["granularity"] == "filter"
+    factors = 1 if one_mask else layer.shape[0]
+    return float(factors * ((1 - sparsity) * math.prod(layer.shape[1:])) ** 3 / 3)
