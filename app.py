@@ -10,7 +10,7 @@ from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.common import machine
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import join_words
-from pruning_core.planning.estimate import estimate, in_words, probe
+from pruning_core.planning.estimate import estimate, estimate_text, probe
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
@@ -54,7 +54,7 @@ def cost(lab: Lab, preset: Preset) -> str:
     """The time that a preset takes on this machine."""
     cores = machine.usable_cores()
     seconds = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, cores)
-    text = f"Time on this machine: {in_words(seconds)}."
+    text = f"Time on this machine: {estimate_text(seconds)}."
     return text + (" Needs a download first." if facts.downloads_needed(preset.spec) else "")
 
 

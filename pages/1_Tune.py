@@ -14,13 +14,13 @@ from pages.components.shell import PAGES, Lab, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
-from pruning_core.planning.estimate import estimate, in_words
+from pruning_core.planning.estimate import estimate, estimate_text
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
 from pruning_core.reports.charts.schedule import schedule_chart
-from pruning_core.settings import strategies
+from pruning_core.settings import pruning_steps
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
 
@@ -144,21 +144,21 @@ def draw_schedule(spec: Spec, editable: bool) -> None:
     series: dict[str, list[float]] = {"one_shot": list(spec.one_shot.amounts)}
     chain = spec.iterative
     if chain.enabled:
-        series["iterative"] = [step.target for step in strategies.steps(chain)]
+        series["iterative"] = [step.target for step in pruning_steps.steps(chain)]
         if chain.equal_budget:
-            series["one_shot_equal_budget"] = [strategies.last_target(chain)]
+            series["one_shot_equal_budget"] = [pruning_steps.last_target(chain)]
     st.plotly_chart(schedule_chart(series), key="schedule")
     if chain.enabled:
         for note in schedule.notes(chain):
             st.caption(note)
         if editable:
             with st.expander("Edit sparsity per step", expanded=schedule.is_custom()):
-                schedule.draw_table(strategies.targets(chain))
+                schedule.draw_table(pruning_steps.targets(chain))
 
 
 def draw_cost(lab: Lab, spec: Spec, run_plan: Plan) -> str:
     """The remaining time, which is returned too, and how much is already computed."""
-    time = in_words(estimate(spec, run_plan, lab.store, usable_cores()))
+    time = estimate_text(estimate(spec, run_plan, lab.store, usable_cores()))
     done = sum(lab.store.exists(stage.key) for stage in run_plan.stages)
     time_column, cache_column = st.columns(2)
     time_column.metric(

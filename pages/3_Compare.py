@@ -19,16 +19,16 @@ from pages.components.table import draw_definitions, draw_table
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
-from pruning_core.reports.charts.comparison import CHARTS, X_AXES, figure
-from pruning_core.reports.charts.style import config
-from pruning_core.reports.html_report import html
-from pruning_core.reports.image_export import chrome_found, zipped
+from pruning_core.reports.charts.comparison import CHARTS, X_AXES, comparison_chart
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.reports.html_report import html_report
+from pruning_core.reports.image_export import chrome_found, images_zip
 from pruning_core.results import models
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.findings import findings
 from pruning_core.results.labels import flatten, short_labels
-from pruning_core.results.models import titles
-from pruning_core.results.tables import notes_told
+from pruning_core.results.models import combined, results_frame, titles
+from pruning_core.results.tables import model_notes
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.job_progress import ACTIVE, states
@@ -48,7 +48,7 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
     flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": job.label} for job in jobs}
     labels = short_labels(flat)
     frames = [
-        models.points(
+        results_frame(
             Outline.from_json(job.outline),
             lab.store,
             labels[job.id],
@@ -57,7 +57,7 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
         )
         for job in jobs
     ]
-    return models.together(frames), specs
+    return combined(frames), specs
 
 
 def dataset_name(spec: Spec) -> str:
@@ -128,8 +128,8 @@ def draw_charts(frame: pd.DataFrame) -> str:
     names = list(CHARTS)
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
-            drawn = figure(frame, name, x)
-            column.plotly_chart(drawn, key=f"chart {name}", config=config(name, image))
+            drawn = comparison_chart(frame, name, x)
+            column.plotly_chart(drawn, key=f"chart {name}", config=chart_config(name, image))
     return x
 
 
@@ -160,14 +160,14 @@ def draw_downloads(
         save("CSV", lambda: csv_export.to_csv(frame), "pruning_comparison.csv", "text/csv")
         save(
             "HTML report",
-            lambda: html(frame, specs, findings(frame), x, tolerance.points / 100),
+            lambda: html_report(frame, specs, findings(frame), x, tolerance.points / 100),
             "pruning_comparison.html",
             "text/html",
         )
         if chrome_found():
             save(
                 "All charts (PNG and SVG)",
-                lambda: zipped(frame, x),
+                lambda: images_zip(frame, x),
                 "pruning_comparison.zip",
                 "application/zip",
             )
@@ -244,7 +244,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
         st.info("No finished model yet. See progress in Runs.")
         link("Runs", job=jobs[0].id)
         return
-    if notes := [inline(note) for note in notes_told(frame)]:
+    if notes := [inline(note) for note in model_notes(frame)]:
         st.info("\n".join(f"- {note}" for note in notes) if len(notes) > 1 else notes[0])
     tolerance = Tolerance()
     draw_best_models(frame, tolerance)

@@ -20,12 +20,14 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.reports.charts.layers import heat_map, histogram, sparsity_bars
-from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
+from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import layers
 from pruning_core.results.labels import short
+from pruning_core.results.layers import layer_statistics, layers_frame
 from pruning_core.results.models import titles
-from pruning_core.results.sensitivity import looked_at, read_scan
+from pruning_core.results.sensitivity import images_text, read_sensitivity
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.sensitivity import SENSITIVITY_UNITS
@@ -74,7 +76,7 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
         job=analysis,
         primary=True,
     )
-    frame = read_scan(analysis, lab.store)
+    frame = read_sensitivity(analysis, lab.store)
     draw_heat_map(frame, analysis)
     complete = planned.complete and len(finished) == len(planned.stages)
     usable = frame if complete and unit != GROUP else frame.iloc[:0]
@@ -93,9 +95,9 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
     if frame.empty:
         st.caption("No layer has finished yet. The heat map grows layer by layer.")
         return
-    st.plotly_chart(heat_map(frame), key="heat", config=config("sensitivity"))
+    st.plotly_chart(sensitivity_heatmap(frame), key="heat", config=chart_config("sensitivity"))
     st.caption(
-        f"Color: accuracy drop on {looked_at(frame, spec.sensitivity.images)}. Importance: "
+        f"Color: accuracy drop on {images_text(frame, spec.sensitivity.images)}. Importance: "
         f"{importance_title(spec)}. Rows stop once accuracy reaches chance."
     )
     st.download_button(
@@ -113,14 +115,14 @@ def draw_model(lab: Lab, job: Job) -> None:
     model = pick_model(lab, job, "model")
     if model is None:
         return
-    statistics = layers.portraits(lab.store, model.key)
+    statistics = layer_statistics(lab.store, model.key)
     if not statistics:
         st.caption("An older version trained this model without layer statistics. Run it again.")
         return
     outline, structured = Outline.from_json(job.outline), model.strategy == STRUCTURED
-    dense = layers.portraits(lab.store, outline.dense_of(model).key) if structured else []
-    frame = layers.table(statistics, dense)
-    st.plotly_chart(sparsity_bars(frame), key="bars", config=config("layers"))
+    dense = layer_statistics(lab.store, outline.dense_of(model).key) if structured else []
+    frame = layers_frame(statistics, dense)
+    st.plotly_chart(layer_sparsity_chart(frame), key="bars", config=chart_config("layers"))
     st.caption(zero_channels(frame, structured))
     layer_table.draw_layers(frame)
     draw_histogram(statistics, titles(outline)[model.key][0])
@@ -160,7 +162,9 @@ def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
             "the threshold. The threshold is estimated from the bars.",
         )
     layer = next(one for one in statistics if one["name"] == name)
-    st.plotly_chart(histogram(layer, sparsity / 100), key="sizes", config=config("weights"))
+    st.plotly_chart(
+        magnitude_histogram(layer, sparsity / 100), key="sizes", config=chart_config("weights")
+    )
 
 
 def draw_overlap(lab: Lab, job: Job) -> None:

@@ -19,10 +19,16 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.reports.charts.exported_files import byte_bars
-from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.exported_files import file_size_chart
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import available
+from pruning_core.results.exported_files import (
+    available_formats,
+    file_notes,
+    files_frame,
+    files_table,
+    why_not_offered,
+)
 
 
 def draw_files(lab: Lab, model: PlannedModel, dense: PlannedModel) -> pd.DataFrame:
@@ -33,23 +39,23 @@ def draw_files(lab: Lab, model: PlannedModel, dense: PlannedModel) -> pd.DataFra
         "estimate of the smallest possible sparse file."
     )
     run_exports(lab, model)
-    frame = exported_files.ladder(model, dense, lab.store)
+    frame = files_frame(model, dense, lab.store)
     if frame.empty:
         return frame
-    st.plotly_chart(byte_bars(frame), key="bytes", config=config("files"))
+    st.plotly_chart(file_size_chart(frame), key="bytes", config=chart_config("files"))
     with st.expander("Table"):
-        st.dataframe(exported_files.readable(frame), hide_index=True)
+        st.dataframe(files_table(frame), hide_index=True)
     for row in frame.to_dict("records"):
-        if reason := exported_files.not_offered(row):
+        if reason := why_not_offered(row):
             st.warning(inline(reason))
-    for note in exported_files.notes_told(frame):
+    for note in file_notes(frame):
         st.caption(inline(note))
     return frame
 
 
 def run_exports(lab: Lab, model: PlannedModel) -> None:
     """The button that exports the missing formats, and the reason for formats that cannot be."""
-    names, reasons = available(FILE_FORMATS)
+    names, reasons = available_formats(FILE_FORMATS)
     for reason in reasons:
         st.caption(inline(reason))
     stages = [export_stage(model.key, name) for name in names]
@@ -79,7 +85,7 @@ def draw_downloads(lab: Lab, files: pd.DataFrame) -> None:
     with st.container(horizontal=True):
         for row in files.to_dict("records"):
             file_format = FILE_FORMATS[row["format"]]
-            if not file_format.download or exported_files.not_offered(row):
+            if not file_format.download or why_not_offered(row):
                 continue
             st.download_button(
                 file_format.title,

@@ -14,7 +14,7 @@ from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.stage import PlannedModel, Stage
-from pruning_core.results.exported_files import not_offered
+from pruning_core.results.exported_files import why_not_offered
 from pruning_core.storage.bundle import PACKED, passport
 from pruning_core.storage.jobs import Job
 
@@ -29,7 +29,7 @@ def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) ->
         "results, the prediction for each test image, the test images (up to 20 MB), and "
         "verify.py. verify.py checks all of it without Pruning Lab."
     )
-    offered = {row["format"] for row in files.to_dict("records") if not not_offered(row)}
+    offered = {row["format"] for row in files.to_dict("records") if not why_not_offered(row)}
     formats = [name for name in PACKED if name in offered]
     name = st.selectbox(
         "File",

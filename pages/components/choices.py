@@ -28,7 +28,7 @@ from pages.components.setting_values import (
 )
 from pruning_core.common.errors import SpecError
 from pruning_core.settings.fields import fields_of
-from pruning_core.settings.relevance import is_read
+from pruning_core.settings.relevance import has_effect
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
@@ -138,7 +138,7 @@ def _with_effect(errors: Iterable[SpecError], values: Values) -> Iterable[SpecEr
     spec = _attempted_spec(values)
     for error in errors:
         name = "iterative.schedule" if error.field in SCHEDULE_SETTINGS else error.field
-        if name not in FIELDS or is_read(name, spec):
+        if name not in FIELDS or has_effect(name, spec):
             yield error
 
 

@@ -7,12 +7,12 @@ import streamlit as st
 
 from pages.components.guide_link import header_with_guide
 from pages.components.table import column_help
-from pruning_core.results.correction import without_training
+from pruning_core.results.correction import correction_table
 
 
 def draw_corrections(frame: pd.DataFrame) -> None:
     """The section; nothing if no run of the frame has training-free correction."""
-    table = without_training(frame)
+    table = correction_table(frame)
     if table.empty:
         return
     header_with_guide("Training-free correction", "recovery", "training-free-correction")

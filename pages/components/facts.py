@@ -14,7 +14,12 @@ from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
-from pruning_core.planning.inspections import inspect_data, inspect_model, model_facts, told_of_cuts
+from pruning_core.planning.inspections import (
+    inspect_data,
+    inspect_model,
+    model_facts,
+    notes_for_model,
+)
 from pruning_core.planning.stage import Stage, known
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.spec import Spec
@@ -149,7 +154,7 @@ def pruning_notes(spec: Spec, facts: dict[str, Any]) -> list[str]:
     """How much of the model is prunable, where that is not all, and notes on its pruning steps."""
     layers = [Layer(**layer) for layer in facts["layers"]]
     selected = prunable(layers, spec.pruning.layers, spec.pruning.exclude)
-    sentences = told_of_cuts(spec, facts)
+    sentences = notes_for_model(spec, facts)
     if len(selected) < len(layers):
         weights = sum(layer.size for layer in selected)
         number = f"{len(selected)} of {len(layers)} layers"

@@ -11,7 +11,7 @@ from pages.components.shell import Lab
 from pruning_core.common.formatting import format_count
 from pruning_core.results.int8 import int8_stages
 from pruning_core.results.rows import rows_of
-from pruning_core.results.tables import file_notes_told
+from pruning_core.results.tables import int8_notes
 
 
 def draw_button(lab: Lab, frame: pd.DataFrame) -> None:
@@ -31,7 +31,7 @@ def draw_button(lab: Lab, frame: pd.DataFrame) -> None:
 
 def draw_notes(frame: pd.DataFrame) -> None:
     """The notes on int8 files, folded: they concern no other model."""
-    if notes := file_notes_told(frame):
+    if notes := int8_notes(frame):
         with st.expander("Notes on the int8 files"):
             for note in notes:
                 st.caption(inline(note))

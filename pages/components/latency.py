@@ -15,13 +15,20 @@ from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
-from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
-from pruning_core.reports.charts.style import config
-from pruning_core.results import deployment, latency, sparse_speedup
+from pruning_core.planning.timing import (
+    Conditions,
+    latency_stages,
+    skipped_notes,
+    sparse_speedup_stage,
+)
+from pruning_core.reports.charts.latency import latency_chart, speedup_chart
+from pruning_core.reports.charts.sparse_speedup import break_even_chart
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.results import deployment_evidence, latency, sparse_speedup
 from pruning_core.results.deployment import spoken_for, verdict
-from pruning_core.results.latency import model_names, ratio_text
+from pruning_core.results.latency import latency_notes, model_names, speedup_text
 from pruning_core.results.models import titles
+from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
 from pruning_core.storage.jobs import Job
 
 BATCH_SIZES = [1, 8, 32]
@@ -45,12 +52,12 @@ def draw_latency(lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerato
         help=f"Takes up to a minute per runtime. {ALONE}",
     ):
         _draw_times(lab, stages, model_names(job, models), conditions)
-    evidence = deployment.evidence(model, dense, others, stages, lab.store)
+    evidence = deployment_evidence.evidence(model, dense, others, stages, lab.store)
     summary.info(inline(verdict(evidence)))
     if evidence.timing:
         batch, threads = spoken_for(stages)
         summary.caption(f"Speed: batch size {batch}, {format_count(threads, 'thread')}.")
-    for note in [*left_out(RUNTIMES, conditions), *latency.notes(stages, lab.store)]:
+    for note in [*skipped_notes(RUNTIMES, conditions), *latency_notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_break_even(lab, model, conditions)
 
@@ -113,9 +120,12 @@ def _draw_times(
         for threads in conditions.threads:
             time_column, ratio_column = st.columns(2)
             key = f"{batch} {threads}"
-            times, ratios = latency_chart(frame, batch, threads), ratio_chart(frame, batch, threads)
-            time_column.plotly_chart(times, key=f"ms {key}", config=config("time"))
-            ratio_column.plotly_chart(ratios, key=f"x {key}", config=config("ratio"))
+            times, ratios = (
+                latency_chart(frame, batch, threads),
+                speedup_chart(frame, batch, threads),
+            )
+            time_column.plotly_chart(times, key=f"ms {key}", config=chart_config("time"))
+            ratio_column.plotly_chart(ratios, key=f"x {key}", config=chart_config("ratio"))
     with st.expander("Table"):
         st.dataframe(_readable(frame), hide_index=True)
         st.download_button(
@@ -136,7 +146,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
             "Median (ms)": frame["p50_ms"].round(3),
             "90th percentile (ms)": frame["p90_ms"].round(3),
             "Images/s": frame["images_per_second"].round(1),
-            "Speed-up vs dense (95 % CI)": [ratio_text(row) for row in rows],
+            "Speed-up vs dense (95 % CI)": [speedup_text(row) for row in rows],
         }
     )
 
@@ -153,7 +163,7 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
         "Times the model's 1x1 convolutions and linear layers as dense and sparse matrix "
         "products, with zeros at random positions, batch size 1 and 1 thread."
     )
-    stage = crossover_stage(model.key, conditions.image_size)
+    stage = sparse_speedup_stage(model.key, conditions.image_size)
     if not run_stage(
         lab,
         [stage],
@@ -162,14 +172,16 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
         help=f"Takes about a minute. {ALONE}",
     ):
         return
-    frame = sparse_speedup.crossover_frame(stage, lab.store)
+    frame = sparse_speedup_frame(stage, lab.store)
     result = lab.store.read(model.key)
     # Removed channels are no zeros in the products of the remaining weights.
     zeros = 0 if model.strategy == STRUCTURED else result["weights_zeros"]
     sparsity = zeros / result["weights"]
-    st.plotly_chart(crossover_chart(frame, sparsity=sparsity), key="zeros", config=config("zeros"))
+    st.plotly_chart(
+        break_even_chart(frame, sparsity=sparsity), key="zeros", config=chart_config("zeros")
+    )
     for kernel in frame["kernel"].unique():
-        st.caption(inline(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel)))
+        st.caption(inline(break_even_text(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(
         "Break-even (CSV)",
         lambda: frame.to_csv(index=False),

@@ -17,7 +17,7 @@ from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
-from pruning_core.results import sensitivity
+from pruning_core.results.sensitivity import allocate, sparsity_texts
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, describe
@@ -102,7 +102,7 @@ def draw_suggestion(job: str, analysis: pd.DataFrame) -> None:
     ):
         return
     try:
-        st.session_state[f"{STATE} {job}"] = sensitivity.propose(analysis, overall / 100)
+        st.session_state[f"{STATE} {job}"] = allocate(analysis, overall / 100)
         st.session_state["suggestions"] = st.session_state.get("suggestions", 0) + 1
     except SpecError as error:
         st.error(inline(for_page(error)))
@@ -160,7 +160,7 @@ def draw_run(
 
 def custom_spec(spec: Spec, sparsities: Mapping[str, float], overall: float) -> Spec:
     """One-shot pruning with a sparsity for each layer, and the fine-tuned dense control."""
-    table = sensitivity.as_text({name: share for name, share in sparsities.items() if share})
+    table = sparsity_texts({name: share for name, share in sparsities.items() if share})
     return replace(
         spec,
         pruning=replace(spec.pruning, allocation="custom", layer_sparsities=table),

@@ -75,7 +75,7 @@ def stages_done(run: Run) -> str:
 def time_text(run: Run) -> str:
     """The remaining time of an active run, else the time spent."""
     if run.active:
-        seconds = run.seconds_left(machine.usable_cores())
+        seconds = run.remaining_seconds(machine.usable_cores())
         return f"about {format_seconds(seconds)} left" if seconds else ""
     spent = run.seconds_spent if run.state != "refused" else 0.0
     return f"took {format_seconds(spent)}" if spent else ""

@@ -14,9 +14,9 @@ from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, plain
 from pages.components.uploads import kept
 from pruning_core.common.formatting import format_percent
-from pruning_core.planning.exports import ask_image, ask_test_image
+from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.results.predictions import told
+from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Job
 
 TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "gif"]
@@ -55,10 +55,10 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
             disabled=file is not None,
         )
     if file is None:
-        return ask_test_image(dense, model.key, int(number))
+        return predict_test_image(dense, model.key, int(number))
     if upload := kept(lab, file):
         digest, path = upload
-        return ask_image(dense, model.key, digest, str(path))
+        return predict_image(dense, model.key, digest, str(path))
     return None
 
 
@@ -79,4 +79,4 @@ def _draw_answers(result: dict[str, Any]) -> None:
                 f"{format_percent(confidence)} confidence, {answer['milliseconds']:.1f} ms "
                 "(eager PyTorch, batch size 1, 1 thread)"
             )
-            st.dataframe(told(answer), hide_index=True)
+            st.dataframe(predictions_table(answer), hide_index=True)

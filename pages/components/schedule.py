@@ -12,8 +12,8 @@ from pages.components.choices import PREFIX, VALUES, to_widget
 from pages.components.setting_values import Values, spec_of
 from pruning_core.common.formatting import format_epochs, format_percent, missing, trimmed
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
-from pruning_core.settings import strategies
-from pruning_core.settings.strategies import regrowth_shares
+from pruning_core.settings import pruning_steps, strategies
+from pruning_core.settings.pruning_steps import regrowth_shares
 
 EDITED = "edited schedule"
 COLUMN = "Target sparsity"
@@ -55,7 +55,7 @@ def schedule_chosen() -> None:
     if not is_custom():
         st.session_state[f"{PREFIX}iterative.custom_schedule"] = ""
         return
-    targets = strategies.targets(spec_of(st.session_state[VALUES]).iterative)
+    targets = pruning_steps.targets(spec_of(st.session_state[VALUES]).iterative)
     # A custom schedule never falls, so one that ends dense starts without its last step.
     use_targets(targets if targets[-1] else targets[:-1])
 

@@ -7,8 +7,8 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from pages.components.guide_link import guide_link
-from pruning_core.results.glossary import DEFINITIONS
-from pruning_core.results.tables import readable
+from pruning_core.results.glossary import GLOSSARY
+from pruning_core.results.tables import results_table
 
 # Columns whose name differs from their term in the glossary.
 TERMS = {
@@ -27,7 +27,7 @@ SPREAD = "Mean accuracy over all seeds, and its standard deviation in percentage
 
 def draw_table(frame: pd.DataFrame) -> None:
     """One row per model."""
-    table = readable(frame)
+    table = results_table(frame)
     columns = column_help(table)
     columns["Mean ± sd"] = st.column_config.Column(help=SPREAD)
     columns["Strategy"] = st.column_config.Column(pinned=True)
@@ -36,7 +36,7 @@ def draw_table(frame: pd.DataFrame) -> None:
 
 def column_help(table: pd.DataFrame) -> dict[str, ColumnConfig]:
     """The definition of each column of a table that has one."""
-    texts = dict(DEFINITIONS)
+    texts = dict(GLOSSARY)
     terms = {name: TERMS.get(name, name) for name in table.columns}
     return {
         name: st.column_config.Column(help=texts[term])
@@ -48,6 +48,6 @@ def column_help(table: pd.DataFrame) -> dict[str, ColumnConfig]:
 def draw_definitions() -> None:
     """The glossary, folded."""
     with st.expander("Definitions"):
-        for term, text in DEFINITIONS:
+        for term, text in GLOSSARY:
             st.markdown(f"**{term}.** {text}")
         guide_link("metrics")

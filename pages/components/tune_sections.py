@@ -69,7 +69,7 @@ DRAWN_ALONE = (
 def data_section(lab: Lab) -> None:
     """The data set, the number of images and their size."""
     name = setting_widget("data.name", callbacks()["data.name"])
-    if DATASETS[name].own:
+    if DATASETS[name].user_images:
         upload_for(
             lab, "Upload a .zip", "data.path", ["zip"], f"{STAYS} {FIELDS['data.path'].about.help}"
         )

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core.cli.output import FAILED, OK, check_out, say
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, write_result
@@ -23,7 +23,7 @@ def add_bench(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--quick", action="store_true", help="a few minutes instead of a quarter of an hour"
     )
-    command.add_argument("--json", type=place, metavar="FILE", help="write the figures there")
+    command.add_argument("--json", type=expand_path, metavar="FILE", help="write the figures there")
 
 
 def bench(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
@@ -34,7 +34,7 @@ def bench(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if result is None:
         return say(FAILED, "The bench ended early; what it said stands above.")
     show(result, Console())
-    write_result(result, cache.bench, "--cache-dir")
+    write_result(result, cache.benchmark, "--cache-dir")
     if options.json:
         write_result(result, options.json, "--json")
         print(f"Wrote {options.json}")

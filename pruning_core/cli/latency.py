@@ -13,11 +13,16 @@ from pruning_core.cli.export import add_point, complain, find_point
 from pruning_core.cli.options import integers
 from pruning_core.cli.output import check_out
 from pruning_core.cli.progress import finish
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.common.paths import Cache
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
+from pruning_core.planning.timing import (
+    Conditions,
+    latency_stages,
+    skipped_notes,
+    sparse_speedup_stage,
+)
 from pruning_core.results import latency, sparse_speedup
 from pruning_core.results.deployment import verdict
 from pruning_core.results.deployment_evidence import evidence
@@ -48,7 +53,9 @@ def add_measure(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pixels", type=int, default=0, metavar="N", help=pixels)
     zeros = "find where, over sparsity, zeros begin to pay on this machine"
     command.add_argument("--crossover", action="store_true", help=zeros)
-    command.add_argument("--out", type=place, default=OUT, metavar="DIR", help=f"files ({OUT})")
+    command.add_argument(
+        "--out", type=expand_path, default=OUT, metavar="DIR", help=f"files ({OUT})"
+    )
 
 
 def _runtimes(text: str) -> list[str]:
@@ -68,7 +75,7 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     how = Conditions(tuple(options.batches), tuple(options.threads), options.pixels)
     check_out(options.out)
     stages = latency_stages([one.key for one in models], options.runtimes, how)
-    zeros = [crossover_stage(point.key, options.pixels)] if options.crossover else []
+    zeros = [sparse_speedup_stage(point.key, options.pixels)] if options.crossover else []
     rows = finish(cache, queue, [*stages, *zeros], Console(stderr=True))
     store, written = Store(cache), []
     names = model_names(job, models)
@@ -79,7 +86,7 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     for stage in zeros:
         written += _tell_zeros(stage, store, options.out)
     print(verdict(evidence(point, dense, others, stages, store)))
-    for note in [*left_out(options.runtimes, how), *latency_notes(stages, store)]:
+    for note in [*skipped_notes(options.runtimes, how), *latency_notes(stages, store)]:
         print(f"Note: {note}")
     for path in written:
         print(f"Wrote {path}")

@@ -109,7 +109,7 @@ def _figure(value: Any) -> Figure:
 def last_result(cache: Cache) -> BenchmarkResult | None:
     """The last result on this machine; None where none can be read."""
     try:
-        return BenchmarkResult.from_json(cache.bench.read_text(encoding="utf-8"))
+        return BenchmarkResult.from_json(cache.benchmark.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -112,18 +112,18 @@ def chain_names(outline: Outline) -> dict[PlannedModel, str]:
             continue
         # A chain begins at step 1; a model pruned in a single step has step 0.
         chain = [model] if model.iteration <= 1 else [*chain, model]
-        name = f"{STRATEGIES[STRUCTURED].title} {format_percent(chain[-1].asked)}"
+        name = f"{STRATEGIES[STRUCTURED].title} {format_percent(chain[-1].target)}"
         names.update(dict.fromkeys(chain, name))
     return names
 
 
 def _title(model: PlannedModel, steps: int) -> str:
     """The short name of a model; `steps` is the number of iterative pruning steps of its seed."""
-    sparsity = format_percent(model.asked)
+    sparsity = format_percent(model.target)
     if model.final:
         prefix = f"{STRATEGIES[STRUCTURED].title}, " if model.strategy == STRUCTURED else ""
         return f"{prefix}final fine-tuning, {sparsity}"
-    name = model_name(model.strategy, model.asked, model.iteration)
+    name = model_name(model.strategy, model.target, model.iteration)
     if model.strategy == ITERATIVE:
         return f"{name} {model.iteration} of {steps}, {sparsity}"
     if model.strategy == CORRECTION:
@@ -134,7 +134,7 @@ def _title(model: PlannedModel, steps: int) -> str:
         return f"{kind} {sparsity}, {budget}"
     if model.strategy == STRUCTURED:
         return f"{name} {sparsity}" + f", step {model.iteration}" * bool(model.iteration)
-    return f"{name} {sparsity}" if model.asked else name
+    return f"{name} {sparsity}" if model.target else name
 
 
 def combined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -177,7 +177,7 @@ def _row(
         "quantized_from": "",
         "seed": model.seed,
         "iteration": model.iteration,
-        "sparsity_asked": model.asked,
+        "sparsity_asked": model.target,
         "sparsity_prunable": result["prunable_zeros"] / result["prunable"],
         "sparsity_weights": result["weights_zeros"] / result["weights"],
         "sparsity_model": 1 - result["nonzero"] / result["parameters"],

@@ -84,7 +84,7 @@ class Run:
             end = max(end, ended)
         return spent
 
-    def seconds_left(self, cores: int) -> float | None:
+    def remaining_seconds(self, cores: int) -> float | None:
         """By the pace of its stages so far; None while there is no pace to go by."""
         begun = [step for step in self.steps if step.status in ("done", "running")]
         work = sum(step.work * step.fraction for step in begun)

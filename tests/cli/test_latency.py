@@ -27,7 +27,7 @@ def measure(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: 
     short = functools.partial(Conditions, rounds=6, seconds=0.2)
     monkeypatch.setattr(latency, "Conditions", short)
     zeros = functools.partial(sparse_speedup_stage, rounds=6, seconds=0.05)
-    monkeypatch.setattr(latency.crossover, "crossover_stage", zeros)
+    monkeypatch.setattr(latency.crossover, "sparse_speedup_stage", zeros)
     monkeypatch.setattr("pruning_core.cli.progress.Starter.look", lambda self: serve(cache))
     job = Queue(cache.queue).jobs()[0].id
     return main(["measure", job, "--cache-dir", str(cache.root), "--out", str(out), *options])

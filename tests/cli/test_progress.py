@@ -13,7 +13,7 @@ from rich.console import Console
 from pruning_core.cli import progress
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.structured import inspect_groups
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -39,7 +39,7 @@ def said(made: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str)
     """What is printed when stages of these kinds are planned, looked at twice."""
     text, facts = io.StringIO(), Facts(made, model={**MODEL, "layers": LAYERS})
     if made.structured.enabled:
-        facts.results[inspection(made, 10).key] = DRY_RUN
+        facts.results[inspect_groups(made, 10).key] = DRY_RUN
     monkeypatch.setattr(progress, "Store", lambda _: facts)
     teller = progress._Teller(cache, Console(file=text, width=200))
     rows = [SimpleNamespace(kind=kind) for kind in kinds]

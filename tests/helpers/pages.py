@@ -43,7 +43,7 @@ def finished(cache: Cache, spec: Spec = QUICKSTART, label: str = "Quick start") 
     """The id of a job whose stages are all in the store, with invented results."""
     queue, store = Queue(cache.queue), Store(cache)
     stages = plan(spec, Facts(spec))
-    sparsities = {model.key: model.asked for model in outline(stages).models}
+    sparsities = {model.key: model.target for model in outline(stages).models}
     for stage in stages.stages:
         value = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
             stage.kind, {"notes": ["A note."]}

@@ -17,8 +17,8 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.reports.html_report import html
-from pruning_core.results.tables import notes_told
+from pruning_core.reports.html_report import html_report
+from pruning_core.results.tables import model_notes
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
@@ -52,7 +52,7 @@ def run(
             stage.kind, {"notes": []}
         )
         if model := models.get(stage.key):
-            value = result(round(80 * model.asked), 0.9 - 0.3 * model.asked, 2, 4)
+            value = result(round(80 * model.target), 0.9 - 0.3 * model.target, 2, 4)
             change(model, value)
         put(store, stage.key, stage.kind, value)
     job = queue.submit(spec, label)
@@ -116,7 +116,7 @@ def test_one_data_set_has_one_best_model_with_its_run(cache: Cache) -> None:
 
 def test_a_note_names_its_run_and_model(cache: Cache) -> None:
     def skipped(model: Any, result: dict[str, Any]) -> None:
-        if model.strategy == "one_shot" and model.asked == 0.9:
+        if model.strategy == "one_shot" and model.target == 0.9:
             result["notes"] = ["2 steps were skipped."]
 
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others", skipped))
@@ -180,17 +180,17 @@ def noted(strategy: str, asked: float, **changes: Any) -> dict[str, Any]:
 
 def test_a_note_names_what_it_belongs_to() -> None:
     everywhere = frame(noted("baseline", 0.0), noted("one_shot", 0.5))
-    assert notes_told(everywhere) == ["2 steps were skipped."]
+    assert model_notes(everywhere) == ["2 steps were skipped."]
     one = frame(point("baseline"), point("one_shot", 0.5), noted("one_shot", 0.9))
-    assert notes_told(one) == ["One-shot at 90 %: 2 steps were skipped."]
+    assert model_notes(one) == ["One-shot at 90 %: 2 steps were skipped."]
     seeds = frame(point("baseline"), noted("baseline", 0.0, seed=1), noted("one_shot", 0.5, seed=1))
-    assert notes_told(seeds) == ["Seed 1: 2 steps were skipped."]
+    assert model_notes(seeds) == ["Seed 1: 2 steps were skipped."]
 
 
 def test_a_note_names_its_run_on_every_way_out() -> None:
     points = frame(comparison(), comparison(run="other", run_id="run-2", notes=["Head replaced."]))
-    assert notes_told(points) == ["Run other: Head replaced."]
-    assert "<li>Run other: Head replaced.</li>" in html(points, {}, [])
+    assert model_notes(points) == ["Run other: Head replaced."]
+    assert "<li>Run other: Head replaced.</li>" in html_report(points, {}, [])
     back = pd.read_csv(io.StringIO(to_csv(points)))
     assert set(back[back["notes"] == "Head replaced."]["run"]) == {"other"}
     both = frame(
@@ -198,12 +198,12 @@ def test_a_note_names_its_run_on_every_way_out() -> None:
         [noted("baseline", 0.0, run="other", run_id="run-2")],
     )
     said = "Run run, one-shot, equal budget at 90 %; run other: 2 steps were skipped."
-    assert notes_told(both) == [said]
+    assert model_notes(both) == [said]
 
 
 def test_many_models_of_a_note_are_counted() -> None:
     rows = [point("baseline"), *(noted("one_shot", i / 10) for i in range(1, 8))]
-    assert notes_told(frame(rows))[0].endswith("at 40 % and 3 more points: 2 steps were skipped.")
+    assert model_notes(frame(rows))[0].endswith("at 40 % and 3 more points: 2 steps were skipped.")
 
 
 def test_the_words_of_the_page(cache: Cache) -> None:

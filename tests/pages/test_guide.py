@@ -18,7 +18,7 @@ from pruning_core.cli.main import parser
 from pruning_core.methods.commands import COMMANDS
 from pruning_core.methods.registry import Registry
 from pruning_core.planning.presets import PRESETS
-from pruning_core.results.glossary import DEFINITIONS
+from pruning_core.results.glossary import GLOSSARY
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
 from tests.helpers.pages import open_page, texts
@@ -130,7 +130,7 @@ def test_presets_commands_and_terms_are_in_the_guide() -> None:
     text = rendered()
     for name in (*PRESETS, *COMMANDS):
         assert f"`{name}`" in text
-    for term, definition in DEFINITIONS:
+    for term, definition in GLOSSARY:
         assert f"| **{inline(term)}** | {inline(definition)} |" in text
 
 

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from pages.components import latency
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages
+from pruning_core.planning.timing import Conditions, latency_stages, sparse_speedup_stage
 from pruning_core.results import exported_files
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
@@ -78,7 +78,7 @@ def test_break_even_is_measured_at_a_click(lab: Cache, monkeypatch: pytest.Monke
     assert "Queued until the machine is idle." in shown(at)
     assert not at.exception
     (row,) = queued(lab, "sparse_speedup")
-    assert row.key == crossover_stage(models(lab)[1].key, 64).key
+    assert row.key == sparse_speedup_stage(models(lab)[1].key, 64).key
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def measured(lab: Cache) -> Cache:
         | {"ratio_low": 0.95 * ratio, "ratio_high": 1.05 * ratio}
         for share, ratio in ((0.5, 0.4), (0.7, 0.8), (0.9, 1.6))
     ]
-    stage = crossover_stage(pruned, 0)
+    stage = sparse_speedup_stage(pruned, 0)
     put(Store(lab), stage.key, stage.kind, {"rows": products, "notes": []})
     return lab
 

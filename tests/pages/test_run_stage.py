@@ -14,7 +14,7 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.timing import crossover_stage
+from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -184,7 +184,7 @@ def test_progress_says_what_runs_and_how_much_is_left() -> None:
     running = {stage.key: row(stage, "running", "Half.") for stage in STAGES}
     first = {STAGES[0].key: running[STAGES[0].key], STAGES[1].key: row(STAGES[1], "queued")}
     quiet = {STAGES[0].key: row(STAGES[0], "running")}
-    timed = [crossover_stage("model")]
+    timed = [sparse_speedup_stage("model")]
 
     def name(stage: Stage) -> str:
         return str(stage.settings["format"])

@@ -168,10 +168,10 @@ def done(begin: float, end: float, work: float = 1.0) -> Step:
 
 def test_the_remaining_time_follows_from_epochs_and_cores() -> None:
     steps = (done(10, 30, 10.0), *[Step("queued", 5.0, 0.0, None, None)] * 4)
-    assert run(*steps).seconds_left(1) == pytest.approx(40)
-    assert run(*steps).seconds_left(2) == pytest.approx(20)
-    assert run(*steps, state="queued").seconds_left(2) is None
-    assert run(Step("queued", 1.0, 0.0, None, None)).seconds_left(2) is None
+    assert run(*steps).remaining_seconds(1) == pytest.approx(40)
+    assert run(*steps).remaining_seconds(2) == pytest.approx(20)
+    assert run(*steps, state="queued").remaining_seconds(2) is None
+    assert run(Step("queued", 1.0, 0.0, None, None)).remaining_seconds(2) is None
 
 
 def test_the_time_spent_excludes_pauses() -> None:

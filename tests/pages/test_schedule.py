@@ -67,7 +67,7 @@ def test_the_chart_draws_the_sparsities_of_the_plan() -> None:
         test.selectbox(key="w.iterative.schedule").set_value(name)
         chosen = spec(ran(test))
         models = plan(chosen, Facts(chosen)).models
-        targets = [100 * model.asked for model in models if model.strategy == "iterative"]
+        targets = [100 * model.target for model in models if model.strategy == "iterative"]
         assert chosen.iterative.schedule == name
         # The custom schedule starts with that of DSD, but for its last step, which falls.
         assert len(targets) == (5 if name == "custom" else 6)

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.structured import inspect_groups
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.jobs import Queue
@@ -28,7 +28,7 @@ def spec() -> Spec:
 
 def dry_run_finished(cache: Cache) -> None:
     store = inspected(cache)
-    put(store, inspection(spec(), 10).key, "inspect_groups", DRY_RUN)
+    put(store, inspect_groups(spec(), 10).key, "inspect_groups", DRY_RUN)
 
 
 def table(test: AppTest, column: str) -> list[dict[str, object]]:
@@ -49,7 +49,7 @@ def test_its_settings_are_disabled_until_it_is_switched_on() -> None:
 def test_the_dry_run_is_queued(cache: Cache) -> None:
     inspected(cache)
     tune(**ON)
-    row = Queue(cache.queue).stage(inspection(spec(), 10).key)
+    row = Queue(cache.queue).stage(inspect_groups(spec(), 10).key)
     assert row is not None
     assert row.kind == "inspect_groups"
 
@@ -73,7 +73,7 @@ def test_the_dry_run_is_shown(cache: Cache) -> None:
 
 def test_a_failed_dry_run_shows_the_reason(cache: Cache) -> None:
     inspected(cache)
-    queue, stage = Queue(cache.queue), inspection(spec(), 10)
+    queue, stage = Queue(cache.queue), inspect_groups(spec(), 10)
     queue.add([stage])
     row = queue.claim("token", 2)
     while row and row.key != stage.key:

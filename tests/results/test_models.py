@@ -30,7 +30,7 @@ def filled(missing: int = 0) -> tuple[Facts, Plan]:
     for i, model in enumerate(made.models[: len(made.models) - missing]):
         pruned = model.strategy != "baseline"
         facts.results[model.key] = result(
-            round(model.asked * 80), 0.9 - 0.1 * pruned, 20 - i, i * pruned
+            round(model.target * 80), 0.9 - 0.1 * pruned, 20 - i, i * pruned
         )
     return facts, made
 
@@ -93,7 +93,7 @@ def test_notes_of_a_baseline_concern_its_seed_only() -> None:
     facts = Facts(spec)
     made = plan(spec, facts)
     for model in made.models:
-        facts.results[model.key] = result(round(model.asked * 80), 0.9, 2, 4)
+        facts.results[model.key] = result(round(model.target * 80), 0.9, 2, 4)
     skipped = next(p for p in made.models if p.strategy == "baseline" and p.seed == 1)
     facts.results[skipped.key]["notes"] = ["3 steps were skipped."]
     frame = results_frame(outline(made), facts)

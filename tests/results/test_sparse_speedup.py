@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.errors import SpecError
-from pruning_core.planning.timing import SPARSITIES, crossover_stage
+from pruning_core.planning.timing import SPARSITIES, sparse_speedup_stage
 from pruning_core.results.sparse_speedup import (
     ALL_LAYERS,
     COLUMNS,
@@ -97,7 +97,7 @@ def test_the_frame_names_columns_and_kernels() -> None:
         def read(self, key: str) -> dict[str, object]:
             return {"rows": [row]}
 
-    table = sparse_speedup_frame(crossover_stage("a" * 64), Results())
+    table = sparse_speedup_frame(sparse_speedup_stage("a" * 64), Results())
     assert table.iloc[0][["kernel_title", "output_channels", "speedup"]].tolist() == [
         *("SciPy CSR", 8, 0.5)
     ]
@@ -109,11 +109,11 @@ def test_a_layer_that_was_not_measured_has_no_break_even() -> None:
 
 
 def test_the_parent_of_the_stage_is_the_model() -> None:
-    stage = crossover_stage("a" * 64, 224)
+    stage = sparse_speedup_stage("a" * 64, 224)
     assert stage.parent == "a" * 64
     assert stage.settings["sparsities"] == list(SPARSITIES)
-    assert stage.key == crossover_stage("a" * 64, 224, reversed(SPARSITIES)).key
-    assert stage.key != crossover_stage("a" * 64, 224, machine="other").key
+    assert stage.key == sparse_speedup_stage("a" * 64, 224, reversed(SPARSITIES)).key
+    assert stage.key != sparse_speedup_stage("a" * 64, 224, machine="other").key
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_the_parent_of_the_stage_is_the_model() -> None:
 )
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(SpecError):
-        crossover_stage("a" * 64, **wrong)
+        sparse_speedup_stage("a" * 64, **wrong)

@@ -43,7 +43,7 @@ Result = dict[str, Any]
 def structured(context: Context) -> Result:
     """A cut of the parent's channels to a share of the dense baseline, and the training after it.
 
-    A tail cuts nothing. Zeros are counted against the dense baseline: what was removed is gone.
+    A tail cuts nothing. Zeros are counts_against_dense against the dense baseline: what was removed is gone.
     """
     settings, store = context.settings, context.store
     root = root_of(store, context.row.parent)

@@ -170,7 +170,7 @@ def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     assert last_result(cache) is None
     result = BenchmarkResult({"peak_share": Figure(0.3, 0.2, 0.4)}, {"cores": 2})
-    cache.bench.write_text(result.to_json())
+    cache.benchmark.write_text(result.to_json())
     assert last_result(cache) == result
     assert json.loads(result.to_json())["peak_share"] == {"median": 0.3, "low": 0.2, "high": 0.4}
 
@@ -178,7 +178,7 @@ def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"peak_share": 3}', '{"peak_share": {"median": NaN}}'])
 def test_a_file_that_is_no_result_is_none(text: str, tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    cache.bench.write_text(text)
+    cache.benchmark.write_text(text)
     assert last_result(cache) is None
 
 

@@ -15,7 +15,7 @@ from pruning_core.engine.latency.sparse_speedup import quickest, total_rows
 from pruning_core.engine.models.build import make
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.plan import plan
-from pruning_core.planning.timing import crossover_stage
+from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.results.sparse_speedup import ALL_LAYERS, break_even, sparse_speedup_frame
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
@@ -87,7 +87,7 @@ def test_a_models_layers_are_measured(tmp_path_factory: pytest.TempPathFactory) 
     queue.submit(UNTRAINED, "sparse_speedup")
     serve(cache)
     point = plan(UNTRAINED, store).models[-1].key
-    stage = crossover_stage(point, sparsities=(0.5, 0.99), rounds=6, seconds=0.01)
+    stage = sparse_speedup_stage(point, sparsities=(0.5, 0.99), rounds=6, seconds=0.01)
     assert sparse_speedup_frame(stage, store).empty
     queue.add([stage])
     serve(cache)

@@ -8,7 +8,7 @@ import torch
 from pruning_core.engine.masks.regrowth import exchange
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.reports.charts.schedule import schedule_chart
-from pruning_core.settings import strategies
+from pruning_core.settings import pruning_steps
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.strategies import IterativeSpec
@@ -34,7 +34,7 @@ def _sizes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> None:
     generator = torch.Generator().manual_seed(3)
     weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
-    steps = strategies.steps(chain(name))
+    steps = pruning_steps.steps(chain(name))
     (drawn,) = schedule_chart({"iterative": [step.target for step in steps]}).data
     assert drawn.y[0] == 0
     assert len(drawn.y) == len(steps) + 1

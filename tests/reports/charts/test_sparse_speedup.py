@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pruning_core.planning.timing import crossover_stage
+from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.reports.charts.sparse_speedup import break_even_chart
 from pruning_core.results.sparse_speedup import ALL_LAYERS, COLUMNS, sparse_speedup_frame
 from tests.helpers.latency import FixedResults
@@ -24,7 +24,7 @@ def frame() -> pd.DataFrame:
             values = (layer, *shape, "torch_csr", sparsity, "torch_mm" * (layer != ALL_LAYERS))
             times = (10.0, 10.0 / ratio, ratio, 0.9 * ratio, 1.1 * ratio, 40)
             rows.append(dict(zip(COLUMNS, (*values, *times), strict=True)))
-    return sparse_speedup_frame(crossover_stage("b" * 64), FixedResults(rows))
+    return sparse_speedup_frame(sparse_speedup_stage("b" * 64), FixedResults(rows))
 
 
 def test_each_shape_is_drawn_once_and_all_layers_thick(frame: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import ITERATIVE, STRATEGIES, STRUCTURED
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.structured import inspect_groups
 from pruning_core.reports.charts.comparison import comparison_chart
 from pruning_core.reports.charts.style import SERIES
 from pruning_core.results.best_model import best_model
@@ -85,7 +85,7 @@ def test_the_steps_of_a_ratio_are_one_live_curve(cache: Cache, queue: Queue) -> 
     settings = StructuredSpec(True, (0.3, 0.5), steps=2, epochs=1, final_epochs=1)
     spec = replace(QUICKSTART, structured=settings)
     facts = Facts(spec)
-    facts.results[inspection(spec, 10).key] = {"notes": []}
+    facts.results[inspect_groups(spec, 10).key] = {"notes": []}
     job = queue.submit(spec, "structured")
     queue.expand(job, plan(spec, facts), ())
     while row := queue.claim("t", 2):
