@@ -10,8 +10,8 @@ import streamlit as st
 from pages.components import choices, live
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.job_list import Listing, Run
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_list import JobList, Run
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0
@@ -41,7 +41,7 @@ def pick(lab: Lab) -> Job | None:
     wanted = st.query_params.get("job", "")
     if wanted and (job := lab.queue.job(wanted)):
         return job
-    shown, _ = Listing(lab.cache.queue).page(1)
+    shown, _ = JobList(lab.cache.queue).page(1)
     if wanted and shown:
         st.warning(f"There is no run {plain(wanted)}; another one is shown.")
     if shown:
@@ -52,7 +52,7 @@ def pick(lab: Lab) -> Job | None:
 def draw_list(lab: Lab, chosen: Job) -> None:
     """The queue: what is active first, then the newest; a click opens a run below."""
     st.html(STYLE.replace("CHOSEN", chosen.id))
-    listing = Listing(lab.cache.queue)
+    listing = JobList(lab.cache.queue)
 
     @st.fragment(run_every=SLOW_SECONDS)
     def draw() -> None:
@@ -101,7 +101,7 @@ def draw_paging(more: bool) -> None:
         st.caption(f"Page {page_number()}, {PAGE} runs each", width="content")
 
 
-def draw_live(lab: Lab, job: Job, before: Standing) -> None:
+def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
     """What changes while a run grows; drawn again every two seconds until it ends.
 
     The heading and the buttons above are drawn again when they would be others than `before`.
@@ -110,7 +110,7 @@ def draw_live(lab: Lab, job: Job, before: Standing) -> None:
 
     @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
-        now = standing(lab.queue, job.id)
+        now = job_progress(lab.queue, job.id)
         if (now.state, shows_something(now)) != (before.state, shows_something(before)):
             st.rerun()
         if active:
@@ -123,7 +123,7 @@ def draw_live(lab: Lab, job: Job, before: Standing) -> None:
     draw()
 
 
-def draw_actions(lab: Lab, now: Standing) -> None:
+def draw_actions(lab: Lab, now: JobProgress) -> None:
     """The run's name and state, and compare, cancel, retry, delete: those that make sense now."""
     job = now.job
     st.header(f"{plain(job.label)} {live.badge(now.state)}")
@@ -140,7 +140,7 @@ def draw_actions(lab: Lab, now: Standing) -> None:
             draw_delete(lab, job)
 
 
-def shows_something(now: Standing) -> bool:
+def shows_something(now: JobProgress) -> bool:
     """Whether a baseline is there to compare with."""
     return any(row.kind == "baseline" and row.status == "done" for row in now.rows)
 
@@ -172,7 +172,7 @@ def draw_delete(lab: Lab, job: Job) -> None:
         st.button("Delete this run", on_click=delete)
 
 
-def draw_log(lab: Lab, now: Standing) -> None:
+def draw_log(lab: Lab, now: JobProgress) -> None:
     """The last lines of a stage's log: at first of the one that failed, else of what runs."""
     with st.expander("Log"):
         found = live.labelled(now)
@@ -203,7 +203,7 @@ def main() -> None:
         link("Tune", "Set up a comparison")
         return
     draw_list(lab, job)
-    now = standing(lab.queue, job.id)
+    now = job_progress(lab.queue, job.id)
     draw_actions(lab, now)
     draw_live(lab, job, now)
     draw_log(lab, now)

@@ -28,7 +28,7 @@ from pruning_core.results.models import titles
 from pruning_core.results.tables import notes_told
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json
-from pruning_core.storage.job_progress import ACTIVE, states
+from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
@@ -289,7 +289,7 @@ def main() -> None:
 
 def still_growing(lab: Lab, jobs: list[Job]) -> list[str]:
     """The labels of the runs that are not at their end."""
-    words = states(lab.queue, jobs)
+    words = job_states(lab.queue, jobs)
     return [plain(job.label) for job in jobs if words[job.id] in ACTIVE]
 
 

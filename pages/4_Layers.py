@@ -24,7 +24,7 @@ from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.sensitivity import SENSITIVITY_UNITS
 from pruning_core.settings.spec import Spec, from_json
-from pruning_core.storage.job_progress import ACTIVE, standing
+from pruning_core.storage.job_progress import ACTIVE, job_progress
 from pruning_core.storage.jobs import Job, job_id
 from pruning_core.worker.start import ensure_worker
 
@@ -50,7 +50,7 @@ def pick_unit(spec: Spec) -> str:
 def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     """The scan's heat map, or the way to it. Returns what is finished of it."""
     found, job = read_scan(spec, lab.store), lab.queue.job(job_id(spec))
-    now = standing(lab.queue, job.id) if job else None
+    now = job_progress(lab.queue, job.id) if job else None
     if now and now.state in ACTIVE:
         watch(lab, now.job.id, len(found))
     elif not scanned(spec, lab.store):
@@ -90,7 +90,7 @@ def offer(lab: Lab, spec: Spec) -> None:
 @st.fragment(run_every=POLL_SECONDS)
 def watch(lab: Lab, job: str, shown: int) -> None:
     """How far the scan is; the page is drawn anew as rows come in."""
-    now = standing(lab.queue, job)
+    now = job_progress(lab.queue, job)
     live.keep_worker(lab)
     live.draw_progress(lab, now)
     finished = sum(row.kind == "sensitivity" and row.status == "done" for row in now.rows)

@@ -20,10 +20,10 @@ from pruning_core.reports.charts.style import config
 from pruning_core.reports.charts.training import history_figure
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.serialization import plain as plain_number
-from pruning_core.storage.job_list import Run, run_of
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_list import Run, run_from_progress
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.stage_queue import Row
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
 
 WORDS = {
@@ -54,13 +54,13 @@ def keep_worker(lab: Lab) -> None:
     """See that a worker is alive while something is to be done, and say where there is none."""
     if problem := start.ensure_worker(lab.cache):
         st.warning(plain(problem))
-    elif Crew(lab.cache.queue).worker() is None:
+    elif WorkerRecord(lab.cache.queue).worker() is None:
         st.caption("A worker is starting. What was under way goes on from its last saved epoch.")
 
 
-def draw_progress(lab: Lab, now: Standing) -> None:
+def draw_progress(lab: Lab, now: JobProgress) -> None:
     """The bar with the time left or spent."""
-    run = run_of(now)
+    run = run_from_progress(now)
     if not run.steps and not run.active:
         return
     parts = [stages_done(run), time_told(run)]
@@ -85,7 +85,7 @@ def time_told(run: Run) -> str:
 Curves = dict[str, list[dict[str, Any]]]
 
 
-def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str]]:
+def histories(lab: Lab, now: JobProgress, seed: int) -> tuple[Curves, dict[str, str]]:
     """The epochs of one seed's stages by label, and each label's strategy.
 
     The steps of a chain are one curve: each goes on where the one before ended.
@@ -125,7 +125,7 @@ def history_of(lab: Lab, row: Row) -> list[dict[str, Any]]:
     return list(row.progress.get("history") or [])
 
 
-def labelled(now: Standing) -> list[tuple[Row, str]]:
+def labelled(now: JobProgress) -> list[tuple[Row, str]]:
     """The job's stages with a name each."""
     names = titles(now.outline)
     return [
@@ -134,7 +134,7 @@ def labelled(now: Standing) -> list[tuple[Row, str]]:
     ]
 
 
-def draw_curves(lab: Lab, now: Standing) -> None:
+def draw_curves(lab: Lab, now: JobProgress) -> None:
     """Loss and validation accuracy, epoch by epoch, as they grow."""
     found, strategies = histories(lab, now, pick_seed(now))
     if not found:
@@ -159,7 +159,7 @@ def curves(told: str) -> go.Figure:
     return history_figure(*json.loads(told))
 
 
-def pick_seed(now: Standing) -> int:
+def pick_seed(now: JobProgress) -> int:
     """The seed whose curves are drawn."""
     seeds = list(dict.fromkeys(point.seed for point in now.outline.models))
     if len(seeds) < 2:
@@ -175,7 +175,7 @@ def pick_seed(now: Standing) -> int:
     return int(chosen)
 
 
-def draw_stages(now: Standing) -> None:
+def draw_stages(now: JobProgress) -> None:
     """A line a stage."""
     rows = [
         {
@@ -190,7 +190,7 @@ def draw_stages(now: Standing) -> None:
         st.dataframe(rows, hide_index=True, height="content")
 
 
-def draw_errors(now: Standing) -> None:
+def draw_errors(now: JobProgress) -> None:
     """Why a job has no result, with the traceback folded away."""
     if now.job.error:
         st.error(explain(now.job.field, now.job.error))
@@ -203,7 +203,7 @@ def draw_errors(now: Standing) -> None:
 
 def running_now(lab: Lab, limit: int = 5) -> bool:
     """Draw the jobs that are not finished, each with its bar. False where there are none."""
-    found = [standing(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
+    found = [job_progress(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
     active = [now for now in found if now.state in ACTIVE]
     if active:
         keep_worker(lab)

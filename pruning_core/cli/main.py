@@ -45,14 +45,14 @@ from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.relevance import notes_on_unread
 from pruning_core.settings.spec import Spec, describe
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.storage.store import Store
 from pruning_core.worker.start import WorkerError
 
 MOST = 10**6
 WRITERS = ("compare", "sensitivity", "recipes", "worker", "export", "measure", "bench")
-Teller = Callable[[Standing, Cache, Queue, Path | None], int]
+Teller = Callable[[JobProgress, Cache, Queue, Path | None], int]
 OUT = Path("outputs") / "pruning_comparison"
 
 
@@ -183,7 +183,7 @@ def run(spec: Spec, options: argparse.Namespace, cache: Cache, queue: Queue, tel
 def list_jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Print the newest jobs, one a line."""
     for job in queue.jobs(options.limit):
-        now = standing(queue, job.id)
+        now = job_progress(queue, job.id)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
         print(f"{job.id}  {when}  {now.state:9}  {now.fraction:4.0%}  {job.label}")
     return OK
@@ -226,11 +226,11 @@ def worker(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     return OK
 
 
-def _find(queue: Queue, start: str) -> Standing:
+def _find(queue: Queue, start: str) -> JobProgress:
     job = queue.job(start)
     if job is None:
         raise SpecError("JOB", f"there is no job (or more than one) whose name begins {start!r}.")
-    return standing(queue, job.id)
+    return job_progress(queue, job.id)
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
 from pruning_core.settings import spec as specs
 from pruning_core.settings.messages import for_command_line
-from pruning_core.storage.job_progress import Standing
+from pruning_core.storage.job_progress import JobProgress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
@@ -42,7 +42,7 @@ def check_out(out: Path, option: str = "--out") -> None:
         raise SpecError(option, message) from None
 
 
-def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
+def write_results(now: JobProgress, cache: Cache, queue: Queue, out: Path | None) -> int:
     """Print the two tables, write the files into `out`, and say where they are."""
     from pruning_core.reports import csv_export
     from pruning_core.results import models
@@ -65,7 +65,7 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
     return code
 
 
-def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, list[str]]:
+def write_files(now: JobProgress, frame: pd.DataFrame, out: Path) -> tuple[int, list[str]]:
     """Write the files. Returns the exit code and notes on what is missing."""
     from pruning_core.reports import csv_export
     from pruning_core.reports.image_export import ImageError
@@ -84,7 +84,7 @@ def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, lis
     return OK, notes
 
 
-def complain(now: Standing, cache: Cache) -> int:
+def complain(now: JobProgress, cache: Cache) -> int:
     """Say on standard error why a job has no result. Returns the exit code."""
     if now.state == "cancelled":
         return say(FAILED, f"Job {now.job.id} was cancelled.")

@@ -14,22 +14,22 @@ from pruning_core.planning.inspections import known_of_cuts
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.job_progress import ACTIVE, Standing, fraction, standing
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, fraction, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.worker.start import Starter
+from pruning_core.worker.start import WorkerStarter
 
 PAUSE_SECONDS = 0.25
 ENDED = ("done", "failed", "cancelled")
 
 
-def ended(now: Standing) -> bool:
+def ended(now: JobProgress) -> bool:
     """Whether nothing of a job is left to run."""
     return now.state not in ACTIVE
 
 
-def planned(now: Standing) -> bool:
+def planned(now: JobProgress) -> bool:
     """Whether a job's stages are known, and with them what is to be said before they run."""
     return ended(now) or now.state != "planning"
 
@@ -39,18 +39,18 @@ def follow(
     queue: Queue,
     job_id: str,
     console: Console,
-    until: Callable[[Standing], bool] = ended,
-) -> Standing:
+    until: Callable[[JobProgress], bool] = ended,
+) -> JobProgress:
     """Show a progress bar until the job is so far, at first its end. Raises `WorkerError`."""
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         teller = _Teller(cache, console)
 
-        def draw(now: Standing) -> None:
+        def draw(now: JobProgress) -> None:
             teller.look(now)
             _draw(bar, task, now.rows)
 
-        return _wait(Starter(cache), queue, job_id, draw, until)
+        return _wait(WorkerStarter(cache), queue, job_id, draw, until)
 
 
 def finish(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Console) -> list[Row]:
@@ -64,7 +64,7 @@ def finish(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Console
     for stage in missing:
         queue.forget(stage.key)  # one that failed before is tried again
     queue.add(missing)
-    starter = Starter(cache)
+    starter = WorkerStarter(cache)
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         while True:
@@ -93,7 +93,7 @@ class _Teller:
     def __init__(self, cache: Cache, console: Console) -> None:
         self.store, self.console, self.done = Store(cache), console, False
 
-    def look(self, now: Standing) -> None:
+    def look(self, now: JobProgress) -> None:
         if self.done or not any(row.kind in ("pruned", STRUCTURED) for row in now.rows):
             return
         self.done = True
@@ -102,14 +102,14 @@ class _Teller:
 
 
 def _wait(
-    starter: Starter,
+    starter: WorkerStarter,
     queue: Queue,
     job_id: str,
-    draw: Callable[[Standing], None],
-    until: Callable[[Standing], bool],
-) -> Standing:
+    draw: Callable[[JobProgress], None],
+    until: Callable[[JobProgress], bool],
+) -> JobProgress:
     while True:
-        now = standing(queue, job_id)
+        now = job_progress(queue, job_id)
         draw(now)
         if until(now):
             return now

@@ -23,7 +23,7 @@ from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import flag
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json
-from pruning_core.storage.job_progress import Standing
+from pruning_core.storage.job_progress import JobProgress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
@@ -38,7 +38,7 @@ def add_propose(command: argparse.ArgumentParser) -> None:
 
 
 def write_scan(
-    now: Standing, cache: Cache, queue: Queue, out: Path | None, total: float | None = None
+    now: JobProgress, cache: Cache, queue: Queue, out: Path | None, total: float | None = None
 ) -> int:
     """Print a finished scan, and write it as CSV into a folder.
 

@@ -9,14 +9,14 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, Reader, Stage
 from pruning_core.storage.jobs import Job
 
-KIND = "bundle"
-FILE = "passport.zip"
-IMAGES = "test_images.npz"
-MOST_IMAGE_BYTES = 20_000_000
-PACKED = tuple(name for name, about in FILE_FORMATS.items() if about.download)
+BUNDLE = "bundle"
+BUNDLE_FILE = "passport.zip"
+IMAGES_FILE = "test_images.npz"
+MAX_IMAGE_BYTES = 20_000_000
+BUNDLE_FORMATS = tuple(name for name, about in FILE_FORMATS.items() if about.download)
 
 
-def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
+def bundle_stage(job: Job, point: str, name: str, store: Reader) -> Stage:
     """The stage for a point's file, with the results of its job as far as they are finished.
 
     The spec and the label are in its key: both stand in the zip.
@@ -30,6 +30,6 @@ def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
         "spec": job.spec,
         "outline": job.outline,
         "done": [key for key in dict.fromkeys(p.key for p in points) if store.exists(key)],
-        "image_bytes": MOST_IMAGE_BYTES,
+        "image_bytes": MAX_IMAGE_BYTES,
     }
-    return Stage(KIND, export_stage(point, name).key, settings)
+    return Stage(BUNDLE, export_stage(point, name).key, settings)

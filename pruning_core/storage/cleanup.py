@@ -13,9 +13,9 @@ from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 
-MADE_OF_MODELS = tuple(name for name, kind in STAGE_KINDS.items() if kind.derived)
+DERIVED_KINDS = tuple(name for name, kind in STAGE_KINDS.items() if kind.derived)
 FRESH_SECONDS = 3600.0  # an upload so young may be meant for a run that is still being set up
 
 
@@ -89,7 +89,7 @@ def _made_of(store: Store, key: str) -> str:
         stage = store.settings(key)
     except Missing:
         return ""
-    return str(stage["parent"]) if stage["kind"] in MADE_OF_MODELS else ""
+    return str(stage["parent"]) if stage["kind"] in DERIVED_KINDS else ""
 
 
 def _unused_uploads(cache: Cache, queue: Queue) -> list[Path]:
@@ -102,7 +102,7 @@ def _unused_uploads(cache: Cache, queue: Queue) -> list[Path]:
 def _unused_logs(cache: Cache, queue: Queue) -> list[Path]:
     """Logs of stages that no job wants; the worker's own where none is alive."""
     used = queue.wanted_keys() | queue.running()
-    if Crew(cache.queue).worker():
+    if WorkerRecord(cache.queue).worker():
         used.add(cache.worker_log.stem)
     return [path for path in _files(cache.logs) if path.stem not in used]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.storage.database import Database
-from pruning_core.storage.job_progress import ACTIVE, Standing, state_of
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_state
 from pruning_core.storage.jobs import Job
 
-LEAST_WORK = 0.2  # of an epoch: what a stage without training counts
-SURE_FRACTION = 0.1
+MIN_STAGE_WORK = 0.2  # of an epoch: what a stage without training counts
+MIN_FRACTION = 0.1
 
 # Newest first by an index; besides, what can run now and what the link names, wherever it stands.
 QUERY = """
@@ -33,7 +33,7 @@ FROM jobs j WHERE j.id IN (SELECT id FROM shown) ORDER BY j.created DESC
 
 
 @dataclass(frozen=True)
-class Step:
+class StageProgress:
     """A stage as far as progress needs it. `work` is in epochs, the times in seconds."""
 
     status: str
@@ -57,7 +57,7 @@ class Run:
 
     job: Job
     state: str
-    steps: tuple[Step, ...]
+    steps: tuple[StageProgress, ...]
 
     @property
     def active(self) -> bool:
@@ -88,7 +88,7 @@ class Run:
         """By the pace of its stages so far; None while there is no pace to go by."""
         begun = [step for step in self.steps if step.status in ("done", "running")]
         work = sum(step.work * step.fraction for step in begun)
-        if self.state != "running" or self.fraction < SURE_FRACTION or not work:
+        if self.state != "running" or self.fraction < MIN_FRACTION or not work:
             return None
         pace = sum(step.times[1] - step.times[0] for step in begun) / work
         now = [step.work * (1 - step.fraction) for step in self.steps if step.status == "running"]
@@ -96,7 +96,7 @@ class Run:
         return pace * (sum(now) / max(len(now), 1) + sum(later) / max(cores, 1))
 
 
-def run_of(now: Standing) -> Run:
+def run_from_progress(now: JobProgress) -> Run:
     """The run that a standing tells of."""
     steps = [
         _step(r.status, r.settings.get("epochs"), r.progress.get("fraction"), r.started, r.finished)
@@ -105,7 +105,7 @@ def run_of(now: Standing) -> Run:
     return Run(now.job, now.state, tuple(steps))
 
 
-class Listing(Database):
+class JobList(Database):
     """The jobs of one cache, a page at a time."""
 
     def page(self, size: int, number: int = 1, wanted: str = "") -> tuple[list[Run], bool]:
@@ -126,7 +126,7 @@ class Listing(Database):
 def _run(row: dict[str, Any]) -> Run:
     steps = tuple(_step(*values) for values in json.loads(row.pop("steps")))
     job = Job(**row)
-    return Run(job, state_of(job, [step.status for step in steps]), steps)
+    return Run(job, job_state(job, [step.status for step in steps]), steps)
 
 
 def _step(
@@ -135,6 +135,6 @@ def _step(
     fraction: float | None,
     started: float | None,
     finished: float | None,
-) -> Step:
+) -> StageProgress:
     part = 1.0 if status == "done" else fraction or 0.0
-    return Step(status, max(epochs or 0.0, LEAST_WORK), part, started, finished)
+    return StageProgress(status, max(epochs or 0.0, MIN_STAGE_WORK), part, started, finished)

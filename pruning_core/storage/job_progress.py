@@ -13,7 +13,7 @@ ACTIVE = ("planning", "queued", "running")
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobProgress:
     """How far a job is. `state` is planning, running, done, failed, refused or cancelled."""
 
     job: Job
@@ -37,16 +37,16 @@ def fraction(rows: list[Row]) -> float:
     return sum(parts) / max(len(parts), 1)
 
 
-def standing(queue: Queue, job_id: str) -> Standing:
+def job_progress(queue: Queue, job_id: str) -> JobProgress:
     """Where a job stands now. Raises `KeyError` where there is no such job."""
     job = queue.job(job_id)
     if job is None:
         raise KeyError(f"There is no job {job_id}.")
     rows = queue.stages_of(job.id)
-    return Standing(job, rows, state_of(job, [row.status for row in rows]))
+    return JobProgress(job, rows, job_state(job, [row.status for row in rows]))
 
 
-def state_of(job: Job, statuses: list[str]) -> str:
+def job_state(job: Job, statuses: list[str]) -> str:
     """A job's state from its own status and those of its stages.
 
     It has failed once a stage has failed and nothing that can still run is left: what waits
@@ -61,8 +61,8 @@ def state_of(job: Job, statuses: list[str]) -> str:
     return "failed" if "failed" in statuses else "queued"
 
 
-def states(queue: Queue, jobs: Iterable[Job]) -> dict[str, str]:
+def job_states(queue: Queue, jobs: Iterable[Job]) -> dict[str, str]:
     """The state of many jobs with one query."""
     known = {job.id: job for job in jobs}
     counts = queue.counts(known)
-    return {name: state_of(job, list(counts[name])) for name, job in known.items()}
+    return {name: job_state(job, list(counts[name])) for name, job in known.items()}

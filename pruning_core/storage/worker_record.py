@@ -10,7 +10,7 @@ from typing import Any
 from pruning_core.storage.database import Database, alive
 
 
-class Crew(Database):
+class WorkerRecord(Database):
     """The one worker of a cache."""
 
     def enlist(self, token: str, code: str) -> int | None:

@@ -30,7 +30,7 @@ Runner = Callable[[Context], dict[str, Any]]
 log = logging.getLogger(__name__)
 
 
-class Heart:
+class Heartbeat:
     """A timer thread that beats once a second, whatever the stage is doing.
 
     `lost` is called when the stage is no longer this process's to run: it was cancelled, or
@@ -45,7 +45,7 @@ class Heart:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Heart:
+    def __enter__(self) -> Heartbeat:
         self._beat()
         self.thread.start()
         return self
@@ -84,7 +84,7 @@ def execute(
     `parent` is the supervisor's process id: where it is no longer our parent, it has died.
     """
     progress = Progress()
-    with Heart(queue, row, progress, lost, parent or os.getppid()):
+    with Heartbeat(queue, row, progress, lost, parent or os.getppid()):
         report = _attempt(cache, queue, row, progress)
     # The heart must not take a row that has come to its end for one that was taken away.
     report()
@@ -106,11 +106,11 @@ def _attempt(cache: Cache, queue: Queue, row: Row, progress: Progress) -> Callab
         return partial(queue.wait_for, row.key, token, str(error.args[0]))
     except Exception as error:
         log.exception("Stage %s failed.", row.key[:12])
-        return partial(queue.fail, row.key, token, explain(error, cache))
+        return partial(queue.fail, row.key, token, failure_text(error, cache))
     return partial(queue.finish, row.key, token)
 
 
-def explain(error: Exception, cache: Cache) -> str:
+def failure_text(error: Exception, cache: Cache) -> str:
     """A sentence where the cause is known, else the traceback."""
     if isinstance(error, StageError):
         return str(error)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Hand:
+class StageProcess:
     """A stage process and the stage it runs, if any."""
 
     process: subprocess.Popen[str]
@@ -48,7 +48,7 @@ def uses_gpu(row: Row) -> bool:
     return not STAGE_KINDS[row.kind].inspection and row.settings.get("device", "cpu") != "cpu"
 
 
-def start(cache: Cache, gpu: int = 0) -> Hand:
+def start_stage_process(cache: Cache, gpu: int = 0) -> StageProcess:
     """A new stage process, which knows whose it is and sees one of the GPUs."""
     module = "pruning_core.worker.stage_process"
     command = [sys.executable, "-m", module, str(cache.root), str(os.getpid())]
@@ -58,7 +58,7 @@ def start(cache: Cache, gpu: int = 0) -> Hand:
     process = subprocess.Popen(
         command, cwd=PROJECT, env=environment, stdin=subprocess.PIPE, text=True
     )
-    return Hand(process, gpu=gpu)
+    return StageProcess(process, gpu=gpu)
 
 
 def describe_exit(code: int) -> str:

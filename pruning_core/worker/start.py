@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import worker_command
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 
 MAX_STARTS = 5
 MEMORY_SECONDS = 120.0
@@ -27,7 +27,7 @@ def start_worker(cache: Cache) -> subprocess.Popen[bytes] | None:
 
     Raises `OSError` where the cache cannot be written or no process be made.
     """
-    if Crew(cache.queue).worker():
+    if WorkerRecord(cache.queue).worker():
         return None
     cache.prepare()
     with cache.worker_log.open("ab") as log_file:
@@ -42,7 +42,7 @@ def start_worker(cache: Cache) -> subprocess.Popen[bytes] | None:
 
 
 @dataclass
-class Starter:
+class WorkerStarter:
     """Starts a worker where there is none, one at a time, and no more than a few in a while."""
 
     cache: Cache
@@ -57,7 +57,7 @@ class Starter:
                 return
             now = time.monotonic()
             self.starts = [then for then in self.starts if now - then < MEMORY_SECONDS]
-            if len(self.starts) >= MAX_STARTS and not Crew(self.cache.queue).worker():
+            if len(self.starts) >= MAX_STARTS and not WorkerRecord(self.cache.queue).worker():
                 raise WorkerError(self._given_up())
             try:
                 self.process = start_worker(self.cache)
@@ -74,7 +74,7 @@ class Starter:
         )
 
 
-_starters: dict[Path, Starter] = {}
+_starters: dict[Path, WorkerStarter] = {}
 
 
 def ensure_worker(cache: Cache) -> str:
@@ -84,7 +84,7 @@ def ensure_worker(cache: Cache) -> str:
     is remembered here, for all of them.
     """
     try:
-        _starters.setdefault(cache.root, Starter(cache)).look()
+        _starters.setdefault(cache.root, WorkerStarter(cache)).look()
     except WorkerError as error:
         return str(error)
     return ""

@@ -28,13 +28,13 @@ from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
-from pruning_core.worker.processes import Hand, describe_exit, start, uses_gpu
+from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.worker.processes import StageProcess, describe_exit, start_stage_process, uses_gpu
 
 BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 SLOW_SECONDS = 0.5
-ANY = 10**6
+ANY_THREADS = 10**6
 log = logging.getLogger(__name__)
 
 
@@ -52,9 +52,13 @@ class Supervisor:
     def __init__(self, cache: Cache, idle_seconds: float = IDLE_SECONDS, cores: int = 0) -> None:
         self.cache, self.idle_seconds, self.asked_cores = cache, idle_seconds, cores
         self.cores = cores or usable_cores()
-        self.queue, self.crew, self.store = Queue(cache.queue), Crew(cache.queue), Store(cache)
+        self.queue, self.crew, self.store = (
+            Queue(cache.queue),
+            WorkerRecord(cache.queue),
+            Store(cache),
+        )
         self.token, self.code = uuid.uuid4().hex, code_digest()
-        self.hands: list[Hand] = []
+        self.hands: list[StageProcess] = []
         self.gpus, self.roomy, self.stopping = gpus(), True, False
         self.silent = threading.Event()
 
@@ -168,7 +172,7 @@ class Supervisor:
         self.hands = [hand for hand in self.hands if self._still_of_use(hand)]
         return any(before) and before != [hand.row for hand in self.hands]
 
-    def _still_of_use(self, hand: Hand) -> bool:
+    def _still_of_use(self, hand: StageProcess) -> bool:
         code = hand.process.poll()
         if code is not None:
             self._bury(hand, code)
@@ -186,7 +190,7 @@ class Supervisor:
         self.store.discard(hand.row.key, hand.process.pid)
         return False
 
-    def _bury(self, hand: Hand, code: int) -> None:
+    def _bury(self, hand: StageProcess, code: int) -> None:
         if hand.row:
             reason = f"Its process ended {describe_exit(code)}."
             log.warning("Stage %s: %s", hand.row.key[:12], reason)
@@ -228,17 +232,17 @@ class Supervisor:
             if row:
                 return row
         used = sum(row.threads for row in rows if not STAGE_KINDS[row.kind].inspection)
-        free = self.cores - used if used else ANY
+        free = self.cores - used if used else ANY_THREADS
         return self.queue.claim(token, free, gpu=bool(self._free_gpus())) if free > 0 else None
 
-    def _hand_for(self, row: Row) -> Hand:
+    def _hand_for(self, row: Row) -> StageProcess:
         """A process that waits for work, on a free GPU where the stage needs one."""
         places = self._free_gpus() if uses_gpu(row) else range(self.gpus)
         for hand in self.hands:
             if hand.row is None and hand.gpu in places:
                 return hand
         first = not self.hands
-        found = start(self.cache, next(iter(places)))
+        found = start_stage_process(self.cache, next(iter(places)))
         self.hands.append(found)
         if first:
             self._start_spare()
@@ -247,7 +251,7 @@ class Supervisor:
     def _start_spare(self) -> None:
         """A second process loads the engine, which takes seconds, while the first inspects."""
         if self.cores > 1 and self.gpus == 1:
-            self.hands.append(start(self.cache))
+            self.hands.append(start_stage_process(self.cache))
 
     def _free_gpus(self) -> list[int]:
         """The GPUs on which no stage trains."""

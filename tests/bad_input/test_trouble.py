@@ -21,7 +21,7 @@ from pruning_core.engine import stages
 from pruning_core.engine.data import decoding
 from pruning_core.engine.training import checkpoint
 from pruning_core.storage import database
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.worker import start
 from tests.helpers.refusals import ALL_IMAGES, contents, ended, image_folder, one_line, training
@@ -202,7 +202,7 @@ def test_a_result_that_was_damaged_meanwhile_is_said(
     command = usual(used, tmp_path)
     assert ended(capfd, *command)[0] == 0
     job = job_of(command)
-    point = standing(Queue(used.queue), job).outline.models[-1]
+    point = job_progress(Queue(used.queue), job).outline.models[-1]
     (used.stage(point.key) / "manifest.json").write_text("{}")
     code, said, complaint = ended(capfd, "show", job, "--cache-dir", str(used.root))
     assert code == 1

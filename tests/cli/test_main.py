@@ -20,10 +20,10 @@ from pruning_core.engine.models.build import build
 from pruning_core.reports.csv_export import chrome_found
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.database import pid_exists
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.workers import (
     ROOT,
     TINY_OPTIONS,
@@ -210,7 +210,7 @@ def test_an_interrupt_cancels_the_job(lab: Cache, out: Path, tmp_path: Path) -> 
         _, said = process.communicate()
     assert process.returncode == 130
     assert said == "Interrupted; the job is cancelled, what was finished is kept.\n"
-    assert standing(Queue(lab.queue), job).state == "cancelled"
+    assert job_progress(Queue(lab.queue), job).state == "cancelled"
     until(lambda: not pid_exists(pid) or None, "the end of the stage")
     until(lambda: not list(lab.building.iterdir()) or None, "the end of what was half built")
     assert list(tmp_path.iterdir()) == []
@@ -224,7 +224,7 @@ def test_cancel_ends_a_job_and_the_worker_lives_on(lab: Cache, out: Path) -> Non
     assert job in done.stdout
     until(lambda: not pid_exists(pid) or None, "the end of the stage")
     assert "cancelled" in call(lab, "show", job).stdout.splitlines()[0]
-    assert Crew(lab.queue).worker()
+    assert WorkerRecord(lab.queue).worker()
 
 
 def test_a_failed_run_says_why_and_goes_on_afterwards(
@@ -301,4 +301,4 @@ def test_a_second_worker_leaves_at_once_and_an_idle_one_after_a_while(
     assert "is already the worker" in second.stderr
     idle = call(Cache(tmp_path), "worker", "--idle-seconds", "0.1")
     assert idle.returncode == 0
-    assert Crew(Cache(tmp_path).queue).worker() is None
+    assert WorkerRecord(Cache(tmp_path).queue).worker() is None

@@ -18,8 +18,8 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.reports.charts.training import history_figure
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
-from pruning_core.storage.job_list import Listing, Run, Step, run_of
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_list import JobList, Run, StageProgress, run_from_progress
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -102,10 +102,10 @@ def test_what_is_active_stands_first_however_old(queue: Queue) -> None:
     old = waiting(queue, 100)
     for i in range(25):
         cancelled(queue, i)
-    shown, more = Listing(queue.path).page(20)
+    shown, more = JobList(queue.path).page(20)
     assert (shown[0].job.id, shown[0].state, more) == (old, "queued", True)
     assert [run.job.label for run in shown[1:]] == [f"cancelled {i}" for i in range(24, 4, -1)]
-    second, more = Listing(queue.path).page(20, 2)
+    second, more = JobList(queue.path).page(20, 2)
     assert (len(second), more) == (6, False)
 
 
@@ -117,13 +117,13 @@ def test_a_failed_run_that_blocks_stages_is_not_active(queue: Queue) -> None:
             queue.fail(claimed(queue).key, "t", "why")
     for i in range(25):
         cancelled(queue, i)
-    assert job not in [run.job.id for run in Listing(queue.path).page(20)[0]]
+    assert job not in [run.job.id for run in JobList(queue.path).page(20)[0]]
 
 
 def test_a_page_of_the_list_is_one_query(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(30):
         waiting(queue, i)
-    found = Listing(queue.path)
+    found = JobList(queue.path)
     asked: list[str] = []
     connect = sqlite3.connect
 
@@ -151,28 +151,28 @@ def test_the_list_and_the_opened_run_tell_the_same(cache: Cache, queue: Queue) -
     job = waiting(queue)
     row = claimed(queue)
     queue.beat(row.key, "t", 1, {"fraction": 0.5, "history": []})
-    (listed,), _ = Listing(queue.path).page(20)
-    opened = run_of(standing(queue, job))
+    (listed,), _ = JobList(queue.path).page(20)
+    opened = run_from_progress(job_progress(queue, job))
     assert (listed.state, listed.done) == (opened.state, opened.done) == ("running", 0)
     told = [(step.status, step.work, step.fraction) for step in listed.steps]
     assert sorted(told) == sorted((s.status, s.work, s.fraction) for s in opened.steps)
     assert 0 < listed.fraction < 0.02  # half a look at the images is no half of the run
 
 
-def run(*steps: Step, state: str = "running") -> Run:
+def run(*steps: StageProgress, state: str = "running") -> Run:
     return Run(None, state, steps)  # type: ignore[arg-type]
 
 
-def done(begin: float, end: float, work: float = 1.0) -> Step:
-    return Step("done", work, 1.0, begin, end)
+def done(begin: float, end: float, work: float = 1.0) -> StageProgress:
+    return StageProgress("done", work, 1.0, begin, end)
 
 
 def test_time_left_goes_by_the_epochs_done_and_the_cores() -> None:
-    steps = (done(10, 30, 10.0), *[Step("queued", 5.0, 0.0, None, None)] * 4)
+    steps = (done(10, 30, 10.0), *[StageProgress("queued", 5.0, 0.0, None, None)] * 4)
     assert run(*steps).seconds_left(1) == pytest.approx(40)
     assert run(*steps).seconds_left(2) == pytest.approx(20)
     assert run(*steps, state="queued").seconds_left(2) is None
-    assert run(Step("queued", 1.0, 0.0, None, None)).seconds_left(2) is None
+    assert run(StageProgress("queued", 1.0, 0.0, None, None)).seconds_left(2) is None
 
 
 def test_time_spent_leaves_out_the_nights_between() -> None:
@@ -238,7 +238,7 @@ def test_the_steps_of_the_chain_are_one_curve_in_whole_epochs(cache: Cache, queu
         n = row.settings.get("epochs", 0)
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": epochs(n)})
         queue.finish(row.key, "t")
-    now = standing(queue, job)
+    now = job_progress(queue, job)
     lab = shell.Lab(cache, Store(cache), queue)
     found, strategies = live.histories(lab, now, 0)
     each, steps = QUICKSTART.iterative.epochs, QUICKSTART.iterative.iterations
@@ -262,7 +262,7 @@ def test_half_epoch_steps_and_the_tail_follow_one_another(cache: Cache, queue: Q
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": history})
         queue.finish(row.key, "t")
     lab = shell.Lab(cache, Store(cache), queue)
-    found, _ = live.histories(lab, standing(queue, job), 0)
+    found, _ = live.histories(lab, job_progress(queue, job), 0)
     told = [(entry["epoch"], entry["stage"]) for entry in found["iterative"]]
     steps = [(0.5, "step 1, 68.4 %"), (1, "step 2, 90 %")]
     assert told == [*steps, (2, "tail, 90 %"), (2.5, "tail, 90 %")]

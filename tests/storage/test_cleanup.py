@@ -15,7 +15,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.storage import cleanup
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.inspections import Facts
 from tests.helpers.workers import TINY
 
@@ -152,7 +152,7 @@ def test_clean_removes_the_logs_that_no_job_needs(
 ) -> None:
     kept, unused = old(cache.log(wanted[0])), old(cache.log("f" * 64))
     old(cache.worker_log)
-    crew = Crew(cache.queue)
+    crew = WorkerRecord(cache.queue)
     crew.enlist("t", "code")
     cleanup.clean(store, queue)
     assert set(cache.logs.iterdir()) == {kept, cache.worker_log}

@@ -16,7 +16,7 @@ import pytest
 from pruning_core.common.paths import Cache, CacheError
 from pruning_core.storage import database
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.storage.test_jobs import SMALL, submit
 
 
@@ -54,7 +54,7 @@ def test_a_full_disk_can_be_read(small_disk: Path, read_only: bool) -> None:
     queue = Queue(cache.queue)
     assert [found.id for found in queue.jobs()] == [job]
     assert len(queue.stages_of(job)) == len(made.stages)
-    assert Crew(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).worker() is None
     with pytest.raises(sqlite3.OperationalError):
         queue.submit(SMALL, "again")
     if not read_only:

@@ -13,9 +13,9 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import stage_queue
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.inspections import DATA, Facts
 
 SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))
@@ -115,7 +115,7 @@ def test_a_cancelled_stage_is_no_longer_its_process_s(queue: Queue) -> None:
 def test_running_again_after_a_cancel_queues_again(queue: Queue) -> None:
     job, _ = submit(queue)
     queue.cancel(job)
-    assert standing(queue, job).state == "cancelled"
+    assert job_progress(queue, job).state == "cancelled"
     submit(queue)
     assert {row.status for row in queue.stages_of(job)} == {"queued"}
 
@@ -126,7 +126,7 @@ def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(queue: Queue) -> 
     queue.fail(key, "t", "Traceback: boom")
     while row := queue.claim("t", 2):
         queue.finish(row.key, "t")
-    now = standing(queue, job)
+    now = job_progress(queue, job)
     assert now.state == "failed"
     assert sum(row.status == "done" for row in now.rows) >= 4
     assert not queue.busy()
@@ -197,7 +197,7 @@ def test_deleting_a_job_forgets_it(queue: Queue) -> None:
 
 
 def test_one_worker_a_cache(queue: Queue) -> None:
-    crew = Crew(queue.path)
+    crew = WorkerRecord(queue.path)
     assert crew.worker() is None
     assert crew.enlist("a", "code") is None
     worker = crew.worker()
@@ -217,7 +217,7 @@ def test_a_plan_that_comes_too_late_does_not_wake_a_cancelled_job(queue: Queue) 
     job, made = submit(queue)
     queue.cancel(job)
     queue.expand(job, made, done=())
-    assert standing(queue, job).state == "cancelled"
+    assert job_progress(queue, job).state == "cancelled"
     assert not queue.busy()
     queue.delete(job)
     queue.expand(job, made, done=())
@@ -238,7 +238,7 @@ def test_a_finished_job_cannot_be_cancelled(queue: Queue) -> None:
     while row := queue.claim("t", 2):
         queue.finish(row.key, "t")
     queue.cancel(job)
-    assert standing(queue, job).state == "done"
+    assert job_progress(queue, job).state == "done"
 
 
 def test_a_stage_that_gets_on_may_be_interrupted_for_ever(queue: Queue) -> None:

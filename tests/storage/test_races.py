@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pruning_core.storage import stage_queue
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import StageQueue
 from tests.storage.test_jobs import SMALL, claim, finish_until, submit
@@ -92,7 +92,7 @@ def test_a_job_that_waits_for_a_failed_stage_has_failed(queue: Queue) -> None:
     queue.wait_for(level, "t", data)
     while row := queue.claim("t", 2):
         queue.fail(row.key, "t", "gone") if row.key == data else queue.finish(row.key, "t")
-    assert standing(queue, job).state == "failed"
+    assert job_progress(queue, job).state == "failed"
     assert not queue.busy()
 
 

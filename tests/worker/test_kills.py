@@ -16,7 +16,7 @@ from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.database import pid_exists
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from tests.helpers.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
@@ -94,6 +94,6 @@ def test_cancel_ends_a_stage_in_the_middle_of_a_call_that_never_ends(
         queue.cancel(job)
         until(lambda: not pid_exists(pid) or None, "the end of the process")
         assert process.poll() is None
-    assert standing(queue, job).state == "cancelled"
+    assert job_progress(queue, job).state == "cancelled"
     assert {found.status for found in queue.stages_of(job)} == {"cancelled"}
     assert not list(cache.building.iterdir())

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
-from pruning_core.worker.start import MAX_STARTS, Starter, WorkerError, ensure_worker, last_line
+from pruning_core.worker.start import (
+    MAX_STARTS,
+    WorkerError,
+    WorkerStarter,
+    ensure_worker,
+    last_line,
+)
 
 DYING = "raise SystemExit('ModuleNotFoundError: no module named torch')"
 
@@ -59,7 +65,7 @@ def test_a_worker_of_somebody_else_s_is_enough(
 ) -> None:
     for _ in range(MAX_STARTS):
         ensure_worker(cache)
-    assert Crew(cache.queue).enlist("other", "code") is None
+    assert WorkerRecord(cache.queue).enlist("other", "code") is None
     assert ensure_worker(cache) == ""
 
 
@@ -78,12 +84,12 @@ def test_a_cache_that_cannot_be_written_starts_none(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a page, a fragment asks for the worker every two seconds."""
-    assert Crew(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).worker() is None
     cache.building.rmdir()
     cache.building.write_text("in the way")
     assert "cannot be written" in ensure_worker(cache)
     with pytest.raises(WorkerError, match="cannot be written"):
-        Starter(cache).look()
+        WorkerStarter(cache).look()
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from pruning_core.engine import stages
 from pruning_core.planning.plan import plan
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import database
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.worker import supervisor
 from pruning_core.worker.execute import execute
-from pruning_core.worker.processes import Hand, start
+from pruning_core.worker.processes import StageProcess, start_stage_process
 from pruning_core.worker.supervisor import Supervisor
 from tests.helpers.inspections import DATA, MODEL, Facts
 from tests.helpers.workers import TINY
@@ -69,7 +69,7 @@ def test_a_job_that_runs_again_is_planned_before_its_levels_are_done(
     queue.cancel(job)
     queue.submit(TINY, "run")
     boss._plan_jobs()
-    assert standing(queue, job).state == "queued"
+    assert job_progress(queue, job).state == "queued"
 
 
 def test_cancel_ends_a_process_that_cannot_listen(
@@ -79,7 +79,7 @@ def test_cancel_ends_a_process_that_cannot_listen(
     boss._plan_jobs()
     row = queue.claim("t", 8)
     assert row is not None
-    boss.hands = [Hand(stuck, row)]
+    boss.hands = [StageProcess(stuck, row)]
     part = boss.cache.building / f"{row.key}.{stuck.pid}.half"
     part.mkdir()
     boss.step()
@@ -101,7 +101,7 @@ def test_another_worker_s_half_built_stage_is_left_alone(
     boss._plan_jobs()
     row = queue.claim("mine", 8)
     assert row is not None
-    boss.hands = [Hand(stuck, row)]
+    boss.hands = [StageProcess(stuck, row)]
     queue.release(row.key, "mine")
     assert queue.claim("theirs", 8)
     with boss.store.building(row.key) as theirs:
@@ -123,9 +123,9 @@ def test_a_job_that_cannot_be_planned_does_not_stop_the_others(
 
     monkeypatch.setattr(supervisor, "plan", fragile)
     boss._plan_jobs()
-    assert standing(queue, bad).state == "refused"
-    assert "KeyError: 'flip'" in standing(queue, bad).job.error
-    assert standing(queue, good).state == "queued"
+    assert job_progress(queue, bad).state == "refused"
+    assert "KeyError: 'flip'" in job_progress(queue, bad).job.error
+    assert job_progress(queue, good).state == "queued"
 
 
 def test_a_job_that_comes_while_the_worker_leaves_is_not_left_alone(
@@ -196,14 +196,14 @@ def test_a_queue_that_is_locked_for_a_while_is_said_and_waited_for(
 
     def freed(_: float) -> None:
         other.close()
-        boss.stopping = standing(queue, job).state == "queued"
+        boss.stopping = job_progress(queue, job).state == "queued"
 
     monkeypatch.setattr(supervisor.time, "sleep", freed)
     monkeypatch.setattr(boss, "_assign", lambda: None)
     boss.idle_seconds = 600.0
     boss._serve()
     assert "cannot be used now (database is locked)" in caplog.text
-    assert standing(queue, job).state == "queued"
+    assert job_progress(queue, job).state == "queued"
 
 
 def test_a_stage_that_is_done_while_the_queue_is_locked_is_not_lost(
@@ -265,7 +265,7 @@ def test_a_stage_whose_supervisor_died_before_it_began_is_given_back(
     dead.wait()
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: dead.pid)
-        hand = start(cache)
+        hand = start_stage_process(cache)
     hand.give(row)
     assert hand.process.stdin is not None
     hand.process.stdin.close()
@@ -283,21 +283,21 @@ class Waiting:
         self.pid = pid
 
 
-def hand(pid: int, device: str = "", gpu: int = 0, queue: Queue | None = None) -> Hand:
+def hand(pid: int, device: str = "", gpu: int = 0, queue: Queue | None = None) -> StageProcess:
     row = None
     if device and queue:
         level = next(stage for stage in plan(TINY, Facts(TINY)).stages if stage.kind == "pruned")
         settings = {**level.settings, "device": device, "for": pid}
         queue.add([replace(level, settings=settings, parent="")])
         row = queue.claim(str(pid), 8)
-    return Hand(Waiting(pid), row, gpu)  # type: ignore[arg-type]
+    return StageProcess(Waiting(pid), row, gpu)  # type: ignore[arg-type]
 
 
 def test_each_gpu_has_one_stage(
     queue: Queue, boss: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boss.gpus = 2
-    monkeypatch.setattr(supervisor, "start", lambda cache, gpu: Hand(Waiting(9), gpu=gpu))  # type: ignore[arg-type]
+    monkeypatch.setattr(supervisor, "start", lambda cache, gpu: StageProcess(Waiting(9), gpu=gpu))  # type: ignore[arg-type]
     boss.hands = [hand(1, "cuda", 0, queue), hand(2)]
     on_gpu = hand(3, "cuda", 1, queue).row
     assert on_gpu is not None

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import Cache
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.processes import describe_exit
 from tests.helpers.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
 
@@ -82,7 +82,7 @@ def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> Non
         queue.cancel(job)
         pid = row.pid or 0
         until(lambda: not os.path.exists(f"/proc/{pid}") or None, "the end of the process")
-        now = standing(queue, job)
+        now = job_progress(queue, job)
     assert now.state == "cancelled"
     states = {row.kind: row.status for row in now.rows}
     assert states["baseline"] == "done"
@@ -111,7 +111,7 @@ def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache) -> None:
 def test_an_idle_worker_leaves(cache: Cache) -> None:
     command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
     subprocess.run([*command, "--idle-seconds", "0.2"], cwd=ROOT, check=True, timeout=60)
-    assert Crew(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).worker() is None
 
 
 @pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
@@ -123,7 +123,7 @@ def test_new_code_on_disk_replaces_the_worker(cache: Cache, tmp_path: Path) -> N
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "pruning_core", source / "pruning_core", ignore=ignored)
-    crew = Crew(cache.queue)
+    crew = WorkerRecord(cache.queue)
     command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
     process = subprocess.Popen(command, cwd=source)
     try:

@@ -24,12 +24,14 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.settings.spec import from_json
 from pruning_core.storage import bundle as passports
-from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.bundle import BUNDLE_FILE, BUNDLE_FORMATS, IMAGES_FILE, bundle_stage
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.workers import ONE_CUT, finished_run, serve
 
-FORMATS = tuple(n for n in PACKED if not (p := ABOUT[n].package) or find_spec(p) is not None)
+FORMATS = tuple(
+    n for n in BUNDLE_FORMATS if not (p := ABOUT[n].package) or find_spec(p) is not None
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +94,10 @@ def point(cache: Cache, number: int = -1) -> str:
 def packed(cache: Cache, name: str, folder: Path, number: int = -1) -> Path:
     """The unpacked passport of a file."""
     job, store = Queue(cache.queue).jobs()[number], Store(cache)
-    stage = passport(job, point(cache, number), name, store)
+    stage = bundle_stage(job, point(cache, number), name, store)
     Queue(cache.queue).add([stage] if not store.exists(stage.key) else [])
     serve(cache)
-    path = store.file(stage.key, passports.FILE)
+    path = store.file(stage.key, BUNDLE_FILE)
     with zipfile.ZipFile(path) as zipped:
         zipped.extractall(folder)
     return folder
@@ -201,9 +203,9 @@ def test_images_that_do_not_fit_are_named(
     monkeypatch.setattr(passports, "MOST_IMAGE_BYTES", 10)
     folder = packed(cache, "onnx", tmp_path / "zip")
     job, store = Queue(cache.queue).jobs()[-1], Store(cache)
-    stage = passport(job, point(cache), "onnx", store)
+    stage = bundle_stage(job, point(cache), "onnx", store)
     assert "too large for the zip" in store.read(stage.key)["notes"][0]
-    images = store.file(stage.key, passports.IMAGES)
+    images = store.file(stage.key, IMAGES_FILE)
     done = verify(python, folder)
     assert done.returncode == 2
     assert "--data" in done.stderr
@@ -227,5 +229,8 @@ def test_damaged_images_differ(cache: Cache, python: Python, tmp_path: Path) -> 
 
 def test_packing_twice_gives_the_same_key(cache: Cache) -> None:
     job, store = Queue(cache.queue).jobs()[-1], Store(cache)
-    keys = {passport(job, point(cache), name, store).key for name in (PACKED[0], PACKED[0])}
+    keys = {
+        bundle_stage(job, point(cache), name, store).key
+        for name in (BUNDLE_FORMATS[0], BUNDLE_FORMATS[0])
+    }
     assert len(keys) == 1

@@ -17,8 +17,7 @@ from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.storage import bundle as passports
-from pruning_core.storage.bundle import passport
+from pruning_core.storage.bundle import BUNDLE_FILE, bundle_stage
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.engine.export.test_bundle import Python, python, verify
@@ -112,10 +111,10 @@ def test_the_passport_of_a_cut_network_is_checked(
     made(store, key, name)
     queue = Queue(store.cache.queue)
     (job,) = [j for j in queue.jobs() if key in j.outline]
-    stage = passport(job, key, name, store)
+    stage = bundle_stage(job, key, name, store)
     queue.add([stage])
     serve(store.cache)
-    with zipfile.ZipFile(store.file(stage.key, passports.FILE)) as zipped:
+    with zipfile.ZipFile(store.file(stage.key, BUNDLE_FILE)) as zipped:
         zipped.extractall(tmp_path)
     done = verify(python, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from pruning_core.reports.charts.style import SERIES
 from pruning_core.results.best_model import headline
 from pruning_core.results.findings import findings
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.frames import DENSE_BYTES, comparison, frame, point
@@ -90,7 +90,7 @@ def test_each_chain_is_one_live_curve(cache: Cache, queue: Queue) -> None:
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": entries})
         queue.finish(row.key, "t")
     found, strategies = live.histories(
-        shell.Lab(cache, Store(cache), queue), standing(queue, job), 0
+        shell.Lab(cache, Store(cache), queue), job_progress(queue, job), 0
     )
     for name in ("channels 30 %", "channels 50 %"):
         assert [entry["epoch"] for entry in found[name]] == [1, 2, 3]
