@@ -54,7 +54,7 @@ def keep_worker(lab: Lab) -> None:
     """See that a worker is alive while something is to be done, and say where there is none."""
     if problem := start.ensure_worker(lab.cache):
         st.warning(plain(problem))
-    elif WorkerRecord(lab.cache.queue).worker() is None:
+    elif WorkerRecord(lab.cache.queue).current() is None:
         st.caption("A worker is starting. What was under way goes on from its last saved epoch.")
 
 

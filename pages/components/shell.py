@@ -170,7 +170,7 @@ def _worker_line(cache: Cache, trouble: str) -> None:
         )
     elif problem := start.ensure_worker(cache):
         st.warning(plain(problem))
-    elif WorkerRecord(cache.queue).worker() is None:
+    elif WorkerRecord(cache.queue).current() is None:
         log = plain(str(cache.worker_log))
         st.caption(f"The worker is starting. If this line stays, see {log}.")
 

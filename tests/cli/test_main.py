@@ -224,7 +224,7 @@ def test_cancel_ends_a_job_and_the_worker_lives_on(lab: Cache, out: Path) -> Non
     assert job in done.stdout
     until(lambda: not pid_exists(pid) or None, "the end of the stage")
     assert "cancelled" in call(lab, "show", job).stdout.splitlines()[0]
-    assert WorkerRecord(lab.queue).worker()
+    assert WorkerRecord(lab.queue).current()
 
 
 def test_a_failed_run_says_why_and_goes_on_afterwards(

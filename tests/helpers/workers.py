@@ -79,7 +79,7 @@ def until(look: Callable[[], Value | None], what: str) -> Value:
 
 def stop_worker(cache: Cache) -> None:
     """End the worker of a cache and wait until it is gone."""
-    if alive := WorkerRecord(cache.queue).worker():
+    if alive := WorkerRecord(cache.queue).current():
         os.kill(alive["pid"], signal.SIGTERM)
         until(lambda: not pid_exists(alive["pid"]) or None, "the end of the worker")
 

@@ -87,7 +87,7 @@ def server(cache: Cache) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-        if alive := WorkerRecord(cache.queue).worker():
+        if alive := WorkerRecord(cache.queue).current():
             os.kill(alive["pid"], signal.SIGTERM)
 
 

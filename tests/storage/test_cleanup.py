@@ -153,11 +153,11 @@ def test_clean_removes_the_logs_that_no_job_needs(
     kept, unused = old(cache.log(wanted[0])), old(cache.log("f" * 64))
     old(cache.worker_log)
     crew = WorkerRecord(cache.queue)
-    crew.enlist("t", "code")
+    crew.register("t", "code")
     cleanup.clean(store, queue)
     assert set(cache.logs.iterdir()) == {kept, cache.worker_log}
     assert not unused.exists()
-    crew.dismiss("t")
+    crew.unregister("t")
     cleanup.clean(store, queue)
     assert list(cache.logs.iterdir()) == [kept]
 

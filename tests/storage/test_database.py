@@ -54,7 +54,7 @@ def test_a_full_disk_can_be_read(small_disk: Path, read_only: bool) -> None:
     queue = Queue(cache.queue)
     assert [found.id for found in queue.jobs()] == [job]
     assert len(queue.stages_of(job)) == len(made.stages)
-    assert WorkerRecord(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).current() is None
     with pytest.raises(sqlite3.OperationalError):
         queue.submit(SMALL, "again")
     if not read_only:

@@ -198,14 +198,14 @@ def test_deleting_a_job_forgets_it(queue: Queue) -> None:
 
 def test_one_worker_a_cache(queue: Queue) -> None:
     crew = WorkerRecord(queue.path)
-    assert crew.worker() is None
-    assert crew.enlist("a", "code") is None
-    worker = crew.worker()
+    assert crew.current() is None
+    assert crew.register("a", "code") is None
+    worker = crew.current()
     assert worker is not None
     assert worker["pid"] == os.getpid()
-    assert not crew.worker_beat("b")
-    crew.dismiss("a")
-    assert crew.worker() is None
+    assert not crew.beat("b")
+    crew.unregister("a")
+    assert crew.current() is None
 
 
 @pytest.mark.parametrize("start", ["zz", "%", "_"])

@@ -65,7 +65,7 @@ def test_a_worker_of_somebody_else_s_is_enough(
 ) -> None:
     for _ in range(MAX_STARTS):
         ensure_worker(cache)
-    assert WorkerRecord(cache.queue).enlist("other", "code") is None
+    assert WorkerRecord(cache.queue).register("other", "code") is None
     assert ensure_worker(cache) == ""
 
 
@@ -84,7 +84,7 @@ def test_a_cache_that_cannot_be_written_starts_none(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a page, a fragment asks for the worker every two seconds."""
-    assert WorkerRecord(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).current() is None
     cache.building.rmdir()
     cache.building.write_text("in the way")
     assert "cannot be written" in ensure_worker(cache)

@@ -111,7 +111,7 @@ def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache) -> None:
 def test_an_idle_worker_leaves(cache: Cache) -> None:
     command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
     subprocess.run([*command, "--idle-seconds", "0.2"], cwd=ROOT, check=True, timeout=60)
-    assert WorkerRecord(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).current() is None
 
 
 @pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
@@ -127,12 +127,12 @@ def test_new_code_on_disk_replaces_the_worker(cache: Cache, tmp_path: Path) -> N
     command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
     process = subprocess.Popen(command, cwd=source)
     try:
-        before = until(crew.worker, "the worker")["code"]
+        before = until(crew.current, "the worker")["code"]
         with (source / "pruning_core" / "text.py").open("a") as file:
             file.write("# changed\n")
 
         def replaced() -> bool | None:
-            now = crew.worker()
+            now = crew.current()
             return (now is not None and now["code"] != before) or None
 
         assert until(replaced, "the new worker")
