@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pruning_core.cli.arguments import folder
-from pruning_core.cli.options import add_options, given_settings, spec_from
+from pruning_core.cli.options import add_options, spec_from, unused_options
 from pruning_core.cli.output import (
     INTERRUPTED,
     OK,
@@ -23,7 +23,6 @@ from pruning_core.cli.progress import follow_job, has_ended, is_planned
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
-from pruning_core.settings.relevance import notes_on_unread
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.job_progress import ACTIVE, JobProgress
 from pruning_core.storage.jobs import Queue, job_id
@@ -52,7 +51,7 @@ def run_spec(
 ) -> int:
     """Submit a spec, follow it and write its results. Returns the exit code."""
     plan(spec, Store(cache))  # refuses wrong settings before anything is written
-    for note in (*notes_on_unread(given_settings(options), spec), *recovery_notes(spec)):
+    for note in (*unused_options(options, spec), *recovery_notes(spec)):
         say(OK, f"Note: {note}")
     if not options.detach:
         check_out(options.out)

@@ -92,7 +92,9 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     text = "Compare pruning strategies for neural networks."
     top = Parser(prog="python -m pruning_core", description=text, allow_abbrev=False)
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(
             name,

@@ -17,6 +17,7 @@ from pruning_core.methods.datasets import OWN_IMAGES
 from pruning_core.planning.presets import PRESETS
 from pruning_core.settings import spec as specs
 from pruning_core.settings.fields import Field, Section, fields_of
+from pruning_core.settings.relevance import unmet
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
@@ -109,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the preset, the settings file and every option, in a group for each section."""
     parser.usage = f"{parser.prog} [options]"
     parser.epilog = (
-        "Fractions, such as sparsities, may be in percent: 0.9 or 90%%. Lists are separated by "
+        "Fractions, such as sparsities, may be in percent: 0.9 or 90%. Lists are separated by "
         "commas. Settings without an option keep the value of the preset or the settings file."
     )
     text = "start from the settings of this preset (default: quickstart)"
@@ -149,6 +150,22 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
         if getattr(arguments, option.name) is not None:
             flags.update(dict.fromkeys(option.fields, option.flag))
     return flags
+
+
+def unused_options(arguments: argparse.Namespace, spec: Spec) -> list[str]:
+    """A sentence on each given option that has no effect in the spec.
+
+    An option that sets several settings is listed where none of them has an effect.
+    """
+    settings_by_flag: dict[str, list[str]] = {}
+    for name, flag in given_settings(arguments).items():
+        settings_by_flag.setdefault(flag, []).append(name)
+    notes = []
+    for flag, names in settings_by_flag.items():
+        conditions = [unmet(name, spec) for name in names]
+        if all(conditions) and (condition := conditions[0]):
+            notes.append(f"{flag} has no effect here: it is used only {condition.text}.")
+    return notes
 
 
 def spec_from(arguments: argparse.Namespace) -> Spec:

@@ -69,13 +69,10 @@ def add_search_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("Search")
     text = "fine-tuning epochs of each strategy; one is chosen for each budget (default: 5,10)"
     group.add_argument("--budgets", type=numbers, default=[5.0, 10.0], metavar="F,F", help=text)
-    group.add_argument(
-        "--sparsities",
-        type=shares,
-        default=[0.5, 0.8, 0.9, 0.95],
-        metavar="F,F",
-        help="sparsities of all prunable weights (default: 0.5,0.8,0.9,0.95)",
-    )
+    text = "sparsities of all convolution, linear and attention weights together "
+    text += "(default: 0.5,0.8,0.9,0.95)"
+    default = [0.5, 0.8, 0.9, 0.95]
+    group.add_argument("--sparsities", type=shares, default=default, metavar="F,F", help=text)
     text = "strategies that are tried at all budgets and sparsities, after a first round at the "
     text += "smallest budget and highest sparsity (default: 3)"
     group.add_argument("--finalists", type=int, default=3, metavar="N", help=text)
