@@ -109,7 +109,8 @@ def test_an_overall_sparsity_beyond_the_measured_ones_is_refused(
     code, _, err = ended(capfd, *sensitivity, "--allocate", "0.99")
     assert code == 2
     message = err.splitlines()[-1]
-    assert message.startswith("--allocate: 99")
+    assert message.startswith("--allocate: ")
+    assert "99" in message
 
 
 @pytest.mark.parametrize("text", ["much", "40 percent"])

@@ -63,7 +63,7 @@ def contents(cache: Cache) -> dict[str, bytes]:
 
 def training(cache: Cache) -> dict[str, tuple[str, int]]:
     """Every stage that trains and was started, and how often."""
-    rows = Queue(cache.queue)._all("SELECT * FROM stages WHERE kind IN ('baseline', 'level')")
+    rows = Queue(cache.queue)._all("SELECT * FROM stages WHERE kind IN ('baseline', 'pruned')")
     return {row["key"]: (row["status"], row["attempts"]) for row in rows if row["attempts"]}
 
 
