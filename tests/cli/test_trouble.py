@@ -99,7 +99,7 @@ def test_an_interrupt_is_130_and_one_line(
     monkeypatch: pytest.MonkeyPatch,
     command: str,
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
     broken = replace(main.COMMANDS[command], run=interrupted)
