@@ -221,8 +221,8 @@ class Supervisor:
         has_memory = room_for_another(busy, free, idle)
         if not has_memory and self.memory_free:
             log.warning(
-                "No more than %d stages run at once: %.1f GB of memory are free, less than the "
-                "largest stage so far has used.",
+                "No further stage starts beside the %d running: %.1f GB of memory are free, less "
+                "than the largest stage so far has used.",
                 len(busy),
                 (free or 0) / 1e9,
             )

@@ -21,7 +21,7 @@ from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
-from tests.storage.test_jobs import SMALL, submit
+from tests.helpers.queues import SMALL, submit
 
 
 def fill(folder: Path) -> None:

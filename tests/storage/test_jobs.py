@@ -10,38 +10,15 @@ import pytest
 
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Plan, Stage
-from pruning_core.settings.spec import Spec
+from pruning_core.planning.stage import Stage
 from pruning_core.storage import stage_queue
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.inspections import DATA, Facts
+from tests.helpers.queues import SMALL, claim, finish_until, submit
 
-SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))
 LARGE = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.7)))
-
-
-def submit(queue: Queue, spec: Spec = SMALL) -> tuple[str, Plan]:
-    job, made = queue.submit(spec, "run"), plan(spec, Facts(spec))
-    queue.expand(job, made, done=())
-    return job, made
-
-
-def claim(queue: Queue, token: str = "t") -> str:
-    row = queue.claim(token, 2)
-    assert row is not None
-    return row.key
-
-
-def finish_until(queue: Queue, kind: str) -> str:
-    """Finish stages until one of a kind is claimed; returns its key."""
-    while True:
-        row = queue.claim("t", 2)
-        assert row is not None
-        if row.kind == kind:
-            return row.key
-        queue.finish(row.key, "t")
 
 
 def test_the_same_spec_twice_is_one_job(queue: Queue) -> None:

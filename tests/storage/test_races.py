@@ -13,7 +13,7 @@ from pruning_core.storage import stage_queue
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import StageQueue
-from tests.storage.test_jobs import SMALL, claim, finish_until, submit
+from tests.helpers.queues import SMALL, claim, finish_until, submit
 
 
 def test_a_claimed_row_has_its_token_even_if_it_is_cancelled_at_once(
