@@ -9,6 +9,7 @@ test's own: a page that opens is first compiled, which a server does once.
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import resource
 import statistics
@@ -107,7 +108,7 @@ def answers(page: str, job: str = "") -> list[float]:
 
 def _answered(test: AppTest, move: Answer) -> list[float]:
     move(test, 0)
-    return [_seconds(lambda i=i: move(test, i)) for i in range(1, ROUNDS + 1)]
+    return [_seconds(functools.partial(move, test, i)) for i in range(1, ROUNDS + 1)]
 
 
 def _seconds(job: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""Real workers in tests: start one, wait for what it does, end it by its id."""
+"""Real workers in tests: start one, wait for its work, end it by its id."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ def finished_run(folder: Path, spec: Spec = ONE_CUT) -> Cache:
     return cache
 
 
-def until(look: Callable[[], Value | None], what: str) -> Value:
-    """What `look` gives as soon as it gives something; fails after ten minutes."""
-    end = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < end:
-        if found := look():
-            return found
+def until(get: Callable[[], Value | None], event: str) -> Value:
+    """The first value of `get` that is not None or empty; fails after ten minutes."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < deadline:
+        if value := get():
+            return value
         time.sleep(0.05)
-    raise AssertionError(f"waited in vain for {what}")
+    raise AssertionError(f"timed out waiting for {event}")
 
 
 def stop_worker(cache: Cache) -> None:
-    """End the worker of a cache and wait until it is gone."""
+    """End the worker of a cache, and wait until its process has ended."""
     if alive := WorkerRecord(cache.queue).current():
         os.kill(alive["pid"], signal.SIGTERM)
         until(lambda: not pid_exists(alive["pid"]) or None, "the end of the worker")
@@ -91,7 +91,7 @@ def command(cache: Cache, name: str, *arguments: str) -> list[str]:
 
 
 def call(cache: Cache, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line to its end in a process of its own."""
+    """Run a command line to its end in another process."""
     return subprocess.run(
         command(cache, name, *arguments), cwd=ROOT, capture_output=True, text=True
     )
@@ -99,7 +99,7 @@ def call(cache: Cache, name: str, *arguments: str) -> subprocess.CompletedProces
 
 @contextmanager
 def worker(cache: Cache, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process of its own."""
+    """A worker process, which is ended afterwards."""
     command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
     process = subprocess.Popen([*command, *options], cwd=ROOT)
     try:
@@ -110,17 +110,17 @@ def worker(cache: Cache, *options: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def end_of(queue: Queue, job: str) -> JobProgress:
-    """Where a job stands once it has ended."""
+    """The progress of a job once it has ended."""
 
-    def look() -> JobProgress | None:
-        now = job_progress(queue, job)
-        return now if now.state not in ACTIVE else None
+    def ended() -> JobProgress | None:
+        progress = job_progress(queue, job)
+        return progress if progress.state not in ACTIVE else None
 
-    return until(look, f"the end of job {job}")
+    return until(ended, f"the end of job {job}")
 
 
 def run(cache: Cache, spec: Spec) -> JobProgress:
-    """Run a spec to its end with a worker of its own."""
+    """Run a spec to its end with a worker process."""
     queue = Queue(cache.queue)
     job = queue.submit(spec, "test")
     with worker(cache):
@@ -128,7 +128,7 @@ def run(cache: Cache, spec: Spec) -> JobProgress:
 
 
 def serve(cache: Cache) -> None:
-    """Do all that waits in the queue, in this process and without a worker."""
+    """Run all that waits in the queue, in this process and without a worker."""
     supervisor, queue = Supervisor(cache), Queue(cache.queue)
     while True:
         supervisor._plan_jobs()
@@ -139,19 +139,21 @@ def serve(cache: Cache) -> None:
 
 
 def planned(cache: Cache, spec: Spec) -> Plan:
+    """The plan of a spec with the results in a cache."""
     return plan(spec, Store(cache))
 
 
 def bits(cache: Cache, spec: Spec) -> dict[str, object]:
-    """Everything of a finished run that must not depend on how it came about."""
-    store, found = Store(cache), {}
-    for point in planned(cache, spec).models:
-        result = store.read(point.key)
+    """All of a finished run that must not depend on interruptions, by the keys of the models."""
+    store = Store(cache)
+    results: dict[str, object] = {}
+    for model in planned(cache, spec).models:
+        result = store.read(model.key)
         history = [{k: v for k, v in e.items() if k != "seconds"} for e in result["history"]]
         files = {
             path.name: path.read_bytes()
-            for path in sorted(store.folder(point.key).iterdir())
+            for path in sorted(store.folder(model.key).iterdir())
             if path.name != "manifest.json"
         }
-        found[point.key] = (result["correct"], result["loss"], history, files)
-    return found
+        results[model.key] = (result["correct"], result["loss"], history, files)
+    return results

@@ -358,8 +358,8 @@ def test_each_gpu_has_one_stage(
 ) -> None:
     worker.gpus = 2
     monkeypatch.setattr(
-        supervisor, "start_stage_process", lambda cache, gpu: StageProcess(Waiting(9), gpu=gpu)
-    )  # type: ignore[arg-type]
+        supervisor, "start_stage_process", lambda cache, gpu: stage_process(9, gpu=gpu)
+    )
     worker.processes = [stage_process(1, "cuda", 0, queue), stage_process(2)]
     on_gpu = stage_process(3, "cuda", 1, queue).row
     assert on_gpu is not None
@@ -385,6 +385,6 @@ def test_no_stage_starts_without_free_memory_and_that_is_logged_once(
     held = dict.fromkeys((os.getpid(), 2), 2**31)
     monkeypatch.setattr(machine, "peak_bytes", held.__getitem__)
     worker.processes.append(stage_process(2))
-    assert worker._has_memory(), "what a waiting process holds is room"
+    assert worker._has_memory(), "the memory of an idle process counts as free"
     worker.processes = []
     assert worker._has_memory()
