@@ -1,4 +1,4 @@
-"""What the tests of bad input share: run the command line in this process, look at a cache."""
+"""The command line in this process, its messages, and the contents of a cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL_IMAGES = ("--train-size", "0", "--test-size", "0")
 
 
 def without_worker(patch: pytest.MonkeyPatch) -> None:
-    """Have the stages run in this process and quickly, and no Chrome draw."""
+    """Run stages in this process and quickly, and draw no images with Chrome."""
     patch.setattr(start, "start_worker", serve)
     patch.setattr(progress, "PAUSE_SECONDS", 0.0)
     patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
@@ -48,13 +48,14 @@ def ended(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, s
     return code, printed.out, printed.err
 
 
-def one_line(said: str) -> str:
-    """A message without its end of line, which is the only one."""
-    assert said.endswith((".\n", "?\n"))
-    assert said.count("\n") == 1
-    assert "Traceback" not in said
-    assert "usage:" not in said
-    return said.strip()
+def one_line(message: str) -> str:
+    """A message of one line, without its end of line."""
+    assert message.endswith((".\n", "?\n"))
+    assert message.count("\n") == 1
+    assert "Traceback" not in message
+    assert "usage:" not in message
+    assert '{"' not in message
+    return message.strip()
 
 
 def contents(cache: Cache) -> dict[str, bytes]:
@@ -62,7 +63,7 @@ def contents(cache: Cache) -> dict[str, bytes]:
 
 
 def training(cache: Cache) -> dict[str, tuple[str, int]]:
-    """Every stage that trains and was started, and how often."""
+    """The started stages that train: status and number of attempts by key."""
     rows = Queue(cache.queue)._all("SELECT * FROM stages WHERE kind IN ('baseline', 'pruned')")
     return {row["key"]: (row["status"], row["attempts"]) for row in rows if row["attempts"]}
 
