@@ -18,7 +18,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
 
 PAGES = {
@@ -172,7 +172,7 @@ def _worker_line(cache: Cache, cache_problem: str) -> None:
         )
     elif problem := start.ensure_worker(cache):
         st.warning(plain(problem))
-    elif Crew(cache.queue).worker() is None:
+    elif WorkerRecord(cache.queue).current() is None:
         log = plain(str(cache.worker_log))
         st.caption(f"The worker is starting. If this message stays, see {log}.")
 

@@ -1,4 +1,4 @@
-"""`python -m pruning_core bench`: run it in a stage process's environment, tell and keep it."""
+"""The command `benchmark`: time this project on this machine, and keep the figures for Home."""
 
 from __future__ import annotations
 
@@ -6,63 +6,60 @@ import argparse
 import os
 import subprocess
 import sys
+from dataclasses import astuple
 
 from rich.console import Console
 from rich.table import Table
 
 from pruning_core.cli.output import FAILED, OK, check_out, say
-from pruning_core.common.files import expand_path
+from pruning_core.common.files import place
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, write_result
+from pruning_core.results.benchmark import FIGURES, BenchResult, write
 from pruning_core.storage.jobs import Queue
 
 
-def add_bench(command: argparse.ArgumentParser) -> None:
+def add_benchmark_options(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument(
-        "--quick", action="store_true", help="a few minutes instead of a quarter of an hour"
-    )
-    command.add_argument("--json", type=expand_path, metavar="FILE", help="write the figures there")
+    text = "a smaller benchmark: a few minutes instead of a quarter of an hour"
+    command.add_argument("--quick", action="store_true", help=text)
+    text = "also write the figures to this file, such as outputs/benchmark/figures.json"
+    command.add_argument("--json", type=place, metavar="FILE", help=text)
 
 
-def bench(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
-    """Time this project against the plain script, and its parts; keep the result for Home."""
+def benchmark(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Time this project against the assignment's script, and print and keep the figures."""
     if options.json:
         check_out(options.json.parent, "--json")
-    result = run("quick" if options.quick else "full")
+    result = measure("quick" if options.quick else "full")
     if result is None:
-        return say(FAILED, "The bench ended early; what it said stands above.")
-    show(result, Console())
-    write_result(result, cache.benchmark, "--cache-dir")
+        return say(FAILED, "The benchmark ended early; its last messages are above.")
+    _print(result, Console())
+    write(result, cache.bench, "--cache-dir")
     if options.json:
-        write_result(result, options.json, "--json")
+        write(result, options.json, "--json")
         print(f"Wrote {options.json}")
     return OK
 
 
-def run(size: str) -> BenchmarkResult | None:
-    """Measure in a process of its own, which tells what it does on standard error."""
+def measure(size: str) -> BenchResult | None:
+    """Run the benchmark in a process with the environment of a stage; None where it fails.
+
+    It reports its progress on standard error.
+    """
     command = [sys.executable, "-m", "pruning_core.engine.benchmark", size]
     environment = {**ENVIRONMENT, **os.environ}
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    return BenchmarkResult.from_json(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    return BenchResult.from_json(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
-def show(result: BenchmarkResult, console: Console) -> None:
-    """Print the figures as a table."""
-    table = Table("figure", "median", "low", "high", caption=result.environment())
+def _print(result: BenchResult, console: Console) -> None:
+    """Print the figures as a table: the median of the rounds, and the lowest and the highest."""
+    table = Table("figure", "median", "lowest", "highest", caption=result.told())
     for name, measured in FIGURES.items():
         if name in result.figures:
-            table.add_row(measured.text, *map(_digits, _parts(result.figures[name])))
+            values = astuple(result.figures[name])
+            table.add_row(measured.text, *(f"{value:.3g}" for value in values))
     console.print(table)
-
-
-def _parts(figure: Figure) -> tuple[float, float, float]:
-    return figure.median, figure.low, figure.high
-
-
-def _digits(value: float) -> str:
-    return f"{value:.3g}"

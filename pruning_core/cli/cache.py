@@ -1,4 +1,4 @@
-"""`python -m pruning_core cache`: how large it is, whether it is whole, and what can go."""
+"""The command `cache`: its size, the check of every file, and the removal of unused files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
 
-def add_cache(command: argparse.ArgumentParser) -> None:
-    """The option of the command."""
-    command.add_argument("action", choices=("size", "verify", "clean"))
+def add_cache_options(command: argparse.ArgumentParser) -> None:
+    """The argument of the command."""
+    text = (
+        "size: print the size of each part; verify: check every file against its digest; "
+        "clean: remove what no job uses"
+    )
+    command.add_argument("action", choices=("size", "verify", "clean"), help=text)
 
 
-def cache_command(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+def maintain_cache(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Print the size, check every file, or remove what no job uses."""
     store = Store(cache)
     if options.action == "size":
@@ -28,12 +32,12 @@ def cache_command(options: argparse.Namespace, cache: Cache, queue: Queue) -> in
             print(f"  {part:12} {format_bytes(size)}")
     elif options.action == "verify":
         damaged = cleanup.verify(store, queue)
-        whole = format_count(len(store.finished()), "stage")
-        print(f"{whole} found whole, {len(damaged)} found damaged and set aside.")
+        stages = format_count(len(store.finished()), "stage")
+        print(f"Verified: {stages} intact, {len(damaged)} damaged and set aside.")
         return FAILED if damaged else OK
     else:
         before = cleanup.size(cache)
-        removed = format_count(len(cleanup.clean(store, queue)), "stage")
+        stages = format_count(len(cleanup.clean(store, queue)), "stage")
         freed = format_bytes(max(before - cleanup.size(cache), 0))
-        print(f"{removed} that no job uses removed, {freed} freed.")
+        print(f"Removed {stages} that no job uses: {freed}.")
     return OK

@@ -1,4 +1,4 @@
-"""`python -m pruning_core measure`: a finished point timed in turn with its dense baseline."""
+"""The command `latency`: a finished model, timed in turn with its dense baseline."""
 
 from __future__ import annotations
 
@@ -9,97 +9,98 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pruning_core.cli.export import add_point, complain, find_point
-from pruning_core.cli.options import integers
+from pruning_core.cli.arguments import folder, integers, names
+from pruning_core.cli.export import report_failed_stages
 from pruning_core.cli.output import check_out
-from pruning_core.cli.progress import finish
-from pruning_core.common.files import expand_path
+from pruning_core.cli.progress import run_stages
+from pruning_core.cli.selection import add_index, add_job, find_job, find_model
+from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.planning.timing import (
-    Conditions,
-    latency_stages,
-    skipped_notes,
-    sparse_speedup_stage,
-)
-from pruning_core.results import latency, sparse_speedup
+from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
+from pruning_core.results import deployment, sparse_speedup
+from pruning_core.results import latency as latency_results
 from pruning_core.results.deployment import verdict
-from pruning_core.results.deployment_evidence import evidence
-from pruning_core.results.latency import latency_notes, model_names, speedup_text
-from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
+from pruning_core.results.latency import model_names, ratio_text
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
-SPEED_CSV, CROSSOVER_CSV = "speed.csv", "crossover.csv"
-OUT = Path("outputs") / "measure"
+LATENCY_CSV, SPARSE_SPEEDUP_CSV = "latency.csv", "sparse_speedup.csv"
+OUT = Path("outputs") / "latency"
+# The options of the conditions, by the names that their errors have.
+FLAGS = {"batches": "--batch-sizes", "threads": "--threads", "image_size": "--image-size"}
 
 
-def add_measure(command: argparse.ArgumentParser) -> None:
+def add_latency_options(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument("job", metavar="JOB", help="a job's name or how it begins")
-    add_point(command)
-    beside = "further points of the job, timed beside it"
-    command.add_argument("--beside", type=integers, default=(), metavar="N,N", help=beside)
-    runtimes = f"of {', '.join(RUNTIMES)} (all)"
+    add_job(command)
+    add_index(command)
+    text = "numbers of further models of the job, to be timed in turn with this one"
+    command.add_argument("--compare-with", type=integers, default=(), metavar="N,N", help=text)
+    text = f"runtimes, of {', '.join(RUNTIMES)} (default: all)"
     command.add_argument(
-        "--runtimes", type=_runtimes, default=list(RUNTIMES), metavar="R,R", help=runtimes
+        "--runtimes",
+        type=names(RUNTIMES, "runtime"),
+        default=list(RUNTIMES),
+        metavar="NAME,NAME",
+        help=text,
     )
-    command.add_argument(
-        "--batches", type=integers, default=[1], metavar="N,N", help="images at a time (1)"
-    )
-    command.add_argument("--threads", type=integers, default=[1], metavar="N,N", help="threads (1)")
-    pixels = "pixels a side (0: as trained)"
-    command.add_argument("--pixels", type=int, default=0, metavar="N", help=pixels)
-    zeros = "find where, over sparsity, zeros begin to pay on this machine"
-    command.add_argument("--crossover", action="store_true", help=zeros)
-    command.add_argument(
-        "--out", type=expand_path, default=OUT, metavar="DIR", help=f"files ({OUT})"
-    )
+    text = "batch sizes (default: 1)"
+    command.add_argument("--batch-sizes", type=integers, default=[1], metavar="N,N", help=text)
+    text = "numbers of CPU threads (default: 1)"
+    command.add_argument("--threads", type=integers, default=[1], metavar="N,N", help=text)
+    text = "width and height of the images in pixels; 0 is the size in training (default: 0)"
+    command.add_argument("--image-size", type=int, default=0, metavar="N", help=text)
+    text = "also measure the break-even sparsity, from which sparse kernels are faster than dense"
+    command.add_argument("--break-even", action="store_true", help=text)
+    text = f"folder for the tables (default: {OUT})"
+    command.add_argument("--out", type=folder, default=OUT, metavar="DIR", help=text)
 
 
-def _runtimes(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in RUNTIMES]:
-        message = f"{unknown[0]!r} is no runtime; there are {', '.join(RUNTIMES)}"
-        raise argparse.ArgumentTypeError(message)
-    return names
-
-
-def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
-    """Time, print, write, and say what it means."""
-    job, point = find_point(queue, options.job, options.point)
-    others = [find_point(queue, options.job, number)[1] for number in options.beside]
-    dense = Outline.from_json(job.outline).dense_of(point)
-    models = list(dict.fromkeys([dense, point, *others]))
-    how = Conditions(tuple(options.batches), tuple(options.threads), options.pixels)
+def latency(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Measure, print the table and the conclusion, and write the tables as CSV."""
+    job = find_job(queue, options.job)
+    model = find_model(queue, job, options.index)
+    others = [find_model(queue, job, n, "--compare-with") for n in options.compare_with]
+    dense = Outline.from_json(job.outline).dense_of(model)
+    models = list(dict.fromkeys([dense, model, *others]))
+    conditions = _conditions(options)
     check_out(options.out)
-    stages = latency_stages([one.key for one in models], options.runtimes, how)
-    zeros = [sparse_speedup_stage(point.key, options.pixels)] if options.crossover else []
-    rows = finish(cache, queue, [*stages, *zeros], Console(stderr=True))
+    stages = latency_stages([m.key for m in models], options.runtimes, conditions)
+    kernels = [crossover_stage(model.key, options.image_size)] if options.break_even else []
+    rows = run_stages(cache, queue, [*stages, *kernels], Console(stderr=True))
     store, written = Store(cache), []
-    names = model_names(job, models)
-    frame = latency.latency_frame(stages, store, names)
+    frame = latency_results.latency_frame(stages, store, model_names(job, models))
     if not frame.empty:
         Console().print(_table(frame))
-        written.append(_write(frame, options.out / SPEED_CSV))
-    for stage in zeros:
-        written += _tell_zeros(stage, store, options.out)
-    print(verdict(evidence(point, dense, others, stages, store)))
-    for note in [*skipped_notes(options.runtimes, how), *latency_notes(stages, store)]:
+        written.append(_write(frame, options.out / LATENCY_CSV))
+    for stage in kernels:
+        written += _write_break_even(stage, store, options.out)
+    print(verdict(deployment.evidence(model, dense, others, stages, store)))
+    for note in [*left_out(options.runtimes, conditions), *latency_results.notes(stages, store)]:
         print(f"Note: {note}")
     for path in written:
         print(f"Wrote {path}")
-    return complain(row for row in rows if row.status != "done")
+    return report_failed_stages(row for row in rows if row.status != "done")
 
 
-def _tell_zeros(stage: Stage, store: Store, out: Path) -> list[Path]:
-    frame = sparse_speedup_frame(stage, store)
+def _conditions(options: argparse.Namespace) -> Conditions:
+    """Batch sizes, threads and image size. Raises `SpecError`, naming the option."""
+    try:
+        return Conditions(tuple(options.batch_sizes), tuple(options.threads), options.image_size)
+    except SpecError as error:
+        raise error.for_field(FLAGS.get(error.field, error.field)) from None
+
+
+def _write_break_even(stage: Stage, store: Store, out: Path) -> list[Path]:
+    """Print the break-even sparsity of each kernel, and write the times as CSV."""
+    frame = sparse_speedup.crossover_frame(stage, store)
     if frame.empty:
         return []
     for kernel in frame["kernel"].unique():
-        print(break_even_text(sparse_speedup.break_even(frame, kernel), kernel))
-    return [_write(frame, out / CROSSOVER_CSV)]
+        print(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel))
+    return [_write(frame, out / SPARSE_SPEEDUP_CSV)]
 
 
 def _write(frame: pd.DataFrame, path: Path) -> Path:
@@ -108,29 +109,28 @@ def _write(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def _table(frame: pd.DataFrame) -> Table:
-    heads = (
+    """A row for each model, runtime, batch size and number of threads."""
+    table = Table(
         "model",
         "runtime",
-        "images",
+        "batch size",
         "threads",
-        "p50 ms",
-        "p90 ms",
+        "p50 (ms)",
+        "p90 (ms)",
         "images/s",
-        "times as fast",
-    )
-    drawn = Table(
-        *heads, caption="Times as fast: against the dense model in the same runtime, 95 %"
+        "speed-up",
+        caption="Speed-up over the dense model in the same runtime, with its 95 % interval",
     )
     for row in frame.to_dict("records"):
-        again = " (again)" if row["role"] == "control" else ""
-        drawn.add_row(
-            f"{row['model']}{again}",
+        repeated = " (control)" if row["role"] == "control" else ""
+        table.add_row(
+            f"{row['model']}{repeated}",
             row["runtime_title"],
-            str(row["batch_size"]),
+            str(row["images_at_a_time"]),
             str(row["threads"]),
             f"{row['p50_ms']:.3g}",
             f"{row['p90_ms']:.3g}",
             f"{row['images_per_second']:.3g}",
-            speedup_text(row),
+            ratio_text(row),
         )
-    return drawn
+    return table

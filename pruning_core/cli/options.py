@@ -1,39 +1,30 @@
-"""From the options of `compare` to a spec. The options are those of the settings' fields."""
+"""The options that set settings, derived from the settings' fields, and the spec they describe."""
 
 from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pruning_core.common.errors import Ref, SpecError, shortened
-from pruning_core.common.files import PLAIN_WEIGHTS, expand_path
+from pruning_core.cli.arguments import number, read_share
+from pruning_core.cli.implied_settings import set_implied
+from pruning_core.common.errors import SpecError
+from pruning_core.common.files import PLAIN_WEIGHTS, place
+from pruning_core.common.formatting import join_words
 from pruning_core.methods.datasets import OWN_IMAGES
-from pruning_core.methods.granularity import pattern_of, pattern_sparsity
-from pruning_core.methods.optimizers import OPTIMIZERS
-from pruning_core.methods.sparsity_schedules import CUSTOM
 from pruning_core.planning.presets import PRESETS
 from pruning_core.settings import spec as specs
-from pruning_core.settings.fields import Field, fields_of
+from pruning_core.settings.fields import Field, Section, fields_of
+from pruning_core.settings.relevance import unmet
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
-Value = TypeVar("Value", int, float)
-# A setting that has an effect with one choice of another setting only implies that choice.
-IMPLIED = {
-    "pruning.layer_sparsities": ("pruning.allocation", "custom"),
-    "pruning.filter_norm": ("pruning.granularity", "filter"),
-    "pruning.filter_dim": ("pruning.granularity", "filter"),
-}
-# What a preset of an N:M pattern sets, unless one of these is given.
-PATTERN_SETTINGS = (
-    "one_shot.amounts",
-    *(f"iterative.{n}" for n in ("target", "iterations", "custom_schedule", "schedule")),
-)
-COLORS = ("data.mean", "data.std")
+# One number sets all three channels.
+CHANNEL_SETTINGS = ("data.mean", "data.std")
+# Longer lists of choices stand in the help text instead of the braces.
+MAX_CHOICES_WIDTH = 40
 
 
 @dataclass(frozen=True)
@@ -45,94 +36,136 @@ class Option:
 
     @property
     def name(self) -> str:
+        """The attribute of the parsed arguments."""
         return self.flag.lstrip("-").replace("-", "_")
 
     @property
-    def first(self) -> Field:
-        """The setting that describes the option."""
-        return fields_of(Spec)[self.fields[0]]
+    def field(self) -> Field:
+        """The setting that describes the option: the one whose own flag it is, else the first."""
+        fields = [fields_of(Spec)[name] for name in self.fields]
+        return next((field for field in fields if field.flag == self.flag), fields[0])
 
     @property
     def is_switch(self) -> bool:
-        return self.first.type is bool
+        """Whether the option takes no value and sets the opposite of the default."""
+        return self.field.type is bool
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:
+        """The values to choose from; None where other values are allowed."""
+        field = self.field
+        if field.about.choices is None or field.about.free or field.type is not str:
+            return None
+        # The user's own images are given by --data.
+        return tuple(name for name in field.choice_names if name != OWN_IMAGES)
+
+    @property
+    def metavar(self) -> str | None:
+        """The placeholder of the value; None shows the choices in braces."""
+        field = self.field
+        if self.choices:
+            return None if len(",".join(self.choices)) <= MAX_CHOICES_WIDTH else "NAME"
+        if field.about.metavar:
+            return field.about.metavar
+        if field.about.choices is not None and not field.about.free:
+            return "|".join(map(str, field.choice_names))
+        placeholder = {int: "N", float: "F"}.get(field.item_type, "TEXT")
+        return f"{placeholder},{placeholder}" if field.is_list else placeholder
 
     @property
     def help(self) -> str:
-        about = self.first.about
-        return about.shared_help if len(self.fields) > 1 and about.shared_help else about.help
+        """The help of the setting, with the choices and with the options that this one sets."""
+        about, field = self.field.about, self.field
+        text = about.shared_help if len(self.fields) > 1 and about.shared_help else about.help
+        if self.is_switch and field.default:
+            text = f"Turn off: {field.title[0].lower()}{field.title[1:]}."
+        if self.choices and self.metavar:
+            text += f" One of {', '.join(self.choices)}."
+        if field.name in CHANNEL_SETTINGS:
+            text += " One number sets all three channels."
+        flags = [fields_of(Spec)[name].flag or name for name in self.fields]
+        others = [flag for flag in flags if flag != self.flag]
+        if others:
+            text += f" {'Also sets' if self.flag in flags else 'Sets'} {join_words(others)}."
+        return text
 
 
 @functools.cache
 def options() -> tuple[Option, ...]:
-    """Every option that sets settings, in the order of the fields.
+    """Every option that sets settings.
 
-    An option that several settings share comes before the settings' own options, which win.
+    An option that sets several settings comes before the options of the single settings: these
+    are applied later and win, in whatever order the user gives them.
     """
-    members: dict[str, list[str]] = {}
+    fields_by_flag: dict[str, list[str]] = {}
     for name, field in fields_of(Spec).items():
         for flag in (field.shared_flag, field.flag):
             if flag:
-                members.setdefault(flag, []).append(name)
-    made = [Option(flag, tuple(names)) for flag, names in members.items()]
-    # `--batch-size` is fine-tuning's own option, and sets the baseline's too.
-    return tuple(sorted(made, key=lambda option: -len(option.fields)))
+                fields_by_flag.setdefault(flag, []).append(name)
+    every_option = [Option(flag, tuple(names)) for flag, names in fields_by_flag.items()]
+    return tuple(sorted(every_option, key=lambda option: -len(option.fields)))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the preset, the spec file and every option."""
-    parser.add_argument(
-        "--preset", choices=tuple(PRESETS), help="start from a preset (default: quickstart)"
+    """Give a parser the preset, the settings file and every option, in a group for each section."""
+    parser.usage = f"{parser.prog} [options]"
+    parser.epilog = (
+        "Fractions, such as sparsities, may be in percent: 0.9 or 90%. Lists are separated by "
+        "commas. Settings without an option keep the value of the preset or the settings file."
     )
-    parser.add_argument("--spec", type=Path, metavar="FILE", help="start from a settings file")
-    groups: dict[str, Any] = {}
-    for option in sorted(options(), key=lambda o: list(fields_of(Spec)).index(o.fields[0])):
-        title = option.first.section.title
-        group = groups.setdefault(title, parser.add_argument_group(title))
-        _add_option(group, option)
+    text = "start from the settings of this preset (default: quickstart)"
+    parser.add_argument("--preset", choices=tuple(PRESETS), help=text)
+    text = "start from a settings file (JSON)"
+    parser.add_argument("--spec", type=Path, metavar="FILE", help=text)
+    order = list(fields_of(Spec))
+    in_order = sorted(options(), key=lambda option: order.index(option.field.name))
+    # The settings of the whole run follow the sections.
+    titles = dict.fromkeys(map(_group_title, in_order))
+    for title in sorted(titles, key=lambda title: title == Section().title):
+        group = parser.add_argument_group(title)
+        for option in in_order:
+            if _group_title(option) == title:
+                _add_option(group, option)
+
+
+def _group_title(option: Option) -> str:
+    """The section of an option; `--baseline-epochs`, of no section, joins the baseline's."""
+    sections = {field.section.flag_prefix: field.section for field in fields_of(Spec).values()}
+    prefix = next((p for p in sections if p and option.flag.startswith(f"--{p}")), "")
+    return sections[prefix].title if prefix else option.field.section.title
 
 
 def _add_option(group: Any, option: Option) -> None:
     text = option.help.replace("%", "%%")
     if option.is_switch:
-        off = "without it" if option.first.default else ""
-        group.add_argument(
-            option.flag,
-            action="store_true",
-            default=None,
-            help=f"switch off: {text}" if off else text,
-        )
-        return
-    about = option.first.about
-    named = about.choices is not None and not about.free and option.first.type is str
-    if option.flag == "--dataset":
-        named_choices = tuple(n for n in option.first.choice_names if n != OWN_IMAGES)
+        group.add_argument(option.flag, action="store_true", default=None, help=text)
     else:
-        named_choices = option.first.choice_names
-    group.add_argument(
-        option.flag,
-        metavar=None if named else _metavar(option.first),
-        choices=named_choices if named else None,
-        help=text,
-    )
-
-
-def _metavar(field: Field) -> str:
-    if field.about.metavar:
-        return field.about.metavar
-    if field.about.choices is not None and not field.about.free:
-        return "|".join(map(str, field.choice_names))
-    kinds = {int: "N", float: "F", str: "TEXT"}
-    kind = kinds.get(field.item_type, "TEXT")
-    return f"{kind},{kind}" if field.is_list else kind
+        group.add_argument(option.flag, metavar=option.metavar, choices=option.choices, help=text)
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
-    """The option by which the user gave each setting, by the setting's dotted name."""
-    found: dict[str, str] = {}
+    """The option by which the user gave each setting, by the dotted name of the setting."""
+    flags: dict[str, str] = {}
     for option in options():
         if getattr(arguments, option.name) is not None:
-            found.update(dict.fromkeys(option.fields, option.flag))
-    return found
+            flags.update(dict.fromkeys(option.fields, option.flag))
+    return flags
+
+
+def unused_options(arguments: argparse.Namespace, spec: Spec) -> list[str]:
+    """A sentence on each given option that has no effect in the spec.
+
+    An option that sets several settings is listed where none of them has an effect.
+    """
+    settings_by_flag: dict[str, list[str]] = {}
+    for name, flag in given_settings(arguments).items():
+        settings_by_flag.setdefault(flag, []).append(name)
+    notes = []
+    for flag, names in settings_by_flag.items():
+        conditions = [unmet(name, spec) for name in names]
+        if all(conditions) and (condition := conditions[0]):
+            notes.append(f"{flag} has no effect here: it is used only {condition.text}.")
+    return notes
 
 
 def spec_from(arguments: argparse.Namespace) -> Spec:
@@ -142,7 +175,8 @@ def spec_from(arguments: argparse.Namespace) -> Spec:
         text = getattr(arguments, option.name)
         if text is not None:
             _override(value, option, text)
-    _imply(value, given)
+    set_implied(value, given)
+    _make_paths_absolute(value)
     if given:
         value["label"] = ""
     try:
@@ -152,7 +186,7 @@ def spec_from(arguments: argparse.Namespace) -> Spec:
 
 
 def _start(arguments: argparse.Namespace) -> Spec:
-    """The spec that the options change: a file's, a preset's, or quickstart."""
+    """The spec that the options change: that of a file, of a preset, or of the quick start."""
     if arguments.spec is None:
         return PRESETS[arguments.preset or "quickstart"].spec
     if arguments.preset:
@@ -162,131 +196,45 @@ def _start(arguments: argparse.Namespace) -> Spec:
     except SpecError as error:
         if error.field == "spec":
             raise
-        place = f"{error.field} in {arguments.spec}"
-        values = {**error.values, "_place": place}
-        template = error.template if error.values else _escaped(error.template)
-        raise SpecError("spec", f"{{_place}}: {template}", **values) from None
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
+        # In the file settings have their dotted names, so the message uses these, no flags.
+        location = f"{error.field} in {arguments.spec}"
+        message = "{location}: {problem}"
+        raise SpecError("spec", message, location=location, problem=error.message) from None
 
 
 def _override(value: dict[str, Any], option: Option, text: Any) -> None:
     for name in option.fields:
         field = fields_of(Spec)[name]
         try:
-            read = not field.default if option.is_switch else read_text(field, text)
+            given = not field.default if option.is_switch else read_text(field, text)
         except ValueError as error:
             raise SpecError(option.flag, "{error}", error=error) from None
-        _set(value, name, read)
+        *path, last = name.split(".")
+        section = functools.reduce(lambda inner, part: inner[part], path, value)
+        section[last] = given
 
 
 def read_text(field: Field, text: str) -> Any:
-    """The value of a setting in a text of the command line. Raises `ValueError`."""
+    """The value of a setting from its text; shares may be in percent. Raises `ValueError`."""
     if field.is_list:
         parts = [part.strip() for part in text.split(",")] if text.strip() else []
         values = [_read_item(field, part) for part in parts]
-        return values * 3 if field.name in COLORS and len(values) == 1 else values
-    if field.name == "data.path":
-        return _absolute(text)
-    if field.name == "model.weights" and text not in PLAIN_WEIGHTS:
-        return _absolute(text)
+        return values * 3 if field.name in CHANNEL_SETTINGS and len(values) == 1 else values
     return _read_item(field, text)
 
 
 def _read_item(field: Field, text: str) -> Any:
     if field.item_type is float:
-        if field.is_share and text.endswith("%"):
-            return _number(float, text.removesuffix("%").strip(), "a number") / 100
-        return _number(float, text, "a number")
-    return _number(int, text, "a whole number") if field.item_type is int else text
+        return read_share(text) if field.is_share else number(float, text)
+    return number(int, text) if field.item_type is int else text
 
 
-def _number(kind: Callable[[str], Value], text: str, name: str) -> Value:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{shortened(text)} is not {name}.") from None
-
-
-def numbers(text: str) -> list[float]:
-    """`0.3,0.5` as a list of numbers, for an option of a command. Raises `ValueError`."""
-    return [_number(float, part.strip(), "a number") for part in text.split(",") if part.strip()]
-
-
-def integers(text: str) -> list[int]:
-    """`0,1,2` as a list of whole numbers, for an option of a command. Raises `ValueError`."""
-    return [
-        _number(int, part.strip(), "a whole number") for part in text.split(",") if part.strip()
-    ]
-
-
-def _absolute(text: str) -> str:
-    """A path that means the same in the worker's folder as in this one."""
-    return str(expand_path(text).absolute()) if text else ""
-
-
-def _set(value: dict[str, Any], name: str, to: Any) -> None:
-    *path, last = name.split(".")
-    for part in path:
-        value = value[part]
-    value[last] = to
-
-
-def _imply(value: dict[str, Any], given: dict[str, str]) -> None:
-    """Set what the given settings imply for others. Raises `SpecError` where they contradict."""
-    if "data.path" in given:
-        value["data"]["name"] = OWN_IMAGES
-    elif "data.name" in given:
-        value["data"]["path"] = ""
-    if ("data.path" in given or "data.name" in given) and "data.augmentation" not in given:
-        value["data"]["augmentation"] = "auto"
-    if "finetune.optimizer" in given and "finetune.lr" not in given:
-        value["finetune"]["lr"] = OPTIMIZERS[value["finetune"]["optimizer"]].lr
-    if "baseline.optimizer" in given and "baseline.lr" not in given:
-        value["baseline"]["lr"] = OPTIMIZERS[value["baseline"]["optimizer"]].baseline_lr
-    if "structured.ratios" in given:
-        value["structured"]["enabled"] = bool(value["structured"]["ratios"])
-    _imply_choices(value, given)
-    _imply_pattern(value, given)
-    if value["iterative"]["custom_schedule"] and "iterative.custom_schedule" in given:
-        _imply_schedule(value["iterative"], given)
+def _make_paths_absolute(value: dict[str, Any]) -> None:
+    """Make paths absolute, because the worker runs in another folder."""
     value["data"]["path"] = _absolute(value["data"]["path"])
     if value["model"]["weights"] not in PLAIN_WEIGHTS:
         value["model"]["weights"] = _absolute(value["model"]["weights"])
 
 
-def _imply_choices(value: dict[str, Any], given: dict[str, str]) -> None:
-    for name, (other, needed) in IMPLIED.items():
-        if name not in given:
-            continue
-        section, field = other.split(".")
-        if other in given and value[section][field] != needed:
-            raise SpecError(
-                given[name],
-                "it is used with {other} {needed} only; leave one of them out.",
-                other=Ref(other),
-                needed=needed,
-            )
-        value[section][field] = needed
-
-
-def _imply_pattern(value: dict[str, Any], given: dict[str, str]) -> None:
-    """With an N:M pattern and no sparsities given: its one pruning step, no iterative run."""
-    granularity = value["pruning"]["granularity"]
-    if "pruning.granularity" not in given or granularity not in GRANULARITY_NAMES:
-        return
-    if pattern_of(granularity) and not any(name in given for name in PATTERN_SETTINGS):
-        value["one_shot"]["amounts"] = [0.0, pattern_sparsity(granularity)]
-        value["iterative"]["enabled"] = False
-
-
-def _imply_schedule(chain: dict[str, Any], given: dict[str, str]) -> None:
-    """What a custom schedule says by itself; what was given beside it must agree."""
-    schedule = chain["custom_schedule"]
-    implied = {"schedule": CUSTOM, "iterations": len(schedule), "target": schedule[-1]}
-    chain.update({n: v for n, v in implied.items() if f"iterative.{n}" not in given})
-
-
-GRANULARITY_NAMES = fields_of(Spec)["pruning.granularity"].choice_names
+def _absolute(text: str) -> str:
+    return str(place(text).absolute()) if text else ""

@@ -1,4 +1,4 @@
-"""What the command line says when a job has ended: tables and files, or why there are none."""
+"""What the command line prints when a job has ended: tables and files, or why it failed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
-from pruning_core.reports.csv_export import write_report
-from pruning_core.results.models import results_frame
 from pruning_core.settings import spec as specs
 from pruning_core.settings.messages import for_command_line
-from pruning_core.storage.job_progress import Standing
+from pruning_core.storage.job_progress import JobProgress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LITTLE_BYTES = 2**16
+# With less free space than this, the disk is full.
+MIN_FREE_BYTES = 2**16
+# The exit codes of the command line.
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -33,78 +33,93 @@ def say(code: int, message: str) -> int:
 
 
 def check_out(out: Path, option: str = "--out") -> None:
-    """Make the folder for files. Raises `SpecError`, naming the option, where that fails."""
+    """Make an output folder. Raises `SpecError`, naming the option, where that fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as probe:
             probe.write(b"x")
     except OSError as error:
         reason = error.strerror or str(error)
-        message = f"the folder {out} cannot be written ({reason}); name another."
+        message = f"the folder {out} cannot be written ({reason}); name another one."
         raise SpecError(option, message) from None
 
 
-def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
-    """Print the two tables, write the files into `out`, and say where they are."""
-    from pruning_core.reports import csv_export
-    from pruning_core.results.findings import findings
-    from pruning_core.results.tables import int8_notes, model_notes
+def write_results(progress: JobProgress, cache: Cache, queue: Queue, out: Path | None) -> int:
+    """Print the two tables and the findings, and write the files into `out`.
 
-    frame = results_frame(now.outline, Store(cache), now.job.label, now.job.id)
-    lost = [point.key for point in now.outline.models if not Store(cache).exists(point.key)]
-    if lost:
-        for key in lost:
+    Returns the exit code.
+    """
+    from pruning_core.reports import csv_export
+    from pruning_core.results import models
+    from pruning_core.results.findings import findings
+    from pruning_core.results.tables import file_notes_told, notes_told
+
+    store, job = Store(cache), progress.job
+    frame = models.points(progress.outline, store, job.label, job.id)
+    damaged = [model.key for model in progress.outline.models if not store.exists(model.key)]
+    if damaged:
+        for key in damaged:
             queue.lost(key)
-        what = "result was" if len(lost) == 1 else "results were"
-        return say(FAILED, f"{len(lost)} {what} damaged; give the same command again.")
+        results = "result is" if len(damaged) == 1 else "results are"
+        return say(FAILED, f"{len(damaged)} {results} damaged; run the same command again.")
     print(csv_export.summary_tables(frame))
     for finding in findings(frame):
         print(f"- {finding.text}")
-    code, notes = write_files(now, frame, out) if out else (OK, [])
-    for note in [*model_notes(frame), *int8_notes(frame), *notes]:
+    code, notes = _write_files(progress, frame, out) if out else (OK, [])
+    for note in [*notes_told(frame), *file_notes_told(frame), *notes]:
         print(f"Note: {note}")
     return code
 
 
-def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, list[str]]:
-    """Write the files. Returns the exit code and notes on what is missing."""
+def _write_files(progress: JobProgress, frame: pd.DataFrame, out: Path) -> tuple[int, list[str]]:
+    """Write the files. Returns the exit code, and notes on files that could not be made."""
     from pruning_core.reports import csv_export
     from pruning_core.reports.image_export import ImageError
 
+    job = progress.job
     notes, written = list(csv_export.missing_chrome()), [out]
     try:
-        written = write_report(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
+        written = csv_export.write_all(frame, {job.id: specs.from_json(job.spec)}, out)
     except ImageError as error:
         notes.append(str(error))
     except OSError as error:
         message = f"--out: {error.filename or out} cannot be written ({error.strerror or error})."
-        hint = f"The run is kept: python -m pruning_core show {now.job.id} --out DIR."
+        hint = f"The results are kept: python -m pruning_core show {job.id} --out DIR."
         return say(FAILED, f"{message} {hint}"), notes
     for path in written:
         print(f"Wrote {path}")
     return OK, notes
 
 
-def complain(now: Standing, cache: Cache) -> int:
-    """Say on standard error why a job has no result. Returns the exit code."""
-    if now.state == "cancelled":
-        return say(FAILED, f"Job {now.job.id} was cancelled.")
-    failed = [row for row in now.rows if row.status == "failed"]
-    field, error = now.job.field, now.job.error
+def failure_message(field: str, error: str) -> str:
+    """One line on a failure that the queue holds: a `SpecError`, a sentence or a traceback."""
+    if field:
+        return for_command_line(SpecError.from_json(field, error))
+    lines = error.strip().splitlines()
+    return lines[-1] if lines else "No reason was recorded."
+
+
+def report_failure(progress: JobProgress, cache: Cache) -> int:
+    """Print to standard error why a job has no result. Returns the exit code."""
+    job = progress.job
+    if progress.state == "cancelled":
+        return say(FAILED, f"Job {job.id} was cancelled.")
+    failed = [row for row in progress.rows if row.status == "failed"]
+    field, error = job.field, job.error
     if failed and not error:
         field, error = failed[0].field, failed[0].error
     if field:
-        return say(BAD_INPUT, for_command_line(SpecError.from_json(field, error)))
+        return say(BAD_INPUT, failure_message(field, error))
     print(error.rstrip(), file=sys.stderr)
     logs = ", ".join(str(cache.log(row.key)) for row in failed)
-    return say(FAILED, f"Job {now.job.id} failed. Log: {logs}")
+    return say(FAILED, f"Job {job.id} failed." + (f" Log: {logs}" if logs else ""))
 
 
-def unusable(cache: Cache, error: sqlite3.Error) -> str:
-    """Why the queue failed, and what can be done about it."""
-    full = shutil.disk_usage(cache.root).free < LITTLE_BYTES
-    what = "the disk is full; make room, and" if full else "once it can be used,"
+def queue_failure(cache: Cache, error: sqlite3.Error) -> str:
+    """Why the queue cannot be used, and what the user can do."""
+    full = shutil.disk_usage(cache.root).free < MIN_FREE_BYTES
+    advice = "The disk is full: free some space, then run" if full else "Run"
     return (
-        f"--cache-dir: The queue {cache.queue} cannot be used ({error}): {what} give the same "
-        "command again. What is finished is kept."
+        f"--cache-dir: the queue {cache.queue} cannot be used ({error}). {advice} the same command "
+        "again. Finished results are kept."
     )

@@ -1,4 +1,4 @@
-"""Watch a job in the terminal until it ends."""
+"""Follow a job or single stages in the terminal until they end."""
 
 from __future__ import annotations
 
@@ -10,69 +10,73 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.inspections import pruning_notes
+from pruning_core.planning.inspections import known_of_cuts
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.job_progress import ACTIVE, Standing, fraction, standing
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, fraction, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.worker.start import Starter
+from pruning_core.worker.start import WorkerStarter
 
 PAUSE_SECONDS = 0.25
 ENDED = ("done", "failed", "cancelled")
 
 
-def ended(now: Standing) -> bool:
-    """Whether nothing of a job is left to run."""
-    return now.state not in ACTIVE
+def has_ended(progress: JobProgress) -> bool:
+    """Whether no stage of a job can still run."""
+    return progress.state not in ACTIVE
 
 
-def planned(now: Standing) -> bool:
-    """Whether a job's stages are known, and with them what is to be said before they run."""
-    return ended(now) or now.state != "planning"
+def is_planned(progress: JobProgress) -> bool:
+    """Whether the stages of a job are known, and with them the notes on its pruning."""
+    return has_ended(progress) or progress.state != "planning"
 
 
-def follow(
+def follow_job(
     cache: Cache,
     queue: Queue,
     job_id: str,
     console: Console,
-    until: Callable[[Standing], bool] = ended,
-) -> Standing:
-    """Show a progress bar until the job is so far, at first its end. Raises `WorkerError`."""
+    until: Callable[[JobProgress], bool] = has_ended,
+) -> JobProgress:
+    """Show a progress bar until `until` holds, by default until the job ends.
+
+    Starts a worker where none is alive. Raises `WorkerError`.
+    """
+    starter, notes = WorkerStarter(cache), _PruningNotes(cache, console)
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
-        teller = _Teller(cache, console)
+        while True:
+            progress = job_progress(queue, job_id)
+            notes.print_once(progress)
+            _update(bar, task, progress.rows)
+            if until(progress):
+                return progress
+            starter.ensure()
+            time.sleep(PAUSE_SECONDS)
 
-        def draw(now: Standing) -> None:
-            teller.look(now)
-            _draw(bar, task, now.rows)
 
-        return _wait(Starter(cache), queue, job_id, draw, until)
+def run_stages(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Console) -> list[Row]:
+    """Run the stages that the store lacks, with a progress bar; they belong to no job.
 
-
-def finish(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Console) -> list[Row]:
-    """Run stages that no job wants, those that are missing, and show a bar until all have ended.
-
-    Returns their rows in the queue; of a stage that the store has already there may be none.
-    Raises `WorkerError`.
+    Returns the rows of these stages in the queue, all of which have ended. Raises `WorkerError`.
     """
-    wanted, store = list(stages), Store(cache)
-    missing = [stage for stage in wanted if not store.exists(stage.key)]
+    store = Store(cache)
+    missing = [stage for stage in stages if not store.exists(stage.key)]
     for stage in missing:
-        queue.forget(stage.key)  # one that failed before is tried again
+        queue.forget(stage.key)  # so that a stage that failed before runs again
     queue.add(missing)
-    starter = Starter(cache)
+    starter = WorkerStarter(cache)
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         while True:
             rows = [row for stage in missing if (row := queue.stage(stage.key))]
-            _draw(bar, task, rows)
+            _update(bar, task, rows)
             if all(row.status in ENDED for row in rows):
                 return rows
-            starter.look()
+            starter.ensure()
             time.sleep(PAUSE_SECONDS)
 
 
@@ -87,40 +91,27 @@ def _bar(console: Console) -> Progress:
     )
 
 
-class _Teller:
-    """Says once, when the stages are planned, what is to be known of the cuts before they run."""
+class _PruningNotes:
+    """Prints once, before any pruning runs, what the inspections say about it."""
 
     def __init__(self, cache: Cache, console: Console) -> None:
-        self.store, self.console, self.done = Store(cache), console, False
+        self.store, self.console, self.printed = Store(cache), console, False
 
-    def look(self, now: Standing) -> None:
-        if self.done or not any(row.kind in ("pruned", STRUCTURED) for row in now.rows):
+    def print_once(self, progress: JobProgress) -> None:
+        """Print the notes as soon as pruning is planned."""
+        prunes = any(row.kind in ("pruned", STRUCTURED) for row in progress.rows)
+        if self.printed or not prunes:
             return
-        self.done = True
-        for sentence in pruning_notes(from_json(now.job.spec), self.store):
-            self.console.print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
+        self.printed = True
+        for note in known_of_cuts(from_json(progress.job.spec), self.store):
+            self.console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _wait(
-    starter: Starter,
-    queue: Queue,
-    job_id: str,
-    draw: Callable[[Standing], None],
-    until: Callable[[Standing], bool],
-) -> Standing:
-    while True:
-        now = standing(queue, job_id)
-        draw(now)
-        if until(now):
-            return now
-        starter.look()
-        time.sleep(PAUSE_SECONDS)
-
-
-def _draw(bar: Progress, task: TaskID, rows: list[Row]) -> None:
-    running = [row for row in rows if row.status == "running"]
-    doing = [(STAGE_KINDS[row.kind].title, row.progress.get("message", "")) for row in running]
-    texts = [": ".join(filter(None, words)) for words in doing]
+def _update(bar: Progress, task: TaskID, rows: list[Row]) -> None:
+    """Show how many stages are done, and what the first running stage is doing."""
     done = sum(row.status == "done" for row in rows)
-    head = f"{done} of {len(rows)} stages"
-    bar.update(task, completed=fraction(rows), description="; ".join([head, *texts[:1]]))
+    parts = [f"{done} of {len(rows)} stages"]
+    if running := [row for row in rows if row.status == "running"]:
+        title, message = STAGE_KINDS[running[0].kind].title, running[0].progress.get("message", "")
+        parts.append(f"{title}: {message}" if message else title)
+    bar.update(task, completed=fraction(rows), description="; ".join(parts))

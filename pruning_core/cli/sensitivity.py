@@ -1,8 +1,9 @@
-"""`python -m pruning_core scan`: the sensitivity scan, printed and written as a table."""
+"""The command `sensitivity`: the sensitivity analysis, printed and written as a table."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -11,112 +12,122 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
+from pruning_core.cli.arguments import share
+from pruning_core.cli.compare import add_compare_options, run_spec
+from pruning_core.cli.options import spec_from
 from pruning_core.cli.output import FAILED, OK, say
-from pruning_core.common.errors import SpecError, check
+from pruning_core.common.errors import Ref, SpecError, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.sensitivity import sensitivity_only
+from pruning_core.results import sensitivity as results
 from pruning_core.results.labels import short
-from pruning_core.results.sensitivity import (
-    allocate,
-    images_text,
-    measured_sparsities,
-    read_sensitivity,
-    sparsity_texts,
-)
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import flag
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json
-from pruning_core.storage.job_progress import Standing
+from pruning_core.storage.job_progress import JobProgress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
-FILE = "sensitivity.csv"
+CSV = "sensitivity.csv"
+# The width of the table in a file or a pipe, where no line needs to be wrapped.
 WIDE = 200
+ALLOCATE = "--allocate"
+PRUNED_UNITS = {"weights": "layer", "channels": "dependency group"}
 
 
-def add_propose(command: argparse.ArgumentParser) -> None:
-    """The option of the command beside those of `compare`."""
-    text = "print the shares that lose equally much in each layer and remove so much in all"
-    command.add_argument("--propose", type=float, metavar="F", help=text)
+def add_sensitivity_options(command: argparse.ArgumentParser) -> None:
+    """The options of the command: those of `compare`, and the allocation."""
+    add_compare_options(command)
+    text = "print the per-layer sparsities with equal accuracy loss and this overall sparsity"
+    command.add_argument(ALLOCATE, type=share, metavar="F", help=text)
 
 
-def write_scan(
-    now: Standing, cache: Cache, queue: Queue, out: Path | None, total: float | None = None
+def sensitivity(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Prune each layer of the baseline alone, and print and write the accuracies."""
+    spec = sensitivity_only(spec_from(options))
+    by_layer = options.allocate is None or spec.sensitivity.unit != GROUP
+    message = "it needs the sensitivity of layers; leave it out, or give {unit} layer."
+    check(by_layer, ALLOCATE, message, unit=Ref("sensitivity.unit"))
+    write = functools.partial(write_sensitivity, overall_sparsity=options.allocate)
+    return run_spec(spec, options, cache, queue, write)
+
+
+def write_sensitivity(
+    progress: JobProgress,
+    cache: Cache,
+    queue: Queue,
+    out: Path | None,
+    overall_sparsity: float | None = None,
 ) -> int:
-    """Print a finished scan, and write it as CSV into a folder.
+    """Print a finished sensitivity analysis, and write it as CSV into a folder.
 
-    For a `total` (a fraction) also print the shares that it proposes. Raises `SpecError` where
-    the scan does not reach it.
+    With an `overall_sparsity` (a fraction) also print the allocation that reaches it. Raises
+    `SpecError` where the analysis does not cover it. Returns the exit code.
     """
-    spec = from_json(now.job.spec)
-    found = read_sensitivity(spec, Store(cache))
-    if found.empty:
-        return say(FAILED, "The scan has no result; give the same command again.")
+    spec = from_json(progress.job.spec)
+    frame = results.read_scan(spec, Store(cache))
+    if frame.empty:
+        return say(FAILED, "The sensitivity analysis has no result; run the same command again.")
     console = Console()
-    # In a file nothing needs to be cut off; a terminal wraps.
     console.width = console.width if console.is_terminal else WIDE
-    console.print(table(found))
-    told = CAPTION.format(what=WHAT[str(found["size_unit"].iloc[0])])
-    print(f"{told} Measured on {images_text(found, spec.sensitivity.images)}.")
+    console.print(_table(frame))
+    unit = PRUNED_UNITS[str(frame["of"].iloc[0])]
+    images = results.looked_at(frame, spec.sensitivity.images)
+    print(
+        f"Accuracy in percent with only this {unit} pruned and no training, and its 95 % interval, "
+        f"on {images}."
+    )
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        found.to_csv(out / FILE, index=False)
-        print(f"Wrote {out / FILE}")
-    if total is not None:
-        _print_proposal(found, total, spec)
+        frame.to_csv(out / CSV, index=False)
+        print(f"Wrote {out / CSV}")
+    if overall_sparsity is not None:
+        _print_allocation(frame, overall_sparsity, spec)
     return OK
 
 
-def check_proposable(spec: Spec, total: float | None) -> None:
-    """Refuse a proposal from a scan of groups: the shares by hand are those of layers."""
-    told = "shares by hand are of layers; leave it out, or scan with --sensitivity-unit layer."
-    check(total is None or spec.sensitivity.unit != GROUP, "--propose", told)
-
-
-def _print_proposal(found: pd.DataFrame, total: float, spec: Spec) -> None:
-    """The shares in the form in which `compare` takes them, beside the data and the model."""
+def _print_allocation(frame: pd.DataFrame, overall_sparsity: float, spec: Spec) -> None:
+    """Print the per-layer sparsities as options of `compare`."""
     try:
-        table = sparsity_texts(allocate(found, total))
+        layer_sparsities = results.as_text(results.propose(frame, overall_sparsity))
     except SpecError as error:
-        raise SpecError("--propose", error.message) from None
-    shares = f"--allocation custom --amounts {total:g} --no-iterative --layer-sparsities '{','.join(table)}'"
-    print("For compare, beside this scan's own data and model:")
-    print(" ".join([shares, *_pruning_options(spec)]))
+        raise error.for_field(ALLOCATE) from None
+    options = [
+        f"--allocation custom --amounts {overall_sparsity:g} --no-iterative",
+        f"--layer-sparsities '{','.join(layer_sparsities)}'",
+        *_pruning_options(spec),
+    ]
+    print("Options for compare, to be used with the same options for data and model:")
+    print(" ".join(options))
 
 
 def _pruning_options(spec: Spec) -> list[str]:
-    """The options of what was pruned, where they differ from those that `compare` starts with."""
-    usual, own = to_dict(QUICKSTART.pruning), to_dict(spec.pruning)
+    """The options of the pruned layers and units, where they differ from the quick start."""
+    default, given = to_dict(QUICKSTART.pruning), to_dict(spec.pruning)
     names = ("criterion", "layers", "exclude", "granularity", "filter_norm", "filter_dim")
     return [
-        f"{flag(f'pruning.{name}')} '{','.join(own[name]) if name == 'exclude' else own[name]}'"
+        f"{flag(f'pruning.{name}')} '{','.join(given[name]) if name == 'exclude' else given[name]}'"
         for name in names
-        if own[name] != usual[name]
+        if given[name] != default[name]
     ]
 
 
-def table(found: pd.DataFrame) -> Table:
-    """Validation accuracy, a line a layer and a column a sparsity."""
-    steps = measured_sparsities(found)
+def _table(frame: pd.DataFrame) -> Table:
+    """Validation accuracy: a row for each layer, a column for each sparsity."""
+    sparsities = results.steps_of(frame)
     name = Column("layer", min_width=24, overflow="fold")
-    noun = str(found["size_unit"].iloc[0])
-    drawn = Table(name, noun, *map(format_percent, steps))
-    for layer, rows in found.groupby("layer", sort=False):
-        there = {row["sparsity"]: _interval(row) for row in rows.to_dict("records")}
-        cells = [there.get(step, "") for step in steps]
-        drawn.add_row(short(str(layer)), f"{rows['size'].iloc[0]:,}", *cells)
-    return drawn
+    units = str(frame["of"].iloc[0])
+    table = Table(name, units, *map(format_percent, sparsities))
+    for layer, rows in frame.groupby("layer", sort=False):
+        texts = {row["sparsity"]: _accuracy(row) for row in rows.to_dict("records")}
+        cells = [texts.get(sparsity, "") for sparsity in sparsities]
+        table.add_row(short(str(layer)), f"{rows['size'].iloc[0]:,}", *cells)
+    return table
 
 
-CAPTION = (
-    "Percent of validation images that are right with {what} alone cut, nothing trained, and "
-    "the 95 % interval."
-)
-WHAT = {"weights": "this layer", "channels": "this coupled group of channels"}
-
-
-def _interval(row: dict[Hashable, Any]) -> str:
-    low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
+def _accuracy(row: dict[Hashable, Any]) -> str:
+    low, high = 100 * row["low"], 100 * row["high"]
     return f"{100 * row['accuracy']:.1f} ({low:.0f}-{high:.0f})"

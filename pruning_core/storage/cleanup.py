@@ -1,4 +1,4 @@
-"""The upkeep of a cache: how large it is, whether it is whole, and what can go."""
+"""Maintenance of a cache: its size, the check of every file, and the removal of unused files."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 
-MADE_OF_MODELS = tuple(name for name, kind in STAGE_KINDS.items() if kind.derived)
-FRESH_SECONDS = 3600.0  # an upload so young may be meant for a run that is still being set up
+DERIVED_KINDS = tuple(name for name, kind in STAGE_KINDS.items() if kind.derived)
+# A younger upload may belong to a run that is still being set up.
+FRESH_SECONDS = 3600.0
 
 
 def size(cache: Cache) -> int:
-    """The bytes of all files in the cache; those that vanish meanwhile do not count."""
+    """The bytes of all files in the cache; files deleted meanwhile do not count."""
     return sum(sizes(cache).values())
 
 
 def sizes(cache: Cache) -> dict[str, int]:
-    """The bytes of each part of the cache, the largest first: stages, uploads, logs and so on.
+    """The bytes of each folder of the cache (stages, uploads, logs, ...), the largest first.
 
-    What lies in no folder counts as "queue".
+    Files in no folder count as "queue".
     """
-    found: Counter[str] = Counter()
+    counter: Counter[str] = Counter()
     for folder, _, names in os.walk(cache.root):
         part = next(iter(Path(folder).relative_to(cache.root).parts), "queue")
         for name in names:
             try:
-                found[part] += os.lstat(os.path.join(folder, name)).st_size
+                counter[part] += os.lstat(os.path.join(folder, name)).st_size
             except FileNotFoundError:
                 continue
-    return dict(found.most_common())
+    return dict(counter.most_common())
 
 
 def verify(store: Store, queue: Queue) -> list[str]:
-    """Check every file of every stage. Returns the keys that were damaged and set aside.
+    """Check every file of every stage. Returns the keys of damaged stages, which are set aside.
 
-    Those that a job wants are queued again, so that the worker makes them anew.
+    Stages that a job wants are queued again, so the worker recomputes them.
     """
     damaged = [key for key in store.finished() if not store.verify(key)]
     wanted = queue.wanted_keys()
@@ -53,13 +54,13 @@ def verify(store: Store, queue: Queue) -> list[str]:
 
 
 def clean(store: Store, queue: Queue) -> list[str]:
-    """Remove what no job uses: stages, checkpoints, uploads, logs, and what is half built.
+    """Remove what no job uses: stages, checkpoints, uploads, logs and unfinished stage folders.
 
-    Files and times of models that are kept stay; passports, which are packed in seconds, go.
-    Returns the keys of the stages removed.
+    Exported files and latencies of a kept model stay. Reproducibility bundles are removed,
+    because packing them again takes seconds. Returns the keys of the removed stages.
     """
     leftovers = store.leftovers()
-    running, wanted = queue.running(), _with_files(store, queue.wanted_keys())
+    running, wanted = queue.running(), _with_derived(store, queue.wanted_keys())
     unused = sorted(set(store.finished()) - wanted - running)
     for key in unused:
         store.remove(key)
@@ -74,35 +75,35 @@ def clean(store: Store, queue: Queue) -> list[str]:
     return unused
 
 
-def _with_files(store: Store, wanted: set[str]) -> set[str]:
-    """The stages that jobs want, and the finished ones that were made of these."""
-    parents = {key: _made_of(store, key) for key in store.finished()}
-    found = set(wanted)
-    while more := {key for key, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+def _with_derived(store: Store, wanted: set[str]) -> set[str]:
+    """The stages that jobs want, and the finished stages derived from these."""
+    sources = {key: _source(store, key) for key in store.finished()}
+    kept = set(wanted)
+    while more := {key for key, source in sources.items() if source in kept} - kept:
+        kept |= more
+    return kept
 
 
-def _made_of(store: Store, key: str) -> str:
-    """The model or file that a stage is made of; empty where it is none of these or damaged."""
+def _source(store: Store, key: str) -> str:
+    """The model or file that a stage is derived from; "" for other and for damaged stages."""
     try:
         stage = store.settings(key)
     except Missing:
         return ""
-    return str(stage["parent"]) if stage["kind"] in MADE_OF_MODELS else ""
+    return str(stage["parent"]) if stage["kind"] in DERIVED_KINDS else ""
 
 
 def _unused_uploads(cache: Cache, queue: Queue) -> list[Path]:
-    """Uploaded files that no job and no waiting stage names."""
+    """Uploaded files that no job and no waiting stage uses."""
     used = {os.path.realpath(path) for path in queue.named_files()}
-    there = [path for path in _files(cache.uploads) if not _fresh(path)]
-    return [path for path in there if os.path.realpath(path) not in used]
+    uploads = [path for path in _files(cache.uploads) if not _fresh(path)]
+    return [path for path in uploads if os.path.realpath(path) not in used]
 
 
 def _unused_logs(cache: Cache, queue: Queue) -> list[Path]:
-    """Logs of stages that no job wants; the worker's own where none is alive."""
+    """Logs of stages that no job wants, and the worker's log while no worker is alive."""
     used = queue.wanted_keys() | queue.running()
-    if Crew(cache.queue).worker():
+    if WorkerRecord(cache.queue).current():
         used.add(cache.worker_log.stem)
     return [path for path in _files(cache.logs) if path.stem not in used]
 

@@ -1,4 +1,4 @@
-"""One SQLite file, and the question whether the process that wrote a row still lives."""
+"""The SQLite file of the queue, and whether the process that wrote a row is alive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 STALE_SECONDS = 10.0
 log = logging.getLogger(__name__)
-# What SQLite says of a disk that takes nothing more, by the low byte of its error codes.
+# The error codes of SQLite, in their low byte, for a disk that is full or cannot be written.
 UNWRITABLE = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -22,8 +22,8 @@ UNWRITABLE = (
     sqlite3.SQLITE_READONLY,
 )
 LOCK_SECONDS = 30.0
-# Jobs and stages of an earlier version have names and keys that mean nothing now. They are
-# deleted when the queue is opened; finished stages stay on disk until the cache is cleaned.
+# An earlier version of the queue holds settings and stage keys that no longer exist. Its jobs and
+# stages are deleted when it is opened; finished stages stay on disk until the cache is cleaned.
 QUEUE_VERSION = 2
 RETRY_SECONDS = 0.01
 
@@ -50,25 +50,15 @@ CREATE TABLE IF NOT EXISTS worker (
 """
 
 
-def _forget_old_jobs(db: sqlite3.Connection) -> None:
-    """Delete the jobs and stages of an earlier version of the queue."""
-    db.execute("BEGIN IMMEDIATE")
-    for table in ("wants", "jobs", "stages"):
-        db.execute(f"DELETE FROM {table}")
-    db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
-    db.execute("COMMIT")
-    log.warning("The queue was written by an earlier version: its jobs are no longer listed.")
-
-
 def alive(host: str | None, pid: int | None, heartbeat: float | None, now: float) -> bool:
-    """Whether a process still works: it has beaten lately and, on this host, exists."""
+    """Whether a process has written a recent heartbeat and, if it runs on this host, exists."""
     if heartbeat is None or now - heartbeat > STALE_SECONDS:
         return False
     return host != platform.node() or (pid is not None and pid_exists(pid))
 
 
 def pid_exists(pid: int) -> bool:
-    """Whether a process of this machine exists and is no zombie."""
+    """Whether a process of this machine exists and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -82,27 +72,27 @@ def pid_exists(pid: int) -> bool:
 
 
 class Database:
-    """Every call opens a connection of its own, so any thread may call."""
+    """Every call opens its own connection, so any thread may call.
+
+    Opening creates the tables, and replaces those of an earlier version of the queue.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        end = time.monotonic() + LOCK_SECONDS
-        while not self._made(patient=time.monotonic() < end):
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not self._create_tables(retry=time.monotonic() < deadline):
             time.sleep(RETRY_SECONDS)
 
-    def _made(self, patient: bool) -> bool:
-        """Make the tables if there are none. False where another process is about it."""
+    def _create_tables(self, retry: bool) -> bool:
+        """Create the tables of this version. False where another process is creating them."""
         try:
             with self._connect() as db:
-                if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'worker'").fetchone():
+                if _version(db) < QUEUE_VERSION:
                     db.execute("PRAGMA journal_mode = WAL")
-                    db.executescript(SCHEMA)
-                    db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
-                elif db.execute("PRAGMA user_version").fetchone()[0] < QUEUE_VERSION:
-                    _forget_old_jobs(db)
+                    _replace_tables(db)
         except sqlite3.OperationalError as error:
-            # SQLite does not wait its turn while a new file becomes a WAL file.
-            if patient and "locked" in str(error):
+            # SQLite does not wait for the lock while a new file is switched to WAL mode.
+            if retry and "locked" in str(error):
                 return False
             raise
         return True
@@ -117,13 +107,13 @@ class Database:
             db.close()
 
     def _open(self) -> sqlite3.Connection:
-        """A connection that can read, also where the disk is full or must not be written."""
+        """A connection that can read, even where the disk is full or read-only."""
         try:
             return self._connected(str(self.path))
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in UNWRITABLE or self._has_log():
                 raise
-        # SQLite writes beside a WAL file even to read it, unless told that nobody writes.
+        # To read a WAL file SQLite writes files beside it, unless the file is declared immutable.
         return self._connected(f"{self.path.absolute().as_uri()}?immutable=1")
 
     def _connected(self, name: str) -> sqlite3.Connection:
@@ -138,12 +128,13 @@ class Database:
         return db
 
     def _has_log(self) -> bool:
-        """Whether somebody's writes wait beside the file, to be read with it."""
-        log = self.path.with_name(f"{self.path.name}-wal")
-        return log.is_file() and log.stat().st_size > 0
+        """Whether the WAL file beside this file holds writes, which an immutable read ignores."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        return wal.is_file() and wal.stat().st_size > 0
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the write lock; an exception undoes all its changes."""
         with self._connect() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -156,3 +147,26 @@ class Database:
     def _all(self, query: str, *values: Any) -> list[dict[str, Any]]:
         with self._connect() as db:
             return [dict(row) for row in db.execute(query, values)]
+
+
+def _version(db: sqlite3.Connection) -> int:
+    """The version of the queue; 0 for a new file, and for queues from before the versions."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _replace_tables(db: sqlite3.Connection) -> None:
+    """Create the tables in one transaction, instead of those of an earlier version.
+
+    The row of the worker stays, so a worker that is alive is not started twice.
+    """
+    db.execute("BEGIN IMMEDIATE")
+    if _version(db) < QUEUE_VERSION:  # else another process was faster
+        for table in ("wants", "jobs", "stages"):
+            db.execute(f"DROP TABLE IF EXISTS {table}")
+        outdated = bool(db.execute("SELECT 1 FROM sqlite_master").fetchone())
+        for statement in SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
+        if outdated:
+            log.warning("The queue was written by an earlier version: its jobs were removed.")
+    db.execute("COMMIT")

@@ -1,4 +1,4 @@
-"""The list of jobs as a page shows it: a page of them, with what tells how far each is."""
+"""The list of jobs, a page at a time, with the progress of each."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.storage.database import Database
-from pruning_core.storage.job_progress import ACTIVE, Standing, state_of
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_state
 from pruning_core.storage.jobs import Job
 
-LEAST_WORK = 0.2  # of an epoch: what a stage without training counts
-SURE_FRACTION = 0.1
+# The work of a stage without training, in epochs.
+MIN_STAGE_WORK = 0.2
+# Below this fraction the pace of a run is too uncertain for an estimate.
+MIN_FRACTION = 0.1
 
-# Newest first by an index; besides, what can run now and what the link names, wherever it stands.
+# Newest first, by an index. The first page also holds jobs that can run now, and each page holds
+# the wanted job, however old these are.
 QUERY = """
 WITH page AS (SELECT id FROM jobs ORDER BY created DESC LIMIT :limit OFFSET :offset),
-lively AS (
+active AS (
     SELECT DISTINCT w.job AS id FROM stages s JOIN wants w ON w.key = s.key
     JOIN jobs j ON j.id = w.job
     WHERE :offset = 0 AND j.status IN ('planning', 'active') AND s.status IN ('queued', 'running')
     AND (s.status = 'running' OR s.parent = '' OR EXISTS
         (SELECT 1 FROM stages p WHERE p.key = s.parent AND p.status = 'done'))
     LIMIT :limit),
-shown AS (SELECT id FROM page UNION SELECT id FROM lively UNION SELECT :wanted)
+shown AS (SELECT id FROM page UNION SELECT id FROM active UNION SELECT :wanted)
 SELECT j.*, j.id IN (SELECT id FROM page) AS paged, (SELECT json_group_array(json_array(
     s.status, json_extract(s.settings, '$.epochs'), json_extract(s.progress, '$.fraction'),
     s.started, s.finished)) FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = j.id) AS steps
@@ -33,8 +36,11 @@ FROM jobs j WHERE j.id IN (SELECT id FROM shown) ORDER BY j.created DESC
 
 
 @dataclass(frozen=True)
-class Step:
-    """A stage as far as progress needs it. `work` is in epochs, the times in seconds."""
+class StageProgress:
+    """How much of a stage is done.
+
+    `work` is in epochs, `fraction` from 0 to 1; the times are seconds since 1970.
+    """
 
     status: str
     work: float
@@ -44,7 +50,7 @@ class Step:
 
     @property
     def times(self) -> tuple[float, float]:
-        """When it began and ended, the end of a running one being now; (0, 0) before."""
+        """Start and end; a running stage ends now, a stage that has not started is (0, 0)."""
         end = time.time() if self.status == "running" else self.finished
         if self.status == "queued" or not self.started or not end:
             return 0.0, 0.0
@@ -53,14 +59,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """A job in the list. `state` is that of `standing`."""
+    """A job in the list. `state` is one of those of `JobProgress`."""
 
     job: Job
     state: str
-    steps: tuple[Step, ...]
+    steps: tuple[StageProgress, ...]
 
     @property
     def active(self) -> bool:
+        """Whether the job can still change."""
         return self.state in ACTIVE
 
     @property
@@ -70,63 +77,65 @@ class Run:
 
     @property
     def fraction(self) -> float:
-        """From 0 to 1, by epochs."""
+        """From 0 to 1, by the work of the stages; 0 before the job is planned."""
         work = sum(step.work for step in self.steps)
         planned = work > 0 and self.state != "planning"
         return sum(step.work * step.fraction for step in self.steps) / work if planned else 0.0
 
     @property
     def seconds_spent(self) -> float:
-        """The time in which at least one of its stages ran."""
+        """Seconds in which at least one stage ran; stages that overlap count once."""
         spent, end = 0.0, 0.0
-        for begun, ended in sorted(step.times for step in self.steps):
-            spent += max(ended - max(begun, end), 0.0)
-            end = max(end, ended)
+        for start, stop in sorted(step.times for step in self.steps):
+            spent += max(stop - max(start, end), 0.0)
+            end = max(end, stop)
         return spent
 
-    def remaining_seconds(self, cores: int) -> float | None:
-        """By the pace of its stages so far; None while there is no pace to go by."""
-        begun = [step for step in self.steps if step.status in ("done", "running")]
-        work = sum(step.work * step.fraction for step in begun)
-        if self.state != "running" or self.fraction < SURE_FRACTION or not work:
+    def seconds_left(self, cores: int) -> float | None:
+        """Remaining seconds, by the pace of the stages so far; None while that is unknown."""
+        started = [step for step in self.steps if step.status in ("done", "running")]
+        work = sum(step.work * step.fraction for step in started)
+        if self.state != "running" or self.fraction < MIN_FRACTION or not work:
             return None
-        pace = sum(step.times[1] - step.times[0] for step in begun) / work
-        now = [step.work * (1 - step.fraction) for step in self.steps if step.status == "running"]
-        later = [step.work for step in self.steps if step.status == "queued"]
-        return pace * (sum(now) / max(len(now), 1) + sum(later) / max(cores, 1))
+        pace = sum(step.times[1] - step.times[0] for step in started) / work
+        running = [
+            step.work * (1 - step.fraction) for step in self.steps if step.status == "running"
+        ]
+        queued = [step.work for step in self.steps if step.status == "queued"]
+        return pace * (sum(running) / max(len(running), 1) + sum(queued) / max(cores, 1))
 
 
-def run_of(now: Standing) -> Run:
-    """The run that a standing tells of."""
+def run_from_progress(progress: JobProgress) -> Run:
+    """The same job as an entry of the list."""
     steps = [
         _step(r.status, r.settings.get("epochs"), r.progress.get("fraction"), r.started, r.finished)
-        for r in now.rows
+        for r in progress.rows
     ]
-    return Run(now.job, now.state, tuple(steps))
+    return Run(progress.job, progress.state, tuple(steps))
 
 
-class Listing(Database):
+class JobList(Database):
     """The jobs of one cache, a page at a time."""
 
     def page(self, size: int, number: int = 1, wanted: str = "") -> tuple[list[Run], bool]:
-        """Runs with one query, the active ones first, then the newest; and whether more follow.
+        """The runs of a page, the active ones first, then the newest; and whether more follow.
 
-        The first page also holds active runs that are older than its others, and every page
-        the `wanted` one. The cost depends on what is shown, not on how many runs there are.
+        The first page also holds older runs that are active, and each page holds the `wanted`
+        one. It is one query, whose cost depends on the runs shown, not on all runs.
         """
         values = {"limit": size + 1, "offset": size * (number - 1), "wanted": wanted}
         with self._connect() as db:
             rows = [dict(row) for row in db.execute(QUERY, values)]
         paged = [row["id"] for row in rows if row.pop("paged")]
-        found = [_run(row) for row in rows]
-        shown = [r for r in found if r.active or r.job.id in (*paged[:size], wanted)]
+        runs = [_run(row) for row in rows]
+        shown = [r for r in runs if r.active or r.job.id in (*paged[:size], wanted)]
         return sorted(shown, key=lambda run: not run.active), len(paged) > size
 
 
 def _run(row: dict[str, Any]) -> Run:
     steps = tuple(_step(*values) for values in json.loads(row.pop("steps")))
     job = Job(**row)
-    return Run(job, state_of(job, [step.status for step in steps]), steps)
+    return Run(job, job_state(job, [step.status for step in steps]), steps)
 
 
 def _step(
@@ -135,6 +144,6 @@ def _step(
     fraction: float | None,
     started: float | None,
     finished: float | None,
-) -> Step:
-    part = 1.0 if status == "done" else fraction or 0.0
-    return Step(status, max(epochs or 0.0, LEAST_WORK), part, started, finished)
+) -> StageProgress:
+    done = 1.0 if status == "done" else fraction or 0.0
+    return StageProgress(status, max(epochs or 0.0, MIN_STAGE_WORK), done, started, finished)

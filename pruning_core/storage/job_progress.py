@@ -1,4 +1,4 @@
-"""How far a job is, in words and numbers."""
+"""The state of a job and how far it is, computed from its stages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pruning_core.planning.stage import Outline
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
+# The states in which a job can still change.
 ACTIVE = ("planning", "queued", "running")
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How far a job is. `state` is planning, running, done, failed, refused or cancelled."""
+class JobProgress:
+    """A job with its stages, parents first.
+
+    `state` is one of planning, queued, running, done, failed, refused and cancelled.
+    """
 
     job: Job
     rows: list[Row]
@@ -22,35 +26,35 @@ class Standing:
 
     @property
     def outline(self) -> Outline:
-        """The job's points; none before its plan is complete."""
+        """The models of the job; none before its plan is complete."""
         return Outline.from_json(self.job.outline)
 
     @property
     def fraction(self) -> float:
-        """From 0 to 1, by stages."""
+        """From 0 to 1, by the number of stages; 0 before the job is planned."""
         return fraction(self.rows) if self.job.status != "planning" else 0.0
 
 
 def fraction(rows: list[Row]) -> float:
-    """How far stages are together, from 0 to 1; each counts the same."""
+    """How much of these stages is done, from 0 to 1; each stage counts equally."""
     parts = [1.0 if row.status == "done" else row.progress.get("fraction", 0.0) for row in rows]
     return sum(parts) / max(len(parts), 1)
 
 
-def standing(queue: Queue, job_id: str) -> Standing:
-    """Where a job stands now. Raises `KeyError` where there is no such job."""
+def job_progress(queue: Queue, job_id: str) -> JobProgress:
+    """The present progress of a job. Raises `KeyError` for an unknown id."""
     job = queue.job(job_id)
     if job is None:
         raise KeyError(f"There is no job {job_id}.")
     rows = queue.stages_of(job.id)
-    return Standing(job, rows, state_of(job, [row.status for row in rows]))
+    return JobProgress(job, rows, job_state(job, [row.status for row in rows]))
 
 
-def state_of(job: Job, statuses: list[str]) -> str:
-    """A job's state from its own status and those of its stages.
+def job_state(job: Job, statuses: list[str]) -> str:
+    """The state of a job, from its own status and those of its stages.
 
-    It has failed once a stage has failed and nothing that can still run is left: what waits
-    for a failed stage will never start.
+    A job with a failed stage has failed once none of its stages runs: the children of a failed
+    stage never start.
     """
     if job.status in ("cancelled", "refused", "planning"):
         return job.status
@@ -61,8 +65,8 @@ def state_of(job: Job, statuses: list[str]) -> str:
     return "failed" if "failed" in statuses else "queued"
 
 
-def states(queue: Queue, jobs: Iterable[Job]) -> dict[str, str]:
-    """The state of many jobs with one query."""
-    known = {job.id: job for job in jobs}
-    counts = queue.counts(known)
-    return {name: state_of(job, list(counts[name])) for name, job in known.items()}
+def job_states(queue: Queue, jobs: Iterable[Job]) -> dict[str, str]:
+    """The states of many jobs by id, with one query."""
+    jobs_by_id = {job.id: job for job in jobs}
+    counts = queue.counts(jobs_by_id)
+    return {name: job_state(job, list(counts[name])) for name, job in jobs_by_id.items()}

@@ -1,7 +1,7 @@
-"""Jobs: comparisons that somebody asked for, and the stages they want.
+"""Jobs: submitted comparisons, and the stages they want.
 
-A job is its spec: submitting the same spec again finds the same job. A stage that two jobs
-want stands once, and cancelling one job stops only what no other wants.
+A job is identified by its spec: submitting the same spec again returns the same job. A stage that
+two jobs want has one row, and cancelling a job stops only stages that no other job wants.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, stage_
 STARTED = (
     "EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key WHERE"
     " w.job = jobs.id AND s.kind = 'baseline' AND s.status = 'done')"
-    # A scan by itself makes no points beside the baseline's.
+    # A sensitivity analysis alone has no model beside the baseline.
     " AND (json_extract(jobs.spec, '$.one_shot.amounts') != '[]'"
     " OR json_extract(jobs.spec, '$.iterative.enabled'))"
 )
@@ -30,7 +30,11 @@ LAST_CHARACTER = chr(0x10FFFF)
 
 @dataclass(frozen=True)
 class Job:
-    """A comparison that somebody asked for. `status` is planning, active or cancelled."""
+    """A submitted comparison. `status` is planning, active, refused or cancelled.
+
+    `error` is a text, or `SpecError.to_json()` where `field` names the wrong setting. `outline`
+    lists the models as JSON.
+    """
 
     id: str
     label: str
@@ -43,10 +47,10 @@ class Job:
 
 
 def job_id(spec: Spec) -> str:
-    """Twelve hexadecimal digits that stand for the results of the spec.
+    """Twelve hexadecimal digits of the digest of all settings that change the results.
 
-    Settings without an effect do not count, nor does the label. A setting that is added later
-    does not count at its neutral value, so the ids of earlier jobs stay as they are.
+    Settings without an effect and the label do not count. A setting that is added later does not
+    count at its neutral value, so the ids of earlier jobs stay the same.
     """
     return hashlib.sha256(canonical_json(active_settings(spec)).encode()).hexdigest()[:12]
 
@@ -55,7 +59,7 @@ class Queue(StageQueue):
     """The jobs and stages of one cache."""
 
     def submit(self, spec: Spec, label: str) -> str:
-        """Ask for a comparison; asking twice is asking once. Returns the job's id."""
+        """Submit a comparison, or submit an existing one again. Returns the id of the job."""
         job = job_id(spec)
         with self._write() as db:
             db.execute(
@@ -75,14 +79,14 @@ class Queue(StageQueue):
             _requeue(db, job)
 
     def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
-        """Add what a plan needs. `done` are the keys whose stage stands in the store.
+        """Add the stages of a plan; `done` are the keys of those that the store holds.
 
-        A stage that failed for another job is tried again when this job first wants it. A job
-        that was cancelled or deleted in the meantime stays as it is.
+        A stage that failed for another job is retried when this job first wants it. A job that
+        was cancelled or deleted in the meantime does not change.
         """
         with self._write() as db:
-            waits = "SELECT 1 FROM jobs WHERE id = ? AND status = 'planning'"
-            if db.execute(waits, (job,)).fetchone() is None:
+            planning = "SELECT 1 FROM jobs WHERE id = ? AND status = 'planning'"
+            if db.execute(planning, (job,)).fetchone() is None:
                 return
             add_stages(db, plan.stages, set(done))
             for place, stage in enumerate(plan.stages):
@@ -93,7 +97,7 @@ class Queue(StageQueue):
                 _settle(db, job, plan)
 
     def refuse(self, job: str, field: str, error: str) -> None:
-        """A job's spec turned out to be wrong."""
+        """Mark a job as refused, because its spec is wrong; see `Job` for the error."""
         with self._write() as db:
             db.execute(
                 "UPDATE jobs SET status = 'refused', field = ?, error = ?"
@@ -102,32 +106,32 @@ class Queue(StageQueue):
             )
 
     def cancel(self, job: str) -> None:
-        """Stop whatever no other job wants; finished stages stay."""
+        """Cancel a job and its stages that no other job wants; finished stages stay."""
         with self._write() as db:
             _cancel(db, job)
 
     def delete(self, job: str) -> None:
-        """Forget a job; its stages stay in the store until the cache is cleaned."""
+        """Cancel and delete a job; its results stay in the store until the cache is cleaned."""
         with self._write() as db:
             _cancel(db, job)
             db.execute("DELETE FROM wants WHERE job = ?", (job,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def jobs(self, limit: int = 1000, offset: int = 0) -> list[Job]:
-        """The newest jobs first."""
+        """All jobs, the newest first."""
         rows = self._all("SELECT * FROM jobs ORDER BY created DESC LIMIT ? OFFSET ?", limit, offset)
         return [Job(**row) for row in rows]
 
     def job(self, start: str) -> Job | None:
-        """The job whose id begins so, or None where there is none or more than one."""
+        """The job whose id begins with `start`; None where no job, or more than one, matches."""
         query = "SELECT * FROM jobs WHERE id >= ? AND id < ? LIMIT 2"
         rows = self._all(query, start, start + LAST_CHARACTER)
         return Job(**rows[0]) if len(rows) == 1 else None
 
     def unfinished(self, limit: int) -> list[Job]:
-        """Jobs that wait, run or are planned, the newest first."""
-        # Found by indexes from what is to be done; each + keeps SQLite from going through all jobs
-        # instead.
+        """Jobs that are planned, wait or run, the newest first."""
+        # Indexes lead from the unfinished stages to their jobs. Each + hides a column from the
+        # query planner, which would scan all jobs instead.
         rows = self._all(
             "SELECT * FROM jobs WHERE +status IN ('planning', 'active') AND id IN"
             " (SELECT id FROM jobs WHERE status = 'planning' UNION SELECT w.job FROM stages s"
@@ -138,7 +142,7 @@ class Queue(StageQueue):
         return [Job(**row) for row in rows]
 
     def finished(self, limit: int) -> list[Job]:
-        """Jobs whose every stage is done, the newest first."""
+        """Jobs all of whose stages are done, the newest first."""
         return self._where(
             "status = 'active' AND NOT EXISTS (SELECT 1 FROM wants w JOIN stages s"
             " ON s.key = w.key WHERE w.job = jobs.id AND s.status != 'done')",
@@ -146,11 +150,11 @@ class Queue(StageQueue):
         )
 
     def started(self, limit: int) -> list[Job]:
-        """Comparisons with a finished baseline: those that have something to show."""
+        """Comparisons with a finished baseline, the newest first: these have results to show."""
         return self._where(STARTED, limit)
 
     def started_labels(self, limit: int) -> dict[str, str]:
-        """The labels of the same jobs by their ids."""
+        """The labels of the jobs in `started`, by id."""
         query = f"SELECT id, label FROM jobs WHERE {STARTED} ORDER BY created DESC LIMIT ?"
         return {row["id"]: row["label"] for row in self._all(query, limit)}
 
@@ -159,17 +163,17 @@ class Queue(StageQueue):
         return [Job(**row) for row in self._all(query, limit)]
 
     def planning(self) -> list[Job]:
-        """Jobs whose graph is not complete yet."""
+        """Jobs whose plan is not complete, the oldest first."""
         rows = self._all("SELECT * FROM jobs WHERE status = 'planning' ORDER BY created")
         return [Job(**row) for row in rows]
 
     def stages_of(self, job: str) -> list[Row]:
-        """A job's stages, parents first."""
+        """The stages of a job, parents first."""
         query = "SELECT s.* FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = ?"
         return [stage_row(row) for row in self._all(query + " ORDER BY w.place", job)]
 
     def counts(self, jobs: Iterable[str]) -> dict[str, dict[str, int]]:
-        """How many stages of each status each job has."""
+        """The number of stages by job and status."""
         wanted = list(jobs)
         marks = ",".join("?" * len(wanted))
         rows = self._all(
@@ -183,11 +187,11 @@ class Queue(StageQueue):
         return counts
 
     def wanted_keys(self) -> set[str]:
-        """The stages that some job wants."""
+        """The keys of the stages that at least one job wants."""
         return {row["key"] for row in self._all("SELECT DISTINCT key FROM wants")}
 
     def named_files(self) -> set[str]:
-        """The paths that jobs, and stages that wait or run, name as images or weights."""
+        """Paths of images and weights that jobs, and stages that wait or run, use."""
         rows = self._all(
             "SELECT json_extract(spec, '$.data.path') AS a, json_extract(spec, '$.model.weights')"
             " AS b FROM jobs UNION SELECT json_extract(hints, '$.path'),"
@@ -197,7 +201,7 @@ class Queue(StageQueue):
 
 
 def _settle(db: sqlite3.Connection, job: str, plan: Plan) -> None:
-    """The plan is complete: what an earlier plan of the job wanted besides is forgotten."""
+    """Activate a job with a complete plan, and drop the stages that only an earlier plan had."""
     keys = [stage.key for stage in plan.stages]
     marks = ",".join("?" * len(keys))
     db.execute(f"DELETE FROM wants WHERE job = ? AND key NOT IN ({marks})", (job, *keys))
@@ -224,6 +228,7 @@ def _cancel(db: sqlite3.Connection, job: str) -> None:
 
 
 def _requeue(db: sqlite3.Connection, job: str, key: str = "%") -> None:
+    """Queue the failed and cancelled stages of a job again, or only the stage `key`."""
     db.execute(
         "UPDATE stages SET status = 'queued', attempts = 0, error = '', field = ''"
         " WHERE status IN ('failed', 'cancelled')"

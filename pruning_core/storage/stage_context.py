@@ -1,4 +1,4 @@
-"""What a running stage is given, and how it tells how far it is."""
+"""What a running stage receives, and how it reports its progress."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from pruning_core.storage.store import Store
 
 
 class StageError(RuntimeError):
-    """A stage cannot go on, though its settings are right; the message is a sentence."""
+    """A stage cannot continue although its settings are valid; the message is a sentence."""
 
 
 @dataclass
 class Progress:
-    """What a running stage tells: filled by the stage, read by the timer thread."""
+    """The progress of a running stage: written by the stage, read by the heartbeat thread.
+
+    `history` holds a row for each epoch. `published` counts the epochs that are saved in the
+    checkpoint, so an interrupted stage does not repeat them.
+    """
 
     fraction: float = 0.0
     message: str = ""
@@ -25,10 +29,11 @@ class Progress:
     published: int = 0
 
     def say(self, fraction: float, message: str) -> None:
-        """How far the stage is, from 0 to 1, and what it is doing."""
+        """Set how much of the stage is done, from 0 to 1, and what it is doing."""
         self.fraction, self.message = fraction, message
 
     def as_dict(self) -> dict[str, Any]:
+        """The progress as JSON values, for the queue."""
         return {
             "fraction": self.fraction,
             "message": self.message,
@@ -39,7 +44,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Context:
-    """All that a stage may use. It writes its files into `folder` and returns its result."""
+    """All that a stage may use. The stage writes its files into `folder` and returns its result."""
 
     row: Row
     cache: Cache
@@ -49,4 +54,5 @@ class Context:
 
     @property
     def settings(self) -> dict[str, Any]:
+        """The settings of the stage, which are part of its key."""
         return self.row.settings

@@ -1,7 +1,7 @@
-"""The stages in the queue: claim, beat, finish, give back.
+"""The stages in the queue: claim, heartbeat, finish, release.
 
 A row goes queued -> running -> done, failed or cancelled. A claim changes the status in one
-`BEGIN IMMEDIATE` and leaves a token; only who holds the token may report.
+`BEGIN IMMEDIATE` and stores a token; only the process that holds the token may change the row.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.storage.database import Database, alive
 
 MAX_ATTEMPTS = 5
-# An attempt that published an epoch was no failure, however often the machine is switched off.
-MOVED = "(coalesce(json_extract(progress, '$.published'), 0) > 0)"
+# An attempt that saved an epoch counts as no failure: a machine may be switched off often.
+SAVED_EPOCH = "(coalesce(json_extract(progress, '$.published'), 0) > 0)"
 READY = (
     "status = 'queued' AND (parent = '' OR EXISTS"
     " (SELECT 1 FROM stages p WHERE p.key = stages.parent AND p.status = 'done'))"
@@ -30,12 +30,16 @@ READY = (
     " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )
 ON_CPU = "coalesce(json_extract(settings, '$.device'), 'cpu') = 'cpu'"
-LOST = "UPDATE stages SET status = 'queued', attempts = 0 WHERE key = ? AND status = 'done'"
+REQUEUE_DONE = "UPDATE stages SET status = 'queued', attempts = 0 WHERE key = ? AND status = 'done'"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A stage in the queue."""
+    """A stage in the queue. Times are seconds since 1970.
+
+    `settings` are part of the key, `hints` are not (such as the paths of images). `error` is a
+    text, or `SpecError.to_json()` where `field` names the wrong setting.
+    """
 
     key: str
     kind: str
@@ -64,19 +68,19 @@ class StageQueue(Database):
     """The stages of one cache's queue."""
 
     def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
-        """Queue stages that no job needs to want, such as a page's inspections."""
+        """Queue stages that belong to no job, such as the inspections of a page."""
         with self._write() as db:
             add_stages(db, stages, set(done))
 
     def claim(
         self, token: str, threads: int, kinds: Collection[str] = (), gpu: bool = True
     ) -> Row | None:
-        """Take the next stage that is ready, or None; also where it needs more than `threads`.
+        """Take the next ready stage; None where there is none or it needs more than `threads`.
 
-        The oldest comes first and, of one plan, what the longest chain waits for. No smaller one
-        overtakes it: on a busy machine it would wait for ever. The stage is of
-        one of these `kinds`, or of any kind where there are none; without `gpu` it must run on a
-        CPU.
+        The oldest stage is next; of one plan, the stage with the longest chain of children. A
+        stage with fewer threads does not overtake it, because on a busy machine the larger one
+        would never start. `kinds` restricts the kinds of stage. Without `gpu` only stages that
+        run on the CPU are taken.
         """
         wanted = tuple(kinds or STAGE_KINDS)
         with self._write() as db:
@@ -99,7 +103,7 @@ class StageQueue(Database):
         return stage_row(dict(claimed))
 
     def beat(self, key: str, token: str, pid: int, progress: dict[str, Any]) -> bool:
-        """Say that a stage is alive. False when it is no longer the caller's: it must end."""
+        """Record heartbeat and progress. False when the caller no longer holds the stage."""
         with self._write() as db:
             changed = db.execute(
                 "UPDATE stages SET heartbeat = ?, pid = ?, progress = ?"
@@ -109,37 +113,37 @@ class StageQueue(Database):
         return changed.rowcount == 1
 
     def finish(self, key: str, token: str) -> None:
-        """A stage was published."""
+        """Mark a stage as done, after it was published in the store."""
         self._end(key, token, "done", "", "")
 
     def fail(self, key: str, token: str, error: str, field: str = "") -> None:
-        """A stage raised; `field` names the setting where the input was at fault."""
+        """Mark a stage as failed; `field` names the setting that is wrong, if any."""
         self._end(key, token, "failed", error, field)
 
     def release(self, key: str, token: str, reason: str = "") -> None:
-        """Give a stage back; after too many attempts it has failed."""
+        """Put a stage back into the queue; after too many attempts it has failed instead."""
         with self._write() as db:
             db.execute(
                 "UPDATE stages SET token = NULL, pid = NULL, error = ?,"
-                f" status = CASE WHEN attempts >= ? AND ? != '' AND NOT {MOVED}"
+                f" status = CASE WHEN attempts >= ? AND ? != '' AND NOT {SAVED_EPOCH}"
                 " THEN 'failed' ELSE 'queued' END,"
-                f" attempts = CASE WHEN {MOVED} THEN 0 ELSE attempts - (? = '') END"
+                f" attempts = CASE WHEN {SAVED_EPOCH} THEN 0 ELSE attempts - (? = '') END"
                 " WHERE key = ? AND token = ? AND status = 'running'",
                 (reason, MAX_ATTEMPTS, reason, reason, key, token),
             )
 
     def wait_for(self, key: str, token: str, missing: str) -> None:
-        """Give a stage back until another, which it found missing, has been run again."""
+        """Put a stage back until a missing stage, which it needs, has been computed again."""
         with self._write() as db:
-            db.execute(LOST, (missing,))
-            there = db.execute("SELECT 1 FROM stages WHERE key = ?", (missing,)).fetchone()
-            gone = f"Stage {missing[:12]}, which this one needs, has gone. Press Retry."
+            db.execute(REQUEUE_DONE, (missing,))
+            known = db.execute("SELECT 1 FROM stages WHERE key = ?", (missing,)).fetchone()
+            lost = f"Stage {missing[:12]}, which this stage needs, is missing. Press Retry."
             db.execute(
                 "UPDATE stages SET status = ?, error = ?, token = NULL, pid = NULL, progress = ?,"
                 " attempts = attempts - 1 WHERE key = ? AND token = ? AND status = 'running'",
                 (
-                    "queued" if there else "failed",
-                    "" if there else gone,
+                    "queued" if known else "failed",
+                    "" if known else lost,
                     json.dumps({"waits_for": missing}),
                     key,
                     token,
@@ -149,23 +153,23 @@ class StageQueue(Database):
     def return_stale(self, held: Collection[str] = ()) -> list[str]:
         """Put the stages of dead processes back into the queue. Returns their keys.
 
-        `held` are the tokens of stages whose process the caller itself knows to live, however
-        long a locked queue or a busy machine has kept it from beating.
+        `held` are the tokens of stages whose process the caller knows to be alive, even where a
+        locked queue or a busy machine has delayed its heartbeat.
         """
         now = time.time()
         rows = self._all("SELECT * FROM stages WHERE status = 'running'")
         stale = [row for row in rows if row["token"] not in held and not self._working(row, now)]
         for row in stale:
-            self.release(row["key"], row["token"], "Its process ended without a word.")
+            self.release(row["key"], row["token"], "Its process ended without a report.")
         return [row["key"] for row in stale]
 
     def lost(self, key: str) -> None:
-        """A stage that was done is no longer in the store: run it again."""
+        """Queue a finished stage again whose result is no longer in the store."""
         with self._write() as db:
-            db.execute(LOST, (key,))
+            db.execute(REQUEUE_DONE, (key,))
 
     def forget(self, key: str) -> None:
-        """A stage that no job wants has been removed: nothing is left to run."""
+        """Delete the row of a stage that no job wants, unless it waits or runs."""
         with self._write() as db:
             db.execute(
                 "DELETE FROM stages WHERE key = ? AND status NOT IN ('queued', 'running')"
@@ -174,7 +178,7 @@ class StageQueue(Database):
             )
 
     def running(self) -> set[str]:
-        """The keys of the stages that run."""
+        """The keys of the running stages."""
         return {row["key"] for row in self._all("SELECT key FROM stages WHERE status = 'running'")}
 
     def stage(self, key: str) -> Row | None:
@@ -183,7 +187,7 @@ class StageQueue(Database):
         return stage_row(rows[0]) if rows else None
 
     def busy(self) -> bool:
-        """Whether anything runs, could run, or waits for its plan."""
+        """Whether a stage runs or is ready, or a job waits for its plan."""
         query = (
             f"SELECT EXISTS (SELECT 1 FROM stages WHERE status = 'running' OR ({READY}))"
             " OR EXISTS (SELECT 1 FROM jobs WHERE status = 'planning') AS busy"
@@ -204,10 +208,10 @@ class StageQueue(Database):
 
 
 def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) -> None:
-    """Insert what is new; what was cancelled or has gone from the store is queued again.
+    """Insert new stages; cancelled stages, and stages lost from the store, are queued again.
 
-    The newest plan's hints count: files may have moved since an earlier one. Stages of one
-    plan are of one age, so that among them the longest chain goes first.
+    The hints of the newest plan replace earlier ones, because files may have moved. All stages of
+    a plan get the same time of creation, so that among them the longest chain goes first.
     """
     now = time.time()
     for stage in stages:
@@ -228,7 +232,7 @@ def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) 
 
 
 def _finite(value: Any) -> Any:
-    """The same value for SQLite's JSON, which knows no NaN: a loss that diverged is null."""
+    """The value with null for NaN and infinity, such as a diverged loss: SQLite rejects them."""
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -237,6 +241,7 @@ def _finite(value: Any) -> Any:
 
 
 def stage_row(values: dict[str, Any]) -> Row:
+    """A row of the table as a `Row`; further columns are ignored."""
     names = Row.__dataclass_fields__
     parsed = {n: json.loads(values[n]) for n in ("settings", "hints", "progress")}
     return Row(**{name: parsed.get(name, values[name]) for name in names})

@@ -1,9 +1,9 @@
 """Finished stages on disk. A stage's folder exists if and only if the stage is done.
 
-A stage is built in a folder of its own, written through to the disk, and moved to its place
-in one `os.replace`. `manifest.json` holds the SHA-256 of every file and of itself, and each
-read is checked against it: a damaged or unreadable entry is set aside and
-counts as missing. A manifest that was checked is not read again while its file stays the same.
+A stage is built in a temporary folder, synced to disk, and moved to its place by one `os.replace`.
+`manifest.json` holds the SHA-256 of every file and of itself, and each read is checked against
+it: a damaged or unreadable stage is set aside and counts as missing. A checked manifest is not
+read again while its file does not change.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pruning_core.planning.stage import Missing
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
-MOST_REMEMBERED = 1024
-# A file can be changed twice within one tick of the clock that stamps it. One that was changed
-# so lately is read each time.
+MAX_CACHED_MANIFESTS = 1024
+# Two changes within one tick of the file system's clock have the same time stamp. A file that was
+# changed more recently than this is therefore read each time.
 SETTLED_SECONDS = 2.0
 log = logging.getLogger(__name__)
-_whole: set[Path] = set()
+_verified_folders: set[Path] = set()
 
 
 def _seal(body: dict[str, Any]) -> str:
@@ -41,11 +41,11 @@ def _seal(body: dict[str, Any]) -> str:
 
 
 class _Damaged(ValueError):
-    """A manifest is not what was written."""
+    """A manifest does not match its seal."""
 
 
 def _checked(path: Path) -> str:
-    """A manifest's text without its seal, which it matches. Raises `_Damaged`, `OSError`."""
+    """The text of a manifest without its seal. Raises `_Damaged` and `OSError`."""
     try:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         seal = body.pop("seal")
@@ -56,9 +56,9 @@ def _checked(path: Path) -> str:
     return json.dumps(body)
 
 
-@lru_cache(maxsize=MOST_REMEMBERED)
-def _remembered(path: Path, stamp: tuple[int, ...]) -> str:
-    """The same, read once for each state of the file: whatever changes it changes its stamp."""
+@lru_cache(maxsize=MAX_CACHED_MANIFESTS)
+def _checked_once(path: Path, stamp: tuple[int, ...]) -> str:
+    """`_checked`, run once for each state of the file; any change of it changes its stamp."""
     return _checked(path)
 
 
@@ -66,7 +66,7 @@ def _manifest_text(path: Path) -> str:
     stat = path.stat()
     if not stat.st_ctime < time.time() - SETTLED_SECONDS:
         return _checked(path)
-    return _remembered(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return _checked_once(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
 
 
 class Store:
@@ -76,10 +76,11 @@ class Store:
         self.cache = cache
 
     def exists(self, key: str) -> bool:
+        """Whether a stage is done; its files are not checked."""
         return (self.cache.stage(key) / MANIFEST).is_file()
 
     def intact(self, key: str) -> bool:
-        """Whether a stage is done and its manifest is what was written."""
+        """Whether a stage is done and its manifest matches its seal."""
         try:
             self._manifest(key)
         except Missing:
@@ -87,42 +88,42 @@ class Store:
         return True
 
     def read(self, key: str) -> dict[str, Any]:
-        """What a stage found. Raises `Missing`."""
+        """The result of a stage. Raises `Missing`."""
         result: dict[str, Any] = self._manifest(key)["result"]
         return result
 
     def settings(self, key: str) -> dict[str, Any]:
-        """What a stage was asked, with its kind and its parent's key. Raises `Missing`."""
+        """Kind, parent and settings of a stage, by these names. Raises `Missing`."""
         body = self._manifest(key)
         return {name: body[name] for name in ("kind", "parent", "settings")}
 
     def file(self, key: str, name: str) -> Path:
-        """A file of a stage, its digest checked. Raises `Missing`."""
+        """The path of a file of a stage, after its digest was checked. Raises `Missing`."""
         path = self.cache.stage(key) / name
         written = self._manifest(key)["files"].get(name)
         with self._reading(key):
             if not path.is_file() or sha256(path) != written:
-                self.set_aside(key, f"{name} is not what was written")
+                self.set_aside(key, f"{name} does not match its digest")
                 raise Missing(key)
         return path
 
     def content(self, key: str, name: str) -> bytes:
-        """The bytes of such a file. Raises `Missing`."""
+        """The bytes of a file of a stage. Raises `Missing`."""
         return self.file(key, name).read_bytes()
 
     def folder(self, key: str) -> Path:
-        """A stage's folder, its files digested once in this process. Raises `Missing`."""
+        """The folder of a stage; a process checks its files once. Raises `Missing`."""
         self._manifest(key)
         folder = self.cache.stage(key)
-        if folder not in _whole:
+        if folder not in _verified_folders:
             if not self.verify(key):
                 raise Missing(key)
-            _whole.add(folder)
+            _verified_folders.add(folder)
         return folder
 
     @contextmanager
     def building(self, key: str) -> Iterator[Path]:
-        """A fresh folder to build a stage in; gone afterwards unless it was published."""
+        """A new folder in which a stage is built; deleted afterwards unless it is published."""
         folder = self.cache.building / f"{key}.{os.getpid()}.{uuid.uuid4().hex}"
         folder.mkdir(parents=True)
         try:
@@ -133,7 +134,7 @@ class Store:
     def publish(
         self, key: str, folder: Path, *, kind: str, parent: str, settings: Any, result: Any
     ) -> None:
-        """Move a built folder to its place; where the stage stands already, nothing changes."""
+        """Move a built folder to its place; a stage that exists already does not change."""
         files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         body = {
             "kind": kind,
@@ -150,35 +151,35 @@ class Store:
         self._move_in(key, folder)
 
     def remove(self, key: str) -> None:
-        """Forget a stage: out of sight in one step, then deleted."""
+        """Delete a stage; it disappears in one step, before its files are deleted."""
         folder = self.cache.stage(key)
         if folder.is_dir():
-            doomed = self.cache.building / f"{key}.{uuid.uuid4().hex}"
-            doomed.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            trash = self.cache.building / f"{key}.{uuid.uuid4().hex}"
+            trash.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(folder, trash)
+            shutil.rmtree(trash, ignore_errors=True)
 
     def discard(self, key: str, pid: int) -> None:
-        """Delete what an ended process had half built of a stage, and nobody else's part."""
+        """Delete the unfinished files of a stage that the ended process `pid` has left."""
         for folder in self.cache.building.glob(f"{key}.{pid}.*"):
             shutil.rmtree(folder, ignore_errors=True)
         self.cache.checkpoint(key).with_suffix(f".{pid}.part").unlink(missing_ok=True)
 
     def leftovers(self) -> list[Path]:
-        """What is half built, was set aside, or is a checkpoint. A name begins with its key."""
-        places = (self.cache.building, self.cache.damaged, self.cache.checkpoint("x").parent)
-        return [path for place in places if place.is_dir() for path in place.iterdir()]
+        """Unfinished and damaged folders, and checkpoints. Each name begins with the key."""
+        folders = (self.cache.building, self.cache.damaged, self.cache.checkpoint("x").parent)
+        return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
 
     def finished(self) -> list[str]:
-        """Every stage that is done."""
+        """The keys of all finished stages."""
         return sorted(path.parent.name for path in self.cache.stages.glob(f"*/*/{MANIFEST}"))
 
     def verify(self, key: str) -> bool:
-        """Whether every file of a stage is what was written; a damaged stage is set aside.
+        """Whether every file of a stage matches its digest; a damaged stage is set aside.
 
-        What was remembered does not count here.
+        All files are read again, whatever was checked before.
         """
-        _remembered.cache_clear()
+        _checked_once.cache_clear()
         try:
             for name in self._manifest(key)["files"]:
                 self.file(key, name)
@@ -187,7 +188,7 @@ class Store:
         return True
 
     def set_aside(self, key: str, reason: str) -> None:
-        """Move a damaged stage out of the way, for a person to look at."""
+        """Move a damaged stage to the folder of damaged stages, where a person can inspect it."""
         target = self.cache.damaged / f"{key}.{uuid.uuid4().hex[:8]}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -195,15 +196,17 @@ class Store:
         except FileNotFoundError:
             return
         except OSError as error:
-            log.warning("Stage %s is damaged (%s) and stays: %s.", key[:12], reason, error)
+            log.warning(
+                "Stage %s is damaged (%s) and cannot be moved: %s.", key[:12], reason, error
+            )
             return
-        log.warning("Stage %s was damaged (%s) and is set aside in %s.", key[:12], reason, target)
+        log.warning("Stage %s was damaged (%s) and was moved to %s.", key[:12], reason, target)
 
     def _move_in(self, key: str, folder: Path) -> None:
         target = self.cache.stage(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir() and not self.exists(key):
-            self.set_aside(key, "there is no manifest")
+            self.set_aside(key, "it has no manifest")
         try:
             os.replace(folder, target)
         except OSError:
@@ -224,7 +227,7 @@ class Store:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
-        """A file that the disk does not give back is as good as damaged."""
+        """Treat a file that the disk cannot read as damaged."""
         try:
             yield
         except OSError as error:

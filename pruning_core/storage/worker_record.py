@@ -1,4 +1,4 @@
-"""Which process is the worker of a cache: one row that it keeps fresh."""
+"""Which process is the worker of a cache: one row that the worker keeps fresh."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Any
 from pruning_core.storage.database import Database, alive
 
 
-class Crew(Database):
+class WorkerRecord(Database):
     """The one worker of a cache."""
 
-    def enlist(self, token: str, code: str) -> int | None:
-        """Become the worker of this cache. None when it worked, else the other's process id."""
+    def register(self, token: str, code: str) -> int | None:
+        """Become the worker of this cache; `code` is the digest of the source code it runs.
+
+        Returns None on success, else the process id of the worker that is alive.
+        """
         now = time.time()
         with self._write() as db:
             row = db.execute("SELECT * FROM worker").fetchone()
-            # A row with our own number was left by a process that had it before us.
+            # A row with our process id was written by an earlier process that had this id.
             other = row is not None and row["pid"] != os.getpid()
             if other and alive(row["host"], row["pid"], row["heartbeat"], now):
                 return int(row["pid"])
@@ -28,19 +31,19 @@ class Crew(Database):
             )
         return None
 
-    def worker_beat(self, token: str) -> bool:
-        """Say that the worker is alive. False when another has taken its place."""
+    def beat(self, token: str) -> bool:
+        """Record that the worker is alive. False when another worker has replaced it."""
         with self._write() as db:
             query = "UPDATE worker SET heartbeat = ? WHERE token = ?"
             return db.execute(query, (time.time(), token)).rowcount == 1
 
-    def dismiss(self, token: str) -> None:
-        """The worker ends."""
+    def unregister(self, token: str) -> None:
+        """Delete the row; another worker's row stays."""
         with self._write() as db:
             db.execute("DELETE FROM worker WHERE token = ?", (token,))
 
-    def worker(self) -> dict[str, Any] | None:
-        """The worker that is alive, or None."""
+    def current(self) -> dict[str, Any] | None:
+        """The row of the worker that is alive, or None."""
         rows = self._all("SELECT * FROM worker")
         row = rows[0] if rows else None
         ok = row and alive(row["host"], row["pid"], row["heartbeat"], time.time())

@@ -1,1 +1,1 @@
-"""The worker: a supervisor, and a process for each stage that runs."""
+"""The worker of a cache: its supervisor, and the processes that run stages."""

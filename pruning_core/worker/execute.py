@@ -1,4 +1,4 @@
-"""Run one stage: build it, publish it, and say in the queue how it went."""
+"""Run one stage: build it, publish it, and report the outcome to the queue."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.database import LOCK_SECONDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import Context, Progress, StageError
@@ -24,17 +25,17 @@ from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 
 BEAT_SECONDS = 1.0
-# Libraries in C and Rust raise errors of their own, in which only the system's words remain.
+# Libraries in C and Rust raise their own errors, in which only the text of the system remains.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
 Runner = Callable[[Context], dict[str, Any]]
 log = logging.getLogger(__name__)
 
 
-class Heart:
-    """A timer thread that beats once a second, whatever the stage is doing.
+class Heartbeat:
+    """A thread that writes a heartbeat once a second, whatever the stage is doing.
 
-    `lost` is called when the stage is no longer this process's to run: it was cancelled, or
-    the supervisor, which is the process `parent`, has died.
+    `lost` is called when this process must not run the stage any longer: the stage was
+    cancelled, or the supervisor, which is the process `parent`, has died.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Heart:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Heart:
+    def __enter__(self) -> Heartbeat:
         self._beat()
         self.thread.start()
         return self
@@ -60,7 +61,7 @@ class Heart:
                 return
             if not self._beat() and not self.stop.is_set():
                 self.lost()
-        log.warning("The worker has ended; the stage goes back into the queue.")
+        log.warning("The worker has ended; the stage is queued again.")
         try:
             self.queue.release(self.row.key, self.row.token or "")
         finally:
@@ -72,65 +73,66 @@ class Heart:
                 self.row.key, self.row.token or "", os.getpid(), self.progress.as_dict()
             )
         except sqlite3.Error as error:
-            log.warning("No heartbeat could be written (%s).", error)
+            log.warning("The heartbeat could not be written (%s).", error)
             return True
 
 
 def execute(
     cache: Cache, queue: Queue, row: Row, lost: Callable[[], None], parent: int | None = None
 ) -> None:
-    """Run a claimed stage to its end: done, failed, or given back.
+    """Run a claimed stage, and mark it as done, failed or queued again.
 
-    `parent` is the supervisor's process id: where it is no longer our parent, it has died.
+    `parent` is the process id of the supervisor; a different parent means that it has died.
     """
     progress = Progress()
-    with Heart(queue, row, progress, lost, parent or os.getppid()):
+    with Heartbeat(queue, row, progress, lost, parent or os.getppid()):
         report = _attempt(cache, queue, row, progress)
-    # The heart must not take a row that has come to its end for one that was taken away.
+    # Only after the heartbeat has stopped: it would take a finished row for one that is lost.
     report()
 
 
 def _attempt(cache: Cache, queue: Queue, row: Row, progress: Progress) -> Callable[[], None]:
-    """Build a stage unless it stands. Returns what tells the queue how it went.
+    """Build a stage unless the store holds it. Returns the report to the queue.
 
-    Telling is apart, so that a queue that cannot be written does not count as a failed stage.
+    The caller sends the report, so that a queue that cannot be written does not fail the stage.
     """
     store, token = Store(cache), row.token or ""
     try:
         if not store.intact(row.key):
             _build(cache, store, row, progress)
     except SpecError as error:
+        log.error("Stage %s is refused: %s", row.key[:12], for_command_line(error))
         return partial(queue.fail, row.key, token, error.to_json(), error.field)
     except Missing as error:
-        log.warning("A stage that this one needs has gone: %s", error)
+        log.warning("Stage %s needs a missing stage: %s", row.key[:12], error)
         return partial(queue.wait_for, row.key, token, str(error.args[0]))
     except Exception as error:
         log.exception("Stage %s failed.", row.key[:12])
-        return partial(queue.fail, row.key, token, explain(error, cache))
+        return partial(queue.fail, row.key, token, failure_text(error, cache))
     return partial(queue.finish, row.key, token)
 
 
-def explain(error: Exception, cache: Cache) -> str:
-    """A sentence where the cause is known, else the traceback."""
+def failure_text(error: Exception, cache: Cache) -> str:
+    """A sentence if the cause is known, else the traceback."""
     if isinstance(error, StageError):
         return str(error)
     trace = traceback.format_exc()
     if any(words in trace for words in DISK_FULL):
         return (
-            f"The disk that holds {cache.root} is full. What is finished is kept. Make room, "
-            "then press Retry or give the same command again."
+            f"The disk that holds {cache.root} is full. Finished results are kept. Free some "
+            "space, then press Retry or run the same command again."
         )
     return trace
 
 
 def runner_of(kind: str) -> Runner:
-    """The function that runs a kind of stage. The first call imports torch: some seconds."""
+    """The function that runs a kind of stage. The first call imports torch, in some seconds."""
     runner: Runner = STAGE_KINDS.load(kind)
     return runner
 
 
 def load_engine() -> None:
-    """Import what every stage needs, before there is one to run."""
+    """Import what every stage needs, before the first stage arrives."""
     runner_of("pruned")
 
 

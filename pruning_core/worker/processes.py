@@ -1,4 +1,4 @@
-"""A stage process as the supervisor sees it."""
+"""A stage process, as the supervisor starts and ends it."""
 
 from __future__ import annotations
 
@@ -20,49 +20,52 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Hand:
-    """A stage process and the stage it runs, if any."""
+class StageProcess:
+    """A stage process, the stage that it runs, if any, and the number of its GPU."""
 
-    process: subprocess.Popen[str]
+    popen: subprocess.Popen[str]
     row: Row | None = None
     gpu: int = 0
 
     def give(self, row: Row) -> None:
-        """Hand over a claimed stage."""
+        """Send a claimed stage to the process."""
         self.row = row
-        assert self.process.stdin is not None
+        assert self.popen.stdin is not None
         try:
-            self.process.stdin.write(json.dumps({"key": row.key, "token": row.token}) + "\n")
-            self.process.stdin.flush()
+            self.popen.stdin.write(json.dumps({"key": row.key, "token": row.token}) + "\n")
+            self.popen.stdin.flush()
         except BrokenPipeError:
-            log.warning("Process %d ended before it had work.", self.process.pid)
+            log.warning("Process %d ended before it received a stage.", self.popen.pid)
 
     def end(self) -> None:
-        """Stop the process, whatever it is doing."""
-        self.process.kill()
-        self.process.wait()
+        """Kill the process, whatever it is doing."""
+        self.popen.kill()
+        self.popen.wait()
 
 
 def uses_gpu(row: Row) -> bool:
-    """Whether a stage trains on a GPU; an inspection only tries one."""
+    """Whether a stage trains on a GPU; an inspection uses it for a moment only."""
     return not STAGE_KINDS[row.kind].inspection and row.settings.get("device", "cpu") != "cpu"
 
 
-def start(cache: Cache, gpu: int = 0) -> Hand:
-    """A new stage process, which knows whose it is and sees one of the GPUs."""
+def start_stage_process(cache: Cache, gpu: int = 0) -> StageProcess:
+    """Start a process that runs the stages it is given, on one of the GPUs.
+
+    It receives the process id of the supervisor, so that it ends when the supervisor dies.
+    """
     module = "pruning_core.worker.stage_process"
     command = [sys.executable, "-m", module, str(cache.root), str(os.getpid())]
     environment = {**ENVIRONMENT, **os.environ}
     if gpus() > 1:
         environment["CUDA_VISIBLE_DEVICES"] = gpu_name(gpu)
-    process = subprocess.Popen(
+    popen = subprocess.Popen(
         command, cwd=PROJECT, env=environment, stdin=subprocess.PIPE, text=True
     )
-    return Hand(process, gpu=gpu)
+    return StageProcess(popen, gpu=gpu)
 
 
 def describe_exit(code: int) -> str:
-    """An exit code in words."""
+    """An exit code in words, to follow "The process ended"."""
     if code >= 0:
         return f"with exit code {code}"
     name = signal.Signals(-code).name

@@ -1,7 +1,7 @@
-"""A process that runs stages, one after another, as the supervisor hands them over.
+"""A process that runs stages, one after another, as the supervisor sends them.
 
-It loads the engine, reads a line of JSON per stage (key and token) from its standard input and
-ends when that closes. While a stage runs, all output goes to the stage's own log file.
+It loads the engine, then reads one line of JSON per stage (key and token) from standard input, and
+ends when standard input closes. While a stage runs, all output goes to the log file of the stage.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker.execute import execute, load_engine
 
-GONE = 3
+# The exit code of a process whose stage was taken away.
+STAGE_LOST = 3
 
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
-    """Send standard output and error, also those of libraries in C, to a file for a while."""
+    """Append standard output and error to a file, including the output of C libraries."""
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = [os.dup(1), os.dup(2)]
     with path.open("ab", buffering=0) as file:
@@ -39,7 +40,7 @@ def output_to(path: Path) -> Iterator[None]:
 
 
 def main(root: str, supervisor: int) -> None:
-    """Serve the supervisor, a process id, until it closes our standard input."""
+    """Run stages of the cache at `root` for the supervisor with this process id."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     cache = Cache(Path(root))
     queue = Queue(cache.queue)
@@ -47,10 +48,11 @@ def main(root: str, supervisor: int) -> None:
     for line in sys.stdin:
         order = json.loads(line)
         row = queue.stage(order["key"])
+        # The stage may have been cancelled since it was sent.
         if row is None or row.token != order["token"]:
             continue
         with output_to(cache.log(row.key)):
-            execute(cache, queue, row, lost=lambda: os._exit(GONE), parent=supervisor)
+            execute(cache, queue, row, lost=lambda: os._exit(STAGE_LOST), parent=supervisor)
 
 
 if __name__ == "__main__":

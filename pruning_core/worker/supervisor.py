@@ -1,8 +1,8 @@
 """The worker: one supervisor, and one process for each stage that runs.
 
-The supervisor plans jobs, claims stages, hands them to its processes, ends those whose stage
-was cancelled, gives back the stages of those that died, and leaves after idle minutes. When
-the code on disk is no longer the code it runs, it replaces itself.
+The supervisor plans jobs, claims stages, sends them to its processes, ends the processes of
+cancelled stages, queues the stages of dead processes again, and exits when it is idle. When the
+source code on disk changes, it restarts itself.
 """
 
 from __future__ import annotations
@@ -24,94 +24,105 @@ from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import IDLE_SECONDS, worker_command
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
+from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
-from pruning_core.worker.processes import Hand, describe_exit, start, uses_gpu
+from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.worker.processes import (
+    StageProcess,
+    describe_exit,
+    start_stage_process,
+    uses_gpu,
+)
 
 BEAT_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 SLOW_SECONDS = 0.5
-ANY = 10**6
+# More than any stage needs: no limit.
+ANY_THREADS = 10**6
 log = logging.getLogger(__name__)
 
 
 def code_digest() -> str:
-    """The SHA-256 of this package's source files as they are on disk now."""
-    seen = hashlib.sha256()
+    """The SHA-256 of the source files of this package, as they are on disk now."""
+    digest = hashlib.sha256()
     for path in sorted((PROJECT / "pruning_core").rglob("*.py")):
-        seen.update(path.read_bytes())
-    return seen.hexdigest()
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class Supervisor:
-    """Serves one cache until it is idle for `idle_seconds`, or told to stop."""
+    """Serves one cache until it is idle for `idle_seconds`, or is stopped.
+
+    `cores` limits the CPU threads of the stages that run at once; 0 means all cores.
+    """
 
     def __init__(self, cache: Cache, idle_seconds: float = IDLE_SECONDS, cores: int = 0) -> None:
-        self.cache, self.idle_seconds, self.asked_cores = cache, idle_seconds, cores
+        self.cache, self.idle_seconds, self.given_cores = cache, idle_seconds, cores
         self.cores = cores or usable_cores()
-        self.queue, self.crew, self.store = Queue(cache.queue), Crew(cache.queue), Store(cache)
+        self.queue, self.store = Queue(cache.queue), Store(cache)
+        self.record = WorkerRecord(cache.queue)
         self.token, self.code = uuid.uuid4().hex, code_digest()
-        self.hands: list[Hand] = []
-        self.gpus, self.roomy, self.stopping = gpus(), True, False
-        self.silent = threading.Event()
+        self.processes: list[StageProcess] = []
+        self.gpus, self.memory_free, self.stopping = gpus(), True, False
+        self.heartbeat_end = threading.Event()
 
     def run(self) -> bool:
-        """Work until there is no more to do. False when another worker serves this cache."""
-        if not self._enlist():
+        """Work until the queue is empty. False where another worker serves this cache."""
+        if not self._register():
             return False
         signal.signal(signal.SIGTERM, self._stop)
         while True:
             try:
                 self._serve()
             finally:
-                self._leave()
-            # Who submitted a job just before we left saw a worker, and started none.
-            if self.stopping or not self.queue.busy() or not self._enlist():
+                self._shut_down()
+            # A job submitted just before the shutdown started no worker, because it saw this one.
+            if self.stopping or not self.queue.busy() or not self._register():
                 return True
 
     def step(self) -> bool:
-        """One quick round. True while a stage runs."""
-        finished = self._watch()
-        if finished:
+        """One quick round, ten times a second. True while a stage runs."""
+        if self._check_processes():
             self._plan_jobs()
         self._assign()
-        return any(hand.row for hand in self.hands)
+        return any(process.row for process in self.processes)
 
     def slow_step(self) -> bool:
-        """What need not happen ten times a second. True when there is work in the queue."""
-        held = {hand.row.token or "" for hand in self.hands if hand.row}
+        """The work of every half second. True while there is work in the queue."""
+        held = {process.row.token or "" for process in self.processes if process.row}
         for key in self.queue.return_stale(held):
-            log.warning("Stage %s was left by a dead process and is queued again.", key[:12])
+            log.warning("The process of stage %s is dead; the stage is queued again.", key[:12])
         self._plan_jobs()
         if code_digest() != self.code:
-            self._replace()
+            self._restart()
         return self.queue.busy()
 
-    def _enlist(self) -> bool:
-        other = self.crew.enlist(self.token, self.code)
+    def _register(self) -> bool:
+        other = self.record.register(self.token, self.code)
         if other is not None:
             log.info("Process %d is already the worker of %s.", other, self.cache.root)
             return False
         log.info("Worker %d serves %s with %d cores.", os.getpid(), self.cache.root, self.cores)
-        self.silent = threading.Event()
-        threading.Thread(target=self._beat, args=(self.silent,), daemon=True).start()
+        self.heartbeat_end = threading.Event()
+        arguments = (self.heartbeat_end,)
+        threading.Thread(target=self._write_heartbeats, args=arguments, daemon=True).start()
         return True
 
-    def _beat(self, silent: threading.Event) -> None:
-        """Say once a second that we live: a plan may look through a large folder for long."""
-        while not silent.wait(BEAT_SECONDS):
+    def _write_heartbeats(self, end: threading.Event) -> None:
+        """Write a heartbeat once a second; planning alone may take minutes in a large folder."""
+        while not end.wait(BEAT_SECONDS):
             try:
-                if not self.crew.worker_beat(self.token) and not silent.is_set():
-                    log.warning("Another worker has taken over.")
+                if not self.record.beat(self.token) and not end.is_set():
+                    log.warning("Another worker serves this cache now; this one stops.")
                     self.stopping = True
             except sqlite3.Error as error:
-                log.warning("No heartbeat could be written (%s).", error)
+                log.warning("The heartbeat could not be written (%s).", error)
 
     def _serve(self) -> None:
-        active, told = time.monotonic(), ""
+        active, last_error = time.monotonic(), ""
         slow, busy = -SLOW_SECONDS, True
         while not self.stopping and time.monotonic() - active < self.idle_seconds:
             try:
@@ -119,107 +130,111 @@ class Supervisor:
                     busy, slow = self.slow_step(), time.monotonic()
                 if self.step() or busy:
                     active = time.monotonic()
-                told = ""
+                last_error = ""
             except (sqlite3.Error, OSError) as error:
-                if told != str(error):
-                    log.warning("The queue %s cannot be used now (%s).", self.cache.queue, error)
-                told = str(error)
+                if last_error != str(error):
+                    log.warning("The queue %s cannot be used (%s).", self.cache.queue, error)
+                last_error = str(error)
                 time.sleep(SLOW_SECONDS)
             time.sleep(PAUSE_SECONDS)
 
     def _plan_jobs(self) -> None:
         for job in self.queue.planning():
-            if self._still_looking(job):
+            if self._is_inspecting(job):
                 continue
             try:
                 self._plan(job)
             except SpecError as error:
+                log.info("Job %s is refused: %s", job.id, for_command_line(error))
                 self.queue.refuse(job.id, error.field, error.to_json())
             except OSError as error:
-                self.queue.refuse(job.id, "", f"The cache {self.cache.root} failed: {error}.")
+                message = f"The cache {self.cache.root} cannot be used: {error}."
+                self.queue.refuse(job.id, "", message)
             except sqlite3.Error:
                 raise
             except Exception:
-                # One job that cannot be planned must not keep the others from running.
+                # A job that cannot be planned must not stop the other jobs.
                 log.exception("Job %s cannot be planned.", job.id)
                 self.queue.refuse(job.id, "", traceback.format_exc())
 
-    def _still_looking(self, job: Job) -> bool:
-        """Whether an inspection that the plan waits for is still to end.
+    def _is_inspecting(self, job: Job) -> bool:
+        """Whether an inspection that the plan needs waits or runs.
 
-        Planning looks through the user's folder, which is not done ten times a second. What
-        trains for an earlier plan of the same job is not waited for.
+        Planning reads the user's folder, so it must not run ten times a second. Training stages
+        of an earlier plan of the same job are not waited for.
         """
         rows = self.queue.stages_of(job.id)
         states = {row.status for row in rows if STAGE_KINDS[row.kind].inspection}
         return bool(states & {"queued", "running"}) and "failed" not in states
 
     def _plan(self, job: Job) -> None:
-        made = plan(from_json(job.spec), self.store)
-        done = [stage.key for stage in made.stages if self.store.intact(stage.key)]
-        self.queue.expand(job.id, made, done)
+        job_plan = plan(from_json(job.spec), self.store)
+        done = [stage.key for stage in job_plan.stages if self.store.intact(stage.key)]
+        self.queue.expand(job.id, job_plan, done)
         failed = [row for row in self.queue.stages_of(job.id) if row.status == "failed"]
-        if failed and not made.complete:
+        if failed and not job_plan.complete:
             self.queue.refuse(job.id, failed[0].field, failed[0].error)
 
-    def _watch(self) -> bool:
-        """Look after every process. True when a stage came to its end."""
-        before = [hand.row for hand in self.hands]
-        self.hands = [hand for hand in self.hands if self._still_of_use(hand)]
-        return any(before) and before != [hand.row for hand in self.hands]
+    def _check_processes(self) -> bool:
+        """End and drop processes that are of no more use. True when a stage has ended."""
+        before = [process.row for process in self.processes]
+        self.processes = [process for process in self.processes if self._keep(process)]
+        return any(before) and before != [process.row for process in self.processes]
 
-    def _still_of_use(self, hand: Hand) -> bool:
-        code = hand.process.poll()
+    def _keep(self, process: StageProcess) -> bool:
+        """Whether a process is alive and its stage, if any, is still its own."""
+        code = process.popen.poll()
         if code is not None:
-            self._bury(hand, code)
+            self._release_dead(process, code)
             return False
-        if hand.row is None:
+        if process.row is None:
             return True
-        row = self.queue.stage(hand.row.key)
-        if row and row.status == "running" and row.token == hand.row.token:
+        row = self.queue.stage(process.row.key)
+        if row and row.status == "running" and row.token == process.row.token:
             return True
         if row and row.status in ("done", "failed"):
-            hand.row = None
+            process.row = None
             return True
-        log.info("Stage %s is not wanted any more; its process ends.", hand.row.key[:12])
-        hand.end()
-        self.store.discard(hand.row.key, hand.process.pid)
+        log.info("Stage %s is not wanted any more; its process is ended.", process.row.key[:12])
+        process.end()
+        self.store.discard(process.row.key, process.popen.pid)
         return False
 
-    def _bury(self, hand: Hand, code: int) -> None:
-        if hand.row:
+    def _release_dead(self, process: StageProcess, code: int) -> None:
+        """Queue the stage of a dead process again."""
+        if process.row:
             reason = f"Its process ended {describe_exit(code)}."
-            log.warning("Stage %s: %s", hand.row.key[:12], reason)
-            self.store.discard(hand.row.key, hand.process.pid)
-            self.queue.release(hand.row.key, hand.row.token or "", reason)
+            log.warning("Stage %s: %s", process.row.key[:12], reason)
+            self.store.discard(process.row.key, process.popen.pid)
+            self.queue.release(process.row.key, process.row.token or "", reason)
 
     def _assign(self) -> None:
         while self._has_memory() and (row := self._claim()):
             log.info("Stage %s (%s) is claimed.", row.key[:12], row.kind)
-            self._hand_for(row).give(row)
+            self._process_for(row).give(row)
 
     def _has_memory(self) -> bool:
-        """Whether one more stage may start beside those that run; said once when it may not."""
-        busy = [hand.process.pid for hand in self.hands if hand.row]
-        idle = [hand.process.pid for hand in self.hands if not hand.row]
+        """Whether one more stage may start beside the running ones; logged once if not."""
+        busy = [process.popen.pid for process in self.processes if process.row]
+        idle = [process.popen.pid for process in self.processes if not process.row]
         free = free_bytes()
-        found = room_for_another(busy, free, idle)
-        if not found and self.roomy:
+        has_memory = room_for_another(busy, free, idle)
+        if not has_memory and self.memory_free:
             log.warning(
-                "%d stages run side by side and no more: %.1f GB of memory are free, and a "
-                "stage takes as much as the largest so far.",
+                "No further stage starts beside the %d running: %.1f GB of memory are free, less "
+                "than the largest stage so far has used.",
                 len(busy),
                 (free or 0) / 1e9,
             )
-        self.roomy = found
-        return found
+        self.memory_free = has_memory
+        return has_memory
 
     def _claim(self) -> Row | None:
-        """The next stage for the cores and GPUs that are free; one inspection may run besides.
+        """The next stage for the free cores and GPUs; one inspection may run in addition.
 
         Nothing runs beside a stage that measures time.
         """
-        rows = [hand.row for hand in self.hands if hand.row]
+        rows = [process.row for process in self.processes if process.row]
         token = uuid.uuid4().hex
         if any(STAGE_KINDS[row.kind].timed for row in rows):
             return None
@@ -228,52 +243,52 @@ class Supervisor:
             if row:
                 return row
         used = sum(row.threads for row in rows if not STAGE_KINDS[row.kind].inspection)
-        free = self.cores - used if used else ANY
+        # A stage that needs more threads than the machine has cores runs alone.
+        free = self.cores - used if used else ANY_THREADS
         return self.queue.claim(token, free, gpu=bool(self._free_gpus())) if free > 0 else None
 
-    def _hand_for(self, row: Row) -> Hand:
-        """A process that waits for work, on a free GPU where the stage needs one."""
-        places = self._free_gpus() if uses_gpu(row) else range(self.gpus)
-        for hand in self.hands:
-            if hand.row is None and hand.gpu in places:
-                return hand
-        first = not self.hands
-        found = start(self.cache, next(iter(places)))
-        self.hands.append(found)
+    def _process_for(self, row: Row) -> StageProcess:
+        """A process that waits for a stage, on a free GPU where the stage needs one."""
+        allowed = self._free_gpus() if uses_gpu(row) else range(self.gpus)
+        for process in self.processes:
+            if process.row is None and process.gpu in allowed:
+                return process
+        first = not self.processes
+        process = start_stage_process(self.cache, next(iter(allowed)))
+        self.processes.append(process)
         if first:
-            self._start_spare()
-        return found
+            self._start_second()
+        return process
 
-    def _start_spare(self) -> None:
-        """A second process loads the engine, which takes seconds, while the first inspects."""
+    def _start_second(self) -> None:
+        """Start a process that loads the engine, in some seconds, while the first inspects."""
         if self.cores > 1 and self.gpus == 1:
-            self.hands.append(start(self.cache))
+            self.processes.append(start_stage_process(self.cache))
 
     def _free_gpus(self) -> list[int]:
-        """The GPUs on which no stage trains."""
-        busy = {hand.gpu for hand in self.hands if hand.row and uses_gpu(hand.row)}
+        """The numbers of the GPUs on which no stage trains."""
+        busy = {process.gpu for process in self.processes if process.row and uses_gpu(process.row)}
         return [number for number in range(self.gpus) if number not in busy]
 
-    def _release_all(self) -> None:
-        for hand in self.hands:
-            hand.end()
-            if hand.row:
-                self.store.discard(hand.row.key, hand.process.pid)
-                self.queue.release(hand.row.key, hand.row.token or "")
-        self.hands = []
+    def _shut_down(self) -> None:
+        """End all processes, queue their stages again, and unregister."""
+        self.heartbeat_end.set()
+        for process in self.processes:
+            process.end()
+            if process.row:
+                self.store.discard(process.row.key, process.popen.pid)
+                self.queue.release(process.row.key, process.row.token or "")
+        self.processes = []
+        self.record.unregister(self.token)
+        log.info("Worker %d exits.", os.getpid())
 
-    def _leave(self) -> None:
-        self.silent.set()
-        self._release_all()
-        self.crew.dismiss(self.token)
-        log.info("Worker %d leaves.", os.getpid())
-
-    def _replace(self) -> None:
-        log.info("The code on disk has changed: the worker starts anew.")
+    def _restart(self) -> None:
+        """Replace this process by one that runs the new source code."""
+        log.info("The source code on disk has changed: the worker restarts.")
         self.stopping = True
-        self._leave()
+        self._shut_down()
         os.chdir(PROJECT)
-        os.execv(sys.executable, worker_command(self.cache, self.idle_seconds, self.asked_cores))
+        os.execv(sys.executable, worker_command(self.cache, self.idle_seconds, self.given_cores))
 
     def _stop(self, *_: object) -> None:
         self.stopping = True

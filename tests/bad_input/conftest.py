@@ -34,14 +34,14 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
 def refuse(
     used: Cache, inline: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Refuse]:
-    """Gives `compare` wrong options and returns what it says; afterwards all is as it was."""
+    """Gives `compare` wrong options and returns its message; afterwards the cache is unchanged."""
     before, trained = contents(used), training(used)
     usual = ["--cache-dir", str(used.root), "--out", str(tmp_path / "out"), *TINY_OPTIONS]
 
     def call(*arguments: str) -> str:
-        code, out, said = ended(capfd, "compare", *usual, *arguments)
-        assert (code, out) == (2, ""), said
-        return one_line(said)
+        code, out, error = ended(capfd, "compare", *usual, *arguments)
+        assert (code, out) == (2, ""), error
+        return one_line(error)
 
     yield call
     assert training(used) == trained

@@ -8,17 +8,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from pruning_core.cli.option_table import OPTIONS, Option
 
+from pruning_core.cli.options import Option, options
 from tests.helpers.refusals import Refuse, one_line
 from tests.helpers.workers import ROOT
 
 WORDS: list[tuple[str, list[str], str]] = [
-    # the option, what is given, what is said of it
-    ("--amounts", ["--amounts", "1"], "1.0 is not a fraction"),
-    ("--amounts", ["--amounts", "0.3,1.5"], "1.5 is not a fraction"),
-    ("--amounts", ["--amounts", "90"], "90.0 is not a fraction"),
-    ("--amounts", ["--amounts=-0.1,0.5"], "-0.1 is not a fraction"),
+    # the option of the message, the arguments, and words of the message
+    ("--amounts", ["--amounts", "1"], "1 is out of range: it must be at least 0 and below 1"),
+    (
+        "--amounts",
+        ["--amounts", "0.3,1.5"],
+        "1.5 is out of range: it must be at least 0 and below 1",
+    ),
+    ("--amounts", ["--amounts", "90"], "90 is out of range: it must be at least 0 and below 1"),
+    (
+        "--amounts",
+        ["--amounts=-0.1,0.5"],
+        "-0.1 is out of range: it must be at least 0 and below 1",
+    ),
     ("--amounts", ["--amounts", "-0.1,0.5"], "--name=VALUE"),
     ("--amounts", ["--amounts", "nan"], "nan is not a number"),
     ("--amounts", ["--amounts", "0.3,abc"], "'abc' is not a number"),
@@ -26,46 +34,70 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--amounts", ["--amounts", "0.3,,0.5"], "'' is not a number"),
     ("--amounts", ["--amounts", "0.5,0.5"], "twice"),
     ("--amounts", ["--amounts", "0.5,0.5000000001"], "twice"),
-    ("--amounts", ["--amounts", "0.99999999"], "1.0 is not a fraction"),
-    ("--target", ["--target", "0"], "0.0 is not a fraction"),
-    ("--target", ["--target", "1"], "1.0 is not a fraction"),
+    (
+        "--amounts",
+        ["--amounts", "0.99999999"],
+        "1 is out of range: it must be at least 0 and below 1",
+    ),
+    ("--target", ["--target", "0"], "0 is out of range: it must be above 0 and below 1"),
+    ("--target", ["--target", "1"], "1 is out of range: it must be above 0 and below 1"),
     ("--target", ["--target", "nan"], "nan is not a number"),
     ("--target", ["--target", "inf"], "inf is not a number"),
     ("--target", ["--target", "x" * 5000], "is not a number"),
     ("--target", ["--target", ""], "'' is not a number"),
-    ("--iterations", ["--iterations", "0"], "0 is outside 1 to 100"),
-    ("--iterations", ["--iterations", "-1"], "-1 is outside"),
+    (
+        "--iterations",
+        ["--iterations", "0"],
+        "0 is out of range: it must be at least 1 and at most 100",
+    ),
+    ("--iterations", ["--iterations", "-1"], "-1 is out of range"),
     ("--iterations", ["--iterations", "2.5"], "'2.5' is not a whole number"),
     ("--iterations", ["--iterations", "9" * 5000], "is not a whole number"),
     ("--iterations", ["--iterations"], "expected one argument"),
     ("--iterations", ["--iterations=--"], "'--' is not a"),
-    ("--epochs", ["--epochs", "-1"], "too small"),
-    ("--epochs", ["--epochs", "1000000000000"], "too many"),
-    ("--baseline-epochs", ["--baseline-epochs", "99999"], "too many"),
-    ("--one-shot-epochs", ["--one-shot-epochs", "-1"], "too small"),
+    ("--epochs", ["--epochs", "-1"], "-1 is out of range: it must be at least 0 and at most 10"),
+    (
+        "--epochs",
+        ["--epochs", "1000000000000"],
+        "out of range: it must be at least 0 and at most 10",
+    ),
+    (
+        "--baseline-epochs",
+        ["--baseline-epochs", "99999"],
+        "out of range: it must be at least 0 and at most 10",
+    ),
+    ("--one-shot-epochs", ["--one-shot-epochs", "-1"], "-1 is out of range"),
     ("--one-shot-epochs", ["--one-shot-epochs", "many"], "'many' is not a number"),
-    ("--epochs", ["--epochs", "0.0001"], "0.0001 is too little; give 0, or 0.001 or more"),
-    ("--final-epochs", ["--final-epochs", "-0.5"], "-0.5 is too small"),
+    ("--epochs", ["--epochs", "0.0001"], "0.0001 is too small; give 0, or 0.001 or more"),
+    ("--final-epochs", ["--final-epochs", "-0.5"], "-0.5 is out of range: it must be at least 0"),
     ("--custom-schedule", ["--custom-schedule", "0.8,0.5"], "0.5 after 0.8 falls"),
-    ("--custom-schedule", ["--custom-schedule", "0.8,1"], "1.0 is not a fraction"),
+    (
+        "--custom-schedule",
+        ["--custom-schedule", "0.8,1"],
+        "1 is out of range: it must be at least 0 and below 1",
+    ),
     ("--custom-schedule", ["--custom-schedule", "a"], "'a' is not a number"),
     (
         "--custom-schedule",
         ["--custom-schedule", "0.5,0.8", "--schedule", "cubic"],
-        "not for `cubic`",
+        "not to cubic",
     ),
-    ("--target", ["--custom-schedule", "0.5,0.8", "--target", "0.9"], "0.9 is not the last of"),
+    (
+        "--target",
+        ["--custom-schedule", "0.5,0.8", "--target", "0.9"],
+        "0.9 is not the last sparsity in --custom-schedule, which is 0.8",
+    ),
     (
         "--iterations",
         ["--custom-schedule", "0.5,0.8", "--iterations", "3"],
         "3 is not the number of",
     ),
-    ("--custom-schedule", ["--schedule", "custom"], "needs at least one target"),
-    ("--iterations", ["--schedule", "rigl", "--iterations", "1"], "it needs 2 steps or more"),
+    ("--custom-schedule", ["--schedule", "custom"], "needs at least one sparsity"),
+    ("--iterations", ["--schedule", "rigl", "--iterations", "1"], "needs at least 2 steps, not 1"),
     ("--epochs", ["--schedule", "dense_sparse_dense", "--epochs", "0"], "must be trained"),
-    ("--recovery", ["--schedule", "rigl", "--recovery", "weight_rewinding"], "forgets what `rigl`"),
+    ("--recovery", ["--schedule", "rigl", "--recovery", "weight_rewinding"], "what rigl trained"),
     ("--criterion", ["--schedule", "rigl", "--criterion", "snip"], "scores the dense baseline"),
-    ("--allocation", ["--criterion", "movement", "--allocation", "lamp"], "may be negative"),
+    ("--allocation", ["--criterion", "movement", "--allocation", "lamp"], "can be negative"),
     (
         "--lr-schedule-span",
         ["--lr-schedule-span", "run", "--lr-schedule", "step", "--final-epochs", "1"],
@@ -74,74 +106,96 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--train-size", ["--train-size", "1438"], "1,438 images were asked for, but there are 1,437"),
     ("--train-size", ["--train-size", "9" * 30], "is too large; give"),
     ("--train-size", ["--train-size", "19"], "19 images are too few; 20 are needed"),
-    ("--train-size", ["--train-size", "-5"], "too small"),
+    ("--train-size", ["--train-size", "-5"], "-5 is out of range: it must be at least 0"),
     ("--test-size", ["--test-size", "361"], "361 images were asked for, but there are 360"),
     ("--test-size", ["--test-size", "9"], "9 images are too few; 10 are needed"),
-    ("--image-size", ["--image-size", "27"], "outside 28 to 224"),
-    ("--image-size", ["--image-size", "225"], "outside 28 to 224"),
+    ("--image-size", ["--image-size", "27"], "at least 28 and at most 224"),
+    ("--image-size", ["--image-size", "225"], "at least 28 and at most 224"),
     (
         "--image-size",
         ["--image-size", "30", "--model", "vit_b_16", "--width", "1"],
         "patches of 16",
     ),
-    ("--batch-size", ["--batch-size", "1"], "outside 2 to 4096"),
-    ("--lr", ["--lr", "0"], "outside"),
-    ("--lr", ["--lr", "-1"], "outside"),
-    ("--lr", ["--lr", "1e-9"], "outside"),
-    ("--baseline-lr", ["--baseline-lr", "11"], "outside"),
-    ("--rewind-epoch", ["--rewind-epoch", "3"], "goes back to no epoch"),
-    ("--rewind-epoch", ["--recovery=lr_rewind", "--rewind-epoch=99"], "nothing of its learning"),
-    ("--recovery", ["--recovery", "lr_rewinding", "--baseline-epochs", "0"], "no curve"),
-    ("--optimizer", ["--recovery=weight_rewind", "--optimizer=adamw"], "those of sgd"),
+    ("--batch-size", ["--batch-size", "1"], "at least 2 and at most 4"),
+    ("--lr", ["--lr", "0"], "0 is out of range: it must be above 0 and at most 10"),
+    ("--lr", ["--lr", "-1"], "-1 is out of range"),
+    ("--lr", ["--lr", "1e-9"], "out of range: it must be above 0"),
+    ("--baseline-lr", ["--baseline-lr", "11"], "11 is out of range"),
+    ("--rewind-epoch", ["--rewind-epoch", "3"], "uses no epoch of the baseline"),
+    ("--rewind-epoch", ["--recovery=lr_rewinding", "--rewind-epoch=99"], "nothing of its learning"),
+    (
+        "--recovery",
+        ["--recovery", "lr_rewinding", "--baseline-epochs", "0"],
+        "but the baseline has 0 epochs",
+    ),
+    ("--optimizer", ["--recovery=weight_rewinding", "--optimizer=adamw"], "those of sgd"),
     (
         "--lr-schedule-span",
         ["--recovery", "random_reinit", "--lr-schedule-span", "pruning"],
-        "after each cut",
+        "after each pruning step",
     ),
-    ("--distillation-weight", ["--distillation-weight", "2"], "outside 0 to 1"),
-    ("--distillation-weight", ["--distillation-weight=1", "--baseline-epochs=0"], "knows nothing"),
-    ("--distillation-temperature", ["--distillation-temperature", "0"], "not above 0"),
-    ("--warmup", ["--warmup", "1"], "not in [0, 1)"),
-    ("--label-smoothing", ["--label-smoothing", "-1"], "not in [0, 1)"),
-    ("--width", ["--width", "0"], "outside 0.1 to 4"),
+    ("--distillation-weight", ["--distillation-weight", "2"], "at least 0 and at most 1"),
+    (
+        "--distillation-weight",
+        ["--distillation-weight=1", "--baseline-epochs=0"],
+        "untrained baseline",
+    ),
+    ("--distillation-temperature", ["--distillation-temperature", "0"], "it must be above 0"),
+    ("--warmup", ["--warmup", "1"], "1 is out of range: it must be at least 0 and below 1"),
+    (
+        "--label-smoothing",
+        ["--label-smoothing", "-1"],
+        "-1 is out of range: it must be at least 0 and below 1",
+    ),
+    ("--width", ["--width", "0"], "at least 0.1 and at most 4"),
     ("--width", ["--width", "0.5", "--model", "resnet18"], "resnet18 comes in width 1 only"),
-    ("--stem-stride", ["--stem-stride", "3"], "3 is not 1 or 2"),
-    ("--normalize", ["--normalize", "0.5"], "two numbers"),
-    ("--normalize", ["--normalize", "0.5,0"], "0 as a standard deviation is not above 0"),
-    ("--normalize", ["--normalize", "0.5,-1"], "-1 as a standard deviation is not above 0"),
-    ("--normalize", ["--normalize", "a,b"], "'a' is not a number"),
-    ("--seed", ["--seed", "-1"], "from 0"),
+    ("--stem-stride", ["--stem-stride", "3"], "3 is not one of 2, 1"),
+    ("--mean", ["--mean", "0.5,0.5"], "give three numbers, one for each color channel"),
+    ("--mean", ["--mean", "nan"], "nan is not a number"),
+    ("--mean", ["--mean", "a,b,c"], "'a' is not a number"),
+    ("--std", ["--std", "0"], "above 0"),
+    ("--std", ["--std", "0.5,0.5,-1"], "-1 is out of range"),
+    ("--std", ["--std", ""], "give three numbers, one for each color channel"),
+    ("--seed", ["--seed", "-1"], "-1 is out of range: it must be at least 0"),
     ("--seed", ["--seed", "1,1"], "twice"),
     ("--seed", ["--seed", ""], "at least one seed"),
     ("--seed", ["--seed", "1e3"], "'1e3' is not a whole number"),
-    ("--seed", ["--seed", "9" * 25], "from 0"),
-    ("--target", ["--min-density", "0.5", "--allocation", "global"], "at most 50.00% can go"),
-    ("--min-density", ["--min-density", "1"], "not in [0, 1)"),
-    ("--amounts", ["--amounts", "0.9999"], "nothing would be left of 'features."),
+    ("--seed", ["--seed", "9" * 25], "out of range: it must be at least 0"),
+    ("--target", ["--min-density", "0.5", "--allocation", "global"], "at most 0.5 can be pruned"),
+    (
+        "--min-density",
+        ["--min-density", "1"],
+        "1 is out of range: it must be at least 0 and below 1",
+    ),
+    ("--amounts", ["--amounts", "0.9999"], "nothing would remain of 'features."),
     ("--exclude", ["--exclude", "stem,features.0.0.weigth"], "Did you mean features.0.0.weight"),
     ("--exclude", ["--exclude", "attention"], "no layer of the kind 'attention'"),
     ("--exclude", ["--exclude", "stem,,classifier"], "an entry is empty"),
-    ("--exclude", ["--exclude", "linear,conv,depthwise"], "spare the rest"),
-    ("--exclude", ["--granularity", "filter"], "Spare the kind classifier"),
-    ("--granularity", ["--granularity", "2:4"], "and iterative pruning must be off"),
-    ("--granularity", ["--granularity", "4:8", "--allocation", "erk"], "take scope `layer`"),
+    ("--exclude", ["--exclude", "linear,conv,depthwise"], "excludes the rest"),
+    ("--exclude", ["--granularity", "filter"], "Add classifier to --exclude"),
+    ("--granularity", ["--granularity", "2:4"], "prunes 0.5 of each fitting layer in one step"),
+    (
+        "--granularity",
+        ["--granularity", "4:8", "--allocation", "erk"],
+        "choose uniform as --allocation",
+    ),
     (
         "--layer-sparsities",
         ["--layer-sparsities", "features.0=0.5"],
-        "matches no layer that is pruned",
+        "matches no prunable layer",
     ),
     (
         "--layer-sparsities",
         ["--layer-sparsities", "classifier.*=0.5"],
-        "which is more than there is",
+        "more than there is of",
     ),
     ("--layer-sparsities", ["--allocation", "custom"], "needs entries such as"),
     ("--filter-norm", ["--filter-norm", "0"], "neither a number above 0"),
-    ("--filter-dim", ["--filter-dim", "4"], "4 is not 0 (outputs), 1 (inputs)"),
+    ("--filter-dim", ["--filter-dim", "4"], "4 is not one of 0, 1, 2, 3"),
     (
         "--filter-dim",
         ["--filter-dim", "0", "--granularity", "kernel"],
-        "read with --granularity filter only",
+        "it is used only with --granularity filter",
     ),
     ("--model", ["--model", "mobilenet_v9", "--width", "1"], "Did you mean mobilenet_v2"),
     ("--model", ["--model", ""], "name a torchvision classification model"),
@@ -158,7 +212,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--weights", ["--weights", "/nowhere/w.safetensors"], "no file /nowhere/w.safetensors"),
     ("--weights", ["--weights", "x" * 300], "no file"),
     ("--weights", ["--weights", "/dev/zero"], "no file /dev/zero"),
-    ("--weights", ["--weights", ""], "give none, pretrained or a file"),
+    ("--weights", ["--weights", ""], "give none, pretrained or a checkpoint file"),
     ("--spec", ["--spec", "/nowhere/spec.json"], "cannot be read"),
     ("--spec", ["--spec", ""], "cannot be read"),
     ("--spec", ["--spec", "/dev/zero"], "too large"),
@@ -181,12 +235,16 @@ def test_a_wrong_value_is_refused(
     assert len(message) < 400
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
+# A switch takes no value.
+VALUED = [option for option in options() if not option.is_switch]
+
+
+@pytest.mark.parametrize("option", VALUED, ids=lambda option: option.flag)
 @pytest.mark.parametrize("garbage", ["no\udcffsuch", "no such value " * 400], ids=["bytes", "long"])
 def test_every_option_refuses_garbage_by_its_name(
     refuse: Refuse, option: Option, garbage: str
 ) -> None:
-    """Also an option that is still to come: the registry is gone through."""
+    """Also an option that is added later: the options follow from the settings."""
     message = refuse(option.flag, garbage)
     assert message.startswith(f"{option.flag}: ")
     assert len(message) < 1100
@@ -204,7 +262,7 @@ def test_a_long_value_is_shown_shortened(refuse: Refuse, flag: str, digits: int)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_device_that_is_not_there_is_refused(refuse: Refuse) -> None:
+def test_a_missing_device_is_refused(refuse: Refuse) -> None:
     assert refuse("--device", "cuda").startswith("--device: cuda was asked for, but this machine")
 
 
@@ -229,7 +287,7 @@ SPECS = [
     ('{"baseline_epochs": "12"}', "'12' is not a whole number"),
     ('{"iterative": {"enabled": 1}}', "1 is not true or false"),
     ('{"data": {"split_seed": -1}}', "data.split_seed in"),
-    ('{"one_shot": {"amounts": [1]}}', "1.0 is not a fraction"),
+    ('{"one_shot": {"amounts": [1]}}', "one_shot.amounts in"),
     ('{"model": {"name": "\\udcff"}}', "not readable as UTF-8"),
     ("\0\xff", "not JSON"),
 ]
@@ -249,20 +307,23 @@ def test_a_wrong_spec_file_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["show", "nothing"], "JOB: there is no job"),
-        (["cancel", "nothing"], "JOB: there is no job"),
+        (
+            ["show", "nothing"],
+            "JOB: no job, or more than one, has an id that begins with 'nothing'",
+        ),
+        (["cancel", "nothing"], "JOB: no job, or more than one"),
         (["jobs", "--limit", "-1"], "--limit: "),
         (["jobs", "--limit", "9" * 30], "--limit: "),
         (["worker", "--idle-seconds", "nan"], "--idle-seconds: "),
         (["worker", "--cores", "many"], "--cores: "),
         (["cache", "burn"], "action: invalid choice: 'burn'"),
-        (["pruning"], "COMMAND: invalid choice: 'prune'"),
+        (["scan"], "COMMAND: invalid choice: 'scan'"),
         ([], "the following arguments are required: COMMAND"),
     ],
     ids=str,
 )
 def test_the_other_commands_refuse_too(arguments: list[str], words: str, tmp_path: Path) -> None:
-    """As a real process: what a person sees."""
+    """As a process: what a person sees."""
     cache = ["--cache-dir", str(tmp_path)] if len(arguments) > 1 else []
     command = [sys.executable, "-m", "pruning_core", *arguments, *cache]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

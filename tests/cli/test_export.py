@@ -1,4 +1,4 @@
-"""`export`: a finished point's files, copied out with a table; what is wrong in a sentence."""
+"""`export`: the files of a finished model, copied with a table; errors in one sentence."""
 
 from __future__ import annotations
 
@@ -6,172 +6,178 @@ import hashlib
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from pruning_core.cli import export as export_command
 from pruning_core.cli.main import main
+from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import (
-    available_formats,
-    files_frame,
-    files_table,
-    why_not_offered,
-)
-from pruning_core.settings.strategies import OneShotSpec
+from pruning_core.results.exported_files import available, ladder, not_offered, readable
 from pruning_core.storage import bundle
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
+from pruning_core.worker import execute
 from tests.helpers.refusals import code_of
-from tests.helpers.workers import ONE_CUT, finished_run, serve
+from tests.helpers.workers import serve
 
-SPEC = replace(ONE_CUT, one_shot=OneShotSpec((0.5, 0.9), 0))
 FILES = ("state_dict", "bitmask_fp32", "bitmask_int8")
+pytestmark = pytest.mark.usefixtures("inline")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return finished_run(tmp_path_factory.mktemp("export"), SPEC)
-
-
-def export(cache: Cache, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
-    """The command, the worker in this process."""
-    monkeypatch.setattr("pruning_core.cli.progress.Starter.look", lambda self: serve(cache))
+def export(cache: Cache, out: Path, *options: str) -> int:
+    """The exit code of the command on the only job of a cache."""
     job = Queue(cache.queue).jobs()[0].id
     return main(["export", job, "--cache-dir", str(cache.root), "--out", str(out), *options])
 
 
 def test_files_and_table_are_written(
-    cache: Cache,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    finished: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--formats", ",".join(FILES), "--passport", "bitmask_int8")
-    assert export(cache, tmp_path, monkeypatch, *options) == 0
-    names = {"model.pth", "model.sparse", "model.int8.sparse", "files.csv", "passport.zip"}
+    options = ("--formats", ",".join(FILES), "--bundle", "bitmask_int8")
+    assert export(finished, tmp_path, *options) == 0
+    names = {"model.pth", "model.sparse", "model.int8.sparse", "files.csv", bundle.BUNDLE_FILE}
     assert {path.name for path in tmp_path.iterdir()} == names
     table = pd.read_csv(tmp_path / "files.csv").set_index("format")
     assert list(table.index) == list(FILES)
     for name in FILES:
         assert table.loc[name, "bytes"] == (tmp_path / table.loc[name, "file"]).stat().st_size
     assert table.loc["state_dict", "compression_ratio"] == pytest.approx(1, abs=0.05)
-    told = capsys.readouterr().out
-    assert "Dense .pth" in told
-    assert hashlib.sha256((tmp_path / "passport.zip").read_bytes()).hexdigest() in told
+    printed = capsys.readouterr().out
+    assert exported_files.FILE_FORMATS["state_dict"].title in printed
+    for path in tmp_path.iterdir():
+        assert f"Wrote {path}\n" in printed
+    digest = hashlib.sha256((tmp_path / bundle.BUNDLE_FILE).read_bytes()).hexdigest()
+    assert digest in printed
 
 
-def test_images_that_do_not_fit_are_written_beside_the_passport_and_prove_it(
-    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_large_test_images_are_written_beside_the_bundle_and_verify_it(
+    finished: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "MOST_IMAGE_BYTES", 10)
-    options = ("--formats", "bitmask_int8", "--passport", "bitmask_int8")
-    assert export(cache, tmp_path, monkeypatch, *options) == 0
-    zipfile.ZipFile(tmp_path / "passport.zip").extractall(tmp_path / "packed")
+    monkeypatch.setattr(bundle, "MAX_IMAGE_BYTES", 10)
+    options = ("--formats", "bitmask_int8", "--bundle", "bitmask_int8")
+    assert export(finished, tmp_path, *options) == 0
+    zipfile.ZipFile(tmp_path / bundle.BUNDLE_FILE).extractall(tmp_path / "packed")
     command = [sys.executable, "verify.py"]
     folder = tmp_path / "packed"
     assert subprocess.run(command, cwd=folder, check=False).returncode == 2
-    command += ["--data", "../test_images.npz"]
+    command += ["--data", f"../{bundle.IMAGES_FILE}"]
     assert subprocess.run(command, cwd=folder, check=False).returncode == 0
 
 
-def test_a_point_is_chosen_by_its_number(
-    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_chosen_by_its_number(finished: Cache, tmp_path: Path) -> None:
     sizes = []
     for number in ("0", "1", "-1"):
-        options = ("--formats", "bitmask_fp32", "--point", number)
-        assert export(cache, tmp_path, monkeypatch, *options) == 0
+        options = ("--formats", "bitmask_fp32", "--index", number)
+        assert export(finished, tmp_path, *options) == 0
         sizes.append((tmp_path / "model.sparse").stat().st_size)
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
-            ("--point", "7"),
-            "there is no point 7. The job's points are: 0 baseline; 1 one-shot 50 %",
+            ("--index", "7"),
+            "--index: there is no model 7. The models of the job are: 0 baseline; 1 one-shot 50 %; "
+            "2 one-shot 90 %.",
         ),
-        (("--formats", "zip"), "'zip' is no format; there are state_dict"),
-        (("--passport", "lzma"), "invalid choice: 'lzma'"),
+        (("--index", "-4"), "--index: there is no model -4. "),
+        (("--formats", "zip"), "--formats: 'zip' is not a file format; choose from state_dict, "),
+        (("--formats", ""), "--formats: give at least one value; see "),
+        (("--bundle", "lzma"), "--bundle: invalid choice: 'lzma'"),
     ],
 )
-def test_what_is_wrong_is_said(
-    cache: Cache,
+def test_a_wrong_option_is_refused(
+    finished: Cache,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    assert code_of(lambda: export(finished, tmp_path, *options)) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_stage_that_refuses_its_settings_is_reported_in_a_sentence(
+    finished: Cache,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    options: tuple[str, ...],
-    said: str,
 ) -> None:
-    assert code_of(lambda: export(cache, tmp_path, monkeypatch, *options)) == 2
-    assert said in capsys.readouterr().err
+    """The queue holds the error as JSON."""
+
+    def refuse(context: object) -> dict[str, object]:
+        raise SpecError("machine", "{here} is another machine.", here="this")
+
+    monkeypatch.setattr(execute, "runner_of", lambda kind: refuse)
+    assert "export" in STAGE_KINDS
+    assert export(finished, tmp_path, "--formats", "zlib") == 1
+    error = capsys.readouterr().err
+    assert error == "zlib failed: machine: this is another machine.\n"
 
 
-def test_a_format_without_its_package_is_left_out_and_told(
+def test_a_format_without_its_package_is_left_out_and_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(export_command, "find_spec", lambda name: None)
-    names, told = available_formats(["onnx", "executorch"])
+    monkeypatch.setattr(exported_files, "find_spec", lambda name: None)
+    names, notes = available(["onnx", "executorch"])
     assert names == ["onnx"]
-    assert "pip install executorch" in told[0]
+    assert "pip install executorch" in notes[0]
 
 
-def test_what_was_damaged_is_made_again(
-    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert export(cache, tmp_path, monkeypatch, "--formats", "bitmask_fp32") == 0
-    job = Queue(cache.queue).jobs()[0]
+def test_a_damaged_file_is_made_again(finished: Cache, tmp_path: Path) -> None:
+    assert export(finished, tmp_path, "--formats", "bitmask_fp32") == 0
+    job = Queue(finished.queue).jobs()[0]
     stage = export_stage(Outline.from_json(job.outline).models[-1].key, "bitmask_fp32")
-    whole = (tmp_path / "model.sparse").read_bytes()
-    (cache.stage(stage.key) / "model.sparse").write_bytes(b"damaged")
-    assert not Store(cache).verify(stage.key)
-    assert export(cache, tmp_path, monkeypatch, "--formats", "bitmask_fp32") == 0
-    assert (tmp_path / "model.sparse").read_bytes() == whole
+    intact = (tmp_path / "model.sparse").read_bytes()
+    (finished.stage(stage.key) / "model.sparse").write_bytes(b"damaged")
+    assert not Store(finished).verify(stage.key)
+    assert export(finished, tmp_path, "--formats", "bitmask_fp32") == 0
+    assert (tmp_path / "model.sparse").read_bytes() == intact
 
 
-def test_ratios_are_over_the_dense_baseline_s_file(cache: Cache) -> None:
-    """Also of a point whose own dense file is a smaller one: there is one yardstick."""
-    store = Store(cache)
-    dense, point = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models[:2]
-    Queue(cache.queue).add([export_stage(point.key, "bitmask_fp16")])
-    serve(cache)
-    frame = files_frame(point, dense, store, ["bitmask_fp16"])
-    whole = store.read(dense.key)["dense_bytes"]
-    assert frame["compression_ratio"].tolist() == [whole / frame["bytes"].iloc[0]]
-    assert "times" in files_table(frame)["Smaller"].iloc[0]
+def test_ratios_are_over_the_dense_file_of_the_baseline(finished: Cache) -> None:
+    """Also for a model whose own dense file is smaller, so that all ratios compare."""
+    store = Store(finished)
+    dense, model = Outline.from_json(Queue(finished.queue).jobs()[0].outline).models[:2]
+    Queue(finished.queue).add([export_stage(model.key, "bitmask_fp16")])
+    serve(finished)
+    frame = ladder(model, dense, store, ["bitmask_fp16"])
+    dense_bytes = store.read(dense.key)["dense_bytes"]
+    assert frame["compression_ratio"].tolist() == [dense_bytes / frame["bytes"].iloc[0]]
+    assert len(readable(frame)) == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "kept", "offered"),
+    ("name", "accuracy", "offered"),
     [("onnx_int8", 0.86, True), ("onnx_int8", 0.70, False), ("onnx", 0.70, True)],
 )
-def test_a_file_that_surely_loses_much_is_not_offered(
-    name: str, kept: float, offered: bool
+def test_a_file_that_surely_loses_much_accuracy_is_not_offered(
+    name: str, accuracy: float, offered: bool
 ) -> None:
     """Of the model's 90 %; an exact file was compared score by score before."""
-    row = {"format": name, "accuracy": kept, "accuracy_drop": 0.9 - kept}
-    told = why_not_offered({**row, "accuracy_high": kept + 0.02})
-    assert (told == "") == offered
-    assert offered or "90 % it keeps 70 %" in told
+    row = {"format": name, "accuracy": accuracy, "accuracy_drop": 0.9 - accuracy}
+    reason = not_offered({**row, "accuracy_high": accuracy + 0.02})
+    assert (reason == "") == offered
+    assert offered or ("90 %" in reason and "70 %" in reason)
 
 
-def test_what_is_not_offered_is_told_and_not_copied(
-    cache: Cache,
+def test_a_file_that_is_not_offered_is_noted_and_not_copied(
+    finished: Cache,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(exported_files, "MOST_LOST", -1.0)
     formats = ("--formats", "bitmask_fp32,bitmask_int8")
-    assert export(cache, tmp_path, monkeypatch, *formats) == 0
+    assert export(finished, tmp_path, *formats) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"model.sparse", "files.csv"}
-    assert "Bit mask + int8 is not offered" in capsys.readouterr().out
+    title = exported_files.FILE_FORMATS["bitmask_int8"].title
+    assert f"{title} is not offered" in capsys.readouterr().out

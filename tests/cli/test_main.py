@@ -20,10 +20,10 @@ from pruning_core.engine.models.build import build
 from pruning_core.reports.csv_export import chrome_found
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.database import pid_exists
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.workers import (
     ROOT,
     TINY_OPTIONS,
@@ -64,12 +64,12 @@ def attempts(cache: Cache) -> dict[str, int]:
 
 
 def detached(cache: Cache, *options: str) -> str:
-    """The job of a comparison that is left to the worker."""
+    """The job of a comparison that runs in the background."""
     done = call(cache, "compare", *options, "--detach")
     assert (done.returncode, done.stderr) == (0, "")
-    found = re.search(r"Job ([0-9a-f]{12}) is queued", done.stdout)
-    assert found, done.stdout
-    return found[1]
+    queued = re.search(r"Job ([0-9a-f]{12}) is queued", done.stdout)
+    assert queued, done.stdout
+    return queued[1]
 
 
 def runs_through(cache: Cache, *options: str) -> bool:
@@ -115,7 +115,9 @@ def test_the_files_are_written(out: Path) -> None:
     assert "<html" in (out / "pruning_comparison.html").read_text(encoding="utf-8")
 
 
-def test_the_csv_has_a_row_a_point_and_the_columns_of_the_issue(rows: list[dict[str, str]]) -> None:
+def test_the_csv_has_a_row_for_each_model_and_the_columns_of_the_issue(
+    rows: list[dict[str, str]],
+) -> None:
     assert list(rows[0]) == COLUMNS
     points = [(row["strategy"], row["iteration"], float(row["sparsity_asked"])) for row in rows]
     assert points == [
@@ -152,15 +154,15 @@ def test_sparsities_are_exact_to_the_weight(lab: Cache, rows: list[dict[str, str
     assert {name: parameters[name].numel() for name in sizes} == sizes
     total = sum(sizes.values())
     for row, point in zip(rows, plan.models, strict=True):
-        gone = {name: round(float(row["sparsity_asked"]) * n) for name, n in sizes.items()}
-        assert float(row["sparsity_prunable"]) == sum(gone.values()) / total
+        zeros = {name: round(float(row["sparsity_asked"]) * n) for name, n in sizes.items()}
+        assert float(row["sparsity_prunable"]) == sum(zeros.values()) / total
         assert row["sparsity_weights"] == row["sparsity_prunable"]
         path = store.file(point.key, "model.sparse")
         assert path.stat().st_size == int(row["sparse_bytes"])
         model = sparse_file.load(path)
-        assert {name: int((model[name] == 0).sum()) for name in sizes} == gone
-        left = sum(int((model[name] != 0).sum()) for name in parameters)
-        assert left == int(row["nonzero"])
+        assert {name: int((model[name] == 0).sum()) for name in sizes} == zeros
+        nonzero = sum(int((model[name] != 0).sum()) for name in parameters)
+        assert nonzero == int(row["nonzero"])
         assert sum(p.numel() for p in parameters.values()) == int(row["parameters"])
 
 
@@ -176,7 +178,7 @@ def test_the_same_command_again_trains_nothing(
     assert again.read_bytes() == first.read_bytes()
 
 
-def test_detach_leaves_it_to_the_worker(lab: Cache, out: Path, tmp_path: Path) -> None:
+def test_detach_runs_in_the_background(lab: Cache, out: Path, tmp_path: Path) -> None:
     options = [*SHORT, "--amounts", "0.31"]
     job = detached(lab, *options, "--out", str(tmp_path / "unused"))
     assert end_of(Queue(lab.queue), job).state == "done"
@@ -188,49 +190,54 @@ def test_detach_leaves_it_to_the_worker(lab: Cache, out: Path, tmp_path: Path) -
     shown = call(lab, "show", job[:5], "--show-spec", "--out", str(tmp_path))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("mobilenet_v2 on digits: done\n")
-    assert shown.stdout.count("  done") == len(planned(lab, spec_of(*options)).stages)
+    plan = planned(lab, spec_of(*options))
+    assert shown.stdout.count("  done") == len(plan.stages)
+    assert "Models, by their numbers for --index:\n    0  baseline\n    1  " in shown.stdout
+    assert re.findall(r"^  +(\d+)  \D", shown.stdout, re.MULTILINE)[: len(plan.models)] == [
+        str(number) for number in range(len(plan.models))
+    ]
     assert '"target": 0.8' in shown.stdout
     assert "Iterative Pruning Results:" in shown.stdout
     assert (tmp_path / "pruning_comparison.csv").is_file()
 
 
 def running(lab: Cache, job: str) -> int | None:
-    """The process that trains the job's level of 5,000 epochs."""
+    """The process that fine-tunes the job's pruned model for 5,000 epochs."""
     rows = Queue(lab.queue).stages_of(job) if Queue(lab.queue).job(job) else []
-    found = [row.pid for row in rows if row.status == "running" and row.progress.get("fraction")]
-    return next(iter(found), None)
+    pids = [row.pid for row in rows if row.status == "running" and row.progress.get("fraction")]
+    return next(iter(pids), None)
 
 
 def test_an_interrupt_cancels_the_job(lab: Cache, out: Path, tmp_path: Path) -> None:
     job = job_id(spec_of(*LONG))
     line = command(lab, "compare", *LONG, "--out", str(tmp_path))
     with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        pid = until(lambda: running(lab, job), "the level")
+        pid = until(lambda: running(lab, job), "the training")
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+        _, error = process.communicate()
     assert process.returncode == 130
-    assert said == "Interrupted; the job is cancelled, what was finished is kept.\n"
-    assert standing(Queue(lab.queue), job).state == "cancelled"
+    assert error == "Interrupted: the job is cancelled, finished results are kept.\n"
+    assert job_progress(Queue(lab.queue), job).state == "cancelled"
     until(lambda: not pid_exists(pid) or None, "the end of the stage")
-    until(lambda: not list(lab.building.iterdir()) or None, "the end of what was half built")
+    until(lambda: not list(lab.building.iterdir()) or None, "the removal of the unfinished folder")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_cancel_ends_a_job_and_the_worker_lives_on(lab: Cache, out: Path) -> None:
     job = detached(lab, *LONG)
-    pid = until(lambda: running(lab, job), "the level")
+    pid = until(lambda: running(lab, job), "the training")
     done = call(lab, "cancel", job[:8])
     assert done.returncode == 0
     assert job in done.stdout
     until(lambda: not pid_exists(pid) or None, "the end of the stage")
     assert "cancelled" in call(lab, "show", job).stdout.splitlines()[0]
-    assert Crew(lab.queue).worker()
+    assert WorkerRecord(lab.queue).current()
 
 
-def test_a_failed_run_says_why_and_goes_on_afterwards(
+def test_a_failed_run_says_why_and_continues_afterwards(
     lab: Cache, out: Path, tmp_path: Path
 ) -> None:
-    """A folder stands where the level wants its checkpoint."""
+    """A folder has the path of the checkpoint of a pruned model."""
     options = [*SHORT, "--amounts", "0.35"]
     points = planned(lab, spec_of(*options)).models
     key = next(point.key for point in points if point.strategy == "one_shot")
@@ -243,7 +250,7 @@ def test_a_failed_run_says_why_and_goes_on_afterwards(
     assert runs_through(lab, *options)
 
 
-def test_a_damaged_result_is_found_and_made_anew(lab: Cache, out: Path) -> None:
+def test_a_damaged_result_is_found_and_computed_again(lab: Cache, out: Path) -> None:
     assert runs_through(lab, *SHORT)
     points = planned(lab, spec_of(*SHORT)).models
     key = next(point.key for point in points if point.strategy == "one_shot")
@@ -252,14 +259,14 @@ def test_a_damaged_result_is_found_and_made_anew(lab: Cache, out: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     done = call(lab, "cache", "verify")
     assert done.returncode == 1
-    assert "1 found damaged and set aside" in done.stdout
+    assert done.stdout.endswith(" intact, 1 damaged and set aside.\n")
     assert runs_through(lab, *SHORT)
     assert call(lab, "cache", "verify").returncode == 0
     assert path.is_file()
 
 
 def test_clean_removes_only_what_no_job_uses(lab: Cache, out: Path) -> None:
-    """Nothing may be left of the other jobs, and nothing starts again."""
+    """All results of the other jobs are removed, and nothing runs again."""
     assert runs_through(lab, *SHORT)
     queue, store = Queue(lab.queue), Store(lab)
     kept = {stage.key for stage in planned(lab, spec_of(*TINY_OPTIONS)).stages}
@@ -272,7 +279,7 @@ def test_clean_removes_only_what_no_job_uses(lab: Cache, out: Path) -> None:
     assert f"{len(kept | extra)} stages" in call(lab, "cache", "size").stdout
     done = call(lab, "cache", "clean")
     assert done.returncode == 0
-    assert f"{len(extra)} stages that no job uses removed" in done.stdout
+    assert done.stdout.startswith(f"Removed {len(extra)} stages that no job uses: ")
     assert set(store.finished()) == kept
     assert list(lab.building.iterdir()) == []
     assert not lab.damaged.is_dir() or list(lab.damaged.iterdir()) == []
@@ -293,7 +300,7 @@ def test_a_reader_that_goes_away_is_no_error(lab: Cache, out: Path) -> None:
     assert done.stderr == b""
 
 
-def test_a_second_worker_leaves_at_once_and_an_idle_one_after_a_while(
+def test_a_second_worker_exits_at_once_and_an_idle_one_after_a_while(
     lab: Cache, out: Path, tmp_path: Path
 ) -> None:
     second = call(lab, "worker", "--idle-seconds", "600")
@@ -301,4 +308,4 @@ def test_a_second_worker_leaves_at_once_and_an_idle_one_after_a_while(
     assert "is already the worker" in second.stderr
     idle = call(Cache(tmp_path), "worker", "--idle-seconds", "0.1")
     assert idle.returncode == 0
-    assert Crew(Cache(tmp_path).queue).worker() is None
+    assert WorkerRecord(Cache(tmp_path).queue).current() is None

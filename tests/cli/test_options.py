@@ -8,16 +8,16 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pruning_core.cli.option_table import OPTIONS, Option, normalization
 
 from pruning_core.cli.main import main, parser
-from pruning_core.cli.options import flag_of, spec_from
+from pruning_core.cli.options import given_settings, options, read_text, spec_from, unused_options
 from pruning_core.common.errors import SpecError
+from pruning_core.methods.datasets import OWN_IMAGES
 from pruning_core.planning.presets import PRESETS, QUICKSTART, RECOMMENDED, TEXTBOOK
 from pruning_core.settings import spec as specs
-from pruning_core.settings.relevance import unread
+from pruning_core.settings.fields import fields_of
+from pruning_core.settings.messages import flag as flag_of
+from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
@@ -28,12 +28,13 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--image-size", "64", {"data.image_size": 64}),
     ("--train-size", "5000", {"data.train_size": 5000}),
     ("--test-size", "1000", {"data.test_size": 1000}),
-    ("--normalize", "0.5,0.25", {"data.mean": (0.5,) * 3, "data.std": (0.25,) * 3}),
-    (
-        "--normalize",
-        "0.1,0.2,0.3,0.4,0.5,0.6",
-        {"data.mean": (0.1, 0.2, 0.3), "data.std": (0.4, 0.5, 0.6)},
-    ),
+    ("--validation-split", "0.2", {"data.validation_split": 0.2}),
+    ("--validation-split", "20%", {"data.validation_split": 0.2}),
+    ("--split-seed", "3", {"data.split_seed": 3}),
+    ("--mean", "0.5", {"data.mean": (0.5, 0.5, 0.5)}),
+    ("--mean", "0.1,0.2,0.3", {"data.mean": (0.1, 0.2, 0.3)}),
+    ("--std", "0.25", {"data.std": (0.25, 0.25, 0.25)}),
+    ("--std", "0.4,0.5,0.6", {"data.std": (0.4, 0.5, 0.6)}),
     ("--augmentation", "crop", {"data.augmentation": "crop"}),
     ("--model", "resnet18", {"model.name": "resnet18"}),
     ("--width", "0.5", {"model.width": 0.5}),
@@ -42,13 +43,17 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--weights", "pretrained", {"model.weights": "pretrained"}),
     ("--weights", "/a b/ü.safetensors", {"model.weights": "/a b/ü.safetensors"}),
     ("--batch-size", "16", {"baseline.batch_size": 16, "finetune.batch_size": 16}),
+    ("--baseline-batch-size", "16", {"baseline.batch_size": 16}),
     ("--baseline-epochs", "0", {"baseline_epochs": 0}),
+    ("--baseline-threads", "2", {"baseline_threads": 2}),
     ("--baseline-lr", "0.3", {"baseline.lr": 0.3}),
     ("--baseline-optimizer", "adam", {"baseline.optimizer": "adam", "baseline.lr": 0.001}),
     ("--baseline-lr-schedule", "step", {"baseline.lr_schedule": "step"}),
     ("--baseline-weight-decay", "0.01", {"baseline.weight_decay": 0.01}),
     ("--momentum", "0.5", {"baseline.momentum": 0.5, "finetune.momentum": 0.5}),
+    ("--baseline-momentum", "0.5", {"baseline.momentum": 0.5}),
     ("--clip-grad-norm", "2", {"baseline.clip_grad_norm": 2.0, "finetune.clip_grad_norm": 2.0}),
+    ("--baseline-clip-grad-norm", "2", {"baseline.clip_grad_norm": 2.0}),
     ("--lr", "0.005", {"finetune.lr": 0.005}),
     ("--optimizer", "adam", {"finetune.optimizer": "adam", "finetune.lr": 0.001}),
     ("--lr-schedule", "step", {"finetune.lr_schedule": "step"}),
@@ -64,8 +69,10 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--distillation-weight", "0.5", {"recovery.distillation_weight": 0.5}),
     ("--distillation-temperature", "2", {"recovery.distillation_temperature": 2.0}),
     ("--amounts", "0.3,0.5", {"one_shot.amounts": (0.3, 0.5)}),
+    ("--amounts", "30%, 50 %", {"one_shot.amounts": (0.3, 0.5)}),
     ("--amounts", "", {"one_shot.amounts": ()}),
     ("--target", "0.95", {"iterative.target": 0.95}),
+    ("--target", "95%", {"iterative.target": 0.95}),
     ("--iterations", "7", {"iterative.iterations": 7}),
     ("--epochs", "4", dict.fromkeys(EPOCHS, 4)),
     (
@@ -83,6 +90,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--structured-epochs", "2.5", {"structured.epochs": 2.5}),
     ("--structured-final-epochs", "1", {"structured.final_epochs": 1}),
     ("--one-shot-epochs", "9", {"one_shot.epochs": 9}),
+    ("--iterative-epochs", "9", {"iterative.epochs": 9}),
     ("--schedule", "cubic", {"iterative.schedule": "cubic"}),
     (
         "--custom-schedule",
@@ -115,6 +123,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--seed", "0,1,2", {"seeds": (0, 1, 2)}),
     ("--device", "cpu", {"device": "cpu"}),
     ("--precision", "bf16", {"precision": "bf16"}),
+    ("--finetune-threads", "2", {"finetune_threads": 2}),
     ("--sensitivity-sparsities", "0.5,0.9", {"sensitivity.sparsities": (0.5, 0.9)}),
     ("--sensitivity-images", "200", {"sensitivity.images": 200}),
     ("--sensitivity-unit", "dependency_group", {"sensitivity.unit": "dependency_group"}),
@@ -123,11 +132,20 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
         "64",
         {"baseline.bn_recalibration_images": 64, "finetune.bn_recalibration_images": 64},
     ),
+    ("--baseline-bn-recalibration-images", "64", {"baseline.bn_recalibration_images": 64}),
+]
+SWITCHES = [
+    ("--no-iterative", "iterative.enabled", False),
+    ("--no-equal-budget", "iterative.equal_budget", False),
+    ("--sensitivity", "sensitivity.enabled", True),
+    ("--correction", "correction.enabled", True),
+    ("--structured", "structured.enabled", True),
 ]
 OF_THE_ISSUE = """
---preset --spec --dataset --data --model --width --stem-stride --normalize --weights --image-size
+--preset --spec --dataset --data --model --width --stem-stride --weights --image-size
 --train-size --test-size --batch-size --lr --optimizer --baseline-epochs --amounts --target
---iterations --epochs --schedule --allocation --layers --seed --device --cache-dir --out --detach
+--iterations --epochs --schedule --criterion --allocation --layers --seed --device --cache-dir
+--out --detach
 """
 
 
@@ -160,15 +178,106 @@ def test_an_option_sets_its_settings_and_nothing_else(
 
 
 def test_every_option_is_tried_here() -> None:
-    assert {flag for flag, _, _ in VALUES} == {option.flag for option in OPTIONS}
+    tried = {flag for flag, _, _ in VALUES} | {flag for flag, _, _ in SWITCHES}
+    assert tried == {option.flag for option in options()}
+
+
+@pytest.mark.parametrize(("flag", "name", "value"), SWITCHES)
+def test_a_switch_sets_its_setting_and_nothing_else(flag: str, name: str, value: bool) -> None:
+    spec = read(flag)
+    assert changed(spec, QUICKSTART) == {name: value}
+    assert spec.label == ""
+
+
+SHARED = [
+    ("--epochs", "--one-shot-epochs", "one_shot.epochs", "iterative.epochs"),
+    ("--epochs", "--iterative-epochs", "iterative.epochs", "structured.epochs"),
+    ("--epochs", "--structured-epochs", "structured.epochs", "one_shot.epochs"),
+    ("--batch-size", "--baseline-batch-size", "baseline.batch_size", "finetune.batch_size"),
+    ("--momentum", "--baseline-momentum", "baseline.momentum", "finetune.momentum"),
+]
+
+
+@pytest.mark.parametrize(("shared", "single", "name", "other"), SHARED)
+def test_the_option_of_one_setting_wins_over_a_shared_one_in_any_order(
+    shared: str, single: str, name: str, other: str
+) -> None:
+    """And an error of the setting names the option that set it."""
+    low, high = ("0.25", "0.75") if "momentum" in shared else ("8", "16")
+    both = ([shared, low, single, high], [single, high, shared, low])
+    for arguments in both:
+        values = flat(to_dict(read(*arguments)))
+        assert (values[name], values[other]) == (float(high), float(low))
+        flags = given_settings(parser().parse_args(["compare", *arguments]))
+        assert (flags[name], flags[other]) == (single, shared)
+    with pytest.raises(SpecError) as error:
+        read(shared, low, single, "-1")
+    assert for_command_line(error.value).startswith(f"{single}: ")
+    with pytest.raises(SpecError) as error:
+        read(shared, "-1", single, high)
+    assert for_command_line(error.value).startswith(f"{shared}: ")
+
+
+def test_percent_is_for_fractions_only() -> None:
+    assert read("--target", "90%") == read("--target", "0.9")
+    assert read("--target", "0.5 %").iterative.target == 0.005
+    for text in ("%", "9%0", "nine%"):
+        with pytest.raises(SpecError, match="is not a number"):
+            read("--target", text)
+    with pytest.raises(SpecError, match="'5%' is not a number"):
+        read("--lr", "5%")
+
+
+def shown_help(capsys: pytest.CaptureFixture[str], command: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
 
 
 def test_the_options_of_the_issue_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["compare", "--help"])
-    assert ended.value.code == 0
-    found = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    assert set(OF_THE_ISSUE.split()) - found == set()
+    flags = set(re.findall(r"--[a-z-]+", shown_help(capsys, "compare")))
+    assert set(OF_THE_ISSUE.split()) - flags == set()
+
+
+def test_the_help_names_every_option_and_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown_help(capsys, "compare")
+    words = set(re.findall(r"[\w:]+", text))
+    for option in options():
+        assert re.search(rf"^  {option.flag}\b", text, re.MULTILINE), option.flag
+        if option.choices:
+            assert set(option.choices) <= words, option.flag
+    assert "%%" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_help_groups_the_options_by_sections(capsys: pytest.CaptureFixture[str]) -> None:
+    """The settings of the whole run are last; a shared option is beside the setting it names."""
+    text = shown_help(capsys, "compare")
+    titles = [line[:-1] for line in text.splitlines() if re.match(r"[A-Z].*:$", line)]
+    sections = {field.section.title for field in fields_of(Spec).values()}
+    assert set(titles) == sections
+    assert len(titles) == len(sections)
+    assert titles[-1] == "Run"
+    finetuning = text[text.index("Fine-tuning:\n") : text.index("Recovery:\n")]
+    assert "--batch-size N" in finetuning
+    assert "Also sets --baseline-batch-size." in " ".join(finetuning.split())
+    baseline = text[text.index("Baseline training:\n") : text.index("Pruning:\n")]
+    assert "--baseline-epochs N" in baseline
+    one_number = "One number sets all three channels."
+    assert " ".join(text.split()).count(one_number) == 2
+
+
+def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["compare", "--amount", "0.5"])
+    assert "unrecognized arguments: --amount 0.5" in capsys.readouterr().err
+
+
+def test_the_user_s_own_images_are_no_named_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["compare", "--dataset", OWN_IMAGES])
+    assert f"--dataset: invalid choice: '{OWN_IMAGES}'" in capsys.readouterr().err
 
 
 def test_no_preset_means_quickstart() -> None:
@@ -182,7 +291,7 @@ def test_a_preset_is_taken_as_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [QUICKSTART, TEXTBOOK])
-def test_quickstart_and_textbook_cut_every_layer_alike(spec: Spec) -> None:
+def test_quickstart_and_textbook_prune_every_layer_uniformly(spec: Spec) -> None:
     assert (spec.pruning.layers, spec.pruning.allocation) == ("all", "uniform")
 
 
@@ -256,34 +365,15 @@ def test_an_optimizer_brings_its_rate_unless_one_is_given() -> None:
     assert read("--preset", "textbook", "--optimizer", "sgd").finetune.lr == 0.02
 
 
-def test_the_matched_run_can_be_left_out() -> None:
-    assert QUICKSTART.iterative.equal_budget
-    spec = read("--no-equal-budget")
-    assert not spec.iterative.equal_budget
-    assert spec.label == ""
-
-
-def test_iterative_pruning_can_be_left_out() -> None:
-    spec = read("--no-iterative")
-    assert not spec.iterative.enabled
-    assert spec.label == ""
-
-
-def test_a_pattern_brings_its_one_cut_unless_cuts_are_given() -> None:
+def test_a_pattern_implies_its_sparsity_unless_sparsities_are_given() -> None:
     for pattern in ("2:4", "4:8"):
         spec = read("--granularity", pattern)
         assert (spec.one_shot.amounts, spec.iterative.enabled) == ((0.0, 0.5), False)
     assert read("--granularity", "2:4", "--amounts", "0.5", "--no-iterative").one_shot.amounts == (
         0.5,
     )
-    with pytest.raises(SpecError, match="one cut that removes 50%"):
+    with pytest.raises(SpecError, match=r"prunes 0\.5 of each fitting layer in one step"):
         read("--granularity", "2:4", "--amounts", "0.3")
-
-
-def test_a_scan_and_a_ladder_can_go_beside_a_comparison() -> None:
-    spec = read("--sensitivity", "--correction", "--amounts", "0.5")
-    assert (spec.sensitivity.enabled, spec.correction.enabled) == (True, True)
-    assert spec.label == ""
 
 
 @pytest.mark.parametrize(
@@ -291,17 +381,20 @@ def test_a_scan_and_a_ladder_can_go_beside_a_comparison() -> None:
     [
         ("--layer-sparsities", "*=0.5", ("--allocation", "erk")),
         ("--filter-norm", "1", ("--granularity", "kernel")),
-        ("--filter-dim", "1", ("--granularity", "weight")),
+        ("--filter-dim", "1", ("--granularity", "unstructured")),
     ],
 )
 def test_an_option_that_another_choice_would_ignore_is_refused(
     flag: str, text: str, other: tuple[str, str]
 ) -> None:
-    with pytest.raises(SpecError, match=f"{flag}: it is read with"):
+    with pytest.raises(SpecError) as error:
         read(flag, text, *other)
+    message = for_command_line(error.value)
+    assert message.startswith(f"{flag}: it is used only with {other[0]} ")
+    assert message.endswith("; leave one of them out.")
 
 
-UNREAD = [
+UNREAD: list[tuple[tuple[str, ...], tuple[str, ...] | None]] = [
     (("--min-density", "0.1"), ("--allocation", "lamp")),
     (("--calibration-images", "9"), ("--criterion", "taylor")),
     (("--calibration-images", "9"), ("--schedule", "rigl")),
@@ -316,20 +409,22 @@ UNREAD = [
     ),
     (("--lr-schedule-span", "pruning", "--no-iterative"), ("--structured-ratios", "0.5")),
     (("--distillation-weight", "0.5", "--epochs", "0"), ("--one-shot-epochs", "1")),
+    (("--iterative-epochs", "2", "--no-iterative", "--epochs", "1"), None),
 ]
 
 
-@pytest.mark.parametrize(("given", "reads"), UNREAD)
-def test_an_option_that_changes_nothing_is_told(
-    given: tuple[str, ...], reads: tuple[str, ...] | None
+@pytest.mark.parametrize(("given", "used_with"), UNREAD)
+def test_an_option_without_an_effect_is_noted(
+    given: tuple[str, ...], used_with: tuple[str, ...] | None
 ) -> None:
-    def said(*options: str) -> list[str]:
-        found = parser().parse_args(["compare", *options])
-        return unread(vars(found), spec_from(found))
+    def notes(*arguments: str) -> list[str]:
+        parsed = parser().parse_args(["compare", *arguments])
+        return unused_options(parsed, spec_from(parsed))
 
-    (sentence,) = said(*given)
-    assert sentence.startswith(f"{given[0]} changes nothing here: it is read only")
-    assert said(*given, *reads) == [] if reads else said(*given[:2]) == []
+    (note,) = notes(*given)
+    assert note.startswith(f"{given[0]} has no effect here: it is used only ")
+    assert note.endswith(".")
+    assert notes(*given, *used_with) == [] if used_with else notes(*given[:2]) == []
 
 
 def test_the_baseline_s_optimizer_brings_its_rate_too() -> None:
@@ -339,17 +434,17 @@ def test_the_baseline_s_optimizer_brings_its_rate_too() -> None:
     assert read(*both, "--recovery", "lr_rewinding").recovery.method == "lr_rewinding"
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.floats(0.001, 1).map(lambda x: round(x, 4)), min_size=6, max_size=6))
-def test_six_numbers_are_three_means_and_three_deviations(values: list[float]) -> None:
-    assert normalization(",".join(map(str, values))) == [values[:3], values[3:]]
-
-
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
-def test_a_setting_is_named_by_an_option_that_sets_it(option: Option) -> None:
-    for field in option.fields:
-        assert flag_of(field) in [other.flag for other in OPTIONS if field in other.fields]
+@pytest.mark.parametrize("name", [name for name, field in fields_of(Spec).items() if field.flag])
+def test_a_setting_is_named_by_an_option_that_sets_it(name: str) -> None:
+    assert flag_of(name) in [option.flag for option in options() if name in option.fields]
 
 
 def test_a_setting_without_an_option_is_named_itself() -> None:
-    assert flag_of("data.validation_split") == "data.validation_split"
+    assert fields_of(Spec)["label"].flag is None
+    assert flag_of("label") == "label"
+
+
+def test_one_number_is_for_channels_only() -> None:
+    fields = fields_of(Spec)
+    assert read_text(fields["data.mean"], "0.5") == [0.5] * 3
+    assert read_text(fields["one_shot.amounts"], "0.5") == [0.5]

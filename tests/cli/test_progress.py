@@ -1,4 +1,4 @@
-"""What a terminal is told of the cuts before they run."""
+"""The notes on pruning that a terminal shows before any pruning runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,39 @@ from rich.console import Console
 
 from pruning_core.cli import progress
 from pruning_core.common.paths import Cache
+from pruning_core.planning.inspections import known_of_cuts
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.structured import inspect_groups
+from pruning_core.planning.structured import inspection
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
-from tests.helpers.inspections import DRY_RUN, MODEL, Facts
+from tests.helpers.inspections import MODEL, Facts
 
 LAYERS = [
     {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [8, 3, 3, 3], "size": 216},
     {"name": "head.weight", "kind": "linear", "role": "", "shape": [10, 8], "size": 80},
 ]
+GROUPS = {
+    "groups": [
+        {
+            "group": "a",
+            "layers": ["a", "b"],
+            "channels": 32,
+            "parts": 1,
+            "reason": "",
+            "left": [16],
+        },
+        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "left": [10]},
+    ],
+    "uncut": [{"layer": "fc", "reason": "its outputs are the classes"}],
+    "dense": {"channels": 32, "parameters": 1000, "macs": 2_000_000, "bytes": 9_190_000},
+    "left": [
+        {"amount": 0.5, "channels": 16, "parameters": 300, "macs": 1_000_000, "bytes": 3_000_000}
+    ],
+    "step": 8,
+    "notes": ["A note of the inspection."],
+}
 
 
 def spec(granularity: str) -> Spec:
@@ -35,45 +56,50 @@ def spec(granularity: str) -> Spec:
     )
 
 
-def said(made: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> str:
-    """What is printed when stages of these kinds are planned, looked at twice."""
-    text, facts = io.StringIO(), Facts(made, model={**MODEL, "layers": LAYERS})
-    if made.structured.enabled:
-        facts.results[inspect_groups(made, 10).key] = DRY_RUN
-    monkeypatch.setattr(progress, "Store", lambda _: facts)
-    teller = progress._Teller(cache, Console(file=text, width=200))
+def facts(inspected: Spec) -> Facts:
+    answers = Facts(inspected, model={**MODEL, "layers": LAYERS})
+    if inspected.structured.enabled:
+        answers.results[inspection(inspected, 10).key] = GROUPS
+    return answers
+
+
+def printed(planned: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> list[str]:
+    """The lines after two looks at a job whose stages are of these kinds."""
+    text = io.StringIO()
+    monkeypatch.setattr(progress, "Store", lambda _: facts(planned))
+    notes = progress._PruningNotes(cache, Console(file=text, width=200))
     rows = [SimpleNamespace(kind=kind) for kind in kinds]
-    now: Any = SimpleNamespace(rows=rows, job=SimpleNamespace(spec=to_json(made)))
-    teller.look(now)
-    teller.look(now)
-    return text.getvalue()
+    now: Any = SimpleNamespace(rows=rows, job=SimpleNamespace(spec=to_json(planned)))
+    notes.print_once(now)
+    notes.print_once(now)
+    return text.getvalue().splitlines()
 
 
 def test_layers_that_stay_dense_are_listed_once(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = said(spec("2:4"), cache, monkeypatch, "baseline", "pruned")
-    assert found == "Note: Not cut to 2:4, as inputs are no multiple of 4: stem.weight.\n"
+    (line,) = printed(spec("2:4"), cache, monkeypatch, "baseline", "pruned")
+    assert line.startswith("Note: ")
+    assert "multiple of 4" in line
+    assert "stem.weight" in line
+    assert "head.weight" not in line
 
 
-def test_what_the_dry_run_of_channels_found_is_listed(
+def test_the_dry_run_of_structured_pruning_is_listed(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = replace(spec("weight"), structured=StructuredSpec(True, (0.5,)))
-    lines = said(made, cache, monkeypatch, "baseline", "structured").splitlines()
-    assert lines == [
-        "Note: Removing channels to 50 % would leave 16 of 32 channels; 300 of 1,000 parameters; "
-        "1 M of 2 M MACs; 3.00 MB of 9.19 MB.",
-        "Note: Layers in 12 parts keep the parts.",
-        "Note: Coupled: a, b; 32 channels, of which 16 would be left.",
-        "Note: Cannot be cut: fc, its outputs are the classes.",
-    ]
+    planned = replace(spec("unstructured"), structured=StructuredSpec(True, (0.5,)))
+    lines = printed(planned, cache, monkeypatch, "baseline", "structured")
+    assert lines == [f"Note: {note}" for note in known_of_cuts(planned, facts(planned))]
+    for part in ("16 of 32 channels", "A note of the inspection.", "a, b", "fc"):
+        assert any(part in line for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("granularity", "kinds"), [("2:4", ("inspect_model",)), ("weight", ("baseline", "pruned"))]
+    ("granularity", "kinds"),
+    [("2:4", ("inspect_model",)), ("unstructured", ("baseline", "pruned"))],
 )
-def test_else_nothing_is_said(
+def test_otherwise_nothing_is_printed(
     granularity: str, kinds: tuple[str, ...], cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert said(spec(granularity), cache, monkeypatch, *kinds) == ""
+    assert printed(spec(granularity), cache, monkeypatch, *kinds) == []

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.workers import ROOT, until
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def server(cache: Cache) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-        if alive := Crew(cache.queue).worker():
+        if alive := WorkerRecord(cache.queue).current():
             os.kill(alive["pid"], signal.SIGTERM)
 
 

@@ -22,7 +22,7 @@ from pruning_core.results.models import results_frame
 from pruning_core.results.rows import MEAN_COLUMNS, MODEL_COLUMNS, mean_over_seeds, rows_of
 from pruning_core.storage import store as stores
 from pruning_core.storage.database import Database
-from pruning_core.storage.job_list import Listing
+from pruning_core.storage.job_list import JobList
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import MANIFEST, Store
 from tests.helpers.frames import comparison, frame
@@ -98,7 +98,7 @@ QUERIES: dict[str, Callable[[Queue], object]] = {
     "one run": lambda queue: queue.job(queue.jobs(1)[0].id),
     "no run": lambda queue: queue.job("x"),
     "is anything busy": lambda queue: queue.busy(),
-    "a page of the list": lambda queue: Listing(queue.path).page(20),
+    "a page of the list": lambda queue: JobList(queue.path).page(20),
 }
 
 

@@ -1,4 +1,4 @@
-"""What `cache clean` and `cache verify` touch, and what they leave alone."""
+"""Which files `cache clean` and `cache verify` remove, and which they keep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.storage import cleanup
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.inspections import Facts
 from tests.helpers.workers import TINY
 
@@ -37,7 +37,7 @@ def wanted(queue: Queue) -> list[str]:
 
 
 def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[str]) -> None:
-    """What a page had inspected, and no job wants, is gone and does not run again."""
+    """The inspection of a page, which no job wants, is removed and does not run again."""
     stage = Stage("inspect_dataset", "", {"name": "mnist"})
     used, unused = publish(store, wanted[-1]), publish(store, stage.key)
     queue.add([stage], done=[unused])
@@ -46,7 +46,7 @@ def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[s
     assert queue.stage(unused) is None
 
 
-def test_clean_keeps_the_files_that_were_made_of_a_jobs_model(
+def test_clean_keeps_the_stages_derived_from_the_model_of_a_job(
     store: Store, queue: Queue, wanted: list[str]
 ) -> None:
     point, other = wanted[-1], "e" * 64
@@ -63,7 +63,7 @@ def test_clean_keeps_the_files_that_were_made_of_a_jobs_model(
     assert set(store.finished()) == {point, file.key, timed.key, sparse.key}
 
 
-def test_clean_keeps_the_checkpoints_that_a_job_can_go_on_from(
+def test_clean_keeps_the_checkpoints_from_which_a_job_can_continue(
     cache: Cache, store: Store, queue: Queue, wanted: list[str]
 ) -> None:
     done, waiting = publish(store, wanted[0]), wanted[1]
@@ -88,7 +88,7 @@ def test_clean_leaves_a_running_stage_alone(
     assert list(cache.damaged.iterdir()) == []
 
 
-def test_verify_has_only_what_a_job_wants_made_anew(
+def test_verify_queues_only_stages_that_a_job_wants(
     cache: Cache, store: Store, queue: Queue, wanted: list[str]
 ) -> None:
     row = queue.claim("token", 8)
@@ -114,7 +114,7 @@ def test_size_counts_every_byte(cache: Cache, tmp_path: Path) -> None:
 
 
 def old(path: Path) -> Path:
-    """A file that was written an hour ago and more."""
+    """A file that was written more than an hour ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * 100)
     os.utime(path, (0, 0))
@@ -124,7 +124,7 @@ def old(path: Path) -> Path:
 def test_clean_keeps_the_uploads_that_a_job_names(
     cache: Cache, store: Store, queue: Queue, wanted: list[str]
 ) -> None:
-    """And one that is so young that its run may still be on its way."""
+    """And a recent one, because its run may still be set up."""
     images, weights = old(cache.upload("a", "zip")), old(cache.upload("b", "safetensors"))
     unused, part = old(cache.upload("c", "zip")), old(cache.uploads / "d.1234.part")
     young = old(cache.upload("e", "zip"))
@@ -152,22 +152,22 @@ def test_clean_removes_the_logs_that_no_job_needs(
 ) -> None:
     kept, unused = old(cache.log(wanted[0])), old(cache.log("f" * 64))
     old(cache.worker_log)
-    crew = Crew(cache.queue)
-    crew.enlist("t", "code")
+    record = WorkerRecord(cache.queue)
+    record.register("t", "code")
     cleanup.clean(store, queue)
     assert set(cache.logs.iterdir()) == {kept, cache.worker_log}
     assert not unused.exists()
-    crew.dismiss("t")
+    record.unregister("t")
     cleanup.clean(store, queue)
     assert list(cache.logs.iterdir()) == [kept]
 
 
-def test_sizes_tell_the_parts_and_add_up(cache: Cache) -> None:
+def test_sizes_list_the_parts_and_add_up(cache: Cache) -> None:
     old(cache.upload("a", "zip"))
     old(cache.worker_log)
     old(cache.log("b"))
     (cache.root / "queue.sqlite").write_bytes(b"x" * 7)
-    found = cleanup.sizes(cache)
-    assert (found["uploads"], found["logs"], found["queue"]) == (100, 200, 7)
-    assert cleanup.size(cache) == sum(found.values())
-    assert list(found.values()) == sorted(found.values(), reverse=True)
+    sizes = cleanup.sizes(cache)
+    assert (sizes["uploads"], sizes["logs"], sizes["queue"]) == (100, 200, 7)
+    assert cleanup.size(cache) == sum(sizes.values())
+    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)

@@ -1,7 +1,9 @@
-"""The queue on a disk that takes nothing more, and one that another process keeps locked."""
+"""The queue on a full disk, while another process locks it, and of an earlier version."""
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,9 +17,11 @@ import pytest
 
 from pruning_core.common.paths import Cache, CacheError
 from pruning_core.storage import database
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.worker_record import Crew
-from tests.storage.test_jobs import SMALL, submit
+from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import WorkerRecord
+from tests.helpers.queues import SMALL, submit
 
 
 def fill(folder: Path) -> None:
@@ -54,7 +58,7 @@ def test_a_full_disk_can_be_read(small_disk: Path, read_only: bool) -> None:
     queue = Queue(cache.queue)
     assert [found.id for found in queue.jobs()] == [job]
     assert len(queue.stages_of(job)) == len(made.stages)
-    assert Crew(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).current() is None
     with pytest.raises(sqlite3.OperationalError):
         queue.submit(SMALL, "again")
     if not read_only:
@@ -65,7 +69,7 @@ def test_a_full_disk_can_be_read(small_disk: Path, read_only: bool) -> None:
 def test_a_folder_that_cannot_be_written_is_read_without_a_wal(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What SQLite says there, on every machine."""
+    """With the error of SQLite in such a folder, on every machine."""
     job, _ = submit(queue)
     connect = sqlite3.connect
 
@@ -82,10 +86,10 @@ def test_a_folder_that_cannot_be_written_is_read_without_a_wal(
         queue.cancel(job)
 
 
-def test_writes_that_wait_in_a_wal_are_not_overlooked(
+def test_writes_that_wait_in_a_wal_are_not_ignored(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading the file alone would show an older state as if it were the last one."""
+    """The file alone would show an older state as if it were the last one."""
     open_elsewhere = sqlite3.connect(queue.path)
     open_elsewhere.execute("SELECT * FROM jobs").fetchall()
     submit(queue)
@@ -105,7 +109,7 @@ def test_writes_that_wait_in_a_wal_are_not_overlooked(
     open_elsewhere.close()
 
 
-def test_what_a_locked_queue_refuses_is_as_before_and_works_later(
+def test_a_locked_queue_changes_nothing_and_works_later(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, made = submit(queue)
@@ -124,7 +128,7 @@ def test_what_a_locked_queue_refuses_is_as_before_and_works_later(
 
 
 def test_many_sessions_of_one_process_try_the_cache_at_once(cache: Cache) -> None:
-    """None takes another's trial file away."""
+    """None deletes the trial file of another."""
     failed: list[CacheError] = []
 
     def prepare() -> None:
@@ -141,3 +145,71 @@ def test_many_sessions_of_one_process_try_the_cache_at_once(cache: Cache) -> Non
         thread.join()
     assert not failed
     assert not list(cache.building.iterdir())
+
+
+# As the first version of the queue was written, with a job, its stage and a worker that is alive.
+EARLIER_QUEUE = """
+CREATE TABLE stages (
+    key TEXT PRIMARY KEY, kind TEXT NOT NULL, parent TEXT NOT NULL, settings TEXT NOT NULL,
+    hints TEXT NOT NULL, threads INTEGER NOT NULL, urgency REAL NOT NULL, status TEXT NOT NULL,
+    created REAL NOT NULL, started REAL, finished REAL, token TEXT, host TEXT, pid INTEGER,
+    heartbeat REAL, attempts INTEGER NOT NULL DEFAULT 0, progress TEXT NOT NULL DEFAULT '{}',
+    error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '');
+CREATE INDEX stages_by_status ON stages (status, created);
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, label TEXT NOT NULL, spec TEXT NOT NULL, created REAL NOT NULL,
+    status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '',
+    outline TEXT NOT NULL DEFAULT '{"points": [], "noted": []}');
+CREATE INDEX jobs_by_time ON jobs (created);
+CREATE INDEX jobs_by_status ON jobs (status);
+CREATE TABLE wants (
+    job TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (job, key));
+CREATE INDEX wants_by_key ON wants (key);
+CREATE TABLE worker (
+    id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
+    code TEXT, started REAL);
+INSERT INTO jobs (id, label, spec, created, status)
+    VALUES ('abc', 'Old run', '{"pruning": {"scope": "layer"}}', 1, 'active');
+INSERT INTO stages (key, kind, parent, settings, hints, threads, urgency, status, created)
+    VALUES ('aa', 'level', '', '{}', '{}', 1, 1, 'queued', 1);
+INSERT INTO wants VALUES ('abc', 'aa', 0);
+"""
+
+
+def test_an_earlier_queue_is_opened_without_its_jobs_and_finished_stages_stay(
+    cache: Cache, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "ab" * 32
+    with store.building(key) as folder:
+        store.publish(key, folder, kind="level", parent="", settings={}, result={"accuracy": 0.5})
+    with sqlite3.connect(cache.queue) as earlier:
+        earlier.executescript(EARLIER_QUEUE)
+        row = ("old", os.uname().nodename, os.getppid(), database.time.time())
+        earlier.execute("INSERT INTO worker VALUES (1, ?, ?, ?, ?, 'code', 0)", row)
+    earlier.close()
+    with caplog.at_level(logging.WARNING):
+        queue = Queue(cache.queue)
+    assert caplog.messages == [
+        "The queue was written by an earlier version: its jobs were removed."
+    ]
+    assert queue.jobs() == []
+    assert queue.stage("aa") is None
+    assert queue.wanted_keys() == set()
+    assert not queue.busy()
+    assert store.read(key) == {"accuracy": 0.5}
+    worker = WorkerRecord(cache.queue).current()
+    assert worker is not None, "a worker that is alive stays registered"
+    assert worker["token"] == "old"
+    job = queue.submit(SMALL, "new")
+    assert job_progress(queue, job).outline.models == (), "the tables are those of this version"
+    caplog.clear()
+    assert [found.id for found in Queue(cache.queue).jobs()] == [job]
+    assert caplog.messages == []
+
+
+def test_a_new_queue_is_no_earlier_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    queue = Queue(tmp_path / "queue.sqlite")
+    assert caplog.messages == []
+    with queue._connect() as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == database.QUEUE_VERSION
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"

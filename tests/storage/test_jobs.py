@@ -10,38 +10,15 @@ import pytest
 
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Plan, Stage
-from pruning_core.settings.spec import Spec
+from pruning_core.planning.stage import Stage
 from pruning_core.storage import stage_queue
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.inspections import DATA, Facts
+from tests.helpers.queues import SMALL, claim, finish_until, submit
 
-SMALL = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.5)))
 LARGE = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 0.7)))
-
-
-def submit(queue: Queue, spec: Spec = SMALL) -> tuple[str, Plan]:
-    job, made = queue.submit(spec, "run"), plan(spec, Facts(spec))
-    queue.expand(job, made, done=())
-    return job, made
-
-
-def claim(queue: Queue, token: str = "t") -> str:
-    row = queue.claim(token, 2)
-    assert row is not None
-    return row.key
-
-
-def finish_until(queue: Queue, kind: str) -> str:
-    """Finish stages until one of a kind is claimed; returns its key."""
-    while True:
-        row = queue.claim("t", 2)
-        assert row is not None
-        if row.kind == kind:
-            return row.key
-        queue.finish(row.key, "t")
 
 
 def test_the_same_spec_twice_is_one_job(queue: Queue) -> None:
@@ -88,7 +65,7 @@ def test_threads_are_respected_and_no_small_stage_overtakes_a_large_one(queue: Q
     assert row.threads == 1
 
 
-def test_shared_stages_stand_once_and_survive_a_cancel(queue: Queue) -> None:
+def test_shared_stages_have_one_row_and_survive_a_cancel(queue: Queue) -> None:
     first, made = submit(queue, SMALL)
     second, other = submit(queue, LARGE)
     queue.cancel(first)
@@ -115,7 +92,7 @@ def test_a_cancelled_stage_is_no_longer_its_process_s(queue: Queue) -> None:
 def test_running_again_after_a_cancel_queues_again(queue: Queue) -> None:
     job, _ = submit(queue)
     queue.cancel(job)
-    assert standing(queue, job).state == "cancelled"
+    assert job_progress(queue, job).state == "cancelled"
     submit(queue)
     assert {row.status for row in queue.stages_of(job)} == {"queued"}
 
@@ -126,9 +103,9 @@ def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(queue: Queue) -> 
     queue.fail(key, "t", "Traceback: boom")
     while row := queue.claim("t", 2):
         queue.finish(row.key, "t")
-    now = standing(queue, job)
-    assert now.state == "failed"
-    assert sum(row.status == "done" for row in now.rows) >= 4
+    progress = job_progress(queue, job)
+    assert progress.state == "failed"
+    assert sum(row.status == "done" for row in progress.rows) >= 4
     assert not queue.busy()
     queue.retry(job)
     row = queue.stage(key)
@@ -146,18 +123,20 @@ def test_another_job_tries_a_failed_stage_again(queue: Queue) -> None:
     assert row.status == "queued"
 
 
-def test_a_dead_process_gives_its_stage_back(queue: Queue) -> None:
+def test_the_stage_of_a_dead_process_is_queued_again(queue: Queue) -> None:
     submit(queue)
     key = claim(queue)
-    gone = 2**22 + 1
-    queue.beat(key, "t", gone, {})
+    dead = 2**22 + 1
+    queue.beat(key, "t", dead, {})
     assert queue.return_stale() == [key]
     row = queue.stage(key)
     assert row is not None
     assert row.status == "queued"
 
 
-def test_a_silent_process_gives_its_stage_back(queue: Queue, monkeypatch) -> None:
+def test_the_stage_of_a_silent_process_is_queued_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     submit(queue)
     key = claim(queue)
     queue.beat(key, "t", os.getpid(), {})
@@ -167,7 +146,7 @@ def test_a_silent_process_gives_its_stage_back(queue: Queue, monkeypatch) -> Non
     assert queue.return_stale() == [key]
 
 
-def test_a_stage_that_kills_its_process_again_and_again_fails(queue: Queue) -> None:
+def test_a_stage_that_kills_its_process_each_time_fails(queue: Queue) -> None:
     submit(queue)
     for _ in range(stage_queue.MAX_ATTEMPTS):
         key = claim(queue)
@@ -196,28 +175,28 @@ def test_deleting_a_job_forgets_it(queue: Queue) -> None:
     assert not queue.busy()
 
 
-def test_one_worker_a_cache(queue: Queue) -> None:
-    crew = Crew(queue.path)
-    assert crew.worker() is None
-    assert crew.enlist("a", "code") is None
-    worker = crew.worker()
+def test_a_cache_has_one_worker(queue: Queue) -> None:
+    record = WorkerRecord(queue.path)
+    assert record.current() is None
+    assert record.register("a", "code") is None
+    worker = record.current()
     assert worker is not None
     assert worker["pid"] == os.getpid()
-    assert not crew.worker_beat("b")
-    crew.dismiss("a")
-    assert crew.worker() is None
+    assert not record.beat("b")
+    record.unregister("a")
+    assert record.current() is None
 
 
 @pytest.mark.parametrize("start", ["zz", "%", "_"])
-def test_a_job_that_is_not_there(queue: Queue, start: str) -> None:
+def test_an_unknown_job(queue: Queue, start: str) -> None:
     assert queue.job(start) is None
 
 
-def test_a_plan_that_comes_too_late_does_not_wake_a_cancelled_job(queue: Queue) -> None:
+def test_a_late_plan_does_not_restart_a_cancelled_job(queue: Queue) -> None:
     job, made = submit(queue)
     queue.cancel(job)
     queue.expand(job, made, done=())
-    assert standing(queue, job).state == "cancelled"
+    assert job_progress(queue, job).state == "cancelled"
     assert not queue.busy()
     queue.delete(job)
     queue.expand(job, made, done=())
@@ -225,7 +204,7 @@ def test_a_plan_that_comes_too_late_does_not_wake_a_cancelled_job(queue: Queue) 
 
 
 def test_a_job_wants_what_its_newest_plan_holds(queue: Queue) -> None:
-    """The images under a path have changed: the same spec now stands for other stages."""
+    """The images at a path have changed, so the same spec has other stages."""
     job, _ = submit(queue)
     other = plan(SMALL, Facts(SMALL, {**DATA, "digest": "e" * 64}))
     queue.submit(SMALL, "run")
@@ -238,10 +217,10 @@ def test_a_finished_job_cannot_be_cancelled(queue: Queue) -> None:
     while row := queue.claim("t", 2):
         queue.finish(row.key, "t")
     queue.cancel(job)
-    assert standing(queue, job).state == "done"
+    assert job_progress(queue, job).state == "done"
 
 
-def test_a_stage_that_gets_on_may_be_interrupted_for_ever(queue: Queue) -> None:
+def test_a_stage_that_saves_epochs_may_be_interrupted_any_number_of_times(queue: Queue) -> None:
     submit(queue)
     for _ in range(3 * stage_queue.MAX_ATTEMPTS):
         key = claim(queue)
@@ -253,17 +232,17 @@ def test_a_stage_that_gets_on_may_be_interrupted_for_ever(queue: Queue) -> None:
 
 
 def claims(queue: Queue, kind: str, gpu: bool = True) -> list[str]:
-    """Every ready stage in the order in which it is handed out, once a stage of a kind is."""
+    """The ready stages in the order of their claims, after the first stage of a kind is done."""
     finish_until(queue, kind)
     queue.finish(queue.stages_of(queue.jobs()[0].id)[3].key, "t")
-    found = []
+    keys = []
     while row := queue.claim("t", 2, gpu=gpu):
-        found.append(row.key)
-    return found
+        keys.append(row.key)
+    return keys
 
 
 def test_the_longest_chain_goes_first(queue: Queue) -> None:
-    """The equal_budget run and the head of the chain before the short one-shot runs."""
+    """One-shot with the equal budget, and the first iterative step, precede short one-shot runs."""
     _, made = submit(queue)
     order = claims(queue, "baseline")
     strategies = {point.key: point.strategy for point in made.models}
@@ -283,7 +262,7 @@ def test_the_older_job_goes_before_longer_ones(queue: Queue) -> None:
     assert first.key in {stage.key for stage in made.stages}
 
 
-def test_without_a_free_gpu_only_what_needs_none_is_handed_out(queue: Queue) -> None:
+def test_without_a_free_gpu_only_cpu_stages_are_claimed(queue: Queue) -> None:
     made = plan(SMALL, Facts(SMALL))
     stages = [
         replace(stage, settings={**stage.settings, "device": device}, parent="")
@@ -292,8 +271,8 @@ def test_without_a_free_gpu_only_what_needs_none_is_handed_out(queue: Queue) -> 
         for device in ("cuda", "cpu")
     ]
     queue.add(stages)
-    found = []
+    devices = []
     while row := queue.claim("t", 2, gpu=False):
-        found.append(row.settings["device"])
-    assert found == ["cpu"] * (len(stages) // 2)
+        devices.append(row.settings["device"])
+    assert devices == ["cpu"] * (len(stages) // 2)
     assert queue.claim("t", 2) is not None

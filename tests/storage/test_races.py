@@ -1,4 +1,4 @@
-"""Two hands on one row: what each is told, and that no stage is lost or runs for nothing."""
+"""Two processes change one row: each learns the outcome, and no stage is lost or runs in vain."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 
 from pruning_core.storage import stage_queue
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import StageQueue
-from tests.storage.test_jobs import SMALL, claim, finish_until, submit
+from tests.helpers.queues import SMALL, claim, finish_until, submit
 
 
 def test_a_claimed_row_has_its_token_even_if_it_is_cancelled_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is handed the row must be able to see that it is not its own any more."""
+    """The process that receives the row must be able to see that it no longer holds it."""
     job, _ = submit(queue)
-    look = StageQueue.stage
+    read = StageQueue.stage
 
     def cancelled_first(self: StageQueue, key: str) -> stage_queue.Row | None:
         queue.cancel(job)
-        return look(self, key)
+        return read(self, key)
 
     monkeypatch.setattr(StageQueue, "stage", cancelled_first)
     row = queue.claim("t", 2)
@@ -34,7 +34,7 @@ def test_a_claimed_row_has_its_token_even_if_it_is_cancelled_at_once(
 
 
 def test_many_submitters_at_once_are_one_job(queue: Queue) -> None:
-    """Two browsers, and a double click in each."""
+    """Two browsers with a double click in each."""
     threads = [threading.Thread(target=submit, args=(queue,)) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -48,7 +48,7 @@ def test_many_submitters_at_once_are_one_job(queue: Queue) -> None:
 def test_a_living_process_keeps_its_stage_through_a_long_silence(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The queue was locked, or a call in C held Python, for longer than a heart may pause."""
+    """A locked queue, or a long call in C, delays heartbeats for longer than allowed."""
     submit(queue)
     key = claim(queue)
     queue.beat(key, "t", os.getpid(), {})
@@ -58,8 +58,8 @@ def test_a_living_process_keeps_its_stage_through_a_long_silence(
     assert queue.return_stale(held={"another"}) == [key]
 
 
-def test_a_diverged_loss_does_not_keep_a_stage_from_being_given_back(queue: Queue) -> None:
-    """NaN is no JSON to SQLite."""
+def test_a_diverged_loss_does_not_prevent_the_release_of_a_stage(queue: Queue) -> None:
+    """SQLite rejects NaN in JSON."""
     submit(queue)
     key = claim(queue)
     queue.beat(key, "t", os.getpid(), {"history": [{"loss": float("nan")}], "published": 1})
@@ -70,33 +70,33 @@ def test_a_diverged_loss_does_not_keep_a_stage_from_being_given_back(queue: Queu
     assert row.progress["history"] == [{"loss": None}]
 
 
-def test_a_stage_waits_for_what_it_found_missing(queue: Queue) -> None:
-    """A grandparent is gone: the level must not be tried again and again until it is back."""
+def test_a_stage_waits_for_a_missing_ancestor(queue: Queue) -> None:
+    """The stage must not be tried again and again until the ancestor is computed."""
     submit(queue)
-    level = finish_until(queue, "pruned")
+    pruned = finish_until(queue, "pruned")
     data = next(row.key for row in queue.stages_of(queue.jobs()[0].id) if row.kind == "dataset")
-    queue.wait_for(level, "t", data)
+    queue.wait_for(pruned, "t", data)
     taken = []
     while row := queue.claim("t", 2):
         taken.append(row.key)
     assert data in taken
-    assert level not in taken
+    assert pruned not in taken
     queue.finish(data, "t")
-    assert claim(queue) == level
+    assert claim(queue) == pruned
 
 
 def test_a_job_that_waits_for_a_failed_stage_has_failed(queue: Queue) -> None:
     job, _ = submit(queue)
-    level = finish_until(queue, "pruned")
+    pruned = finish_until(queue, "pruned")
     data = next(row.key for row in queue.stages_of(job) if row.kind == "dataset")
-    queue.wait_for(level, "t", data)
+    queue.wait_for(pruned, "t", data)
     while row := queue.claim("t", 2):
         queue.fail(row.key, "t", "gone") if row.key == data else queue.finish(row.key, "t")
-    assert standing(queue, job).state == "failed"
+    assert job_progress(queue, job).state == "failed"
     assert not queue.busy()
 
 
-def test_a_stage_that_needs_what_nobody_knows_fails_in_a_sentence(queue: Queue) -> None:
+def test_a_stage_that_needs_an_unknown_stage_fails_with_a_sentence(queue: Queue) -> None:
     submit(queue)
     key = claim(queue)
     queue.wait_for(key, "t", "f" * 64)
@@ -110,24 +110,26 @@ def test_retry_forgets_which_setting_was_at_fault(queue: Queue) -> None:
     job = queue.submit(SMALL, "run")
     queue.refuse(job, "model.name", "there is no such model.")
     queue.retry(job)
-    found = queue.job(job)
-    assert found is not None
-    assert (found.status, found.error, found.field) == ("planning", "", "")
+    retried = queue.job(job)
+    assert retried is not None
+    assert (retried.status, retried.error, retried.field) == ("planning", "", "")
 
 
-def test_a_job_is_cancelled_and_deleted_in_one_step(queue: Queue) -> None:
-    """Else a second browser could start it again in between, and nothing would want its stages."""
+def test_a_job_is_cancelled_and_deleted_in_one_step(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second browser could start it again in between, and no job would want its stages."""
     job, _ = submit(queue)
-    queue.cancel = lambda name: pytest.fail("a step of its own")  # type: ignore[method-assign]
+    monkeypatch.setattr(queue, "cancel", lambda job: pytest.fail("a second transaction"))
     queue.delete(job)
     assert queue.jobs() == []
     assert not queue.busy()
 
 
-def test_paths_that_jobs_name(queue: Queue, tmp_path: Path) -> None:
+def test_paths_that_jobs_and_stages_use(queue: Queue, tmp_path: Path) -> None:
     submit(queue)
     assert queue.named_files() == {"none"}
     hints = {"path": str(tmp_path), "weights": "/w.pt"}
     with queue._write() as db:
-        db.execute("UPDATE stages SET hints = ? WHERE kind = 'data'", (json.dumps(hints),))
+        db.execute("UPDATE stages SET hints = ? WHERE kind = 'dataset'", (json.dumps(hints),))
     assert queue.named_files() == {"none", str(tmp_path), "/w.pt"}

@@ -1,4 +1,4 @@
-"""A stage is in the store whole, or not at all."""
+"""The store holds a complete stage, or none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def publish(store: Store, result: object = 7, content: bytes = b"weights") -> No
         store.publish(KEY, folder, kind="pruned", parent="p", settings={"a": 1}, result=result)
 
 
-def test_what_is_published_is_read(store: Store) -> None:
+def test_a_published_stage_is_read(store: Store) -> None:
     publish(store, {"accuracy": 0.5})
     assert store.exists(KEY)
     assert store.read(KEY) == {"accuracy": 0.5}
@@ -32,7 +33,7 @@ def test_what_is_published_is_read(store: Store) -> None:
     assert store.verify(KEY)
 
 
-def test_what_was_not_published_is_missing(store: Store) -> None:
+def test_an_unpublished_stage_is_missing(store: Store) -> None:
     with store.building(KEY) as folder:
         (folder / "model").write_bytes(b"half")
     assert not store.exists(KEY)
@@ -87,7 +88,7 @@ def test_verify_finds_damage(store: Store) -> None:
     assert not store.verify(KEY)
 
 
-def test_a_half_written_folder_does_not_stand_in_the_way(store: Store) -> None:
+def test_an_incomplete_folder_does_not_prevent_publishing(store: Store) -> None:
     target = store.cache.stage(KEY)
     target.mkdir(parents=True)
     (target / "model").write_bytes(b"half")
@@ -96,15 +97,15 @@ def test_a_half_written_folder_does_not_stand_in_the_way(store: Store) -> None:
     assert store.read(KEY) == 3
 
 
-def test_removed_is_missing(store: Store) -> None:
+def test_a_removed_stage_is_missing(store: Store) -> None:
     publish(store)
     store.remove(KEY)
     store.remove(KEY)
     assert not store.exists(KEY)
 
 
-def test_a_folder_is_digested_before_its_first_use(store: Store) -> None:
-    """Large files are mapped, not read: damage must be noticed before that."""
+def test_a_folder_is_verified_before_its_first_use(store: Store) -> None:
+    """Large files are memory-mapped, so damage must be found before."""
     publish(store)
     flip(store.cache.stage(KEY) / "model")
     with pytest.raises(Missing):
@@ -122,16 +123,16 @@ def test_damage_is_logged(store: Store, caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.parametrize("name", [MANIFEST, "model"])
-def test_what_the_disk_does_not_give_back_is_set_aside(
+def test_an_unreadable_file_is_set_aside(
     store: Store, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     publish(store)
     opened = Path.open
 
-    def broken(path: Path, *arguments: str, **options: str) -> object:
+    def broken(path: Path, *arguments: Any, **options: Any) -> Any:
         if path.name == name:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        return opened(path, *arguments, **options)  # type: ignore[arg-type]
+        return opened(path, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", broken)
@@ -154,7 +155,7 @@ def test_too_many_open_files_is_no_damage(store: Store, monkeypatch: pytest.Monk
     assert store.verify(KEY)
 
 
-def test_what_a_dead_process_left_is_deleted_and_nothing_else(store: Store) -> None:
+def test_only_the_unfinished_files_of_a_dead_process_are_deleted(store: Store) -> None:
     with store.building(KEY) as living:
         dead = living.with_name(f"{KEY}.999999.half")
         dead.mkdir()

@@ -1,4 +1,4 @@
-"""How many stages run at once changes no bit of any of them."""
+"""The number of stages that run at once changes no bit of their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPEC = replace(TINY, seeds=(4,), baseline_epochs=1)
 
 
 def test_one_core_and_two_give_the_same_bits(tmp_path: Path) -> None:
-    found = []
+    results = []
     for cores in ("1", "2"):
         cache = Cache(tmp_path / cores)
         cache.prepare()
@@ -21,5 +21,5 @@ def test_one_core_and_two_give_the_same_bits(tmp_path: Path) -> None:
         job = queue.submit(SPEC, "test")
         with worker(cache, "--cores", cores):
             assert end_of(queue, job).state == "done"
-        found.append(bits(cache, SPEC))
-    assert found[0] == found[1]
+        results.append(bits(cache, SPEC))
+    assert results[0] == results[1]

@@ -1,4 +1,4 @@
-"""A comparison in half-epoch steps with a tail, by a real worker: budgets, targets, rates."""
+"""Half-epoch pruning steps and final fine-tuning, by a real worker: budgets, targets, rates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import outline
 from pruning_core.reports import csv_export
-from pruning_core.results.models import results_frame
+from pruning_core.results import models
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.helpers.workers import TINY, planned, run
@@ -26,25 +26,25 @@ HALVES = replace(
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    cache = Cache(tmp_path_factory.mktemp("calm"))
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    cache = Cache(tmp_path_factory.mktemp("finished"))
     cache.prepare()
     assert run(cache, HALVES).state == "done"
     return cache
 
 
-def test_every_epoch_of_a_budget_is_counted_once(calm: Cache) -> None:
-    store, made = Store(calm), planned(calm, HALVES)
-    frame = results_frame(outline(made), store)
+def test_every_epoch_of_a_budget_is_counted_once(finished: Cache) -> None:
+    store, plan = Store(finished), planned(finished, HALVES)
+    frame = models.points(outline(plan), store)
     chain = frame[frame.strategy == "iterative"]
     assert list(chain.epochs) == [0.5, 1, 1.5, 3]
     assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [3]
     ends = [[(row["epoch"], row["share"]) for row in history] for history in chain.history]
     assert ends == [[(0.5, 0.5)]] * 3 + [[(1, 1), (1.5, 0.5)]]
-    assert (
-        "Step 4 is the tail: no cut, 1.5 epochs with the rate falling to 0." in chain.notes.iloc[3]
-    )
-    assert not any("final_epochs" in note for notes in chain.notes.iloc[:3] for note in notes)
+    final = [note for note in chain.notes.iloc[3] if note.startswith("Step 4 is ")]
+    assert len(final) == 1
+    assert "1.5 epochs" in final[0]
+    assert not any("Step 4" in note for notes in chain.notes.iloc[:3] for note in notes)
     lines = csv_export.to_csv(frame).splitlines()
     place = lines[0].split(",").index("epochs")
     assert [line.split(",")[place] for line in lines[1:]] == [
@@ -58,22 +58,24 @@ def test_every_epoch_of_a_budget_is_counted_once(calm: Cache) -> None:
     ]
 
 
-def test_the_drawn_sparsity_is_reached_in_every_step(calm: Cache) -> None:
-    """Also where a step cuts nothing; each layer's count is rounded to whole weights."""
-    store = Store(calm)
-    chain = [point for point in planned(calm, HALVES).models if point.strategy == "iterative"]
+def test_the_target_sparsity_is_reached_in_every_step(finished: Cache) -> None:
+    """Also in final fine-tuning; the count of each layer is rounded to whole weights."""
+    store = Store(finished)
+    chain = [point for point in planned(finished, HALVES).models if point.strategy == "iterative"]
     zeros = {store.read(point.key)["prunable_zeros"] for point in chain}
-    assert [point.target for point in chain] == [0.8] * 4
+    assert [point.asked for point in chain] == [0.8] * 4
     assert len(zeros) == 1
     assert zeros.pop() / store.read(chain[0].key)["prunable"] == pytest.approx(0.8, abs=1e-4)
 
 
-def test_the_rate_falls_over_the_steps_and_again_over_the_tail(calm: Cache) -> None:
-    """One curve over the three steps; the tail starts from the peak, and ends near 0."""
-    store = Store(calm)
-    chain = [point for point in planned(calm, HALVES).models if point.strategy == "iterative"]
-    *steps, tail = ([row["lr"] for row in store.read(point.key)["history"]] for point in chain)
+def test_the_learning_rate_falls_over_the_steps_and_again_in_final_fine_tuning(
+    finished: Cache,
+) -> None:
+    """One schedule spans the three steps; final fine-tuning starts at the peak, ends near 0."""
+    store = Store(finished)
+    chain = [point for point in planned(finished, HALVES).models if point.strategy == "iterative"]
+    *steps, final = ([row["lr"] for row in store.read(point.key)["history"]] for point in chain)
     rates = [rate for step in steps for rate in step]
     assert rates == sorted(rates, reverse=True)
-    assert tail[0] > rates[-1]
-    assert tail[-1] < 0.1 * HALVES.finetune.lr
+    assert final[0] > rates[-1]
+    assert final[-1] < 0.1 * HALVES.finetune.lr

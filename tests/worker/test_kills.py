@@ -1,4 +1,4 @@
-"""Killed in the middle of every kind of training, and in the middle of a call that never ends."""
+"""Processes killed during each kind of training, and during a call that never ends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.database import pid_exists
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from tests.helpers.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
 
-# One curve and one state of AdamW run through both levels, which the baseline teaches; each
-# cut asks what the training before it added up.
+# One learning-rate schedule and one state of AdamW span both pruning steps, with distillation from
+# the baseline. Each step uses the movement scores of the training before it.
 CHAIN = replace(
     TINY,
     baseline_epochs=5,
@@ -37,15 +37,17 @@ STUCK = """
 import sys
 if "pruning_core.worker.stage_process" in sys.orig_argv:
     import re
-    from pruning_core.engine.stages import RUNNERS
-    RUNNERS["inspect_dataset"] = lambda context: (
-        (context.folder / "stuck").touch(), re.match("(a+)+$", 64 * "a" + "b")
-    )
+    from pruning_core.worker import execute
+    runner_of = execute.runner_of
+    def stuck(context):
+        (context.folder / "stuck").touch()
+        re.match("(a+)+$", 64 * "a" + "b")
+    execute.runner_of = lambda kind: stuck if kind == "inspect_dataset" else runner_of(kind)
 """
 
 
 def training(cache: Cache, job: str, done: set[str]) -> Row | None:
-    """A running stage that has published an epoch and was not killed before."""
+    """A running stage that has saved an epoch and was not killed before."""
     for row in Queue(cache.queue).stages_of(job):
         fresh = row.status == "running" and row.pid and row.key not in done
         if fresh and cache.checkpoint(row.key).is_file():
@@ -53,20 +55,20 @@ def training(cache: Cache, job: str, done: set[str]) -> Row | None:
     return None
 
 
-def test_every_training_of_a_chain_is_killed_once_and_ends_with_the_same_bits(
+def test_every_training_of_a_run_is_killed_once_and_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    """The baseline, and two levels of which the second goes on with the first one's AdamW.
+    """The baseline and two pruning steps, of which the second continues the first one's AdamW.
 
-    What the first two add up for the cuts after them (movement) is among the bits.
+    The movement scores that the first two accumulate for the next step are among the bits.
     """
-    calm, killed = Cache(tmp_path / "calm"), Cache(tmp_path / "killed")
-    for cache in (calm, killed):
+    undisturbed, killed = Cache(tmp_path / "undisturbed"), Cache(tmp_path / "killed")
+    for cache in (undisturbed, killed):
         cache.prepare()
-    assert run(calm, CHAIN).state == "done"
-    for stage in planned(calm, CHAIN).stages:
+    assert run(undisturbed, CHAIN).state == "done"
+    for stage in planned(undisturbed, CHAIN).stages:
         if stage.kind not in ("baseline", "pruned"):
-            shutil.copytree(calm.stage(stage.key), killed.stage(stage.key))
+            shutil.copytree(undisturbed.stage(stage.key), killed.stage(stage.key))
     queue, done = Queue(killed.queue), set[str]()
     job = queue.submit(CHAIN, "killed")
     with worker(killed):
@@ -76,14 +78,14 @@ def test_every_training_of_a_chain_is_killed_once_and_ends_with_the_same_bits(
             done.add(row.key)
         assert end_of(queue, job).state == "done"
     for key in done:
-        assert "Goes on after epoch" in killed.log(key).read_text()
-    assert bits(killed, CHAIN) == bits(calm, CHAIN)
+        assert "after epoch" in killed.log(key).read_text()
+    assert bits(killed, CHAIN) == bits(undisturbed, CHAIN)
 
 
-def test_cancel_ends_a_stage_in_the_middle_of_a_call_that_never_ends(
+def test_cancel_ends_a_stage_during_a_call_that_never_ends(
     cache: Cache, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A regular expression holds Python itself: neither the stage nor its timer can listen."""
+    """A regular expression blocks Python: neither the stage nor its heartbeat can respond."""
     (tmp_path / "sitecustomize.py").write_text(STUCK)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     job = queue.submit(TINY, "stuck")
@@ -94,6 +96,6 @@ def test_cancel_ends_a_stage_in_the_middle_of_a_call_that_never_ends(
         queue.cancel(job)
         until(lambda: not pid_exists(pid) or None, "the end of the process")
         assert process.poll() is None
-    assert standing(queue, job).state == "cancelled"
+    assert job_progress(queue, job).state == "cancelled"
     assert {found.status for found in queue.stages_of(job)} == {"cancelled"}
     assert not list(cache.building.iterdir())

@@ -1,4 +1,4 @@
-"""The 60,000 images and the checkpoint beside the project, all the way: skipped without them."""
+"""Runs with the 60,000 images and the checkpoint beside the project; skipped without them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import outline
-from pruning_core.results.models import results_frame
+from pruning_core.results.models import points
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -35,26 +35,26 @@ SMALL = Spec(
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """One cache, so that the images are decoded once."""
-    made = Cache(tmp_path_factory.mktemp("cache"))
-    made.prepare()
-    return made
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    cache.prepare()
+    return cache
 
 
 def test_a_small_comparison_on_a_subset_runs_through(cache: Cache) -> None:
     assert run(cache, SMALL).state == "done"
-    frame = results_frame(outline(planned(cache, SMALL)), Store(cache))
+    frame = points(outline(planned(cache, SMALL)), Store(cache))
     expected = ["baseline", "one_shot", "one_shot_equal_budget", "iterative"]
     assert sorted(frame["strategy"]) == sorted(expected)
     assert set(frame["test_images"]) == {200}
 
 
 def untrained(train: int, test: int, amount: float) -> Spec:
-    """The checkpoint as it is and one cut of it by one threshold; nothing is trained."""
-    told = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    """The checkpoint and one globally pruned model of it, without training."""
+    recorded = json.loads(WEIGHTS.with_suffix(".json").read_text())
     return replace(
         SMALL,
         data=replace(SMALL.data, train_size=train, test_size=test),
-        model=ModelSpec(weights=str(WEIGHTS), stem_stride=told["stem_stride"]),
+        model=ModelSpec(weights=str(WEIGHTS), stem_stride=recorded["stem_stride"]),
         baseline_epochs=0,
         one_shot=OneShotSpec(amounts=(amount,), epochs=0),
         iterative=IterativeSpec(enabled=False),
@@ -63,40 +63,40 @@ def untrained(train: int, test: int, amount: float) -> Spec:
 
 
 def test_the_checkpoint_reproduces_its_recorded_accuracy(cache: Cache) -> None:
-    """As own weights with 0 baseline epochs, on all test images."""
-    told = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    """As initial weights, with 0 baseline epochs, on all test images."""
+    recorded = json.loads(WEIGHTS.with_suffix(".json").read_text())
     spec = untrained(100, 0, 0.0)
     assert run(cache, spec).state == "done"
-    frame = results_frame(outline(planned(cache, spec)), Store(cache))
-    recorded = next(value for name, value in told.items() if "accuracy" in name)
+    frame = points(outline(planned(cache, spec)), Store(cache))
+    accuracy = next(value for name, value in recorded.items() if "accuracy" in name)
     assert set(frame["test_images"]) == {10_000}
-    assert frame["accuracy"].tolist() == [pytest.approx(recorded, abs=0.001)] * 2
+    assert frame["accuracy"].tolist() == [pytest.approx(accuracy, abs=0.001)] * 2
 
 
 @pytest.fixture(scope="module")
-def made(cache: Cache) -> dict[str, dict[str, Any]]:
-    """The checkpoint, and 90 % of all its weights gone, as files: what each stage found."""
+def results(cache: Cache) -> dict[str, dict[str, Any]]:
+    """The results of the checkpoint and of its model with 90 % sparsity, and of their files."""
     spec = untrained(600, 1000, 0.9)
     assert run(cache, spec).state == "done"
-    dense, cut = (point.key for point in planned(cache, spec).models)
+    dense, pruned = (model.key for model in planned(cache, spec).models)
     wanted = {"dense int8": export_stage(dense, "onnx_int8")}
-    wanted |= {name: export_stage(cut, f"bitmask_{name}") for name in ("fp32", "fp16", "int8")}
+    wanted |= {name: export_stage(pruned, f"bitmask_{name}") for name in ("fp32", "fp16", "int8")}
     Queue(cache.queue).add(list(wanted.values()))
     serve(cache)
     store = Store(cache)
-    found = {name: store.read(stage.key) for name, stage in wanted.items()}
-    return {**found, "dense": store.read(dense), "cut": store.read(cut)}
+    files = {name: store.read(stage.key) for name, stage in wanted.items()}
+    return {**files, "dense": store.read(dense), "pruned": store.read(pruned)}
 
 
 @pytest.mark.parametrize(("name", "most"), [("fp32", 1.10e6), ("fp16", 0.65e6), ("int8", 0.5e6)])
-def test_nine_tenths_gone_is_a_small_file_near_its_floor(
-    made: dict[str, dict[str, Any]], name: str, most: float
+def test_90_percent_sparsity_is_a_small_file_near_its_entropy_bound(
+    results: dict[str, dict[str, Any]], name: str, most: float
 ) -> None:
-    assert made["cut"]["weights_zeros"] == round(0.9 * 2_202_560)
-    assert made[name]["bytes"] < most
-    assert made[name]["bytes"] < 1.1 * sum(made[name]["floor"].values())
+    assert results["pruned"]["weights_zeros"] == round(0.9 * 2_202_560)
+    assert results[name]["bytes"] < most
+    assert results[name]["bytes"] < 1.1 * sum(results[name]["floor"].values())
 
 
-def test_the_dense_checkpoint_in_8_bits(made: dict[str, dict[str, Any]]) -> None:
-    assert made["dense int8"]["bytes"] < 2.8e6
-    assert made["dense"]["accuracy"] - made["dense int8"]["accuracy"] < 0.01
+def test_the_dense_checkpoint_in_int8(results: dict[str, dict[str, Any]]) -> None:
+    assert results["dense int8"]["bytes"] < 2.8e6
+    assert results["dense"]["accuracy"] - results["dense int8"]["accuracy"] < 0.01

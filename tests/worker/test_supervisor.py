@@ -1,4 +1,4 @@
-"""The supervisor's decisions, in this process and without any training."""
+"""The decisions of the supervisor, in this process and without training."""
 
 from __future__ import annotations
 
@@ -15,77 +15,81 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common import machine
+from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.engine import stages
 from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Plan
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import database
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
+from pruning_core.worker import execute as execute_module
 from pruning_core.worker import supervisor
 from pruning_core.worker.execute import execute
-from pruning_core.worker.processes import Hand, start
+from pruning_core.worker.processes import StageProcess, start_stage_process
 from pruning_core.worker.supervisor import Supervisor
 from tests.helpers.inspections import DATA, MODEL, Facts
 from tests.helpers.workers import TINY
 
 
 @pytest.fixture
-def boss(cache: Cache) -> Supervisor:
+def worker(cache: Cache) -> Supervisor:
     return Supervisor(cache, idle_seconds=0.0, cores=1)
 
 
 @pytest.fixture
 def inspected(cache: Cache) -> None:
-    """A store in which the inspections of `TINY` stand."""
+    """A store with the results of the inspections of `TINY`."""
     for stage in plan(TINY, Facts(TINY)).stages:
         if stage.kind.startswith("inspect"):
-            found = DATA if stage.kind == "inspect_dataset" else MODEL
-            put(cache, stage.key, stage.kind, found)
+            result = DATA if stage.kind == "inspect_dataset" else MODEL
+            put(cache, stage.key, stage.kind, result)
 
 
-def put(cache: Cache, key: str, kind: str, found: object) -> None:
+def put(cache: Cache, key: str, kind: str, result: object) -> None:
     store = Store(cache)
     with store.building(key) as folder:
-        store.publish(key, folder, kind=kind, parent="", settings={}, result=found)
+        store.publish(key, folder, kind=kind, parent="", settings={}, result=result)
 
 
 @pytest.fixture
 def stuck() -> Iterator[subprocess.Popen[str]]:
-    """A process in one long call, in which Python itself stands still."""
+    """A process in one long call that blocks Python."""
     script = "import re; re.match('(a+)+$', 64 * 'a' + 'b')"
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, text=True) as made:
-        yield made
-        made.kill()
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
 
 
-def test_a_job_that_runs_again_is_planned_before_its_levels_are_done(
-    queue: Queue, boss: Supervisor, inspected: None
+def test_a_job_that_runs_again_is_planned_before_its_training_is_done(
+    queue: Queue, worker: Supervisor, inspected: None
 ) -> None:
-    """Else it would be called a plan, at 0 %, until its last stage."""
+    """Else its state would be planning, at 0 %, until its last stage."""
     job = queue.submit(TINY, "run")
-    boss._plan_jobs()
+    worker._plan_jobs()
     queue.cancel(job)
     queue.submit(TINY, "run")
-    boss._plan_jobs()
-    assert standing(queue, job).state == "queued"
+    worker._plan_jobs()
+    assert job_progress(queue, job).state == "queued"
 
 
-def test_cancel_ends_a_process_that_cannot_listen(
-    queue: Queue, boss: Supervisor, inspected: None, stuck: subprocess.Popen[str]
+def test_cancel_ends_a_process_that_does_not_respond(
+    queue: Queue, worker: Supervisor, inspected: None, stuck: subprocess.Popen[str]
 ) -> None:
     job = queue.submit(TINY, "run")
-    boss._plan_jobs()
+    worker._plan_jobs()
     row = queue.claim("t", 8)
     assert row is not None
-    boss.hands = [Hand(stuck, row)]
-    part = boss.cache.building / f"{row.key}.{stuck.pid}.half"
+    worker.processes = [StageProcess(stuck, row)]
+    part = worker.cache.building / f"{row.key}.{stuck.pid}.half"
     part.mkdir()
-    boss.step()
+    worker.step()
     assert stuck.poll() is None
     queue.cancel(job)
-    boss.step()
+    worker.step()
     assert stuck.poll() == -9
     assert not part.exists()
     now = queue.stage(row.key)
@@ -93,25 +97,25 @@ def test_cancel_ends_a_process_that_cannot_listen(
     assert now.status == "cancelled"
 
 
-def test_another_worker_s_half_built_stage_is_left_alone(
-    queue: Queue, boss: Supervisor, inspected: None, stuck: subprocess.Popen[str]
+def test_the_unfinished_stage_of_another_worker_is_kept(
+    queue: Queue, worker: Supervisor, inspected: None, stuck: subprocess.Popen[str]
 ) -> None:
-    """This worker slept for long; another has taken its stage and builds it again."""
+    """This worker was suspended; another has claimed its stage and builds it again."""
     queue.submit(TINY, "run")
-    boss._plan_jobs()
+    worker._plan_jobs()
     row = queue.claim("mine", 8)
     assert row is not None
-    boss.hands = [Hand(stuck, row)]
+    worker.processes = [StageProcess(stuck, row)]
     queue.release(row.key, "mine")
     assert queue.claim("theirs", 8)
-    with boss.store.building(row.key) as theirs:
-        boss.step()
+    with worker.store.building(row.key) as theirs:
+        worker.step()
         assert stuck.poll() == -9
         assert theirs.is_dir()
 
 
 def test_a_job_that_cannot_be_planned_does_not_stop_the_others(
-    queue: Queue, boss: Supervisor, inspected: None, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, worker: Supervisor, inspected: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = queue.submit(Spec(seeds=(7,)), "bad")
     good = queue.submit(TINY, "good")
@@ -122,69 +126,122 @@ def test_a_job_that_cannot_be_planned_does_not_stop_the_others(
         return plan(spec, store)
 
     monkeypatch.setattr(supervisor, "plan", fragile)
-    boss._plan_jobs()
-    assert standing(queue, bad).state == "refused"
-    assert "KeyError: 'flip'" in standing(queue, bad).job.error
-    assert standing(queue, good).state == "queued"
+    worker._plan_jobs()
+    assert job_progress(queue, bad).state == "refused"
+    assert "KeyError: 'flip'" in job_progress(queue, bad).job.error
+    assert job_progress(queue, good).state == "queued"
 
 
-def test_a_job_that_comes_while_the_worker_leaves_is_not_left_alone(
-    queue: Queue, boss: Supervisor, monkeypatch: pytest.MonkeyPatch
+REFUSAL = SpecError("one_shot.amounts", "{value} is too much.", value=Share(0.5))
+SENTENCE = "--amounts: 0.5 is too much."
+
+
+def test_a_refused_job_is_logged_in_a_sentence(
+    queue: Queue,
+    worker: Supervisor,
+    inspected: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whoever submitted it saw a worker and started none."""
+    """The queue holds the values of the error, so that a page can write them in its own way."""
+
+    def refuse(spec: Spec, store: Store) -> Plan:
+        raise REFUSAL
+
+    monkeypatch.setattr(supervisor, "plan", refuse)
+    job = queue.submit(TINY, "run")
+    with caplog.at_level(logging.INFO):
+        worker._plan_jobs()
+    refused = job_progress(queue, job).job
+    assert (refused.status, refused.field) == ("refused", "one_shot.amounts")
+    assert SpecError.from_json(refused.field, refused.error).values == REFUSAL.values
+    assert caplog.messages == [f"Job {job} is refused: {SENTENCE}"]
+
+
+def test_a_stage_that_refuses_its_settings_is_logged_in_a_sentence(
+    cache: Cache,
+    queue: Queue,
+    worker: Supervisor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    job = queue.submit(TINY, "run")
+    worker._plan_jobs()
+    row = queue.claim("t", 8)
+    assert row is not None
+
+    def refuse(context: object) -> dict[str, object]:
+        raise REFUSAL
+
+    monkeypatch.setattr(execute_module, "runner_of", lambda kind: refuse)
+    execute(cache, queue, row, lost=lambda: None)
+    failed = queue.stage(row.key)
+    assert failed is not None
+    assert (failed.status, failed.field) == ("failed", "one_shot.amounts")
+    assert SpecError.from_json(failed.field, failed.error).values == REFUSAL.values
+    assert f"Stage {row.key[:12]} is refused: {SENTENCE}" in caplog.messages
+    worker._plan_jobs()
+    refused = job_progress(queue, job).job
+    assert (refused.status, refused.error) == ("refused", failed.error)
+
+
+def test_a_job_submitted_during_the_shutdown_is_served(
+    queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The submitter saw a worker and started none."""
     served: list[bool] = []
 
     def serve() -> None:
-        served.append(boss.queue.busy())
-        boss.stopping = len(served) == 2
+        served.append(worker.queue.busy())
+        worker.stopping = len(served) == 2
 
     def submitted_late(token: str) -> None:
         if len(served) == 1:
             queue.submit(TINY, "late")
-        type(boss.crew).dismiss(boss.crew, token)
+        type(worker.record).unregister(worker.record, token)
 
     monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(boss, "_serve", serve)
-    monkeypatch.setattr(boss.crew, "dismiss", submitted_late)
-    assert boss.run()
+    monkeypatch.setattr(worker, "_serve", serve)
+    monkeypatch.setattr(worker.record, "unregister", submitted_late)
+    assert worker.run()
     assert served == [False, True]
-    assert boss.crew.worker() is None
+    assert worker.record.current() is None
 
 
 def test_the_worker_beats_while_it_plans(
-    queue: Queue, boss: Supervisor, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder of a million images is looked through for longer than a heart may pause."""
+    """Reading a folder of a million images takes longer than a heartbeat may be delayed."""
     beaten = threading.Event()
-    beat = boss.crew.worker_beat
+    beat = worker.record.beat
 
-    def told(token: str) -> bool:
+    def observed(token: str) -> bool:
         beaten.set()
         return beat(token)
 
-    monkeypatch.setattr(boss.crew, "worker_beat", told)
+    monkeypatch.setattr(worker.record, "beat", observed)
     monkeypatch.setattr(supervisor, "BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(boss, "_plan_jobs", lambda: beaten.wait(60))
-    assert boss._enlist()
-    boss.slow_step()
-    boss._leave()
+    monkeypatch.setattr(worker, "_plan_jobs", lambda: beaten.wait(60))
+    assert worker._register()
+    worker.slow_step()
+    worker._shut_down()
     assert beaten.is_set()
 
 
-def test_new_code_keeps_the_cores_it_was_given(
-    boss: Supervisor, monkeypatch: pytest.MonkeyPatch
+def test_a_restart_keeps_the_given_cores(
+    worker: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[list[str]] = []
     monkeypatch.setattr(supervisor.os, "execv", lambda _, line: called.append(line))
     monkeypatch.setattr(supervisor.os, "chdir", lambda _: None)
-    boss._replace()
+    worker._restart()
     (line,) = called
     assert line[line.index("--cores") + 1] == "1"
 
 
-def test_a_queue_that_is_locked_for_a_while_is_said_and_waited_for(
+def test_a_locked_queue_is_logged_and_waited_for(
     queue: Queue,
-    boss: Supervisor,
+    worker: Supervisor,
     inspected: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -196,20 +253,20 @@ def test_a_queue_that_is_locked_for_a_while_is_said_and_waited_for(
 
     def freed(_: float) -> None:
         other.close()
-        boss.stopping = standing(queue, job).state == "queued"
+        worker.stopping = job_progress(queue, job).state == "queued"
 
     monkeypatch.setattr(supervisor.time, "sleep", freed)
-    monkeypatch.setattr(boss, "_assign", lambda: None)
-    boss.idle_seconds = 600.0
-    boss._serve()
-    assert "cannot be used now (database is locked)" in caplog.text
-    assert standing(queue, job).state == "queued"
+    monkeypatch.setattr(worker, "_assign", lambda: None)
+    worker.idle_seconds = 600.0
+    worker._serve()
+    assert "cannot be used (database is locked)" in caplog.text
+    assert job_progress(queue, job).state == "queued"
 
 
 def test_a_stage_that_is_done_while_the_queue_is_locked_is_not_lost(
     cache: Cache, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was published: it did not fail, and is not run again."""
+    """It was published, so it has not failed and does not run again."""
     queue.submit(TINY, "run")
     Supervisor(cache)._plan_jobs()
     row = queue.claim("t", 8)
@@ -222,7 +279,7 @@ def test_a_stage_that_is_done_while_the_queue_is_locked_is_not_lost(
         other.execute("BEGIN IMMEDIATE")
         return dict(DATA)
 
-    monkeypatch.setitem(stages.RUNNERS, row.kind, last)
+    monkeypatch.setattr(execute_module, "runner_of", lambda kind: last)
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         execute(cache, queue, row, lost=lambda: None)
@@ -236,7 +293,7 @@ def test_a_stage_that_is_done_while_the_queue_is_locked_is_not_lost(
     assert (done.status, len(runs)) == ("done", 1)
 
 
-def test_a_damaged_entry_is_logged_and_made_anew(
+def test_a_damaged_stage_is_logged_and_computed_again(
     cache: Cache, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.submit(TINY, "run")
@@ -245,31 +302,32 @@ def test_a_damaged_entry_is_logged_and_made_anew(
     assert row is not None
     put(cache, row.key, row.kind, {})
     (cache.stage(row.key) / "manifest.json").write_text("{}")
-    monkeypatch.setitem(stages.RUNNERS, row.kind, lambda context: dict(DATA))
+    monkeypatch.setattr(execute_module, "runner_of", lambda kind: lambda context: dict(DATA))
     with caplog.at_level(logging.WARNING):
         execute(cache, queue, row, lost=lambda: None)
-    assert "is set aside" in caplog.text
+    assert "was damaged" in caplog.text
+    assert str(cache.damaged) in caplog.text
     assert Store(cache).read(row.key) == DATA
     assert list(cache.damaged.iterdir())
 
 
-def test_a_stage_whose_supervisor_died_before_it_began_is_given_back(
-    cache: Cache, queue: Queue, boss: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_stage_whose_supervisor_died_before_its_start_is_queued_again(
+    cache: Cache, queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The order was in the pipe when the supervisor was killed: its parent is another process."""
+    """The stage was in the pipe when the supervisor was killed: the parent is another process."""
     queue.submit(TINY, "run")
-    boss._plan_jobs()
+    worker._plan_jobs()
     row = queue.claim("t", 8)
     assert row is not None
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: dead.pid)
-        hand = start(cache)
-    hand.give(row)
-    assert hand.process.stdin is not None
-    hand.process.stdin.close()
-    assert hand.process.wait() == 3
+        process = start_stage_process(cache)
+    process.give(row)
+    assert process.popen.stdin is not None
+    process.popen.stdin.close()
+    assert process.popen.wait() == 3
     assert "The worker has ended" in cache.log(row.key).read_text()
     now = queue.stage(row.key)
     assert now is not None
@@ -277,52 +335,56 @@ def test_a_stage_whose_supervisor_died_before_it_began_is_given_back(
 
 
 class Waiting:
-    """A process that does nothing and can be asked for its id."""
+    """A process that does nothing and has an id."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
 
 
-def hand(pid: int, device: str = "", gpu: int = 0, queue: Queue | None = None) -> Hand:
+def stage_process(
+    pid: int, device: str = "", gpu: int = 0, queue: Queue | None = None
+) -> StageProcess:
     row = None
     if device and queue:
-        level = next(stage for stage in plan(TINY, Facts(TINY)).stages if stage.kind == "pruned")
-        settings = {**level.settings, "device": device, "for": pid}
-        queue.add([replace(level, settings=settings, parent="")])
+        pruned = next(stage for stage in plan(TINY, Facts(TINY)).stages if stage.kind == "pruned")
+        settings = {**pruned.settings, "device": device, "for": pid}
+        queue.add([replace(pruned, settings=settings, parent="")])
         row = queue.claim(str(pid), 8)
-    return Hand(Waiting(pid), row, gpu)  # type: ignore[arg-type]
+    return StageProcess(Waiting(pid), row, gpu)  # type: ignore[arg-type]
 
 
 def test_each_gpu_has_one_stage(
-    queue: Queue, boss: Supervisor, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boss.gpus = 2
-    monkeypatch.setattr(supervisor, "start", lambda cache, gpu: Hand(Waiting(9), gpu=gpu))  # type: ignore[arg-type]
-    boss.hands = [hand(1, "cuda", 0, queue), hand(2)]
-    on_gpu = hand(3, "cuda", 1, queue).row
+    worker.gpus = 2
+    monkeypatch.setattr(
+        supervisor, "start_stage_process", lambda cache, gpu: stage_process(9, gpu=gpu)
+    )
+    worker.processes = [stage_process(1, "cuda", 0, queue), stage_process(2)]
+    on_gpu = stage_process(3, "cuda", 1, queue).row
     assert on_gpu is not None
-    assert boss._hand_for(on_gpu).gpu == 1
-    boss.hands[-1].row = on_gpu
-    assert boss._free_gpus() == []
-    on_cpu = hand(4, "cpu", 0, queue).row
+    assert worker._process_for(on_gpu).gpu == 1
+    worker.processes[-1].row = on_gpu
+    assert worker._free_gpus() == []
+    on_cpu = stage_process(4, "cpu", 0, queue).row
     assert on_cpu is not None
-    assert boss._hand_for(on_cpu).process.pid == 2
+    assert worker._process_for(on_cpu).popen.pid == 2
 
 
-def test_no_stage_starts_where_memory_is_short_and_the_log_says_so_once(
+def test_no_stage_starts_without_free_memory_and_that_is_logged_once(
     queue: Queue,
-    boss: Supervisor,
+    worker: Supervisor,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    boss.hands = [hand(os.getpid(), "cpu", 0, queue)]
+    worker.processes = [stage_process(os.getpid(), "cpu", 0, queue)]
     monkeypatch.setattr(supervisor, "free_bytes", lambda: 10**6)
-    assert not boss._has_memory()
-    assert not boss._has_memory()
-    assert caplog.text.count("run side by side and no more") == 1
+    assert not worker._has_memory()
+    assert not worker._has_memory()
+    assert caplog.text.count("No further stage starts beside the 1 running") == 1
     held = dict.fromkeys((os.getpid(), 2), 2**31)
     monkeypatch.setattr(machine, "peak_bytes", held.__getitem__)
-    boss.hands.append(hand(2))
-    assert boss._has_memory(), "what a waiting process holds is room"
-    boss.hands = []
-    assert boss._has_memory()
+    worker.processes.append(stage_process(2))
+    assert worker._has_memory(), "the memory of an idle process counts as free"
+    worker.processes = []
+    assert worker._has_memory()

@@ -1,4 +1,4 @@
-"""Real worker processes: killed, cancelled, doubled, and broken on purpose."""
+"""Real worker processes: killed, cancelled, two at once, and with damaged results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.processes import describe_exit
 from tests.helpers.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
 
@@ -40,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return bits(cache, LONG)
 
 
-def test_a_killed_stage_goes_on_and_ends_with_the_same_bits(
+def test_a_killed_stage_continues_and_ends_with_the_same_bits(
     cache: Cache, queue: Queue, undisturbed: dict[str, object]
 ) -> None:
     job = queue.submit(LONG, "killed")
@@ -48,11 +49,11 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bits(
         row = until(lambda: training(queue, job, "pruned", 2.2), "the third epoch")
         os.kill(row.pid or 0, signal.SIGKILL)
         assert end_of(queue, job).state == "done"
-    assert "Goes on after epoch" in cache.log(row.key).read_text()
+    assert "after epoch" in cache.log(row.key).read_text()
     assert bits(cache, LONG) == undisturbed
 
 
-def test_a_killed_worker_s_stage_goes_on_under_the_next_one(
+def test_the_stage_of_a_killed_worker_continues_under_the_next_one(
     cache: Cache, queue: Queue, undisturbed: dict[str, object]
 ) -> None:
     job = queue.submit(LONG, "orphaned")
@@ -62,7 +63,7 @@ def test_a_killed_worker_s_stage_goes_on_under_the_next_one(
         first.wait()
     with worker(cache):
         assert end_of(queue, job).state == "done"
-    assert "Goes on after epoch" in cache.log(row.key).read_text()
+    assert "after epoch" in cache.log(row.key).read_text()
     assert bits(cache, LONG) == undisturbed
 
 
@@ -70,27 +71,27 @@ def test_every_stage_runs_once_under_two_workers(cache: Cache, queue: Queue) -> 
     job = queue.submit(TINY, "twice")
     assert queue.submit(TINY, "twice") == job
     with worker(cache), worker(cache):
-        now = end_of(queue, job)
-    assert now.state == "done"
-    assert {row.attempts for row in now.rows} == {1}
+        progress = end_of(queue, job)
+    assert progress.state == "done"
+    assert {row.attempts for row in progress.rows} == {1}
 
 
 def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> None:
     job = queue.submit(LONG, "cancelled")
     with worker(cache):
-        row = until(lambda: training(queue, job, "pruned", 0.1), "the level")
+        row = until(lambda: training(queue, job, "pruned", 0.1), "the training")
         queue.cancel(job)
         pid = row.pid or 0
         until(lambda: not os.path.exists(f"/proc/{pid}") or None, "the end of the process")
-        now = standing(queue, job)
-    assert now.state == "cancelled"
-    states = {row.kind: row.status for row in now.rows}
+        progress = job_progress(queue, job)
+    assert progress.state == "cancelled"
+    states = {row.kind: row.status for row in progress.rows}
     assert states["baseline"] == "done"
     assert states["pruned"] == "cancelled"
 
 
 def test_a_damaged_baseline_is_trained_again(cache: Cache, queue: Queue) -> None:
-    """A level that finds its parent damaged has it made again, and then goes on."""
+    """A stage with a damaged parent has the parent computed again, and then continues."""
     assert run(cache, LONG).state == "done"
     base = next(p.key for p in planned(cache, LONG).models if p.strategy == "baseline")
     path = cache.stage(base) / "model.sparse"
@@ -102,16 +103,16 @@ def test_a_damaged_baseline_is_trained_again(cache: Cache, queue: Queue) -> None
 
 def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache) -> None:
     wrong = replace(TINY, model=replace(TINY.model, name="mobilenet_v9", width=1.0))
-    now = run(cache, wrong)
-    assert now.state == "refused"
-    assert now.job.field == "model.name"
-    assert "mobilenet_v2" in now.job.error
+    progress = run(cache, wrong)
+    assert progress.state == "refused"
+    assert progress.job.field == "model.name"
+    assert "mobilenet_v2" in SpecError.from_json(progress.job.field, progress.job.error).message
 
 
-def test_an_idle_worker_leaves(cache: Cache) -> None:
+def test_an_idle_worker_exits(cache: Cache) -> None:
     command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
     subprocess.run([*command, "--idle-seconds", "0.2"], cwd=ROOT, check=True, timeout=60)
-    assert Crew(cache.queue).worker() is None
+    assert WorkerRecord(cache.queue).current() is None
 
 
 @pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
@@ -123,16 +124,16 @@ def test_new_code_on_disk_replaces_the_worker(cache: Cache, tmp_path: Path) -> N
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "pruning_core", source / "pruning_core", ignore=ignored)
-    crew = Crew(cache.queue)
+    record = WorkerRecord(cache.queue)
     command = [sys.executable, "-m", "pruning_core", "worker", "--cache-dir", str(cache.root)]
     process = subprocess.Popen(command, cwd=source)
     try:
-        before = until(crew.worker, "the worker")["code"]
-        with (source / "pruning_core" / "text.py").open("a") as file:
+        before = until(record.current, "the worker")["code"]
+        with (source / "pruning_core" / "common" / "formatting.py").open("a") as file:
             file.write("# changed\n")
 
         def replaced() -> bool | None:
-            now = crew.worker()
+            now = record.current()
             return (now is not None and now["code"] != before) or None
 
         assert until(replaced, "the new worker")

@@ -18,7 +18,7 @@ from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
@@ -100,13 +100,13 @@ class Lab:
             self.worker = self._started()
         started = time.perf_counter()
         job = self.queue.submit(spec, "bench")
-        while (now := standing(self.queue, job)).state in ACTIVE and self.worker.poll() is None:
+        while (now := job_progress(self.queue, job)).state in ACTIVE and self.worker.poll() is None:
             time.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - started
         self._check(now)
         return Outcome(seconds, accuracies(now.outline, Store(self.cache)))
 
-    def _check(self, now: Standing) -> None:
+    def _check(self, now: JobProgress) -> None:
         if now.state != "done":
             reason = f"The comparison is {now.state}. {now.job.error}"
             raise RuntimeError(f"{reason} See {self.cache.logs} and {self.cache.worker_log}.")

@@ -23,7 +23,7 @@ from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
@@ -117,7 +117,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Spec]:
     spec = sensitivity_only(replace(SCAN, structured=own))
     job = Queue(cache.queue).submit(spec, "sensitivity")
     serve(cache)
-    assert standing(Queue(cache.queue), job).state == "done"
+    assert job_progress(Queue(cache.queue), job).state == "done"
     return cache, spec
 
 

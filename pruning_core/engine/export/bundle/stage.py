@@ -27,7 +27,7 @@ from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
 from pruning_core.results.models import model_rows
 from pruning_core.settings.spec import from_json, to_json
-from pruning_core.storage.bundle import FILE, IMAGES
+from pruning_core.storage.bundle import BUNDLE_FILE, IMAGES_FILE
 from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]
@@ -57,28 +57,28 @@ def bundle(context: Context) -> Result:
     base = store.settings(root)["settings"]
     context.progress.say(0.1, "Packing the test images")
     splits = splits_of(store, store.settings(root)["parent"], base["data"])
-    images = _images(splits.test, context.folder / IMAGES)
-    inside = (context.folder / IMAGES).stat().st_size <= settings["image_bytes"]
+    images = _images(splits.test, context.folder / IMAGES_FILE)
+    inside = (context.folder / IMAGES_FILE).stat().st_size <= settings["image_bytes"]
     context.progress.say(0.5, "Packing the rest")
     files = {
         model.name: model.read_bytes(),
         ANSWERS: store.file(context.row.parent, ANSWERS).read_bytes(),
         **_results(context),
         **_programs(model),
-        **({IMAGES: (context.folder / IMAGES).read_bytes()} if inside else {}),
+        **({IMAGES_FILE: (context.folder / IMAGES_FILE).read_bytes()} if inside else {}),
     }
     about = _about(context, made, base, root) | {"model": model.name, "images": images}
     about["files"] = {name: _digest(content) for name, content in files.items()}
     files["passport.json"] = (json.dumps(about, indent=2) + "\n").encode()
-    _pack(files, context.folder / FILE)
+    _pack(files, context.folder / BUNDLE_FILE)
     return {
-        "file": FILE,
-        "bytes": (context.folder / FILE).stat().st_size,
-        "images": IMAGES,
+        "file": BUNDLE_FILE,
+        "bytes": (context.folder / BUNDLE_FILE).stat().st_size,
+        "images": IMAGES_FILE,
         "images_inside": inside,
         "notes": [
-            *([] if inside else [_outside(context.folder / IMAGES)]),
-            f"SHA-256 of {FILE}: {_digest((context.folder / FILE).read_bytes())['sha256']}.",
+            *([] if inside else [_outside(context.folder / IMAGES_FILE)]),
+            f"SHA-256 of {BUNDLE_FILE}: {_digest((context.folder / BUNDLE_FILE).read_bytes())['sha256']}.",
         ],
     }
 
