@@ -11,8 +11,8 @@ from pages.components import choices, live
 from pages.components.setting_values import params
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.job_list import Listing, Run
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_list import JobList, Run
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0
@@ -43,7 +43,7 @@ def pick(lab: Lab) -> Job | None:
     linked = st.query_params.get("job", "")
     if linked and (job := lab.queue.job(linked)):
         return job
-    newest, _ = Listing(lab.cache.queue).page(1)
+    newest, _ = JobList(lab.cache.queue).page(1)
     if linked and newest:
         st.warning(f"There is no run {plain(linked)}. The newest run is shown.")
     if newest:
@@ -54,7 +54,7 @@ def pick(lab: Lab) -> Job | None:
 def draw_list(lab: Lab, chosen: Job) -> None:
     """The list of runs: active ones first, then the newest; a click opens a run below."""
     st.html(STYLE.replace("CHOSEN", chosen.id))
-    listing = Listing(lab.cache.queue)
+    listing = JobList(lab.cache.queue)
 
     @st.fragment(run_every=SLOW_SECONDS)
     def draw() -> None:
@@ -103,7 +103,7 @@ def draw_paging(more: bool) -> None:
         st.caption(f"Page {page_number()}, {PAGE} runs per page", width="content")
 
 
-def draw_live(lab: Lab, job: Job, before: Standing) -> None:
+def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
     """The parts that change while a run grows, drawn every two seconds until it ends.
 
     The heading and the buttons above are drawn again when the state differs from `before`.
@@ -112,7 +112,7 @@ def draw_live(lab: Lab, job: Job, before: Standing) -> None:
 
     @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
-        now = standing(lab.queue, job.id)
+        now = job_progress(lab.queue, job.id)
         if (now.state, has_baseline(now)) != (before.state, has_baseline(before)):
             st.rerun()
         if active:
@@ -125,7 +125,7 @@ def draw_live(lab: Lab, job: Job, before: Standing) -> None:
     draw()
 
 
-def draw_actions(lab: Lab, now: Standing) -> None:
+def draw_actions(lab: Lab, now: JobProgress) -> None:
     """The name and state of the run, and the actions that its state allows."""
     job = now.job
     st.header(f"{plain(job.label)} {live.badge(now.state)}")
@@ -142,7 +142,7 @@ def draw_actions(lab: Lab, now: Standing) -> None:
             draw_delete(lab, job)
 
 
-def has_baseline(now: Standing) -> bool:
+def has_baseline(now: JobProgress) -> bool:
     """Whether a baseline is finished, so that Compare can show models."""
     return any(row.kind == "baseline" and row.status == "done" for row in now.rows)
 
@@ -174,7 +174,7 @@ def draw_delete(lab: Lab, job: Job) -> None:
         st.button("Delete this run", on_click=delete)
 
 
-def draw_log(lab: Lab, now: Standing) -> None:
+def draw_log(lab: Lab, now: JobProgress) -> None:
     """The last lines of the log of a stage: first of a failed one, else of a running one."""
     with st.expander("Log"):
         stages = live.titled(now)
@@ -205,7 +205,7 @@ def main() -> None:
         link("Tune", "Set up a comparison")
         return
     draw_list(lab, job)
-    now = standing(lab.queue, job.id)
+    now = job_progress(lab.queue, job.id)
     draw_actions(lab, now)
     draw_live(lab, job, now)
     draw_log(lab, now)

@@ -31,7 +31,7 @@ from pruning_core.results.models import combined, results_frame, titles
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json
-from pruning_core.storage.job_progress import ACTIVE, states
+from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
@@ -93,11 +93,11 @@ def draw_best_model(answer: Answer) -> None:
     """The figures for one data set, or why no model is shown."""
     if answer.place:
         st.subheader(plain(answer.place[0].upper() + answer.place[1:]))
-    if answer.headline is None and answer.text:
+    if answer.best is None and answer.text:
         st.info(plain(answer.text))
-    elif answer.headline:
+    elif answer.best:
         with st.container(horizontal=True, gap="medium"):
-            for label, value in answer.headline.figures:
+            for label, value in answer.best.figures:
                 st.metric(label.capitalize(), plain(value), width="content")
         st.caption(plain(answer.text))
     for warning in answer.warnings:
@@ -191,7 +191,7 @@ def watch(lab: Lab, jobs: list[Job], unfinished: list[str], ended_before: int) -
 
 def unfinished_labels(lab: Lab, jobs: list[Job]) -> list[str]:
     """The labels of the runs that wait or run."""
-    state = states(lab.queue, jobs)
+    state = job_states(lab.queue, jobs)
     return [plain(job.label) for job in jobs if state[job.id] in ACTIVE]
 
 

@@ -130,8 +130,8 @@ def draw_model(lab: Lab, job: Job) -> None:
 
 def zero_channels(frame: pd.DataFrame, structured: bool) -> str:
     """How many output channels of a model have no weight left."""
-    some = frame[frame["dead channels"] > 0]
-    zero, channels = int(some["dead channels"].sum()), int(frame["channels"].sum())
+    some = frame[frame["zero channels"] > 0]
+    zero, channels = int(some["zero channels"].sum()), int(frame["channels"].sum())
     state = "were removed" if structured else "are all zero"
     where = f" ({format_count(len(some), 'layer')})" if zero else ""
     return f"{zero:,} of {channels:,} output channels{where} {state}."

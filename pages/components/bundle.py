@@ -15,7 +15,7 @@ from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.results.exported_files import why_not_offered
-from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.bundle import BUNDLE_FORMATS, bundle_stage
 from pruning_core.storage.jobs import Job
 
 DEFAULT_FORMAT = "onnx"
@@ -30,7 +30,7 @@ def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) ->
         "verify.py. verify.py checks all of it without Pruning Lab."
     )
     offered = {row["format"] for row in files.to_dict("records") if not why_not_offered(row)}
-    formats = [name for name in PACKED if name in offered]
+    formats = [name for name in BUNDLE_FORMATS if name in offered]
     name = st.selectbox(
         "File",
         formats,
@@ -44,7 +44,7 @@ def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) ->
     )
     if not name:
         return
-    stage = passport(job, model.key, name, lab.store)
+    stage = bundle_stage(job, model.key, name, lab.store)
     if run_stage(
         lab, [stage], "Create bundle", busy="Creating the bundle", help="Takes a few seconds."
     ):

@@ -17,7 +17,7 @@ from pages.components.facts import inline
 from pruning_core import methods
 from pruning_core.methods.registry import Method, Registry
 from pruning_core.planning import presets, stage_kinds
-from pruning_core.results.glossary import GLOSSARY
+from pruning_core.results.glossary import glossary_rows
 from pruning_core.settings import sensitivity
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
@@ -75,7 +75,7 @@ def _reference(method: Method) -> str:
 def _glossary() -> str:
     return _markdown(
         ["term", "definition"],
-        [[f"**{inline(term)}**", inline(text)] for term, text in GLOSSARY],
+        [[f"**{inline(row['Term'])}**", inline(row["Definition"])] for row in glossary_rows()],
     )
 
 

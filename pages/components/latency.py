@@ -24,8 +24,9 @@ from pruning_core.planning.timing import (
 from pruning_core.reports.charts.latency import latency_chart, speedup_chart
 from pruning_core.reports.charts.sparse_speedup import break_even_chart
 from pruning_core.reports.charts.style import chart_config
-from pruning_core.results import deployment_evidence, latency, sparse_speedup
-from pruning_core.results.deployment import spoken_for, verdict
+from pruning_core.results import latency, sparse_speedup
+from pruning_core.results.deployment import verdict
+from pruning_core.results.deployment_evidence import evidence, measured_conditions
 from pruning_core.results.latency import latency_notes, model_names, speedup_text
 from pruning_core.results.models import titles
 from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
@@ -52,10 +53,10 @@ def draw_latency(lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerato
         help=f"Takes up to a minute per runtime. {ALONE}",
     ):
         _draw_times(lab, stages, model_names(job, models), conditions)
-    evidence = deployment_evidence.evidence(model, dense, others, stages, lab.store)
-    summary.info(inline(verdict(evidence)))
-    if evidence.timing:
-        batch, threads = spoken_for(stages)
+    measured = evidence(model, dense, others, stages, lab.store)
+    summary.info(inline(verdict(measured)))
+    if measured.timing:
+        batch, threads = measured_conditions(stages)
         summary.caption(f"Speed: batch size {batch}, {format_count(threads, 'thread')}.")
     for note in [*skipped_notes(RUNTIMES, conditions), *latency_notes(stages, lab.store)]:
         st.caption(inline(note))
@@ -141,7 +142,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "Model": [f"{row['model']}{repeated.get(row['role'], '')}" for row in rows],
             "Runtime": frame["runtime_title"],
-            "Batch size": frame["images_at_a_time"],
+            "Batch size": frame["batch_size"],
             "Threads": frame["threads"],
             "Median (ms)": frame["p50_ms"].round(3),
             "90th percentile (ms)": frame["p90_ms"].round(3),

@@ -28,12 +28,12 @@ PERCENT = "sparsity"
 
 
 def draw_layers(frame: pd.DataFrame) -> None:
-    """Every layer of a model with its sparsity; `frame` is a `results.layers.table`."""
+    """Every layer of a model with its sparsity; `frame` is a `results.layers.layers_frame`."""
     shown = frame.assign(sparsity=100 * frame["sparsity"])
     columns = {
         "sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share of zeros."),
         "weights": st.column_config.NumberColumn(format="localized"),
-        "dead channels": st.column_config.NumberColumn(
+        "zero channels": st.column_config.NumberColumn(
             help="Output channels whose weights are all zero."
         ),
     }

@@ -20,10 +20,10 @@ from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.serialization import plain as plain_number
-from pruning_core.storage.job_list import Run, run_of
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_list import Run, run_from_progress
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.stage_queue import Row
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
 
 STATE_TITLES = {
@@ -50,13 +50,13 @@ def keep_worker(lab: Lab) -> None:
     """Start a worker if none is alive while work is pending, and say why where that fails."""
     if problem := start.ensure_worker(lab.cache):
         st.warning(plain(problem))
-    elif Crew(lab.cache.queue).worker() is None:
+    elif WorkerRecord(lab.cache.queue).current() is None:
         st.caption("A worker is starting. Interrupted stages continue from their last checkpoint.")
 
 
-def draw_progress(lab: Lab, now: Standing) -> None:
+def draw_progress(lab: Lab, now: JobProgress) -> None:
     """The progress bar with the remaining time, or the time spent; none for a refused run."""
-    run = run_of(now)
+    run = run_from_progress(now)
     if run.state == "refused" or not (run.steps or run.active):
         return
     parts = [stages_done(run), time_text(run)]
@@ -81,7 +81,7 @@ def time_text(run: Run) -> str:
     return f"took {format_seconds(spent)}" if spent else ""
 
 
-def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str]]:
+def histories(lab: Lab, now: JobProgress, seed: int) -> tuple[Curves, dict[str, str]]:
     """The epochs of the stages of one seed by label, and the strategy of each label.
 
     The steps of an iterative run make one curve: each continues where the last one ended.
@@ -121,7 +121,7 @@ def history_of(lab: Lab, row: Row) -> list[dict[str, Any]]:
     return list(row.progress.get("history") or [])
 
 
-def titled(now: Standing) -> list[tuple[Row, str]]:
+def titled(now: JobProgress) -> list[tuple[Row, str]]:
     """The stages of a run with a title each."""
     names = titles(now.outline)
     return [(row, names[row.key][0] if row.key in names else _kind_title(row)) for row in now.rows]
@@ -136,7 +136,7 @@ def _kind_title(row: Row) -> str:
     return f"{layer}: {title[0].lower()}{title[1:]}" if layer else title
 
 
-def draw_curves(lab: Lab, now: Standing) -> None:
+def draw_curves(lab: Lab, now: JobProgress) -> None:
     """Loss and validation accuracy of each epoch."""
     epochs, strategies = histories(lab, now, pick_seed(now))
     if not epochs:
@@ -160,7 +160,7 @@ def curves(arguments: str) -> go.Figure:
     return training_curves(*json.loads(arguments))
 
 
-def pick_seed(now: Standing) -> int:
+def pick_seed(now: JobProgress) -> int:
     """The seed whose curves are drawn."""
     seeds = list(dict.fromkeys(model.seed for model in now.outline.models))
     if len(seeds) < 2:
@@ -176,7 +176,7 @@ def pick_seed(now: Standing) -> int:
     return int(chosen)
 
 
-def draw_stages(now: Standing) -> None:
+def draw_stages(now: JobProgress) -> None:
     """A table with a row for each stage."""
     rows = [
         {
@@ -192,7 +192,7 @@ def draw_stages(now: Standing) -> None:
         st.dataframe(rows, hide_index=True, height=TABLE_HEIGHT if long else "content")
 
 
-def draw_errors(now: Standing) -> None:
+def draw_errors(now: JobProgress) -> None:
     """Why a run failed, with the traceback in an expander."""
     if now.job.error:
         st.error(inline(explain(now.job.field, now.job.error)))
@@ -205,7 +205,7 @@ def draw_errors(now: Standing) -> None:
 
 def running_now(lab: Lab, limit: int = 5) -> bool:
     """Draw the active runs, each with its progress. False where there are none."""
-    unfinished = [standing(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
+    unfinished = [job_progress(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
     active = [now for now in unfinished if now.state in ACTIVE]
     if active:
         keep_worker(lab)

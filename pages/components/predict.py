@@ -12,7 +12,7 @@ from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
 from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, plain
-from pages.components.uploads import kept
+from pages.components.uploads import store_upload
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
@@ -56,7 +56,7 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
         )
     if file is None:
         return predict_test_image(dense, model.key, int(number))
-    if upload := kept(lab, file):
+    if upload := store_upload(lab, file):
         digest, path = upload
         return predict_image(dense, model.key, digest, str(path))
     return None

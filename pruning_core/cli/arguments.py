@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pruning_core.common.errors import shortened
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 
 MAX_COUNT = 10**6
 Value = TypeVar("Value", int, float)
@@ -36,7 +36,7 @@ def folder(text: str) -> Path:
     """A folder; it need not exist."""
     if not text:
         raise argparse.ArgumentTypeError("name a folder")
-    return place(text)
+    return expand_path(text)
 
 
 def count(text: str) -> int:

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core.cli.output import FAILED, OK, check_out, say
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
-from pruning_core.results.benchmark import FIGURES, BenchResult, write
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, write_result
 from pruning_core.storage.jobs import Queue
 
 
@@ -24,7 +24,7 @@ def add_benchmark_options(command: argparse.ArgumentParser) -> None:
     text = "a smaller benchmark: a few minutes instead of a quarter of an hour"
     command.add_argument("--quick", action="store_true", help=text)
     text = "also write the figures to this file, such as outputs/benchmark/figures.json"
-    command.add_argument("--json", type=place, metavar="FILE", help=text)
+    command.add_argument("--json", type=expand_path, metavar="FILE", help=text)
 
 
 def benchmark(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
@@ -35,14 +35,14 @@ def benchmark(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if result is None:
         return say(FAILED, "The benchmark ended early; its last messages are above.")
     _print(result, Console())
-    write(result, cache.bench, "--cache-dir")
+    write_result(result, cache.benchmark, "--cache-dir")
     if options.json:
-        write(result, options.json, "--json")
+        write_result(result, options.json, "--json")
         print(f"Wrote {options.json}")
     return OK
 
 
-def measure(size: str) -> BenchResult | None:
+def measure(size: str) -> BenchmarkResult | None:
     """Run the benchmark in a process with the environment of a stage; None where it fails.
 
     It reports its progress on standard error.
@@ -52,12 +52,12 @@ def measure(size: str) -> BenchResult | None:
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    return BenchResult.from_json(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    return BenchmarkResult.from_json(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
-def _print(result: BenchResult, console: Console) -> None:
+def _print(result: BenchmarkResult, console: Console) -> None:
     """Print the figures as a table: the median of the rounds, and the lowest and the highest."""
-    table = Table("figure", "median", "lowest", "highest", caption=result.told())
+    table = Table("figure", "median", "lowest", "highest", caption=result.environment())
     for name, measured in FIGURES.items():
         if name in result.figures:
             values = astuple(result.figures[name])

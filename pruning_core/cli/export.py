@@ -20,7 +20,13 @@ from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import available, not_offered, notes_told
+from pruning_core.results.exported_files import (
+    available_formats,
+    file_notes,
+    files_frame,
+    files_table,
+    why_not_offered,
+)
 from pruning_core.results.models import titles
 from pruning_core.storage.bundle import BUNDLE, BUNDLE_FORMATS, bundle_stage
 from pruning_core.storage.jobs import Queue
@@ -59,16 +65,16 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     check_out(options.out)
     store = Store(cache)
     bundled = [options.bundle] if options.bundle else []
-    formats, notes = available(dict.fromkeys([*options.formats, *bundled]))
+    formats, notes = available_formats(dict.fromkeys([*options.formats, *bundled]))
     stages = [export_stage(model.key, name) for name in formats]
     if options.bundle in formats:
         stages.append(bundle_stage(job, model.key, options.bundle, store))
     rows = run_stages(cache, queue, stages, Console(stderr=True))
-    frame = exported_files.ladder(model, outline.dense_of(model), store, formats)
+    frame = files_frame(model, outline.dense_of(model), store, formats)
     Console().print(_table(frame, f"{job.label}, {titles(outline)[model.key][0]}"))
     # A file that loses too much accuracy is measured, but not handed out.
-    refused = {row["key"]: why for row in frame.to_dict("records") if (why := not_offered(row))}
-    for note in [*notes, *notes_told(frame), *_bundle_notes(store, stages), *refused.values()]:
+    refused = {row["key"]: why for row in frame.to_dict("records") if (why := why_not_offered(row))}
+    for note in [*notes, *file_notes(frame), *_bundle_notes(store, stages), *refused.values()]:
         print(f"Note: {note}")
     written = _copy(store, [stage for stage in stages if stage.key not in refused], options.out)
     (options.out / CSV).write_text(exported_files.to_csv(frame), encoding="utf-8")
@@ -106,7 +112,7 @@ def _copy(store: Store, stages: Iterable[Stage], out: Path) -> list[Path]:
 
 
 def _table(frame: pd.DataFrame, caption: str) -> Table:
-    texts = exported_files.readable(frame)
+    texts = files_table(frame)
     first, *others = texts.columns
     table = Table(Column(first, no_wrap=True), *others, caption=caption)
     for row in texts.itertuples(index=False):

@@ -18,11 +18,18 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
-from pruning_core.results import deployment, sparse_speedup
+from pruning_core.planning.timing import (
+    Conditions,
+    latency_stages,
+    skipped_notes,
+    sparse_speedup_stage,
+)
 from pruning_core.results import latency as latency_results
+from pruning_core.results import sparse_speedup
 from pruning_core.results.deployment import verdict
-from pruning_core.results.latency import model_names, ratio_text
+from pruning_core.results.deployment_evidence import evidence
+from pruning_core.results.latency import latency_notes, model_names, speedup_text
+from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
@@ -68,7 +75,7 @@ def latency(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     conditions = _conditions(options)
     check_out(options.out)
     stages = latency_stages([m.key for m in models], options.runtimes, conditions)
-    kernels = [crossover_stage(model.key, options.image_size)] if options.break_even else []
+    kernels = [sparse_speedup_stage(model.key, options.image_size)] if options.break_even else []
     rows = run_stages(cache, queue, [*stages, *kernels], Console(stderr=True))
     store, written = Store(cache), []
     frame = latency_results.latency_frame(stages, store, model_names(job, models))
@@ -77,8 +84,8 @@ def latency(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
         written.append(_write(frame, options.out / LATENCY_CSV))
     for stage in kernels:
         written += _write_break_even(stage, store, options.out)
-    print(verdict(deployment.evidence(model, dense, others, stages, store)))
-    for note in [*left_out(options.runtimes, conditions), *latency_results.notes(stages, store)]:
+    print(verdict(evidence(model, dense, others, stages, store)))
+    for note in [*skipped_notes(options.runtimes, conditions), *latency_notes(stages, store)]:
         print(f"Note: {note}")
     for path in written:
         print(f"Wrote {path}")
@@ -95,11 +102,11 @@ def _conditions(options: argparse.Namespace) -> Conditions:
 
 def _write_break_even(stage: Stage, store: Store, out: Path) -> list[Path]:
     """Print the break-even sparsity of each kernel, and write the times as CSV."""
-    frame = sparse_speedup.crossover_frame(stage, store)
+    frame = sparse_speedup_frame(stage, store)
     if frame.empty:
         return []
     for kernel in frame["kernel"].unique():
-        print(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel))
+        print(break_even_text(sparse_speedup.break_even(frame, kernel), kernel))
     return [_write(frame, out / SPARSE_SPEEDUP_CSV)]
 
 
@@ -131,6 +138,6 @@ def _table(frame: pd.DataFrame) -> Table:
             f"{row['p50_ms']:.3g}",
             f"{row['p90_ms']:.3g}",
             f"{row['images_per_second']:.3g}",
-            ratio_text(row),
+            speedup_text(row),
         )
     return table

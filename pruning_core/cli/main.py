@@ -23,6 +23,7 @@ from pruning_core.cli.sensitivity import add_sensitivity_options, sensitivity
 from pruning_core.cli.worker import add_worker_options, worker
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache, CacheError, cache_at
+from pruning_core.methods.commands import COMMANDS as HELP
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker.start import WorkerError
@@ -32,41 +33,27 @@ from pruning_core.worker.start import WorkerError
 class Command:
     """A command: `run` returns the exit code, `add_options` gives a parser its options.
 
-    A command that needs no space also works on a full or read-only disk.
+    A command that needs no space also works on a full or read-only disk. Its help stands in
+    `methods.commands`, which the Guide reads too.
     """
 
     run: Callable[[argparse.Namespace, Cache, Queue], int]
     add_options: Callable[[argparse.ArgumentParser], None]
-    help: str
     needs_space: bool = True
 
 
 COMMANDS: dict[str, Command] = {
-    "compare": Command(
-        compare, add_compare_options, "Compare one-shot and iterative pruning of a network."
-    ),
-    "sensitivity": Command(
-        sensitivity,
-        add_sensitivity_options,
-        "Prune one layer at a time, without training, and measure the accuracy.",
-    ),
-    "export": Command(
-        export, add_export_options, "Export a model to files, and measure each of them."
-    ),
-    "latency": Command(latency, add_latency_options, "Measure the latency of a model."),
-    "benchmark": Command(benchmark, add_benchmark_options, "Benchmark this machine."),
-    "search": Command(
-        search, add_search_options, "Find the best pruning strategy for a training budget."
-    ),
-    "jobs": Command(list_jobs, add_jobs_options, "List the jobs, newest first.", needs_space=False),
-    "show": Command(
-        show, add_show_options, "Show the stages, models and results of a job.", needs_space=False
-    ),
-    "cancel": Command(cancel, add_job, "Cancel a job.", needs_space=False),
-    "cache": Command(
-        maintain_cache, add_cache_options, "Inspect, verify or clean the cache.", needs_space=False
-    ),
-    "worker": Command(worker, add_worker_options, "Run the queued stages."),
+    "compare": Command(compare, add_compare_options),
+    "sensitivity": Command(sensitivity, add_sensitivity_options),
+    "search": Command(search, add_search_options),
+    "export": Command(export, add_export_options),
+    "latency": Command(latency, add_latency_options),
+    "benchmark": Command(benchmark, add_benchmark_options),
+    "jobs": Command(list_jobs, add_jobs_options, needs_space=False),
+    "show": Command(show, add_show_options, needs_space=False),
+    "cancel": Command(cancel, add_job, needs_space=False),
+    "cache": Command(maintain_cache, add_cache_options, needs_space=False),
+    "worker": Command(worker, add_worker_options),
 }
 
 
@@ -98,8 +85,8 @@ def parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(
             name,
-            help=command.help,
-            description=command.help,
+            help=HELP[name].help,
+            description=HELP[name].help,
             allow_abbrev=False,
             formatter_class=HelpFormatter,
         )

@@ -11,7 +11,7 @@ from typing import Any
 from pruning_core.cli.arguments import number, read_share
 from pruning_core.cli.implied_settings import set_implied
 from pruning_core.common.errors import SpecError
-from pruning_core.common.files import PLAIN_WEIGHTS, place
+from pruning_core.common.files import PLAIN_WEIGHTS, expand_path
 from pruning_core.common.formatting import join_words
 from pruning_core.methods.datasets import OWN_IMAGES
 from pruning_core.planning.presets import PRESETS
@@ -237,4 +237,4 @@ def _make_paths_absolute(value: dict[str, Any]) -> None:
 
 
 def _absolute(text: str) -> str:
-    return str(place(text).absolute()) if text else ""
+    return str(expand_path(text).absolute()) if text else ""

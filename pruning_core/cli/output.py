@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
+from pruning_core.reports.csv_export import write_report
+from pruning_core.results.models import results_frame
 from pruning_core.settings import spec as specs
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.job_progress import JobProgress
@@ -50,12 +52,11 @@ def write_results(progress: JobProgress, cache: Cache, queue: Queue, out: Path |
     Returns the exit code.
     """
     from pruning_core.reports import csv_export
-    from pruning_core.results import models
     from pruning_core.results.findings import findings
-    from pruning_core.results.tables import file_notes_told, notes_told
+    from pruning_core.results.tables import int8_notes, model_notes
 
     store, job = Store(cache), progress.job
-    frame = models.points(progress.outline, store, job.label, job.id)
+    frame = results_frame(progress.outline, store, job.label, job.id)
     damaged = [model.key for model in progress.outline.models if not store.exists(model.key)]
     if damaged:
         for key in damaged:
@@ -66,7 +67,7 @@ def write_results(progress: JobProgress, cache: Cache, queue: Queue, out: Path |
     for finding in findings(frame):
         print(f"- {finding.text}")
     code, notes = _write_files(progress, frame, out) if out else (OK, [])
-    for note in [*notes_told(frame), *file_notes_told(frame), *notes]:
+    for note in [*model_notes(frame), *int8_notes(frame), *notes]:
         print(f"Note: {note}")
     return code
 
@@ -79,7 +80,7 @@ def _write_files(progress: JobProgress, frame: pd.DataFrame, out: Path) -> tuple
     job = progress.job
     notes, written = list(csv_export.missing_chrome()), [out]
     try:
-        written = csv_export.write_all(frame, {job.id: specs.from_json(job.spec)}, out)
+        written = write_report(frame, {job.id: specs.from_json(job.spec)}, out)
     except ImageError as error:
         notes.append(str(error))
     except OSError as error:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.inspections import known_of_cuts
+from pruning_core.planning.inspections import pruning_notes
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
@@ -103,7 +103,7 @@ class _PruningNotes:
         if self.printed or not prunes:
             return
         self.printed = True
-        for note in known_of_cuts(from_json(progress.job.spec), self.store):
+        for note in pruning_notes(from_json(progress.job.spec), self.store):
             self.console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -28,16 +28,16 @@ from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.search import (
     Cells,
-    Recipe,
     Round,
+    SearchStrategy,
     Trial,
-    amount_for,
     check_hours,
     final_key,
     finalists,
     hardness,
-    seconds_left,
+    remaining_seconds,
     spec_of,
+    target_for,
     winners,
 )
 from pruning_core.planning.stage import outline
@@ -110,7 +110,9 @@ def search(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     frame.to_csv(options.out / CSV, index=False)
     print(f"Chosen on validation images (seed {base.seeds[0]}):")
     for epochs, name in best.items():
-        print(f"- for {format_epochs(epochs)}: {name}, {strategy_search.RECIPES[name].text}.")
+        print(
+            f"- for {format_epochs(epochs)}: {name}, {strategy_search.SEARCH_STRATEGIES[name].text}."
+        )
     for epochs in [epochs for epochs in options.budgets if epochs not in best]:
         print(f"- for {format_epochs(epochs)}: none, because no strategy finished.")
     print(table(trials, "validation"))
@@ -163,8 +165,8 @@ def table(trials: Sequence[Trial], figure: str) -> str:
     columns = sorted({(trial.epochs, trial.sparsity) for trial in trials})
     heads = [f"{epochs:g} epochs, {sparsity:.4g}" for epochs, sparsity in columns]
     lines = [f"| strategy | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
-    for name in dict.fromkeys(trial.recipe for trial in trials):
-        cells = [_mean([t for t in trials if t.recipe == name], c, figure) for c in columns]
+    for name in dict.fromkeys(trial.strategy for trial in trials):
+        cells = [_mean([t for t in trials if t.strategy == name], c, figure) for c in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -179,12 +181,12 @@ def _mean(trials: Iterable[Trial], column: tuple[float, float], figure: str) -> 
 
 def _names(control: bool) -> list[str]:
     """The names of the controls, or of the strategies that can be chosen."""
-    strategies = strategy_search.RECIPES.items()
+    strategies = strategy_search.SEARCH_STRATEGIES.items()
     return [name for name, strategy in strategies if strategy.control == control]
 
 
-def _strategies(names: Iterable[str]) -> tuple[Recipe, ...]:
-    return tuple(strategy_search.RECIPES[name] for name in names)
+def _strategies(names: Iterable[str]) -> tuple[SearchStrategy, ...]:
+    return tuple(strategy_search.SEARCH_STRATEGIES[name] for name in names)
 
 
 class PresetSearch:
@@ -197,7 +199,7 @@ class PresetSearch:
 
     def train_baseline(self, base: Spec) -> int:
         """Train the baseline, and read the layers of the model. Returns the exit code."""
-        spec = spec_of(strategy_search.RECIPES["dense"], base, 0.0, 0.0, base.seeds[0])
+        spec = spec_of(strategy_search.SEARCH_STRATEGIES["dense"], base, 0.0, 0.0, base.seeds[0])
         job = self.queue.submit(spec, "Baseline")
         progress = follow_job(self.cache, self.queue, job, self.console)
         if progress.state != "done":
@@ -210,7 +212,7 @@ class PresetSearch:
     def check_time(self, base: Spec, grid: Cells, options: argparse.Namespace) -> None:
         """Print how long the search will take. Raises `SpecError` where that is too long."""
         rounds = self._rounds(base, grid, options)
-        remaining = seconds_left(rounds, base, self.layers, self.store, usable_cores())
+        remaining = remaining_seconds(rounds, base, self.layers, self.store, usable_cores())
         check_hours(remaining, options.hours)
         say(OK, f"About {format_seconds(remaining)} of computing remain on this machine.")
 
@@ -245,8 +247,8 @@ class PresetSearch:
         """The trials in these cells, without unreachable ones; None unless all have finished."""
         trials = []
         for name, epochs, sparsity, seed in cells:
-            strategy = strategy_search.RECIPES[name]
-            amount = amount_for(strategy, sparsity, self.layers)
+            strategy = strategy_search.SEARCH_STRATEGIES[name]
+            amount = target_for(strategy, sparsity, self.layers)
             if amount is None:
                 continue
             spec = spec_of(strategy, base, amount, epochs, seed)
@@ -263,8 +265,8 @@ class PresetSearch:
         """
         jobs: dict[Cell, str] = {}
         for name, epochs, sparsity, seed in cells:
-            strategy = strategy_search.RECIPES[name]
-            amount = amount_for(strategy, sparsity, self.layers)
+            strategy = strategy_search.SEARCH_STRATEGIES[name]
+            amount = target_for(strategy, sparsity, self.layers)
             if amount is not None:
                 spec = spec_of(strategy, base, amount, epochs, seed)
                 label = f"{name}, {epochs:g} epochs, {sparsity:.4g}, seed {seed}"

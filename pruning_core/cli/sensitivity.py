@@ -21,8 +21,14 @@ from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
-from pruning_core.results import sensitivity as results
 from pruning_core.results.labels import short
+from pruning_core.results.sensitivity import (
+    allocate,
+    images_text,
+    measured_sparsities,
+    read_sensitivity,
+    sparsity_texts,
+)
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import flag
 from pruning_core.settings.serialization import to_dict
@@ -68,14 +74,14 @@ def write_sensitivity(
     `SpecError` where the analysis does not cover it. Returns the exit code.
     """
     spec = from_json(progress.job.spec)
-    frame = results.read_scan(spec, Store(cache))
+    frame = read_sensitivity(spec, Store(cache))
     if frame.empty:
         return say(FAILED, "The sensitivity analysis has no result; run the same command again.")
     console = Console()
     console.width = console.width if console.is_terminal else WIDE
     console.print(_table(frame))
     unit = PRUNED_UNITS[str(frame["of"].iloc[0])]
-    images = results.looked_at(frame, spec.sensitivity.images)
+    images = images_text(frame, spec.sensitivity.images)
     print(
         f"Accuracy in percent with only this {unit} pruned and no training, and its 95 % interval, "
         f"on {images}."
@@ -92,7 +98,7 @@ def write_sensitivity(
 def _print_allocation(frame: pd.DataFrame, overall_sparsity: float, spec: Spec) -> None:
     """Print the per-layer sparsities as options of `compare`."""
     try:
-        layer_sparsities = results.as_text(results.propose(frame, overall_sparsity))
+        layer_sparsities = sparsity_texts(allocate(frame, overall_sparsity))
     except SpecError as error:
         raise error.for_field(ALLOCATE) from None
     options = [
@@ -117,7 +123,7 @@ def _pruning_options(spec: Spec) -> list[str]:
 
 def _table(frame: pd.DataFrame) -> Table:
     """Validation accuracy: a row for each layer, a column for each sparsity."""
-    sparsities = results.steps_of(frame)
+    sparsities = measured_sparsities(frame)
     name = Column("layer", min_width=24, overflow="fold")
     units = str(frame["of"].iloc[0])
     table = Table(name, units, *map(format_percent, sparsities))

@@ -91,7 +91,7 @@ class Run:
             end = max(end, stop)
         return spent
 
-    def seconds_left(self, cores: int) -> float | None:
+    def remaining_seconds(self, cores: int) -> float | None:
         """Remaining seconds, by the pace of the stages so far; None while that is unknown."""
         started = [step for step in self.steps if step.status in ("done", "running")]
         work = sum(step.work * step.fraction for step in started)

@@ -12,11 +12,11 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.cli import benchmark
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
-from pruning_core.reports.charts.benchmark import APART, bench_figure
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
+from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, last_result
 from tests.helpers.project import ROOT
 
-RESULT = BenchResult(
+RESULT = BenchmarkResult(
     {name: Figure(2.0 + i, 1.5 + i, 3.0 + i) for i, name in enumerate(FIGURES)},
     {"size": "quick", "cores": 2, "machine": "x86_64", "torch": "2", "seconds_since_1970": 0},
 )
@@ -27,7 +27,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """No machine is measured; the requested sizes."""
     sizes: list[str] = []
 
-    def measure(size: str) -> BenchResult:
+    def measure(size: str) -> BenchmarkResult:
         sizes.append(size)
         return RESULT
 
@@ -42,7 +42,7 @@ def test_the_result_is_printed_written_and_kept(
     options = ["--cache-dir", str(cache.root)]
     assert main(["benchmark", "--quick", "--json", str(path), *options]) == 0
     assert measured == ["quick"]
-    assert last(cache) == RESULT
+    assert last_result(cache) == RESULT
     written = json.loads(path.read_text())
     assert set(FIGURES) <= set(written)
     assert all(set(written[name]) == {"median", "low", "high"} for name in FIGURES)
@@ -70,7 +70,7 @@ def test_a_benchmark_that_ends_early_is_a_failure(
     monkeypatch.setattr(benchmark, "measure", lambda size: None)
     assert main(["benchmark", "--cache-dir", str(cache.root)]) == 1
     assert capsys.readouterr().err == ("The benchmark ended early; its last messages are above.\n")
-    assert last(cache) is None
+    assert last_result(cache) is None
 
 
 def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +92,8 @@ def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_chart_holds_every_ratio_with_its_spread() -> None:
-    (dots,) = bench_figure(RESULT).data
-    names = [name for name in FIGURES if name not in APART]
+    (dots,) = benchmark_chart(RESULT).data
+    names = [name for name in FIGURES if name not in NOT_SPEEDUPS]
     assert list(dots.x) == [RESULT.figures[name].median for name in names]
     assert list(dots.error_x.array) == [1.0] * len(names)
     assert list(dots.error_x.arrayminus) == [0.5] * len(names)
@@ -106,7 +106,7 @@ def test_home_draws_the_last_result(cache: Cache, no_worker: None) -> None:
     before = home()
     assert not before.get("plotly_chart")
     assert any("--quick" in text.value for text in before.caption)
-    cache.bench.write_text(RESULT.to_json())
+    cache.benchmark.write_text(RESULT.to_json())
     after = home()
     assert len(after.get("plotly_chart")) == 1
     assert any("quick size" in text.value for text in after.caption)

@@ -18,7 +18,12 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import available, ladder, not_offered, readable
+from pruning_core.results.exported_files import (
+    available_formats,
+    files_frame,
+    files_table,
+    why_not_offered,
+)
 from pruning_core.storage import bundle
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -127,7 +132,7 @@ def test_a_format_without_its_package_is_left_out_and_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exported_files, "find_spec", lambda name: None)
-    names, notes = available(["onnx", "executorch"])
+    names, notes = available_formats(["onnx", "executorch"])
     assert names == ["onnx"]
     assert "pip install executorch" in notes[0]
 
@@ -149,10 +154,10 @@ def test_ratios_are_over_the_dense_file_of_the_baseline(finished: Cache) -> None
     dense, model = Outline.from_json(Queue(finished.queue).jobs()[0].outline).models[:2]
     Queue(finished.queue).add([export_stage(model.key, "bitmask_fp16")])
     serve(finished)
-    frame = ladder(model, dense, store, ["bitmask_fp16"])
+    frame = files_frame(model, dense, store, ["bitmask_fp16"])
     dense_bytes = store.read(dense.key)["dense_bytes"]
     assert frame["compression_ratio"].tolist() == [dense_bytes / frame["bytes"].iloc[0]]
-    assert len(readable(frame)) == 1
+    assert len(files_table(frame)) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_a_file_that_surely_loses_much_accuracy_is_not_offered(
 ) -> None:
     """Of the model's 90 %; an exact file was compared score by score before."""
     row = {"format": name, "accuracy": accuracy, "accuracy_drop": 0.9 - accuracy}
-    reason = not_offered({**row, "accuracy_high": accuracy + 0.02})
+    reason = why_not_offered({**row, "accuracy_high": accuracy + 0.02})
     assert (reason == "") == offered
     assert offered or ("90 %" in reason and "70 %" in reason)
 

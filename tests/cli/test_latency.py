@@ -12,7 +12,7 @@ from pruning_core.cli import latency
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from pruning_core.methods.runtimes import SPARSE_KERNELS
-from pruning_core.planning.timing import SPARSITIES, Conditions, crossover_stage
+from pruning_core.planning.timing import SPARSITIES, Conditions, sparse_speedup_stage
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
 from tests.helpers.refusals import code_of
@@ -24,8 +24,8 @@ def short(inline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     conditions = functools.partial(Conditions, rounds=6, seconds=0.2)
     monkeypatch.setattr(latency, "Conditions", conditions)
-    kernels = functools.partial(crossover_stage, rounds=6, seconds=0.05)
-    monkeypatch.setattr(latency, "crossover_stage", kernels)
+    kernels = functools.partial(sparse_speedup_stage, rounds=6, seconds=0.05)
+    monkeypatch.setattr(latency, "sparse_speedup_stage", kernels)
 
 
 def measure(cache: Cache, out: Path, *options: str) -> int:

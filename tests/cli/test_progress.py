@@ -12,9 +12,9 @@ from rich.console import Console
 
 from pruning_core.cli import progress
 from pruning_core.common.paths import Cache
-from pruning_core.planning.inspections import known_of_cuts
+from pruning_core.planning.inspections import pruning_notes
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.structured import inspection
+from pruning_core.planning.structured import inspect_groups
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -59,7 +59,7 @@ def spec(granularity: str) -> Spec:
 def facts(inspected: Spec) -> Facts:
     answers = Facts(inspected, model={**MODEL, "layers": LAYERS})
     if inspected.structured.enabled:
-        answers.results[inspection(inspected, 10).key] = GROUPS
+        answers.results[inspect_groups(inspected, 10).key] = GROUPS
     return answers
 
 
@@ -90,7 +90,7 @@ def test_the_dry_run_of_structured_pruning_is_listed(
 ) -> None:
     planned = replace(spec("unstructured"), structured=StructuredSpec(True, (0.5,)))
     lines = printed(planned, cache, monkeypatch, "baseline", "structured")
-    assert lines == [f"Note: {note}" for note in known_of_cuts(planned, facts(planned))]
+    assert lines == [f"Note: {note}" for note in pruning_notes(planned, facts(planned))]
     for part in ("16 of 32 channels", "A note of the inspection.", "a, b", "fc"):
         assert any(part in line for line in lines)
 

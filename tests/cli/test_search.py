@@ -11,7 +11,7 @@ from pruning_core.cli.main import main
 from pruning_core.cli.search import table
 from pruning_core.common.paths import Cache
 from pruning_core.planning import search
-from pruning_core.planning.search import RECIPES, Trial, finalists
+from pruning_core.planning.search import SEARCH_STRATEGIES, Trial, finalists
 from tests.helpers.refusals import training
 from tests.helpers.workers import TINY_OPTIONS
 
@@ -31,8 +31,8 @@ def test_it_tries_chooses_and_reports(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    few = {name: RECIPES[name] for name in ("gradual_global", "gradual_erk", "dense")}
-    monkeypatch.setattr(search, "RECIPES", few)
+    few = {name: SEARCH_STRATEGIES[name] for name in ("gradual_global", "gradual_erk", "dense")}
+    monkeypatch.setattr(search, "SEARCH_STRATEGIES", few)
     grid = ["--budgets", "1,2", "--sparsities", "50%,0.6", "--fresh", "1,2", "--finalists", "1"]
     command = ["search", "--cache-dir", str(cache.root), *BASE, *grid, "--out", str(tmp_path)]
     assert main(command) == 0
@@ -101,8 +101,8 @@ def test_a_sparsity_that_no_strategy_reaches_is_reported(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    few = {name: RECIPES[name] for name in ("gradual_erk", "dense")}
-    monkeypatch.setattr(search, "RECIPES", few)
+    few = {name: SEARCH_STRATEGIES[name] for name in ("gradual_erk", "dense")}
+    monkeypatch.setattr(search, "SEARCH_STRATEGIES", few)
     grid = ["--budgets", "0.5", "--sparsities", "1.5", "--fresh", "1", "--out", str(tmp_path)]
     assert main(["search", "--cache-dir", str(cache.root), *BASE, *grid]) == 1
     assert "No strategy reached any of --sparsities" in capsys.readouterr().err

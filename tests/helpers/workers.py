@@ -22,10 +22,10 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.database import pid_exists
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import Crew
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.execute import execute
 from pruning_core.worker.supervisor import ANY, Supervisor
 from tests.helpers.project import ROOT
@@ -79,7 +79,7 @@ def until(look: Callable[[], Value | None], what: str) -> Value:
 
 def stop_worker(cache: Cache) -> None:
     """End the worker of a cache and wait until it is gone."""
-    if alive := Crew(cache.queue).worker():
+    if alive := WorkerRecord(cache.queue).current():
         os.kill(alive["pid"], signal.SIGTERM)
         until(lambda: not pid_exists(alive["pid"]) or None, "the end of the worker")
 
@@ -109,17 +109,17 @@ def worker(cache: Cache, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def end_of(queue: Queue, job: str) -> Standing:
+def end_of(queue: Queue, job: str) -> JobProgress:
     """Where a job stands once it has ended."""
 
-    def look() -> Standing | None:
-        now = standing(queue, job)
+    def look() -> JobProgress | None:
+        now = job_progress(queue, job)
         return now if now.state not in ACTIVE else None
 
     return until(look, f"the end of job {job}")
 
 
-def run(cache: Cache, spec: Spec) -> Standing:
+def run(cache: Cache, spec: Spec) -> JobProgress:
     """Run a spec to its end with a worker of its own."""
     queue = Queue(cache.queue)
     job = queue.submit(spec, "test")

@@ -22,8 +22,8 @@ from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import titles
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
-from pruning_core.storage.job_list import Listing, Run, Step, run_of
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_list import JobList, Run, Step, run_from_progress
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -101,10 +101,10 @@ def test_active_runs_come_first_however_old(queue: Queue) -> None:
     old = waiting(queue, 100)
     for i in range(25):
         cancelled(queue, i)
-    shown, more = Listing(queue.path).page(20)
+    shown, more = JobList(queue.path).page(20)
     assert (shown[0].job.id, shown[0].state, more) == (old, "queued", True)
     assert [run.job.label for run in shown[1:]] == [f"cancelled {i}" for i in range(24, 4, -1)]
-    second, more = Listing(queue.path).page(20, 2)
+    second, more = JobList(queue.path).page(20, 2)
     assert (len(second), more) == (6, False)
 
 
@@ -116,13 +116,13 @@ def test_a_failed_run_that_blocks_stages_is_not_active(queue: Queue) -> None:
             queue.fail(claimed(queue).key, "t", "why")
     for i in range(25):
         cancelled(queue, i)
-    assert job not in [run.job.id for run in Listing(queue.path).page(20)[0]]
+    assert job not in [run.job.id for run in JobList(queue.path).page(20)[0]]
 
 
 def test_a_page_of_the_list_is_one_query(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(30):
         waiting(queue, i)
-    listing = Listing(queue.path)
+    listing = JobList(queue.path)
     queries: list[str] = []
     connect = sqlite3.connect
 
@@ -150,8 +150,8 @@ def test_the_list_and_the_opened_run_agree(cache: Cache, queue: Queue) -> None:
     job = waiting(queue)
     row = claimed(queue)
     queue.beat(row.key, "t", 1, {"fraction": 0.5, "history": []})
-    (listed,), _ = Listing(queue.path).page(20)
-    opened = run_of(standing(queue, job))
+    (listed,), _ = JobList(queue.path).page(20)
+    opened = run_from_progress(job_progress(queue, job))
     assert (listed.state, listed.done) == (opened.state, opened.done) == ("running", 0)
     steps = [(step.status, step.work, step.fraction) for step in listed.steps]
     assert sorted(steps) == sorted((s.status, s.work, s.fraction) for s in opened.steps)
@@ -243,7 +243,7 @@ def test_the_iterative_steps_are_one_curve_in_whole_epochs(cache: Cache, queue: 
         n = row.settings.get("epochs", 0)
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": epochs(n)})
         queue.finish(row.key, "t")
-    now = standing(queue, job)
+    now = job_progress(queue, job)
     lab = shell.Lab(cache, Store(cache), queue)
     histories, strategies = live.histories(lab, now, 0)
     each, steps = QUICKSTART.iterative.epochs, QUICKSTART.iterative.iterations
@@ -269,7 +269,7 @@ def test_half_epochs_and_final_fine_tuning_are_one_curve(cache: Cache, queue: Qu
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": history})
         queue.finish(row.key, "t")
     lab = shell.Lab(cache, Store(cache), queue)
-    histories, _ = live.histories(lab, standing(queue, job), 0)
+    histories, _ = live.histories(lab, job_progress(queue, job), 0)
     entries = [(entry["epoch"], entry["stage"]) for entry in histories["iterative"]]
     planned = outline(plan(spec, Facts(spec)))
     names = titles(planned)
@@ -305,7 +305,7 @@ def test_a_stage_about_a_layer_names_the_layer(queue: Queue) -> None:
     stage = Stage("sensitivity", "", {"layer": "features.0.weight"})
     job = queue.submit(QUICKSTART, "sensitive")
     queue.expand(job, Plan((stage,), (), True), ())
-    ((_, title),) = live.titled(standing(queue, job))
+    ((_, title),) = live.titled(job_progress(queue, job))
     assert title.startswith("features.0.weight: sensitivity analysis")
 
 

@@ -9,7 +9,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import outline
 from pruning_core.reports import csv_export
-from pruning_core.results import models
+from pruning_core.results.models import results_frame
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.helpers.workers import TINY, planned, run
@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def test_every_epoch_of_a_budget_is_counted_once(finished: Cache) -> None:
     store, plan = Store(finished), planned(finished, HALVES)
-    frame = models.points(outline(plan), store)
+    frame = results_frame(outline(plan), store)
     chain = frame[frame.strategy == "iterative"]
     assert list(chain.epochs) == [0.5, 1, 1.5, 3]
     assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [3]
@@ -63,7 +63,7 @@ def test_the_target_sparsity_is_reached_in_every_step(finished: Cache) -> None:
     store = Store(finished)
     chain = [point for point in planned(finished, HALVES).models if point.strategy == "iterative"]
     zeros = {store.read(point.key)["prunable_zeros"] for point in chain}
-    assert [point.asked for point in chain] == [0.8] * 4
+    assert [point.target for point in chain] == [0.8] * 4
     assert len(zeros) == 1
     assert zeros.pop() / store.read(chain[0].key)["prunable"] == pytest.approx(0.8, abs=1e-4)
 

@@ -20,7 +20,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
@@ -104,7 +104,7 @@ def test_a_scan_is_a_job_whose_stages_every_run_on_its_baseline_shares(cache: Ca
     queue, store, spec = Queue(cache.queue), Store(cache), sensitivity_only(SCAN)
     job = queue.submit(spec, "sensitivity")
     serve(cache)
-    assert standing(queue, job).state == "done"
+    assert job_progress(queue, job).state == "done"
     found = read_sensitivity(spec, store)
     layers = found["layer"].unique()
     assert len(layers) == len(scans(spec, store)) == 53

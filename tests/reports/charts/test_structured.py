@@ -19,7 +19,7 @@ from pruning_core.results.best_model import best_model
 from pruning_core.results.findings import findings
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.frames import DENSE_BYTES, comparison, frame, point
@@ -92,7 +92,7 @@ def test_the_steps_of_a_ratio_are_one_live_curve(cache: Cache, queue: Queue) -> 
         epochs = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5}] * bool(row.settings.get("epochs"))
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": epochs})
         queue.finish(row.key, "t")
-    state = standing(queue, job)
+    state = job_progress(queue, job)
     curves, strategies = live.histories(shell.Lab(cache, Store(cache), queue), state, 0)
     names = dict.fromkeys(
         name for model, name in chain_names(state.outline).items() if model.strategy == STRUCTURED
