@@ -8,8 +8,8 @@ import torch
 from pruning_core.engine.criteria.table import CRITERIA
 from torch import Tensor
 
-from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.masks.masks import choose
+from pruning_core.engine.criteria.inputs import CriterionInputs
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
@@ -27,6 +27,6 @@ def cut(
     **pruning: Any,
 ) -> Tensors:
     """Masks of these weights; further names are settings of a `PruningSpec`."""
-    evidence = Evidence(weights, torch.Generator().manual_seed(seed))
+    evidence = CriterionInputs(weights, torch.Generator().manual_seed(seed))
     settings = to_dict(PruningSpec(criterion, scope, floor, **pruning))
-    return choose(CRITERIA[criterion](evidence), amount, settings, previous)
+    return compute_masks(CRITERIA[criterion](evidence), amount, settings, previous)

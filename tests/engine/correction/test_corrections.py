@@ -9,10 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.correction.corrections import RUNGS, Climb
-from pruning_core.engine.correction.least_squares import Sums, refit, refit_rows, samples, windows
-from pruning_core.engine.correction.moments import Moments, by_channel, correction, moments
-from pruning_core.engine.models.sites import reach, sites
+from pruning_core.engine.correction.corrections import RUNGS, CorrectionInputs
+from pruning_core.engine.correction.least_squares import (
+    ProductSums,
+    regression_samples,
+    solve_depthwise,
+    solve_rows,
+    windows,
+)
+from pruning_core.engine.correction.moments import Moments, channel_rows, moments, scale_and_shift
+from pruning_core.engine.models.traced_layers import input_and_output, traced_layers
 from pruning_core.methods.corrections import CORRECTIONS as NAMES
 
 DOUBLE = torch.float64
@@ -55,7 +61,7 @@ def cut(model: nn.Module, share: float = 0.5) -> dict[str, Tensor]:
     return kept
 
 
-def climb(share: float = 0.5) -> Climb:
+def climb(share: float = 0.5) -> CorrectionInputs:
     dense = network()
     pruned = copy.deepcopy(dense)
     kept = cut(pruned, share)
@@ -73,14 +79,14 @@ def climb(share: float = 0.5) -> Climb:
                 pruned(batch)
         pruned.eval()
 
-    return Climb(pruned, dense, batches, kept, settle)
+    return CorrectionInputs(pruned, dense, batches, kept, settle)
 
 
 def test_each_row_is_the_least_squares_solution_on_its_own_support() -> None:
     x, y, weight = drawn(40, 6), drawn(40, 4, seed=1), drawn(4, 6, seed=2)
     kept = torch.rand(4, 6, generator=torch.Generator().manual_seed(3)) > 0.4
     kept[3] = False
-    found = refit(weight, kept, x.T @ x / 40, y.T @ x / 40, ridge=0.0)
+    found = solve_rows(weight, kept, x.T @ x / 40, y.T @ x / 40, ridge=0.0)
     for row in range(4):
         there = kept[row]
         own = torch.linalg.lstsq(x[:, there], y[:, row : row + 1]).solution[:, 0]
@@ -94,7 +100,7 @@ def test_the_ridge_pulls_towards_the_weight_as_it_was() -> None:
     gram, ridge = x.T @ x / 40, 0.3
     pull = (40 * ridge * gram.diagonal().mean()).sqrt() * torch.eye(3, dtype=DOUBLE)
     own = torch.linalg.lstsq(torch.cat([x, pull]), torch.cat([y, pull @ weight.T])).solution
-    found = refit(weight, torch.ones(1, 3, dtype=torch.bool), gram, y.T @ x / 40, ridge)
+    found = solve_rows(weight, torch.ones(1, 3, dtype=torch.bool), gram, y.T @ x / 40, ridge)
     assert torch.allclose(found, own.T, atol=1e-10)
 
 
@@ -102,9 +108,11 @@ def test_an_input_that_is_never_there_leaves_its_weight() -> None:
     x, y, weight = drawn(40, 3), drawn(40, 2, seed=1), drawn(2, 3, seed=2)
     x[:, 1] = 0
     kept = torch.ones(2, 3, dtype=torch.bool)
-    found = refit(weight, kept, x.T @ x / 40, y.T @ x / 40)
+    found = solve_rows(weight, kept, x.T @ x / 40, y.T @ x / 40)
     assert torch.equal(found[:, 1], weight[:, 1])
-    still = refit(weight, kept, torch.zeros(3, 3, dtype=DOUBLE), torch.zeros(2, 3, dtype=DOUBLE))
+    still = solve_rows(
+        weight, kept, torch.zeros(3, 3, dtype=DOUBLE), torch.zeros(2, 3, dtype=DOUBLE)
+    )
     assert torch.equal(still, weight)
 
 
@@ -113,9 +121,9 @@ def test_rows_with_a_matrix_each_are_as_one_by_one() -> None:
     kept = torch.rand(5, 9, generator=torch.Generator().manual_seed(3)) > 0.4
     kept[2], x[4] = False, 0.0
     gram, cross = x.transpose(1, 2) @ x / 30, (y[:, None] @ x)[:, 0] / 30
-    found = refit_rows(weight, kept, gram, cross)
+    found = solve_depthwise(weight, kept, gram, cross)
     for i in range(5):
-        own = refit(weight[i : i + 1], kept[i : i + 1], gram[i], cross[i : i + 1])
+        own = solve_rows(weight[i : i + 1], kept[i : i + 1], gram[i], cross[i : i + 1])
         assert torch.allclose(found[i : i + 1], own, atol=1e-10)
 
 
@@ -144,7 +152,7 @@ def test_samples_pair_what_meets_the_weights_with_what_comes_out(module: nn.Modu
     inputs = drawn(2, 4, 7, 6).float()
     if isinstance(module, nn.Linear):
         inputs = inputs.movedim(1, -1)
-    x, y = samples(module, inputs, module(inputs), torch.Generator())  # type: ignore[arg-type]
+    x, y = regression_samples(module, inputs, module(inputs), torch.Generator())  # type: ignore[arg-type]
     weight = module.weight.double().reshape(len(x), -1, x.shape[2])  # type: ignore[operator, union-attr]
     bias = module.bias.double().reshape(len(x), 1, -1)  # type: ignore[operator, union-attr]
     assert torch.allclose(x @ weight.transpose(1, 2) + bias, y, atol=1e-5)
@@ -157,12 +165,14 @@ def test_moments_add_up_over_parts_and_the_correction_leads_there() -> None:
     mine, theirs = moments(found.split(20)), moments([wanted])
     assert torch.allclose(mine.mean, found.mean(0))
     assert torch.allclose(theirs.std, wanted.std(0, False))
-    scale, shift = correction(theirs, mine)
+    scale, shift = scale_and_shift(theirs, mine)
     after = moments([scale * found + shift])
     assert torch.allclose(after.mean, theirs.mean)
     assert torch.allclose(after.std[:3], theirs.std[:3])
     assert scale[3] == 1, "a channel that does not vary cannot be made to"
-    flat = correction(Moments(torch.ones(1), torch.zeros(1)), Moments(torch.ones(1), torch.ones(1)))
+    flat = scale_and_shift(
+        Moments(torch.ones(1), torch.zeros(1)), Moments(torch.ones(1), torch.ones(1))
+    )
     assert flat[0] == 1, "nor is a weight ever multiplied by 0"
 
 
@@ -180,16 +190,19 @@ def test_sites_stand_in_the_order_of_computation_with_their_batch_norm() -> None
             return self.last(x.mean((2, 3)))
 
     model = Turned()
-    found = sites(model, torch.zeros(2, 3, 4, 4))
+    found = traced_layers(model, torch.zeros(2, 3, 4, 4))
     assert [(site.name, site.norm) for site in found] == [("first", model.norm), ("last", None)]
 
 
 @torch.no_grad()
-def outputs(one: Climb, model: nn.Module) -> dict[str, Moments]:
+def outputs(one: CorrectionInputs, model: nn.Module) -> dict[str, Moments]:
     """Moments of each layer's output with batch norm's offset, over all batches at once."""
     found = {}
-    for site in sites(model, one.batches[0][0]):  # type: ignore[index]
-        parts = [by_channel(site.module, reach(model, site.module, x)[1]) for x, _ in one.batches]
+    for site in traced_layers(model, one.batches[0][0]):  # type: ignore[index]
+        parts = [
+            channel_rows(site.module, input_and_output(model, site.module, x)[1])
+            for x, _ in one.batches
+        ]
         found[site.name] = moments(parts)
     return found
 
@@ -231,7 +244,7 @@ def test_zeros_and_structure_stay_and_twice_is_the_same(name: str) -> None:
     assert all(torch.equal(value, dense[n]) for n, value in one.dense.state_dict().items())
 
 
-def error(one: Climb) -> float:
+def error(one: CorrectionInputs) -> float:
     with torch.no_grad():
         both = [(one.pruned(x), one.dense(x)) for x, _ in one.batches]
     return sum(float((a - b).square().sum()) for a, b in both)
@@ -257,7 +270,7 @@ def test_a_linear_network_is_restored_where_the_mask_allows() -> None:
     kept["0.weight"][:, 1] = False
     pruned[0].weight.mul_(kept["0.weight"])
     twin = drawn(60, 1, 4, 4).float().expand(-1, 2, -1, -1)
-    one = Climb(pruned, dense, [(twin, torch.zeros(60))], kept, lambda: None)
+    one = CorrectionInputs(pruned, dense, [(twin, torch.zeros(60))], kept, lambda: None)
     before = error(one)
     RUNGS["least_squares"](one)
     # The ridge of 1 % towards the weights as they were is all that is left between the two.
@@ -269,7 +282,7 @@ def test_the_weight_that_sums_give_and_its_offset() -> None:
     x = drawn(1, 50, 2) + 3
     layer = nn.Linear(2, 2)
     wanted = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=DOUBLE)
-    sums = Sums.nothing(1, 2, 2)
+    sums = ProductSums.nothing(1, 2, 2)
     sums.add(x, x @ wanted.T + 5)
     kept = torch.ones(2, 2, dtype=torch.bool)
     for _ in range(40):  # the ridge lets it come nearer each time
@@ -285,7 +298,7 @@ def test_a_transformer_is_climbed_but_for_its_projections() -> None:
     dense = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     dense.linear1.register_forward_pre_hook(lambda *_: None)  # keeps torch from its one-piece way
     pruned = copy.deepcopy(dense)
-    one = Climb(
+    one = CorrectionInputs(
         pruned, dense, [(drawn(40, 5, 8).float(), torch.zeros(40))], cut(pruned), lambda: None
     )
     before = error(one)

@@ -12,13 +12,13 @@ import torch
 from pruning_core.engine.criteria.table import CRITERIA
 from torch import Tensor, nn
 
+from pruning_core.engine.criteria.calibration import draw_calibration_set
 from pruning_core.engine.criteria.gradients import directions, obd, snip, taylor
-from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.movement import movement
-from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.criteria.inputs import CriterionInputs
+from pruning_core.engine.criteria.magnitude import movement
 from pruning_core.engine.data.loading import ImageSet
-from pruning_core.engine.masks.masks import choose
-from pruning_core.engine.masks.units import joined
+from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks.units import joined_scores
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.methods.criteria import BASELINE, CRITERIA, IMAGES, MOVEMENT
@@ -52,18 +52,18 @@ def batches(count: int = 3, size: int = 4) -> list[tuple[Tensor, Tensor]]:
 
 def evidence(
     name: str, model: nn.Module | None = None, scope: str = "uniform", target: float = 0.6
-) -> Evidence:
+) -> CriterionInputs:
     """Exactly what the table says that a criterion needs."""
     model = model or network()
     found, needs = weights(model, "all"), CRITERIA[name].needs
     pruning = to_dict(PruningSpec(criterion=name, allocation=scope, min_density=0.0))
-    return Evidence(
+    return CriterionInputs(
         found,
         torch.Generator().manual_seed(3),
         model,
         batches() if IMAGES in needs else (),
         {n: torch.randn_like(w) for n, w in found.items()} if MOVEMENT in needs else {},
-        lambda scores, amount: choose(scores, amount, pruning),
+        lambda scores, amount: compute_masks(scores, amount, pruning),
         target,
         8,
     )
@@ -91,9 +91,9 @@ def inputs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def of_layer(
     model: nn.Module, given: list[tuple[np.ndarray, np.ndarray]], **more: object
-) -> Evidence:
+) -> CriterionInputs:
     both = [(torch.from_numpy(x).reshape(-1, 1, 2, 2), torch.from_numpy(y)) for x, y in given]
-    found = Evidence({"w": model[1].weight}, model=model, batches=both)  # type: ignore[index]
+    found = CriterionInputs({"w": model[1].weight}, model=model, batches=both)  # type: ignore[index]
     return replace(found, **more)  # type: ignore[arg-type]
 
 
@@ -146,8 +146,10 @@ def test_obd_takes_each_image_by_itself() -> None:
 def test_movement_keeps_the_order_over_all_layers() -> None:
     torch.manual_seed(0)
     given = {"a": torch.randn(50) * 1e-6, "b": torch.randn(5, 10), "c": torch.zeros(3)}
-    sums = movement(Evidence({n: torch.ones_like(v) for n, v in given.items()}, movement=given))
-    found = joined(sums, to_dict(PruningSpec(criterion="movement")))
+    sums = movement(
+        CriterionInputs({n: torch.ones_like(v) for n, v in given.items()}, movement=given)
+    )
+    found = joined_scores(sums, to_dict(PruningSpec(criterion="movement")))
     flat, scores = (torch.cat([v.flatten() for v in part.values()]) for part in (given, found))
     assert float(scores.min()) == 0
     assert torch.equal(flat.argsort(stable=True), scores.argsort(stable=True))
@@ -158,9 +160,11 @@ def test_the_movement_of_a_filter_is_that_of_its_weights_in_all() -> None:
     """Sums of -3 and 5 in large filters, of -1 and 1 in small ones: in this order, not by size."""
     given = {"a": torch.tensor([[-1.0] * 3, [2.0, 2.0, 1.0]]), "b": torch.tensor([[-1.0], [1.0]])}
     pruning = to_dict(PruningSpec(criterion="movement", allocation="global", granularity="filter"))
-    sums = movement(Evidence({n: torch.ones_like(v) for n, v in given.items()}, movement=given))
+    sums = movement(
+        CriterionInputs({n: torch.ones_like(v) for n, v in given.items()}, movement=given)
+    )
     for amount, gone in ((0.25, "a0"), (0.5, "a0 b0"), (0.75, "a0 b0 b1")):
-        kept = choose(sums, amount, {**pruning, "min_density": 0.0})
+        kept = compute_masks(sums, amount, {**pruning, "min_density": 0.0})
         assert [
             f"{n}{i}" for n, m in kept.items() for i in (0, 1) if not m[i].any()
         ] == gone.split()
@@ -191,7 +195,7 @@ def test_counts_are_exact_and_what_was_removed_stays_removed(name: str, scope: s
     previous: Tensors | None = None
     for target in (0.3, 0.7):
         seen = evidence(name, model, scope, target)
-        kept = choose(CRITERIA[name](seen), target, pruning, previous)
+        kept = compute_masks(CRITERIA[name](seen), target, pruning, previous)
         sizes = [w.numel() for w in seen.weights.values()]
         gone = [int((~mask).sum()) for mask in kept.values()]
         if scope == "uniform":
@@ -283,14 +287,17 @@ def test_the_sample_is_seeded_training_images_as_they_are() -> None:
     pixels = random.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
     images = ImageSet(pixels, torch.arange(12), np.arange(4, 16))
     data = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    sample = draw(images, FEW, 1, data, 2, "cpu")
+    sample = draw_calibration_set(images, FEW, 1, data, 2, "cpu")
     seen = torch.cat([labels for _, labels in sample])
     assert [len(labels) for _, labels in sample] == [2, 2, 1]
     assert len(set(seen.tolist())) == FEW
     for batch, labels in sample:
         plain = torch.from_numpy(pixels[labels.numpy() + 4]).permute(0, 3, 1, 2)
         torch.testing.assert_close(batch, (plain / 255 - 0.5) / 0.25)
-    again, other = (torch.cat([y for _, y in draw(images, FEW, s, data, 5, "cpu")]) for s in (1, 2))
+    again, other = (
+        torch.cat([y for _, y in draw_calibration_set(images, FEW, s, data, 5, "cpu")])
+        for s in (1, 2)
+    )
     assert torch.equal(seen, again)
     assert not torch.equal(seen, other)
-    assert sum(len(y) for _, y in draw(images, 512, 1, data, 5, "cpu")) == 12
+    assert sum(len(y) for _, y in draw_calibration_set(images, 512, 1, data, 5, "cpu")) == 12

@@ -16,9 +16,13 @@ from torch import nn
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis import inspect_model
-from pruning_core.engine.criteria import collect, synflow
-from pruning_core.engine.criteria.collect import MOVEMENT_FILE, for_level, for_scan
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria import calibration, synflow
+from pruning_core.engine.criteria.calibration import (
+    MOVEMENT_FILE,
+    inputs_for_pruning,
+    inputs_for_sensitivity,
+)
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.stages import MASK_FILE
@@ -131,7 +135,7 @@ def context_with(settings: dict[str, Any], parent: Path, model: nn.Module) -> An
     return SimpleNamespace(settings=whole, store=store, row=SimpleNamespace(parent="parent"))
 
 
-def counts(seen: Evidence) -> list[int]:
+def counts(seen: CriterionInputs) -> list[int]:
     return [len(labels) for _, labels in seen.batches]
 
 
@@ -140,12 +144,12 @@ def test_a_level_sees_training_images_only(
     criterion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, dense = Net(), Net()
-    monkeypatch.setattr(collect, "root_of", lambda store, key: "root")
-    monkeypatch.setattr(collect, "parent_model", lambda store, key, base: dense)
+    monkeypatch.setattr(calibration, "root_of", lambda store, key: "root")
+    monkeypatch.setattr(calibration, "parent_model", lambda store, key, base: dense)
     pruning = to_dict(PruningSpec(criterion, calibration_images=5))
     settings = {"pruning": pruning, "train": {"batch_size": 4}, "target": "0.5"}
     context = context_with(settings, tmp_path / "parent", model)
-    seen = for_level(model, context, training_images(), BASE)
+    seen = inputs_for_pruning(model, context, training_images(), BASE)
     assert seen.model is (dense if criterion == "snip" else model)
     assert seen.weights["0.weight"] is seen.model[0].weight  # type: ignore[index]
     assert counts(seen) == ([4, 1] if needs(criterion, IMAGES) else [])
@@ -158,7 +162,7 @@ def test_a_scan_scores_one_layer_by_each_criterion(criterion: str, tmp_path: Pat
     settings = {"criterion": criterion, "layer": "2.weight", **PRUNE}
     context = context_with(settings, tmp_path / "parent", model)
     one = {"2.weight": model[2].weight}
-    seen = for_scan(one, model, context, training_images(), BASE)  # type: ignore[arg-type]
+    seen = inputs_for_sensitivity(one, model, context, training_images(), BASE)  # type: ignore[arg-type]
     assert counts(seen) == ([4, 1] if needs(criterion, IMAGES) else [])
     scores = CRITERIA[criterion](seen)
     assert scores.keys() == {"2.weight"}

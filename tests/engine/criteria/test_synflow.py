@@ -9,9 +9,16 @@ import torch
 from torch import nn
 from torchvision.models import efficientnet_b0, mobilenet_v2, resnet18, vit_b_16
 
-from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.synflow import STEPS, all_positive, amounts, flow, synflow, unfit
-from pruning_core.engine.masks.masks import choose
+from pruning_core.engine.criteria.inputs import CriterionInputs
+from pruning_core.engine.criteria.synflow import (
+    ROUNDS,
+    absolute_model,
+    flow_scores,
+    round_sparsities,
+    synflow,
+    unsupported_reason,
+)
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.settings.pruning import PruningSpec
@@ -32,15 +39,19 @@ def chain() -> nn.Module:
 
 def once(model: nn.Module) -> dict[str, torch.Tensor]:
     """The scores of a single pass."""
-    made = all_positive(model)
+    made = absolute_model(model)
     images = torch.ones(1, 3, 8, 8, dtype=torch.float64)
-    return flow(made, images, weights(made, "all"))
+    return flow_scores(made, images, weights(made, "all"))
 
 
-def evidence(model: nn.Module, target: float, size: int = 8) -> Evidence:
+def evidence(model: nn.Module, target: float, size: int = 8) -> CriterionInputs:
     found = weights(model, "all")
-    return Evidence(
-        found, model=model, choose=lambda s, a: choose(s, a, PRUNE), target=target, image_size=size
+    return CriterionInputs(
+        found,
+        model=model,
+        choose=lambda s, a: compute_masks(s, a, PRUNE),
+        target=target,
+        image_size=size,
     )
 
 
@@ -63,20 +74,20 @@ def test_every_layer_of_a_chain_has_the_same_sum() -> None:
 def test_in_steps_no_layer_of_a_deep_cut_dies_as_it_would_in_one() -> None:
     model = chain()
     target = 1 - 12 / sum(w.numel() for w in weights(model, "all").values())
-    single = choose(once(model), target, PRUNE)
+    single = compute_masks(once(model), target, PRUNE)
     assert any(not bool(mask.any()) for mask in single.values())
-    stepwise = choose(synflow(evidence(model, target)), target, PRUNE)
+    stepwise = compute_masks(synflow(evidence(model, target)), target, PRUNE)
     assert all(bool(mask.any()) for mask in stepwise.values())
     assert sum(int(mask.sum()) for mask in stepwise.values()) == 12
 
 
 def test_what_is_left_shrinks_by_the_same_factor() -> None:
-    found = amounts(0.2, 0.9)
+    found = round_sparsities(0.2, 0.9)
     left = [0.8, *(1 - amount for amount in found), 0.1]
-    assert len(found) == STEPS - 1
+    assert len(found) == ROUNDS - 1
     ratios = [b / a for a, b in itertools.pairwise(left)]
-    assert ratios == pytest.approx([0.125 ** (1 / STEPS)] * STEPS)
-    assert amounts(0.5, 0.5) == []
+    assert ratios == pytest.approx([0.125 ** (1 / ROUNDS)] * ROUNDS)
+    assert round_sparsities(0.5, 0.5) == []
 
 
 def test_what_is_left_scores_above_what_is_gone_and_what_was_gone_before() -> None:
@@ -105,9 +116,9 @@ def test_nothing_in_a_trained_mobilenet_holds_back_the_flow() -> None:
 
 
 def test_models_that_are_no_sums_of_products_are_unfit() -> None:
-    assert unfit(mobilenet_v2(width_mult=0.1)) == unfit(resnet18()) == ""
-    assert "Sigmoid" in unfit(efficientnet_b0())
-    assert "LayerNorm" in unfit(vit_b_16())
+    assert unsupported_reason(mobilenet_v2(width_mult=0.1)) == unsupported_reason(resnet18()) == ""
+    assert "Sigmoid" in unsupported_reason(efficientnet_b0())
+    assert "LayerNorm" in unsupported_reason(vit_b_16())
     gated = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sigmoid(), nn.Flatten(), nn.Linear(128, 2))
     with pytest.raises(StageError, match=r"criterion `synflow` .* kind Sigmoid"):
         synflow(evidence(gated, 0.5))

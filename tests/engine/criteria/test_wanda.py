@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import VisionTransformer, swin_t
 
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.wanda import wanda
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.models.small_convs import QuickConv2d
+from pruning_core.engine.models.small_convs import SmallConv2d
 
 SIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -26,7 +26,9 @@ def norms(model: nn.Module, batches: list[Tensor]) -> dict[str, Tensor]:
     """The scores without the weights' own size."""
     found = weights(model, "all")
     labels = torch.zeros(1, dtype=torch.int64)
-    scores = wanda(Evidence(found, model=model, batches=[(batch, labels) for batch in batches]))
+    scores = wanda(
+        CriterionInputs(found, model=model, batches=[(batch, labels) for batch in batches])
+    )
     return {name: scores[name] / found[name].detach().abs() for name in found}
 
 
@@ -103,7 +105,7 @@ def test_quick_convolutions_and_linear_layers() -> None:
     torch.testing.assert_close(found["2.weight"][:, 0, 1, 1], seen[2].norm(dim=0)[:, 0, 0])
     torch.testing.assert_close(found["4.weight"][1], seen[3].flatten(1).norm(dim=0))
     assert float(found["2.weight"][0, 0, 0, 0]) == 0
-    assert type(model[0]) is QuickConv2d  # type: ignore[index]
+    assert type(model[0]) is SmallConv2d  # type: ignore[index]
 
 
 class Attention(nn.Module):

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.cut import idle
-from pruning_core.engine.masks.regrowth import exchange, growth
+from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks.pruning_step import surviving_zeros
+from pruning_core.engine.masks.regrowth import drop_and_grow, growth_scores
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.settings.pruning import PruningSpec
@@ -46,7 +47,7 @@ DENSE = replace(
 
 
 def swapped(kept: list[int], scores: list[float], slopes: list[float], share: float) -> list[int]:
-    found = exchange(
+    found = drop_and_grow(
         {"a": torch.tensor(kept, dtype=torch.bool)},
         {"a": torch.tensor(scores)},
         {"a": torch.tensor(slopes)},
@@ -86,8 +87,8 @@ def test_each_layer_keeps_its_number_of_pieces(granularity: str) -> None:
     pruning = {**PRUNE, "granularity": granularity}
     draw = lambda: {"a": torch.rand(8, 6, 3, 3, generator=generator)}  # noqa: E731
     scores, slopes = draw(), draw()
-    before = masks.choose(scores, 0.5, pruning)
-    after = exchange(before, scores, slopes, 0.3, pruning)
+    before = compute_masks(scores, 0.5, pruning)
+    after = drop_and_grow(before, scores, slopes, 0.3, pruning)
     assert after["a"].sum() == before["a"].sum()
     assert not torch.equal(after["a"], before["a"])
     whole = after["a"].flatten({"weight": 4, "kernel": 2, "filter": 1}.get(granularity, 1) - 4)
@@ -103,7 +104,7 @@ def test_the_gradient_is_that_of_the_loss_by_removed_weights_too() -> None:
     with torch.no_grad():
         weight[0] = 0.0
     batches = [(images[:4], labels[:4]), (images[4:], labels[4:])]
-    found = growth(Evidence({"0.weight": weight}, model=model, batches=batches))
+    found = growth_scores(CriterionInputs({"0.weight": weight}, model=model, batches=batches))
     loss = functional.cross_entropy(model(images), labels, reduction="sum")
     (wanted,) = torch.autograd.grad(loss, [weight])
     torch.testing.assert_close(found["0.weight"], wanted.abs())
@@ -158,9 +159,9 @@ def test_dense_sparse_dense_ends_with_all_weights_back(ran: Cache) -> None:
 def test_what_stays_and_is_zero_all_the_same_is_told() -> None:
     weights = {"a": torch.tensor([1.0, 0.0, 0.0, 2.0])}
     chosen = masks.Masks(weights, {"a": torch.tensor([True, True, False, True])})
-    assert idle(chosen)[0].startswith("Zero without having been removed: 1 weight,")
+    assert surviving_zeros(chosen)[0].startswith("Zero without having been removed: 1 weight,")
     weights["a"][1] = 0.5
-    assert idle(chosen) == []
+    assert surviving_zeros(chosen) == []
 
 
 def test_a_last_batch_of_one_image_is_left_out() -> None:
@@ -169,7 +170,9 @@ def test_a_last_batch_of_one_image_is_left_out() -> None:
     images, labels = torch.randn(5, 3, 4, 4), torch.zeros(5).long()
     weights = {"0.weight": model[0].weight}
     four, five = (
-        growth(Evidence(weights, model=model, batches=[(images[:4], labels[:4]), *rest]))
+        growth_scores(
+            CriterionInputs(weights, model=model, batches=[(images[:4], labels[:4]), *rest])
+        )
         for rest in ([], [(images[4:], labels[4:])])
     )
     assert torch.equal(four["0.weight"], five["0.weight"])
@@ -182,7 +185,7 @@ def test_looking_at_the_gradient_leaves_the_model_as_it_was() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()
     batches = [(torch.randn(6, 3, 4, 4, generator=torch.Generator()), torch.zeros(6).long())]
-    growth(Evidence({"0.weight": model[0].weight}, model=model, batches=batches))
+    growth_scores(CriterionInputs({"0.weight": model[0].weight}, model=model, batches=batches))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(state, torch.random.get_rng_state())
     assert not any(module.training for module in model.modules())

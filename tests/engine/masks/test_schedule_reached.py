@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pruning_core.engine.masks.regrowth import exchange
+from pruning_core.engine.masks.regrowth import drop_and_grow
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.reports.charts.training import schedule_figure
 from pruning_core.settings import strategies
@@ -44,7 +44,7 @@ def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> N
         kept = cut(weights, step.target, scope, floor=0.01, previous=before)
         if step.regrowth:
             slopes = {n: torch.rand(size, generator=generator) for n, size in SIZES.items()}
-            kept = exchange(kept, _sizes(weights), slopes, step.regrowth, PRUNE)
+            kept = drop_and_grow(kept, _sizes(weights), slopes, step.regrowth, PRUNE)
         zeros = {n: int((~mask).sum()) for n, mask in kept.items()}
         if scope == "uniform":
             assert zeros == {n: round(percent / 100 * size) for n, size in SIZES.items()}

@@ -15,7 +15,7 @@ from torch import Tensor
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.selection import SCOPES, lamp_scores
-from pruning_core.engine.masks.units import pieces_left
+from pruning_core.engine.masks.units import remaining_units
 from pruning_core.methods.allocation import ALLOCATIONS as SCOPE_NAMES
 from pruning_core.methods.granularity import AXES, GRANULARITIES, PATTERNS, units
 from pruning_core.methods.layers import units_to_keep
@@ -51,7 +51,7 @@ def gone(found: Tensors, pruning: dict[str, Any]) -> list[int]:
     """Pieces that went of each layer; each went whole or stays whole."""
     counts = []
     for mask in found.values():
-        left = pieces_left(mask, pruning)
+        left = remaining_units(mask, pruning)
         assert mask.numel() % left.size == 0
         assert int(mask.sum()) == int(left.sum()) * (mask.numel() // left.size)
         counts.append(int((~left).sum()))

@@ -10,7 +10,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.units import pieces_left
+from pruning_core.engine.masks.units import remaining_units
 from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import fits
@@ -73,7 +73,7 @@ def test_the_asked_number_of_pieces_goes(cache: Cache, name: str) -> None:
         result = store.read(point.key)
         kept = masks.load(store.file(point.key, MASK_FILE))
         state = sparse_file.load(store.file(point.key, MODEL_FILE))
-        pieces = [pieces_left(mask, to_dict(made.pruning)) for mask in kept.values()]
+        pieces = [remaining_units(mask, to_dict(made.pruning)) for mask in kept.values()]
         each = [round(point.asked * left.size) for left in pieces]
         total = round(point.asked * sum(left.size for left in pieces))
         gone = sum(int((~left).sum()) for left in pieces)
@@ -132,6 +132,6 @@ def test_every_criterion_cuts_every_piece(cache: Cache, criterion: str, granular
     (point,) = [p for p in plan(made, Store(cache)).models if p.strategy == "one_shot"]
     kept = masks.load(Store(cache).file(point.key, MASK_FILE))
     for layer in allowed(cache, made):
-        left = pieces_left(kept[layer.name], to_dict(pruning))
+        left = remaining_units(kept[layer.name], to_dict(pruning))
         cut = granularity != "2:4" or fits(layer.shape, granularity)
         assert int((~left).sum()) == (round(0.5 * left.size) if cut else 0)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.masks.masks import choose
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.methods.granularity import PATTERNS
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -73,7 +73,7 @@ def test_magnitudes_are_joined_by_the_norm_other_scores_by_their_sum(
 ) -> None:
     scores = torch.tensor([[5.0, 0.0], [3.0, 3.0]])  # norms 5 and 4.2, sums 5 and 6
     settings = {**to_dict(PruningSpec(granularity="filter")), "criterion": criterion}
-    assert choose({"w": scores}, 0.5, settings)["w"][:, 0].tolist() == kept
+    assert compute_masks({"w": scores}, 0.5, settings)["w"][:, 0].tolist() == kept
 
 
 def test_random_pieces_do_not_depend_on_their_size() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import ImageSet
-from pruning_core.engine.models.batch_norm import reestimate
+from pruning_core.engine.models.batch_norm import recalibrate
 
 DATA = {"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -29,7 +29,7 @@ def net() -> nn.Sequential:
 
 def anew(model: nn.Module, count: int = 40, batch: int = 20, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
-    reestimate(model, images(40), DATA, "cpu", count, batch, generator)
+    recalibrate(model, images(40), DATA, "cpu", count, batch, generator)
 
 
 def statistics(model: nn.Sequential) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from pruning_core.engine.export.file_sizes import measure
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models import layers
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
@@ -77,7 +78,9 @@ def test_a_family_is_cut_trained_and_measured(name: str, tmp_path: Path) -> None
     model = slim(name, 32).to(memory_format=torch.channels_last)
     prunable = layers.weights(model, "all")
     kept = cut(prunable, 0.5, floor=0.05)
-    trainee = Trainee(model, make_optimizer(model, to_dict(TrainSpec())), Masks(prunable, kept))
+    trainee = TrainingState(
+        model, make_optimizer(model, to_dict(TrainSpec())), Masks(prunable, kept)
+    )
     trainee.masks.multiply()
     before = {key: value.detach().clone() for key, value in prunable.items()}
     step(trainee, torch.rand(4, 3, 32, 32), torch.arange(4), rate=0.02, clip_grad_norm=5.0)

@@ -8,7 +8,7 @@ from torch import nn
 
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.devices import place
-from pruning_core.engine.models.macs import macs, positions
+from pruning_core.engine.models.macs import macs, weight_uses
 
 
 class Small(nn.Module):
@@ -37,7 +37,7 @@ BY_HAND = {
 def test_as_counted_by_hand_with_groups() -> None:
     model = Small().train()
     assert macs(model, 32) == sum(places * size for places, size in BY_HAND.values())
-    assert positions(model, 32) == {name: places for name, (places, _) in BY_HAND.items()}
+    assert weight_uses(model, 32) == {name: places for name, (places, _) in BY_HAND.items()}
     assert model.training
 
 
@@ -62,5 +62,5 @@ def test_weights_times_their_places_are_the_whole(name: str) -> None:
     with torch.device("meta"):
         model = make(name, 10)
     sizes = dict(model.named_parameters())
-    total = sum(places * sizes[weight].numel() for weight, places in positions(model, 64).items())
+    total = sum(places * sizes[weight].numel() for weight, places in weight_uses(model, 64).items())
     assert total == macs(model, 64)

@@ -16,7 +16,9 @@ from torchvision.models import get_model_weights
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models import build as models
-from pruning_core.engine.models.weights import file_digest, load_weights, pretrained_file
+from pruning_core.common.files import sha256
+from pruning_core.engine.models.weight_files import pretrained_file
+from pruning_core.engine.models.weights import load_weights
 
 NAME = "mobilenet_v3_small"
 
@@ -44,7 +46,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder = tmp_path / "server"
     folder.mkdir()
     torch.save(build(classes=1000, seed=1).state_dict(), folder / "raw.pth")
-    digest = file_digest(folder / "raw.pth")
+    digest = sha256(folder / "raw.pth")
     file = (folder / "raw.pth").rename(folder / f"small-{digest[:8]}.pth")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

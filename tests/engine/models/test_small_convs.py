@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pruning_core.engine.models.build import build
-from pruning_core.engine.models.small_convs import QuickConv2d, quicken, table
+from pruning_core.engine.models.small_convs import SmallConv2d, tap_table, use_small_convs
 
 SIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -34,7 +34,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
         bias=draw(st.booleans()),
     )
     height, width = draw(SIDES)
-    found = table(conv, height, width)
+    found = tap_table(conv, height, width)
     assume(found.height > 0 and found.width > 0)
     return conv, torch.randn(draw(st.integers(1, 3)), channels, height, width)
 
@@ -53,7 +53,7 @@ def run(conv: nn.Module, images: Tensor) -> list[Tensor]:
 def test_any_convolution_gives_what_torch_gives(made: tuple[nn.Conv2d, Tensor]) -> None:
     conv, images = made
     quick = copy.deepcopy(conv)
-    quick.__class__ = QuickConv2d
+    quick.__class__ = SmallConv2d
     for one, other in zip(run(conv, images), run(quick, images), strict=True):
         assert one.shape == other.shape
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -63,7 +63,7 @@ def test_any_convolution_gives_what_torch_gives(made: tuple[nn.Conv2d, Tensor]) 
 def test_padding_in_words(padding: str) -> None:
     conv = nn.Conv2d(4, 4, 3 if padding == "same" else 2, padding=padding, groups=4)
     quick = copy.deepcopy(conv)
-    quick.__class__ = QuickConv2d
+    quick.__class__ = SmallConv2d
     images = torch.randn(2, 4, 2, 2)
     for one, other in zip(run(conv, images), run(quick, images), strict=True):
         torch.testing.assert_close(one, other)
@@ -74,7 +74,7 @@ def test_a_quickened_model_keeps_its_names_and_numbers(name: str) -> None:
     torch.manual_seed(0)
     settings = {"name": name, "width": 1.0, "stem_stride": 2}
     model = build(settings, 10, 32).eval()
-    quick = quicken(copy.deepcopy(model).to(memory_format=torch.channels_last), "cpu")
+    quick = use_small_convs(copy.deepcopy(model).to(memory_format=torch.channels_last), "cpu")
     assert list(quick.state_dict()) == list(model.state_dict())
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_a_quickened_model_keeps_its_names_and_numbers(name: str) -> None:
 
 def test_half_precision_goes_the_same_way() -> None:
     conv = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
-    quick = quicken(nn.Sequential(copy.deepcopy(conv)), "cpu")
+    quick = use_small_convs(nn.Sequential(copy.deepcopy(conv)), "cpu")
     images = torch.randn(4, 8, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
         found = run(quick, images)
@@ -93,5 +93,5 @@ def test_half_precision_goes_the_same_way() -> None:
 
 def test_a_gpu_keeps_its_own_convolutions() -> None:
     conv = nn.Conv2d(3, 3, 1)
-    quicken(nn.Sequential(conv), "cuda")
+    use_small_convs(nn.Sequential(conv), "cuda")
     assert type(conv) is nn.Conv2d

@@ -17,8 +17,9 @@ from torchvision import models as zoo
 from torchvision.models import VisionTransformer
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import sha256
 from pruning_core.engine.models import build as models
-from pruning_core.engine.models.weights import file_digest, head_keys, load_weights
+from pruning_core.engine.models.weights import head_keys, load_weights
 from tests.helpers.project import SHARED
 
 CHECKPOINT = SHARED / "data" / "mobilenet_v2-cifar10.safetensors"
@@ -249,9 +250,9 @@ def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     assert "features.0.0.weight" in message
 
 
-def test_file_digest_is_the_sha256(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
-    assert file_digest(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
+    assert sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
 
 
 @pytest.mark.skipif(not CHECKPOINT.exists(), reason="the shared checkpoint is not here")

@@ -17,10 +17,15 @@ from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.structured import widths as structures
-from pruning_core.engine.structured.cut import Plan, cut, plan_cut
-from pruning_core.engine.structured.groups import CLASSES, trace, uncut
-from pruning_core.engine.structured.importance import IMPORTANCES, Sight
-from pruning_core.engine.structured.selection import Ranked, allowed, chosen, reach
+from pruning_core.engine.structured.groups import CLASSES, trace, unprunable_layers
+from pruning_core.engine.structured.importance import IMPORTANCES, ImportanceInputs
+from pruning_core.engine.structured.selection import (
+    RankedGroup,
+    allowed_widths,
+    lowest_channels,
+    widths_for_ratio,
+)
+from pruning_core.engine.structured.width_plan import WidthPlan, plan_widths, prune_channels
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTURED_TARGETS
 
 SIZE, CLASS_COUNT = 32, 10
@@ -48,13 +53,13 @@ def batches(count: int = 4) -> list[tuple[Tensor, Tensor]]:
     return [(images, torch.arange(count) % CLASS_COUNT)]
 
 
-def sight(model: nn.Module) -> Sight:
-    return Sight(model, batches(), torch.Generator().manual_seed(0))
+def sight(model: nn.Module) -> ImportanceInputs:
+    return ImportanceInputs(model, batches(), torch.Generator().manual_seed(0))
 
 
-def cut_to(name: str, importance: str = "magnitude_l2", **more: Any) -> tuple[nn.Module, Plan]:
+def cut_to(name: str, importance: str = "magnitude_l2", **more: Any) -> tuple[nn.Module, WidthPlan]:
     model = built(name)
-    return cut(model, settings(**more), SIZE, IMPORTANCES[importance](sight(model)))
+    return prune_channels(model, settings(**more), SIZE, IMPORTANCES[importance](sight(model)))
 
 
 def parameters(model: nn.Module) -> int:
@@ -104,7 +109,7 @@ def test_every_importance_cuts(importance: str) -> None:
     assert parameters(model) <= 0.5 * parameters(built("mobilenet_v2"))
     assert all(weight.grad is None for weight in model.parameters())
     assert (
-        not uncut(model, plan.groups).keys()
+        not unprunable_layers(model, plan.groups).keys()
         - {"classifier.1", "features.1.conv.0.0"}
         - {name for group in plan.groups if group.width <= 16 for name in group.layers}
     )
@@ -123,7 +128,7 @@ def test_an_importance_decides_which_channels_stay() -> None:
         following[:, :32] *= 0.01
         model.features[1].weight[:32] *= 0.01  # type: ignore[index, union-attr]
     kept = weight[32:].clone()
-    cut(model, settings(of="channels"), SIZE, IMPORTANCES["magnitude_l2"](sight(model)))
+    prune_channels(model, settings(of="channels"), SIZE, IMPORTANCES["magnitude_l2"](sight(model)))
     assert torch.equal(model.features[0].weight, kept)  # type: ignore[index, union-attr]
 
 
@@ -170,44 +175,46 @@ def test_a_graph_that_cannot_be_read_is_refused(name: str) -> None:
 
 def test_what_cannot_be_cut_is_told_with_a_reason() -> None:
     graph = trace(built("resnet18"), SIZE)
-    assert uncut(built("resnet18"), graph.groups) == {"fc": CLASSES}
+    assert unprunable_layers(built("resnet18"), graph.groups) == {"fc": CLASSES}
     vit = built("vit_b_16")
-    told = uncut(vit, trace(vit, SIZE).groups)
+    told = unprunable_layers(vit, trace(vit, SIZE).groups)
     assert told["heads.head"] == CLASSES
     assert "part of attention" in told["encoder.layers.encoder_layer_0.self_attention.out_proj"]
     narrow = built("mobilenet_v2")
     _, plan = cut_to("mobilenet_v2", round_to=32, target="0.1")
-    told = uncut(narrow, plan.groups)
+    told = unprunable_layers(narrow, plan.groups)
     assert "no multiple of 32 below" in told["features.1.conv.1"]
 
 
 def test_a_second_cut_counts_from_the_dense_model() -> None:
     model, first = cut_to("mobilenet_v2", target="0.3")
     scorer = IMPORTANCES["magnitude_l2"](sight(model))
-    plan = plan_cut(model, trace(model, SIZE), settings(target="0.5"), SIZE, scorer, first.before)
+    plan = plan_widths(
+        model, trace(model, SIZE), settings(target="0.5"), SIZE, scorer, first.before
+    )
     assert 0.5 <= plan.after.share_gone(first.before, "macs") < 0.51
 
 
 def test_widths_are_multiples_above_the_floor() -> None:
-    assert allowed(32, 32, 8, 1, 0.9) == (32, 24, 16, 8)
-    assert allowed(32, 64, 8, 1, 0.75) == (32, 24, 16)
-    assert allowed(30, 30, 8, 1, 0.9) == (30, 24, 16, 8)
-    assert allowed(96, 96, 8, 12, 0.9) == (96, 72, 48, 24)
-    assert allowed(8, 8, 8, 1, 0.9) == (8,)
+    assert allowed_widths(32, 32, 8, 1, 0.9) == (32, 24, 16, 8)
+    assert allowed_widths(32, 64, 8, 1, 0.75) == (32, 24, 16)
+    assert allowed_widths(30, 30, 8, 1, 0.9) == (30, 24, 16, 8)
+    assert allowed_widths(96, 96, 8, 12, 0.9) == (96, 72, 48, 24)
+    assert allowed_widths(8, 8, 8, 1, 0.9) == (8,)
 
 
 def test_groups_are_given_back_where_the_target_is_met_all_the_same() -> None:
     scores = np.arange(16.0)
-    groups = {name: Ranked(scores, 1, (16, 8)) for name in "abc"}
-    kept = reach(groups, "local", 0.15, lambda kept: 1 - sum(kept.values()) / 48)
+    groups = {name: RankedGroup(scores, 1, (16, 8)) for name in "abc"}
+    kept = widths_for_ratio(groups, "local", 0.15, lambda kept: 1 - sum(kept.values()) / 48)
     assert kept is not None
     assert sorted(kept.values()) == [8, 16, 16]
-    assert reach(groups, "local", 0.6, lambda kept: 1 - sum(kept.values()) / 48) is None
+    assert widths_for_ratio(groups, "local", 0.6, lambda kept: 1 - sum(kept.values()) / 48) is None
 
 
 def test_the_lowest_scores_go_alike_in_every_part() -> None:
-    group = Ranked(np.asarray([3.0, 1.0, 2.0, 0.0]), 2, (8, 4))
-    assert chosen(group, 4) == [1, 3, 5, 7]
+    group = RankedGroup(np.asarray([3.0, 1.0, 2.0, 0.0]), 2, (8, 4))
+    assert lowest_channels(group, 4) == [1, 3, 5, 7]
 
 
 class TestStructure:

@@ -14,7 +14,8 @@ from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.export.bn_folding import lightened
 from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.dead_norms import norms_of_dead
+from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks.pruning_step import norms_of_zero_filters
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.devices import place
 from pruning_core.engine.models.layers import weights
@@ -59,8 +60,8 @@ def filters_gone(model: nn.Module, amount: float, norms: bool) -> masks.Masks:
         "scope": "local",
         "criterion": "magnitude",
     }
-    kept = masks.choose({n: w.detach() for n, w in found.items()}, amount, pruning)
-    held = norms_of_dead(model, kept, SIZE) if norms else {}
+    kept = compute_masks({n: w.detach() for n, w in found.items()}, amount, pruning)
+    held = norms_of_zero_filters(model, kept, SIZE) if norms else {}
     made = masks.Masks({**dict(model.named_parameters()), **found}, kept, held)
     made.multiply()
     return made

@@ -7,21 +7,21 @@ import torch
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.structured.cut import cut
 from pruning_core.engine.structured.groups import trace
-from pruning_core.engine.structured.importance import IMPORTANCES, Sight
+from pruning_core.engine.structured.importance import IMPORTANCES, ImportanceInputs
+from pruning_core.engine.structured.width_plan import prune_channels
 from tests.engine.structured.test_cut import SIZE, built, settings
 
 
 def scorer(model: torch.nn.Module):  # type: ignore[no-untyped-def]
-    return IMPORTANCES["magnitude_l2"](Sight(model))
+    return IMPORTANCES["magnitude_l2"](ImportanceInputs(model))
 
 
 @pytest.mark.parametrize("name", ["mnasnet0_5", "squeezenet1_1", "densenet121", "googlenet"])
 def test_these_lose_half_of_their_macs_too(name: str) -> None:
     model = built(name)
     dense = macs(model, SIZE)
-    smaller, _ = cut(model, settings(), SIZE, scorer(model))
+    smaller, _ = prune_channels(model, settings(), SIZE, scorer(model))
     assert macs(smaller, SIZE) <= 0.5 * dense
     assert smaller(torch.zeros(2, 3, SIZE, SIZE)).shape == (2, 10)
 
@@ -31,7 +31,9 @@ def test_rounding_decides_how_much_of_a_small_regnet_can_go(round_to: int, most:
     """A grouped convolution loses alike in each of its groups, and by so many channels at once."""
     model = built("regnet_y_400mf")
     with pytest.raises(SpecError, match=f"at most {most}% of the channels can go"):
-        cut(model, settings(target="0.9", of="channels", round_to=round_to), SIZE, scorer(model))
+        prune_channels(
+            model, settings(target="0.9", of="channels", round_to=round_to), SIZE, scorer(model)
+        )
 
 
 @pytest.mark.parametrize("name", ["swin_t", "maxvit_t", "shufflenet_v2_x0_5"])

@@ -18,9 +18,9 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import build
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.engine.structured import stage as running
-from pruning_core.engine.structured.rewinding import FILE, read, total
-from pruning_core.engine.training.state import Trainee
-from pruning_core.engine.training.train import Training, derived_seed
+from pruning_core.engine.structured.removed_channels import FILE, read, total_removed
+from pruning_core.engine.training.state import TrainingState
+from pruning_core.engine.training.train import TrainingPlan, derived_seed
 from pruning_core.methods.recovery import RECOVERY_METHODS, REWINDS
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import LOADED, recovery_notes
@@ -113,10 +113,10 @@ def test_what_follows_a_cut_does_not_change_which_channels_go(ran: Cache) -> Non
 def test_every_way_trains_after_a_cut_and_a_tail_rewinds_nothing(
     method: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans: list[Training] = []
+    plans: list[TrainingPlan] = []
     plain = running.train
 
-    def noting(trainee: Trainee, splits: Splits, plan: Training, *more: Any) -> None:
+    def noting(trainee: TrainingState, splits: Splits, plan: TrainingPlan, *more: Any) -> None:
         plans.append(plan)
         plain(trainee, splits, plan, *more)
 
@@ -146,7 +146,7 @@ def test_channels_are_counted_in_the_dense_model_s_numbers(
     left = [channel for channel in left if channel not in before]
     now = sorted(i for i, channel in enumerate(left) if channel in order[first : first + second])
     after = [channel for i, channel in enumerate(left) if i not in now]
-    gone = total({"a": before, "other": [3]}, {"a": now})
+    gone = total_removed({"a": before, "other": [3]}, {"a": now})
     assert gone == {"a": sorted(set(range(12)) - set(after)), "other": [3]}
 
 

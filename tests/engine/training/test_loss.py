@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.training.loss import Objective, as_teacher, distance
-from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.loss import Objective, distillation_loss, frozen
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import accumulate, step
 from tests.engine.training.test_train import Net, trainee
 
@@ -39,7 +39,7 @@ def test_distillation_as_computed_by_hand() -> None:
     student = [1 / (1 + root), root / (1 + root)]
     kl = 0.25 * math.log(0.25 / student[0]) + 0.75 * math.log(0.75 / student[1])
     wanted = 0.75 * math.log(4) + 0.25 * 4 * kl
-    teacher = as_teacher(Fixed([0.0, 2 * math.log(3)]))
+    teacher = frozen(Fixed([0.0, 2 * math.log(3)]))
     objective = Objective(0.0, teacher, weight=0.25, temperature=2.0)
     model = Fixed([0.0, math.log(3)])
     found = objective(model, torch.zeros(5, 3, 2, 2), torch.zeros(5, dtype=torch.long))
@@ -48,7 +48,7 @@ def test_distillation_as_computed_by_hand() -> None:
 
 def test_the_distance_is_none_where_teacher_and_student_agree() -> None:
     scores = torch.randn(4, 7)
-    assert float(distance(scores, scores + 3.0, 4.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(distillation_loss(scores, scores + 3.0, 4.0)) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_smoothed_labels_as_computed_by_hand() -> None:
@@ -67,10 +67,10 @@ def test_without_a_teacher_it_is_the_plain_cross_entropy() -> None:
     )
 
 
-def taught() -> Trainee:
+def taught() -> TrainingState:
     made = trainee()
     torch.manual_seed(9)
-    made.objective = Objective(0.0, as_teacher(Net()), weight=0.5, temperature=4.0)
+    made.objective = Objective(0.0, frozen(Net()), weight=0.5, temperature=4.0)
     return made
 
 
@@ -91,12 +91,14 @@ def test_a_teacher_sees_the_same_images_and_learns_nothing() -> None:
 
 def test_parts_of_a_batch_are_taught_as_the_whole() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
-    objective = Objective(0.1, as_teacher(Net()), weight=0.7, temperature=3.0)
+    objective = Objective(0.1, frozen(Net()), weight=0.7, temperature=3.0)
     found = []
     for parts in (1, 4):
         model.zero_grad()
         optimizer = torch.optim.SGD(model.parameters())
-        accumulate(Trainee(model, optimizer, parts=parts, objective=objective), IMAGES, LABELS)
+        accumulate(
+            TrainingState(model, optimizer, parts=parts, objective=objective), IMAGES, LABELS
+        )
         found.append(model[1].weight.grad.clone())
     torch.testing.assert_close(found[0], found[1])
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pruning_core.engine.masks.masks import Masks
-from pruning_core.engine.training.movement import Movement
-from pruning_core.engine.training.state import OPTIMIZERS, Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import OPTIMIZERS, Movement, TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.engine.training.train import train
 from pruning_core.settings.serialization import to_dict
@@ -22,19 +22,19 @@ from tests.helpers.pruning import cut
 SETTINGS = to_dict(TrainSpec(lr=0.1, weight_decay=0.0))
 
 
-def made(optimizer: str = "sgd") -> Trainee:
+def made(optimizer: str = "sgd") -> TrainingState:
     found = trainee(optimizer)
     layers = {"0.weight": found.model[0].weight, "5.weight": found.model[5].weight}  # type: ignore
     found.movement = Movement(layers)
     return found
 
 
-def linear() -> tuple[Trainee, torch.Tensor]:
+def linear() -> tuple[TrainingState, torch.Tensor]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     weight = model[1].weight
     assert isinstance(weight, torch.Tensor)
-    found = Trainee(model, make_optimizer(model, SETTINGS), movement=Movement({"w": weight}))
+    found = TrainingState(model, make_optimizer(model, SETTINGS), movement=Movement({"w": weight}))
     return found, weight
 
 

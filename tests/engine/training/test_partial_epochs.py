@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pruning_core.engine.training import train as training
-from pruning_core.engine.training.state import Trainee
-from pruning_core.engine.training.train import first, shares, shuffled, train
+from pruning_core.engine.training.state import TrainingState
+from pruning_core.engine.training.train import epoch_shares, first_batches, shuffled_batches, train
 from pruning_core.methods.lr_schedules import cosine
 from pruning_core.storage.stage_context import Progress
 from tests.engine.training.test_train import SPLITS, bits, plan, trainee
@@ -24,7 +24,9 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
     found: list[tuple[float, Tensor]] = []
     plain = training.step
 
-    def noting(trainee: Trainee, pixels: Tensor, labels: Tensor, rate: float, clip: float) -> Any:
+    def noting(
+        trainee: TrainingState, pixels: Tensor, labels: Tensor, rate: float, clip: float
+    ) -> Any:
         found.append((rate, labels))
         return plain(trainee, pixels, labels, rate, clip)
 
@@ -37,13 +39,13 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
     [(0, []), (1, [1]), (2.5, [1, 1, 0.5]), (0.3, [0.3]), (0.1 + 0.2 + 0.7, [1.0]), (3.0, [1] * 3)],
 )
 def test_the_shares_of_started_epochs(epochs: float, wanted: list[float]) -> None:
-    assert shares(epochs) == wanted
+    assert epoch_shares(epochs) == wanted
 
 
 @given(st.floats(0.001, 1), st.integers(1, 500))
 def test_a_share_is_so_many_batches_and_never_none(share: float, count: int) -> None:
     batches = list(torch.arange(count).split(1))
-    found = first(share, batches)
+    found = first_batches(share, batches)
     assert len(found) >= 1
     assert abs(len(found) - share * count) <= 0.5 or len(found) == 1
     assert all(a is b for a, b in zip(found, batches, strict=False))
@@ -105,7 +107,7 @@ def test_whole_epochs_have_the_order_they_always_had(
     wanted = []
     for epoch in (3, 4):
         seed = training.derived_seed(5, "level", epoch)
-        wanted += shuffled(50, 16, torch.Generator().manual_seed(seed))
+        wanted += shuffled_batches(50, 16, torch.Generator().manual_seed(seed))
     assert torch.equal(found, SPLITS.train.labels[torch.cat(wanted)])
 
 

@@ -9,7 +9,8 @@ import torch
 
 from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.models.build import build
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.methods.devices import PRECISIONS
 from pruning_core.planning.inspections import inspect_model
@@ -61,7 +62,7 @@ def test_bf16_trains_weights_that_stay_in_fp32() -> None:
         model = build(SETTINGS, 10, 32)
         optimizer = make_optimizer(model, to_dict(QUICKSTART.finetune))
         torch.manual_seed(2)
-        step(Trainee(model, optimizer, precision=precision), images, labels, 0.01, 5.0)
+        step(TrainingState(model, optimizer, precision=precision), images, labels, 0.01, 5.0)
         ends[precision] = model.classifier[1].weight.detach()  # type: ignore[index,union-attr]
     assert ends["bf16"].dtype == torch.float32
     assert not torch.equal(ends["fp32"], ends["bf16"])

@@ -16,10 +16,12 @@ from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.devices import resolve
 from pruning_core.engine.training import checkpoint
+from pruning_core.engine.training.checkpoint import CheckpointWriter
 from pruning_core.engine.training.evaluate import evaluate
-from pruning_core.engine.training.state import OPTIMIZERS, Trainee, make_optimizer
-from pruning_core.engine.training.step import accumulate, step, tame
-from pruning_core.engine.training.train import Training, derived_seed, shuffled, train
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import OPTIMIZERS, TrainingState
+from pruning_core.engine.training.step import accumulate, clip_gradients, step
+from pruning_core.engine.training.train import TrainingPlan, derived_seed, shuffled_batches, train
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
@@ -50,20 +52,20 @@ def images(count: int, seed: int) -> ImageSet:
 SPLITS = Splits(images(50, 0), images(12, 1), images(20, 2))
 
 
-def plan(epochs: int = 3, optimizer: str = "sgd", **more: object) -> Training:
+def plan(epochs: int = 3, optimizer: str = "sgd", **more: object) -> TrainingPlan:
     settings = to_dict(TrainSpec(optimizer=optimizer, lr=0.01, batch_size=16))
-    made = Training(settings, DATA, epochs, 0, epochs, 5, "level", 0, "cpu")
+    made = TrainingPlan(settings, DATA, epochs, 0, epochs, 5, "level", 0, "cpu")
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-def trainee(optimizer: str = "sgd", amount: float = 0.5) -> Trainee:
+def trainee(optimizer: str = "sgd", amount: float = 0.5) -> TrainingState:
     torch.manual_seed(0)
     model = Net().to(memory_format=torch.channels_last)
     weights = {"0.weight": model[0].weight, "5.weight": model[5].weight}
     kept = cut(weights, amount)
     masks = Masks(weights, kept)
     masks.multiply()
-    return Trainee(model, make_optimizer(model, plan(optimizer=optimizer).settings), masks)
+    return TrainingState(model, make_optimizer(model, plan(optimizer=optimizer).settings), masks)
 
 
 def bits(model: nn.Module) -> list[bytes]:
@@ -141,7 +143,7 @@ def test_a_long_gradient_is_cut_to_the_limit() -> None:
         value.grad = torch.full_like(value, 1000.0)
     bias = made.model[5].bias
     bias.grad = torch.full_like(bias, 0.1)
-    assert tame(made, clip_grad_norm=5.0) == 0
+    assert clip_gradients(made, clip_grad_norm=5.0) == 0
     lengths = [float(value.grad.norm()) for value in made.model.parameters()]  # type: ignore
     assert lengths[:-1] == pytest.approx([5.0] * (len(lengths) - 1), rel=1e-3)
     assert bool((bias.grad == 0.1).all())
@@ -157,9 +159,9 @@ def test_every_epoch_has_an_order_of_its_own() -> None:
 
 
 def test_every_image_once_and_no_batch_of_one() -> None:
-    batches = shuffled(33, 16, torch.Generator().manual_seed(0))
+    batches = shuffled_batches(33, 16, torch.Generator().manual_seed(0))
     assert [len(batch) for batch in batches] == [16, 16]
-    batches = shuffled(40, 16, torch.Generator().manual_seed(0))
+    batches = shuffled_batches(40, 16, torch.Generator().manual_seed(0))
     assert sorted(torch.cat(batches).tolist()) == list(range(40))
 
 
@@ -198,7 +200,9 @@ def test_parts_of_a_batch_add_up_to_the_whole() -> None:
     found = []
     for parts in (1, 4):
         model.zero_grad()
-        accumulate(Trainee(model, torch.optim.SGD(model.parameters()), parts=parts), pixels, labels)
+        accumulate(
+            TrainingState(model, torch.optim.SGD(model.parameters()), parts=parts), pixels, labels
+        )
         found.append(model[1].weight.grad.clone())
     torch.testing.assert_close(found[0], found[1])
 
@@ -312,7 +316,7 @@ def test_an_overflow_in_the_first_step_leaves_no_trace(name: str) -> None:
 def test_the_written_checkpoint_is_the_state_at_its_epoch(tmp_path: Path) -> None:
     """What is trained on while it is written does not get into it."""
     state, progress = {"x": torch.zeros(1000)}, Progress()
-    with checkpoint.Writer(tmp_path / "c", progress) as writer:
+    with CheckpointWriter(tmp_path / "c", progress) as writer:
         writer.save(state)
         state["x"] += 1
     found = checkpoint.load(tmp_path / "c")
