@@ -14,8 +14,7 @@ from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.masks import check_zeros
-from pruning_core.engine.stage_inputs import MODEL_FILE
-from pruning_core.engine.stages import MASK_FILE
+from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.results.models import points
@@ -23,8 +22,7 @@ from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
-from tests.engine.criteria.test_stages import SMALL
-from tests.engine.test_stages import run_here
+from tests.helpers.stages import SMALL, run_here
 
 SPEC = replace(
     SMALL,

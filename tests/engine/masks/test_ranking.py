@@ -1,4 +1,4 @@
-"""The n smallest of many keys: always exactly these."""
+"""The n smallest of many keys, and the k-th smallest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_sampled_bracket_finds_the_exact_rank(
 
 
 def test_a_misleading_sample_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample sees only the large keys, so the bracket misses."""
+    """The sample has only the large keys, so the bracket misses."""
     monkeypatch.setattr(ranking, "SAMPLED_FROM", 100)
     monkeypatch.setattr(ranking, "SAMPLE", 50)
     keys = np.arange(1000, dtype=np.int32)

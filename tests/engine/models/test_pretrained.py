@@ -15,8 +15,8 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.models import build as models
 from pruning_core.common.files import sha256
+from pruning_core.engine.models import build as models
 from pruning_core.engine.models.weight_files import pretrained_file
 from pruning_core.engine.models.weights import load_weights
 

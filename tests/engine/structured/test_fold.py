@@ -29,9 +29,8 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.store import Store
-from tests.engine.criteria.test_stages import SMALL
-from tests.engine.test_stages import run_here
 from tests.helpers.inspections import Facts
+from tests.helpers.stages import SMALL, run_here
 
 SIZE = 32
 MODELS = ("mobilenet_v2", "resnet18")

@@ -24,8 +24,7 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.store import Store
-from tests.engine.criteria.test_stages import SMALL
-from tests.engine.test_stages import run_here
+from tests.helpers.stages import SMALL, run_here
 
 SPEC = replace(
     SMALL,

@@ -21,8 +21,8 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
-from tests.engine.test_stages import run_here
 from tests.engine.training.test_train import SPLITS, plan, trainee
+from tests.helpers.stages import run_here
 from tests.helpers.workers import TINY
 
 STEPS = 4  # 50 images in batches of 16

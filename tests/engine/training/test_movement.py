@@ -17,7 +17,7 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
 from tests.engine.training.test_train import SPLITS, plan, trainee
-from tests.helpers.pruning import cut
+from tests.helpers.pruning import masks_of
 
 SETTINGS = to_dict(TrainSpec(lr=0.1, weight_decay=0.0))
 
@@ -76,7 +76,7 @@ def test_a_step_that_is_left_out_moves_nothing() -> None:
 
 def test_removed_weights_do_not_move() -> None:
     found, weight = linear()
-    found.masks = Masks({"w": weight}, cut({"w": weight}, 0.5))
+    found.masks = Masks({"w": weight}, masks_of({"w": weight}, 0.5))
     found.masks.multiply()
     step(found, torch.randn(6, 1, 2, 2), torch.randint(3, (6,)), 0.1, 1.0)
     assert found.movement is not None

@@ -18,7 +18,7 @@ from pruning_core.engine.export.file_sizes import same_bits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.stages import MASK_FILE, MODEL_FILE
+from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training import train as training
 from pruning_core.engine.training.rewinding import KEPT_FILE, RECOVERIES
@@ -32,8 +32,8 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.engine.test_stages import run_here
-from tests.helpers.pruning import cut
+from tests.helpers.pruning import masks_of
+from tests.helpers.stages import run_here
 from tests.helpers.workers import TINY, bits
 
 State = dict[str, Tensor]
@@ -117,7 +117,7 @@ def test_a_level_cuts_its_parent_s_trained_weights_and_masks_add_up(ran: Cache) 
         target = float(store.settings(key)["settings"]["target"])
         model = build(MODEL, 10, 32)
         model.load_state_dict(read(ran, parent))
-        expected = cut(weights(model, "all"), target, previous=previous)
+        expected = masks_of(weights(model, "all"), target, previous=previous)
         found = masks.load(store.file(key, MASK_FILE))
         assert all(torch.equal(found[name], mask) for name, mask in expected.items())
         previous = found

@@ -25,7 +25,7 @@ from pruning_core.engine.training.train import TrainingPlan, derived_seed, shuff
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
-from tests.helpers.pruning import cut
+from tests.helpers.pruning import masks_of
 
 DATA = {"image_size": 8, "augmentation": "crop_flip", "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -62,7 +62,7 @@ def trainee(optimizer: str = "sgd", amount: float = 0.5) -> TrainingState:
     torch.manual_seed(0)
     model = Net().to(memory_format=torch.channels_last)
     weights = {"0.weight": model[0].weight, "5.weight": model[5].weight}
-    kept = cut(weights, amount)
+    kept = masks_of(weights, amount)
     masks = Masks(weights, kept)
     masks.multiply()
     return TrainingState(model, make_optimizer(model, plan(optimizer=optimizer).settings), masks)
@@ -224,7 +224,7 @@ def test_the_state_of_removed_weights_is_cleared() -> None:
     weights = {"0.weight": made.model[0].weight}
     made.model(torch.rand(4, 3, 8, 8)).sum().backward()
     made.optimizer.step()
-    kept = cut(weights, 0.5)
+    kept = masks_of(weights, 0.5)
     Masks(weights, kept).clear_state(made.optimizer)
     momentum = made.optimizer.state[made.model[0].weight]["momentum_buffer"]
     assert int((momentum == 0).sum()) >= 81
