@@ -48,10 +48,10 @@ def test_the_statistics_are_those_of_the_images() -> None:
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         pixels = normalize(images(40).batch(order), DATA["mean"], DATA["std"])
-        found = model[0](pixels)
+        actual = model[0](pixels)
     mean, variance = statistics(model)
-    torch.testing.assert_close(mean, found.mean((0, 2, 3)))
-    parts = torch.stack([part.var((0, 2, 3)) for part in found.split(20)])
+    torch.testing.assert_close(mean, actual.mean((0, 2, 3)))
+    parts = torch.stack([part.var((0, 2, 3)) for part in actual.split(20)])
     torch.testing.assert_close(variance, parts.mean(0))
 
 

@@ -162,10 +162,10 @@ def test_a_stem_that_has_stride_1_is_refused() -> None:
 @pytest.mark.parametrize("name", ["regnet_y_400mf", "maxvit_t", "mobilenet_v2"])
 def test_shapes_are_those_of_the_real_model_and_use_no_random_numbers(name: str) -> None:
     before = torch.get_rng_state()
-    found = models.shapes(name, 12)
+    actual = models.shapes(name, 12)
     assert torch.equal(before, torch.get_rng_state())
     real = models.make(name, 12).state_dict()
-    assert found == {key: value.shape for key, value in real.items()}
+    assert actual == {key: value.shape for key, value in real.items()}
 
 
 def test_shapes_hold_no_weights() -> None:

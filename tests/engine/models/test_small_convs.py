@@ -34,18 +34,18 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
         bias=draw(st.booleans()),
     )
     height, width = draw(SIDES)
-    found = tap_table(conv, height, width)
-    assume(found.height > 0 and found.width > 0)
+    actual = tap_table(conv, height, width)
+    assume(actual.height > 0 and actual.width > 0)
     return conv, torch.randn(draw(st.integers(1, 3)), channels, height, width)
 
 
 def run(conv: nn.Module, images: Tensor) -> list[Tensor]:
     """The output and every gradient."""
     images = images.clone().requires_grad_()
-    found = conv(images)
-    (found * torch.linspace(-1, 1, found.numel()).reshape(found.shape)).sum().backward()
+    actual = conv(images)
+    (actual * torch.linspace(-1, 1, actual.numel()).reshape(actual.shape)).sum().backward()
     grads = [value.grad for value in (images, *conv.parameters())]
-    return [found, *(grad for grad in grads if grad is not None)]
+    return [actual, *(grad for grad in grads if grad is not None)]
 
 
 @settings(max_examples=150, deadline=None)
@@ -86,8 +86,8 @@ def test_bf16_is_computed_in_the_same_way() -> None:
     small = use_small_convs(nn.Sequential(copy.deepcopy(conv)), "cpu")
     images = torch.randn(4, 8, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        found = run(small, images)
-    for one, other in zip(run(conv, images), found, strict=True):
+        actual = run(small, images)
+    for one, other in zip(run(conv, images), actual, strict=True):
         torch.testing.assert_close(one, other.float(), rtol=0.05, atol=0.05)
 
 
