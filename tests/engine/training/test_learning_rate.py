@@ -122,7 +122,7 @@ def rewound(method: str, epoch: int) -> Spec:
 def test_rewinding_uses_the_rest_of_the_baseline_s_schedule(
     rates: list[float], cache: Cache, method: str, epoch: int
 ) -> None:
-    """Equal rates in as many epochs as remain of the baseline; in fewer, the schedule runs faster."""
+    """Equal rates in as many epochs as remain of the baseline; in fewer, a faster schedule."""
     run_here(cache, rewound(method, epoch))
     dense, rest = rates[: 3 * TINY_STEPS], rates[3 * TINY_STEPS :]
     one_shot, chain = rest[: 2 * TINY_STEPS], rest[2 * TINY_STEPS :]
