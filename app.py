@@ -1,10 +1,11 @@
-"""Home: what this is, the presets with what they cost here, what runs, what came out."""
+"""Home: the presets with their cost on this machine, active runs, the latest results."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pages.components import choices, facts, live
+from pages.components.setting_values import params
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.common import machine
 from pruning_core.common.errors import SpecError
@@ -13,10 +14,11 @@ from pruning_core.planning.estimate import estimate, in_words, probe
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, Preset
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.reports.charts.benchmark import APART, bench_figure
-from pruning_core.results import models
-from pruning_core.results.benchmark import FIGURES, last
+from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
+from pruning_core.results.benchmark import FIGURES, last_result
 from pruning_core.results.best_model import answers_of
+from pruning_core.results.models import model_rows
+from pruning_core.settings.messages import for_page
 from pruning_core.storage.jobs import Job
 
 LATEST = 5
@@ -32,79 +34,83 @@ def draw_presets(lab: Lab) -> None:
 
 
 def draw_card(lab: Lab, name: str, preset: Preset) -> None:
-    """What a preset is, its cost on this machine, and two ways on."""
+    """What a preset is, its cost on this machine, and buttons to run or edit it."""
     st.subheader(preset.title)
     st.write(preset.text)
     st.space("stretch")
     st.caption(cost(lab, preset))
     with st.container(horizontal=True):
-        if st.button("Run", key=f"run {name}", type="primary", help="Starts it at once."):
+        if st.button(
+            "Run", key=f"run {name}", type="primary", help="Starts this run now and opens Runs."
+        ):
             job = lab.queue.submit(preset.spec, preset.title)
             st.switch_page(PAGES["Runs"], query_params={"job": job})
-        if st.button("Adjust", key=f"adjust {name}", help="Opens it on Tune, to change it first."):
+        if st.button("Edit settings", key=f"edit {name}", help="Opens the settings on Tune."):
             choices.load(preset.spec)
-            st.switch_page(PAGES["Tune"], query_params=choices.params(preset.spec))
+            st.switch_page(PAGES["Tune"], query_params=params(preset.spec))
 
 
 def cost(lab: Lab, preset: Preset) -> str:
-    """A preset's time on this machine in words."""
+    """The time that a preset takes on this machine."""
     cores = machine.usable_cores()
-    found = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, cores)
-    time = f"Time on this machine: {in_words(found)}."
-    return time + (" Downloads first." if facts.downloads_needed(preset.spec) else "")
+    seconds = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, cores)
+    text = f"Time on this machine: {in_words(seconds)}."
+    return text + (" Needs a download first." if facts.downloads_needed(preset.spec) else "")
 
 
 def speed_trials(lab: Lab) -> list[Stage]:
-    """The inspections that tell what the presets cost here."""
+    """The inspections that measure the training speed of the presets on this machine."""
     return [stage for p in PRESETS.values() if (stage := probe(p.spec, lab.store))]
 
 
 @st.fragment(run_every=POLL_SECONDS)
 def draw_running(lab: Lab) -> None:
-    """What is running now."""
+    """The active runs."""
     st.header("Running")
     if not live.running_now(lab):
-        st.caption("Nothing is running.")
+        st.caption("Nothing is running. Run a preset above, or set up a comparison on Tune.")
 
 
-def draw_bench(lab: Lab) -> None:
-    """This machine's last bench, where there is one."""
-    result = last(lab.cache)
+def draw_benchmark(lab: Lab) -> None:
+    """The last benchmark of this machine, if there is one."""
+    result = last_result(lab.cache)
     st.header("This machine")
     if result is None:
         st.caption(
-            "Not measured yet. `python -m pruning_core bench --quick` times this project against "
-            "the assignment's plain script in a few minutes."
+            "Benchmark not run yet. `python -m pruning_core benchmark --quick` compares training "
+            "speed with the assignment's script."
         )
         return
-    st.plotly_chart(bench_figure(result), key="bench")
-    there = [name for name in APART if name in result.figures]
-    told = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in there]
-    also = f" Also: {join_words(told)}." if told else ""
-    st.caption(f"The median of the rounds, and their range.{also} {plain(result.told())}")
+    st.plotly_chart(benchmark_chart(result), key="bench")
+    measured = [name for name in NOT_SPEEDUPS if name in result.figures]
+    ratios = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in measured]
+    more = f" Also measured: {join_words(ratios)}." if ratios else ""
+    st.caption(
+        f"Dots: median of the rounds; bars: their range.{more} {plain(result.environment())}"
+    )
 
 
 def draw_latest(lab: Lab) -> None:
-    """The newest results, each with its answer in one line."""
+    """The newest results, each with its best model."""
     st.header("Latest results")
     jobs = lab.queue.started(LATEST)
     if not jobs:
-        st.info("No results yet. Press Run on a preset: they come in here point by point.")
+        st.info("No results yet. Run a preset; results appear here as models finish.")
     for job in jobs:
         draw_result(lab, job)
 
 
 def draw_result(lab: Lab, job: Job) -> None:
-    """A finished run: its label, its answer, the way to its charts."""
+    """A run: its name, its best model, the link to its charts."""
     outline = Outline.from_json(job.outline)
-    points = models.point_rows(outline, lab.store, job.label, job.id)
-    if not points:
+    rows = model_rows(outline, lab.store, job.label, job.id)
+    if not rows:
         return
     with st.container(border=True):
-        whole = len(points) == len(outline.models)
-        note = "" if whole else f" :gray-badge[{len(points)} of {len(outline.models)} points]"
+        complete = len(rows) == len(outline.models)
+        note = "" if complete else f" :gray-badge[{len(rows)} of {len(outline.models)} models]"
         st.markdown(f"**{plain(job.label)}**{note}")
-        for answer in answers_of(points):
+        for answer in answers_of(rows):
             for sentence in filter(None, (answer.text, *answer.warnings)):
                 st.write(plain(sentence))
         link("Compare", runs=job.id)
@@ -114,18 +120,19 @@ def main() -> None:
     lab = open_page("Home")
     st.title("Pruning Lab")
     st.write(
-        "Cut the weights of a neural network that it can do without, at once or step by step, "
-        "and see what each way costs in accuracy, measured on your machine."
+        "Compare one-shot and iterative pruning: how small can a network get, and how much "
+        "accuracy does it lose? Everything is trained and measured on this machine."
     )
     draw_presets(lab)
     try:
-        if waiting := facts.ask(lab, speed_trials(lab)):
-            facts.wait_for(waiting, lab)
+        if pending := facts.request(lab, speed_trials(lab)):
+            facts.wait_for(pending, lab)
     except SpecError as error:
-        st.warning(f"The time on this machine could not be measured. {plain(error.message)}")
+        reason = plain(for_page(error))
+        st.warning(f"The time on this machine could not be measured. {reason}")
     draw_running(lab)
     draw_latest(lab)
-    draw_bench(lab)
+    draw_benchmark(lab)
 
 
 main()

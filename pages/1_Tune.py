@@ -1,30 +1,33 @@
-"""Tune: every choice of a comparison, and what it will do and cost before it runs."""
+"""Tune: all settings of a comparison, and its schedule and cost before it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components import choices, dry_run, facts, schedule, spec_file, tune_sections
+from pages.components import choices, dry_run, facts, schedule, settings_file, tune_sections
+from pages.components.setting_values import Values, lacks_images, link_of, spec_of
 from pages.components.shell import PAGES, Lab, open_page
 from pruning_core.common.errors import SpecError
-from pruning_core.common.formatting import format_count, format_epochs
+from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.planning.estimate import estimate, in_words
 from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.reports.charts.training import schedule_figure
+from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import strategies
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
 
 Places = tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator]
 
-# On a narrow screen the outlook stands above the controls, and Run with the time stays in sight
-# at the bottom while one moves through them.
+# On a narrow screen the outlook comes before the controls, and Run with the time stays visible at
+# the bottom of the screen.
 STYLE = """
 <style>
 @media (min-width: 641px) {.st-key-runbar > :has(.st-key-runtime) {display: none;}}
@@ -40,15 +43,16 @@ STYLE = """
 }
 </style>
 """
-LINK = "This link is used, except for this, where the quick start's settings stand:"
+BAD_LINK = "Some settings in this link are not valid; defaults are used for:"
+BLOCKED = "This cannot run yet."
 NO_IMAGES = (
-    "Upload a .zip or give a folder, laid out as train/class/\\* and test/class/\\*, or as "
-    "class/\\*. Then the cost appears here, and Run can be pressed."
+    "Upload a .zip or give a folder with the layout train/class/\\* and test/class/\\*, or "
+    "class/\\*. Then the page shows the cost, and you can press Run."
 )
 
 
 def draw_controls(lab: Lab) -> Places:
-    """The settings. Returns the places for what the worker reports on data and model."""
+    """The settings. Returns the places for the inspections of data, model and channels."""
     with st.container(border=True):
         st.subheader("1. Data set")
         tune_sections.data_section(lab)
@@ -58,7 +62,7 @@ def draw_controls(lab: Lab) -> Places:
         tune_sections.model_section(lab)
         model_place = st.container()
     with st.container(border=True):
-        st.subheader("3. Pruning")
+        st.subheader("3. Pruning: sparsity, criterion, granularity, allocation")
         tune_sections.pruning_section()
     with st.container(border=True):
         st.subheader("4. Sparsity schedule")
@@ -75,55 +79,54 @@ def draw_controls(lab: Lab) -> Places:
 
 
 def draw_outlook(lab: Lab, places: Places) -> Spec | None:
-    """The right side: what will happen, what it costs, and Run. Returns the spec if there is."""
+    """What the settings will do and cost, and Run. Returns the spec if it can run."""
     reading = choices.collect()
-    choices.keep(reading.values)
-    draw_problems(LINK, choices.told(), st.warning)
-    if reading.problems:
-        draw_problems("This cannot run yet.", reading.problems, st.error)
-        st.caption("Once this is put right, the schedule, the cost and Run stand here again.")
-        return None
-    spec = choices.spec_of(reading.values)
-    draw_schedule(spec)
-    if choices.unfinished(reading.values):
+    choices.remember(reading.values)
+    draw_problems(BAD_LINK, choices.link_problems(), st.warning)
+    draw_problems(BLOCKED, reading.problems, st.error)
+    spec = spec_of(reading.values)
+    draw_schedule(spec, editable=not reading.problems)
+    if not reading.problems and not lacks_images(reading.values):
+        draw_prospect(lab, spec, places)
+        return spec
+    if not reading.problems:
         st.info(NO_IMAGES)
-        draw_bar(lab, None, "")
-        return None
-    draw_prospect(lab, spec, places)
-    return spec
+    draw_bar(lab, None)
+    return None
 
 
 def draw_problems(opening: str, problems: tuple[str, ...], box: Callable[[str], object]) -> None:
-    """One box with a sentence a problem."""
-    told = [facts.inline(problem) for problem in problems]
-    if len(told) == 1:
-        box(f"{opening} {told[0]}")
-    elif told:
-        box("\n".join([opening, "", *(f"- {sentence}" for sentence in told)]))
+    """One box with a sentence for each problem."""
+    sentences = [facts.inline(problem) for problem in problems]
+    if len(sentences) == 1:
+        box(f"{opening} {sentences[0]}")
+    elif sentences:
+        box("\n".join([opening, "", *(f"- {sentence}" for sentence in sentences)]))
 
 
 def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
-    """What the worker found out, the cost, and Run; or why this cannot run."""
-    asked: list[Stage] = []
+    """The inspections, the cost, and Run; or why this cannot run."""
+    inspections: list[Stage] = []
     try:
         draw_facts(lab, spec, places)
-        asked = [*facts.inspections(lab, spec), *dry_run.stages(lab, spec)]
-        waiting = facts.ask(lab, asked)
-        made = plan(spec, lab.store)
+        inspections = [*facts.inspections(lab, spec), *dry_run.stages(lab, spec)]
+        pending = facts.request(lab, inspections)
+        run_plan = plan(spec, lab.store)
     except SpecError as error:
-        facts.refuse(lab, error, asked)
+        facts.refuse(lab, error, inspections)
+        draw_bar(lab, None)
         return
-    draw_bar(lab, spec, draw_cost(lab, spec, made))
-    for remark in recovery_notes(spec):
-        st.caption(facts.inline(remark))
+    draw_bar(lab, spec, draw_cost(lab, spec, run_plan))
+    for note in recovery_notes(spec):
+        st.caption(facts.inline(note))
     if facts.downloads_needed(spec):
         st.caption("Needs a download unless the files are in the cache.")
-    if waiting:
-        facts.wait_for(waiting, lab)
+    if pending:
+        facts.wait_for(pending, lab)
 
 
 def draw_facts(lab: Lab, spec: Spec, places: Places) -> None:
-    """What the worker found out, beside the controls that it is about."""
+    """What the inspections say, beside the controls that they are about."""
     with places[0]:
         facts.show_data(lab, spec)
     with places[1]:
@@ -132,47 +135,49 @@ def draw_facts(lab: Lab, spec: Spec, places: Places) -> None:
         dry_run.show(lab, spec)
 
 
-def draw_schedule(spec: Spec) -> None:
-    """Target sparsity step by step, as the sliders move."""
+def draw_schedule(spec: Spec, editable: bool) -> None:
+    """The target sparsity of each step, and a table to edit it.
+
+    Beside an error the chart shows the last valid settings. The table would still hold the edit
+    that caused the error, and repeat it.
+    """
     series: dict[str, list[float]] = {"one_shot": list(spec.one_shot.amounts)}
     chain = spec.iterative
     if chain.enabled:
         series["iterative"] = [step.target for step in strategies.steps(chain)]
         if chain.equal_budget:
             series["one_shot_equal_budget"] = [strategies.last_target(chain)]
-    st.plotly_chart(schedule_figure(series), key="schedule")
+    st.plotly_chart(schedule_chart(series), key="schedule")
     if chain.enabled:
-        if chain.final_epochs:
-            tail = f"{format_epochs(chain.final_epochs)} with the rate falling to 0"
-            st.caption(f"Step {chain.iterations + 1} is the tail: no cut, {tail}.")
-        if said := schedule.returning(chain):
-            st.caption(said)
-        with st.expander("Edit the targets", expanded=schedule.listed()):
-            schedule.table(strategies.targets(chain))
+        for note in schedule.notes(chain):
+            st.caption(note)
+        if editable:
+            with st.expander("Edit sparsity per step", expanded=schedule.is_custom()):
+                schedule.draw_table(strategies.targets(chain))
 
 
-def draw_cost(lab: Lab, spec: Spec, made: Plan) -> str:
-    """The time that is left, which is returned too, and what is cached."""
-    time = in_words(estimate(spec, made, lab.store, usable_cores()))
-    done = sum(lab.store.exists(stage.key) for stage in made.stages)
-    left, right = st.columns(2)
-    left.metric(
+def draw_cost(lab: Lab, spec: Spec, run_plan: Plan) -> str:
+    """The remaining time, which is returned too, and how much is already computed."""
+    time = in_words(estimate(spec, run_plan, lab.store, usable_cores()))
+    done = sum(lab.store.exists(stage.key) for stage in run_plan.stages)
+    time_column, cache_column = st.columns(2)
+    time_column.metric(
         "Time on this machine",
         time,
-        help="An estimate from this machine's own speed with this model: of finished stages "
-        "where there are some, else of a short trial.",
+        help="An estimate from the speed of this machine with this model: the speed of finished "
+        "stages, or of a short trial.",
     )
-    right.metric(
-        "Already in the cache",
-        f"{done} of {len(made.stages)} stages" if made.complete else "not known yet",
-        help="A stage is one piece of work: a look at the images or the model, a baseline, one "
-        "cut with its fine-tuning. What is there is not computed again.",
+    cache_column.metric(
+        "Already computed",
+        f"{done} of {len(run_plan.stages)} stages" if run_plan.complete else "not known yet",
+        help="A stage is one unit of work, such as training the baseline, or one pruning step "
+        "with its fine-tuning. Finished stages are read from the cache.",
     )
     return time
 
 
-def draw_bar(lab: Lab, spec: Spec | None, time: str) -> None:
-    """Run, and on a narrow screen the time beside it; without a spec it cannot be pressed."""
+def draw_bar(lab: Lab, spec: Spec | None, time: str = "") -> None:
+    """Run, and on a narrow screen the time beside it; without a spec Run is disabled."""
     with st.container(key="runbar", horizontal=True, vertical_alignment="center"):
         if time:
             with st.container(key="runtime"):
@@ -183,7 +188,7 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str) -> None:
             width="stretch",
             key="run",
             disabled=spec is None,
-            help="Starts it in the background and shows it on Runs.",
+            help="Starts the run in the background and opens Runs.",
         )
     if pressed and spec:
         label = st.session_state.get("run label") or describe(spec)
@@ -192,30 +197,49 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str) -> None:
         st.switch_page(PAGES["Runs"], query_params={"job": job})
 
 
-def draw_link_line(values: choices.Values, whole: bool) -> None:
-    """Where these choices can be found again; not `whole`: the last that could run."""
-    changed = len(choices.link_of(values))
-    told = f"{format_count(changed, 'choice')} differ" if changed > 1 else "One choice differs"
-    start = f"{told} from the quick start" if changed else "These are the quick start's choices"
-    if not whole:
-        start = "What cannot run yet is in no link"
-    held = "them" if whole else "the last choices that could run"
-    st.caption(f"{start}. The link in the address bar holds {held}.")
+def draw_link_line(values: Values, valid: bool) -> None:
+    """How many settings differ from the quick start, their link, and the way back."""
+    changed = len(link_of(values))
+    if not valid:
+        text = "The link still holds the last valid settings."
+    elif changed:
+        text = f"{format_count(changed, 'setting')} changed from Quick start."
+    else:
+        text = "The settings are those of Quick start."
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(text, width="content")
+        with st.popover("Copy link", type="tertiary"):
+            st.caption("This link opens the page with these settings.")
+            st.code(link_address(values), language=None, wrap_lines=True)
+        if changed or not valid:
+            st.button(
+                "Reset",
+                type="tertiary",
+                on_click=choices.load,
+                args=(QUICKSTART,),
+                help="Sets all settings back to Quick start.",
+            )
+
+
+def link_address(values: Values) -> str:
+    """The address of this page with the settings."""
+    page = (st.context.url or "").partition("?")[0]
+    return f"{page}?{urlencode(link_of(values))}"
 
 
 def main() -> None:
     lab = open_page("Tune")
     st.html(STYLE)
-    st.title("Tune a comparison")
+    st.title("Set up a comparison")
+    schedule.use_edited_table()
     choices.begin()
-    schedule.take_edited()
-    left, right = st.columns([5, 6], gap="large")
-    with left:
+    controls, outlook = st.columns([5, 6], gap="large")
+    with controls:
         places = draw_controls(lab)
-    with right, st.container(key="outlook"):
+    with outlook, st.container(key="outlook"):
         spec = draw_outlook(lab, places)
-        spec_file.draw(spec)
-        draw_link_line(st.session_state[choices.KEPT], not choices.collect().problems)
+        settings_file.draw(spec)
+        draw_link_line(st.session_state[choices.VALUES], spec is not None)
 
 
 main()

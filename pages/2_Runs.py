@@ -1,4 +1,4 @@
-"""Runs: the queue, one run as it grows, and what can be done with it."""
+"""Runs: the list of runs, and the progress of one of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from pages.components import choices, live
+from pages.components.setting_values import params
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_list import Listing, Run
@@ -20,7 +21,8 @@ PAGE = 20
 LIST_HEIGHT = 340
 ROWS_AT_ONCE = 8
 LOG_LINES = 200
-RETRY = "Runs again what failed or was cancelled; finished stages stay."
+CANCEL = "Stops the run. Finished stages stay cached."
+RETRY = "Re-runs failed or cancelled stages only."
 STYLE = """
 <style>
 [class*="st-key-row-"] {padding: 0 0.6rem; border-top: 1px solid rgba(128, 128, 128, 0.22);}
@@ -37,20 +39,20 @@ STYLE = """
 
 
 def pick(lab: Lab) -> Job | None:
-    """The run in the link, else the newest; None where there is none."""
-    wanted = st.query_params.get("job", "")
-    if wanted and (job := lab.queue.job(wanted)):
+    """The run of the link, else the newest; None where there are no runs."""
+    linked = st.query_params.get("job", "")
+    if linked and (job := lab.queue.job(linked)):
         return job
-    shown, _ = Listing(lab.cache.queue).page(1)
-    if wanted and shown:
-        st.warning(f"There is no run {plain(wanted)}; another one is shown.")
-    if shown:
-        st.query_params["job"] = shown[0].job.id
-    return shown[0].job if shown else None
+    newest, _ = Listing(lab.cache.queue).page(1)
+    if linked and newest:
+        st.warning(f"There is no run {plain(linked)}. The newest run is shown.")
+    if newest:
+        st.query_params["job"] = newest[0].job.id
+    return newest[0].job if newest else None
 
 
 def draw_list(lab: Lab, chosen: Job) -> None:
-    """The queue: what is active first, then the newest; a click opens a run below."""
+    """The list of runs: active ones first, then the newest; a click opens a run below."""
     st.html(STYLE.replace("CHOSEN", chosen.id))
     listing = Listing(lab.cache.queue)
 
@@ -68,13 +70,13 @@ def draw_list(lab: Lab, chosen: Job) -> None:
 
 
 def page_number() -> int:
-    """Which page of the list is shown, from 1."""
+    """The number of the shown page of the list, from 1."""
     return int(st.session_state.get("page", 1))
 
 
 def draw_row(run: Run) -> None:
-    """One run in a line: its name, its state, how far it is, when it was asked for."""
-    asked = time.strftime("%d %b %H:%M", time.localtime(run.job.created))
+    """A run in one line: its name, its state, its progress, when it was submitted."""
+    submitted = time.strftime("%d %b %H:%M", time.localtime(run.job.created))
     row = st.container(horizontal=True, key=f"row-{run.job.id}", vertical_alignment="center")
     with row:
         name = f"**{plain(run.job.label)}**"
@@ -86,11 +88,11 @@ def draw_row(run: Run) -> None:
             st.progress(min(run.fraction, 1.0), width=130)
         else:
             st.caption(live.stages_done(run), width=130)
-        st.caption(", ".join(filter(None, [asked, live.time_told(run)])), width="stretch")
+        st.caption(", ".join(filter(None, [submitted, live.time_text(run)])), width="stretch")
 
 
 def draw_paging(more: bool) -> None:
-    """The way to older and newer runs."""
+    """Buttons for older and newer runs."""
 
     def turn(by: int) -> None:
         st.session_state["page"] = page_number() + by
@@ -98,20 +100,20 @@ def draw_paging(more: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Newer", on_click=turn, args=(-1,), disabled=page_number() == 1)
         st.button("Older", on_click=turn, args=(1,), disabled=not more)
-        st.caption(f"Page {page_number()}, {PAGE} runs each", width="content")
+        st.caption(f"Page {page_number()}, {PAGE} runs per page", width="content")
 
 
 def draw_live(lab: Lab, job: Job, before: Standing) -> None:
-    """What changes while a run grows; drawn again every two seconds until it ends.
+    """The parts that change while a run grows, drawn every two seconds until it ends.
 
-    The heading and the buttons above are drawn again when they would be others than `before`.
+    The heading and the buttons above are drawn again when the state differs from `before`.
     """
     active = before.state in ACTIVE
 
     @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
         now = standing(lab.queue, job.id)
-        if (now.state, shows_something(now)) != (before.state, shows_something(before)):
+        if (now.state, has_baseline(now)) != (before.state, has_baseline(before)):
             st.rerun()
         if active:
             live.keep_worker(lab)
@@ -124,73 +126,73 @@ def draw_live(lab: Lab, job: Job, before: Standing) -> None:
 
 
 def draw_actions(lab: Lab, now: Standing) -> None:
-    """The run's name and state, and compare, cancel, retry, delete: those that make sense now."""
+    """The name and state of the run, and the actions that its state allows."""
     job = now.job
     st.header(f"{plain(job.label)} {live.badge(now.state)}")
     with st.container(horizontal=True):
-        if shows_something(now):
+        if has_baseline(now):
             draw_compare(job)
         if now.state in ACTIVE:
-            stop = lab.queue.cancel
-            st.button("Cancel", on_click=stop, args=(job.id,), help="Finished stages stay.")
+            cancel = lab.queue.cancel
+            st.button("Cancel", on_click=cancel, args=(job.id,), help=CANCEL)
         if now.state in ("failed", "refused", "cancelled"):
             st.button("Retry", on_click=lab.queue.retry, args=(job.id,), help=RETRY)
-        draw_adjust(job, main=now.state == "refused")
+        draw_edit(job, main=now.state == "refused")
         if now.state not in ACTIVE:
             draw_delete(lab, job)
 
 
-def shows_something(now: Standing) -> bool:
-    """Whether a baseline is there to compare with."""
+def has_baseline(now: Standing) -> bool:
+    """Whether a baseline is finished, so that Compare can show models."""
     return any(row.kind == "baseline" and row.status == "done" for row in now.rows)
 
 
 def draw_compare(job: Job) -> None:
-    """The way to the charts."""
-    if st.button("Compare", type="primary", help="Charts, findings, table, downloads."):
+    """The button that opens Compare."""
+    if st.button("Compare", type="primary", help="Opens charts, findings, table and downloads."):
         st.switch_page(PAGES["Compare"], query_params={"runs": job.id})
 
 
-def draw_adjust(job: Job, main: bool) -> None:
-    """The way to a run like this one; the main one where this cannot run as it is."""
+def draw_edit(job: Job, main: bool) -> None:
+    """The button that opens a copy of the settings on Tune; `main` highlights it."""
     style: Literal["primary", "secondary"] = "primary" if main else "secondary"
-    if st.button("Adjust", type=style, help="Opens its settings on Tune, to change them."):
+    if st.button("Duplicate and edit", type=style, help="Opens a copy of the settings on Tune."):
         spec = from_json(job.spec)
         choices.load(spec)
-        st.switch_page(PAGES["Tune"], query_params=choices.params(spec))
+        st.switch_page(PAGES["Tune"], query_params=params(spec))
 
 
 def draw_delete(lab: Lab, job: Job) -> None:
-    """Delete, after a second click."""
+    """Delete, with a confirmation."""
 
     def delete() -> None:
         lab.queue.delete(job.id)
         st.query_params.pop("job", None)
 
     with st.popover("Delete"):
-        st.write("The run leaves this list; its stages stay in the cache.")
+        st.write("Removes the run from this list. Its results stay cached.")
         st.button("Delete this run", on_click=delete)
 
 
 def draw_log(lab: Lab, now: Standing) -> None:
-    """The last lines of a stage's log: at first of the one that failed, else of what runs."""
+    """The last lines of the log of a stage: first of a failed one, else of a running one."""
     with st.expander("Log"):
-        found = live.labelled(now)
-        logged = [(row, label) for row, label in found if lab.cache.log(row.key).is_file()]
+        stages = live.titled(now)
+        logged = [(row, title) for row, title in stages if lab.cache.log(row.key).is_file()]
         if not logged:
             st.caption("No stage has written a log yet.")
             return
-        names = {row.key: label for row, label in logged}
-        first = live.told_first([row for row, _ in logged])
-        shown = st.selectbox(
+        names = {row.key: title for row, title in logged}
+        first = live.first_log([row for row, _ in logged])
+        chosen = st.selectbox(
             "Stage",
             list(names),
             index=list(names).index(first),
             format_func=names.__getitem__,
-            key=f"log {first}",  # another failure is shown, whatever was chosen before
-            help="Each stage writes a log of its own.",
+            key=f"log {first}",  # A new failure is shown, whatever was chosen before.
+            help="Each stage writes its own log.",
         )
-        lines = lab.cache.log(shown).read_text(errors="replace").splitlines()
+        lines = lab.cache.log(chosen).read_text(errors="replace").splitlines()
         st.code("\n".join(lines[-LOG_LINES:]), language=None)
 
 
@@ -199,7 +201,7 @@ def main() -> None:
     st.title("Runs")
     job = pick(lab)
     if job is None:
-        st.info("Nothing has run yet. Choose a preset on Home, or set up a comparison on Tune.")
+        st.info("No runs yet. Run a preset on Home, or set up a comparison on Tune.")
         link("Tune", "Set up a comparison")
         return
     draw_list(lab, job)

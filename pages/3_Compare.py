@@ -16,16 +16,16 @@ from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
-from pruning_core.reports.charts.comparison import CHARTS, X_AXES, figure
-from pruning_core.reports.charts.style import config
-from pruning_core.reports.html_report import html
-from pruning_core.reports.image_export import chrome_found, zipped
+from pruning_core.reports.charts.comparison import CHARTS, X_AXES, comparison_chart
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.reports.html_report import html_report
+from pruning_core.reports.image_export import chrome_found, images_zip
 from pruning_core.results import models
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.findings import findings
 from pruning_core.results.labels import flatten, short_labels
-from pruning_core.results.models import titles
-from pruning_core.results.tables import notes_told
+from pruning_core.results.models import combined, results_frame, titles
+from pruning_core.results.tables import model_notes
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.job_progress import ACTIVE, states
@@ -69,7 +69,7 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
     flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": job.label} for job in jobs}
     labels = short_labels(flat)
     frames = [
-        models.points(
+        results_frame(
             Outline.from_json(job.outline),
             lab.store,
             labels[job.id],
@@ -78,7 +78,7 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
         )
         for job in jobs
     ]
-    return models.together(frames), specs
+    return combined(frames), specs
 
 
 def data_name(spec: Spec) -> str:
@@ -114,11 +114,11 @@ def draw_answer(answer: Answer) -> None:
     """The figures of one data set, or why there are none."""
     if answer.place:
         st.subheader(plain(answer.place[0].upper() + answer.place[1:]))
-    if answer.headline is None and answer.text:
+    if answer.best is None and answer.text:
         st.info(plain(answer.text))
-    elif answer.headline:
+    elif answer.best:
         with st.container(horizontal=True, gap="large"):
-            for label, value in answer.headline.figures:
+            for label, value in answer.best.figures:
                 st.metric(label.capitalize(), plain(value), width="content")
         st.caption(plain(answer.text))
     for warning in answer.warnings:
@@ -149,8 +149,8 @@ def draw_charts(frame: pd.DataFrame) -> str:
     names = list(CHARTS)
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
-            drawn = figure(frame, name, x)
-            column.plotly_chart(drawn, key=f"chart {name}", config=config(name, image))
+            drawn = comparison_chart(frame, name, x)
+            column.plotly_chart(drawn, key=f"chart {name}", config=chart_config(name, image))
     return x
 
 
@@ -178,14 +178,14 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, asked: A
         save("CSV", lambda: csv_export.to_csv(frame), "pruning_comparison.csv", "text/csv")
         save(
             "HTML report",
-            lambda: html(frame, specs, findings(frame), x, asked.tolerance / 100),
+            lambda: html_report(frame, specs, findings(frame), x, asked.tolerance / 100),
             "pruning_comparison.html",
             "text/html",
         )
         if chrome_found():
             save(
                 "All charts (PNG and SVG)",
-                lambda: zipped(frame, x),
+                lambda: images_zip(frame, x),
                 "pruning_comparison.zip",
                 "application/zip",
             )
@@ -258,7 +258,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
         st.info("These runs have no finished point to show. Watch them on Runs.")
         link("Runs", job=jobs[0].id)
         return
-    if notes := notes_told(frame):
+    if notes := model_notes(frame):
         st.info("\n".join(f"- {inline(note)}" for note in notes) if notes[1:] else inline(notes[0]))
     asked = Answered()
     draw_headline(frame, asked)

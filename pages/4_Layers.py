@@ -15,11 +15,12 @@ from pruning_core.common.errors import SpecError
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.reports.charts.layers import heat_map, histogram, sparsity_bars
-from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
+from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import layers
 from pruning_core.results.models import titles
-from pruning_core.results.sensitivity import looked_at, read_scan, scanned
+from pruning_core.results.sensitivity import images_text, read_sensitivity, sensitivity_finished
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.sensitivity import SENSITIVITY_UNITS
@@ -49,22 +50,22 @@ def pick_unit(spec: Spec) -> str:
 
 def draw_scan(lab: Lab, spec: Spec) -> pd.DataFrame:
     """The scan's heat map, or the way to it. Returns what is finished of it."""
-    found, job = read_scan(spec, lab.store), lab.queue.job(job_id(spec))
+    found, job = read_sensitivity(spec, lab.store), lab.queue.job(job_id(spec))
     now = standing(lab.queue, job.id) if job else None
     if now and now.state in ACTIVE:
         watch(lab, now.job.id, len(found))
-    elif not scanned(spec, lab.store):
+    elif not sensitivity_finished(spec, lab.store):
         offer(lab, spec)
     if now and now.state not in ACTIVE:
         live.draw_errors(now)
     if found.empty:
         st.caption("Nothing is scanned yet. The heat map grows layer by layer.")
         return found
-    drawn = heat_map(found)
-    st.plotly_chart(drawn, key="heat", config=config("sensitivity"))
+    drawn = sensitivity_heatmap(found)
+    st.plotly_chart(drawn, key="heat", config=chart_config("sensitivity"))
     st.caption(
         f"{CUT_ALONE[spec.sensitivity.unit]} alone is cut, by {importance_title(spec)}, and nothing is trained. "
-        f"The colour is the accuracy lost on {looked_at(found, spec.sensitivity.images)}. A "
+        f"The colour is the accuracy lost on {images_text(found, spec.sensitivity.images)}. A "
         "row ends where the accuracy is gone; a sparsity at which nothing more would go is left "
         "out."
     )
@@ -106,17 +107,17 @@ def draw_model(lab: Lab, job: Job) -> None:
     point = pick_point(lab, job, "model")
     if point is None:
         return
-    found = layers.portraits(lab.store, point.key)
+    found = layers.layer_statistics(lab.store, point.key)
     if not found:
         st.caption("This model was made before layers were recorded. Run it again to see them.")
         return
     outline, cut = Outline.from_json(job.outline), point.strategy == STRUCTURED
-    dense = layers.portraits(lab.store, outline.dense_of(point).key) if cut else []
-    frame = layers.table(found, dense)
-    st.plotly_chart(sparsity_bars(frame), key="bars", config=config("layers"))
-    dead = frame[frame["dead channels"] > 0]
+    dense = layers.layer_statistics(lab.store, outline.dense_of(point).key) if cut else []
+    frame = layers.layers_frame(found, dense)
+    st.plotly_chart(layer_sparsity_chart(frame), key="bars", config=chart_config("layers"))
+    dead = frame[frame["zero channels"] > 0]
     st.caption(
-        f"{int(dead['dead channels'].sum()):,} of {int(frame['channels'].sum()):,} output "
+        f"{int(dead['zero channels'].sum()):,} of {int(frame['channels'].sum()):,} output "
         f"channels are {'gone' if cut else 'dead'}, in {len(dead)} layers: "
         f"{'they were removed' if cut else 'every weight of theirs is zero'}."
     )
@@ -147,7 +148,9 @@ def draw_layer(found: list[dict[str, object]], model: str) -> None:
             "the threshold, which is read off the bars. Other criteria and pieces cut elsewhere.",
         )
     portrait = next(layer for layer in found if layer["name"] == name)
-    st.plotly_chart(histogram(portrait, share / 100), key="sizes", config=config("weights"))
+    st.plotly_chart(
+        magnitude_histogram(portrait, share / 100), key="sizes", config=chart_config("weights")
+    )
 
 
 def draw_overlap(lab: Lab, job: Job) -> None:
@@ -199,7 +202,7 @@ def draw_spec(lab: Lab, job: Job, spec: Spec) -> None:
     own = replace(spec, seeds=spec.seeds[:1], sensitivity=replace(spec.sensitivity, unit=unit))
     scan = sensitivity_only(own)
     found = draw_scan(lab, scan)
-    whole = found if unit != GROUP and scanned(scan, lab.store) else found.iloc[:0]
+    whole = found if unit != GROUP and sensitivity_finished(scan, lab.store) else found.iloc[:0]
     layer_table.draw_by_hand(lab, job.id, spec, whole)
 
 

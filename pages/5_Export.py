@@ -16,10 +16,16 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, PlannedModel
-from pruning_core.reports.charts.exported_files import byte_bars
-from pruning_core.reports.charts.style import config
+from pruning_core.reports.charts.exported_files import file_size_chart
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import available
+from pruning_core.results.exported_files import (
+    available_formats,
+    file_notes,
+    files_frame,
+    files_table,
+    why_not_offered,
+)
 from pruning_core.storage.stage_queue import Row
 
 POLL_SECONDS = 2.0
@@ -35,7 +41,7 @@ def rows_of(lab: Lab, point: PlannedModel) -> dict[str, Row]:
 
 def offer(lab: Lab, point: PlannedModel, frame: pd.DataFrame, waiting: dict[str, Row]) -> None:
     """The button that has the missing files made, and why some cannot be."""
-    names, left = available(FILE_FORMATS)
+    names, left = available_formats(FILE_FORMATS)
     for sentence in left:
         st.caption(inline(sentence))
     failed = {name: row for name, row in waiting.items() if row.status == "failed"}
@@ -64,7 +70,7 @@ def watch(lab: Lab, point: PlannedModel, dense: PlannedModel, shown: int) -> Non
     keep_worker(lab)
     waiting = rows_of(lab, point)
     active = [name for name, row in waiting.items() if _active(row)]
-    if len(exported_files.ladder(point, dense, lab.store)) != shown or not active:
+    if len(files_frame(point, dense, lab.store)) != shown or not active:
         st.rerun()
     running = [name for name in active if waiting[name].status == "running"]
     doing = ", ".join(FILE_FORMATS[name].title for name in running)
@@ -79,19 +85,19 @@ def draw_files(lab: Lab, point: PlannedModel, dense: PlannedModel) -> pd.DataFra
         "the entropy of the places of the zeros and of each byte of the remaining weights. A "
         "file near it leaves little to gain; one whose layers differ much may end a little below."
     )
-    frame, waiting = exported_files.ladder(point, dense, lab.store), rows_of(lab, point)
+    frame, waiting = files_frame(point, dense, lab.store), rows_of(lab, point)
     if any(map(_active, waiting.values())):
         watch(lab, point, dense, len(frame))
     offer(lab, point, frame, waiting)
     if frame.empty:
         return frame
-    st.plotly_chart(byte_bars(frame), key="bytes", config=config("files"))
+    st.plotly_chart(file_size_chart(frame), key="bytes", config=chart_config("files"))
     with st.expander("Table"):
-        st.dataframe(exported_files.readable(frame), hide_index=True)
+        st.dataframe(files_table(frame), hide_index=True)
     for row in frame.to_dict("records"):
-        if why := exported_files.not_offered(row):
+        if why := why_not_offered(row):
             st.warning(inline(why))
-    for note in exported_files.notes_told(frame):
+    for note in file_notes(frame):
         st.caption(inline(note))
     return frame
 
@@ -106,7 +112,7 @@ def draw_downloads(lab: Lab, frame: pd.DataFrame) -> None:
     with st.container(horizontal=True):
         for row in frame.to_dict("records"):
             about = FILE_FORMATS[row["format"]]
-            if not about.download or exported_files.not_offered(row):
+            if not about.download or why_not_offered(row):
                 continue
             st.download_button(
                 about.title,

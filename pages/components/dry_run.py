@@ -1,4 +1,4 @@
-"""Channels really removed on the Tune page: the controls, and the dry run before anything runs."""
+"""The dry run of structured pruning: what would remain, before anything is trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pruning_core.settings.spec import Spec
 
 
 def stages(lab: Lab, spec: Spec) -> list[Stage]:
-    """The inspection that tells what the cuts would do; none where it cannot be asked yet."""
+    """The inspection of the dependency groups; none without structured pruning or data."""
     data = known(lab.store, inspect_data(spec).key)
     if not spec.structured.enabled or data is None:
         return []
@@ -24,42 +24,45 @@ def stages(lab: Lab, spec: Spec) -> list[Stage]:
 
 
 def show(lab: Lab, spec: Spec) -> None:
-    """What the asked cuts would leave, the coupled groups, and what cannot be cut."""
+    """What would remain at each ratio, the dependency groups, and the layers without one."""
     for stage in stages(lab, spec):
-        if found := known(lab.store, stage.key):
-            st.caption("What the cuts would leave, before any training:")
-            st.dataframe([_left_row(row, found["dense"]) for row in found["left"]], hide_index=True)
-            for note in found["notes"]:
+        if result := known(lab.store, stage.key):
+            st.caption("Dry run: what would remain at each pruning ratio, before any training.")
+            rows = [_ratio_row(row, result["dense"]) for row in result["left"]]
+            st.dataframe(rows, hide_index=True)
+            for note in result["notes"]:
                 st.caption(inline(note))
-            _groups(found)
+            _draw_groups(result)
 
 
-def _left_row(row: dict[str, Any], dense: dict[str, float]) -> dict[str, str]:
-    def told(name: str, amount: str) -> str:
+def _ratio_row(row: dict[str, Any], dense: dict[str, float]) -> dict[str, str]:
+    def with_share(name: str, amount: str) -> str:
         return f"{amount} ({format_percent(row[name] / dense[name], 1)})"
 
     return {
-        "Asked": format_percent(row["amount"]),
-        "Channels": told("channels", f"{row['channels']:,}"),
-        "Parameters": told("parameters", f"{row['parameters']:,}"),
-        "MACs": told("macs", format_macs(row["macs"])),
-        "Dense file": told("bytes", format_bytes(row["bytes"])),
+        "Pruning ratio": format_percent(row["amount"]),
+        "Channels": with_share("channels", f"{row['channels']:,}"),
+        "Parameters": with_share("parameters", f"{row['parameters']:,}"),
+        "MACs": with_share("macs", format_macs(row["macs"])),
+        "Dense file": with_share("bytes", format_bytes(row["bytes"])),
     }
 
 
-def _groups(found: dict[str, Any]) -> None:
-    cut = [group for group in found["groups"] if not group["reason"]]
+def _draw_groups(result: dict[str, Any]) -> None:
+    prunable = [group for group in result["groups"] if not group["reason"]]
+    unprunable = result["uncut"]
     st.caption(
-        f"{format_count(len(cut), 'coupled group')} of layers can lose channels; "
-        f"{format_count(len(found['uncut']), 'layer')} cannot."
+        f"{format_count(len(prunable), 'dependency group')} of coupled layers can lose channels; "
+        f"{format_count(len(unprunable), 'layer')} cannot."
     )
-    amounts = [format_percent(row["amount"]) for row in found["left"]]
-    st.dataframe([_group_row(group, amounts) for group in cut], hide_index=True, key="groups")
-    rows = [{"Cannot be cut": row["layer"], "Reason": row["reason"]} for row in found["uncut"]]
-    st.dataframe(rows, hide_index=True, key="uncut")
+    ratios = [format_percent(row["amount"]) for row in result["left"]]
+    st.dataframe([_group_row(group, ratios) for group in prunable], hide_index=True, key="groups")
+    rows = [{"Unprunable layer": row["layer"], "Reason": row["reason"]} for row in unprunable]
+    st.dataframe(rows, hide_index=True, key="unprunable")
 
 
-def _group_row(group: dict[str, Any], amounts: list[str]) -> dict[str, Any]:
-    left = {f"Left at {amount}": n for amount, n in zip(amounts, group["left"], strict=True)}
+def _group_row(group: dict[str, Any], ratios: list[str]) -> dict[str, Any]:
+    remaining = {f"At {ratio}": n for ratio, n in zip(ratios, group["left"], strict=True)}
     layers = ", ".join(group["layers"])
-    return {"Coupled layers": layers, "Channels": group["channels"], **left}
+    # The long column comes last, so that the numbers are visible.
+    return {"Channels": group["channels"], **remaining, "Coupled layers": layers}

@@ -12,7 +12,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Stage
 from pruning_core.results.int8 import int8_stages
 from pruning_core.results.rows import rows_of
-from pruning_core.results.tables import file_notes_told
+from pruning_core.results.tables import int8_notes
 
 POLL_SECONDS = 2.0
 ACTIVE = ("queued", "running")
@@ -42,7 +42,7 @@ def draw(lab: Lab, frame: pd.DataFrame) -> None:
 
 def draw_notes(frame: pd.DataFrame) -> None:
     """What is to be known of the files, folded away: it is of no other point."""
-    if notes := file_notes_told(frame):
+    if notes := int8_notes(frame):
         with st.expander("Notes on the int8 files"):
             for note in notes:
                 st.caption(inline(note))

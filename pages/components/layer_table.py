@@ -15,7 +15,7 @@ from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
-from pruning_core.results import sensitivity
+from pruning_core.results.sensitivity import allocate, sparsity_texts
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, describe
@@ -31,7 +31,7 @@ def draw_portraits(frame: pd.DataFrame) -> None:
     columns = {
         "sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share that is zero."),
         "weights": st.column_config.NumberColumn(format="localized"),
-        "dead channels": st.column_config.NumberColumn(
+        "zero channels": st.column_config.NumberColumn(
             help="Output channels of which every weight is zero."
         ),
     }
@@ -115,7 +115,7 @@ def propose(job: str, found: pd.DataFrame) -> None:
     ):
         return
     try:
-        st.session_state[f"{SHARES} {job}"] = sensitivity.propose(found, total / 100)
+        st.session_state[f"{SHARES} {job}"] = allocate(found, total / 100)
         st.session_state["proposals"] = st.session_state.get("proposals", 0) + 1
     except SpecError as error:
         st.error(inline(for_page(error)))
@@ -143,7 +143,7 @@ def draw_run(lab: Lab, spec: Spec, shares: dict[str, float], sizes: dict[str, in
 
 def layer_sparsities(spec: Spec, shares: dict[str, float], total: float) -> Spec:
     """One cut to the shares of a table, and the dense control beside it."""
-    table = sensitivity.as_text({name: share for name, share in shares.items() if share})
+    table = sparsity_texts({name: share for name, share in shares.items() if share})
     return replace(
         spec,
         pruning=replace(spec.pruning, allocation="custom", layer_sparsities=table),

@@ -1,4 +1,4 @@
-"""A job as it runs: its state in words, its bar, its curves."""
+"""A run while it grows: its state, its progress, its curves, its errors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.components.facts import explain
+from pages.components.facts import explain, inline
 from pages.components.shell import Lab, link, plain
 from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.reports.charts.style import config
-from pruning_core.reports.charts.training import history_figure
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.serialization import plain as plain_number
 from pruning_core.storage.job_list import Run, run_of
@@ -26,8 +26,8 @@ from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import Crew
 from pruning_core.worker import start
 
-WORDS = {
-    "planning": "Looking at data and model",
+STATE_TITLES = {
+    "planning": "Preparing",
     "queued": "Waiting",
     "running": "Running",
     "done": "Finished",
@@ -35,80 +35,76 @@ WORDS = {
     "refused": "Cannot run",
     "cancelled": "Cancelled",
 }
-STAGE_WORDS = {
-    "queued": "waiting",
-    "running": "running",
-    "done": "finished",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
-COLORS = {"done": "green", "failed": "red", "refused": "red", "running": "blue"}
-
-
-def badge(state: str) -> str:
-    """A state as a coloured badge in Markdown."""
-    return f":{COLORS.get(state, 'gray')}-badge[{WORDS[state]}]"
-
-
-def keep_worker(lab: Lab) -> None:
-    """See that a worker is alive while something is to be done, and say where there is none."""
-    if problem := start.ensure_worker(lab.cache):
-        st.warning(plain(problem))
-    elif Crew(lab.cache.queue).worker() is None:
-        st.caption("A worker is starting. What was under way goes on from its last saved epoch.")
-
-
-def draw_progress(lab: Lab, now: Standing) -> None:
-    """The bar with the time left or spent."""
-    run = run_of(now)
-    if not run.steps and not run.active:
-        return
-    parts = [stages_done(run), time_told(run)]
-    st.progress(min(run.fraction, 1.0), text=", ".join(filter(None, parts)))
-
-
-def stages_done(run: Run) -> str:
-    """How many of its stages are finished."""
-    if not run.steps:
-        return "No stage yet"
-    return f"{run.done} of {format_count(len(run.steps), 'stage')}"
-
-
-def time_told(run: Run) -> str:
-    """The time left of what runs, else the time spent."""
-    if run.active:
-        left = run.seconds_left(machine.usable_cores())
-        return f"about {format_seconds(left)} left" if left else ""
-    return f"took {format_seconds(run.seconds_spent)}" if run.seconds_spent else ""
-
+ROWS_WITHOUT_SCROLLING, TABLE_HEIGHT = 25, 700
+BADGE_COLORS = {"done": "green", "failed": "red", "refused": "red", "running": "blue"}
 
 Curves = dict[str, list[dict[str, Any]]]
 
 
-def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str]]:
-    """The epochs of one seed's stages by label, and each label's strategy.
+def badge(state: str) -> str:
+    """A state as a colored badge in Markdown."""
+    return f":{BADGE_COLORS.get(state, 'gray')}-badge[{STATE_TITLES[state]}]"
 
-    The steps of a chain are one curve: each goes on where the one before ended.
+
+def keep_worker(lab: Lab) -> None:
+    """Start a worker if none is alive while work is pending, and say why where that fails."""
+    if problem := start.ensure_worker(lab.cache):
+        st.warning(plain(problem))
+    elif Crew(lab.cache.queue).worker() is None:
+        st.caption("A worker is starting. Interrupted stages continue from their last checkpoint.")
+
+
+def draw_progress(lab: Lab, now: Standing) -> None:
+    """The progress bar with the remaining time, or the time spent; none for a refused run."""
+    run = run_of(now)
+    if run.state == "refused" or not (run.steps or run.active):
+        return
+    parts = [stages_done(run), time_text(run)]
+    st.progress(min(run.fraction, 1.0), text=", ".join(filter(None, parts)))
+
+
+def stages_done(run: Run) -> str:
+    """How many of the stages are finished. A refused run has inspections only."""
+    if run.state == "refused":
+        return "Not started"
+    if not run.steps:
+        return "No stages yet"
+    return f"{run.done} of {format_count(len(run.steps), 'stage')}"
+
+
+def time_text(run: Run) -> str:
+    """The remaining time of an active run, else the time spent."""
+    if run.active:
+        seconds = run.seconds_left(machine.usable_cores())
+        return f"about {format_seconds(seconds)} left" if seconds else ""
+    spent = run.seconds_spent if run.state != "refused" else 0.0
+    return f"took {format_seconds(spent)}" if spent else ""
+
+
+def histories(lab: Lab, now: Standing, seed: int) -> tuple[Curves, dict[str, str]]:
+    """The epochs of the stages of one seed by label, and the strategy of each label.
+
+    The steps of an iterative run make one curve: each continues where the last one ended.
     """
     rows = {row.key: row for row in now.rows}
     names, chains = titles(now.outline), chain_names(now.outline)
-    found: Curves = {}
+    epochs: Curves = {}
     strategies: dict[str, str] = {}
-    spent: dict[str, float] = {}
-    for point in now.outline.models:
-        row = rows.get(point.key)
-        if row is None or point.seed != seed:
+    trained: dict[str, float] = {}
+    for model in now.outline.models:
+        row = rows.get(model.key)
+        if row is None or model.seed != seed:
             continue
-        stage = names[point.key][0].removesuffix(f", seed {seed}")
-        label = chains.get(point, stage)
-        before = spent.get(label, 0.0)
-        found.setdefault(label, []).extend(_moved(history_of(lab, row), before, stage))
-        strategies[label] = point.strategy
-        spent[label] = plain_number(before + row.settings.get("epochs", 0))
-    return {label: epochs for label, epochs in found.items() if epochs}, strategies
+        stage = names[model.key][0].removesuffix(f", seed {seed}")
+        label = chains.get(model, stage)
+        before = trained.get(label, 0.0)
+        epochs.setdefault(label, []).extend(_shifted(history_of(lab, row), before, stage))
+        strategies[label] = model.strategy
+        trained[label] = plain_number(before + row.settings.get("epochs", 0))
+    return {label: history for label, history in epochs.items() if history}, strategies
 
 
-def _moved(history: list[dict[str, Any]], before: float, stage: str) -> list[dict[str, Any]]:
+def _shifted(history: list[dict[str, Any]], before: float, stage: str) -> list[dict[str, Any]]:
     return [
         {**entry, "epoch": plain_number(entry["epoch"] + before), "stage": stage}
         for entry in history
@@ -116,52 +112,57 @@ def _moved(history: list[dict[str, Any]], before: float, stage: str) -> list[dic
 
 
 def history_of(lab: Lab, row: Row) -> list[dict[str, Any]]:
-    """A stage's epochs: as published, else as far as they have been reported."""
+    """The epochs of a stage: from its result, or as far as it has reported them."""
     if row.status == "done":
         try:
             return list(lab.store.read(row.key).get("history", []))
         except Missing:
-            pass  # it was damaged: what had been reported is still told
+            pass  # The result is damaged; the reported epochs are still in the queue.
     return list(row.progress.get("history") or [])
 
 
-def labelled(now: Standing) -> list[tuple[Row, str]]:
-    """The job's stages with a name each."""
+def titled(now: Standing) -> list[tuple[Row, str]]:
+    """The stages of a run with a title each."""
     names = titles(now.outline)
-    return [
-        (row, names[row.key][0] if row.key in names else STAGE_KINDS[row.kind].title)
-        for row in now.rows
-    ]
+    return [(row, names[row.key][0] if row.key in names else _kind_title(row)) for row in now.rows]
+
+
+def _kind_title(row: Row) -> str:
+    """The title of the kind of a stage, after its layer where it is about one.
+
+    The layer comes first, because a narrow column cuts the end.
+    """
+    layer, title = row.settings.get("layer", ""), STAGE_KINDS[row.kind].title
+    return f"{layer}: {title[0].lower()}{title[1:]}" if layer else title
 
 
 def draw_curves(lab: Lab, now: Standing) -> None:
-    """Loss and validation accuracy, epoch by epoch, as they grow."""
-    found, strategies = histories(lab, now, pick_seed(now))
-    if not found:
+    """Loss and validation accuracy of each epoch."""
+    epochs, strategies = histories(lab, now, pick_seed(now))
+    if not epochs:
         if now.state in ACTIVE:
-            st.caption("The curves begin with the first finished epoch.")
+            st.caption("Curves appear after the first epoch.")
         else:
             st.caption("No epoch was trained, so there are no curves.")
         return
-    left, right = st.columns(2)
-    for column, name in ((left, "loss"), (right, "accuracy")):
-        drawn = curves(json.dumps([found, name, strategies]))
-        column.plotly_chart(drawn, key=name, config=config(name))
+    for column, name in zip(st.columns(2), ("loss", "accuracy"), strict=True):
+        figure = curves(json.dumps([epochs, name, strategies]))
+        column.plotly_chart(figure, key=name, config=chart_config(name))
     st.caption(
-        "Loss on the training images, accuracy on the validation images. The steps of a chain "
-        "follow one another; what is cut at once begins beside the first of them."
+        "Loss on the training images, accuracy on the validation images. Iterative steps are drawn "
+        "one after another; one-shot models start at epoch 1."
     )
 
 
 @functools.lru_cache(maxsize=64)
-def curves(told: str) -> go.Figure:
-    """The figure of histories as JSON: made once for every browser that watches them."""
-    return history_figure(*json.loads(told))
+def curves(arguments: str) -> go.Figure:
+    """The figure of the arguments of `history_figure` as JSON, cached for all browsers."""
+    return training_curves(*json.loads(arguments))
 
 
 def pick_seed(now: Standing) -> int:
     """The seed whose curves are drawn."""
-    seeds = list(dict.fromkeys(point.seed for point in now.outline.models))
+    seeds = list(dict.fromkeys(model.seed for model in now.outline.models))
     if len(seeds) < 2:
         return seeds[0] if seeds else 0
     chosen = st.segmented_control(
@@ -170,47 +171,48 @@ def pick_seed(now: Standing) -> int:
         default=seeds[0],
         required=True,
         key=f"seed {now.job.id}",
-        help="Each seed repeats the whole comparison; the curves are those of one.",
+        help="Each seed repeats the whole comparison. The curves are those of one seed.",
     )
     return int(chosen)
 
 
 def draw_stages(now: Standing) -> None:
-    """A line a stage."""
+    """A table with a row for each stage."""
     rows = [
         {
-            "Stage": label,
-            "State": STAGE_WORDS.get(row.status, row.status),
-            "Doing": row.progress.get("message", "") if row.status == "running" else "",
+            "Stage": title,
+            "State": STATE_TITLES.get(row.status, row.status),
+            "Progress": row.progress.get("message", "") if row.status == "running" else "",
             "Time": _time(row.started, row.finished) if row.status != "queued" else "",
         }
-        for row, label in labelled(now)
+        for row, title in titled(now)
     ]
     if rows:
-        st.dataframe(rows, hide_index=True, height="content")
+        long = len(rows) > ROWS_WITHOUT_SCROLLING
+        st.dataframe(rows, hide_index=True, height=TABLE_HEIGHT if long else "content")
 
 
 def draw_errors(now: Standing) -> None:
-    """Why a job has no result, with the traceback folded away."""
+    """Why a run failed, with the traceback in an expander."""
     if now.job.error:
-        st.error(explain(now.job.field, now.job.error))
-    for row, name in labelled(now):
+        st.error(inline(explain(now.job.field, now.job.error)))
+    for row, title in titled(now):
         if row.status == "failed" and not now.job.error:
-            st.error(f"{name} failed. {explain(row.field, row.error)}")
+            st.error(f"{title} failed. {inline(explain(row.field, row.error))}")
             if "Traceback" in row.error:
                 st.expander("Traceback").code(row.error)
 
 
 def running_now(lab: Lab, limit: int = 5) -> bool:
-    """Draw the jobs that are not finished, each with its bar. False where there are none."""
-    found = [standing(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
-    active = [now for now in found if now.state in ACTIVE]
+    """Draw the active runs, each with its progress. False where there are none."""
+    unfinished = [standing(lab.queue, job.id) for job in lab.queue.unfinished(limit)]
+    active = [now for now in unfinished if now.state in ACTIVE]
     if active:
         keep_worker(lab)
     for now in active:
         st.markdown(f"{plain(now.job.label)} {badge(now.state)}")
         draw_progress(lab, now)
-        link("Runs", "Watch", job=now.job.id)
+        link("Runs", "View progress", job=now.job.id)
     return bool(active)
 
 
@@ -220,8 +222,8 @@ def _time(started: float | None, finished: float | None) -> str:
     return format_seconds((finished or time.time()) - started)
 
 
-def told_first(rows: list[Row]) -> str:
-    """The key of the stage that a person wants to read of: failed, else running, else the last."""
+def first_log(rows: list[Row]) -> str:
+    """The key of the stage whose log is shown first: failed, else running, else the last."""
     for status in ("failed", "running"):
         for row in rows:
             if row.status == status:

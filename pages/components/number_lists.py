@@ -14,18 +14,18 @@ SEPARATORS = re.compile(r"[,;\s]+")
 Number = TypeVar("Number", int, float)
 
 
-def written(values: Sequence[float]) -> str:
-    """Numbers as their field shows them."""
+def number_text(values: Sequence[float]) -> str:
+    """Numbers as their text field shows them."""
     return ", ".join(str(v) if isinstance(v, int) else trimmed(v, 6) for v in values)
 
 
-def written_percent(fractions: Sequence[float]) -> str:
-    """Fractions as their field shows them: `0, 30, 50 %`."""
-    text = ", ".join(trimmed(100 * fraction, 4) for fraction in fractions)
+def percent_text(shares: Sequence[float]) -> str:
+    """Shares from 0 to 1 as their text field shows them: `0, 30, 50 %`."""
+    text = ", ".join(trimmed(100 * share, 4) for share in shares)
     return f"{text} %" if text else ""
 
 
-def read(text: str, kind: type[Number]) -> list[Number]:
+def parse(text: str, kind: type[Number]) -> list[Number]:
     """Numbers between commas, semicolons or spaces. Raises `ValueError` with a sentence."""
     try:
         values = [kind(part) for part in SEPARATORS.split(text) if part]
@@ -33,29 +33,29 @@ def read(text: str, kind: type[Number]) -> list[Number]:
             return values
     except (ValueError, OverflowError):
         pass
-    like = "0, 1, 2" if kind is int else "0.5, 30"
-    raise ValueError(f"{shown(text)} is not a list of numbers such as {like}.")
+    example = "0, 1, 2" if kind is int else "0.5, 30"
+    raise ValueError(f"{quoted(text)} is not a list of numbers such as {example}.")
 
 
-def read_percent(text: str) -> list[float]:
-    """Fractions from percent. Raises `ValueError` with a sentence.
+def parse_percent(text: str) -> list[float]:
+    """Shares from 0 to 1, from percent. Raises `ValueError` with a sentence.
 
-    Where every amount is below 1 and no % is written, fractions were probably meant: the
-    error asks back.
+    Where every value is below 1 and the text has no %, the person probably meant shares: the
+    error asks.
     """
-    values = read(text.replace("%", " "), float)
-    some = [value for value in values if value]
-    if some and all(0 < value < 1 for value in some) and "%" not in text:
+    values = parse(text.replace("%", " "), float)
+    nonzero = [value for value in values if value]
+    if nonzero and all(0 < value < 1 for value in nonzero) and "%" not in text:
         meant = ", ".join(trimmed(100 * value, 4) for value in values)
-        typed = ", ".join(trimmed(value, 4) for value in values)
+        typed = ", ".join(f"{trimmed(value, 4)} %" for value in nonzero)
         raise ValueError(
-            f"Amounts are percent: did you mean {meant}? If it is less than 1 % that you mean, "
-            f"write the sign: {typed} %."
+            f"the values are percent: did you mean {meant}? To prune less than 1 %, add the "
+            f"sign: {typed}."
         )
     return [round(value / 100, 6) for value in values]
 
 
-def shown(text: str) -> str:
-    """What was typed, in quotes, and not without end."""
+def quoted(text: str) -> str:
+    """Typed text in quotes, with a limited length."""
     text = " ".join(text.split())
     return f"'{text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + '…'}'"

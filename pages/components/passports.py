@@ -13,7 +13,7 @@ from pages.components.shell import Lab, plain
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.stage import PlannedModel, Stage
-from pruning_core.results.exported_files import not_offered
+from pruning_core.results.exported_files import why_not_offered
 from pruning_core.storage.bundle import PACKED, passport
 from pruning_core.storage.jobs import Job
 
@@ -29,7 +29,7 @@ def draw(lab: Lab, job: Job, point: PlannedModel, frame: pd.DataFrame) -> None:
         "again, versions, the results, the answer to each test image, the test images where they "
         "fit 20 MB, and verify.py, which checks all of it in an environment without this project."
     )
-    fit = {row["format"] for row in frame.to_dict("records") if not not_offered(row)}
+    fit = {row["format"] for row in frame.to_dict("records") if not why_not_offered(row)}
     there = [name for name in PACKED if name in fit]
     name = st.selectbox(
         "File",

@@ -1,4 +1,4 @@
-"""Targets typed by the user: what follows from them, and the table beside the schedule chart."""
+"""The custom sparsity schedule: what follows from it, and the table beside the schedule chart."""
 
 from __future__ import annotations
 
@@ -8,51 +8,67 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import number_lists
-from pages.components.choices import KEPT, PREFIX, Values, spec_of, to_widget
-from pruning_core.common.formatting import format_percent, missing, trimmed
+from pages.components.choices import PREFIX, VALUES, to_widget
+from pages.components.setting_values import Values, spec_of
+from pruning_core.common.formatting import format_epochs, format_percent, missing, trimmed
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 from pruning_core.settings import strategies
 from pruning_core.settings.strategies import regrowth_shares
 
-EDITED = "edited targets"
-COLUMN = "Target"
+EDITED = "edited schedule"
+COLUMN = "Target sparsity"
 MOST_STEPS = 100
 
 
-def listed() -> bool:
-    """Whether the targets are typed, so that the list says steps and target."""
+def is_custom() -> bool:
+    """Whether the schedule is custom, so that it implies the number of steps and the target."""
     return bool(st.session_state.get(f"{PREFIX}iterative.schedule") == CUSTOM)
 
 
-def returning(chain: strategies.IterativeSpec) -> str:
-    """What comes back in which step, in a sentence; nothing where nothing does."""
+def notes(chain: strategies.IterativeSpec) -> list[str]:
+    """Sentences on steps that do more than prune, or that do not prune."""
+    return [*_regrowth_notes(chain), *_final_notes(chain)]
+
+
+def _regrowth_notes(chain: strategies.IterativeSpec) -> list[str]:
+    title = SPARSITY_SCHEDULES[chain.schedule].title
     if shares := [format_percent(share) for share in regrowth_shares(chain) if share]:
-        last = f"{len(shares) + 1}" if len(shares) > 1 else ""
-        steps = f"In steps 2 to {last}" if last else "In step 2"
-        return f"{steps}, of what is left of each layer {', '.join(shares)} changes places."
+        steps = f"steps 2 to {len(shares) + 1}" if len(shares) > 1 else "step 2"
+        name, regrown = title.partition(" (")[0], ", ".join(shares)
+        return [f"{name} regrows {regrown} of each layer's remaining weights in {steps}."]
     if SPARSITY_SCHEDULES[chain.schedule].ends_dense:
-        return f"In step {chain.iterations} all weights come back; the model ends dense."
-    return ""
+        return [f"Step {chain.iterations} restores all pruned weights; the final model is dense."]
+    return []
+
+
+def _final_notes(chain: strategies.IterativeSpec) -> list[str]:
+    if not chain.final_epochs:
+        return []
+    return [
+        f"Step {chain.iterations + 1} is final fine-tuning: {format_epochs(chain.final_epochs)} "
+        "without pruning, in which the learning rate falls to 0."
+    ]
 
 
 def schedule_chosen() -> None:
-    """A callback: typed targets begin with those of the schedule before, and end with another."""
-    if not listed():
+    """A callback: a custom schedule starts with the targets of the schedule before it."""
+    if not is_custom():
         st.session_state[f"{PREFIX}iterative.custom_schedule"] = ""
         return
-    found = strategies.targets(spec_of(st.session_state[KEPT]).iterative)
-    # Typed targets never fall, so what ends dense begins without its last step.
-    take(found if found[-1] else found[:-1])
+    targets = strategies.targets(spec_of(st.session_state[VALUES]).iterative)
+    # A custom schedule never falls, so one that ends dense starts without its last step.
+    use_targets(targets if targets[-1] else targets[:-1])
 
 
 def schedule_typed() -> None:
-    """A callback: steps and target follow from the list, where it can be read."""
-    with suppress(ValueError):  # the page says what is wrong with it
-        take(number_lists.read_percent(st.session_state[f"{PREFIX}iterative.custom_schedule"]))
+    """A callback: the number of steps and the target follow from the list, if it is readable."""
+    with suppress(ValueError):  # the page reports what is wrong with it
+        text = st.session_state[f"{PREFIX}iterative.custom_schedule"]
+        use_targets(number_lists.parse_percent(text))
 
 
-def take(targets: list[float]) -> None:
-    """Make these fractions the typed targets; call before the widgets are drawn."""
+def use_targets(targets: list[float]) -> None:
+    """Make these shares the custom schedule; call before the widgets are drawn."""
     values: Values = {"iterative.schedule": CUSTOM, "iterative.custom_schedule": targets}
     if 0 < len(targets) <= MOST_STEPS and 0 < targets[-1] < 1:
         values |= {"iterative.iterations": len(targets), "iterative.target": targets[-1]}
@@ -60,21 +76,21 @@ def take(targets: list[float]) -> None:
         st.session_state[PREFIX + name] = to_widget(name, value)
 
 
-def take_edited() -> None:
-    """Take over what was edited in the table before; call before the widgets are drawn."""
+def use_edited_table() -> None:
+    """Take over the last edits of the table; call before the widgets are drawn."""
     if (targets := st.session_state.pop(EDITED, None)) is not None:
-        take(targets)
+        use_targets(targets)
 
 
 def table_key(targets: list[float]) -> str:
-    """The key of the table that shows these: other targets are another table, without edits."""
-    return f"targets {number_lists.written_percent(targets)}"
+    """The key of the table of these targets: other targets are a new table without edits."""
+    return f"targets {number_lists.percent_text(targets)}"
 
 
-def table(targets: list[float]) -> None:
-    """The targets as a table to edit; what was edited becomes the schedule."""
+def draw_table(targets: list[float]) -> None:
+    """The targets as a table to edit; an edit makes the schedule custom."""
     shown = [float(trimmed(100 * target, 4)) for target in targets]
-    edited = st.data_editor(
+    table = st.data_editor(
         pd.DataFrame({COLUMN: shown}, index=pd.RangeIndex(1, len(shown) + 1, name="Step")),
         key=table_key(targets),
         num_rows="dynamic",
@@ -84,12 +100,12 @@ def table(targets: list[float]) -> None:
                 format="%g %%",
                 min_value=0.0,
                 max_value=99.9999,
-                help="Share of the prunable weights that is gone after the step. A change makes "
-                "these the schedule: add a step below, or mark rows to delete them.",
+                help="Sparsity of the prunable weights after the step. An edit makes the schedule "
+                "custom. Add steps below the last row; select rows to delete them.",
             )
         },
     )
-    found = [value for value in edited[COLUMN].tolist() if not missing(value)]
-    if found != shown:
-        st.session_state[EDITED] = [value / 100 for value in found]
+    edited = [value for value in table[COLUMN].tolist() if not missing(value)]
+    if edited != shown:
+        st.session_state[EDITED] = [value / 100 for value in edited]
         st.rerun()

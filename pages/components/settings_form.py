@@ -12,7 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.choices import PREFIX, current_spec
+from pages.components.choices import PREFIX, attempted_spec
+from pages.components.facts import inline
 from pruning_core.common.errors import HIGHEST
 from pruning_core.methods.registry import Registry
 from pruning_core.settings.fields import Field, fields_of
@@ -22,6 +23,7 @@ from pruning_core.settings.spec import Spec
 FIELDS = fields_of(Spec)
 Callbacks = Mapping[str, Callable[[], None]]
 Row = str | tuple[str, ...]
+SMALLEST_DIFFERENCE = 1e-6
 
 
 def key(name: str) -> str:
@@ -30,12 +32,12 @@ def key(name: str) -> str:
 
 
 def value_of(name: str) -> Any:
-    """What the widget of a setting holds, also before it is drawn."""
+    """The value that the widget of a setting holds, also before it is drawn."""
     return st.session_state.get(key(name))
 
 
 def settings_form(rows: Sequence[Row], callbacks: Callbacks | None = None) -> None:
-    """Draw the widgets of these settings; those of a tuple stand side by side."""
+    """Draw the widgets of these settings; those of a tuple are side by side."""
     for row in rows:
         names = (row,) if isinstance(row, str) else row
         columns = st.columns(len(names)) if len(names) > 1 else [st.container()]
@@ -47,7 +49,7 @@ def settings_form(rows: Sequence[Row], callbacks: Callbacks | None = None) -> No
 def setting_widget(name: str, on_change: Callable[[], None] | None = None) -> Any:
     """Draw the widget of one setting. Returns its value."""
     field = FIELDS[name]
-    condition = unmet(name, current_spec())
+    condition = unmet(name, attempted_spec())
     help_text = _help(field)
     if condition:
         help_text += f"\n\nUsed only {condition.text}."
@@ -70,14 +72,16 @@ def setting_widget(name: str, on_change: Callable[[], None] | None = None) -> An
 def _help(field: Field) -> str:
     """The field's help and, where it has choices with help, a line for each."""
     about = field.about
+    text = inline(about.help)
     if not isinstance(about.choices, Registry):
-        return about.help
+        return text
     lines = [
-        f"- **{method.title}**: {method.help}" + (f" {_paper(method)}" if method.paper else "")
+        f"- **{inline(method.title)}**: {inline(method.help)}"
+        + (f" {_paper(method)}" if method.paper else "")
         for method in about.choices.values()
         if method.help
     ]
-    return "\n".join([about.help, "", *lines]) if lines else about.help
+    return "\n".join([text, "", *lines]) if lines else text
 
 
 def _paper(method: Any) -> str:
@@ -85,12 +89,12 @@ def _paper(method: Any) -> str:
 
 
 def _select(field: Field, common: dict[str, Any]) -> Any:
-    """A select box. What was typed, or came with a link, joins the options."""
+    """A select box. A value that was typed, or came with a link, joins the options."""
     options = field.choice_names
     value = st.session_state.get(common["key"])
     if value is not None and value not in options:
         options = (*options, value)
-        # The box with other options is a new widget, which must not lose its value.
+        # A box with other options is a new widget, which would start with the first of them.
         st.session_state[common["key"]] = value
     return st.selectbox(
         options=options,
@@ -109,11 +113,15 @@ def _number(field: Field, common: dict[str, Any]) -> Any:
         return st.number_input(
             min_value=1, max_value=high, step=1, value=None, placeholder="all", **common
         )
-    shown = _format(field) if isinstance(low, float) else None
-    return st.number_input(min_value=low, max_value=high, step=step, format=shown, **common)
+    if field.is_share:
+        # A number input, unlike a slider, cannot show the sign.
+        common["help"] = f"In percent. {common['help']}"
+    form = "%g" if isinstance(low, float) else None
+    return st.number_input(min_value=low, max_value=high, step=step, format=form, **common)
 
 
 def _format(field: Field) -> str:
+    """The format of a slider's value, with its unit where there is room."""
     if field.is_share:
         return "%g %%"
     return f"%d {field.about.unit}" if field.type is int and field.about.unit else "%g"
@@ -122,32 +130,35 @@ def _format(field: Field) -> str:
 def _bounds(field: Field) -> tuple[Any, Any, Any]:
     """The usual bounds and the step of a number's widget, in percent for shares.
 
-    Exclusive bounds are moved in by one step.
+    An exclusive bound is moved by the smallest difference that a setting keeps.
     """
     about = field.about
-    step = about.step or (1 if field.type is int else 0.01)
+    smallest = 1 if field.type is int else SMALLEST_DIFFERENCE
     if about.slider:
         low, high = about.slider
     else:
-        low = about.minimum if about.minimum is not None else (about.above or 0) + step
+        low = about.minimum if about.minimum is not None else (about.above or 0) + smallest
         high = about.maximum if about.maximum is not None else HIGHEST
-        high = about.below - step if about.below is not None else high
+        high = about.below - smallest if about.below is not None else high
     if field.type is int:
-        return int(low), int(high), int(step)
-    factor = 100 if field.is_share else 1
-    return round(factor * low, 6), round(float(factor * high), 6), round(float(factor * step), 6)
+        return int(low), int(high), int(about.step or 1)
+    factor = 100.0 if field.is_share else 1.0
+    low, high, step = (round(factor * value, 6) for value in (low, high, about.step or 0.01))
+    return low, high, step
 
 
 def widened(name: str, low: Any, high: Any) -> tuple[Any, Any]:
-    """The usual bounds, wide enough for what a link or a file has brought.
+    """The usual bounds, wide enough for what a link or a file holds.
 
-    A spec may hold more than a slider usually shows; it must not be changed by being shown. The
+    A spec may hold more than a slider usually shows, and being shown must not change it. The
     bounds never shrink while a session lasts, so that a control does not change during a drag.
     """
-    # In one entry: each widget looks through all there are.
-    kept = st.session_state.setdefault("bounds", {})
-    least, most = kept.get(name, (low, high))
+    # One entry of the session holds all bounds: a lookup in the session costs more the more
+    # entries it has.
+    bounds = st.session_state.setdefault("bounds", {})
+    least, most = bounds.get(name, (low, high))
     value = st.session_state.get(key(name))
-    kept[name] = (least, most) if value is None else (min(least, value), max(most, value))
-    bounds: tuple[Any, Any] = kept[name]
-    return bounds
+    if value is not None:
+        least, most = min(least, value), max(most, value)
+    bounds[name] = (least, most)
+    return least, most

@@ -1,4 +1,4 @@
-"""What every page shares: its frame, the way to the other pages, and the worker."""
+"""What all pages share: the frame, the navigation, the cache and the worker."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ PAGES = {
     "Compare": "pages/3_Compare.py",
     "Layers": "pages/4_Layers.py",
     "Export": "pages/5_Export.py",
+    "Guide": "pages/6_Guide.py",
 }
-LOADING_OPENINGS = 3
+LOADING_OPENINGS = 3  # the first openings of a page import modules, some only while it is drawn
 _openings: Counter[str] = Counter()
 STYLE = """
 <style>
@@ -50,9 +51,9 @@ h3 {font-size: 1.0rem !important; padding: 0.3rem 0 0.1rem 0 !important;}
 
 
 class PageQueue(Queue):
-    """The queue as pages write it: what it cannot take is said on the page, and the page lives.
+    """The queue for pages: a write that fails becomes an error on the page, which goes on.
 
-    One that can `only_read` is not even asked to take a page's own inspections.
+    With `only_read` the inspections of a page are not written at all.
     """
 
     def __init__(self, path: Path, only_read: bool = False) -> None:
@@ -60,33 +61,33 @@ class PageQueue(Queue):
         self.only_read = only_read
 
     def submit(self, spec: Spec, label: str) -> str:
-        job = self._or_say(lambda: super(PageQueue, self).submit(spec, label))
+        job = self._attempt(lambda: super(PageQueue, self).submit(spec, label))
         return job or st.stop()
 
     def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
-        wanted = list(stages)
-        if wanted and not self.only_read:
-            self._or_say(lambda: super(PageQueue, self).add(wanted, done))
+        missing = list(stages)
+        if missing and not self.only_read:
+            self._attempt(lambda: super(PageQueue, self).add(missing, done))
 
     def retry(self, job: str) -> None:
-        self._or_say(lambda: super(PageQueue, self).retry(job))
+        self._attempt(lambda: super(PageQueue, self).retry(job))
 
     def cancel(self, job: str) -> None:
-        self._or_say(lambda: super(PageQueue, self).cancel(job))
+        self._attempt(lambda: super(PageQueue, self).cancel(job))
 
     def delete(self, job: str) -> None:
-        self._or_say(lambda: super(PageQueue, self).delete(job))
+        self._attempt(lambda: super(PageQueue, self).delete(job))
 
     def forget(self, key: str) -> None:
-        self._or_say(lambda: super(PageQueue, self).forget(key))
+        self._attempt(lambda: super(PageQueue, self).forget(key))
 
-    def _or_say(self, write: Callable[[], str | None]) -> str | None:
+    def _attempt(self, write: Callable[[], str | None]) -> str | None:
         try:
             return write()
         except sqlite3.Error as error:
             st.error(
-                f"The queue takes nothing now ({plain(str(error))}), so nothing was changed. "
-                "What is finished is kept. Try again; if this stays, look at "
+                f"The queue cannot be written now ({plain(str(error))}). Nothing was changed, and "
+                "finished results are kept. Try again. If the problem stays, check "
                 f"{plain(str(self.path))}."
             )
             return None
@@ -102,19 +103,19 @@ class Lab:
 
 
 def open_page(title: str) -> Lab:
-    """Draw the frame of a page and see that a worker is alive."""
+    """Draw the frame of a page and start a worker if none is alive."""
     st.set_page_config(page_title=f"{title} - Pruning Lab", page_icon="✂️", layout="wide")
-    _spare_modules(title)
+    _freeze_modules(title)
     st.html(STYLE)
     _navigation()
     return _lab()
 
 
-def _spare_modules(page: str) -> None:
-    """Keep what a page's modules hold out of the search for garbage.
+def _freeze_modules(page: str) -> None:
+    """Exclude the objects of imported modules from garbage collection.
 
-    Streamlit searches everything after each answer: 28 ms by itself, 46 ms with pandas and
-    Plotly. A page's first openings load all it needs, some of it only while it is drawn.
+    Streamlit collects garbage after each rerun, which takes 28 ms, and 46 ms with pandas and
+    Plotly loaded.
     """
     _openings[page] += 1
     if _openings[page] <= LOADING_OPENINGS:
@@ -130,51 +131,52 @@ def _navigation() -> None:
 
 
 def link(page: str, label: str = "", **params: str) -> None:
-    """A link to a page, with parameters for its address."""
+    """A link to a page; `params` become the parameters of its address."""
     try:
         st.page_link(PAGES[page], label=label or page, query_params=params)
     except StreamlitAPIException:
-        # A page that is run by itself, without app.py, knows no other pages.
+        # A page that runs without app.py, as in a test, has no other pages to link.
         st.markdown(label or page, width="content")
 
 
 def _lab() -> Lab:
-    """The cache, ready to use, or to be read; where it is neither, the page ends here."""
-    cache, trouble = cache_at(), ""
+    """The cache, ready for use or for reading only; the page stops where it is neither."""
+    cache, problem = cache_at(), ""
     try:
         cache.prepare()
     except CacheError as error:
-        trouble = str(error)
+        problem = str(error)
     try:
-        lab = Lab(cache, Store(cache), PageQueue(cache.queue, only_read=bool(trouble)))
-        _worker_line(cache, trouble)
+        lab = Lab(cache, Store(cache), PageQueue(cache.queue, only_read=bool(problem)))
+        _worker_line(cache, problem)
     except sqlite3.Error as error:
-        st.error(plain(trouble) or _unusable(cache, error))
+        st.error(plain(problem) or _unusable(cache, error))
         st.stop()
     return lab
 
 
 def _unusable(cache: Cache, error: sqlite3.Error) -> str:
     return (
-        f"The queue {plain(str(cache.queue))} cannot be used now ({plain(str(error))}). Finished "
-        "results are safe. Reload the page; if this stays, move the file away and start again."
+        f"The queue {plain(str(cache.queue))} cannot be read now ({plain(str(error))}). Finished "
+        "results are safe. Reload the page. If the problem stays, move this file to another "
+        "folder and restart the app."
     )
 
 
-def _worker_line(cache: Cache, trouble: str) -> None:
-    """See that a worker is alive, and say where there is none."""
-    if trouble:
+def _worker_line(cache: Cache, cache_problem: str) -> None:
+    """Start a worker if none is alive, and say why where that fails."""
+    if cache_problem:
         st.warning(
-            f"{plain(trouble)} What is finished can be read; until then nothing new is queued "
-            "and nothing runs."
+            f"{plain(cache_problem)} Finished results can be read. New runs cannot start until "
+            "this is fixed."
         )
     elif problem := start.ensure_worker(cache):
         st.warning(plain(problem))
     elif Crew(cache.queue).worker() is None:
         log = plain(str(cache.worker_log))
-        st.caption(f"The worker is starting. If this line stays, see {log}.")
+        st.caption(f"The worker is starting. If this message stays, see {log}.")
 
 
 def plain(text: str) -> str:
-    """A text of the user's as it stands, with nothing in it read as Markdown."""
+    """Text without any Markdown: every special character is escaped."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$<>:])", r"\\\1", text)

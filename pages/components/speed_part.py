@@ -15,12 +15,15 @@ from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
-from pruning_core.reports.charts.latency import crossover_chart, latency_chart, ratio_chart
-from pruning_core.reports.charts.style import config
-from pruning_core.results import deployment, latency, sparse_speedup
-from pruning_core.results.deployment import spoken_for, verdict
-from pruning_core.results.latency import model_names, ratio_text
+from pruning_core.reports.charts.latency import latency_chart, speedup_chart
+from pruning_core.reports.charts.sparse_speedup import break_even_chart
+from pruning_core.reports.charts.style import chart_config
+from pruning_core.results import latency, sparse_speedup
+from pruning_core.results.deployment import verdict
+from pruning_core.results.deployment_evidence import evidence, measured_conditions
+from pruning_core.results.latency import latency_notes, model_names, speedup_text
 from pruning_core.results.models import titles
+from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0
@@ -37,13 +40,13 @@ def draw(lab: Lab, job: Job, point: PlannedModel, top: DeltaGenerator) -> None:
     stages = latency_stages([one.key for one in models], conditions=how)
     if _wanted(lab, stages, "Measure the speed", "Takes up to a minute for each program."):
         _draw_times(lab, stages, model_names(job, models), how)
-    found = deployment.evidence(point, dense, others, stages, lab.store)
+    found = evidence(point, dense, others, stages, lab.store)
     top.info(inline(verdict(found)))
     if found.timing:
-        batch, threads = spoken_for(stages)
+        batch, threads = measured_conditions(stages)
         at_a_time, cores = format_count(batch, "image"), format_count(threads, "thread")
         top.caption(f"What it says of speed is of {at_a_time} at a time and {cores}.")
-    for note in [*left_out(RUNTIMES, how), *latency.notes(stages, lab.store)]:
+    for note in [*left_out(RUNTIMES, how), *latency_notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_crossover(lab, point, how)
 
@@ -134,9 +137,12 @@ def _draw_times(lab: Lab, stages: list[Stage], names: dict[str, str], how: Condi
         for threads in how.threads:
             left, right = st.columns(2)
             key = f"{batch} {threads}"
-            times, ratios = latency_chart(frame, batch, threads), ratio_chart(frame, batch, threads)
-            left.plotly_chart(times, key=f"ms {key}", config=config("time"))
-            right.plotly_chart(ratios, key=f"x {key}", config=config("ratio"))
+            times, ratios = (
+                latency_chart(frame, batch, threads),
+                speedup_chart(frame, batch, threads),
+            )
+            left.plotly_chart(times, key=f"ms {key}", config=chart_config("time"))
+            right.plotly_chart(ratios, key=f"x {key}", config=chart_config("ratio"))
     with st.expander("Table"):
         st.dataframe(_readable(frame), hide_index=True)
         st.download_button(
@@ -151,12 +157,12 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "Model": [f"{row['model']}{again.get(row['role'], '')}" for row in rows],
             "Program": frame["runtime_title"],
-            "Images": frame["images_at_a_time"],
+            "Images": frame["batch_size"],
             "Threads": frame["threads"],
             "Median, ms": frame["p50_ms"].round(3),
             "90 %, ms": frame["p90_ms"].round(3),
             "Images a second": frame["images_per_second"].round(1),
-            "Times as fast as dense": [ratio_text(row) for row in rows],
+            "Times as fast as dense": [speedup_text(row) for row in rows],
         }
     )
 
@@ -171,14 +177,16 @@ def _draw_crossover(lab: Lab, point: PlannedModel, how: Conditions) -> None:
     stage = crossover_stage(point.key, how.image_size)
     if not _wanted(lab, [stage], "Find where zeros pay", "Takes about a minute."):
         return
-    frame = sparse_speedup.crossover_frame(stage, lab.store)
+    frame = sparse_speedup_frame(stage, lab.store)
     result = lab.store.read(point.key)
     # Channels that are gone are no zeros of the products that are left.
     zeros = 0 if point.strategy == STRUCTURED else result["weights_zeros"]
     own = zeros / result["weights"]
-    st.plotly_chart(crossover_chart(frame, sparsity=own), key="zeros", config=config("zeros"))
+    st.plotly_chart(
+        break_even_chart(frame, sparsity=own), key="zeros", config=chart_config("zeros")
+    )
     for kernel in frame["kernel"].unique():
-        st.caption(inline(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel)))
+        st.caption(inline(break_even_text(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(
         "Products (CSV)", lambda: frame.to_csv(index=False), "crossover.csv", on_click="ignore"
     )

@@ -11,11 +11,11 @@ import streamlit as st
 from pages.components.facts import explain, inline
 from pages.components.live import keep_worker
 from pages.components.shell import Lab, plain
-from pages.components.uploads import kept
+from pages.components.uploads import store_upload
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.results.predictions import told
+from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 1.0
@@ -45,7 +45,7 @@ def draw(lab: Lab, job: Job, point: PlannedModel) -> None:
         )
     if file is None:
         _answer(lab, ask_test_image(dense, point.key, int(number)))
-    elif found := kept(lab, file):
+    elif found := store_upload(lab, file):
         digest, path = found
         _answer(lab, ask_image(dense, point.key, digest, str(path)))
 
@@ -79,7 +79,7 @@ def _draw_answers(found: dict[str, Any]) -> None:
                 f"{format_percent(share)} sure, {answer['milliseconds']:.1f} ms (eager PyTorch, "
                 "one image, one thread)"
             )
-            st.dataframe(told(answer), hide_index=True)
+            st.dataframe(predictions_table(answer), hide_index=True)
 
 
 @st.fragment(run_every=POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The sections of the Tune page: which settings stand where, and what a choice implies."""
+"""The sections of the Tune page: which settings belong to which, and what a choice implies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pages.components.settings_form import (
     value_of,
 )
 from pages.components.shell import Lab
-from pages.components.uploads import uploaded
+from pages.components.uploads import upload_for
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.granularity import pattern_of, pattern_sparsity
 from pruning_core.methods.optimizers import OPTIMIZERS
@@ -51,8 +51,10 @@ RECOVERY: Sequence[Row] = (
     ("correction.enabled", "correction.images"),
 )
 STRUCTURED: Sequence[Row] = tuple(name for name in FIELDS if name.startswith("structured."))
-# Drawn by functions of their own below.
-ELSEWHERE = (
+STAYS = "The file stays on this computer."
+CHECKPOINT_TYPES = ["safetensors", "pt", "pth", "ckpt"]
+# Drawn one by one below, or in the settings file's part.
+DRAWN_ALONE = (
     "data.name",
     "data.path",
     "model.name",
@@ -65,22 +67,24 @@ ELSEWHERE = (
 
 
 def data_section(lab: Lab) -> None:
-    """Which images, how many, how large."""
+    """The data set, the number of images and their size."""
     name = setting_widget("data.name", callbacks()["data.name"])
     if DATASETS[name].own:
-        uploaded(lab, "Upload a .zip", "data.path", ["zip"])
+        upload_for(
+            lab, "Upload a .zip", "data.path", ["zip"], f"{STAYS} {FIELDS['data.path'].about.help}"
+        )
         setting_widget("data.path")
     settings_form(DATA)
 
 
 def model_section(lab: Lab) -> None:
-    """Which network, from which weights, and how long the baseline trains."""
+    """The network, its initial weights, and the baseline's epochs."""
     settings_form(("model.name", ("model.width", "model.stem_stride")))
-    # An upload changes what the box shows, so it is read first, though it stands below.
-    place = st.container()
+    # An upload changes the value of the box, so its code runs first, though it is drawn below.
+    box = st.container()
     with st.expander("Upload a checkpoint"):
-        uploaded(lab, "Checkpoint file", "model.weights", ["safetensors", "pt", "pth", "ckpt"])
-    with place:
+        upload_for(lab, "Checkpoint file", "model.weights", CHECKPOINT_TYPES, STAYS)
+    with box:
         setting_widget("model.weights")
     setting_widget("baseline_epochs")
 
@@ -91,22 +95,25 @@ def pruning_section() -> None:
 
 
 def schedule_section() -> None:
-    """The sparsity schedule, and the epochs between its steps."""
+    """The sparsity schedule, and the epochs after each step."""
     settings_form(SCHEDULE, callbacks())
 
 
 def recovery_section() -> None:
-    """How training recovers the accuracy."""
+    """The recovery method, its training, and training-free correction."""
     settings_form(RECOVERY, callbacks())
 
 
 def structured_section() -> None:
-    """Structured pruning."""
+    """All settings of structured pruning."""
     settings_form(STRUCTURED)
 
 
 def advanced_section() -> None:
-    """Every setting that stands in no other section, under the title of its group."""
+    """Every setting that no other section draws, under the title of its group.
+
+    A new setting appears here by itself.
+    """
     title = ""
     for name in advanced_settings():
         if FIELDS[name].section.title != title:
@@ -116,16 +123,16 @@ def advanced_section() -> None:
 
 
 def advanced_settings() -> list[str]:
-    """The settings that stand in no other section of the page."""
+    """The names of the settings that no other section of the page draws."""
     rows = (*DATA, *PRUNING, *SCHEDULE, *RECOVERY, *STRUCTURED)
-    shown = {name for row in rows for name in ((row,) if isinstance(row, str) else row)}
-    return [name for name in FIELDS if name not in shown and name not in ELSEWHERE]
+    drawn = {name for row in rows for name in ((row,) if isinstance(row, str) else row)}
+    return [name for name in FIELDS if name not in drawn and name not in DRAWN_ALONE]
 
 
 def callbacks() -> Callbacks:
     """What the choice of a setting implies for others, by the setting's name."""
     return {
-        # What suited the images before need not suit these.
+        # The augmentation of the last data set need not suit this one.
         "data.name": _set("data.augmentation", lambda: "auto"),
         "finetune.optimizer": _set(
             "finetune.lr", lambda: OPTIMIZERS[value_of("finetune.optimizer")].lr
@@ -141,7 +148,7 @@ def callbacks() -> Callbacks:
 
 
 def _set(name: str, value_for: Callable[[], object]) -> Callable[[], None]:
-    """A callback that gives a setting the value that suits what was just chosen."""
+    """A callback that sets another setting to the value that suits the choice."""
 
     def change() -> None:
         st.session_state[key(name)] = value_for()
@@ -150,15 +157,15 @@ def _set(name: str, value_for: Callable[[], object]) -> Callable[[], None]:
 
 
 def _rewind_epoch() -> int:
-    """Only rewinding has an epoch to go back to."""
+    """Only rewinding methods have a rewind epoch."""
     rewinds = RECOVERY_METHODS[value_of("recovery.method")].rewinds
     return value_of("recovery.rewind_epoch") if rewinds else 0
 
 
 def _one_pattern_step() -> None:
-    """A callback: an N:M pattern is one pruning step to one sparsity, which it sets.
+    """A callback: an N:M pattern is one pruning step to one sparsity; set the settings it implies.
 
-    What it replaced comes back with another granularity, unless it was changed meanwhile.
+    Another granularity restores the values from before the pattern.
     """
     before = st.session_state.setdefault("before a pattern", {})
     granularity = value_of("pruning.granularity")

@@ -1,4 +1,4 @@
-"""Files that a person uploads: kept once, whole, under the digest of their content."""
+"""Uploaded files: stored once, complete, under the digest of their content."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from pages.components.choices import PREFIX
 from pages.components.shell import Lab, plain
 
 
-def uploaded(lab: Lab, label: str, name: str, types: list[str]) -> None:
-    """Keep an uploaded file under its digest, and make its path the setting."""
-    file = st.file_uploader(label, types, key=f"upload {name}", help="Stays on this computer.")
-    if file is None or st.session_state.get(f"seen {name}") == file.file_id:
+def upload_for(lab: Lab, label: str, name: str, types: list[str], help: str) -> None:
+    """An uploader; the path of the stored file becomes the value of the setting `name`."""
+    file = st.file_uploader(label, types, key=f"upload {name}", help=help)
+    if file is None or st.session_state.get(f"uploaded {name}") == file.file_id:
         return
-    if found := kept(lab, file):
-        st.session_state[f"seen {name}"] = file.file_id
-        st.session_state[PREFIX + name] = str(found[1])
+    if stored := store_upload(lab, file):
+        st.session_state[f"uploaded {name}"] = file.file_id
+        st.session_state[PREFIX + name] = str(stored[1])
 
 
-def kept(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:
-    """An uploaded file's digest and its place; None, said on the page, where it cannot be kept."""
+def store_upload(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:
+    """Store an uploaded file. Returns its digest and path; None, with an error, if it failed."""
     content = file.getbuffer()
     digest = hashlib.sha256(content).hexdigest()
     path = lab.cache.upload(digest, file.name.rsplit(".", 1)[-1].lower())
     try:
         if not path.is_file() or path.stat().st_size != len(content):
-            _keep(path, content)
+            _write(path, content)
     except OSError as error:
         reason = plain(f"{path.parent} ({error.strerror or error})")
-        st.error(f"The upload cannot be kept in {reason}. Make room there and upload it again.")
+        st.error(f"The upload cannot be stored in {reason}. Free some space and upload it again.")
         return None
     return digest, path
 
 
-def _keep(path: Path, content: memoryview) -> None:
+def _write(path: Path, content: memoryview) -> None:
+    """Write to a temporary name first, so that a file under the final name is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{uuid.uuid4().hex}.part")
     try:

@@ -14,7 +14,7 @@ from pruning_core.cli.output import FAILED, OK, check_out, say
 from pruning_core.common.files import place
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, write
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, write_result
 from pruning_core.storage.jobs import Queue
 
 
@@ -34,26 +34,26 @@ def bench(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if result is None:
         return say(FAILED, "The bench ended early; what it said stands above.")
     show(result, Console())
-    write(result, cache.bench, "--cache-dir")
+    write_result(result, cache.bench, "--cache-dir")
     if options.json:
-        write(result, options.json, "--json")
+        write_result(result, options.json, "--json")
         print(f"Wrote {options.json}")
     return OK
 
 
-def run(size: str) -> BenchResult | None:
+def run(size: str) -> BenchmarkResult | None:
     """Measure in a process of its own, which tells what it does on standard error."""
     command = [sys.executable, "-m", "pruning_core.engine.benchmark", size]
     environment = {**ENVIRONMENT, **os.environ}
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    return BenchResult.from_json(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    return BenchmarkResult.from_json(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
-def show(result: BenchResult, console: Console) -> None:
+def show(result: BenchmarkResult, console: Console) -> None:
     """Print the figures as a table."""
-    table = Table("figure", "median", "low", "high", caption=result.told())
+    table = Table("figure", "median", "low", "high", caption=result.environment())
     for name, measured in FIGURES.items():
         if name in result.figures:
             table.add_row(measured.text, *map(_digits, _parts(result.figures[name])))

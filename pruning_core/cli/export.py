@@ -20,7 +20,13 @@ from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import available, not_offered, notes_told
+from pruning_core.results.exported_files import (
+    available_formats,
+    file_notes,
+    files_frame,
+    files_table,
+    why_not_offered,
+)
 from pruning_core.results.models import titles
 from pruning_core.storage.bundle import KIND as PASSPORT
 from pruning_core.storage.bundle import PACKED, passport
@@ -68,17 +74,17 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     job, point = find_point(queue, options.job, options.point)
     check_out(options.out)
     packed = [options.passport] if options.passport else []
-    names, left = available(dict.fromkeys([*options.formats, *packed]))
+    names, left = available_formats(dict.fromkeys([*options.formats, *packed]))
     stages = [export_stage(point.key, name) for name in names]
     if options.passport in names:
         stages.append(passport(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
     dense = Outline.from_json(job.outline).dense_of(point)
-    frame = exported_files.ladder(point, dense, Store(cache), names)
+    frame = files_frame(point, dense, Store(cache), names)
     Console().print(_table(job, point, frame))
-    unfit = {row["key"]: why for row in frame.to_dict("records") if (why := not_offered(row))}
+    unfit = {row["key"]: why for row in frame.to_dict("records") if (why := why_not_offered(row))}
     packs = [stage for stage in stages if stage.kind == PASSPORT]
-    for note in [*left, *notes_told(frame), *_notes(Store(cache), packs), *unfit.values()]:
+    for note in [*left, *file_notes(frame), *_notes(Store(cache), packs), *unfit.values()]:
         print(f"Note: {note}")
     failed = [row for row in rows if row.status != "done"]
     kept = [stage for stage in stages if stage.key not in unfit]
@@ -141,7 +147,7 @@ def _copy(store: Store, stages: Iterable[Stage], out: Path) -> list[Path]:
 
 def _table(job: Job, point: PlannedModel, frame: pd.DataFrame) -> Table:
     name = titles(Outline.from_json(job.outline))[point.key][0]
-    told = exported_files.readable(frame)
+    told = files_table(frame)
     first, *others = told.columns
     drawn = Table(Column(first, no_wrap=True), *others, caption=f"{job.label}, {name}")
     for row in told.itertuples(index=False):

@@ -18,9 +18,11 @@ from pruning_core.common.paths import Cache
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.planning.timing import Conditions, crossover_stage, latency_stages, left_out
-from pruning_core.results import deployment, latency, sparse_speedup
+from pruning_core.results import latency, sparse_speedup
 from pruning_core.results.deployment import verdict
-from pruning_core.results.latency import model_names, ratio_text
+from pruning_core.results.deployment_evidence import evidence
+from pruning_core.results.latency import latency_notes, model_names, speedup_text
+from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
@@ -76,8 +78,8 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
         written.append(_write(frame, options.out / SPEED_CSV))
     for stage in zeros:
         written += _tell_zeros(stage, store, options.out)
-    print(verdict(deployment.evidence(point, dense, others, stages, store)))
-    for note in [*left_out(options.runtimes, how), *latency.notes(stages, store)]:
+    print(verdict(evidence(point, dense, others, stages, store)))
+    for note in [*left_out(options.runtimes, how), *latency_notes(stages, store)]:
         print(f"Note: {note}")
     for path in written:
         print(f"Wrote {path}")
@@ -85,11 +87,11 @@ def measure(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
 
 
 def _tell_zeros(stage: Stage, store: Store, out: Path) -> list[Path]:
-    frame = sparse_speedup.crossover_frame(stage, store)
+    frame = sparse_speedup_frame(stage, store)
     if frame.empty:
         return []
     for kernel in frame["kernel"].unique():
-        print(sparse_speedup.told(sparse_speedup.break_even(frame, kernel), kernel))
+        print(break_even_text(sparse_speedup.break_even(frame, kernel), kernel))
     return [_write(frame, out / CROSSOVER_CSV)]
 
 
@@ -117,11 +119,11 @@ def _table(frame: pd.DataFrame) -> Table:
         drawn.add_row(
             f"{row['model']}{again}",
             row["runtime_title"],
-            str(row["images_at_a_time"]),
+            str(row["batch_size"]),
             str(row["threads"]),
             f"{row['p50_ms']:.3g}",
             f"{row['p90_ms']:.3g}",
             f"{row['images_per_second']:.3g}",
-            ratio_text(row),
+            speedup_text(row),
         )
     return drawn

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
+from pruning_core.reports.csv_export import write_report
+from pruning_core.results.models import results_frame
 from pruning_core.settings import spec as specs
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.job_progress import Standing
@@ -45,11 +47,10 @@ def check_out(out: Path, option: str = "--out") -> None:
 def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -> int:
     """Print the two tables, write the files into `out`, and say where they are."""
     from pruning_core.reports import csv_export
-    from pruning_core.results import models
     from pruning_core.results.findings import findings
-    from pruning_core.results.tables import file_notes_told, notes_told
+    from pruning_core.results.tables import int8_notes, model_notes
 
-    frame = models.points(now.outline, Store(cache), now.job.label, now.job.id)
+    frame = results_frame(now.outline, Store(cache), now.job.label, now.job.id)
     lost = [point.key for point in now.outline.models if not Store(cache).exists(point.key)]
     if lost:
         for key in lost:
@@ -60,7 +61,7 @@ def write_results(now: Standing, cache: Cache, queue: Queue, out: Path | None) -
     for finding in findings(frame):
         print(f"- {finding.text}")
     code, notes = write_files(now, frame, out) if out else (OK, [])
-    for note in [*notes_told(frame), *file_notes_told(frame), *notes]:
+    for note in [*model_notes(frame), *int8_notes(frame), *notes]:
         print(f"Note: {note}")
     return code
 
@@ -72,7 +73,7 @@ def write_files(now: Standing, frame: pd.DataFrame, out: Path) -> tuple[int, lis
 
     notes, written = list(csv_export.missing_chrome()), [out]
     try:
-        written = csv_export.write_all(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
+        written = write_report(frame, {now.job.id: specs.from_json(now.job.spec)}, out)
     except ImageError as error:
         notes.append(str(error))
     except OSError as error:

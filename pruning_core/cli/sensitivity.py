@@ -16,9 +16,14 @@ from pruning_core.common.errors import SpecError, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.results import sensitivity
 from pruning_core.results.labels import short
-from pruning_core.results.sensitivity import read_scan
+from pruning_core.results.sensitivity import (
+    allocate,
+    images_text,
+    measured_sparsities,
+    read_sensitivity,
+    sparsity_texts,
+)
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import flag
 from pruning_core.settings.serialization import to_dict
@@ -46,15 +51,15 @@ def write_scan(
     the scan does not reach it.
     """
     spec = from_json(now.job.spec)
-    found = read_scan(spec, Store(cache))
+    found = read_sensitivity(spec, Store(cache))
     if found.empty:
         return say(FAILED, "The scan has no result; give the same command again.")
     console = Console()
     # In a file nothing needs to be cut off; a terminal wraps.
     console.width = console.width if console.is_terminal else WIDE
     console.print(table(found))
-    told = CAPTION.format(what=WHAT[str(found["of"].iloc[0])])
-    print(f"{told} Measured on {sensitivity.looked_at(found, spec.sensitivity.images)}.")
+    told = CAPTION.format(what=WHAT[str(found["size_unit"].iloc[0])])
+    print(f"{told} Measured on {images_text(found, spec.sensitivity.images)}.")
     if out:
         out.mkdir(parents=True, exist_ok=True)
         found.to_csv(out / FILE, index=False)
@@ -73,7 +78,7 @@ def check_proposable(spec: Spec, total: float | None) -> None:
 def _print_proposal(found: pd.DataFrame, total: float, spec: Spec) -> None:
     """The shares in the form in which `compare` takes them, beside the data and the model."""
     try:
-        table = sensitivity.as_text(sensitivity.propose(found, total))
+        table = sparsity_texts(allocate(found, total))
     except SpecError as error:
         raise SpecError("--propose", error.message) from None
     shares = f"--allocation custom --amounts {total:g} --no-iterative --layer-sparsities '{','.join(table)}'"
@@ -94,9 +99,9 @@ def _pruning_options(spec: Spec) -> list[str]:
 
 def table(found: pd.DataFrame) -> Table:
     """Validation accuracy, a line a layer and a column a sparsity."""
-    steps = sensitivity.steps_of(found)
+    steps = measured_sparsities(found)
     name = Column("layer", min_width=24, overflow="fold")
-    noun = str(found["of"].iloc[0])
+    noun = str(found["size_unit"].iloc[0])
     drawn = Table(name, noun, *map(format_percent, steps))
     for layer, rows in found.groupby("layer", sort=False):
         there = {row["sparsity"]: _interval(row) for row in rows.to_dict("records")}
@@ -113,5 +118,5 @@ WHAT = {"weights": "this layer", "channels": "this coupled group of channels"}
 
 
 def _interval(row: dict[Hashable, Any]) -> str:
-    low, high = 100 * row["low"], 100 * row["high"]
+    low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
     return f"{100 * row['accuracy']:.1f} ({low:.0f}-{high:.0f})"

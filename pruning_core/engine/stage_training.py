@@ -19,7 +19,7 @@ from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import TrainingPlan
-from pruning_core.results.layers import FILE as PORTRAITS
+from pruning_core.results.layers import LAYERS_FILE as PORTRAITS
 from pruning_core.storage.stage_context import Context, StageError
 
 

@@ -1,10 +1,11 @@
-"""The assignment's own two functions, on the results of its two classes.
+"""The assignment's functions `compare_pruning_strategies` and `print_summary_table`.
 
-Here, as in the assignment, sparsity and accuracy are percent and sizes are MB. An accuracy
-may be missing or None. `one_shot_results` is a list of dicts (`amount`, `sparsity`,
-`model_size`, `accuracy`), one such dict, a dict from amount to such dicts, or a dict of
-lists; `iterative_results` is a list of dicts (`iteration`, `sparsity`, `model_size`,
-`accuracy`). The baseline is iteration 0, else the entry with amount 0, else the first.
+They take what the `prune` of its two classes returns. As in the assignment, sparsity and
+accuracy are percent and sizes are MB; an accuracy may be missing or None. `one_shot_results` is
+a list of dicts (`amount`, `sparsity`, `model_size`, `accuracy`), one such dict, a dict from
+amount to such dicts, or a dict of lists. `iterative_results` is a list of dicts (`iteration`,
+`sparsity`, `model_size`, `accuracy`). The baseline is iteration 0, else the model with amount 0,
+else the first one.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.reports.charts.comparison import CHARTS, config, panel
+from pruning_core.reports.charts.comparison import CHARTS, comparison_panel
 from pruning_core.reports.charts.references import Reference
+from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.image_export import FORMATS, chrome_found, image_bytes
 from pruning_core.results.tables import HEADING, SummaryRow, two_tables
 
@@ -27,13 +29,13 @@ Result = Mapping[str, Any]
 Results = Sequence[Result] | Mapping[Any, Any]
 NAN = float("nan")
 PANELS = {
-    "accuracy": replace(CHARTS["accuracy"], subtitle="share of test images that are right"),
-    "size": replace(CHARTS["size"], references=lambda frame: []),
-    "drop": replace(CHARTS["drop"], subtitle="baseline minus point"),
+    "accuracy": replace(CHARTS["accuracy"], subtitle="share of test images classified correctly"),
+    "size": replace(CHARTS["size"], references=lambda rows: []),
+    "drop": replace(CHARTS["drop"], subtitle="baseline minus model"),
     "ratio": replace(
         CHARTS["ratio"],
-        subtitle="baseline's size divided by this size",
-        references=lambda frame: [Reference("baseline", 1.0)],
+        subtitle="size of the baseline / size of the model",
+        references=lambda rows: [Reference("baseline", 1.0)],
     ),
 }
 
@@ -43,30 +45,30 @@ def compare_pruning_strategies(
     iterative_results: Results,
     save_path: str | Path | None = None,
 ) -> go.Figure:
-    """The four panels, each against the sparsity of the whole model.
+    """Four charts over the sparsity of all parameters, as one figure.
 
-    `save_path` ends in .html, .png, .svg or .pdf; all but .html need Chrome, and where there
-    is none a warning says so and the figure is written as .html. Raises ValueError for other
-    endings and where there are no results.
+    `save_path` ends in .html or one of FORMATS (.png, .svg, .pdf ...), which need Chrome; without
+    Chrome a warning is given and .html is written instead. Raises `ValueError` for another
+    ending and for empty results.
     """
-    drawn = panel(_frame(one_shot_results, iterative_results), "sparsity_model", PANELS)
+    figure = comparison_panel(_frame(one_shot_results, iterative_results), "sparsity_model", PANELS)
     if save_path is not None:
-        _save(drawn, Path(save_path))
-    return drawn
+        _save(figure, Path(save_path))
+    return figure
 
 
 def print_summary_table(one_shot_results: Results, iterative_results: Results) -> None:
-    """Print the assignment's two tables; iteration 0 is the baseline."""
+    """Print the assignment's two tables. Raises `ValueError` for empty results."""
     one_shot = _records(one_shot_results, "one_shot_results")
     iterative = _records(iterative_results, "iterative_results")
     baseline = {**_baseline(one_shot, iterative), "iteration": 0}
-    chain = iterative if _starts_at_zero(iterative) else [baseline, *iterative]
-    rows = [_summary(record) for record in one_shot], [_summary(record) for record in chain]
+    iterations = iterative if _has_baseline(iterative) else [baseline, *iterative]
+    rows = [_summary(record) for record in one_shot], [_summary(record) for record in iterations]
     print(f"{HEADING}\n\n{two_tables(*rows)}")
 
 
 def _records(results: Results, name: str) -> list[dict[str, Any]]:
-    """The results as a list of dicts, whichever form they came in."""
+    """Results of any form as a list of dicts. Raises `ValueError` for one without sparsity."""
     if isinstance(results, Mapping):
         records = _from_mapping(results)
     else:
@@ -74,7 +76,7 @@ def _records(results: Results, name: str) -> list[dict[str, Any]]:
     for i, record in enumerate(records):
         if "sparsity" not in record:
             raise ValueError(
-                f"Result {i + 1} of {name} has no 'sparsity'; give the dicts that prune() returns."
+                f"Result {i + 1} of {name} has no 'sparsity'. Pass the dicts that prune() returns."
             )
     return records
 
@@ -88,17 +90,17 @@ def _from_mapping(results: Mapping[Any, Any]) -> list[dict[str, Any]]:
     return [dict(results)]
 
 
-def _starts_at_zero(iterative: Sequence[Result]) -> bool:
+def _has_baseline(iterative: Sequence[Result]) -> bool:
     return bool(iterative) and iterative[0].get("iteration") == 0
 
 
 def _baseline(one_shot: Sequence[Result], iterative: Sequence[Result]) -> Result:
-    if _starts_at_zero(iterative):
+    if _has_baseline(iterative):
         return iterative[0]
-    uncut = [record for record in one_shot if record.get("amount") == 0]
-    candidates = [*uncut, *one_shot, *iterative]
+    dense = [record for record in one_shot if record.get("amount") == 0]
+    candidates = [*dense, *one_shot, *iterative]
     if not candidates:
-        raise ValueError("There are no results to compare; both lists are empty.")
+        raise ValueError("No results to compare: both lists are empty.")
     return candidates[0]
 
 
@@ -112,17 +114,17 @@ def _summary(record: Result) -> SummaryRow:
 
 
 def _frame(one_shot_results: Results, iterative_results: Results) -> pd.DataFrame:
-    """The results as points, so that the charts of the lab can draw them."""
+    """The results as a frame with the columns that the charts of a comparison read."""
     one_shot = _records(one_shot_results, "one_shot_results")
     iterative = _records(iterative_results, "iterative_results")
     baseline = _baseline(one_shot, iterative)
-    rows = [_point("baseline", baseline, baseline)]
-    rows += [_point("one_shot", r, baseline) for r in one_shot if r.get("amount") != 0]
-    rows += [_point("iterative", r, baseline) for r in iterative if r.get("iteration") != 0]
+    rows = [_row("baseline", baseline, baseline)]
+    rows += [_row("one_shot", r, baseline) for r in one_shot if r.get("amount") != 0]
+    rows += [_row("iterative", r, baseline) for r in iterative if r.get("iteration") != 0]
     return pd.DataFrame(rows)
 
 
-def _point(strategy: str, record: Result, baseline: Result) -> dict[str, Any]:
+def _row(strategy: str, record: Result, baseline: Result) -> dict[str, Any]:
     accuracy, size = _number(record, "accuracy") / 100, _number(record, "model_size") * 1e6
     unknown = ("sparsity_prunable", "sparsity_weights", "accuracy_low", "accuracy_high")
     return {
@@ -147,17 +149,20 @@ def _number(record: Result, name: str) -> float:
     return NAN if value is None else float(value)
 
 
-def _save(drawn: go.Figure, path: Path) -> None:
-    ending = path.suffix.lower()[1:]
-    if ending not in (*FORMATS, "html"):
+def _save(figure: go.Figure, path: Path) -> None:
+    image_format = path.suffix.lower()[1:]
+    if image_format not in (*FORMATS, "html"):
         known = ", ".join(f".{name}" for name in ("html", *FORMATS))
-        raise ValueError(f"save_path: {path} ends in none of {known}.")
+        raise ValueError(f"save_path: {path} must end in {known}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if ending != "html" and not chrome_found():
-        instead = path.with_suffix(".html")
-        warnings.warn(f"{path} needs Chrome or Chromium; {instead} is written.", stacklevel=3)
-        path, ending = instead, "html"
-    if ending == "html":
-        drawn.write_html(path, include_plotlyjs=True, config=config(path.stem))
+    if image_format != "html" and not chrome_found():
+        html_path = path.with_suffix(".html")
+        warnings.warn(
+            f"{path} needs Chrome or Chromium, which is not installed; {html_path} is written.",
+            stacklevel=3,
+        )
+        path, image_format = html_path, "html"
+    if image_format == "html":
+        figure.write_html(path, include_plotlyjs=True, config=chart_config(path.stem))
     else:
-        path.write_bytes(image_bytes(drawn, ending))
+        path.write_bytes(image_bytes(figure, image_format))

@@ -1,4 +1,4 @@
-"""What a person takes away: the CSV, the console tables, the HTML report, the images."""
+"""The CSV of a comparison, and all its files in a folder: CSV, HTML report and image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import missing
-from pruning_core.reports.html_report import html
+from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
 from pruning_core.results.findings import findings
-from pruning_core.results.rows import over_seeds
+from pruning_core.results.rows import with_seed_statistics
 from pruning_core.results.tables import summary_tables
 from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
@@ -22,8 +22,8 @@ __all__ = [
     "missing_chrome",
     "summary_tables",  # the command line takes it from here
     "to_csv",
-    "write_all",
     "write_csv",
+    "write_report",
 ]
 
 CSV_COLUMNS = (
@@ -49,28 +49,29 @@ CSV_COLUMNS = (
     "seeds",
     "accuracy_mean",
     "accuracy_sd",
-    "returned",
+    "regrown",
     "macs",
-    "of",
+    "quantized_from",
 )
 NAME = "pruning_comparison"
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """A row a point and seed, fractions from 0 to 1, `notes` joined by "; ".
+    """The CSV: one row for each model and seed.
 
-    `seeds`, `accuracy_mean` and `accuracy_sd` are of all seeds of a row's point: their number, the
-    mean of their accuracies and its standard deviation, which one seed has not. `returned` is how
-    many of the weights removed before came back in the cut, `macs` are multiply-accumulates for
-    one image where they were counted; `of` is the strategy of the point whose int8 file a row is.
-    Where the frame holds several runs, a column `run` stands before the notes.
+    Sparsities and accuracies are fractions from 0 to 1, sizes are bytes. `notes` are joined by
+    "; ". `seeds`, `accuracy_mean` and `accuracy_sd` (n - 1; empty for one seed) are over all
+    seeds. `regrown` counts the weights that the pruning step regrew. `macs` are
+    multiply-accumulates per image, empty where they were not counted. `quantized_from` is the
+    strategy of the model that an int8 file holds. With several runs, the column `run` precedes
+    `notes`.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:
         return ",".join(columns) + "\n"
     if frame["run_id"].nunique() > 1:
         columns.insert(columns.index("notes"), "run")
-    table = over_seeds(frame).assign(
+    table = with_seed_statistics(frame).assign(
         notes=["; ".join(notes) for notes in frame["notes"]],
         epochs=pd.Series([*map(_epochs, frame["epochs"])], frame.index, dtype=object),
     )
@@ -78,35 +79,36 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def _epochs(value: float) -> float | None:
-    """A number of epochs as the file has it: whole where it is whole."""
+    """Epochs as the CSV has them: 2, not 2.0."""
     return None if missing(value) else plain(value)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> Path:
-    """Write the CSV; folders on the way are made. Returns the path."""
+    """Write the CSV, create its folder if needed, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(to_csv(frame), encoding="utf-8", newline="")
     return path
 
 
-def write_all(
+def write_report(
     frame: pd.DataFrame, specs: Mapping[str, Spec | Mapping[str, Any]], folder: Path
 ) -> list[Path]:
-    """The CSV, the HTML report and, where Chrome is found, the PNG, in `folder`.
+    """Write the CSV, the HTML report and, if Chrome is installed, the PNG; return the paths.
 
-    Returns the paths. Where Chrome is missing there is no PNG, and `missing_chrome` says
-    so. Raises `ImageError`, with CSV and HTML written, where Chrome is there but fails.
+    `specs` maps a run's id to its settings. Without Chrome no PNG is written and
+    `missing_chrome` gives the reason. Raises `ImageError` if Chrome fails; CSV and HTML are
+    written by then.
     """
     written = [write_csv(frame, folder / f"{NAME}.csv"), folder / f"{NAME}.html"]
-    written[1].write_text(html(frame, specs, findings(frame)), encoding="utf-8")
+    written[1].write_text(html_report(frame, specs, findings(frame)), encoding="utf-8")
     if chrome_found():
-        from pruning_core.reports.charts.comparison import panel
+        from pruning_core.reports.charts.comparison import comparison_panel
 
         written.append(folder / f"{NAME}.png")
-        written[2].write_bytes(image_bytes(panel(frame)))
+        written[2].write_bytes(image_bytes(comparison_panel(frame)))
     return written
 
 
 def missing_chrome() -> Sequence[str]:
-    """The sentence to show where images cannot be drawn; nothing where they can."""
+    """The reason why images cannot be rendered, as a list of at most one sentence."""
     return [] if chrome_found() else [NO_CHROME]

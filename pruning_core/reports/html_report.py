@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else, not even a network."""
+"""The HTML report of a comparison: one file that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import pandas as pd
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from pruning_core.reports.charts.comparison import CHARTS, figure
-from pruning_core.reports.charts.style import config, on_white
+from pruning_core.common.formatting import format_count
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
+from pruning_core.reports.charts.style import chart_config, on_white
 from pruning_core.results.best_model import Answer, answers
-from pruning_core.results.correction import without_training
+from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import Finding
-from pruning_core.results.glossary import DEFINITIONS
-from pruning_core.results.tables import file_notes_told, notes_told, readable
+from pruning_core.results.glossary import glossary_rows
+from pruning_core.results.tables import int8_notes, model_notes, results_table
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
-MADE_WITH = ("plotly", "pandas", "numpy", "scipy")
+PACKAGES = ("plotly", "pandas", "numpy", "scipy")
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Arial, sans-serif; color: #222;
@@ -50,29 +51,29 @@ pre { font-size: 12px; background: #f5f5f5; padding: 12px; overflow-x: auto; }
 """
 
 
-def html(
+def html_report(
     frame: pd.DataFrame,
     specs: Mapping[str, Spec | Mapping[str, Any]],
     findings: Sequence[Finding],
     x: str = "sparsity_prunable",
     tolerance: float = 0.01,
 ) -> str:
-    """The report: answer, charts over `x`, findings, table, definitions, settings, versions.
+    """The report as HTML: best models, charts, findings, tables, definitions, settings, versions.
 
-    `specs` maps a run's id to its spec; `tolerance` is the loss of accuracy (a fraction)
-    that the answer at the top allows. The file has no address outside itself.
+    `specs` maps a run's id to its settings, `x` is a key of X_AXES, and `tolerance` is the
+    maximum accuracy drop (a fraction) of the best model at the top.
     """
     body = [
         "<h1>Pruning comparison</h1>",
         *(_answer(answer) for answer in answers(frame, tolerance)),
         _section("Charts", _charts(frame, x)),
         _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
-        _section("Without training", _ladder(frame)),
-        _section("Points", _table(frame)),
-        _section("Notes", _list([*notes_told(frame), *file_notes_told(frame)])),
-        _section("What each number is", _definitions()),
+        _section("Training-free correction", _corrections(frame)),
+        _section("Models", _table(results_table(frame))),
+        _section("Notes", _list([*model_notes(frame), *int8_notes(frame)])),
+        _section("Definitions", _definitions()),
         _section("Settings", _settings(frame, specs)),
-        _section("Made with", _list(_versions(frame))),
+        _section("Software and hardware", _list(_versions(frame))),
     ]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     return (
@@ -92,16 +93,16 @@ def _list(sentences: Iterable[str]) -> str:
 
 
 def _answer(answer: Answer) -> str:
-    head = f"<h2>{escape(answer.place)}</h2>" if answer.place else ""
+    heading = f"<h2>{escape(answer.place)}</h2>" if answer.place else ""
     figures = "".join(
         f"<div><span>{escape(label)}</span><b>{escape(value)}</b></div>"
-        for label, value in (answer.headline.figures if answer.headline else ())
+        for label, value in (answer.best.figures if answer.best else ())
     )
     row = f'<div class="figures">{figures}</div>' if figures else ""
     sentences = "".join(
         f"<p>{escape(text)}</p>" for text in (answer.text, *answer.warnings) if text
     )
-    return head + row + sentences
+    return heading + row + sentences
 
 
 def _charts(frame: pd.DataFrame, x: str) -> str:
@@ -109,35 +110,38 @@ def _charts(frame: pd.DataFrame, x: str) -> str:
 
 
 def _chart(frame: pd.DataFrame, name: str, x: str) -> str:
-    place = f"chart-{name}"
-    drawn = on_white(figure(frame, name, x))
+    element = f"chart-{name}"
     chart = pio.to_html(
-        drawn, config=config(name), include_plotlyjs=False, full_html=False, div_id=place
+        on_white(comparison_chart(frame, name, x)),
+        config=chart_config(name),
+        include_plotlyjs=False,
+        full_html=False,
+        div_id=element,
     )
-    return f'<div>{chart}<div class="save">Save as {_button(place, name, "png")}' + (
-        f"{_button(place, name, 'svg')}</div></div>"
-    )
+    buttons = "".join(_button(element, name, image_format) for image_format in ("png", "svg"))
+    return f'<div>{chart}<div class="save">Save as {buttons}</div></div>'
 
 
-def _button(place: str, name: str, image_format: str) -> str:
+def _button(element: str, name: str, image_format: str) -> str:
     options = f"{{format: '{image_format}', filename: '{name}', scale: 2}}"
-    call = f"Plotly.downloadImage('{place}', {options})"
+    call = f"Plotly.downloadImage('{element}', {options})"
     return f'<button type="button" onclick="{call}">{image_format.upper()}</button>'
 
 
-def _table(frame: pd.DataFrame) -> str:
-    return f'<div class="wide">{readable(frame).to_html(index=False, border=0)}</div>'
+def _table(table: pd.DataFrame) -> str:
+    return f'<div class="wide">{table.to_html(index=False, border=0)}</div>'
 
 
-def _ladder(frame: pd.DataFrame) -> str:
-    rungs = without_training(frame)
-    if rungs.empty:
-        return ""
-    return f'<div class="wide">{rungs.to_html(index=False, border=0)}</div>'
+def _corrections(frame: pd.DataFrame) -> str:
+    table = correction_table(frame)
+    return "" if table.empty else _table(table)
 
 
 def _definitions() -> str:
-    terms = (f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in DEFINITIONS)
+    terms = (
+        f"<dt>{escape(row['Term'])}</dt><dd>{escape(row['Definition'])}</dd>"
+        for row in glossary_rows()
+    )
     return f"<dl>{''.join(terms)}</dl>"
 
 
@@ -154,15 +158,15 @@ def _settings(frame: pd.DataFrame, specs: Mapping[str, Spec | Mapping[str, Any]]
 
 
 def _versions(frame: pd.DataFrame) -> Iterable[str]:
-    """What trained the points, where the frame knows it, and what made this file."""
+    """Versions and devices of the training, if `frame` has them, and versions of the report."""
     for versions in frame.get("versions", pd.Series(dtype=object)).map(_pairs).unique():
         yield f"Trained with {versions}."
     if {"device", "threads"} <= set(frame.columns):
-        places = frame.groupby(["device", "threads"], sort=True).size()
-        for device, threads in places.index:
-            yield f"Device {device}, {threads} {'thread' if threads == 1 else 'threads'}."
-    made = {name: version(name) for name in MADE_WITH}
-    yield f"Report made with Python {platform.python_version()}, {_pairs(made)}."
+        devices = frame.groupby(["device", "threads"], sort=True).size()
+        for device, threads in devices.index:
+            yield f"Device {device}, {format_count(threads, 'thread')}."
+    versions = {name: version(name) for name in PACKAGES}
+    yield f"Report written with Python {platform.python_version()}, {_pairs(versions)}."
 
 
 def _pairs(versions: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Figures as image files, drawn by kaleido in a Chrome or Chromium of this machine."""
+"""Charts as image files, rendered by kaleido in the Chrome or Chromium of this machine."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from pruning_core.reports.charts.comparison import CHARTS, figure, panel
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart, comparison_panel
 from pruning_core.reports.charts.style import on_white
 
 FORMATS = ("png", "svg", "pdf", "jpg", "webp")
 WIDTH = 760
 SCALE = 2
 NO_CHROME = (
-    "Images need Google Chrome or Chromium, and none was found on this machine. "
-    "Install one, or write .html, whose charts save themselves as PNG and SVG."
+    "Image files need Google Chrome or Chromium, which is not installed. Install one of them, or "
+    "export .html: its charts have buttons that save PNG and SVG."
 )
 
 
 class ImageError(RuntimeError):
-    """An image could not be drawn; the message is a sentence."""
+    """An image could not be rendered. The message is a sentence for people."""
 
 
 def chrome_found() -> bool:
-    """True where kaleido would find a browser."""
+    """Whether kaleido finds a browser."""
     from choreographer.browsers import Chromium  # imported here: pages must start fast
 
     path = Chromium.find_browser(skip_local=False)
     return bool(path) and Path(str(path)).is_file()
 
 
-def image_bytes(drawn: go.Figure, image_format: str = "png") -> bytes:
-    """A figure on white as png, svg, pdf, jpg or webp. Raises `ImageError`."""
-    return render([(drawn, image_format)])[0]
+def image_bytes(figure: go.Figure, image_format: str = "png") -> bytes:
+    """A figure on white in one of FORMATS. Raises `ImageError`."""
+    return render([(figure, image_format)])[0]
 
 
-def images(frame: pd.DataFrame, folder: Path, x: str = "sparsity_prunable") -> list[Path]:
-    """The panel as PNG and each chart as PNG and SVG, written into `folder`.
+def write_images(frame: pd.DataFrame, folder: Path, x: str = "sparsity_prunable") -> list[Path]:
+    """Write the panel as PNG and each chart as PNG and SVG into `folder`; return the paths.
 
-    One browser draws all. Raises `ImageError` where there is none.
+    One browser renders all. Raises `ImageError` if no browser is installed or rendering fails.
     """
-    jobs = [(folder / "pruning_comparison.png", panel(frame, x))]
+    jobs = [(folder / "pruning_comparison.png", comparison_panel(frame, x))]
     for name in CHARTS:
-        drawn = figure(frame, name, x)
-        jobs += [(folder / f"{name}.{ending}", drawn) for ending in ("png", "svg")]
-    contents = render([(drawn, path.suffix[1:]) for path, drawn in jobs])
+        chart = comparison_chart(frame, name, x)
+        jobs += [(folder / f"{name}.{suffix}", chart) for suffix in ("png", "svg")]
+    contents = render([(figure, path.suffix[1:]) for path, figure in jobs])
     folder.mkdir(parents=True, exist_ok=True)
     for (path, _), content in zip(jobs, contents, strict=True):
         path.write_bytes(content)
@@ -60,17 +60,17 @@ def images(frame: pd.DataFrame, folder: Path, x: str = "sparsity_prunable") -> l
 
 
 def render(jobs: Sequence[tuple[go.Figure, str]]) -> list[bytes]:
-    """Each figure in its format, all drawn by one browser. Raises `ImageError`.
+    """Render each figure in its format, all in one browser. Raises `ImageError`.
 
-    The browser has a thread and an event loop of its own, because a notebook runs one in
-    this thread, and it ends with the call. Nothing is fetched from the internet.
+    The browser runs in another thread with its own event loop, because a notebook already runs a
+    loop in this thread. It ends with the call and fetches nothing from the internet.
     """
     from choreographer.errors import BrowserDepsError
     from kaleido import errors
 
     if not chrome_found():
         raise ImageError(NO_CHROME)
-    # It prints a traceback for the browser's "bye", which it then ignores.
+    # choreographer logs a traceback when the browser closes its pipe, and then ignores it.
     logging.getLogger("choreographer.channels.pipe").setLevel(logging.CRITICAL)
     failures = (
         errors.BrowserClosedError,
@@ -85,7 +85,7 @@ def render(jobs: Sequence[tuple[go.Figure, str]]) -> list[bytes]:
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(asyncio.run, _render(jobs)).result()
     except failures as error:
-        raise ImageError(f"Chrome could not draw the image: {error}") from error
+        raise ImageError(f"Chrome could not render the image: {error}") from error
 
 
 async def _render(jobs: Sequence[tuple[go.Figure, str]]) -> list[bytes]:
@@ -93,24 +93,24 @@ async def _render(jobs: Sequence[tuple[go.Figure, str]]) -> list[bytes]:
 
     async with Kaleido(mathjax=False) as browser:
         return [
-            await browser.calc_fig(on_white(drawn).to_dict(), opts=_options(drawn, image_format))
-            for drawn, image_format in jobs
+            await browser.calc_fig(on_white(figure).to_dict(), opts=_options(figure, image_format))
+            for figure, image_format in jobs
         ]
 
 
-def _options(drawn: go.Figure, image_format: str) -> dict[str, object]:
+def _options(figure: go.Figure, image_format: str) -> dict[str, object]:
     return {
         "format": image_format,
-        "width": drawn.layout.width or WIDTH,
-        "height": drawn.layout.height or WIDTH / 2,
+        "width": figure.layout.width or WIDTH,
+        "height": figure.layout.height or WIDTH / 2,
         "scale": SCALE if image_format in ("png", "jpg", "webp") else 1,
     }
 
 
-def zipped(frame: pd.DataFrame, x: str) -> bytes:
-    """The charts as image files in one archive."""
+def images_zip(frame: pd.DataFrame, x: str) -> bytes:
+    """The files of `write_images` as a ZIP archive. Raises `ImageError`."""
     buffer = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w") as archive:
-        for path in images(frame, Path(folder), x):
+        for path in write_images(frame, Path(folder), x):
             archive.write(path, path.name)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What `bench` found out about this machine: figures with their spread, kept in the cache."""
+"""The results of `benchmark` on this machine: figures with their spread, kept in the cache."""
 
 from __future__ import annotations
 
@@ -14,52 +14,47 @@ from pruning_core.common.paths import Cache
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a figure is: for a chart, and in a sentence."""
+class Measure:
+    """What a figure measures: `short` for a chart, `text` as a sentence."""
 
     short: str
     text: str
 
 
-FIGURES: dict[str, Measured] = {
-    "speedup_32": Measured(
-        "whole comparison, 32x32",
-        "The assignment's whole comparison at 32x32: seconds of the plain script over ours.",
+MASK_SELECTION = "Speed-up of global mask selection over torch.nn.utils.prune."
+FIGURES: dict[str, Measure] = {
+    "speedup_32": Measure(
+        "full comparison, 32x32",
+        "Speed-up of the full comparison at 32x32 over the assignment's script.",
     ),
-    "speedup_224": Measured(
-        "whole comparison, 224x224",
-        "A smaller comparison at 224x224: seconds of the plain script over ours.",
+    "speedup_224": Measure(
+        "full comparison, 224x224",
+        "Speed-up of a smaller comparison at 224x224 over the assignment's script.",
     ),
-    "speedup_workers": Measured(
-        "two processes for one",
-        "The same training in one stage process, over two that share it.",
+    "speedup_workers": Measure(
+        "two processes over one",
+        "Speed-up of two training processes that share the work over one process.",
     ),
-    "masked_over_dense": Measured(
-        "masked step over dense",
-        "Seconds of a training step at 90 % sparsity over those of a dense one.",
+    "masked_over_dense": Measure(
+        "masked / dense step",
+        "Time of a training step at 90 % sparsity divided by that of a dense step.",
     ),
-    "peak_share": Measured(
-        "share of the peak",
-        "Operations a second of a training step, over those of one large matrix product.",
+    "peak_share": Measure(
+        "share of peak",
+        "Operations per second of a training step divided by those of one large matrix product.",
     ),
-    "mask_choice_mobilenet_v2": Measured(
-        "masks, MobileNetV2", "Global choice of masks: seconds of torch's own over ours."
-    ),
-    "mask_choice_resnet50": Measured(
-        "masks, ResNet-50", "Global choice of masks: seconds of torch's own over ours."
-    ),
-    "mask_choice_vit_b_16": Measured(
-        "masks, ViT-B/16", "Global choice of masks: seconds of torch's own over ours."
-    ),
-    "cached_open_seconds": Measured(
-        "cached comparison opens", "Seconds from a spec whose stages are cached to drawn charts."
+    "mask_choice_mobilenet_v2": Measure("mask selection, MobileNetV2", MASK_SELECTION),
+    "mask_choice_resnet50": Measure("mask selection, ResNet-50", MASK_SELECTION),
+    "mask_choice_vit_b_16": Measure("mask selection, ViT-B/16", MASK_SELECTION),
+    "cached_open_seconds": Measure(
+        "open a cached comparison", "Seconds from settings with cached results to drawn charts."
     ),
 }
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A median of several rounds, and the lowest and highest of them."""
+    """The median of several rounds, and the lowest and the highest of them."""
 
     median: float
     low: float
@@ -67,63 +62,67 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class BenchResult:
-    """The figures of one run of `bench`, and on what it ran."""
+class BenchmarkResult:
+    """The figures of one run of `benchmark`, and the environment that it ran in."""
 
     figures: dict[str, Figure]
     circumstances: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The figures at the top level, as `median, low, high`, and the circumstances."""
+        """The figures at the top level, as `median, low, high`, and the environment."""
         value = {name: asdict(figure) for name, figure in self.figures.items()}
         return json.dumps({**value, "circumstances": self.circumstances}, indent=2) + "\n"
 
-    def told(self) -> str:
-        """When and on what it was measured, in words."""
-        found = {
+    def environment(self) -> str:
+        """When and where it was measured, as a sentence."""
+        known = {
             "size": "unknown",
             "cores": "?",
             "machine": "?",
             "torch": "?",
             **self.circumstances,
         }
-        when = time.strftime("%d %b %Y", time.localtime(found.get("seconds_since_1970", 0)))
+        when = time.strftime("%d %b %Y", time.localtime(known.get("seconds_since_1970", 0)))
         text = "Measured {when}: {size} size, {cores} cores, {machine}, torch {torch}."
-        return text.format(when=when, **found)
+        return text.format(when=when, **known)
 
     @classmethod
-    def from_json(cls, text: str) -> BenchResult:
+    def from_json(cls, text: str) -> BenchmarkResult:
         """The inverse of `to_json`. Raises `ValueError` where the text is something else."""
         value = json.loads(text)
         if not isinstance(value, dict):
-            raise ValueError("this is not what bench writes")
+            raise ValueError("this is no result of benchmark")
         figures = {name: _figure(value[name]) for name in FIGURES if name in value}
         return cls(figures, dict(value.get("circumstances", {})))
 
 
 def _figure(value: Any) -> Figure:
     try:
-        found = Figure(**{name: float(value[name]) for name in ("median", "low", "high")})
+        figure = Figure(**{name: float(value[name]) for name in ("median", "low", "high")})
     except (KeyError, TypeError) as error:
         raise ValueError("a figure lacks its median, low or high") from error
-    if not all(map(math.isfinite, asdict(found).values())):
-        raise ValueError("a figure is not a number")
-    return found
+    if not all(map(math.isfinite, asdict(figure).values())):
+        raise ValueError("a figure is not finite")
+    return figure
 
 
-def last(cache: Cache) -> BenchResult | None:
-    """This machine's last result; None where there is none that can be read."""
+def last_result(cache: Cache) -> BenchmarkResult | None:
+    """The last result on this machine; None where none can be read."""
     try:
-        return BenchResult.from_json(cache.bench.read_text(encoding="utf-8"))
+        return BenchmarkResult.from_json(cache.bench.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
-def write(result: BenchResult, path: Path, option: str) -> None:
+def write_result(result: BenchmarkResult, path: Path, option: str) -> None:
     """Write a result. Raises `SpecError`, which names the option, where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(result.to_json(), encoding="utf-8")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SpecError(option, f"{path} cannot be written ({reason}); name another.") from None
+        raise SpecError(
+            option,
+            "{path} cannot be written ({reason}). Choose another path.",
+            path=str(path),
+            reason=error.strerror or str(error),
+        ) from None

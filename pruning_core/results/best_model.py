@@ -1,4 +1,4 @@
-"""The answer before the charts: how far one can prune for a small loss."""
+"""The answer before the charts: the sparsest model within a tolerated drop of accuracy."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ from pruning_core.results.rows import (
     is_pruned,
     mean_over_seeds,
     model_name,
+    name_in_sentence,
     rows_of,
 )
 
-SLACK = 1e-9  # a loss of exactly the tolerance must not fail on the last bit of a float
+SLACK = 1e-9  # a drop of exactly the tolerance must not fail on the last bit of a float
 
 
 @dataclass(frozen=True)
-class Headline:
-    """The most sparse point within the tolerance; figures are means over `seeds` seeds.
+class BestModel:
+    """The sparsest model within the tolerance; its figures are means over `seeds` seeds.
 
-    `sparsity` is of the prunable weights, `epochs` and `seconds` are of fine-tuning. Chosen
-    among `several` runs, it names its own.
+    `sparsity` is that of the prunable weights, `ratio` the compression ratio; `epochs` and
+    `seconds` are those of fine-tuning. `several_runs` says that it was selected among several
+    runs, so that sentences name its run.
     """
 
     tolerance: float
     strategy: str
     run: str
     seeds: int
-    asked: float
+    target: float
     sparsity: float
     accuracy: float
     accuracy_drop: float
@@ -50,99 +52,103 @@ class Headline:
     sparse_bytes: float
     epochs: float
     seconds: float
-    several: bool = False
+    several_runs: bool = False
     iteration: int = 0
     validation_images: float = math.nan
 
     @property
     def name(self) -> str:
-        """The strategy in words."""
-        return model_name(self.strategy, self.asked, self.iteration)
+        """The name of the series, as charts and tables print it."""
+        return model_name(self.strategy, self.target, self.iteration)
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:
-        """Label and value of each figure, in the order of the row of figures."""
+        """Label and value of each figure, in the order in which pages show them."""
         return (
             ("sparsity", format_percent(self.sparsity)),
-            ("times smaller", format_times(self.ratio)),
+            ("compression", f"{format_times(self.ratio)}x"),
             ("sparse file", format_bytes(self.sparse_bytes)),
             ("fine-tuning", format_seconds(self.seconds)),
             ("test accuracy", format_percent(self.accuracy)),
             ("strategy", self.name),
-            *([("run", self.run)] if self.several else []),
+            *([("run", self.run)] if self.several_runs else []),
         )
 
     @property
     def text(self) -> str:
-        """The row of figures as one sentence."""
-        run = f", run {self.run}" if self.several else ""
-        mean = f", mean of {self.seeds} seeds" if self.seeds > 1 else ""
-        told = (
-            f"At most {format_points(self.tolerance)} lost on the validation images: "
-            f"{format_percent(self.sparsity)} sparse",
-            f"{format_times(self.ratio)} times smaller",
-            format_bytes(self.sparse_bytes),
-            f"{format_seconds(self.seconds)} of fine-tuning",
-            f"test accuracy {format_percent(self.accuracy)} ({self.name}{run}{mean}).",
-        )
-        return ", ".join(told)
+        """The figures as one sentence."""
+        parts = [
+            name_in_sentence(self.strategy, self.target, self.iteration),
+            *([f"run {self.run}"] if self.several_runs else []),
+            f"{format_percent(self.sparsity)} sparsity",
+            f"{format_bytes(self.sparse_bytes)} ({format_times(self.ratio)}x)",
+            f"test accuracy {format_percent(self.accuracy)}",
+        ]
+        mean = f" (mean of {self.seeds} seeds)" if self.seeds > 1 else ""
+        tolerance = format_points(self.tolerance)
+        return f"Best model within {tolerance} (validation): {', '.join(parts)}{mean}."
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Why the choice may be a poor one, a sentence each.
+        """Reasons to doubt the selection, one sentence or two each.
 
-        Where validation images are few, a bad model can look good on them.
+        With few validation images, a poor model can look good on them by luck.
         """
-        said, allowed = [], format_points(self.tolerance)
+        caveats, tolerance = [], format_points(self.tolerance)
         if round(self.accuracy_drop, 4) > self.tolerance + SLACK:
-            lost = format_points(self.accuracy_drop)
-            said.append(
-                f"On the test images this model loses {lost}, though at most {allowed} may be lost."
+            caveats.append(
+                f"The test accuracy of this model drops by {format_points(self.accuracy_drop)}, "
+                f"more than the tolerance of {tolerance}."
             )
         if 0 < self.validation_images * self.tolerance < 1:  # false where they were not counted
-            count = format_count(round(self.validation_images), "validation image")
-            each = format_points(1 / self.validation_images)
-            said.append(
-                f"It was chosen on {count}, each of which counts {each}: too few to tell a loss "
-                f"of {allowed}. Take more training images or a larger share for validation."
+            images = format_count(round(self.validation_images), "validation image")
+            one_image = format_points(1 / self.validation_images)
+            caveats.append(
+                f"The model was selected on {images}. One image is {one_image}, so a drop of "
+                f"{tolerance} cannot be measured. Use more training images or a larger "
+                "validation split."
             )
-        return tuple(said)
+        return tuple(caveats)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What to say of one data set. `place` names it where there are several, else it is empty.
+    """The answer for one set of test images.
 
-    `warnings` are of baselines from which nothing can be concluded, and of a choice that may be
-    a poor one. Where no sound baseline is left, `text` is empty.
+    `place` names the data set where there are several, else it is empty. `warnings` are about
+    baselines no better than chance and about a doubtful selection. Where no sound baseline
+    remains, `text` is empty.
     """
 
     place: str
-    headline: Headline | None
+    best: BestModel | None
     text: str
     warnings: tuple[str, ...] = ()
 
 
 def answers(frame: pd.DataFrame, tolerance: float = 0.01) -> list[Answer]:
-    """An answer for each set of test images, since figures on different images do not compare."""
+    """One answer for each set of test images: figures on different images do not compare.
+
+    `tolerance` is the largest drop of validation accuracy, a fraction.
+    """
     return answers_of(rows_of(frame), tolerance)
 
 
-def answers_of(points: list[Row], tolerance: float = 0.01) -> list[Answer]:
+def answers_of(rows: list[Row], tolerance: float = 0.01) -> list[Answer]:
     """The same for the rows of a frame."""
-    if not points:
-        return [Answer("", None, _no_headline(points, tolerance))]
-    groups = grouped(points, "test_digest")
-    return [_answer(group, points, tolerance, len(groups) > 1) for group in groups]
+    if not rows:
+        return [Answer("", None, _why_none(rows, tolerance))]
+    groups = grouped(rows, "test_digest")
+    return [_answer(group, rows, tolerance, len(groups) > 1) for group in groups]
 
 
-def _answer(group: list[Row], points: list[Row], tolerance: float, several: bool) -> Answer:
-    found = _headline(group, tolerance)
-    text = found.text if found else _no_headline(group, tolerance)
-    warnings = tuple(_chance_warnings(points, {row["run_id"] for row in group}))
-    caveats = found.caveats if found else ()
+def _answer(group: list[Row], rows: list[Row], tolerance: float, several: bool) -> Answer:
+    best = _best_model(group, tolerance)
+    text = best.text if best else _why_none(group, tolerance)
+    warnings = _chance_warnings(rows, {row["run_id"] for row in group})
+    caveats = best.caveats if best else ()
     place = _place(group) if several else ""
-    return Answer(place, found, text if _sound(group) else "", (*warnings, *caveats))
+    return Answer(place, best, text if _sound(group) else "", (*warnings, *caveats))
 
 
 def _place(group: list[Row]) -> str:
@@ -154,56 +160,53 @@ def _place(group: list[Row]) -> str:
 
 
 def chance_warnings(frame: pd.DataFrame) -> list[str]:
-    """A sentence for each baseline that is no better than chance, and what to do about it."""
-    points = rows_of(frame)
-    return _chance_warnings(points, {row["run_id"] for row in points})
+    """A warning for each baseline no better than chance, with what to do about it."""
+    rows = rows_of(frame)
+    return _chance_warnings(rows, {row["run_id"] for row in rows})
 
 
-def _chance_warnings(points: list[Row], run_ids: set[str]) -> list[str]:
-    """Those of some runs among the points."""
-    runs, seeds = (len({row[name] for row in points}) > 1 for name in ("run_id", "seed"))
-    doubted = (row for row in chance_baselines(points) if row["run_id"] in run_ids)
-    return [_chance_warning(row, runs, seeds) for row in doubted]
+def _chance_warnings(rows: list[Row], run_ids: set[str]) -> list[str]:
+    """The warnings of these runs; all `rows` decide whether run and seed are named."""
+    runs, seeds = (len({row[name] for row in rows}) > 1 for name in ("run_id", "seed"))
+    doubtful = (row for row in chance_baselines(rows) if row["run_id"] in run_ids)
+    return [_chance_warning(row, runs, seeds) for row in doubtful]
 
 
 def _chance_warning(row: Row, runs: bool, seeds: bool) -> str:
     names = [f"run {row['run']}"] * runs + [f"seed {row['seed']}"] * seeds
-    whose = f" of {', '.join(names)}" if names else ""
+    of = f" of {', '.join(names)}" if names else ""
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return (
-        f"The baseline{whose} is itself no better than chance: it gets "
-        f"{format_percent(row['accuracy'])} of the test images right (95 % interval {low} to "
-        f"{high}), and always naming the largest class gets {format_percent(row['chance'])}. "
-        "So nothing can be concluded about pruning. Train the baseline for more epochs, or "
-        "start from trained weights."
+        f"The baseline{of} is no better than chance: its test accuracy is "
+        f"{format_percent(row['accuracy'])} (95 % CI {low} to {high}), and always predicting the "
+        f"largest class gives {format_percent(row['chance'])}. Nothing can be concluded about "
+        "pruning. Train the baseline for more epochs, or start from pretrained weights."
     )
 
 
-def headline(frame: pd.DataFrame, tolerance: float = 0.01) -> Headline | None:
-    """The most sparse point whose mean drop on the validation images is at most `tolerance`.
+def best_model(frame: pd.DataFrame, tolerance: float = 0.01) -> BestModel | None:
+    """The sparsest model whose mean validation drop is at most `tolerance` (a fraction).
 
-    The choice is made there, since test images choose nothing; the accuracy that is told is
-    that on the test images.
-
-    Of equally sparse points the smaller file counts, then the shorter fine-tuning. Runs whose
-    baseline is no better than chance do not count. None where no pruned point qualifies;
-    `no_headline` then says why. The frame holds one data set; `answers` takes several.
+    The selection uses validation images only; the test accuracy is reported, not used. Of
+    equally sparse models the smaller file wins, then the shorter fine-tuning. Runs whose
+    baseline is no better than chance are left out. None where no pruned model qualifies;
+    `why_none` gives the reason. The frame holds one data set; `answers` takes several.
     """
-    return _headline(rows_of(frame), tolerance)
+    return _best_model(rows_of(frame), tolerance)
 
 
-def _headline(points: list[Row], tolerance: float) -> Headline | None:
-    means = _pruned_means(_sound(points))
+def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
+    means = _pruned_means(_sound(rows))
     within = [row for row in means if row["validation_drop"] <= tolerance + SLACK]
     if not within:
         return None
     best = min(within, key=_order)
-    return Headline(
+    return BestModel(
         tolerance=tolerance,
         strategy=str(best["strategy"]),
         run=str(best["run"]),
         seeds=int(best["seeds"]),
-        asked=float(best["sparsity_asked"]),
+        target=float(best["sparsity_asked"]),
         sparsity=float(best["sparsity_prunable"]),
         accuracy=float(best["accuracy"]),
         accuracy_drop=float(best["accuracy_drop"]),
@@ -211,45 +214,43 @@ def _headline(points: list[Row], tolerance: float) -> Headline | None:
         sparse_bytes=float(best["sparse_bytes"]),
         epochs=float(best["epochs"]),
         seconds=float(best["seconds"]),
-        several=len({row["run_id"] for row in points}) > 1,
+        several_runs=len({row["run_id"] for row in rows}) > 1,
         iteration=int(best["iteration"]),
         validation_images=float(best["validation_images"]),
     )
 
 
 def _order(row: Row) -> tuple[float, float, float]:
-    """The most sparse first, then the smaller file, then the shorter fine-tuning."""
+    """The sparsest first, then the smaller file, then the shorter fine-tuning."""
     return -round(row["sparsity_prunable"], 6), row["sparse_bytes"], row["seconds"]
 
 
-def no_headline(frame: pd.DataFrame, tolerance: float = 0.01) -> str:
-    """What to say, and what to do next, where no pruned point is within the tolerance."""
-    return _no_headline(rows_of(frame), tolerance)
+def why_none(frame: pd.DataFrame, tolerance: float = 0.01) -> str:
+    """Why no pruned model is within the tolerance, and what to do next."""
+    return _why_none(rows_of(frame), tolerance)
 
 
-def _no_headline(points: list[Row], tolerance: float) -> str:
-    means = _pruned_means(_sound(points))
+def _why_none(rows: list[Row], tolerance: float) -> str:
+    means = _pruned_means(_sound(rows))
     if not means:
-        warnings = _chance_warnings(points, {row["run_id"] for row in points})
-        nothing = "No pruned point is finished yet; the answer stands here when one is."
-        return " ".join(warnings) or nothing
+        warnings = _chance_warnings(rows, {row["run_id"] for row in rows})
+        return " ".join(warnings) or "No pruned model has finished yet."
     best = min(means, key=lambda row: float(row["validation_drop"]))
+    name = name_in_sentence(best["strategy"], best["sparsity_asked"], best["iteration"])
     return (
-        f"No pruned point loses at most {format_points(tolerance)} on the validation images. "
-        "The smallest loss is "
-        f"{format_points(best['validation_drop'])}, by "
-        f"{model_name(best['strategy'], best['sparsity_asked'], best['iteration'])} at "
-        f"{format_percent(best['sparsity_prunable'])} sparsity. Allow a larger loss, prune less "
+        f"No pruned model stays within {format_points(tolerance)} (validation). The smallest drop "
+        f"is {format_points(best['validation_drop'])}: {name} at "
+        f"{format_percent(best['sparsity_prunable'])} sparsity. Allow a larger drop, prune less, "
         "or fine-tune for more epochs."
     )
 
 
-def _sound(points: list[Row]) -> list[Row]:
-    """The runs from which something can be concluded."""
-    doubted = {row["run_id"] for row in chance_baselines(points)}
-    return [row for row in points if row["run_id"] not in doubted]
+def _sound(rows: list[Row]) -> list[Row]:
+    """The rows of the runs whose baselines are better than chance."""
+    doubtful = {row["run_id"] for row in chance_baselines(rows)}
+    return [row for row in rows if row["run_id"] not in doubtful]
 
 
-def _pruned_means(points: list[Row]) -> list[Row]:
-    means = mean_over_seeds(row for row in points if is_pruned(row))
+def _pruned_means(rows: list[Row]) -> list[Row]:
+    means = mean_over_seeds(row for row in rows if is_pruned(row))
     return [row for row in means if not missing(row["validation_drop"])]

@@ -1,4 +1,4 @@
-"""The files of a finished point as a table: bytes, accuracy, and how small they could be."""
+"""The exported files of a model as a table: size, entropy bound and accuracy."""
 
 from __future__ import annotations
 
@@ -20,125 +20,135 @@ from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import PlannedModel, Reader, known
 
-# A file that surely loses more than this of its model's accuracy is no form of that model.
-MOST_LOST = 0.05
+# A file that surely loses more accuracy than this no longer represents its model.
+MAX_DROP = 0.05
 CSV_COLUMNS = (
     "format",
     "file",
     "bytes",
-    "floor_bytes",
+    "entropy_bound_bytes",
     "compression_ratio",
     "accuracy",
     "accuracy_low",
     "accuracy_high",
     "accuracy_drop",
     "test_images",
-    "score_difference",
+    "output_difference",
     "notes",
 )
 
 
-def ladder(
-    point: PlannedModel,
+def files_frame(
+    model: PlannedModel,
     dense: PlannedModel,
     store: Reader,
     names: Iterable[str] = tuple(FILE_FORMATS),
 ) -> pd.DataFrame:
-    """A row for each file that was made of a point, in the order of `FORMATS`.
+    """A row for each exported file of a model, in the order of `names`.
 
-    Fractions from 0 to 1 and bytes. `compression_ratio` is the bytes of the dense file of its
-    baseline, the point `dense`, over the file's. `accuracy_drop` is the point's accuracy minus
-    the file's. `floor_bytes` is the entropy of the mask and of each byte place of the values, NaN
-    where none is known. `key` is the stage's.
+    Shares are fractions from 0 to 1, sizes are bytes. `compression_ratio` is the dense file of
+    the baseline `dense` over this file. `accuracy_drop` is the accuracy of the model minus that
+    of the file. `output_difference` is the largest difference of any output from the model's.
+    `entropy_bound_bytes` is the entropy of the mask and of each byte position of the values, NaN
+    where it is unknown. `key` is that of the stage.
     """
-    whole, dense_bytes = store.read(point.key), store.read(dense.key)["dense_bytes"]
-    keys = {name: export_stage(point.key, name).key for name in names}
-    found = [(name, key, known(store, key)) for name, key in keys.items()]
-    rows = [_row(name, key, made, whole, dense_bytes) for name, key, made in found if made]
+    result, dense_bytes = store.read(model.key), store.read(dense.key)["dense_bytes"]
+    keys = {name: export_stage(model.key, name).key for name in names}
+    exports = [(name, key, known(store, key)) for name, key in keys.items()]
+    rows = [_row(name, key, export, result, dense_bytes) for name, key, export in exports if export]
     return pd.DataFrame(rows, columns=[*CSV_COLUMNS, "key"])
 
 
-def not_offered(row: Mapping[Any, Any]) -> str:
-    """Why a file of a ladder's row is none to take away, in a sentence; nothing where it is.
-
-    Exact files are compared score by score when they are made; of others the whole interval of
-    the accuracy must lie below what they may lose.
-    """
-    model = row["accuracy"] + row["accuracy_drop"]
-    if FILE_FORMATS[row["format"]].exact or row["accuracy_high"] >= model - MOST_LOST:
-        return ""
-    return (
-        f"{FILE_FORMATS[row['format']].title} is not offered: of the model's {format_percent(model)} it "
-        f"keeps {format_percent(row['accuracy'])}."
-    )
-
-
-def notes_told(frame: pd.DataFrame) -> list[str]:
-    """Each note once, after the files that it is on."""
-    found: dict[str, list[str]] = {}
-    for row in frame.to_dict("records"):
-        for note in row["notes"]:
-            found.setdefault(note, []).append(FILE_FORMATS[row["format"]].title)
-    return [f"{join_words(titles)}: {note}" for note, titles in found.items()]
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """The table as a file, `notes` joined by "; "."""
-    told = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
-    return told.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
-
-
-def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same as text for people."""
-    rows = frame.to_dict("records")
-    return pd.DataFrame(
-        {
-            "File": [FILE_FORMATS[row["format"]].title for row in rows],
-            "Size": [format_bytes(row["bytes"]) for row in rows],
-            "Floor": ["" if missing(x) else format_bytes(x) for x in frame["floor_bytes"]],
-            "Smaller": [f"{format_times(x)} times" for x in frame["compression_ratio"]],
-            "Accuracy": [format_percent(row["accuracy"]) for row in rows],
-            "95 % interval": [
-                f"{format_percent(row['accuracy_low'])} to {format_percent(row['accuracy_high'])}"
-                for row in rows
-            ],
-            "Lost by the file": [format_points(row["accuracy_drop"]) for row in rows],
-        }
-    )
-
-
 def _row(
-    name: str, key: str, made: dict[str, Any], point: dict[str, Any], dense_bytes: int
+    name: str, key: str, export: dict[str, Any], model: dict[str, Any], dense_bytes: int
 ) -> dict[str, Any]:
-    floor = made["floor"]
+    entropy = export["floor"]
     return {
         "format": name,
-        "file": made["file"],
-        "bytes": made["bytes"],
-        "floor_bytes": sum(floor.values()) if floor else float("nan"),
-        "compression_ratio": dense_bytes / made["bytes"],
-        "accuracy": made["accuracy"],
-        "accuracy_low": made["accuracy_low"],
-        "accuracy_high": made["accuracy_high"],
-        "accuracy_drop": point["accuracy"] - made["accuracy"],
-        "test_images": made["test_images"],
-        "score_difference": made["difference"],
-        "notes": made["notes"],
+        "file": export["file"],
+        "bytes": export["bytes"],
+        "entropy_bound_bytes": sum(entropy.values()) if entropy else float("nan"),
+        "compression_ratio": dense_bytes / export["bytes"],
+        "accuracy": export["accuracy"],
+        "accuracy_low": export["accuracy_low"],
+        "accuracy_high": export["accuracy_high"],
+        "accuracy_drop": model["accuracy"] - export["accuracy"],
+        "test_images": export["test_images"],
+        "output_difference": export["difference"],
+        "notes": export["notes"],
         "key": key,
     }
 
 
-def available(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The formats that this machine can make, and a sentence for each other one."""
-    wanted = list(names)
-    left = [name for name in wanted if (p := FILE_FORMATS[name].package) and find_spec(p) is None]
-    return [name for name in wanted if name not in left], [missing_package(name) for name in left]
+def why_not_offered(row: Mapping[Any, Any]) -> str:
+    """Why a file, a row of `files_frame`, is not offered; empty where it is.
+
+    The outputs of exact files are compared with the model's when they are written. Any other
+    file is refused where the whole interval of its accuracy lies more than `MAX_DROP` below
+    the model's.
+    """
+    model_accuracy = row["accuracy"] + row["accuracy_drop"]
+    if FILE_FORMATS[row["format"]].exact or row["accuracy_high"] >= model_accuracy - MAX_DROP:
+        return ""
+    return (
+        f"{FILE_FORMATS[row['format']].title} is not offered: its accuracy is "
+        f"{format_percent(row['accuracy'])}, that of the model {format_percent(model_accuracy)}."
+    )
+
+
+def file_notes(frame: pd.DataFrame) -> list[str]:
+    """Each note once, after the formats that it concerns."""
+    formats: dict[str, list[str]] = {}
+    for row in frame.to_dict("records"):
+        for note in row["notes"]:
+            formats.setdefault(note, []).append(FILE_FORMATS[row["format"]].title)
+    return [f"{join_words(titles)}: {note}" for note, titles in formats.items()]
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The rows of `files_frame` as CSV, `notes` joined by "; "."""
+    table = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
+    return table.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
+
+
+def files_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `files_frame` as text."""
+    rows = frame.to_dict("records")
+    bounds = ["" if missing(x) else format_bytes(x) for x in frame["entropy_bound_bytes"]]
+    return pd.DataFrame(
+        {
+            "Format": [FILE_FORMATS[row["format"]].title for row in rows],
+            "Size": [format_bytes(row["bytes"]) for row in rows],
+            "Entropy bound": bounds,
+            "Compression": [f"{format_times(x)}x" for x in frame["compression_ratio"]],
+            "Accuracy": [format_percent(row["accuracy"]) for row in rows],
+            "95 % CI": [
+                f"{format_percent(row['accuracy_low'])} to {format_percent(row['accuracy_high'])}"
+                for row in rows
+            ],
+            "Accuracy drop": [format_points(row["accuracy_drop"]) for row in rows],
+        }
+    )
+
+
+def available_formats(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The formats that this machine can write, and a sentence for each other one."""
+    names = list(names)
+    unavailable = [
+        name
+        for name in names
+        if (package := FILE_FORMATS[name].package) and find_spec(package) is None
+    ]
+    return (
+        [name for name in names if name not in unavailable],
+        [missing_package(name) for name in unavailable],
+    )
 
 
 def missing_package(name: str) -> str:
-    """Why a format cannot be made here."""
-    about = FILE_FORMATS[name]
+    """Why a format cannot be written here."""
+    file_format = FILE_FORMATS[name]
     return (
-        f"{about.title} is left out: it needs the package {about.package}, which is not "
-        f"installed (pip install {about.package})."
+        f"{file_format.title} is skipped: the package {file_format.package} is not installed "
+        f"(pip install {file_format.package})."
     )

@@ -1,78 +1,323 @@
-"""What each number is, in one place for reports and tooltips."""
+"""What each term means: the source of tooltips, of the HTML report and of the Guide's table.
+
+Every column of the tables and of the CSV files has an entry; a test checks that.
+"""
 
 from __future__ import annotations
 
-DEFINITIONS = (
-    (
-        "Sparsity asked",
-        "The share of the prunable weights, or of their kernels or filters where these go whole, "
-        "that the schedule wanted to be zero.",
+from dataclasses import dataclass
+
+PERCENT, POINTS, BYTES, RATIO = "%", "percentage points", "bytes", "ratio"
+EPOCHS, SECONDS, MILLISECONDS, MICROSECONDS, PIXELS = "epochs", "s", "ms", "µs", "pixels"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term with its definition, one sentence.
+
+    `unit` is that of tables, empty where the term has none; CSV files hold fractions in place of
+    percent and points. `columns` are the columns of CSV files that hold it.
+    """
+
+    term: str
+    definition: str
+    unit: str = ""
+    columns: tuple[str, ...] = ()
+
+
+MODELS = (
+    Term("Run", "The label of the run.", columns=("run",)),
+    Term(
+        "Strategy",
+        "How the model was pruned: one-shot, iterative, structured, with training-free correction, "
+        "or not at all.",
+        columns=("strategy",),
     ),
-    (
-        "Sparsity of the prunable weights",
-        "Zeros among the weights that the settings allow to be pruned, counted in the finished "
-        "model.",
+    Term(
+        "Seed",
+        "The random seed; all models of one seed start from the same baseline.",
+        columns=("seed", "seeds"),
     ),
-    (
-        "Sparsity of all layer weights",
-        "Zeros among the weights of all convolution and linear layers, the spared ones included.",
+    Term(
+        "Step",
+        "The number of the pruning step, or of the training-free correction; 0 for a single step.",
+        columns=("iteration",),
     ),
-    (
-        "Sparsity of the model",
-        "Zeros among all parameters, biases and batch normalization included.",
+    Term("Notes", "Remarks on how the model or the file was made.", columns=("notes",)),
+    Term(
+        "One-shot, equal training budget",
+        "One pruning step to the target sparsity of the iterative run, with as many fine-tuning "
+        "epochs as the whole iterative run.",
     ),
-    ("Accuracy", "The share of test images answered rightly. Test images choose nothing."),
-    (
-        "95 % interval",
-        "Wilson's interval for the accuracy (1927). It covers the sampling of the test images "
-        "only, not the luck of training.",
+    Term(
+        "Fine-tuned dense control",
+        "The baseline with the fine-tuning of the one-shot runs but without pruning, which shows "
+        "what the extra epochs alone bring.",
     ),
-    (
-        "Accuracy drop",
-        "The accuracy of the baseline of the same seed minus that of the point, in points; a "
-        "negative drop is a gain.",
+    Term(
+        "Training-free correction",
+        "One-shot pruning with 0 epochs, followed by BN recalibration, bias correction and weight "
+        "reconstruction (least squares) on calibration images, each on top of the one before.",
     ),
-    ("Dense file", "Bytes of a file with every weight, zeros included, as written and read back."),
-    (
-        "Sparse file",
-        "Bytes of a compressed file with a bit mask and the remaining weights, as written, read "
-        "back and compared bit for bit.",
-    ),
-    ("Compression ratio", "Bytes of the dense file divided by bytes of the sparse file."),
-    ("Parameters not zero", "Counted in the finished model, without pruning hooks."),
-    (
-        "Epochs and seconds",
-        "Spent in fine-tuning on the way from the baseline to the point, all steps of a chain "
-        "together, a tail included. The baseline's row holds its own training. Half an epoch is "
-        "half of its batches.",
-    ),
-    (
-        "Dense control",
-        "The baseline with the one-shot runs' fine-tuning and no cut: what the extra epochs "
-        "alone bring.",
-    ),
-    (
-        "One-shot, same epochs",
-        "The iterative run's target in one cut, with the iterative run's total epochs: the fair "
-        "comparison.",
-    ),
-    (
-        "Without training",
-        "One-shot's cut with 0 epochs, and what is won back on some training images without any: "
-        "batch norm's statistics re-estimated, then each channel's bias and scale corrected, then "
-        "the weights that are left solved for by least squares. Its seconds are those of the rungs "
-        "up to this one.",
-    ),
-    (
-        "Pruned, int8",
-        "A point's remaining weights in 8 bits. Sparse: a file with a bit mask, whole numbers and "
-        "a scale for each output channel. ONNX: a file for ONNX Runtime, which has the zeros too "
-        "and computes in 8 bits. The size is that file's; accuracy was measured with it.",
-    ),
-    (
-        "Better",
-        "Said only where McNemar's exact test (1947) on the same test images, corrected by "
-        "Holm's method (1979) over all pairs shown together, stays under 5 %. It compares two "
-        "trained models, not two methods over all seeds.",
+    Term(
+        "int8 models",
+        "A model with int8 weights, written as a sparse (bitmask) file or as an ONNX file whose "
+        "activations are int8 too; size and accuracy are those of the file.",
+        columns=("quantized_from",),
     ),
 )
+SPARSITY = (
+    Term(
+        "Target sparsity",
+        "The share of the pruning units (weights, kernels or filters) that the sparsity schedule "
+        "sets to zero; for structured pruning, the pruning ratio.",
+        PERCENT,
+        ("sparsity_asked",),
+    ),
+    Term(
+        "Sparsity (prunable)",
+        "The share of zeros among the prunable weights, counted in the finished model.",
+        PERCENT,
+        ("sparsity_prunable",),
+    ),
+    Term(
+        "Sparsity (conv+linear)",
+        "The share of zeros among the weights of all convolution and linear layers, excluded "
+        "layers included.",
+        PERCENT,
+        ("sparsity_weights",),
+    ),
+    Term(
+        "Sparsity (all parameters)",
+        "The share of zeros among all parameters, biases and batch norm included.",
+        PERCENT,
+        ("sparsity_model",),
+    ),
+    Term(
+        "Non-zero parameters",
+        "The parameters of the finished model that are not zero, of all parameters; removed "
+        "channels count as zeros.",
+        columns=("nonzero", "parameters"),
+    ),
+    Term(
+        "Regrown weights",
+        "Weights that this step brings back after an earlier step removed them.",
+        columns=("regrown",),
+    ),
+    Term(
+        "Mask overlap (Jaccard)",
+        "The number of weights that both models keep, divided by the number that at least one "
+        "keeps.",
+        PERCENT,
+    ),
+)
+ACCURACY = (
+    Term(
+        "Accuracy",
+        "The share of test images that are classified correctly; test accuracy is never used for "
+        "model selection.",
+        PERCENT,
+        ("accuracy", "test_images"),
+    ),
+    Term(
+        "95 % CI",
+        "Wilson's score interval of the accuracy (1927), which covers the sampling of the test "
+        "images but not the variation between training runs.",
+        PERCENT,
+        ("accuracy_low", "accuracy_high"),
+    ),
+    Term(
+        "Mean ± SD",
+        "The mean accuracy over all seeds of this model, and the standard deviation in percentage "
+        "points.",
+        PERCENT,
+        ("accuracy_mean", "accuracy_sd"),
+    ),
+    Term(
+        "Accuracy drop",
+        "The accuracy of the baseline of the same seed minus that of the model, or the accuracy of "
+        "the model minus that of its exported file; a negative drop is a gain.",
+        POINTS,
+        ("accuracy_drop",),
+    ),
+    Term(
+        "Validation drop",
+        "The validation accuracy of the baseline minus that of the model, by which the best model "
+        "is selected.",
+        POINTS,
+        ("validation_drop",),
+    ),
+    Term(
+        "McNemar test with Holm correction",
+        "A model is called better only if McNemar's exact test (1947) on the same test images, "
+        "with Holm's correction (1979) over all pairs shown, gives p < 0.05; it compares two "
+        "trained models, not two strategies over all seeds.",
+    ),
+    Term(
+        "Sensitivity",
+        "The drop of validation accuracy when a single layer, or a single dependency group of "
+        "channels, is pruned to this sparsity without training.",
+        POINTS,
+        ("layer", "size", "size_unit", "units", "sparsity", "removed", "validation_images"),
+    ),
+)
+SIZE = (
+    Term("Format", "The format of the exported file.", columns=("format", "file")),
+    Term("Size", "The size of the exported file on disk.", BYTES, ("bytes", "file_bytes")),
+    Term(
+        "Dense file",
+        "The size on disk of the file with every weight, zeros included, as written and read back.",
+        BYTES,
+        ("dense_bytes",),
+    ),
+    Term(
+        "Sparse file",
+        "The size on disk of the compressed file with a bit mask and the non-zero weights, as "
+        "written, read back and compared bit for bit; for int8 models, that of the int8 file.",
+        BYTES,
+        ("sparse_bytes",),
+    ),
+    Term(
+        "Compression",
+        "The size of the baseline's dense file divided by the size of this model's file.",
+        RATIO,
+        ("compression_ratio",),
+    ),
+    Term(
+        "Entropy bound",
+        "The entropy of the mask and of each byte position of the non-zero values, an estimate of "
+        "the smallest possible sparse file.",
+        BYTES,
+        ("entropy_bound_bytes",),
+    ),
+    Term(
+        "Output difference",
+        "The largest difference of any output between the exported file and the model.",
+        columns=("output_difference",),
+    ),
+)
+COST = (
+    Term(
+        "MACs",
+        "Multiply-accumulate operations for one image, which masks do not reduce.",
+        columns=("macs",),
+    ),
+    Term(
+        "Epochs",
+        "Epochs of fine-tuning from the baseline to the model, with all pruning steps and final "
+        "fine-tuning; the baseline's row holds its own training, and half an epoch is half of its "
+        "batches.",
+        EPOCHS,
+        ("epochs",),
+    ),
+    Term(
+        "Time",
+        "The time of these epochs, or of all training-free corrections up to this one.",
+        SECONDS,
+        ("seconds",),
+    ),
+)
+LATENCY = (
+    Term("Model", "The model whose latency is measured.", columns=("model", "key")),
+    Term(
+        "Runtime",
+        "The library and the file format that run the model.",
+        columns=("runtime", "runtime_title"),
+    ),
+    Term(
+        "Role",
+        "The dense model, a candidate that is compared with it, or the control: the dense model "
+        "timed against itself, which shows the noise of this machine.",
+        columns=("role",),
+    ),
+    Term("Batch size", "The number of images in one call.", columns=("batch_size",)),
+    Term("Threads", "The number of processor threads that one call may use.", columns=("threads",)),
+    Term("Image size", "The width and height of an image.", PIXELS, ("image_size",)),
+    Term(
+        "Latency",
+        "The time of one call: the 10th, 50th and 90th percentile over all calls.",
+        MILLISECONDS,
+        ("p10_ms", "p50_ms", "p90_ms"),
+    ),
+    Term(
+        "Throughput",
+        "Images per second at the median latency.",
+        "images/s",
+        ("images_per_second",),
+    ),
+    Term(
+        "Rounds",
+        "The number of rounds; in each round every model or kernel runs in turn.",
+        columns=("rounds",),
+    ),
+    Term(
+        "Speed-up",
+        "The latency of the dense model divided by that of this model in the same runtime, as the "
+        "median over rounds with its 95 % CI; for sparse kernels, the time of the fastest dense "
+        "product divided by that of the sparse one.",
+        RATIO,
+        ("speedup", "speedup_low", "speedup_high"),
+    ),
+    Term(
+        "Speed-up over the first runtime",
+        "The latency of the dense model in the first runtime divided by that of this model in its "
+        "own runtime.",
+        RATIO,
+        (
+            "speedup_over_first",
+            "speedup_over_first_low",
+            "speedup_over_first_high",
+            "first_runtime",
+        ),
+    ),
+    Term(
+        "Conclusion",
+        "What the 95 % CI of the speed-up allows: faster, slower, no difference, or nothing on a "
+        "noisy machine.",
+        columns=("conclusion", "conclusion_text", "conclusion_over_first"),
+    ),
+    Term(
+        "Break-even sparsity",
+        "The sparsity from which a sparse matrix product is at least as fast as the dense one on "
+        "this machine.",
+        PERCENT,
+    ),
+    Term(
+        "Sparse kernel",
+        "The kernel that multiplies a sparse weight (output channels, input channels) with "
+        "activations (input channels, positions), and the fastest dense kernel beside it.",
+        columns=(
+            *("kernel", "kernel_title", "dense_kernel"),
+            *("output_channels", "input_channels", "positions"),
+        ),
+    ),
+    Term(
+        "Kernel time",
+        "The median time of one product with the dense and with the sparse kernel.",
+        MICROSECONDS,
+        ("dense_us", "sparse_us"),
+    ),
+)
+GLOSSARY = (*MODELS, *SPARSITY, *ACCURACY, *SIZE, *COST, *LATENCY)
+# Columns of tables that show a figure under another name than its term.
+ALIASES = {"Correction": "Training-free correction"}
+
+
+def definitions() -> dict[str, str]:
+    """The definition of each term and of each column of the tables, with its unit."""
+    texts = {term.term: _with_unit(term) for term in GLOSSARY}
+    return texts | {column: texts[term] for column, term in ALIASES.items()}
+
+
+def glossary_rows() -> list[dict[str, str]]:
+    """The glossary as rows of a table with the columns Term and Definition."""
+    return [{"Term": term.term, "Definition": _with_unit(term)} for term in GLOSSARY]
+
+
+def column_terms() -> dict[str, Term]:
+    """The term of each column of the CSV files, by column."""
+    return {column: term for term in GLOSSARY for column in term.columns}
+
+
+def _with_unit(term: Term) -> str:
+    return f"{term.definition} Unit: {term.unit}." if term.unit else term.definition

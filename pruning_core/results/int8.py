@@ -1,11 +1,11 @@
-"""Points pruned and quantized: the int8 files of a comparison's points, as series of their own."""
+"""The int8 files of a comparison's models, as series of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from pruning_core.methods.strategies import CORRECTION, QUANTIZED, STRATEGIES
+from pruning_core.methods.strategies import BASELINE, CORRECTION, QUANTIZED, STRATEGIES
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Reader, Stage, known
 from pruning_core.results.rows import Row
@@ -15,40 +15,41 @@ MEASURED = ("accuracy", "accuracy_low", "accuracy_high", "loss", "test_images")
 
 
 def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
-    """A row for each int8 file that was made of a point.
+    """A row for each int8 file of a model.
 
-    It has the point's figures, but for what was measured on the file. `of` is the strategy of
-    the point. No validation images were looked at, so it has no `validation_drop`.
+    It has the figures of the model, except those measured on the file. `quantized_from` is the
+    strategy of the model. Files are not measured on validation images, so `validation_drop` is
+    NaN and an int8 file is never selected as the best model.
     """
     return [
-        _row(row, strategy, made)
+        _row(row, strategy, export)
         for row in rows
-        for strategy, name in FORMATS.items()
+        for strategy, file_format in FORMATS.items()
         if row["strategy"] != CORRECTION
-        and (made := known(store, export_stage(row["key"], name).key))
+        and (export := known(store, export_stage(row["key"], file_format).key))
     ]
 
 
-def _row(row: Row, strategy: str, made: dict[str, Any]) -> Row:
+def _row(row: Row, strategy: str, export: dict[str, Any]) -> Row:
     # The baseline's own training is no fine-tuning of its file.
-    spent = {"epochs": 0, "seconds": 0.0} if row["strategy"] == "baseline" else {}
+    cost = {"epochs": 0, "seconds": 0.0} if row["strategy"] == BASELINE else {}
     return {
         **row,
-        **spent,
-        **{name: made[name] for name in MEASURED},
+        **cost,
+        **{name: export[name] for name in MEASURED},
         "strategy": strategy,
-        "of": row["strategy"],
-        "accuracy_drop": row["accuracy_drop"] + row["accuracy"] - made["accuracy"],
-        "sparse_bytes": made["bytes"],
-        "compression_ratio": row["compression_ratio"] * row["sparse_bytes"] / made["bytes"],
+        "quantized_from": row["strategy"],
+        "accuracy_drop": row["accuracy_drop"] + row["accuracy"] - export["accuracy"],
+        "sparse_bytes": export["bytes"],
+        "compression_ratio": row["compression_ratio"] * row["sparse_bytes"] / export["bytes"],
         "validation_drop": float("nan"),
         "correct": None,
-        "notes": made["notes"],
+        "notes": export["notes"],
     }
 
 
 def int8_stages(rows: Iterable[Row]) -> list[Stage]:
-    """The stages that make both int8 files of every point; rungs of a ladder have none here."""
+    """The stages that write both int8 files of every model, except of corrected models."""
     keys = dict.fromkeys(
         row["key"] for row in rows if row["strategy"] not in (CORRECTION, *FORMATS)
     )

@@ -1,4 +1,4 @@
-"""Short names for runs: what all runs share is dropped (an idea of the tool dora)."""
+"""Short labels for runs: the settings in which the runs differ (as in the tool Dora)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-MOST_SETTINGS = 4
+MAX_SETTINGS = 4
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -22,23 +22,21 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_labels(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """A label for each run (by its id) from its flat settings: "lr=0.1".
+    """A label such as "lr=0.1" for each run, by id, from its flat settings.
 
-    People's own labels are taken where every run has one of its own. Otherwise the
-    settings in which the runs differ are named, at most four. Runs that would get the
-    same label are numbered.
+    The users' own labels are kept where every run has a different one. Otherwise a label names
+    the settings in which the runs differ, at most four. Runs with equal labels are numbered.
     """
-    own = [str(spec.get("label") or "") for spec in specs.values()]
-    if all(own) and len(set(own)) == len(own):
-        return dict(zip(specs, own, strict=True))
+    user_labels = [str(spec.get("label") or "") for spec in specs.values()]
+    if all(user_labels) and len(set(user_labels)) == len(user_labels):
+        return dict(zip(specs, user_labels, strict=True))
     differing = _differing(specs)
     names = _short_names(differing)
-    labels = {run: _label(spec, differing, names) for run, spec in specs.items()}
-    return _numbered(labels)
+    return _numbered({run: _label(spec, differing, names) for run, spec in specs.items()})
 
 
 def _differing(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The settings, in the order of the first run, that are not the same in all runs."""
+    """The settings whose values differ between runs, in the order of the first run."""
     names = dict.fromkeys(name for spec in specs.values() for name in spec)
     return [
         name
@@ -48,14 +46,15 @@ def _differing(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _short_names(names: list[str]) -> dict[str, str]:
-    """The last part of a dotted name, where no other setting ends in the same."""
-    ends = Counter(name.rsplit(".", 1)[-1] for name in names)
-    return {name: end if ends[end := name.rsplit(".", 1)[-1]] == 1 else name for name in names}
+    """The last part of each dotted name, where it is unique; else the whole name."""
+    last = {name: name.rsplit(".", 1)[-1] for name in names}
+    counts = Counter(last.values())
+    return {name: last[name] if counts[last[name]] == 1 else name for name in names}
 
 
 def _label(spec: Mapping[str, Any], differing: list[str], names: dict[str, str]) -> str:
-    shown = [f"{names[name]}={_value(spec.get(name))}" for name in differing[:MOST_SETTINGS]]
-    more = ", …" if len(differing) > MOST_SETTINGS else ""
+    shown = [f"{names[name]}={_value(spec.get(name))}" for name in differing[:MAX_SETTINGS]]
+    more = ", …" if len(differing) > MAX_SETTINGS else ""
     return ", ".join(shown) + more if shown else str(spec.get("label") or "run")
 
 
@@ -69,15 +68,15 @@ def _value(value: Any) -> str:
 
 
 def _numbered(labels: dict[str, str]) -> dict[str, str]:
-    repeated = {label for label, count in Counter(labels.values()).items() if count > 1}
-    seen: Counter[str] = Counter()
+    """The labels, each repeated one with a number."""
+    counts, used = Counter(labels.values()), Counter[str]()
     numbered = {}
     for run, label in labels.items():
-        seen[label] += 1
-        numbered[run] = f"{label} ({seen[label]})" if label in repeated else label
+        used[label] += 1
+        numbered[run] = f"{label} ({used[label]})" if counts[label] > 1 else label
     return numbered
 
 
 def short(name: str) -> str:
-    """A parameter's name without what nearly all of them end in."""
+    """A parameter's name without ".weight"."""
     return name.removesuffix(".weight")

@@ -1,7 +1,4 @@
-"""How fast finished models run on this machine: the stages that time them, and their tables.
-
-A new runtime is one entry in `RUNTIMES`, and one in `engine.speed.runtimes.OPENERS`.
-"""
+"""The latency of finished models on this machine, as a table."""
 
 from __future__ import annotations
 
@@ -12,72 +9,71 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_times
 from pruning_core.common.paired_timing import JUDGEMENTS
-from pruning_core.methods.runtimes import (
-    RUNTIMES,
-)
+from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, Stage, known
 from pruning_core.results.models import titles
 from pruning_core.storage.jobs import Job
 
+# What a stage stores, and the column that holds it.
 COLUMNS = {
     "runtime": "runtime",
-    "batch": "images_at_a_time",
+    "batch": "batch_size",
     "threads": "threads",
-    "image_size": "image_size_pixels",
+    "image_size": "image_size",
     "bytes": "file_bytes",
     "p10_ms": "p10_ms",
     "p50_ms": "p50_ms",
     "p90_ms": "p90_ms",
     "images_per_second": "images_per_second",
     "rounds": "rounds",
-    "ratio": "times_as_fast",
-    "ratio_low": "times_as_fast_low",
-    "ratio_high": "times_as_fast_high",
-    "judgement": "judgement",
-    "first_ratio": "times_as_fast_as_first",
-    "first_ratio_low": "times_as_fast_as_first_low",
-    "first_ratio_high": "times_as_fast_as_first_high",
-    "first_judgement": "judgement_to_first",
+    "ratio": "speedup",
+    "ratio_low": "speedup_low",
+    "ratio_high": "speedup_high",
+    "judgement": "conclusion",
+    "first_ratio": "speedup_over_first",
+    "first_ratio_low": "speedup_over_first_low",
+    "first_ratio_high": "speedup_over_first_high",
+    "first_judgement": "conclusion_over_first",
     "first_runtime": "first_runtime",
     "role": "role",
-    "point": "point",
+    "point": "key",
 }
 
 
 def latency_frame(
     stages: Iterable[Stage], store: Reader, names: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """What finished stages found: a row a model, runtime, batch and number of threads.
+    """The measured latencies: a row for each model, runtime, batch size and number of threads.
 
-    Columns: `model` (its name in `names`, by key), `runtime_title`, `judgement_text`, and the
-    values of `COLUMNS`. Times are milliseconds of a call with so many images. `times_as_fast`
-    is against the dense model in the same runtime, with its 95 % interval: what pruning
-    changed. `times_as_fast_as_first` is against the dense model in `first_runtime`:
-    what pruning and kind of file changed together. Both are missing where there is nothing to
-    compare with. `role` is dense, candidate or control, which is the dense model timed against
-    itself: what this machine makes of no difference.
+    Columns: `model` (its name in `names`, by key), `runtime_title`, `conclusion_text` and the
+    values of `COLUMNS`. Times are milliseconds of one call with a batch of images. `speedup` is
+    that over the dense model in the same runtime, with its 95 % interval: the effect of pruning.
+    `speedup_over_first` is that over the dense model in `first_runtime`: the effect of pruning
+    and of the file format together. Both are missing without a dense model to compare with.
+    `role` is dense, candidate or control; the control is the dense model timed against itself,
+    which shows the noise of this machine.
     """
     rows = [row for stage in stages for row in _result(store, stage.key).get("rows", [])]
     if not rows:
         return pd.DataFrame(columns=["model", "runtime_title", *COLUMNS.values()])
     frame = pd.DataFrame(rows)[list(COLUMNS)].rename(columns=COLUMNS)
-    models = frame["point"].map(lambda key: (names or {}).get(key, key[:12]))
+    models = frame["key"].map(lambda key: (names or {}).get(key, key[:12]))
     frame.insert(0, "model", models)
-    frame.insert(1, "runtime_title", frame["runtime"].map(lambda name: RUNTIMES[name].title))
-    frame["judgement_text"] = frame["judgement"].map(JUDGEMENTS).fillna("")
+    frame.insert(1, "runtime_title", frame["runtime"].map(RUNTIMES.titles))
+    frame["conclusion_text"] = frame["conclusion"].map(JUDGEMENTS).fillna("")
     return frame
 
 
-def notes(stages: Iterable[Stage], store: Reader) -> list[str]:
-    """What is to be known of the times, in sentences."""
-    found = [note for stage in stages for note in _result(store, stage.key).get("notes", [])]
-    return list(dict.fromkeys(found))
+def latency_notes(stages: Iterable[Stage], store: Reader) -> list[str]:
+    """The notes of finished stages, each once."""
+    notes = [note for stage in stages for note in _result(store, stage.key).get("notes", [])]
+    return list(dict.fromkeys(notes))
 
 
-def circumstances(stages: Iterable[Stage], store: Reader) -> dict[str, Any]:
-    """On what the first finished stage ran: machine, processor, cores, versions; or nothing."""
-    found = (_result(store, stage.key).get("circumstances") for stage in stages)
-    return next((value for value in found if value), {})
+def environment(stages: Iterable[Stage], store: Reader) -> dict[str, Any]:
+    """Where the first finished stage ran: machine, processor, cores and versions; else empty."""
+    environments = (_result(store, stage.key).get("circumstances") for stage in stages)
+    return next((value for value in environments if value), {})
 
 
 def _result(store: Reader, key: str) -> dict[str, Any]:
@@ -85,15 +81,14 @@ def _result(store: Reader, key: str) -> dict[str, Any]:
 
 
 def model_names(job: Job, models: Sequence[PlannedModel]) -> dict[str, str]:
-    """What the points of a job are called, by key."""
+    """The short names of models of a job, by key."""
     named = titles(Outline.from_json(job.outline))
-    return {point.key: named[point.key][0] for point in models}
+    return {model.key: named[model.key][0] for model in models}
 
 
-def ratio_text(row: Mapping[Hashable, Any]) -> str:
-    """A row's ratio with its interval and what may be told of it; empty for the dense model."""
-    low, high = row["times_as_fast_low"], row["times_as_fast_high"]
-    if pd.isna(row["times_as_fast"]):
+def speedup_text(row: Mapping[Hashable, Any]) -> str:
+    """The speed-up of a row with its 95 % interval and conclusion; empty for the dense model."""
+    if pd.isna(row["speedup"]):
         return ""
-    span = f"{format_times(low)} to {format_times(high)}"
-    return f"{format_times(row['times_as_fast'])} ({span}), {row['judgement_text']}"
+    interval = f"{format_times(row['speedup_low'])} to {format_times(row['speedup_high'])}"
+    return f"{format_times(row['speedup'])}x ({interval}), {row['conclusion_text']}"

@@ -1,4 +1,4 @@
-"""What is known of a model's layers, for tables and charts: from the files of finished stages."""
+"""Statistics of a model's layers, from the files of finished stages, for tables and charts."""
 
 from __future__ import annotations
 
@@ -12,54 +12,71 @@ import pandas as pd
 
 from pruning_core.planning.stage import Missing
 
-FILE = "layers.json"
+LAYERS_FILE = "layers.json"
+COLUMNS = ["layer", "kind", "weights", "sparsity", "channels", "zero channels"]
 
 
 class Files(Protocol):
-    """The part of a store that gives a stage's files."""
+    """The part of a store that gives the files of a stage."""
 
     def file(self, key: str, name: str) -> Path: ...
 
 
-def portraits(store: Files, key: str) -> list[dict[str, Any]]:
-    """The layers of a finished baseline or level (see `engine.portraits`); none where unknown."""
+def layer_statistics(store: Files, key: str) -> list[dict[str, Any]]:
+    """One dict for each layer of a finished model; empty where none were recorded.
+
+    For the keys see `engine.analysis.layer_statistics`.
+    """
     try:
-        found: list[dict[str, Any]] = json.loads(store.file(key, FILE).read_text())
+        statistics: list[dict[str, Any]] = json.loads(store.file(key, LAYERS_FILE).read_text())
     except (Missing, OSError):
         return []
-    return found
+    return statistics
 
 
-def table(found: list[dict[str, Any]], dense: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
-    """A row a layer: name, kind, weights, sparsity, channels, dead channels.
+def layers_frame(
+    statistics: list[dict[str, Any]], dense: Sequence[Mapping[str, Any]] = ()
+) -> pd.DataFrame:
+    """A row for each layer: name, kind, weights, sparsity, channels, zero channels.
 
-    Beside a `dense` model's portraits what was removed with its channels counts as zero and dead.
+    With the statistics of a `dense` model, removed channels and their weights count as zero.
     """
-    names = {"name": "layer", "size": "weights", "dead": "dead channels"}
-    whole = {layer["name"]: layer for layer in dense}
-    frame = pd.DataFrame([_against(layer, whole) for layer in found]).rename(columns=names)
+    names = {"name": "layer", "size": "weights", "dead": "zero channels"}
+    dense_layers = {layer["name"]: layer for layer in dense}
+    rows = [_with_removed(layer, dense_layers) for layer in statistics]
+    frame = pd.DataFrame(rows).rename(columns=names)
     frame["sparsity"] = frame["zeros"] / frame["weights"]
-    return frame[["layer", "kind", "weights", "sparsity", "channels", "dead channels"]]
+    return frame[COLUMNS]
 
 
-def _against(layer: dict[str, Any], whole: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A portrait with what a larger one of the same layer has besides as zeros."""
-    first = whole.get(layer["name"], layer)
-    weights, channels = first["size"] - layer["size"], first["channels"] - layer["channels"]
-    gone = {"zeros": layer["zeros"] + weights, "dead": layer["dead"] + channels}
-    return {**layer, "size": first["size"], "channels": first["channels"], **gone}
+def _with_removed(
+    layer: dict[str, Any], dense_layers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A layer's statistics at its dense size, in which the removed weights are zeros."""
+    dense = dense_layers.get(layer["name"], layer)
+    weights, channels = dense["size"] - layer["size"], dense["channels"] - layer["channels"]
+    return {
+        **layer,
+        "size": dense["size"],
+        "channels": dense["channels"],
+        "zeros": layer["zeros"] + weights,
+        "dead": layer["dead"] + channels,
+    }
 
 
-def threshold(portrait: dict[str, Any], sparsity: float) -> float:
-    """The magnitude below which so large a share of a layer lies, as its histogram tells."""
-    counts = np.array([portrait["zeros"], *portrait["counts"]], dtype=float)
-    edges = np.linspace(0.0, portrait["largest"], len(portrait["counts"]) + 1)
-    below = np.cumsum(counts)
-    return float(np.interp(sparsity * portrait["size"], below, edges))
+def threshold(layer: dict[str, Any], sparsity: float) -> float:
+    """The magnitude below which this share of a layer's weights lies, by its histogram."""
+    counts = np.array([layer["zeros"], *layer["counts"]], dtype=float)
+    edges = np.linspace(0.0, layer["largest"], len(layer["counts"]) + 1)
+    return float(np.interp(sparsity * layer["size"], np.cumsum(counts), edges))
 
 
 def jaccard(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row a layer: the Jaccard index of what two models keep."""
+    """A row for each layer: the Jaccard index of the masks of two models (Jaccard 1912).
+
+    `both` and `either` count the weights that both models and that at least one model keeps;
+    the index is `both / either`, and 1 where neither keeps any.
+    """
     frame = pd.DataFrame(rows, columns=["name", "both", "either", "size"])
     frame["overlap"] = np.where(
         frame["either"] > 0, frame["both"] / frame["either"].clip(lower=1), 1.0

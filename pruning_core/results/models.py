@@ -1,154 +1,183 @@
-"""From finished stages to a table with a row a point."""
+"""The models of a comparison as rows: one row for each finished model."""
 
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 import pandas as pd
 
 from pruning_core.common.formatting import format_epochs, format_percent
-from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.methods.strategies import (
+    BASELINE,
+    CORRECTION,
+    EQUAL_BUDGET,
+    ITERATIVE,
+    STRATEGIES,
+    STRUCTURED,
+)
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
 from pruning_core.results.int8 import int8_rows
 from pruning_core.results.rows import Row, model_name
 
 
 class Checker(Protocol):
-    """The part of a store that tells whether a result is there and whole."""
+    """The part of a store that tests whether a result is complete and undamaged."""
 
     def intact(self, key: str) -> bool: ...
 
 
-def points(
+def results_frame(
     outline: Outline, store: Reader, run: str = "", run_id: str = "", data: str = ""
 ) -> pd.DataFrame:
-    """The points of a job whose stages are done, and their int8 files where those were made.
+    """The finished models of a job and their int8 files, one row each.
 
-    There are no rows where the baseline is not. The columns are those of `point_rows`.
+    Without a finished baseline there are no rows. For the columns see `model_rows`.
     """
-    rows = point_rows(outline, store, run, run_id, data)
+    rows = model_rows(outline, store, run, run_id, data)
     return pd.DataFrame([*rows, *int8_rows(rows, store)])
 
 
-def point_rows(
+def model_rows(
     outline: Outline, store: Reader, run: str = "", run_id: str = "", data: str = ""
 ) -> list[Row]:
-    """The same as rows.
+    """The finished models of a job as rows, without int8 files.
 
-    Fractions from 0 to 1, sizes in bytes. `accuracy_low` and `accuracy_high` are the 95 %
-    Wilson interval: the sampling of test images only. `epochs` and `seconds` of a pruned point
-    are those spent on it since the baseline; a baseline has its own. `compression_ratio` is the
-    baseline's dense file over the point's sparse file. `macs` are multiply-accumulates for one
-    image; `validation_images` is how many images `validation_drop` was measured on. Both are NaN
-    where they were not counted. `data` names the data set.
+    `run`, `run_id` and `data` are the label and the id of the job and the name of the data set.
+    Shares are fractions from 0 to 1, sizes are bytes. `accuracy_low` and `accuracy_high` are the
+    95 % Wilson interval, which covers the sampling of the test images only. `epochs` and
+    `seconds` of a pruned model count from the baseline on; the row of the baseline holds its own
+    training. `compression_ratio` is the baseline's dense file over the model's sparse file.
+    `macs` are multiply-accumulates for one image. `validation_images` is the number of images
+    behind `validation_drop`. Both are NaN where they were not counted. `chance` is the accuracy
+    of always predicting the largest class.
     """
-    baselines = {p.seed: known(store, p.key) for p in outline.models if p.strategy == "baseline"}
+    baselines = {m.seed: known(store, m.key) for m in outline.models if m.strategy == BASELINE}
     dense_macs = _dense_macs(outline, store)
-    facts = _facts(outline, store)
-    shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(facts)}
-    notes = [note for found in facts for note in found.get("notes", [])]
+    inspections = _inspections(outline, store)
+    shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(inspections)}
+    notes = [note for inspection in inspections for note in inspection.get("notes", [])]
     rows = []
-    for point in outline.models:
-        result, baseline = known(store, point.key), baselines[point.seed]
+    for model in outline.models:
+        result, baseline = known(store, model.key), baselines[model.seed]
         if result and baseline:
             macs = result.get("macs", dense_macs)
-            rows.append({**_row(point, result, baseline, notes), "macs": macs, **shared})
+            rows.append({**_row(model, result, baseline, notes), "macs": macs, **shared})
     return rows
 
 
 def _dense_macs(outline: Outline, store: Reader) -> float:
-    """The multiply-accumulates of the dense model, which masks leave; NaN where not counted.
+    """The multiply-accumulates of the dense model, which masks do not change.
 
-    They are counted where channels are removed.
+    Structured stages count them; NaN where no such stage is finished.
     """
-    found = (known(store, p.key) for p in outline.models if p.strategy == STRUCTURED)
-    return next((float(each["dense_macs"]) for each in found if each), float("nan"))
+    results = (known(store, m.key) for m in outline.models if m.strategy == STRUCTURED)
+    return next((float(result["dense_macs"]) for result in results if result), float("nan"))
 
 
 def damaged(outline: Outline, store: Checker, done: Iterable[str]) -> list[str]:
-    """Keys of points that are `done` in the queue but can no longer be read from the store."""
-    wanted = {point.key for point in outline.models}
-    return [key for key in done if key in wanted and not store.intact(key)]
+    """The keys of models that the queue calls done and the store can no longer read."""
+    keys = {model.key for model in outline.models}
+    return [key for key in done if key in keys and not store.intact(key)]
 
 
 def titles(outline: Outline) -> dict[str, tuple[str, str]]:
-    """A short name and the strategy of each stage that is a point, by its key."""
-    several = len({point.seed for point in outline.models}) > 1
+    """A short name and the strategy of each model, by key."""
+    several_seeds = len({model.seed for model in outline.models}) > 1
+    steps = Counter(
+        model.seed for model in outline.models if model.strategy == ITERATIVE and not model.final
+    )
     return {
-        point.key: (_title(point) + f", seed {point.seed}" * several, point.strategy)
-        for point in outline.models
+        model.key: (
+            _title(model, steps[model.seed]) + f", seed {model.seed}" * several_seeds,
+            model.strategy,
+        )
+        for model in outline.models
     }
 
 
 def chain_names(outline: Outline) -> dict[PlannedModel, str]:
-    """The name of the chain of steps that a point is in, where it is in one."""
-    found: dict[PlannedModel, str] = {}
+    """The name of the chain of pruning steps that a model belongs to.
+
+    Models that belong to no chain are left out.
+    """
+    names: dict[PlannedModel, str] = {}
     chain: list[PlannedModel] = []
-    for point in outline.models:
-        if point.strategy == "iterative":
-            found[point] = "iterative"
-        if point.strategy != STRUCTURED:
+    for model in outline.models:
+        if model.strategy == ITERATIVE:
+            names[model] = STRATEGIES[ITERATIVE].title
+        if model.strategy != STRUCTURED:
             continue
-        # A chain's first step is 1; a cut that is no chain stands by itself as 0.
-        chain = [point] if point.iteration <= 1 else [*chain, point]
-        name = f"channels {format_percent(chain[-1].asked)}"
-        found.update(dict.fromkeys(chain, name))
-    return found
+        # A chain begins at step 1; a model pruned in a single step has step 0.
+        chain = [model] if model.iteration <= 1 else [*chain, model]
+        name = f"{STRATEGIES[STRUCTURED].title} {format_percent(chain[-1].asked)}"
+        names.update(dict.fromkeys(chain, name))
+    return names
 
 
-def _title(point: PlannedModel) -> str:
-    if point.final:
-        of = "channels, " if point.strategy == STRUCTURED else ""
-        return f"{of}tail, {format_percent(point.asked)}"
-    asked = format_percent(point.asked)
-    names = {
-        "baseline": "baseline",
-        "one_shot": f"one-shot {asked}" if point.asked else "dense control",
-        "one_shot_equal_budget": f"same epochs {asked}",
-        "iterative": f"step {point.iteration}, {asked}",
-        "correction": f"{model_name(point.strategy, point.asked, point.iteration)}, {asked}",
-        STRUCTURED: f"channels {asked}" + f", step {point.iteration}" * bool(point.iteration),
-    }
-    return names[point.strategy]
+def _title(model: PlannedModel, steps: int) -> str:
+    """The short name of a model; `steps` is the number of iterative pruning steps of its seed."""
+    sparsity = format_percent(model.asked)
+    if model.final:
+        prefix = f"{STRATEGIES[STRUCTURED].title}, " if model.strategy == STRUCTURED else ""
+        return f"{prefix}final fine-tuning, {sparsity}"
+    name = model_name(model.strategy, model.asked, model.iteration)
+    if model.strategy == ITERATIVE:
+        return f"{name} {model.iteration} of {steps}, {sparsity}"
+    if model.strategy == CORRECTION:
+        return f"{name}, {sparsity}"
+    if model.strategy == EQUAL_BUDGET:
+        # "one-shot 90 %, equal budget": the sparsity follows the kind of pruning.
+        kind, _, budget = name.partition(", ")
+        return f"{kind} {sparsity}, {budget}"
+    if model.strategy == STRUCTURED:
+        return f"{name} {sparsity}" + f", step {model.iteration}" * bool(model.iteration)
+    return f"{name} {sparsity}" if model.asked else name
 
 
-def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Several runs in one table."""
+def combined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several runs in one frame."""
     filled = [frame for frame in frames if not frame.empty]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
-def _facts(outline: Outline, store: Reader) -> list[dict[str, Any]]:
-    """What was found out for all points alike; a baseline's notes are those of its seed only."""
-    own = {point.key for point in outline.models}
-    return [known(store, key) or {} for key in outline.noted if key not in own]
+def _inspections(outline: Outline, store: Reader) -> list[dict[str, Any]]:
+    """The results that concern all models of a job: inspections and data sets.
+
+    Baselines are left out: their notes concern one seed only.
+    """
+    model_keys = {model.key for model in outline.models}
+    return [known(store, key) or {} for key in outline.noted if key not in model_keys]
 
 
-def _chance(facts: list[dict[str, Any]]) -> float:
-    """The share of the largest class, which a model reaches that always names it."""
-    for counts in (found["test_counts"] for found in facts if found.get("test_counts")):
+def _chance(inspections: list[dict[str, Any]]) -> float:
+    """The share of the largest class: the accuracy of always predicting it."""
+    for counts in (i["test_counts"] for i in inspections if i.get("test_counts")):
         return float(max(counts) / sum(counts))
     return float("nan")
 
 
-def _tail_note(point: PlannedModel, result: dict[str, Any]) -> str:
+def _final_note(model: PlannedModel, result: dict[str, Any]) -> str:
     epochs = format_epochs(result["epochs"])
-    return f"Step {point.iteration} is the tail: no cut, {epochs} with the rate falling to 0."
+    return (
+        f"Step {model.iteration} is final fine-tuning: no pruning, {epochs}, and the learning "
+        "rate decays to 0."
+    )
 
 
 def _row(
-    point: PlannedModel, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]
+    model: PlannedModel, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]
 ) -> Row:
-    total = "" if point.strategy == "baseline" else "_total"
-    tail = [_tail_note(point, result)] if point.final else []
+    total = "" if model.strategy == BASELINE else "_total"
+    final = [_final_note(model, result)] if model.final else []
     return {
-        "strategy": point.strategy,
-        "of": "",
-        "seed": point.seed,
-        "iteration": point.iteration,
-        "sparsity_asked": point.asked,
+        "strategy": model.strategy,
+        "quantized_from": "",
+        "seed": model.seed,
+        "iteration": model.iteration,
+        "sparsity_asked": model.asked,
         "sparsity_prunable": result["prunable_zeros"] / result["prunable"],
         "sparsity_weights": result["weights_zeros"] / result["weights"],
         "sparsity_model": 1 - result["nonzero"] / result["parameters"],
@@ -163,10 +192,10 @@ def _row(
         "nonzero": result["nonzero"],
         "epochs": result[f"epochs{total}"],
         "seconds": result[f"seconds{total}"],
-        "returned": result.get("returned", 0),
+        "regrown": result.get("returned", 0),
         "validation_drop": baseline["validation_accuracy"] - result["validation_accuracy"],
         "validation_images": result.get("validation_images", float("nan")),
-        "key": point.key,
+        "key": model.key,
         "loss": result["loss"],
         "correct": base64.b64decode(result["correct"]),
         "test_images": result["test_images"],
@@ -175,5 +204,5 @@ def _row(
         "versions": result["versions"],
         "device": result["device"],
         "threads": result["threads"],
-        "notes": list(dict.fromkeys([*notes, *baseline["notes"], *tail, *result["notes"]])),
+        "notes": list(dict.fromkeys([*notes, *baseline["notes"], *final, *result["notes"]])),
     }

@@ -8,15 +8,15 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_percent
 
-SHOWN = 5
+TOP_CLASSES = 5
 
 
-def told(answer: dict[str, Any]) -> pd.DataFrame:
-    """The likeliest classes and their probabilities as text."""
-    likely = answer["likeliest"][:SHOWN]
+def predictions_table(answer: dict[str, Any]) -> pd.DataFrame:
+    """The most likely classes and their probabilities as text; `answer` is that of one model."""
+    likeliest = answer["likeliest"][:TOP_CLASSES]
     return pd.DataFrame(
         {
-            "Class": [name for name, _ in likely],
-            "Probability": [format_percent(share) for _, share in likely],
+            "Class": [name for name, _ in likeliest],
+            "Probability": [format_percent(share) for _, share in likeliest],
         }
     )

@@ -1,8 +1,9 @@
-"""What a row of results is: one trained and measured model of a comparison.
+"""A row of results: one trained and measured model of a comparison.
 
-Sparsities and accuracies are fractions from 0 to 1. `epochs` and `seconds` are those of
-fine-tuning from the baseline to the model; only the baseline's row holds its own training. `of`
-is the strategy of the model whose int8 file a row is, and empty in all other rows.
+Sparsities and accuracies are fractions from 0 to 1. `epochs` and `seconds` count the fine-tuning
+from the baseline to the model; only the row of the baseline holds its own training.
+`quantized_from` is the strategy of the model whose int8 file a row describes; it is empty in all
+other rows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 from pruning_core.common.formatting import missing
 from pruning_core.methods.corrections import correction_at
 from pruning_core.methods.strategies import (
+    BASELINE,
     CONTROL_TITLE,
     CORRECTION,
     ONE_SHOT,
@@ -24,8 +26,9 @@ from pruning_core.methods.strategies import (
 )
 
 Row = dict[str, Any]
-POINT = ["run_id", "run", "strategy", "of", "iteration", "sparsity_asked"]
-MEANS = [
+# The columns in which all seeds of one model of a run agree.
+MODEL_COLUMNS = ["run_id", "run", "strategy", "quantized_from", "iteration", "sparsity_asked"]
+MEAN_COLUMNS = [
     "sparsity_prunable",
     "sparsity_weights",
     "sparsity_model",
@@ -54,31 +57,45 @@ def is_pruned(row: Row) -> bool:
     return bool(STRATEGIES[row["strategy"]].pruned and row["sparsity_asked"] > 0)
 
 
-def model_name(strategy: str, asked: float, iteration: int = 0) -> str:
-    """The name of a model's series, as charts and tables print it, with its correction."""
+def model_name(strategy: str, target: float, iteration: int = 0) -> str:
+    """The name of a model's series as charts and tables print it, with its correction."""
     if strategy == CORRECTION:
-        return f"{STRATEGIES[CORRECTION].title}, {correction_at(iteration).title}"
-    if strategy == ONE_SHOT and asked == 0:
+        return f"{STRATEGIES[CORRECTION].title}, {_correction_name(iteration)}"
+    if strategy == ONE_SHOT and target == 0:
         return CONTROL_TITLE
     return STRATEGIES[strategy].title if strategy in STRATEGIES else strategy
 
 
+def _correction_name(iteration: int) -> str:
+    """The title of a correction in lower case, but for an abbreviation at its start."""
+    if iteration == 0:
+        return "no correction"
+    title = correction_at(iteration).title
+    return title if title[:2].isupper() else title[0].lower() + title[1:]
+
+
+def name_in_sentence(strategy: str, target: float, iteration: int = 0) -> str:
+    """The name for a sentence, without a comma: "one-shot (equal budget)"."""
+    series, _, kind = model_name(strategy, target, iteration).partition(", ")
+    return f"{series} ({kind.partition(' (')[0]})" if kind else series
+
+
 def row_name(row: Row) -> str:
-    """The name of a row; that of a quantized file names the model too."""
+    """The name of a row; that of a quantized file includes the model."""
     if row["strategy"] not in QUANTIZED:
         return model_name(row["strategy"], row["sparsity_asked"], row["iteration"])
-    model = model_name(row["of"], row["sparsity_asked"], row["iteration"])
+    model = model_name(row["quantized_from"], row["sparsity_asked"], row["iteration"])
     return f"{model}, {STRATEGIES[row['strategy']].title}"
 
 
 def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """The frame's rows as dicts, in which few points are much quicker to work with."""
+    """The rows of a frame as dicts, which is much faster for a few models."""
     columns = [frame[name].tolist() for name in frame]
     return [dict(zip(frame, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def grouped(rows: Iterable[Row], *columns: str) -> list[list[Row]]:
-    """The rows with equal values in these columns together, in the order of their first ones."""
+    """The rows grouped by equal values in these columns, in order of first appearance."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in columns), []).append(row)
@@ -88,20 +105,20 @@ def grouped(rows: Iterable[Row], *columns: str) -> list[list[Row]]:
 def chance_baselines(rows: Iterable[Row]) -> list[Row]:
     """The baselines whose 95 % interval does not lie above chance.
 
-    `chance` is the share of the largest class, which always naming that class reaches.
-    Where it is not known, no baseline is doubted.
+    `chance` is the accuracy of always predicting the largest class. A baseline with unknown
+    chance counts as sound.
     """
-    known = (row for row in rows if row["strategy"] == "baseline" and "chance" in row)
-    return [row for row in known if row["accuracy_low"] <= row["chance"]]
+    baselines = (row for row in rows if row["strategy"] == BASELINE and "chance" in row)
+    return [row for row in baselines if row["accuracy_low"] <= row["chance"]]
 
 
-def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with what the seeds of a row's point say together, the same in all its rows.
+def with_seed_statistics(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with statistics over the seeds of each model, equal in all rows of a model.
 
-    `seeds` is their number, `accuracy_mean` and `accuracy_sd` are the mean and the standard
-    deviation (n - 1) of their accuracies; one seed has no deviation.
+    `seeds` is the number of seeds, `accuracy_mean` and `accuracy_sd` are the mean and the
+    standard deviation (n - 1) of their accuracies; the deviation of a single seed is NaN.
     """
-    accuracy = frame.groupby(POINT, sort=False, dropna=False)["accuracy"]
+    accuracy = frame.groupby(MODEL_COLUMNS, sort=False, dropna=False)["accuracy"]
     return frame.assign(
         seeds=accuracy.transform("size"),
         accuracy_mean=accuracy.transform("mean"),
@@ -110,14 +127,14 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_over_seeds(rows: Iterable[Row]) -> list[Row]:
-    """One row a point of a run: the means of its known figures and `seeds`, their number."""
+    """One row for each model of a run: means of its known figures, and `seeds`, their number."""
     return [
         {
-            **{name: group[0][name] for name in POINT},
-            **{name: _mean(group, name) for name in MEANS},
+            **{name: group[0][name] for name in MODEL_COLUMNS},
+            **{name: _mean(group, name) for name in MEAN_COLUMNS},
             "seeds": len(group),
         }
-        for group in grouped(rows, *POINT)
+        for group in grouped(rows, *MODEL_COLUMNS)
     ]
 
 

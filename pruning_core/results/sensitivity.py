@@ -1,134 +1,163 @@
-"""The sensitivity scan: which stages it takes, what they found, and what that proposes.
+"""Sensitivity analysis: the accuracy of each layer pruned alone, and an allocation from it.
 
-A scan cuts each layer of a baseline alone, trains nothing and looks at validation images (see
-`engine.sensitivity`). Its stages hang off the baseline, so every run with it shares them.
+Each stage prunes one layer, or one dependency group of channels, of the baseline to several
+sparsities and measures validation accuracy without training (see
+`engine.analysis.sensitivity`). Its parent is the baseline, so all runs on a baseline share it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from pruning_core.common.errors import SpecError
+from pruning_core.common.errors import Ref, Share, SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
-from pruning_core.results import sensitivity
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
-HALVINGS = 60
-# No layer is proposed to lose all: what was not measured up to here is not known to be borne.
-MOST = 0.999
+BISECTIONS = 60
+# The allocation empties no layer, even where its highest measured sparsity is 1.
+MAX_SPARSITY = 0.999
+DIGITS = 10_000  # a message shows shares of a hundredth of a percent
 Curve = tuple[np.ndarray, np.ndarray]
 
 
-def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
-    """What finished scans found: a row a layer and sparsity, in the order of the layers.
+def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
+    """The results of finished stages: a row for each layer and sparsity, in layer order.
 
-    Columns `layer`, `size` (its weights, `of` says "weights"; of a coupled group its channels),
-    `pieces` (what goes as one: weights, kernels, filters, channels),
-    `sparsity` (of the pieces), `removed`, `accuracy`, `low`, `high`, `images`, and
-    `drop`, the dense accuracy minus this one; all shares are fractions.
+    Columns: `layer`; `size`, how many `size_unit` (weights, or channels of a dependency group)
+    it has; `units`, how many pruning units; `sparsity` of the units; `removed`, the removed
+    weights or channels; `accuracy` with its 95 % interval `accuracy_low` and `accuracy_high`, on
+    `validation_images` images; `accuracy_drop`, the dense accuracy minus this one. Shares are
+    fractions from 0 to 1.
     """
     rows = []
-    for stage in scans:
-        if (found := known(store, stage.key)) is None:
+    for stage in stages:
+        if (result := known(store, stage.key)) is None:
             continue
-        dense = found["rows"][0]["accuracy"]
-        own = {"layer": stage.settings["layer"], "size": found["size"], "pieces": found["pieces"]}
-        own["of"] = found.get("of", "weights")
-        rows += [{**own, **row, "drop": dense - row["accuracy"]} for row in found["rows"]]
+        dense_accuracy = result["rows"][0]["accuracy"]
+        layer = {
+            "layer": stage.settings["layer"],
+            "size": result["size"],
+            "units": result["pieces"],
+            "size_unit": result.get("of", "weights"),
+        }
+        rows += [
+            {
+                **layer,
+                "sparsity": row["sparsity"],
+                "removed": row["removed"],
+                "accuracy": row["accuracy"],
+                "accuracy_low": row["low"],
+                "accuracy_high": row["high"],
+                "validation_images": row["images"],
+                "accuracy_drop": dense_accuracy - row["accuracy"],
+            }
+            for row in result["rows"]
+        ]
     return pd.DataFrame(rows)
 
 
-def propose(found: pd.DataFrame, total: float) -> dict[str, float]:
-    """Sparsities by layer that lose equally much everywhere and remove `total` of all pieces.
+def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
+    """Sparsities by layer that drop equal accuracy in every layer and add up to `total`.
 
-    The loss of a layer is read off its scan, made never to fall with sparsity, on straight
-    lines between what was measured; beyond the last measured sparsity nothing is known, and
-    nothing is proposed. Raises `SpecError` where the measured sparsities do not reach `total`.
+    `frame` is that of `sensitivity_frame`, `total` a fraction of all pruning units. The drop of a
+    layer is interpolated linearly between measurements, after a running maximum makes it
+    monotonic in sparsity. Beyond the highest measured sparsity nothing is known, so nothing more
+    is allocated. Raises `SpecError` where the measured sparsities do not reach `total`.
     """
-    curves = {name: _curve(rows) for name, rows in found.groupby("layer", sort=False)}
-    sizes = found.groupby("layer", sort=False)["pieces"].first().to_dict()
-    most = _share({name: borne[-1] for name, (_, borne) in curves.items()}, sizes)
-    if not 0 <= total <= most:
+    curves = {name: _curve(rows) for name, rows in frame.groupby("layer", sort=False)}
+    units = frame.groupby("layer", sort=False)["units"].first().to_dict()
+    highest = _overall({name: sparsities[-1] for name, (_, sparsities) in curves.items()}, units)
+    if not 0 <= total <= highest:
         raise SpecError(
             "one_shot.amounts",
-            f"{total:.2%} is asked for, but what the scan measured of each layer adds up to "
-            f"{most:.2%}. Ask for less, or scan higher sparsities.",
+            "the overall sparsity {total} is too high: the measured sparsities of all layers add "
+            "up to {highest}. Lower it, or add higher values to {sparsities}.",
+            total=Share(total),
+            highest=Share(math.floor(highest * DIGITS) / DIGITS),
+            sparsities=Ref("sensitivity.sparsities"),
         )
-    nothing = dict.fromkeys(curves, 0.0)
-    if _share(_at(curves, 0.0), sizes) >= total:
-        return _between(nothing, _at(curves, 0.0), sizes, total)
-    low, high = 0.0, max(float(loss[-1]) for loss, _ in curves.values())
-    for _ in range(HALVINGS):
+    without_drop = _at_drop(curves, 0.0)
+    if _overall(without_drop, units) >= total:
+        return _interpolated(dict.fromkeys(curves, 0.0), without_drop, units, total)
+    # Bisection over the drop: the overall sparsity never falls as the tolerated drop grows.
+    low, high = 0.0, max(float(drops[-1]) for drops, _ in curves.values())
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        enough = _share(_at(curves, middle), sizes) >= total
-        low, high = (low, middle) if enough else (middle, high)
-    return _between(_at(curves, low), _at(curves, high), sizes, total)
+        reached = _overall(_at_drop(curves, middle), units) >= total
+        low, high = (low, middle) if reached else (middle, high)
+    return _interpolated(_at_drop(curves, low), _at_drop(curves, high), units, total)
 
 
 def _curve(rows: pd.DataFrame) -> Curve:
-    """Losses that never fall, and the sparsities at which they were measured."""
+    """The accuracy drops of a layer, made monotonic, and the sparsities; shapes (N,)."""
     ordered = rows.sort_values("sparsity")
-    loss = np.maximum.accumulate(ordered["drop"].to_numpy(dtype=float).clip(min=0.0))
-    return loss, ordered["sparsity"].to_numpy(dtype=float).clip(max=MOST)
+    drops = np.maximum.accumulate(ordered["accuracy_drop"].to_numpy(dtype=float).clip(min=0.0))
+    return drops, ordered["sparsity"].to_numpy(dtype=float).clip(max=MAX_SPARSITY)
 
 
-def _at(curves: Mapping[str, Curve], loss: float) -> dict[str, float]:
-    """The highest sparsity of each layer whose loss is no more than this."""
-    return {name: _highest(*curve, loss) for name, curve in curves.items()}
+def _at_drop(curves: Mapping[str, Curve], drop: float) -> dict[str, float]:
+    """The highest sparsity of each layer whose accuracy drop is at most `drop`."""
+    return {name: _highest(*curve, drop) for name, curve in curves.items()}
 
 
-def _highest(losses: np.ndarray, sparsities: np.ndarray, loss: float) -> float:
-    last = int(np.searchsorted(losses, loss, side="right")) - 1
-    if last + 1 >= len(losses):
+def _highest(drops: np.ndarray, sparsities: np.ndarray, drop: float) -> float:
+    last = int(np.searchsorted(drops, drop, side="right")) - 1
+    if last + 1 >= len(drops):
         return float(sparsities[-1])
-    share = (loss - losses[last]) / (losses[last + 1] - losses[last])
+    share = (drop - drops[last]) / (drops[last + 1] - drops[last])
     return float(sparsities[last] + share * (sparsities[last + 1] - sparsities[last]))
 
 
-def _share(amounts: Mapping[str, float], sizes: Mapping[str, int]) -> float:
-    return sum(amounts[name] * sizes[name] for name in amounts) / sum(sizes.values())
+def _overall(allocation: Mapping[str, float], units: Mapping[str, int]) -> float:
+    """The overall sparsity of an allocation over all pruning units."""
+    return sum(allocation[name] * units[name] for name in allocation) / sum(units.values())
 
 
-def _between(
-    low: dict[str, float], high: dict[str, float], sizes: Mapping[str, int], total: float
+def _interpolated(
+    low: dict[str, float], high: dict[str, float], units: Mapping[str, int], total: float
 ) -> dict[str, float]:
-    """On the way from one proposal to a larger one: exactly `total`."""
-    below, above = _share(low, sizes), _share(high, sizes)
+    """The allocation between two others whose overall sparsity is exactly `total`.
+
+    A flat part of a curve makes the overall sparsity jump at one drop, which bisection alone
+    cannot split.
+    """
+    below, above = _overall(low, units), _overall(high, units)
     part = (total - below) / (above - below) if above > below else 0.0
     return {name: low[name] + part * (high[name] - low[name]) for name in low}
 
 
-def as_text(amounts: Mapping[str, float]) -> tuple[str, ...]:
-    """A table of sparsities as `pruning.layer_sparsities` takes it."""
-    return tuple(f"{name}={amount:.6g}" for name, amount in amounts.items())
+def sparsity_texts(allocation: Mapping[str, float]) -> tuple[str, ...]:
+    """An allocation in the form of the setting `pruning.layer_sparsities`."""
+    return tuple(f"{name}={sparsity:.6g}" for name, sparsity in allocation.items())
 
 
-def looked_at(found: pd.DataFrame, asked: int) -> str:
-    """How many validation images a scan has looked at, and how many were asked for."""
-    images = int(found["images"].iloc[0])
-    fewer = f" (all there are; {asked:,} were asked for)" if images < asked else ""
+def images_text(frame: pd.DataFrame, requested: int) -> str:
+    """How many validation images were used, and how many were requested if these are more."""
+    images = int(frame["validation_images"].iloc[0])
+    fewer = f" (all available; {requested:,} requested)" if images < requested else ""
     return f"{images:,} validation images{fewer}"
 
 
-def steps_of(found: pd.DataFrame) -> Sequence[float]:
-    """The sparsities of a scan, in order."""
-    return sorted(found["sparsity"].unique()) if not found.empty else []
+def measured_sparsities(frame: pd.DataFrame) -> Sequence[float]:
+    """The measured sparsities, in order."""
+    return sorted(frame["sparsity"].unique()) if not frame.empty else []
 
 
-def read_scan(spec: Spec, store: Store) -> pd.DataFrame:
-    """What is finished of a spec's scan (see `sensitivity.frame`)."""
-    return sensitivity.frame(_stages(spec, store), store)
+def read_sensitivity(spec: Spec, store: Store) -> pd.DataFrame:
+    """The finished part of a spec's sensitivity analysis (see `sensitivity_frame`)."""
+    return sensitivity_frame(_stages(spec, store), store)
 
 
-def scanned(spec: Spec, store: Store) -> bool:
-    """Whether every layer of a spec's scan is finished."""
-    found = _stages(spec, store)
-    return bool(found) and all(store.exists(stage.key) for stage in found)
+def sensitivity_finished(spec: Spec, store: Store) -> bool:
+    """Whether every stage of a spec's sensitivity analysis is finished."""
+    stages = _stages(spec, store)
+    return bool(stages) and all(store.exists(stage.key) for stage in stages)
 
 
 def _stages(spec: Spec, store: Store) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""Where zeros begin to pay on this machine: the stage that finds out, its table, its answer."""
+"""Sparse against dense kernels on this machine: a table, and the break-even sparsity."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from pruning_core.methods.runtimes import SPARSE_KERNELS
 from pruning_core.planning.stage import Reader, Stage, known
 
 ALL_LAYERS = "all layers"
+# What a stage stores, and the column that holds it.
 COLUMNS = {
     "layer": "layer",
-    "rows": "rows",
-    "columns": "columns",
-    "pixels": "pixels",
+    "rows": "output_channels",
+    "columns": "input_channels",
+    "pixels": "positions",
     "kernel": "kernel",
     "sparsity": "sparsity",
     "dense_kernel": "dense_kernel",
     "dense_us": "dense_us",
     "sparse_us": "sparse_us",
-    "ratio": "times_as_fast",
-    "ratio_low": "times_as_fast_low",
-    "ratio_high": "times_as_fast_high",
-    "rounds": "rounds_timed",
+    "ratio": "speedup",
+    "ratio_low": "speedup_low",
+    "ratio_high": "speedup_high",
+    "rounds": "rounds",
 }
 
 
-def crossover_frame(stage: Stage, store: Reader) -> pd.DataFrame:
-    """What a finished stage found: a row a layer, kernel and sparsity; none where it is not done.
+def sparse_speedup_frame(stage: Stage, store: Reader) -> pd.DataFrame:
+    """The measured products: a row for each layer, kernel and sparsity; empty until finished.
 
-    The layer `ALL` is the sum of the layers' medians. `rows` x `columns` is the weight, `pixels`
-    the columns of what it is multiplied with. `times_as_fast` is the time of the quickest dense
-    product over that of the sparse one, with its 95 % interval: above 1, zeros pay.
+    The layer `ALL_LAYERS` sums the medians of the layers. A weight (`output_channels`,
+    `input_channels`) is multiplied with activations (`input_channels`, `positions`). `speedup`
+    is the time of the fastest dense product over that of the sparse one, with its 95 %
+    interval: above 1 the sparse kernel is faster. Times are microseconds.
     """
     rows = (known(store, stage.key) or {}).get("rows", [])
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).rename(columns=COLUMNS)
-    frame.insert(5, "kernel_title", frame["kernel"].map(SPARSE_KERNELS))
+    frame.insert(5, "kernel_title", frame["kernel"].map(SPARSE_KERNELS.titles))
     return frame
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """From which sparsity on a sparse product is quicker; None where it never is.
+    """The sparsity from which a sparse kernel is faster; None where it never is.
 
-    `earliest` and `latest` are where the ends of the 95 % intervals say so. `lowest` and
-    `highest` are the sparsities that were measured.
+    `earliest` and `latest` are the same by the ends of the 95 % intervals. `lowest` and
+    `highest` are the measured sparsities.
     """
 
     sparsity: float | None
@@ -59,53 +61,59 @@ class BreakEven:
 
 
 def break_even(frame: pd.DataFrame, kernel: str, layer: str = ALL_LAYERS) -> BreakEven:
-    """Where zeros begin to pay in a layer. Raises `KeyError` where it was not measured."""
+    """The break-even of a kernel in a layer. Raises `KeyError` where it was not measured."""
     rows = frame[(frame["kernel"] == kernel) & (frame["layer"] == layer)].sort_values("sparsity")
     if rows.empty:
         raise KeyError(f"{layer} was not measured with {kernel}.")
-    at = rows["sparsity"].to_numpy(dtype=float)
-    places = {
-        name: crossing(at, rows[f"times_as_fast{name}"].to_numpy(dtype=float))
-        for name in ("", "_high", "_low")
+    sparsities = rows["sparsity"].to_numpy(dtype=float)
+    crossings = {
+        bound: break_even_sparsity(sparsities, rows[f"speedup{bound}"].to_numpy(dtype=float))
+        for bound in ("", "_high", "_low")
     }
-    return BreakEven(places[""], places["_high"], places["_low"], float(at[0]), float(at[-1]))
+    return BreakEven(
+        sparsity=crossings[""],
+        earliest=crossings["_high"],
+        latest=crossings["_low"],
+        lowest=float(sparsities[0]),
+        highest=float(sparsities[-1]),
+    )
 
 
-def crossing(sparsities: np.ndarray, ratios: np.ndarray) -> float | None:
-    """The sparsity from which all ratios are 1 or more; None where the last is not.
+def break_even_sparsity(sparsities: np.ndarray, speedups: np.ndarray) -> float | None:
+    """The sparsity from which all speed-ups are 1 or more; None where the last is below 1.
 
-    Between two that were measured, the logarithm of the ratio goes in a straight line.
+    Both arrays (N,) are ordered by sparsity. Between two measurements the logarithm of the
+    speed-up is interpolated linearly.
     """
-    below = np.flatnonzero(~(ratios >= 1))
+    below = np.flatnonzero(~(speedups >= 1))
     if len(below) == 0:
         return float(sparsities[0])
     last = int(below[-1])
-    if last + 1 == len(ratios):
+    if last + 1 == len(speedups):
         return None
-    low, high = math.log(ratios[last]), math.log(ratios[last + 1])
+    low, high = math.log(speedups[last]), math.log(speedups[last + 1])
     share = -low / (high - low)
     return float(sparsities[last] + share * (sparsities[last + 1] - sparsities[last]))
 
 
-def told(found: BreakEven, kernel: str) -> str:
-    """Where zeros begin to pay, as a sentence, with what the spread of the times allows."""
-    lowest, highest = format_percent(found.lowest), format_percent(found.highest)
-    product, span = f"the sparse product ({SPARSE_KERNELS[kernel]})", _span(found)
-    if found.sparsity is None:
-        return f"Up to {highest} zeros {product} is never the quicker one{span}."
-    if found.sparsity <= found.lowest:
-        return f"At {lowest} zeros already {product} is the quicker one{span}."
-    at = format_percent(found.sparsity)
-    return f"Zeros begin to pay at about {at}: from there on {product} is the quicker one{span}."
+def break_even_text(result: BreakEven, kernel: str) -> str:
+    """The break-even sparsity as a sentence, with the range that the intervals allow."""
+    title, interval = SPARSE_KERNELS[kernel].title, _range(result)
+    if result.sparsity is None:
+        highest = format_percent(result.highest)
+        return f"{title}: no break-even up to {highest} sparsity{interval}."
+    at = format_percent(result.sparsity)
+    if result.sparsity <= result.lowest:
+        return f"{title}: break-even sparsity {at} or less{interval}."
+    return f"{title}: break-even sparsity about {at}{interval}."
 
 
-def _span(found: BreakEven) -> str:
-    """What the intervals leave open; nothing where all three agree."""
-    if found.sparsity == found.earliest == found.latest:
+def _range(result: BreakEven) -> str:
+    """The range by the ends of the 95 % intervals; empty where both agree with the median."""
+    if result.sparsity == result.earliest == result.latest:
         return ""
-    first = format_percent(found.lowest if found.earliest is None else found.earliest)
-    less = " or less" * (found.earliest == found.lowest)
-    last = f"none up to {format_percent(found.highest)}"
-    if found.latest is not None:
-        return f" (the spread allows {first}{less} to {format_percent(found.latest)})"
-    return f" (the spread allows {first}{less}, or {last})"
+    earliest = format_percent(result.lowest if result.earliest is None else result.earliest)
+    or_less = " or less" * (result.earliest == result.lowest)
+    none = f"none up to {format_percent(result.highest)}"
+    latest = f" to {format_percent(result.latest)}" if result.latest is not None else f", or {none}"
+    return f" (by the 95 % CIs: {earliest}{or_less}{latest})"

@@ -133,7 +133,7 @@ class ModelSpec:
         help="Stride of the first convolution: 2 is the original; 1 is better for images under 64 "
         "pixels and takes about three times as long.",
         flag="--stem-stride",
-        choices=(2, 1),
+        choices={2: "2 (original)", 1: "1 (better for small images)"},
     )
     weights: str = setting(
         "none",
@@ -142,7 +142,10 @@ class ModelSpec:
         "of torchvision), or the path of a .safetensors, .pt, .pth or .ckpt checkpoint.",
         flag="--weights",
         metavar="none|pretrained|PATH",
-        choices=("none", "pretrained"),
+        choices={
+            "none": "Random (train from scratch)",
+            "pretrained": "ImageNet-pretrained (torchvision)",
+        },
         free=True,
     )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.common.errors import HIGHEST, Share, SpecError
-from pruning_core.methods.registry import Registry
+from pruning_core.methods.registry import Method
 
 METADATA, SECTION = "setting", "section"
 NO_VALUE = object()
@@ -42,7 +42,8 @@ class Setting:
 
     `unit` is "share" for fractions that pages show in percent, else a noun such as "epochs".
     Bounds are inclusive (`minimum`, `maximum`) or exclusive (`above`, `below`); of a tuple they
-    hold for each item. `choices` lists the allowed values, unless `free` allows others too.
+    hold for each item. `choices` lists the allowed values, or maps them to titles; `free` allows
+    other values too.
     `flag` is the option of the command line; "" derives it from the field, None leaves it out.
     `shared_flag` is an option that sets several fields; a field's own flag wins over it.
     `step` and `slider` (low, high) shape the widget. An empty number field means 0 where
@@ -63,7 +64,7 @@ class Setting:
     above: float | None = None
     maximum: float | None = None
     below: float | None = None
-    choices: Registry[Any] | tuple[Any, ...] | None = None
+    choices: Mapping[Any, Any] | tuple[Any, ...] | None = None
     free: bool = False
     metavar: str = ""
     placeholder: str = ""
@@ -167,9 +168,10 @@ class Field:
     def choice_title(self, value: Any) -> str:
         """The title of a choice; of other values the value itself."""
         choices = self.about.choices
-        if isinstance(choices, Registry) and value in choices:
-            return str(choices[value].title)
-        return str(value)
+        if not isinstance(choices, Mapping) or value not in choices:
+            return str(value)
+        choice = choices[value]
+        return choice.title if isinstance(choice, Method) else str(choice)
 
 
 def _joined(prefix: str, title: str) -> str:
@@ -202,7 +204,8 @@ def check_fields(settings: Any, prefix: str = "") -> None:
 
     `prefix` begins the names in errors. Raises `SpecError`.
     """
-    own = (field for field in fields_of(type(settings)).values() if "." not in field.name)
+    cls: Any = type(settings)
+    own = (field for field in fields_of(cls).values() if "." not in field.name)
     for field in own:
         value = getattr(settings, field.name)
         for item in value if field.is_list else (value,):

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pruning_core.common.errors import Choice, Ref, Share, check
 from pruning_core.methods.allocation import ALLOCATIONS, table_entry
 from pruning_core.methods.criteria import CRITERIA
-from pruning_core.methods.granularity import GRANULARITIES, pattern_of, pattern_sparsity
+from pruning_core.methods.granularity import (
+    FILTER_DIMENSIONS,
+    GRANULARITIES,
+    pattern_of,
+    pattern_sparsity,
+)
 from pruning_core.methods.layers import LAYER_CHOICES
 from pruning_core.settings.conditions import (
     CALIBRATION,
@@ -87,7 +92,7 @@ class PruningSpec:
         "Filter dimension",
         help="What a filter is: output channels (0), input channels (1), kernel rows (2) or kernel "
         "columns (3).",
-        choices=(0, 1, 2, 3),
+        choices={dim: noun.capitalize() for dim, noun in enumerate(FILTER_DIMENSIONS)},
         read_when=FILTERS,
     )
     exclude: tuple[str, ...] = setting(

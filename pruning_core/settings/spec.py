@@ -15,7 +15,7 @@ from typing import Any
 from pruning_core.common.errors import SpecError, check
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
-from pruning_core.settings.conditions import FINETUNE_SCHEDULE, GROUP, SEVERAL_STEPS
+from pruning_core.settings.conditions import FINETUNE_SCHEDULE, GROUP, SCHEDULED, SEVERAL_STEPS
 from pruning_core.settings.correction import CorrectionSpec, check_correction
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.fields import check_fields, section, setting
@@ -66,7 +66,12 @@ class Spec:
     )
     pruning: PruningSpec = section(PruningSpec, title="Pruning")
     one_shot: OneShotSpec = section(OneShotSpec, title="One-shot pruning")
-    iterative: IterativeSpec = section(IterativeSpec, title="Iterative pruning")
+    iterative: IterativeSpec = section(
+        IterativeSpec,
+        title="Iterative pruning",
+        # The custom schedule implies both.
+        fields_read_when=dict.fromkeys(("target", "iterations"), SCHEDULED),
+    )
     sensitivity: SensitivitySpec = section(SensitivitySpec, title="Sensitivity analysis")
     finetune: TrainSpec = section(
         TrainSpec,

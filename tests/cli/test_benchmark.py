@@ -11,11 +11,11 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.cli import benchmark
 from pruning_core.cli.main import main
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
-from pruning_core.reports.charts.benchmark import APART, bench_figure
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
+from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, last_result
 from tests.helpers.project import ROOT
 
-RESULT = BenchResult(
+RESULT = BenchmarkResult(
     {name: Figure(2.0 + i, 1.5 + i, 3.0 + i) for i, name in enumerate(FIGURES)},
     {"size": "quick", "cores": 2, "machine": "x86_64", "torch": "2", "seconds_since_1970": 0},
 )
@@ -26,7 +26,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """No machine is measured; the sizes that were asked for."""
     asked: list[str] = []
 
-    def run(size: str) -> BenchResult:
+    def run(size: str) -> BenchmarkResult:
         asked.append(size)
         return RESULT
 
@@ -41,7 +41,7 @@ def test_the_result_is_printed_written_and_kept(
     options = ["--cache-dir", str(cache.root)]
     assert main(["bench", "--quick", "--json", str(path), *options]) == 0
     assert measured == ["quick"]
-    assert last(cache) == RESULT
+    assert last_result(cache) == RESULT
     found = json.loads(path.read_text())
     assert set(FIGURES) <= set(found)
     assert all(set(found[name]) == {"median", "low", "high"} for name in FIGURES)
@@ -69,7 +69,7 @@ def test_a_bench_that_ends_early_is_a_failure(
     monkeypatch.setattr(benchmark, "run", lambda size: None)
     assert main(["bench", "--cache-dir", str(cache.root)]) == 1
     assert "ended early" in capsys.readouterr().err
-    assert last(cache) is None
+    assert last_result(cache) is None
 
 
 def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +91,8 @@ def test_it_runs_in_the_environment_of_a_stage(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_chart_holds_every_ratio_with_its_spread() -> None:
-    (dots,) = bench_figure(RESULT).data
-    names = [name for name in FIGURES if name not in APART]
+    (dots,) = benchmark_chart(RESULT).data
+    names = [name for name in FIGURES if name not in NOT_SPEEDUPS]
     assert list(dots.x) == [RESULT.figures[name].median for name in names]
     assert list(dots.error_x.array) == [1.0] * len(names)
     assert list(dots.error_x.arrayminus) == [0.5] * len(names)

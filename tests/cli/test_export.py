@@ -18,7 +18,12 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.results import exported_files
-from pruning_core.results.exported_files import available, ladder, not_offered, readable
+from pruning_core.results.exported_files import (
+    available_formats,
+    files_frame,
+    files_table,
+    why_not_offered,
+)
 from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage import bundle
 from pruning_core.storage.jobs import Queue
@@ -115,7 +120,7 @@ def test_a_format_without_its_package_is_left_out_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(export_command, "find_spec", lambda name: None)
-    names, told = available(["onnx", "executorch"])
+    names, told = available_formats(["onnx", "executorch"])
     assert names == ["onnx"]
     assert "pip install executorch" in told[0]
 
@@ -139,10 +144,10 @@ def test_ratios_are_over_the_dense_baseline_s_file(cache: Cache) -> None:
     dense, point = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models[:2]
     Queue(cache.queue).add([export_stage(point.key, "bitmask_fp16")])
     serve(cache)
-    frame = ladder(point, dense, store, ["bitmask_fp16"])
+    frame = files_frame(point, dense, store, ["bitmask_fp16"])
     whole = store.read(dense.key)["dense_bytes"]
     assert frame["compression_ratio"].tolist() == [whole / frame["bytes"].iloc[0]]
-    assert "times" in readable(frame)["Smaller"].iloc[0]
+    assert "times" in files_table(frame)["Smaller"].iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_a_file_that_surely_loses_much_is_not_offered(
 ) -> None:
     """Of the model's 90 %; an exact file was compared score by score before."""
     row = {"format": name, "accuracy": kept, "accuracy_drop": 0.9 - kept}
-    told = not_offered({**row, "accuracy_high": kept + 0.02})
+    told = why_not_offered({**row, "accuracy_high": kept + 0.02})
     assert (told == "") == offered
     assert offered or "90 % it keeps 70 %" in told
 

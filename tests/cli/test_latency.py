@@ -43,7 +43,7 @@ def test_times_are_written_and_a_verdict_is_told(
     assert measure(cache, tmp_path, monkeypatch, *options) == 0
     table = pd.read_csv(tmp_path / "speed.csv")
     assert set(table["runtime"]) == {"eager", "onnx"}
-    assert set(table["images_at_a_time"]) == {1, 2}
+    assert set(table["batch_size"]) == {1, 2}
     assert set(table["role"]) == {"dense", "candidate", "control"}
     assert (table["p90_ms"] >= table["p50_ms"]).all()
     told = capsys.readouterr().out
@@ -60,7 +60,7 @@ def test_threads_pixels_and_where_zeros_pay(
     assert measure(cache, tmp_path, monkeypatch, *options) == 0
     times = pd.read_csv(tmp_path / "speed.csv")
     assert set(times["threads"]) == {1, 2}
-    assert set(times["image_size_pixels"]) == {64}
+    assert set(times["image_size"]) == {64}
     products = pd.read_csv(tmp_path / "crossover.csv")
     assert set(products["sparsity"]) == set(SPARSITIES)
     assert set(products["kernel"]) == set(SPARSE_KERNELS)

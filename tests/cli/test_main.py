@@ -40,7 +40,7 @@ COLUMNS = [
     *("sparsity_model", "accuracy", "accuracy_low", "accuracy_high", "accuracy_drop"),
     *("dense_bytes", "sparse_bytes", "compression_ratio", "parameters", "nonzero"),
     *("epochs", "seconds", "notes", "seeds", "accuracy_mean", "accuracy_sd"),
-    *("returned", "macs", "of"),
+    *("regrown", "macs", "quantized_from"),
 ]
 SHORT = [*TINY_OPTIONS, "--amounts", "0.3", "--iterations", "1", "--no-equal-budget"]
 LONG = [*TINY_OPTIONS, "--amounts", "0.6", "--one-shot-epochs", "5000", "--no-equal-budget"]

@@ -18,8 +18,7 @@ from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
-from tests.helpers.inspections import MODEL, Facts
-from tests.pages.test_structured import FOUND
+from tests.helpers.inspections import DRY_RUN, MODEL, Facts
 
 LAYERS = [
     {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [8, 3, 3, 3], "size": 216},
@@ -40,7 +39,7 @@ def said(made: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str)
     """What is printed when stages of these kinds are planned, looked at twice."""
     text, facts = io.StringIO(), Facts(made, model={**MODEL, "layers": LAYERS})
     if made.structured.enabled:
-        facts.results[inspection(made, 10).key] = FOUND
+        facts.results[inspection(made, 10).key] = DRY_RUN
     monkeypatch.setattr(progress, "Store", lambda _: facts)
     teller = progress._Teller(cache, Console(file=text, width=200))
     rows = [SimpleNamespace(kind=kind) for kind in kinds]

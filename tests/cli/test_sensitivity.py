@@ -57,7 +57,7 @@ def test_groups_are_scanned_and_no_shares_of_layers_proposed_from_them(
     code, out, _ = ended(capfd, *scan, "--sensitivity-unit", "dependency_group")
     assert code == 0
     assert "this coupled group of channels alone cut" in " ".join(out.split())
-    assert set(pd.read_csv(tmp_path / "sensitivity.csv")["of"]) == {"channels"}
+    assert set(pd.read_csv(tmp_path / "sensitivity.csv")["size_unit"]) == {"channels"}
 
 
 def test_a_scan_of_filters_is_proposed_in_filters_with_all_that_compare_needs(
@@ -77,7 +77,7 @@ def test_a_scan_of_filters_is_proposed_in_filters_with_all_that_compare_needs(
     assert code == 0
     assert "(all there are; 5,000 were asked for)." in out
     found = pd.read_csv(tmp_path / "sensitivity.csv")
-    first = found.groupby("layer")[["size", "pieces"]].first()
+    first = found.groupby("layer")[["size", "units"]].first()
     assert (first["pieces"] < first["size"]).all()
     (line,) = [line for line in out.splitlines() if line.startswith("--allocation hand")]
     spec = spec_from(parser().parse_args(["compare", *shlex.split(line)]))

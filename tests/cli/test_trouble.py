@@ -15,8 +15,8 @@ from pruning_core.common.errors import brief
 from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
+from tests.helpers.pages import finished
 from tests.helpers.refusals import ended, one_line
-from tests.pages.test_pages import finished
 
 
 @pytest.fixture

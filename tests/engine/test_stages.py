@@ -19,7 +19,7 @@ from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.results.models import points
+from pruning_core.results.models import results_frame
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
@@ -115,7 +115,7 @@ def test_only_a_chain_keeps_its_optimizer(ran: Cache) -> None:
 
 def test_a_chain_spends_its_epochs_one_after_another(ran: Cache) -> None:
     store = Store(ran)
-    frame = points(outline(plan(CHAIN, store)), store)
+    frame = results_frame(outline(plan(CHAIN, store)), store)
     assert list(frame[frame.strategy == "iterative"].epochs) == [1, 2]
     assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [2]
 

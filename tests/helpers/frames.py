@@ -29,7 +29,7 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
     sparse_bytes = int(DENSE_BYTES * (1.03 - asked) * 0.95)
     row: dict[str, Any] = {
         "strategy": strategy,
-        "of": "",
+        "quantized_from": "",
         "seed": 0,
         "iteration": 0,
         "sparsity_asked": asked,
@@ -48,7 +48,7 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
         "macs": float("nan"),
         "epochs": 2,
         "seconds": 20.0,
-        "returned": 0,
+        "regrown": 0,
         "validation_images": 1000,
         "run": "run",
         "run_id": "run-1",

@@ -46,3 +46,25 @@ class Facts:
         if key not in self.results:
             raise Missing(key)
         return self.results[key]
+
+
+DRY_RUN = {
+    "groups": [
+        {
+            "group": "a",
+            "layers": ["a", "b"],
+            "channels": 32,
+            "parts": 1,
+            "reason": "",
+            "left": [16],
+        },
+        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "left": [10]},
+    ],
+    "uncut": [{"layer": "fc", "reason": "its outputs are the classes"}],
+    "dense": {"channels": 32, "parameters": 1000, "macs": 2_000_000, "bytes": 9_190_000},
+    "left": [
+        {"amount": 0.5, "channels": 16, "parameters": 300, "macs": 1_000_000, "bytes": 3_000_000}
+    ],
+    "step": 8,
+    "notes": ["Layers in 12 parts keep the parts."],
+}

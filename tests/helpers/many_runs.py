@@ -31,7 +31,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import DATA, MODEL, Facts
 from tests.helpers.project import ROOT
-from tests.results.test_models import result
+from tests.helpers.results import result
 
 ROUNDS = 20
 TEST_IMAGES = 1000

@@ -2,22 +2,88 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamlit.testing.v1 import AppTest
 
-from tests.helpers.project import ROOT
+from pages.components.settings_form import key
+from pruning_core.common.errors import SpecError
+from pruning_core.common.paths import Cache
+from pruning_core.planning.estimate import probe
+from pruning_core.planning.inspections import inspect_data
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.settings.spec import Spec
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.store import Store
+from tests.helpers.inspections import DATA, MODEL
+from tests.helpers.pages import open_page, put
 
 
 def tune(**params: str) -> AppTest:
     """The page as a link with these parameters opens it."""
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    test.switch_page("pages/1_Tune.py")
-    for key, value in params.items():
-        test.query_params[key] = value
-    return ran(test)
+    test = open_page("pages/1_Tune.py", **params)
+    assert not test.exception
+    return test
 
 
 def ran(test: AppTest) -> AppTest:
-    """The page drawn anew, without an exception."""
+    """The page drawn again, without an exception."""
     test.run()
     assert not test.exception
     return test
+
+
+def widgets(test: AppTest) -> list[Any]:
+    """All widgets that may hold a setting, those without a key too."""
+    kinds = (test.slider, test.selectbox, test.number_input, test.checkbox, test.text_input)
+    return [widget for kind in kinds for widget in kind]
+
+
+def uploaders(test: AppTest) -> list[Any]:
+    return list(test.get("file_uploader"))
+
+
+def widget(test: AppTest, name: str) -> Any:
+    """The widget of a setting, by the setting's dotted name."""
+    return next(w for w in widgets(test) if w.key == key(name))
+
+
+def choose(test: AppTest, name: str, value: Any) -> AppTest:
+    """The page after its user gave the widget of a setting a value."""
+    widget(test, name).set_value(value)
+    return ran(test)
+
+
+def run_button(test: AppTest) -> Any:
+    return next(button for button in test.button if button.key == "run")
+
+
+def captions(test: AppTest) -> str:
+    return "\n".join(caption.value for caption in test.caption)
+
+
+def error_text(test: AppTest) -> str:
+    """The first error of the page, without the escapes of Markdown."""
+    return str(test.error[0].value).replace("\\", "")
+
+
+def metric(test: AppTest, label: str) -> str:
+    return str(next(m.value for m in test.metric if m.label == label))
+
+
+def inspected(cache: Cache, spec: Spec = QUICKSTART) -> Store:
+    """The store after the inspections of the data and the model of a spec."""
+    store = Store(cache)
+    put(store, inspect_data(spec).key, "inspect_dataset", DATA)
+    stage = probe(spec, store)
+    assert stage
+    put(store, stage.key, "inspect_model", MODEL)
+    return store
+
+
+def fail_inspections(cache: Cache, error: SpecError | str) -> None:
+    """Fail everything that is queued, with a wrong setting or with a traceback."""
+    text, field = (error.to_json(), error.field) if isinstance(error, SpecError) else (error, "")
+    queue = Queue(cache.queue)
+    while row := queue.claim("t", 2):
+        queue.fail(row.key, "t", text, field)

@@ -1,4 +1,4 @@
-"""A real browser goes the whole way: deep link, tune, run, watch, compare, download."""
+"""A real browser: deep link, tune, run, watch, compare, download."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ARGUMENTS = [
 ]
 SLOW = 240_000
 NARROW = 400
-PAGES = {"Tune": "Tune a comparison", "Runs": "Runs", "Compare": "Compare"}
+PAGES = {"Tune": "Set up a comparison", "Runs": "Runs", "Compare": "Compare"}
 TINY = {
     "data.train_size": 240,
     "data.test_size": 100,
@@ -66,13 +66,13 @@ def healthy(url: str) -> bool:
 
 
 def log_of(cache: Cache) -> Path:
-    """What the server said."""
+    """The server's output."""
     return cache.root / "streamlit.log"
 
 
 @pytest.fixture
 def server(cache: Cache) -> Iterator[str]:
-    """A cold server of its own cache; its worker is ended with it."""
+    """A new server with an empty cache; its worker ends with it."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     environment = {**os.environ, CACHE_VARIABLE: str(cache.root)}
@@ -91,15 +91,15 @@ def server(cache: Cache) -> Iterator[str]:
             os.kill(alive["pid"], signal.SIGTERM)
 
 
-def test_the_whole_way(server: str, cache: Cache, tmp_path: Path) -> None:
+def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) -> None:
     from playwright.sync_api import Page, expect, sync_playwright
 
     outside: list[str] = []
 
     def tune(page: Page) -> None:
         page.goto(f"{server}/Tune?{urlencode(TINY)}")
-        expect(page.get_by_role("heading", name="Tune a comparison")).to_be_visible(timeout=SLOW)
-        slider = page.get_by_role("slider", name="Iterations")
+        expect(page.get_by_role("heading", name=PAGES["Tune"])).to_be_visible(timeout=SLOW)
+        slider = page.get_by_role("slider", name="Pruning steps").first
         expect(page.get_by_text("about", exact=False).first).to_be_visible(timeout=SLOW)
         for iterations in (4, 3, 2):
             slider.press("ArrowLeft")
@@ -126,11 +126,11 @@ def test_the_whole_way(server: str, cache: Cache, tmp_path: Path) -> None:
         tune(page)
         watch(page)
         frame = compare(page)
-        widths = narrow(browser, server)
+        widths = narrow_widths(browser, server)
         browser.close()
     assert widths == dict.fromkeys(PAGES, NARROW)
-    said = log_of(cache).read_text().lower()
-    assert [word for word in ("warning", "deprecat", "traceback") if word in said] == []
+    log = log_of(cache).read_text().lower()
+    assert [word for word in ("warning", "deprecat", "traceback") if word in log] == []
     assert frame["strategy"].value_counts().to_dict() == {
         "one_shot": 2,
         "iterative": 2,
@@ -143,19 +143,36 @@ def test_the_whole_way(server: str, cache: Cache, tmp_path: Path) -> None:
     assert frame["sparsity_asked"].max() == pytest.approx(0.9)
 
 
-def narrow(browser: Browser, server: str) -> dict[str, int]:
-    """How wide each page is on a telephone's screen, with results in it."""
+def test_a_narrow_screen_keeps_the_chart_and_run_visible(server: str) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROME, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": NARROW, "height": 800})
+        page.goto(f"{server}/Tune")
+        run = page.get_by_role("button", name="Run", exact=True)
+        expect(run).to_be_in_viewport(timeout=SLOW)
+        expect(page.locator(".js-plotly-plot")).to_be_in_viewport(timeout=SLOW)
+        page.get_by_role("textbox", name="One-shot sparsity levels").scroll_into_view_if_needed()
+        expect(run).to_be_in_viewport()
+        width = page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert width <= NARROW
+
+
+def narrow_widths(browser: Browser, server: str) -> dict[str, int]:
+    """The width of each page with results on the screen of a phone."""
     from playwright.sync_api import expect
 
     page = browser.new_page(viewport={"width": NARROW, "height": 800})
-    found = {}
+    widths = {}
     for name, heading in PAGES.items():
         page.goto(f"{server}/{name}")
         title = page.get_by_role("heading", name=heading, exact=True, level=1)
         expect(title).to_be_visible(timeout=SLOW)
         expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=SLOW)
-        found[name] = int(page.evaluate("document.documentElement.scrollWidth"))
-    return found
+        widths[name] = int(page.evaluate("document.documentElement.scrollWidth"))
+    return widths
 
 
 def foreign(url: str) -> bool:

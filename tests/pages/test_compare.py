@@ -15,14 +15,14 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.reports.html_report import html
-from pruning_core.results.tables import notes_told
+from pruning_core.reports.html_report import html_report
+from pruning_core.results.tables import model_notes
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.frames import comparison, frame, point
 from tests.helpers.inspections import DATA, MODEL, Facts
-from tests.pages.test_pages import open_page, put, texts
+from tests.helpers.pages import open_page, put, texts
 from tests.results.test_models import result
 
 Change = Callable[[Any, dict[str, Any]], None]
@@ -178,17 +178,17 @@ def noted(strategy: str, asked: float, **changes: Any) -> dict[str, Any]:
 
 def test_a_note_says_to_what_it_belongs() -> None:
     everywhere = frame(noted("baseline", 0.0), noted("one_shot", 0.5))
-    assert notes_told(everywhere) == ["2 steps were skipped."]
+    assert model_notes(everywhere) == ["2 steps were skipped."]
     one = frame(point("baseline"), point("one_shot", 0.5), noted("one_shot", 0.9))
-    assert notes_told(one) == ["One-shot at 90 %: 2 steps were skipped."]
+    assert model_notes(one) == ["One-shot at 90 %: 2 steps were skipped."]
     seeds = frame(point("baseline"), noted("baseline", 0.0, seed=1), noted("one_shot", 0.5, seed=1))
-    assert notes_told(seeds) == ["Seed 1: 2 steps were skipped."]
+    assert model_notes(seeds) == ["Seed 1: 2 steps were skipped."]
 
 
 def test_a_note_names_its_run_on_every_way_out() -> None:
     points = frame(comparison(), comparison(run="other", run_id="run-2", notes=["Head replaced."]))
-    assert notes_told(points) == ["Run other: Head replaced."]
-    assert "<li>Run other: Head replaced.</li>" in html(points, {}, [])
+    assert model_notes(points) == ["Run other: Head replaced."]
+    assert "<li>Run other: Head replaced.</li>" in html_report(points, {}, [])
     back = pd.read_csv(io.StringIO(to_csv(points)))
     assert set(back[back["notes"] == "Head replaced."]["run"]) == {"other"}
     both = frame(
@@ -196,9 +196,9 @@ def test_a_note_names_its_run_on_every_way_out() -> None:
         [noted("baseline", 0.0, run="other", run_id="run-2")],
     )
     said = "Run run, one-shot, same epochs at 90 %; run other: 2 steps were skipped."
-    assert notes_told(both) == [said]
+    assert model_notes(both) == [said]
 
 
 def test_many_points_of_a_note_are_counted() -> None:
     rows = [point("baseline"), *(noted("one_shot", i / 10) for i in range(1, 8))]
-    assert notes_told(frame(rows))[0].endswith("at 40 % and 3 more points: 2 steps were skipped.")
+    assert model_notes(frame(rows))[0].endswith("at 40 % and 3 more points: 2 steps were skipped.")

@@ -19,10 +19,10 @@ from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
+from tests.helpers.latency import timed
 from tests.helpers.workers import serve
 from tests.pages.test_export import page, press, ready, told
 from tests.pages.test_pages import put
-from tests.reports.charts.test_latency import timed
 
 __all__ = ["ready"]  # a fixture
 ZEROS = {

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
-from pruning_core.results.sensitivity import read_scan
+from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.data import DataSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.sensitivity import SensitivitySpec
@@ -93,7 +93,7 @@ def test_a_proposal_fills_the_table_and_runs(
     assert spec.pruning.allocation == "custom"
     assert spec.one_shot.amounts == (0.0, pytest.approx(total, abs=1e-5))
     shares = dict(entry.split("=") for entry in spec.pruning.layer_sparsities)
-    sizes = read_scan(sensitivity_only(SPEC), store).groupby("layer")["size"].first()
+    sizes = read_sensitivity(sensitivity_only(SPEC), store).groupby("layer")["size"].first()
     removed = sum(float(share) * sizes[name] for name, share in shares.items())
     assert removed / sizes.sum() == pytest.approx(total, abs=1e-4)
 
@@ -215,7 +215,12 @@ def test_a_typed_share_is_what_runs(scanned: Cache, monkeypatch: pytest.MonkeyPa
     (made,) = [job for job in queue.jobs(10) if job.id not in before]
     spec = from_json(made.spec)
     assert spec.pruning.layer_sparsities == (f"{name}=0.4",)
-    whole = read_scan(sensitivity_only(SPEC), Store(scanned)).groupby("layer")["size"].first().sum()
+    whole = (
+        read_sensitivity(sensitivity_only(SPEC), Store(scanned))
+        .groupby("layer")["size"]
+        .first()
+        .sum()
+    )
     assert spec.one_shot.amounts[1] == pytest.approx(0.4 * size / whole, abs=1e-6)
     queue.delete(made.id)
 

@@ -1,6 +1,6 @@
-"""A page costs what it shows, however many runs the cache holds, and stays right when it is quick.
+"""The cost of a page depends on what it shows, not on how many runs the cache holds.
 
-No test asserts a time: they count what is read, and what SQLite does.
+No test asserts a time: the tests count reads, and the steps of SQLite.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.stage import Missing, Outline
-from pruning_core.results import models
 from pruning_core.results.best_model import answers
-from pruning_core.results.rows import MEANS, POINT, mean_over_seeds, rows_of
+from pruning_core.results.models import results_frame
+from pruning_core.results.rows import MEAN_COLUMNS, MODEL_COLUMNS, mean_over_seeds, rows_of
 from pruning_core.storage import store as stores
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_list import Listing
@@ -36,16 +36,15 @@ KEY = "ab" * 32
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Cache]:
     """Two caches whose newest runs have as many stages, but which hold few and many runs."""
-    made = {runs: Cache(tmp_path_factory.mktemp(f"runs{runs}")) for runs in (FEW, MANY)}
-    for runs, cache in made.items():
+    by_runs = {runs: Cache(tmp_path_factory.mktemp(f"runs{runs}")) for runs in (FEW, MANY)}
+    for runs, cache in by_runs.items():
         fill(cache, runs)
-    return made
+    return by_runs
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cache, str], AppTest]:
+def shown(no_worker: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Cache, str], AppTest]:
     """Opens a page on a cache without a worker."""
-    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: "")
 
     def show(cache: Cache, page: str) -> AppTest:
         monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
@@ -58,29 +57,29 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cache, str], AppTest]:
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Counts the manifests that are asked for, the connections, and SQLite's steps in fifties."""
-    found: Counter[str] = Counter()
+    """Counts the manifests that are read, the connections, and SQLite's steps in fifties."""
+    counts: Counter[str] = Counter()
     read, connected = Store._manifest, Database._connected
 
     def reading(self: Store, key: str) -> dict[str, Any]:
-        found["manifests"] += 1
+        counts["manifests"] += 1
         return read(self, key)
 
     def connecting(self: Database, name: str) -> Any:
         db = connected(self, name)
-        found["connections"] += 1
-        db.set_progress_handler(lambda: found.update(steps=1), STEPS)
+        counts["connections"] += 1
+        db.set_progress_handler(lambda: counts.update(steps=1), STEPS)
         return db
 
     with (
         mock.patch.object(Store, "_manifest", reading),
         mock.patch.object(Database, "_connected", connecting),
     ):
-        yield found
+        yield counts
 
 
 @pytest.mark.parametrize("page", CONTROLS)
-def test_a_page_reads_no_more_where_there_are_more_runs(
+def test_a_page_reads_no_more_when_there_are_more_runs(
     caches: dict[int, Cache], shown: Callable[[Cache, str], AppTest], page: str
 ) -> None:
     costs = {}
@@ -93,7 +92,7 @@ def test_a_page_reads_no_more_where_there_are_more_runs(
         assert costs[FEW][what] == costs[MANY][what] > 0, what
 
 
-ASKED: dict[str, Callable[[Queue], object]] = {
+QUERIES: dict[str, Callable[[Queue], object]] = {
     "what is unfinished": lambda queue: queue.unfinished(5),
     "the newest results": lambda queue: queue.started(5),
     "one run": lambda queue: queue.job(queue.jobs(1)[0].id),
@@ -103,16 +102,14 @@ ASKED: dict[str, Callable[[Queue], object]] = {
 }
 
 
-@pytest.mark.parametrize("question", ASKED)
-def test_the_queue_looks_at_no_run_that_is_not_asked_for(
-    caches: dict[int, Cache], question: str
-) -> None:
+@pytest.mark.parametrize("question", QUERIES)
+def test_a_query_of_the_queue_reads_no_other_runs(caches: dict[int, Cache], question: str) -> None:
     steps = {}
     for runs, cache in caches.items():
         queue = Queue(cache.queue)
-        with counted() as found:
-            ASKED[question](queue)
-        steps[runs] = found["steps"]
+        with counted() as counts:
+            QUERIES[question](queue)
+        steps[runs] = counts["steps"]
     assert steps[MANY] <= steps[FEW] + 2
 
 
@@ -121,23 +118,23 @@ def test_a_run_is_found_by_the_start_of_its_id(caches: dict[int, Cache]) -> None
     ids = [job.id for job in queue.jobs()]
     for start in (*ids[:5], *(name[:6] for name in ids[:5])):
         (only,) = [name for name in ids if name.startswith(start)]
-        found = queue.job(start)
-        assert found is not None
-        assert found.id == only
-    for nobodys in ("", "%", ids[0] + "0", "\U0010ffff"):
-        assert queue.job(nobodys) is None
+        job = queue.job(start)
+        assert job is not None
+        assert job.id == only
+    for unknown in ("", "%", ids[0] + "0", "\U0010ffff"):
+        assert queue.job(unknown) is None
 
 
 def publish(store: Store, accuracy: float) -> Path:
     with store.building(KEY) as folder:
-        found = {"accuracy": accuracy}
-        store.publish(KEY, folder, kind="pruned", parent="p", settings={}, result=found)
+        result = {"accuracy": accuracy}
+        store.publish(KEY, folder, kind="pruned", parent="p", settings={}, result=result)
     return store.cache.stage(KEY) / MANIFEST
 
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files count as long unchanged as soon as they are written."""
+    """Files count as settled as soon as they are written."""
     monkeypatch.setattr("pruning_core.storage.store.SETTLED_SECONDS", float("-inf"))
 
 
@@ -152,14 +149,14 @@ def test_a_manifest_is_checked_once_while_it_stays_the_same(store: Store, settle
     publish(store, 0.5)
     with checks() as done:
         first = store.read(KEY)
-        first["accuracy"] = 0.0  # whoever changes what was read changes it for nobody else
+        first["accuracy"] = 0.0  # the reader has its own copy
         assert store.read(KEY) == {"accuracy": 0.5}
         assert done.call_count == 1
         assert store.verify(KEY)
         assert done.call_count == 2
 
 
-def test_damage_after_it_was_read_is_noticed(store: Store, settled: None) -> None:
+def test_damage_after_a_read_is_detected(store: Store, settled: None) -> None:
     path = publish(store, 0.5)
     assert store.read(KEY) == {"accuracy": 0.5}
     path.write_text(path.read_text() + " damage")
@@ -168,7 +165,7 @@ def test_damage_after_it_was_read_is_noticed(store: Store, settled: None) -> Non
     assert not store.exists(KEY)
 
 
-def test_damage_that_hides_in_size_and_time_is_noticed_while_it_is_fresh(store: Store) -> None:
+def test_damage_with_the_same_size_and_time_is_detected_in_a_fresh_file(store: Store) -> None:
     path = publish(store, 0.5)
     assert store.read(KEY) == {"accuracy": 0.5}
     path.write_text(path.read_text().replace("0.5", "0.9"))
@@ -176,7 +173,7 @@ def test_damage_that_hides_in_size_and_time_is_noticed_while_it_is_fresh(store: 
         store.read(KEY)
 
 
-def test_a_stage_that_was_made_anew_is_read_anew(store: Store, settled: None) -> None:
+def test_a_replaced_stage_is_read_again(store: Store, settled: None) -> None:
     publish(store, 0.5)
     assert store.read(KEY) == {"accuracy": 0.5}
     store.remove(KEY)
@@ -187,13 +184,13 @@ def test_a_stage_that_was_made_anew_is_read_anew(store: Store, settled: None) ->
 
 
 def points_of(cache: Cache) -> Any:
-    """The table of the newest run, which Compare shows where no other is named."""
+    """The table of the newest run, which Compare shows without a link."""
     (job,) = Queue(cache.queue).started(1)
     outline = Outline.from_json(job.outline)
-    return models.points(outline, Store(cache), job.label, job.id, "digits")
+    return results_frame(outline, Store(cache), job.label, job.id, "digits")
 
 
-def test_the_answer_follows_the_slider_and_the_report_asks_the_same(
+def test_the_best_model_follows_the_slider_and_the_report_agrees(
     caches: dict[int, Cache],
     shown: Callable[[Cache, str], AppTest],
     monkeypatch: pytest.MonkeyPatch,
@@ -203,25 +200,27 @@ def test_the_answer_follows_the_slider_and_the_report_asks_the_same(
         "streamlit.download_button", lambda label, make, *_, **__: files.update({label: make})
     )
     test, points = shown(caches[FEW], "pages/3_Compare.py"), points_of(caches[FEW])
-    told = set()
+    sentences = set()
     for tolerance in (0.1, 5.0, 10.0):
         test.slider(key="tolerance").set_value(tolerance).run()
         (answer,) = answers(points, tolerance / 100)
         figures = answer.headline.figures if answer.headline else ()
         assert [metric.value for metric in test.metric] == [value for _, value in figures]
         assert answer.text in files["HTML report"]()
-        told.add(answer.text)
-    assert len(told) == 3
+        sentences.add(answer.text)
+    assert len(sentences) == 3
 
 
 def test_a_mean_over_seeds_is_that_of_pandas() -> None:
     points = frame(comparison(), comparison(1, 8), comparison(2, -2))
     points.loc[3, "seconds"] = float("nan")
-    expected = points.groupby(POINT, sort=False)[MEANS].mean().reset_index()
-    found = mean_over_seeds(rows_of(points))
-    assert {row["seeds"] for row in found} == {3}
-    for row, other in zip(found, expected.to_dict("records"), strict=True):
-        assert {name: row[name] for name in POINT} == {name: other[name] for name in POINT}
-        assert [row[n] for n in MEANS] == pytest.approx(
-            [other[n] for n in MEANS], rel=1e-12, nan_ok=True
+    expected = points.groupby(MODEL_COLUMNS, sort=False)[MEAN_COLUMNS].mean().reset_index()
+    means = mean_over_seeds(rows_of(points))
+    assert {row["seeds"] for row in means} == {3}
+    for row, other in zip(means, expected.to_dict("records"), strict=True):
+        assert {name: row[name] for name in MODEL_COLUMNS} == {
+            name: other[name] for name in MODEL_COLUMNS
+        }
+        assert [row[n] for n in MEAN_COLUMNS] == pytest.approx(
+            [other[n] for n in MEAN_COLUMNS], rel=1e-12, nan_ok=True
         )

@@ -1,4 +1,4 @@
-"""Every page as a person without a browser would see it: its texts, controls and states."""
+"""Every page without a browser: its texts, controls and states."""
 
 from __future__ import annotations
 
@@ -6,67 +6,29 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import choices
-from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pages.components.setting_values import Reading, flat, from_params, nested, params
+from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.planning.stage import outline
-from pruning_core.settings.spec import Spec
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import from_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.inspections import DATA, MODEL, Facts
+from tests.helpers.inspections import Facts
+from tests.helpers.pages import finished, open_page, texts
 from tests.helpers.project import ROOT
-from tests.results.test_models import result
+from tests.helpers.tune_page import run_button
 
 PAGES = ["app.py", "pages/1_Tune.py", "pages/2_Runs.py", "pages/3_Compare.py"]
 
 
-@pytest.fixture(autouse=True)
-def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages see the test's cache, and start no process."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: None)
-
-
-def open_page(name: str, **params: str) -> AppTest:
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    if name != "app.py":
-        test.switch_page(name)
-    for key, value in params.items():
-        test.query_params[key] = value
-    return test.run()
-
-
-def texts(test: AppTest) -> str:
-    parts = [test.title, test.header, test.markdown, test.caption, test.info, test.error]
-    parts += [test.warning, test.success]
-    return "\n".join(str(element.value) for part in parts for element in part)
-
-
-def put(store: Store, key: str, kind: str, found: object) -> None:
-    with store.building(key) as folder:
-        store.publish(key, folder, kind=kind, parent="", settings={}, result=found)
-
-
-def finished(cache: Cache, spec: Spec = QUICKSTART, label: str = "Quick start") -> str:
-    """A job whose every stage stands in the store, with figures made up for the test."""
-    queue, store = Queue(cache.queue), Store(cache)
-    made = plan(spec, Facts(spec))
-    for stage in made.stages:
-        found = {"inspect_dataset": DATA, "inspect_model": MODEL}.get(
-            stage.kind, {"notes": ["A note."]}
-        )
-        asked = next((p.asked for p in outline(made).models if p.key == stage.key), None)
-        if asked is not None:
-            found = result(round(80 * asked), 0.9 - 0.3 * asked, 2, 4)
-        put(store, stage.key, stage.kind, found)
-    job = queue.submit(spec, label)
-    queue.expand(job, made, [stage.key for stage in made.stages])
-    return job
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_stands_by_itself_with_an_empty_cache(name: str) -> None:
-    """Run alone, as by a deep link before any session has been at Home."""
+def test_every_page_runs_alone_with_an_empty_cache(name: str) -> None:
+    """As after a deep link, before any session opened Home."""
     test = AppTest.from_file(str(ROOT / name), default_timeout=60).run()
     assert not test.exception
     assert len(test.title) == 1
@@ -90,12 +52,18 @@ def test_home_runs_a_preset(cache: Cache) -> None:
 
 def test_home_shows_the_latest_results(cache: Cache) -> None:
     finished(cache)
-    assert "At most 1 point lost" in texts(open_page("app.py")) or "No pruned point" in texts(
-        open_page("app.py")
-    )
+    text = texts(open_page("app.py")).replace("\\", "")
+    assert "**Quick start**" in text
+    assert [line for line in text.splitlines() if "1 point" in line and "validation" in line]
 
 
-def test_tune_fills_its_controls_from_the_link() -> None:
+def test_home_without_results_says_what_to_do() -> None:
+    text = texts(open_page("app.py"))
+    assert "No results yet. Run a preset; results appear here as models finish." in text
+    assert "benchmark --quick` compares training speed" in text
+
+
+def test_tune_fills_its_widgets_from_the_link() -> None:
     test = open_page("pages/1_Tune.py", **{"iterative.target": "0.8", "data.name": "digits"})
     assert test.slider(key="w.iterative.target").value == 80
 
@@ -112,7 +80,7 @@ EXTREMES = {
 
 
 @pytest.mark.parametrize("name", EXTREMES)
-def test_tune_shows_what_a_link_holds_and_changes_nothing(name: str) -> None:
+def test_tune_shows_extreme_values_of_a_link_unchanged(name: str) -> None:
     test = open_page("pages/1_Tune.py", **{name: EXTREMES[name]})
     assert not test.exception
     assert test.query_params[name] in (EXTREMES[name], [EXTREMES[name]])
@@ -130,7 +98,7 @@ def test_a_missing_folder_is_one_sentence(cache: Cache) -> None:
     test = open_page("pages/1_Tune.py", **{"data.name": "images", "data.path": "/nonexistent"})
     assert not test.exception
     assert "/nonexistent does not exist" in test.error[0].value
-    assert not [button for button in test.button if button.key == "run"]
+    assert run_button(test).disabled
 
 
 def test_user_texts_are_not_read_as_markdown(cache: Cache) -> None:
@@ -150,12 +118,12 @@ def test_compare_says_what_failed(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize(("page", "name"), [("2_Runs", "job"), ("3_Compare", "runs")])
-def test_an_unknown_run_is_said(cache: Cache, page: str, name: str) -> None:
+def test_an_unknown_run_is_reported(cache: Cache, page: str, name: str) -> None:
     finished(cache)
     assert "no run" in texts(open_page(f"pages/{page}.py", **{name: "zzz"}))
 
 
-def test_tune_puts_its_choices_into_the_link() -> None:
+def test_tune_puts_its_settings_into_the_link() -> None:
     test = open_page("pages/1_Tune.py")
     test.slider(key="w.iterative.iterations").set_value(3).run()
     assert not test.exception
@@ -177,15 +145,15 @@ def test_tune_runs_what_it_shows(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("text", ["half", "150", "0, 0", "-3"])
-def test_tune_says_what_is_wrong(cache: Cache, text: str) -> None:
+def test_tune_explains_an_error(cache: Cache, text: str) -> None:
     test = open_page("pages/1_Tune.py")
     test.text_input(key="w.one_shot.amounts").set_value(text).run()
-    assert "One-shot amounts: " in test.error[0].value
-    assert not [button for button in test.button if button.key == "run"]
+    assert "One-shot sparsity levels: " in test.error[0].value
+    assert run_button(test).disabled
 
 
 @pytest.mark.parametrize("params", [{"nonsense": "1"}, {"iterative.target": "x"}])
-def test_a_broken_link_is_said(params: dict[str, str]) -> None:
+def test_a_broken_link_is_reported(params: dict[str, str]) -> None:
     test = open_page("pages/1_Tune.py", **params)
     assert not test.exception
     assert "link" in test.warning[0].value
@@ -215,9 +183,9 @@ def test_runs_cancels_and_retries(cache: Cache) -> None:
     next(b for b in test.button if b.label == "Cancel").click().run()
     assert "Cancelled" in texts(test)
     next(b for b in test.button if b.label == "Retry").click().run()
-    found = queue.job(job)
-    assert found is not None
-    assert found.status == "planning"
+    retried = queue.job(job)
+    assert retried is not None
+    assert retried.status == "planning"
 
 
 def test_runs_shows_why_a_job_failed(cache: Cache) -> None:
@@ -256,8 +224,8 @@ def test_compare_lays_several_runs_over_each_other(cache: Cache) -> None:
 
 def test_choices_survive_link_and_widgets() -> None:
     for preset in PRESETS.values():
-        flat = choices.flat(choices.to_dict(preset.spec))
-        assert choices.from_params(choices.params(preset.spec)) == choices.Reading(flat)
-        widgets = {name: choices.to_widget(name, value) for name, value in flat.items()}
+        values = flat(to_dict(preset.spec))
+        assert from_params(params(preset.spec)) == Reading(values)
+        widgets = {name: choices.to_widget(name, value) for name, value in values.items()}
         back = {name: choices.from_widget(name, value) for name, value in widgets.items()}
-        assert choices.from_dict(choices.nested(back)) == preset.spec
+        assert from_dict(nested(back)) == preset.spec

@@ -1,10 +1,11 @@
-"""Runs: the list that shows the queue, the log it opens, and what it says where nothing is."""
+"""Runs: the list of runs, the log, the curves, and the texts of ended runs."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from pages.components import live, shell
-from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.errors import Share, SpecError
+from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.reports.charts.training import history_figure
+from pruning_core.planning.stage import Plan, Stage, outline
+from pruning_core.reports.charts.training import training_curves
+from pruning_core.results.models import titles
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
 from pruning_core.storage.job_list import Listing, Run, Step, run_of
@@ -24,14 +28,9 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
-from tests.pages.test_pages import finished, open_page, texts
+from tests.helpers.pages import finished, open_page, texts
 
-
-@pytest.fixture(autouse=True)
-def no_worker(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages see the test's cache, and start no process."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr("pruning_core.worker.start.ensure_worker", lambda *_: "")
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 def seeded(i: int) -> Spec:
@@ -98,7 +97,7 @@ def test_twenty_runs_a_page_and_the_linked_one_on_each(queue: Queue) -> None:
     assert "cancelled 24" in rows(press(test, "Newer"))[0]
 
 
-def test_what_is_active_stands_first_however_old(queue: Queue) -> None:
+def test_active_runs_come_first_however_old(queue: Queue) -> None:
     old = waiting(queue, 100)
     for i in range(25):
         cancelled(queue, i)
@@ -123,18 +122,18 @@ def test_a_failed_run_that_blocks_stages_is_not_active(queue: Queue) -> None:
 def test_a_page_of_the_list_is_one_query(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(30):
         waiting(queue, i)
-    found = Listing(queue.path)
-    asked: list[str] = []
+    listing = Listing(queue.path)
+    queries: list[str] = []
     connect = sqlite3.connect
 
     def watched(*arguments: object, **options: object) -> sqlite3.Connection:
         db = connect(*arguments, **options)  # type: ignore[call-overload]
-        db.set_trace_callback(asked.append)
+        db.set_trace_callback(queries.append)
         return db
 
     monkeypatch.setattr("pruning_core.storage.database.sqlite3.connect", watched)
-    found.page(20)
-    assert len([query for query in asked if "jobs" in query or "stages" in query]) == 1
+    listing.page(20)
+    assert len([query for query in queries if "jobs" in query or "stages" in query]) == 1
 
 
 def test_a_page_of_the_list_reads_no_table_from_end_to_end(queue: Queue) -> None:
@@ -147,16 +146,16 @@ def test_a_page_of_the_list_reads_no_table_from_end_to_end(queue: Queue) -> None
     assert [s for s in scans if re.fullmatch(r"SCAN (jobs|stages|wants|[jswp])", s)] == []
 
 
-def test_the_list_and_the_opened_run_tell_the_same(cache: Cache, queue: Queue) -> None:
+def test_the_list_and_the_opened_run_agree(cache: Cache, queue: Queue) -> None:
     job = waiting(queue)
     row = claimed(queue)
     queue.beat(row.key, "t", 1, {"fraction": 0.5, "history": []})
     (listed,), _ = Listing(queue.path).page(20)
     opened = run_of(standing(queue, job))
     assert (listed.state, listed.done) == (opened.state, opened.done) == ("running", 0)
-    told = [(step.status, step.work, step.fraction) for step in listed.steps]
-    assert sorted(told) == sorted((s.status, s.work, s.fraction) for s in opened.steps)
-    assert 0 < listed.fraction < 0.02  # half a look at the images is no half of the run
+    steps = [(step.status, step.work, step.fraction) for step in listed.steps]
+    assert sorted(steps) == sorted((s.status, s.work, s.fraction) for s in opened.steps)
+    assert 0 < listed.fraction < 0.02  # half of an inspection is not half of the run
 
 
 def run(*steps: Step, state: str = "running") -> Run:
@@ -167,7 +166,7 @@ def done(begin: float, end: float, work: float = 1.0) -> Step:
     return Step("done", work, 1.0, begin, end)
 
 
-def test_time_left_goes_by_the_epochs_done_and_the_cores() -> None:
+def test_the_remaining_time_follows_from_epochs_and_cores() -> None:
     steps = (done(10, 30, 10.0), *[Step("queued", 5.0, 0.0, None, None)] * 4)
     assert run(*steps).seconds_left(1) == pytest.approx(40)
     assert run(*steps).seconds_left(2) == pytest.approx(20)
@@ -175,20 +174,21 @@ def test_time_left_goes_by_the_epochs_done_and_the_cores() -> None:
     assert run(Step("queued", 1.0, 0.0, None, None)).seconds_left(2) is None
 
 
-def test_time_spent_leaves_out_the_nights_between() -> None:
+def test_the_time_spent_excludes_pauses() -> None:
     assert run(done(0.5, 10), done(5, 12), done(1000, 1003)).seconds_spent == pytest.approx(14.5)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 20)), max_size=6))
-def test_time_spent_is_the_seconds_in_which_something_ran(spans: list[tuple[int, int]]) -> None:
+def test_the_time_spent_is_the_seconds_in_which_a_stage_ran(spans: list[tuple[int, int]]) -> None:
     busy = {t for begin, length in spans for t in range(begin, begin + length)}
     steps = [done(begin, begin + length) for begin, length in spans]
     assert run(*steps).seconds_spent == pytest.approx(len(busy))
 
 
-def log_box(test: AppTest) -> str:
-    return next(box for box in test.selectbox if box.label == "Stage").value
+def logged_stage(test: AppTest) -> str:
+    """The key of the stage whose log is shown."""
+    return str(next(box for box in test.selectbox if box.label == "Stage").value)
 
 
 def test_the_log_opens_on_the_stage_that_failed(cache: Cache, queue: Queue) -> None:
@@ -198,40 +198,45 @@ def test_the_log_opens_on_the_stage_that_failed(cache: Cache, queue: Queue) -> N
         cache.log(key).write_text(f"log of {key}")
     first, second = claimed(queue), claimed(queue)
     queue.finish(first.key, "t")
-    assert log_box(open_page("pages/2_Runs.py", job=job)) == second.key
+    assert logged_stage(open_page("pages/2_Runs.py", job=job)) == second.key
     queue.fail(second.key, "t", "Traceback\nValueError: no")
     test = open_page("pages/2_Runs.py", job=job)
-    assert log_box(test) == second.key
+    assert logged_stage(test) == second.key
     assert f"log of {second.key}" in [code.value for code in test.code]
 
 
-def test_where_nothing_failed_or_runs_the_log_is_that_of_the_last(queue: Queue) -> None:
+def test_the_log_is_that_of_the_last_stage_where_none_failed_or_runs(queue: Queue) -> None:
     job = waiting(queue)
-    made = queue.stages_of(job)
-    ended = [replace(row, status="done", started=float(i)) for i, row in enumerate(made)]
-    assert live.told_first(ended) == made[-1].key
+    stages = queue.stages_of(job)
+    ended = [replace(row, status="done", started=float(i)) for i, row in enumerate(stages)]
+    assert live.first_log(ended) == stages[-1].key
     failed = [*ended[:3], replace(ended[3], status="running"), replace(ended[4], status="failed")]
-    assert live.told_first(failed) == made[4].key
+    assert live.first_log(failed) == stages[4].key
 
 
 @pytest.mark.parametrize("end", ["cancel", "refuse"])
 def test_an_ended_run_promises_no_curves(queue: Queue, end: str) -> None:
     job = queue.submit(QUICKSTART, "ended")
-    assert "The curves begin" in texts(open_page("pages/2_Runs.py", job=job))
+    assert "Curves appear after the first epoch." in texts(open_page("pages/2_Runs.py", job=job))
     if end == "cancel":
         queue.cancel(job)
     else:
-        queue.refuse(job, "data.train_size", "9 images were asked for, but there are 3.")
-    said = texts(open_page("pages/2_Runs.py", job=job))
-    assert "The curves begin" not in said
-    assert "No epoch was trained" in said
+        error = SpecError("data.train_size", "{asked} is more than there are.", asked=Share(0.5))
+        queue.refuse(job, error.field, error.to_json())
+    text = texts(open_page("pages/2_Runs.py", job=job))
+    assert "Curves appear" not in text
+    assert "No epoch was trained" in text
+    # The queue holds JSON; the page shows the sentence with the title and percent.
+    assert ("Training images: 50 % is more than there are." in text) == (end == "refuse")
+    assert "{" not in text
+    assert ("Not started" in text) == (end == "refuse")
 
 
 def epochs(n: int) -> list[dict[str, float]]:
     return [{"epoch": e, "loss": 1.0 / e, "accuracy": 0.5} for e in range(1, n + 1)]
 
 
-def test_the_steps_of_the_chain_are_one_curve_in_whole_epochs(cache: Cache, queue: Queue) -> None:
+def test_the_iterative_steps_are_one_curve_in_whole_epochs(cache: Cache, queue: Queue) -> None:
     job = waiting(queue)
     for _ in range(15):
         row = claimed(queue)
@@ -240,18 +245,20 @@ def test_the_steps_of_the_chain_are_one_curve_in_whole_epochs(cache: Cache, queu
         queue.finish(row.key, "t")
     now = standing(queue, job)
     lab = shell.Lab(cache, Store(cache), queue)
-    found, strategies = live.histories(lab, now, 0)
+    histories, strategies = live.histories(lab, now, 0)
     each, steps = QUICKSTART.iterative.epochs, QUICKSTART.iterative.iterations
-    assert [e["epoch"] for e in found["iterative"]] == list(range(1, int(each) * steps + 1))
-    assert found["iterative"][-1]["stage"].startswith(f"step {steps}")
-    assert set(strategies) == {"baseline", "dense control", "iterative", "same epochs 90 %"} | {
-        f"one-shot {amount:.0%}".replace("%", " %") for amount in (0.3, 0.5, 0.7, 0.9)
-    }
+    assert [e["epoch"] for e in histories["iterative"]] == list(range(1, int(each) * steps + 1))
+    planned = outline(plan(QUICKSTART, Facts(QUICKSTART)))
+    names = {model: titles(planned)[model.key][0] for model in planned.models}
+    iterative = [model for model in planned.models if model.strategy == "iterative"]
+    assert histories["iterative"][-1]["stage"] == names[iterative[-1]]
+    others = {name for model, name in names.items() if model not in iterative}
+    assert set(strategies) == others | {"iterative"}
     test = open_page("pages/2_Runs.py", job=job)
     assert len(test.get("plotly_chart")) == 2
 
 
-def test_half_epoch_steps_and_the_tail_follow_one_another(cache: Cache, queue: Queue) -> None:
+def test_half_epochs_and_final_fine_tuning_are_one_curve(cache: Cache, queue: Queue) -> None:
     chain = replace(QUICKSTART.iterative, iterations=2, epochs=0.5, final_epochs=1.5)
     spec = replace(QUICKSTART, iterative=chain)
     job = queue.submit(spec, "halves")
@@ -262,16 +269,18 @@ def test_half_epoch_steps_and_the_tail_follow_one_another(cache: Cache, queue: Q
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": history})
         queue.finish(row.key, "t")
     lab = shell.Lab(cache, Store(cache), queue)
-    found, _ = live.histories(lab, standing(queue, job), 0)
-    told = [(entry["epoch"], entry["stage"]) for entry in found["iterative"]]
-    steps = [(0.5, "step 1, 68.4 %"), (1, "step 2, 90 %")]
-    assert told == [*steps, (2, "tail, 90 %"), (2.5, "tail, 90 %")]
+    histories, _ = live.histories(lab, standing(queue, job), 0)
+    entries = [(entry["epoch"], entry["stage"]) for entry in histories["iterative"]]
+    planned = outline(plan(spec, Facts(spec)))
+    names = titles(planned)
+    first, second, final = [names[m.key][0] for m in planned.models if m.strategy == "iterative"]
+    assert entries == [(0.5, first), (1, second), (2, final), (2.5, final)]
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 5000))
-def test_ticks_stand_at_whole_epochs_only(last: int) -> None:
-    step = history_figure({"a": [{"epoch": last, "loss": 1.0}]}).layout.xaxis.dtick
+def test_ticks_are_whole_epochs(last: int) -> None:
+    step = training_curves({"a": [{"epoch": last, "loss": 1.0}]}).layout.xaxis.dtick
     assert step == int(step) >= 1
     assert last / step <= 8
 
@@ -288,4 +297,21 @@ def test_each_seed_has_its_curves(cache: Cache) -> None:
     job = finished(cache, replace(QUICKSTART, seeds=(0, 1)))
     test = open_page("pages/2_Runs.py", job=job)
     assert not test.exception
-    assert "Seed" in [control.label for control in test.get("button_group")]
+    groups: list[Any] = list(test.get("button_group"))
+    assert "Seed" in [control.label for control in groups]
+
+
+def test_a_stage_about_a_layer_names_the_layer(queue: Queue) -> None:
+    stage = Stage("sensitivity", "", {"layer": "features.0.weight"})
+    job = queue.submit(QUICKSTART, "sensitive")
+    queue.expand(job, Plan((stage,), (), True), ())
+    ((_, title),) = live.titled(standing(queue, job))
+    assert title.startswith("features.0.weight: sensitivity analysis")
+
+
+def test_duplicate_and_edit_opens_the_settings_on_tune(queue: Queue) -> None:
+    job = cancelled(queue, 7)
+    test = press(open_page("pages/2_Runs.py", job=job), "Duplicate and edit")
+    assert not test.exception
+    assert test.title[0].value == "Set up a comparison"
+    assert test.text_input(key="w.seeds").value == "7"

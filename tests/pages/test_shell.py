@@ -17,22 +17,19 @@ from pruning_core.storage import database
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.worker import start
+from tests.helpers.pages import finished, texts
 from tests.helpers.workers import ROOT
-from tests.pages.test_pages import PAGES, finished, texts
+from tests.pages.test_pages import PAGES
 
 FULL = os.strerror(errno.ENOSPC)
 
 
-@pytest.fixture(autouse=True)
-def seen(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages see the test's cache, and start no process."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache.root))
-    monkeypatch.setattr(start, "ensure_worker", lambda *_: "")
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call it, and from then on nothing can be written: no folder, no row."""
+    """Call it to make every write fail: no folder, no row."""
 
     def no_room(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, FULL)
@@ -41,7 +38,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def only_read(name: str, **options: object) -> sqlite3.Connection:
         if "immutable" in str(name):
-            return connect(name, **options)  # type: ignore[call-overload, no-any-return]
+            return connect(name, **options)  # type: ignore[call-overload]
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise error
@@ -73,24 +70,24 @@ def test_finished_results_can_be_read_on_a_full_disk(
     test = page(name, job=job, runs=job)
     assert not test.exception
     assert len(test.title) == 1
-    (said,) = [str(found.value) for found in test.warning if FULL in str(found.value)]
-    assert "can be read" in said
+    (warning,) = [str(box.value) for box in test.warning if FULL in str(box.value)]
+    assert "Finished results can be read." in warning
     assert not test.error
     if "Compare" in name:
         assert len(test.get("plotly_chart")) >= 4
 
 
-def test_a_run_is_refused_on_a_full_disk_and_the_page_lives(
+def test_a_run_is_refused_on_a_full_disk_and_the_page_goes_on(
     cache: Cache, full_disk: Callable[[], None]
 ) -> None:
     test = page("app.py")
     full_disk()
     test.button(key="run quickstart").click().run()
     assert not test.exception
-    assert "takes nothing now" in texts(test)
+    assert "The queue cannot be written now" in texts(test)
 
 
-def test_actions_on_a_locked_queue_are_refused_and_the_page_lives(
+def test_actions_on_a_locked_queue_are_refused_and_the_page_goes_on(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = finished(cache)
@@ -103,10 +100,10 @@ def test_actions_on_a_locked_queue_are_refused_and_the_page_lives(
     assert "database is locked" in test.error[0].value
     assert "Quick start" in texts(test)
     other.close()
-    assert [found.id for found in Queue(cache.queue).jobs()] == [job]
+    assert [queued.id for queued in Queue(cache.queue).jobs()] == [job]
 
 
-def test_a_worker_that_cannot_start_is_said_on_every_page(
+def test_every_page_reports_a_worker_that_cannot_start(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     why = "The worker was started 5 times. Its log ends with: \"No module named 'torch'\"."
@@ -116,7 +113,7 @@ def test_a_worker_that_cannot_start_is_said_on_every_page(
     assert "No module named" in test.warning[0].value
 
 
-def test_a_cache_that_is_not_there_and_cannot_be_made_ends_the_page_with_a_sentence(
+def test_a_cache_that_cannot_be_created_stops_the_page_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -127,10 +124,10 @@ def test_a_cache_that_is_not_there_and_cannot_be_made_ends_the_page_with_a_sente
     assert "cannot be written" in error.value
 
 
-def test_a_damaged_result_on_a_disk_that_cannot_be_written_is_missing_not_a_crash(
+def test_a_damaged_result_on_a_read_only_disk_counts_as_missing(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot be set aside there."""
+    """The store cannot move the damaged entry away."""
     job = finished(cache)
     store = Store(cache)
     row = next(row for row in Queue(cache.queue).stages_of(job) if row.kind == "pruned")

@@ -1,4 +1,4 @@
-"""The Tune page as a person uses it: controls, links, own images, errors, the estimate."""
+"""The Tune page as a person uses it: widgets, links, own images, errors, the estimate."""
 
 from __future__ import annotations
 
@@ -14,326 +14,409 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import choices
-from pages.components.facts import inline
+from pages.components.setting_values import flat
+from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.planning.estimate import probe
-from pruning_core.planning.inspections import inspect_data
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings import messages
-from pruning_core.settings.spec import Spec
+from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.inspections import DATA, MODEL
-from tests.helpers.tune_page import tune
+from tests.helpers.pages import put
+from tests.helpers.tune_page import (
+    captions,
+    choose,
+    error_text,
+    fail_inspections,
+    inspected,
+    metric,
+    run_button,
+    tune,
+    uploaders,
+    widget,
+    widgets,
+)
 
-FLAT = choices.flat(choices.to_dict(QUICKSTART))
-
+FLAT = flat(to_dict(QUICKSTART))
+AMOUNTS = "one_shot.amounts"
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
 
-def amounts(text: str) -> AppTest:
-    test = tune()
-    test.text_input(key="w.one_shot.amounts").set_value(text).run()
-    assert not test.exception
-    return test
+def with_amounts(text: str) -> AppTest:
+    return choose(tune(), AMOUNTS, text)
 
 
-def run_button(test: AppTest) -> Any:
-    return next((button for button in test.button if button.key == "run"), None)
-
-
-def captions(test: AppTest) -> str:
-    return "\n".join(caption.value for caption in test.caption)
-
-
-def metric(test: AppTest, label: str) -> str:
-    return str(next(m.value for m in test.metric if m.label == label))
-
-
-def put(store: Store, key: str, kind: str, found: object) -> None:
-    with store.building(key) as folder:
-        store.publish(key, folder, kind=kind, parent="", settings={}, result=found)
-
-
-def inspected(cache: Cache, spec: Spec = QUICKSTART) -> Store:
-    """The store after the worker has looked at the data and the model of a spec."""
-    store = Store(cache)
-    put(store, inspect_data(spec).key, "inspect_dataset", DATA)
-    stage = probe(spec, store)
-    assert stage
-    put(store, stage.key, "inspect_model", MODEL)
-    return store
-
-
-def test_a_control_bears_its_setting_s_title() -> None:
+def test_every_setting_has_a_widget_with_its_title() -> None:
     test = tune(**{"data.name": "images"})
-    kinds = [test.slider, test.selectbox, test.number_input, test.checkbox, test.text_input]
-    found = {w.key: w.label for kind in kinds for w in kind if w.key.startswith(choices.PREFIX)}
-    assert found == {key: messages.title(key.removeprefix(choices.PREFIX)) for key in found}
-    hidden = {"baseline_threads", "finetune_threads", "label"}
-    assert {key.removeprefix(choices.PREFIX) for key in found} == set(FLAT) - hidden
+    prefix = choices.PREFIX
+    drawn = [w for w in widgets(test) if w.key.startswith(prefix)]
+    labels = {w.key.removeprefix(prefix): w.label for w in drawn}
+    assert labels == {name: messages.title(name) for name in labels}
+    # The name of the run has its own key.
+    assert set(labels) == set(FLAT) - {"label"}
 
 
-def test_everything_that_can_be_pressed_or_filled_has_help() -> None:
+def test_every_widget_and_button_has_help() -> None:
     test = tune(**{"data.name": "images"})
-    kinds = [test.slider, test.selectbox, test.number_input, test.checkbox, test.text_input]
-    labels = [w.label for kind in [*kinds, test.button] for w in kind if not w.help]
-    other = [*test.get("file_uploader"), *test.get("download_button")]
-    labels += [w.label for w in other if not w.proto.help]
+    labels = [w.label for w in [*widgets(test), *test.button] if not w.help]
+    files: list[Any] = [*uploaders(test), *test.get("download_button")]
+    labels += [w.label for w in files if not w.proto.help]
     assert labels == []
 
 
-def test_fractions_are_asked_back() -> None:
-    test = amounts("0, 0.3, 0.5")
-    assert "One-shot amounts: Amounts are percent: did you mean 0, 30, 50?" in test.error[0].value
-    assert run_button(test) is None
+def test_help_is_not_read_as_markdown() -> None:
+    help_text = widget(tune(**{"data.name": "images"}), "data.path").help
+    assert "train/class/\\*" in help_text
+
+
+def test_shares_instead_of_percent_are_questioned() -> None:
+    test = with_amounts("0, 0.3, 0.5")
+    assert (
+        "One-shot sparsity levels: the values are percent: did you mean 0, 30, 50? To prune less "
+        "than 1 %, add the sign: 0.3 %, 0.5 %." in test.error[0].value
+    )
+    assert run_button(test).disabled
 
 
 @pytest.mark.parametrize("text", ["half", "nan", "1e999", "3O", "x" * 5000, "--", "½"])
-def test_garbage_is_echoed_briefly(text: str) -> None:
-    test = amounts(text)
-    assert "One-shot amounts: " in test.error[0].value
+def test_unreadable_text_is_quoted_briefly(text: str) -> None:
+    test = with_amounts(text)
+    assert "One-shot sparsity levels: " in test.error[0].value
     assert "is not a list of numbers" in test.error[0].value
     assert len(test.error[0].value) < 150
 
 
-def test_an_amount_of_all_is_refused_in_percent() -> None:
-    said = "One-shot amounts: 100 % is not from 0 up to, but not including, 100 %."
-    assert said in amounts("50, 100").error[0].value
+def test_a_sparsity_of_all_weights_is_refused_in_percent() -> None:
+    error = error_text(with_amounts("50, 100"))
+    assert "One-shot sparsity levels: 100 % is " in error
+    assert "100 %" in error.partition(" is ")[2]
 
 
-def test_long_seeds_survive_their_field() -> None:
+def test_an_error_keeps_the_chart_and_disables_run() -> None:
+    test = with_amounts("half")
+    assert len(test.get("plotly_chart")) == 1
+    assert run_button(test).disabled
+    assert "The link still holds the last valid settings." in captions(test)
+    choose(test, AMOUNTS, "0, 50")
+    assert not run_button(test).disabled
+
+
+def test_long_seeds_survive_their_text_field() -> None:
     test = tune(seeds="[12345678901, 2]")
-    assert test.text_input(key="w.seeds").value == "12345678901, 2"
-    assert run_button(test) is not None
+    assert widget(test, "seeds").value == "12345678901, 2"
+    assert not run_button(test).disabled
 
 
-def test_one_bad_value_in_a_link_spoils_no_other() -> None:
+def test_one_bad_value_in_a_link_changes_no_other() -> None:
     test = tune(**{"iterative.target": "x", "iterative.iterations": "3", "model.width": "2"})
     (warning,) = test.warning
-    assert "Iterative target: 'x'" in warning.value
-    assert test.slider(key="w.iterative.iterations").value == 3
-    assert test.number_input(key="w.model.width").value == 2.0
-    assert test.slider(key="w.iterative.target").value == 90.0
-    assert run_button(test) is not None
+    assert "defaults are used for: Target sparsity: 'x' cannot be read." in warning.value
+    assert widget(test, "iterative.iterations").value == 3
+    assert widget(test, "model.width").value == 2.0
+    assert widget(test, "iterative.target").value == 90.0
+    assert not run_button(test).disabled
 
 
-def test_bad_values_of_a_link_are_named_together_and_until_a_choice_changes() -> None:
+def test_bad_values_of_a_link_are_listed_until_a_setting_changes() -> None:
     test = tune(
         **{
             "old.setting": "1",
-            "one_shot.amounts": "[1.5]",
+            AMOUNTS: "[1.5]",
             "seeds": "[]",
             "lr_schedule_span": "pruning",
         }
     )
     (warning,) = test.run().warning
-    for words in ("'old.setting'", "One-shot amounts: 150 %", "Seeds: "):
-        assert words in inline(warning.value).replace("\\", "")
-    assert test.selectbox(key="w.lr_schedule_span").value == "pruning"
-    test.slider(key="w.iterative.iterations").set_value(4).run()
-    assert not test.warning
+    for words in ("- old.setting: ", "- One-shot sparsity levels: 150 % is", "- Seeds: "):
+        assert words in warning.value
+    assert widget(test, "lr_schedule_span").value == "pruning"
+    assert not choose(test, "iterative.iterations", 4).warning
 
 
-def test_own_images_without_a_path_are_a_calm_start() -> None:
-    test = tune()
-    test.selectbox(key="w.data.name").set_value("images").run()
+def test_own_images_without_a_path_are_no_error() -> None:
+    test = choose(tune(), "data.name", "images")
     assert not test.error
     assert "Upload a .zip or give a folder" in test.info[0].value
     assert run_button(test).disabled
     assert test.query_params["data.name"] in ("images", ["images"])
     linked = tune(**{"data.name": "images", "iterative.iterations": "3"})
-    assert linked.selectbox(key="w.data.name").value == "images"
+    assert widget(linked, "data.name").value == "images"
     assert not linked.warning
 
 
-def test_own_images_go_on_with_a_path(tmp_path: Path) -> None:
-    test = tune(**{"data.name": "images"})
-    test.text_input(key="w.data.path").set_value(f" {tmp_path} ").run()
+def test_own_images_run_with_a_path(tmp_path: Path) -> None:
+    test = choose(tune(**{"data.name": "images"}), "data.path", f" {tmp_path} ")
     assert not test.info
     assert not run_button(test).disabled
     assert test.query_params["data.path"] in (str(tmp_path), [str(tmp_path)])
 
 
-def test_a_choice_beside_a_wrong_one_is_kept() -> None:
-    test = amounts("half")
-    test.slider(key="w.iterative.iterations").set_value(3).run()
+def test_a_setting_beside_a_wrong_one_is_kept() -> None:
+    test = choose(with_amounts("half"), "iterative.iterations", 3)
     assert test.error
     assert test.query_params["iterative.iterations"] in ("3", ["3"])
 
 
-def fail_inspections(cache: Cache, error: str, field: str) -> None:
-    queue = Queue(cache.queue)
-    while row := queue.claim("t", 2):
-        queue.fail(row.key, "t", error, field)
-
-
-def test_an_unknown_model_is_told_with_its_neighbours(cache: Cache) -> None:
-    message = "'resnet19' is not a torchvision classification model. Did you mean resnet18?"
+def test_an_unknown_model_is_refused_with_similar_names(cache: Cache) -> None:
+    reason = "'{name}' is not a torchvision classification model. Did you mean resnet18?"
     test = tune(**{"model.name": "resnet19"})
-    fail_inspections(cache, message, "model.name")
+    fail_inspections(cache, SpecError("model.name", reason, name="resnet19"))
     test.run()
-    assert f"Model: {message}" in test.error[0].value
-    assert "Change Model" in captions(test)
-    assert run_button(test) is None
+    assert f"Model: {reason.format(name='resnet19')}" in test.error[0].value
+    assert "Change Model to continue." in captions(test)
+    assert run_button(test).disabled
 
 
-def test_a_failed_inspection_can_be_asked_for_again(cache: Cache) -> None:
+def test_an_error_of_the_worker_has_the_page_s_title_and_units(cache: Cache) -> None:
+    test = tune(**{"pruning.allocation": "global"})
+    error = SpecError(
+        "pruning.min_density",
+        "with {allocation} at most {most} can be pruned. Change {target}.",
+        allocation=Choice("pruning.allocation", "global"),
+        most=Share(0.9425),
+        target=Ref("iterative.target"),
+    )
+    fail_inspections(cache, error)
+    test.run()
+    assert error_text(test).endswith(
+        "Minimum density per layer: with 'Global' at most 94.25 % can be pruned. Change 'Target "
+        "sparsity'."
+    )
+
+
+def test_a_failed_inspection_can_be_requested_again(cache: Cache) -> None:
     test = tune()
-    fail_inspections(cache, "Traceback\nOSError: the disk is full", "")
+    fail_inspections(cache, "Traceback\nOSError: the disk is full")
     test.run()
     assert "OSError: the disk is full" in test.error[0].value
-    next(button for button in test.button if button.label == "Look again").click().run()
+    assert run_button(test).disabled
+    next(button for button in test.button if button.label == "Check again").click().run()
     assert not test.error
     assert Queue(cache.queue).claim("t", 2)
 
 
-def test_what_a_run_waits_for_is_retried_there(cache: Cache) -> None:
+def test_an_inspection_of_a_failed_run_is_retried_there(cache: Cache) -> None:
     queue = Queue(cache.queue)
     queue.expand(queue.submit(QUICKSTART, "held"), plan(QUICKSTART, Store(cache)), ())
-    fail_inspections(cache, "it is gone.", "data.path")
+    fail_inspections(cache, SpecError("data.path", "it does not exist."))
     test = tune()
-    assert "press Retry" in captions(test)
-    assert "Look again" not in [button.label for button in test.button]
+    assert "press Retry on Runs" in captions(test)
+    assert "Check again" not in [button.label for button in test.button]
 
 
-def test_the_cost_is_measured_then_told_then_nothing(cache: Cache) -> None:
+def test_the_cost_is_measured_then_estimated_then_nothing(cache: Cache) -> None:
     assert metric(tune(), "Time on this machine") == "measuring"
     store = inspected(cache)
     assert metric(tune(), "Time on this machine").startswith("about ")
     for stage in plan(QUICKSTART, store).stages:
         put(store, stage.key, stage.kind, {"seconds": 1.0})
     test = tune()
-    assert metric(test, "Time on this machine") == "opens at once"
-    assert metric(test, "Already in the cache") == "15 of 15 stages"
+    assert not metric(test, "Time on this machine").startswith(("about", "measuring"))
+    assert metric(test, "Already computed") == "15 of 15 stages"
 
 
 def test_a_model_can_be_typed() -> None:
     test = tune(**{"model.name": "resnet19"})
-    assert test.selectbox(key="w.model.name").value == "resnet19"
+    assert widget(test, "model.name").value == "resnet19"
 
 
-def test_another_optimizer_brings_its_usual_rate() -> None:
-    test = tune()
-    test.selectbox(key="w.finetune.optimizer").set_value("adam").run()
-    assert test.number_input(key="w.finetune.lr").value == 0.001
+def test_another_optimizer_sets_its_usual_learning_rate() -> None:
+    test = choose(tune(), "finetune.optimizer", "adam")
+    assert widget(test, "finetune.lr").value == 0.001
     assert test.query_params["finetune.lr"] in ("0.001", ["0.001"])
 
 
-def test_without_iterative_pruning_its_controls_rest() -> None:
-    test = tune()
-    test.checkbox(key="w.iterative.enabled").uncheck().run()
-    resting = {slider.key for slider in test.slider if slider.disabled}
-    names = ("target", "iterations", "epochs", "final_epochs")
-    resting = {key for key in resting if not key.startswith("w.structured.")}
-    assert resting - {"w.pruning.min_density"} == {f"w.iterative.{name}" for name in names}
+def test_a_learning_rate_below_the_step_of_its_widget_is_kept() -> None:
+    test = choose(tune(), "finetune.lr", 0.00005)
+    assert widget(test, "finetune.lr").value == 0.00005
+    assert test.query_params["finetune.lr"] in ("5e-05", ["5e-05"])
 
 
-def test_what_another_choice_does_not_read_rests() -> None:
-    test = tune()
-    boxes = {box.key: box for box in [*test.selectbox, *test.text_input]}
-    read = ("w.pruning.layer_sparsities", "w.pruning.filter_norm", "w.pruning.filter_dim")
-    assert [boxes[key].disabled for key in read] == [True] * 3
-    linked = tune(**{"pruning.allocation": "custom", "pruning.layer_sparsities": '["*=0.9"]'})
-    assert not linked.text_input(key="w.pruning.layer_sparsities").disabled
-    linked = tune(**{"pruning.granularity": "filter", "pruning.filter_norm": "3"})
-    assert linked.selectbox(key="w.pruning.filter_norm").value == "3"
-    assert not linked.selectbox(key="w.pruning.filter_dim").disabled
-    assert not linked.selectbox(key="w.pruning.filter_norm").disabled
-    linked = tune(**{"pruning.granularity": "filter", "pruning.criterion": "taylor"})
-    assert linked.selectbox(key="w.pruning.filter_norm").disabled
-    for scope, rests in (("uniform", True), ("lamp", False)):
-        linked = tune(**{"pruning.allocation": scope})
-        assert linked.slider(key="w.pruning.min_density").disabled == rests
-    for schedule, rests in (("cubic", True), ("rigl", False)):
-        linked = tune(**{"iterative.schedule": schedule})
-        assert linked.number_input(key="w.pruning.calibration_images").disabled == rests
+def test_without_iterative_pruning_its_settings_are_disabled() -> None:
+    test = choose(tune(), "iterative.enabled", False)
+    names = [name for name in FLAT if name.startswith("iterative.") and name != "iterative.enabled"]
+    assert {name for name in names if widget(test, name).disabled} == set(names)
+    assert "Used only with iterative pruning." in widget(test, "iterative.schedule").help
 
 
-def test_a_pattern_asks_for_its_one_cut() -> None:
-    test = tune(**{"pruning.allocation": "global"})
-    test.selectbox(key="w.pruning.granularity").set_value("2:4").run()
+@pytest.mark.parametrize(
+    ("name", "link", "disabled"),
+    [
+        ("pruning.layer_sparsities", {}, True),
+        (
+            "pruning.layer_sparsities",
+            {"pruning.allocation": "custom", "pruning.layer_sparsities": '["*=0.9"]'},
+            False,
+        ),
+        ("pruning.filter_norm", {}, True),
+        ("pruning.filter_norm", {"pruning.granularity": "filter"}, False),
+        (
+            "pruning.filter_norm",
+            {"pruning.granularity": "filter", "pruning.criterion": "taylor"},
+            True,
+        ),
+        # RigL joins the gradients of a filter by the norm, whatever the criterion.
+        (
+            "pruning.filter_norm",
+            {
+                "pruning.granularity": "filter",
+                "pruning.criterion": "taylor",
+                "iterative.schedule": "rigl",
+            },
+            False,
+        ),
+        ("pruning.filter_dim", {}, True),
+        ("pruning.filter_dim", {"pruning.granularity": "filter"}, False),
+        ("pruning.min_density", {"pruning.allocation": "uniform"}, True),
+        ("pruning.min_density", {"pruning.allocation": "lamp"}, False),
+        ("pruning.calibration_images", {"iterative.schedule": "cubic"}, True),
+        ("pruning.calibration_images", {"iterative.schedule": "rigl"}, False),
+        ("pruning.calibration_images", {"pruning.criterion": "taylor"}, False),
+        ("structured.channel_importance", {}, True),
+        ("structured.channel_importance", {"structured.enabled": "true"}, False),
+        # The sensitivity analysis of dependency groups scores channels, too.
+        (
+            "structured.channel_importance",
+            {"sensitivity.enabled": "true", "sensitivity.unit": "dependency_group"},
+            False,
+        ),
+        (
+            "structured.channel_importance",
+            {"sensitivity.enabled": "true", "sensitivity.unit": "layer"},
+            True,
+        ),
+        (
+            "pruning.calibration_images",
+            {
+                "sensitivity.enabled": "true",
+                "sensitivity.unit": "dependency_group",
+                "structured.channel_importance": "taylor",
+            },
+            False,
+        ),
+        (
+            "pruning.calibration_images",
+            {"sensitivity.enabled": "true", "structured.channel_importance": "taylor"},
+            True,
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_disabled(
+    name: str, link: dict[str, str], disabled: bool
+) -> None:
+    drawn = widget(tune(**link), name)
+    assert drawn.disabled == disabled
+    assert ("Used only " in drawn.help) == disabled
+
+
+def test_a_choice_that_is_not_valid_yet_enables_what_it_needs() -> None:
+    test = choose(tune(), "pruning.allocation", "custom")
+    assert "Custom per-layer sparsity: " in error_text(test)
+    assert not widget(test, "pruning.layer_sparsities").disabled
+    choose(test, "pruning.layer_sparsities", "features.*=90 %")
     assert not test.error
-    assert test.text_input(key="w.one_shot.amounts").value == "0, 50 %"
-    assert not test.checkbox(key="w.iterative.enabled").value
-    assert test.selectbox(key="w.pruning.allocation").value == "uniform"
+    assert test.query_params["pruning.layer_sparsities"]
+
+
+def test_a_wrong_value_without_effect_is_no_error() -> None:
+    test = tune(**{"structured.enabled": "true"})
+    assert choose(test, "structured.ratios", "120").error
+    assert not choose(test, "structured.enabled", False).error
+    assert not run_button(test).disabled
+    assert choose(test, "structured.enabled", True).error
+
+
+def test_an_n_m_pattern_sets_its_one_pruning_step() -> None:
+    test = choose(tune(**{"pruning.allocation": "global"}), "pruning.granularity", "2:4")
+    assert not test.error
+    assert widget(test, AMOUNTS).value == "0, 50 %"
+    assert not widget(test, "iterative.enabled").value
+    assert widget(test, "pruning.allocation").value == "uniform"
     assert test.query_params["pruning.granularity"] in ("2:4", ["2:4"])
-    assert run_button(test) is not None
-    test.text_input(key="w.one_shot.amounts").set_value("0, 60").run()
-    assert (
-        "Goes as one piece: '2 of every 4 inputs (2:4)' is one cut that removes 50%"
-        in inline_of(test)
-    )
-    assert run_button(test) is None
+    assert not run_button(test).disabled
+    choose(test, AMOUNTS, "0, 60")
+    assert "Granularity: '2:4 semi-structured (N:M)' prunes 50 %" in error_text(test)
+    assert run_button(test).disabled
+
+
+def test_another_granularity_restores_what_a_pattern_replaced() -> None:
+    test = choose(tune(), "pruning.granularity", "2:4")
+    choose(test, "pruning.granularity", "kernel")
+    assert widget(test, AMOUNTS).value == "0, 30, 50, 70, 90 %"
+    assert widget(test, "iterative.enabled").value
 
 
 def test_layers_that_a_pattern_does_not_fit_are_named_before_the_run(cache: Cache) -> None:
     inspected(cache)
     test = tune()
-    assert "Not cut to" not in captions(test)
-    test.selectbox(key="w.pruning.granularity").set_value("2:4").run()
-    assert "Not cut to 2:4" in captions(test).replace("\\", "")
-    assert "stem.weight" in captions(test)
+    assert "stem.weight" not in captions(test)
+    choose(test, "pruning.granularity", "2:4")
+    assert "multiple of 4: stem.weight, body.weight" in captions(test)
 
 
-def inline_of(test: AppTest) -> str:
-    return str(test.error[0].value).replace("\\", "")
-
-
-def test_what_is_spared_is_counted_and_what_matches_nothing_refused(cache: Cache) -> None:
+def test_excluded_layers_are_counted_and_an_entry_without_a_match_refused(cache: Cache) -> None:
     inspected(cache)
     test = tune(**{"pruning.exclude": '["stem"]'})
-    assert "Pruned: 1 of 2 layers, 990 weights; the others are spared." in captions(test)
-    test.text_input(key="w.pruning.exclude").set_value("stem, bodi.weight").run()
-    assert "Spared layers: 'bodi.weight' matches no layer" in inline_of(test)
-    assert "Did you mean body.weight or stem.weight?" in inline_of(test)
-    assert run_button(test) is None
+    assert "Prunable: 1 of 2 layers, 990 weights. The other layers stay dense." in captions(test)
+    choose(test, "pruning.exclude", "stem, bodi.weight")
+    assert "Excluded layers: 'bodi.weight' matches no layer" in error_text(test)
+    assert "Did you mean body.weight or stem.weight?" in error_text(test)
+    assert run_button(test).disabled
 
 
-def test_an_empty_size_takes_all() -> None:
+def test_an_empty_number_of_images_means_all() -> None:
     test = tune(**{"data.train_size": "500"})
-    assert test.number_input(key="w.data.train_size").value == 500
-    test.number_input(key="w.data.train_size").set_value(None).run()
-    assert not test.exception
+    assert widget(test, "data.train_size").value == 500
+    choose(test, "data.train_size", None)
     assert "data.train_size" not in test.query_params
 
 
-def test_a_spec_file_that_is_none_changes_nothing() -> None:
+def test_a_file_that_is_no_settings_file_changes_nothing() -> None:
     test = tune(**{"iterative.iterations": "3"})
-    upload = test.get("file_uploader")[-1]
-    upload.set_value(("mine.json", b'{"seeds": [-1]}', "application/json")).run()
-    assert "mine.json is not used" in test.error[0].value
+    uploaders(test)[-1].set_value(("mine.json", b'{"seeds": [-1]}', "application/json")).run()
+    assert "mine.json was not imported" in test.error[0].value
     assert "Seeds: " in test.error[0].value
-    assert test.slider(key="w.iterative.iterations").value == 3
+    assert widget(test, "iterative.iterations").value == 3
     assert test.run().error
 
 
-def test_a_spec_file_replaces_the_choices() -> None:
+def test_a_settings_file_replaces_all_settings() -> None:
     test = tune(**{"iterative.iterations": "3"})
-    text = json.dumps(choices.to_dict(PRESETS["recommended"].spec)).encode()
-    test.get("file_uploader")[-1].set_value(("it.json", text, "application/json")).run()
-    wanted = PRESETS["recommended"].spec.iterative.iterations
-    assert test.slider(key="w.iterative.iterations").value == wanted != 3
-    assert test.selectbox(key="w.pruning.allocation").value == "global"
+    text = json.dumps(to_dict(PRESETS["recommended"].spec)).encode()
+    uploaders(test)[-1].set_value(("it.json", text, "application/json")).run()
+    iterations = PRESETS["recommended"].spec.iterative.iterations
+    assert widget(test, "iterative.iterations").value == iterations != 3
+    assert widget(test, "pruning.allocation").value == "global"
+
+
+def test_the_link_line_counts_changes_and_resets_them() -> None:
+    test = tune(**{"iterative.iterations": "3", "seeds": "[1]"})
+    assert "2 settings changed from Quick start." in captions(test)
+    assert "iterative.iterations=3&seeds=%5B1%5D" in test.code[0].value
+    next(button for button in test.button if button.label == "Reset").click().run()
+    assert not test.exception
+    assert widget(test, "iterative.iterations").value == 5
+    assert "The settings are those of Quick start." in captions(test)
+    assert "Reset" not in [button.label for button in test.button]
 
 
 @contextmanager
 def streamlit_log() -> Iterator[list[str]]:
-    """What Streamlit logs as a warning or worse, but for the lack of a server in a test."""
-    found: list[str] = []
+    """Streamlit's warnings and errors, but for the lack of a server in a test."""
+    lines: list[str] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "ScriptRunContext" not in record.getMessage():
-                found.append(record.getMessage())
+                lines.append(record.getMessage())
 
     handler = Keep(logging.WARNING)
     loggers = [n for n in logging.root.manager.loggerDict if n.startswith("streamlit")]
     for name in loggers:
         logging.getLogger(name).addHandler(handler)
-    yield found
+    yield lines
     for name in loggers:
         logging.getLogger(name).removeHandler(handler)
 
@@ -342,26 +425,21 @@ def test_using_the_page_prints_no_warning() -> None:
     with streamlit_log() as logged, warnings.catch_warnings():
         warnings.simplefilter("error")
         test = tune(**{"iterative.target": "0.9995", "model.weights": "pretrained"})
-        test.selectbox(key="w.finetune.optimizer").set_value("adam").run()
-        test.selectbox(key="w.data.name").set_value("images").run()
-        test.selectbox(key="w.data.name").set_value("cifar10").run()
-        test.slider(key="w.iterative.iterations").set_value(3).run()
-    assert not test.exception
+        choose(test, "finetune.optimizer", "adam")
+        choose(test, "data.name", "images")
+        choose(test, "data.name", "cifar10")
+        choose(test, "iterative.iterations", 3)
     assert logged == []
 
 
-def test_images_for_the_criterion_are_asked_where_it_looks_at_any() -> None:
-    test = tune()
-    criterion = test.selectbox(key="w.pruning.criterion")
-    assert {"Error change (Taylor)", "Flow (SynFlow)"} <= set(criterion.options)
-    assert test.number_input(key="w.pruning.calibration_images").disabled
-    criterion.set_value("taylor").run()
-    assert not test.number_input(key="w.pruning.calibration_images").disabled
+def test_every_criterion_is_offered_by_its_title() -> None:
+    options = set(widget(tune(), "pruning.criterion").options)
+    assert {"First-order Taylor", "SynFlow", "Wanda", "Optimal Brain Damage (OBD)"} <= options
 
 
 def test_movement_without_training_is_refused_in_the_page_s_words(cache: Cache) -> None:
     inspected(cache)
     test = tune(**{"pruning.criterion": "movement", "baseline_epochs": "0"})
-    assert "Criterion: 'Movement' adds up" in test.error[0].value
-    assert "Baseline epochs at 0" in test.error[0].value
-    assert run_button(test) is None
+    assert "Pruning criterion: 'Movement' accumulates" in error_text(test)
+    assert "'Baseline epochs' at 0" in error_text(test)
+    assert run_button(test).disabled

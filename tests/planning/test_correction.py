@@ -17,15 +17,15 @@ from pruning_core.planning.inspections import told_of_cuts
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Plan, Stage, outline
-from pruning_core.reports.charts.comparison import CHARTS, figure
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.reports.html_report import html
-from pruning_core.results.best_model import headline
-from pruning_core.results.correction import without_training
+from pruning_core.reports.html_report import html_report
+from pruning_core.results.best_model import best_model
+from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import findings
 from pruning_core.results.models import titles
 from pruning_core.results.rows import model_name
-from pruning_core.results.tables import readable, summary_tables
+from pruning_core.results.tables import results_table, summary_tables
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
@@ -119,31 +119,34 @@ def rungs(asked: float = 0.5, **changes: object) -> list[dict[str, object]]:
 
 
 def test_its_table_has_a_row_a_rung_in_the_order_of_the_amounts() -> None:
-    table = without_training(frame(comparison(), rungs(0.9), rungs(0.5)))
+    table = correction_table(frame(comparison(), rungs(0.9), rungs(0.5)))
     assert list(table["Asked"]) == ["50 %"] * 4 + ["90 %"] * 4
     assert list(table["Rung"])[:4] == [f"{i}: {t}" for i, t in enumerate(RUNG_TITLES.values())]
     assert list(table.columns) == ["Asked", "Rung", "Accuracy", "95 % interval", "Time"]
     assert table["Accuracy"][3] == "75 %"
-    several = without_training(frame(comparison(1), rungs(seed=1), rungs(seed=0)))
+    several = correction_table(frame(comparison(1), rungs(seed=1), rungs(seed=0)))
     assert list(several["Seed"]) == [0] * 4 + [1] * 4
-    assert without_training(frame(comparison())).empty
+    assert correction_table(frame(comparison())).empty
 
 
 def test_the_charts_leave_it_out_and_stay_as_they_are() -> None:
     plain, both = frame(comparison()), frame(comparison(), rungs())
     for name in CHARTS:
         for x in ("sparsity_prunable", "epochs"):
-            assert figure(both, name, x).to_json() == figure(plain, name, x).to_json()
+            assert (
+                comparison_chart(both, name, x).to_json()
+                == comparison_chart(plain, name, x).to_json()
+            )
 
 
 def test_tables_and_files_have_it() -> None:
     both = frame(comparison(), rungs())
-    assert "without training, least squares" in list(readable(both)["Strategy"])
+    assert "without training, least squares" in list(results_table(both)["Strategy"])
     assert "without training, as pruned" in summary_tables(both)
     assert to_csv(both).count("\nladder,") == len(CORRECTIONS)
-    page = html(both, {}, findings(both))
+    page = html_report(both, {}, findings(both))
     assert "<h2>Without training</h2>" in page
-    assert "<h2>Without training</h2>" not in html(frame(comparison()), {}, [])
+    assert "<h2>Without training</h2>" not in html_report(frame(comparison()), {}, [])
 
 
 def test_a_finding_names_the_epochs_of_both() -> None:
@@ -158,7 +161,7 @@ def test_a_finding_names_the_epochs_of_both() -> None:
 
 def test_it_may_be_the_answer_and_says_its_rung() -> None:
     only = [row for row in comparison() if row["strategy"] == "baseline"]
-    answer = headline(frame(only, rungs(validation_drop=0.0)))
+    answer = best_model(frame(only, rungs(validation_drop=0.0)))
     assert answer is not None
     assert answer.name.startswith("without training, ")
 

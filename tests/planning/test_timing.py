@@ -112,4 +112,4 @@ def test_points_and_runtimes_that_cannot_be() -> None:
 def test_nothing_timed_is_a_table_without_rows() -> None:
     frame = latency_frame(latency_stages([DENSE, CUT]), Empty())
     assert frame.empty
-    assert {"model", "p50_ms", "times_as_fast"} <= set(frame.columns)
+    assert {"model", "p50_ms", "speedup"} <= set(frame.columns)

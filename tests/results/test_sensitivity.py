@@ -1,4 +1,4 @@
-"""What a scan proposes: equal loss everywhere under the total asked."""
+"""Allocation from sensitivity: an equal drop in every layer at the requested total."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning_core.common.errors import SpecError
-from pruning_core.results.sensitivity import as_text, propose
+from pruning_core.planning.stage import Stage
+from pruning_core.results.sensitivity import (
+    allocate,
+    images_text,
+    measured_sparsities,
+    sensitivity_frame,
+    sparsity_texts,
+)
+from pruning_core.settings.messages import for_command_line, for_page
 
 Curves = dict[str, tuple[int, list[tuple[float, float]]]]
 
 
-def found(curves: Curves) -> pd.DataFrame:
-    """Curves of (sparsity, loss) by layer, with the layer's size."""
+def frame(curves: Curves) -> pd.DataFrame:
+    """Curves of (sparsity, accuracy drop) by layer, with the number of its units."""
     return pd.DataFrame(
         [
-            {"layer": name, "pieces": size, "sparsity": sparsity, "drop": loss}
-            for name, (size, points) in curves.items()
-            for sparsity, loss in points
+            {"layer": name, "units": units, "sparsity": sparsity, "accuracy_drop": drop}
+            for name, (units, curve) in curves.items()
+            for sparsity, drop in curve
         ]
     )
 
@@ -31,29 +39,35 @@ TWO: Curves = {
 
 
 def test_two_layers_by_hand() -> None:
-    """At a loss of 0.1 the robust one bears 0.5 and the fragile one 0.125: 0.3125 of all."""
-    amounts = propose(found(TWO), 0.3125)
-    assert amounts == pytest.approx({"robust": 0.5, "fragile": 0.125}, abs=1e-6)
+    """At a drop of 0.1 the robust layer reaches 0.5, the fragile one 0.125: 0.3125 of all."""
+    allocation = allocate(frame(TWO), 0.3125)
+    assert allocation == pytest.approx({"robust": 0.5, "fragile": 0.125}, abs=1e-6)
 
 
-def test_what_costs_nothing_goes_in_equal_parts() -> None:
+def test_below_the_first_drop_all_layers_keep_the_same_proportion() -> None:
     free: Curves = {"a": (10, [(0.0, 0.0), (0.8, 0.0)]), "b": (30, [(0.0, 0.0), (0.4, 0.0)])}
-    assert propose(found(free), 0.25) == pytest.approx({"a": 0.4, "b": 0.2})
+    assert allocate(frame(free), 0.25) == pytest.approx({"a": 0.4, "b": 0.2})
 
 
-def test_a_loss_that_falls_again_is_noise() -> None:
-    """A layer that seems to recover with fewer weights bears no more for it."""
+def test_a_drop_that_falls_again_is_noise() -> None:
+    """A layer that seems to recover with fewer weights gets no higher sparsity."""
     noisy: Curves = {"a": (10, [(0.0, 0.0), (0.5, 0.2), (0.9, 0.1)]), "b": TWO["robust"]}
-    amounts = propose(found(noisy), 0.5)
+    allocation = allocate(frame(noisy), 0.5)
     flat: Curves = {**noisy, "a": (10, [(0.0, 0.0), (0.5, 0.2), (0.9, 0.2)])}
-    assert amounts == propose(found(flat), 0.5)
+    assert allocation == allocate(frame(flat), 0.5)
 
 
-def test_nothing_is_proposed_beyond_what_was_measured() -> None:
-    with pytest.raises(SpecError, match=r"adds up to 90\.00%"):
-        propose(found(TWO), 0.95)
+def test_nothing_is_allocated_beyond_the_measured_sparsities() -> None:
+    with pytest.raises(SpecError) as raised:
+        allocate(frame(TWO), 0.95)
+    assert raised.value.field == "one_shot.amounts"
+    assert for_command_line(raised.value, "--allocate") == (
+        "--allocate: the overall sparsity 0.95 is too high: the measured sparsities of all layers "
+        "add up to 0.9. Lower it, or add higher values to --sensitivity-sparsities."
+    )
+    assert "sparsity 95 % is too high" in for_page(raised.value)
     stopped: Curves = {**TWO, "fragile": (100, [(0.0, 0.0), (0.5, 0.9)])}
-    assert propose(found(stopped), 0.7)["fragile"] == pytest.approx(0.5)
+    assert allocate(frame(stopped), 0.7)["fragile"] == pytest.approx(0.5)
 
 
 @settings(deadline=None, max_examples=60)
@@ -68,7 +82,7 @@ def test_nothing_is_proposed_beyond_what_was_measured() -> None:
     ),
     st.floats(0.0, 0.9),
 )
-def test_the_total_is_met_with_losses_as_equal_as_can_be(
+def test_the_total_is_reached_for_any_curves(
     layers: list[tuple[int, list[float]]], total: float
 ) -> None:
     steps = (0.3, 0.6, 0.9)
@@ -76,12 +90,39 @@ def test_the_total_is_met_with_losses_as_equal_as_can_be(
         f"l{i}": (size, [(0.0, 0.0), *zip(steps, losses, strict=True)])
         for i, (size, losses) in enumerate(layers)
     }
-    amounts = propose(found(curves), total)
+    allocation = allocate(frame(curves), total)
     weights = sum(size for size, _ in layers)
-    reached = sum(amounts[name] * size for name, (size, _) in curves.items()) / weights
+    reached = sum(allocation[name] * size for name, (size, _) in curves.items()) / weights
     assert reached == pytest.approx(total, abs=1e-6)
-    assert all(0 <= amount <= 0.9 + 1e-12 for amount in amounts.values())
+    assert all(0 <= sparsity <= 0.9 + 1e-12 for sparsity in allocation.values())
 
 
-def test_a_proposal_can_be_typed() -> None:
-    assert as_text({"a.weight": 0.5, "b.weight": 1 / 3}) == ("a.weight=0.5", "b.weight=0.333333")
+def test_an_allocation_has_the_form_of_the_setting() -> None:
+    assert sparsity_texts({"a.weight": 0.5, "b.weight": 1 / 3}) == (
+        "a.weight=0.5",
+        "b.weight=0.333333",
+    )
+
+
+def test_the_frame_compares_each_row_with_the_dense_one() -> None:
+    stages = [Stage("sensitivity", "", {"layer": name}) for name in ("a", "b")]
+    measured = {"removed": 0, "low": 0.1, "high": 1.0, "images": 200}
+    rows = [{**measured, "sparsity": s, "accuracy": 0.9 - s / 5} for s in (0.0, 0.5)]
+
+    class Results:
+        """The results of the first stage; the second is not finished."""
+
+        def exists(self, key: str) -> bool:
+            return key == stages[0].key
+
+        def read(self, key: str) -> dict[str, object]:
+            return {"size": 40, "pieces": 10, "rows": rows}
+
+    table = sensitivity_frame(stages, Results())
+    assert table["layer"].tolist() == ["a", "a"]
+    assert set(table["size_unit"]) == {"weights"}
+    assert (table["size"][0], table["units"][0]) == (40, 10)
+    assert table["accuracy_drop"].tolist() == pytest.approx([0.0, 0.1])
+    assert measured_sparsities(table) == [0.0, 0.5]
+    assert images_text(table, 200) == "200 validation images"
+    assert images_text(table, 5000) == "200 validation images (all available; 5,000 requested)"

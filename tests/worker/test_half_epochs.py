@@ -9,7 +9,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import outline
 from pruning_core.reports import csv_export
-from pruning_core.results import models
+from pruning_core.results.models import results_frame
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.helpers.workers import TINY, planned, run
@@ -35,7 +35,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def test_every_epoch_of_a_budget_is_counted_once(calm: Cache) -> None:
     store, made = Store(calm), planned(calm, HALVES)
-    frame = models.points(outline(made), store)
+    frame = results_frame(outline(made), store)
     chain = frame[frame.strategy == "iterative"]
     assert list(chain.epochs) == [0.5, 1, 1.5, 3]
     assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [3]

@@ -11,7 +11,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import outline
-from pruning_core.results.models import points
+from pruning_core.results.models import results_frame
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -42,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def test_a_small_comparison_on_a_subset_runs_through(cache: Cache) -> None:
     assert run(cache, SMALL).state == "done"
-    frame = points(outline(planned(cache, SMALL)), Store(cache))
+    frame = results_frame(outline(planned(cache, SMALL)), Store(cache))
     expected = ["baseline", "one_shot", "one_shot_equal_budget", "iterative"]
     assert sorted(frame["strategy"]) == sorted(expected)
     assert set(frame["test_images"]) == {200}
@@ -67,7 +67,7 @@ def test_the_checkpoint_reproduces_its_recorded_accuracy(cache: Cache) -> None:
     told = json.loads(WEIGHTS.with_suffix(".json").read_text())
     spec = untrained(100, 0, 0.0)
     assert run(cache, spec).state == "done"
-    frame = points(outline(planned(cache, spec)), Store(cache))
+    frame = results_frame(outline(planned(cache, spec)), Store(cache))
     recorded = next(value for name, value in told.items() if "accuracy" in name)
     assert set(frame["test_images"]) == {10_000}
     assert frame["accuracy"].tolist() == [pytest.approx(recorded, abs=0.001)] * 2

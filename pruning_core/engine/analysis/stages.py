@@ -23,7 +23,7 @@ from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model, splits_of
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
-from pruning_core.results.layers import portraits as layer_portraits
+from pruning_core.results.layers import layer_statistics as layer_portraits
 from pruning_core.settings.conditions import GROUP
 from pruning_core.storage.stage_context import Context
 

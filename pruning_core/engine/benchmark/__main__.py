@@ -24,7 +24,7 @@ from pruning_core.engine.benchmark import cached_open, mask_selection, runs, tra
 from pruning_core.engine.benchmark.comparison import Images, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.models import devices
-from pruning_core.results.benchmark import BenchResult, Figure
+from pruning_core.results.benchmark import BenchmarkResult, Figure
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def main(name: str) -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(SIZES[name], Path(folder))
-    result = BenchResult(found, circumstances(name))
+    result = BenchmarkResult(found, circumstances(name))
     print(json.dumps(json.loads(result.to_json())))
 
 

@@ -7,9 +7,9 @@ from pruning_core.engine.benchmark.timing import figure as spread
 from pruning_core.engine.benchmark.timing import in_turn
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.reports.charts.comparison import CHARTS, figure
-from pruning_core.results import models
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.results.benchmark import Figure
+from pruning_core.results.models import results_frame
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
@@ -26,5 +26,5 @@ def draw(spec: Spec, cache: Cache) -> list[str]:
     made = plan(spec, store)
     if not made.complete or not all(store.exists(stage.key) for stage in made.stages):
         raise RuntimeError("The comparison is not in the cache, so it cannot be opened from it.")
-    frame = models.points(outline(made), store)
-    return [figure(frame, name, "sparsity_prunable").to_json() for name in CHARTS]
+    frame = results_frame(outline(made), store)
+    return [comparison_chart(frame, name, "sparsity_prunable").to_json() for name in CHARTS]

@@ -13,7 +13,7 @@ from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import worker_command
 from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol
 from pruning_core.planning.stage import Outline
-from pruning_core.results import models
+from pruning_core.results.models import model_rows
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -114,7 +114,7 @@ class Lab:
 
 def accuracies(outline: Outline, store: Store) -> dict[str, float]:
     """Test accuracies under the names that the reference gives its points."""
-    rows = models.point_rows(outline, store)
+    rows = model_rows(outline, store)
     names: dict[str, Callable[[dict[str, Any]], str]] = {
         "baseline": lambda row: "baseline",
         "one_shot": lambda row: f"one_shot {row['sparsity_asked']:g}",

@@ -1,60 +1,65 @@
-"""This machine's last bench, drawn: how many times as fast, with the spread of the rounds."""
+"""The benchmark of this machine: speed-up over the assignment's plain script."""
 
 from __future__ import annotations
 
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_times
-from pruning_core.reports.charts.style import CLEAR, FONT, GREY, GRID, SERIES
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure
+from pruning_core.reports.charts.style import FONT, GREY, GRID, LOGARITHMIC, SERIES, TRANSPARENT
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
 
-ROW_HEIGHT, FRAME_HEIGHT = 34, 70
-# What is not a quotient of two times, or not of ours and another's, stands beside the chart.
-APART = ("peak_share", "cached_open_seconds", "masked_over_dense")
+ROW_HEIGHT, FRAME_HEIGHT = 34, 88
+# Measurements that are no speed-up; the page shows them beside the chart.
+NOT_SPEEDUPS = ("peak_share", "cached_open_seconds", "masked_over_dense")
 
 
-def bench_figure(result: BenchResult) -> go.Figure:
-    """A dot a figure on a logarithmic axis, a bar from the lowest to the highest round."""
-    found = {name: result.figures[name] for name in FIGURES if name in result.figures}
-    rows = {name: figure for name, figure in found.items() if name not in APART}
-    drawn = go.Figure(_dots(rows))
-    drawn.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1})
-    drawn.update_layout(
-        height=FRAME_HEIGHT + ROW_HEIGHT * len(rows),
-        margin={"l": 8, "r": 24, "t": 8, "b": 44},
+def benchmark_chart(result: BenchmarkResult) -> go.Figure:
+    """Median speed-ups on a logarithmic axis, with bars from the lowest to the highest round."""
+    known = {name: result.figures[name] for name in FIGURES if name in result.figures}
+    speedups = {name: speedup for name, speedup in known.items() if name not in NOT_SPEEDUPS}
+    figure = go.Figure(_dots(speedups))
+    figure.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1})
+    figure.update_layout(
+        height=FRAME_HEIGHT + ROW_HEIGHT * len(speedups),
+        margin={"l": 8, "r": 24, "t": 26, "b": 44},
         font={"family": FONT},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
+        paper_bgcolor=TRANSPARENT,
+        plot_bgcolor=TRANSPARENT,
         showlegend=False,
     )
-    drawn.update_xaxes(
-        type="log", title="times as fast", gridcolor=GRID, dtick="D2", zeroline=False
+    figure.update_xaxes(
+        type="log",
+        tickvals=LOGARITHMIC["tickvals"],
+        title="Speed-up (median and range)",
+        ticktext=[f"{text}x" for text in LOGARITHMIC["ticktext"]],
+        gridcolor=GRID,
+        zeroline=False,
     )
-    drawn.update_yaxes(autorange="reversed", automargin=True, gridcolor=CLEAR)
-    return drawn
+    figure.update_yaxes(autorange="reversed", automargin=True, gridcolor=TRANSPARENT)
+    return figure
 
 
-def _dots(rows: dict[str, Figure]) -> go.Scatter:
-    look, found = SERIES["one_shot"], list(rows.values())
+def _dots(speedups: dict[str, Figure]) -> go.Scatter:
+    strategy, rounds = SERIES["one_shot"], list(speedups.values())
     return go.Scatter(
-        x=[figure.median for figure in found],
-        y=[SHORT[name] for name in rows],
+        x=[speedup.median for speedup in rounds],
+        y=[FIGURES[name].short for name in speedups],
         mode="markers+text",
-        text=[format_times(figure.median) for figure in found],
+        cliponaxis=False,
+        text=[f"{format_times(speedup.median)}x" for speedup in rounds],
         textposition="top center",
-        marker={"color": look.color, "symbol": look.symbol, "size": 10},
+        marker={"color": strategy.color, "symbol": strategy.symbol, "size": 10},
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [figure.high - figure.median for figure in found],
-            "arrayminus": [figure.median - figure.low for figure in found],
-            "color": look.color,
+            "array": [speedup.high - speedup.median for speedup in rounds],
+            "arrayminus": [speedup.median - speedup.low for speedup in rounds],
+            "color": strategy.color,
             "thickness": 2,
         },
-        customdata=[[FIGURES[name].text, rows[name].low, rows[name].high] for name in rows],
-        hovertemplate="%{customdata[0]}<br>median %{x:.2f}, rounds from %{customdata[1]:.2f} "
-        "to %{customdata[2]:.2f}<extra></extra>",
+        customdata=[
+            [FIGURES[name].text, speedup.low, speedup.high] for name, speedup in speedups.items()
+        ],
+        hovertemplate="%{customdata[0]}<br>median %{x:.2f}x, rounds from %{customdata[1]:.2f}x "
+        "to %{customdata[2]:.2f}x<extra></extra>",
     )
-
-
-SHORT = {name: item.short for name, item in FIGURES.items()}

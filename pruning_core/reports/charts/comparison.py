@@ -1,4 +1,4 @@
-"""Points drawn: the four charts of a comparison, each alone or all in one panel."""
+"""The four charts of a comparison: accuracy, model size, accuracy drop, compression ratio."""
 
 from __future__ import annotations
 
@@ -8,149 +8,155 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import missing
-from pruning_core.methods.strategies import CORRECTION, QUANTIZED
-from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels, put_point_labels
+from pruning_core.methods.strategies import BASELINE, CORRECTION, QUANTIZED
+from pruning_core.reports.charts.drawing import (
+    Drawing,
+    Part,
+    add_end_labels,
+    add_leader_line,
+    add_marker_labels,
+    add_reference_line,
+)
 from pruning_core.reports.charts.references import (
     Reference,
-    dense_file,
-    no_compression,
-    trained_accuracy,
-    trained_drop,
+    accuracy_references,
+    drop_references,
+    ratio_references,
+    size_references,
 )
 from pruning_core.reports.charts.series import (
     Chart,
     Series,
     XAxis,
     all_series,
-    amounts,
     end_label,
     has_line,
-    keys,
-    line,
-    marks,
+    legend_entries,
+    line_trace,
+    marker_trace,
+    sparsity_labels,
 )
 from pruning_core.reports.charts.style import (
     GREY,
     HEIGHT,
     LABEL_WIDTH,
     SERIES,
-    Cell,
     Label,
+    Subplot,
     axis,
-    config,
     heading,
     layout,
-    legend,
+    legend_below,
     on_white,
     value_range,
 )
 from pruning_core.results.rows import Row, rows_of
 
-__all__ = ["CHARTS", "X_AXES", "config", "figure", "panel"]  # assignment.py takes config from here
-
 CHARTS = {
     "accuracy": Chart(
         "accuracy",
         "Accuracy",
-        "bars: 95 % interval, sampling of test images",
+        "error bars: 95 % CI (test set)",
         100,
         " %",
-        trained_accuracy,
-        bars=1,
+        accuracy_references,
+        error_bars=1,
     ),
     "size": Chart(
         "sparse_bytes",
-        "Model size (sparse file)",
-        "bytes as written and read back",
+        "Model size",
+        "size on disk of the sparse file",
         1e-6,
         " MB",
-        dense_file,
+        size_references,
         from_zero=True,
     ),
     "drop": Chart(
         "accuracy_drop",
-        "Accuracy drop (points)",
-        "baseline minus point, bars: the point's own 95 % interval",
+        "Accuracy drop (percentage points)",
+        "error bars: 95 % CI (test set)",
         100,
         "",
-        trained_drop,
-        bars=-1,
+        drop_references,
+        error_bars=-1,
     ),
     "ratio": Chart(
         "compression_ratio",
         "Compression ratio",
-        "dense file divided by sparse file",
+        "size of the dense file / size of the sparse file",
         1,
-        "×",
-        no_compression,
+        "x",
+        ratio_references,
         from_zero=True,
     ),
 }
 X_AXES = {
-    "sparsity_prunable": XAxis("sparsity_prunable", "sparsity of the prunable weights", 100, " %"),
-    "sparsity_weights": XAxis("sparsity_weights", "sparsity of all layer weights", 100, " %"),
-    "sparsity_model": XAxis("sparsity_model", "sparsity of the whole model", 100, " %"),
-    "epochs": XAxis("epochs", "epochs of fine-tuning", 1, spent=True),
-    "seconds": XAxis("seconds", "seconds of fine-tuning", 1, " s", spent=True),
+    "sparsity_prunable": XAxis("sparsity_prunable", "Sparsity (prunable weights)", 100, " %"),
+    "sparsity_weights": XAxis("sparsity_weights", "Sparsity (conv + linear weights)", 100, " %"),
+    "sparsity_model": XAxis("sparsity_model", "Sparsity (all parameters)", 100, " %"),
+    "epochs": XAxis("epochs", "Fine-tuning epochs", 1, budget=True),
+    "seconds": XAxis("seconds", "Fine-tuning time", 1, " s", budget=True),
 }
-MOST_AMOUNTS = 16
-POINTS = tuple(name for name in SERIES if name not in QUANTIZED)
+MAX_SPARSITY_LABELS = 16
+BUDGET_LABEL_WIDTH = 14  # over a budget, labels also have the sparsity
+MODELS = tuple(name for name in SERIES if name not in QUANTIZED)
 PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56, "pad": 0}
 PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
 
 
-def figure(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
-    """One chart of the points. `y` is a key of CHARTS and `x` of X_AXES.
+def comparison_chart(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
+    """One chart of the models in `frame`. `y` is a key of CHARTS, `x` a key of X_AXES.
 
-    The x range depends on the frame and `x` only, so it is the same in all four charts.
+    The x range depends on `frame` and `x` only, so it is equal in all four charts.
     """
-    chart, points = CHARTS[y], _charted(frame)
-    several = _several_runs(points)
-    right = 16 if several else LABEL_WIDTH
-    drawn = Drawing(layout(chart.title, _subtitle(points, chart), right))
-    drawn.layout["uirevision"] = x  # a zoom outlives new points, but not another x axis
-    _draw(drawn, points, chart, X_AXES[x], Cell())
+    chart, rows = CHARTS[y], _charted(frame)
+    several = _several_runs(rows)
+    sparsity_width = BUDGET_LABEL_WIDTH if X_AXES[x].budget else 0
+    right = 16 if several else LABEL_WIDTH + sparsity_width
+    drawing = Drawing(layout(chart.title, _subtitle(rows, chart), right))
+    drawing.layout["uirevision"] = x  # keep the zoom when models are added, not when x changes
+    _draw(drawing, rows, chart, X_AXES[x], Subplot())
     if several:
-        drawn.traces.extend(keys(points))
-        drawn.layout.update(showlegend=True, legend=legend(), height=HEIGHT + 90)
-    return drawn.figure()
+        drawing.traces.extend(legend_entries(rows))
+        drawing.layout.update(showlegend=True, legend=legend_below(), height=HEIGHT + 90)
+    return drawing.figure()
 
 
-def panel(
+def comparison_panel(
     frame: pd.DataFrame, x: str = "sparsity_prunable", charts: Mapping[str, Chart] = CHARTS
 ) -> go.Figure:
-    """The four charts two by two on white, for a file."""
+    """The four charts as a 2 x 2 panel on white, for a file."""
     from plotly.subplots import make_subplots  # imported here: only files need it
 
-    points, drawn = _charted(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
+    rows, drawing = _charted(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
     for i, chart in enumerate(charts.values(), 1):
-        cell = Cell(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
-        _draw(drawn, points, chart, X_AXES[x], cell)
-        _cell_title(drawn, heading(chart.title, _subtitle(points, chart)), cell)
-    if _several_runs(points):
-        drawn.traces.extend(keys(points))
-        drawn.layout.update(showlegend=True, legend=legend())
-    places = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
-    return on_white(drawn.put_on(places))
+        subplot = Subplot(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
+        _draw(drawing, rows, chart, X_AXES[x], subplot)
+        _add_title(drawing, heading(chart.title, _subtitle(rows, chart)), subplot)
+    if _several_runs(rows):
+        drawing.traces.extend(legend_entries(rows))
+        drawing.layout.update(showlegend=True, legend=legend_below())
+    grid = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
+    return on_white(drawing.add_to(grid))
 
 
 def _charted(frame: pd.DataFrame) -> list[Row]:
-    """The points that are drawn: rungs of a ladder stand in a table of their own.
+    """All rows but training-free corrections, which have a table.
 
-    Four at each sparsity would hide the strategies that the charts are there to compare.
+    Four more markers at each sparsity would hide the strategies that the charts compare.
     """
     return [row for row in rows_of(frame) if row["strategy"] != CORRECTION]
 
 
-def _cell_title(drawn: Drawing, text: str, cell: Cell) -> None:
-    drawn.annotations.append(
+def _add_title(drawing: Drawing, text: str, subplot: Subplot) -> None:
+    drawing.annotations.append(
         {
             "text": text,
             "x": 0,
-            "xref": f"{cell.xaxis} domain",
+            "xref": f"{subplot.xaxis} domain",
             "xanchor": "left",
             "y": 1,
-            "yref": f"{cell.yaxis} domain",
+            "yref": f"{subplot.yaxis} domain",
             "yanchor": "bottom",
             "yshift": 6,
             "align": "left",
@@ -160,61 +166,66 @@ def _cell_title(drawn: Drawing, text: str, cell: Cell) -> None:
     )
 
 
-def _subtitle(points: list[Row], chart: Chart) -> str:
-    seeds = {row["seed"] for row in points}
-    return chart.subtitle + ("; thin: seeds" if len(seeds) > 1 else "")
+def _subtitle(rows: list[Row], chart: Chart) -> str:
+    seeds = {row["seed"] for row in rows}
+    return chart.subtitle + ("; thin lines: seeds" if len(seeds) > 1 else "")
 
 
-def _several_runs(points: list[Row]) -> bool:
-    return len({row["run_id"] for row in points}) > 1
+def _several_runs(rows: list[Row]) -> bool:
+    return len({row["run_id"] for row in rows}) > 1
 
 
-def _draw(drawn: Drawing, points: list[Row], chart: Chart, across: XAxis, cell: Cell) -> None:
-    series = all_series(points, chart, across)
-    references = _distinct(chart.references(points))
-    x_range, y_range = _x_range(points, across), _y_range(series, references, chart)
-    _set_axes(drawn, chart, across, cell, x_range, y_range)
+def _draw(drawing: Drawing, rows: list[Row], chart: Chart, x_axis: XAxis, subplot: Subplot) -> None:
+    """Add axes, reference lines, series and labels of one chart."""
+    series = all_series(rows, chart, x_axis)
+    references = _distinct(chart.references(rows))
+    x_range, y_range = _x_range(rows, x_axis), _y_range(series, references, chart)
+    drawing.layout[subplot.xaxis.replace("x", "xaxis")] = axis(
+        x_axis.title, x_axis.suffix, range=x_range
+    )
+    drawing.layout[subplot.yaxis.replace("y", "yaxis")] = axis("", chart.suffix, range=y_range)
     for reference in references:
-        _across(drawn, reference.value, GREY, reference.dash, cell)
-    traces = [line(s) for s in series if has_line(s, across)]
-    traces += [marks(s, chart) for s in series]
-    for trace in traces or [_nothing_known(drawn, chart, cell)]:
-        drawn.traces.append({**trace, "xaxis": cell.xaxis, "yaxis": cell.yaxis})
-    if across.spent:
-        _put_amounts(drawn, series, (x_range, y_range), cell)
-    if not _several_runs(points):
+        add_reference_line(drawing, reference.value, GREY, reference.dash, subplot)
+    traces = [line_trace(s) for s in series if has_line(s, x_axis)]
+    traces += [marker_trace(s, chart) for s in series]
+    for trace in traces or [_no_data(drawing, chart, subplot)]:
+        drawing.traces.append({**trace, "xaxis": subplot.xaxis, "yaxis": subplot.yaxis})
+    if x_axis.budget:
+        _add_sparsities(drawing, series, (x_range, y_range), subplot)
+    if not _several_runs(rows):
         named = [s for s in series if s.kind != "seed" and s.strategy in SERIES]
         for s in named:
-            guide(drawn, s.end, x_range[1], SERIES[s.strategy].color, cell)
-        labels = [Label(r.name, r.value) for r in references]
-        put_labels(drawn, [*(end_label(s, across) for s in named), *labels], y_range, cell)
+            add_leader_line(drawing, s.end, x_range[1], SERIES[s.strategy].color, subplot)
+        labels = [end_label(s, x_axis) for s in named]
+        labels += [Label(r.name, r.value) for r in references]
+        add_end_labels(drawing, labels, y_range, subplot)
 
 
-def _put_amounts(
-    drawn: Drawing,
+def _add_sparsities(
+    drawing: Drawing,
     series: list[Series],
     ranges: tuple[tuple[float, float], tuple[float, float]],
-    cell: Cell,
+    subplot: Subplot,
 ) -> None:
-    """What was asked of each point, where they are few enough to be told apart.
+    """Write the target sparsity at each marker, if there are few enough.
 
-    Their int8 files stand at the same place, above or below.
+    The int8 files of a model need no label: they have its x coordinate.
     """
-    named = [s for s in series if s.kind != "seed" and s.strategy in POINTS]
-    labels = [label for s in named for label in amounts(s)]
-    if len(labels) <= MOST_AMOUNTS:
-        put_point_labels(drawn, labels, ranges, cell)
+    named = [s for s in series if s.kind != "seed" and s.strategy in MODELS]
+    labels = [label for s in named for label in sparsity_labels(s)]
+    if len(labels) <= MAX_SPARSITY_LABELS:
+        add_marker_labels(drawing, labels, ranges, subplot)
 
 
-def _nothing_known(drawn: Drawing, chart: Chart, cell: Cell) -> Part:
-    """An empty plot that says so."""
-    drawn.annotations.append(
+def _no_data(drawing: Drawing, chart: Chart, subplot: Subplot) -> Part:
+    """An empty trace, and a text that says so."""
+    drawing.annotations.append(
         {
-            "text": f"{chart.column.replace('_', ' ')} not known",
+            "text": f"{chart.title}: no data",
             "x": 0.5,
-            "xref": f"{cell.xaxis} domain",
+            "xref": f"{subplot.xaxis} domain",
             "y": 0.5,
-            "yref": f"{cell.yaxis} domain",
+            "yref": f"{subplot.yaxis} domain",
             "showarrow": False,
         }
     )
@@ -222,14 +233,14 @@ def _nothing_known(drawn: Drawing, chart: Chart, cell: Cell) -> Part:
 
 
 def _distinct(references: list[Reference]) -> list[Reference]:
-    """Runs that share a baseline share its line."""
+    """Runs with the same baseline share one line."""
     return list({(r.name, round(r.value, 6)): r for r in references}.values())
 
 
-def _x_range(points: list[Row], across: XAxis) -> tuple[float, float]:
-    rows = (row for row in points if not (across.spent and row["strategy"] == "baseline"))
-    known = [row[across.column] for row in rows if not missing(row[across.column])]
-    largest = max(known, default=0.0) * across.scale
+def _x_range(rows: list[Row], x_axis: XAxis) -> tuple[float, float]:
+    counted = (row for row in rows if not (x_axis.budget and row["strategy"] == BASELINE))
+    known = [row[x_axis.column] for row in counted if not missing(row[x_axis.column])]
+    largest = max(known, default=0.0) * x_axis.scale
     largest = largest if largest > 0 else 1.0
     return -0.03 * largest, 1.05 * largest
 
@@ -239,41 +250,10 @@ def _y_range(
 ) -> tuple[float, float]:
     values = [reference.value for reference in references]
     for s in series:
-        values += [row["py"] + _known(row["up"]) for row in s.rows]
-        values += [row["py"] - _known(row["down"]) for row in s.rows]
+        values += [row["py"] + _length(row["up"]) for row in s.rows]
+        values += [row["py"] - _length(row["down"]) for row in s.rows]
     return value_range(values, chart.from_zero)
 
 
-def _known(bar: float) -> float:
-    return 0.0 if missing(bar) else bar
-
-
-def _set_axes(
-    drawn: Drawing,
-    chart: Chart,
-    across: XAxis,
-    cell: Cell,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-) -> None:
-    axes = {
-        cell.xaxis.replace("x", "xaxis"): axis(across.title, across.suffix, range=x_range),
-        cell.yaxis.replace("y", "yaxis"): axis("", chart.suffix, range=y_range),
-    }
-    drawn.layout.update(axes)
-
-
-def _across(drawn: Drawing, value: float, color: str, dash: str, cell: Cell) -> None:
-    drawn.shapes.append(
-        {
-            "type": "line",
-            "x0": 0,
-            "x1": 1,
-            "xref": f"{cell.xaxis} domain",
-            "y0": value,
-            "y1": value,
-            "yref": cell.yaxis,
-            "line": {"color": color, "dash": dash, "width": 1.5},
-            "layer": "below",
-        }
-    )
+def _length(error_bar: float) -> float:
+    return 0.0 if missing(error_bar) else error_bar

@@ -1,7 +1,7 @@
-"""A figure while it is drawn: its parts as plain values, with labels and lines put to them.
+"""Building a figure from plain values: traces, lines, and labels that do not overlap.
 
-Plotly checks the whole of a figure at each addition. The parts are gathered here and checked
-once, when the figure is made of them.
+Plotly validates a whole figure at each addition. A `Drawing` collects all parts first, so that
+Plotly validates them once.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pruning_core.reports.charts.style import (
     LINE_HEIGHT,
     NEAR,
     SMALL_LINE,
-    Cell,
     Label,
-    PointLabel,
-    spread,
+    MarkerLabel,
+    Subplot,
+    separate_labels,
 )
 
 Part = dict[str, Any]
@@ -28,7 +28,7 @@ Part = dict[str, Any]
 
 @dataclass(frozen=True)
 class Drawing:
-    """The parts of a figure, in Plotly's own terms."""
+    """The layout, traces, shapes and annotations of a figure, as Plotly's JSON."""
 
     layout: Part
     traces: list[Part] = field(default_factory=list)
@@ -36,38 +36,39 @@ class Drawing:
     annotations: list[Part] = field(default_factory=list)
 
     def figure(self) -> go.Figure:
-        """The figure of these parts. Raises ValueError where Plotly does not know one."""
+        """A new figure. Raises `ValueError` for a part that Plotly does not know."""
         return go.Figure(self.traces, self._layout())
 
-    def put_on(self, base: go.Figure) -> go.Figure:
-        """The same on a figure whose axes have their places already."""
+    def add_to(self, base: go.Figure) -> go.Figure:
+        """Add all parts to a figure that has the axes of its subplots."""
         return base.update_layout(self._layout()).add_traces(self.traces)
 
     def _layout(self) -> Part:
         return {**self.layout, "shapes": self.shapes, "annotations": self.annotations}
 
 
-def put_labels(
-    drawn: Drawing, labels: Sequence[Label], y_range: tuple[float, float], cell: Cell
+def add_end_labels(
+    drawing: Drawing, labels: Sequence[Label], y_range: tuple[float, float], subplot: Subplot
 ) -> None:
-    """Write each label at its line, moved up or down where two would overlap."""
+    """Write each label at the end of its line, moved up or down where two would overlap."""
     low, high = y_range
-    scale = cell.height / (high - low)
+    scale = subplot.height / (high - low)
     ordered = sorted(labels, key=lambda label: -label.y)
-    wanted = [(high - label.y) * scale for label in ordered]
+    targets = [(high - label.y) * scale for label in ordered]
     sizes = [LINE_HEIGHT * (1 + label.text.count("<br>")) for label in ordered]
-    for label, want, place in zip(ordered, wanted, spread(wanted, sizes, cell.height), strict=True):
-        drawn.annotations.append(_annotation(label, place - want, cell))
+    positions = separate_labels(targets, sizes, subplot.height)
+    for label, target, position in zip(ordered, targets, positions, strict=True):
+        drawing.annotations.append(_end_annotation(label, position - target, subplot))
 
 
-def _annotation(label: Label, shift: float, cell: Cell) -> Part:
-    glyph = f'<span style="color:{label.colour}">{label.glyph}</span> ' if label.glyph else ""
+def _end_annotation(label: Label, shift: float, subplot: Subplot) -> Part:
+    glyph = f'<span style="color:{label.color}">{label.glyph}</span> ' if label.glyph else ""
     return {
         "text": glyph + label.text,
         "x": 1,
-        "xref": f"{cell.xaxis} domain",
+        "xref": f"{subplot.xaxis} domain",
         "y": label.y,
-        "yref": cell.yaxis,
+        "yref": subplot.yaxis,
         "ax": 12,
         "ay": shift,
         "xanchor": "left",
@@ -75,38 +76,40 @@ def _annotation(label: Label, shift: float, cell: Cell) -> Part:
         "showarrow": True,
         "arrowhead": 0,
         "arrowwidth": 1.2,
-        "arrowcolor": label.colour,
+        "arrowcolor": label.color,
         "font": {"size": 12},
     }
 
 
-def put_point_labels(
-    drawn: Drawing,
-    labels: Sequence[PointLabel],
+def add_marker_labels(
+    drawing: Drawing,
+    labels: Sequence[MarkerLabel],
     ranges: tuple[tuple[float, float], tuple[float, float]],
-    cell: Cell,
+    subplot: Subplot,
 ) -> None:
-    """Write each label beside its point; those of neighbours stand over each other in a column.
+    """Write each label beside its marker; labels of close markers form a column.
 
-    Points on a line have theirs to the right of it, others to the left, where there is room.
+    Labels of markers on a line (`up` 1 or -1) stand to the right, other labels to the left,
+    unless the edge of the plot is too close. `ranges` are those of the x and the y axis.
     """
-    (left, right), (low, high) = ranges
-    scale, near = cell.height / (high - low), NEAR * (right - left)
-    lines = _columns([label for label in labels if label.up], near)
-    for column in [*lines, *_columns([label for label in labels if not label.up], near)]:
+    (x_low, x_high), (y_low, y_high) = ranges
+    scale, near = subplot.height / (y_high - y_low), NEAR * (x_high - x_low)
+    on_line = _columns([label for label in labels if label.up], near)
+    for column in [*on_line, *_columns([label for label in labels if not label.up], near)]:
         ordered = sorted(column, key=lambda label: -label.y)
-        heights = [(high - label.y) * scale for label in ordered]
-        wanted = [height - SMALL_LINE * ordered[0].up for height in heights]
-        places = spread(wanted, [SMALL_LINE] * len(ordered), cell.height)
+        heights = [(y_high - label.y) * scale for label in ordered]
+        targets = [height - SMALL_LINE * ordered[0].up for height in heights]
+        positions = separate_labels(targets, [SMALL_LINE] * len(ordered), subplot.height)
         edge = EDGE if ordered[0].up else 1 - EDGE
-        side = -1 if max(label.x for label in column) > left + edge * (right - left) else 1
-        for label, height, place in zip(ordered, heights, places, strict=True):
-            drawn.annotations.append(_beside(label, 16 * side, place - height, cell))
+        side = -1 if max(label.x for label in column) > x_low + edge * (x_high - x_low) else 1
+        for label, height, position in zip(ordered, heights, positions, strict=True):
+            annotation = _marker_annotation(label, 16 * side, position - height, subplot)
+            drawing.annotations.append(annotation)
 
 
-def _columns(labels: Sequence[PointLabel], near: float) -> list[list[PointLabel]]:
-    """The labels from left to right, each group no wider than `near`."""
-    columns: list[list[PointLabel]] = []
+def _columns(labels: Sequence[MarkerLabel], near: float) -> list[list[MarkerLabel]]:
+    """The labels in groups from left to right, none wider than `near`."""
+    columns: list[list[MarkerLabel]] = []
     for label in sorted(labels, key=lambda label: label.x):
         if columns and label.x - columns[-1][0].x < near:
             columns[-1].append(label)
@@ -115,38 +118,60 @@ def _columns(labels: Sequence[PointLabel], near: float) -> list[list[PointLabel]
     return columns
 
 
-def _beside(label: PointLabel, across: float, up: float, cell: Cell) -> Part:
+def _marker_annotation(label: MarkerLabel, ax: float, ay: float, subplot: Subplot) -> Part:
+    """`ax` and `ay` are the distance of the text from the marker, in pixels."""
     return {
         "text": label.text,
         "x": label.x,
-        "xref": cell.xaxis,
+        "xref": subplot.xaxis,
         "y": label.y,
-        "yref": cell.yaxis,
-        "ax": across,
-        "ay": up,
-        "xanchor": "left" if across > 0 else "right",
+        "yref": subplot.yaxis,
+        "ax": ax,
+        "ay": ay,
+        "xanchor": "left" if ax > 0 else "right",
         "showarrow": True,
         "arrowhead": 0,
         "arrowwidth": 1,
-        "arrowcolor": label.colour,
+        "arrowcolor": label.color,
         "standoff": 5,
         "font": {"size": 10},
     }
 
 
-def guide(drawn: Drawing, point: tuple[float, float], edge: float, colour: str, cell: Cell) -> None:
-    """A dotted line from the last point of a series to its label at the right edge."""
-    drawn.shapes.append(
+def add_leader_line(
+    drawing: Drawing, marker: tuple[float, float], edge: float, color: str, subplot: Subplot
+) -> None:
+    """A dotted line from the last marker of a series to its label at the right edge."""
+    drawing.shapes.append(
         {
             "type": "line",
-            "x0": point[0],
+            "x0": marker[0],
             "x1": edge,
-            "xref": cell.xaxis,
-            "y0": point[1],
-            "y1": point[1],
-            "yref": cell.yaxis,
-            "line": {"color": colour, "dash": "dot", "width": 1},
+            "xref": subplot.xaxis,
+            "y0": marker[1],
+            "y1": marker[1],
+            "yref": subplot.yaxis,
+            "line": {"color": color, "dash": "dot", "width": 1},
             "opacity": 0.6,
+            "layer": "below",
+        }
+    )
+
+
+def add_reference_line(
+    drawing: Drawing, value: float, color: str, dash: str, subplot: Subplot
+) -> None:
+    """A horizontal line across the whole plot, under the traces."""
+    drawing.shapes.append(
+        {
+            "type": "line",
+            "x0": 0,
+            "x1": 1,
+            "xref": f"{subplot.xaxis} domain",
+            "y0": value,
+            "y1": value,
+            "yref": subplot.yaxis,
+            "line": {"color": color, "dash": dash, "width": 1.5},
             "layer": "below",
         }
     )

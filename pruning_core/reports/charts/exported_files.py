@@ -1,7 +1,8 @@
-"""The chart of a model's files: bytes, and the floor that the entropy of their content sets."""
+"""The exported files of a model: size on disk, accuracy and entropy bound."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -9,67 +10,73 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_bytes, format_percent, format_points, missing
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.reports.charts.style import CLEAR, FONT, GRID, SERIES
+from pruning_core.reports.charts.style import FONT, GRID, SERIES, TRANSPARENT
 
 ROW_HEIGHT, FRAME_HEIGHT = 30, 70
-BAR, FLOOR = SERIES["one_shot"].color, SERIES["iterative"].color
+BAR_COLOR, BOUND_COLOR = SERIES["one_shot"].color, SERIES["iterative"].color
 
 
-def byte_bars(frame: pd.DataFrame) -> go.Figure:
-    """A bar a file with its size and accuracy, the floor as a mark; of a ladder's rows."""
+def file_size_chart(frame: pd.DataFrame) -> go.Figure:
+    """A bar for each exported file, with a mark at its entropy bound.
+
+    `frame` is that of `results.exported_files.files_frame`.
+    """
     rows = frame.to_dict("records")
-    names = [FILE_FORMATS[row["format"]].title for row in rows]
-    drawn = go.Figure(
+    titles = [FILE_FORMATS[row["format"]].title for row in rows]
+    figure = go.Figure(
         go.Bar(
             x=[row["bytes"] / 1e6 for row in rows],
-            y=names,
+            y=titles,
             orientation="h",
-            marker={"color": BAR},
+            marker={"color": BAR_COLOR},
             text=[f"{format_bytes(r['bytes'])}, {format_percent(r['accuracy'])}" for r in rows],
             textposition="outside",
             cliponaxis=False,
-            hovertext=[_told(row) for row in rows],
+            hovertext=[_hover(row) for row in rows],
             hoverinfo="text",
         )
     )
-    drawn.add_trace(_floors(rows, names))
-    drawn.update_layout(
+    figure.add_trace(_entropy_bounds(rows))
+    figure.update_layout(
         height=FRAME_HEIGHT + ROW_HEIGHT * len(rows),
         margin={"l": 8, "r": 24, "t": 30, "b": 40},
         font={"family": FONT},
-        plot_bgcolor=CLEAR,
+        plot_bgcolor=TRANSPARENT,
         showlegend=False,
         bargap=0.3,
     )
     longest = max((row["bytes"] for row in rows), default=1) / 1e6
-    drawn.update_xaxes(
-        title="size of the file", ticksuffix=" MB", gridcolor=GRID, range=(0, 1.9 * longest)
+    # The range leaves space for the text beside the longest bar, on a phone too.
+    figure.update_xaxes(
+        title="Size on disk", ticksuffix=" MB", nticks=4, gridcolor=GRID, range=(0, 2.2 * longest)
     )
-    drawn.update_yaxes(autorange="reversed", automargin=True, gridcolor=CLEAR)
-    return drawn
+    figure.update_yaxes(autorange="reversed", automargin=True, gridcolor=TRANSPARENT)
+    return figure
 
 
-def _floors(rows: list[dict[Any, Any]], names: list[str]) -> go.Scatter:
-    there = [
-        (row["floor_bytes"] / 1e6, name)
-        for row, name in zip(rows, names, strict=True)
-        if not missing(row["floor_bytes"])
-    ]
+def _entropy_bounds(rows: list[dict[Hashable, Any]]) -> go.Scatter:
+    bounded = [row for row in rows if not missing(row["entropy_bound_bytes"])]
     return go.Scatter(
-        x=[x for x, _ in there],
-        y=[name for _, name in there],
+        x=[row["entropy_bound_bytes"] / 1e6 for row in bounded],
+        y=[FILE_FORMATS[row["format"]].title for row in bounded],
         mode="markers",
-        marker={"symbol": "line-ns", "size": 18, "line": {"color": FLOOR, "width": 3}},
-        hovertemplate="floor %{x:.3f} MB: the entropy of what the file holds<extra></extra>",
+        marker={"symbol": "line-ns", "size": 18, "line": {"color": BOUND_COLOR, "width": 3}},
+        hovertemplate="entropy bound %{x:.3f} MB: estimate of the smallest possible sparse file"
+        "<extra></extra>",
     )
 
 
-def _told(row: dict[Any, Any]) -> str:
-    floor, place = row["floor_bytes"], FILE_FORMATS[row["format"]].title
-    over = "" if missing(floor) else f"<br>{100 * (row['bytes'] / floor - 1):+.1f} % over its floor"
+def _hover(row: dict[Hashable, Any]) -> str:
+    size, bound = row["bytes"], row["entropy_bound_bytes"]
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
-    return (
-        f"{place}: {row['bytes']:,} bytes{over}<br>accuracy {format_percent(row['accuracy'])} "
-        f"(95 %: {low} to {high})<br>{format_points(row['accuracy_drop'])} lost by the file, "
-        f"on {row['test_images']:,} test images"
-    )
+    lines = [
+        FILE_FORMATS[row["format"]].title,
+        f"size on disk {size:,} bytes",
+        f"accuracy {format_percent(row['accuracy'])} (95 % CI {low} to {high}), "
+        f"{row['test_images']:,} test images",
+        f"accuracy drop {format_points(row['accuracy_drop'])} (model minus file)",
+    ]
+    if not missing(bound):
+        excess = f"file {100 * (size / bound - 1):+.1f} %"
+        lines.insert(2, f"entropy bound {format_bytes(bound)} ({excess})")
+    return "<br>".join(lines)

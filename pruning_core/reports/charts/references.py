@@ -1,4 +1,4 @@
-"""The grey lines across a chart: the baseline, the dense control, the dense file."""
+"""The grey reference lines of a comparison: the baseline, the dense control, the dense file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pruning_core.common.formatting import format_bytes, format_percent, missing
+from pruning_core.methods.strategies import BASELINE
 from pruning_core.results.rows import Row, grouped, is_control
+
+CONTROL = "fine-tuned<br>dense control"
 
 
 @dataclass(frozen=True)
@@ -19,30 +22,28 @@ class Reference:
     dash: str = "dash"
 
 
-def trained_accuracy(points: list[Row]) -> list[Reference]:
-    """The accuracy, in percent, of the baseline and of the dense control."""
+def accuracy_references(rows: list[Row]) -> list[Reference]:
+    """The accuracy of the baseline and of the fine-tuned dense control, in percent."""
     return [
-        Reference(
-            f"{name} {format_percent(mean)}" if name == "baseline" else name, 100 * mean, dash
-        )
-        for name, mean, dash in _means(points, "accuracy")
+        Reference(f"{name} {format_percent(mean)}" if name == BASELINE else name, 100 * mean, dash)
+        for name, mean, dash in _means(rows, "accuracy")
     ]
 
 
-def trained_drop(points: list[Row]) -> list[Reference]:
-    """The accuracy drop, in points, of the baseline (none) and of the dense control."""
-    return [Reference(n, 100 * mean, dash) for n, mean, dash in _means(points, "accuracy_drop")]
+def drop_references(rows: list[Row]) -> list[Reference]:
+    """The accuracy drop of the baseline (0) and of the dense control, in percentage points."""
+    return [Reference(name, 100 * mean, dash) for name, mean, dash in _means(rows, "accuracy_drop")]
 
 
-def dense_file(points: list[Row]) -> list[Reference]:
-    """The size of the dense file in MB, the same at every sparsity of a mask.
+def size_references(rows: list[Row]) -> list[Reference]:
+    """The size of the dense file in MB, equal at every sparsity of a mask.
 
-    It is the baseline's: where channels were removed a model's own dense file is smaller. Frames
-    without a baseline take what there is.
+    It is that of the baseline, because the dense file of a structured model is smaller. Rows
+    without a baseline give the mean of their dense files.
     """
-    runs = grouped(points, "run_id")
-    own = [[row for row in run if row["strategy"] == "baseline"] or run for run in runs]
-    sizes = [_mean(rows, "dense_bytes") for rows in own]
+    runs = grouped(rows, "run_id")
+    dense = [[row for row in run if row["strategy"] == BASELINE] or run for run in runs]
+    sizes = [_mean(run, "dense_bytes") for run in dense]
     return [
         Reference(f"dense file<br>{format_bytes(size)}", size / 1e6)
         for size in sizes
@@ -50,20 +51,18 @@ def dense_file(points: list[Row]) -> list[Reference]:
     ]
 
 
-def no_compression(points: list[Row]) -> list[Reference]:
-    """The ratio of a file that is no smaller."""
+def ratio_references(rows: list[Row]) -> list[Reference]:
+    """The compression ratio of the dense file: 1."""
     return [Reference("dense file", 1.0)]
 
 
-def _means(points: list[Row], column: str) -> Iterator[tuple[str, float, str]]:
-    for run in grouped(points, "run_id"):
-        baselines = [row for row in run if row["strategy"] == "baseline"]
+def _means(rows: list[Row], column: str) -> Iterator[tuple[str, float, str]]:
+    """For each run the name, mean and dash of its baseline and its dense control."""
+    for run in grouped(rows, "run_id"):
+        baselines = [row for row in run if row["strategy"] == BASELINE]
         controls = [row for row in run if is_control(row)]
-        for name, rows, dash in (
-            ("baseline", baselines, "dash"),
-            ("dense control", controls, "dot"),
-        ):
-            if (mean := _mean(rows, column)) is not None:
+        for name, dense, dash in ((BASELINE, baselines, "dash"), (CONTROL, controls, "dot")):
+            if (mean := _mean(dense, column)) is not None:
                 yield name, mean, dash
 
 

@@ -1,4 +1,4 @@
-"""Points turned into lines and symbols: one series a strategy, run and seed."""
+"""From rows of results to series: the markers and lines of each strategy, run and seed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.common.formatting import format_percent, missing
-from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
-from pruning_core.reports.charts.hover import point_text
+from pruning_core.methods.strategies import (
+    BASELINE,
+    CONTROL_TITLE,
+    ITERATIVE,
+    ONE_SHOT,
+    STRATEGIES,
+    STRUCTURED,
+)
+from pruning_core.reports.charts.hover import hover_text
 from pruning_core.reports.charts.references import Reference
-from pruning_core.reports.charts.style import DASHES, GREY, SERIES, Label, PointLabel, symbol
+from pruning_core.reports.charts.style import DASHES, GREY, SERIES, Label, MarkerLabel, symbol
 from pruning_core.results.rows import Row, grouped, is_control, mean_over_seeds
 
 Part = dict[str, Any]
 NAN = float("nan")
 WHOLE_PERCENT = 0.985
+MAX_RUN_LABEL = 44
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What stands on the y axis. `bars` is the sign of the interval: 1, -1, or 0 for none."""
+    """The y axis of a comparison chart: the result `column`, its unit, and its reference lines.
+
+    `error_bars` is 1 for the 95 % CI of the accuracy, -1 for the CI turned upside down (a drop
+    falls where the accuracy rises), 0 for none.
+    """
 
     column: str
     title: str
@@ -30,27 +42,27 @@ class Chart:
     scale: float
     suffix: str
     references: Callable[[list[Row]], list[Reference]]
-    bars: int = 0
+    error_bars: int = 0
     from_zero: bool = False
 
 
 @dataclass(frozen=True)
 class XAxis:
-    """What stands on the x axis. `spent` marks a budget, of which the baseline has none."""
+    """The x axis of a comparison chart. `budget` marks a training budget; the baseline has 0."""
 
     column: str
     title: str
     scale: float
     suffix: str = ""
-    spent: bool = False
+    budget: bool = False
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one strategy in run number `run`; `kind` is single, seed or mean.
+    """The models of one strategy in run number `run`; `kind` is single, seed or mean.
 
-    `rows` have their place in px, py, up and down (the bars, NaN for none) and hover;
-    `start` is the point from which the line to the first of them comes.
+    Each of `rows` has the coordinates px and py, the lengths of its error bars up and down (NaN
+    for none) and its text hover. The line to the first of them begins at `start`.
     """
 
     strategy: str
@@ -61,82 +73,83 @@ class Series:
 
     @property
     def end(self) -> tuple[float, float]:
-        """The place of the last point, beside which the label stands."""
+        """The coordinates of the last model, where the label stands."""
         last = self.rows[-1]
         return float(last["px"]), float(last["py"])
 
     def column(self, name: str) -> list[Any]:
-        """One figure of all rows."""
+        """One value of each row."""
         return [row[name] for row in self.rows]
 
 
-def all_series(points: list[Row], chart: Chart, across: XAxis) -> list[Series]:
-    """Every series of the points; of several seeds each one, then their mean."""
+def all_series(rows: list[Row], chart: Chart, x_axis: XAxis) -> list[Series]:
+    """Every series of the rows; with several seeds, one series a seed and one of their means."""
     series: list[Series] = []
-    for run, group in enumerate(grouped(points, "run_id")):
-        seeds = grouped(group, "seed")
+    for run, run_rows in enumerate(grouped(rows, "run_id")):
+        seeds = grouped(run_rows, "seed")
         if len(seeds) == 1:
-            series += _strategies(_placed(group, chart, across), run, "single")
+            series += _by_strategy(_with_coordinates(run_rows, chart, x_axis), run, "single")
             continue
-        for part in seeds:
-            series += _strategies(_placed(part, chart, across), run, "seed")
-        series += _strategies(_placed(mean_over_seeds(group), chart, across), run, "mean")
+        for seed_rows in seeds:
+            series += _by_strategy(_with_coordinates(seed_rows, chart, x_axis), run, "seed")
+        means = mean_over_seeds(run_rows)
+        series += _by_strategy(_with_coordinates(means, chart, x_axis), run, "mean")
     return series
 
 
-def _placed(points: list[Row], chart: Chart, across: XAxis) -> list[Row]:
-    placed = [_place(row, chart, across) for row in points]
-    return [row for row in placed if not missing(row["py"]) and not missing(row["px"])]
+def _with_coordinates(rows: list[Row], chart: Chart, x_axis: XAxis) -> list[Row]:
+    drawn = [_drawn_row(row, chart, x_axis) for row in rows]
+    return [row for row in drawn if not missing(row["py"]) and not missing(row["px"])]
 
 
-def _place(row: Row, chart: Chart, across: XAxis) -> Row:
+def _drawn_row(row: Row, chart: Chart, x_axis: XAxis) -> Row:
     accuracy, scale = row["accuracy"], chart.scale
-    above = (row.get("accuracy_high", NAN) - accuracy) * scale if chart.bars else NAN
-    below = (accuracy - row.get("accuracy_low", NAN)) * scale if chart.bars else NAN
-    spent_nothing = across.spent and row["strategy"] == "baseline"
+    above = (row.get("accuracy_high", NAN) - accuracy) * scale if chart.error_bars else NAN
+    below = (accuracy - row.get("accuracy_low", NAN)) * scale if chart.error_bars else NAN
+    # The row of the baseline holds its own training, which is no fine-tuning.
+    no_budget = x_axis.budget and row["strategy"] == BASELINE
     return {
         **row,
-        "px": 0.0 if spent_nothing else row[across.column] * across.scale,
+        "px": 0.0 if no_budget else row[x_axis.column] * x_axis.scale,
         "py": row[chart.column] * scale,
-        "up": above if chart.bars == 1 else below,
-        "down": below if chart.bars == 1 else above,
-        "hover": point_text(row),
+        "up": above if chart.error_bars == 1 else below,
+        "down": below if chart.error_bars == 1 else above,
+        "hover": hover_text(row),
     }
 
 
-def _strategies(points: list[Row], run: int, kind: str) -> Iterator[Series]:
-    control = [row for row in points if is_control(row)]
-    baseline = [row for row in points if row["strategy"] == "baseline"]
-    grey = [row for row in points if row["strategy"] == "baseline" or is_control(row)]
-    if grey:
-        yield Series("baseline", run, kind, grey, [])
+def _by_strategy(rows: list[Row], run: int, kind: str) -> Iterator[Series]:
+    control = [row for row in rows if is_control(row)]
+    baseline = [row for row in rows if row["strategy"] == BASELINE]
+    dense = [row for row in rows if row["strategy"] == BASELINE or is_control(row)]
+    if dense:
+        yield Series(BASELINE, run, kind, dense, [])
     for strategy in SERIES:
-        rows = [row for row in points if row["strategy"] == strategy and not is_control(row)]
-        begins = control if strategy == "one_shot" and control else baseline
-        if rows:
-            yield Series(strategy, run, kind, sorted(rows, key=_order), begins)
+        models = [row for row in rows if row["strategy"] == strategy and not is_control(row)]
+        start = control if strategy == ONE_SHOT and control else baseline
+        if models:
+            yield Series(strategy, run, kind, sorted(models, key=_order), start)
 
 
 def _order(row: Row) -> tuple[int, float]:
-    asked = row["sparsity_asked"]
-    return row["iteration"], float("inf") if missing(asked) else asked
+    target = row["sparsity_asked"]
+    return row["iteration"], float("inf") if missing(target) else target
 
 
-def has_line(series: Series, across: XAxis) -> bool:
-    """A line joins what belongs together: the chain of cuts, or one-shot over sparsity.
+def has_line(series: Series, x_axis: XAxis) -> bool:
+    """Whether a line joins the models: the iterative steps always, others over sparsity only.
 
-    Over a budget, one-shot's points are separate runs and stay separate, and so do amounts of
-    channels.
+    Over a budget, the one-shot models are independent runs, and so are the structured ones.
     """
-    if series.strategy in ("one_shot", STRUCTURED):
-        return not across.spent
-    return series.strategy == "iterative"
+    if series.strategy in (ONE_SHOT, STRUCTURED):
+        return not x_axis.budget
+    return series.strategy == ITERATIVE
 
 
-def line(series: Series) -> Part:
-    """The line under the symbols: thin for one seed of several, else thick."""
-    path = [*series.start, *_ends(series)]
-    look, thin = SERIES[series.strategy], series.kind == "seed"
+def line_trace(series: Series) -> Part:
+    """The line under the markers: thin for one of several seeds, else thick."""
+    path = [*series.start, *_line_rows(series)]
+    strategy, thin = SERIES[series.strategy], series.kind == "seed"
     return {
         "type": "scatter",
         "x": [row["px"] for row in path],
@@ -144,8 +157,8 @@ def line(series: Series) -> Part:
         "mode": "lines",
         "name": series.strategy,
         "line": {
-            "color": look.color,
-            "width": 1 if thin else look.width,
+            "color": strategy.color,
+            "width": 1 if thin else strategy.width,
             "dash": DASHES[series.run % len(DASHES)],
         },
         "opacity": 0.55 if thin else 1,
@@ -154,18 +167,17 @@ def line(series: Series) -> Part:
     }
 
 
-def _ends(series: Series) -> list[Row]:
-    """The rows that a line joins: of several chains of channel cuts the last of each."""
+def _line_rows(series: Series) -> list[Row]:
+    """The rows that the line joins: the last step of each ratio in iterative structured pruning."""
     if series.strategy != STRUCTURED:
         return series.rows
     last = max(row["iteration"] for row in series.rows)
     return [row for row in series.rows if row["iteration"] == last]
 
 
-def marks(series: Series, chart: Chart) -> Part:
-    """The symbols, with bars where the chart has them and hover that tells all."""
-    look = SERIES.get(series.strategy)
-    drawn = {
+def marker_trace(series: Series, chart: Chart) -> Part:
+    """The markers with their hover texts, and error bars if the chart has them."""
+    trace = {
         "type": "scatter",
         "x": series.column("px"),
         "y": series.column("py"),
@@ -178,71 +190,71 @@ def marks(series: Series, chart: Chart) -> Part:
         "showlegend": False,
     }
     ups, downs = series.column("up"), series.column("down")
-    if chart.bars and not all(map(missing, ups)):
-        color = look.color if look else GREY
+    if chart.error_bars and not all(map(missing, ups)):
+        color = STRATEGIES[series.strategy].color
         bars = {"array": ups, "arrayminus": downs, "color": color, "thickness": 1, "width": 3}
-        drawn["error_y"] = bars
-    return drawn
+        trace["error_y"] = bars
+    return trace
 
 
 def _marker(series: Series) -> dict[str, object]:
-    if series.strategy == "baseline":
+    if series.strategy == BASELINE:
         return {"color": GREY, "symbol": "circle", "size": 4 if series.kind == "seed" else 7}
-    look = SERIES[series.strategy]
+    strategy = SERIES[series.strategy]
     if series.kind == "seed":
-        return {"color": look.color, "symbol": look.symbol, "size": 4}
+        return {"color": strategy.color, "symbol": strategy.symbol, "size": 4}
     return {
-        "color": look.color,
+        "color": strategy.color,
         "symbol": symbol(series.strategy, series.run),
-        "size": look.size,
-        "line": {"width": 2, "color": look.color},
+        "size": strategy.size,
+        "line": {"width": 2, "color": strategy.color},
     }
 
 
-def end_label(series: Series, across: XAxis) -> Label:
-    """The strategy's name, to stand where its line ends."""
-    look = SERIES[series.strategy]
-    asked = format_percent(series.rows[-1]["sparsity_asked"])
-    first, *more = STRATEGIES[series.strategy].title.split(", ")
-    name = ",<br>".join([f"{first} {asked}" if across.spent else first, *more])
-    return Label(name, series.end[1], look.color, look.glyph)
+def end_label(series: Series, x_axis: XAxis) -> Label:
+    """The title of the strategy, at the end of its line; over a budget with the sparsity."""
+    strategy = SERIES[series.strategy]
+    target = format_percent(series.rows[-1]["sparsity_asked"])
+    first, *rest = strategy.title.split(", ")
+    text = ",<br>".join([f"{first} {target}" if x_axis.budget else first, *rest])
+    return Label(text, series.end[1], strategy.color, strategy.glyph)
 
 
-def amounts(series: Series) -> Iterator[PointLabel]:
-    """The sparsity asked of all points but the last, which `end_label` names.
+def sparsity_labels(series: Series) -> Iterator[MarkerLabel]:
+    """The target sparsity of all models but the last, whose sparsity is in `end_label`.
 
-    Where a line rises from point to point they stand under it, else above it.
+    On a rising line the labels stand below it, on a falling line above it.
     """
-    look, rows = SERIES[series.strategy], series.rows
-    joined = series.strategy == "iterative"
-    rises = joined and rows[-1]["py"] > rows[0]["py"]
-    up = (-1 if rises else 1) if joined else 0
+    strategy, rows = SERIES[series.strategy], series.rows
+    on_line = series.strategy == ITERATIVE
+    rises = on_line and rows[-1]["py"] > rows[0]["py"]
+    up = (-1 if rises else 1) if on_line else 0
     for row, following in itertools.pairwise(rows):
-        asked = row["sparsity_asked"]
-        if joined and asked == following["sparsity_asked"]:
-            continue  # a step without a cut, such as a tail: the last of them bears the label
-        # Narrow, where it tells enough: the hover has every digit.
-        text = format_percent(asked, 0 if asked < WHOLE_PERCENT else None)
-        yield PointLabel(text, float(row["px"]), float(row["py"]), look.color, up)
+        target = row["sparsity_asked"]
+        if on_line and target == following["sparsity_asked"]:
+            continue  # a step that prunes nothing, such as final fine-tuning: label its last model
+        # Whole percent keeps labels narrow; the hover text has every digit.
+        text = format_percent(target, 0 if target < WHOLE_PERCENT else None)
+        yield MarkerLabel(text, float(row["px"]), float(row["py"]), strategy.color, up)
 
 
-def keys(points: list[Row]) -> Iterator[Part]:
-    """Entries of a legend for several runs, the same in all charts, so that plots align."""
-    for strategy, name in STRATEGIES.titles.items():
-        if strategy in SERIES and any(row["strategy"] == strategy for row in points):
-            look = SERIES[strategy]
-            yield _key(name, look.color, symbol(strategy, 0), "solid", look.width)
-    yield _key("baseline, dense file", GREY, "", "dash", 1.5)
-    if any(map(is_control, points)):
-        yield _key("dense control", GREY, "", "dot", 1.5)
-    for run, group in enumerate(grouped(points, "run_id")):
-        label = group[0]["run"]
-        text = label if len(label) <= 44 else label[:43] + "…"
-        yield _key(text, GREY, symbol("one_shot", run), DASHES[run % len(DASHES)], 2)
+def legend_entries(rows: list[Row]) -> Iterator[Part]:
+    """Legend entries for several runs, equal in all four charts, so that the plots align."""
+    for name, strategy in STRATEGIES.items():
+        if name in SERIES and any(row["strategy"] == name for row in rows):
+            marker = symbol(name, 0)
+            yield _entry(strategy.title, strategy.color, marker, "solid", strategy.width)
+    yield _entry("baseline, dense file", GREY, "", "dash", 1.5)
+    if any(map(is_control, rows)):
+        yield _entry(CONTROL_TITLE, GREY, "", "dot", 1.5)
+    for run, run_rows in enumerate(grouped(rows, "run_id")):
+        name = run_rows[0]["run"]
+        text = name if len(name) <= MAX_RUN_LABEL else name[: MAX_RUN_LABEL - 1] + "…"
+        yield _entry(text, GREY, symbol(ONE_SHOT, run), DASHES[run % len(DASHES)], 2)
 
 
-def _key(name: str, color: str, mark: str, dash: str, width: float) -> Part:
-    mode = "+".join([*(["lines"] if width else []), *(["markers"] if mark else [])])
+def _entry(name: str, color: str, marker: str, dash: str, width: float) -> Part:
+    mode = "+".join([*(["lines"] if width else []), *(["markers"] if marker else [])])
     return {
         "type": "scatter",
         "x": [None],
@@ -250,6 +262,6 @@ def _key(name: str, color: str, mark: str, dash: str, width: float) -> Part:
         "mode": mode,
         "name": html.escape(name, quote=False),
         "line": {"color": color, "dash": dash, "width": min(width, 2.5)},
-        "marker": {"color": color, "size": 8, **({"symbol": mark} if mark else {})},
+        "marker": {"color": color, "size": 8, **({"symbol": marker} if marker else {})},
         "showlegend": True,
     }

@@ -1,7 +1,8 @@
-"""How charts look: colours, symbols, labels at the line, and the chart's own buttons.
+"""The style of all charts: colors, symbols, label positions, axes, layout and toolbar.
 
-Text colours and the background are left to the theme that shows the figure, so that one
-figure is legible in light and dark; `on_white` fixes them for files.
+Figures set no text color and no background, so that the theme of the page does and one figure
+is legible in light and dark. `on_white` sets both for files. Colors are those of Okabe and Ito
+(2008, https://jfly.uni-koeln.de/color/), which color-blind people can tell apart.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.methods.strategies import STRATEGIES
 
-# Strategies that are drawn, in the order in which they are drawn.
+# Strategies that are drawn, in drawing order: larger markers first, under the smaller ones.
 SERIES = {name: strategy for name, strategy in STRATEGIES.items() if strategy.size}
 GREY = "#808080"
-OTHER_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+OTHER_COLORS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FILLS = ("-open", "-open-dot", "-cross-open", "-x-open", "")
-# Plotly has no cross inside these shapes: four fills of theirs, and another shape for a fifth run.
-UNCROSSED = {
+# Plotly has no cross inside these shapes: they have four fills, and the fifth run another shape.
+FILLS_WITHOUT_CROSS = {
     shape: (*(shape + fill for fill in ("-open", "-open-dot", "", "-dot")), fifth)
     for shape, fifth in (
         ("triangle-up", "triangle-down-open"),
@@ -29,41 +31,49 @@ UNCROSSED = {
         ("cross", "star-open"),
     )
 }
+# Of models that are no strategies: models on latency charts, kernels.
+MODEL_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")
 GRID = "rgba(128, 128, 128, 0.22)"
-CLEAR = "rgba(0, 0, 0, 0)"
+TRANSPARENT = "rgba(0, 0, 0, 0)"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 HEIGHT = 340
 TOP = 54
 LABEL_WIDTH = 116
 LINE_HEIGHT, SMALL_LINE = 15, 12
-NEAR = 0.08  # points closer than this share of the x axis would write over each other
-EDGE = 0.84  # past this share of the x axis a label stands to the left of its point
+TICKS = [factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)]
+LOGARITHMIC: dict[str, Any] = {
+    "type": "log",
+    "tickvals": TICKS,
+    "ticktext": [f"{tick:g}" for tick in TICKS],
+}
+NEAR = 0.08  # labels of markers closer than this fraction of the x axis would overlap
+EDGE = 0.84  # beyond this fraction of the x axis a label stands to the left of its marker
 
 
 @dataclass(frozen=True)
 class Label:
-    """Text beside the right end of the plot, for the line that ends at height `y`."""
+    """Text at the right edge of the plot, for the line that ends at height `y`."""
 
     text: str
     y: float
-    colour: str = GREY
+    color: str = GREY
     glyph: str = ""
 
 
 @dataclass(frozen=True)
-class PointLabel:
-    """Text beside a point of the plot, above it (`up` 1), beside it (0) or below it (-1)."""
+class MarkerLabel:
+    """Text at a marker: above it (`up` 1), beside it (0) or below it (-1)."""
 
     text: str
     x: float
     y: float
-    colour: str
+    color: str
     up: int = 0
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The axes of one plot within a figure, and the height of the plot in pixels."""
+class Subplot:
+    """The axes of one plot within a figure, and its height in pixels."""
 
     xaxis: str = "x"
     yaxis: str = "y"
@@ -71,42 +81,44 @@ class Cell:
 
 
 def symbol(strategy: str, run: int) -> str:
-    """The marker of a strategy in the run number `run`: the shape is the strategy's."""
+    """The Plotly symbol: strategies differ in shape, runs (number `run`) in fill."""
     shape = SERIES[strategy].symbol
-    if own := UNCROSSED.get(shape):
-        return own[run % len(own)]
+    if symbols := FILLS_WITHOUT_CROSS.get(shape):
+        return symbols[run % len(symbols)]
     fills = FILLS if strategy != "one_shot" else ("", *FILLS[:-1])
     return shape + fills[run % len(fills)]
 
 
-def spread(wanted: Sequence[float], sizes: Sequence[float], space: float) -> list[float]:
-    """Positions near the `wanted` ones (ascending) at which labels do not overlap.
+def separate_labels(targets: Sequence[float], sizes: Sequence[float], space: float) -> list[float]:
+    """Positions near the ascending `targets` at which labels do not overlap.
 
-    All are in pixels; a label of size s takes s/2 on both sides. They stay within
-    0 to `space` where there is room for all.
+    All values are in pixels. A label of size s covers s/2 on both sides of its position. Labels
+    stay within 0 to `space` if they all fit.
     """
-    places: list[float] = []
-    floor = 0.0
-    for want, size in zip(wanted, sizes, strict=True):
-        places.append(max(want, floor + size / 2))
-        floor = places[-1] + size / 2
-    ceiling = max(space, sum(sizes))
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], ceiling - sizes[i] / 2)
-        ceiling = places[i] - sizes[i] / 2
-    return places
+    # The first pass pushes labels up just far enough. The second pass pushes the stack back
+    # from the far end, so that only labels without room move.
+    positions: list[float] = []
+    lower = 0.0
+    for target, size in zip(targets, sizes, strict=True):
+        positions.append(max(target, lower + size / 2))
+        lower = positions[-1] + size / 2
+    upper = max(space, sum(sizes))
+    for i in reversed(range(len(positions))):
+        positions[i] = min(positions[i], upper - sizes[i] / 2)
+        upper = positions[i] - sizes[i] / 2
+    return positions
 
 
 def value_range(values: Sequence[float], from_zero: bool = False) -> tuple[float, float]:
-    """An axis range round the values, with room at both ends."""
+    """An axis range around the values, with a margin of 6 % at both ends."""
     low, high = (min(values), max(values)) if len(values) else (0.0, 1.0)
     low = min(low, 0.0) if from_zero else low
-    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - room, high + room
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def axis(title: str = "", suffix: str = "", **settings: Any) -> dict[str, Any]:
-    """An axis with a quiet grid; the unit stands at each number."""
+    """An axis with a faint grid and its unit at each tick."""
     return {
         "title": {"text": title, "standoff": 10, "font": {"size": 12}},
         "ticksuffix": suffix,
@@ -120,14 +132,27 @@ def axis(title: str = "", suffix: str = "", **settings: Any) -> dict[str, Any]:
     }
 
 
+def interval_bars(rows: pd.DataFrame, columns: tuple[str, str, str], color: str) -> dict[str, Any]:
+    """Error bars from the columns of the middle, the low and the high value."""
+    middle, low, high = (rows[name] for name in columns)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": high - middle,
+        "arrayminus": middle - low,
+        "color": color,
+        "thickness": 2,
+    }
+
+
 def heading(title: str, subtitle: str = "") -> str:
-    """A bold title, and under it a smaller line."""
-    small = f'<br><span style="font-size: 12px; font-weight: 400">{subtitle}</span>'
-    return f"<b>{title}</b>" + (small if subtitle else "")
+    """A bold title with a smaller line below."""
+    second_line = f'<br><span style="font-size: 12px; font-weight: 400">{subtitle}</span>'
+    return f"<b>{title}</b>" + (second_line if subtitle else "")
 
 
 def layout(title: str, subtitle: str = "", right: int = LABEL_WIDTH) -> dict[str, Any]:
-    """What all figures share. `right` is the width kept for labels, in pixels."""
+    """The layout of every figure. `right` is the margin for labels, in pixels."""
     corner = {"x": 0, "xanchor": "left", "xref": "container", "y": 1, "yanchor": "top"}
     return {
         "title": {
@@ -140,16 +165,30 @@ def layout(title: str, subtitle: str = "", right: int = LABEL_WIDTH) -> dict[str
         "height": HEIGHT,
         "margin": {"l": 64, "r": right, "t": TOP, "b": 52, "pad": 0},
         "font": {"size": 13},
-        "plot_bgcolor": CLEAR,
+        "plot_bgcolor": TRANSPARENT,
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},
         "showlegend": False,
-        "uirevision": "keep",  # a live chart keeps its zoom when its data grow
+        "uirevision": "keep",  # a live chart keeps its zoom when data are added
     }
 
 
-def legend() -> dict[str, Any]:
-    """Names in a row under the plot, for charts with too many lines to label."""
+def compact_layout(figure: go.Figure, height: int) -> None:
+    """The layout of a chart that has its heading on the page, with labels on both axes."""
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 16, "t": 28, "b": 40},
+        font={"family": FONT},
+        plot_bgcolor=TRANSPARENT,
+        showlegend=False,
+        bargap=0.05,
+    )
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
+
+
+def legend_below() -> dict[str, Any]:
+    """A legend below the plot, for charts with too many lines to label each."""
     return {
         "orientation": "h",
         "x": 0,
@@ -165,18 +204,18 @@ def legend() -> dict[str, Any]:
 
 
 def on_white(figure: go.Figure) -> go.Figure:
-    """A copy for files: dark text on white, whatever theme shows the page."""
+    """A copy for files: dark text on white, whatever the theme of the page."""
     copy = go.Figure(figure)
     copy.update_layout(template="none", paper_bgcolor="white", plot_bgcolor="white")
     copy.update_layout(font={"color": "#222222", "family": FONT})
     return copy
 
 
-def config(name: str, image_format: str = "png") -> dict[str, Any]:
-    """The chart's own buttons: save the image (`png` or `svg`) and reset the zoom.
+def chart_config(name: str, image_format: str = "png") -> dict[str, Any]:
+    """Plotly's configuration: a toolbar that saves the image as `name` and resets the zoom.
 
-    Plotly's button saves one format; a page that offers both passes the chosen one.
-    Nothing here reaches the internet.
+    Plotly's button saves one format, `png` or `svg`; a page that offers both passes the chosen
+    one. No button sends data to the internet.
     """
     unused = ["zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
     return {

@@ -1,218 +1,150 @@
-"""Charts that change while one looks: the schedule as sliders move, curves as they grow."""
+"""Training curves: loss or validation accuracy over epochs, while a run is training and after."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
 
-from pruning_core.common.formatting import format_percent, missing
-from pruning_core.methods.strategies import STRATEGIES
-from pruning_core.reports.charts.drawing import Drawing, Part, guide, put_labels
+from pruning_core.common.formatting import missing
+from pruning_core.methods.strategies import BASELINE, CONTROL_TITLE
+from pruning_core.reports.charts.drawing import Drawing, Part, add_end_labels, add_leader_line
 from pruning_core.reports.charts.style import (
     DASHES,
     GREY,
     HEIGHT,
     LABEL_WIDTH,
-    OTHER_COLOURS,
+    OTHER_COLORS,
     SERIES,
-    Cell,
     Label,
+    Subplot,
     axis,
     layout,
-    legend,
-    symbol,
+    legend_below,
     value_range,
 )
 
-GLYPHS = {look.color: look.glyph for look in SERIES.values()}
-MOST_LABELS = 14
-MOST_TICKS = 8
-LEGEND_COLUMNS = 2
-MOST_MARKERS = 30
+GLYPHS = {strategy.color: strategy.glyph for strategy in SERIES.values()}
+MAX_LABEL_LINES, LABEL_CHARACTERS = 15, 15
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+MAX_TICKS = 8
+MAX_MARKERS = 30
+LEGEND_COLUMNS, LEGEND_ROW = 2, 20
+# Title, scale and unit of what the epochs of a history hold.
 CURVES = {
-    "loss": ("Loss", 1.0, ""),
-    "accuracy": ("Accuracy", 100.0, " %"),
+    "loss": ("Training loss", 1.0, ""),
+    "accuracy": ("Validation accuracy", 100.0, " %"),
 }
 
 
-def schedule_figure(series: Mapping[str, Sequence[float]]) -> go.Figure:
-    """Target sparsity after each step, as moving sliders show it.
-
-    `series` maps a strategy (or any other name) to fractions. `one_shot` and
-    `one_shot_equal_budget` are amounts, each cut at once in step 1; others are a chain of steps.
-    """
-    steps = max((len(v) for name, v in series.items() if not _at_once(name)), default=1)
-    drawn = Drawing(layout("Target sparsity after each step"))
-    labels = []
-    for i, (name, values) in enumerate(series.items()):
-        if len(values):
-            trace = _amounts(name, values) if _at_once(name) else _chain(name, values, i)
-            drawn.traces.append(trace)
-            labels.append(_schedule_label(name, values, i))
-        for value in filter(None, values if _at_once(name) else ()):
-            guide(drawn, (1, 100 * value), steps + 0.15, _colour(name, i), Cell())
-    ticks = max(1, -(-steps // 10))
-    drawn.layout["xaxis"] = axis("step", range=(-0.15, steps + 0.15), dtick=ticks)
-    drawn.layout["yaxis"] = axis("", " %", range=(-3, 103))
-    put_labels(drawn, labels, (-3, 103), Cell())
-    return drawn.figure()
-
-
-def history_figure(
+def training_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
     y: str = "loss",
     strategies: Mapping[str, str] | None = None,
 ) -> go.Figure:
-    """Curves over epochs. `histories` maps a label to entries with epoch, loss, accuracy.
+    """One curve per history. `histories` maps a label to epochs with `epoch`, `loss`, `accuracy`.
 
-    `strategies` may map a label to its strategy, whose color it then has. An entry may hold
-    `stage`, which the hover then tells. Epochs without the figure are left out.
+    `y` is a key of CURVES. `strategies` may map a label to its strategy, which gives the curve
+    its color. An epoch may hold `stage`, a text for the hover. Epochs without the value are left
+    out.
     """
     title, scale, suffix = CURVES[y]
     curves = [
-        _curve(name, history, y, scale, _curve_look(name, i, strategies or {}))
-        for i, (name, history) in enumerate(histories.items())
+        _curve(label, history, y, scale, suffix, _style(label, i, strategies or {}))
+        for i, (label, history) in enumerate(histories.items())
     ]
-    crowded = len(curves) > MOST_LABELS
-    drawn = Drawing(layout(title, right=16 if crowded else LABEL_WIDTH + 8), curves)
+    labels = [_end_label(curve) for curve in curves if curve["x"]]
+    crowded = sum(1 + label.text.count("<br>") for label in labels) > MAX_LABEL_LINES
+    drawing = Drawing(layout(title, right=16 if crowded else LABEL_WIDTH + 12), curves)
     y_range = value_range([v for curve in curves for v in curve["y"]], from_zero=y == "loss")
     last = max((curve["x"][-1] for curve in curves if curve["x"]), default=1)
     edge = last + max(0.25, 0.04 * last)
-    drawn.layout["xaxis"] = axis("epoch", range=(0, edge), dtick=_step(last))
-    drawn.layout["yaxis"] = axis("", suffix, range=y_range)
+    drawing.layout["xaxis"] = axis("Epoch", range=(0, edge), dtick=_tick_distance(last))
+    drawing.layout["yaxis"] = axis("", suffix, range=y_range)
     if crowded:
-        rows = -(-len(curves) // LEGEND_COLUMNS)
-        below = {**drawn.layout["margin"], "b": 72 + 20 * rows}
-        height = HEIGHT + 20 + 20 * rows
-        drawn.layout.update(showlegend=True, legend=legend(), height=height, margin=below)
+        legend_height = LEGEND_ROW * -(-len(curves) // LEGEND_COLUMNS)
+        drawing.layout.update(
+            showlegend=True,
+            legend=legend_below(),
+            height=HEIGHT + 20 + legend_height,
+            margin={**drawing.layout["margin"], "b": 72 + legend_height},
+        )
     else:
-        _label_curves(drawn, [curve for curve in curves if curve["x"]], edge, y_range)
-    return drawn.figure()
+        for curve in filter(lambda curve: curve["x"], curves):
+            end = curve["x"][-1], curve["y"][-1]
+            add_leader_line(drawing, end, edge, curve["line"]["color"], Subplot())
+        add_end_labels(drawing, labels, y_range, Subplot())
+    return drawing.figure()
 
 
-def _step(last: float) -> float:
-    """A distance between ticks in whole epochs: 1, 2 or 5 times a power of ten, at most 8 ticks.
+def _tick_distance(last: float) -> float:
+    """A distance between ticks in whole epochs (1, 2 or 5 times a power of ten), at most 8 ticks.
 
-    Where not even one epoch is trained, a quarter of what is.
+    Less than one epoch is divided by four.
     """
     if last < 1:
         return last / 4
-    size = 1
+    power = 1
     while True:
-        for step in (size, 2 * size, 5 * size):
-            if last <= MOST_TICKS * step:
-                return step
-        size *= 10
+        for distance in (power, 2 * power, 5 * power):
+            if last <= MAX_TICKS * distance:
+                return distance
+        power *= 10
 
 
-def _label_curves(
-    drawn: Drawing, curves: list[Part], edge: float, y_range: tuple[float, float]
-) -> None:
-    labels = []
-    for curve in curves:
-        end, color = (curve["x"][-1], curve["y"][-1]), curve["line"]["color"]
-        guide(drawn, end, edge, color, Cell())
-        labels.append(Label(_short(curve["name"]), end[1], color, GLYPHS.get(color, "●")))
-    put_labels(drawn, labels, y_range, Cell())
+def _end_label(curve: Part) -> Label:
+    """The name of a curve in at most two lines, with no HTML entity broken."""
+    lines = wrap(
+        html.unescape(curve["name"]).replace(" %", NO_BREAK_SPACE + "%"),
+        LABEL_CHARACTERS,
+        max_lines=2,
+        placeholder="…",
+        break_on_hyphens=False,
+    )
+    color = curve["line"]["color"]
+    text = "<br>".join(html.escape(line, quote=False) for line in lines)
+    text = text.replace(NO_BREAK_SPACE, " ")
+    return Label(text, curve["y"][-1], color, GLYPHS.get(color, "●"))
 
 
-def _at_once(name: str) -> bool:
-    return name in ("one_shot", "one_shot_equal_budget")
+def _style(label: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str, str]:
+    """Color, dash and symbol: strategies differ in color and symbol, their curves in dash.
 
-
-def _colour(name: str, i: int) -> str:
-    return SERIES[name].color if name in SERIES else OTHER_COLOURS[i % len(OTHER_COLOURS)]
-
-
-def _schedule_label(name: str, values: Sequence[float], i: int) -> Label:
-    text = _title(name).replace(", ", ",<br>")
-    glyph = SERIES[name].glyph if name in SERIES else "●"
-    return Label(text, 100 * max(values), _colour(name, i), glyph)
-
-
-def _amounts(name: str, values: Sequence[float]) -> Part:
-    look = SERIES[name]
-    return {
-        "type": "scatter",
-        "x": [1] * len(values),
-        "y": [100 * value for value in values],
-        "mode": "markers",
-        "name": name,
-        "marker": {
-            "color": look.color,
-            "symbol": symbol(name, 0),
-            "size": look.size,
-            "line": {"width": 2, "color": look.color},
-        },
-        "hovertext": [f"{STRATEGIES[name].title}: {format_percent(v)} in one cut" for v in values],
-        "hoverinfo": "text",
-    }
-
-
-def _chain(name: str, values: Sequence[float], i: int) -> Part:
-    cuts = [0.0, *values]
-    told = [f"{_title(name)}, step {n}: " for n in range(len(cuts))]
-    return {
-        "type": "scatter",
-        "x": list(range(len(cuts))),
-        "y": [100 * value for value in cuts],
-        "mode": "lines+markers",
-        "name": name,
-        "line": {"color": _colour(name, i), "width": 3, "shape": "hv"},
-        "marker": {
-            "color": _colour(name, i),
-            "opacity": 1,
-            "symbol": symbol("iterative", 0),
-            "size": [0, *[SERIES["iterative"].size] * len(values)],
-            "line": {"width": 2, "color": _colour(name, i)},
-        },
-        "hovertext": [text + format_percent(v, 2) for text, v in zip(told, cuts, strict=True)],
-        "hoverinfo": "text",
-    }
-
-
-def _curve_look(name: str, i: int, strategies: Mapping[str, str]) -> tuple[str, str, str]:
-    """A strategy's color and symbol; the dash tells its curves apart."""
-    strategy = strategies.get(name, "")
-    if strategy == "baseline":
-        return GREY, "solid", "circle"
+    The baseline and the fine-tuned dense control, a one-shot model at 0 %, are grey.
+    """
+    strategy = strategies.get(label, "")
+    if strategy == BASELINE:
+        return GREY, "dash", "circle"
+    if label == CONTROL_TITLE:
+        return GREY, "dot", "circle"
     if strategy not in SERIES:
-        return OTHER_COLOURS[i % len(OTHER_COLOURS)], "solid", "circle"
-    same = [label for label in strategies if strategies[label] == strategy]
-    look = SERIES[strategy]
-    return look.color, DASHES[same.index(name) % len(DASHES)], look.symbol
+        return OTHER_COLORS[i % len(OTHER_COLORS)], "solid", "circle"
+    same_strategy = [other for other in strategies if strategies[other] == strategy]
+    dash = DASHES[same_strategy.index(label) % len(DASHES)]
+    return SERIES[strategy].color, dash, SERIES[strategy].symbol
 
 
 def _curve(
-    name: str,
+    label: str,
     history: Sequence[Mapping[str, Any]],
     y: str,
     scale: float,
-    look: tuple[str, str, str],
+    suffix: str,
+    style: tuple[str, str, str],
 ) -> Part:
-    known = [entry for entry in history if not missing(entry.get(y))]
+    color, dash, marker = style
+    epochs = [epoch for epoch in history if not missing(epoch.get(y))]
     return {
         "type": "scatter",
-        "x": [entry["epoch"] for entry in known],
-        "y": [scale * float(entry[y]) for entry in known],
-        "mode": "lines+markers" if len(known) < MOST_MARKERS else "lines",
-        "name": html.escape(name, quote=False),
-        "line": {"color": look[0], "width": 2, "dash": look[1]},
-        "marker": {"size": 5, "symbol": look[2]},
-        "customdata": [html.escape(str(entry.get("stage", name)), quote=False) for entry in known],
-        "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.4g}" + CURVES[y][2] + "<extra></extra>",
+        "x": [epoch["epoch"] for epoch in epochs],
+        "y": [scale * float(epoch[y]) for epoch in epochs],
+        "mode": "lines+markers" if len(epochs) < MAX_MARKERS else "lines",
+        "name": html.escape(label, quote=False),
+        "line": {"color": color, "width": 2, "dash": dash},
+        "marker": {"size": 5, "symbol": marker},
+        "customdata": [html.escape(str(e.get("stage", label)), quote=False) for e in epochs],
+        "hovertemplate": "%{customdata}<br>epoch %{x}: %{y:.4g}" + suffix + "<extra></extra>",
     }
-
-
-def _short(name: str) -> str:
-    """At most 16 characters of an escaped name, none of its entities cut."""
-    plain = html.unescape(name)
-    return html.escape(plain if len(plain) <= 16 else plain[:15] + "…", quote=False)
-
-
-def _title(name: str) -> str:
-    """The title of a strategy; the name itself of any other line."""
-    return STRATEGIES[name].title if name in STRATEGIES else name

@@ -19,7 +19,7 @@ from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
-from pruning_core.results.sensitivity import read_scan
+from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec
@@ -127,12 +127,12 @@ def test_every_group_that_can_be_cut_is_scanned_in_the_order_of_the_model(
     scanned: tuple[Cache, Spec],
 ) -> None:
     cache, spec = scanned
-    found = read_scan(spec, Store(cache))
+    found = read_sensitivity(spec, Store(cache))
     names = list(dict.fromkeys(found["layer"]))
     assert names[0] == "features.1.conv.0.0"
     assert names[-1] == "features.18.0"
     assert "classifier.1" not in names
-    assert set(found["of"]) == {"channels"}
+    assert set(found["size_unit"]) == {"channels"}
     assert (found[found["sparsity"] == 0.0].groupby("layer").size() == 1).all()
     assert (found[found["sparsity"] > 0]["removed"] > 0).all()
     assert found[found["sparsity"] == 0.0]["accuracy"].nunique() == 1

@@ -16,7 +16,7 @@ from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.stage_inputs import parent_model
 from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.results.predictions import told
+from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.workers import finished_run, serve
@@ -52,7 +52,7 @@ def test_answers_are_the_models_own(cache: Cache) -> None:
         assert likely[str(int(shares.argmax()))] == pytest.approx(float(shares.max()), abs=1e-4)
         assert sum(likely.values()) == pytest.approx(1, abs=1e-3)
         assert found["answers"][name]["milliseconds"] > 0
-    assert len(told(found["answers"]["dense"])) == 5
+    assert len(predictions_table(found["answers"]["dense"])) == 5
 
 
 def test_an_image_of_ones_own_is_cut_square(cache: Cache, tmp_path: Path) -> None:

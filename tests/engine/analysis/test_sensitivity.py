@@ -17,7 +17,7 @@ from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
-from pruning_core.results.sensitivity import read_scan
+from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
 from pruning_core.storage.job_progress import standing
@@ -105,7 +105,7 @@ def test_a_scan_is_a_job_whose_stages_every_run_on_its_baseline_shares(cache: Ca
     job = queue.submit(spec, "sensitivity")
     serve(cache)
     assert standing(queue, job).state == "done"
-    found = read_scan(spec, store)
+    found = read_sensitivity(spec, store)
     layers = found["layer"].unique()
     assert len(layers) == len(scans(spec, store)) == 53
     assert set(found["sparsity"]) <= {0.0, 0.5, 0.9}
@@ -137,7 +137,7 @@ def test_spared_layers_are_not_scanned_and_it_looks_at_validation_images(cache: 
     for _ in range(2):
         serve(cache)
     assert len(scans(spec, store)) == 34
-    found, baseline = read_scan(spec, store), store.read(plan(spec, store).models[0].key)
+    found, baseline = read_sensitivity(spec, store), store.read(plan(spec, store).models[0].key)
     assert set(found["images"]) == {24}
     dense = found[found["sparsity"] == 0.0]["accuracy"]
     assert set(dense) == {baseline["validation_accuracy"]}

@@ -21,7 +21,7 @@ from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.results.benchmark import FIGURES, BenchResult, Figure, last
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, last_result
 from pruning_core.settings.serialization import to_dict
 
 SMALL = Protocol(amounts=(0.0, 0.5), iterations=2, target=0.75)
@@ -168,10 +168,10 @@ def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    assert last(cache) is None
-    result = BenchResult({"peak_share": Figure(0.3, 0.2, 0.4)}, {"cores": 2})
+    assert last_result(cache) is None
+    result = BenchmarkResult({"peak_share": Figure(0.3, 0.2, 0.4)}, {"cores": 2})
     cache.bench.write_text(result.to_json())
-    assert last(cache) == result
+    assert last_result(cache) == result
     assert json.loads(result.to_json())["peak_share"] == {"median": 0.3, "low": 0.2, "high": 0.4}
 
 
@@ -179,7 +179,7 @@ def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
 def test_a_file_that_is_no_result_is_none(text: str, tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.bench.write_text(text)
-    assert last(cache) is None
+    assert last_result(cache) is None
 
 
 def test_our_side_trains_as_long_as_the_reference() -> None:

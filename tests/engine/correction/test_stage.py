@@ -17,7 +17,7 @@ from pruning_core.engine.masks.masks import check_zeros
 from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.results.models import points
+from pruning_core.results.models import results_frame
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -49,7 +49,7 @@ def keys(store: Store) -> list[str]:
 
 def test_four_models_of_one_sparsity_without_training(ran: Cache) -> None:
     store = Store(ran)
-    frame = points(outline(plan(SPEC, store)), store)
+    frame = results_frame(outline(plan(SPEC, store)), store)
     corrected = frame[frame.strategy == "correction"]
     assert list(corrected.iteration) == [0, 1, 2, 3]
     assert corrected.sparsity_prunable.nunique() == 1

@@ -21,7 +21,7 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.timing import Conditions, latency_stages
-from pruning_core.results.latency import circumstances, latency_frame, notes
+from pruning_core.results.latency import environment, latency_frame, latency_notes
 from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
@@ -63,14 +63,14 @@ def test_the_cut_is_timed_beside_the_dense_model(points: Points) -> None:
     frame = latency_frame(stages, store, {keys[0]: "dense", keys[1]: "90 %"})
     for name in ("eager", "onnx"):
         own = frame[(frame["runtime"] == name) & (frame["role"] != "control")]
-        pairs = zip(own["model"], own["images_at_a_time"], strict=True)
+        pairs = zip(own["model"], own["batch_size"], strict=True)
         assert sorted(pairs) == [("90 %", 1), ("90 %", 2), ("dense", 1), ("dense", 2)]
     assert (frame["rounds"] >= 6).all()
     assert (frame["p10_ms"] <= frame["p50_ms"]).all()
     assert (frame["p50_ms"] <= frame["p90_ms"]).all()
     cuts = frame[frame["role"] == "candidate"]
-    assert (cuts["times_as_fast_low"] <= cuts["times_as_fast"]).all()
-    assert (cuts["times_as_fast"] <= cuts["times_as_fast_high"]).all()
+    assert (cuts["speedup_low"] <= cuts["speedup"]).all()
+    assert (cuts["speedup"] <= cuts["speedup_high"]).all()
     assert set(cuts["judgement"]) <= set(JUDGEMENTS)
     assert frame["file_bytes"].isna().equals(frame["runtime"] == "eager")
 
@@ -81,7 +81,7 @@ def test_executorch_takes_one_image(points: Points) -> None:
     stages = latency_stages(keys[:1], ("executorch",), replace(SHORT, batches=(1, 2)))
     assert [row.status for row in run(store, stages)] == ["done"]
     found = latency_frame(stages, store)
-    assert found["images_at_a_time"].tolist() == [1, 1]
+    assert found["batch_size"].tolist() == [1, 1]
     assert found["role"].tolist() == ["dense", "control"]
 
 
@@ -96,10 +96,10 @@ def test_a_family_has_one_control_for_each_number_of_threads(points: Points) -> 
     assert controls["threads"].tolist() == [1, 2]
     assert (controls["runtime"] == "onnx").all()
     int8 = frame[(frame["runtime"] == "onnx_int8") & (frame["role"] == "dense")]
-    assert int8["times_as_fast"].isna().all()
-    assert int8["times_as_fast_as_first"].notna().all()
+    assert int8["speedup"].isna().all()
+    assert int8["speedup_over_first"].notna().all()
     first = frame[(frame["runtime"] == "onnx") & (frame["role"] == "dense")]
-    assert first["times_as_fast_as_first"].isna().all()
+    assert first["speedup_over_first"].isna().all()
 
 
 def test_every_sample_is_kept_and_the_machine_is_named(points: Points) -> None:
@@ -111,7 +111,7 @@ def test_every_sample_is_kept_and_the_machine_is_named(points: Points) -> None:
     found = latency_frame(stages, store)
     assert [np.shape(one["ns"]) for one in group["runs"]] == [(n, 2) for n in found["rounds"]]
     assert np.median(group["runs"][0]["ns"]) / 1e6 == pytest.approx(found["p50_ms"][0])
-    about = circumstances(stages, store)
+    about = environment(stages, store)
     assert about["machine"] == platform.node()
     assert torch.__version__.startswith(about["versions"]["torch"])
 
@@ -122,8 +122,8 @@ def test_a_larger_size_is_written_for_the_purpose_and_said(points: Points) -> No
     (row,) = run(store, stages)
     assert row.status == "done", row.error
     frame = latency_frame(stages, store)
-    assert (frame["image_size_pixels"] == 48).all()
-    told = notes(stages, store)
+    assert (frame["image_size"] == 48).all()
+    told = latency_notes(stages, store)
     assert any("48 pixels, trained at 32" in note for note in told)
     assert any("ranges from 32 training images" in note for note in told)
     left = sorted(path.name for path in store.folder(stages[0].key).iterdir())

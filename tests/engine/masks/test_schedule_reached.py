@@ -9,7 +9,7 @@ import torch
 
 from pruning_core.engine.masks.regrowth import drop_and_grow
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
-from pruning_core.reports.charts.training import schedule_figure
+from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import strategies
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -34,7 +34,7 @@ def test_every_target_on_the_chart_is_reached_to_the_weight(name: str, allocatio
     generator = torch.Generator().manual_seed(3)
     weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
     steps = strategies.steps(chain(name))
-    (drawn,) = schedule_figure({"iterative": [step.target for step in steps]}).data
+    (drawn,) = schedule_chart({"iterative": [step.target for step in steps]}).data
     assert drawn.y[0] == 0
     assert len(drawn.y) == len(steps) + 1
     masks = None

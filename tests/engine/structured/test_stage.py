@@ -18,8 +18,8 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.results.findings import findings
-from pruning_core.results.models import points, titles
-from pruning_core.results.tables import readable, summary_tables
+from pruning_core.results.models import results_frame, titles
+from pruning_core.results.tables import results_table, summary_tables
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -64,7 +64,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def frame(cache: Cache, spec: Spec) -> pd.DataFrame:
     store = Store(cache)
-    return points(outline(plan(spec, store)), store, "run", "run-1")
+    return results_frame(outline(plan(spec, store)), store, "run", "run-1")
 
 
 def test_each_ratio_is_a_chain_of_steps_with_final_fine_tuning(ran: Cache) -> None:
@@ -122,23 +122,21 @@ def test_the_model_of_the_stage_is_loaded_with_its_widths(ran: Cache) -> None:
 
 def test_tables_findings_and_csv_contain_it(ran: Cache) -> None:
     actual = frame(ran, SPEC)
-    assert "channels removed, asked 40 %, step 2" in summary_tables(actual)
-    assert "channels removed" in set(readable(actual)["Strategy"])
-    assert "MACs" in readable(actual)
+    assert "structured, pruning ratio 40 %, step 2" in summary_tables(actual)
+    assert "structured" in set(results_table(actual)["Strategy"])
+    assert "MACs" in results_table(actual)
     csv = pd.read_csv(io.StringIO(to_csv(actual)))
     assert csv.columns[-2] == "macs"
     assert csv.macs.notna().all()
     alone = [finding.text for finding in findings(frame(ran, ONE_STEP))]
-    assert any(
-        "channels removed at 50 % asked" in text and "the baseline" in text for text in alone
-    )
+    assert any("structured at 50 %" in text and "the baseline" in text for text in alone)
 
 
 def test_the_names_of_the_stages(ran: Cache) -> None:
     names = {name for name, _ in titles(outline(plan(SPEC, Store(ran)))).values()}
-    assert {"channels 40 %, step 2", "channels, tail, 40 %"} <= names
+    assert {"structured 40 %, step 2", "structured, final fine-tuning, 40 %"} <= names
     alone = {name for name, _ in titles(outline(plan(ONE_STEP, Store(ran)))).values()}
-    assert "channels 50 %" in alone
+    assert "structured 50 %" in alone
 
 
 def test_the_dry_run_has_groups_and_reasons(ran: Cache) -> None:

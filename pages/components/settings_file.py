@@ -1,4 +1,4 @@
-"""The name of a run, and the choices as a file: down to the person's disk and up again."""
+"""The name of a run, and its settings as a file: export and import."""
 
 from __future__ import annotations
 
@@ -6,59 +6,59 @@ import streamlit as st
 
 from pages.components import choices
 from pages.components.facts import inline
+from pages.components.settings_form import FIELDS
 from pruning_core.common.errors import SpecError
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.spec import MAX_FILE_BYTES, Spec, describe, from_json, to_json
 
-UPLOAD = "spec file"
-PROBLEM = "spec error"
+UPLOAD = "settings file"
+PROBLEM = "settings file problem"
 
 
 def draw(spec: Spec | None) -> None:
-    """The name and the download where there is a spec, and the upload."""
+    """Name and export where there is a spec, and import."""
     if error := st.session_state.get(PROBLEM):
         st.error(error)
-    with st.expander("Name the run, save or load the choices"):
+    with st.expander("Name, export or import settings"):
         if spec:
-            _draw_spec(spec)
+            _draw_name_and_export(spec)
         st.file_uploader(
-            "Load a spec",
+            "Import settings",
             ["json"],
             key=UPLOAD,
-            on_change=load_file,
-            help="A file from Download the spec; it replaces all choices on this page.",
+            on_change=import_file,
+            help="A settings file (JSON). It replaces all settings on this page.",
         )
 
 
-def _draw_spec(spec: Spec) -> None:
+def _draw_name_and_export(spec: Spec) -> None:
     st.text_input(
-        "Name of the run",
+        FIELDS["label"].title,
         placeholder=describe(spec),
         key="run label",
-        help="For lists and charts; it changes no result.",
+        help=FIELDS["label"].about.help,
     )
     st.download_button(
-        "Download the spec",
+        "Export settings (JSON)",
         to_json(spec),
-        "spec.json",
+        "settings.json",
         "application/json",
         on_click="ignore",
-        help="The same choices for another day, another person, or the command line.",
+        help="All settings as a file, for import on this page or `--spec` on the command line.",
     )
 
 
-def load_file() -> None:
-    """A callback: take the choices from an uploaded spec, or keep why it is not used."""
+def import_file() -> None:
+    """A callback: use the settings of an uploaded file, or store why it is not used."""
     st.session_state.pop(PROBLEM, None)
     file = st.session_state.get(UPLOAD)
     if file is None:
         return
     try:
         if file.size > MAX_FILE_BYTES:
-            raise SpecError("spec", "the file is too large to be one.")
+            raise SpecError("spec", "the file is too large to be a settings file.")
         choices.load(from_json(file.getvalue().decode("utf-8", errors="replace")))
     except SpecError as error:
-        reason = for_page(error)
         st.session_state[PROBLEM] = inline(
-            f"{file.name} is not used, and the choices stay as they are. {reason}"
+            f"{file.name} was not imported, and the settings did not change. {for_page(error)}"
         )

@@ -1,0 +1,383 @@
+"""What each kind of stage takes and returns: one class of settings and one of results a kind.
+
+A stage's settings and result are kept as JSON objects. `stored` writes them and `restored` reads
+them; a field that is None does not apply to the stage and is left out, so a field that is added
+later with None as default changes no key. Times are in seconds, sizes in bytes, shares and
+accuracies fractions from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def stored(value: Any) -> Json:
+    """Settings or a result as a JSON object, without the fields that do not apply."""
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {name: item for name, item in fields.items() if item is not None}
+
+
+def restored(cls: type[T], value: Json) -> T:
+    """The settings or the result in a JSON object; entries of other names are ignored."""
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: item for name, item in value.items() if name in names})
+
+
+@dataclass(frozen=True)
+class InspectDatasetSettings:
+    """`fingerprint` stands for the files of own images: their names, sizes and times."""
+
+    name: str
+    split_seed: int
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class InspectDatasetResult:
+    """The classes, the images of each class, and the digest of the content.
+
+    `split` is "given" or "seeded". `flip` says whether a mirrored image keeps its class.
+    """
+
+    digest: str
+    classes: list[str]
+    train_counts: list[int]
+    test_counts: list[int]
+    split: str
+    flip: bool
+    notes: list[str] = field(default_factory=list)
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class InspectModelSettings:
+    """`model` holds a `ModelSpec`, its weights by content; `precision` only where it is tried."""
+
+    model: Json
+    classes: int
+    image_size: int
+    device: str
+    machine: str
+    torch: str
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class InspectModelResult:
+    """The layers of a model, and its training speed on this machine.
+
+    `unsupported` holds the reason by criterion or correction that cannot be used. `layers` holds
+    the fields of `methods.layers.Layer`.
+    """
+
+    device: str
+    devices: list[str]
+    weights: str
+    layers: list[Json]
+    parameters: int
+    images_per_second: float
+    unsupported: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    precision: str | None = None
+    precision_speedup: float | None = None
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """Which images are decoded, by the digest of their content; a size of 0 means all."""
+
+    digest: str
+    image_size: int
+    train_size: int
+    test_size: int
+    split_seed: int
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """How many images were decoded. The arrays are files of the stage."""
+
+    train_images: int
+    test_images: int
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """`data`, `model` and `train` hold a `DataSpec`, `ModelSpec` and `TrainSpec`.
+
+    `keep_epoch` is the epoch whose weights are kept for rewinding. `keep_movement` asks for the
+    accumulated weight movement.
+    """
+
+    data: Json
+    classes: int
+    model: Json
+    train: Json
+    epochs: int
+    seed: int
+    device: str
+    threads: int
+    precision: str
+    keep_epoch: int | None = None
+    keep_movement: bool | None = None
+
+
+@dataclass(frozen=True)
+class PrunedSettings:
+    """A pruning step to the sparsity `target` (as text, for its exact digits) and its training.
+
+    `pruning` holds the settings of a `PruningSpec` that matter, `train` a `TrainSpec`, `recovery`
+    the settings of a `RecoverySpec` that matter. The learning-rate schedule covers `lr_epochs`,
+    of which `lr_from_epoch` are done. `regrowth` is the share of weights that is dropped and
+    regrown; a `dense` step restores all weights; `norms` is "zeroed" where batch norm is pruned
+    with its filter.
+    """
+
+    target: str
+    pruning: Json
+    train: Json
+    recovery: Json
+    epochs: float
+    lr_from_epoch: float
+    lr_epochs: float
+    keep_optimizer: bool
+    threads: int
+    seed: int
+    device: str
+    precision: str
+    regrowth: float | None = None
+    dense: bool | None = None
+    norms: str | None = None
+    keep_movement: bool | None = None
+
+
+@dataclass(frozen=True)
+class StructuredSettings:
+    """A channel removal to the ratio `target` (as text) and its training.
+
+    `removal` holds the settings of a `StructuredSpec` that matter; it is empty where nothing is
+    removed. The others are as in `PrunedSettings`.
+    """
+
+    target: str
+    removal: Json
+    pruning: Json
+    train: Json
+    recovery: Json
+    epochs: float
+    lr_from_epoch: float
+    lr_epochs: float
+    threads: int
+    seed: int
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class CorrectionSettings:
+    """One training-free correction of a pruned model, on `images` training images."""
+
+    correction: str
+    images: int
+    seed: int
+    device: str
+    precision: str
+    threads: int
+    pruning: Json
+    epochs: float
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """What is measured of a trained model. All kinds of model have these figures.
+
+    `correct` holds a bit for each test image, base64; `loss` is the mean cross-entropy on the test
+    images. Counts of weights: `prunable` of the prunable layers, `weights` of all convolution and
+    linear layers, `parameters` of all parameters; `…_zeros` of them are zero. `epochs` and
+    `seconds` are those of this stage, `…_total` those since the baseline. `parts` is the number of
+    parts that a batch was split into; `skipped` counts training steps with gradients that were not
+    finite.
+    """
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    right: int
+    test_images: int
+    correct: str
+    loss: float
+    validation_accuracy: float
+    validation_images: int
+    test_digest: str
+    prunable: int
+    prunable_zeros: int
+    weights: int
+    weights_zeros: int
+    parameters: int
+    nonzero: int
+    dense_bytes: int
+    sparse_bytes: int
+    epochs: float
+    seconds: float
+    history: list[Json]
+    parts: int
+    skipped: int
+    seed: int
+    device: str
+    threads: int
+    precision: str
+    machine: str
+    versions: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+    epochs_total: float = 0
+    seconds_total: float = 0.0
+
+
+@dataclass(frozen=True)
+class BaselineResult(ModelResult):
+    """The dense model of a seed. Its totals are 0: they count fine-tuning."""
+
+
+@dataclass(frozen=True)
+class PrunedResult(ModelResult):
+    """A pruned model. `returned` counts weights that were pruned before and are not any more."""
+
+    returned: int = 0
+
+
+@dataclass(frozen=True)
+class CorrectionResult(ModelResult):
+    """A pruned model after a training-free correction."""
+
+
+@dataclass(frozen=True)
+class StructuredResult(ModelResult):
+    """A model with channels removed.
+
+    The counts of weights are those of the dense baseline, so that a removed weight counts as
+    zero; `own_parameters` are those that remain. `macs` are multiply-accumulates for one image.
+    """
+
+    own_parameters: int = 0
+    macs: int = 0
+    dense_macs: int = 0
+
+
+@dataclass(frozen=True)
+class SensitivitySettings:
+    """One layer or dependency group of the baseline, pruned alone to each of `sparsities`.
+
+    Layers are scored by `criterion`, dependency groups by `channel_importance`. `images` are
+    validation images, `calibration_images` training images in batches of `score_batch`.
+    """
+
+    layer: str
+    sparsities: list[float]
+    images: int
+    threads: int
+    seed: int
+    device: str
+    criterion: str | None = None
+    granularity: str | None = None
+    filter_dim: int | None = None
+    filter_norm: str | None = None
+    unit: str | None = None
+    channel_importance: str | None = None
+    calibration_images: int | None = None
+    score_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class MaskOverlapSettings:
+    """The keys of two finished models."""
+
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """The keys of two finished models, and a test image by number or an upload by its SHA-256."""
+
+    dense: str
+    point: str
+    test: int | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """A file of the parent model; `images` and `seed` where the format is calibrated."""
+
+    format: str
+    threads: int
+    images: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class BundleSettings:
+    """A model's file with the results of its job, as far as they are `done`.
+
+    `point` is the key of the model; `image_bytes` is the size up to which the test images are
+    packed into the bundle.
+    """
+
+    format: str
+    point: str
+    job: str
+    label: str
+    spec: str
+    outline: str
+    done: list[str]
+    image_bytes: int
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """`runs` are pairs of a model's key and a runtime, the dense model first.
+
+    For each batch size and number of threads there are at most `rounds` rounds, and none begins
+    after `seconds`. `images` and `seed` calibrate int8 files. `image_size` 0 is the trained one.
+    """
+
+    runs: list[Json]
+    batches: list[int]
+    threads: list[int]
+    image_size: int
+    rounds: int
+    seconds: float
+    images: int
+    seed: int
+    machine: str
+
+
+@dataclass(frozen=True)
+class SparseSpeedupSettings:
+    """Sparse against dense products of the parent's layers, with random masks."""
+
+    image_size: int
+    sparsities: list[float]
+    kernels: list[str]
+    rounds: int
+    seconds: float
+    seed: int
+    machine: str
+
+
+@dataclass(frozen=True)
+class InspectGroupsSettings:
+    """The dry run of structured pruning: `ratios` are texts, as in `StructuredSettings.target`."""
+
+    model: Json
+    classes: int
+    image_size: int
+    ratios: list[str]
+    removal: Json
+    torch_pruning: str

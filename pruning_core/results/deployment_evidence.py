@@ -1,0 +1,171 @@
+"""The measurements behind the deployment verdict: files, latency and accuracy of a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pruning_core.common.paired_timing import Ratio
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
+from pruning_core.planning.stage import PlannedModel, Reader, Stage
+from pruning_core.results.exported_files import files_frame
+from pruning_core.results.latency import latency_frame
+
+# The runtimes whose latency counts for the verdict; the first that was measured is used.
+PREFERRED = ("onnx", "executorch", "eager")
+INT8 = "onnx_int8"
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class File:
+    """A model as a file that was written and read back: title, bytes, accuracy (a fraction)."""
+
+    name: str
+    bytes: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The speed-up over the dense model in a runtime.
+
+    `conclusion` is a key of `paired_timing.JUDGEMENTS`.
+    """
+
+    runtime: str
+    ratio: Ratio
+    conclusion: str
+
+
+@dataclass(frozen=True)
+class Structured:
+    """A structured model: its name, its timing and its test accuracy."""
+
+    name: str
+    timing: Timing
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The measurements behind a verdict; what was not measured is None.
+
+    `dense_bytes` is the size of the dense model's plain file, `smallest` the smallest file
+    within `tolerance` (a fraction) of the dense accuracy. `timing` is that of the model, `int8`
+    that of its int8 file against the dense fp32 model. `has_zeros` says whether the model still
+    computes with its zeros. `accuracy_low` and `accuracy_high` are the model's 95 % interval.
+    """
+
+    tolerance: float
+    dense_bytes: int | None = None
+    files_measured: bool = False
+    smallest: File | None = None
+    timing: Timing | None = None
+    int8: Timing | None = None
+    structured: tuple[Structured, ...] = ()
+    accuracy_low: float = math.nan
+    accuracy_high: float = math.nan
+    has_zeros: bool = True
+
+
+def smallest_file(files: Iterable[File], dense_accuracy: float, tolerance: float) -> File | None:
+    """The smallest file whose accuracy drops by at most `tolerance`; None where none does.
+
+    Accuracies and the tolerance are fractions.
+    """
+    within = [file for file in files if dense_accuracy - file.accuracy <= tolerance + 1e-9]
+    return min(within, key=lambda file: file.bytes, default=None)
+
+
+def timing_of(
+    frame: pd.DataFrame,
+    key: str,
+    batch_size: int = 1,
+    threads: int = 1,
+    runtimes: Iterable[str] = PREFERRED,
+) -> Timing | None:
+    """The timing of a model, by key, in the first of these runtimes that has one; else None.
+
+    `frame` is that of `latency_frame`. For int8 give `runtimes=(INT8,)`: the timing is then
+    against the dense fp32 model, if that was measured in the same rounds.
+    """
+    measured = frame[
+        (frame["key"] == key)
+        & (frame["batch_size"] == batch_size)
+        & (frame["threads"] == threads)
+        & (frame["role"] != "control")
+    ]
+    for name in runtimes:
+        rows = measured[(measured["runtime"] == name) & measured[_speedup_column(name)].notna()]
+        if name == INT8:
+            rows = rows[rows["first_runtime"] != INT8]
+        if not rows.empty:
+            return _timing(rows.iloc[0], name)
+    return None
+
+
+def _speedup_column(runtime: str) -> str:
+    return "speedup_over_first" if runtime == INT8 else "speedup"
+
+
+def _timing(row: pd.Series, runtime: str) -> Timing:
+    column = _speedup_column(runtime)
+    median, low, high = (float(row[column + end]) for end in ("", "_low", "_high"))
+    conclusion = "conclusion_over_first" if runtime == INT8 else "conclusion"
+    return Timing(runtime, Ratio(median, low, high, int(row["rounds"])), str(row[conclusion]))
+
+
+def evidence(
+    model: PlannedModel,
+    dense: PlannedModel,
+    others: Sequence[PlannedModel],
+    stages: Iterable[Stage],
+    store: Reader,
+    tolerance: float = TOLERANCE,
+) -> Evidence:
+    """The measurements of a model and of its dense baseline; the rest stays None.
+
+    `stages` are the latency stages of these models, `others` further models of the same stages.
+    Of several batch sizes and numbers of threads the first ones count (`measured_conditions`). A
+    file may lose `tolerance` (a fraction) of the baseline's accuracy.
+    """
+    stages = list(stages)
+    result, baseline = store.read(model.key), store.read(dense.key)
+    conditions = measured_conditions(stages)
+    exports = files_frame(model, dense, store).to_dict("records")
+    files = [File(FILE_FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in exports]
+    times = latency_frame(stages, store)
+    return Evidence(
+        tolerance=tolerance,
+        dense_bytes=baseline["dense_bytes"],
+        files_measured=bool(files),
+        smallest=smallest_file(files, baseline["accuracy"], tolerance),
+        timing=timing_of(times, model.key, *conditions),
+        int8=timing_of(times, model.key, *conditions, runtimes=(INT8,)),
+        structured=tuple(_structured(others, times, store, conditions)),
+        accuracy_low=result["accuracy_low"],
+        accuracy_high=result["accuracy_high"],
+        has_zeros=model.strategy != STRUCTURED and result["weights_zeros"] > 0,
+    )
+
+
+def measured_conditions(stages: Iterable[Stage]) -> tuple[int, int]:
+    """Batch size and number of threads of the timings behind a verdict."""
+    for stage in stages:
+        return stage.settings["batches"][0], stage.settings["threads"][0]
+    return 1, 1
+
+
+def _structured(
+    models: Iterable[PlannedModel], times: pd.DataFrame, store: Reader, conditions: tuple[int, int]
+) -> Iterable[Structured]:
+    for model in models:
+        timing = timing_of(times, model.key, *conditions)
+        if model.strategy == STRUCTURED and timing:
+            name = f"{STRATEGIES[STRUCTURED].title} model"
+            yield Structured(name, timing, store.read(model.key)["accuracy"])

@@ -1,0 +1,54 @@
+"""The sensitivity heat map, on made-up measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    measured = {("b", 0.0): 0.9, ("b", 0.5): 0.8, ("b", 0.9): 0.2, ("a", 0.0): 0.9, ("a", 0.5): 0.9}
+    return pd.DataFrame(
+        [
+            {
+                **{"layer": layer, "size": 1000, "size_unit": "weights", "sparsity": sparsity},
+                **{
+                    "accuracy": accuracy,
+                    "accuracy_low": accuracy - 0.05,
+                    "accuracy_high": accuracy + 0.04,
+                },
+                **{"accuracy_drop": 0.9 - accuracy, "validation_images": 200},
+            }
+            for (layer, sparsity), accuracy in measured.items()
+        ]
+    )
+
+
+def test_the_heat_map_has_a_cell_for_each_measurement(frame: pd.DataFrame) -> None:
+    """Layers are in their order; what was not measured is a gap; 0 % is no column."""
+    cells = sensitivity_heatmap(frame).data[0]
+    assert (list(cells.y), list(cells.x)) == (["b", "a"], ["50 %", "90 %"])
+    assert cells.z[0] == pytest.approx([10.0, 70.0])
+    assert (cells.z[1][0], bool(np.isnan(cells.z[1][1]))) == (0.0, True)
+    assert (cells.zmin, cells.zmax) == (0, pytest.approx(70.0))
+
+
+def test_the_hover_text_has_sparsity_accuracy_and_drop(frame: pd.DataFrame) -> None:
+    cells = sensitivity_heatmap(frame).data[0]
+    assert cells.text[0][1].split("<br>") == [
+        "b",
+        "sparsity 90 % of 1,000 weights",
+        "accuracy 20 % (95 % CI 15 % to 24 %), 200 validation images",
+        "accuracy drop 70 points",
+    ]
+    assert cells.text[1][1] == ""
+
+
+def test_the_axis_says_that_one_layer_is_pruned_alone(frame: pd.DataFrame) -> None:
+    chart = sensitivity_heatmap(frame)
+    assert chart.layout.xaxis.title.text == "Sparsity of this layer only"
+    assert chart.data[0].colorbar.title.text.replace("<br>", " ") == "Accuracy drop (points)"

@@ -1,0 +1,85 @@
+"""The assignment's two functions: its tables to the letter, and its figure in every form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pruning_core.reports.assignment import compare_pruning_strategies, print_summary_table
+from tests.helpers.assignment import ITERATIVE, ONE_SHOT
+
+
+def test_the_tables_are_those_of_the_assignment(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary_table(ONE_SHOT, ITERATIVE)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "=== PRUNING STRATEGY COMPARISON SUMMARY ===",
+        "",
+        "One-Shot Pruning Results:",
+        "Sparsity (%)    Model Size (MB)       Accuracy (%)",
+        "    0.00               8.85               75.20",
+        "   90.00               0.88               55.30",
+        "",
+        "Iterative Pruning Results:",
+        "Iteration    Sparsity (%)    Model Size (MB)       Accuracy (%)",
+        "    0               0.00               8.85               75.20",
+        "    1              36.90               5.58               74.80",
+        "    2              90.02               0.88               68.20",
+    ]
+
+
+@pytest.mark.parametrize(
+    "one_shot",
+    [
+        ONE_SHOT,
+        {row["amount"]: {k: v for k, v in row.items() if k != "amount"} for row in ONE_SHOT},
+        {name: [row[name] for row in ONE_SHOT] for name in ONE_SHOT[0]},
+    ],
+    ids=["list", "by amount", "columns"],
+)
+def test_the_figure_takes_every_form_of_results(one_shot: Any) -> None:
+    figure = compare_pruning_strategies(one_shot, ITERATIVE)
+    markers = {(t.name, t.yaxis): t for t in figure.data if t.mode == "markers"}
+    assert list(markers["one_shot", "y"].y) == pytest.approx([55.3])
+    assert list(markers["iterative", "y2"].y) == pytest.approx([5.58, 0.88])
+    assert list(markers["iterative", "y3"].y) == pytest.approx([0.4, 7.0])
+    assert list(markers["one_shot", "y4"].y) == pytest.approx([8.85 / 0.88])
+    assert list(markers["iterative", "y4"].x) == pytest.approx([36.9, 90.02])
+    assert list(markers["baseline", "y"].y) == pytest.approx([75.2])
+
+
+def test_accuracy_may_be_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    bare = {"amount": 0.5, "sparsity": 50.0, "model_size": 4.0}
+    print_summary_table(bare, [{**ITERATIVE[0], "accuracy": None}])
+    out = capsys.readouterr().out.splitlines()
+    assert out[4].split() == ["50.00", "4.00", "-"]
+    figure = compare_pruning_strategies(bare, [])
+    assert "Accuracy: no data" in [a.text for a in figure.layout.annotations]
+
+
+def test_an_iteration_0_is_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    start = {"iteration": 0, "sparsity": 0.0, "model_size": 9.0, "accuracy": 80.0}
+    print_summary_table([], [start, *ITERATIVE])
+    assert len(capsys.readouterr().out.splitlines()) == 10
+    figure = compare_pruning_strategies([], [start, *ITERATIVE])
+    drops = next(
+        t for t in figure.data if (t.name, t.yaxis, t.mode) == ("iterative", "y3", "markers")
+    )
+    assert list(drops.y) == pytest.approx([5.2, 11.8])
+
+
+def test_the_figure_is_written_as_html_and_other_endings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "four.html"
+    compare_pruning_strategies(ONE_SHOT, ITERATIVE, path)
+    assert "Compression ratio" in path.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match=r"four\.bmp must end in \.html, \.png"):
+        compare_pruning_strategies(ONE_SHOT, ITERATIVE, tmp_path / "four.bmp")
+
+
+def test_empty_results_and_results_without_sparsity_are_refused() -> None:
+    with pytest.raises(ValueError, match="No results to compare"):
+        compare_pruning_strategies([], [])
+    with pytest.raises(ValueError, match="Result 1 of iterative_results has no 'sparsity'"):
+        print_summary_table(ONE_SHOT, [{"iteration": 1}])

@@ -1,0 +1,90 @@
+"""The HTML report holds everything and fetches nothing."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pruning_core.reports.html_report import html_report
+from pruning_core.results.best_model import answers
+from pruning_core.results.findings import findings
+from pruning_core.settings.spec import Spec
+from tests.helpers.frames import comparison, frame, point
+
+
+def report(results: pd.DataFrame, specs: dict[str, Any] | None = None) -> str:
+    return html_report(results, specs or {"run-1": Spec()}, findings(results))
+
+
+def test_it_has_answer_charts_findings_table_and_settings() -> None:
+    results = frame(comparison(notes=["Mean guessed."]))
+    text = report(results)
+    (answer,) = answers(results)
+    assert "74.9 %" in answer.text
+    assert escape(answer.text) in text
+    for name in ("accuracy", "size", "drop", "ratio"):
+        assert f'id="chart-{name}"' in text
+        for image_format in ("png", "svg"):
+            assert f"downloadImage('chart-{name}', {{format: '{image_format}'" in text
+    for finding in findings(results):
+        assert escape(finding.text) in text
+    assert text.count("<tr") == 1 + len(results)
+    assert "&quot;stem_stride&quot;: 2" in text
+    assert "<li>Mean guessed.</li>" in text
+    assert "Wilson" in text
+    assert re.search(r"plotly \d", text)
+
+
+def test_its_sections_have_plain_titles_in_reading_order() -> None:
+    correction = point("correction", 0.5, iteration=1)
+    text = report(frame(comparison(notes=["Mean guessed."]), [correction]))
+    assert re.findall("<h2>(.*?)</h2>", text) == [
+        "Charts",
+        "Findings",
+        "Training-free correction",
+        "Models",
+        "Notes",
+        "Definitions",
+        "Settings",
+        "Software and hardware",
+    ]
+
+
+def test_an_empty_section_has_no_title() -> None:
+    text = report(frame(comparison()))
+    assert "<h2>Notes</h2>" not in text
+    assert "<h2>Training-free correction</h2>" not in text
+
+
+def test_it_fetches_nothing() -> None:
+    outside = re.sub(r"<script.*?</script>", "", report(frame(comparison())), flags=re.DOTALL)
+    assert "<script" not in outside
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", outside)
+    assert "http" not in outside
+
+
+def test_it_escapes_what_people_wrote() -> None:
+    evil = "<script>alert(1)</script>"
+    results = frame(comparison(run=evil, notes=[evil]), comparison(run="b", run_id="2", luck=-3))
+    text = report(results, {"run-1": {"label": evil}})
+    assert evil not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_it_gives_the_reason_where_no_model_is_within_the_tolerance() -> None:
+    results = frame([row for row in comparison() if row["sparsity_asked"] in (0.0, 0.9)])
+    (answer,) = answers(results)
+    assert answer.text.startswith("No ")
+    assert escape(answer.text) in report(results)
+
+
+@pytest.mark.parametrize(("threads", "text"), [(1, "1 thread."), (2, "2 threads.")])
+def test_it_names_the_software_and_hardware_of_the_training(threads: int, text: str) -> None:
+    results = frame(comparison(versions={"torch": "9.9"}, device="cpu", threads=threads))
+    html = report(results)
+    assert "Trained with torch 9.9." in html
+    assert f"Device cpu, {text}" in html
