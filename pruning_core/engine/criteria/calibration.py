@@ -106,7 +106,7 @@ def inputs_for_regrowth(
 def inputs_for_sensitivity(
     layer: Tensors, model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
 ) -> CriterionInputs:
-    """The criterion's inputs in the sensitivity analysis of one layer of the baseline."""
+    """The criterion's inputs in the sensitivity analysis of a layer (O, I, *K) of the baseline."""
     settings = context.settings
     seed = derived_seed(settings["seed"], settings["layer"])
     inputs = _inputs(layer, model, context, splits, base, settings)

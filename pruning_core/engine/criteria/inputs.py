@@ -72,7 +72,7 @@ def training_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def checked_scores(criterion: str, scores: Tensors) -> Tensors:
-    """The scores. Raises `StageError` where one is not finite, and where all are 0."""
+    """The scores (O, I, *K). Raises `StageError` where one is not finite, and where all are 0."""
     for name, score in scores.items():
         if not bool(torch.isfinite(score).all()):
             raise criterion_error(criterion, f"a score of {name} is not finite; {LOWER_RATE}")

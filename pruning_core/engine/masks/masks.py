@@ -39,7 +39,7 @@ def compute_masks(
     units of each layer are pruned. Units that the `previous` masks prune stay pruned, and count.
 
     Raises `SpecError` for an amount outside [0, 1), one that the minimum density does not allow,
-    one below what is pruned already, and where there are no weights.
+    one below the current sparsity, and a model without prunable weights.
     """
     if not 0 <= amount < 1:
         raise SpecError(
@@ -63,7 +63,7 @@ def compute_masks(
 
 
 def empty_layers(masks: Tensors) -> list[str]:
-    """The names of the layers of which no weight remains."""
+    """The names of the layers whose mask (O, I, *K) keeps no weight."""
     return [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
 
 
@@ -84,12 +84,12 @@ def check_zeros(weights: Tensors, masks: Tensors) -> None:
 
 
 def save(masks: Tensors, path: Path) -> int:
-    """Write masks, eight weights per byte and compressed. Returns the size of the file in bytes."""
+    """Write masks (O, I, *K), eight weights per byte and compressed. Returns the file's bytes."""
     return sparse_file.save(masks, path)
 
 
 def load(path: Path) -> Tensors:
-    """Read what `save` wrote. Raises `SparseFileError` where the file is damaged."""
+    """The masks (O, I, *K) that `save` wrote. Raises `SparseFileError` for a damaged file."""
     return sparse_file.load(path)
 
 
@@ -114,7 +114,7 @@ class Masks:
 
     @property
     def all(self) -> Tensors:
-        """All masks by name of the parameter: of weights and of batch norm."""
+        """All masks by name of the parameter: of weights (O, I, *K) and of batch norm (O,)."""
         return {**self.weight_masks, **self.norm_masks}
 
     @torch.no_grad()

@@ -26,13 +26,13 @@ def layers(model: nn.Module) -> list[Layer]:
     last linear layer, or the last convolution where there is none, is the classifier.
     """
     named = _by_name(model)
-    found: dict[int, Layer] = {}
+    by_identity: dict[int, Layer] = {}
     for name, kind in _candidates(model):
         if name in named:
             shape, size = tuple(named[name].shape), named[name].numel()
-            found.setdefault(id(named[name]), Layer(name, kind, "", shape, size))
-    roles = _roles(list(found.values()))
-    return [replace(layer, role=roles.get(layer.name, "")) for layer in found.values()]
+            by_identity.setdefault(id(named[name]), Layer(name, kind, "", shape, size))
+    roles = _roles(list(by_identity.values()))
+    return [replace(layer, role=roles.get(layer.name, "")) for layer in by_identity.values()]
 
 
 def weights(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> dict[str, Tensor]:
@@ -45,7 +45,7 @@ def weights(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> dict[
 
 
 def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tensor]:
-    """The parameters as the model computes with them: masks of hooks applied, detached.
+    """The parameters, of any shape, as the model computes with them: hooks applied, detached.
 
     A parameter that several modules share is listed once, or under each of its names.
     """
@@ -63,8 +63,8 @@ def _by_name(model: nn.Module) -> dict[str, Tensor]:
 def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict in which each pair `<name>_orig`, `<name>_mask` became `<name>`.
 
-    `torch.nn.utils.prune` adds such pairs until `prune.remove`. Adding 0 turns the -0.0 of a
-    product into 0.0.
+    `torch.nn.utils.prune` adds such pairs, both of the shape (O, I, *K), until `prune.remove`.
+    Adding 0 turns the -0.0 of a product into 0.0.
     """
     pairs = {name for name in map(_plain, state) if {f"{name}_orig", f"{name}_mask"} <= set(state)}
     folded = {}

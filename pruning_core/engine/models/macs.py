@@ -68,7 +68,7 @@ def _counting_hook(name: str, uses: dict[str, int]) -> Hook:
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode without gradients; afterwards as before.
 
-    Attention's fused path is off, because neither hooks nor the counter can look inside it.
+    Attention's fused path is off, because neither hooks nor the counter reach inside it.
     """
     training, fused = model.training, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

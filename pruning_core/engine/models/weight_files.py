@@ -35,10 +35,10 @@ UNREADABLE = (
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors in a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, by name. Runs no code.
+    """The tensors of any shape in a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, by name.
 
-    A dict that holds the weights under one of `WRAPPERS` is accepted too. Raises `SpecError` for
-    the field `model.weights`.
+    No code of the file is run. A dict that holds the weights under one of `WRAPPERS` is accepted.
+    Raises `SpecError` for the field `model.weights`.
     """
     if not path.is_file():
         raise SpecError("model.weights", f"there is no file {path}.")

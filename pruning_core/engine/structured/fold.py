@@ -153,7 +153,7 @@ def _indicator_hooks(indicator: nn.Module, needed: dict[str, np.ndarray]) -> Ite
 def _recorder(
     name: str, needed: dict[str, np.ndarray]
 ) -> Callable[[Any, tuple[Tensor, ...]], None]:
-    """A hook that records the needed inputs of a layer; a second call of the layer adds its own."""
+    """A hook that records the needed inputs of a layer; a second call of the layer adds to them."""
 
     def record(module: Any, inputs: tuple[Tensor, ...]) -> None:
         dimension = 1 if isinstance(module, _ConvNd) else -1

@@ -90,11 +90,12 @@ def widths_for_ratio(
 ) -> Widths | None:
     """The widths that remove at least the share `ratio`, and as little more as rounding permits.
 
-    `share_removed` gives the share that is removed with given widths. Bisection finds the scope's
-    own ratio: it is not `ratio` itself, because parameters or MACs are not proportional to
-    channels, and because widths are rounded. The widths just above and just below the target
-    remain; then group after group, the best scores first, gets the wider width wherever the
-    target is still reached. None where even the narrowest widths remove less.
+    `share_removed` gives the share that is removed with given widths. Bisection finds the ratio of
+    channels that the scope must remove. It differs from `ratio`, because parameters and MACs are
+    not proportional to channels, and because widths are rounded. It ends with widths that just
+    reach the target and widths that just miss it; then group after group, the best scores first,
+    gets the wider width wherever the target is still reached. None where even the narrowest
+    widths remove less.
     """
     if share_removed(narrowest(groups)) < ratio:
         return None
@@ -142,7 +143,7 @@ def _mean_score(group: RankedGroup, narrow: int, wide: int) -> float:
 
 
 def lowest_channels(group: RankedGroup, kept: int) -> list[int]:
-    """The channels to remove so that `kept` remain: the lowest scores, alike in every part."""
+    """The channels to remove so that `kept` remain: the lowest scores, the same in every part."""
     size = len(group.scores)
     order = np.argsort(group.scores, kind="stable")[: (group.width - kept) // group.parts]
     return sorted(int(i) + part * size for i in order for part in range(group.parts))

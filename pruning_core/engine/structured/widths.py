@@ -140,7 +140,7 @@ def resize(model: nn.Module, widths: Structure) -> nn.Module:
 
 
 def load(model: nn.Module, widths: Structure, state: Mapping[str, Tensor]) -> nn.Module:
-    """The model with these widths and tensors, changed in place.
+    """The model with these widths and tensors (of the shapes of `shapes`), changed in place.
 
     Raises `StructureError` where widths, tensors and architecture do not fit together.
     """

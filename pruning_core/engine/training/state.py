@@ -43,7 +43,7 @@ class Movement:
         self._accumulator.zero_grad(set_to_none=True)
 
     def restore(self, total: Tensors) -> None:
-        """Continue from the sums of an earlier process."""
+        """Continue from the sums (O, I, *K) of an earlier process."""
         for name, value in total.items():
             self.total[name].copy_(value)
 

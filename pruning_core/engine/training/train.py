@@ -74,7 +74,7 @@ def derived_seed(*parts: object) -> int:
 def train(
     state: TrainingState, splits: Splits, plan: TrainingPlan, path: Path, progress: Progress
 ) -> None:
-    """Train to the end of the plan, from the checkpoint in `path` where there is one.
+    """Train to the end of the plan, from the checkpoint in `path` if it exists.
 
     No checkpoint is written after the last epoch, because the stage is about to publish its
     result.
@@ -168,12 +168,12 @@ def _run_batches(
 
 
 def first_batches(share: float, batches: list[Tensor]) -> list[Tensor]:
-    """The first batches of an epoch: a share of them, rounded to whole batches, at least one."""
+    """The first batches (N,) of an epoch: a share, rounded to whole batches, at least one."""
     return batches[: max(1, round(share * len(batches)))]
 
 
 def shuffled_batches(images: int, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """Every position once, in batches (B,).
+    """Every position once, in random order and in batches (N,).
 
     A last batch of one image is left out, because batch norm needs two.
     """
