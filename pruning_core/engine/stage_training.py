@@ -12,13 +12,13 @@ from typing import Any
 from pruning_core.engine.analysis.layer_statistics import portraits
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_sizes import measure
-from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
+from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model
 from pruning_core.engine.training.evaluate import evaluate
-from pruning_core.engine.training.loss import Objective, as_teacher
-from pruning_core.engine.training.state import Trainee
-from pruning_core.engine.training.train import Training
+from pruning_core.engine.training.loss import Objective, frozen
+from pruning_core.engine.training.state import TrainingState
+from pruning_core.engine.training.train import TrainingPlan
 from pruning_core.results.layers import LAYERS_FILE as PORTRAITS
 from pruning_core.storage.stage_context import Context, StageError
 
@@ -31,7 +31,7 @@ def loss_of(context: Context, root: str, base: dict[str, Any]) -> Objective:
         return Objective(smoothing)
     teacher = devices.place(parent_model(context.store, root, base), settings["device"])
     weight, temperature = recovery["distillation_weight"], recovery["distillation_temperature"]
-    return Objective(smoothing, as_teacher(teacher), weight, temperature)
+    return Objective(smoothing, frozen(teacher), weight, temperature)
 
 
 def training_of(
@@ -40,8 +40,8 @@ def training_of(
     chain: tuple[float, float],
     role: str,
     first_epoch: float,
-) -> Training:
-    return Training(
+) -> TrainingPlan:
+    return TrainingPlan(
         settings=settings["train"],
         data=images,
         epochs=settings["epochs"],
@@ -57,7 +57,7 @@ def training_of(
 
 def finish(
     context: Context,
-    trainee: Trainee,
+    trainee: TrainingState,
     splits: Splits,
     images: dict[str, Any],
     pruning: dict[str, Any],
@@ -73,11 +73,11 @@ def finish(
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
     (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
     return {
-        **test.figures(),
+        **test.metrics(),
         "validation_accuracy": learned,
         "validation_images": len(splits.validation),
         "test_digest": _test_digest(context, splits),
-        **masks.sparsities(model, pruning["layers"], pruning["exclude"]),
+        **sparsities(model, pruning["layers"], pruning["exclude"]),
         **measure(model, context.folder / MODEL_FILE),
         "epochs": settings["epochs"],
         "seconds": trainee.seconds,
@@ -88,7 +88,7 @@ def finish(
     }
 
 
-def training_notes(trainee: Trainee) -> list[str]:
+def training_notes(trainee: TrainingState) -> list[str]:
     """What went wrong in training without ending it, in sentences."""
     if not (skipped := int(trainee.skipped)):
         return []

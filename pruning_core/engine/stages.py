@@ -13,10 +13,10 @@ from torch import nn
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.analysis import inspect_model as inspect
-from pruning_core.engine.criteria.collect import keep_movement, start_movement
+from pruning_core.engine.criteria.calibration import record_movement, save_movement
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.cut import cut, idle, restart
+from pruning_core.engine.masks.pruning_step import prune, surviving_zeros
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.models.layers import layers
@@ -25,7 +25,9 @@ from pruning_core.engine.stage_inputs import MASK_FILE, parent_model, root_of, s
 from pruning_core.engine.stage_training import finish, loss_of, training_notes, training_of
 from pruning_core.engine.training import checkpoint, rewinding
 from pruning_core.engine.training.loss import Objective
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.rewinding import rewinding_notes, schedule_start
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.planning.layer_checks import step_notes
 from pruning_core.settings.serialization import plain
@@ -44,16 +46,16 @@ def baseline(context: Context) -> dict[str, Any]:
     model = devices.place(model, settings["device"])
     epochs = settings["epochs"]
     plan = training_of(settings, settings["data"], (0, epochs), "baseline", 0)
-    trainee = Trainee(
+    trainee = TrainingState(
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
     trainee.objective = Objective(settings["train"]["label_smoothing"])
-    start_movement(trainee, settings)
+    record_movement(trainee, settings)
     splits = splits_of(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    keep_movement(trainee, context.folder)
+    save_movement(trainee, context.folder)
     if "keep_epoch" in settings:
-        sparse_file.save(trainee.kept, context.folder / rewinding.KEPT_FILE)
+        sparse_file.save(trainee.kept_weights, context.folder / rewinding.KEPT_FILE)
     result = finish(context, trainee, splits, settings["data"], {"layers": "all", "exclude": []})
     notes += training_notes(trainee)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
@@ -67,25 +69,25 @@ def pruned(context: Context) -> dict[str, Any]:
     devices.prepare(settings["threads"])
     model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
     splits = splits_of(store, store.settings(root)["parent"], base["data"])
-    made = cut(model, context, splits, base)
+    made = prune(model, context, splits, base)
     chosen = made.masks
-    restart(model, chosen, context, root, base)
-    trainee = Trainee(
+    rewinding.set_weights(model, chosen, rewinding.initial_weights(context, root, base))
+    trainee = TrainingState(
         model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
     )
     trainee.objective = loss_of(context, root, base)
-    start_movement(trainee, settings)
+    record_movement(trainee, settings)
     _take_optimizer(trainee, context)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = training_of(settings, base["data"], chain, "level", parent["epochs_total"])
-    plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
+    plan = replace(plan, lr_start=schedule_start(settings["recovery"], base))
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     chosen = trainee.masks or chosen
-    masks.save(chosen.kept, context.folder / MASK_FILE)
+    masks.save(chosen.weight_masks, context.folder / MASK_FILE)
     if settings["keep_optimizer"]:
         content = checkpoint.serialized(trainee.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
-    keep_movement(trainee, context.folder)
+    save_movement(trainee, context.folder)
     result = finish(context, trainee, splits, base["data"], settings["pruning"])
     spent = {
         "epochs": plain(parent["epochs_total"] + result["epochs"]),
@@ -94,9 +96,9 @@ def pruned(context: Context) -> dict[str, Any]:
     known = step_notes(layers(model), settings["pruning"], float(settings["target"]))
     notes = [
         *known,
-        *idle(chosen),
+        *surviving_zeros(chosen),
         *training_notes(trainee),
-        *rewinding.notes(settings["recovery"], base),
+        *rewinding_notes(settings["recovery"], base),
     ]
     totals = {f"{name}_total": value for name, value in spent.items()}
     return {**result, **totals, "notes": notes, "returned": made.returned}
@@ -112,7 +114,7 @@ def _load(model: nn.Module, context: Context) -> list[str]:
     return notes
 
 
-def _take_optimizer(trainee: Trainee, context: Context) -> None:
+def _take_optimizer(trainee: TrainingState, context: Context) -> None:
     """Go on with the parent's optimizer state, without that of the weights now removed."""
     if context.settings["lr_from_epoch"] == 0:
         return

@@ -86,7 +86,7 @@ CRITERIA = Registry(
             "Tanaka et al. 2020",
             "https://arxiv.org/abs/2006.05467",
             f"{ENGINE}.synflow:synflow",
-            unsupported=f"{ENGINE}.synflow:unfit",
+            unsupported=f"{ENGINE}.synflow:unsupported_reason",
         ),
         Criterion(
             "movement",
@@ -95,7 +95,7 @@ CRITERIA = Registry(
             "from it.",
             "Sanh et al. 2020",
             "https://arxiv.org/abs/2005.07683",
-            f"{ENGINE}.movement:movement",
+            f"{ENGINE}.magnitude:movement",
             needs=(MOVEMENT,),
             signed=True,
         ),

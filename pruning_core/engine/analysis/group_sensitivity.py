@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.collect import calibration_images
+from pruning_core.engine.criteria.calibration import calibration_images
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.structured.groups import remove, trace
-from pruning_core.engine.structured.importance import Scorer, Sight
-from pruning_core.engine.structured.selection import Ranked, chosen
+from pruning_core.engine.structured.importance import ImportanceInputs, Scorer
+from pruning_core.engine.structured.selection import RankedGroup, lowest_channels
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.storage.stage_context import Context, StageError
@@ -31,11 +31,11 @@ class GroupCuts:
     def __init__(self, model: nn.Module, name: str, image_size: int, scorer: Scorer) -> None:
         graph = trace(model, image_size)
         group = next(group for group in graph.groups if group.name == name)
-        scores = scorer(graph.found[name])
+        scores = scorer(graph.traced_groups[name])
         if scores is None:
             raise StageError(f"{name} has nothing that the importance looks at.")
         pieces = scores.detach().double().cpu().reshape(group.parts, -1).mean(0).numpy()
-        self.ranked = Ranked(pieces, group.parts, (group.width,))
+        self.ranked = RankedGroup(pieces, group.parts, (group.width,))
         self.model, self.name, self.image_size = model, name, image_size
         self.now = model
 
@@ -44,7 +44,7 @@ class GroupCuts:
         pieces = min(round(sparsity * len(self.ranked.scores)), len(self.ranked.scores) - 1)
         self.now = copy.deepcopy(self.model)
         kept = self.ranked.width - pieces * self.ranked.parts
-        gone = chosen(self.ranked, kept)
+        gone = lowest_channels(self.ranked, kept)
         remove(self.now, trace(self.now, self.image_size), {self.name: gone})
         return _nonzero(self.model) - _nonzero(self.now)
 
@@ -57,10 +57,10 @@ def scorer_of(model: nn.Module, context: Context, splits: Splits, base: dict[str
     """The importance that a scan's settings name, made ready on the baseline."""
     settings = context.settings
     seed = derived_seed(settings["seed"], settings["layer"])
-    sight = Sight(model, generator=torch.Generator().manual_seed(seed))
+    sight = ImportanceInputs(model, generator=torch.Generator().manual_seed(seed))
     if CHANNEL_IMPORTANCES[settings["channel_importance"]].uses_images:
         count, batch = settings["calibration_images"], settings["score_batch"]
         sample = calibration_images(context, splits, base["data"], count, batch)
-        sight = Sight(model, sample, sight.generator)
+        sight = ImportanceInputs(model, sample, sight.generator)
     scorer: Scorer = CHANNEL_IMPORTANCES.load(settings["channel_importance"])(sight)
     return scorer

@@ -13,11 +13,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pruning_core.common.files import sha256
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.build import build
+from pruning_core.engine.models.devices import autocast
 from pruning_core.engine.models.layers import layers
-from pruning_core.engine.models.weights import file_digest, load_weights, pretrained_file
+from pruning_core.engine.models.weight_files import pretrained_file
+from pruning_core.engine.models.weights import load_weights
 from pruning_core.methods.corrections import NO_BATCH_NORM
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import load
@@ -75,7 +78,7 @@ def loaded_identity(source: str, name: str, downloads: Path) -> str:
     if source == "none":
         return "none"
     path = pretrained_file(name, downloads) if source == "pretrained" else Path(source)
-    return f"sha256:{file_digest(path.expanduser())}"
+    return f"sha256:{sha256(path.expanduser())}"
 
 
 def speed(model: nn.Module, classes: int, size: int, device: str) -> float:
@@ -118,7 +121,7 @@ def trial(
 ) -> float:
     """Images per second of one forward and backward pass."""
     started = time.perf_counter()
-    with devices.computing(images.device.type, precision):
+    with autocast(images.device.type, precision):
         loss = functional.cross_entropy(model(images), labels)
     loss.backward()
     if images.is_cuda:

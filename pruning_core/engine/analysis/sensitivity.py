@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.statistics import wilson
-from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -76,13 +76,13 @@ def _cut(
     pruning: Mapping[str, Any],
 ) -> int:
     """Returns how many weights that were not zero have gone."""
-    kept = masks.choose({name: scores}, sparsity, pruning)[name].to(weight.device)
+    kept = compute_masks({name: scores}, sparsity, pruning)[name].to(weight.device)
     weight.copy_(torch.where(kept, dense, 0.0))
     return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
 
 
 def _row(sparsity: float, removed: int, found: Evaluation) -> Row:
-    right, images = int(found.right.sum()), len(found.right)
+    right, images = int(found.correct.sum()), len(found.correct)
     low, high = wilson(right, images)
     return {
         "sparsity": sparsity,

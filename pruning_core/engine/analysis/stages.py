@@ -13,7 +13,7 @@ from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.analysis import sensitivity as curves
 from pruning_core.engine.analysis.group_sensitivity import GroupCuts, scorer_of
 from pruning_core.engine.analysis.layer_statistics import overlap
-from pruning_core.engine.criteria.collect import for_scan
+from pruning_core.engine.criteria.calibration import inputs_for_sensitivity
 from pruning_core.engine.data import decoding, sources
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
@@ -82,7 +82,7 @@ def _scan_layer(seen: _Baseline) -> dict[str, Any]:
     settings, model = seen.context.settings, seen.model
     name = settings["layer"]
     weight = weights(model, "all")[name]
-    evidence = for_scan({name: weight}, model, seen.context, seen.splits, seen.base)
+    evidence = inputs_for_sensitivity({name: weight}, model, seen.context, seen.splits, seen.base)
     scores = CRITERIA.load(settings["criterion"])(evidence)[name]
     pruning, steps = {**curves.WEIGHTS, **settings}, settings["sparsities"]
     look = functools.partial(seen.look, model)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from pruning_core.engine.benchmark.timing import in_turn, ratio
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
-from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.results.benchmark import Figure
@@ -32,8 +32,8 @@ def mask_choice(name: str, rounds: int) -> Figure:
 def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     """Our masks for every prunable weight, one threshold for all, no floor."""
     found = weights(model, "all")
-    return masks.choose(
-        magnitude(Evidence(found)),
+    return compute_masks(
+        magnitude(CriterionInputs(found)),
         amount,
         to_dict(PruningSpec(allocation="global", min_density=0.0)),
     )

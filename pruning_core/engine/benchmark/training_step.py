@@ -11,13 +11,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pruning_core.engine.benchmark.timing import figure, in_turn, ratio
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.results.benchmark import Figure
 from pruning_core.settings.pruning import PruningSpec
@@ -38,7 +40,7 @@ def trainer(amount: float = 0.0) -> Callable[[], None]:
     torch.manual_seed(0)
     model = devices.place(make("mobilenet_v2", CLASSES), "cpu").train()
     kept = cut(model, amount) if amount else None
-    trainee = Trainee(model, make_optimizer(model, SETTINGS), kept)
+    trainee = TrainingState(model, make_optimizer(model, SETTINGS), kept)
     images = torch.rand(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % CLASSES
 
@@ -52,7 +54,7 @@ def trainer(amount: float = 0.0) -> Callable[[], None]:
 def cut(model: nn.Module, amount: float) -> masks.Masks:
     """Masks that remove this share of every layer, applied."""
     found = weights(model, "all")
-    kept = masks.choose(magnitude(Evidence(found)), amount, to_dict(PruningSpec()))
+    kept = compute_masks(magnitude(CriterionInputs(found)), amount, to_dict(PruningSpec()))
     made = masks.Masks(found, kept)
     made.multiply()
     return made

@@ -1,10 +1,15 @@
-"""The surviving weights of a layer, so that its output comes nearest to the dense network's.
+"""Least squares for the remaining weights of a layer, from sums over calibration images.
 
-He et al. 2017 ("Channel Pruning for Accelerating Very Deep Neural Networks") solve this for
-whole channels, with the pruned network's inputs and the dense network's outputs. Here it is
-solved for the surviving weights of each output channel by themselves, as Hubara et al. 2021
-(AdaPrune) ask for by gradient descent, and Frantar and Alistarh 2022 (Optimal Brain Compression)
-together with the choice of the weights. The masks are given and stay.
+He et al. 2017 ("Channel Pruning for Accelerating Very Deep Neural Networks",
+https://arxiv.org/abs/1707.06168) reconstruct a layer's output with the remaining channels, from
+the pruned network's inputs to the dense network's outputs. Here the remaining weights of each
+output channel are solved for, as Hubara et al. 2021 (AdaPrune, https://arxiv.org/abs/2102.08124)
+do by gradient descent and Frantar and Alistarh 2022 (Optimal Brain Compression,
+https://arxiv.org/abs/2208.11580) together with the selection of the weights. The masks are given
+and stay.
+
+Shapes: g groups of a convolution (1 for a linear layer), o output channels and d inputs of a group
+(input channels times taps of the kernel), n samples. O = g * o.
 """
 
 from __future__ import annotations
@@ -15,57 +20,67 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.models.sites import Layer
+from pruning_core.engine.models.traced_layers import Layer
 
-# Of the mean diagonal of the Gram matrix, as the dampening of Frantar et al. 2022 (GPTQ).
+# Of the mean diagonal of the Gram matrix, as the dampening of GPTQ (Frantar et al. 2022,
+# https://arxiv.org/abs/2210.17323).
 RIDGE = 0.01
-# Output positions of an image's map: its neighbours tell nearly the same.
+# Output positions that are drawn of an image's map; neighbors hold nearly the same information.
 POSITIONS = 16
 
 
-def refit(
-    weight: Tensor, kept: Tensor, gram: Tensor, cross: Tensor, ridge: float = RIDGE
+def solve_rows(
+    weight: Tensor, mask: Tensor, gram: Tensor, cross: Tensor, ridge: float = RIDGE
 ) -> Tensor:
-    """The weights (O, d) that minimize, for each row by itself, a quadratic where `kept` is True.
+    """The weights (o, d) that minimize, for each row alone, a quadratic where `mask` is True.
 
-    It is |Y - X w|^2 + n s |w - weight|^2 with `gram` = X'X / n (d, d), `cross` = Y'X / n (O, d)
-    and s = ridge times the mean diagonal of `gram`. So what the inputs do not tell of stays as
-    it is, and what is not kept is 0. All in double precision.
+    The quadratic is |Y - X w|^2 + n s |w - weight|^2 with `gram` = X'X / n (d, d), `cross` =
+    Y'X / n (o, d) and s = ridge times the mean diagonal of `gram`. So directions that the inputs
+    do not determine keep the former weight. Pruned weights are 0. All tensors are float64.
     """
-    found = torch.where(kept, weight, 0.0)
-    size = gram.diagonal().mean()
-    wanted = cross - found @ gram
-    patterns, which = torch.unique(kept, dim=0, return_inverse=True)
+    solved = torch.where(mask, weight, 0.0)
+    scale = gram.diagonal().mean()
+    # The right-hand side for the change of the weights: (G + s I) change = cross - weight G.
+    residual = cross - solved @ gram
+    # Rows with the same mask share one matrix, and one Cholesky decomposition.
+    patterns, pattern_of_row = torch.unique(mask, dim=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
-        rows, there = torch.where(which == number)[0], torch.where(pattern)[0]
-        if len(there) and size > 0:
-            part = gram[there][:, there]
-            part.diagonal().add_(ridge * size)
-            step = torch.cholesky_solve(wanted[rows][:, there].T, torch.linalg.cholesky(part))
-            found[rows[:, None], there] += step.T
-    return found
+        rows, columns = torch.where(pattern_of_row == number)[0], torch.where(pattern)[0]
+        if len(columns) and scale > 0:
+            matrix = gram[columns][:, columns]
+            matrix.diagonal().add_(ridge * scale)
+            factor = torch.linalg.cholesky(matrix)
+            change = torch.cholesky_solve(residual[rows][:, columns].T, factor)
+            solved[rows[:, None], columns] += change.T
+    return solved
 
 
-def refit_rows(
-    weight: Tensor, kept: Tensor, gram: Tensor, cross: Tensor, ridge: float = RIDGE
+def solve_depthwise(
+    weight: Tensor, mask: Tensor, gram: Tensor, cross: Tensor, ridge: float = RIDGE
 ) -> Tensor:
-    """The same for rows with a matrix each, all at once: `gram` is (O, d, d).
+    """As `solve_rows`, for rows with a matrix each, solved as one batch: `gram` is (g, d, d).
 
-    Fit for the few weights of a depthwise channel.
+    `weight`, `mask` and `cross` are (g, d): one row for each depthwise channel, of few weights.
     """
-    found = torch.where(kept, weight, 0.0)
-    size = gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
-    wanted = torch.where(kept, cross - (found[:, None] @ gram)[:, 0], 0.0)
-    both = kept[:, :, None] & kept[:, None, :]
-    own = torch.where(kept & (size > 0), ridge * size, 1.0)
-    part = torch.where(both & (size[:, :, None] > 0), gram, 0.0) + torch.diag_embed(own)
-    step = torch.cholesky_solve(wanted[:, :, None], torch.linalg.cholesky(part))[:, :, 0]
-    return torch.where(kept, found + step, 0.0)
+    solved = torch.where(mask, weight, 0.0)
+    scale = gram.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
+    residual = torch.where(mask, cross - (solved[:, None] @ gram)[:, 0], 0.0)
+    # Pruned weights get rows and columns of the identity, so that all matrices have one size and
+    # are positive definite; their change is 0.
+    both = mask[:, :, None] & mask[:, None, :]
+    diagonal = torch.where(mask & (scale > 0), ridge * scale, 1.0)
+    matrix = torch.where(both & (scale[:, :, None] > 0), gram, 0.0) + torch.diag_embed(diagonal)
+    change = torch.cholesky_solve(residual[:, :, None], torch.linalg.cholesky(matrix))[:, :, 0]
+    return torch.where(mask, solved + change, 0.0)
 
 
 @dataclass
-class Sums:
-    """Sums over samples, for each of g groups: of x (g, d), y (g, o) and their products."""
+class ProductSums:
+    """Sums over samples of inputs x (g, d), outputs y (g, o), and their products.
+
+    `xx` is (g, d, d), `yx` is (g, o, d). All are float64, so the sums of many batches are exact
+    enough to subtract the product of the means from them.
+    """
 
     count: int
     x: Tensor
@@ -74,70 +89,76 @@ class Sums:
     yx: Tensor
 
     @classmethod
-    def nothing(cls, groups: int, inputs: int, outputs: int) -> Sums:
+    def zeros(cls, groups: int, inputs: int, outputs: int) -> ProductSums:
+        """The sums over no samples, for g groups, d inputs and o outputs."""
         shapes = ((inputs,), (outputs,), (inputs, inputs), (outputs, inputs))
         return cls(0, *(torch.zeros(groups, *shape, dtype=torch.float64) for shape in shapes))
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Samples (g, n, d) and (g, n, o) in double precision."""
+        """Add samples (g, n, d) and (g, n, o) in float64."""
         self.count += x.shape[1]
         self.x += x.sum(1)
         self.y += y.sum(1)
         self.xx += x.transpose(1, 2) @ x
         self.yx += y.transpose(1, 2) @ x
 
-    def solve(self, module: Layer, kept: Tensor, offset: bool) -> tuple[Tensor, Tensor]:
-        """The new weight, of the module's shape, and what to add to each output channel (O,).
+    def solve(self, module: Layer, mask: Tensor, with_offset: bool) -> tuple[Tensor, Tensor]:
+        """The new weight (O, I, *K), and the constant (O,) to add to each output channel.
 
-        Without `offset` nothing can be added, and the second is 0.
+        Without an offset, the constant is 0 and the weights alone fit the outputs.
         """
         groups, outputs, inputs = self.yx.shape
         weight = module.weight.detach().cpu().double().reshape(groups, outputs, inputs)
-        mask = kept.cpu().reshape(weight.shape)
+        mask = mask.cpu().reshape(weight.shape)
         xx, yx = self.xx / self.count, self.yx / self.count
         x, y = self.x / self.count, self.y / self.count
-        if offset:
+        if with_offset:
+            # A free constant is the same as centering inputs and outputs.
             xx, yx = xx - x[:, :, None] * x[:, None], yx - y[:, :, None] * x[:, None]
         if outputs == 1:
-            new = refit_rows(weight[:, 0], mask[:, 0], xx, yx[:, 0])[:, None]
+            solved = solve_depthwise(weight[:, 0], mask[:, 0], xx, yx[:, 0])[:, None]
         else:
             parts = zip(weight, mask, xx, yx, strict=True)
-            new = torch.stack([refit(*part) for part in parts])
-        left = y - (new @ x[:, :, None])[:, :, 0]
-        return new.reshape(module.weight.shape), left.flatten() if offset else 0 * left.flatten()
+            solved = torch.stack([solve_rows(*part) for part in parts])
+        offset = (y - (solved @ x[:, :, None])[:, :, 0]).flatten()
+        return solved.reshape(module.weight.shape), offset if with_offset else 0 * offset
 
 
-def samples(
+def regression_samples(
     module: Layer, inputs: Tensor, output: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """What meets the weights and what should come out: (g, n, d) and (g, n, o), in double.
+    """What the weights are multiplied with, and what should result: (g, n, d) and (g, n, o).
 
-    `inputs` are the layer's in one network, `output` is that of the same layer in another, of
-    the same images. Of a map, or of the tokens, at most `POSITIONS` are drawn, the same in all
-    images of the batch.
+    `inputs` are those of the layer in one network, `output` is that of the same layer in another,
+    for the same images: maps (N, C, H, W), or (N, ..., C) of a linear layer. Of a map, or of the
+    tokens, at most `POSITIONS` are drawn, the same for all images of the batch. Samples are
+    float64.
     """
     if isinstance(module, nn.Linear):
         x, y = (part.reshape(len(part), -1, 1, part.shape[-1]) for part in (inputs, output))
-        places = _drawn(x.shape[1], generator).to(x.device)
-        return _rows(x[:, places]), _rows(y[:, places])
-    places = _drawn(output.shape[2] * output.shape[3], generator).to(output.device)
-    down, right = places // output.shape[3], places % output.shape[3]
-    seen = windows(module, inputs)[:, :, down, right]  # (N, C, P, K, L)
-    x = seen.movedim(2, 1).flatten(2).unflatten(2, (module.groups, -1))
-    y = output[:, :, down, right].movedim(2, 1).unflatten(2, (module.groups, -1))
+        positions = _drawn(x.shape[1], generator).to(x.device)
+        return _rows(x[:, positions]), _rows(y[:, positions])
+    positions = _drawn(output.shape[2] * output.shape[3], generator).to(output.device)
+    row, column = positions // output.shape[3], positions % output.shape[3]
+    patches = windows(module, inputs)[:, :, row, column]  # (N, C, P, K, L)
+    x = patches.movedim(2, 1).flatten(2).unflatten(2, (module.groups, -1))
+    y = output[:, :, row, column].movedim(2, 1).unflatten(2, (module.groups, -1))
     return _rows(x), _rows(y)
 
 
 def windows(module: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """A view (N, C, H', W', K, L) of what each output pixel sees of the padded inputs."""
+    """A view (N, C, H', W', K, L) of the padded inputs that each output pixel is computed from.
+
+    Overlapping windows share memory, so a large map takes no more than its own size.
+    """
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     padded = functional.pad(inputs, module._reversed_padding_repeated_twice, mode=mode)
     kernel, steps, gaps = module.kernel_size, module.stride, module.dilation
     sides = zip(padded.shape[2:], kernel, steps, gaps, strict=True)
     size = [(n - gap * (k - 1) - 1) // step + 1 for n, k, step, gap in sides]
-    own = padded.stride()
-    strides = (*own[:2], *(s * n for s, n in zip(own[2:], steps, strict=True)))
-    taps = tuple(s * n for s, n in zip(own[2:], gaps, strict=True))
+    batch, channel, *pixel = padded.stride()
+    strides = (batch, channel, *(s * n for s, n in zip(pixel, steps, strict=True)))
+    taps = tuple(s * n for s, n in zip(pixel, gaps, strict=True))
     return padded.as_strided((*padded.shape[:2], *size, *kernel), (*strides, *taps))
 
 
@@ -146,5 +167,5 @@ def _drawn(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _rows(values: Tensor) -> Tensor:
-    """(N, P, g, d) to (g, N * P, d) in double precision on the CPU."""
+    """(N, P, g, d) to (g, N * P, d) in float64 on the CPU."""
     return values.flatten(0, 1).transpose(0, 1).cpu().double()

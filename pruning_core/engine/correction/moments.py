@@ -1,9 +1,10 @@
-"""Mean and deviation of a layer's output channels, and what makes them those of another.
+"""Mean and standard deviation of a layer's output channels, and their correction.
 
-Nagel et al. 2019 ("Data-Free Quantization", section 4.2) and Finkelstein et al. 2019 ("Fighting
-Quantization Bias with Bias") correct the mean of each output channel this way; here its standard
-deviation is corrected too, as batch norm's re-estimation after pruning does (Li et al. 2020,
-EagleEye).
+Nagel et al. 2019 ("Data-Free Quantization", section 4.2, https://arxiv.org/abs/1906.04721) and
+Finkelstein et al. 2019 ("Fighting Quantization Bias with Bias", https://arxiv.org/abs/1906.03193)
+correct the mean of each output channel in this way. Here its standard deviation is corrected too,
+as recalibrated batch norm does after pruning (Li et al. 2020, EagleEye,
+https://arxiv.org/abs/2007.02491).
 """
 
 from __future__ import annotations
@@ -14,107 +15,108 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.models.sites import Site
+from pruning_core.engine.models.traced_layers import TracedLayer
 
-# A channel that varies by less than this share of the other's is constant but for rounding.
+# A channel whose standard deviation is below this share of its size is constant up to rounding.
 CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation (over n) of each output channel, (O,) in double precision."""
+    """Mean and standard deviation (over n) of each output channel, (O,) in float64."""
 
     mean: Tensor
     std: Tensor
 
 
-def by_channel(module: nn.Module, output: Tensor) -> Tensor:
-    """A layer's output as rows of channels (n, O), in double precision on the CPU."""
+def channel_rows(module: nn.Module, output: Tensor) -> Tensor:
+    """A layer's output (N, O, H, W) or (..., O) as rows (n, O), in float64 on the CPU."""
     last = output.movedim(1, -1) if isinstance(module, nn.Conv2d) else output
     return last.reshape(-1, last.shape[-1]).cpu().double()
 
 
 @dataclass
-class Adding:
-    """Sums over rows of channels, from which their moments follow."""
+class MomentSums:
+    """Sums over rows (n, O) and their squares, from which the moments follow."""
 
     count: int = 0
     total: Tensor | float = 0.0
     squares: Tensor | float = 0.0
 
     def add(self, rows: Tensor) -> None:
-        """Rows (n, O) in double precision."""
+        """Add rows (n, O) in float64."""
         self.count += len(rows)
         self.total = rows.sum(0) + self.total
         self.squares = rows.square().sum(0) + self.squares
 
     def moments(self) -> Moments:
-        """Of all rows that were added."""
+        """The moments of all added rows."""
         mean = torch.as_tensor(self.total) / self.count
         variance = torch.as_tensor(self.squares) / self.count - mean.square()
         return Moments(mean, variance.clamp(min=0.0).sqrt())
 
 
-def moments(parts: Iterable[Tensor]) -> Moments:
-    """Over the rows of all parts, each (n, O) in double precision, of which one is held."""
-    adding = Adding()
-    for part in parts:
-        adding.add(part)
-    return adding.moments()
+def moments(batches: Iterable[Tensor]) -> Moments:
+    """The moments of all rows, in batches (n, O) in float64; one batch at a time is in memory."""
+    sums = MomentSums()
+    for rows in batches:
+        sums.add(rows)
+    return sums.moments()
 
 
 @torch.no_grad()
-def moments_of_all(
-    model: nn.Module, found: Sequence[Site], batches: Iterable[Tensor]
+def layer_moments(
+    model: nn.Module, traced: Sequence[TracedLayer], batches: Iterable[Tensor]
 ) -> dict[str, Moments]:
-    """Of each layer's output by name, in one pass over the images."""
-    sums: dict[nn.Module, Adding] = {site.module: Adding() for site in found}
+    """The moments of each layer's output, by name, in one pass over images (N, 3, S, S)."""
+    sums: dict[nn.Module, MomentSums] = {layer.module: MomentSums() for layer in traced}
 
-    def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
-        sums[module].add(by_channel(module, output))
+    def add(module: nn.Module, inputs: object, output: Tensor) -> None:
+        sums[module].add(channel_rows(module, output))
 
-    hooks = [module.register_forward_hook(seen) for module in sums]
+    hooks = [module.register_forward_hook(add) for module in sums]
     try:
         for images in batches:
             model(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return {site.name: sums[site.module].moments() for site in found}
+    return {layer.name: sums[layer.module].moments() for layer in traced}
 
 
-def correction(wanted: Moments, found: Moments) -> tuple[Tensor, Tensor]:
-    """Scale and shift (O,): scale * found + shift has the wanted mean and deviation.
+def scale_and_shift(target: Moments, current: Moments) -> tuple[Tensor, Tensor]:
+    """Scale and shift (O,): scale * output + shift has the target's mean and standard deviation.
 
-    Where one of the two does not vary, no factor leads from one to the other: the scale is 1.
+    Where one of the two is constant, no factor turns one into the other, and the scale is 1.
     """
-    size = torch.maximum(wanted.mean.abs(), wanted.std)
-    constant = (found.std <= CONSTANT * size) | (wanted.std <= CONSTANT * size)
-    scale = torch.where(constant, 1.0, wanted.std / torch.where(constant, 1.0, found.std))
-    return scale, wanted.mean - scale * found.mean
+    size = torch.maximum(target.mean.abs(), target.std)
+    constant = (current.std <= CONSTANT * size) | (target.std <= CONSTANT * size)
+    scale = torch.where(constant, 1.0, target.std / torch.where(constant, 1.0, current.std))
+    return scale, target.mean - scale * current.mean
 
 
 @torch.no_grad()
-def rescale(site: Site, dense: Site, scale: Tensor, shift: Tensor) -> None:
-    """Give a layer the output scale * output + shift, without any new parameter.
+def rescale(layer: TracedLayer, dense: TracedLayer, scale: Tensor, shift: Tensor) -> None:
+    """Make the output of a layer scale * output + shift, with scale and shift (O,), in place.
 
-    The scale goes into its weight, where zeros stay zeros; for the shift see `set_offset`.
+    No parameter is added. The weights are scaled, so zeros stay zero; for the shift see
+    `set_offset`.
     """
-    weight, bias = site.module.weight, site.module.bias
+    weight, bias = layer.module.weight, layer.module.bias
     factors = scale.reshape(-1, *[1] * (weight.dim() - 1)).to(weight)
     weight.mul_(factors)
-    set_offset(site, dense, shift if bias is None else scale * bias.cpu().double() + shift)
+    set_offset(layer, dense, shift if bias is None else scale * bias.cpu().double() + shift)
 
 
 @torch.no_grad()
-def set_offset(site: Site, dense: Site, offset: Tensor) -> None:
-    """Have `offset` (O,) added to each output channel, beside the product with the weight.
+def set_offset(layer: TracedLayer, dense: TracedLayer, offset: Tensor) -> None:
+    """Set the constant (O,) that is added to each output channel, in place.
 
-    It stands in the layer's own bias; where there is none, in the running mean of the batch norm
-    that follows. This one otherwise is the dense network's, since the output is now to be like
-    the dense one. Where there is neither, nothing is added.
+    It becomes the bias of the layer; without a bias, it is subtracted from the running mean of the
+    batch norm after the layer. That batch norm gets the dense network's values first, because the
+    output now resembles the dense network's. Without either, nothing is added.
     """
-    bias, norm = site.module.bias, site.norm
+    bias, norm = layer.module.bias, layer.norm
     if bias is not None:
         bias.copy_(offset)
     if norm is None or dense.norm is None:

@@ -1,4 +1,4 @@
-"""A rung as a stage: it climbs from the rung below and is measured as every other point is."""
+"""The stage of a training-free correction: corrects a pruned model and measures it."""
 
 from __future__ import annotations
 
@@ -8,82 +8,83 @@ from typing import Any
 import torch
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.correction.corrections import Climb
-from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.correction.corrections import CorrectionInputs
+from pruning_core.engine.criteria.calibration import draw_calibration_set
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.masks import check_zeros
 from pruning_core.engine.models import devices
-from pruning_core.engine.models.batch_norm import reestimate
+from pruning_core.engine.models.batch_norm import recalibrate
 from pruning_core.engine.stage_inputs import MASK_FILE, parent_model, root_of, splits_of
 from pruning_core.engine.stage_training import finish
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Context
 
-# Of images of 64x64 pixels; of larger ones fewer, so that the maps of a batch fit in memory.
-BATCH, PIXELS, BATCH_AT_LEAST = 64, 64 * 64, 8
+# For images of 64x64 pixels; fewer of larger ones, so that the maps of a batch fit into memory.
+BATCH, PIXELS, MIN_BATCH = 64, 64 * 64, 8
 Result = dict[str, Any]
 
 
 def correction(context: Context) -> Result:
-    """One rung above the parent. `finish` measures a model and writes its file."""
+    """Correct the parent, a pruned or corrected model, and measure the result."""
     settings, store = context.settings, context.store
     root, parent = root_of(store, context.row.parent), store.read(context.row.parent)
     base = store.settings(root)["settings"]
     devices.prepare(settings["threads"])
     splits = splits_of(store, store.settings(root)["parent"], base["data"])
-    kept = masks.load(store.file(context.row.parent, MASK_FILE))
-    climb = _climb(context, root, base, splits, kept)
-    begun = time.perf_counter()
-    notes = CORRECTIONS.load(settings["correction"])(climb)
-    trainee = Trainee(climb.pruned, make_optimizer(climb.pruned, to_dict(TrainSpec())))
-    trainee.seconds = time.perf_counter() - begun
-    masks.check(dict(climb.pruned.named_parameters()), kept)
-    masks.save(kept, context.folder / MASK_FILE)
-    result = finish(context, trainee, splits, base["data"], settings["pruning"])
-    seconds = parent["seconds_total"] + result["seconds"]
+    weight_masks = masks.load(store.file(context.row.parent, MASK_FILE))
+    inputs = _inputs(context, root, base, splits, weight_masks)
+    started = time.perf_counter()
+    notes = CORRECTIONS.load(settings["correction"])(inputs)
+    state = TrainingState(inputs.pruned, make_optimizer(inputs.pruned, to_dict(TrainSpec())))
+    state.seconds = time.perf_counter() - started
+    check_zeros(dict(inputs.pruned.named_parameters()), weight_masks)
+    masks.save(weight_masks, context.folder / MASK_FILE)
+    result = finish(context, state, splits, base["data"], settings["pruning"])
     return {
         **result,
-        "notes": [*_fewer(settings["images"], len(splits.train)), *notes],
+        "notes": [*_note_on_images(settings["images"], len(splits.train)), *notes],
         "epochs_total": parent["epochs_total"],
-        "seconds_total": seconds,
+        "seconds_total": parent["seconds_total"] + result["seconds"],
     }
 
 
-def _climb(
-    context: Context, root: str, base: Result, splits: Splits, kept: dict[str, torch.Tensor]
-) -> Climb:
-    """The two models and the sample, which is the same on all rungs of a seed."""
+def _inputs(
+    context: Context, root: str, base: Result, splits: Splits, weight_masks: dict[str, torch.Tensor]
+) -> CorrectionInputs:
+    """The two models and the calibration images, which are the same for all corrections."""
     settings, store, device = context.settings, context.store, context.settings["device"]
+    data, count = base["data"], settings["images"]
     seed = derived_seed(settings["seed"], "correction")
     pruned, dense = (
         devices.place(parent_model(store, key, base), device).eval()
         for key in (context.row.parent, root)
     )
-    batch = max(BATCH_AT_LEAST, min(BATCH, BATCH * PIXELS // base["data"]["image_size"] ** 2))
+    batch = max(MIN_BATCH, min(BATCH, BATCH * PIXELS // data["image_size"] ** 2))
 
-    def settle() -> None:
+    def recalibrate_pruned() -> None:
         generator = torch.Generator().manual_seed(seed)
-        data, count = base["data"], settings["images"]
-        reestimate(pruned, splits.train, data, device, count, BATCH, generator)
+        recalibrate(pruned, splits.train, data, device, count, BATCH, generator)
 
-    return Climb(
+    return CorrectionInputs(
         pruned,
         dense,
-        draw(splits.train, settings["images"], seed, base["data"], batch, device),
-        kept,
-        settle,
+        draw_calibration_set(splits.train, count, seed, data, batch, device),
+        weight_masks,
+        recalibrate_pruned,
         seed,
-        lambda part: context.progress.say(part, "Correcting layer by layer"),
+        lambda share: context.progress.say(share, "Correcting layer by layer"),
     )
 
 
-def _fewer(asked: int, there: int) -> list[str]:
-    """A note where there are not as many training images as asked for."""
-    if asked <= there:
+def _note_on_images(asked: int, available: int) -> list[str]:
+    """A note where there are fewer training images than asked for."""
+    if asked <= available:
         return []
-    images = format_count(there, "training image")
-    return [f"The ladder took all {images}; {asked:,} were asked for."]
+    images = format_count(available, "training image")
+    return [f"The corrections used all {images}; {asked:,} were asked for."]

@@ -1,1 +1,1 @@
-"""Pruning criteria: how much each weight matters. The lowest scores are removed first."""
+"""Pruning criteria: importance scores of weights. The lowest scores are pruned first."""

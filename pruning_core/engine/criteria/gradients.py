@@ -1,4 +1,4 @@
-"""Scores from the gradients of the cross-entropy on training images."""
+"""Criteria from the gradients of the cross-entropy on calibration images: Taylor, SNIP, OBD."""
 
 from __future__ import annotations
 
@@ -8,109 +8,128 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from pruning_core.engine.criteria.inputs import RATE, Evidence, Tensors, checked, refusal
-from pruning_core.engine.criteria.model_modes import at_rest
+from pruning_core.engine.criteria.inputs import (
+    LOWER_RATE,
+    CriterionInputs,
+    Tensors,
+    checked_scores,
+    criterion_error,
+    evaluation_mode,
+)
 
 
-def taylor(evidence: Evidence) -> Tensors:
-    """First-order Taylor: (gradient x weight)^2 of a batch's mean loss, summed over batches.
+def taylor(inputs: CriterionInputs) -> Tensors:
+    """First-order Taylor: (gradient * weight)^2 (O, I, *K), summed over batches.
 
-    Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning". The square is
-    taken batch by batch, so that gradients of opposite sign do not cancel as they do in SNIP.
-    Raises `StageError` where the loss is not finite.
+    The gradient is that of a batch's mean loss. It is squared batch by batch, so gradients of
+    opposite sign do not cancel out as they do in SNIP. Raises `StageError` where the loss is not
+    finite. Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning",
+    https://arxiv.org/abs/1906.10771
     """
-    weights = evidence.weights
-    found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    with at_rest(evidence.model):
-        for loss, count in _losses(evidence, "taylor"):
-            for name, slope in _slopes(loss / count, weights).items():
-                found[name] += (slope * weights[name].detach()).square()
-    return checked("taylor", found)
+    weights = inputs.weights
+    scores = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    with evaluation_mode(inputs.model):
+        for loss, count in _losses(inputs, "taylor"):
+            for name, gradient in _gradients(loss / count, weights).items():
+                scores[name] += (gradient * weights[name].detach()).square()
+    return checked_scores("taylor", scores)
 
 
-def snip(evidence: Evidence) -> Tensors:
-    """Connection sensitivity: |weight x gradient|, the gradient summed over all images.
+def snip(inputs: CriterionInputs) -> Tensors:
+    """SNIP, connection sensitivity: |weight * gradient| (O, I, *K) of the dense baseline.
 
-    Lee et al. 2019, "SNIP". It is taken on the dense model, whatever is cut: `weights` and
-    `model` of the evidence are those of the baseline. The paper divides by the sum of all
-    scores, which changes no order. Raises `StageError` where the loss is not finite.
+    The gradient is summed over all images. `weights` and `model` of the inputs are those of the
+    baseline, whichever model is pruned. The paper divides by the sum of all scores, which changes
+    no order. Raises `StageError` where the loss is not finite. Lee et al. 2019,
+    https://arxiv.org/abs/1810.02340
     """
-    weights = evidence.weights
-    with at_rest(evidence.model):
-        total = summed(evidence, "snip")
-    found = {name: (slope * weights[name].detach()).abs() for name, slope in total.items()}
-    return checked("snip", found)
+    weights = inputs.weights
+    with evaluation_mode(inputs.model):
+        gradients = summed_gradients(inputs, "snip")
+    scores = {n: (gradient * weights[n].detach()).abs() for n, gradient in gradients.items()}
+    return checked_scores("snip", scores)
 
 
-def summed(evidence: Evidence, criterion: str) -> Tensors:
-    """The gradient of the loss by each weight, summed over all images."""
-    weights = evidence.weights
+def summed_gradients(inputs: CriterionInputs, criterion: str) -> Tensors:
+    """The gradient (O, I, *K) of the loss for each weight, summed over all images.
+
+    `criterion` names the caller in errors. Raises `StageError` where the loss is not finite.
+    """
+    weights = inputs.weights
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for loss, _ in _losses(evidence, criterion):
-        for name, slope in _slopes(loss, weights).items():
-            total[name] += slope
+    for loss, _ in _losses(inputs, criterion):
+        for name, gradient in _gradients(loss, weights).items():
+            total[name] += gradient
     return total
 
 
-def obd(evidence: Evidence) -> Tensors:
-    """Diagonal second derivative: h w^2 / 2. LeCun et al. 1990, "Optimal Brain Damage".
+def obd(inputs: CriterionInputs) -> Tensors:
+    """Optimal Brain Damage: h w^2 / 2 (O, I, *K), with h the diagonal second derivative.
 
-    h is the diagonal of the Gauss-Newton matrix of the cross-entropy, mean over the images,
-    which for a softmax is the Fisher information under the model's own prediction p (Martens
-    2020). It is estimated without bias from one gradient an image: that of the logits in the
-    direction r - p sum(r), where r_c is plus or minus the root of p_c with random signs; the
-    mean of this direction's outer product is diag(p) - p p^T, the second derivative of the
-    cross-entropy. Unlike the "empirical Fisher" the true labels take no part (Kunstner et al.
-    2019), and unlike a drawn label a rare class has its share in every image. Raises
-    `StageError` where a prediction is not finite.
+    LeCun et al. 1990,
+    https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html
+
+    h is the diagonal of the Gauss-Newton matrix of the cross-entropy, the mean over images. For a
+    softmax it is the Fisher information under the model's own prediction p (Martens 2020,
+    https://arxiv.org/abs/1412.1193). One gradient per image estimates it without bias: that of
+    the logits in the direction r - p sum(r), where r_c is the root of p_c with a random sign. The
+    mean outer product of this direction is diag(p) - p p^T, the second derivative of the
+    cross-entropy. The labels take no part, unlike in the "empirical Fisher" (Kunstner et al.
+    2019, https://arxiv.org/abs/1905.12558); and a rare class contributes to every image, unlike
+    with a sampled label. Raises `StageError` where a score is not finite.
     """
-    weights = evidence.weights
-    found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    weights = inputs.weights
+    sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     images = 0
-    with at_rest(evidence.model) as model:
-        for batch, _ in evidence.batches:
+    with evaluation_mode(inputs.model) as model:
+        for batch, _ in inputs.batches:
             images += len(batch)
+            # Image by image, because the square of a sum is not the sum of the squares.
             for image in batch.split(1):
-                for name, slope in _curved(model, image, weights, evidence.generator).items():
-                    found[name] += slope.square()
-    _check_seen("obd", images)
-    scaled = {n: weights[n].detach().square() * h / (2 * images) for n, h in found.items()}
-    return checked("obd", scaled)
+                gradients = _random_gradients(model, image, weights, inputs.generator)
+                for name, gradient in gradients.items():
+                    sums[name] += gradient.square()
+    _check_images("obd", images)
+    scores = {n: weights[n].detach().square() * h / (2 * images) for n, h in sums.items()}
+    return checked_scores("obd", scores)
 
 
-def _curved(model: nn.Module, image: Tensor, weights: Tensors, source: Generator) -> Tensors:
-    """The gradient of one image's logits (1, C) in a random direction, as `obd` says."""
+def _random_gradients(
+    model: nn.Module, image: Tensor, weights: Tensors, generator: Generator
+) -> Tensors:
+    """The gradients of the logits of one image (1, 3, S, S) in a random direction."""
     logits = model(image)
-    direction = directions(logits.detach(), source)
-    return _slopes((logits * direction).sum(), weights)
+    direction = random_directions(logits.detach(), generator)
+    return _gradients((logits * direction).sum(), weights)
 
 
-def directions(logits: Tensor, source: Generator) -> Tensor:
-    """Random directions (N, C) whose outer products have the mean diag(p) - p p^T."""
-    shares = logits.softmax(1)
-    signs = 2 * torch.randint(2, logits.shape, generator=source).to(logits) - 1
-    roots = signs * shares.sqrt()
-    return roots - shares * roots.sum(1, keepdim=True)
+def random_directions(logits: Tensor, generator: Generator) -> Tensor:
+    """Directions (N, C) for logits (N, C) whose outer products have the mean diag(p) - p p^T."""
+    probabilities = logits.softmax(1)
+    signs = 2 * torch.randint(2, logits.shape, generator=generator).to(logits) - 1
+    roots = signs * probabilities.sqrt()
+    return roots - probabilities * roots.sum(1, keepdim=True)
 
 
-def _losses(evidence: Evidence, criterion: str) -> Iterator[tuple[Tensor, int]]:
-    """The summed loss of each batch, and how many images it has."""
+def _losses(inputs: CriterionInputs, criterion: str) -> Iterator[tuple[Tensor, int]]:
+    """The summed loss of each batch, a scalar, and the number of its images."""
     images = 0
-    for batch, labels in evidence.batches:
+    for batch, labels in inputs.batches:
         images += len(batch)
-        loss = functional.cross_entropy(evidence.model(batch), labels, reduction="sum")
+        loss = functional.cross_entropy(inputs.model(batch), labels, reduction="sum")
         if not bool(torch.isfinite(loss)):
-            raise refusal(criterion, f"the loss on the training images is not finite; {RATE}")
+            reason = f"the loss on the calibration images is not finite; {LOWER_RATE}"
+            raise criterion_error(criterion, reason)
         yield loss, len(batch)
-    _check_seen(criterion, images)
+    _check_images(criterion, images)
 
 
-def _check_seen(criterion: str, images: int) -> None:
+def _check_images(criterion: str, images: int) -> None:
     if not images:
-        raise ValueError(f"The criterion {criterion} needs images, and there are none.")
+        raise ValueError(f"The criterion {criterion} needs calibration images, but got none.")
 
 
-def _slopes(value: Tensor, weights: Tensors) -> Tensors:
-    """The derivative of a number by each weight; 0 for one that the model does not use."""
-    found = torch.autograd.grad(value, list(weights.values()), materialize_grads=True)
-    return dict(zip(weights, found, strict=True))
+def _gradients(value: Tensor, weights: Tensors) -> Tensors:
+    """The gradient of a scalar for each weight; 0 for a weight that the model does not use."""
+    gradients = torch.autograd.grad(value, list(weights.values()), materialize_grads=True)
+    return dict(zip(weights, gradients, strict=True))

@@ -1,33 +1,35 @@
-"""What a criterion may look at."""
+"""What a criterion may use, the modes in which it runs a model, and the checks of its scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from pruning_core.storage.stage_context import StageError
 
 Tensors = dict[str, Tensor]
 Batch = tuple[Tensor, Tensor]
-RATE = "a lower learning rate before the cut may help"
+LOWER_RATE = "a lower learning rate before the pruning step may help"
 
 
-def _choose_none(scores: Tensors, amount: float) -> Tensors:
-    raise ValueError("This criterion cuts in steps, and the evidence does not say how.")
+def _no_masks(scores: Tensors, amount: float) -> Tensors:
+    raise ValueError("This criterion prunes in rounds, but its inputs have no `compute_masks`.")
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a criterion may look at; each takes what it needs.
+class CriterionInputs:
+    """What a criterion may use; each takes what it needs.
 
-    `weights` are the parameters of `model` that can be pruned, by name. `batches` gives training
-    images, normalized, (N, 3, S, S), and their labels (N,), where the model is; it may be gone
-    through more than once. `movement` is what the training before the cut added up for each
-    weight. `choose` tells which weights (True) would stay at an amount, `target` is the amount
-    of this cut and `image_size` is S.
+    `weights` are the prunable parameters (O, I, *K) of `model` by name. `batches` are calibration
+    images (N, 3, S, S), normalized, with labels (N,), on the device of the model; they can be
+    iterated more than once. `movement` is the weight movement (O, I, *K) that training before the
+    pruning step accumulated. `compute_masks` gives the masks (True: stays) of scores at an
+    amount, `target` is the amount of this pruning step, and `image_size` is S.
     """
 
     weights: Tensors
@@ -35,27 +37,53 @@ class Evidence:
     model: nn.Module = field(default_factory=nn.Module)
     batches: Iterable[Batch] = ()
     movement: Tensors = field(default_factory=dict)
-    choose: Callable[[Tensors, float], Tensors] = _choose_none
+    compute_masks: Callable[[Tensors, float], Tensors] = _no_masks
     target: float = 0.0
     image_size: int = 0
 
 
-Criterion = Callable[[Evidence], Tensors]
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode; afterwards each module in its former mode."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
-def checked(criterion: str, scores: Tensors) -> Tensors:
-    """The scores. Raises `StageError` where one is not a finite number, and where all are 0."""
+@contextmanager
+def training_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in training mode but without dropout; afterwards modes and buffers as before."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with evaluation_mode(model):
+        model.train()
+        for module in model.modules():
+            if isinstance(module, _DropoutNd):
+                module.eval()
+        try:
+            yield model
+        finally:
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+
+
+def checked_scores(criterion: str, scores: Tensors) -> Tensors:
+    """The scores (O, I, *K). Raises `StageError` where one is not finite, and where all are 0."""
     for name, score in scores.items():
         if not bool(torch.isfinite(score).all()):
-            raise refusal(criterion, f"a score of {name} is not a finite number; {RATE}")
+            raise criterion_error(criterion, f"a score of {name} is not finite; {LOWER_RATE}")
     if not any(bool(score.any()) for score in scores.values()):
-        raise refusal(criterion, "it gives every weight the score 0")
+        raise criterion_error(criterion, "it gives every weight the score 0")
     return scores
 
 
-def refusal(criterion: str, why: str) -> StageError:
+def criterion_error(criterion: str, reason: str) -> StageError:
     """The error of a criterion that cannot score this model."""
     return StageError(
-        f"The criterion `{criterion}` cannot be used here: {why}. Take another criterion, such as "
-        "`magnitude`."
+        f"The criterion `{criterion}` cannot be used here: {reason}. Choose another criterion, "
+        "such as `magnitude`."
     )

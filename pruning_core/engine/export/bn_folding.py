@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.models.sites import Site, sites
+from pruning_core.engine.models.traced_layers import TracedLayer, traced_layers
 from pruning_core.engine.structured import fold as channels
+from pruning_core.engine.structured.fold import zero_filters
 
 # A channel whose output varied by less than this over the training images is constant: batch
 # norm with its usual epsilon of 1e-5 makes at most a hundredth of it.
@@ -35,7 +36,7 @@ class Folded:
 
 
 @torch.no_grad()
-def fold(site: Site, settle: bool = False) -> Folded:
+def fold(site: TracedLayer, settle: bool = False) -> Folded:
     """A site's layer and norm as one. The site has a norm.
 
     With `settle` a channel that was constant becomes that constant, its weights 0: they and the
@@ -76,7 +77,7 @@ def lightened(
     that of `fold`.
     """
     made, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
-    if channels.dead_filters(made):
+    if zero_filters(made):
         folded = channels.fold(made, example.shape[-1], ROUND_TO)
         notes = folded.notes if folded.removed else ()
     return fold_model(made, example, settle), list(notes)
@@ -87,7 +88,7 @@ def fold_model(model: nn.Module, example: Tensor, settle: bool = False) -> nn.Mo
     """A copy in which each such batch norm is gone, its layer with a bias; see `fold`."""
     made = copy.deepcopy(model).eval()
     names = {module: name for name, module in made.named_modules()}
-    for site in sites(made, example):
+    for site in traced_layers(made, example):
         if site.norm is None:
             continue
         folded = fold(site, settle)
@@ -105,7 +106,7 @@ def folded_state(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     """
     state = {name: value.clone() for name, value in model.state_dict().items()}
     names = {module: name for name, module in model.named_modules()}
-    for site in sites(model, example):
+    for site in traced_layers(model, example):
         if (norm := site.norm) is None or norm.weight is None:
             continue
         folded, prefix = fold(site, settle=True), names[norm]

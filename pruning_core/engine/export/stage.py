@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.criteria.calibration import draw_calibration_set
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.source import FileWriter, Run, Source
@@ -69,7 +69,7 @@ def export(context: Context) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "difference": difference,
         "floor": maker.floor(path) if maker.floor else {},
-        **found.figures(),
+        **found.metrics(),
         "notes": [*notes, *_fewer(settings, splits)],
         "seconds": time.perf_counter() - begun,
     }
@@ -89,7 +89,9 @@ def source_of(
     batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
 
     def calibration() -> list[Tensor]:
-        drawn = draw(splits.train, settings["images"], settings["seed"], data, batch, "cpu")
+        drawn = draw_calibration_set(
+            splits.train, settings["images"], settings["seed"], data, batch, "cpu"
+        )
         return [images for images, _ in drawn]
 
     def untouched() -> nn.Module:
@@ -146,7 +148,7 @@ def _write_answers(path: Path, found: Evaluation, labels: list[int]) -> None:
     """A line a test image: its number, its class and the class it was given, from 0."""
     lines = [
         f"{i},{label},{said}"
-        for i, (label, said) in enumerate(zip(labels, found.answers.tolist(), strict=True))
+        for i, (label, said) in enumerate(zip(labels, found.predictions.tolist(), strict=True))
     ]
     path.write_text("\n".join(["image,label,answer", *lines]) + "\n", encoding="utf-8")
 

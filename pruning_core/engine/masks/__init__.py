@@ -1,1 +1,1 @@
-"""Masks: the pruning unit, the choice of what is removed, and the masks in training."""
+"""Masks: pruning units, the selection of weights to prune, and zeros that stay in training."""

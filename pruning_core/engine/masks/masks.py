@@ -1,8 +1,8 @@
-"""Which weights stay (True) and which are removed (False), exact to the piece.
+"""Masks: which weights stay (True) and which are pruned (False), exact to the pruning unit.
 
-Asked amounts are fractions of the pieces (weights, kernels or filters): `round(amount * n)` of
-them are removed, of each layer or of all together. Of equal scores the piece that stands first,
-in the order of the layers and then of the logical (contiguous) position, goes first, so a mask
+An amount is a fraction of the units (weights, kernels or filters): `round(amount * n)` of n units
+are pruned, of each layer or of all layers together. Of units with equal scores the first is
+pruned first, in the order of the layers and then of the logical (contiguous) position, so a mask
 does not depend on the memory format.
 """
 
@@ -16,129 +16,129 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruning_core.common.errors import SpecError
+from pruning_core.common.errors import Share, SpecError
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.ranking import sortable
-from pruning_core.engine.masks.selection import REMOVED, Ranked, select
-from pruning_core.engine.masks.units import as_mask, joined, pieces_left
-from pruning_core.engine.models.layers import sparsities
+from pruning_core.engine.masks.ranking import sortable_keys
+from pruning_core.engine.masks.selection import REMOVED, LayerKeys, select_units
+from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
 from pruning_core.storage.stage_context import StageError
-
-__all__ = ["Masks", "check", "choose", "empty_layers", "load", "save"]
-__all__ += ["sparsities"]
 
 Tensors = dict[str, Tensor]
 
 
-def choose(
+def compute_masks(
     scores: Tensors,
     amount: float,
     pruning: Mapping[str, Any],
     previous: Tensors | None = None,
 ) -> Tensors:
-    """Masks, of the shape and memory format of the scores, that remove exactly `amount`.
+    """Masks that prune exactly `amount` of the units, those with the lowest scores.
 
-    The lowest scores go first. `prune` holds a `PruningSpec`'s settings; its
-    granularity says what goes as one piece (amounts are shares of the pieces), its scope how
-    many go of each layer. What `previous` removed stays removed and counts. Raises `SpecError`
-    for an amount outside [0, 1), one that the keep-floor does not allow, one below what is
-    removed already, and where there are no weights.
+    Scores and masks are (O, I, *K) by name of the weight, in the same memory format. `pruning`
+    holds a `PruningSpec`'s settings: the granularity says what a unit is, the allocation how many
+    units of each layer are pruned. Units that the `previous` masks prune stay pruned, and count.
+
+    Raises `SpecError` for an amount outside [0, 1), one that the minimum density does not allow,
+    one below the current sparsity, and a model without prunable weights.
     """
     if not 0 <= amount < 1:
-        raise SpecError("amount", f"{amount} is out of range: it must be at least 0 and below 1.")
+        raise SpecError(
+            "amount",
+            "{amount} is out of range: it must be at least {low} and below {high}.",
+            amount=Share(amount),
+            low=Share(0.0),
+            high=Share(1.0),
+        )
     if not scores:
         raise SpecError("pruning.layers", "the model has no prunable layer of this choice.")
-    ranked = {}
-    for name, pieces in joined(scores, pruning).items():
-        before = None if previous is None else previous.get(name)
-        ranked[name] = Ranked(_keys(pieces, before, pruning), tuple(scores[name].shape))
-    pruned = select(ranked, amount, pruning)
-    return {name: as_mask(~pruned[name], score, pruning) for name, score in scores.items()}
-
-
-def _keys(pieces: Tensor, before: Tensor | None, pruning: Mapping[str, Any]) -> np.ndarray:
-    keys = sortable(pieces)
-    if before is None:
-        return keys
-    return np.where(pieces_left(before, pruning), keys, keys.dtype.type(REMOVED))
+    layers = {}
+    for name, unit_scores in joined_scores(scores, pruning).items():
+        keys = sortable_keys(unit_scores)
+        if previous and name in previous:
+            remaining = remaining_units(previous[name], pruning)
+            keys = np.where(remaining, keys, keys.dtype.type(REMOVED))
+        layers[name] = LayerKeys(keys, tuple(scores[name].shape))
+    pruned = select_units(layers, amount, pruning)
+    return {name: mask_of_units(~pruned[name], score, pruning) for name, score in scores.items()}
 
 
 def empty_layers(masks: Tensors) -> list[str]:
-    """The layers of which nothing is left."""
+    """The names of the layers whose mask (O, I, *K) keeps no weight."""
     return [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
 
 
 @torch.no_grad()
-def check(weights: Tensors, masks: Tensors) -> None:
-    """Raises `RuntimeError`, which names the layer, where a removed weight is not zero.
+def check_zeros(weights: Tensors, masks: Tensors) -> None:
+    """Check that every pruned weight is zero. Both are (O, I, *K) by name.
 
-    Where the training diverged it is a `StageError`.
+    Raises `RuntimeError`, which names the layer; `StageError` where the training diverged.
     """
     for name, mask in masks.items():
-        back = weights[name].detach()[~mask.to(weights[name].device)]
-        back = back[back != 0]
-        if back.numel() and not bool(torch.isfinite(back).all()):
+        pruned = weights[name].detach()[~mask.to(weights[name].device)]
+        nonzero = pruned[pruned != 0]
+        if nonzero.numel() and not bool(torch.isfinite(nonzero).all()):
             message = f"The training diverged: {name} is not finite. Lower the learning rate."
             raise StageError(message)
-        if back.numel():
-            raise RuntimeError(f"{back.numel():,} removed weights of {name} are not zero.")
+        if nonzero.numel():
+            raise RuntimeError(f"{nonzero.numel():,} pruned weights of {name} are not zero.")
 
 
 def save(masks: Tensors, path: Path) -> int:
-    """Write masks, eight weights a byte and compressed. Returns the bytes of the file."""
+    """Write masks (O, I, *K), eight weights per byte and compressed. Returns the file's bytes."""
     return sparse_file.save(masks, path)
 
 
 def load(path: Path) -> Tensors:
-    """Read what `save` wrote. Raises `SparseFileError` where the file is damaged."""
+    """The masks (O, I, *K) that `save` wrote. Raises `SparseFileError` for a damaged file."""
     return sparse_file.load(path)
 
 
 class Masks:
-    """Holds the removed weights of a model at zero while it trains.
+    """Keeps the pruned weights of a model at zero while it trains.
 
-    `weights` are the parameters themselves, `kept` their masks; `held` are masks of others that
-    are kept at zero beside them, such as batch norm's behind a dead filter. Call `multiply` once,
-    at the cut, and `multiply_gradients` before every optimizer step: a removed weight with neither
-    gradient nor momentum does not move.
+    `weights` are the parameters themselves, `weight_masks` their masks; `norm_masks` are masks of
+    other parameters that are kept at zero, such as those of batch norm after a zero filter.
+    Call `multiply` once, after pruning, and `multiply_gradients` before every optimizer step: a
+    pruned weight with neither gradient nor momentum does not move.
     """
 
-    def __init__(self, weights: Tensors, kept: Tensors, held: Tensors | None = None) -> None:
-        self.kept, self.held = kept, held or {}
-        every = self.every
-        self.weights = {name: weights[name] for name in every}
+    def __init__(
+        self, weights: Tensors, weight_masks: Tensors, norm_masks: Tensors | None = None
+    ) -> None:
+        self.weight_masks, self.norm_masks = weight_masks, norm_masks or {}
+        self.weights = {name: weights[name] for name in self.all}
         self._parameters = list(self.weights.values())
-        # Of the very strides of the weights, without which a fused product takes a slow way.
-        pairs = [(weights[name], mask) for name, mask in every.items()]
+        # With exactly the strides of the weights; other strides make the fused products slow.
+        pairs = [(weights[name], mask) for name, mask in self.all.items()]
         self._factors = [torch.empty_like(weight).copy_(mask) for weight, mask in pairs]
 
     @property
-    def every(self) -> Tensors:
-        """The masks of the weights and of what is held beside them."""
-        return {**self.kept, **self.held}
+    def all(self) -> Tensors:
+        """All masks by name of the parameter: of weights (O, I, *K) and of batch norm (O,)."""
+        return {**self.weight_masks, **self.norm_masks}
 
     @torch.no_grad()
     def multiply(self) -> None:
-        """Removed weights become zero again. Adding 0 turns the -0.0 of a product into 0.0."""
+        """Set the pruned weights to zero. Adding 0 turns the -0.0 of a product into 0.0."""
         if self._parameters:
             torch._foreach_mul_(self._parameters, self._factors)
             torch._foreach_add_(self._parameters, 0.0)
 
     @torch.no_grad()
     def multiply_gradients(self) -> None:
-        """Zero the gradients of removed weights, in one go."""
+        """Set the gradients of pruned weights to zero, in one fused operation."""
         pairs = zip(self._parameters, self._factors, strict=True)
-        found = [(weight.grad, factor) for weight, factor in pairs if weight.grad is not None]
-        if found:
-            torch._foreach_mul_([grad for grad, _ in found], [factor for _, factor in found])
+        trained = [(weight.grad, factor) for weight, factor in pairs if weight.grad is not None]
+        if trained:
+            torch._foreach_mul_([grad for grad, _ in trained], [factor for _, factor in trained])
 
     def check(self) -> None:
-        """Raises `RuntimeError` where a removed weight is not zero."""
-        check(self.weights, self.every)
+        """Check that every pruned weight is zero, as `check_zeros` does."""
+        check_zeros(self.weights, self.all)
 
     @torch.no_grad()
     def clear_state(self, optimizer: torch.optim.Optimizer) -> None:
-        """Forget the optimizer's momentum of removed weights."""
+        """Set the optimizer's state of pruned weights, such as momentum, to zero."""
         for parameter, factor in zip(self._parameters, self._factors, strict=True):
             for value in optimizer.state.get(parameter, {}).values():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -1,8 +1,8 @@
 """The n smallest of many scores, exactly n of them, in about one pass over the memory.
 
-Scores become whole numbers of the same order (the bits of an IEEE float, read as an integer,
-do), so that places before all and after all are free for weights already removed and for
-weights that must stay.
+Scores become integer keys of the same order: the bits of a non-negative IEEE float, read as an
+integer, are in the order of the floats. So the keys below all scores (-1) and above all (the
+highest integer) are free for weights that are pruned already and for weights that must stay.
 """
 
 from __future__ import annotations
@@ -12,83 +12,91 @@ from torch import Tensor
 
 SAMPLED_FROM = 2**18
 SAMPLE = 2**17
-SPREAD = 5.0
+STANDARD_DEVIATIONS = 5.0
 
 
-def sortable(scores: Tensor) -> np.ndarray:
-    """Scores as integers of the same order, flat, in logical order whatever the memory format.
+def sortable_keys(scores: Tensor) -> np.ndarray:
+    """Scores of any shape as integer keys (U,) of the same order.
 
-    Scores are 0 or more, so -1 stands below all of them; one that is not a number counts as
-    the largest. Raises `ValueError` for a negative score.
+    Keys are in logical order, whatever the memory format. Scores are 0 or more, so -1 is below
+    all of them; NaN counts as the largest. Raises `ValueError` for a negative score.
     """
     flat = scores.detach().cpu().contiguous().reshape(-1)
     if flat.dtype.itemsize < 4:
+        # numpy has no bfloat16, and float16 and bfloat16 fit into float32 without rounding.
         flat = flat.float()
     values = flat.numpy()
     bits = values.view(np.int32 if values.itemsize == 4 else np.int64)
+    # The sign is the highest bit of float and integer, so any negative score is a negative key.
     if bits.size and bits.min() < 0:
         raise ValueError("A criterion must give scores of 0 or more.")
     return bits
 
 
 def smallest(keys: np.ndarray, count: int) -> np.ndarray:
-    """A bool array with exactly `count` True: the smallest keys, of equal ones the first."""
+    """A bool array (U,) with exactly `count` True: the smallest keys; of equal keys the first."""
     if count <= 0 or count >= keys.size:
         return np.full(keys.shape, count > 0)
-    limit = kth(keys, count - 1)
-    chosen = keys < limit
-    missing = count - int(np.count_nonzero(chosen))
-    chosen[_first_equal(keys, limit, missing)] = True
-    return chosen
+    threshold = kth_smallest(keys, count - 1)
+    selected = keys < threshold
+    # Only some of the keys equal to the threshold are needed: the first, so that a mask does
+    # not depend on the sorting algorithm.
+    missing = count - int(np.count_nonzero(selected))
+    selected[np.flatnonzero(keys == threshold)[:missing]] = True
+    return selected
 
 
-def _first_equal(keys: np.ndarray, limit: np.integer, count: int) -> np.ndarray:
-    return np.flatnonzero(keys == limit)[:count]
+def kth_smallest(keys: np.ndarray, rank: int) -> np.integer:
+    """The key (of U) at position `rank`, from 0, of the sorted keys.
 
-
-def kth(keys: np.ndarray, rank: int) -> np.integer:
-    """The value that stands at `rank` (from 0) once the keys are sorted.
-
-    A sample brackets it (Floyd and Rivest 1975); only the keys in the bracket are sorted.
+    A sorted sample gives two keys that bracket it; only the keys in the bracket are sorted.
+    Floyd and Rivest 1975, https://doi.org/10.1145/360680.360691
     """
     if keys.size < SAMPLED_FROM:
-        return _partitioned(keys, rank)
+        return _by_partition(keys, rank)
     low, high = _bracket(keys, rank)
     below = int(np.count_nonzero(keys < low))
-    middle = keys[(keys >= low) & (keys <= high)]
-    if below <= rank < below + middle.size:
-        return _partitioned(middle, rank - below)
-    return _partitioned(keys, rank)
+    inside = keys[(keys >= low) & (keys <= high)]
+    if below <= rank < below + inside.size:
+        return _by_partition(inside, rank - below)
+    # The sample was unlike the whole, and the bracket missed.
+    return _by_partition(keys, rank)
 
 
-def _partitioned(keys: np.ndarray, rank: int) -> np.integer:
-    """The same by numpy's selection, which is slow where many keys are equal.
+def _by_partition(keys: np.ndarray, rank: int) -> np.integer:
+    """The key at position `rank` by numpy's selection.
 
-    That is so of weights already removed, which all have the least score.
+    numpy is slow where many keys are equal, as those of pruned weights are: they all have the
+    lowest key. So the lowest keys are counted first, and only the others partitioned.
     """
-    least = keys.min()
-    above = keys[keys > least]
+    lowest = keys.min()
+    above = keys[keys > lowest]
     rank -= keys.size - above.size
-    return least if rank < 0 else np.partition(above, rank)[rank]
+    return lowest if rank < 0 else np.partition(above, rank)[rank]
 
 
 def _bracket(keys: np.ndarray, rank: int) -> tuple[np.integer, np.integer]:
-    """Two keys between which the wanted one lies, unless the sample is unlike the whole."""
+    """Two keys with the wanted one between them, unless the sample is unlike the whole.
+
+    The rank of a sampled key is binomial, with a standard deviation of sqrt(n p (1 - p)); five of
+    them on both sides miss about once in a million.
+    """
     sample = np.sort(keys[:: keys.size // SAMPLE])
     share = (rank + 0.5) / keys.size
-    spread = SPREAD * (sample.size * share * (1 - share)) ** 0.5 + 1
-    place, last = share * sample.size, sample.size - 1
-    return sample[max(int(place - spread), 0)], sample[min(int(place + spread), last)]
+    spread = STANDARD_DEVIATIONS * (sample.size * share * (1 - share)) ** 0.5 + 1
+    position, last = share * sample.size, sample.size - 1
+    return sample[max(int(position - spread), 0)], sample[min(int(position + spread), last)]
 
 
-def order(scores: np.ndarray) -> np.ndarray:
-    """The positions from the lowest score to the highest, of equal ones the first first.
+def argsort_scores(scores: np.ndarray) -> np.ndarray:
+    """The positions of scores (U,) from the lowest to the highest; of equal scores the first first.
 
-    Scores are 0 or more. Those in float32 are sorted with their positions in one integer, which
-    is several times as fast as numpy's stable sorting.
+    Scores are 0 or more. float32 scores are sorted together with their positions, both in one
+    integer, which is several times as fast as numpy's stable sorting.
     """
     if scores.dtype != np.float32 or scores.size > 2**32:
         return np.argsort(scores, kind="stable")
+    # High half: the bits of the score; low half: the position, which orders equal scores.
     both = scores.view(np.int32).astype(np.int64) << 32
     both |= np.arange(scores.size)
     both.sort()

@@ -1,6 +1,7 @@
-"""Weights that change places: some of those that are left go, as many that were removed come back.
+"""RigL: drop the remaining weights with the lowest scores, regrow as many pruned weights.
 
-Evci et al. 2020, "Rigging the Lottery: Making All Tickets Winners".
+Evci et al. 2020, "Rigging the Lottery: Making All Tickets Winners",
+https://arxiv.org/abs/1911.11134
 """
 
 from __future__ import annotations
@@ -12,60 +13,61 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pruning_core.engine.criteria.gradients import summed
-from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.criteria.model_modes import in_training
-from pruning_core.engine.masks.ranking import smallest, sortable
-from pruning_core.engine.masks.units import as_mask, joined, pieces_left
+from pruning_core.engine.criteria.gradients import summed_gradients
+from pruning_core.engine.criteria.inputs import CriterionInputs, training_mode
+from pruning_core.engine.masks.ranking import smallest, sortable_keys
+from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
 
 Tensors = dict[str, Tensor]
-SIZES = {"join": "norm"}  # gradients of a unit are joined as its magnitudes are
+GRADIENT_NORM = {"join": "norm"}  # gradients of a unit are joined as its magnitudes are
 
 
-def growth(evidence: Evidence) -> Tensors:
-    """The size of the gradient of the loss by each weight, removed ones too, of its shape.
+def growth_scores(inputs: CriterionInputs) -> Tensors:
+    """The absolute gradient (O, I, *K) of the loss for each weight, pruned ones too.
 
-    As a training step would have it, on all images of the evidence. Raises `StageError` where
-    the loss is not finite.
+    It is computed in training mode, on all images of the inputs. Raises `StageError` where the
+    loss is not finite.
     """
     # Batch norm needs two images; a last batch of one is left out, as in training.
-    several = replace(evidence, batches=[pair for pair in evidence.batches if len(pair[1]) > 1])
-    with in_training(evidence.model):
-        return {name: slope.abs() for name, slope in summed(several, "rigl").items()}
+    batches = [(images, labels) for images, labels in inputs.batches if len(labels) > 1]
+    with training_mode(inputs.model):
+        gradients = summed_gradients(replace(inputs, batches=batches), "rigl")
+    return {name: gradient.abs() for name, gradient in gradients.items()}
 
 
-def exchange(
-    kept: Tensors, scores: Tensors, slopes: Tensors, share: float, pruning: Mapping[str, Any]
+def drop_and_grow(
+    masks: Tensors, scores: Tensors, growth: Tensors, share: float, pruning: Mapping[str, Any]
 ) -> Tensors:
-    """Masks with as many True in each layer as `kept` has, a `share` of them at other places.
+    """New masks with as many units in each layer, after `share` of them moved.
 
-    Of each layer the share of what is left with the lowest `scores` goes (rounded), and of all
-    that is then missing, what has just gone included, as many with the largest `slopes` come
-    back. Nothing comes back where the slope is zero, since it would stay zero: there fewer go.
-    Pieces are those of `prune`, a `PruningSpec`'s settings; of equal ones the first goes, and the
-    first comes back.
+    `masks`, `scores` and `growth` are (O, I, *K) by name. In each layer `share` of the remaining
+    units (rounded), those with the lowest `scores`, are dropped. As many are then grown among all
+    that are missing, including the ones just dropped: those with the largest `growth`. A unit
+    with growth 0 is never grown, because it would stay zero; then fewer are dropped. `pruning`
+    holds a `PruningSpec`'s settings. Of equal units the first is dropped, and the first is grown.
     """
-    pieces, wanted = joined(scores, pruning), joined(slopes, {**pruning, **SIZES})
+    dropping = joined_scores(scores, pruning)
+    growing = joined_scores(growth, {**pruning, **GRADIENT_NORM})
     return {
-        name: _exchanged(kept[name], pieces[name], wanted[name], share, pruning) for name in kept
+        name: _moved(mask, dropping[name], growing[name], share, pruning)
+        for name, mask in masks.items()
     }
 
 
-def _exchanged(
-    kept: Tensor, scores: Tensor, slopes: Tensor, share: float, pruning: Mapping[str, Any]
+def _moved(
+    mask: Tensor, scores: Tensor, growth: Tensor, share: float, pruning: Mapping[str, Any]
 ) -> Tensor:
-    left = pieces_left(kept, pruning)
-    wanted = sortable(slopes)
-    alive = wanted > 0
-    most = int(np.count_nonzero(alive & ~left))
-    count = min(round(share * int(np.count_nonzero(left))), most)
-    keys = sortable(scores)
-    stay = left & ~smallest(_last(keys, ~left), count)
-    return as_mask(
-        stay | smallest(_last(wanted.max(initial=0) - wanted, stay), count), kept, pruning
-    )
+    """The new mask of one layer."""
+    remaining = remaining_units(mask, pruning)
+    keys, growth_keys = sortable_keys(scores), sortable_keys(growth)
+    growable = int(np.count_nonzero((growth_keys > 0) & ~remaining))
+    count = min(round(share * int(np.count_nonzero(remaining))), growable)
+    staying = remaining & ~smallest(_at_end(keys, ~remaining), count)
+    # Descending order by ascending keys: the largest growth becomes 0.
+    descending = growth_keys.max(initial=0) - growth_keys
+    return mask_of_units(staying | smallest(_at_end(descending, staying), count), mask, pruning)
 
 
-def _last(keys: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """The keys with those `behind` moved to the end of the order."""
-    return np.where(behind, np.iinfo(keys.dtype).max, keys)
+def _at_end(keys: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Keys (U,) in which the `units` (True) come after all others."""
+    return np.where(units, np.iinfo(keys.dtype).max, keys)

@@ -1,7 +1,7 @@
-"""Which pruning units are pruned of each layer, from sortable keys (see `ranking`).
+"""Which units of each layer are pruned, from sortable keys (see `ranking`).
 
-A selection takes the layers by name and gives, for each, a flat bool array (U,) in which the
-units to prune are True. Units that are pruned already have the key `REMOVED` and stay pruned.
+A selection takes the layers by name and returns for each a flat bool array (U,), True for the
+units to prune. Units that are pruned already have the key `REMOVED` and stay pruned.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pruning_core.common.errors import Choice, Share, SpecError
-from pruning_core.engine.masks.ranking import order, smallest
+from pruning_core.engine.masks.ranking import argsort_scores, smallest
 from pruning_core.methods.allocation import (
     ALLOCATIONS,
     Counts,
@@ -28,8 +28,8 @@ REMOVED = -1
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """A layer: the keys of its pieces, flat, and the shape of its weight."""
+class LayerKeys:
+    """A layer: the keys (U,) of its units, and the shape (O, I, *K) of its weight."""
 
     keys: np.ndarray
     shape: tuple[int, ...]
@@ -39,8 +39,8 @@ Settings = Mapping[str, Any]
 Pruned = dict[str, np.ndarray]
 
 
-def select(layers: dict[str, Ranked], amount: float, pruning: Settings) -> Pruned:
-    """The units to prune of each layer, by the pattern or the allocation in `pruning`.
+def select_units(layers: dict[str, LayerKeys], amount: float, pruning: Settings) -> Pruned:
+    """The units to prune of each layer, by the N:M pattern or the allocation in `pruning`.
 
     Raises `SpecError` where that many cannot be pruned.
     """
@@ -53,24 +53,26 @@ def select(layers: dict[str, Ranked], amount: float, pruning: Settings) -> Prune
     return pruned
 
 
-def global_threshold(layers: dict[str, Ranked], amount: float, pruning: Settings) -> Pruned:
+def global_threshold(layers: dict[str, LayerKeys], amount: float, pruning: Settings) -> Pruned:
     """One threshold for all layers, each of which keeps its minimum density of best units.
 
-    LeCun et al. 1990; for deep networks Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635.
-    The minimum density is ours.
+    LeCun et al. 1990,
+    https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html;
+    for deep networks Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635. The minimum
+    density is ours.
     """
     return _lowest({name: layer.keys for name, layer in layers.items()}, amount, pruning)
 
 
-def lamp(layers: dict[str, Ranked], amount: float, pruning: Settings) -> Pruned:
+def lamp(layers: dict[str, LayerKeys], amount: float, pruning: Settings) -> Pruned:
     """One threshold for layer-adaptive scores. Lee et al. 2021, https://arxiv.org/abs/2010.07611"""
     return _lowest({name: _lamp_keys(x.keys) for name, x in layers.items()}, amount, pruning)
 
 
 def by_counts(
-    counts: Counts, layers: dict[str, Ranked], amount: float, pruning: Settings
+    counts: Counts, layers: dict[str, LayerKeys], amount: float, pruning: Settings
 ) -> Pruned:
-    """The lowest of each layer, as many as the allocation gives it."""
+    """The lowest units of each layer, as many as the allocation gives it."""
     sizes = [
         LayerUnits(name, layer.shape, layer.keys.size, int(np.count_nonzero(layer.keys == REMOVED)))
         for name, layer in layers.items()
@@ -80,58 +82,68 @@ def by_counts(
 
 
 def lamp_scores(scores: np.ndarray) -> np.ndarray:
-    """Each squared score over the sum of it and of those that rank above it. Lee et al. 2021.
+    """LAMP scores of scores (U,): w^2 over the sum of w^2 and of all that rank above it.
 
-    Of equal scores the first ranks lowest. What is not finite ranks above all.
+    Of equal scores the first ranks lowest. Scores that are not finite rank above all others.
+    Lee et al. 2021, https://arxiv.org/abs/2010.07611
     """
-    positions = order(scores)
+    positions = argsort_scores(scores)
     values = scores[positions].astype(np.float64)
     finite = np.isfinite(values)
     values[~finite] = 0.0
+    # Divided by the largest, so that no square overflows; the ratios stay the same.
     squares = (values / (values.max(initial=0.0) or 1.0)) ** 2
-    above = np.cumsum(squares[::-1])[::-1]
-    found = np.empty(scores.shape)
-    ratio = np.divide(squares, above, out=np.zeros(scores.shape), where=above > 0)
-    found[positions] = np.where(finite, ratio, np.inf)
-    return found
+    # The reversed cumulative sum of the ascending squares: each one and all that rank above it.
+    denominators = np.cumsum(squares[::-1])[::-1]
+    ratio = np.divide(squares, denominators, out=np.zeros(scores.shape), where=denominators > 0)
+    adaptive = np.empty(scores.shape)
+    adaptive[positions] = np.where(finite, ratio, np.inf)
+    return adaptive
 
 
 def _lamp_keys(keys: np.ndarray) -> np.ndarray:
-    gone = keys == REMOVED
-    values = np.where(gone, keys.dtype.type(0), keys)
-    scores = values.view(np.float32 if keys.itemsize == 4 else np.float64)
-    return np.where(gone, np.int64(REMOVED), lamp_scores(scores).view(np.int64))
+    """Keys (U,) of LAMP scores. Pruned units count as 0 in the sums and stay `REMOVED`."""
+    removed = keys == REMOVED
+    bits = np.where(removed, keys.dtype.type(0), keys)
+    scores = bits.view(np.float32 if keys.itemsize == 4 else np.float64)
+    return np.where(removed, np.int64(REMOVED), lamp_scores(scores).view(np.int64))
 
 
 def _lowest(keys: dict[str, np.ndarray], amount: float, pruning: Settings) -> Pruned:
-    every = np.concatenate(list(keys.values()))
-    if any(layer.dtype != every.dtype for layer in keys.values()):
+    """The lowest units of all layers together, but for the minimum density of each."""
+    all_keys = np.concatenate(list(keys.values()))
+    if any(layer.dtype != all_keys.dtype for layer in keys.values()):
         raise SpecError(
             "pruning.allocation",
             "layers in float32 and in float64 cannot be ranked together. Choose {uniform}.",
             uniform=Choice("pruning.allocation", "uniform"),
         )
-    count = round(amount * every.size)
-    removed = int(np.count_nonzero(every == REMOVED))
-    check_grows(removed, count, every.size, "of all layers", pruning)
-    ends = np.cumsum([layer.size for layer in keys.values()])[:-1]
-    for layer in np.split(every, ends):
+    count = round(amount * all_keys.size)
+    removed = int(np.count_nonzero(all_keys == REMOVED))
+    check_grows(removed, count, all_keys.size, "of all layers", pruning)
+    boundaries = np.cumsum([layer.size for layer in keys.values()])[:-1]
+    for layer in np.split(all_keys, boundaries):  # views, so the keys change in place
         _protect(layer, pruning["min_density"])
-    most = int(np.count_nonzero(every != np.iinfo(every.dtype).max))
-    check_min_density(count, most, every.size, pruning)
-    return dict(zip(keys, np.split(smallest(every, count), ends), strict=True))
+    most = int(np.count_nonzero(all_keys != np.iinfo(all_keys.dtype).max))
+    check_min_density(count, most, all_keys.size, pruning)
+    return dict(zip(keys, np.split(smallest(all_keys, count), boundaries), strict=True))
 
 
 def _protect(keys: np.ndarray, min_density: float) -> None:
-    """Raise the keys of a layer's best pieces above all others, in place."""
-    rest = smallest(keys, keys.size - units_to_keep(keys.size, min_density))
-    keys[~rest & (keys != REMOVED)] = np.iinfo(keys.dtype).max
+    """Give the best units of a layer (U,) the highest key, in place, so that they stay.
+
+    Pruned units are never protected: a layer below its minimum density regains nothing.
+    """
+    others = smallest(keys, keys.size - units_to_keep(keys.size, min_density))
+    keys[~others & (keys != REMOVED)] = np.iinfo(keys.dtype).max
 
 
-def by_pattern(layers: dict[str, Ranked], amount: float, pruning: Settings) -> Pruned:
-    """N of every M consecutive inputs go; layers that do not fit keep all. Mishra et al. 2021.
+def by_pattern(layers: dict[str, LayerKeys], amount: float, pruning: Settings) -> Pruned:
+    """N of every M consecutive inputs; layers whose inputs do not divide by M stay dense.
 
-    Raises `SpecError` for an amount that is neither 0 nor that of the pattern.
+    Mishra et al. 2021, https://arxiv.org/abs/2104.08378; Zhou et al. 2021,
+    https://arxiv.org/abs/2102.04010. Raises `SpecError` for an amount that is neither 0 nor that
+    of the pattern.
     """
     granularity, share = pruning["granularity"], pattern_sparsity(pruning["granularity"])
     if amount not in (0.0, share):
@@ -152,14 +164,17 @@ def by_pattern(layers: dict[str, Ranked], amount: float, pruning: Settings) -> P
     }
 
 
-def n_of_m(layer: Ranked, n: int, m: int) -> np.ndarray:
-    """The `n` lowest of every `m` consecutive inputs of one output and one kernel position."""
+def n_of_m(layer: LayerKeys, n: int, m: int) -> np.ndarray:
+    """The `n` lowest of every `m` consecutive inputs of one output and one kernel position.
+
+    Returns a flat bool array (U,). Raises `SpecError` where more than `n` are pruned already.
+    """
     outputs, inputs, *_ = layer.shape
     groups = layer.keys.reshape(outputs, inputs // m, m, -1)
-    removed = np.count_nonzero(groups == REMOVED, axis=2)
-    if removed.max(initial=0) > n:
+    already_pruned = np.count_nonzero(groups == REMOVED, axis=2)
+    if already_pruned.max(initial=0) > n:
         raise SpecError("amount", f"more than {n} of {m} consecutive weights are already pruned.")
     ranks = np.argsort(groups, axis=2, kind="stable")
-    gone = np.zeros(groups.shape, dtype=bool)
-    np.put_along_axis(gone, ranks[:, :, :n], True, axis=2)
-    return gone.reshape(-1)
+    pruned = np.zeros(groups.shape, dtype=bool)
+    np.put_along_axis(pruned, ranks[:, :, :n], True, axis=2)
+    return pruned.reshape(-1)

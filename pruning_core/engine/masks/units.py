@@ -1,6 +1,8 @@
-"""Scores of pruning units (weights, kernels, filters), and masks made of units.
+"""Scores of pruning units (weights, kernels, filters), and masks that are made of units.
 
-Shapes: a weight is (O, I, *K); its units are counted along the axes that `unit_axes` names.
+A weight has the shape (O, I, *K). Its U units are counted along the axes that `unit_axes` names;
+a unit extends along all other axes. Flat arrays (U,) are in logical (contiguous) order, whatever
+the memory format of the weight.
 """
 
 from __future__ import annotations
@@ -18,85 +20,83 @@ from pruning_core.methods.granularity import GRANULARITIES, unit_axes
 
 KERNEL_NORM = 2.0
 SINGLE_WEIGHTS = ("unstructured", *(n for n, g in GRANULARITIES.items() if g.pattern))
-Joining = Callable[[Tensor, tuple[int, ...], float], Tensor]
+JoinScores = Callable[[Tensor, tuple[int, ...], float], Tensor]
 
 
-def by_norm(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
-    """The Ln norm of a piece's magnitudes. Li et al. 2017 (n = 1); torch's `ln_structured`."""
-    return torch.linalg.vector_norm(scores, norm, others)
+def by_norm(scores: Tensor, axes: tuple[int, ...], norm: float) -> Tensor:
+    """The Lp norm of scores (O, I, *K) along the axes of a unit.
+
+    Li et al. 2017 (p = 1), https://arxiv.org/abs/1608.08710; torch's `ln_structured`.
+    """
+    return torch.linalg.vector_norm(scores, norm, axes)
 
 
-def by_sum(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
-    """The sum of a piece's scores. Molchanov et al. 2019."""
-    return scores.sum(others)
+def by_sum(scores: Tensor, axes: tuple[int, ...], norm: float) -> Tensor:
+    """The sum of scores (O, I, *K) along the axes of a unit.
+
+    Molchanov et al. 2019, https://arxiv.org/abs/1906.10771
+    """
+    return scores.sum(axes)
 
 
-def by_draw(scores: Tensor, others: tuple[int, ...], norm: float) -> Tensor:
-    """A piece's first score: of random ones a sum would favour large pieces."""
-    for axis in sorted(others, reverse=True):
+def by_first(scores: Tensor, axes: tuple[int, ...], norm: float) -> Tensor:
+    """The first score (O, I, *K) of a unit. A sum of random scores would favor large units."""
+    for axis in sorted(axes, reverse=True):
         scores = scores.select(axis, 0)
     return scores
 
 
-JOINS: dict[Join, Joining] = {"norm": by_norm, "sum": by_sum, "first": by_draw}
+JOINS: dict[Join, JoinScores] = {"norm": by_norm, "sum": by_sum, "first": by_first}
 
 
-def piece_scores(scores: Tensor, pruning: Mapping[str, Any]) -> Tensor:
-    """One score a piece, of the shape of the axes that `unit_axes` names.
+def unit_scores(scores: Tensor, pruning: Mapping[str, Any]) -> Tensor:
+    """Scores of weights (O, I, *K) as one score for each unit, of the shape of the units' axes.
 
-    Scores of weights are given back as they are; others are float64, joined as `JOINS` says by
-    the criterion, and by their sum where it says nothing. What is not a number becomes inf.
+    `pruning` holds a `PruningSpec`'s settings. Scores of single weights are returned as they are.
+    Others are float64, joined as the criterion says; NaN becomes infinity.
     """
-    if _single(pruning):
+    if pruning["granularity"] in SINGLE_WEIGHTS:
         return scores
-    whole = scores.detach().cpu().contiguous().double()
-    others = _others(whole, pruning)
-    if not others:
-        return whole
+    double = scores.detach().cpu().contiguous().double()
+    axes = _axes_of_a_unit(double, pruning)
+    if not axes:
+        return double
     filters = pruning["granularity"] == "filter"
     norm = float(pruning.get("filter_norm", KERNEL_NORM)) if filters else KERNEL_NORM
-    joined = JOINS[_join(pruning)](whole, others, norm)
-    return torch.nan_to_num(joined, nan=math.inf, posinf=math.inf)
+    join = JOINS[pruning.get("join") or CRITERIA[pruning["criterion"]].join]
+    return torch.nan_to_num(join(double, axes, norm), nan=math.inf, posinf=math.inf)
 
 
-def joined(scores: Mapping[str, Tensor], pruning: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The scores of all layers' pieces, 0 or more.
+def joined_scores(scores: Mapping[str, Tensor], pruning: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The scores (O, I, *K) of all layers as scores of units, 0 or more.
 
-    Where some are negative all are moved up by the least of them, which changes no order: in
-    double precision that of float32 sums stays as it is, to within 1e-16 of their range.
+    If some are negative, the lowest is subtracted from all. This changes no order: in double
+    precision float32 sums keep theirs, to within 1e-16 of their range.
     """
-    found = {name: piece_scores(score, pruning) for name, score in scores.items()}
-    least = min((float(score.min()) for score in found.values() if score.numel()), default=0.0)
-    return found if not least < 0 else {n: score.double() - least for n, score in found.items()}
+    joined = {name: unit_scores(score, pruning) for name, score in scores.items()}
+    lowest = min((float(score.min()) for score in joined.values() if score.numel()), default=0.0)
+    if not lowest < 0:
+        return joined
+    return {name: score.double() - lowest for name, score in joined.items()}
 
 
-def pieces_left(mask: Tensor, pruning: Mapping[str, Any]) -> np.ndarray:
-    """Which pieces a mask leaves, flat: those of which any weight stays."""
+def remaining_units(mask: Tensor, pruning: Mapping[str, Any]) -> np.ndarray:
+    """Whether a mask (O, I, *K) keeps any weight of each unit, as a flat bool array (U,)."""
     mask = mask.cpu().contiguous()
-    for axis in sorted(_others(mask, pruning), reverse=True):
+    for axis in sorted(_axes_of_a_unit(mask, pruning), reverse=True):
         mask = mask.any(axis)
     return mask.reshape(-1).numpy()
 
 
-def as_mask(kept: np.ndarray, weight: Tensor, pruning: Mapping[str, Any]) -> Tensor:
-    """A mask of the weight's shape and memory format from its pieces, which are flat."""
+def mask_of_units(kept: np.ndarray, weight: Tensor, pruning: Mapping[str, Any]) -> Tensor:
+    """A mask of the shape (O, I, *K) and memory format of a weight, from its units (U,)."""
     mask = torch.empty_like(weight, dtype=torch.bool, requires_grad=False)
     axes = unit_axes(pruning, weight.ndim)
     shape = [size if axis in axes else 1 for axis, size in enumerate(weight.shape)]
     return mask.copy_(torch.from_numpy(kept).reshape(shape))
 
 
-def _single(pruning: Mapping[str, Any]) -> bool:
-    """Whether a unit is a single weight; the weights of an N:M pattern are too."""
-    return pruning["granularity"] in SINGLE_WEIGHTS
-
-
-def _join(pruning: Mapping[str, Any]) -> Join:
-    """How the scores of a unit are joined: as the criterion says, or as `pruning` overrides it."""
-    join: Join = pruning.get("join") or CRITERIA[pruning["criterion"]].join
-    return join
-
-
-def _others(weight: Tensor, pruning: Mapping[str, Any]) -> tuple[int, ...]:
-    axes = unit_axes(pruning, weight.ndim)
-    return tuple(axis for axis in range(weight.ndim) if axis not in axes)
+def _axes_of_a_unit(weight: Tensor, pruning: Mapping[str, Any]) -> tuple[int, ...]:
+    """The axes along which a unit extends."""
+    counted = unit_axes(pruning, weight.ndim)
+    return tuple(axis for axis in range(weight.ndim) if axis not in counted)

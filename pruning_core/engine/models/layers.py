@@ -1,8 +1,8 @@
-"""Which weights of a model can be pruned, and under which names.
+"""The prunable weights of a model and their names.
 
-A name is that of the plain model: while hooks of `torch.nn.utils.prune` are on, the
-parameter `conv.weight_orig` and the buffer `conv.weight_mask` count as `conv.weight`,
-their product, which is what the model computes with.
+Names are those of the plain model: while hooks of `torch.nn.utils.prune` are on, the parameter
+`conv.weight_orig` and the buffer `conv.weight_mask` count as `conv.weight`, their product, which is
+what the model computes with.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"
 def layers(model: nn.Module) -> list[Layer]:
     """Every convolution, linear and attention-projection weight, in the order of the modules.
 
-    A weight that several modules share stands there once. The first convolution is the stem;
-    the last linear layer, or the last convolution where there is none, the classifier.
+    A weight that several modules share is listed once. The first convolution is the stem; the
+    last linear layer, or the last convolution where there is none, is the classifier.
     """
-    there = _by_name(model)
-    found: dict[int, Layer] = {}
+    named = _by_name(model)
+    by_identity: dict[int, Layer] = {}
     for name, kind in _candidates(model):
-        if name in there:
-            shape, size = tuple(there[name].shape), there[name].numel()
-            found.setdefault(id(there[name]), Layer(name, kind, "", shape, size))
-    roles = _roles(list(found.values()))
-    return [replace(layer, role=roles.get(layer.name, "")) for layer in found.values()]
+        if name in named:
+            shape, size = tuple(named[name].shape), named[name].numel()
+            by_identity.setdefault(id(named[name]), Layer(name, kind, "", shape, size))
+    roles = _roles(list(by_identity.values()))
+    return [replace(layer, role=roles.get(layer.name, "")) for layer in by_identity.values()]
 
 
 def weights(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> dict[str, Tensor]:
-    """The parameters a layer choice prunes, by name, but for those that `spare` matches.
+    """The prunable parameters (O, I, *K) by name: those of a layer choice without `exclude`.
 
-    Under hooks, those the hooks mask.
+    Under hooks these are the parameters that the hooks mask.
     """
-    there = _by_name(model)
-    return {layer.name: there[layer.name] for layer in prunable(layers(model), choice, exclude)}
+    named = _by_name(model)
+    return {layer.name: named[layer.name] for layer in prunable(layers(model), choice, exclude)}
 
 
 def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tensor]:
-    """The parameters as the model computes with them: hooks' masks applied, detached.
+    """The parameters, of any shape, as the model computes with them: hooks applied, detached.
 
-    A parameter that several modules share stands there once, or under each of its names.
+    A parameter that several modules share is listed once, or under each of its names.
     """
     named = model.named_parameters(remove_duplicate=not repeat_shared)
     masks = {name: value for name, value in model.named_buffers() if name.endswith("_mask")}
@@ -63,8 +63,8 @@ def _by_name(model: nn.Module) -> dict[str, Tensor]:
 def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict in which each pair `<name>_orig`, `<name>_mask` became `<name>`.
 
-    Such pairs are what `torch.nn.utils.prune` leaves until `prune.remove`. Adding 0 turns the
-    -0.0 of a product into 0.0.
+    `torch.nn.utils.prune` adds such pairs, both of the shape (O, I, *K), until `prune.remove`.
+    Adding 0 turns the -0.0 of a product into 0.0.
     """
     pairs = {name for name in map(_plain, state) if {f"{name}_orig", f"{name}_mask"} <= set(state)}
     folded = {}
@@ -82,6 +82,7 @@ def _plain(name: str) -> str:
 
 
 def _candidates(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """The names that prunable weights can have, with the kind of their layer."""
     for prefix, module in model.named_modules():
         for name in _weight_names(module):
             yield f"{prefix}.{name}".removeprefix("."), _kind(module)
@@ -99,35 +100,35 @@ def _kind(module: nn.Module) -> str:
     return "linear" if isinstance(module, nn.Linear) else "attention"
 
 
-def _roles(found: list[Layer]) -> dict[str, str]:
-    convs = [layer.name for layer in found if layer.kind in ("conv", "depthwise")]
-    linears = [layer.name for layer in found if layer.kind == "linear"]
+def _roles(layers: list[Layer]) -> dict[str, str]:
+    convs = [layer.name for layer in layers if layer.kind in ("conv", "depthwise")]
+    linears = [layer.name for layer in layers if layer.kind == "linear"]
     last = (linears or convs)[-1:]
     return dict.fromkeys(last, "classifier") | dict.fromkeys(convs[:1], "stem")
 
 
 def count_zeros(tensors: dict[str, Tensor]) -> int:
-    """How many of the tensors' values are zero."""
+    """The number of zeros in all tensors, of any shape."""
     return sum(value.numel() - int(torch.count_nonzero(value)) for value in tensors.values())
 
 
 def sparsities(model: nn.Module, choice: str, exclude: Sequence[str] = ()) -> dict[str, int]:
-    """Counts behind the measured sparsities, of zeros that really stand in the tensors.
+    """The counts behind the measured sparsities, of zeros in the tensors themselves.
 
-    `prunable` and `prunable_zeros`: the weights that `weights` gives; `weights` and
-    `weights_zeros`: all convolution, linear and attention weights; `parameters` and
-    `nonzero`: everything the model has, biases and normalization included.
+    `prunable` and `prunable_zeros` count the weights of a layer choice without `exclude`;
+    `weights` and `weights_zeros` all convolution, linear and attention weights; `parameters` and
+    `nonzero` everything, biases and normalization included.
     """
-    values, found = parameters(model), layers(model)
+    values, all_layers = parameters(model), layers(model)
     named = parameters(model, repeat_shared=True)
-    every = {layer.name: named[layer.name] for layer in found}
-    allowed = {layer.name: every[layer.name] for layer in prunable(found, choice, exclude)}
+    all_weights = {layer.name: named[layer.name] for layer in all_layers}
+    chosen = {x.name: all_weights[x.name] for x in prunable(all_layers, choice, exclude)}
     total = sum(value.numel() for value in values.values())
     return {
-        "prunable": sum(value.numel() for value in allowed.values()),
-        "prunable_zeros": count_zeros(allowed),
-        "weights": sum(value.numel() for value in every.values()),
-        "weights_zeros": count_zeros(every),
+        "prunable": sum(value.numel() for value in chosen.values()),
+        "prunable_zeros": count_zeros(chosen),
+        "weights": sum(value.numel() for value in all_weights.values()),
+        "weights_zeros": count_zeros(all_weights),
         "parameters": total,
         "nonzero": total - count_zeros(values),
     }

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a model for one image, as torch counts them, groups respected."""
+"""Multiply-accumulates (MACs) of a model for one image, as torch counts them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.engine.models.small_convs import plain
+from pruning_core.engine.models.small_convs import standard_convs
 
 Product = _ConvNd | nn.Linear
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
@@ -20,53 +20,56 @@ def macs(model: nn.Module, image_size: int) -> int:
     """Multiply-accumulates for one image (1, 3, image_size, image_size) in evaluation mode.
 
     Counted are the products of convolutions, linear layers and attention, as
-    `torch.utils.flop_counter` counts them (it calls a multiply-accumulate two operations):
-    biases, normalization and activations are not. The model keeps its mode.
+    `torch.utils.flop_counter` counts them, but a multiply-accumulate once, not as two operations.
+    Biases, normalization and activations are not counted. The model keeps its mode.
     """
-    with _looking(model), plain(model), FlopCounterMode(display=False) as counter:
+    with _evaluating(model), standard_convs(model), FlopCounterMode(display=False) as counter:
         model(_image(model, image_size))
     return int(counter.get_total_flops()) // 2
 
 
-def positions(model: nn.Module, image_size: int) -> dict[str, int]:
-    """At how many places of one image each weight is used: its multiply-accumulates over its size.
+def weight_uses(model: nn.Module, image_size: int) -> dict[str, int]:
+    """How often each weight is used for one image, by the name of the parameter.
 
-    By parameter name. A convolution's weight is used at each pixel of its output, a linear
-    layer's for each token, those of attention for each token too.
+    A weight of a convolution is used at each pixel of its output, one of a linear layer or of
+    attention for each token. The number times the size of the parameter are its MACs.
     """
-    found: dict[str, int] = {}
+    uses: dict[str, int] = {}
     hooks = [
-        module.register_forward_hook(_counted(name, found))
+        module.register_forward_hook(_counting_hook(name, uses))
         for name, module in model.named_modules()
         if isinstance(module, Product | nn.MultiheadAttention)
     ]
     try:
-        with _looking(model), plain(model):
+        with _evaluating(model), standard_convs(model):
             model(_image(model, image_size))
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return uses
 
 
-def _counted(name: str, found: dict[str, int]) -> Hook:
-    """A hook that adds up the places at which a module uses its weights."""
+def _counting_hook(name: str, uses: dict[str, int]) -> Hook:
+    """A hook that adds up how often a module uses its weights."""
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.MultiheadAttention):
             tokens = inputs[0].shape[1] if module.batch_first else inputs[0].shape[0]
-            found[f"{name}.in_proj_weight"] = found[f"{name}.out_proj.weight"] = tokens
+            uses[f"{name}.in_proj_weight"] = uses[f"{name}.out_proj.weight"] = tokens
             return
-        channels = 1 if isinstance(module, _ConvNd) else -1
-        places = output.numel() // output.shape[channels]
-        found[f"{name}.weight"] = found.get(f"{name}.weight", 0) + places
+        dimension = 1 if isinstance(module, _ConvNd) else -1
+        positions = output.numel() // output.shape[dimension]
+        uses[f"{name}.weight"] = uses.get(f"{name}.weight", 0) + positions
 
     return add
 
 
 @contextmanager
-def _looking(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, without gradients or attention's fused way; then as it was."""
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode without gradients; afterwards as before.
+
+    Attention's fused path is off, because neither hooks nor the counter reach inside it.
+    """
     training, fused = model.training, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     model.eval()

@@ -1,4 +1,4 @@
-"""Files of weights: the user's own, and torchvision's pretrained ones with their download."""
+"""Checkpoint files: those of the user, and the download of torchvision's pretrained weights."""
 
 from __future__ import annotations
 
@@ -26,24 +26,19 @@ from pruning_core.common.files import sha256
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 TIMEOUT_SECONDS = 30
-HOW_TO_SAVE = "Save the weights alone, with torch.save(model.state_dict(), ...) or as .safetensors."
-# What torch's reader raises for files that are damaged or no torch files.
+HOW_TO_SAVE = "Save only the weights, with torch.save(model.state_dict(), ...) or as .safetensors."
+# The errors of torch's reader for files that are damaged or no torch files.
 UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError),
     *(LookupError, AssertionError, AttributeError, TypeError),
 )
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    return sha256(path)
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of any shape in a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, by name.
 
-
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors in a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, by name. Runs no code.
-
-    A dict that holds the weights under one of `WRAPPERS` is taken too. Raises `SpecError` with
-    the field `model.weights`.
+    No code of the file is run. A dict that holds the weights under one of `WRAPPERS` is accepted.
+    Raises `SpecError` for the field `model.weights`.
     """
     if not path.is_file():
         raise SpecError("model.weights", f"there is no file {path}.")
@@ -72,7 +67,7 @@ def _read_torch(path: Path) -> Any:
         if isinstance(error, OSError):
             reason = f"cannot be read ({error.strerror or error})"
         if needs_code:
-            reason = "holds Python objects, and loading those could run any code: it is refused"
+            reason = "holds Python objects, which could run any code when loaded"
         raise SpecError("model.weights", f"{path.name} {reason}. {HOW_TO_SAVE}") from error
 
 
@@ -81,7 +76,7 @@ def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
         inner = (value[key] for key in WRAPPERS if isinstance(value.get(key), dict))
         value = next(inner, value)
     if not isinstance(value, dict) or not value:
-        raise SpecError("model.weights", f"{path.name} holds no weights by name. {HOW_TO_SAVE}")
+        raise SpecError("model.weights", f"{path.name} holds no named weights. {HOW_TO_SAVE}")
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             message = f"{path.name} holds {name!r}, which is not a tensor. {HOW_TO_SAVE}"
@@ -90,15 +85,15 @@ def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
 
 
 def pretrained_file(name: str, downloads: Path) -> Path:
-    """Where the pretrained weights of a torchvision model lie or belong."""
+    """The path of the pretrained weights of a torchvision model, downloaded or not."""
     return downloads / "weights" / Path(urlparse(_url(name)).path).name
 
 
 def download(name: str, downloads: Path) -> Path:
-    """torchvision's default weights of a model, fetched unless they lie there already.
+    """The file of torchvision's default weights of a model, downloaded if it is missing.
 
-    The start of the SHA-256 stands in the file's name and is checked. Raises `SpecError`
-    that tells how to put the file there by hand.
+    The file's name contains the start of its SHA-256, which is checked. Raises `SpecError`, which
+    says how to download the file by hand.
     """
     path = pretrained_file(name, downloads)
     if not path.is_file():
@@ -121,19 +116,19 @@ def _fetch(name: str, path: Path) -> None:
             with urlopen(_url(name), timeout=TIMEOUT_SECONDS) as answer, part.open("wb") as file:
                 shutil.copyfileobj(answer, file)
             if not _is_genuine(part, path.name):
-                raise HTTPException("what came is not the published file")
+                raise HTTPException("the downloaded file is not the published file")
             os.replace(part, path)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         message = (
-            f"the pretrained weights of {name} cannot be downloaded ({reason}). Fetch "
+            f"the pretrained weights of {name} cannot be downloaded ({reason}). Download "
             f"{_url(name)} elsewhere and put the file {path.name} into the folder "
-            f"{path.parent}, or choose none as weights."
+            f"{path.parent}, or choose none."
         )
         raise SpecError("model.weights", message) from error
 
 
 def _is_genuine(path: Path, published_name: str) -> bool:
-    """Whether the content has the digest whose start torchvision puts into the name."""
-    found = re.search(r"-([0-9a-f]{8,})\.", published_name)
-    return not found or file_digest(path).startswith(found[1])
+    """Whether the SHA-256 of a file starts as torchvision's name for it says."""
+    digest = re.search(r"-([0-9a-f]{8,})\.", published_name)
+    return not digest or sha256(path).startswith(digest[1])

@@ -1,4 +1,4 @@
-"""Weights from a file into a model: what may differ is adapted and told, the rest refused."""
+"""Loading a checkpoint into a model: known differences are adapted and noted, others refused."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from pruning_core.common.errors import SpecError
+from pruning_core.common.errors import Ref, SpecError
 from pruning_core.engine.models.build import INCEPTIONS, shapes
 from pruning_core.engine.models.layers import fold_hooks
-from pruning_core.engine.models.weight_files import download, file_digest, pretrained_file, read
-
-__all__ = ["file_digest", "load_weights", "pretrained_file"]
+from pruning_core.engine.models.weight_files import download, read_weights
 
 State = dict[str, Tensor]
 Adaptation = Callable[[State, nn.Module, str], tuple[State, str]]
@@ -39,30 +37,29 @@ SHOWN = 5
 
 
 def load_weights(model: nn.Module, source: str, name: str, downloads: Path) -> list[str]:
-    """Fill a model that `models.build` made. Returns notes on what was adapted, as sentences.
+    """Load weights into a model of `models.build`. Returns notes on what was adapted.
 
-    `source` is `none` (the random weights stay), `pretrained` (torchvision's default weights
-    of the model `name`, kept in `downloads`) or a `.safetensors`, `.pt`, `.pth` or `.ckpt`
-    file.
-    Raises `SpecError` with the field `model.weights`; the model is unchanged then.
+    `source` is `none` (the random weights stay), `pretrained` (torchvision's default weights of
+    the model `name`, kept in `downloads`) or a `.safetensors`, `.pt`, `.pth` or `.ckpt` file.
+    Raises `SpecError` for the field `model.weights`; then the model is unchanged.
     """
     if source == "none":
         return []
     if source == "pretrained":
         _check_width(model, name)
     path = download(name, downloads) if source == "pretrained" else Path(source).expanduser()
-    state, notes = _adapted(read(path), model, name)
+    state, notes = _adapted(read_weights(path), model, name)
     _check_match(state, model, path, name)
     _check_finite(state, path)
     notes += _conversions(state, model)
     if source != "pretrained" and name in INCEPTIONS:
-        notes.append(f"{name} converts its input as torchvision's pretrained one does.")
+        notes.append(f"{name} converts its input as torchvision's pretrained model does.")
     _copy(state, model)
     return notes
 
 
 def head_keys(name: str) -> list[str]:
-    """The parameters whose shape follows from the number of classes."""
+    """The parameters whose shape depends on the number of classes."""
     ten, eleven = shapes(name, 10), shapes(name, 11)
     return [key for key in ten if ten[key] != eleven[key]]
 
@@ -78,7 +75,7 @@ def _adapted(state: State, model: nn.Module, name: str) -> tuple[State, list[str
 def _without_prefix(state: State, model: nn.Module, name: str) -> tuple[State, str]:
     for prefix, origin in PREFIXES.items():
         if all(key.startswith(prefix) for key in state):
-            note = f"The prefix {prefix!r}, which {origin} adds, was taken off the file's names."
+            note = f"The prefix {prefix!r}, which {origin} adds to names, was removed."
             return {key.removeprefix(prefix): value for key, value in state.items()}, note
     return state, ""
 
@@ -87,16 +84,16 @@ def _without_hooks(state: State, model: nn.Module, name: str) -> tuple[State, st
     folded = fold_hooks(state)
     if len(folded) == len(state):
         return state, ""
-    return folded, "The masks of torch.nn.utils.prune in the file were applied to its weights."
+    return folded, "The file has masks of torch.nn.utils.prune; they were applied to its weights."
 
 
 def _renamed(state: State, model: nn.Module, name: str) -> tuple[State, str]:
-    wanted, renamed = set(model.state_dict()), {}
+    names, renamed = set(model.state_dict()), {}
     for key, value in state.items():
         new = key
         for pattern, replacement in OLD_NAMES:
             new = pattern.sub(replacement, new)
-        renamed[new if new in wanted else key] = value
+        renamed[new if new in names else key] = value
     return renamed, ""
 
 
@@ -104,40 +101,40 @@ def _without_auxiliary(state: State, model: nn.Module, name: str) -> tuple[State
     if name not in INCEPTIONS or not any(key.startswith(AUXILIARY) for key in state):
         return state, ""
     kept = {key: value for key, value in state.items() if not key.startswith(AUXILIARY)}
-    return kept, "The auxiliary classifiers of the file are left out."
+    return kept, "The auxiliary classifiers in the file were not loaded."
 
 
 def _resized_positions(state: State, model: nn.Module, name: str) -> tuple[State, str]:
     if not isinstance(model, VisionTransformer) or POSITIONS not in state:
         return state, ""
-    there, wanted = state[POSITIONS], model.state_dict()[POSITIONS]
-    patches = there.shape[1] - 1 if there.dim() == 3 else 0
+    stored, needed = state[POSITIONS], model.state_dict()[POSITIONS]  # (1, P + 1, C)
+    patches = stored.shape[1] - 1 if stored.dim() == 3 else 0
     side, new_side = math.isqrt(max(patches, 0)), model.image_size // model.patch_size
-    fits = there.shape == (1, side**2 + 1, wanted.shape[2])
+    fits = stored.shape == (1, side**2 + 1, needed.shape[2])
     if side == new_side or side == 0 or not fits:
         return state, ""
     resized = interpolate_embeddings(
-        model.image_size, model.patch_size, {**state, POSITIONS: there.float()}
+        model.image_size, model.patch_size, {**state, POSITIONS: stored.float()}
     )
     note = (
-        f"The position embedding of the file is for {side} x {side} patches, the images have "
-        f"{new_side} x {new_side}: it was interpolated."
+        f"The position embedding was interpolated from {side} x {side} patches in the file to "
+        f"{new_side} x {new_side}."
     )
     return dict(resized), note
 
 
 def _fresh_head(state: State, model: nn.Module, name: str) -> tuple[State, str]:
-    """Where only the number of classes differs, the model's own random classifier stays."""
-    own = model.state_dict()
+    """Where only the number of classes differs, the model keeps its random classifier."""
+    current = model.state_dict()
     keys = [key for key in head_keys(name) if key in state]
-    pairs = [(state[key].shape, own[key].shape) for key in keys]
+    pairs = [(state[key].shape, current[key].shape) for key in keys]
     if not pairs or any(a[1:] != b[1:] or a[:1] == b[:1] for a, b in pairs):
         return state, ""
     note = (
-        f"The classifier of the file has {pairs[0][0][0]} classes, the data {pairs[0][1][0]}: "
-        "it was replaced by a new one with random weights."
+        f"The file has {pairs[0][0][0]} classes, the data set {pairs[0][1][0]}: the classifier was "
+        "replaced by a new one with random weights."
     )
-    return {**state, **{key: own[key] for key in keys}}, note
+    return {**state, **{key: current[key] for key in keys}}, note
 
 
 ADAPTATIONS: tuple[Adaptation, ...] = (
@@ -151,32 +148,36 @@ ADAPTATIONS: tuple[Adaptation, ...] = (
 
 
 def _check_width(model: nn.Module, name: str) -> None:
-    """Before a download: pretrained weights are published for width 1."""
-    published, free = shapes(name, 10), {*head_keys(name), POSITIONS}
-    own = model.state_dict()
-    if any(own[key].shape != published[key] for key in own if key not in free):
-        message = f"the pretrained weights of {name} are for width 1. Set width 1 or choose none."
-        raise SpecError("model.weights", message)
+    """Refuse another width than 1, before the download: there are only weights for width 1."""
+    published, adaptable = shapes(name, 10), {*head_keys(name), POSITIONS}
+    state = model.state_dict()
+    if any(state[key].shape != published[key] for key in state if key not in adaptable):
+        raise SpecError(
+            "model.weights",
+            "the pretrained weights of {model} are for width 1. Set {width} to 1, or choose none.",
+            model=name,
+            width=Ref("model.width"),
+        )
 
 
 def _check_match(state: State, model: nn.Module, path: Path, name: str) -> None:
-    own = model.state_dict()
-    missing = [key for key in own if key not in state and not _is_counter(key)]
+    needed = model.state_dict()
+    missing = [key for key in needed if key not in state and not _is_counter(key)]
     wrong = [
-        f"{key} is {_size(state[key])}, the model needs {_size(own[key])}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        f"{key} is {_size(state[key])}, the model needs {_size(needed[key])}"
+        for key in needed
+        if key in state and state[key].shape != needed[key].shape
     ]
-    unexpected = [key for key in state if key not in own]
-    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
-    parts = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in found if keys]
+    unexpected = [key for key in state if key not in needed]
+    problems = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+    parts = [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in problems if keys]
     if parts:
         message = f"the weights in {path.name} do not fit {name}: {'; '.join(parts)}."
         raise SpecError("model.weights", message)
 
 
 def _is_counter(key: str) -> bool:
-    """Batch counters of normalization layers, which old files lack and nothing needs."""
+    """Whether it is a batch counter of batch norm, which old files lack and nothing needs."""
     return key.endswith("num_batches_tracked")
 
 
@@ -197,12 +198,12 @@ def _check_finite(state: State, path: Path) -> None:
 
 
 def _conversions(state: State, model: nn.Module) -> list[str]:
-    own = model.state_dict()
-    pairs = {(state[key].dtype, own[key].dtype) for key in own if key in state}
+    current = model.state_dict()
+    pairs = {(state[key].dtype, current[key].dtype) for key in current if key in state}
     return [
-        f"Weights stored as {_type(there)} were converted to {_type(wanted)}."
-        for there, wanted in sorted(pairs, key=str)
-        if there != wanted
+        f"Weights stored as {_type(stored)} were converted to {_type(needed)}."
+        for stored, needed in sorted(pairs, key=str)
+        if stored != needed
     ]
 
 
@@ -212,6 +213,6 @@ def _type(dtype: torch.dtype) -> str:
 
 def _copy(state: State, model: nn.Module) -> None:
     with torch.no_grad():
-        for key, own in model.state_dict().items():
+        for key, value in model.state_dict().items():
             if key in state:
-                own.copy_(state[key])
+                value.copy_(state[key])

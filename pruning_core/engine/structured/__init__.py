@@ -1,1 +1,1 @@
-"""Structured pruning: dependency groups, channel importance, removal, and the dry run."""
+"""Structured pruning: dependency groups, channel importance, removal of channels, dry run."""

@@ -1,8 +1,9 @@
-"""The coupled groups of a model: which layers must lose the same channels, and which cannot.
+"""The dependency groups of a model: which layers must lose the same channels, and which cannot.
 
-Taken from torch-pruning's dependency graph (Fang et al. 2023). A residual sum couples all layers
-that write into it; a depthwise convolution and batch norm are coupled to what they read;
-squeeze-and-excitation's last layer to the maps that it scales.
+They come from torch-pruning's dependency graph (Fang et al. 2023, DepGraph,
+https://arxiv.org/abs/2301.12900). A residual sum couples all layers that write into it; a
+depthwise convolution and batch norm are coupled to the layer before them; the last layer of
+squeeze-and-excitation to the maps that it scales.
 """
 
 from __future__ import annotations
@@ -23,24 +24,39 @@ from torchvision.models import VisionTransformer
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.layers import layers
-from pruning_core.engine.models.small_convs import plain
+from pruning_core.engine.models.small_convs import standard_convs
 from pruning_core.engine.structured.widths import Structure, kind_of
 
 ROOTS = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear]
-# Attention that computes with its weights without calling their layers; the graph cannot be read.
-UNREADABLE = ("ShiftedWindowAttention", "RelativePositionalMultiHeadAttention")
+# Attention that uses the weights of layers without calling them, so that no graph can be traced.
+UNTRACEABLE = ("ShiftedWindowAttention", "RelativePositionalMultiHeadAttention")
 CLASSES = "its outputs are the classes"
-UNFOLLOWED = "torch-pruning cannot follow its channels to the layers after it"
+UNFOLLOWED = "torch-pruning cannot follow its channels to the next layers"
 UNREACHED = "torch-pruning's graph does not reach its outputs"
-INSIDE = "it is a part of attention, cut with the stream that it reads and writes"
+INSIDE_ATTENTION = "it is part of attention, which is pruned with its embedding dimension"
+# The widths of a module that shrink with its channels, by torch-pruning's kind and the side.
+SHRINKING: dict[tuple[OPTYPE, bool], tuple[str, ...]] = {
+    (OPTYPE.CONV, True): ("out_channels",),
+    (OPTYPE.CONV, False): ("in_channels",),
+    (OPTYPE.DEPTHWISE_CONV, True): ("in_channels", "out_channels", "groups"),
+    (OPTYPE.LINEAR, True): ("out_features",),
+    (OPTYPE.LINEAR, False): ("in_features",),
+    (OPTYPE.BN, True): ("num_features",),
+    (OPTYPE.GN, True): ("num_channels",),
+    (OPTYPE.MHA, True): ("embed_dim", "kdim", "vdim"),
+}
+PRUNABLE = {kind for kind, _ in SHRINKING} | {OPTYPE.LN, OPTYPE.PARAMETER}
+WITHOUT_WEIGHTS = {OPTYPE.CONCAT, OPTYPE.SPLIT, OPTYPE.ELEMENTWISE, OPTYPE.RESHAPE, OPTYPE.UNBIND}
+WITHOUT_WEIGHTS |= {OPTYPE.EXPAND, OPTYPE.SLICE, OPTYPE.OUTPUT}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A layer (or loose parameter) of a group: which side of it shrinks, and by how much.
+    """A layer (or single parameter) of a group, and which of its channels belong to the group.
 
-    Its channel `channels[i]` goes with the group's channel `roots[i]`; `each[r]` of them go with
-    the group's channel r. `kind` is torch-pruning's.
+    `outputs` says whether its output or its input channels shrink; `kind` is torch-pruning's. Its
+    channel `channels[i]` goes with channel `roots[i]` of the group, and `counts[r]` of its
+    channels go with channel r.
     """
 
     name: str
@@ -48,14 +64,14 @@ class Member:
     outputs: bool
     channels: np.ndarray
     roots: np.ndarray
-    each: np.ndarray
+    counts: np.ndarray
 
 
 @dataclass(frozen=True)
 class Group:
-    """Layers that lose the same channels, of which there are `width`, in `parts` that lose alike.
+    """Coupled layers with `width` common channels, in `parts` that must lose equally many.
 
-    `reason` says why they cannot be cut; it is empty where they can.
+    `reason` says why the group cannot be pruned; it is empty where it can.
     """
 
     name: str
@@ -66,79 +82,83 @@ class Group:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers whose outputs these channels are."""
+        """The names of the layers whose outputs these channels are."""
         return tuple(member.name for member in self.members if member.outputs)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A model's groups, and torch-pruning's own graph and groups, by the name of the group."""
+    """The groups of a model, torch-pruning's graph, and its groups by the name of the group."""
 
     groups: tuple[Group, ...]
     dependencies: tp.DependencyGraph
-    found: dict[str, Any]
+    traced_groups: dict[str, Any]
 
 
 def trace(model: nn.Module, image_size: int) -> Graph:
-    """Run one image through the model and read off which layers are coupled.
+    """Run one image (1, 3, image_size, image_size) and find which layers are coupled.
 
-    The model is in evaluation mode afterwards. Raises `SpecError` where its graph cannot be read.
+    The model is in evaluation mode afterwards. Raises `SpecError` where it cannot be traced.
     """
-    _check_readable(model)
-    like = next(model.parameters())
-    image = torch.zeros(1, 3, image_size, image_size, device=like.device)
-    with plain(model), warnings.catch_warnings(), torch.enable_grad():
+    for module in model.modules():
+        if (name := type(module).__name__) in UNTRACEABLE:
+            raise _untraceable(model, f"it has {name}")
+    image = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
+    # torch-pruning reads the graph from autograd, so gradients must be on.
+    with standard_convs(model), warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         try:
             graph = tp.DependencyGraph().build_dependency(
-                model, image, unwrapped_parameters=_loose(model), verbose=False
+                model, image, unwrapped_parameters=_single_parameters(model), verbose=False
             )
-            found = list(graph.get_all_groups(root_module_types=ROOTS))
+            traced = list(graph.get_all_groups(root_module_types=ROOTS))
         except (RuntimeError, ArithmeticError, LookupError, TypeError, AssertionError) as error:
-            raise SpecError("model.name", _unread(model, str(error))) from error
+            raise _untraceable(model, str(error)) from error
     names = {module: name for name, module in model.named_modules()}
     classifiers = {x.name.removesuffix(".weight") for x in layers(model) if x.role == "classifier"}
-    groups = [_group(each, graph, names, classifiers) for each in found]
-    return Graph(tuple(groups), graph, dict(zip([g.name for g in groups], found, strict=True)))
+    groups = [_group(items, graph, names, classifiers) for items in traced]
+    return Graph(tuple(groups), graph, dict(zip([g.name for g in groups], traced, strict=True)))
 
 
-def remove(model: nn.Module, graph: Graph, gone: dict[str, list[int]]) -> None:
-    """Take these channels of groups out of the model, in place, by the name of the group."""
-    with plain(model):
-        for name, channels in gone.items():
-            root = graph.found[name][0].dep.target.module
-            handler = graph.found[name][0].dep.handler
-            if channels:
-                graph.dependencies.get_pruning_group(root, handler, channels).prune()
+def remove(model: nn.Module, graph: Graph, channels: dict[str, list[int]]) -> None:
+    """Remove these channels of the groups from a model, in place, by the name of the group."""
+    with standard_convs(model):
+        for name, removed in channels.items():
+            root = graph.traced_groups[name][0].dep.target.module
+            handler = graph.traced_groups[name][0].dep.handler
+            if removed:
+                # Built again, because removing a group renumbers the channels of other groups.
+                graph.dependencies.get_pruning_group(root, handler, removed).prune()
     if isinstance(model, VisionTransformer):
         model.hidden_dim = model.conv_proj.out_channels
 
 
-def uncut(model: nn.Module, groups: tuple[Group, ...]) -> dict[str, str]:
-    """Every convolution and linear layer whose outputs cannot be cut, with the reason."""
+def unprunable_layers(model: nn.Module, groups: tuple[Group, ...]) -> dict[str, str]:
+    """Every convolution and linear layer whose outputs cannot be pruned, with the reason."""
     reasons = {name: group.reason for group in groups for name in group.layers}
-    named = [name for name, m in model.named_modules() if isinstance(m, tuple(ROOTS))]
-    told = {name: reasons.get(name, _missing(model, name)) for name in named}
-    return {name: reason for name, reason in told.items() if reason}
+    names = [name for name, module in model.named_modules() if isinstance(module, tuple(ROOTS))]
+    all_reasons = {name: reasons.get(name, _reason_outside_groups(model, name)) for name in names}
+    return {name: reason for name, reason in all_reasons.items() if reason}
 
 
-def _missing(model: nn.Module, name: str) -> str:
+def _reason_outside_groups(model: nn.Module, name: str) -> str:
     parent = model.get_submodule(name.rpartition(".")[0])
-    return INSIDE if isinstance(parent, nn.MultiheadAttention) else UNREACHED
+    return INSIDE_ATTENTION if isinstance(parent, nn.MultiheadAttention) else UNREACHED
 
 
-def narrowed(
-    widths: Structure, groups: tuple[Group, ...], gone: dict[str, np.ndarray]
+def reduced_widths(
+    widths: Structure, groups: tuple[Group, ...], removed: dict[str, np.ndarray]
 ) -> Structure:
-    """The widths of a model whose groups lose these channels (True), by the name of the group."""
+    """The widths of a model after its groups lose these channels (True), (U,) by group name."""
     modules, parameters = copy.deepcopy((widths["modules"], widths["parameters"]))
     for group in groups:
-        if group.name not in gone:
+        if group.name not in removed:
             continue
         for member in group.members:
-            count = int(member.each[gone[group.name]].sum())
+            count = int(member.counts[removed[group.name]].sum())
             if member.kind == OPTYPE.PARAMETER:
-                _shrink_parameter(parameters[member.name], count)
+                shape = parameters[member.name]
+                shape[pruned_dimension(shape)] -= count
             else:
                 _shrink(modules, member, count)
     if "hidden_dim" in modules.get("", {}):
@@ -151,84 +171,76 @@ def _shrink(modules: dict[str, dict[str, Any]], member: Member, count: int) -> N
     if member.kind == OPTYPE.LN:
         width["normalized_shape"][-1] -= count
         return
-    for attribute in SHRINKS[member.kind, member.outputs]:
+    for attribute in SHRINKING[member.kind, member.outputs]:
         width[attribute] -= count
     if member.kind == OPTYPE.MHA:
         width["head_dim"] = width["embed_dim"] // width["num_heads"]
+        # torch-pruning prunes the output projection together with the attention module.
         projection = modules[f"{member.name}.out_proj"]
         projection["in_features"] -= count
         projection["out_features"] -= count
 
 
-def _shrink_parameter(shape: list[int], count: int) -> None:
-    shape[pruned_dimension(shape)] -= count
-
-
-SHRINKS: dict[tuple[OPTYPE, bool], tuple[str, ...]] = {
-    (OPTYPE.CONV, True): ("out_channels",),
-    (OPTYPE.CONV, False): ("in_channels",),
-    (OPTYPE.DEPTHWISE_CONV, True): ("in_channels", "out_channels", "groups"),
-    (OPTYPE.LINEAR, True): ("out_features",),
-    (OPTYPE.LINEAR, False): ("in_features",),
-    (OPTYPE.BN, True): ("num_features",),
-    (OPTYPE.GN, True): ("num_channels",),
-    (OPTYPE.MHA, True): ("embed_dim", "kdim", "vdim"),
-}
-KNOWN = {kind for kind, _ in SHRINKS} | {OPTYPE.LN, OPTYPE.PARAMETER}
-PLAIN = {OPTYPE.CONCAT, OPTYPE.SPLIT, OPTYPE.ELEMENTWISE, OPTYPE.RESHAPE, OPTYPE.UNBIND}
-PLAIN |= {OPTYPE.EXPAND, OPTYPE.SLICE, OPTYPE.OUTPUT}
-
-
 def pruned_dimension(shape: list[int] | tuple[int, ...]) -> int:
-    """Which dimension of a loose parameter holds its channels: the last that is longer than 1."""
+    """The dimension of a single parameter that holds its channels: the last longer than 1."""
     return max((i for i, size in enumerate(shape) if size > 1), default=len(shape) - 1)
 
 
-def _loose(model: nn.Module) -> list[tuple[nn.Parameter, int]]:
-    """The parameters that belong to no layer that torch-pruning knows, and their dimension."""
-    held = {id(p) for m in model.modules() if kind_of(m) for p in m.parameters(recurse=False)}
+def _single_parameters(model: nn.Module) -> list[tuple[nn.Parameter, int]]:
+    """The parameters that belong to no layer that torch-pruning knows, with their dimension.
+
+    Examples are the class token of ViT and the layer scale of ConvNeXt.
+    """
+    in_layers = {id(p) for m in model.modules() if kind_of(m) for p in m.parameters(recurse=False)}
     attention = [m for m in model.modules() if isinstance(m, nn.MultiheadAttention)]
-    held |= {id(p) for m in attention for p in m.parameters()}
-    loose = [p for p in model.parameters() if id(p) not in held and max(p.shape, default=1) > 1]
-    return [(p, pruned_dimension(tuple(p.shape))) for p in loose]
+    in_layers |= {id(p) for m in attention for p in m.parameters()}
+    return [
+        (parameter, pruned_dimension(tuple(parameter.shape)))
+        for parameter in model.parameters()
+        if id(parameter) not in in_layers and max(parameter.shape, default=1) > 1
+    ]
 
 
 def _group(
-    found: Any, graph: tp.DependencyGraph, names: dict[nn.Module, str], classifiers: set[str]
+    items: Any, graph: tp.DependencyGraph, names: dict[nn.Module, str], classifiers: set[str]
 ) -> Group:
-    root = found[0].dep.target.module
-    width, members, reason = len(found[0].idxs), [], ""
-    for item in found:
+    """A group as torch-pruning traced it; the first reason against pruning it is kept."""
+    root = items[0].dep.target.module
+    width, members, reason = len(items[0].idxs), [], ""
+    for item in items:
         node = item.dep.target
         if node.type == OPTYPE.OUTPUT:
             reason = CLASSES
-        if node.type not in KNOWN:
-            reason = reason or _foreign(node)
+        if node.type not in PRUNABLE:
+            reason = reason or _unknown_kind(node)
             continue
+        # torch-pruning marks channels that it lost on the way, such as through a reshape, by None.
         if any(i is None for i in item.root_idxs):
             reason = reason or UNFOLLOWED
             continue
-        loose = node.type == OPTYPE.PARAMETER
-        name = graph._param_to_name[node.module] if loose else names[node.module]
+        single = node.type == OPTYPE.PARAMETER
+        name = graph._param_to_name[node.module] if single else names[node.module]
         outputs = bool(graph.is_out_channel_pruning_fn(item.dep.handler))
         channels, roots = np.asarray(item.idxs), np.asarray(item.root_idxs)
-        each = np.bincount(roots, minlength=width)
-        members.append(Member(name, node.type, outputs, channels, roots, each))
+        # More than one after a flatten: a channel is then several inputs of a linear layer.
+        counts = np.bincount(roots, minlength=width)
+        members.append(Member(name, node.type, outputs, channels, roots, counts))
         if outputs and name in classifiers:
             reason = CLASSES
-    parts = math.lcm(*(_parts(item.dep.target) for item in found))
+    parts = math.lcm(*(_parts(item.dep.target) for item in items))
     if width % parts:
         reason = reason or f"its {width} channels do not divide into {parts} equal parts"
     return Group(names[root], width, parts, tuple(members), reason)
 
 
-def _foreign(node: Any) -> str:
-    """Why a node that has weights of a kind unknown here cannot be cut; nothing for plain ops."""
-    return "" if node.type in PLAIN else f"it is coupled to a {type(node.module).__name__}"
+def _unknown_kind(node: Any) -> str:
+    """Why a node with weights of an unknown kind cannot be pruned; empty for other operations."""
+    known = node.type in WITHOUT_WEIGHTS
+    return "" if known else f"it is coupled to a {type(node.module).__name__}"
 
 
 def _parts(node: Any) -> int:
-    """In how many parts a layer's channels stand, of which each must lose as many."""
+    """How many parts of a layer's channels must lose equally many: heads, or groups."""
     module = node.module
     if isinstance(module, nn.MultiheadAttention):
         return int(module.num_heads)
@@ -238,15 +250,12 @@ def _parts(node: Any) -> int:
     return int(module.groups) if grouped else 1
 
 
-def _check_readable(model: nn.Module) -> None:
-    for module in model.modules():
-        if type(module).__name__ in UNREADABLE:
-            raise SpecError("model.name", _unread(model, f"it has {type(module).__name__}"))
-
-
-def _unread(model: nn.Module, reason: str) -> str:
+def _untraceable(model: nn.Module, reason: str) -> SpecError:
     short = (reason.splitlines() or ["no reason given"])[0][:200].rstrip(".")
-    return (
-        f"torch-pruning cannot read which layers of {type(model).__name__} are coupled ({short}). "
-        "Prune by mask, or take another model, such as mobilenet_v2, resnet18 or vit_b_16."
+    return SpecError(
+        "model.name",
+        "torch-pruning cannot trace the dependency groups of {model} ({reason}). Switch structured "
+        "pruning off, or choose another model, such as mobilenet_v2, resnet18 or vit_b_16.",
+        model=type(model).__name__,
+        reason=short,
     )

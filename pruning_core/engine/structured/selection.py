@@ -1,4 +1,4 @@
-"""How many channels of each coupled group go, as maths on scores and widths alone."""
+"""How many channels each dependency group keeps, computed from scores and widths alone."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from pruning_core.methods.channel_importance import STRUCTURED_SCOPES
 
-HALVINGS = 40
+BISECTIONS = 40
 
-Kept = dict[str, int]
-Share = Callable[[Kept], float]
+Widths = dict[str, int]
+ShareRemoved = Callable[[Widths], float]
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """A coupled group: the scores of its pieces, and the widths that it may be given.
+class RankedGroup:
+    """A dependency group: the scores of its channels, and the widths that it may have.
 
-    `scores` has a value for every channel that can go; of a layer in `parts` (attention heads,
-    groups of a convolution) one for each place within a part, for the parts lose alike. `widths`
-    falls from the group's width now to the least it may have.
+    `scores` (U,) has a value for each channel. Where the channels are divided into `parts` that
+    must lose the same channels (attention heads, groups of a convolution), it has a value for each
+    position within a part. `widths` falls from the current width to the narrowest allowed one.
     """
 
     scores: np.ndarray
@@ -31,97 +31,119 @@ class Ranked:
 
     @property
     def width(self) -> int:
-        """The channels that there are now."""
+        """The current number of channels."""
         return self.widths[0]
 
-    def nearest(self, wanted: float) -> int:
-        """The allowed width nearest to this one, of two the smaller."""
-        return min(reversed(self.widths), key=lambda width: abs(width - wanted))
+    def nearest(self, width: float) -> int:
+        """The allowed width that is nearest; of two the smaller."""
+        return min(reversed(self.widths), key=lambda allowed: abs(allowed - width))
 
 
-def allowed(width: int, dense: int, round_to: int, parts: int, max_ratio: float) -> tuple[int, ...]:
-    """The widths that a group may have, from its own down.
+def allowed_widths(
+    width: int, dense: int, round_to: int, parts: int, max_ratio: float
+) -> tuple[int, ...]:
+    """The widths that a group may have, from its current width down.
 
-    Multiples of `round_to` and of `parts`, of which at least 1 - `max_ratio` of the `dense` width
-    stays, and at least one multiple. The width it has is always among them.
+    They are multiples of `round_to` and of `parts`, at least one multiple, and at least
+    1 - `max_ratio` of the `dense` width. The current width is always among them.
     """
     step = math.lcm(round_to, parts)
+    # Rounded first, because 10 * (1 - 0.7) is 3.0000000000000004 and would become 4.
     least = max(step, math.ceil(round(dense * (1 - max_ratio), 6)))
     largest = (width - 1) // step * step
     return (width, *(n for n in range(largest, 0, -step) if n >= least))
 
 
-def local(groups: Mapping[str, Ranked], ratio: float) -> Kept:
-    """Of every group the same share goes, up to rounding."""
+def local(groups: Mapping[str, RankedGroup], ratio: float) -> Widths:
+    """The same ratio from every group, up to rounding.
+
+    Li et al. 2017, https://arxiv.org/abs/1608.08710; torch-pruning's local pruning.
+    """
     return {name: group.nearest(group.width * (1 - ratio)) for name, group in groups.items()}
 
 
-def global_(groups: Mapping[str, Ranked], ratio: float) -> Kept:
-    """One threshold for the scores of all groups: the lowest go, wherever they are."""
-    counts = [group.parts for group in groups.values() for _ in group.scores]
+def global_(groups: Mapping[str, RankedGroup], ratio: float) -> Widths:
+    """One threshold for the scores of all groups: the lowest are removed, wherever they are.
+
+    Liu et al. 2017, https://arxiv.org/abs/1708.06519; torch-pruning's global pruning.
+    """
     scores = np.concatenate([group.scores for group in groups.values()])
+    channels = np.concatenate([np.full(len(g.scores), g.parts) for g in groups.values()])
     order = np.argsort(scores, kind="stable")
-    gone = np.zeros(len(scores), dtype=bool)
-    weights = np.cumsum(np.asarray(counts)[order])
-    gone[order[weights <= ratio * weights[-1] + 1e-9]] = True
-    ends = np.cumsum([len(group.scores) for group in groups.values()])[:-1]
-    lost = [int(part.sum()) for part in np.split(gone, ends)]
-    pairs = zip(groups.items(), lost, strict=True)
+    # A score of a group in parts stands for one channel in each part.
+    removed_channels = np.cumsum(channels[order])
+    removed = np.zeros(len(scores), dtype=bool)
+    removed[order[removed_channels <= ratio * removed_channels[-1] + 1e-9]] = True
+    boundaries = np.cumsum([len(group.scores) for group in groups.values()])[:-1]
+    counts = [int(part.sum()) for part in np.split(removed, boundaries)]
+    pairs = zip(groups.items(), counts, strict=True)
     return {name: group.nearest(group.width - group.parts * n) for (name, group), n in pairs}
 
 
-def most(groups: Mapping[str, Ranked]) -> Kept:
-    """The least that may stay of each group."""
+def narrowest(groups: Mapping[str, RankedGroup]) -> Widths:
+    """The narrowest allowed width of each group."""
     return {name: group.widths[-1] for name, group in groups.items()}
 
 
-def reach(groups: Mapping[str, Ranked], scope: str, asked: float, share: Share) -> Kept | None:
-    """The widths that remove at least the share `asked`, and as little more as rounding permits.
+def widths_for_ratio(
+    groups: Mapping[str, RankedGroup], scope: str, ratio: float, share_removed: ShareRemoved
+) -> Widths | None:
+    """The widths that remove at least the share `ratio`, and as little more as rounding permits.
 
-    `share` tells what share is gone with given widths. The ratio is found by halving; then group
-    after group is given back what the last step took, the best scores first, where the target is
-    still met. None where even the narrowest widths remove less.
+    `share_removed` gives the share that is removed with given widths. Bisection finds the ratio of
+    channels that the scope must remove. It differs from `ratio`, because parameters and MACs are
+    not proportional to channels, and because widths are rounded. It ends with widths that just
+    reach the target and widths that just miss it; then group after group, the best scores first,
+    gets the wider width wherever the target is still reached. None where even the narrowest
+    widths remove less.
     """
-    if share(most(groups)) < asked:
+    if share_removed(narrowest(groups)) < ratio:
         return None
     low, high = 0.0, 1.0
-    choose = STRUCTURED_SCOPES.load(scope)
-    if share(choose(groups, low)) >= asked:
-        return choose(groups, low)
-    if share(choose(groups, high)) < asked:
-        return _given_back(groups, most(groups), choose(groups, high), asked, share)
-    for _ in range(HALVINGS):
+    widths_at = STRUCTURED_SCOPES.load(scope)
+    if share_removed(widths_at(groups, low)) >= ratio:
+        widths: Widths = widths_at(groups, low)
+        return widths
+    if share_removed(widths_at(groups, high)) < ratio:
+        return _widened(groups, narrowest(groups), widths_at(groups, high), ratio, share_removed)
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        enough = share(choose(groups, middle)) >= asked
+        enough = share_removed(widths_at(groups, middle)) >= ratio
         low, high = (low, middle) if enough else (middle, high)
-    return _given_back(groups, choose(groups, high), choose(groups, low), asked, share)
+    narrow, wide = widths_at(groups, high), widths_at(groups, low)
+    return _widened(groups, narrow, wide, ratio, share_removed)
 
 
-def _given_back(
-    groups: Mapping[str, Ranked], narrow: Kept, wide: Kept, asked: float, share: Share
-) -> Kept:
-    """The narrow widths, each made as wide as the wide ones where the target is still met."""
+def _widened(
+    groups: Mapping[str, RankedGroup],
+    narrow: Widths,
+    wide: Widths,
+    ratio: float,
+    share_removed: ShareRemoved,
+) -> Widths:
+    """The narrow widths, each widened towards the wide one as long as the target is reached."""
     differing = [name for name in groups if wide[name] > narrow[name]]
-    differing.sort(key=lambda name: -_worth(groups[name], narrow[name], wide[name]))
-    found = dict(narrow)
+    differing.sort(key=lambda name: -_mean_score(groups[name], narrow[name], wide[name]))
+    widths = dict(narrow)
     for name in differing:
-        between = [n for n in groups[name].widths if narrow[name] < n <= wide[name]]
-        for width in between:
-            if share({**found, name: width}) >= asked:
-                found[name] = width
+        # `widths` falls, so the first width that reaches the target is the widest.
+        for width in (w for w in groups[name].widths if narrow[name] < w <= wide[name]):
+            if share_removed({**widths, name: width}) >= ratio:
+                widths[name] = width
                 break
-    return found
+    return widths
 
 
-def _worth(group: Ranked, narrow: int, wide: int) -> float:
-    """The mean score of the channels between two widths."""
-    ranked = np.sort(group.scores)[::-1]
-    between = ranked[narrow // group.parts : max(wide // group.parts, narrow // group.parts + 1)]
+def _mean_score(group: RankedGroup, narrow: int, wide: int) -> float:
+    """The mean score of the channels that a group keeps at the wide but not the narrow width."""
+    descending = np.sort(group.scores)[::-1]
+    first = narrow // group.parts
+    between = descending[first : max(wide // group.parts, first + 1)]
     return float(between.mean()) if len(between) else 0.0
 
 
-def chosen(group: Ranked, kept: int) -> list[int]:
-    """The channels that go so that `kept` stay: the lowest scores, the same in every part."""
+def lowest_channels(group: RankedGroup, kept: int) -> list[int]:
+    """The channels to remove so that `kept` remain: the lowest scores, the same in every part."""
     size = len(group.scores)
     order = np.argsort(group.scores, kind="stable")[: (group.width - kept) // group.parts]
     return sorted(int(i) + part * size for i in order for part in range(group.parts))

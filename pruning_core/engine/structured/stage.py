@@ -1,4 +1,4 @@
-"""The stage that removes channels and trains after it, and the dry run of its cuts."""
+"""The stage that removes channels and trains afterwards, and its dry run."""
 
 from __future__ import annotations
 
@@ -9,41 +9,53 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.collect import calibration_images
+from pruning_core.engine.criteria.calibration import calibration_images
 from pruning_core.engine.data.loading import Splits
-from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.cut import beginning
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
+from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
 from pruning_core.engine.stage_training import finish, loss_of, training_notes, training_of
-from pruning_core.engine.structured import rewinding as restart
-from pruning_core.engine.structured import widths as structure
-from pruning_core.engine.structured.cut import Gauge, Plan, Size, apply, plan_cut
-from pruning_core.engine.structured.groups import Group, trace, uncut
-from pruning_core.engine.structured.importance import Sight
-from pruning_core.engine.training import rewinding
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.structured import removed_channels, widths
+from pruning_core.engine.structured.groups import Group, trace, unprunable_layers
+from pruning_core.engine.structured.importance import ImportanceInputs
+from pruning_core.engine.structured.removed_channels import RemovedChannels
+from pruning_core.engine.structured.width_plan import (
+    ModelSize,
+    SizeEstimator,
+    WidthPlan,
+    plan_widths,
+    remove_channels,
+)
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.rewinding import (
+    initial_weights,
+    rewinding_notes,
+    schedule_start,
+)
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.structured_notes import (
-    counts_against_dense,
-    example_notes,
-    partition_notes,
-    removal_note,
-    unprunable_notes,
+    counted,
+    example_told,
+    left_told,
+    parts_told,
+    uncut_told,
 )
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]
+SIZES = ("channels", "parameters", "macs", "bytes")
 
 
 def structured(context: Context) -> Result:
-    """A cut of the parent's channels to a share of the dense baseline, and the training after it.
+    """Remove channels of the parent until a share of the dense baseline is removed, and train.
 
-    A tail cuts nothing. Zeros are counts_against_dense against the dense baseline: what was removed is gone.
+    Final fine-tuning removes nothing. Zeros are counted against the dense baseline: a removed
+    weight counts as zero.
     """
     settings, store = context.settings, context.store
     root = root_of(store, context.row.parent)
@@ -51,151 +63,145 @@ def structured(context: Context) -> Result:
     devices.prepare(settings["threads"])
     splits = splits_of(store, store.settings(root)["parent"], base["data"])
     dense = parent_model(store, root, base)
-    model, told = _smaller(dense, context, splits, root, base)
-    trainee = Trainee(
-        model, make_optimizer(model, settings["train"]), precision=settings["precision"]
-    )
-    trainee.objective = loss_of(context, root, base)
-    chain = (settings["lr_from_epoch"], settings["lr_epochs"])
-    plan = training_of(settings, base["data"], chain, "structured", parent["epochs_total"])
-    plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
-    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    result = finish(context, trainee, splits, base["data"], settings["pruning"])
-    whole = masks.sparsities(dense, settings["pruning"]["layers"], settings["pruning"]["exclude"])
-    size = base["data"]["image_size"]
+    model, notes = _pruned_model(dense, context, splits, root, base)
+    optimizer = make_optimizer(model, settings["train"])
+    state = TrainingState(model, optimizer, precision=settings["precision"])
+    state.objective = loss_of(context, root, base)
+    schedule = (settings["lr_from_epoch"], settings["lr_epochs"])
+    plan = training_of(settings, base["data"], schedule, "structured", parent["epochs_total"])
+    plan = replace(plan, lr_start=schedule_start(settings["recovery"], base))
+    train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    pruning, image_size = settings["pruning"], base["data"]["image_size"]
+    result = finish(context, state, splits, base["data"], pruning)
     return {
         **result,
-        **counts_against_dense(result, whole),
+        **counted(result, sparsities(dense, pruning["layers"], pruning["exclude"])),
         "own_parameters": result["parameters"],
-        "macs": macs(model, size),
-        "dense_macs": macs(dense, size),
-        "notes": [*told, *training_notes(trainee), *rewinding.notes(settings["recovery"], base)],
+        "macs": macs(model, image_size),
+        "dense_macs": macs(dense, image_size),
+        "notes": [*notes, *training_notes(state), *rewinding_notes(settings["recovery"], base)],
         "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
         "seconds_total": parent["seconds_total"] + result["seconds"],
     }
 
 
-def _smaller(
+def _pruned_model(
     dense: nn.Module, context: Context, splits: Splits, root: str, base: Result
 ) -> tuple[nn.Module, list[str]]:
-    """The model that is trained: cut, with the weights to begin with. And what is to be told."""
+    """The model with the weights from which it trains, and notes on the removed channels."""
     settings, store = context.settings, context.store
     model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    made = _cut(model, dense, context, splits, base) if settings["removal"] else None
-    gone = restart.total(_gone_before(context), made[0].gone if made else {})
-    restart.write(gone, context.folder)
-    model = _restarted(model, gone, context, root, base)
-    structure.write(model, context.folder)
-    told = _notes(made, model, settings) if made else []
-    return devices.place(model, settings["device"]), told
+    removed: RemovedChannels = {}
+    notes: list[str] = []
+    if settings["removal"]:
+        plan, size = _remove(model, dense, context, splits, base)
+        removed, notes = plan.removed, _notes(plan, size, model, settings)
+    removed = removed_channels.total_removed(_removed_before(context), removed)
+    removed_channels.write(removed, context.folder)
+    if (weights := initial_weights(context, root, base)) is not None:
+        rewound = parent_model(store, root, base)
+        image_size = base["data"]["image_size"]
+        model = removed_channels.rewound_model(model, rewound, weights, removed, image_size)
+    widths.write(model, context.folder)
+    return devices.place(model, settings["device"]), notes
 
 
-def _gone_before(context: Context) -> restart.Gone:
+def _removed_before(context: Context) -> RemovedChannels:
+    """The channels that earlier steps removed; none where the parent is the baseline."""
     parent, store = context.row.parent, context.store
-    has_gone = store.settings(parent)["kind"] == "structured"
-    return restart.read(store.file(parent, restart.FILE)) if has_gone else {}
+    if store.settings(parent)["kind"] != "structured":
+        return {}
+    return removed_channels.read(store.file(parent, removed_channels.FILE))
 
 
-def _restarted(
-    model: nn.Module, gone: restart.Gone, context: Context, root: str, base: Result
-) -> nn.Module:
-    """The cut model with the weights that the way to recover begins with."""
-    state = beginning(context, root, base)
-    if state is None:
-        return model
-    dense = parent_model(context.store, root, base)
-    return restart.restarted(model, dense, state, gone, base["data"]["image_size"])
-
-
-def _cut(
+def _remove(
     model: nn.Module, dense: nn.Module, context: Context, splits: Splits, base: Result
-) -> tuple[Plan, Size]:
-    """Take the channels out of the model, in place. Returns the plan and the dense size."""
-    settings, size = context.settings, base["data"]["image_size"]
+) -> tuple[WidthPlan, ModelSize]:
+    """Remove channels of a model, in place. Returns the plan and the size of the dense model."""
+    settings, image_size = context.settings, base["data"]["image_size"]
     context.progress.say(0.0, "Scoring the channels")
-    how = {**settings["removal"], "target": settings["target"]}
-    scorer = CHANNEL_IMPORTANCES.load(how["channel_importance"])(
-        _sight(model, context, splits, base)
-    )
-    whole, widths = dense_size(dense, size)
-    graph = trace(model, size)
-    made = plan_cut(model, graph, how, size, scorer, whole, widths)
-    apply(model, graph, made)
-    return made, whole
+    removal = {**settings["removal"], "target": settings["target"]}
+    inputs = _importance_inputs(model, context, splits, base)
+    scorer = CHANNEL_IMPORTANCES.load(removal["channel_importance"])(inputs)
+    size, dense_widths = dense_size(dense, image_size)
+    graph = trace(model, image_size)
+    plan = plan_widths(model, graph, removal, image_size, scorer, size, dense_widths)
+    remove_channels(model, graph, plan)
+    return plan, size
 
 
-def dense_size(dense: nn.Module, image_size: int) -> tuple[Size, dict[str, int]]:
-    """How large the model is before the first cut, and the widths of its groups."""
+def dense_size(dense: nn.Module, image_size: int) -> tuple[ModelSize, dict[str, int]]:
+    """The size of a model before the first pruning step, and the widths of its groups by name."""
     groups = trace(dense, image_size).groups
-    size, _ = Gauge(dense, groups, image_size).size({})
+    size, _ = SizeEstimator(dense, groups, image_size).size({})
     return size, {group.name: group.width for group in groups}
 
 
-def _sight(model: nn.Module, context: Context, splits: Splits, base: Result) -> Sight:
-    settings, how = context.settings, context.settings["removal"]
+def _importance_inputs(
+    model: nn.Module, context: Context, splits: Splits, base: Result
+) -> ImportanceInputs:
+    settings, removal = context.settings, context.settings["removal"]
     seed = derived_seed(settings["seed"], "channels", settings["target"])
     generator = torch.Generator().manual_seed(seed)
-    if not _uses_images(how):
-        return Sight(model, generator=generator)
-    batch, count = settings["train"]["batch_size"], how["calibration_images"]
-    return Sight(model, calibration_images(context, splits, base["data"], count, batch), generator)
-
-
-def _notes(made: tuple[Plan, Size], model: nn.Module, settings: Result) -> list[str]:
-    plan, whole = made
-    of, asked = settings["removal"]["ratio_of"], float(settings["target"])
-    pairs = {name: (getattr(plan.after, name), getattr(whole, name)) for name in SIZES}
-    return [
-        removal_note(of, asked, plan.after.share_gone(whole, of), pairs),
-        *partition_notes([group.parts for group in plan.groups], settings["removal"]["round_to"]),
-        *unprunable_notes(uncut(model, plan.groups)),
-    ]
+    if not _uses_images(removal):
+        return ImportanceInputs(model, generator=generator)
+    batch, count = settings["train"]["batch_size"], removal["calibration_images"]
+    images = calibration_images(context, splits, base["data"], count, batch)
+    return ImportanceInputs(model, images, generator)
 
 
 def _uses_images(removal: Result) -> bool:
     return CHANNEL_IMPORTANCES[removal["channel_importance"]].uses_images
 
 
-SIZES = ("channels", "parameters", "macs", "bytes")
+def _notes(plan: WidthPlan, dense: ModelSize, model: nn.Module, settings: Result) -> list[str]:
+    ratio_of, target = settings["removal"]["ratio_of"], float(settings["target"])
+    pairs = {name: (getattr(plan.after, name), getattr(dense, name)) for name in SIZES}
+    return [
+        left_told(ratio_of, target, plan.after.share_removed(dense, ratio_of), pairs),
+        *parts_told([group.parts for group in plan.groups], settings["removal"]["round_to"]),
+        *uncut_told(unprunable_layers(model, plan.groups)),
+    ]
 
 
 def inspect_groups(context: Context) -> Result:
-    """The coupled groups, what cannot be cut and why, and what each amount would leave."""
+    """The dependency groups, which layers cannot be pruned, and what each ratio would keep.
+
+    The model has random weights, so an importance that uses images is replaced by the L2 norm.
+    """
     settings = context.settings
     devices.prepare(threads=1)
     torch.manual_seed(0)
-    size = settings["image_size"]
-    model = build(settings["model"], settings["classes"], size).eval()
-    graph, how = trace(model, size), settings["removal"]
-    name = "magnitude_l2" if _uses_images(how) else how["channel_importance"]
-    scorer = CHANNEL_IMPORTANCES.load(name)(
-        Sight(model, generator=torch.Generator().manual_seed(0))
-    )
+    image_size, removal = settings["image_size"], settings["removal"]
+    model = build(settings["model"], settings["classes"], image_size).eval()
+    graph = trace(model, image_size)
+    name = "magnitude_l2" if _uses_images(removal) else removal["channel_importance"]
+    inputs = ImportanceInputs(model, generator=torch.Generator().manual_seed(0))
+    scorer = CHANNEL_IMPORTANCES.load(name)(inputs)
     plans = {
-        amount: plan_cut(model, graph, {**how, "target": amount}, size, scorer)
-        for amount in settings["ratios"]
+        ratio: plan_widths(model, graph, {**removal, "target": ratio}, image_size, scorer)
+        for ratio in settings["ratios"]
     }
-    found = next(iter(plans.values()))
+    first = next(iter(plans.values()))
+    parts = [group.parts for group in first.groups]
     return {
-        "groups": [_row(model, group, plans) for group in found.groups],
+        "groups": [_group_row(group, plans) for group in first.groups],
         "uncut": [
-            {"layer": name, "reason": why} for name, why in uncut(model, found.groups).items()
+            {"layer": layer, "reason": reason}
+            for layer, reason in unprunable_layers(model, first.groups).items()
         ],
-        "dense": {name: getattr(found.before, name) for name in SIZES},
+        "dense": {name: getattr(first.before, name) for name in SIZES},
         "left": [
-            {"amount": float(amount), **{name: getattr(plan.after, name) for name in SIZES}}
-            for amount, plan in plans.items()
+            {"amount": float(ratio), **{name: getattr(plan.after, name) for name in SIZES}}
+            for ratio, plan in plans.items()
         ],
-        "step": math.lcm(how["round_to"], *(group.parts for group in found.groups)),
-        "notes": [
-            *partition_notes([group.parts for group in found.groups], how["round_to"]),
-            *example_notes(how["scope"]),
-        ],
+        "step": math.lcm(removal["round_to"], *parts),
+        "notes": [*parts_told(parts, removal["round_to"]), *example_told(removal["scope"])],
     }
 
 
-def _row(model: nn.Module, group: Group, plans: dict[str, Plan]) -> Result:
-    """A group with its layers, its channels, and those that each amount would leave."""
+def _group_row(group: Group, plans: dict[Any, WidthPlan]) -> Result:
+    """A group with its layers, its channels, and the channels that each ratio would keep."""
     return {
         "group": group.name,
         "layers": list(group.layers),

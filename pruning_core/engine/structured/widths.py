@@ -1,9 +1,11 @@
-"""The widths of a model as JSON, and a model of such widths, so that no pickle is needed.
+"""The widths of a model as JSON, and a model with such widths, without pickle.
 
 A structure is {"format": 1, "modules": {name: {attribute: value}}, "parameters": {name: shape}}:
-the attributes from which the shapes of a module's tensors follow, and the shapes of parameters
-that belong to no such module (ViT's class token, ConvNeXt's layer scale). With the name of the
-architecture and a file of tensors it makes the model again.
+the attributes that determine the shapes of a module's tensors, and the shapes of parameters that
+belong to no such module (the class token of ViT, the layer scale of ConvNeXt). The name of the
+architecture, the structure and a file of tensors are enough to build the model again.
+
+Reproducibility bundles contain a copy of this file, so it imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def _attention(module: nn.Module, width: Mapping[str, Any]) -> dict[str, Shape]:
 
 @dataclass(frozen=True)
 class Kind:
-    """The attributes that hold a module's widths, and the shapes of its own tensors by them."""
+    """The attributes that hold a module's widths, and a function from them to its shapes."""
 
     attributes: tuple[str, ...]
     shapes: Callable[[nn.Module, Mapping[str, Any]], dict[str, Shape]]
@@ -78,74 +80,77 @@ KINDS: dict[type[nn.Module], Kind] = {
 
 
 def kind_of(module: nn.Module) -> Kind | None:
-    """How a module holds its widths; None where it has none of its own."""
+    """The kind of a module; None where it has no widths."""
     return next((kind for base, kind in KINDS.items() if isinstance(module, base)), None)
 
 
 def structure(model: nn.Module) -> Structure:
     """The widths of a model as JSON values."""
-    modules, loose = {}, dict(model.named_parameters())
+    modules, single = {}, dict(model.named_parameters())
     for name, module in model.named_modules():
         if (kind := kind_of(module)) is None:
             continue
         width = {attribute: _plain(getattr(module, attribute)) for attribute in kind.attributes}
         modules[name] = width
         for tensor in kind.shapes(module, width):
-            loose.pop(_join(name, tensor), None)
-    parameters = {name: list(value.shape) for name, value in loose.items()}
+            single.pop(_join(name, tensor), None)
+    parameters = {name: list(value.shape) for name, value in single.items()}
     return {"format": FORMAT, "modules": modules, "parameters": parameters}
 
 
 def shapes(model: nn.Module, widths: Structure) -> dict[str, Shape]:
-    """The shape of every tensor in the state dict of a model that is resized to these widths.
+    """The shape of every tensor in the state dict of a model after it is resized to these widths.
 
-    Raises `StructureError` where the widths are not those of a model of this architecture.
+    Raises `StructureError` where the widths do not fit the architecture.
     """
     _check(model, widths)
     return unchecked_shapes(model, widths)
 
 
 def unchecked_shapes(model: nn.Module, widths: Structure) -> dict[str, Shape]:
-    """The same for widths that were derived from this very model."""
-    found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    """As `shapes`, without checks, for widths that were derived from this model."""
+    result = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name, width in widths["modules"].items():
         module = model.get_submodule(name)
         kind = kind_of(module)
         assert kind is not None
         for tensor, shape in kind.shapes(module, width).items():
-            if _join(name, tensor) in found:
-                found[_join(name, tensor)] = shape
-    found.update({name: tuple(shape) for name, shape in widths["parameters"].items()})
-    return found
+            if _join(name, tensor) in result:
+                result[_join(name, tensor)] = shape
+    result.update({name: tuple(shape) for name, shape in widths["parameters"].items()})
+    return result
 
 
 @torch.no_grad()
 def resize(model: nn.Module, widths: Structure) -> nn.Module:
-    """The model, changed in place to these widths; the values of changed tensors are undefined.
+    """Change a model in place to these widths. Tensors of another shape become zeros.
 
-    Raises `StructureError` where the widths are not those of a model of this architecture.
+    Raises `StructureError` where the widths do not fit the architecture.
     """
-    wanted = shapes(model, widths)
+    new_shapes = shapes(model, widths)
     for name, width in widths["modules"].items():
         module = model.get_submodule(name)
         for attribute, value in width.items():
             setattr(module, attribute, tuple(value) if isinstance(value, list) else value)
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
-    for name, shape in wanted.items():
+    for name, shape in new_shapes.items():
         if tuple(tensors[name].shape) != shape:
             _replace(model, name, tensors[name].new_zeros(shape))
     return model
 
 
 def load(model: nn.Module, widths: Structure, state: Mapping[str, Tensor]) -> nn.Module:
-    """The model with these widths and tensors. Raises `StructureError` where they do not agree."""
-    wanted = shapes(model, widths)
-    _same_names(set(wanted), set(state))
-    for name, shape in wanted.items():
+    """The model with these widths and tensors (of the shapes of `shapes`), changed in place.
+
+    Raises `StructureError` where widths, tensors and architecture do not fit together.
+    """
+    new_shapes = shapes(model, widths)
+    _check_names(set(new_shapes), set(state))
+    for name, shape in new_shapes.items():
         if tuple(state[name].shape) != shape:
             raise StructureError(
                 f"The tensor {name} has the shape {tuple(state[name].shape)}, but the structure "
-                f"says {shape}. The two are not of one model; take those of one stage."
+                f"says {shape}. They are not from the same model; use the files of one stage."
             )
     resize(model, widths).load_state_dict(state)
     return model
@@ -153,76 +158,76 @@ def load(model: nn.Module, widths: Structure, state: Mapping[str, Tensor]) -> nn
 
 def write(model: nn.Module, folder: Path) -> Structure:
     """Write the structure of a model into a folder, and return it."""
-    found = structure(model)
-    (folder / FILE).write_text(json.dumps(found), encoding="utf-8")
-    return found
+    widths = structure(model)
+    (folder / FILE).write_text(json.dumps(widths), encoding="utf-8")
+    return widths
 
 
 def read(path: Path) -> Structure:
-    """The structure in a file. Raises `StructureError` where it is none."""
+    """The structure in a file. Raises `StructureError` where the file holds none."""
     try:
         content = path.read_bytes()
         if len(content) > LARGEST:
             raise ValueError("it is too large")
-        found = json.loads(content)
+        widths = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
-        raise StructureError(f"{path} is no structure ({error}).") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise StructureError(f"{path} is no structure of format {FORMAT}.")
-    return found
+        raise StructureError(f"{path} is not a structure ({error}).") from None
+    if not isinstance(widths, dict) or widths.get("format") != FORMAT:
+        raise StructureError(f"{path} is not a structure of format {FORMAT}.")
+    return widths
 
 
 def _check(model: nn.Module, widths: Structure) -> None:
-    """Refuse widths of another architecture, missing ones, and ones that are no widths."""
-    own = structure(model)
+    """Refuse widths of another architecture, missing widths, and values that are no widths."""
+    full = structure(model)
     for part in ("modules", "parameters"):
         if not isinstance(widths.get(part), dict):
             raise StructureError(f"The structure has no {part}, so it describes no model.")
-        _same_names(set(own[part]), set(widths[part]))
+        _check_names(set(full[part]), set(widths[part]))
     for name, width in widths["modules"].items():
-        _check_width(name, own["modules"][name], width)
+        _check_width(name, full["modules"][name], width)
     for name, shape in widths["parameters"].items():
-        _check_width(name, {"shape": own["parameters"][name]}, {"shape": shape})
+        _check_width(name, {"shape": full["parameters"][name]}, {"shape": shape})
 
 
-def _check_width(name: str, own: Mapping[str, Any], given: Any) -> None:
-    if not isinstance(given, dict) or set(given) != set(own):
-        raise StructureError(f"The structure does not say {', '.join(own)} of {name}, no more.")
-    for attribute, value in given.items():
-        like, sizes = own[attribute], value if isinstance(value, list) else [value]
-        right = isinstance(value, list) == isinstance(like, list)
-        right = right and (not isinstance(like, list) or len(value) == len(like))
-        if not right or not all(type(size) is int and size >= 1 for size in sizes):
+def _check_width(name: str, full: Mapping[str, Any], width: Any) -> None:
+    if not isinstance(width, dict) or set(width) != set(full):
+        raise StructureError(f"The structure must give exactly {', '.join(full)} of {name}.")
+    for attribute, value in width.items():
+        limit = full[attribute]
+        sizes = value if isinstance(value, list) else [value]
+        limits = limit if isinstance(limit, list) else [limit]
+        fits = isinstance(value, list) == isinstance(limit, list) and len(sizes) == len(limits)
+        if not fits or not all(type(size) is int and size >= 1 for size in sizes):
             raise StructureError(
-                f"The structure says {attribute} = {value!r} of {name}; whole numbers of 1 or "
-                "more are widths."
+                f"The structure says {attribute} = {value!r} of {name}; widths are whole numbers "
+                "of at least 1."
             )
-        # A file may narrow a model, never widen it: so it cannot ask for memory without end.
-        most = like if isinstance(like, list) else [like]
-        if any(size > limit for size, limit in zip(sizes, most, strict=True)):
+        # A file may make a model narrower, never wider, so it cannot claim memory without limit.
+        if any(size > most for size, most in zip(sizes, limits, strict=True)):
             raise StructureError(
-                f"The structure says {attribute} = {value!r} of {name}, more than the {like!r} of "
-                "the architecture. It is of another model."
+                f"The structure says {attribute} = {value!r} of {name}, more than the {limit!r} of "
+                "the architecture. It belongs to another model."
             )
 
 
-def _same_names(own: set[str], given: set[str]) -> None:
-    if own == given:
+def _check_names(expected: set[str], given: set[str]) -> None:
+    if expected == given:
         return
-    odd = sorted(own ^ given)
-    what = "lacks" if odd[0] in own else "has"
+    differing = sorted(expected ^ given)
+    verb = "lacks" if differing[0] in expected else "has"
     raise StructureError(
-        f"The structure {what} {odd[0]} (of {len(odd)} names that differ), so it is of another "
-        "architecture. Name the architecture that was cut."
+        f"The structure {verb} {differing[0]} ({len(differing)} names differ), so it is of another "
+        "architecture. Give the name of the architecture that was pruned."
     )
 
 
 def _replace(model: nn.Module, name: str, value: Tensor) -> None:
     path, _, last = name.rpartition(".")
     module = model.get_submodule(path)
-    kept = getattr(module, last)
-    if isinstance(kept, nn.Parameter):
-        value = nn.Parameter(value, requires_grad=kept.requires_grad)
+    former = getattr(module, last)
+    if isinstance(former, nn.Parameter):
+        value = nn.Parameter(value, requires_grad=former.requires_grad)
     setattr(module, last, value)
 
 

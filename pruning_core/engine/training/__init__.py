@@ -1,1 +1,1 @@
-"""Training and evaluation of a model: the loop, the step, the loss, checkpoints, rewinding."""
+"""Training and evaluation of a model: loop, step, loss, optimizers, checkpoints, rewinding."""

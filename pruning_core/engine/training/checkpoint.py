@@ -1,7 +1,7 @@
-"""A stage's last finished epoch on disk, so that a killed stage goes on from there.
+"""The last finished epoch of a stage on disk, so that a killed stage continues from it.
 
-The file is 32 bytes (the SHA-256 of the rest), then what `torch.save` wrote. It is replaced
-in one step; a damaged one is put aside and counts as missing.
+The file holds 32 bytes (the SHA-256 of the rest), then what `torch.save` wrote. It is replaced in
+one step; a damaged file is renamed and counts as missing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 DIGEST_BYTES = 32
 
 
-class Writer:
-    """Publishes the checkpoint of one epoch while the next one trains, and counts them.
+class CheckpointWriter:
+    """Writes the checkpoint of one epoch while the next epoch trains, and counts the checkpoints.
 
-    At its end the last one is on disk. An error in writing is raised where the next one is
-    saved, or at the end.
+    When the context ends, the last one is on disk. An error in writing is raised when the next
+    one is saved, or at the end.
     """
 
     def __init__(self, path: Path, progress: Progress) -> None:
@@ -35,7 +35,7 @@ class Writer:
         self.thread = ThreadPoolExecutor(max_workers=1)
         self.pending: Future[None] | None = None
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> CheckpointWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,12 +43,12 @@ class Writer:
         self.wait()
 
     def save(self, state: dict[str, Any]) -> None:
-        """Have a copy of the state written, after the one before it."""
+        """Write a copy of the state in the background, once the one before it is written."""
         self.wait()
         self.pending = self.thread.submit(self._publish, copy.deepcopy(state))
 
     def wait(self) -> None:
-        """Return when all that was saved is on disk. Raises what went wrong."""
+        """Wait until all saved states are on disk. Raises the error of a write that failed."""
         pending, self.pending = self.pending, None
         if pending:
             pending.result()
@@ -59,7 +59,7 @@ class Writer:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Publish a checkpoint: tensors, numbers, texts, lists and dicts of them."""
+    """Publish a checkpoint: tensors, numbers, texts, and lists and dicts of them."""
     content = serialized(state)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -74,14 +74,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def serialized(state: dict[str, Any]) -> memoryview:
-    """What `torch.save` would write. Its own way to a file does not say why it fails."""
+    """The bytes that `torch.save` writes.
+
+    In memory, because an error of `torch.save` on a file does not say why writing failed.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getbuffer()
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The last published checkpoint, or None where there is none that is whole."""
+    """The last published checkpoint; None where it is missing or damaged."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -15,57 +15,60 @@ from pruning_core.common.statistics import wilson
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import ImageSet
 
-BATCH = 500
-BATCH_PIXELS = BATCH * 32 * 32
+# Images per batch, and fewer where they are larger than 32x32 pixels.
+BATCH, BATCH_PIXELS, MIN_BATCH = 500, 500 * 32 * 32, 16
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`right[i]` tells whether image i was classified correctly; `loss` is the mean.
+    """`correct` (N,) says which images were classified correctly; `loss` is the mean over images.
 
-    `answers[i]` is the class that it was given.
+    `predictions` (N,) are the predicted classes.
     """
 
-    right: np.ndarray
+    correct: np.ndarray
     loss: float
-    answers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    predictions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def accuracy(self) -> float:
-        return float(self.right.mean())
+        """The share of images that were classified correctly, from 0 to 1."""
+        return float(self.correct.mean())
 
-    def figures(self) -> dict[str, Any]:
-        """What a result tells of it: the accuracy, its 95 % interval, and each image's answer."""
-        right = int(self.right.sum())
-        low, high = wilson(right, len(self.right))
+    def metrics(self) -> dict[str, Any]:
+        """The part of a stage's result: accuracy, its 95 % interval, loss, and each image."""
+        correct = int(self.correct.sum())
+        low, high = wilson(correct, len(self.correct))
         return {
             "accuracy": self.accuracy,
             "accuracy_low": low,
             "accuracy_high": high,
-            "right": right,
-            "test_images": len(self.right),
+            "right": correct,
+            "test_images": len(self.correct),
             "correct": self.packed(),
             "loss": self.loss,
         }
 
     def packed(self) -> str:
-        """`right`, eight images a byte, in base64."""
-        return base64.b64encode(np.packbits(self.right).tobytes()).decode()
+        """`correct`, eight images per byte, in base64."""
+        return base64.b64encode(np.packbits(self.correct).tobytes()).decode()
 
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: ImageSet, data: dict[str, Any], device: str) -> Evaluation:
-    """Run the model over every image once, in large batches, in evaluation mode."""
+    """Run the model in evaluation mode over every image once, in large batches.
+
+    `data` holds the `image_size`, `mean` and `std` of a `DataSpec`.
+    """
     model.eval()
-    batch = max(16, min(BATCH, BATCH_PIXELS // data["image_size"] ** 2))
-    right, losses, answers = [], [], []
+    batch = max(MIN_BATCH, min(BATCH, BATCH_PIXELS // data["image_size"] ** 2))
+    correct, losses, predictions = [], [], []
     for positions in torch.arange(len(images)).split(batch):
         pixels = images.batch(positions).to(device)
         labels = images.labels[positions].to(device)
-        scores = model(normalize(pixels, data["mean"], data["std"]))
-        losses.append(functional.cross_entropy(scores, labels, reduction="sum").double().cpu())
-        answers.append(scores.argmax(1).cpu())
-        right.append(answers[-1] == images.labels[positions])
-    total = float(torch.stack(losses).sum())
-    said = torch.cat(answers).numpy()
-    return Evaluation(torch.cat(right).numpy(), total / len(images), said)
+        logits = model(normalize(pixels, data["mean"], data["std"]))
+        losses.append(functional.cross_entropy(logits, labels, reduction="sum").double().cpu())
+        predictions.append(logits.argmax(1).cpu())
+        correct.append(predictions[-1] == images.labels[positions])
+    loss = float(torch.stack(losses).sum()) / len(images)
+    return Evaluation(torch.cat(correct).numpy(), loss, torch.cat(predictions).numpy())

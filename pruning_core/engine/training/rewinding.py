@@ -1,8 +1,8 @@
-"""From which weights a level trains after its cut.
+"""From which weights training starts after a pruning step.
 
-A way to recover gives the values that all weights take before training, or None where they stay
-as they are. Removed weights are zero afterwards whatever it gives, and the optimizer begins
-without any momentum.
+A recovery method returns the values that all weights take before training, or None where they stay
+as they are. Pruned weights are zero afterwards in any case, and the optimizer starts without
+momentum.
 """
 
 from __future__ import annotations
@@ -14,74 +14,97 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.build import rebuild
-from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE
+from pruning_core.engine.training.train import derived_seed
+from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.planning.pruned import LOADED
+from pruning_core.storage.stage_context import Context
 
 KEPT_FILE = "kept.sparse"
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Where weights may come from; only what is needed is called.
+class WeightSources:
+    """Where weights may come from; only the source that is needed is called.
 
-    `kept` gives the baseline's state dict at the epoch it kept, `drawn` one as the model's own
-    initialization makes it, from a seed of the level's own.
+    `rewound` gives the baseline's state dict at the rewind epoch, `random` a new one from the
+    model's initialization, with a seed of the pruning step.
     """
 
-    kept: Callable[[], State]
-    drawn: Callable[[], State]
+    rewound: Callable[[], StateDict]
+    random: Callable[[], StateDict]
 
 
-def as_trained(sources: Sources) -> State | None:
-    """The weights stay as the cut left them.
+def keep_weights(sources: WeightSources) -> StateDict | None:
+    """The remaining weights stay as they are.
 
-    That is fine-tuning (Han et al. 2015) and learning-rate rewinding (Renda et al. 2020).
+    Fine-tuning: Han et al. 2015, https://arxiv.org/abs/1506.02626; learning-rate rewinding: Renda
+    et al. 2020, https://arxiv.org/abs/2003.02389
     """
     return None
 
 
-def rewound(sources: Sources) -> State | None:
-    """All parameters and buffers as they were at an epoch of the baseline. Renda et al. 2020.
+def rewind_weights(sources: WeightSources) -> StateDict | None:
+    """All parameters and buffers as they were at an epoch of the baseline.
 
-    So biases go back too, and batch norm's weights and statistics. At epoch 0 they are those
-    before the first training step: the lottery ticket of Frankle and Carbin 2019.
+    Biases and the weights and statistics of batch norm are rewound too. At epoch 0 they are those
+    before the first training step: the lottery ticket of Frankle and Carbin 2019,
+    https://arxiv.org/abs/1803.03635; later epochs: Renda et al. 2020,
+    https://arxiv.org/abs/2003.02389
     """
-    return sources.kept()
+    return sources.rewound()
 
 
-def redrawn(sources: Sources) -> State | None:
-    """All parameters and buffers new, by the model's own initialization: a control.
+def reinitialize(sources: WeightSources) -> StateDict | None:
+    """All parameters and buffers new, from the model's initialization: a control.
 
-    Frankle and Carbin 2019 compare lottery tickets with it: the mask stays, its weights do not.
+    The mask stays, its weights do not. Frankle and Carbin 2019, https://arxiv.org/abs/1803.03635,
+    compare lottery tickets with it.
     """
-    return sources.drawn()
+    return sources.random()
+
+
+def initial_weights(context: Context, root: str, base: dict[str, Any]) -> StateDict | None:
+    """The dense weights from which a stage's recovery method trains; None where they stay.
+
+    `root` is the key of its baseline, `base` the settings of that.
+    """
+    settings, store = context.settings, context.store
+    seed = derived_seed(settings["seed"], "new weights", settings["target"])
+    sources = WeightSources(
+        rewound=lambda: sparse_file.load(store.file(root, KEPT_FILE)),
+        random=lambda: random_weights(base, seed),
+    )
+    state: StateDict | None = RECOVERY_METHODS.load(settings["recovery"]["method"])(sources)
+    return state
 
 
 @torch.no_grad()
-def restart(model: nn.Module, masks: Masks, state: State | None) -> None:
-    """Give a model these values bit for bit, and zeros where the masks have removed a weight."""
+def set_weights(model: nn.Module, masks: Masks, state: StateDict | None) -> None:
+    """Give a model these values bit for bit, and zeros where a weight is pruned."""
     if state is None:
         return
     model.load_state_dict(state)
-    for name, mask in masks.every.items():
+    for name, mask in masks.all.items():
         weight = masks.weights[name]
         weight.masked_fill_(~mask.to(weight.device), 0.0)
 
 
-def draw(base: dict[str, Any], seed: int) -> State:
-    """New weights of the baseline with these settings, by the model's own initialization."""
+def random_weights(base: dict[str, Any], seed: int) -> StateDict:
+    """New weights for a baseline with these settings, from the model's initialization."""
     torch.manual_seed(seed)
     return rebuild(base["model"], base["classes"], base["data"]["image_size"]).state_dict()
 
 
-def share_done(recovery: dict[str, Any], base: dict[str, Any]) -> float:
-    """At which share of its learning-rate curve, from 0 to 1, a level begins."""
+def schedule_start(recovery: dict[str, Any], base: dict[str, Any]) -> float:
+    """The share of its learning-rate schedule, from 0 to 1, at which training starts."""
     return recovery.get("rewind_epoch", 0) / max(base["epochs"], 1)
 
 
-def notes(recovery: dict[str, Any], base: dict[str, Any]) -> list[str]:
-    """What has to be said of the weights that a level began with."""
-    first = recovery["method"] == "weight_rewinding" and recovery["rewind_epoch"] == 0
-    return [LOADED_WEIGHTS_NOTE] if first and base["model"]["weights"] != "none" else []
+def rewinding_notes(recovery: dict[str, Any], base: dict[str, Any]) -> list[str]:
+    """Notes on the weights from which training started."""
+    to_start = recovery["method"] == "weight_rewinding" and recovery["rewind_epoch"] == 0
+    return [LOADED] if to_start and base["model"]["weights"] != "none" else []

@@ -1,4 +1,4 @@
-"""One training step, in which nothing waits for a number to come back from the device."""
+"""One training step, in which the CPU never waits for a number from the device."""
 
 from __future__ import annotations
 
@@ -7,77 +7,86 @@ import logging
 import torch
 from torch import Tensor
 
-from pruning_core.engine.models.devices import computing
-from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.models.devices import autocast
+from pruning_core.engine.training.state import TrainingState
 
-SHORTEST = 1e-12
+SMALLEST_NORM = 1e-12
 log = logging.getLogger(__name__)
 
 
 def step(
-    trainee: Trainee, images: Tensor, labels: Tensor, rate: float, clip_grad_norm: float
+    state: TrainingState, images: Tensor, labels: Tensor, lr: float, clip_grad_norm: float
 ) -> Tensor:
     """One optimizer step with a learning rate. Returns the mean loss, a scalar.
 
-    `images` is (N, 3, S, S), normalized. The gradients of removed weights are zeroed, and
-    with them the optimizer's state of these: so they stay zero without being masked again.
+    `images` (N, 3, S, S) are normalized, `labels` are (N,). The gradients of pruned weights are
+    set to zero, and so is their optimizer state: they stay zero without being masked again.
     """
-    for group in trainee.optimizer.param_groups:
-        group["lr"] = rate
-    loss = gradients(trainee, images, labels)
-    overflow = tame(trainee, clip_grad_norm)
-    if trainee.movement:
-        trainee.movement.add(overflow)
-    # Fused optimizers leave a step out where this is 1, as mixed-precision training asks them.
-    trainee.optimizer.found_inf = overflow  # type: ignore[attr-defined]
-    trainee.optimizer.step()
-    trainee.skipped = trainee.skipped.to(overflow.device, non_blocking=True) + overflow
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    loss = compute_gradients(state, images, labels)
+    overflow = clip_gradients(state, clip_grad_norm)
+    if state.movement:
+        state.movement.add(overflow)
+    # Fused optimizers skip the step on the device where `found_inf` is 1: the interface that
+    # mixed-precision training uses. An `if` here would wait for the device in every step.
+    state.optimizer.found_inf = overflow  # type: ignore[attr-defined]
+    state.optimizer.step()
+    state.skipped = state.skipped.to(overflow.device, non_blocking=True) + overflow
     return loss
 
 
 @torch.no_grad()
-def tame(trainee: Trainee, clip_grad_norm: float) -> Tensor:
-    """Clip each tensor's gradient to a length. Returns 1 where one is not finite, else 0.
+def clip_gradients(state: TrainingState, max_norm: float) -> Tensor:
+    """Clip the gradient of each tensor to an L2 norm; 0 clips nothing.
 
-    A channel that a deep cut has left almost empty has next to no variance, and batch norm
-    multiplies its gradient by up to 300: over some layers that grows without bound. Each
-    tensor is clipped by itself, since one such channel would otherwise hold up all others.
+    Returns a scalar: 1 where a gradient is not finite, else 0. A channel that a large pruning step
+    left almost empty has hardly any variance, so batch norm multiplies its gradient by up to 300,
+    which grows without bound over several layers. Each tensor is clipped alone, because one such
+    channel would otherwise shrink the gradients of all others.
     """
-    if trainee.masks:
-        trainee.masks.multiply_gradients()
-    found = [p.grad for p in trainee.model.parameters() if p.grad is not None]
-    lengths = torch.stack(torch._foreach_norm(found))
-    if clip_grad_norm:
-        factors = (clip_grad_norm / lengths.clamp(min=SHORTEST)).clamp(max=1.0)
-        torch._foreach_mul_(found, list(factors.unbind()))
-    return 1.0 - lengths.isfinite().all().float()
+    if state.masks:
+        # Before the norms, so that pruned weights do not count in them.
+        state.masks.multiply_gradients()
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    norms = torch.stack(torch._foreach_norm(gradients))
+    if max_norm:
+        factors = (max_norm / norms.clamp(min=SMALLEST_NORM)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, list(factors.unbind()))
+    return 1.0 - norms.isfinite().all().float()
 
 
-def gradients(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
-    """Fill the gradients. Out of GPU memory, the batch goes through in twice as many parts."""
+def compute_gradients(state: TrainingState, images: Tensor, labels: Tensor) -> Tensor:
+    """Fill the gradients for images (N, 3, S, S). Returns the mean loss, a scalar.
+
+    Where the GPU runs out of memory, the batch is processed in twice as many parts from then on.
+    """
     while True:
-        trainee.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)
         try:
-            return accumulate(trainee, images, labels)
+            return accumulate_gradients(state, images, labels)
         except torch.OutOfMemoryError:
-            if trainee.parts * 2 > len(images):
+            if state.parts * 2 > len(images):
                 raise
-            trainee.parts *= 2
+            state.parts *= 2
             log.warning(
-                "Out of memory: batches of %d now go through in %d parts.",
+                "Out of memory: batches of %d are now processed in %d parts.",
                 len(images),
-                trainee.parts,
+                state.parts,
             )
 
 
-def accumulate(trainee: Trainee, images: Tensor, labels: Tensor) -> Tensor:
-    """Add up the gradients of the parts of a batch. Returns the mean loss."""
+def accumulate_gradients(state: TrainingState, images: Tensor, labels: Tensor) -> Tensor:
+    """Add up the gradients of the parts of a batch. Returns the mean loss, a scalar."""
     total = torch.zeros((), device=images.device)
-    parts = max(1, min(trainee.parts, len(images) // 2))
-    for part, wanted in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        share = len(part) / len(images)
-        with computing(images.device.type, trainee.precision):
-            loss = trainee.objective(trainee.model, part, wanted) * share
+    # At least two images per part, because batch norm needs two.
+    parts = max(1, min(state.parts, len(images) // 2))
+    pairs = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+    for part_images, part_labels in pairs:
+        # Weighted by its share, so that the sum is the gradient of the whole batch's mean loss.
+        share = len(part_images) / len(images)
+        with autocast(images.device.type, state.precision):
+            loss = state.objective(state.model, part_images, part_labels) * share
         loss.backward()
         total += loss.detach()
     return total

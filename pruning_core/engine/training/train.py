@@ -1,7 +1,7 @@
-"""Training and fine-tuning: the same loop, with masks or without.
+"""Training and fine-tuning: one loop, with masks or without.
 
-Everything random in an epoch follows from (seed, role, epoch), so a stage that goes on from
-a checkpoint sees the same images, crops and dropout as one that was never disturbed.
+Everything random in an epoch follows from (seed, role, epoch), so a stage that continues from a
+checkpoint uses the same images, crops and dropout as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor
 
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import ImageSet, Splits
-from pruning_core.engine.models.batch_norm import reestimate
+from pruning_core.engine.models.batch_norm import recalibrate
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.evaluate import evaluate
-from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.methods.datasets import AUGMENTATIONS
-from pruning_core.methods.lr_schedules import rate as rate_at
+from pruning_core.methods.lr_schedules import rate
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Progress
 
@@ -32,15 +32,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingPlan:
     """What the loop needs besides model and images.
 
-    `settings` is a `TrainSpec` as a dict, `data` the data settings. `epochs` may end with a
-    fraction of one: that share of its batches, one at least. The learning-rate curve covers
-    `lr_epochs`, of which this training is the part from `lr_from_epoch` on; where it is rewound,
-    these epochs cover what is left of it after the share `lr_start`. `role` and `first_epoch`,
-    the epochs before this stage, make the random order of a stage its own, also where it begins
-    in the middle of an epoch. After `keep_epoch` epochs the trainee keeps its weights.
+    `settings` is a `TrainSpec` as a dict, `data` a `DataSpec`'s settings. `epochs` may end with a
+    fraction of an epoch: that share of its batches, at least one.
+
+    The learning-rate schedule spans `lr_epochs`; this training begins at `lr_from_epoch` of them.
+    With rewinding, they cover what remains of the schedule after its share `lr_start`.
+
+    `role` and `first_epoch` (the epochs before this stage) give each stage its own random order,
+    also where a stage begins in the middle of an epoch. After `keep_epoch` epochs the weights are
+    kept, to rewind to them.
     """
 
     settings: dict[str, Any]
@@ -56,116 +59,123 @@ class Training:
     keep_epoch: int | None = None
 
 
-def shares(epochs: float) -> list[float]:
+def epoch_shares(epochs: float) -> list[float]:
     """The share of each started epoch: 2.5 epochs are 1, 1 and 0.5."""
     whole = int(epochs)
     return [1.0] * whole + [plain(epochs - whole)] * (plain(epochs - whole) > 0)
 
 
 def derived_seed(*parts: object) -> int:
-    """A seed that follows from its parts and is unlike that of any others."""
+    """A seed that depends on all parts and differs from that of any other parts."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
 
 def train(
-    trainee: Trainee, splits: Splits, plan: Training, saved: Path, progress: Progress
+    state: TrainingState, splits: Splits, plan: TrainingPlan, path: Path, progress: Progress
 ) -> None:
-    """Train to the end of the plan, from the checkpoint in `saved` where there is one.
+    """Train to the end of the plan, from the checkpoint in `path` if it exists.
 
-    After the last epoch none is written: the stage is about to publish its result.
+    No checkpoint is written after the last epoch, because the stage is about to publish its
+    result.
     """
-    if state := checkpoint.load(saved):
-        trainee.restore(state)
-        progress.history = list(trainee.history)
-        log.info("Goes on after epoch %s of %s.", trainee.history[-1]["epoch"], plan.epochs)
-    _keep(trainee, plan)
+    if saved := checkpoint.load(path):
+        state.load_state_dict(saved)
+        progress.history = list(state.history)
+        log.info("Continues after epoch %s of %s.", state.history[-1]["epoch"], plan.epochs)
+    _keep_weights(state, plan)
     splits = replace(splits, train=splits.train.on(plan.device))
-    started = len(shares(plan.epochs))
-    with checkpoint.Writer(saved, progress) as writer:
-        for epoch in range(len(trainee.history), started):
-            _epoch(trainee, splits, plan, epoch, progress)
-            _keep(trainee, plan)
-            if trainee.masks:
-                trainee.masks.check()
-            if epoch + 1 < started:
-                writer.save(trainee.state())
-            progress.history = list(trainee.history)
+    started_epochs = len(epoch_shares(plan.epochs))
+    with checkpoint.CheckpointWriter(path, progress) as writer:
+        for epoch in range(len(state.history), started_epochs):
+            _train_epoch(state, splits, plan, epoch, progress)
+            _keep_weights(state, plan)
+            if state.masks:
+                state.masks.check()
+            if epoch + 1 < started_epochs:
+                writer.save(state.state_dict())
+            progress.history = list(state.history)
 
 
-def _keep(trainee: Trainee, plan: Training) -> None:
-    if len(trainee.history) == plan.keep_epoch:
-        trainee.keep()
+def _keep_weights(state: TrainingState, plan: TrainingPlan) -> None:
+    if len(state.history) == plan.keep_epoch:
+        state.keep_weights()
 
 
-def _epoch(
-    trainee: Trainee, splits: Splits, plan: Training, epoch: int, progress: Progress
+def _train_epoch(
+    state: TrainingState, splits: Splits, plan: TrainingPlan, epoch: int, progress: Progress
 ) -> None:
+    """Train one epoch, recalibrate batch norm, and add the validation accuracy to the history."""
     started = time.perf_counter()
     seed = derived_seed(plan.seed, plan.role, plain(plan.first_epoch + epoch))
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    loss, rate = _pass(trainee, splits.train, plan, epoch, generator, progress)
-    _settle(trainee, splits, plan)
-    trainee.seconds += time.perf_counter() - started
-    validation = evaluate(trainee.model, splits.validation, plan.data, plan.device)
-    share = shares(plan.epochs)[epoch]
+    loss, lr = _run_batches(state, splits.train, plan, epoch, generator, progress)
+    _recalibrate(state, splits, plan)
+    state.seconds += time.perf_counter() - started
+    validation = evaluate(state.model, splits.validation, plan.data, plan.device)
+    share = epoch_shares(plan.epochs)[epoch]
     row = {
         "epoch": plain(epoch + share),
         "share": share,
         "loss": loss,
         "validation_loss": validation.loss,
         "accuracy": validation.accuracy,
-        "lr": rate,
-        "seconds": trainee.seconds,
+        "lr": lr,
+        "seconds": state.seconds,
     }
-    trainee.history.append(row)
+    state.history.append(row)
     log.info("Epoch %s of %s: %s", row["epoch"], plan.epochs, row)
 
 
-def _settle(trainee: Trainee, splits: Splits, plan: Training) -> None:
-    """Estimate batch norm's statistics for the weights as they are after the epoch.
+def _recalibrate(state: TrainingState, splits: Splits, plan: TrainingPlan) -> None:
+    """Recalibrate batch norm for the weights at the end of the epoch.
 
-    Training goes on with those of each batch, so this changes nothing but what is measured.
+    Training normalizes with the statistics of each batch, so this changes only evaluation.
     """
     count, batch = plan.settings["bn_recalibration_images"], plan.settings["batch_size"]
     generator = torch.Generator().manual_seed(derived_seed(plan.seed, "batch norm"))
-    reestimate(trainee.model, splits.train, plan.data, plan.device, count, batch, generator)
+    recalibrate(state.model, splits.train, plan.data, plan.device, count, batch, generator)
 
 
-def _pass(
-    trainee: Trainee,
+def _run_batches(
+    state: TrainingState,
     images: ImageSet,
-    plan: Training,
+    plan: TrainingPlan,
     epoch: int,
     generator: torch.Generator,
     progress: Progress,
 ) -> tuple[float, float]:
-    """One pass over an epoch's share of the images. Returns the mean loss and the last rate."""
-    share = shares(plan.epochs)[epoch]
-    batches = first(share, shuffled(len(images), plan.settings["batch_size"], generator))
+    """The batches of an epoch's share. Returns the mean loss and the last learning rate."""
+    share = epoch_shares(plan.epochs)[epoch]
+    batches = first_batches(
+        share, shuffled_batches(len(images), plan.settings["batch_size"], generator)
+    )
     augmentation = AUGMENTATIONS.load(plan.data["augmentation"])
     clip_grad_norm = plan.settings["clip_grad_norm"]
-    total, rate = torch.zeros((), device=plan.device), 0.0
-    trainee.model.train()
+    total, lr = torch.zeros((), device=plan.device), 0.0
+    state.model.train()
     for i, positions in enumerate(batches):
         done = (plan.lr_from_epoch + epoch + share * i / len(batches)) / plan.lr_epochs
-        rate = rate_at(plan.settings, plan.lr_start + (1 - plan.lr_start) * done)
+        lr = rate(plan.settings, plan.lr_start + (1 - plan.lr_start) * done)
         pixels = augmentation(images.batch(positions).to(plan.device), generator)
         pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
         labels = images.labels[positions].to(plan.device)
-        total += step(trainee, pixels, labels, rate, clip_grad_norm) * len(positions)
+        total += step(state, pixels, labels, lr, clip_grad_norm) * len(positions)
         part = (epoch + share * (i + 1) / len(batches)) / plan.epochs
         progress.say(part, f"Epoch {plain(epoch + share)} of {plan.epochs}")
-    return float(total) / sum(map(len, batches)), rate
+    return float(total) / sum(map(len, batches)), lr
 
 
-def first(share: float, batches: list[Tensor]) -> list[Tensor]:
-    """The first batches of an epoch, a share of them rounded to whole ones; one at least."""
+def first_batches(share: float, batches: list[Tensor]) -> list[Tensor]:
+    """The first batches (N,) of an epoch: a share, rounded to whole batches, at least one."""
     return batches[: max(1, round(share * len(batches)))]
 
 
-def shuffled(images: int, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """Every position once, in batches; a last batch of one is left out (batch norm needs two)."""
+def shuffled_batches(images: int, batch: int, generator: torch.Generator) -> list[Tensor]:
+    """Every position once, in random order and in batches (N,).
+
+    A last batch of one image is left out, because batch norm needs two.
+    """
     batches = list(torch.randperm(images, generator=generator).split(batch))
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches

@@ -14,7 +14,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis.group_sensitivity import GroupCuts
 from pruning_core.engine.models.build import make
 from pruning_core.engine.structured.groups import trace
-from pruning_core.engine.structured.importance import IMPORTANCES, Sight
+from pruning_core.engine.structured.importance import IMPORTANCES, ImportanceInputs
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
@@ -47,7 +47,9 @@ class Coupled(nn.Module):
 
 
 def cuts_of(model: nn.Module, name: str, importance: str = "magnitude_l2") -> GroupCuts:
-    scorer = IMPORTANCES[importance](Sight(model, generator=torch.Generator().manual_seed(0)))
+    scorer = IMPORTANCES[importance](
+        ImportanceInputs(model, generator=torch.Generator().manual_seed(0))
+    )
     return GroupCuts(model, name, SIZE, scorer)
 
 

@@ -1,4 +1,4 @@
-"""Masks: exact counts, ties, floors, and zeros that stay zero."""
+"""Masks: exact counts, ties, minimum density, and zeros that stay zero."""
 
 from __future__ import annotations
 
@@ -10,36 +10,34 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pruning_core.engine.criteria.table import CRITERIA
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.masks import masks
-from pruning_core.methods.criteria import CRITERIA as CRITERION_NAMES
-from pruning_core.methods.layers import LAYER_CHOICES as CHOICE_NAMES
 from pruning_core.methods.layers import units_to_keep
-from tests.helpers.pruning import cut
+from tests.helpers.models import named_weights, weight_of
+from tests.helpers.pruning import masks_of
 
 Tensors = dict[str, Tensor]
 
 
 @st.composite
 def tied(draw: st.DrawFn) -> Tensors:
-    """Layers whose values are so few that most are tied; some zero, some negative."""
-    found = {}
+    """Layers with few distinct values, so that most are tied; some are zero or negative."""
+    weights = {}
     for i in range(draw(st.integers(1, 4))):
         shape = draw(st.sampled_from([(1,), (7,), (3, 5), (4, 2, 3, 3), (8, 1, 2, 2)]))
         values = draw(st.lists(st.integers(-2, 2), min_size=1, max_size=math.prod(shape)))
-        found[f"{i}.weight"] = torch.tensor(np.resize(values, shape), dtype=torch.float32)
-    return found
+        weights[f"{i}.weight"] = torch.tensor(np.resize(values, shape), dtype=torch.float32)
+    return weights
 
 
 amounts = st.floats(0, 0.999)
 
 
-def total(found: Tensors) -> int:
-    return sum(int((~kept).sum()) for kept in found.values())
+def pruned_count(actual: Tensors) -> int:
+    return sum(int((~mask).sum()) for mask in actual.values())
 
 
 def size(weights: Tensors) -> int:
@@ -49,36 +47,38 @@ def size(weights: Tensors) -> int:
 @given(tied(), amounts)
 @settings(deadline=None, max_examples=60)
 def test_per_layer_counts_are_exact(weights: Tensors, amount: float) -> None:
-    for name, mask in cut(weights, amount).items():
-        assert total({name: mask}) == round(amount * mask.numel())
-        kept, gone = weights[name].abs()[mask], weights[name].abs()[~mask]
-        assert not len(kept) or not len(gone) or gone.max() <= kept.min()
+    for name, mask in masks_of(weights, amount).items():
+        assert pruned_count({name: mask}) == round(amount * mask.numel())
+        kept, pruned = weights[name].abs()[mask], weights[name].abs()[~mask]
+        assert not len(kept) or not len(pruned) or pruned.max() <= kept.min()
 
 
 @given(tied(), amounts)
 @settings(deadline=None, max_examples=60)
 def test_global_counts_are_exact_or_refused(weights: Tensors, amount: float) -> None:
-    wanted, most = round(amount * size(weights)), size(weights) - len(weights)
-    assert total(cut(weights, amount, "global", floor=0.0)) == wanted
-    if wanted > most:
+    expected, most = round(amount * size(weights)), size(weights) - len(weights)
+    assert pruned_count(masks_of(weights, amount, "global", min_density=0.0)) == expected
+    if expected > most:
         with pytest.raises(SpecError, match=r"pruning\.min_density"):
-            cut(weights, amount, "global", floor=1e-5)
+            masks_of(weights, amount, "global", min_density=1e-5)
     else:
-        found = cut(weights, amount, "global", floor=1e-5)
-        assert total(found) == wanted
-        assert masks.empty_layers(found) == []
+        actual = masks_of(weights, amount, "global", min_density=1e-5)
+        assert pruned_count(actual) == expected
+        assert masks.empty_layers(actual) == []
 
 
 @given(tied(), st.floats(0, 0.6), st.sampled_from([0.0, 0.05, 0.3, 0.5]))
 @settings(deadline=None, max_examples=60)
-def test_every_layer_keeps_its_floor_of_best(weights: Tensors, amount: float, floor: float) -> None:
-    kept_at_least = {name: units_to_keep(w.numel(), floor) for name, w in weights.items()}
-    wanted = round(amount * size(weights))
-    if wanted > size(weights) - sum(kept_at_least.values()):
+def test_every_layer_keeps_its_best_weights_up_to_the_minimum_density(
+    weights: Tensors, amount: float, min_density: float
+) -> None:
+    kept_at_least = {name: units_to_keep(w.numel(), min_density) for name, w in weights.items()}
+    expected = round(amount * size(weights))
+    if expected > size(weights) - sum(kept_at_least.values()):
         return
-    found = cut(weights, amount, "global", floor)
-    assert total(found) == wanted
-    for name, mask in found.items():
+    actual = masks_of(weights, amount, "global", min_density)
+    assert pruned_count(actual) == expected
+    for name, mask in actual.items():
         assert int(mask.sum()) >= kept_at_least[name]
         if 0 < int(mask.sum()) < mask.numel():
             assert weights[name].abs()[~mask].max() <= weights[name].abs()[mask].min()
@@ -86,31 +86,31 @@ def test_every_layer_keeps_its_floor_of_best(weights: Tensors, amount: float, fl
 
 @given(tied(), amounts, amounts, st.sampled_from(["uniform", "global"]))
 @settings(deadline=None, max_examples=60)
-def test_removed_weights_stay_removed(weights: Tensors, a: float, b: float, scope: str) -> None:
+def test_pruned_weights_stay_pruned(weights: Tensors, a: float, b: float, allocation: str) -> None:
     low, high = sorted((a, b))
-    if round(high * size(weights)) > size(weights) - len(weights) and scope == "global":
+    if round(high * size(weights)) > size(weights) - len(weights) and allocation == "global":
         return
-    first = cut(weights, low, scope)
-    # Removed weights that have grown again must not come back.
+    first = masks_of(weights, low, allocation)
+    # Pruned weights that have grown since must not return.
     grown = {name: w + 9.0 * ~first[name] for name, w in weights.items()}
-    second = cut(grown, high, scope, previous=first)
+    second = masks_of(grown, high, allocation, previous=first)
     assert all(not bool((second[name] & ~first[name]).any()) for name in weights)
-    if scope == "global":
-        assert total(second) == round(high * size(weights))
+    if allocation == "global":
+        assert pruned_count(second) == round(high * size(weights))
 
 
-def test_of_equal_weights_the_first_goes() -> None:
+def test_of_equal_weights_the_first_is_pruned() -> None:
     weights = {"a": torch.ones(2, 3), "b": torch.ones(4)}
-    found = cut(weights, 0.8, "global")
-    assert found["a"].tolist() == [[False, False, False], [False, False, False]]
-    assert found["b"].tolist() == [False, False, True, True]
-    found = cut(weights, 0.8, "global", floor=0.1)
-    assert found["a"].tolist() == [[False, False, False], [False, False, True]]
-    assert found["b"].tolist() == [False, False, False, True]
-    found = cut(weights, 0.7, "global", floor=0.1)
-    assert found["b"].tolist() == [False, False, True, True]
-    found = cut(weights, 0.5)
-    assert found["a"].tolist() == [[False, False, False], [True, True, True]]
+    actual = masks_of(weights, 0.8, "global")
+    assert actual["a"].tolist() == [[False, False, False], [False, False, False]]
+    assert actual["b"].tolist() == [False, False, True, True]
+    actual = masks_of(weights, 0.8, "global", min_density=0.1)
+    assert actual["a"].tolist() == [[False, False, False], [False, False, True]]
+    assert actual["b"].tolist() == [False, False, False, True]
+    actual = masks_of(weights, 0.7, "global", min_density=0.1)
+    assert actual["b"].tolist() == [False, False, True, True]
+    actual = masks_of(weights, 0.5)
+    assert actual["a"].tolist() == [[False, False, False], [True, True, True]]
 
 
 def convolutions(channels_last: bool = False) -> nn.Sequential:
@@ -118,100 +118,95 @@ def convolutions(channels_last: bool = False) -> nn.Sequential:
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, groups=16), nn.Flatten(), nn.Linear(64, 10)
     )
-    for layer in (model[0], model[1], model[3]):
-        nn.init.normal_(layer.weight)
+    for name in ("0", "1", "3"):
+        nn.init.normal_(weight_of(model, name))
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
-def weights_of(model: nn.Module) -> Tensors:
-    return {name: value for name, value in model.named_parameters() if "weight" in name}
+def masks_of_torch(model: nn.Module) -> list[Tensor]:
+    """The masks of the hooks of `torch.nn.utils.prune`, in the order of the layers."""
+    buffers = model.named_buffers()
+    return [mask.bool() for name, mask in buffers if name.endswith("weight_mask")]
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.3, 0.55, 0.9])
-def test_the_same_as_torch_where_nothing_is_tied(amount: float) -> None:
+def test_without_ties_the_masks_are_those_of_torch(amount: float) -> None:
+    weights = named_weights(convolutions())
     model = convolutions()
-    layers = [model[0], model[1], model[3]]
-    per_layer, together = cut(weights_of(model), amount), cut(weights_of(model), amount, "global")
-    for layer, mask in zip(layers, per_layer.values(), strict=True):
+    layers = [model.get_submodule(name) for name in ("0", "1", "3")]
+    for layer in layers:
         prune.l1_unstructured(layer, "weight", amount=amount)
-        assert torch.equal(layer.weight_mask.bool(), mask)
-        prune.remove(layer, "weight")
+    expected = zip(masks_of_torch(model), masks_of(weights, amount).values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in expected)
     model = convolutions()
-    layers = [model[0], model[1], model[3]]
+    layers = [model.get_submodule(name) for name in ("0", "1", "3")]
     prune.global_unstructured(
         [(layer, "weight") for layer in layers], prune.L1Unstructured, amount=amount
     )
-    for layer, mask in zip(layers, together.values(), strict=True):
-        assert torch.equal(layer.weight_mask.bool(), mask)
+    actual = masks_of(weights, amount, "global").values()
+    assert all(torch.equal(a, b) for a, b in zip(masks_of_torch(model), actual, strict=True))
 
 
-@pytest.mark.parametrize("scope", ["uniform", "global"])
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
 @pytest.mark.parametrize("criterion", ["magnitude", "random"])
-def test_the_memory_format_changes_no_mask(scope: str, criterion: str) -> None:
-    plain, last = weights_of(convolutions()), weights_of(convolutions(channels_last=True))
+def test_the_memory_format_changes_no_mask(allocation: str, criterion: str) -> None:
+    plain, last = named_weights(convolutions()), named_weights(convolutions(channels_last=True))
     with torch.no_grad():  # many ties
         for value in (*plain.values(), *last.values()):
             value.copy_((value * 20).round())
-    wanted, found = (cut(w, 0.6, scope, criterion=criterion) for w in (plain, last))
-    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    factors = zip(masks.Masks(last, found)._factors, last.values(), strict=True)
+    expected, actual = (masks_of(w, 0.6, allocation, criterion=criterion) for w in (plain, last))
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    factors = zip(masks.Masks(last, actual)._factors, last.values(), strict=True)
     assert all(factor.stride() == weight.stride() for factor, weight in factors)
-    assert found["0.weight"].is_contiguous(memory_format=torch.channels_last)
+    assert actual["0.weight"].is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions(dtype: torch.dtype) -> None:
     weights = {"w": torch.linspace(-1, 1, 101, dtype=torch.float64).to(dtype)}
-    found = cut(weights, 0.5)["w"]
-    assert int((~found).sum()) == 50
-    assert weights["w"].abs()[~found].max() <= weights["w"].abs()[found].min()
+    actual = masks_of(weights, 0.5)["w"]
+    assert int((~actual).sum()) == 50
+    assert weights["w"].abs()[~actual].max() <= weights["w"].abs()[actual].min()
 
 
-def test_close_float64_weights_are_told_apart() -> None:
+def test_close_float64_weights_are_distinguished() -> None:
     weights = {"w": 1 + torch.arange(9, 0, -1, dtype=torch.float64) * 1e-12}
-    assert cut(weights, 0.5)["w"].tolist() == [True] * 5 + [False] * 4
+    assert masks_of(weights, 0.5)["w"].tolist() == [True] * 5 + [False] * 4
     with pytest.raises(SpecError, match=r"pruning\.allocation"):
-        cut({**weights, "v": torch.ones(3)}, 0.5, "global")
+        masks_of({**weights, "v": torch.ones(3)}, 0.5, "global")
 
 
 def test_random_depends_on_the_generator_only() -> None:
     a, b = {"w": torch.randn(200)}, {"w": torch.randn(200)}
-    found = cut(a, 0.5, criterion="random")["w"]
-    assert torch.equal(found, cut(b, 0.5, criterion="random")["w"])
-    assert not torch.equal(found, cut(a, 0.5)["w"])
-    assert not torch.equal(found, cut(a, 0.5, criterion="random", seed=7)["w"])
+    actual = masks_of(a, 0.5, criterion="random")["w"]
+    assert torch.equal(actual, masks_of(b, 0.5, criterion="random")["w"])
+    assert not torch.equal(actual, masks_of(a, 0.5)["w"])
+    assert not torch.equal(actual, masks_of(a, 0.5, criterion="random", seed=7)["w"])
 
 
 @pytest.mark.parametrize("amount", [-0.1, 1.0, math.nan])
 def test_amounts_outside_are_refused(amount: float) -> None:
     with pytest.raises(SpecError, match="amount"):
-        cut({"w": torch.ones(4)}, amount)
+        masks_of({"w": torch.ones(4)}, amount)
 
 
-@pytest.mark.parametrize("scope", ["uniform", "global"])
-def test_asking_for_less_than_is_removed_is_refused(scope: str) -> None:
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+def test_a_lower_sparsity_than_before_is_refused(allocation: str) -> None:
     weights = {"w": torch.arange(10.0)}
     with pytest.raises(SpecError, match="5 of the 10 weights"):
-        cut(weights, 0.3, scope, previous=cut(weights, 0.5, scope))
+        masks_of(weights, 0.3, allocation, previous=masks_of(weights, 0.5, allocation))
 
 
-def test_a_floor_that_is_too_high_tells_the_largest_amount() -> None:
+def test_a_minimum_density_that_is_too_high_names_the_highest_sparsity() -> None:
     weights = {"a": torch.rand(100), "b": torch.rand(50)}
-    with pytest.raises(SpecError, match=r"min_density.*at most 78.66% of all"):
-        cut(weights, 0.9, "global", floor=0.203)
-    cut(weights, 0.7866, "global", floor=0.203)
+    with pytest.raises(SpecError, match=r"min_density.*at most 0\.7866 can be pruned"):
+        masks_of(weights, 0.9, "global", min_density=0.203)
+    masks_of(weights, 0.7866, "global", min_density=0.203)
 
 
 def test_no_weights_are_refused() -> None:
     with pytest.raises(SpecError, match=r"pruning\.layers"):
-        cut({}, 0.5)
-
-
-def test_the_registries_hold_what_a_spec_may_name() -> None:
-    from pruning_core.methods.layers import LAYER_CHOICES
-
-    assert set(CRITERIA) == set(CRITERION_NAMES)
-    assert set(LAYER_CHOICES) == set(CHOICE_NAMES)
+        masks_of({}, 0.5)
 
 
 def test_multiplying_leaves_plain_zeros() -> None:
@@ -222,28 +217,28 @@ def test_multiplying_leaves_plain_zeros() -> None:
 
 
 def test_empty_layers_are_found() -> None:
-    found = {"a": torch.tensor([False, False]), "b": torch.tensor([False, True])}
-    assert masks.empty_layers(found) == ["a"]
+    actual = {"a": torch.tensor([False, False]), "b": torch.tensor([False, True])}
+    assert masks.empty_layers(actual) == ["a"]
 
 
 def test_masks_come_back_from_disk(tmp_path: Path) -> None:
-    found = cut(weights_of(convolutions(channels_last=True)), 0.8)
-    masks.save(found, tmp_path / "masks")
+    actual = masks_of(named_weights(convolutions(channels_last=True)), 0.8)
+    masks.save(actual, tmp_path / "masks")
     back = masks.load(tmp_path / "masks")
-    assert list(back) == list(found)
-    assert all(torch.equal(back[name], found[name]) for name in found)
-    assert cut(weights_of(convolutions()), 0.9, previous=back)
+    assert list(back) == list(actual)
+    assert all(torch.equal(back[name], actual[name]) for name in actual)
+    assert masks_of(named_weights(convolutions()), 0.9, previous=back)
 
 
 def test_scores_that_are_not_numbers_count_as_largest() -> None:
     weights = {"w": torch.tensor([math.nan, 1.0, -math.inf, -0.0, 2.0])}
-    assert cut(weights, 0.6)["w"].tolist() == [True, False, True, False, False]
+    assert masks_of(weights, 0.6)["w"].tolist() == [True, False, True, False, False]
 
 
-def test_a_layer_below_its_floor_gets_nothing_back() -> None:
+def test_a_layer_below_its_minimum_density_regains_nothing() -> None:
     weights = {"a": torch.full((10,), 0.1), "b": torch.arange(1.0, 31.0)}
-    first = cut(weights, 0.2, "global", floor=0.1)
+    first = masks_of(weights, 0.2, "global", min_density=0.1)
     assert int(first["a"].sum()) == 2
-    second = cut(weights, 0.4, "global", floor=0.5, previous=first)
+    second = masks_of(weights, 0.4, "global", min_density=0.5, previous=first)
     assert torch.equal(second["a"], first["a"])
-    assert sum(int((~kept).sum()) for kept in second.values()) == 16
+    assert pruned_count(second) == 16

@@ -7,22 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pruning_core.engine.masks.masks import Masks
-from tests.helpers.pruning import cut
-
-Tensors = dict[str, Tensor]
+from tests.helpers.models import named_weights
+from tests.helpers.pruning import masks_of
 
 
 def convolutions(channels_last: bool = False) -> nn.Sequential:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Flatten(), nn.Linear(256, 10))
     return model.to(memory_format=torch.channels_last) if channels_last else model
-
-
-def weights_of(model: nn.Module) -> Tensors:
-    return {name: value for name, value in model.named_parameters() if "weight" in name}
 
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -35,8 +30,8 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_zeros_stay_zero_through_training(channels_last: bool, kind: str) -> None:
     model = convolutions(channels_last)
-    weights = weights_of(model)
-    held = Masks(weights, cut(weights, 0.7))
+    weights = named_weights(model)
+    masks = Masks(weights, masks_of(weights, 0.7))
     options: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.1}
     optimizer = (
         torch.optim.Adam(model.parameters(), **options)
@@ -46,34 +41,34 @@ def test_zeros_stay_zero_through_training(channels_last: bool, kind: str) -> Non
     before = {name: value.detach().clone() for name, value in weights.items()}
     for _ in range(3):
         train_step(model, optimizer)
-        held.multiply()
-    held.check()
-    for name, mask in held.kept.items():
+        masks.multiply()
+    masks.check()
+    for name, mask in masks.weight_masks.items():
         assert torch.equal(weights[name] != 0, mask)
         assert not bool(torch.signbit(weights[name][~mask]).any())  # no -0.0
         assert not torch.equal(weights[name], before[name])
     train_step(model, optimizer)
     with pytest.raises(RuntimeError, match=r"0\.weight"):
-        held.check()
+        masks.check()
 
 
-def test_momentum_of_removed_weights_is_forgotten() -> None:
+def test_momentum_of_pruned_weights_is_cleared() -> None:
     model = convolutions()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     train_step(model, optimizer)
-    weights = weights_of(model)
-    held = Masks(weights, cut(weights, 0.5))
-    held.clear_state(optimizer)
-    for name, mask in held.kept.items():
+    weights = named_weights(model)
+    masks = Masks(weights, masks_of(weights, 0.5))
+    masks.clear_state(optimizer)
+    for name, mask in masks.weight_masks.items():
         momentum = optimizer.state[weights[name]]["momentum_buffer"]
         assert bool((momentum[~mask] == 0).all())
         assert bool((momentum[mask] != 0).any())
 
 
-def test_a_diverged_training_is_named() -> None:
+def test_diverged_training_is_reported() -> None:
     weights = {"w": torch.arange(4.0)}
-    held = Masks(weights, cut(weights, 0.5))
+    masks = Masks(weights, masks_of(weights, 0.5))
     weights["w"].fill_(math.inf)
-    held.multiply()
+    masks.multiply()
     with pytest.raises(RuntimeError, match="diverged"):
-        held.check()
+        masks.check()

@@ -1,63 +1,63 @@
-"""What the schedule chart draws is what the engine's masks reach, step by step."""
+"""The masks reach exactly the sparsities that the schedule chart shows, step by step."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 
-from pruning_core.engine.masks.regrowth import exchange
+from pruning_core.engine.masks.regrowth import drop_and_grow
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import pruning_steps
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.strategies import IterativeSpec
-from tests.helpers.pruning import cut
+from tests.helpers.pruning import masks_of
 
-TYPED = (0.1234, 0.5, 0.5, 0.93)
-PRUNE = to_dict(PruningSpec())
+CUSTOM = (0.1234, 0.5, 0.5, 0.93)
+PRUNING = to_dict(PruningSpec())
 SIZES = {"stem": 27, "body": 991, "head": 130}
 
 
 def chain(name: str) -> IterativeSpec:
-    typed = {"custom_schedule": TYPED, "iterations": len(TYPED), "target": TYPED[-1]}
-    settings = typed if name == "custom" else {"iterations": 7, "target": 0.93}
-    return IterativeSpec(schedule=name, final_epochs=1.5, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"iterations": 7, "target": 0.93}
+    if name == "custom":
+        settings = {"custom_schedule": CUSTOM, "iterations": len(CUSTOM), "target": CUSTOM[-1]}
+    return IterativeSpec(schedule=name, final_epochs=1.5, **settings)
 
 
-def _sizes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: weight.abs() for name, weight in weights.items()}
-
-
-@pytest.mark.parametrize("scope", ["uniform", "global"])
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
 @pytest.mark.parametrize("name", SPARSITY_SCHEDULES)
-def test_every_drawn_target_is_reached_to_the_weight(name: str, scope: str) -> None:
+def test_every_target_on_the_chart_is_reached_to_the_weight(name: str, allocation: str) -> None:
     generator = torch.Generator().manual_seed(3)
     weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
     steps = pruning_steps.steps(chain(name))
     (drawn,) = schedule_chart({"iterative": [step.target for step in steps]}).data
     assert drawn.y[0] == 0
     assert len(drawn.y) == len(steps) + 1
-    kept = None
+    masks = None
     for percent, step in zip(drawn.y[1:], steps, strict=True):
-        before = None if step.dense else kept
-        kept = cut(weights, step.target, scope, floor=0.01, previous=before)
+        before = None if step.dense else masks
+        masks = masks_of(weights, step.target, allocation, min_density=0.01, previous=before)
         if step.regrowth:
-            slopes = {n: torch.rand(size, generator=generator) for n, size in SIZES.items()}
-            kept = exchange(kept, _sizes(weights), slopes, step.regrowth, PRUNE)
-        zeros = {n: int((~mask).sum()) for n, mask in kept.items()}
-        if scope == "uniform":
+            growth = {n: torch.rand(size, generator=generator) for n, size in SIZES.items()}
+            magnitudes = {name: weight.abs() for name, weight in weights.items()}
+            masks = drop_and_grow(masks, magnitudes, growth, step.regrowth, PRUNING)
+        zeros = {n: int((~mask).sum()) for n, mask in masks.items()}
+        if allocation == "uniform":
             assert zeros == {n: round(percent / 100 * size) for n, size in SIZES.items()}
         assert abs(sum(zeros.values()) - percent / 100 * sum(SIZES.values())) <= (
-            0.5 if scope == "global" else 0.5 * len(SIZES)
+            0.5 if allocation == "global" else 0.5 * len(SIZES)
         )
-        weights = {n: weights[n] * mask for n, mask in kept.items()}
+        weights = {n: weights[n] * mask for n, mask in masks.items()}
 
 
 def test_equal_targets_change_no_mask() -> None:
     weights = {"a": torch.randn(100, generator=torch.Generator().manual_seed(1))}
-    before = cut(weights, 0.7)
+    before = masks_of(weights, 0.7)
     trained = {"a": torch.randn(100, generator=torch.Generator().manual_seed(2)) * before["a"]}
     for criterion in ("magnitude", "random"):
-        after = cut(trained, 0.7, previous=before, criterion=criterion, seed=9)
+        after = masks_of(trained, 0.7, previous=before, criterion=criterion, seed=9)
         assert torch.equal(after["a"], before["a"])

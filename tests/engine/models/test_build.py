@@ -1,4 +1,4 @@
-"""Which models can be built, and what is refused before any training."""
+"""Models that can be built, and settings that are refused before training."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torchvision.models import VGG, VisionTransformer
+from torchvision.models.resnet import ResNet
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.export.file_sizes import measure
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models import layers
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
-from tests.helpers.pruning import cut
+from tests.helpers.pruning import masks_of
 
 
 def settings(name: str, width: float = 1.0, stem_stride: int = 2) -> dict[str, Any]:
@@ -59,34 +62,35 @@ FAMILIES = [
 
 
 def slim(name: str, size: int) -> nn.Module:
-    """A family's model; of the two largest a part, since 100 million weights take long to write."""
+    """A model of a family; the two largest are reduced, so that their files are written fast."""
     model = build(name, size, classes=10)
-    if name == "vgg11_bn":
-        wide, *_, last = model.classifier
-        model.classifier[0] = nn.Linear(wide.in_features, 64)
+    if isinstance(model, VGG):
+        first, last = model.classifier[0], model.classifier[6]
+        model.classifier[0] = nn.Linear(first.in_features, 64)
         model.classifier[3] = nn.Linear(64, 64)
         model.classifier[6] = nn.Linear(64, last.out_features)
-    if name == "vit_b_16":
+    if isinstance(model, VisionTransformer):
         model.encoder.layers = model.encoder.layers[:3]
     return model
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_is_cut_trained_and_measured(name: str, tmp_path: Path) -> None:
+def test_a_family_is_pruned_trained_and_measured(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = slim(name, 32).to(memory_format=torch.channels_last)
     prunable = layers.weights(model, "all")
-    kept = cut(prunable, 0.5, floor=0.05)
-    trainee = Trainee(model, make_optimizer(model, to_dict(TrainSpec())), Masks(prunable, kept))
-    trainee.masks.multiply()
+    weight_masks = masks_of(prunable, 0.5, min_density=0.05)
+    masks = Masks(prunable, weight_masks)
+    state = TrainingState(model, make_optimizer(model, to_dict(TrainSpec())), masks)
+    masks.multiply()
     before = {key: value.detach().clone() for key, value in prunable.items()}
-    step(trainee, torch.rand(4, 3, 32, 32), torch.arange(4), rate=0.02, clip_grad_norm=5.0)
+    step(state, torch.rand(4, 3, 32, 32), torch.arange(4), lr=0.02, clip_grad_norm=5.0)
     for key, weight in prunable.items():
-        assert int((~kept[key]).sum()) == round(0.5 * weight.numel())
-        assert not weight[~kept[key]].any()
-        assert torch.equal(weight == 0, ~kept[key])
+        assert int((~weight_masks[key]).sum()) == round(0.5 * weight.numel())
+        assert not weight[~weight_masks[key]].any()
+        assert torch.equal(weight == 0, ~weight_masks[key])
     assert any(not torch.equal(before[key], prunable[key]) for key in prunable)
-    assert not trainee.skipped
+    assert not state.skipped
     sizes = measure(model, tmp_path / "model.sparse")
     assert sizes["sparse_bytes"] < 0.7 * sizes["dense_bytes"]
 
@@ -96,7 +100,7 @@ def test_names_are_the_classification_models() -> None:
     assert not any("rcnn" in name or "quantized" in name for name in models.names())
 
 
-def test_the_seed_decides_the_weights_and_the_check_spends_none() -> None:
+def test_the_seed_decides_the_weights_and_the_check_uses_no_random_numbers() -> None:
     torch.manual_seed(3)
     first, after = build("mobilenet_v3_small"), torch.rand(1)
     torch.manual_seed(3)
@@ -118,6 +122,7 @@ def test_stem_stride_keeps_twice_the_resolution() -> None:
     sizes = []
     for stride in (1, 2):
         model = build("resnet18", 64, stem_stride=stride)
+        assert isinstance(model, ResNet)
         model.conv1.register_forward_hook(lambda m, x, y: sizes.append(y.shape[-1]))
         model(torch.rand(2, 3, 64, 64))
     assert sizes == [64, 32]
@@ -127,14 +132,14 @@ REFUSED = [
     ("mobilnet_v2", 32, {}, "model.name", "mobilenet_v2"),
     ("fasterrcnn_resnet50_fpn", 32, {}, "model.name", "not a torchvision"),
     ("resnet18", 32, {"width": 0.5}, "model.width", "mobilenet_v3_small"),
-    ("vit_b_16", 40, {}, "data.image_size", "image_size must be a multiple of 16"),
-    ("alexnet", 32, {}, "data.image_size", "image_size 32"),
-    ("convnext_tiny", 28, {}, "data.image_size", "image_size 28"),
-    ("inception_v3", 64, {}, "data.image_size", "image_size 64"),
+    ("vit_b_16", 40, {}, "data.image_size", "the size must be a multiple of 16. 40 is not; choose"),
+    ("alexnet", 32, {}, "data.image_size", "images of 32 pixels"),
+    ("convnext_tiny", 28, {}, "data.image_size", "images of 28 pixels"),
+    ("inception_v3", 64, {}, "data.image_size", "images of 64 pixels"),
     ("vit_b_16", 32, {"stem_stride": 1}, "model.stem_stride", "patches of 16"),
     ("swin_t", 32, {"stem_stride": 1}, "model.stem_stride", "patches of 4"),
-    ("maxvit_t", 224, {"stem_stride": 1}, "data.image_size", "with stem_stride 1"),
-    ("alexnet", 64, {"stem_stride": 1}, "model.stem_stride", "moves 4 pixels"),
+    ("maxvit_t", 224, {"stem_stride": 1}, "data.image_size", "with model.stem_stride 1"),
+    ("alexnet", 64, {"stem_stride": 1}, "model.stem_stride", "has stride 4"),
 ]
 
 
@@ -148,19 +153,19 @@ def test_refusals_name_the_field(
     assert words in caught.value.message
 
 
-def test_a_stem_of_stride_1_is_refused_as_published() -> None:
+def test_a_stem_that_has_stride_1_is_refused() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3))
-    with pytest.raises(SpecError, match="stride 1 as published"):
+    with pytest.raises(SpecError, match="stride 1 already"):
         models._set_stem_stride(model, "vgg11")
 
 
 @pytest.mark.parametrize("name", ["regnet_y_400mf", "maxvit_t", "mobilenet_v2"])
-def test_shapes_are_those_of_the_real_model_and_cost_no_random_numbers(name: str) -> None:
+def test_shapes_are_those_of_the_real_model_and_use_no_random_numbers(name: str) -> None:
     before = torch.get_rng_state()
-    found = models.shapes(name, 12)
+    actual = models.shapes(name, 12)
     assert torch.equal(before, torch.get_rng_state())
     real = models.make(name, 12).state_dict()
-    assert found == {key: value.shape for key, value in real.items()}
+    assert actual == {key: value.shape for key, value in real.items()}
 
 
 def test_shapes_hold_no_weights() -> None:

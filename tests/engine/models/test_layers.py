@@ -1,4 +1,4 @@
-"""Which weights are found, under which names, and how their zeros are counted."""
+"""Prunable weights, their names, and the counts of their zeros."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ def by_name(model: nn.Module) -> dict[str, Layer]:
 
 
 def test_mobilenet_v2() -> None:
-    found = layers(make("mobilenet_v2", 10))
-    kinds = [layer.kind for layer in found]
+    actual = layers(make("mobilenet_v2", 10))
+    kinds = [layer.kind for layer in actual]
     assert (kinds.count("conv"), kinds.count("depthwise"), kinds.count("linear")) == (35, 17, 1)
-    assert sum(layer.size for layer in found) == 2_202_560
-    assert found[0] == Layer("features.0.0.weight", "conv", "stem", (32, 3, 3, 3), 864)
-    assert found[-1] == Layer("classifier.1.weight", "linear", "classifier", (10, 1280), 12800)
-    assert all(layer.role == "" for layer in found[1:-1])
+    assert sum(layer.size for layer in actual) == 2_202_560
+    assert actual[0] == Layer("features.0.0.weight", "conv", "stem", (32, 3, 3, 3), 864)
+    assert actual[-1] == Layer("classifier.1.weight", "linear", "classifier", (10, 1280), 12800)
+    assert all(layer.role == "" for layer in actual[1:-1])
 
 
 def test_attention_has_its_projections() -> None:
-    found = by_name(make("vit_b_32", 10))
+    actual = by_name(make("vit_b_32", 10))
     block = "encoder.layers.encoder_layer_0.self_attention"
-    assert found[f"{block}.in_proj_weight"].kind == "attention"
-    assert found[f"{block}.in_proj_weight"].shape == (2304, 768)
-    assert found[f"{block}.out_proj.weight"].kind == "linear"
-    assert found["conv_proj.weight"].role == "stem"
-    assert found["heads.head.weight"].role == "classifier"
-    names = list(found)
+    assert actual[f"{block}.in_proj_weight"].kind == "attention"
+    assert actual[f"{block}.in_proj_weight"].shape == (2304, 768)
+    assert actual[f"{block}.out_proj.weight"].kind == "linear"
+    assert actual["conv_proj.weight"].role == "stem"
+    assert actual["heads.head.weight"].role == "classifier"
+    names = list(actual)
     assert names.index(f"{block}.in_proj_weight") < names.index(f"{block}.out_proj.weight")
 
 
@@ -45,9 +45,9 @@ def test_attention_with_separate_projections() -> None:
 
 
 def test_without_a_linear_layer_the_last_convolution_classifies() -> None:
-    found = by_name(make("squeezenet1_1", 10))
-    assert found["classifier.1.weight"].role == "classifier"
-    assert found["features.0.weight"].role == "stem"
+    actual = by_name(make("squeezenet1_1", 10))
+    assert actual["classifier.1.weight"].role == "classifier"
+    assert actual["features.0.weight"].role == "stem"
 
 
 def test_a_transposed_and_a_one_dimensional_convolution_count() -> None:
@@ -55,14 +55,14 @@ def test_a_transposed_and_a_one_dimensional_convolution_count() -> None:
     assert [layer.kind for layer in layers(model)] == ["depthwise", "conv"]
 
 
-def test_spared_leaves_out_depthwise_stem_and_classifier() -> None:
+def test_core_excludes_depthwise_stem_and_classifier() -> None:
     model = make("mobilenet_v2", 10)
-    chosen = weights(model, "core")
+    core = weights(model, "core")
     assert len(weights(model, "all")) == 53
-    assert len(chosen) == 53 - 17 - 2
-    assert all(isinstance(value, nn.Parameter) for value in chosen.values())
-    assert "features.0.0.weight" not in chosen
-    assert "features.1.conv.0.0.weight" not in chosen
+    assert len(core) == 53 - 17 - 2
+    assert all(isinstance(value, nn.Parameter) for value in core.values())
+    assert "features.0.0.weight" not in core
+    assert "features.1.conv.0.0.weight" not in core
 
 
 class Tied(nn.Module):
@@ -75,7 +75,7 @@ class Tied(nn.Module):
         self.second.weight = self.embedding.weight
 
 
-def test_a_shared_weight_stands_there_once() -> None:
+def test_a_shared_weight_is_listed_once() -> None:
     model = Tied()
     assert list(weights(model, "all")) == ["first.weight"]
     counts = sparsities(model, "all")
@@ -112,7 +112,7 @@ def test_hooks_do_not_change_the_names() -> None:
     prune.l1_unstructured(hooked[0], "weight", amount=0.5)
     assert layers(hooked) == layers(plain)
     assert set(parameters(hooked)) == set(parameters(plain))
-    assert weights(hooked, "all")["0.weight"] is hooked[0].weight_orig
+    assert weights(hooked, "all")["0.weight"] is hooked.get_parameter("0.weight_orig")
 
 
 def test_the_prunable_weights_are_those_of_the_choice() -> None:

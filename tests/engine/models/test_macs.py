@@ -1,4 +1,4 @@
-"""Multiply-accumulates, counted by hand and by torch."""
+"""Multiply-accumulates: counted by hand, published, and per weight."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import nn
 
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.devices import place
-from pruning_core.engine.models.macs import macs, positions
+from pruning_core.engine.models.macs import macs, weight_uses
 
 
 class Small(nn.Module):
-    """A convolution, a depthwise one, a grouped one and a linear layer."""
+    """A convolution, a depthwise and a grouped convolution, and a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,10 +34,10 @@ BY_HAND = {
 }
 
 
-def test_as_counted_by_hand_with_groups() -> None:
+def test_counts_by_hand_with_groups() -> None:
     model = Small().train()
-    assert macs(model, 32) == sum(places * size for places, size in BY_HAND.values())
-    assert positions(model, 32) == {name: places for name, (places, _) in BY_HAND.items()}
+    assert macs(model, 32) == sum(uses * size for uses, size in BY_HAND.values())
+    assert weight_uses(model, 32) == {name: uses for name, (uses, _) in BY_HAND.items()}
     assert model.training
 
 
@@ -51,16 +51,16 @@ def test_published_models_at_224(name: str, published: float) -> None:
     assert macs(model, 224) == pytest.approx(published, rel=0.02)
 
 
-def test_the_quick_way_on_small_maps_counts_alike() -> None:
+def test_small_convolutions_count_the_same() -> None:
     model = make("mobilenet_v2", 10)
     before = macs(model, 32)
     assert macs(place(model, "cpu"), 32) == before
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "vgg11_bn", "convnext_tiny"])
-def test_weights_times_their_places_are_the_whole(name: str) -> None:
+def test_weights_times_their_uses_are_all_macs(name: str) -> None:
     with torch.device("meta"):
         model = make(name, 10)
     sizes = dict(model.named_parameters())
-    total = sum(places * sizes[weight].numel() for weight, places in positions(model, 64).items())
+    total = sum(uses * sizes[weight].numel() for weight, uses in weight_uses(model, 64).items())
     assert total == macs(model, 64)

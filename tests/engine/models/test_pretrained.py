@@ -1,4 +1,4 @@
-"""torchvision's pretrained weights, from a local server in torchvision's place."""
+"""torchvision's pretrained weights, from a local server instead of torchvision's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import sha256
 from pruning_core.engine.models import build as models
-from pruning_core.engine.models.weights import file_digest, load_weights, pretrained_file
+from pruning_core.engine.models.weight_files import pretrained_file
+from pruning_core.engine.models.weights import load_weights
 
 NAME = "mobilenet_v3_small"
 
@@ -35,16 +37,16 @@ def refusal(model: nn.Module, downloads: Path) -> str:
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
-        """Nothing on the screen."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A local server in torchvision's place, with a file named by its digest."""
+    """A file on a local server, named by its digest as torchvision does."""
     folder = tmp_path / "server"
     folder.mkdir()
     torch.save(build(classes=1000, seed=1).state_dict(), folder / "raw.pth")
-    digest = file_digest(folder / "raw.pth")
+    digest = sha256(folder / "raw.pth")
     file = (folder / "raw.pth").rename(folder / f"small-{digest[:8]}.pth")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -60,13 +62,13 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_pretrained_is_downloaded_once(tmp_path: Path, published: Path) -> None:
     downloads, model = tmp_path / "downloads", build()
     (note,) = load_weights(model, "pretrained", NAME, downloads)
-    assert "1000 classes" in note
+    assert "The file has 1000 classes, the data set 10" in note
     assert pretrained_file(NAME, downloads).read_bytes() == published.read_bytes()
     published.unlink()
     again = build()
     load_weights(again, "pretrained", NAME, downloads)
-    own, wanted = again.state_dict(), model.state_dict()
-    assert all(torch.equal(own[key], wanted[key]) for key in own)
+    first, second = model.state_dict(), again.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in second)
 
 
 def test_a_download_with_a_wrong_digest_is_not_kept(tmp_path: Path, published: Path) -> None:
@@ -76,14 +78,14 @@ def test_a_download_with_a_wrong_digest_is_not_kept(tmp_path: Path, published: P
     assert [path for path in (tmp_path / "weights").rglob("*") if path.is_file()] == []
 
 
-def test_a_damaged_file_put_by_hand_is_refused(tmp_path: Path, published: Path) -> None:
-    place = pretrained_file(NAME, tmp_path)
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"other")
+def test_a_damaged_file_is_refused(tmp_path: Path, published: Path) -> None:
+    path = pretrained_file(NAME, tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"other")
     assert "damaged" in refusal(build(), tmp_path)
 
 
-def test_without_network_the_way_on_is_told(
+def test_without_network_the_error_says_how_to_download_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = get_model_weights(NAME).DEFAULT.value

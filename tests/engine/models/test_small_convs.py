@@ -1,4 +1,4 @@
-"""Convolutions on small maps: the same numbers and gradients as torch's own."""
+"""Convolutions on small maps: outputs and gradients against torch's convolutions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pruning_core.engine.models.build import build
-from pruning_core.engine.models.small_convs import QuickConv2d, quicken, table
+from pruning_core.engine.models.small_convs import SmallConv2d, tap_table, use_small_convs
 
 SIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -34,64 +34,64 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
         bias=draw(st.booleans()),
     )
     height, width = draw(SIDES)
-    found = table(conv, height, width)
-    assume(found.height > 0 and found.width > 0)
+    actual = tap_table(conv, height, width)
+    assume(actual.height > 0 and actual.width > 0)
     return conv, torch.randn(draw(st.integers(1, 3)), channels, height, width)
 
 
 def run(conv: nn.Module, images: Tensor) -> list[Tensor]:
     """The output and every gradient."""
     images = images.clone().requires_grad_()
-    found = conv(images)
-    (found * torch.linspace(-1, 1, found.numel()).reshape(found.shape)).sum().backward()
+    actual = conv(images)
+    (actual * torch.linspace(-1, 1, actual.numel()).reshape(actual.shape)).sum().backward()
     grads = [value.grad for value in (images, *conv.parameters())]
-    return [found, *(grad for grad in grads if grad is not None)]
+    return [actual, *(grad for grad in grads if grad is not None)]
 
 
 @settings(max_examples=150, deadline=None)
 @given(convolutions())
-def test_any_convolution_gives_what_torch_gives(made: tuple[nn.Conv2d, Tensor]) -> None:
-    conv, images = made
-    quick = copy.deepcopy(conv)
-    quick.__class__ = QuickConv2d
-    for one, other in zip(run(conv, images), run(quick, images), strict=True):
+def test_any_convolution_equals_that_of_torch(drawn: tuple[nn.Conv2d, Tensor]) -> None:
+    conv, images = drawn
+    small = copy.deepcopy(conv)
+    small.__class__ = SmallConv2d
+    for one, other in zip(run(conv, images), run(small, images), strict=True):
         assert one.shape == other.shape
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_padding_in_words(padding: str) -> None:
+def test_padding_by_name(padding: str) -> None:
     conv = nn.Conv2d(4, 4, 3 if padding == "same" else 2, padding=padding, groups=4)
-    quick = copy.deepcopy(conv)
-    quick.__class__ = QuickConv2d
+    small = copy.deepcopy(conv)
+    small.__class__ = SmallConv2d
     images = torch.randn(2, 4, 2, 2)
-    for one, other in zip(run(conv, images), run(quick, images), strict=True):
+    for one, other in zip(run(conv, images), run(small, images), strict=True):
         torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "efficientnet_b0", "vgg11_bn"])
-def test_a_quickened_model_keeps_its_names_and_numbers(name: str) -> None:
+def test_a_model_keeps_its_names_and_outputs(name: str) -> None:
     torch.manual_seed(0)
     settings = {"name": name, "width": 1.0, "stem_stride": 2}
     model = build(settings, 10, 32).eval()
-    quick = quicken(copy.deepcopy(model).to(memory_format=torch.channels_last), "cpu")
-    assert list(quick.state_dict()) == list(model.state_dict())
+    small = use_small_convs(copy.deepcopy(model).to(memory_format=torch.channels_last), "cpu")
+    assert list(small.state_dict()) == list(model.state_dict())
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(quick(images), model(images), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(small(images), model(images), rtol=1e-3, atol=1e-5)
 
 
-def test_half_precision_goes_the_same_way() -> None:
+def test_bf16_is_computed_in_the_same_way() -> None:
     conv = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
-    quick = quicken(nn.Sequential(copy.deepcopy(conv)), "cpu")
+    small = use_small_convs(nn.Sequential(copy.deepcopy(conv)), "cpu")
     images = torch.randn(4, 8, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        found = run(quick, images)
-    for one, other in zip(run(conv, images), found, strict=True):
+        actual = run(small, images)
+    for one, other in zip(run(conv, images), actual, strict=True):
         torch.testing.assert_close(one, other.float(), rtol=0.05, atol=0.05)
 
 
 def test_a_gpu_keeps_its_own_convolutions() -> None:
     conv = nn.Conv2d(3, 3, 1)
-    quicken(nn.Sequential(conv), "cuda")
+    use_small_convs(nn.Sequential(conv), "cuda")
     assert type(conv) is nn.Conv2d

@@ -1,4 +1,4 @@
-"""Weights from files: what is adapted and told, what is refused."""
+"""Checkpoints: known differences are adapted and noted, others are refused."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from torchvision import models as zoo
 from torchvision.models import VisionTransformer
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import sha256
 from pruning_core.engine.models import build as models
-from pruning_core.engine.models.weights import file_digest, head_keys, load_weights
+from pruning_core.engine.models.weights import head_keys, load_weights
+from tests.helpers.models import weight_of
 from tests.helpers.project import SHARED
 
 CHECKPOINT = SHARED / "data" / "mobilenet_v2-cifar10.safetensors"
@@ -40,9 +42,9 @@ def write(path: Path, value: Any) -> str:
     return str(path)
 
 
-def same(model: nn.Module, wanted: State, but: tuple[str, ...] = ()) -> bool:
-    own = model.state_dict()
-    return all(torch.equal(own[key], wanted[key]) for key in own if key not in but)
+def same(model: nn.Module, expected: State, without: tuple[str, ...] = ()) -> bool:
+    actual = model.state_dict()
+    return all(torch.equal(actual[key], expected[key]) for key in actual if key not in without)
 
 
 def refusal(source: str, model: nn.Module, tmp_path: Path, name: str = NAME) -> str:
@@ -66,54 +68,58 @@ WRAPPERS = ["", "state_dict", "model_state_dict", "model", "net"]
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
 def test_torch_files_load(tmp_path: Path, suffix: str, wrapper: str) -> None:
-    wanted, model = state(), build()
-    source = write(tmp_path / f"w{suffix}", {wrapper: wanted, "epoch": 3} if wrapper else wanted)
+    expected, model = state(), build()
+    source = write(
+        tmp_path / f"w{suffix}", {wrapper: expected, "epoch": 3} if wrapper else expected
+    )
     assert load_weights(model, source, NAME, tmp_path) == []
-    assert same(model, wanted)
+    assert same(model, expected)
 
 
 def test_safetensors_without_batch_counters_load(tmp_path: Path) -> None:
-    wanted, model = state(), build()
-    kept = {key: value for key, value in wanted.items() if "num_batches" not in key}
+    expected, model = state(), build()
+    kept = {key: value for key, value in expected.items() if "num_batches" not in key}
     source = write(tmp_path / "w.safetensors", kept)
     assert load_weights(model, source, NAME, tmp_path) == []
-    assert same(model, wanted)
+    assert same(model, expected)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])
-def test_a_prefix_is_taken_off_with_a_note(tmp_path: Path, prefix: str) -> None:
-    wanted, model = state(), build()
-    source = write(tmp_path / "w.pt", {prefix + key: value for key, value in wanted.items()})
+def test_a_prefix_is_removed_with_a_note(tmp_path: Path, prefix: str) -> None:
+    expected, model = state(), build()
+    source = write(tmp_path / "w.pt", {prefix + key: value for key, value in expected.items()})
     (note,) = load_weights(model, source, NAME, tmp_path)
     assert prefix in note
-    assert same(model, wanted)
+    assert same(model, expected)
 
 
 def test_a_checkpoint_of_lightning_loads(tmp_path: Path) -> None:
-    wanted, model = state(), build()
-    inside = {"model." + key: value for key, value in wanted.items()}
+    expected, model = state(), build()
+    inside = {"model." + key: value for key, value in expected.items()}
     whole = {"epoch": 3, "state_dict": inside, "optimizer_states": [{"state": {}}]}
     (note,) = load_weights(model, write(tmp_path / "last.ckpt", whole), NAME, tmp_path)
     assert "'model.'" in note
-    assert same(model, wanted)
+    assert same(model, expected)
 
 
 def test_masks_of_torch_prune_are_applied(tmp_path: Path) -> None:
     model, pruned = build(), build(seed=1)
-    prune.l1_unstructured(pruned.features[0][0], "weight", amount=0.5)
+    prune.l1_unstructured(pruned.get_submodule("features.0.0"), "weight", amount=0.5)
     source = write(tmp_path / "w.pt", pruned.state_dict())
     (note,) = load_weights(model, source, NAME, tmp_path)
     assert "torch.nn.utils.prune" in note
-    assert torch.equal(model.features[0][0].weight, pruned.features[0][0].weight)
+    conv = pruned.get_submodule("features.0.0")
+    product = conv.get_parameter("weight_orig") * conv.get_buffer("weight_mask")
+    assert torch.equal(weight_of(model, "features.0.0"), product)
 
 
 def test_half_precision_is_converted_with_a_note(tmp_path: Path) -> None:
-    wanted = {key: value.half().float() for key, value in state().items()}
+    expected = {key: value.half().float() for key, value in state().items()}
     model = build()
-    source = write(tmp_path / "w.pt", {key: value.half() for key, value in wanted.items()})
+    source = write(tmp_path / "w.pt", {key: value.half() for key, value in expected.items()})
     notes = load_weights(model, source, NAME, tmp_path)
     assert "Weights stored as float16 were converted to float32." in notes
-    assert same(model, wanted)
+    assert same(model, expected)
 
 
 HEADS = ["mobilenet_v3_small", "squeezenet1_1", "regnet_x_400mf"]
@@ -121,15 +127,15 @@ HEADS = ["mobilenet_v3_small", "squeezenet1_1", "regnet_x_400mf"]
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_of_another_class_count_is_replaced(tmp_path: Path, name: str) -> None:
-    wanted, model = state(name=name, classes=1000), build(name)
+    expected, model = state(name=name, classes=1000), build(name)
     keys = tuple(head_keys(name))
     fresh = {key: model.state_dict()[key].clone() for key in keys}
-    notes = load_weights(model, write(tmp_path / "w.pt", wanted), name, tmp_path)
+    notes = load_weights(model, write(tmp_path / "w.pt", expected), name, tmp_path)
     assert notes == [
-        "The classifier of the file has 1000 classes, the data 10: "
-        "it was replaced by a new one with random weights."
+        "The file has 1000 classes, the data set 10: the classifier was replaced by a new one with "
+        "random weights."
     ]
-    assert same(model, wanted, but=keys)
+    assert same(model, expected, without=keys)
     assert all(torch.equal(model.state_dict()[key], fresh[key]) for key in keys)
 
 
@@ -144,11 +150,11 @@ def small_vit(size: int) -> nn.Module:
 
 
 def test_positions_of_a_vit_are_interpolated(tmp_path: Path) -> None:
-    wanted, model = small_vit(64).state_dict(), small_vit(32)
-    (note,) = load_weights(model, write(tmp_path / "w.pt", wanted), "vit_b_16", tmp_path)
+    expected, model = small_vit(64).state_dict(), small_vit(32)
+    (note,) = load_weights(model, write(tmp_path / "w.pt", expected), "vit_b_16", tmp_path)
     assert "4 x 4" in note
     assert "2 x 2" in note
-    assert same(model, wanted, but=("encoder.pos_embedding",))
+    assert same(model, expected, without=("encoder.pos_embedding",))
 
 
 def old_densenet(key: str) -> str:
@@ -160,24 +166,24 @@ def old_densenet(key: str) -> str:
 
 
 def test_old_densenet_names_load(tmp_path: Path) -> None:
-    wanted, model = state(name="densenet121"), build("densenet121")
-    old = {old_densenet(key): value for key, value in wanted.items()}
-    assert set(old) != set(wanted)
+    expected, model = state(name="densenet121"), build("densenet121")
+    old = {old_densenet(key): value for key, value in expected.items()}
+    assert set(old) != set(expected)
     assert load_weights(model, write(tmp_path / "w.pt", old), "densenet121", tmp_path) == []
-    assert same(model, wanted)
+    assert same(model, expected)
 
 
 def test_old_vit_names_load(tmp_path: Path) -> None:
-    wanted, model = small_vit(32).state_dict(), small_vit(32)
+    expected, model = small_vit(32).state_dict(), small_vit(32)
     old = {
         key.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2."): value
-        for key, value in wanted.items()
+        for key, value in expected.items()
     }
     assert load_weights(model, write(tmp_path / "w.pt", old), "vit_b_16", tmp_path) == []
-    assert same(model, wanted)
+    assert same(model, expected)
 
 
-def test_auxiliary_classifiers_are_left_out(tmp_path: Path) -> None:
+def test_auxiliary_classifiers_are_not_loaded(tmp_path: Path) -> None:
     full = zoo.googlenet(weights=None, num_classes=10, aux_logits=True, init_weights=False)
     model = build("googlenet")
     source = write(tmp_path / "w.pt", full.state_dict())
@@ -242,16 +248,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "there is no file" in refusal(str(tmp_path / "w.pt"), build(), tmp_path)
 
 
-def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
-    wanted = state()
-    wanted["features.0.0.weight"][0] = float("nan")
-    message = refusal(write(tmp_path / "w.pt", wanted), build(), tmp_path)
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    expected = state()
+    expected["features.0.0.weight"][0] = float("nan")
+    message = refusal(write(tmp_path / "w.pt", expected), build(), tmp_path)
     assert "features.0.0.weight" in message
 
 
-def test_file_digest_is_the_sha256(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
-    assert file_digest(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
+    assert sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
 
 
 @pytest.mark.skipif(not CHECKPOINT.exists(), reason="the shared checkpoint is not here")

@@ -1,9 +1,10 @@
-"""Channels removed as stages: cut, trained, measured against the dense model, made again."""
+"""Structured pruning as stages: channels removed, trained, measured against the dense model."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -24,19 +25,25 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.store import Store
-from tests.engine.criteria.test_stages import SMALL
-from tests.engine.test_stages import run_here
+from tests.helpers.stages import SMALL, run_here
 
 SPEC = replace(
     SMALL,
     one_shot=OneShotSpec(amounts=(0.5,), epochs=0),
     iterative=IterativeSpec(enabled=False),
     structured=StructuredSpec(
-        True, (0.4, 0.6), "macs", "taylor", "global", steps=2, epochs=0.5, final_epochs=0.5
+        enabled=True,
+        ratios=(0.4, 0.6),
+        ratio_of="macs",
+        channel_importance="taylor",
+        scope="global",
+        steps=2,
+        epochs=0.5,
+        final_epochs=0.5,
     ),
     recovery=RecoverySpec(distillation_weight=0.5),
 )
-ALONE = replace(
+ONE_STEP = replace(
     SPEC,
     one_shot=OneShotSpec(amounts=()),
     structured=replace(SPEC.structured, ratios=(0.5,), steps=1, final_epochs=0.0, epochs=0.0),
@@ -50,7 +57,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache.prepare()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
-        for spec in (SPEC, ALONE):
+        for spec in (SPEC, ONE_STEP):
             run_here(cache, spec)
     return cache
 
@@ -60,33 +67,36 @@ def frame(cache: Cache, spec: Spec) -> pd.DataFrame:
     return results_frame(outline(plan(spec, store)), store, "run", "run-1")
 
 
-def test_each_amount_is_a_chain_with_a_tail(ran: Cache) -> None:
+def test_each_ratio_is_a_chain_of_steps_with_final_fine_tuning(ran: Cache) -> None:
     store = Store(ran)
-    made = plan(SPEC, store)
-    stages = {stage.key: stage for stage in made.stages}
-    own = [point for point in made.models if point.strategy == "structured"]
-    assert [(p.iteration, p.final) for p in own] == [(1, False), (2, False), (3, True)] * 2
-    assert [stages[p.key].parent for p in own[1:3]] == [p.key for p in own[:2]]
-    assert stages[own[0].key].parent == stages[own[3].key].parent == made.models[0].key
-    assert own[0].target == pytest.approx(1 - 0.6**0.5)
+    planned = plan(SPEC, store)
+    stages = {stage.key: stage for stage in planned.stages}
+    steps = [model for model in planned.models if model.strategy == "structured"]
+    assert [(p.iteration, p.final) for p in steps] == [(1, False), (2, False), (3, True)] * 2
+    assert [stages[p.key].parent for p in steps[1:3]] == [p.key for p in steps[:2]]
+    assert stages[steps[0].key].parent == stages[steps[3].key].parent == planned.models[0].key
+    assert steps[0].asked == pytest.approx(1 - 0.6**0.5)
 
 
-def test_what_was_asked_is_reached_and_a_tail_cuts_nothing(ran: Cache) -> None:
-    found = frame(ran, SPEC)
-    own, dense = found[found.strategy == "structured"], found.macs[found.strategy == "baseline"]
-    gone = 1 - own.macs / float(dense.iloc[0])
-    assert (gone >= own.sparsity_asked).all()
-    assert (gone < own.sparsity_asked + 0.05).all()
-    tails = own[own.iteration == 3]
-    assert list(tails.macs) == list(own[own.iteration == 2].macs)
-    assert list(own.epochs) == [0.5, 1, 1.5] * 2
-    assert found.macs[found.strategy == "one_shot"].tolist() == dense.tolist()
+def test_the_ratio_is_reached_and_final_fine_tuning_removes_nothing(ran: Cache) -> None:
+    actual = frame(ran, SPEC)
+    rows, dense = (
+        actual[actual.strategy == "structured"],
+        actual.macs[actual.strategy == "baseline"],
+    )
+    removed = 1 - rows.macs / float(dense.iloc[0])
+    assert (removed >= rows.sparsity_asked).all()
+    assert (removed < rows.sparsity_asked + 0.05).all()
+    final = rows[rows.iteration == 3]
+    assert list(final.macs) == list(rows[rows.iteration == 2].macs)
+    assert list(rows.epochs) == [0.5, 1, 1.5] * 2
+    assert actual.macs[actual.strategy == "one_shot"].tolist() == dense.tolist()
 
 
-def test_removed_weights_count_as_gone(ran: Cache) -> None:
-    found = frame(ran, ALONE)
-    row = found[found.strategy == "structured"].iloc[0]
-    base = found[found.strategy == "baseline"].iloc[0]
+def test_removed_weights_count_as_zero(ran: Cache) -> None:
+    actual = frame(ran, ONE_STEP)
+    row = actual[actual.strategy == "structured"].iloc[0]
+    base = actual[actual.strategy == "baseline"].iloc[0]
     assert row.parameters == base.parameters
     assert row.sparsity_model == 1 - row.nonzero / base.parameters
     assert 0.3 < row.sparsity_weights < 0.95
@@ -98,58 +108,56 @@ def test_removed_weights_count_as_gone(ran: Cache) -> None:
     assert any("its outputs are the classes" in note for note in row.notes)
 
 
-def test_a_fresh_model_of_the_stage_is_the_smaller_one(ran: Cache) -> None:
+def test_the_model_of_the_stage_is_loaded_with_its_widths(ran: Cache) -> None:
     store = Store(ran)
-    point = plan(ALONE, store).models[-1]
-    base = store.settings(plan(ALONE, store).models[0].key)["settings"]
-    assert resized(store, point.key)
-    model = parent_model(store, point.key, base).eval()
-    result = store.read(point.key)
+    planned = plan(ONE_STEP, store).models[-1]
+    base = store.settings(plan(ONE_STEP, store).models[0].key)["settings"]
+    assert resized(store, planned.key)
+    model = parent_model(store, planned.key, base).eval()
+    result = store.read(planned.key)
     assert macs(model, base["data"]["image_size"]) == result["macs"] < result["dense_macs"]
     assert sum(p.numel() for p in model.parameters()) == result["own_parameters"]
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
 
 
-def test_tables_findings_and_csv_know_it(ran: Cache) -> None:
-    found = frame(ran, SPEC)
-    assert "channels removed, asked 40 %, step 2" in summary_tables(found)
-    assert "channels removed" in set(results_table(found)["Strategy"])
-    assert "MACs" in results_table(found)
-    csv = pd.read_csv(io.StringIO(to_csv(found)))
+def test_tables_findings_and_csv_contain_it(ran: Cache) -> None:
+    actual = frame(ran, SPEC)
+    assert "structured, pruning ratio 40 %, step 2" in summary_tables(actual)
+    assert "structured" in set(results_table(actual)["Strategy"])
+    assert "MACs" in results_table(actual)
+    csv = pd.read_csv(io.StringIO(to_csv(actual)))
     assert csv.columns[-2] == "macs"
     assert csv.macs.notna().all()
-    alone = [finding.text for finding in findings(frame(ran, ALONE))]
-    assert any(
-        "channels removed at 50 % asked" in text and "the baseline" in text for text in alone
-    )
+    alone = [finding.text for finding in findings(frame(ran, ONE_STEP))]
+    assert any("structured at 50 %" in text and "the baseline" in text for text in alone)
 
 
 def test_the_names_of_the_stages(ran: Cache) -> None:
     names = {name for name, _ in titles(outline(plan(SPEC, Store(ran)))).values()}
-    assert {"channels 40 %, step 2", "channels, tail, 40 %"} <= names
-    alone = {name for name, _ in titles(outline(plan(ALONE, Store(ran)))).values()}
-    assert "channels 50 %" in alone
+    assert {"structured 40 %, step 2", "structured, final fine-tuning, 40 %"} <= names
+    alone = {name for name, _ in titles(outline(plan(ONE_STEP, Store(ran)))).values()}
+    assert "structured 50 %" in alone
 
 
-def test_the_dry_run_lists_groups_and_reasons(ran: Cache) -> None:
+def test_the_dry_run_has_groups_and_reasons(ran: Cache) -> None:
     store = Store(ran)
-    dry = next(s for s in plan(ALONE, store).stages if s.kind == "inspect_groups")
-    found = store.read(dry.key)
-    assert {"layer": "classifier.1", "reason": "its outputs are the classes"} in found["uncut"]
-    left = found["left"][0]
-    assert left["amount"] == 0.5
-    assert left["macs"] <= 0.5 * found["dense"]["macs"]
-    for group in found["groups"]:
+    dry = next(s for s in plan(ONE_STEP, store).stages if s.kind == "inspect_groups")
+    actual = store.read(dry.key)
+    assert {"layer": "classifier.1", "reason": "its outputs are the classes"} in actual["uncut"]
+    remaining = actual["left"][0]
+    assert remaining["amount"] == 0.5
+    assert remaining["macs"] <= 0.5 * actual["dense"]["macs"]
+    for group in actual["groups"]:
         assert group["layers"]
         assert group["left"][0] == group["channels"] or not group["reason"]
 
 
-def test_the_same_cut_again_has_the_same_bits(ran: Cache, tmp_path: pytest.TempPathFactory) -> None:
-    other = Cache(tmp_path)  # type: ignore[arg-type]
+def test_the_same_run_again_has_the_same_bits(ran: Cache, tmp_path: Path) -> None:
+    other = Cache(tmp_path)
     other.prepare()
-    run_here(other, ALONE)
+    run_here(other, ONE_STEP)
     first, second = (
-        [(r["correct"], r["loss"]) for r in frame(cache, ALONE).to_dict("records")]
+        [(r["correct"], r["loss"]) for r in frame(cache, ONE_STEP).to_dict("records")]
         for cache in (ran, other)
     )
     assert first == second

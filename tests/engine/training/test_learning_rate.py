@@ -1,4 +1,4 @@
-"""The learning rate of every step is that of the pure functions, whatever the curve covers."""
+"""The learning rate of every step is that of the schedule, for every schedule span."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
-from tests.engine.test_stages import run_here
-from tests.engine.training.test_train import SPLITS, plan, trainee
+from tests.helpers.stages import run_here
+from tests.helpers.training import SPLITS, plan_of, state_of
 from tests.helpers.workers import TINY
 
 STEPS = 4  # 50 images in batches of 16
@@ -31,19 +31,19 @@ TINY_STEPS = 7  # nine tenths of 240 images in batches of 32
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The rate of each step that is asked for; nothing is trained."""
-    found: list[float] = []
+    """The learning rate of each step; nothing is trained."""
+    recorded: list[float] = []
 
-    def noting(trainee: Any, images: Tensor, labels: Tensor, rate: float, clip: float) -> Tensor:
-        found.append(rate)
+    def recording(state: Any, images: Tensor, labels: Tensor, lr: float, clip: float) -> Tensor:
+        recorded.append(lr)
         return torch.zeros(())
 
-    monkeypatch.setattr(training, "step", noting)
-    return found
+    monkeypatch.setattr(training, "step", recording)
+    return recorded
 
 
-def test_the_rate_rises_from_0_to_the_curve() -> None:
-    """Over a fifth of a cosine with peak 2: half of it where a tenth is done."""
+def test_warm_up_rises_from_0_to_the_schedule() -> None:
+    """Over a fifth of a cosine with peak 2: half of it after a tenth."""
     settings = to_dict(TrainSpec(lr=2.0, lr_schedule="cosine", warmup=0.2))
     assert rate(settings, 0.0) == 0.0
     assert rate(settings, 0.1) == pytest.approx((1 + cos(0.1 * pi)) / 2)
@@ -54,25 +54,25 @@ def test_the_rate_rises_from_0_to_the_curve() -> None:
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
 @pytest.mark.parametrize("schedule", LR_SCHEDULES)
 @pytest.mark.parametrize("span", ["step", "pruning"])
-def test_every_step_has_the_rate_of_its_place(
+def test_every_step_has_its_learning_rate(
     rates: list[float], tmp_path: Path, schedule: str, warmup: float, span: str
 ) -> None:
-    """Three trainings of two epochs, each with its own curve or as parts of one."""
+    """Three trainings of two epochs, each with its own schedule or as parts of one."""
     settings = to_dict(TrainSpec(lr=0.1, lr_schedule=schedule, batch_size=16, warmup=warmup))
     whole = 6 if span == "pruning" else 2
     for i in range(3):
         start = 2 * i if span == "pruning" else 0
-        place = plan(2, settings=settings, lr_from_epoch=start, lr_epochs=whole)
-        train(trainee(), SPLITS, place, tmp_path / f"{i}", Progress())
+        part = plan_of(2, settings=settings, lr_from_epoch=start, lr_epochs=whole)
+        train(state_of(), SPLITS, part, tmp_path / f"{i}", Progress())
     steps = whole * STEPS
-    wanted = [curve(schedule, i / steps, warmup) for i in range(steps)]
-    assert rates == pytest.approx([0.1 * factor for factor in wanted * (6 // whole)])
+    expected = [lr_factor(schedule, i / steps, warmup) for i in range(steps)]
+    assert rates == pytest.approx([0.1 * factor for factor in expected * (6 // whole)])
 
 
-def curve(schedule: str, done: float, warmup: float) -> float:
+def lr_factor(schedule: str, done: float, warmup: float) -> float:
     """The factor for the peak rate."""
     risen = done / warmup if done < warmup else 1.0
-    return risen * LR_SCHEDULES[schedule](done)
+    return risen * LR_SCHEDULES[schedule].factor(done)
 
 
 @pytest.mark.parametrize("span", ["step", "pruning"])
@@ -84,24 +84,26 @@ def test_stages_train_with_these_rates(rates: list[float], cache: Cache, span: s
     )
     run_here(cache, replace(spec, finetune=finetune))
     steps = TINY_STEPS * (4 if span == "pruning" else 2)
-    wanted = [0.02 * curve("cosine", i / steps, 0.3) for i in range(steps)]
-    baseline, levels = rates[: 2 * TINY_STEPS], rates[2 * TINY_STEPS :]
-    assert levels == pytest.approx(wanted * (1 if span == "pruning" else 2))
+    expected = [0.02 * lr_factor("cosine", i / steps, 0.3) for i in range(steps)]
+    baseline, pruned = rates[: 2 * TINY_STEPS], rates[2 * TINY_STEPS :]
+    assert pruned == pytest.approx(expected * (1 if span == "pruning" else 2))
     steps = 2 * TINY_STEPS
     assert baseline == pytest.approx(
-        [0.05 * curve("one_cycle", i / steps, 0) for i in range(steps)]
+        [0.05 * lr_factor("one_cycle", i / steps, 0) for i in range(steps)]
     )
 
 
-def test_one_curve_covers_cuts_and_tail(rates: list[float], cache: Cache) -> None:
+def test_one_schedule_spans_pruning_steps_and_final_fine_tuning(
+    rates: list[float], cache: Cache
+) -> None:
     iterative = replace(TINY.iterative, epochs=1, final_epochs=2, equal_budget=False)
     spec = replace(
         TINY, one_shot=OneShotSpec(amounts=()), iterative=iterative, lr_schedule_span="run"
     )
     run_here(cache, spec)
     steps = TINY_STEPS * 4
-    wanted = [0.02 * curve("cosine", i / steps, 0) for i in range(steps)]
-    assert rates[2 * TINY_STEPS :] == pytest.approx(wanted)
+    expected = [0.02 * lr_factor("cosine", i / steps, 0) for i in range(steps)]
+    assert rates[2 * TINY_STEPS :] == pytest.approx(expected)
 
 
 def rewound(method: str, epoch: int) -> Spec:
@@ -117,10 +119,10 @@ def rewound(method: str, epoch: int) -> Spec:
 
 
 @pytest.mark.parametrize(("method", "epoch"), [("lr_rewinding", 1), ("random_reinit", 0)])
-def test_a_rewound_rate_is_the_rest_of_the_baseline_s(
+def test_rewinding_uses_the_rest_of_the_baseline_s_schedule(
     rates: list[float], cache: Cache, method: str, epoch: int
 ) -> None:
-    """In as many epochs as the baseline had left, step by step the same; in fewer, quicker."""
+    """Equal rates in as many epochs as remain of the baseline; in fewer, a faster schedule."""
     run_here(cache, rewound(method, epoch))
     dense, rest = rates[: 3 * TINY_STEPS], rates[3 * TINY_STEPS :]
     one_shot, chain = rest[: 2 * TINY_STEPS], rest[2 * TINY_STEPS :]
@@ -128,4 +130,4 @@ def test_a_rewound_rate_is_the_rest_of_the_baseline_s(
         assert one_shot == pytest.approx(dense[TINY_STEPS:])
     start = epoch / 3
     shares = [start + (1 - start) * i / TINY_STEPS for i in range(TINY_STEPS)]
-    assert chain == pytest.approx([0.05 * curve("one_cycle", done, 0.5) for done in shares] * 2)
+    assert chain == pytest.approx([0.05 * lr_factor("one_cycle", done, 0.5) for done in shares] * 2)

@@ -1,0 +1,147 @@
+"""The inputs of a criterion, collected for a stage: calibration images, baseline and movement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.engine.criteria.inputs import Batch, CriterionInputs, Tensors
+from pruning_core.engine.data.augment import normalize
+from pruning_core.engine.data.loading import ImageSet, Splits
+from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.models import devices
+from pruning_core.engine.models.layers import weights
+from pruning_core.engine.stage_inputs import parent_model, root_of
+from pruning_core.engine.training import checkpoint
+from pruning_core.engine.training.state import Movement, TrainingState
+from pruning_core.engine.training.train import derived_seed
+from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
+from pruning_core.methods.granularity import pattern_of
+from pruning_core.storage.stage_context import Context
+
+MOVEMENT_FILE = "movement.pt"
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Batches of images (N, 3, S, S), normalized and not augmented, with labels (N,).
+
+    `positions` selects the images of a set. `data` holds the `mean` and `std` of a `DataSpec`.
+    The batches are on the device.
+    """
+
+    images: ImageSet
+    positions: Tensor
+    data: dict[str, Any]
+    batch: int
+    device: str
+
+    def __iter__(self) -> Iterator[Batch]:
+        for positions in self.positions.split(self.batch):
+            pixels = self.images.batch(positions).to(self.device)
+            labels = self.images.labels[positions].to(self.device)
+            yield normalize(pixels, self.data["mean"], self.data["std"]), labels
+
+
+def draw_calibration_set(
+    images: ImageSet, count: int, seed: int, data: dict[str, Any], batch: int, device: str
+) -> CalibrationSet:
+    """`count` random images of a set, or all where it has fewer; the seed decides which."""
+    generator = torch.Generator().manual_seed(seed)
+    positions = torch.randperm(len(images), generator=generator)[:count]
+    return CalibrationSet(images, positions, data, batch, device)
+
+
+def calibration_images(
+    context: Context, splits: Splits, data: dict[str, Any], count: int, batch: int
+) -> CalibrationSet:
+    """Training images for a criterion or channel importance; one seed always uses the same."""
+    seed = derived_seed(context.settings["seed"], "score images")
+    return draw_calibration_set(splits.train, count, seed, data, batch, context.settings["device"])
+
+
+def inputs_for_pruning(
+    model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+) -> CriterionInputs:
+    """The criterion's inputs in a pruning step; `base` are the settings of its baseline."""
+    settings, pruning = context.settings, context.settings["pruning"]
+    target = float(settings["target"])
+    if needs(pruning["criterion"], BASELINE):
+        dense = parent_model(context.store, root_of(context.store, context.row.parent), base)
+        model = devices.place(dense, settings["device"])
+    prunable = weights(model, pruning["layers"], pruning["exclude"])
+    batch = settings["train"]["batch_size"]
+    inputs = _inputs(prunable, model, context, splits, base, {**pruning, "score_batch": batch})
+    # RigL prunes to the same target again, and must not draw the same random scores again.
+    regrowth = [settings["regrowth"]] if "regrowth" in settings else []
+    seed = derived_seed(settings["seed"], "cut", target, *regrowth)
+    # An N:M pattern has one sparsity, so SynFlow prunes to it from its first round on.
+    pattern = pattern_of(pruning["granularity"]) is not None
+    return replace(
+        inputs,
+        generator=torch.Generator().manual_seed(seed),
+        compute_masks=lambda scores, amount: compute_masks(
+            scores, target if pattern else amount, pruning
+        ),
+        target=target,
+    )
+
+
+def inputs_for_regrowth(
+    model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+) -> CriterionInputs:
+    """The inputs of RigL's growth scores: all prunable weights and the calibration images."""
+    settings, pruning = context.settings, context.settings["pruning"]
+    count, batch = pruning["calibration_images"], settings["train"]["batch_size"]
+    images = calibration_images(context, splits, base["data"], count, batch)
+    prunable = weights(model, pruning["layers"], pruning["exclude"])
+    return CriterionInputs(prunable, model=model, batches=images)
+
+
+def inputs_for_sensitivity(
+    layer: Tensors, model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+) -> CriterionInputs:
+    """The criterion's inputs in the sensitivity analysis of a layer (O, I, *K) of the baseline."""
+    settings = context.settings
+    seed = derived_seed(settings["seed"], settings["layer"])
+    inputs = _inputs(layer, model, context, splits, base, settings)
+    return replace(inputs, generator=torch.Generator().manual_seed(seed))
+
+
+def _inputs(
+    prunable: Tensors,
+    model: nn.Module,
+    context: Context,
+    splits: Splits,
+    base: dict[str, Any],
+    scoring: dict[str, Any],
+) -> CriterionInputs:
+    """`scoring` names the criterion, the number of calibration images and their batch size."""
+    data, criterion = base["data"], scoring["criterion"]
+    inputs = CriterionInputs(prunable, model=model, image_size=data["image_size"])
+    if needs(criterion, IMAGES):
+        count, batch = scoring["calibration_images"], scoring["score_batch"]
+        return replace(inputs, batches=calibration_images(context, splits, data, count, batch))
+    if needs(criterion, MOVEMENT):
+        path = context.store.file(context.row.parent, MOVEMENT_FILE)
+        movement = torch.load(path, map_location="cpu", weights_only=True)
+        return replace(inputs, movement=movement)
+    return inputs
+
+
+def record_movement(state: TrainingState, settings: dict[str, Any]) -> None:
+    """Accumulate the movement of all weights in training, where the stage's settings ask for it."""
+    if settings.get("keep_movement"):
+        state.movement = Movement(weights(state.model, "all"))
+
+
+def save_movement(state: TrainingState, folder: Path) -> None:
+    """Write the accumulated movement into the stage's folder, for the next pruning step."""
+    if state.movement:
+        content = checkpoint.serialized(state.movement.total)
+        (folder / MOVEMENT_FILE).write_bytes(content)

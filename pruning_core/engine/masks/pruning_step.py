@@ -1,0 +1,103 @@
+"""The pruning step at the start of a stage: which weights it removes, and its batch norm.
+
+A filter of zeros outputs 0, but the batch norm after it would turn that into its bias, a constant
+that passes on through the network. With weight and bias of batch norm at zero too, the channel is
+0 and can be removed later (see `structured.fold`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruning_core.common.formatting import format_count
+from pruning_core.engine.criteria.calibration import inputs_for_pruning, inputs_for_regrowth
+from pruning_core.engine.data.loading import Splits
+from pruning_core.engine.masks.masks import Masks, compute_masks, empty_layers, load
+from pruning_core.engine.masks.regrowth import drop_and_grow, growth_scores
+from pruning_core.engine.models.layers import weights
+from pruning_core.engine.models.traced_layers import traced_layers
+from pruning_core.engine.stage_inputs import MASK_FILE
+from pruning_core.methods.criteria import CRITERIA
+from pruning_core.planning.layer_checks import layer_collapse
+from pruning_core.storage.stage_context import Context
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class PruningStep:
+    """The masks from now on, and how many weights that were pruned before returned."""
+
+    masks: Masks
+    returned: int
+
+
+def prune(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> PruningStep:
+    """Prune a model in place as the stage's settings say; `base` are those of its baseline.
+
+    Raises `SpecError` where nothing would remain of a layer, and `StageError` where the criterion
+    cannot score the model.
+    """
+    settings = context.settings
+    pruning, target = settings["pruning"], float(settings["target"])
+    prunable = weights(model, pruning["layers"], pruning["exclude"])
+    previous = _previous_masks(context)
+    context.progress.say(0.0, "Scoring the weights")
+    scores = CRITERIA.load(pruning["criterion"])(inputs_for_pruning(model, context, splits, base))
+    masks = compute_masks(scores, target, pruning, {} if settings.get("dense") else previous)
+    if empty := empty_layers(masks):
+        raise layer_collapse("pruning.min_density", empty, target, pruning)
+    if "regrowth" in settings:
+        growth = growth_scores(inputs_for_regrowth(model, context, splits, base))
+        masks = drop_and_grow(masks, scores, growth, settings["regrowth"], pruning)
+    norm_masks: Tensors = {}
+    if "norms" in settings:
+        norm_masks = norms_of_zero_filters(model, masks, base["data"]["image_size"])
+    applied = Masks({**dict(model.named_parameters()), **prunable}, masks, norm_masks)
+    applied.multiply()
+    returned = (masks[name].cpu() & ~mask for name, mask in previous.items())
+    return PruningStep(applied, sum(int(torch.count_nonzero(mask)) for mask in returned))
+
+
+def _previous_masks(context: Context) -> Tensors:
+    """The masks of the pruning step before; none where that is the baseline."""
+    parent, store = context.row.parent, context.store
+    has_masks = store.settings(parent)["kind"] == "pruned"
+    return load(store.file(parent, MASK_FILE)) if has_masks else {}
+
+
+def norms_of_zero_filters(model: nn.Module, masks: Tensors, image_size: int) -> Tensors:
+    """Masks (O,) of weight and bias of batch norms, False where all of the filter is pruned.
+
+    `masks` are those of the weights (O, I, *K) by name. A batch norm after a layer without a
+    zero filter gets no mask. The model is in evaluation mode afterwards.
+    """
+    device = next(model.parameters()).device
+    names = {module: name for name, module in model.named_modules()}
+    norm_masks: Tensors = {}
+    for layer in traced_layers(model, torch.zeros(1, 3, image_size, image_size, device=device)):
+        if layer.norm is None or not layer.norm.affine or layer.weight_name not in masks:
+            continue
+        remaining = masks[layer.weight_name].flatten(1).any(1)
+        if not bool(remaining.all()):
+            name = names[layer.norm]
+            norm_masks |= {f"{name}.weight": remaining, f"{name}.bias": remaining.clone()}
+    return norm_masks
+
+
+def surviving_zeros(masks: Masks) -> list[str]:
+    """A note on remaining weights that are zero after training; empty where there are none."""
+    zeros = sum(
+        int(torch.count_nonzero(mask.cpu() & (masks.weights[name].detach().cpu() == 0)))
+        for name, mask in masks.weight_masks.items()
+    )
+    if not zeros:
+        return []
+    return [
+        f"{format_count(zeros, 'remaining weight')} got no gradient in training and stayed zero, "
+        "so the sparsity is higher than the target."
+    ]
