@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine.data.loading import Splits, load
+from pruning_core.engine.data.loading import Splits, read_splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import widths
@@ -16,32 +16,32 @@ MODEL_FILE = "model.sparse"
 MASK_FILE = "masks.sparse"
 
 
-def root_of(store: Store, key: str) -> str:
+def baseline_key(store: Store, key: str) -> str:
     """The baseline at the head of a chain of levels."""
     while (found := store.settings(key))["kind"] != "baseline":
         key = found["parent"]
     return key
 
 
-def parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
+def load_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
     """The trained model of a stage, resized where channels were removed on the way to it.
 
     `base` are the settings of its baseline.
     """
     model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
     state = sparse_file.load(store.file(key, MODEL_FILE))
-    if resized(store, key):
+    if channels_removed(store, key):
         return widths.load(model, widths.read(store.file(key, widths.FILE)), state)
     model.load_state_dict(state)
     return model
 
 
-def resized(store: Store, key: str) -> bool:
+def channels_removed(store: Store, key: str) -> bool:
     """Whether channels were removed in this stage or in one that it hangs off."""
     while (found := store.settings(key))["kind"] not in ("baseline", "structured"):
         key = found["parent"]
     return bool(found["kind"] == "structured")
 
 
-def splits_of(store: Store, key: str, settings: dict[str, Any]) -> Splits:
-    return load(store.folder(key), settings)
+def load_splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:
+    return read_splits(store.folder(key), settings)

@@ -9,12 +9,12 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from pruning_core.engine.analysis.layer_statistics import portraits
+from pruning_core.engine.analysis.layer_statistics import layer_statistics
 from pruning_core.engine.data.loading import Splits
-from pruning_core.engine.export.file_sizes import measure
+from pruning_core.engine.export.file_sizes import save_and_measure
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
-from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model
+from pruning_core.engine.stage_inputs import MODEL_FILE, load_model
 from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.loss import Objective, as_teacher
 from pruning_core.engine.training.state import Trainee
@@ -23,18 +23,18 @@ from pruning_core.results.layers import FILE as PORTRAITS
 from pruning_core.storage.stage_context import Context, StageError
 
 
-def loss_of(context: Context, root: str, base: dict[str, Any]) -> Objective:
+def training_objective(context: Context, root: str, base: dict[str, Any]) -> Objective:
     """A level's loss; its teacher, where there is one, is the baseline."""
     settings, recovery = context.settings, context.settings["recovery"]
     smoothing = settings["train"]["label_smoothing"]
     if "distillation_weight" not in recovery:
         return Objective(smoothing)
-    teacher = devices.place(parent_model(context.store, root, base), settings["device"])
+    teacher = devices.place(load_model(context.store, root, base), settings["device"])
     weight, temperature = recovery["distillation_weight"], recovery["distillation_temperature"]
     return Objective(smoothing, as_teacher(teacher), weight, temperature)
 
 
-def training_of(
+def training_plan(
     settings: dict[str, Any],
     images: dict[str, Any],
     chain: tuple[float, float],
@@ -55,7 +55,7 @@ def training_of(
     )
 
 
-def finish(
+def measure_model(
     context: Context,
     trainee: Trainee,
     splits: Splits,
@@ -71,14 +71,14 @@ def finish(
     test = evaluate(model, splits.test, images, settings["device"])
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
-    (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
+    (context.folder / PORTRAITS).write_text(json.dumps(layer_statistics(model)))
     return {
         **test.figures(),
         "validation_accuracy": learned,
         "validation_images": len(splits.validation),
         "test_digest": _test_digest(context, splits),
         **masks.sparsities(model, pruning["layers"], pruning["exclude"]),
-        **measure(model, context.folder / MODEL_FILE),
+        **save_and_measure(model, context.folder / MODEL_FILE),
         "epochs": settings["epochs"],
         "seconds": trainee.seconds,
         "history": trainee.history,

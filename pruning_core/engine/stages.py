@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.analysis import inspect_model as inspect
+from pruning_core.engine.analysis.inspect_model import weights_identity
 from pruning_core.engine.criteria.collect import keep_movement, start_movement
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
@@ -21,8 +21,13 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.weights import load_weights
-from pruning_core.engine.stage_inputs import MASK_FILE, parent_model, root_of, splits_of
-from pruning_core.engine.stage_training import finish, loss_of, training_notes, training_of
+from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, load_model, load_splits
+from pruning_core.engine.stage_training import (
+    measure_model,
+    training_notes,
+    training_objective,
+    training_plan,
+)
 from pruning_core.engine.training import checkpoint, rewinding
 from pruning_core.engine.training.loss import Objective
 from pruning_core.engine.training.state import Trainee, make_optimizer
@@ -43,18 +48,20 @@ def baseline(context: Context) -> dict[str, Any]:
     notes = _load(model, context)
     model = devices.place(model, settings["device"])
     epochs = settings["epochs"]
-    plan = training_of(settings, settings["data"], (0, epochs), "baseline", 0)
+    plan = training_plan(settings, settings["data"], (0, epochs), "baseline", 0)
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
     trainee.objective = Objective(settings["train"]["label_smoothing"])
     start_movement(trainee, settings)
-    splits = splits_of(context.store, context.row.parent, settings["data"])
+    splits = load_splits(context.store, context.row.parent, settings["data"])
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     keep_movement(trainee, context.folder)
     if "keep_epoch" in settings:
         sparse_file.save(trainee.kept, context.folder / rewinding.KEPT_FILE)
-    result = finish(context, trainee, splits, settings["data"], {"layers": "all", "exclude": []})
+    result = measure_model(
+        context, trainee, splits, settings["data"], {"layers": "all", "exclude": []}
+    )
     notes += training_notes(trainee)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
 
@@ -62,22 +69,22 @@ def baseline(context: Context) -> dict[str, Any]:
 def pruned(context: Context) -> dict[str, Any]:
     """A cut of the parent to an absolute sparsity, and the training after it."""
     settings, store = context.settings, context.store
-    root = root_of(store, context.row.parent)
+    root = baseline_key(store, context.row.parent)
     base, parent = store.settings(root)["settings"], store.read(context.row.parent)
     devices.prepare(settings["threads"])
-    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    splits = splits_of(store, store.settings(root)["parent"], base["data"])
+    model = devices.place(load_model(store, context.row.parent, base), settings["device"])
+    splits = load_splits(store, store.settings(root)["parent"], base["data"])
     made = cut(model, context, splits, base)
     chosen = made.masks
     restart(model, chosen, context, root, base)
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
     )
-    trainee.objective = loss_of(context, root, base)
+    trainee.objective = training_objective(context, root, base)
     start_movement(trainee, settings)
     _take_optimizer(trainee, context)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
-    plan = training_of(settings, base["data"], chain, "level", parent["epochs_total"])
+    plan = training_plan(settings, base["data"], chain, "level", parent["epochs_total"])
     plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     chosen = trainee.masks or chosen
@@ -86,7 +93,7 @@ def pruned(context: Context) -> dict[str, Any]:
         content = checkpoint.serialized(trainee.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
     keep_movement(trainee, context.folder)
-    result = finish(context, trainee, splits, base["data"], settings["pruning"])
+    result = measure_model(context, trainee, splits, base["data"], settings["pruning"])
     spent = {
         "epochs": plain(parent["epochs_total"] + result["epochs"]),
         "seconds": parent["seconds_total"] + result["seconds"],
@@ -105,7 +112,7 @@ def pruned(context: Context) -> dict[str, Any]:
 def _load(model: nn.Module, context: Context) -> list[str]:
     settings, source = context.settings["model"], context.row.hints["weights"]
     notes = load_weights(model, source, settings["name"], context.cache.downloads)
-    found = inspect.loaded_identity(source, settings["name"], context.cache.downloads)
+    found = weights_identity(source, settings["name"], context.cache.downloads)
     if found != settings["weights"]:
         message = f"{source} has changed since it was inspected. Start the run again."
         raise SpecError("model.weights", message)

@@ -71,7 +71,7 @@ DATASETS = Registry(
             OWN_IMAGES,
             "My own images",
             "A folder or a .zip: train/class/* and test/class/*, or class/* (split 80/20).",
-            implementation=f"{ENGINE}.own_images:open_images",
+            implementation=f"{ENGINE}.user_images:open_images",
             download=False,
             own=True,
         ),

@@ -103,7 +103,7 @@ SPARSE_KERNELS = Registry(
             "Compressed sparse rows in PyTorch.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/sparse.html",
-            f"{ENGINE}.products:torch_csr",
+            f"{ENGINE}.kernels:torch_csr",
         ),
         Method(
             "scipy_csr",
@@ -111,7 +111,7 @@ SPARSE_KERNELS = Registry(
             "Compressed sparse rows in SciPy.",
             "SciPy",
             "https://docs.scipy.org/doc/scipy/reference/sparse.html",
-            f"{ENGINE}.products:scipy_csr",
+            f"{ENGINE}.kernels:scipy_csr",
         ),
     ),
 )
@@ -124,7 +124,7 @@ DENSE_KERNELS = Registry(
             "torch.mm.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/generated/torch.mm.html",
-            f"{ENGINE}.products:torch_mm",
+            f"{ENGINE}.kernels:torch_mm",
         ),
         Method(
             "torch_conv",
@@ -132,7 +132,7 @@ DENSE_KERNELS = Registry(
             "torch.nn.functional.conv2d.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv2d.html",
-            f"{ENGINE}.products:torch_conv",
+            f"{ENGINE}.kernels:torch_conv",
         ),
     ),
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine.analysis.layer_statistics import overlap, portraits
+from pruning_core.engine.analysis.layer_statistics import layer_statistics, mask_overlap
 from pruning_core.reports.charts.layers import GONE, KEPT, heat_map, histogram
 from pruning_core.results.layers import jaccard, table, threshold
 
@@ -19,7 +19,7 @@ def test_a_portrait_counts_weights_zeros_and_dead_channels() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False), nn.Linear(2, 2, bias=False))
     model[0].weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-4.0, 2.0]]).reshape(3, 2, 1, 1)
     model[1].weight.data = torch.ones(2, 2)
-    found = portraits(model)
+    found = layer_statistics(model)
     first = table(found).iloc[0]
     assert (first["weights"], first["channels"], first["dead channels"]) == (6, 3, 1)
     assert first["sparsity"] == 0.5
@@ -28,10 +28,10 @@ def test_a_portrait_counts_weights_zeros_and_dead_channels() -> None:
 
 
 def test_what_went_with_its_channels_counts_as_zero_beside_the_dense_model() -> None:
-    dense = portraits(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False)))
+    dense = layer_statistics(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False)))
     smaller = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False))
     smaller[0].weight.data[0] = 0.0
-    row = table(portraits(smaller), dense).iloc[0]
+    row = table(layer_statistics(smaller), dense).iloc[0]
     assert (row["weights"], row["channels"], row["dead channels"]) == (8, 4, 2)
     assert row["sparsity"] == 0.5
 
@@ -75,6 +75,6 @@ def test_the_overlap_by_hand() -> None:
     """Of the first layer both keep 1 of 3; nothing of the second; the third has another shape."""
     first = {"a": torch.tensor([1.0, 2.0, 0.0, 0.0]), "b": torch.zeros(2), "c": torch.ones(2)}
     second = {"a": torch.tensor([0.0, 5.0, 3.0, 0.0]), "b": torch.zeros(2), "c": torch.ones(3)}
-    found = jaccard(overlap(first, second))
+    found = jaccard(mask_overlap(first, second))
     assert found["layer"].tolist() == ["a", "b"]
     assert found["overlap"].tolist() == pytest.approx([1 / 3, 1.0])

@@ -22,7 +22,7 @@ from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.storage.stage_context import Context, StageError
 
 
-class GroupCuts:
+class GroupPruner:
     """The cuts of one coupled group, each made on a copy of the model; `now` is the last one.
 
     Raises `StageError` for a group that the importance cannot score.
@@ -53,7 +53,7 @@ def _nonzero(model: nn.Module) -> int:
     return sum(int(torch.count_nonzero(value)) for value in model.parameters())
 
 
-def scorer_of(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> Scorer:
+def make_scorer(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> Scorer:
     """The importance that a scan's settings name, made ready on the baseline."""
     settings = context.settings
     seed = derived_seed(settings["seed"], settings["layer"])

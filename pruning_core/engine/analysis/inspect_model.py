@@ -35,17 +35,17 @@ def inspect_model(settings: dict[str, Any], source: str, downloads: Path) -> dic
     model = build(model_settings, settings["classes"], size)
     notes = load_weights(model, source, model_settings["name"], downloads)
     found = layers(model)
-    resolved = quickest(model, settings, device) if "precision" in settings else {}
+    resolved = choose_precision(model, settings, device) if "precision" in settings else {}
     return {
         **resolved,
         "device": device,
         "devices": devices.available(),
-        "weights": loaded_identity(source, model_settings["name"], downloads),
+        "weights": weights_identity(source, model_settings["name"], downloads),
         "notes": notes + _told(resolved),
         "unsupported": _unsupported(model),
         "layers": [dataclasses.asdict(layer) for layer in found],
         "parameters": sum(p.numel() for p in model.parameters()),
-        "images_per_second": speed(model, settings["classes"], size, device),
+        "images_per_second": images_per_second(model, settings["classes"], size, device),
     }
 
 
@@ -70,7 +70,7 @@ def _told(resolved: dict[str, Any]) -> list[str]:
     ]
 
 
-def loaded_identity(source: str, name: str, downloads: Path) -> str:
+def weights_identity(source: str, name: str, downloads: Path) -> str:
     """What stands for the loaded weights in a key: `none`, or the file's digest."""
     if source == "none":
         return "none"
@@ -78,14 +78,14 @@ def loaded_identity(source: str, name: str, downloads: Path) -> str:
     return f"sha256:{file_digest(path.expanduser())}"
 
 
-def speed(model: nn.Module, classes: int, size: int, device: str) -> float:
+def images_per_second(model: nn.Module, classes: int, size: int, device: str) -> float:
     """Training images per second, from a short trial with small batches."""
     model = devices.place(model, device).train()
     images, labels = _batch(classes, size, device)
-    best = trial(model, images, labels)
+    best = timed_step(model, images, labels)
     spent = TRIAL_IMAGES / best
     while spent < TRIAL_SECONDS:
-        rate = trial(model, images, labels)
+        rate = timed_step(model, images, labels)
         spent, best = spent + TRIAL_IMAGES / rate, max(best, rate)
     return best
 
@@ -96,7 +96,7 @@ def _batch(classes: int, size: int, device: str) -> tuple[torch.Tensor, torch.Te
     return images.to(memory_format=torch.channels_last), labels
 
 
-def quickest(model: nn.Module, settings: dict[str, Any], device: str) -> dict[str, Any]:
+def choose_precision(model: nn.Module, settings: dict[str, Any], device: str) -> dict[str, Any]:
     """What the precision `auto` is for this model, image size and machine, and the evidence.
 
     bf16 is taken where a step takes less than nine tenths of the time, the median of trials
@@ -107,13 +107,13 @@ def quickest(model: nn.Module, settings: dict[str, Any], device: str) -> dict[st
     times: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for _ in range(PRECISION_TRIALS + 1):
         for name, found in times.items():
-            found.append(TRIAL_IMAGES / trial(model, images, labels, name))
+            found.append(TRIAL_IMAGES / timed_step(model, images, labels, name))
     fp32, bf16 = (statistics.median(found[1:]) for found in times.values())
     ratio = fp32 / bf16
     return {"precision": "bf16" if ratio > 1 / 0.9 else "fp32", "bf16_speedup": ratio}
 
 
-def trial(
+def timed_step(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str = "fp32"
 ) -> float:
     """Images per second of one forward and backward pass."""

@@ -13,7 +13,7 @@ from pruning_core.methods.layers import Layer
 BINS = 60
 
 
-def portraits(model: nn.Module) -> list[dict[str, Any]]:
+def layer_statistics(model: nn.Module) -> list[dict[str, Any]]:
     """A dict a layer, in the order of the modules.
 
     `name`, `kind`, `role`, `size`; `zeros`; `channels` (outputs) and `dead`, those of which every
@@ -43,7 +43,7 @@ def _portrait(layer: Layer, weight: Tensor) -> dict[str, Any]:
     }
 
 
-def overlap(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[dict[str, Any]]:
+def mask_overlap(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[dict[str, Any]]:
     """How far two models keep the same weights: the Jaccard index of each layer both have.
 
     Both are state dicts. `both` weights are not zero in either, `either` in at least one; the

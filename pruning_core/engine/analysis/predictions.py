@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.augment import normalize
-from pruning_core.engine.data.image_files import UnreadableImage, render
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.models import devices
-from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
+from pruning_core.engine.stage_inputs import baseline_key, load_model, load_splits
 from pruning_core.storage.stage_context import Context
 from pruning_core.storage.store import Store
 
@@ -28,11 +28,11 @@ MAX_BYTES = 20_000_000
 def predict(context: Context) -> dict[str, Any]:
     """Both answers to an image of the test set, or to one that a person gave."""
     store, settings = context.store, context.settings
-    root = root_of(store, settings["point"])
+    root = baseline_key(store, settings["point"])
     base = store.settings(root)["settings"]
     data, decoded = base["data"], store.settings(root)["parent"]
     devices.prepare(threads=1)
-    pixels, label = _image(settings, context.row.hints, splits_of(store, decoded, data), data)
+    pixels, label = _image(settings, context.row.hints, load_splits(store, decoded, data), data)
     images = normalize(pixels[None], data["mean"], data["std"]).contiguous()
     classes = store.read(decoded)["classes"]
     models = {name: _model(store, settings[name], base) for name in ("dense", "point")}
@@ -50,7 +50,7 @@ def predict(context: Context) -> dict[str, Any]:
 
 
 def _model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
-    return parent_model(store, key, base).eval()
+    return load_model(store, key, base).eval()
 
 
 def _image(
@@ -68,7 +68,7 @@ def _image(
         content = path.read_bytes()
         if len(content) > MAX_BYTES:
             raise SpecError("image", "the file is larger than 20 MB.")
-        return torch.from_numpy(render(content, data["image_size"]).copy()), None
+        return torch.from_numpy(decode_image(content, data["image_size"]).copy()), None
     except UnreadableImage as error:
         raise SpecError("image", f"this is no image that can be read ({error}).") from None
     except OSError as error:

@@ -25,7 +25,7 @@ WEIGHTS = to_dict(PruningSpec())
 
 
 @torch.no_grad()
-def curve(
+def layer_curve(
     name: str,
     weight: Tensor,
     scores: Tensor,
@@ -41,14 +41,14 @@ def curve(
     """
     dense = weight.detach().clone()
     try:
-        return walk(
+        return accuracy_curve(
             lambda s: _cut(name, weight, dense, scores, s, pruning), sparsities, chance, look
         )
     finally:
         weight.copy_(dense)
 
 
-def walk(cut: Cut, sparsities: Sequence[float], chance: float, look: Look) -> list[Row]:
+def accuracy_curve(cut: Cut, sparsities: Sequence[float], chance: float, look: Look) -> list[Row]:
     """Cut to each sparsity in turn, each time from the dense model, and look.
 
     `cut` returns how many weights that were not zero have gone. A row holds `sparsity`, `removed`

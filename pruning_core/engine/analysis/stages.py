@@ -11,15 +11,17 @@ from torch import nn
 
 from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.analysis import sensitivity as curves
-from pruning_core.engine.analysis.group_sensitivity import GroupCuts, scorer_of
-from pruning_core.engine.analysis.layer_statistics import overlap
+from pruning_core.engine.analysis.group_sensitivity import GroupPruner, make_scorer
+from pruning_core.engine.analysis.layer_statistics import mask_overlap
+from pruning_core.engine.analysis.sensitivity import accuracy_curve, layer_curve
 from pruning_core.engine.criteria.collect import for_scan
-from pruning_core.engine.data import decoding, sources
+from pruning_core.engine.data import dataset as dataset_
+from pruning_core.engine.data import decoding as decoding_
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model, splits_of
+from pruning_core.engine.stage_inputs import MODEL_FILE, load_model, load_splits
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
@@ -31,7 +33,9 @@ from pruning_core.storage.stage_context import Context
 def inspect_dataset(context: Context) -> dict[str, Any]:
     """Classes, counts and the digest of a data set's content."""
     say = context.progress.say
-    return sources.inspect(context.settings, context.row.hints, context.cache.downloads, say)
+    return dataset_.inspect_dataset(
+        context.settings, context.row.hints, context.cache.downloads, say
+    )
 
 
 def inspect_model(context: Context) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def decode_dataset(context: Context) -> dict[str, Any]:
     """The images as arrays of bytes, decoded once."""
     folder, downloads = context.folder, context.cache.downloads
     hints, say = context.row.hints, context.progress.say
-    return decoding.decode(context.settings, hints, folder, downloads, say)
+    return decoding_.decode_dataset(context.settings, hints, folder, downloads, say)
 
 
 def sensitivity(context: Context) -> dict[str, Any]:
@@ -54,8 +58,8 @@ def sensitivity(context: Context) -> dict[str, Any]:
     settings, store = context.settings, context.store
     base = store.settings(context.row.parent)["settings"]
     devices.prepare(settings["threads"])
-    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
-    splits = splits_of(store, store.settings(context.row.parent)["parent"], base["data"])
+    model = devices.place(load_model(store, context.row.parent, base), settings["device"])
+    splits = load_splits(store, store.settings(context.row.parent)["parent"], base["data"])
     images = splits.validation.sample(settings["images"], settings["seed"])
     chance = float(images.labels.bincount().max()) / len(images)
 
@@ -86,17 +90,17 @@ def _scan_layer(seen: _Baseline) -> dict[str, Any]:
     scores = CRITERIA.load(settings["criterion"])(evidence)[name]
     pruning, steps = {**curves.WEIGHTS, **settings}, settings["sparsities"]
     look = functools.partial(seen.look, model)
-    rows = curves.curve(name, weight, scores, steps, seen.chance, look, pruning)
+    rows = layer_curve(name, weight, scores, steps, seen.chance, look, pruning)
     pieces = units(weight.shape, pruning)
     return {"size": weight.numel(), "pieces": pieces, "rows": rows, "notes": []}
 
 
 def _scan_group(seen: _Baseline) -> dict[str, Any]:
     settings, size = seen.context.settings, seen.base["data"]["image_size"]
-    scorer = scorer_of(seen.model, seen.context, seen.splits, seen.base)
-    cuts = GroupCuts(seen.model, settings["layer"], size, scorer)
+    scorer = make_scorer(seen.model, seen.context, seen.splits, seen.base)
+    cuts = GroupPruner(seen.model, settings["layer"], size, scorer)
     steps = settings["sparsities"]
-    rows = curves.walk(cuts.cut, steps, seen.chance, lambda: seen.look(cuts.now))
+    rows = accuracy_curve(cuts.cut, steps, seen.chance, lambda: seen.look(cuts.now))
     width = cuts.ranked.width
     return {"size": width, "pieces": width, "of": "channels", "rows": rows, "notes": []}
 
@@ -109,4 +113,4 @@ def mask_overlap(context: Context) -> dict[str, Any]:
     layers = {n: first[n] for n in first if n in names}
     other = [n for n, value in layers.items() if n in second and second[n].shape != value.shape]
     told = f"{len(other)} layers are left out: they have other shapes, for channels were removed."
-    return {"rows": overlap(layers, second), "notes": [told] * bool(other)}
+    return {"rows": mask_overlap(layers, second), "notes": [told] * bool(other)}

@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.benchmark import cached_open, mask_selection, runs, training_step
-from pruning_core.engine.benchmark.comparison import Images, our_spec
+from pruning_core.engine.benchmark import mask_selection, runs, training_step
+from pruning_core.engine.benchmark.comparison import Images, cached_open_seconds, our_spec
+from pruning_core.engine.benchmark.mask_selection import selection_speedup
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.models import devices
 from pruning_core.results.benchmark import BenchResult, Figure
@@ -81,10 +82,10 @@ def measure(size: Size, folder: Path) -> dict[str, Figure]:
         "masked_over_dense": lambda: training_step.masked_over_dense(small),
         "peak_share": lambda: training_step.peak_share(small),
         **{
-            f"mask_choice_{name}": partial(mask_selection.mask_choice, name, size.rounds)
+            f"mask_choice_{name}": partial(selection_speedup, name, size.rounds)
             for name in mask_selection.MODELS
         },
-        "cached_open_seconds": lambda: cached_open.cached_open_seconds(
+        "cached_open_seconds": lambda: cached_open_seconds(
             our_spec(size.images, size.protocol), Cache(folder / "small" / "cache"), small
         ),
     }

@@ -19,7 +19,7 @@ from pathlib import Path
 from scipy import stats
 
 from pruning_core.common.files import place
-from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec
+from pruning_core.engine.benchmark.comparison import ComparisonRunner, Images, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.benchmark.runs import decoded, reference_process
 
@@ -28,7 +28,7 @@ PROTOCOL = Protocol(baseline_epochs=5, one_shot_epochs=2, epochs=1)
 
 
 @dataclass(frozen=True)
-class Pair:
+class AccuracyPair:
     """A point's test accuracies, as fractions."""
 
     seed: int
@@ -41,9 +41,9 @@ class Pair:
         return self.ours - self.reference
 
 
-def pairs(seed: int, own: dict[str, float], other: dict[str, float]) -> list[Pair]:
+def pairs(seed: int, own: dict[str, float], other: dict[str, float]) -> list[AccuracyPair]:
     """The points of one seed."""
-    return [Pair(seed, name, own[name], other[name]) for name in other]
+    return [AccuracyPair(seed, name, own[name], other[name]) for name in other]
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float, float]:
@@ -53,7 +53,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - reach, mean + reach
 
 
-def table(found: Sequence[Pair]) -> str:
+def table(found: Sequence[AccuracyPair]) -> str:
     """The means over the seeds, a line a point, and the intervals, in Markdown."""
     lines = ["| point | ours | reference | difference |", "|---|---|---|---|"]
     for name in dict.fromkeys(pair.name for pair in found):
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run both sides for each seed; each pair is printed as soon as it is there."""
     options = command_line().parse_args(arguments)
     images = Images("images", str(options.data), options.train_size, options.test_size)
-    found: list[Pair] = []
-    with tempfile.TemporaryDirectory() as folder, Lab(Path(folder) / "cache") as lab:
+    found: list[AccuracyPair] = []
+    with tempfile.TemporaryDirectory() as folder, ComparisonRunner(Path(folder) / "cache") as lab:
         there = decoded(images, Path(folder))
         for seed in map(int, options.seeds.split(",")):
             protocol = replace(PROTOCOL, seed=seed)

@@ -11,9 +11,14 @@ from typing import Any
 
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import worker_command
-from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol
-from pruning_core.planning.stage import Outline
+from pruning_core.engine.benchmark.reference import CIFAR_SIZE, ComparisonResult, Protocol
+from pruning_core.engine.benchmark.timing import interleaved
+from pruning_core.engine.benchmark.timing import summarize as spread
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Outline, outline
+from pruning_core.reports.charts.comparison import CHARTS, figure
 from pruning_core.results import models
+from pruning_core.results.benchmark import Figure
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -70,7 +75,7 @@ def untrained(spec: Spec) -> Spec:
     return replace(spec, baseline_epochs=0, one_shot=OneShotSpec((0.5,), 0), iterative=bare)
 
 
-class Lab:
+class ComparisonRunner:
     """A cache in a folder and a worker that serves it as long as the block lasts."""
 
     def __init__(self, folder: Path) -> None:
@@ -78,7 +83,7 @@ class Lab:
         self.cache.prepare()
         self.queue = Queue(self.cache.queue)
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> ComparisonRunner:
         self.worker = self._started()
         return self
 
@@ -91,7 +96,7 @@ class Lab:
         self.worker.terminate()
         self.worker.wait()
 
-    def run(self, spec: Spec) -> Outcome:
+    def run(self, spec: Spec) -> ComparisonResult:
         """Test accuracies of a comparison, and the seconds until its last result is there.
 
         Raises `RuntimeError` where it fails.
@@ -104,7 +109,7 @@ class Lab:
             time.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - started
         self._check(now)
-        return Outcome(seconds, accuracies(now.outline, Store(self.cache)))
+        return ComparisonResult(seconds, accuracies(now.outline, Store(self.cache)))
 
     def _check(self, now: Standing) -> None:
         if now.state != "done":
@@ -121,3 +126,19 @@ def accuracies(outline: Outline, store: Store) -> dict[str, float]:
         "iterative": lambda row: f"iterative {row['iteration']}",
     }
     return {names[row["strategy"]](row): float(row["accuracy"]) for row in rows}
+
+
+def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> Figure:
+    """Seconds from a spec whose stages are all in the cache to its four charts as JSON."""
+    found = interleaved({"open": lambda: draw_charts(spec, cache)}, rounds, warmup=1)
+    return spread(found["open"])
+
+
+def draw_charts(spec: Spec, cache: Cache) -> list[str]:
+    """The four charts of a finished comparison."""
+    store = Store(cache)
+    made = plan(spec, store)
+    if not made.complete or not all(store.exists(stage.key) for stage in made.stages):
+        raise RuntimeError("The comparison is not in the cache, so it cannot be opened from it.")
+    frame = models.points(outline(made), store)
+    return [figure(frame, name, "sparsity_prunable").to_json() for name in CHARTS]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.benchmark.timing import in_turn, ratio
+from pruning_core.engine.benchmark.timing import interleaved, ratio
 from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.masks import masks
@@ -21,15 +21,17 @@ CLASSES = 1000
 AMOUNT = 0.9
 
 
-def mask_choice(name: str, rounds: int) -> Figure:
+def selection_speedup(name: str, rounds: int) -> Figure:
     """Seconds of torch's global choice over those of ours, on the same weights."""
     torch.manual_seed(0)
     model = make(name, CLASSES)
-    found = in_turn({"torch": lambda: theirs(model), "ours": lambda: ours(model)}, rounds)
+    found = interleaved(
+        {"torch": lambda: torch_masks(model), "ours": lambda: our_masks(model)}, rounds
+    )
     return ratio(found["torch"], found["ours"])
 
 
-def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
+def our_masks(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     """Our masks for every prunable weight, one threshold for all, no floor."""
     found = weights(model, "all")
     return masks.choose(
@@ -39,7 +41,7 @@ def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     )
 
 
-def theirs(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
+def torch_masks(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     """torch's masks for the same weights, which stay in place."""
     holders = {}
     for name, weight in weights(model, "all").items():

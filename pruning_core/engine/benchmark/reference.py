@@ -48,7 +48,7 @@ class Protocol:
 
 
 @dataclass
-class Outcome:
+class ComparisonResult:
     """Test accuracy of every point, as fractions, and the seconds of all together."""
 
     seconds: float = 0.0
@@ -89,12 +89,12 @@ def run(
     classes: int,
     protocol: Protocol,
     model: nn.Module | None = None,
-) -> Outcome:
+) -> ComparisonResult:
     """Train a baseline, then every one-shot amount, then the iterative chain.
 
     `model` is the network to begin with, else a MobileNetV2 with random weights.
     """
-    started, outcome = time.perf_counter(), Outcome()
+    started, outcome = time.perf_counter(), ComparisonResult()
     torch.manual_seed(protocol.seed)
     learn = loader(train, protocol.image_size, training=True)
     look = loader(test, protocol.image_size, training=False)
@@ -115,7 +115,7 @@ def one_shot(
 ) -> nn.Module:
     """One cut of a copy of the baseline, fine-tuned under hooks."""
     model = copy.deepcopy(baseline)
-    cut(model, amount)
+    prune_layers(model, amount)
     fine_tune(model, batches, epochs)
     for layer in layers(model):
         prune.remove(layer, "weight")
@@ -131,7 +131,7 @@ def iterative(
     """
     model, before = copy.deepcopy(baseline), 0.0
     for target in geometric(protocol.target, protocol.iterations):
-        cut(model, (target - before) / (1 - before))
+        prune_layers(model, (target - before) / (1 - before))
         before = target
         fine_tune(model, batches, protocol.epochs)
         yield model
@@ -144,7 +144,7 @@ def layers(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-def cut(model: nn.Module, amount: float) -> None:
+def prune_layers(model: nn.Module, amount: float) -> None:
     """Remove this share of the weights that are left in each layer, smallest first."""
     for layer in layers(model):
         prune.l1_unstructured(layer, "weight", amount=amount)

@@ -12,12 +12,12 @@ from typing import Any
 
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
-from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec, untrained
-from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol, run
+from pruning_core.engine.benchmark.comparison import ComparisonRunner, Images, our_spec, untrained
+from pruning_core.engine.benchmark.reference import CIFAR_SIZE, ComparisonResult, Protocol, run
 from pruning_core.engine.benchmark.timing import ratio
-from pruning_core.engine.data.decoding import decode
-from pruning_core.engine.data.loading import load
-from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.engine.data.loading import read_splits
 from pruning_core.planning.inspections import inspect_data
 from pruning_core.results.benchmark import Figure
 
@@ -27,7 +27,7 @@ def decoded(images: Images, folder: Path) -> Path:
     spec = our_spec(images, Protocol())
     stage = inspect_data(spec)
     downloads = Cache(folder).downloads
-    facts = inspect(stage.settings, stage.hints, downloads, _silent)
+    facts = inspect_dataset(stage.settings, stage.hints, downloads, _silent)
     settings = {
         "digest": facts["digest"],
         "image_size": CIFAR_SIZE,
@@ -38,7 +38,7 @@ def decoded(images: Images, folder: Path) -> Path:
     place = folder / "decoded"
     place.mkdir(parents=True)
     hints = {"name": images.name, "path": images.path}
-    decode(settings, hints, place, downloads, _silent)
+    decode_dataset(settings, hints, place, downloads, _silent)
     (place / "classes.json").write_text(json.dumps(len(facts["classes"])))
     return place
 
@@ -47,17 +47,17 @@ def _silent(fraction: float, message: str) -> None:
     """Decoding tells how far it is; nobody watches here."""
 
 
-def reference(images: Images, protocol: Protocol, folder: Path) -> Outcome:
+def reference(images: Images, protocol: Protocol, folder: Path) -> ComparisonResult:
     """The plain protocol on the training images that ours trains on, and the same test images."""
     spec = our_spec(images, replace(protocol, image_size=CIFAR_SIZE))
     settings = {name: getattr(spec.data, name) for name in ("image_size", "validation_split")}
     settings |= {name: getattr(spec.data, name) for name in ("train_size", "test_size")}
-    splits = load(folder, {**settings, "split_seed": spec.data.split_seed})
+    splits = read_splits(folder, {**settings, "split_seed": spec.data.split_seed})
     classes = json.loads((folder / "classes.json").read_text())
     return run(splits.train, splits.test, classes, protocol)
 
 
-def reference_process(images: Images, protocol: Protocol, folder: Path) -> Outcome:
+def reference_process(images: Images, protocol: Protocol, folder: Path) -> ComparisonResult:
     """The same in a process of its own, as someone would run a script."""
     order = json.dumps({"images": asdict(images), "protocol": asdict(protocol)})
     command = [sys.executable, "-m", "pruning_core.engine.benchmark.runs", str(folder), order]
@@ -65,7 +65,7 @@ def reference_process(images: Images, protocol: Protocol, folder: Path) -> Outco
     done = subprocess.run(
         command, cwd=PROJECT, env=plain, stdout=subprocess.PIPE, text=True, check=True
     )
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+    return ComparisonResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def speedup(images: Images, protocol: Protocol, rounds: int, folder: Path) -> Figure:
@@ -76,7 +76,7 @@ def speedup(images: Images, protocol: Protocol, rounds: int, folder: Path) -> Fi
     """
     place = decoded(images, folder)
     found: dict[str, list[float]] = {"reference": [], "ours": []}
-    with Lab(folder / "cache") as lab:
+    with ComparisonRunner(folder / "cache") as lab:
         lab.run(untrained(our_spec(images, protocol)))
         for seed in range(rounds):
             order = replace(protocol, seed=seed)

@@ -11,12 +11,12 @@ from pruning_core.results.benchmark import Figure
 Job = Callable[[], object]
 
 
-def figure(values: Sequence[float]) -> Figure:
+def summarize(values: Sequence[float]) -> Figure:
     """The median and the range of some values."""
     return Figure(statistics.median(values), min(values), max(values))
 
 
-def in_turn(jobs: Mapping[str, Job], rounds: int, warmup: int = 0) -> dict[str, list[float]]:
+def interleaved(jobs: Mapping[str, Job], rounds: int, warmup: int = 0) -> dict[str, list[float]]:
     """Seconds of each job in each round; the jobs take turns, so a noisy minute meets all."""
     for _ in range(warmup):
         for job in jobs.values():
@@ -37,4 +37,4 @@ def seconds(job: Job) -> float:
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> Figure:
     """The quotient of two series of the same rounds, round by round."""
-    return figure([a / b for a, b in zip(over, under, strict=True)])
+    return summarize([a / b for a, b in zip(over, under, strict=True)])

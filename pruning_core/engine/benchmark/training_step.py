@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.engine.benchmark.timing import figure, in_turn, ratio
+from pruning_core.engine.benchmark.timing import interleaved, ratio, summarize
 from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.masks import masks
@@ -33,11 +33,11 @@ AMOUNT = 0.9
 SETTINGS = to_dict(TrainSpec())
 
 
-def trainer(amount: float = 0.0) -> Callable[[], None]:
+def make_training_loop(amount: float = 0.0) -> Callable[[], None]:
     """A function that does a few training steps of a MobileNetV2, masked where asked."""
     torch.manual_seed(0)
     model = devices.place(make("mobilenet_v2", CLASSES), "cpu").train()
-    kept = cut(model, amount) if amount else None
+    kept = prune_uniformly(model, amount) if amount else None
     trainee = Trainee(model, make_optimizer(model, SETTINGS), kept)
     images = torch.rand(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % CLASSES
@@ -49,7 +49,7 @@ def trainer(amount: float = 0.0) -> Callable[[], None]:
     return train
 
 
-def cut(model: nn.Module, amount: float) -> masks.Masks:
+def prune_uniformly(model: nn.Module, amount: float) -> masks.Masks:
     """Masks that remove this share of every layer, applied."""
     found = weights(model, "all")
     kept = masks.choose(magnitude(Evidence(found)), amount, to_dict(PruningSpec()))
@@ -60,18 +60,20 @@ def cut(model: nn.Module, amount: float) -> masks.Masks:
 
 def masked_over_dense(rounds: int) -> Figure:
     """Seconds of a step at 90 % sparsity over those of a dense one."""
-    jobs = {"masked": trainer(AMOUNT), "dense": trainer()}
-    found = in_turn(jobs, rounds, warmup=2)
+    jobs = {"masked": make_training_loop(AMOUNT), "dense": make_training_loop()}
+    found = interleaved(jobs, rounds, warmup=2)
     return ratio(found["masked"], found["dense"])
 
 
 def peak_share(rounds: int) -> Figure:
     """A dense step's products a second, over those of one large matrix product."""
     left, right = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
-    found = in_turn({"step": trainer(), "peak": lambda: left @ right}, rounds, warmup=2)
+    found = interleaved(
+        {"step": make_training_loop(), "peak": lambda: left @ right}, rounds, warmup=2
+    )
     per_step = STEPS_A_ROUND * flops_of_step() / (2.0 * PRODUCT**3)
     shares = [per_step * b / a for a, b in zip(found["step"], found["peak"], strict=True)]
-    return figure(shares)
+    return summarize(shares)
 
 
 def flops_of_step() -> int:
@@ -87,14 +89,14 @@ def flops_of_step() -> int:
 
 def speedup_workers(rounds: int) -> Figure:
     """Two processes of one thread that share some training, against one that does it all."""
-    with Trainers(2) as two:
-        found = in_turn(
+    with TrainingProcesses(2) as two:
+        found = interleaved(
             {"one": lambda: two.train([2, 0]), "two": lambda: two.train([1, 1])}, rounds, warmup=1
         )
     return ratio(found["one"], found["two"])
 
 
-class Trainers:
+class TrainingProcesses:
     """Processes that wait to be told how many rounds to train."""
 
     def __init__(self, count: int) -> None:
@@ -104,7 +106,7 @@ class Trainers:
             for _ in range(count)
         ]
 
-    def __enter__(self) -> Trainers:
+    def __enter__(self) -> TrainingProcesses:
         self.train([0] * len(self.processes))
         return self
 
@@ -126,7 +128,7 @@ class Trainers:
 def serve() -> None:
     """What each of the `Trainers` does."""
     devices.prepare(threads=1)
-    train = trainer()
+    train = make_training_loop()
     train()
     for line in sys.stdin:
         for _ in range(int(line)):

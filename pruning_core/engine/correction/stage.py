@@ -14,8 +14,8 @@ from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import reestimate
-from pruning_core.engine.stage_inputs import MASK_FILE, parent_model, root_of, splits_of
-from pruning_core.engine.stage_training import finish
+from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, load_model, load_splits
+from pruning_core.engine.stage_training import measure_model
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.corrections import CORRECTIONS
@@ -31,10 +31,10 @@ Result = dict[str, Any]
 def correction(context: Context) -> Result:
     """One rung above the parent. `finish` measures a model and writes its file."""
     settings, store = context.settings, context.store
-    root, parent = root_of(store, context.row.parent), store.read(context.row.parent)
+    root, parent = baseline_key(store, context.row.parent), store.read(context.row.parent)
     base = store.settings(root)["settings"]
     devices.prepare(settings["threads"])
-    splits = splits_of(store, store.settings(root)["parent"], base["data"])
+    splits = load_splits(store, store.settings(root)["parent"], base["data"])
     kept = masks.load(store.file(context.row.parent, MASK_FILE))
     climb = _climb(context, root, base, splits, kept)
     begun = time.perf_counter()
@@ -43,7 +43,7 @@ def correction(context: Context) -> Result:
     trainee.seconds = time.perf_counter() - begun
     masks.check(dict(climb.pruned.named_parameters()), kept)
     masks.save(kept, context.folder / MASK_FILE)
-    result = finish(context, trainee, splits, base["data"], settings["pruning"])
+    result = measure_model(context, trainee, splits, base["data"], settings["pruning"])
     seconds = parent["seconds_total"] + result["seconds"]
     return {
         **result,
@@ -60,7 +60,7 @@ def _climb(
     settings, store, device = context.settings, context.store, context.settings["device"]
     seed = derived_seed(settings["seed"], "correction")
     pruned, dense = (
-        devices.place(parent_model(store, key, base), device).eval()
+        devices.place(load_model(store, key, base), device).eval()
         for key in (context.row.parent, root)
     )
     batch = max(BATCH_AT_LEAST, min(BATCH, BATCH * PIXELS // base["data"]["image_size"] ** 2))

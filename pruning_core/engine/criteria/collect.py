@@ -15,7 +15,7 @@ from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.stage_inputs import parent_model, root_of
+from pruning_core.engine.stage_inputs import baseline_key, load_model
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.movement import Movement
 from pruning_core.engine.training.state import Trainee
@@ -35,7 +35,7 @@ def for_level(model: nn.Module, context: Context, splits: Splits, base: dict[str
     settings, pruning = context.settings, context.settings["pruning"]
     target = float(settings["target"])
     if needs(pruning["criterion"], BASELINE):
-        dense = parent_model(context.store, root_of(context.store, context.row.parent), base)
+        dense = load_model(context.store, baseline_key(context.store, context.row.parent), base)
         model = devices.place(dense, settings["device"])
     found = weights(model, pruning["layers"], pruning["exclude"])
     batch = settings["train"]["batch_size"]

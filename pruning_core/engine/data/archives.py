@@ -13,7 +13,7 @@ from pathlib import Path
 from zipfile import ZipInfo
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.folder_layout import FIELD, MAX_FILE_BYTES, Listing, refuse
+from pruning_core.engine.data.image_folder import FIELD, MAX_FILE_BYTES, Listing, layout_error
 
 MAX_ENTRIES = 2_000_000
 MAX_TOTAL_BYTES = 20 * 1024**3
@@ -43,7 +43,7 @@ def open_archive(path: Path) -> Iterator[Listing]:
         for entry in entries:
             parts = _checked_name(path, entry)
             if parts in files:
-                raise refuse(str(path), f"{entry.filename} stands twice.")
+                raise layout_error(str(path), f"{entry.filename} stands twice.")
             if entry.is_dir():
                 folders.add(parts)
             else:
@@ -55,12 +55,12 @@ def open_archive(path: Path) -> Iterator[Listing]:
 
 def _check_sizes(path: Path, entries: list[ZipInfo]) -> None:
     if len(entries) > MAX_ENTRIES:
-        raise refuse(
+        raise layout_error(
             str(path), f"there are {len(entries):,} entries; the limit is {MAX_ENTRIES:,}."
         )
     total = sum(entry.file_size for entry in entries)
     if total > MAX_TOTAL_BYTES:
-        raise refuse(
+        raise layout_error(
             str(path),
             f"the entries expand to {total / 1024**3:,.1f} GiB; "
             f"the limit is {MAX_TOTAL_BYTES / 1024**3:,.0f} GiB.",
@@ -68,7 +68,7 @@ def _check_sizes(path: Path, entries: list[ZipInfo]) -> None:
     for entry in entries:
         if entry.file_size > MAX_FILE_BYTES:
             limit = MAX_FILE_BYTES // 1024**2
-            raise refuse(
+            raise layout_error(
                 str(path),
                 f"{entry.filename} expands to {entry.file_size / 1024**2:,.0f} MiB; "
                 f"the limit for one file is {limit:,} MiB.",
@@ -91,7 +91,9 @@ def _checked_name(path: Path, entry: ZipInfo) -> tuple[str, ...]:
     }
     for reason, holds in reasons.items():
         if holds:
-            raise refuse(str(path), f"the entry {name!r} {reason}. Make the zip anew without it.")
+            raise layout_error(
+                str(path), f"the entry {name!r} {reason}. Make the zip anew without it."
+            )
     return tuple(_decoded(part, entry) for part in parts)
 
 
@@ -109,7 +111,7 @@ def _read(archive: zipfile.ZipFile, path: Path, entry: ZipInfo) -> bytes:
         with archive.open(entry) as member:
             data = member.read(entry.file_size + 1)
     except _BROKEN as error:
-        raise refuse(str(path), f"{entry.filename} cannot be read ({error}).") from None
+        raise layout_error(str(path), f"{entry.filename} cannot be read ({error}).") from None
     if len(data) != entry.file_size:
-        raise refuse(str(path), f"{entry.filename} is cut short or its stated size is wrong.")
+        raise layout_error(str(path), f"{entry.filename} is cut short or its stated size is wrong.")
     return data

@@ -14,18 +14,24 @@ from typing import Any
 import numpy as np
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.base import Part, Progress, Raw, Source, within
-from pruning_core.engine.data.image_files import UnreadableImage, render
-from pruning_core.engine.data.split import LEAST, stratified
+from pruning_core.engine.data.dataset import (
+    LabeledImages,
+    OpenDataset,
+    Progress,
+    RawImage,
+    rescaled,
+)
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image
+from pruning_core.engine.data.split import MIN_PER_CLASS, stratified_subset
 from pruning_core.methods.datasets import DATASETS
 
 CHUNK_IMAGES = 64
 CHUNK_BYTES = 32 * 1024**2
 
-Chunk = list[tuple[int, str, Raw]]
+Chunk = list[tuple[int, str, RawImage]]
 
 
-def decode(
+def decode_dataset(
     settings: dict[str, Any],
     hints: dict[str, Any],
     folder: Path,
@@ -41,18 +47,22 @@ def decode(
     """
     seed, size = settings["split_seed"], settings["image_size"]
     opened = DATASETS.load(hints["name"])(
-        hints.get("path", ""), seed, downloads, within(progress, 0, 0.3)
+        hints.get("path", ""), seed, downloads, rescaled(progress, 0, 0.3)
     )
     with opened as source:
         _check_digest(source, settings["digest"])
         rows = {
-            name: stratified(
-                part.labels, settings[f"{name}_size"], seed, f"data.{name}_size", LEAST[name]
+            name: stratified_subset(
+                part.labels,
+                settings[f"{name}_size"],
+                seed,
+                f"data.{name}_size",
+                MIN_PER_CLASS[name],
             )
             for name, part in source.parts.items()
         }
         _check_room(folder, sum(map(len, rows.values())) * size * size * 3)
-        tick = _ticker(sum(map(len, rows.values())), within(progress, 0.3, 1))
+        tick = _ticker(sum(map(len, rows.values())), rescaled(progress, 0.3, 1))
         for name, part in source.parts.items():
             np.save(folder / f"{name}_labels.npy", part.labels[rows[name]])
             _write(source, part, rows[name], folder / f"{name}_images.npy", size, tick)
@@ -60,7 +70,7 @@ def decode(
     return {**counts, "classes": list(source.classes)}
 
 
-def _check_digest(source: Source, digest: str) -> None:
+def _check_digest(source: OpenDataset, digest: str) -> None:
     if source.digest != digest:
         raise SpecError(
             source.field,
@@ -99,7 +109,12 @@ def _ticker(count: int, progress: Progress) -> Callable[[int], None]:
 
 
 def _write(
-    source: Source, part: Part, rows: np.ndarray, path: Path, size: int, tick: Callable[[int], None]
+    source: OpenDataset,
+    part: LabeledImages,
+    rows: np.ndarray,
+    path: Path,
+    size: int,
+    tick: Callable[[int], None],
 ) -> None:
     shape = (len(rows), size, size, 3)
     out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -116,7 +131,7 @@ def _write(
     out.flush()
 
 
-def _chunks(part: Part, rows: np.ndarray) -> Iterator[Chunk]:
+def _chunks(part: LabeledImages, rows: np.ndarray) -> Iterator[Chunk]:
     """A few images at a time, read in order: how much waits in memory is bounded."""
     chunk: Chunk = []
     held = 0
@@ -131,10 +146,10 @@ def _chunks(part: Part, rows: np.ndarray) -> Iterator[Chunk]:
         yield chunk
 
 
-def _render_chunk(source: Source, chunk: Chunk, out: np.ndarray, size: int) -> int:
+def _render_chunk(source: OpenDataset, chunk: Chunk, out: np.ndarray, size: int) -> int:
     for position, name, raw in chunk:
         try:
-            out[position] = render(raw, size)
+            out[position] = decode_image(raw, size)
         except UnreadableImage as error:
             raise SpecError(
                 source.field,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pruning_core.engine.data.base import Progress
+from pruning_core.engine.data.dataset import Progress
 
 TIMEOUT_S = 30
 BLOCK_BYTES = 256 * 1024

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from pruning_core.engine.data.base import Raw
+from pruning_core.engine.data.dataset import RawImage
 
 # Only these decoders are tried: others start programs (EPS) or are rarely looked after.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
@@ -54,7 +54,7 @@ class UnreadableImage(ValueError):
     """The bytes are no image that can be used; the message says why."""
 
 
-def render(raw: Raw, size: int) -> np.ndarray:
+def decode_image(raw: RawImage, size: int) -> np.ndarray:
     """An image as uint8 (size, size, 3): short side to `size`, then the centre is cut out.
 
     An image that has this size keeps its bytes; grey becomes three equal channels, what is
@@ -72,7 +72,7 @@ def render(raw: Raw, size: int) -> np.ndarray:
         raise UnreadableImage(str(error) or type(error).__name__) from None
 
 
-def is_deep(raw: bytes) -> bool:
+def has_16_bits(raw: bytes) -> bool:
     """Whether a file has more than 8 bits a channel, by its header; False for a broken one."""
     if raw.startswith(PNG_START):
         return raw[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
@@ -86,7 +86,7 @@ def is_deep(raw: bytes) -> bool:
     return image.mode in DEEP_MODES or max(bits) > 8
 
 
-def _open(raw: Raw, size: int) -> Image.Image:
+def _open(raw: RawImage, size: int) -> Image.Image:
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw)
     image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)

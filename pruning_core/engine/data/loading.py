@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.split import LEAST, held_out, stratified
+from pruning_core.engine.data.split import MIN_PER_CLASS, stratified_split, stratified_subset
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ImageSet:
 
     def sample(self, count: int, seed: int) -> ImageSet:
         """So many of the images, every class in its share; all where `count` is 0 or too many."""
-        chosen = stratified(self.labels.numpy(), count if count < len(self) else 0, seed)
+        chosen = stratified_subset(self.labels.numpy(), count if count < len(self) else 0, seed)
         return ImageSet(self.images, self.labels[chosen], self.indices[chosen])
 
     def on(self, device: str) -> ImageSet:
@@ -60,7 +60,7 @@ class Splits:
     test: ImageSet
 
 
-def load(folder: Path, settings: dict[str, Any]) -> Splits:
+def read_splits(folder: Path, settings: dict[str, Any]) -> Splits:
     """The sets in a folder that `decode` wrote.
 
     `settings` holds `image_size`, `train_size`, `test_size` (0 = all), `validation` (a fraction
@@ -69,12 +69,14 @@ def load(folder: Path, settings: dict[str, Any]) -> Splits:
     """
     seed = settings["split_seed"]
     train, labels = _open(folder, "train", settings)
-    rows = stratified(labels, settings["train_size"], seed, "data.train_size", LEAST["train"])
+    rows = stratified_subset(
+        labels, settings["train_size"], seed, "data.train_size", MIN_PER_CLASS["train"]
+    )
     _check_classes(labels[rows])
     size = round(settings["validation_split"] * len(rows))
-    kept, validation = (rows[chosen] for chosen in held_out(labels[rows], size, seed))
+    kept, validation = (rows[chosen] for chosen in stratified_split(labels[rows], size, seed))
     test, test_labels = _open(folder, "test", settings)
-    test_rows = stratified(test_labels, settings["test_size"], seed, "data.test_size")
+    test_rows = stratified_subset(test_labels, settings["test_size"], seed, "data.test_size")
     return Splits(
         _image_set(train, labels, kept),
         _image_set(train, labels, validation),

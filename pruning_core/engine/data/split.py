@@ -7,7 +7,7 @@ import numpy as np
 from pruning_core.common.errors import SpecError
 
 # Images of each class that a subset holds: of the training ones, one is to validate with.
-LEAST = {"train": 2, "test": 1}
+MIN_PER_CLASS = {"train": 2, "test": 1}
 
 
 def permutation(count: int, seed: int) -> np.ndarray:
@@ -21,7 +21,7 @@ def permutation(count: int, seed: int) -> np.ndarray:
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
 
 
-def shares(counts: np.ndarray, size: int, least: int = 1) -> np.ndarray:
+def class_quotas(counts: np.ndarray, size: int, least: int = 1) -> np.ndarray:
     """How many of `size` each class gets: its share of `counts`, by largest remainder.
 
     Each class gets `least`, or all it has, when `size` allows it. Needs
@@ -39,7 +39,7 @@ def shares(counts: np.ndarray, size: int, least: int = 1) -> np.ndarray:
     return given
 
 
-def stratified(
+def stratified_subset(
     labels: np.ndarray, size: int, seed: int, field: str = "data.train_size", least: int = 1
 ) -> np.ndarray:
     """Sorted int64 indices of `size` images, every class in its share, chosen by `seed`.
@@ -60,16 +60,16 @@ def stratified(
     classes, counts = np.unique(labels, return_counts=True)
     picks = [
         order[labels[order] == label][:share]
-        for label, share in zip(classes, shares(counts, size, least), strict=True)
+        for label, share in zip(classes, class_quotas(counts, size, least), strict=True)
     ]
     return np.sort(np.concatenate(picks))
 
 
-def held_out(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sorted indices (kept, held out), disjoint; a stratified `size` of them is held out.
 
     At least one image of each class is held out. A class of two or more keeps at least one
     when `size` is at most half of the images.
     """
-    chosen = stratified(labels, max(size, len(np.unique(labels))), seed)
+    chosen = stratified_subset(labels, max(size, len(np.unique(labels))), seed)
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen

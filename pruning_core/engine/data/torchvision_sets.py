@@ -22,7 +22,13 @@ from torchvision import datasets
 from torchvision.datasets.utils import extract_archive
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.base import Progress, Source, array_digest, array_part, within
+from pruning_core.engine.data.dataset import (
+    OpenDataset,
+    Progress,
+    array_digest,
+    labeled_arrays,
+    rescaled,
+)
 from pruning_core.engine.data.download import DownloadError, download, has_md5
 
 # What torchvision's readers raise on files that are not what they should be.
@@ -38,7 +44,7 @@ _BROKEN = (
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedDataset:
     """A set under its own name; `fetch(dataset, root, title, progress)` makes it present."""
 
     title: str
@@ -49,12 +55,12 @@ class Published:
 
 
 @contextmanager
-def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[Source]:
+def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[OpenDataset]:
     """The set, from files already there or downloaded. Raises `SpecError`."""
     kind = PUBLISHED[name]
     root = downloads / name
     try:
-        kind.fetch(kind.dataset, root, kind.title, within(progress, 0, 0.9))
+        kind.fetch(kind.dataset, root, kind.title, rescaled(progress, 0, 0.9))
         train, test = (
             kind.dataset(str(root), train=part, download=False) for part in (True, False)
         )
@@ -64,18 +70,18 @@ def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[S
         raise _refused(kind, root, f"could not be made ready in {root} ({error})") from None
     arrays = [_arrays(dataset) for dataset in (train, test)]
     classes = tuple(train.classes)
-    yield Source(
+    yield OpenDataset(
         field="data.name",
         where=kind.title,
         digest=array_digest(classes, *arrays[0], *arrays[1]),
         classes=classes,
-        parts={"train": array_part(*arrays[0]), "test": array_part(*arrays[1])},
+        parts={"train": labeled_arrays(*arrays[0]), "test": labeled_arrays(*arrays[1])},
         split="given",
         flip=kind.flip,
     )
 
 
-def _refused(kind: Published, root: Path, what: str) -> SpecError:
+def _refused(kind: PublishedDataset, root: Path, what: str) -> SpecError:
     folder, files = kind.layer_sparsities(kind.dataset, root)
     return SpecError(
         "data.name",
@@ -113,7 +119,7 @@ def _fetch_mnist(dataset: Any, root: Path, title: str, progress: Progress) -> No
         if unpacked.is_file():
             continue
         urls = [f"{mirror}{name}" for mirror in dataset.mirrors]
-        part = within(progress, done / count, (done + 1) / count)
+        part = rescaled(progress, done / count, (done + 1) / count)
         _present(packed, urls, md5, f"{title} (file {done + 1} of {count})", part)
         _gunzip(packed, unpacked)
 
@@ -151,17 +157,21 @@ def _mnist_by_hand(dataset: Any, root: Path) -> tuple[Path, str]:
     return _mnist_folder(dataset, root), f"{names} (packed or unpacked)"
 
 
-PUBLISHED: dict[str, Published] = {
-    "cifar10": Published("CIFAR-10", datasets.CIFAR10, _fetch_cifar, _cifar_by_hand, flip=True),
-    "cifar100": Published("CIFAR-100", datasets.CIFAR100, _fetch_cifar, _cifar_by_hand, flip=True),
-    "mnist": Published("MNIST", datasets.MNIST, _fetch_mnist, _mnist_by_hand, flip=False),
-    "fashion_mnist": Published(
+PUBLISHED: dict[str, PublishedDataset] = {
+    "cifar10": PublishedDataset(
+        "CIFAR-10", datasets.CIFAR10, _fetch_cifar, _cifar_by_hand, flip=True
+    ),
+    "cifar100": PublishedDataset(
+        "CIFAR-100", datasets.CIFAR100, _fetch_cifar, _cifar_by_hand, flip=True
+    ),
+    "mnist": PublishedDataset("MNIST", datasets.MNIST, _fetch_mnist, _mnist_by_hand, flip=False),
+    "fashion_mnist": PublishedDataset(
         "Fashion-MNIST", datasets.FashionMNIST, _fetch_mnist, _mnist_by_hand, flip=True
     ),
 }
 
 
-Opened = AbstractContextManager[Source]
+Opened = AbstractContextManager[OpenDataset]
 
 
 def open_cifar10(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:

@@ -27,7 +27,7 @@ ROUND_TO = 8
 
 
 @dataclass(frozen=True)
-class Folded:
+class FoldedLayer:
     """A layer's weight and bias (O,) with the batch norm after it inside."""
 
     weight: Tensor
@@ -35,7 +35,7 @@ class Folded:
 
 
 @torch.no_grad()
-def fold(site: Site, settle: bool = False) -> Folded:
+def fold_layer(site: Site, settle: bool = False) -> FoldedLayer:
     """A site's layer and norm as one. The site has a norm.
 
     With `settle` a channel that was constant becomes that constant, its weights 0: they and the
@@ -57,7 +57,7 @@ def fold(site: Site, settle: bool = False) -> Folded:
     if settle:
         constant = norm.running_var < CONSTANT
         weight[constant], bias[constant] = 0.0, shift[constant]
-    return Folded(weight.to(module.weight.dtype), bias.to(module.weight.dtype))
+    return FoldedLayer(weight.to(module.weight.dtype), bias.to(module.weight.dtype))
 
 
 def _affine(values: Tensor | None, default: float, like: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def _affine(values: Tensor | None, default: float, like: Tensor) -> Tensor:
     )
 
 
-def lightened(
+def inference_model(
     model: nn.Module, example: Tensor, settle: bool = False
 ) -> tuple[nn.Module, list[str]]:
     """A copy as other programs run it, and notes on it: fewer channels, no batch norm.
@@ -90,7 +90,7 @@ def fold_model(model: nn.Module, example: Tensor, settle: bool = False) -> nn.Mo
     for site in sites(made, example):
         if site.norm is None:
             continue
-        folded = fold(site, settle)
+        folded = fold_layer(site, settle)
         site.module.weight.copy_(folded.weight)
         site.module.bias = nn.Parameter(folded.bias, requires_grad=False)
         made.set_submodule(names[site.norm], nn.Identity())
@@ -108,7 +108,7 @@ def folded_state(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     for site in sites(model, example):
         if (norm := site.norm) is None or norm.weight is None:
             continue
-        folded, prefix = fold(site, settle=True), names[norm]
+        folded, prefix = fold_layer(site, settle=True), names[norm]
         state[site.weight_name] = folded.weight
         state[f"{prefix}.bias"] = folded.bias
         if site.module.bias is not None:

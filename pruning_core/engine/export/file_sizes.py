@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pruning_core.engine.export import sparse_file
 
 
-def measure(model: nn.Module, path: Path) -> dict[str, int]:
+def save_and_measure(model: nn.Module, path: Path) -> dict[str, int]:
     """Write the sparse file to `path` and a dense one beside it (removed again).
 
     Both are read back and compared bit for bit. Returns `dense_bytes` and `sparse_bytes`.

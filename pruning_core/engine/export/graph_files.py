@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.export.bn_folding import lightened
-from pruning_core.engine.export.source import FileWriter, Run, Source
+from pruning_core.engine.export.bn_folding import inference_model
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
 
 INPUT, OUTPUT = "images", "scores"
 
@@ -36,16 +36,16 @@ def quiet() -> Iterator[None]:
 Exported = tuple[torch.export.ExportedProgram, list[str]]
 
 
-def exported(source: Source, several: bool = True, settle: bool = False) -> Exported:
+def exported(source: FinishedModel, several: bool = True, settle: bool = False) -> Exported:
     """The lightened network as a graph, and notes; the number of images free or 1."""
-    model, notes = lightened(source.model, source.example, settle)
+    model, notes = inference_model(source.model, source.example, settle)
     images = source.example[:2] if several else source.example[:1]
     free = ({0: torch.export.Dim("batch", min=1, max=4096)},) if several else None
     with quiet(), torch.no_grad():
         return torch.export.export(model, (images,), dynamic_shapes=free), notes
 
 
-def write_onnx(source: Source, path: Path, settle: bool = False) -> list[str]:
+def write_onnx(source: FinishedModel, path: Path, settle: bool = False) -> list[str]:
     program, notes = exported(source, settle=settle)
     with quiet(), torch.no_grad():
         torch.onnx.export(
@@ -61,7 +61,7 @@ def write_onnx(source: Source, path: Path, settle: bool = False) -> list[str]:
     return notes
 
 
-def open_onnx(source: Source, path: Path) -> Run:
+def open_onnx(source: FinishedModel, path: Path) -> Run:
     session = onnx_session(path, source.settings["threads"])
 
     def run(images: Tensor) -> Tensor:
@@ -85,19 +85,19 @@ def onnx_session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def write_torch_export(source: Source, path: Path) -> list[str]:
+def write_torch_export(source: FinishedModel, path: Path) -> list[str]:
     program, notes = exported(source)
     with quiet():
         torch.export.save(program, path)
     return notes
 
 
-def open_torch_export(source: Source, path: Path) -> Run:
+def open_torch_export(source: FinishedModel, path: Path) -> Run:
     module: nn.Module = torch.export.load(path).module()
     return module.forward
 
 
-def write_executorch(source: Source, path: Path) -> list[str]:
+def write_executorch(source: FinishedModel, path: Path) -> list[str]:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
@@ -108,7 +108,7 @@ def write_executorch(source: Source, path: Path) -> list[str]:
     return notes
 
 
-def open_executorch(source: Source, path: Path) -> Run:
+def open_executorch(source: FinishedModel, path: Path) -> Run:
     from executorch.runtime import Runtime
 
     method = Runtime.get().load_program(path).load_method("forward")
@@ -136,7 +136,7 @@ def executorch() -> FileWriter:
     return FileWriter(write_executorch, open_executorch)
 
 
-def write_int8(source: Source, path: Path) -> list[str]:
+def write_int8(source: FinishedModel, path: Path) -> list[str]:
     """Weights symmetric with a scale for each output channel, activations with one each.
 
     The ranges of the activations are those met on the calibration images. Channels that were

@@ -15,17 +15,17 @@ from pruning_core.common.formatting import format_count
 from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import Splits
-from pruning_core.engine.export.source import FileWriter, Run, Source
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild
-from pruning_core.engine.stage_inputs import parent_model, resized, root_of, splits_of
+from pruning_core.engine.stage_inputs import baseline_key, channels_removed, load_model, load_splits
 from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.storage.stage_context import Context, StageError
 from pruning_core.storage.store import Store
 
-ANSWERS = "predictions.csv"
+PREDICTIONS_FILE = "predictions.csv"
 EXAMPLES = 8
 COMPARED = 64
 BATCH, BATCH_PIXELS = 64, 64 * 64 * 64
@@ -53,17 +53,17 @@ def export(context: Context) -> dict[str, Any]:
         message = f"{about.title} needs the package {about.package}: pip install {about.package}."
         raise StageError(message)
     devices.prepare(settings["threads"])
-    source, splits, data = source_of(context.store, context.row.parent, settings)
+    source, splits, data = finished_model(context.store, context.row.parent, settings)
     path, begun = context.folder / f"model.{about.suffix}", time.perf_counter()
     say(0.1, "Writing")
     notes = maker.write(source, path)
     say(0.5, "Reading back")
     run = maker.open(source, path)
-    images = pixels(splits, data)
-    difference = difference_of(source.model, run, images, about.exact)
+    images = comparison_images(splits, data)
+    difference = largest_difference(source.model, run, images, about.exact)
     say(0.7, "Measuring")
     found = evaluate(_Opened(run), splits.test, data, "cpu")
-    _write_answers(context.folder / ANSWERS, found, splits.test.labels.tolist())
+    _write_answers(context.folder / PREDICTIONS_FILE, found, splits.test.labels.tolist())
     return {
         "file": path.name,
         "bytes": path.stat().st_size,
@@ -75,17 +75,17 @@ def export(context: Context) -> dict[str, Any]:
     }
 
 
-def source_of(
+def finished_model(
     store: Store, key: str, settings: dict[str, Any]
-) -> tuple[Source, Splits, dict[str, Any]]:
+) -> tuple[FinishedModel, Splits, dict[str, Any]]:
     """A finished point, its images, and how they were prepared.
 
     `settings` holds the `threads` to run it with and, to calibrate, `images` and `seed`.
     """
-    root = root_of(store, key)
+    root = baseline_key(store, key)
     base = store.settings(root)["settings"]
     data, size = base["data"], base["data"]["image_size"]
-    splits = splits_of(store, store.settings(root)["parent"], data)
+    splits = load_splits(store, store.settings(root)["parent"], data)
     batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
 
     def calibration() -> list[Tensor]:
@@ -95,15 +95,15 @@ def source_of(
     def untouched() -> nn.Module:
         return rebuild(base["model"], base["classes"], size)
 
-    model = parent_model(store, key, base).eval()
-    widths = structure(model) if resized(store, key) else None
+    model = load_model(store, key, base).eval()
+    widths = structure(model) if channels_removed(store, key) else None
     return (
-        Source(
+        FinishedModel(
             model,
             lambda: resize(untouched(), widths) if widths else untouched(),
             untouched,
-            network_of(base),
-            pixels(splits, data)[:EXAMPLES].clone(),
+            architecture_of(base),
+            comparison_images(splits, data)[:EXAMPLES].clone(),
             calibration,
             settings,
         ),
@@ -112,21 +112,21 @@ def source_of(
     )
 
 
-def network_of(base: dict[str, Any]) -> dict[str, Any]:
+def architecture_of(base: dict[str, Any]) -> dict[str, Any]:
     """How torchvision builds a baseline's network, and the stride of its first convolution."""
     model, size = base["model"], base["data"]["image_size"]
     kwargs = options(model["name"], base["classes"], model["width"], size)
     return {"name": model["name"], "stem_stride": model["stem_stride"], "options": kwargs}
 
 
-def pixels(splits: Splits, data: dict[str, Any]) -> Tensor:
+def comparison_images(splits: Splits, data: dict[str, Any]) -> Tensor:
     """Some normalized training images (N, 3, H, W) to compare scores on."""
     there = torch.arange(min(COMPARED, len(splits.train)))
     return normalize(splits.train.batch(there), data["mean"], data["std"]).contiguous()
 
 
 @torch.no_grad()
-def difference_of(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
+def largest_difference(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
     """The largest difference of any score.
 
     Raises `StageError` where an exact file has one, and where any file's scores are no numbers.

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pruning_core.engine.export import sparse_file, sparse_loader
 from pruning_core.engine.export.bn_folding import folded_state
-from pruning_core.engine.export.entropy import floor
-from pruning_core.engine.export.source import FileWriter, Run, Source, loaded
+from pruning_core.engine.export.entropy import entropy_bound
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run, with_weights
 from pruning_core.engine.models.layers import layers
 
 State = dict[str, Tensor]
@@ -29,21 +29,21 @@ LARGEST_INT8 = 127
 LEVEL = 9
 
 
-def plain_state(source: Source) -> State:
+def plain_state(source: FinishedModel) -> State:
     """The model's tensors, contiguous."""
     return {name: value.detach().contiguous() for name, value in source.model.state_dict().items()}
 
 
-def write_state_dict(source: Source, path: Path) -> list[str]:
+def write_state_dict(source: FinishedModel, path: Path) -> list[str]:
     torch.save(plain_state(source), path)
     return []
 
 
-def open_state_dict(source: Source, path: Path) -> Run:
-    return loaded(source, torch.load(path, map_location="cpu", weights_only=True))
+def open_state_dict(source: FinishedModel, path: Path) -> Run:
+    return with_weights(source, torch.load(path, map_location="cpu", weights_only=True))
 
 
-def shuffled(state: State) -> bytes:
+def byte_shuffle(state: State) -> bytes:
     """A safetensors file in which each tensor of n values of S bytes is uint8 (S, n).
 
     Row i holds byte i of all values, the lowest first. The metadata entry `tensors` is a JSON
@@ -57,7 +57,7 @@ def shuffled(state: State) -> bytes:
     return save_blob(rows, {"tensors": json.dumps(about)})
 
 
-def unshuffled(blob: bytes) -> State:
+def byte_unshuffle(blob: bytes) -> State:
     """The tensors of such a file."""
     size = int.from_bytes(blob[:8], "little")
     about = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["tensors"])
@@ -70,27 +70,27 @@ def unshuffled(blob: bytes) -> State:
 
 
 def _compressed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> FileWriter:
-    def write(source: Source, path: Path) -> list[str]:
-        path.write_bytes(pack(shuffled(plain_state(source))))
+    def write(source: FinishedModel, path: Path) -> list[str]:
+        path.write_bytes(pack(byte_shuffle(plain_state(source))))
         return []
 
     return FileWriter(
-        write, lambda source, path: loaded(source, unshuffled(unpack(path.read_bytes())))
+        write, lambda source, path: with_weights(source, byte_unshuffle(unpack(path.read_bytes())))
     )
 
 
-def _bitmask(convert: Callable[[Source], tuple[State, list[str]]]) -> FileWriter:
-    def write(source: Source, path: Path) -> list[str]:
+def _bitmask(convert: Callable[[FinishedModel], tuple[State, list[str]]]) -> FileWriter:
+    def write(source: FinishedModel, path: Path) -> list[str]:
         state, notes = convert(source)
         sparse_file.save(state, path)
         return notes
 
     return FileWriter(
-        write, lambda source, path: loaded(source, sparse_loader.weights(path)), floor
+        write, lambda source, path: with_weights(source, sparse_loader.weights(path)), entropy_bound
     )
 
 
-def as_halves(source: Source) -> tuple[State, list[str]]:
+def to_float16(source: FinishedModel) -> tuple[State, list[str]]:
     """The folded tensors in half precision, but for those with a value too large for it."""
     state = folded_state(source.model, source.example)
     floats = {name: value for name, value in state.items() if value.is_floating_point()}
@@ -101,18 +101,18 @@ def as_halves(source: Source) -> tuple[State, list[str]]:
     return halves, notes
 
 
-def as_int8(source: Source) -> tuple[State, list[str]]:
+def to_int8(source: FinishedModel) -> tuple[State, list[str]]:
     """The same with the layers' weights as whole numbers, symmetric, so that zero stays zero."""
-    state, notes = as_halves(source)
+    state, notes = to_float16(source)
     whole = folded_state(source.model, source.example)
     for layer in layers(source.model):
-        values, scales = quantized(whole[layer.name])
+        values, scales = quantize(whole[layer.name])
         state[layer.name] = values
         state[f"{layer.name}{sparse_loader.SCALE}"] = scales
     return state, [note for note in notes if not note.startswith(tuple(_names(source)))]
 
 
-def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     """A weight (O, ...) as int8 and the scale (O,) of each output channel.
 
     The scale is in half precision where that is exact to a thousandth, else float32. Jacob et
@@ -132,11 +132,11 @@ def _largest(value: Tensor) -> float:
     return float(value.abs().max()) if value.numel() else 0.0
 
 
-def _names(source: Source) -> list[str]:
+def _names(source: FinishedModel) -> list[str]:
     return [layer.name for layer in layers(source.model)]
 
 
-def _unchanged(source: Source) -> tuple[State, list[str]]:
+def _unchanged(source: FinishedModel) -> tuple[State, list[str]]:
     return plain_state(source), []
 
 
@@ -162,9 +162,9 @@ def bitmask_fp32() -> FileWriter:
 
 def bitmask_fp16() -> FileWriter:
     """A bit mask and the non-zero values in float16, batch norm folded."""
-    return _bitmask(as_halves)
+    return _bitmask(to_float16)
 
 
 def bitmask_int8() -> FileWriter:
     """A bit mask and the non-zero values in int8, batch norm folded."""
-    return _bitmask(as_int8)
+    return _bitmask(to_int8)

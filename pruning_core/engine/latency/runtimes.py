@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.export.bn_folding import lightened
-from pruning_core.engine.export.source import Run, Source
+from pruning_core.engine.export.bn_folding import inference_model
+from pruning_core.engine.export.file_writer import FinishedModel, Run
 from pruning_core.methods.file_formats import FILE_FORMATS
 
 
@@ -22,14 +22,14 @@ class Opener:
     belongs to the process and not to the model.
     """
 
-    open: Callable[[Source, Path | None], Run]
+    open: Callable[[FinishedModel, Path | None], Run]
     layout: Callable[[Tensor], Tensor]
     use_threads: Callable[[int], None] = lambda threads: None
 
 
-def open_eager(source: Source, path: Path | None) -> Run:
+def open_eager(source: FinishedModel, path: Path | None) -> Run:
     """torch's own layers, dead channels out, batch norm folded, channels last."""
-    model, _ = lightened(source.model, source.example)
+    model, _ = inference_model(source.model, source.example)
     ready: nn.Module = model.to(memory_format=torch.channels_last).eval()
     return ready.forward
 
@@ -38,10 +38,10 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def file_opener(name: str) -> Callable[[Source, Path | None], Run]:
+def file_opener(name: str) -> Callable[[FinishedModel, Path | None], Run]:
     """What opens the file of a format."""
 
-    def opened(source: Source, path: Path | None) -> Run:
+    def opened(source: FinishedModel, path: Path | None) -> Run:
         assert path is not None
         run: Run = FILE_FORMATS.load(name)().open(source, path)
         return run
@@ -76,6 +76,6 @@ def executorch() -> Opener:
     return Opener(file_opener("executorch"), Tensor.contiguous, executorch_threads)
 
 
-def with_threads(source: Source, threads: int) -> Source:
+def with_threads(source: FinishedModel, threads: int) -> FinishedModel:
     """The same model, to be opened with so many threads."""
     return replace(source, settings={**source.settings, "threads": threads})

@@ -14,10 +14,10 @@ import torch
 
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paired_timing import Ratio, Times, paired_ratio, summed_ratio
-from pruning_core.engine.latency.latency import here
-from pruning_core.engine.latency.models import subject
-from pruning_core.engine.latency.products import Shape, shapes, thinned
-from pruning_core.engine.latency.turns import Budget, Job, in_turn
+from pruning_core.engine.latency.interleaved import Budget, Call, interleaved_times
+from pruning_core.engine.latency.kernels import ProductShape, product_shapes, randomly_pruned
+from pruning_core.engine.latency.stage import machine_facts
+from pruning_core.engine.latency.timed_models import load_timed_model
 from pruning_core.engine.models import devices
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.timing import check_machine
@@ -35,12 +35,12 @@ def sparse_speedup(context: Context) -> dict[str, Any]:
     settings, begun = context.settings, time.perf_counter()
     check_machine(settings)
     devices.prepare(THREADS)
-    found = subject(context.store, context.row.parent, {**settings, "images": 1})
-    layers = shapes(found.source.model, found.source.example[:1])
+    found = load_timed_model(context.store, context.row.parent, {**settings, "images": 1})
+    layers = product_shapes(found.source.model, found.source.example[:1])
     if not layers:
         raise StageError("The network has no 1x1 convolution and no linear layer to time.")
     counts = Counter(layers.values())
-    measured: dict[Shape, Measured] = {}
+    measured: dict[ProductShape, Measured] = {}
     for i, shape in enumerate(counts):
         title = f"{shape.rows}x{shape.columns} times {format_count(shape.pixels, 'pixel')}"
         context.progress.say(i / len(counts), title)
@@ -52,26 +52,26 @@ def sparse_speedup(context: Context) -> dict[str, Any]:
         "rows": [*total_rows(measured, counts), *rows],
         "image_size": found.size,
         "notes": [],
-        "circumstances": here("scipy"),
+        "circumstances": machine_facts("scipy"),
         "seconds": time.perf_counter() - begun,
     }
 
 
 @torch.inference_mode()
-def _measure(shape: Shape, settings: dict[str, Any]) -> Measured:
+def _measure(shape: ProductShape, settings: dict[str, Any]) -> Measured:
     """Nanoseconds of every product of a shape; the dense one is the quickest of its kind."""
     generator = torch.Generator().manual_seed(settings["seed"])
     weight = torch.randn(shape.rows, shape.columns, generator=generator)
     pixels = torch.randn(shape.columns, shape.pixels, generator=generator)
-    jobs: dict[Key, Job] = {
+    jobs: dict[Key, Call] = {
         (name, 0.0): DENSE_KERNELS.load(name)(weight, pixels) for name in DENSE_KERNELS
     }
     for sparsity in settings["sparsities"]:
-        thin = thinned(weight, sparsity, generator)
+        thin = randomly_pruned(weight, sparsity, generator)
         for kernel in settings["kernels"]:
             jobs[kernel, sparsity] = SPARSE_KERNELS.load(kernel)(thin, pixels)
             _check(jobs[kernel, sparsity](), thin @ pixels, kernel)
-    return in_turn(jobs, Budget(settings["rounds"], settings["seconds"]))
+    return interleaved_times(jobs, Budget(settings["rounds"], settings["seconds"]))
 
 
 def _check(found: Any, wanted: torch.Tensor, kernel: str) -> None:
@@ -81,15 +81,17 @@ def _check(found: Any, wanted: torch.Tensor, kernel: str) -> None:
         raise StageError(f"The product {kernel} is off by {off:.3g} on this machine.")
 
 
-def quickest(measured: Measured) -> str:
+def fastest_dense(measured: Measured) -> str:
     """The dense product with the smallest median."""
     dense = {name: times for (name, sparsity), times in measured.items() if sparsity == 0}
     return min(dense, key=lambda name: float(np.median(dense[name])))
 
 
-def total_rows(measured: dict[Shape, Measured], counts: Counter[Shape]) -> list[dict[str, Any]]:
+def total_rows(
+    measured: dict[ProductShape, Measured], counts: Counter[ProductShape]
+) -> list[dict[str, Any]]:
     """Rows of all layers together, each with its own quickest dense product."""
-    dense = {shape: found[quickest(found), 0.0] for shape, found in measured.items()}
+    dense = {shape: found[fastest_dense(found), 0.0] for shape, found in measured.items()}
     keys = [key for key in next(iter(measured.values())) if key[1] > 0]
     dense_us = sum(counts[shape] * _microseconds(times) for shape, times in dense.items())
     rows = []
@@ -102,9 +104,9 @@ def total_rows(measured: dict[Shape, Measured], counts: Counter[Shape]) -> list[
     return rows
 
 
-def layer_rows(name: str, shape: Shape, measured: Measured) -> list[dict[str, Any]]:
+def layer_rows(name: str, shape: ProductShape, measured: Measured) -> list[dict[str, Any]]:
     """A row for each kernel and sparsity of a layer."""
-    dense = quickest(measured)
+    dense = fastest_dense(measured)
     reference = measured[dense, 0.0]
     rows = []
     for (kernel, sparsity), times in measured.items():

@@ -16,8 +16,13 @@ from pruning_core.engine.masks.cut import beginning
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
-from pruning_core.engine.stage_training import finish, loss_of, training_notes, training_of
+from pruning_core.engine.stage_inputs import baseline_key, load_model, load_splits
+from pruning_core.engine.stage_training import (
+    measure_model,
+    training_notes,
+    training_objective,
+    training_plan,
+)
 from pruning_core.engine.structured import rewinding as restart
 from pruning_core.engine.structured import widths as structure
 from pruning_core.engine.structured.cut import Gauge, Plan, Size, apply, plan_cut
@@ -46,21 +51,21 @@ def structured(context: Context) -> Result:
     A tail cuts nothing. Zeros are counted against the dense baseline: what was removed is gone.
     """
     settings, store = context.settings, context.store
-    root = root_of(store, context.row.parent)
+    root = baseline_key(store, context.row.parent)
     base, parent = store.settings(root)["settings"], store.read(context.row.parent)
     devices.prepare(settings["threads"])
-    splits = splits_of(store, store.settings(root)["parent"], base["data"])
-    dense = parent_model(store, root, base)
+    splits = load_splits(store, store.settings(root)["parent"], base["data"])
+    dense = load_model(store, root, base)
     model, told = _smaller(dense, context, splits, root, base)
     trainee = Trainee(
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
-    trainee.objective = loss_of(context, root, base)
+    trainee.objective = training_objective(context, root, base)
     chain = (settings["lr_from_epoch"], settings["lr_epochs"])
-    plan = training_of(settings, base["data"], chain, "structured", parent["epochs_total"])
+    plan = training_plan(settings, base["data"], chain, "structured", parent["epochs_total"])
     plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
     train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    result = finish(context, trainee, splits, base["data"], settings["pruning"])
+    result = measure_model(context, trainee, splits, base["data"], settings["pruning"])
     whole = masks.sparsities(dense, settings["pruning"]["layers"], settings["pruning"]["exclude"])
     size = base["data"]["image_size"]
     return {
@@ -80,7 +85,7 @@ def _smaller(
 ) -> tuple[nn.Module, list[str]]:
     """The model that is trained: cut, with the weights to begin with. And what is to be told."""
     settings, store = context.settings, context.store
-    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
+    model = devices.place(load_model(store, context.row.parent, base), settings["device"])
     made = _cut(model, dense, context, splits, base) if settings["removal"] else None
     gone = restart.total(_gone_before(context), made[0].gone if made else {})
     restart.write(gone, context.folder)
@@ -103,7 +108,7 @@ def _restarted(
     state = beginning(context, root, base)
     if state is None:
         return model
-    dense = parent_model(context.store, root, base)
+    dense = load_model(context.store, root, base)
     return restart.restarted(model, dense, state, gone, base["data"]["image_size"])
 
 

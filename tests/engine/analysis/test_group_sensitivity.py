@@ -11,7 +11,7 @@ import torch_pruning as tp
 from torch import nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.analysis.group_sensitivity import GroupCuts
+from pruning_core.engine.analysis.group_sensitivity import GroupPruner
 from pruning_core.engine.models.build import make
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import IMPORTANCES, Sight
@@ -46,9 +46,9 @@ class Coupled(nn.Module):
         return self.head(summed.mean((2, 3)))
 
 
-def cuts_of(model: nn.Module, name: str, importance: str = "magnitude_l2") -> GroupCuts:
+def cuts_of(model: nn.Module, name: str, importance: str = "magnitude_l2") -> GroupPruner:
     scorer = IMPORTANCES[importance](Sight(model, generator=torch.Generator().manual_seed(0)))
-    return GroupCuts(model, name, SIZE, scorer)
+    return GroupPruner(model, name, SIZE, scorer)
 
 
 def test_a_cut_takes_the_weakest_channels_out_of_every_coupled_layer() -> None:

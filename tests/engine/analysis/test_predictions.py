@@ -13,7 +13,7 @@ from PIL import Image
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.data.augment import normalize
-from pruning_core.engine.stage_inputs import parent_model
+from pruning_core.engine.stage_inputs import load_model
 from pruning_core.planning.exports import ask_image, ask_test_image
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.results.predictions import told
@@ -47,7 +47,7 @@ def test_answers_are_the_models_own(cache: Cache) -> None:
     images = normalize(torch.from_numpy(raw.copy()), base["data"]["mean"], base["data"]["std"])
     for name, key in (("dense", dense), ("point", point)):
         with torch.no_grad():
-            shares = parent_model(store, key, base).eval()(images.contiguous()).softmax(1)[0]
+            shares = load_model(store, key, base).eval()(images.contiguous()).softmax(1)[0]
         likely = dict(found["answers"][name]["likeliest"])
         assert likely[str(int(shares.argmax()))] == pytest.approx(float(shares.max()), abs=1e-4)
         assert sum(likely.values()) == pytest.approx(1, abs=1e-3)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.engine.analysis.sensitivity import WEIGHTS, curve
+from pruning_core.engine.analysis.sensitivity import WEIGHTS, layer_curve
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
@@ -44,7 +44,7 @@ def seen(value: Tensor, shares: dict[int, float]) -> Callable[[], Evaluation]:
 def test_each_row_is_of_the_cut_it_names_and_the_weight_is_as_before() -> None:
     value, before = weight(), weight()
     look = seen(value, {0: 0.9, 3: 0.85, 5: 0.7})
-    rows = curve("w", value, value.detach().abs(), (0.3, 0.5), 0.1, look)
+    rows = layer_curve("w", value, value.detach().abs(), (0.3, 0.5), 0.1, look)
     assert [row["sparsity"] for row in rows] == [0.0, 0.3, 0.5]
     assert [row["removed"] for row in rows] == [0, 3, 5]
     assert [row["accuracy"] for row in rows] == [0.9, 0.85, 0.7]
@@ -57,14 +57,14 @@ def test_it_cuts_in_the_pieces_of_the_run() -> None:
     value = weight()
     look = seen(value, {0: 0.9, 5: 0.7})
     pruning = {**WEIGHTS, "granularity": "filter", "filter_norm": "2"}
-    rows = curve("w", value, value.detach().abs(), (0.5,), 0.1, look, pruning)
+    rows = layer_curve("w", value, value.detach().abs(), (0.5,), 0.1, look, pruning)
     assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.5, 5)]
 
 
 def test_it_stops_where_accuracy_is_gone() -> None:
     value = weight()
     look = seen(value, {0: 0.9, 3: 0.105})
-    rows = curve("w", value, value.detach().abs(), (0.3, 0.5, 0.9), 0.1, look)
+    rows = layer_curve("w", value, value.detach().abs(), (0.3, 0.5, 0.9), 0.1, look)
     assert [row["sparsity"] for row in rows] == [0.0, 0.3]
 
 
@@ -74,7 +74,7 @@ def test_a_mask_that_changes_nothing_is_no_measurement() -> None:
     with torch.no_grad():
         value[0, :2] = 0.0
     look = seen(value, {2: 0.9, 5: 0.8})
-    rows = curve("w", value, value.detach().abs(), (0.01, 0.2, 0.5), 0.1, look)
+    rows = layer_curve("w", value, value.detach().abs(), (0.01, 0.2, 0.5), 0.1, look)
     assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.5, 3)]
 
 
@@ -87,7 +87,7 @@ def test_the_weight_comes_back_where_looking_fails() -> None:
         return Evaluation(np.ones(10, dtype=bool), 0.0)
 
     with pytest.raises(RuntimeError):
-        curve("w", value, value.detach().abs(), (0.5,), 0.1, broken)
+        layer_curve("w", value, value.detach().abs(), (0.5,), 0.1, broken)
     assert torch.equal(value, weight())
 
 

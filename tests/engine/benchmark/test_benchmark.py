@@ -13,10 +13,12 @@ from torch import nn
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.benchmark import __main__ as bench
-from pruning_core.engine.benchmark import accuracy, mask_selection, reference, runs, training_step
-from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec, untrained
+from pruning_core.engine.benchmark import accuracy, reference, runs, training_step
+from pruning_core.engine.benchmark.comparison import ComparisonRunner, Images, our_spec, untrained
+from pruning_core.engine.benchmark.mask_selection import our_masks, torch_masks
 from pruning_core.engine.benchmark.reference import Protocol
-from pruning_core.engine.benchmark.timing import in_turn, ratio
+from pruning_core.engine.benchmark.timing import interleaved, ratio
+from pruning_core.engine.benchmark.training_step import prune_uniformly
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
@@ -46,7 +48,7 @@ def zeros(model: nn.Module) -> list[float]:
 def test_things_take_turns() -> None:
     order: list[str] = []
     jobs = {name: lambda name=name: order.append(name) for name in "ab"}
-    found = in_turn(jobs, rounds=3)  # type: ignore[arg-type]
+    found = interleaved(jobs, rounds=3)  # type: ignore[arg-type]
     assert order == list("ababab")
     assert {name: len(seconds) for name, seconds in found.items()} == {"a": 3, "b": 3}
 
@@ -82,7 +84,7 @@ def test_both_sides_do_the_same_stages(tmp_path: Path) -> None:
     few = Images(train_size=60, test_size=20)
     place = runs.decoded(few, tmp_path)
     theirs, spec = runs.reference_process(few, SMALL, place), our_spec(few, SMALL)
-    with Lab(tmp_path / "cache") as lab:
+    with ComparisonRunner(tmp_path / "cache") as lab:
         ours = lab.run(spec)
     assert lab.worker.returncode is not None
     assert set(ours.accuracies) == set(theirs.accuracies)
@@ -96,13 +98,13 @@ def test_both_sides_do_the_same_stages(tmp_path: Path) -> None:
 
 def test_a_comparison_that_cannot_be_done_is_no_result(tmp_path: Path) -> None:
     spec = our_spec(Images(train_size=10**6), SMALL)
-    with Lab(tmp_path) as lab, pytest.raises(RuntimeError, match="refused"):
+    with ComparisonRunner(tmp_path) as lab, pytest.raises(RuntimeError, match="refused"):
         lab.run(spec)
 
 
 def test_a_worker_that_has_left_meanwhile_is_started_anew(tmp_path: Path) -> None:
     spec = untrained(our_spec(Images(train_size=60, test_size=20), SMALL))
-    with Lab(tmp_path) as lab:
+    with ComparisonRunner(tmp_path) as lab:
         lab.worker.terminate()
         lab.worker.wait()
         assert set(lab.run(spec).accuracies) == {"baseline", "one_shot 0.5"}
@@ -121,7 +123,7 @@ def test_both_choose_the_same_masks_but_for_ties(name: str, amount: float) -> No
     torch.manual_seed(0)
     model = make(name, 10)
     found = weights(model, "all")
-    theirs, ours = mask_selection.theirs(model, amount), mask_selection.ours(model, amount)
+    theirs, ours = torch_masks(model, amount), our_masks(model, amount)
     counts = [sum(int(mask.sum()) for mask in masks.values()) for masks in (theirs, ours)]
     assert counts[0] == counts[1]
     differing = [found[key].detach().abs()[theirs[key] != ours[key]] for key in found]
@@ -131,7 +133,7 @@ def test_both_choose_the_same_masks_but_for_ties(name: str, amount: float) -> No
 
 def test_masked_and_dense_steps_are_the_same_but_for_the_mask() -> None:
     model = make("mobilenet_v2", 10)
-    made = training_step.cut(model, training_step.AMOUNT)
+    made = prune_uniformly(model, training_step.AMOUNT)
     for name, weight in made.weights.items():
         assert int((weight == 0).sum()) >= round(training_step.AMOUNT * weight.numel()), name
 

@@ -11,20 +11,20 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.decoding import decode
-from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.decoding import decode_dataset
 
 
 def look(seed: int = 0) -> dict[str, Any]:
     settings = {"name": "digits", "split_seed": seed}
-    return inspect(settings, {}, Path("unused"), lambda f, text: None)
+    return inspect_dataset(settings, {}, Path("unused"), lambda f, text: None)
 
 
 def run(folder: Path, seed: int = 0, size: int = 32, digest: str = "") -> dict[str, Any]:
     folder.mkdir()
     settings = {"image_size": size, "train_size": 0, "test_size": 0, "split_seed": seed}
     settings["digest"] = digest or look()["digest"]
-    return decode(settings, {"name": "digits"}, folder, folder, lambda f, text: None)
+    return decode_dataset(settings, {"name": "digits"}, folder, folder, lambda f, text: None)
 
 
 def test_the_facts() -> None:

@@ -21,8 +21,8 @@ import pytest
 from torchvision import datasets
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.decoding import decode
-from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.decoding import decode_dataset
 
 Serve = Callable[[Path], str]
 
@@ -106,7 +106,7 @@ def make_mnist(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, kind
 def look(name: str, downloads: Path, seen: list[Any] | None = None) -> dict[str, Any]:
     seen = [] if seen is None else seen
     settings = {"name": name, "split_seed": 0}
-    return inspect(settings, {}, downloads, lambda f, text: seen.append((f, text)))
+    return inspect_dataset(settings, {}, downloads, lambda f, text: seen.append((f, text)))
 
 
 def test_cifar_is_downloaded_once(
@@ -158,7 +158,7 @@ def test_decoded_cifar_images_are_the_published_bytes(
     out.mkdir()
     settings = {"digest": digest, "image_size": 32, "train_size": 0, "test_size": 4}
     settings["split_seed"] = 0
-    decode(settings, {"name": "cifar10"}, out, tmp_path / "downloads", lambda f, text: None)
+    decode_dataset(settings, {"name": "cifar10"}, out, tmp_path / "downloads", lambda f, text: None)
     images = np.load(out / "train_images.npy")
     assert (images == datasets.CIFAR10(str(root)).data).all()
     assert np.load(out / "test_labels.npy").tolist().count(0) == 2

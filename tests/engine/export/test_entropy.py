@@ -10,16 +10,16 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from pruning_core.engine.export.entropy import byte_bits, floor, mask_bits
+from pruning_core.engine.export.entropy import byte_entropy, entropy_bound, mask_entropy
 from pruning_core.engine.export.sparse_file import save
 
 
 def test_entropies_by_hand() -> None:
-    assert mask_bits(np.array([True, False, False, False])) == pytest.approx(
+    assert mask_entropy(np.array([True, False, False, False])) == pytest.approx(
         4 * (0.25 * 2 + 0.75 * math.log2(4 / 3))
     )
-    assert mask_bits(np.zeros(8, dtype=bool)) == 0
-    assert byte_bits(np.array([4, 4] + [0] * 254)) == 8
+    assert mask_entropy(np.zeros(8, dtype=bool)) == 0
+    assert byte_entropy(np.array([4, 4] + [0] * 254)) == 8
 
 
 def test_a_byte_place_that_never_changes_costs_nothing(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_byte_place_that_never_changes_costs_nothing(tmp_path: Path) -> None:
     values = torch.zeros(100)
     values[:4] = torch.tensor([1.0, 1.0, 1.0, 2.0])
     save({"a": values}, tmp_path / "model.sparse")
-    found = floor(tmp_path / "model.sparse")
+    found = entropy_bound(tmp_path / "model.sparse")
     assert found["mask"] == pytest.approx((4 * math.log2(25) + 96 * math.log2(100 / 96)) / 8)
     assert found["values"] == pytest.approx((3 * math.log2(4 / 3) + math.log2(4)) / 8)
 
@@ -41,7 +41,7 @@ def test_the_floor_of_a_file_is_mask_and_byte_places_apart(tmp_path: Path) -> No
         gone = torch.rand(4000, generator=generator) < share
         tensors[name] = values.masked_fill(gone, 0.0)
     save(tensors, tmp_path / "model.sparse")
-    found = floor(tmp_path / "model.sparse")
+    found = entropy_bound(tmp_path / "model.sparse")
     masks = [(value != 0).double().mean() for value in tensors.values()]
     bits = sum(4000 * entropy([share, 1 - share], base=2) for share in masks)
     assert found["mask"] == pytest.approx(bits / 8)

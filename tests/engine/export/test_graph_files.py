@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
 
+from pruning_core.engine.export.file_writer import FinishedModel
 from pruning_core.engine.export.graph_files import INPUT
-from pruning_core.engine.export.source import Source
-from pruning_core.engine.export.stage import difference_of
+from pruning_core.engine.export.stage import largest_difference
 from pruning_core.methods.file_formats import FILE_FORMATS
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -36,12 +36,12 @@ def images(count: int) -> Tensor:
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def source(name: str) -> Source:
+def source(name: str) -> FinishedModel:
     torch.manual_seed(0)
     model = NETWORKS[name]().eval()
     if isinstance(model, models.VisionTransformer):
         nn.init.normal_(model.heads.head.weight)  # torchvision begins with zeros
-    return Source(
+    return FinishedModel(
         model,
         rebuild=NETWORKS[name],
         untouched=NETWORKS[name],
@@ -122,4 +122,4 @@ def test_what_rounding_changes_is_little(name: str, kind: str, most: float, tmp_
     run = MAKERS[kind].open(made, path)
     with torch.no_grad():
         largest = float(made.model(images(5)).abs().max())
-    assert 0 < difference_of(made.model, run, images(5), exact=False) < most * largest
+    assert 0 < largest_difference(made.model, run, images(5), exact=False) < most * largest

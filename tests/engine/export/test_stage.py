@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from pruning_core.engine.export import sparse_loader
 from pruning_core.engine.export.bn_folding import fold_model, folded_state
 from pruning_core.engine.export.sparse_file import save
-from pruning_core.engine.export.stage import difference_of, pixels, source_of
-from pruning_core.engine.export.tensor_files import quantized, shuffled, unshuffled
+from pruning_core.engine.export.stage import comparison_images, finished_model, largest_difference
+from pruning_core.engine.export.tensor_files import byte_shuffle, byte_unshuffle, quantize
 from pruning_core.engine.models.build import make
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.methods.file_formats import FILE_FORMATS
@@ -145,8 +145,8 @@ def test_the_loader_gives_what_a_model_loads(made: tuple[Store, str]) -> None:
     for name in ("bitmask_fp32", "bitmask_fp16", "bitmask_int8"):
         path, found = result(made, name)
         model.load_state_dict(sparse_loader.weights(path))
-        source, splits, data = source_of(made[0], made[1], {"threads": 1})
-        images = pixels(splits, data)
+        source, splits, data = finished_model(made[0], made[1], {"threads": 1})
+        images = comparison_images(splits, data)
         with torch.no_grad():
             apart = (model.eval()(images) - source.model(images)).abs().max()
         assert float(apart) == pytest.approx(found["difference"], abs=1e-4)
@@ -156,10 +156,10 @@ def test_a_file_that_answers_otherwise_is_not_offered() -> None:
     model = nn.Linear(3, 2)
     batch = torch.randn(4, 3)
     with pytest.raises(StageError, match="differ from PyTorch's"):
-        difference_of(model, lambda x: model(x) + 0.1, batch, exact=True)
-    assert difference_of(model, lambda x: model(x) + 0.1, batch, exact=False) > 0
+        largest_difference(model, lambda x: model(x) + 0.1, batch, exact=True)
+    assert largest_difference(model, lambda x: model(x) + 0.1, batch, exact=False) > 0
     with pytest.raises(StageError, match="not finite"):
-        difference_of(model, lambda x: model(x) * float("nan"), batch, exact=False)
+        largest_difference(model, lambda x: model(x) * float("nan"), batch, exact=False)
 
 
 def test_int8_has_a_scale_for_each_output_channel(made: tuple[Store, str]) -> None:
@@ -198,7 +198,7 @@ def test_shuffled_tensors_come_back() -> None:
         "c": torch.tensor(True),
         "d": torch.tensor(1.5, dtype=torch.float16),
     }
-    back = unshuffled(shuffled(state))
+    back = byte_unshuffle(byte_shuffle(state))
     assert all(torch.equal(back[name], state[name]) for name in state)
     assert all(back[name].dtype == state[name].dtype for name in state)
 
@@ -244,13 +244,13 @@ def test_a_constant_channel_becomes_its_constant() -> None:
 
 def test_whole_numbers_of_each_channel() -> None:
     weight = torch.tensor([[1.27, 0.0, -0.64], [0.0, 0.0, 0.0], [0.0, -254.0, 2.0]])
-    values, scales = quantized(weight)
+    values, scales = quantize(weight)
     assert values.tolist() == [[127, 0, -64], [0, 0, 0], [0, -127, 1]]
     assert scales.tolist() == pytest.approx([0.01, 0.0, 2.0], rel=1e-3)
 
 
 def test_scales_too_small_for_half_precision_stay_whole() -> None:
-    values, scales = quantized(torch.full((1, 2), 1e-9))
+    values, scales = quantize(torch.full((1, 2), 1e-9))
     assert scales.dtype == torch.float32
     assert values.tolist() == [[127, 127]]
 

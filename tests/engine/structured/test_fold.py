@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.export.bn_folding import lightened
+from pruning_core.engine.export.bn_folding import inference_model
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.dead_norms import norms_of_dead
 from pruning_core.engine.models.build import make
@@ -76,7 +76,7 @@ def test_what_runs_elsewhere_keeps_widths_that_are_multiples_of_8(name: str, amo
     """As many dead channels stay; the outputs are the same, and something has gone."""
     model = lively(name)
     filters_gone(model, amount, norms=True)
-    lighter, notes = lightened(model, images())
+    lighter, notes = inference_model(model, images())
     assert "Folded away" in notes[0]
     assert any(note.endswith("with them the widths are multiples of 8.") for note in notes)
     convs = [m for m in lighter.modules() if isinstance(m, nn.Conv2d)]

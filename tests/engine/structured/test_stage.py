@@ -12,7 +12,7 @@ import torch
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.stage_inputs import parent_model, resized
+from pruning_core.engine.stage_inputs import channels_removed, load_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.reports.csv_export import to_csv
@@ -102,8 +102,8 @@ def test_a_fresh_model_of_the_stage_is_the_smaller_one(ran: Cache) -> None:
     store = Store(ran)
     point = plan(ALONE, store).models[-1]
     base = store.settings(plan(ALONE, store).models[0].key)["settings"]
-    assert resized(store, point.key)
-    model = parent_model(store, point.key, base).eval()
+    assert channels_removed(store, point.key)
+    model = load_model(store, point.key, base).eval()
     result = store.read(point.key)
     assert macs(model, base["data"]["image_size"]) == result["macs"] < result["dense_macs"]
     assert sum(p.numel() for p in model.parameters()) == result["own_parameters"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pruning_core.engine.analysis import inspect_model as inspect
+from pruning_core.engine.analysis.inspect_model import choose_precision
 from pruning_core.engine.models.build import build
 from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.step import step
@@ -47,7 +48,7 @@ def test_bf16_is_taken_where_it_is_clearly_quicker(
     speeds = {"fp32": 100.0, "bf16": 100.0 * ratio}
     monkeypatch.setattr(inspect, "trial", lambda model, x, y, name: speeds[name])
     model = build(SETTINGS, 10, 32)
-    found = inspect.quickest(model, {"classes": 10, "image_size": 32}, "cpu")
+    found = choose_precision(model, {"classes": 10, "image_size": 32}, "cpu")
     assert found == {"precision": precision, "bf16_speedup": pytest.approx(ratio)}
     assert precision in inspect._told(found)[0]
 

@@ -17,9 +17,9 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_bytes
 from pruning_core.engine.data.loading import ImageSet
-from pruning_core.engine.export.safetensors_file import structure_in
-from pruning_core.engine.export.stage import ANSWERS, network_of
-from pruning_core.engine.stage_inputs import resized, root_of, splits_of
+from pruning_core.engine.export.compact_file import widths_in
+from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
+from pruning_core.engine.stage_inputs import baseline_key, channels_removed, load_splits
 from pruning_core.engine.structured import widths
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
@@ -53,16 +53,16 @@ def bundle(context: Context) -> Result:
     store, settings = context.store, context.settings
     made = store.read(context.row.parent)
     model = store.file(context.row.parent, made["file"])
-    root = root_of(store, settings["point"])
+    root = baseline_key(store, settings["point"])
     base = store.settings(root)["settings"]
     context.progress.say(0.1, "Packing the test images")
-    splits = splits_of(store, store.settings(root)["parent"], base["data"])
+    splits = load_splits(store, store.settings(root)["parent"], base["data"])
     images = _images(splits.test, context.folder / IMAGES)
     inside = (context.folder / IMAGES).stat().st_size <= settings["image_bytes"]
     context.progress.say(0.5, "Packing the rest")
     files = {
         model.name: model.read_bytes(),
-        ANSWERS: store.file(context.row.parent, ANSWERS).read_bytes(),
+        PREDICTIONS_FILE: store.file(context.row.parent, PREDICTIONS_FILE).read_bytes(),
         **_results(context),
         **_programs(model),
         **({IMAGES: (context.folder / IMAGES).read_bytes()} if inside else {}),
@@ -133,7 +133,7 @@ def _about(context: Context, made: Result, base: Result, root: str) -> Result:
             "order": "float32 (N, 3, S, S), RGB, (byte / 255 - mean) / std; the short side to "
             "image_size, then the centre",
         },
-        "network": {**network_of(base), **_widths(context, made)},
+        "network": {**architecture_of(base), **_widths(context, made)},
         "accuracy": made["accuracy"],
         "accuracy_interval_95": [made["accuracy_low"], made["accuracy_high"]],
         "right": made["right"],
@@ -148,9 +148,13 @@ def _widths(context: Context, made: Result) -> Result:
     """The widths of a network that has lost channels; nothing where it has not."""
     store, settings = context.store, context.settings
     if settings["format"] == "compact":
-        return {"structure": structure_in(store.file(context.row.parent, made["file"]))}
+        return {"structure": widths_in(store.file(context.row.parent, made["file"]))}
     key = settings["point"]
-    return {"structure": widths.read(store.file(key, widths.FILE))} if resized(store, key) else {}
+    return (
+        {"structure": widths.read(store.file(key, widths.FILE))}
+        if channels_removed(store, key)
+        else {}
+    )
 
 
 def _versions() -> dict[str, str]:

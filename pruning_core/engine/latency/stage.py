@@ -26,11 +26,11 @@ from pruning_core.common.paired_timing import (
     paired_ratio,
     summary,
 )
-from pruning_core.engine.export.source import Run
-from pruning_core.engine.export.stage import difference_of
-from pruning_core.engine.latency.models import File, Subject, file_of, subject
+from pruning_core.engine.export.file_writer import Run
+from pruning_core.engine.export.stage import largest_difference
+from pruning_core.engine.latency.interleaved import Budget, Call, interleaved_times
 from pruning_core.engine.latency.runtimes import Opener, with_threads
-from pruning_core.engine.latency.turns import Budget, Job, in_turn
+from pruning_core.engine.latency.timed_models import File, TimedModel, load_timed_model, model_file
 from pruning_core.engine.models import devices
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import BACKENDS, RUNTIMES
@@ -44,7 +44,7 @@ ALONE = 0.9
 
 
 @dataclass(frozen=True)
-class Name:
+class Candidate:
     """What is timed: a point in a runtime, the dense one `again` beside itself as control."""
 
     point: str
@@ -58,25 +58,25 @@ class Group:
 
     batch: int
     threads: int
-    times: dict[Name, Times]
+    times: dict[Candidate, Times]
     share: float
 
 
-Subjects = dict[str, Subject]
-Files = dict[Name, File]
+Subjects = dict[str, TimedModel]
+Files = dict[Candidate, File]
 
 
 def latency(context: Context) -> dict[str, Any]:
     """Open every model, time them in turn, and set each beside the dense one."""
     settings, begun = context.settings, time.perf_counter()
     check_machine(settings)
-    names = [Name(run["point"], run["runtime"]) for run in settings["runs"]]
+    names = [Candidate(run["point"], run["runtime"]) for run in settings["runs"]]
     family = BACKENDS[RUNTIMES[names[0].runtime].backend]
     if find_spec(family.package) is None:
         message = f"{family.title} needs its package: pip install {family.package}."
         raise StageError(message)
     points = dict.fromkeys(name.point for name in names)
-    subjects = {key: subject(context.store, key, settings) for key in points}
+    subjects = {key: load_timed_model(context.store, key, settings) for key in points}
     with tempfile.TemporaryDirectory(dir=context.folder) as folder:
         files = _files(context, names, subjects, Path(folder))
         groups = list(_groups(context, names, subjects, files))
@@ -88,7 +88,7 @@ def latency(context: Context) -> dict[str, Any]:
     return {
         "rows": [{**row, "image_size": size} for row in rows],
         "notes": _notes(subjects, files, groups),
-        "circumstances": here(family.package),
+        "circumstances": machine_facts(family.package),
         "seconds": time.perf_counter() - begun,
     }
 
@@ -99,16 +99,16 @@ def opener_of(runtime: str) -> Opener:
     return opener
 
 
-def _files(context: Context, names: list[Name], subjects: Subjects, folder: Path) -> Files:
+def _files(context: Context, names: list[Candidate], subjects: Subjects, folder: Path) -> Files:
     found = {}
     for i, name in enumerate(names):
         context.progress.say(0.2 * i / len(names), f"Preparing {RUNTIMES[name.runtime].title}")
-        found[name] = file_of(context.store, subjects[name.point], name.runtime, folder)
+        found[name] = model_file(context.store, subjects[name.point], name.runtime, folder)
     return found
 
 
 def _groups(
-    context: Context, names: list[Name], subjects: Subjects, files: Files
+    context: Context, names: list[Candidate], subjects: Subjects, files: Files
 ) -> Iterator[Group]:
     """One group after another: all models, with one number of threads and one batch."""
     settings = context.settings
@@ -128,11 +128,13 @@ def _groups(
             done += 1
 
 
-def _opened(names: list[Name], subjects: Subjects, files: Files, threads: int) -> dict[Name, Run]:
+def _opened(
+    names: list[Candidate], subjects: Subjects, files: Files, threads: int
+) -> dict[Candidate, Run]:
     """Every model, and the first a second time, with so many threads."""
     devices.prepare(threads)
     opener_of(names[0].runtime).use_threads(threads)
-    again = Name(names[0].point, names[0].runtime, again=True)
+    again = Candidate(names[0].point, names[0].runtime, again=True)
     runs = {}
     for name in [*names, again]:
         source = with_threads(subjects[name.point].source, threads)
@@ -140,12 +142,12 @@ def _opened(names: list[Name], subjects: Subjects, files: Files, threads: int) -
         runs[name] = opener.open(source, path)
         shown = opener.layout(source.example[:COMPARED])
         form = RUNTIMES[name.runtime].format
-        difference_of(source.model, runs[name], shown, not form or FILE_FORMATS[form].exact)
+        largest_difference(source.model, runs[name], shown, not form or FILE_FORMATS[form].exact)
     return runs
 
 
 def _timed(
-    runs: dict[Name, Run],
+    runs: dict[Candidate, Run],
     subjects: Subjects,
     batch: int,
     threads: int,
@@ -158,22 +160,22 @@ def _timed(
     }
     with torch.inference_mode():
         wall, spent = time.perf_counter(), time.process_time()
-        times = in_turn(jobs, budget, say)
+        times = interleaved_times(jobs, budget, say)
         share = (time.process_time() - spent) / (time.perf_counter() - wall)
     return Group(batch, threads, times, share)
 
 
-def _job(run: Run, images: Tensor) -> Job:
+def _job(run: Run, images: Tensor) -> Call:
     return lambda: run(images)
 
 
-def repeated(found: Subject, batch: int) -> Tensor:
+def repeated(found: TimedModel, batch: int) -> Tensor:
     """So many images (N, 3, H, W), the point's examples over and over."""
     example = found.source.example
     return example[torch.arange(batch) % len(example)]
 
 
-def rows_of(group: Group, sizes: dict[Name, int | None]) -> list[dict[str, Any]]:
+def rows_of(group: Group, sizes: dict[Candidate, int | None]) -> list[dict[str, Any]]:
     """A row for each model of a group: its times, and what they are to the dense one's.
 
     `ratio` is to the dense model in the same runtime, `first_ratio` to the first model.
@@ -183,7 +185,7 @@ def rows_of(group: Group, sizes: dict[Name, int | None]) -> list[dict[str, Any]]
     width = control_width(_ratio(group, first, control) if control else None)
     rows = []
     for name, times in group.times.items():
-        dense = first if name.again else Name(first.point, name.runtime)
+        dense = first if name.again else Candidate(first.point, name.runtime)
         rows.append(
             {
                 "point": name.point,
@@ -191,7 +193,7 @@ def rows_of(group: Group, sizes: dict[Name, int | None]) -> list[dict[str, Any]]
                 "role": _role(name, first),
                 "batch": group.batch,
                 "threads": group.threads,
-                "bytes": sizes.get(Name(name.point, name.runtime)),
+                "bytes": sizes.get(Candidate(name.point, name.runtime)),
                 **summary(times, group.batch),
                 **_compared("", _ratio(group, dense, name), width),
                 **_compared("first_", _ratio(group, first, name), width),
@@ -202,13 +204,13 @@ def rows_of(group: Group, sizes: dict[Name, int | None]) -> list[dict[str, Any]]
     return rows
 
 
-def _role(name: Name, first: Name) -> str:
+def _role(name: Candidate, first: Candidate) -> str:
     if name.again:
         return "control"
     return "dense" if name.point == first.point else "candidate"
 
 
-def _ratio(group: Group, reference: Name, name: Name) -> Ratio | None:
+def _ratio(group: Group, reference: Candidate, name: Candidate) -> Ratio | None:
     if reference == name or reference not in group.times:
         return None
     return paired_ratio(group.times[reference], group.times[name])
@@ -243,19 +245,19 @@ def _notes(subjects: Subjects, files: Files, groups: list[Group]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def here(*packages: str) -> dict[str, Any]:
+def machine_facts(*packages: str) -> dict[str, Any]:
     """On what this is timed."""
     names = dict.fromkeys(("torch", *packages))
     return {
         "machine": platform.node(),
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "versions": {name: version(name) for name in names},
         "seconds_since_1970": int(time.time()),
     }
 
 
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's name, or its architecture where the system does not tell."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()

@@ -14,12 +14,12 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pruning_core.engine.export.source import FileWriter, Run, Source
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
 from pruning_core.engine.structured.fold import fold
 from pruning_core.engine.structured.widths import Structure, load, structure
 
 
-def write_smaller(source: Source, path: Path) -> list[str]:
+def write_compact(source: FinishedModel, path: Path) -> list[str]:
     """Fold a copy (see `structured.fold`) and write it with its widths."""
     model = copy.deepcopy(source.model)
     folded = fold(model, source.example.shape[-1])
@@ -29,12 +29,12 @@ def write_smaller(source: Source, path: Path) -> list[str]:
     return list(folded.notes)
 
 
-def open_smaller(source: Source, path: Path) -> Run:
+def open_compact(source: FinishedModel, path: Path) -> Run:
     """The network of these widths, built anew."""
-    return load(source.untouched(), structure_in(path), load_file(path)).eval()
+    return load(source.untouched(), widths_in(path), load_file(path)).eval()
 
 
-def structure_in(path: Path) -> Structure:
+def widths_in(path: Path) -> Structure:
     """The widths in a file's metadata."""
     with safe_open(path, "pt") as file:
         found: Structure = json.loads(file.metadata()["structure"])
@@ -43,4 +43,4 @@ def structure_in(path: Path) -> Structure:
 
 def compact() -> FileWriter:
     """The dense network without its zero channels."""
-    return FileWriter(write_smaller, open_smaller)
+    return FileWriter(write_compact, open_compact)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.export.source import Source
-from pruning_core.engine.export.stage import BATCH_PIXELS, source_of
+from pruning_core.engine.export.file_writer import FinishedModel
+from pruning_core.engine.export.stage import BATCH_PIXELS, finished_model
 from pruning_core.engine.models.build import FAILURES
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
@@ -23,27 +23,27 @@ from pruning_core.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedModel:
     """A finished point, its images scaled to `size` pixels; `trained` is its own size."""
 
     key: str
-    source: Source
+    source: FinishedModel
     size: int
     trained: int
 
 
-def subject(store: Store, key: str, settings: dict[str, Any]) -> Subject:
+def load_timed_model(store: Store, key: str, settings: dict[str, Any]) -> TimedModel:
     """The point at the size that was asked for. Raises `StageError` where it cannot run there."""
-    source, _, data = source_of(store, key, {"threads": 1, **settings})
+    source, _, data = finished_model(store, key, {"threads": 1, **settings})
     trained = data["image_size"]
     size = trained if settings["image_size"] == AS_TRAINED else settings["image_size"]
     if size != trained:
         source = scaled(source, size)
     check_runs(source.model, source.example, trained)
-    return Subject(key, source, size, trained)
+    return TimedModel(key, source, size, trained)
 
 
-def scaled(source: Source, size: int) -> Source:
+def scaled(source: FinishedModel, size: int) -> FinishedModel:
     """The same network with its images enlarged or reduced to `size` pixels."""
 
     def resized(images: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class File:
     notes: tuple[str, ...] = ()
 
 
-def file_of(store: Store, found: Subject, runtime: str, folder: Path) -> File:
+def model_file(store: Store, found: TimedModel, runtime: str, folder: Path) -> File:
     """The point's own file where its stage has made it, else one written for the purpose.
 
     Waiting for those stages would let one format that cannot be written stop the timing of

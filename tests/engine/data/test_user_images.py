@@ -18,7 +18,7 @@ from PIL import Image
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, folders
-from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data.dataset import inspect_dataset
 from tests.helpers.project import ROOT, SHARED
 
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]
@@ -48,7 +48,9 @@ def zipped(root: Path, target: Path, top: str = "") -> Path:
 
 def look(path: Path, split_seed: int = 0) -> dict[str, Any]:
     settings = {"name": "images", "split_seed": split_seed}
-    return inspect(settings, {"path": str(path)}, path.parent / "downloads", lambda f, text: None)
+    return inspect_dataset(
+        settings, {"path": str(path)}, path.parent / "downloads", lambda f, text: None
+    )
 
 
 def refused(path: Path) -> str:
@@ -291,7 +293,7 @@ def test_the_shared_cifar10_zip() -> None:
         pytest.skip("../shared/data/cifar10-images.zip is not here")
     seen: list[float] = []
     settings = {"name": "images", "split_seed": 0}
-    facts = inspect(settings, {"path": str(path)}, Path("."), lambda f, t: seen.append(f))
+    facts = inspect_dataset(settings, {"path": str(path)}, Path("."), lambda f, t: seen.append(f))
     assert facts["train_counts"] == [5000] * 10
     assert facts["test_counts"] == [1000] * 10
     assert facts["classes"][3] == "cat"

@@ -13,7 +13,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Source:
+class FinishedModel:
     """A finished model on the CPU, in evaluation mode.
 
     `rebuild` gives the same network with other weights, `untouched` the architecture before any
@@ -39,12 +39,12 @@ class FileWriter:
     has to give it.
     """
 
-    write: Callable[[Source, Path], list[str]]
-    open: Callable[[Source, Path], Run]
+    write: Callable[[FinishedModel, Path], list[str]]
+    open: Callable[[FinishedModel, Path], Run]
     floor: Callable[[Path], dict[str, float]] | None = None
 
 
-def loaded(source: Source, state: dict[str, Tensor]) -> Run:
+def with_weights(source: FinishedModel, state: dict[str, Tensor]) -> Run:
     """The network with these weights."""
     model = source.rebuild()
     model.load_state_dict(state)

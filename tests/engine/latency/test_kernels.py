@@ -10,8 +10,14 @@ import pytest
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.latency.products import DENSE, SPARSE, Shape, shapes, thinned
-from pruning_core.engine.latency.sparse_speedup import quickest, total_rows
+from pruning_core.engine.latency.kernels import (
+    DENSE,
+    SPARSE,
+    ProductShape,
+    product_shapes,
+    randomly_pruned,
+)
+from pruning_core.engine.latency.sparse_speedup import fastest_dense, total_rows
 from pruning_core.engine.models.build import make
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.plan import plan
@@ -42,38 +48,41 @@ def test_every_kernel_has_a_product() -> None:
 @pytest.mark.parametrize("name", [*DENSE, *SPARSE])
 @pytest.mark.parametrize("pixels", [1, 6])
 def test_all_products_give_the_same(name: str, pixels: int) -> None:
-    weight, right = thinned(random(5, 8), 0.5, torch.Generator().manual_seed(0)), random(8, pixels)
+    weight, right = (
+        randomly_pruned(random(5, 8), 0.5, torch.Generator().manual_seed(0)),
+        random(8, pixels),
+    )
     found = torch.as_tensor({**DENSE, **SPARSE}[name](weight, right)()).reshape(5, pixels)
     torch.testing.assert_close(found, weight @ right)
 
 
 def test_a_mask_takes_exactly_its_share() -> None:
     weight = random(10, 10)
-    thin = thinned(weight, 0.9, torch.Generator().manual_seed(0))
+    thin = randomly_pruned(weight, 0.9, torch.Generator().manual_seed(0))
     assert torch.count_nonzero(thin) == 10
     assert torch.equal(thin[thin != 0], weight[thin != 0])
     assert torch.count_nonzero(weight) == 100
 
 
 def test_the_shapes_are_those_of_the_layers_at_that_size() -> None:
-    found = shapes(make("mobilenet_v2", 10), torch.zeros(1, 3, 64, 64))
-    assert found["features.1.conv.1"] == Shape(16, 32, 32 * 32)
-    assert found["features.18.0"] == Shape(1280, 320, 4)
-    assert found["classifier.1"] == Shape(10, 1280, 1)
+    found = product_shapes(make("mobilenet_v2", 10), torch.zeros(1, 3, 64, 64))
+    assert found["features.1.conv.1"] == ProductShape(16, 32, 32 * 32)
+    assert found["features.18.0"] == ProductShape(1280, 320, 4)
+    assert found["classifier.1"] == ProductShape(10, 1280, 1)
     assert not any(".conv.0.0" in name for name in found if name.startswith("features.1."))
-    assert not shapes(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
+    assert not product_shapes(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
 
 
 def test_the_sum_takes_each_shapes_quickest_dense_product() -> None:
     def times(value: float, rounds: int) -> np.ndarray:
         return np.full((rounds, 2), value)
 
-    one, other = Shape(1, 2, 3), Shape(4, 5, 6)
+    one, other = ProductShape(1, 2, 3), ProductShape(4, 5, 6)
     measured = {
         one: {("a", 0.0): times(3, 9), ("b", 0.0): times(2, 9), ("k", 0.5): times(5, 9)},
         other: {("a", 0.0): times(10, 7), ("b", 0.0): times(20, 7), ("k", 0.5): times(1, 7)},
     }
-    assert [quickest(found) for found in measured.values()] == ["b", "a"]
+    assert [fastest_dense(found) for found in measured.values()] == ["b", "a"]
     (row,) = total_rows(measured, Counter({one: 3, other: 1}))
     assert (row["layer"], row["kernel"], row["sparsity"]) == (ALL_LAYERS, "k", 0.5)
     assert (row["dense_us"], row["sparse_us"]) == (0.016, 0.016)
@@ -95,7 +104,7 @@ def test_a_models_layers_are_measured(tmp_path_factory: pytest.TempPathFactory) 
     assert row is not None
     assert row.status == "done", row.error
     frame = crossover_frame(stage, store)
-    layers = set(shapes(make("mobilenet_v2", 10, 0.35), torch.zeros(1, 3, 32, 32)))
+    layers = set(product_shapes(make("mobilenet_v2", 10, 0.35), torch.zeros(1, 3, 32, 32)))
     assert set(frame["layer"]) == {ALL_LAYERS, *layers}
     assert len(frame) == (len(layers) + 1) * 2 * len(SPARSE_KERNELS)
     assert (frame["times_as_fast_low"] <= frame["times_as_fast"]).all()

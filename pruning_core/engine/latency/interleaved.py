@@ -14,7 +14,7 @@ import numpy as np
 
 from pruning_core.common.paired_timing import LEAST_ROUNDS, Times
 
-Job = Callable[[], object]
+Call = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
 Clock = Callable[[], int]
 WARM_UP = 3
@@ -45,8 +45,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def in_turn(
-    jobs: Mapping[Name, Job],
+def interleaved_times(
+    jobs: Mapping[Name, Call],
     budget: Budget,
     say: Callable[[float], None] = lambda part: None,
     clock: Clock = time.perf_counter_ns,
@@ -77,7 +77,7 @@ def in_turn(
 class _Turn:
     """A job, its calls a sample, and whether a call that is not counted comes before them."""
 
-    job: Job
+    job: Call
     calls: int
     settles: bool
 
@@ -91,13 +91,13 @@ class _Turn:
         return (clock() - begun) / self.calls
 
 
-def _turn(job: Job, clock: Clock) -> _Turn:
+def _turn(job: Call, clock: Clock) -> _Turn:
     """How to sample a job, from the quickest call of the warm-up."""
     quickest = min(_once(job, clock) for _ in range(WARM_UP))
     return _Turn(job, max(1, math.ceil(SAMPLE_NS / max(quickest, 1))), quickest < QUICK_NS)
 
 
-def _once(job: Job, clock: Clock) -> int:
+def _once(job: Call, clock: Clock) -> int:
     begun = clock()
     job()
     return clock() - begun

@@ -12,9 +12,15 @@ import pytest
 import torch
 
 from pruning_core.common.paired_timing import FASTER, JUDGEMENTS, NOISY
-from pruning_core.engine.latency.latency import SAMPLES_FILE, Group, Name, processor, rows_of
-from pruning_core.engine.latency.models import check_runs, file_of, subject
 from pruning_core.engine.latency.runtimes import OPENERS
+from pruning_core.engine.latency.stage import (
+    SAMPLES_FILE,
+    Candidate,
+    Group,
+    processor_name,
+    rows_of,
+)
+from pruning_core.engine.latency.timed_models import check_runs, load_timed_model, model_file
 from pruning_core.engine.models.build import make
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.exports import export_stage
@@ -132,13 +138,13 @@ def test_a_larger_size_is_written_for_the_purpose_and_said(points: Points) -> No
 
 def test_the_points_own_file_is_timed_where_it_is_there(points: Points, tmp_path: Path) -> None:
     store, keys = points
-    found = subject(store, keys[0], WORK)
+    found = load_timed_model(store, keys[0], WORK)
     stage = export_stage(keys[0], "onnx")
-    own = file_of(store, found, "onnx", tmp_path)
+    own = model_file(store, found, "onnx", tmp_path)
     assert own.path == store.file(stage.key, "model.onnx")
     assert own.bytes == store.read(stage.key)["bytes"]
     assert not list(tmp_path.iterdir())
-    assert file_of(store, found, "eager", tmp_path).path is None
+    assert model_file(store, found, "eager", tmp_path).path is None
 
 
 def test_a_size_that_a_network_cannot_run_at_is_refused() -> None:
@@ -167,11 +173,11 @@ def group(**factors: float) -> Group:
     """Made-up times: 20 rounds in which everything shares its ups and downs."""
     drift = np.random.default_rng(0).lognormal(0, 0.5, (20, 1)) * np.ones((1, 2))
     names = {
-        "dense": Name("d", "onnx"),
-        "cut": Name("c", "onnx"),
-        "dense8": Name("d", "onnx_int8"),
-        "cut8": Name("c", "onnx_int8"),
-        "control": Name("d", "onnx", again=True),
+        "dense": Candidate("d", "onnx"),
+        "cut": Candidate("c", "onnx"),
+        "dense8": Candidate("d", "onnx_int8"),
+        "cut8": Candidate("c", "onnx_int8"),
+        "control": Candidate("d", "onnx", again=True),
     }
     return Group(2, 1, {names[name]: drift * 1e6 * f for name, f in factors.items()}, 1.0)
 
@@ -201,5 +207,5 @@ def test_what_is_within_the_control_is_not_told() -> None:
 def test_a_processor_has_a_name(tmp_path: Path) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text("processor\t: 0\nmodel name\t: Chip 9000\n")
-    assert processor(path) == "Chip 9000"
-    assert processor(tmp_path / "none")
+    assert processor_name(path) == "Chip 9000"
+    assert processor_name(tmp_path / "none")
