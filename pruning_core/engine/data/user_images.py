@@ -1,4 +1,4 @@
-"""A user's own images, a folder or a zip, as a source."""
+"""A user's images, in a folder or a zip, as a data set."""
 
 from __future__ import annotations
 
@@ -16,84 +16,94 @@ from pruning_core.engine.data.dataset import LabeledImages, OpenDataset, Progres
 from pruning_core.engine.data.image_files import has_16_bits
 from pruning_core.engine.data.image_folder import (
     FIELD,
-    PARTS,
+    SUBSETS,
     ImageTree,
     Listing,
+    PathParts,
     image_tree,
     open_folder,
 )
 from pruning_core.engine.data.split import stratified_split
 
 TEST_SHARE = 0.2
-SPLIT_NOTE = (
-    "There are no folders train and test, so a fifth of each class, chosen by the split seed, "
-    "is the test part."
-)
 
 
 @contextmanager
 def open_images(
     path: str, split_seed: int, downloads: Path, progress: Progress
 ) -> Iterator[OpenDataset]:
-    """The images at `path`, each file read once for the digest. Raises `SpecError`."""
-    place = Path(path).expanduser()
-    if not path or not os.path.exists(place):
-        raise SpecError(FIELD, f"{path!r} does not exist; give a folder or a .zip file.")
-    with (open_folder if place.is_dir() else open_archive)(place) as listing:
+    """The images at `path`; every file is read once for the digest.
+
+    Raises `SpecError` where there is no such path or the folder layout is wrong.
+    """
+    location = Path(path).expanduser()
+    if not path or not os.path.exists(location):
+        raise SpecError(
+            FIELD, "{path} does not exist. Choose a folder or a .zip file.", path=repr(path)
+        )
+    with (open_folder if location.is_dir() else open_archive)(location) as listing:
         tree = image_tree(listing)
-        digest, deep = _digest(listing, tree, progress)
+        digest, deep_images = _digest(listing, tree, progress)
         yield OpenDataset(
             field=FIELD,
-            where=listing.where,
+            location=listing.location,
             digest=digest,
             classes=tree.classes,
-            parts=_parts(listing, tree, split_seed),
-            split="given" if tree.given else "seeded",
+            subsets=_subsets(listing, tree, split_seed),
+            split="given" if tree.given_split else "seeded",
             flip=True,
-            notes=_notes(tree, deep),
+            notes=_notes(tree, deep_images, split_seed),
         )
 
 
-def _notes(tree: ImageTree, deep: int) -> tuple[str, ...]:
+def _notes(tree: ImageTree, deep_images: int, split_seed: int) -> tuple[str, ...]:
     notes = [*tree.notes]
-    if deep:
-        notes.append(f"Images of 16 bits a channel, which are scaled to 8 bits: {deep:,}.")
-    return (*notes, *([] if tree.given else [SPLIT_NOTE]))
+    if deep_images:
+        notes.append(f"Images with 16 bits per channel, scaled to 8 bits: {deep_images:,}.")
+    if not tree.given_split:
+        notes.append(
+            f"No train/ and test/ folders: {100 * TEST_SHARE:.0f} % of each class is held out for "
+            f"testing (split seed {split_seed})."
+        )
+    return tuple(notes)
 
 
 def _digest(listing: Listing, tree: ImageTree, progress: Progress) -> tuple[str, int]:
-    """SHA-256 of every image's path inside the set and content, in the order of the paths.
+    """SHA-256 of the path and content of every image, and the number of 16-bit images.
 
-    Also how many of the images have more than 8 bits a channel.
+    Paths are those inside the data set, in order, so a copy elsewhere has the same digest.
     """
-    seen, count, deep = hashlib.sha256(), len(tree.paths), 0
-    for done, (path, place) in enumerate(tree.paths.items()):
-        raw = listing.read(listing.files[place])
-        content, deep = hashlib.sha256(raw).hexdigest(), deep + has_16_bits(raw)
-        seen.update(f"{'/'.join(path)}\0{content}\n".encode())
+    digest, count, deep_images = hashlib.sha256(), len(tree.paths), 0
+    for done, (path, listed_path) in enumerate(tree.paths.items()):
+        raw = listing.read(listing.files[listed_path])
+        deep_images += has_16_bits(raw)
+        content = hashlib.sha256(raw).hexdigest()
+        digest.update(f"{'/'.join(path)}\0{content}\n".encode())
         if done % 500 == 0:
             progress(done / count, f"Reading images, {done:,} of {count:,}")
-    return seen.hexdigest(), deep
+    return digest.hexdigest(), deep_images
 
 
-def _parts(listing: Listing, tree: ImageTree, split_seed: int) -> dict[str, LabeledImages]:
-    number = {name: label for label, name in enumerate(tree.classes)}
+def _subsets(listing: Listing, tree: ImageTree, split_seed: int) -> dict[str, LabeledImages]:
+    label_of = {name: label for label, name in enumerate(tree.classes)}
     paths = list(tree.paths)
-    labels = np.array([number[path[-2]] for path in paths], dtype=np.int64)
-    if tree.given:
-        rows = [np.array([i for i, path in enumerate(paths) if path[0] == part]) for part in PARTS]
+    labels = np.array([label_of[path[-2]] for path in paths], dtype=np.int64)
+    if tree.given_split:
+        rows = [
+            np.array([i for i, path in enumerate(paths) if path[0] == name]) for name in SUBSETS
+        ]
     else:
         rows = list(stratified_split(labels, round(TEST_SHARE * len(labels)), split_seed))
-    places = list(tree.paths.values())
+    listed_paths = list(tree.paths.values())
     return {
-        part: _part(listing, [places[i] for i in chosen], labels[chosen])
-        for part, chosen in zip(PARTS, rows, strict=True)
+        name: _labeled_images(listing, [listed_paths[i] for i in chosen], labels[chosen])
+        for name, chosen in zip(SUBSETS, rows, strict=True)
     }
 
 
-def _part(listing: Listing, places: list[tuple[str, ...]], labels: np.ndarray) -> LabeledImages:
+def _labeled_images(listing: Listing, paths: list[PathParts], labels: np.ndarray) -> LabeledImages:
     return LabeledImages(
         labels=labels,
-        read=lambda i: listing.read(listing.files[places[i]]),
-        name=lambda i: "/".join(places[i]),
+        read=lambda i: listing.read(listing.files[paths[i]]),
+        name=lambda i: "/".join(paths[i]),
     )
