@@ -1,4 +1,4 @@
-"""What a stage reads of the stages that it hangs off."""
+"""What a stage reads from the stages before it: the baseline's key, models and images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MASK_FILE = "masks.sparse"
 
 
 def baseline_key(store: Store, key: str) -> str:
-    """The baseline at the head of a chain of levels."""
-    while (found := store.settings(key))["kind"] != "baseline":
-        key = found["parent"]
+    """The key of the baseline that a stage descends from; the key itself for a baseline."""
+    while (stage := store.settings(key))["kind"] != "baseline":
+        key = stage["parent"]
     return key
 
 
 def load_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
-    """The trained model of a stage, resized where channels were removed on the way to it.
+    """The trained model of a stage on the CPU, without the channels that were removed.
 
     `base` are the settings of its baseline.
     """
@@ -37,11 +37,12 @@ def load_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
 
 
 def channels_removed(store: Store, key: str) -> bool:
-    """Whether channels were removed in this stage or in one that it hangs off."""
-    while (found := store.settings(key))["kind"] not in ("baseline", "structured"):
-        key = found["parent"]
-    return bool(found["kind"] == "structured")
+    """Whether this stage, or one before it, removed channels (structured pruning)."""
+    while (stage := store.settings(key))["kind"] not in ("baseline", "structured"):
+        key = stage["parent"]
+    return bool(stage["kind"] == "structured")
 
 
 def load_splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:
+    """The images of a `dataset` stage. `settings` are the data settings of the baseline."""
     return read_splits(store.folder(key), settings)
