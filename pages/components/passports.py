@@ -14,7 +14,7 @@ from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.results.exported_files import not_offered
-from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.bundle import BUNDLE_FORMATS, bundle_stage
 from pruning_core.storage.jobs import Job
 
 POLL_SECONDS = 2.0
@@ -30,7 +30,7 @@ def draw(lab: Lab, job: Job, point: PlannedModel, frame: pd.DataFrame) -> None:
         "fit 20 MB, and verify.py, which checks all of it in an environment without this project."
     )
     fit = {row["format"] for row in frame.to_dict("records") if not not_offered(row)}
-    there = [name for name in PACKED if name in fit]
+    there = [name for name in BUNDLE_FORMATS if name in fit]
     name = st.selectbox(
         "File",
         there,
@@ -42,7 +42,7 @@ def draw(lab: Lab, job: Job, point: PlannedModel, frame: pd.DataFrame) -> None:
         "numpy and onnxruntime.",
     )
     if name:
-        _draw_one(lab, passport(job, point.key, name, lab.store))
+        _draw_one(lab, bundle_stage(job, point.key, name, lab.store))
 
 
 def _draw_one(lab: Lab, stage: Stage) -> None:

@@ -22,8 +22,8 @@ from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import available, not_offered, notes_told
 from pruning_core.results.models import titles
-from pruning_core.storage.bundle import KIND as PASSPORT
-from pruning_core.storage.bundle import PACKED, passport
+from pruning_core.storage.bundle import BUNDLE as PASSPORT
+from pruning_core.storage.bundle import BUNDLE_FORMATS, bundle_stage
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -44,7 +44,7 @@ def add_export(command: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(FILE_FORMATS)} (all)",
     )
     text = "pack a passport of one of the files too: a zip that verify.py in it checks"
-    command.add_argument("--passport", choices=PACKED, metavar="FORMAT", help=text)
+    command.add_argument("--passport", choices=BUNDLE_FORMATS, metavar="FORMAT", help=text)
     command.add_argument("--out", type=place, default=OUT, metavar="DIR", help=f"files ({OUT})")
 
 
@@ -71,7 +71,7 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     names, left = available(dict.fromkeys([*options.formats, *packed]))
     stages = [export_stage(point.key, name) for name in names]
     if options.passport in names:
-        stages.append(passport(job, point.key, options.passport, Store(cache)))
+        stages.append(bundle_stage(job, point.key, options.passport, Store(cache)))
     rows = finish(cache, queue, stages, Console(stderr=True))
     dense = Outline.from_json(job.outline).dense_of(point)
     frame = exported_files.ladder(point, dense, Store(cache), names)

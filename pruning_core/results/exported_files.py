@@ -110,7 +110,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 def _row(
     name: str, key: str, made: dict[str, Any], point: dict[str, Any], dense_bytes: int
 ) -> dict[str, Any]:
-    floor = made["floor"]
+    floor = made["entropy_bound"]
     return {
         "format": name,
         "file": made["file"],

@@ -1,4 +1,4 @@
-"""The passport of a file: the stage that packs it with all that proves what is said of it."""
+"""The stage that packs a reproducibility bundle, and its file names."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, Reader, Stage
 from pruning_core.storage.jobs import Job
 
-KIND = "bundle"
-FILE = "passport.zip"
-IMAGES = "test_images.npz"
-MOST_IMAGE_BYTES = 20_000_000
-PACKED = tuple(name for name, about in FILE_FORMATS.items() if about.download)
+BUNDLE = "bundle"
+BUNDLE_FILE = "bundle.zip"
+IMAGES_FILE = "test_images.npz"
+# Larger test images are a file of their own beside the zip.
+MAX_IMAGE_BYTES = 20_000_000
+BUNDLE_FORMATS = tuple(name for name, about in FILE_FORMATS.items() if about.download)
 
 
-def passport(job: Job, point: str, name: str, store: Reader) -> Stage:
-    """The stage for a point's file, with the results of its job as far as they are finished.
+def bundle_stage(job: Job, model_key: str, file_format: str, store: Reader) -> Stage:
+    """The stage that packs an exported model with all that is needed to verify it.
 
-    The spec and the label are in its key: both stand in the zip.
+    The bundle holds the results of the job as far as they are finished, its spec and its label,
+    so all three are part of the key.
     """
-    points = Outline.from_json(job.outline).models
+    models = Outline.from_json(job.outline).models
     settings: dict[str, Any] = {
-        "format": name,
-        "point": point,
+        "format": file_format,
+        "point": model_key,
         "job": job.id,
         "label": job.label,
         "spec": job.spec,
         "outline": job.outline,
-        "done": [key for key in dict.fromkeys(p.key for p in points) if store.exists(key)],
-        "image_bytes": MOST_IMAGE_BYTES,
+        "done": [key for key in dict.fromkeys(m.key for m in models) if store.exists(key)],
+        "image_bytes": MAX_IMAGE_BYTES,
     }
-    return Stage(KIND, export_stage(point, name).key, settings)
+    return Stage(BUNDLE, export_stage(model_key, file_format).key, settings)

@@ -23,7 +23,7 @@ from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec
 from pruning_core.settings.structured import StructuredSpec
-from pruning_core.storage.bundle import passport
+from pruning_core.storage.bundle import bundle_stage
 from pruning_core.storage.jobs import Job, job_id
 from tests.helpers.inspections import MODEL, Facts
 
@@ -117,7 +117,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     job = replace(job, outline=outline(plan).to_json())
     overlap = Stage("mask_overlap", key, {"first": dense, "second": key})
     made = [overlap, ask_test_image(dense, key, 0), export_stage(key, "onnx_int8")]
-    made += [passport(job, key, "bitmask_fp32", Facts(spec)), *latency_stages([dense, key])]
+    made += [bundle_stage(job, key, "bitmask_fp32", Facts(spec)), *latency_stages([dense, key])]
     made += [replace(crossover_stage(key), threads=1)]
     return stages | {stage.kind: stage for stage in made}
 

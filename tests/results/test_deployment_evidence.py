@@ -32,7 +32,7 @@ def store(cache: Cache) -> Store:
 
 def file(store: Store, name: str, size: int, accuracy: float) -> None:
     around = {"accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy}
-    made = {"file": "model", "bytes": size, "floor": {}, "difference": 0.0, "test_images": 100}
+    made = {"file": "model", "bytes": size, "entropy_bound": {}, "difference": 0.0, "test_images": 100}
     put(store, export_stage(PRUNED.key, name).key, "export", {**made, **around, "notes": []})
 
 

@@ -94,7 +94,7 @@ def test_nine_tenths_gone_is_a_small_file_near_its_floor(
 ) -> None:
     assert made["cut"]["weights_zeros"] == round(0.9 * 2_202_560)
     assert made[name]["bytes"] < most
-    assert made[name]["bytes"] < 1.1 * sum(made[name]["floor"].values())
+    assert made[name]["bytes"] < 1.1 * sum(made[name]["entropy_bound"].values())
 
 
 def test_the_dense_checkpoint_in_8_bits(made: dict[str, dict[str, Any]]) -> None:

@@ -1,8 +1,8 @@
-"""The network without the channels that are zero wherever they are read, in one safe file.
+"""The compact file: the dense network without its zero channels, as safetensors.
 
-It is a safetensors file of the tensors. Its metadata hold, as JSON, `network` (torchvision's name
-of the architecture, the options that it is built with, and the stride of its first convolution)
-and `structure`, the widths of its layers (see `structured.structure`).
+Its metadata hold, as JSON, `network` (torchvision's name of the architecture, the options that
+build it, and the stride of its first convolution) and `widths`, the widths of its layers (see
+`structured.widths`).
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from pruning_core.engine.structured.widths import Structure, load, structure
 
 
 def write_compact(source: FinishedModel, path: Path) -> list[str]:
-    """Fold a copy (see `structured.fold`) and write it with its widths."""
+    """Remove the zero channels of a copy (see `structured.fold`), and write it with its widths."""
     model = copy.deepcopy(source.model)
     folded = fold(model, source.example.shape[-1])
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    about = {"network": source.network, "structure": structure(model)}
-    save_file(state, path, {name: json.dumps(value) for name, value in about.items()})
+    metadata = {"network": source.network, "widths": structure(model)}
+    save_file(state, path, {name: json.dumps(value) for name, value in metadata.items()})
     return list(folded.notes)
 
 
 def open_compact(source: FinishedModel, path: Path) -> Run:
-    """The network of these widths, built anew."""
-    return load(source.untouched(), widths_in(path), load_file(path)).eval()
+    """The network with the widths and the weights of the file."""
+    return load(source.rebuild_unpruned(), widths_in(path), load_file(path)).eval()
 
 
 def widths_in(path: Path) -> Structure:
     """The widths in a file's metadata."""
     with safe_open(path, "pt") as file:
-        found: Structure = json.loads(file.metadata()["structure"])
-    return found
+        widths: Structure = json.loads(file.metadata()["widths"])
+    return widths
 
 
 def compact() -> FileWriter:

@@ -1,4 +1,4 @@
-"""What is made into a file, and what opens one again."""
+"""What is exported, and what writes and opens a file of it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Run = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class FinishedModel:
-    """A finished model on the CPU, in evaluation mode.
+    """A finished model on the CPU, in evaluation mode, with what exporting needs.
 
-    `rebuild` gives the same network with other weights, `untouched` the architecture before any
-    channel went, and `network` tells how torchvision builds that. `example` are some normalized
-    images (N, 3, H, W), `calibration` so many training images as batches of them.
+    `rebuild` returns its architecture with other weights, `rebuild_unpruned` the architecture
+    before channels were removed, and `network` tells how torchvision builds that. `example` are
+    some normalized images (N, 3, S, S), `calibration` returns batches of training images.
     """
 
     model: nn.Module
     rebuild: Callable[[], nn.Module]
-    untouched: Callable[[], nn.Module]
+    rebuild_unpruned: Callable[[], nn.Module]
     network: dict[str, Any]
     example: Tensor
     calibration: Callable[[], list[Tensor]]
@@ -34,18 +34,18 @@ class FinishedModel:
 class FileWriter:
     """Writes a model to a file, and opens the file.
 
-    `write` returns notes. `open` gives what computes the scores (N, classes) of normalized
-    images (N, 3, H, W) from the file alone, but for the network's layout where `Source.rebuild`
-    has to give it.
+    `write` returns notes. `open` returns a function from normalized images (N, 3, S, S) to scores
+    (N, classes) with the weights of the file; files that hold no graph take the architecture from
+    `FinishedModel.rebuild`. `entropy_bound` estimates the smallest size of a sparse file.
     """
 
     write: Callable[[FinishedModel, Path], list[str]]
     open: Callable[[FinishedModel, Path], Run]
-    floor: Callable[[Path], dict[str, float]] | None = None
+    entropy_bound: Callable[[Path], dict[str, float]] | None = None
 
 
 def with_weights(source: FinishedModel, state: dict[str, Tensor]) -> Run:
-    """The network with these weights."""
+    """The network of `source` with these weights."""
     model = source.rebuild()
     model.load_state_dict(state)
     return model.eval()
