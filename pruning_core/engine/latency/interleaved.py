@@ -1,4 +1,8 @@
-"""Times jobs in turn: forwards and backwards in each round, after a warm-up."""
+"""Times several calls in interleaved rounds: forwards, then backwards, after a warm-up.
+
+Speed changes on a machine (frequency, temperature, other programs) then affect all calls of a
+round alike, and cancel out in their ratios.
+"""
 
 from __future__ import annotations
 
@@ -18,86 +22,89 @@ Call = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
 Clock = Callable[[], int]
 WARM_UP = 3
-# A sample of this length is a thousand steps of any clock that Python has on a usual system.
+# Long enough for the resolution of a clock not to matter.
 SAMPLE_NS = 200_000
-# A job this quick leaves so little in the caches that its turn begins with a call not counted.
-QUICK_NS = 10_000_000
+# A call this short finds the caches as another call left them, so its sample begins with a call
+# that is not timed.
+SHORT_NS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most so many rounds; none begins after so many seconds, once there are enough."""
+    """At most `rounds` rounds; none starts after `seconds`, once there are `LEAST_ROUNDS`."""
 
     rounds: int
     seconds: float
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Python's collector of unused objects does not run between two clock readings."""
-    was = gc.isenabled()
+def _no_garbage_collection() -> Iterator[None]:
+    """Python's garbage collector does not run while a call is timed."""
+    was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()
 
 
 def interleaved_times(
-    jobs: Mapping[Name, Call],
+    calls: Mapping[Name, Call],
     budget: Budget,
-    say: Callable[[float], None] = lambda part: None,
+    say: Callable[[float], None] = lambda fraction: None,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[Name, Times]:
-    """Nanoseconds of one call of each job, (rounds, 2).
+    """Nanoseconds of each call, (rounds, 2).
 
-    The first of a round's two samples is taken on the way forwards, the second on the way back.
-    A sample repeats a quick job until the clock's steps do not matter, and holds its mean.
+    The first of the two samples of a round is taken on the way forwards, the second on the way
+    back. A sample of a short call is the mean of several calls. `say` gets the progress from 0
+    to 1.
     """
-    turns = {name: _turn(job, clock) for name, job in jobs.items()}
-    found: dict[Name, list[list[float]]] = {name: [] for name in jobs}
-    begun, done, order = clock(), 0, list(jobs)
-    with _no_collection():
+    samplers = {name: _sampler(call, clock) for name, call in calls.items()}
+    times: dict[Name, list[list[float]]] = {name: [] for name in calls}
+    started, done, order = clock(), 0, list(calls)
+    with _no_garbage_collection():
         while done < max(budget.rounds, LEAST_ROUNDS):
-            spent = (clock() - begun) / 1e9
-            if done >= LEAST_ROUNDS and spent >= budget.seconds:
+            seconds = (clock() - started) / 1e9
+            if done >= LEAST_ROUNDS and seconds >= budget.seconds:
                 break
-            say(max(done / budget.rounds, min(1.0, spent / budget.seconds)))
+            say(max(done / budget.rounds, min(1.0, seconds / budget.seconds)))
             for name in order:
-                found[name].append([turns[name].sample(clock)])
+                times[name].append([samplers[name].sample(clock)])
             for name in reversed(order):
-                found[name][-1].append(turns[name].sample(clock))
+                times[name][-1].append(samplers[name].sample(clock))
             done += 1
-    return {name: np.array(rows, dtype=np.float64) for name, rows in found.items()}
+    return {name: np.array(rows, dtype=np.float64) for name, rows in times.items()}
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """A job, its calls a sample, and whether a call that is not counted comes before them."""
+class _Sampler:
+    """A call, the repeats in a sample, and whether an untimed call comes before them."""
 
-    job: Call
-    calls: int
-    settles: bool
+    call: Call
+    repeats: int
+    untimed_first: bool
 
     def sample(self, clock: Clock) -> float:
-        """Nanoseconds of a call, the mean of a sample."""
-        if self.settles:
-            self.job()
-        begun = clock()
-        for _ in range(self.calls):
-            self.job()
-        return (clock() - begun) / self.calls
+        """Nanoseconds of a call, the mean over the repeats."""
+        if self.untimed_first:
+            self.call()
+        started = clock()
+        for _ in range(self.repeats):
+            self.call()
+        return (clock() - started) / self.repeats
 
 
-def _turn(job: Call, clock: Clock) -> _Turn:
-    """How to sample a job, from the quickest call of the warm-up."""
-    quickest = min(_once(job, clock) for _ in range(WARM_UP))
-    return _Turn(job, max(1, math.ceil(SAMPLE_NS / max(quickest, 1))), quickest < QUICK_NS)
+def _sampler(call: Call, clock: Clock) -> _Sampler:
+    """The sampler of a call, from its shortest time in the warm-up."""
+    shortest = min(_nanoseconds(call, clock) for _ in range(WARM_UP))
+    repeats = max(1, math.ceil(SAMPLE_NS / max(shortest, 1)))
+    return _Sampler(call, repeats, untimed_first=shortest < SHORT_NS)
 
 
-def _once(job: Call, clock: Clock) -> int:
-    begun = clock()
-    job()
-    return clock() - begun
+def _nanoseconds(call: Call, clock: Clock) -> int:
+    started = clock()
+    call()
+    return clock() - started

@@ -1,4 +1,4 @@
-"""The stage that times models in turn with the dense one, in one family of runtimes."""
+"""The stage that measures the latency of models beside the dense one, in one backend."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,225 +29,232 @@ from pruning_core.common.paired_timing import (
 )
 from pruning_core.engine.export.file_writer import Run
 from pruning_core.engine.export.stage import largest_difference
-from pruning_core.engine.latency.interleaved import Budget, Call, interleaved_times
-from pruning_core.engine.latency.runtimes import Opener, with_threads
-from pruning_core.engine.latency.timed_models import File, TimedModel, load_timed_model, model_file
+from pruning_core.engine.latency.interleaved import Budget, interleaved_times
+from pruning_core.engine.latency.runtimes import opener_of, with_threads
+from pruning_core.engine.latency.timed_models import (
+    ModelFile,
+    TimedModel,
+    load_timed_model,
+    model_file,
+)
 from pruning_core.engine.models import devices
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.methods.runtimes import BACKENDS, RUNTIMES
+from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, Backend
 from pruning_core.planning.timing import check_machine
 from pruning_core.storage.stage_context import Context, StageError
 
 SAMPLES_FILE = "samples.json"
-COMPARED = 2
-# Below this share of the time on a core, something else was using it.
-ALONE = 0.9
+COMPARISON_IMAGES = 2
+# With a smaller share of a core, another program was using it.
+LOWEST_CORE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is timed: a point in a runtime, the dense one `again` beside itself as control."""
+    """A model in a runtime. The control is the dense model, timed a second time."""
 
     point: str
     runtime: str
-    again: bool = False
+    control: bool = False
 
 
 @dataclass(frozen=True)
 class Group:
-    """Times of all that ran in turn, and the share of the time that this process had a core."""
+    """The times (rounds, 2) of models in interleaved rounds, with one batch size and threads.
+
+    `core_share` is the share of the time in which this process had a core.
+    """
 
     batch: int
     threads: int
     times: dict[Candidate, Times]
-    share: float
+    core_share: float
 
 
-Subjects = dict[str, TimedModel]
-Files = dict[Candidate, File]
+Models = dict[str, TimedModel]
+Files = dict[Candidate, ModelFile]
 
 
 def latency(context: Context) -> dict[str, Any]:
-    """Open every model, time them in turn, and set each beside the dense one."""
-    settings, begun = context.settings, time.perf_counter()
+    """Open all models, time them in interleaved rounds, and compare each with the dense one."""
+    settings, started = context.settings, time.perf_counter()
     check_machine(settings)
-    names = [Candidate(run["point"], run["runtime"]) for run in settings["runs"]]
-    family = BACKENDS[RUNTIMES[names[0].runtime].backend]
-    if find_spec(family.package) is None:
-        message = f"{family.title} needs its package: pip install {family.package}."
-        raise StageError(message)
-    points = dict.fromkeys(name.point for name in names)
-    subjects = {key: load_timed_model(context.store, key, settings) for key in points}
+    candidates = [Candidate(run["point"], run["runtime"]) for run in settings["runs"]]
+    backend = _backend(candidates)
+    if find_spec(backend.package) is None:
+        raise StageError(f"{backend.title} needs its package: pip install {backend.package}.")
+    keys = dict.fromkeys(candidate.point for candidate in candidates)
+    models = {key: load_timed_model(context.store, key, settings) for key in keys}
     with tempfile.TemporaryDirectory(dir=context.folder) as folder:
-        files = _files(context, names, subjects, Path(folder))
-        groups = list(_groups(context, names, subjects, files))
-    samples = [_told(group) for group in groups]
-    (context.folder / SAMPLES_FILE).write_text(json.dumps(samples))
-    sizes = {name: file.bytes for name, file in files.items()}
-    rows = [row for group in groups for row in rows_of(group, sizes)]
-    size = subjects[names[0].point].size
+        files = _files(context, candidates, models, Path(folder))
+        groups = list(_groups(context, candidates, models, files))
+    (context.folder / SAMPLES_FILE).write_text(json.dumps([_samples(group) for group in groups]))
+    sizes = {candidate: file.bytes for candidate, file in files.items()}
+    image_size = models[candidates[0].point].size
     return {
-        "rows": [{**row, "image_size": size} for row in rows],
-        "notes": _notes(subjects, files, groups),
-        "circumstances": machine_facts(family.package),
-        "seconds": time.perf_counter() - begun,
+        "rows": [
+            {**row, "image_size": image_size} for group in groups for row in rows_of(group, sizes)
+        ],
+        "notes": _notes(models, files, groups),
+        "circumstances": machine_facts(backend.package),
+        "seconds": time.perf_counter() - started,
     }
 
 
-def opener_of(runtime: str) -> Opener:
-    """What opens a model in a runtime."""
-    opener: Opener = RUNTIMES.load(runtime)()
-    return opener
+def _backend(candidates: list[Candidate]) -> Backend:
+    """The backend of the runtimes, which all have the same one."""
+    return BACKENDS[RUNTIMES[candidates[0].runtime].backend]
 
 
-def _files(context: Context, names: list[Candidate], subjects: Subjects, folder: Path) -> Files:
-    found = {}
-    for i, name in enumerate(names):
-        context.progress.say(0.2 * i / len(names), f"Preparing {RUNTIMES[name.runtime].title}")
-        found[name] = model_file(context.store, subjects[name.point], name.runtime, folder)
-    return found
+def _files(context: Context, candidates: list[Candidate], models: Models, folder: Path) -> Files:
+    files = {}
+    for i, candidate in enumerate(candidates):
+        title = RUNTIMES[candidate.runtime].title
+        context.progress.say(0.2 * i / len(candidates), f"Preparing the models for {title}")
+        model = models[candidate.point]
+        files[candidate] = model_file(context.store, model, candidate.runtime, folder)
+    return files
 
 
 def _groups(
-    context: Context, names: list[Candidate], subjects: Subjects, files: Files
+    context: Context, candidates: list[Candidate], models: Models, files: Files
 ) -> Iterator[Group]:
-    """One group after another: all models, with one number of threads and one batch."""
-    settings = context.settings
+    """The times of all models for each number of threads and each batch size."""
+    settings, title = context.settings, _backend(candidates).title
     budget = Budget(settings["rounds"], settings["seconds"])
     done, total = 0, len(settings["threads"]) * len(settings["batches"])
+
+    def say(message: str, finished_groups: int, fraction: float) -> None:
+        context.progress.say(0.2 + 0.8 * (finished_groups + fraction) / total, message)
+
     for threads in settings["threads"]:
-        runs = _opened(names, subjects, files, threads)
+        runs = _opened(candidates, models, files, threads)
         for batch in settings["batches"]:
-            title = BACKENDS[RUNTIMES[names[0].runtime].backend].title
-            images, of = format_count(batch, "image"), format_count(threads, "thread")
-            first, message = done, f"{title}, {images} at a time, {of}"
-
-            def say(part: float, first: int = first, message: str = message) -> None:
-                context.progress.say(0.2 + 0.8 * (first + part) / total, message)
-
-            yield _timed(runs, subjects, batch, threads, budget, say)
+            message = f"{title}, batch size {batch}, {format_count(threads, 'thread')}"
+            yield _timed(runs, models, batch, threads, budget, partial(say, message, done))
             done += 1
 
 
 def _opened(
-    names: list[Candidate], subjects: Subjects, files: Files, threads: int
+    candidates: list[Candidate], models: Models, files: Files, threads: int
 ) -> dict[Candidate, Run]:
-    """Every model, and the first a second time, with so many threads."""
+    """All models and the control, opened with this number of threads.
+
+    Raises `StageError` where a model gives other scores than in PyTorch.
+    """
     devices.prepare(threads)
-    opener_of(names[0].runtime).use_threads(threads)
-    again = Candidate(names[0].point, names[0].runtime, again=True)
+    dense = candidates[0]
+    opener_of(dense.runtime).use_threads(threads)
+    control = Candidate(dense.point, dense.runtime, control=True)
     runs = {}
-    for name in [*names, again]:
-        source = with_threads(subjects[name.point].source, threads)
-        opener, path = opener_of(name.runtime), files[names[0] if name.again else name].path
-        runs[name] = opener.open(source, path)
-        shown = opener.layout(source.example[:COMPARED])
-        form = RUNTIMES[name.runtime].format
-        largest_difference(source.model, runs[name], shown, not form or FILE_FORMATS[form].exact)
+    for candidate in [*candidates, control]:
+        source = with_threads(models[candidate.point].source, threads)
+        opener = opener_of(candidate.runtime)
+        file = files[dense if candidate.control else candidate]
+        runs[candidate] = opener.open(source, file.path)
+        images = opener.layout(source.example[:COMPARISON_IMAGES])
+        file_format = RUNTIMES[candidate.runtime].format
+        exact = not file_format or FILE_FORMATS[file_format].exact
+        largest_difference(source.model, runs[candidate], images, exact)
     return runs
 
 
 def _timed(
     runs: dict[Candidate, Run],
-    subjects: Subjects,
+    models: Models,
     batch: int,
     threads: int,
     budget: Budget,
-    say: Any,
+    say: Callable[[float], None],
 ) -> Group:
-    jobs = {
-        name: _job(run, opener_of(name.runtime).layout(repeated(subjects[name.point], batch)))
-        for name, run in runs.items()
-    }
+    calls = {}
+    for candidate, run in runs.items():
+        layout = opener_of(candidate.runtime).layout
+        calls[candidate] = partial(run, layout(repeated(models[candidate.point], batch)))
     with torch.inference_mode():
-        wall, spent = time.perf_counter(), time.process_time()
-        times = interleaved_times(jobs, budget, say)
-        share = (time.process_time() - spent) / (time.perf_counter() - wall)
-    return Group(batch, threads, times, share)
+        wall, cpu = time.perf_counter(), time.process_time()
+        times = interleaved_times(calls, budget, say)
+        core_share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+    return Group(batch, threads, times, core_share)
 
 
-def _job(run: Run, images: Tensor) -> Call:
-    return lambda: run(images)
-
-
-def repeated(found: TimedModel, batch: int) -> Tensor:
-    """So many images (N, 3, H, W), the point's examples over and over."""
-    example = found.source.example
+def repeated(model: TimedModel, batch: int) -> Tensor:
+    """A batch (batch, 3, S, S) of the model's example images, repeated as needed."""
+    example = model.source.example
     return example[torch.arange(batch) % len(example)]
 
 
 def rows_of(group: Group, sizes: dict[Candidate, int | None]) -> list[dict[str, Any]]:
-    """A row for each model of a group: its times, and what they are to the dense one's.
+    """A row for each model of a group: its latency, and its speed-up over the dense model.
 
-    `ratio` is to the dense model in the same runtime, `first_ratio` to the first model.
+    `ratio` is the speed-up over the dense model in the same runtime, `first_ratio` over the first
+    model of the group, the dense model in the first runtime.
     """
     first = next(iter(group.times))
-    control = next((name for name in group.times if name.again), None)
+    control = next((candidate for candidate in group.times if candidate.control), None)
     width = control_width(_ratio(group, first, control) if control else None)
     rows = []
-    for name, times in group.times.items():
-        dense = first if name.again else Candidate(first.point, name.runtime)
+    for candidate, times in group.times.items():
+        dense = first if candidate.control else Candidate(first.point, candidate.runtime)
         rows.append(
             {
-                "point": name.point,
-                "runtime": name.runtime,
-                "role": _role(name, first),
+                "point": candidate.point,
+                "runtime": candidate.runtime,
+                "role": _role(candidate, first),
                 "batch": group.batch,
                 "threads": group.threads,
-                "bytes": sizes.get(Candidate(name.point, name.runtime)),
+                "bytes": sizes.get(Candidate(candidate.point, candidate.runtime)),
                 **summary(times, group.batch),
-                **_compared("", _ratio(group, dense, name), width),
-                **_compared("first_", _ratio(group, first, name), width),
+                **_comparison("", _ratio(group, dense, candidate), width),
+                **_comparison("first_", _ratio(group, first, candidate), width),
                 "first_runtime": first.runtime,
-                "core_share": group.share,
+                "core_share": group.core_share,
             }
         )
     return rows
 
 
-def _role(name: Candidate, first: Candidate) -> str:
-    if name.again:
+def _role(candidate: Candidate, first: Candidate) -> str:
+    if candidate.control:
         return "control"
-    return "dense" if name.point == first.point else "candidate"
+    return "dense" if candidate.point == first.point else "candidate"
 
 
-def _ratio(group: Group, reference: Candidate, name: Candidate) -> Ratio | None:
-    if reference == name or reference not in group.times:
+def _ratio(group: Group, reference: Candidate, candidate: Candidate) -> Ratio | None:
+    if reference == candidate or reference not in group.times:
         return None
-    return paired_ratio(group.times[reference], group.times[name])
+    return paired_ratio(group.times[reference], group.times[candidate])
 
 
-def _compared(prefix: str, ratio: Ratio | None, width: float) -> dict[str, Any]:
+def _comparison(prefix: str, ratio: Ratio | None, width: float) -> dict[str, Any]:
     values = (ratio.median, ratio.low, ratio.high, judge(ratio, width)) if ratio else (None,) * 4
-    words = ("ratio", "ratio_low", "ratio_high", "judgement")
-    return {f"{prefix}{word}": value for word, value in zip(words, values, strict=True)}
+    columns = ("ratio", "ratio_low", "ratio_high", "judgement")
+    return {f"{prefix}{name}": value for name, value in zip(columns, values, strict=True)}
 
 
-def _told(group: Group) -> dict[str, Any]:
-    """A group's samples as JSON takes them: nanoseconds of a call."""
-    runs = [{**vars(name), "ns": times.tolist()} for name, times in group.times.items()]
+def _samples(group: Group) -> dict[str, Any]:
+    """The samples of a group for JSON: nanoseconds of a call, (rounds, 2)."""
+    runs = [{**vars(candidate), "ns": times.tolist()} for candidate, times in group.times.items()]
     return {"batch": group.batch, "threads": group.threads, "runs": runs}
 
 
-def _notes(subjects: Subjects, files: Files, groups: list[Group]) -> list[str]:
-    found = [note for file in files.values() for note in file.notes]
-    any_subject = next(iter(subjects.values()))
-    if any_subject.size != any_subject.trained:
-        found.append(
-            f"Timed at {any_subject.size} pixels, trained at {any_subject.trained}: the weights "
-            "are the same, the work for an image is not."
+def _notes(models: Models, files: Files, groups: list[Group]) -> list[str]:
+    notes = [note for file in files.values() for note in file.notes]
+    model = next(iter(models.values()))
+    if model.size != model.trained_size:
+        notes.append(
+            f"Timed at {model.size} pixels; trained and evaluated at {model.trained_size} pixels."
         )
-    share = min((group.share for group in groups if group.threads == 1), default=1.0)
-    if share < ALONE:
-        found.append(
-            f"Other programs were using the processor: a thread had a core "
-            f"{format_percent(share, 0)} of the time."
+    core_share = min((group.core_share for group in groups if group.threads == 1), default=1.0)
+    if core_share < LOWEST_CORE_SHARE:
+        notes.append(
+            f"Noisy measurement: only {format_percent(core_share, 0)} of a core was available."
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(notes))
 
 
 def machine_facts(*packages: str) -> dict[str, Any]:
-    """On what this is timed."""
+    """The machine on which times are measured, and the versions of torch and these packages."""
     names = dict.fromkeys(("torch", *packages))
     return {
         "machine": platform.node(),
@@ -258,10 +266,10 @@ def machine_facts(*packages: str) -> dict[str, Any]:
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name, or its architecture where the system does not tell."""
+    """The name of the processor, or its architecture where the system does not report it."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(found, "") or platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""What is timed: finished points at a size, and their files."""
+"""The models whose latency is measured, at an input resolution, and their files."""
 
 from __future__ import annotations
 
@@ -24,27 +24,30 @@ from pruning_core.storage.store import Store
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A finished point, its images scaled to `size` pixels; `trained` is its own size."""
+    """A finished model with images of `size` pixels per side; it was trained at `trained_size`."""
 
     key: str
     source: FinishedModel
     size: int
-    trained: int
+    trained_size: int
 
 
 def load_timed_model(store: Store, key: str, settings: dict[str, Any]) -> TimedModel:
-    """The point at the size that was asked for. Raises `StageError` where it cannot run there."""
+    """The model of a stage at the resolution of the settings.
+
+    Raises `StageError` where the network cannot run at it.
+    """
     source, _, data = finished_model(store, key, {"threads": 1, **settings})
-    trained = data["image_size"]
-    size = trained if settings["image_size"] == AS_TRAINED else settings["image_size"]
-    if size != trained:
-        source = scaled(source, size)
-    check_runs(source.model, source.example, trained)
-    return TimedModel(key, source, size, trained)
+    trained_size = data["image_size"]
+    size = trained_size if settings["image_size"] == AS_TRAINED else settings["image_size"]
+    if size != trained_size:
+        source = with_image_size(source, size)
+    check_image_size(source.model, source.example, trained_size)
+    return TimedModel(key, source, size, trained_size)
 
 
-def scaled(source: FinishedModel, size: int) -> FinishedModel:
-    """The same network with its images enlarged or reduced to `size` pixels."""
+def with_image_size(source: FinishedModel, size: int) -> FinishedModel:
+    """The same network with its images resized to `size` pixels per side."""
 
     def resized(images: Tensor) -> Tensor:
         return functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
@@ -57,46 +60,47 @@ def scaled(source: FinishedModel, size: int) -> FinishedModel:
 
 
 @torch.no_grad()
-def check_runs(model: nn.Module, images: Tensor, trained: int) -> None:
-    """Try one image. Raises `StageError` where the network cannot run at its size."""
+def check_image_size(model: nn.Module, images: Tensor, trained_size: int) -> None:
+    """Run one of the images (N, 3, S, S). Raises `StageError` where the network cannot."""
     try:
         model(images[:1])
     except FAILURES as error:
         reason, size = str(error).splitlines()[0].rstrip("."), images.shape[-1]
         raise StageError(
             f"This network cannot run at {size} pixels ({reason}). "
-            f"Time it at the {trained} pixels it was trained at."
+            f"Use {trained_size} pixels, the resolution it was trained at."
         ) from error
 
 
 @dataclass(frozen=True)
-class File:
-    """A network's file; no path where a runtime takes what is in memory."""
+class ModelFile:
+    """The file that a runtime opens, and its bytes; None where it runs the model in memory."""
 
     path: Path | None
     bytes: int | None
     notes: tuple[str, ...] = ()
 
 
-def model_file(store: Store, found: TimedModel, runtime: str, folder: Path) -> File:
-    """The point's own file where its stage has made it, else one written for the purpose.
+def model_file(store: Store, model: TimedModel, runtime: str, folder: Path) -> ModelFile:
+    """The exported file of a model if there is one, else a file that is written to `folder`.
 
-    Waiting for those stages would let one format that cannot be written stop the timing of
-    all others; at another size than the trained one there are none.
+    The export stages are not waited for, because then a format that cannot be written would stop
+    the measurement of all others. For another image size there are no exported files.
     """
     if not (name := RUNTIMES[runtime].format):
-        return File(None, None)
-    if found.size == found.trained and (path := _shipped(store, found.key, name)):
-        return File(path, path.stat().st_size)
-    path = folder / f"{found.key[:12]}.{FILE_FORMATS[name].suffix}"
-    notes = FILE_FORMATS.load(name)().write(found.source, path)
+        return ModelFile(None, None)
+    if model.size == model.trained_size and (path := _exported_file(store, model.key, name)):
+        return ModelFile(path, path.stat().st_size)
+    path = folder / f"{model.key[:12]}.{FILE_FORMATS[name].suffix}"
+    notes = FILE_FORMATS.load(name)().write(model.source, path)
     if FILE_FORMATS[name].calibrated:
-        images = format_count(found.source.settings["images"], "training image")
-        notes = [*notes, f"The timed {FILE_FORMATS[name].title} file has its ranges from {images}."]
-    return File(path, path.stat().st_size, tuple(notes))
+        images = format_count(model.source.settings["images"], "training image")
+        title = FILE_FORMATS[name].title
+        notes = [*notes, f"The timed {title} file is calibrated on {images}."]
+    return ModelFile(path, path.stat().st_size, tuple(notes))
 
 
-def _shipped(store: Store, key: str, name: str) -> Path | None:
+def _exported_file(store: Store, key: str, name: str) -> Path | None:
     stage = export_stage(key, name)
     try:
         return store.file(stage.key, store.read(stage.key)["file"])

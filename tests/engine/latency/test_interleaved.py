@@ -1,4 +1,4 @@
-"""Jobs timed in turn, on a clock of the test's own."""
+"""Calls timed in interleaved rounds, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from pruning_core.common.paired_timing import LEAST_ROUNDS
-from pruning_core.engine.latency.interleaved import QUICK_NS, SAMPLE_NS, Budget, interleaved_times
+from pruning_core.engine.latency.interleaved import SAMPLE_NS, SHORT_NS, Budget, interleaved_times
 
 
 class Clock:
-    """Moves only when a job takes its time."""
+    """A clock that only the calls move."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -21,7 +21,7 @@ class Clock:
     def __call__(self) -> int:
         return self.now
 
-    def job(self, name: str, nanoseconds: int) -> Callable[[], None]:
+    def call(self, name: str, nanoseconds: int) -> Callable[[], None]:
         def work() -> None:
             self.calls.append(name)
             self.now += nanoseconds
@@ -29,40 +29,40 @@ class Clock:
         return work
 
 
-def test_the_order_turns_round_in_each_round() -> None:
+def test_each_round_goes_forwards_and_backwards() -> None:
     clock = Clock()
-    jobs = {name: clock.job(name, QUICK_NS) for name in "ABC"}
-    found = interleaved_times(jobs, Budget(8, 1e9), clock=clock)
+    calls = {name: clock.call(name, SHORT_NS) for name in "ABC"}
+    times = interleaved_times(calls, Budget(8, 1e9), clock=clock)
     assert "".join(clock.calls[-18:]) == "ABCCBA" * 3
-    assert {name: value.shape for name, value in found.items()} == dict.fromkeys("ABC", (8, 2))
-    assert (found["A"] == QUICK_NS).all()
+    assert {name: value.shape for name, value in times.items()} == dict.fromkeys("ABC", (8, 2))
+    assert (times["A"] == SHORT_NS).all()
 
 
-def test_a_quick_job_is_called_until_the_clock_does_not_matter() -> None:
+def test_a_sample_repeats_a_short_call() -> None:
     clock = Clock()
-    found = interleaved_times({"quick": clock.job("q", 7)}, Budget(6, 1e9), clock=clock)
-    assert (found["quick"] == 7).all()
+    times = interleaved_times({"short": clock.call("q", 7)}, Budget(6, 1e9), clock=clock)
+    assert (times["short"] == 7).all()
     assert len(clock.calls) * 7 > 12 * SAMPLE_NS
 
 
-def test_a_quick_job_settles_and_a_slow_one_does_not() -> None:
+def test_only_the_sample_of_a_short_call_begins_with_an_untimed_call() -> None:
     clock = Clock()
-    jobs = {"s": clock.job("s", QUICK_NS), "q": clock.job("q", SAMPLE_NS)}
-    interleaved_times(jobs, Budget(6, 1e9), clock=clock)
+    calls = {"s": clock.call("s", SHORT_NS), "q": clock.call("q", SAMPLE_NS)}
+    interleaved_times(calls, Budget(6, 1e9), clock=clock)
     assert "".join(clock.calls[6:12]) == "sqqqqs"
 
 
-def test_the_seconds_end_it_but_not_before_there_is_an_interval() -> None:
+def test_the_time_limit_holds_after_enough_rounds_for_an_interval() -> None:
     clock = Clock()
-    found = interleaved_times({"slow": clock.job("s", 10**9)}, Budget(100, 1.0), clock=clock)
-    assert len(found["slow"]) == LEAST_ROUNDS
+    times = interleaved_times({"long": clock.call("s", 10**9)}, Budget(100, 1.0), clock=clock)
+    assert len(times["long"]) == LEAST_ROUNDS
     clock = Clock()
-    found = interleaved_times({"slow": clock.job("s", 10**9)}, Budget(100, 40.0), clock=clock)
-    assert len(found["slow"]) == 20
+    times = interleaved_times({"long": clock.call("s", 10**9)}, Budget(100, 40.0), clock=clock)
+    assert len(times["long"]) == 20
 
 
-def test_it_says_how_far_it_is_and_leaves_the_collector_as_it_was() -> None:
-    clock, told = Clock(), list[float]()
-    interleaved_times({"a": clock.job("a", 10**8)}, Budget(10, 1e9), told.append, clock)
-    assert told == pytest.approx([i / 10 for i in range(10)])
+def test_progress_is_reported_and_garbage_collection_restored() -> None:
+    clock, fractions = Clock(), list[float]()
+    interleaved_times({"a": clock.call("a", 10**8)}, Budget(10, 1e9), fractions.append, clock)
+    assert fractions == pytest.approx([i / 10 for i in range(10)])
     assert gc.isenabled()
