@@ -71,8 +71,8 @@ def _draw_answers(found: dict[str, Any]) -> None:
         label = f"It is: {inline(found['label'])}" if found["label"] else "As the models see it"
         st.image(pixels, width=144, caption=label)
     for column, (name, title) in zip(columns, NAMES.items(), strict=True):
-        answer = found["answers"][name]
-        best, share = answer["likeliest"][0]
+        answer = found["predictions"][name]
+        best, share = answer["probabilities"][0]
         with column:
             st.metric(title, plain(best), width="content")
             st.caption(

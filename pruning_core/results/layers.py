@@ -35,7 +35,7 @@ def table(found: list[dict[str, Any]], dense: Sequence[Mapping[str, Any]] = ()) 
 
     Beside a `dense` model's portraits what was removed with its channels counts as zero and dead.
     """
-    names = {"name": "layer", "size": "weights", "dead": "dead channels"}
+    names = {"name": "layer", "size": "weights", "zero_channels": "dead channels"}
     whole = {layer["name"]: layer for layer in dense}
     frame = pd.DataFrame([_against(layer, whole) for layer in found]).rename(columns=names)
     frame["sparsity"] = frame["zeros"] / frame["weights"]
@@ -46,7 +46,7 @@ def _against(layer: dict[str, Any], whole: Mapping[str, Mapping[str, Any]]) -> d
     """A portrait with what a larger one of the same layer has besides as zeros."""
     first = whole.get(layer["name"], layer)
     weights, channels = first["size"] - layer["size"], first["channels"] - layer["channels"]
-    gone = {"zeros": layer["zeros"] + weights, "dead": layer["dead"] + channels}
+    gone = {"zeros": layer["zeros"] + weights, "zero_channels": layer["zero_channels"] + channels}
     return {**layer, "size": first["size"], "channels": first["channels"], **gone}
 
 

@@ -13,7 +13,7 @@ SHOWN = 5
 
 def told(answer: dict[str, Any]) -> pd.DataFrame:
     """The likeliest classes and their probabilities as text."""
-    likely = answer["likeliest"][:SHOWN]
+    likely = answer["probabilities"][:SHOWN]
     return pd.DataFrame(
         {
             "Class": [name for name, _ in likely],

@@ -37,7 +37,7 @@ def frame(scans: Iterable[Stage], store: Reader) -> pd.DataFrame:
         if (found := known(store, stage.key)) is None:
             continue
         dense = found["rows"][0]["accuracy"]
-        own = {"layer": stage.settings["layer"], "size": found["size"], "pieces": found["pieces"]}
+        own = {"layer": stage.settings["layer"], "size": found["size"], "pieces": found["units"]}
         own["of"] = found.get("of", "weights")
         rows += [{**own, **row, "drop": dense - row["accuracy"]} for row in found["rows"]]
     return pd.DataFrame(rows)

@@ -164,4 +164,4 @@ def test_what_is_dropped_and_no_image_is_refused_in_a_sentence(
     serve(lab)
     at.run()
     assert not at.exception
-    assert "no image that can be read" in " ".join(error.value for error in at.error)
+    assert "not a readable image" in " ".join(error.value for error in at.error)

@@ -46,11 +46,11 @@ def test_bf16_is_taken_where_it_is_clearly_quicker(
     ratio: float, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds = {"fp32": 100.0, "bf16": 100.0 * ratio}
-    monkeypatch.setattr(inspect, "trial", lambda model, x, y, name: speeds[name])
+    monkeypatch.setattr(inspect, "timed_step", lambda model, x, y, name: speeds[name])
     model = build(SETTINGS, 10, 32)
     found = choose_precision(model, {"classes": 10, "image_size": 32}, "cpu")
     assert found == {"precision": precision, "bf16_speedup": pytest.approx(ratio)}
-    assert precision in inspect._told(found)[0]
+    assert precision in inspect.precision_notes(found)[0]
 
 
 def test_bf16_trains_weights_that_stay_in_fp32() -> None:
