@@ -1,4 +1,4 @@
-"""This project's side of the bench: a cache with a worker of its own that waits for specs."""
+"""This project's side of the benchmark: comparisons in a separate cache with its own worker."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import worker_command
 from pruning_core.engine.benchmark.reference import CIFAR_SIZE, ComparisonResult, Protocol
-from pruning_core.engine.benchmark.timing import interleaved
-from pruning_core.engine.benchmark.timing import summarize as spread
+from pruning_core.engine.benchmark.timing import interleaved, summarize
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Outline, outline
 from pruning_core.reports.charts.comparison import CHARTS, figure
@@ -27,16 +26,16 @@ from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
-LOOK_SECONDS = 0.2
-# Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.
+POLL_SECONDS = 0.2
+# Chosen on the validation images: batches of 64 for speed, no less accurate than the reference.
 ADAM = TrainSpec(optimizer="adam", lr=0.001, weight_decay=0.0, batch_size=64)
-# At 224 a batch of 64 holds 6 GB, and the first touch of each takes longer than it saves.
+# At 224 pixels a batch of 64 takes 6 GB, and allocating it costs more time than it saves.
 LARGE_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a comparison: a data set by name, or a folder or zip, and how many."""
+    """The data set of a comparison, and the numbers of images (0 = all)."""
 
     name: str = "digits"
     path: str = ""
@@ -45,10 +44,10 @@ class Images:
 
 
 def our_spec(images: Images, protocol: Protocol) -> Spec:
-    """The protocol's stages on these images, trained in this project's usual way.
+    """The settings that run the protocol in this project.
 
-    The images, the augmentation, the epochs and the order of stages are the reference's;
-    learning-rate curve, batch size and precision are ours.
+    Images, augmentation, epochs and pruning steps are those of the reference; learning-rate
+    schedule, batch size and precision are ours.
     """
     batch = ADAM.batch_size if protocol.image_size == CIFAR_SIZE else LARGE_BATCH
     train = replace(ADAM, batch_size=batch)
@@ -70,13 +69,13 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
 
 
 def untrained(spec: Spec) -> Spec:
-    """A cut of the same model without any training: to start a worker's processes with."""
-    bare = replace(spec.iterative, enabled=False)
-    return replace(spec, baseline_epochs=0, one_shot=OneShotSpec((0.5,), 0), iterative=bare)
+    """A spec that prunes the same model without training, to start the worker's processes."""
+    iterative = replace(spec.iterative, enabled=False)
+    return replace(spec, baseline_epochs=0, one_shot=OneShotSpec((0.5,), 0), iterative=iterative)
 
 
 class ComparisonRunner:
-    """A cache in a folder and a worker that serves it as long as the block lasts."""
+    """A cache in a folder, with a worker for as long as the `with` block lasts."""
 
     def __init__(self, folder: Path) -> None:
         self.cache = Cache(folder)
@@ -84,10 +83,10 @@ class ComparisonRunner:
         self.queue = Queue(self.cache.queue)
 
     def __enter__(self) -> ComparisonRunner:
-        self.worker = self._started()
+        self.worker = self._start_worker()
         return self
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start_worker(self) -> subprocess.Popen[bytes]:
         with self.cache.worker_log.open("ab") as log:
             command = worker_command(self.cache)
             return subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
@@ -97,28 +96,30 @@ class ComparisonRunner:
         self.worker.wait()
 
     def run(self, spec: Spec) -> ComparisonResult:
-        """Test accuracies of a comparison, and the seconds until its last result is there.
+        """Run a comparison: its test accuracies, and the seconds until its last result.
 
         Raises `RuntimeError` where it fails.
         """
-        if self.worker.poll() is not None:  # it leaves after idle minutes; the reference is slow
-            self.worker = self._started()
+        if self.worker.poll() is not None:  # it exits when idle for minutes, as the reference runs
+            self.worker = self._start_worker()
         started = time.perf_counter()
         job = self.queue.submit(spec, "bench")
-        while (now := standing(self.queue, job)).state in ACTIVE and self.worker.poll() is None:
-            time.sleep(LOOK_SECONDS)
+        while (
+            progress := standing(self.queue, job)
+        ).state in ACTIVE and self.worker.poll() is None:
+            time.sleep(POLL_SECONDS)
         seconds = time.perf_counter() - started
-        self._check(now)
-        return ComparisonResult(seconds, accuracies(now.outline, Store(self.cache)))
+        self._check(progress)
+        return ComparisonResult(seconds, accuracies(progress.outline, Store(self.cache)))
 
-    def _check(self, now: Standing) -> None:
-        if now.state != "done":
-            reason = f"The comparison is {now.state}. {now.job.error}"
+    def _check(self, progress: Standing) -> None:
+        if progress.state != "done":
+            reason = f"The comparison is {progress.state}. {progress.job.error}"
             raise RuntimeError(f"{reason} See {self.cache.logs} and {self.cache.worker_log}.")
 
 
 def accuracies(outline: Outline, store: Store) -> dict[str, float]:
-    """Test accuracies under the names that the reference gives its points."""
+    """Test accuracies by the names that the reference gives its models."""
     rows = models.point_rows(outline, store)
     names: dict[str, Callable[[dict[str, Any]], str]] = {
         "baseline": lambda row: "baseline",
@@ -129,16 +130,16 @@ def accuracies(outline: Outline, store: Store) -> dict[str, float]:
 
 
 def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> Figure:
-    """Seconds from a spec whose stages are all in the cache to its four charts as JSON."""
-    found = interleaved({"open": lambda: draw_charts(spec, cache)}, rounds, warmup=1)
-    return spread(found["open"])
+    """Seconds from the settings of a cached comparison to its four charts as JSON."""
+    times = interleaved({"open": lambda: draw_charts(spec, cache)}, rounds, warmup=1)
+    return summarize(times["open"])
 
 
 def draw_charts(spec: Spec, cache: Cache) -> list[str]:
-    """The four charts of a finished comparison."""
+    """The four charts of a cached comparison. Raises `RuntimeError` if it is not in the cache."""
     store = Store(cache)
-    made = plan(spec, store)
-    if not made.complete or not all(store.exists(stage.key) for stage in made.stages):
-        raise RuntimeError("The comparison is not in the cache, so it cannot be opened from it.")
-    frame = models.points(outline(made), store)
+    planned = plan(spec, store)
+    if not planned.complete or not all(store.exists(stage.key) for stage in planned.stages):
+        raise RuntimeError("The comparison is not in the cache.")
+    frame = models.points(outline(planned), store)
     return [figure(frame, name, "sparsity_prunable").to_json() for name in CHARTS]

@@ -1,4 +1,4 @@
-"""The choice of masks over a whole network, against `prune.global_unstructured`."""
+"""Global mask selection over a whole network, against `prune.global_unstructured`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.benchmark.timing import interleaved, ratio
+from pruning_core.engine.benchmark.timing import interleaved, paired_ratio
 from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.masks import masks
@@ -22,27 +22,27 @@ AMOUNT = 0.9
 
 
 def selection_speedup(name: str, rounds: int) -> Figure:
-    """Seconds of torch's global choice over those of ours, on the same weights."""
+    """The speed-up of our global mask selection over torch's, on the same weights."""
     torch.manual_seed(0)
     model = make(name, CLASSES)
-    found = interleaved(
+    seconds = interleaved(
         {"torch": lambda: torch_masks(model), "ours": lambda: our_masks(model)}, rounds
     )
-    return ratio(found["torch"], found["ours"])
+    return paired_ratio(seconds["torch"], seconds["ours"])
 
 
 def our_masks(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
-    """Our masks for every prunable weight, one threshold for all, no floor."""
-    found = weights(model, "all")
+    """Our masks of all prunable weights, with one threshold and no minimum density."""
+    prunable = weights(model, "all")
     return masks.choose(
-        magnitude(Evidence(found)),
+        magnitude(Evidence(prunable)),
         amount,
         to_dict(PruningSpec(allocation="global", min_density=0.0)),
     )
 
 
 def torch_masks(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
-    """torch's masks for the same weights, which stay in place."""
+    """The masks of torch for the same weights, which are not changed."""
     holders = {}
     for name, weight in weights(model, "all").items():
         holder = nn.Module()

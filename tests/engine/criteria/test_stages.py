@@ -140,8 +140,8 @@ def test_a_level_sees_training_images_only(
     criterion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, dense = Net(), Net()
-    monkeypatch.setattr(collect, "root_of", lambda store, key: "root")
-    monkeypatch.setattr(collect, "parent_model", lambda store, key, base: dense)
+    monkeypatch.setattr(collect, "baseline_key", lambda store, key: "root")
+    monkeypatch.setattr(collect, "load_model", lambda store, key, base: dense)
     pruning = to_dict(PruningSpec(criterion, calibration_images=5))
     settings = {"pruning": pruning, "train": {"batch_size": 4}, "target": "0.5"}
     context = context_with(settings, tmp_path / "parent", model)
