@@ -55,13 +55,13 @@ def sizes(cache: Cache, spec: Spec) -> list[int]:
 def test_exactly_the_target_number_of_weights_is_zero(ran: Cache, spec: Spec) -> None:
     layers = sizes(ran, spec)
     store = Store(ran)
-    for point in plan(spec, store).models[1:]:
-        result = store.read(point.key)
-        by_layer = [round(point.asked * size) for size in layers]
+    for model in plan(spec, store).models[1:]:
+        result = store.read(model.key)
+        by_layer = [round(model.asked * size) for size in layers]
         expected = (
             sum(by_layer)
             if spec.pruning.allocation == "uniform"
-            else round(point.asked * sum(layers))
+            else round(model.asked * sum(layers))
         )
         assert result["prunable"] == sum(layers)
         assert result["prunable_zeros"] == expected
@@ -79,8 +79,8 @@ def test_iterative_pruning_only_removes_more_weights(ran: Cache, spec: Spec) -> 
 
 def test_the_published_file_is_the_model_that_was_measured(ran: Cache) -> None:
     store = Store(ran)
-    for point in plan(TINY, store).models:
-        result, path = store.read(point.key), store.file(point.key, MODEL_FILE)
+    for planned in plan(TINY, store).models:
+        result, path = store.read(planned.key), store.file(planned.key, MODEL_FILE)
         state = sparse_file.load(path)
         model = build({"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}, 10, 32)
         model.load_state_dict(state)
@@ -111,8 +111,8 @@ def test_epochs_of_iterative_pruning_add_up(ran: Cache) -> None:
 def test_correct_images_add_up_to_the_accuracy(ran: Cache) -> None:
     store = Store(ran)
     digests = set()
-    for point in plan(TINY, store).models:
-        result = store.read(point.key)
+    for planned in plan(TINY, store).models:
+        result = store.read(planned.key)
         bits = np.unpackbits(np.frombuffer(base64.b64decode(result["correct"]), np.uint8))
         assert int(bits[:100].sum()) == result["right"]
         assert result["accuracy"] == result["right"] / 100
@@ -123,11 +123,11 @@ def test_correct_images_add_up_to_the_accuracy(ran: Cache) -> None:
 
 def test_a_result_names_its_environment(ran: Cache) -> None:
     store = Store(ran)
-    for point in plan(TINY, store).models:
-        result = store.read(point.key)
+    for planned in plan(TINY, store).models:
+        result = store.read(planned.key)
         assert result["versions"]["torch"] == torch.__version__.split("+")[0]
         assert result["device"] == "cpu"
-        assert result["threads"] == (2 if point.strategy == "baseline" else 1)
+        assert result["threads"] == (2 if planned.strategy == "baseline" else 1)
         assert len(result["history"]) == result["epochs"]
 
 

@@ -85,9 +85,9 @@ def test_every_model_has_the_same_bits(both: tuple[Store, Store, list[PlannedMod
     assert {p.strategy for p in models} == {
         *("baseline", "one_shot", "iterative", "correction", "structured")
     }
-    for point in models:
-        files = [store.file(point.key, MODEL_FILE).read_bytes() for store in (first, second)]
-        assert files[0] == files[1], point
+    for model in models:
+        files = [store.file(model.key, MODEL_FILE).read_bytes() for store in (first, second)]
+        assert files[0] == files[1], model
 
 
 def test_every_lossy_file_has_the_same_bits(both: tuple[Store, Store, list[PlannedModel]]) -> None:
@@ -100,5 +100,5 @@ def test_every_lossy_file_has_the_same_bits(both: tuple[Store, Store, list[Plann
 
 def test_the_measurements_used_other_images(both: tuple[Store, Store, list[PlannedModel]]) -> None:
     first, second, models = both
-    losses = [[store.read(point.key)["loss"] for point in models] for store in (first, second)]
+    losses = [[store.read(model.key)["loss"] for model in models] for store in (first, second)]
     assert all(seen != blind for seen, blind in zip(*losses, strict=True))

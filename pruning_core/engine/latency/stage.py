@@ -51,7 +51,10 @@ LOWEST_CORE_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model in a runtime. The control is the dense model, timed a second time."""
+    """A model in a runtime. The control is the dense model, timed a second time.
+
+    `point` is the key of the model's stage.
+    """
 
     point: str
     runtime: str

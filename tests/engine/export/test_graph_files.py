@@ -32,8 +32,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def writer(name: str) -> FileWriter:
-    made: FileWriter = FILE_FORMATS.load(name)()
-    return made
+    file_writer: FileWriter = FILE_FORMATS.load(name)()
+    return file_writer
 
 
 def images(count: int) -> Tensor:
@@ -106,7 +106,7 @@ def bright_and_dark() -> Tensor:
 
 
 def test_constant_channels_survive_int8(tmp_path: Path) -> None:
-    """Batch norm divides by a deviation near 0 there: rounded weights and mean would not cancel."""
+    """Batch norm divides by a deviation near 0, so rounded weights and means would not cancel."""
     path = tmp_path / "model.onnx"
     finished = replace(
         source("resnet"), model=with_zero_filters(), calibration=lambda: [bright_and_dark()]
