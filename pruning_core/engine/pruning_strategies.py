@@ -1,9 +1,9 @@
-"""One-shot and iterative pruning of any model with any data loader, as the assignment has them.
+"""The assignment's Python API: one-shot and iterative pruning of any model with any data loader.
 
-Here, as there, sparsity and accuracy are percent and sizes are MB (1 MB = 1,000,000 bytes);
-the amounts asked for are fractions of the convolution, linear and attention weights, the same
-fraction of each layer, smallest magnitudes first (Han et al. 2015). A loader gives pairs of
-(images, labels).
+Units are those of the assignment: sparsity and accuracy in percent, sizes in MB (1 MB =
+1,000,000 bytes), amounts as fractions. Pruning is layer-wise magnitude pruning: the same fraction
+of each layer's convolution, linear and attention weights, smallest magnitude first (Han et al.
+2015, https://arxiv.org/abs/1506.02626). A loader yields pairs of images and labels (N,).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.criteria.inputs import CriterionInputs
+from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.masks import Masks, compute_masks
+from pruning_core.engine.masks.masks import Masks, choose
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.methods.optimizers import OPTIMIZERS
@@ -41,33 +41,36 @@ WEIGHT_DECAY = 5e-4
 
 
 class PruningStrategy:
-    """A copy of a model, kept as `model`, with what both strategies need.
+    """A copy of a model, in `model`, with what both strategies need.
 
-    The given model is never changed, and may carry hooks of `torch.nn.utils.prune`. `device`
-    is `auto` (cuda, mps or cpu, the first there is) or one of these.
+    The model that is passed in is never changed. It may be pruned by `torch.nn.utils.prune`.
     """
 
     def __init__(self, model: nn.Module, device: str = "auto") -> None:
+        """`device` is `cuda`, `mps`, `cpu`, or `auto` for the first of these that is available.
+
+        Raises `SpecError`, a `ValueError`, for a device that this machine lacks.
+        """
         self.device = devices.resolve(device)
         self.model = _copied(model).to(self.device)
         self._masks: Masks | None = None
-        self._start: dict[str, Any] | None = None
+        self._initial_state: dict[str, Any] | None = None
 
     def get_sparsity(self) -> float:
-        """Percent of all parameters that are zero, biases and normalization included."""
+        """Percent of all parameters that are zero, including biases and normalization."""
         total, nonzero = self.count_parameters()
         return 100.0 * (total - nonzero) / max(total, 1)
 
     def count_parameters(self) -> tuple[int, int]:
-        """All parameters and those that are not zero, with the masks of hooks applied."""
+        """The numbers of all and of non-zero parameters, with the masks of hooks applied."""
         values = parameters(self.model)
         total = sum(value.numel() for value in values.values())
         return total, total - count_zeros(values)
 
     def get_model_size(self) -> float:
-        """MB of the model's sparse file (see `sparse_file`), which is written and read back.
+        """The size in MB of the model's sparse file (see `sparse_file`), written to disk.
 
-        The -0.0 that hooks of `torch.nn.utils.prune` leave behind are written as zeros.
+        Values of -0.0, which hooks of `torch.nn.utils.prune` produce, are written as 0.0.
         """
         state = self.model.state_dict().items()
         tensors = {name: value for name, value in state if isinstance(value, Tensor)}
@@ -80,41 +83,41 @@ class PruningStrategy:
 
     @torch.inference_mode()
     def evaluate(self, loader: Loader) -> float:
-        """Percent of the loader's images that the model classifies correctly."""
+        """Accuracy in percent. Raises `ValueError` for a loader without images."""
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        right = images = 0
+        correct = images = 0
         try:
             for batch, labels in loader:
                 scores = _scores(self.model(batch.to(self.device)))
-                right += int((scores.argmax(1) == labels.to(self.device)).sum())
+                correct += int((scores.argmax(1) == labels.to(self.device)).sum())
                 images += len(labels)
         finally:
             for module, mode in modes.items():
                 module.training = mode
         if images == 0:
-            raise ValueError("The loader has no images, so there is no accuracy.")
-        return 100.0 * right / images
+            raise ValueError("The loader has no images.")
+        return 100.0 * correct / images
 
     def fine_tune(self, train_loader: Loader, epochs: int = 1, lr: float = LR) -> None:
-        """Train with SGD, momentum 0.9, the rate falling from `lr` to 0 along a cosine.
+        """Train with SGD (momentum 0.9); the learning rate falls from `lr` to 0 along a cosine.
 
-        What `prune` removed, or a hook masks, stays zero. A last batch of a single image is
-        left out where batches are larger, because batch normalization cannot use it.
+        Pruned weights stay zero, also those that hooks mask. A last batch with a single image is
+        skipped where batches are larger, because batch norm cannot train on it.
         """
         optimizer = torch.optim.SGD(
             self.model.parameters(), lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
         )
         self.model.train()
         for epoch in range(epochs):
-            for share, batch, labels in _batches(train_loader):
-                rate = lr * (1 + math.cos(math.pi * (epoch + share) / epochs)) / 2
-                self._step(optimizer, rate, batch, labels)
+            for fraction, batch, labels in _batches(train_loader):
+                step_lr = lr * (1 + math.cos(math.pi * (epoch + fraction) / epochs)) / 2
+                self._step(optimizer, step_lr, batch, labels)
         if self._masks:
             self._masks.check()
 
-    def _step(self, optimizer: torch.optim.SGD, rate: float, batch: Tensor, labels: Tensor) -> None:
-        optimizer.param_groups[0]["lr"] = rate
+    def _step(self, optimizer: torch.optim.SGD, lr: float, batch: Tensor, labels: Tensor) -> None:
+        optimizer.param_groups[0]["lr"] = lr
         optimizer.zero_grad()
         scores = _scores(self.model(batch.to(self.device)))
         nn.functional.cross_entropy(scores, labels.to(self.device)).backward()
@@ -122,48 +125,47 @@ class PruningStrategy:
         if self._masks:
             self._masks.multiply()
 
-    def _from_the_start(self) -> None:
-        """Make hooks permanent, and go back to the weights of the first call."""
+    def _reset(self) -> None:
+        """Make hooks permanent, and restore the weights that the model had at the first call."""
         _remove_hooks(self.model)
-        if self._start is None:
-            self._start = copy.deepcopy(self.model.state_dict())
-        self.model.load_state_dict(self._start)
+        if self._initial_state is None:
+            self._initial_state = copy.deepcopy(self.model.state_dict())
+        self.model.load_state_dict(self._initial_state)
         self._masks = None
 
-    def _cut(self, amount: float) -> None:
-        """Remove weights up to an absolute amount; what is removed already counts."""
-        found = weights(self.model, "all")
-        if not found:
-            raise ValueError("The model has no convolution or linear weight that could be pruned.")
-        previous = self._masks.weight_masks if self._masks else None
-        scores = magnitude(CriterionInputs(found))
-        self._masks = Masks(found, compute_masks(scores, amount, to_dict(PruningSpec()), previous))
+    def _prune_to(self, amount: float) -> None:
+        """Prune to a sparsity; weights pruned before count towards it."""
+        prunable = weights(self.model, "all")
+        if not prunable:
+            raise ValueError("The model has no convolution or linear weight to prune.")
+        previous = self._masks.kept if self._masks else None
+        scores = magnitude(Evidence(prunable))
+        self._masks = Masks(prunable, choose(scores, amount, to_dict(PruningSpec()), previous))
         self._masks.multiply()
 
-    def _recover(self, train_loader: Loader | None, epochs: int) -> None:
+    def _fine_tune_after_pruning(self, train_loader: Loader | None, epochs: int) -> None:
         if epochs < 0:
-            raise SpecError("fine_tune_epochs", f"{epochs} is too small; give 0 or more.")
+            raise SpecError("fine_tune_epochs", f"{epochs} is too small; use 0 or more.")
         if train_loader is not None and epochs:
             self.fine_tune(train_loader, epochs)
 
 
 class OneShotPruning(PruningStrategy):
-    """All weights go in one cut; then the model is fine-tuned."""
+    """One-shot pruning: a single pruning step, then fine-tuning."""
 
     def prune(
         self, amount: float, train_loader: Loader | None = None, fine_tune_epochs: int = 0
     ) -> dict[str, float]:
         """Prune a fraction `amount` of each layer's weights, then fine-tune.
 
-        Without a loader or without epochs nothing is fine-tuned.
-        Returns `amount` as given, `sparsity` (percent) and `model_size` (MB). A further call
-        starts from the weights that the model had before the first one. Raises `SpecError`, a
-        `ValueError`, for an amount outside [0, 1).
+        There is no fine-tuning without a loader or with 0 epochs. Returns `amount`, `sparsity`
+        (percent) and `model_size` (MB). Each call starts from the weights that the model had
+        before the first call. Raises `SpecError`, a `ValueError`, for an amount outside [0, 1).
         """
         _check_amount(amount)
-        self._from_the_start()
-        self._cut(amount)
-        self._recover(train_loader, fine_tune_epochs)
+        self._reset()
+        self._prune_to(amount)
+        self._fine_tune_after_pruning(train_loader, fine_tune_epochs)
         return {
             "amount": amount,
             "sparsity": self.get_sparsity(),
@@ -172,7 +174,7 @@ class OneShotPruning(PruningStrategy):
 
 
 class IterativePruning(PruningStrategy):
-    """The weights go in several cuts, with fine-tuning after each."""
+    """Iterative pruning: several pruning steps, with fine-tuning after each."""
 
     def prune(
         self,
@@ -182,24 +184,27 @@ class IterativePruning(PruningStrategy):
         test_loader: Loader | None = None,
         fine_tune_epochs: int = 0,
     ) -> list[dict[str, Any]]:
-        """Prune to `target_sparsity` (a fraction) in `num_iterations` equal shares of the rest.
+        """Prune to `target_sparsity` (a fraction, S) in `num_iterations` (N) steps.
 
-        Each cut removes `1 - (1 - S)^(1/N)` of what is left; the last ends exactly on S.
-        Without a loader or without epochs nothing is fine-tuned.
-        Returns a dict per cut: `iteration` (from 1), `sparsity` (percent), `model_size` (MB)
-        and `accuracy` (percent, None without a test loader). A further call starts from the
-        weights that the model had before the first one. Raises `SpecError`, a `ValueError`,
-        for a target outside [0, 1) and for no iterations.
+        The schedule is geometric: each step prunes `1 - (1 - S)^(1/N)` of the remaining weights,
+        and the last one ends exactly at S. There is no fine-tuning without a loader or with 0
+        epochs. Returns a dict for each step: `iteration` (from 1), `sparsity` (percent),
+        `model_size` (MB) and `accuracy` (percent; None without a test loader). Each call starts
+        from the weights that the model had before the first call. Raises `SpecError`, a
+        `ValueError`, for a target outside [0, 1) and for less than one iteration.
         """
         _check_amount(target_sparsity)
         if type(num_iterations) is not int or num_iterations < 1:
-            message = f"{num_iterations} is no number of cuts; give 1 or more."
-            raise SpecError("num_iterations", message)
-        self._from_the_start()
+            raise SpecError(
+                "num_iterations",
+                "{value} is not a whole number of 1 or more.",
+                value=num_iterations,
+            )
+        self._reset()
         results = []
         for i, amount in enumerate(geometric(target_sparsity, num_iterations), start=1):
-            self._cut(amount)
-            self._recover(train_loader, fine_tune_epochs)
+            self._prune_to(amount)
+            self._fine_tune_after_pruning(train_loader, fine_tune_epochs)
             results.append(self._result(i, test_loader))
         return results
 
@@ -214,17 +219,16 @@ class IterativePruning(PruningStrategy):
 
 def _check_amount(amount: float) -> None:
     if not 0 <= amount < 1:
-        message = f"{amount} is not a fraction from 0 up to, but not including, 1."
-        raise SpecError("amount", message)
+        raise SpecError("amount", f"{amount} is not a fraction: use 0 to less than 1.")
 
 
 def _scores(output: Any) -> Tensor:
-    """The main output, also of Inception and GoogLeNet in training, which give several."""
+    """The main output; Inception and GoogLeNet return several in training."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy, also of tensors that hooks computed, which deepcopy alone refuses."""
+    """A deep copy. `deepcopy` alone refuses the non-leaf tensors that pruning hooks compute."""
     computed = {
         id(value): value.detach().clone()
         for module in model.modules()
@@ -235,6 +239,7 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _remove_hooks(model: nn.Module) -> None:
+    """Make the pruning of `torch.nn.utils.prune` permanent."""
     for module in model.modules():
         masked = [name.removesuffix("_mask") for name, _ in module.named_buffers(recurse=False)]
         for name in masked:
@@ -243,11 +248,11 @@ def _remove_hooks(model: nn.Module) -> None:
 
 
 def _batches(loader: Loader) -> Iterable[tuple[float, Tensor, Tensor]]:
-    """Each batch with the share of the epoch before it; 0 where a loader has no length."""
+    """Each batch with the fraction of the epoch before it; 0 where a loader has no length."""
     length = 0
     with suppress(TypeError):
         length = len(loader)
-    several = (getattr(loader, "batch_size", None) or 1) > 1
+    larger_batches = (getattr(loader, "batch_size", None) or 1) > 1
     for i, (batch, labels) in enumerate(loader):
-        if len(labels) > 1 or not several:
+        if len(labels) > 1 or not larger_batches:
             yield (i / length if length else 0.0), batch, labels

@@ -1,4 +1,4 @@
-"""What a stage reads of the stages that it hangs off."""
+"""What a stage reads from the stages before it: the baseline's key, models and images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.engine.data.loading import Splits, load
+from pruning_core.engine.data.loading import Splits, read_splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import widths
@@ -16,32 +16,33 @@ MODEL_FILE = "model.sparse"
 MASK_FILE = "masks.sparse"
 
 
-def root_of(store: Store, key: str) -> str:
-    """The baseline at the head of a chain of levels."""
-    while (found := store.settings(key))["kind"] != "baseline":
-        key = found["parent"]
+def baseline_key(store: Store, key: str) -> str:
+    """The key of the baseline that a stage descends from; the key itself for a baseline."""
+    while (stage := store.settings(key))["kind"] != "baseline":
+        key = stage["parent"]
     return key
 
 
-def parent_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
-    """The trained model of a stage, resized where channels were removed on the way to it.
+def load_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
+    """The trained model of a stage on the CPU, without the channels that were removed.
 
     `base` are the settings of its baseline.
     """
     model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
     state = sparse_file.load(store.file(key, MODEL_FILE))
-    if resized(store, key):
+    if channels_removed(store, key):
         return widths.load(model, widths.read(store.file(key, widths.FILE)), state)
     model.load_state_dict(state)
     return model
 
 
-def resized(store: Store, key: str) -> bool:
-    """Whether channels were removed in this stage or in one that it hangs off."""
-    while (found := store.settings(key))["kind"] not in ("baseline", "structured"):
-        key = found["parent"]
-    return bool(found["kind"] == "structured")
+def channels_removed(store: Store, key: str) -> bool:
+    """Whether this stage, or one before it, removed channels (structured pruning)."""
+    while (stage := store.settings(key))["kind"] not in ("baseline", "structured"):
+        key = stage["parent"]
+    return bool(stage["kind"] == "structured")
 
 
-def splits_of(store: Store, key: str, settings: dict[str, Any]) -> Splits:
-    return load(store.folder(key), settings)
+def load_splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:
+    """The images of a `dataset` stage. `settings` are the data settings of the baseline."""
+    return read_splits(store.folder(key), settings)

@@ -1,4 +1,4 @@
-"""What the stages that train share: the loss, the training plan, and measuring the model."""
+"""What the stages that train share: the loss, the training plan, and the final measurement."""
 
 from __future__ import annotations
 
@@ -9,44 +9,53 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from pruning_core.engine.analysis.layer_statistics import portraits
+from pruning_core.engine.analysis.layer_statistics import layer_statistics
 from pruning_core.engine.data.loading import Splits
-from pruning_core.engine.export.file_sizes import measure
+from pruning_core.engine.export.file_sizes import save_and_measure
+from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
-from pruning_core.engine.models.layers import sparsities
-from pruning_core.engine.stage_inputs import MODEL_FILE, parent_model
+from pruning_core.engine.stage_inputs import MODEL_FILE, load_model
 from pruning_core.engine.training.evaluate import evaluate
-from pruning_core.engine.training.loss import Objective, frozen
-from pruning_core.engine.training.state import TrainingState
-from pruning_core.engine.training.train import TrainingPlan
-from pruning_core.results.layers import LAYERS_FILE as PORTRAITS
+from pruning_core.engine.training.loss import Objective, as_teacher
+from pruning_core.engine.training.state import Trainee
+from pruning_core.engine.training.train import Training
+from pruning_core.results.layers import FILE as LAYERS_FILE
 from pruning_core.storage.stage_context import Context, StageError
 
 
-def loss_of(context: Context, root: str, base: dict[str, Any]) -> Objective:
-    """A level's loss; its teacher, where there is one, is the baseline."""
+def training_objective(context: Context, baseline: str, base: dict[str, Any]) -> Objective:
+    """The loss of a pruned model; with knowledge distillation the teacher is the dense baseline.
+
+    `baseline` is the key of the baseline, `base` its settings.
+    """
     settings, recovery = context.settings, context.settings["recovery"]
     smoothing = settings["train"]["label_smoothing"]
     if "distillation_weight" not in recovery:
         return Objective(smoothing)
-    teacher = devices.place(parent_model(context.store, root, base), settings["device"])
+    teacher = devices.place(load_model(context.store, baseline, base), settings["device"])
     weight, temperature = recovery["distillation_weight"], recovery["distillation_temperature"]
-    return Objective(smoothing, frozen(teacher), weight, temperature)
+    return Objective(smoothing, as_teacher(teacher), weight, temperature)
 
 
-def training_of(
+def training_plan(
     settings: dict[str, Any],
-    images: dict[str, Any],
-    chain: tuple[float, float],
+    data: dict[str, Any],
+    lr_span: tuple[float, float],
     role: str,
     first_epoch: float,
-) -> TrainingPlan:
-    return TrainingPlan(
+) -> Training:
+    """The training of a stage.
+
+    `data` are the data settings of the baseline. `lr_span` is the epoch at which this stage
+    begins within its learning-rate schedule, and the epochs of the whole schedule. `role` seeds
+    the random numbers. `first_epoch` counts from the start of pruning, for the learning curves.
+    """
+    return Training(
         settings=settings["train"],
-        data=images,
+        data=data,
         epochs=settings["epochs"],
-        lr_from_epoch=chain[0],
-        lr_epochs=chain[1],
+        lr_from_epoch=lr_span[0],
+        lr_epochs=lr_span[1],
         seed=settings["seed"],
         role=role,
         first_epoch=first_epoch,
@@ -55,57 +64,62 @@ def training_of(
     )
 
 
-def finish(
+def measure_model(
     context: Context,
-    trainee: TrainingState,
+    trainee: Trainee,
     splits: Splits,
-    images: dict[str, Any],
+    data: dict[str, Any],
     pruning: dict[str, Any],
 ) -> dict[str, Any]:
-    """Look at the test images, once, and write and measure the files."""
+    """Evaluate on the test images, save the model, and measure sparsity and file sizes.
+
+    This is the only use of the test images in a stage. Raises `StageError` where training
+    diverged.
+    """
     context.progress.say(1.0, "Measuring")
     settings, model = context.settings, trainee.model
-    learned = trainee.history[-1]["accuracy"] if trainee.history else None
-    if learned is None:
-        learned = evaluate(model, splits.validation, images, settings["device"]).accuracy
-    test = evaluate(model, splits.test, images, settings["device"])
+    accuracy = trainee.history[-1]["accuracy"] if trainee.history else None
+    if accuracy is None:
+        accuracy = evaluate(model, splits.validation, data, settings["device"]).accuracy
+    test = evaluate(model, splits.test, data, settings["device"])
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
-    (context.folder / PORTRAITS).write_text(json.dumps(portraits(model)))
+    (context.folder / LAYERS_FILE).write_text(json.dumps(layer_statistics(model)))
     return {
-        **test.metrics(),
-        "validation_accuracy": learned,
+        **test.figures(),
+        "validation_accuracy": accuracy,
         "validation_images": len(splits.validation),
         "test_digest": _test_digest(context, splits),
-        **sparsities(model, pruning["layers"], pruning["exclude"]),
-        **measure(model, context.folder / MODEL_FILE),
+        **masks.sparsities(model, pruning["layers"], pruning["exclude"]),
+        **save_and_measure(model, context.folder / MODEL_FILE),
         "epochs": settings["epochs"],
         "seconds": trainee.seconds,
         "history": trainee.history,
         "parts": trainee.parts,
         "skipped": int(trainee.skipped),
-        **_circumstances(settings),
+        **_environment(settings),
     }
 
 
-def training_notes(trainee: TrainingState) -> list[str]:
-    """What went wrong in training without ending it, in sentences."""
+def training_notes(trainee: Trainee) -> list[str]:
+    """Problems in training that did not end it, in sentences."""
     if not (skipped := int(trainee.skipped)):
         return []
-    return [f"{skipped} training steps were left out, their gradients were not finite."]
+    steps = "1 training step was" if skipped == 1 else f"{skipped:,} training steps were"
+    return [f"{steps} skipped because of gradients that were not finite."]
 
 
 def _test_digest(context: Context, splits: Splits) -> str:
-    """Stands for the test images and their order: only equal ones can be compared."""
-    found = context.store.settings(context.row.parent)
-    while found["kind"] != "dataset":
-        found = context.store.settings(found["parent"])
-    seen = hashlib.sha256(found["settings"]["digest"].encode())
-    seen.update(splits.test.indices.tobytes())
-    return seen.hexdigest()
+    """Identifies the test images and their order: only models with equal digests are compared."""
+    stage = context.store.settings(context.row.parent)
+    while stage["kind"] != "dataset":
+        stage = context.store.settings(stage["parent"])
+    digest = hashlib.sha256(stage["settings"]["digest"].encode())
+    digest.update(splits.test.indices.tobytes())
+    return digest.hexdigest()
 
 
-def _circumstances(settings: dict[str, Any]) -> dict[str, Any]:
+def _environment(settings: dict[str, Any]) -> dict[str, Any]:
     names = ("torch", "torchvision", "numpy")
     return {
         "seed": settings["seed"],

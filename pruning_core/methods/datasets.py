@@ -84,7 +84,7 @@ DATASETS = Registry(
             OWN_IMAGES,
             "Your own images",
             "A folder or a .zip: train/class/* and test/class/*, or class/* (split 80/20).",
-            implementation=f"{ENGINE}.own_images:open_images",
+            implementation=f"{ENGINE}.user_images:open_images",
             download=False,
             user_images=True,
         ),

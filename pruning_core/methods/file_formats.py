@@ -95,7 +95,7 @@ FILE_FORMATS = Registry(
             "safetensors opens it.",
             "safetensors",
             "https://github.com/huggingface/safetensors",
-            f"{ENGINE}.safetensors_file:compact",
+            f"{ENGINE}.compact_file:compact",
             suffix="compact.safetensors",
         ),
         FileFormat(

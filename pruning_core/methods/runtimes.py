@@ -116,7 +116,7 @@ SPARSE_KERNELS = Registry(
             "Sparse product in PyTorch; the weight is stored in compressed sparse rows.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/sparse.html",
-            f"{ENGINE}.products:torch_csr",
+            f"{ENGINE}.kernels:torch_csr",
         ),
         Method(
             "scipy_csr",
@@ -124,7 +124,7 @@ SPARSE_KERNELS = Registry(
             "Sparse product in SciPy; the weight is stored in compressed sparse rows.",
             "SciPy",
             "https://docs.scipy.org/doc/scipy/reference/sparse.html",
-            f"{ENGINE}.products:scipy_csr",
+            f"{ENGINE}.kernels:scipy_csr",
         ),
     ),
 )
@@ -137,7 +137,7 @@ DENSE_KERNELS = Registry(
             "Dense product of weight and input matrix with torch.mm.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/generated/torch.mm.html",
-            f"{ENGINE}.products:torch_mm",
+            f"{ENGINE}.kernels:torch_mm",
         ),
         Method(
             "torch_conv",
@@ -145,7 +145,7 @@ DENSE_KERNELS = Registry(
             "Dense convolution with torch.nn.functional.conv2d.",
             "PyTorch",
             "https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv2d.html",
-            f"{ENGINE}.products:torch_conv",
+            f"{ENGINE}.kernels:torch_conv",
         ),
     ),
 )

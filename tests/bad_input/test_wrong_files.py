@@ -150,7 +150,7 @@ def test_no_message_shows_an_address(refuse: Refuse, tmp_path: Path) -> None:
     root = image_folder(tmp_path / "set")
     (root / "train/cat/7.png").write_text("a letter")
     message = refuse("--data", str(root), *ALL_IMAGES)
-    assert "7.png is not a readable image (its format is not recognised)" in message
+    assert "7.png is not a readable image (its format is not recognized)" in message
 
 
 def wrong_keys(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The assignment's own Python: its sections Key Functions, Calculate Statistics and the rest."""
+"""The assignment's Python API: its sections Key Functions, Calculate Statistics and the rest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def network() -> nn.Sequential:
 
 
 def images(count: int = 32, batch: int = 8) -> Loader:
-    """Classes told apart by the brightness of one colour."""
+    """Classes that differ in the brightness of the red channel."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 4
     pixels = torch.randn(count, 3, 8, 8, generator=generator)
@@ -43,8 +43,13 @@ def images(count: int = 32, batch: int = 8) -> Loader:
 WEIGHTS, PARAMETERS = 216 + 32, 216 + 16 + 36
 
 
+def weight(model: nn.Module, index: int = 0) -> Tensor:
+    """The weight of a layer of `network()`."""
+    return model.get_submodule(str(index)).get_parameter("weight")
+
+
 def zeros(model: nn.Module) -> int:
-    return sum(int((model[i].weight == 0).sum()) for i in (0, 5))
+    return sum(int((weight(model, i) == 0).sum()) for i in (0, 5))
 
 
 def test_one_shot_as_in_the_assignment() -> None:
@@ -78,8 +83,8 @@ def test_iterative_as_in_the_assignment() -> None:
 def test_the_schedule_is_geometric_and_in_percent() -> None:
     model = nn.Sequential(nn.Linear(100, 100, bias=False))
     results = IterativePruning(model).prune(0.9, 5)
-    found = [row["sparsity"] for row in results]
-    assert found == pytest.approx([36.90, 60.19, 74.88, 84.15, 90.00], abs=0.01)
+    sparsities = [row["sparsity"] for row in results]
+    assert sparsities == pytest.approx([36.90, 60.19, 74.88, 84.15, 90.00], abs=0.01)
     assert [row["accuracy"] for row in results] == [None] * 5
 
 
@@ -108,7 +113,7 @@ def test_the_given_model_stays_as_it_is() -> None:
 
 
 def hooked(forwarded: bool = True) -> nn.Sequential:
-    """A model under hooks; after a forward pass its plain weight is no leaf."""
+    """A model with pruning hooks; after a forward pass its weight is no leaf tensor."""
     model = network()
     prune.l1_unstructured(model[0], "weight", amount=0.5)
     prune.ln_structured(model[5], "weight", amount=0.5, n=2, dim=0)
@@ -118,7 +123,7 @@ def hooked(forwarded: bool = True) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("forwarded", [True, False])
-def test_models_under_hooks_are_copied_and_counted(forwarded: bool) -> None:
+def test_models_with_pruning_hooks_are_copied_and_counted(forwarded: bool) -> None:
     model = hooked(forwarded)
     pruner = PruningStrategy(model)
     assert pruner.count_parameters() == (PARAMETERS, PARAMETERS - 8 - 108 - 16)
@@ -127,32 +132,32 @@ def test_models_under_hooks_are_copied_and_counted(forwarded: bool) -> None:
         pruner.model.eval()(torch.ones(1, 3, 8, 8)), model.eval()(torch.ones(1, 3, 8, 8))
     )
     size = pruner.get_model_size()
-    for place in (0, 5):
-        prune.remove(pruner.model[place], "weight")
+    for index in (0, 5):
+        prune.remove(pruner.model.get_submodule(str(index)), "weight")
     assert pruner.get_model_size() == size
 
 
-def test_hooks_put_on_the_copy_count_and_hold_in_training() -> None:
+def test_hooks_on_the_copy_count_and_hold_in_training() -> None:
     pruner = PruningStrategy(network())
-    prune.ln_structured(pruner.model[0], name="weight", amount=0.5, n=2, dim=0)
+    prune.ln_structured(pruner.model.get_submodule("0"), name="weight", amount=0.5, n=2, dim=0)
     before = pruner.get_sparsity()
     pruner.fine_tune(images(), epochs=1)
     assert before > 40
-    silent = 4  # the norm's biases of channels without weights get no gradient
-    assert pruner.count_parameters()[1] == PARAMETERS - 108 - silent
+    without_gradient = 4  # the norm's biases of channels without weights
+    assert pruner.count_parameters()[1] == PARAMETERS - 108 - without_gradient
     size = pruner.get_model_size()
-    prune.remove(pruner.model[0], "weight")
-    assert pruner.count_parameters()[1] == PARAMETERS - 108 - silent
+    prune.remove(pruner.model.get_submodule("0"), "weight")
+    assert pruner.count_parameters()[1] == PARAMETERS - 108 - without_gradient
     assert pruner.get_model_size() == size
 
 
-def test_what_hooks_removed_goes_first() -> None:
+def test_weights_pruned_by_hooks_stay_pruned() -> None:
     model = hooked()
-    gone = model[0].weight_mask == 0
+    pruned = model[0].get_buffer("weight_mask") == 0
     one_shot = OneShotPruning(model)
     one_shot.prune(0.7, images())
     assert not prune.is_pruned(one_shot.model)
-    assert bool((one_shot.model[0].weight[gone] == 0).all())
+    assert bool((weight(one_shot.model)[pruned] == 0).all())
     assert zeros(one_shot.model) == round(0.7 * 216) + round(0.7 * 32)
 
 
@@ -165,7 +170,7 @@ def test_each_call_starts_from_the_same_weights() -> None:
     assert iterative.prune(0.9, 3) == iterative.prune(0.9, 3)
 
 
-def test_training_before_the_first_cut_is_kept() -> None:
+def test_training_before_the_first_pruning_step_is_kept() -> None:
     one_shot = OneShotPruning(network())
     one_shot.fine_tune(images(), epochs=10, lr=0.2)
     trained = one_shot.evaluate(images())
@@ -198,24 +203,31 @@ def test_without_loader_or_epochs_nothing_is_trained(epochs: int) -> None:
     one_shot = OneShotPruning(network())
     one_shot.prune(0.5, loader, epochs)
     original = network()
-    kept = one_shot.model[0].weight != 0
-    assert torch.equal(one_shot.model[0].weight[kept], original[0].weight[kept])
+    kept = weight(one_shot.model) != 0
+    assert torch.equal(weight(one_shot.model)[kept], weight(original)[kept])
 
 
 def test_zeros_stay_zero_in_further_training() -> None:
     one_shot = OneShotPruning(network())
     one_shot.prune(0.7, images(), 1)
-    wanted = zeros(one_shot.model)
+    pruned = zeros(one_shot.model)
     one_shot.fine_tune(images(), epochs=3, lr=0.1)
-    assert zeros(one_shot.model) == wanted
+    assert zeros(one_shot.model) == pruned
 
 
 def test_evaluate_restores_the_modes() -> None:
     pruner = PruningStrategy(network())
     pruner.model.train()
-    pruner.model[1].eval()
+    pruner.model.get_submodule("1").eval()
     first = pruner.evaluate(images())
-    assert [module.training for module in pruner.model] == [True, False, True, True, True, True]
+    assert [module.training for module in pruner.model.children()] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
     assert pruner.evaluate(images(batch=5)) == first
 
 
@@ -267,13 +279,14 @@ def test_tied_weights_stay_tied_and_count_once() -> None:
     one_shot = OneShotPruning(Tied())
     one_shot.prune(0.5, images(), 1)
     model = one_shot.model
+    assert isinstance(model, Tied)
     assert model.first.weight is model.second.weight
     assert int((model.first.weight == 0).sum()) == 72
     assert one_shot.count_parameters() == (144 + 24, 144 + 24 - 72)
 
 
 @pytest.mark.parametrize("amount", [-0.1, 1.0, 1.5, math.nan])
-def test_amounts_outside_are_refused(amount: float) -> None:
+def test_amounts_outside_0_to_1_are_refused(amount: float) -> None:
     with pytest.raises(SpecError):
         OneShotPruning(network()).prune(amount)
     with pytest.raises(ValueError, match="fraction"):
@@ -285,7 +298,7 @@ def test_other_bad_input_is_refused() -> None:
         IterativePruning(network()).prune(0.5, 0)
     with pytest.raises(ValueError, match="fine_tune_epochs"):
         OneShotPruning(network()).prune(0.5, images(), -1)
-    with pytest.raises(ValueError, match="no convolution or linear weight"):
+    with pytest.raises(ValueError, match="no convolution or linear weight to prune"):
         OneShotPruning(nn.Sequential(nn.BatchNorm2d(3))).prune(0.5)
     with pytest.raises(ValueError, match="no images"):
         PruningStrategy(network()).evaluate(DataLoader(TensorDataset(torch.empty(0, 3))))

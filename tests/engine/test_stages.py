@@ -1,4 +1,4 @@
-"""Whole comparisons, run in this process: exact counts, nested masks, honest files."""
+"""Whole comparisons, run in this process: exact counts, nested masks, files as measured."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import build
-from pruning_core.engine.stages import MASK_FILE, MODEL_FILE, OPTIMIZER_FILE
+from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
+from pruning_core.engine.stages import OPTIMIZER_FILE
 from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.results.models import results_frame
+from pruning_core.results.models import points
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.worker.execute import execute
+from tests.helpers.stages import run_here
 from tests.helpers.workers import TINY
 
-CHAIN = replace(
+SHARED_SCHEDULE = replace(
     TINY,
     lr_schedule_span="pruning",
     pruning=PruningSpec(allocation="global", layers="core"),
@@ -36,54 +36,42 @@ CHAIN = replace(
 )
 
 
-def run_here(cache: Cache, spec: Spec) -> None:
-    """Every stage of a spec, one after another, in this process."""
-    queue, store = Queue(cache.queue), Store(cache)
-    job = queue.submit(spec, "here")
-    made = plan(spec, store)
-    while True:
-        queue.expand(job, made, [s.key for s in made.stages if store.exists(s.key)])
-        while row := queue.claim("token", 2):
-            execute(cache, queue, row, lost=lambda: None)
-        if made.complete:
-            return
-        made = plan(spec, store)
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache = Cache(tmp_path_factory.mktemp("stages"))
     cache.prepare()
-    for spec in (TINY, CHAIN):
+    for spec in (TINY, SHARED_SCHEDULE):
         run_here(cache, spec)
     return cache
 
 
 def sizes(cache: Cache, spec: Spec) -> list[int]:
     facts = Store(cache).read(inspect_model(spec, 10).key)
-    found = [Layer(**layer) for layer in facts["layers"]]
-    return [layer.size for layer in found if LAYER_CHOICES[spec.pruning.layers](layer)]
+    layers = [Layer(**layer) for layer in facts["layers"]]
+    return [layer.size for layer in layers if LAYER_CHOICES[spec.pruning.layers].includes(layer)]
 
 
-@pytest.mark.parametrize("spec", [TINY, CHAIN], ids=["layer", "global"])
-def test_exactly_the_asked_number_of_weights_is_zero(ran: Cache, spec: Spec) -> None:
+@pytest.mark.parametrize("spec", [TINY, SHARED_SCHEDULE], ids=["uniform", "global"])
+def test_exactly_the_target_number_of_weights_is_zero(ran: Cache, spec: Spec) -> None:
     layers = sizes(ran, spec)
     store = Store(ran)
-    for point in plan(spec, store).models[1:]:
-        result = store.read(point.key)
-        each = [round(point.target * size) for size in layers]
-        wanted = (
-            sum(each) if spec.pruning.allocation == "uniform" else round(point.target * sum(layers))
+    for model in plan(spec, store).models[1:]:
+        result = store.read(model.key)
+        by_layer = [round(model.asked * size) for size in layers]
+        expected = (
+            sum(by_layer)
+            if spec.pruning.allocation == "uniform"
+            else round(model.asked * sum(layers))
         )
         assert result["prunable"] == sum(layers)
-        assert result["prunable_zeros"] == wanted
+        assert result["prunable_zeros"] == expected
 
 
-@pytest.mark.parametrize("spec", [TINY, CHAIN], ids=["layer", "global"])
-def test_masks_only_grow_along_a_chain(ran: Cache, spec: Spec) -> None:
+@pytest.mark.parametrize("spec", [TINY, SHARED_SCHEDULE], ids=["uniform", "global"])
+def test_iterative_pruning_only_removes_more_weights(ran: Cache, spec: Spec) -> None:
     store = Store(ran)
-    chain = [p.key for p in plan(spec, store).models if p.strategy == "iterative"]
-    first, second = (masks.load(store.file(key, MASK_FILE)) for key in chain)
+    steps = [p.key for p in plan(spec, store).models if p.strategy == "iterative"]
+    first, second = (masks.load(store.file(key, MASK_FILE)) for key in steps)
     assert first.keys() == second.keys()
     for name, kept in second.items():
         assert not bool((kept & ~first[name]).any())
@@ -91,8 +79,8 @@ def test_masks_only_grow_along_a_chain(ran: Cache, spec: Spec) -> None:
 
 def test_the_published_file_is_the_model_that_was_measured(ran: Cache) -> None:
     store = Store(ran)
-    for point in plan(TINY, store).models:
-        result, path = store.read(point.key), store.file(point.key, MODEL_FILE)
+    for planned in plan(TINY, store).models:
+        result, path = store.read(planned.key), store.file(planned.key, MODEL_FILE)
         state = sparse_file.load(path)
         model = build({"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}, 10, 32)
         model.load_state_dict(state)
@@ -102,7 +90,7 @@ def test_the_published_file_is_the_model_that_was_measured(ran: Cache) -> None:
         assert result["parameters"] == sum(p.numel() for p in model.parameters())
 
 
-def test_only_a_chain_keeps_its_optimizer(ran: Cache) -> None:
+def test_only_a_shared_learning_rate_schedule_keeps_the_optimizer(ran: Cache) -> None:
     store = Store(ran)
 
     def kept(spec: Spec, strategy: str) -> list[bool]:
@@ -110,21 +98,21 @@ def test_only_a_chain_keeps_its_optimizer(ran: Cache) -> None:
         return [(store.folder(key) / OPTIMIZER_FILE).is_file() for key in keys]
 
     assert kept(TINY, "iterative") == [False, False]
-    assert kept(CHAIN, "iterative") == [True, False]
+    assert kept(SHARED_SCHEDULE, "iterative") == [True, False]
 
 
-def test_a_chain_spends_its_epochs_one_after_another(ran: Cache) -> None:
+def test_epochs_of_iterative_pruning_add_up(ran: Cache) -> None:
     store = Store(ran)
-    frame = results_frame(outline(plan(CHAIN, store)), store)
+    frame = points(outline(plan(SHARED_SCHEDULE, store)), store)
     assert list(frame[frame.strategy == "iterative"].epochs) == [1, 2]
     assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [2]
 
 
-def test_the_right_images_add_up_to_the_accuracy(ran: Cache) -> None:
+def test_correct_images_add_up_to_the_accuracy(ran: Cache) -> None:
     store = Store(ran)
     digests = set()
-    for point in plan(TINY, store).models:
-        result = store.read(point.key)
+    for planned in plan(TINY, store).models:
+        result = store.read(planned.key)
         bits = np.unpackbits(np.frombuffer(base64.b64decode(result["correct"]), np.uint8))
         assert int(bits[:100].sum()) == result["right"]
         assert result["accuracy"] == result["right"] / 100
@@ -133,17 +121,17 @@ def test_the_right_images_add_up_to_the_accuracy(ran: Cache) -> None:
     assert len(digests) == 1
 
 
-def test_a_stage_tells_its_circumstances(ran: Cache) -> None:
+def test_a_result_names_its_environment(ran: Cache) -> None:
     store = Store(ran)
-    for point in plan(TINY, store).models:
-        result = store.read(point.key)
+    for planned in plan(TINY, store).models:
+        result = store.read(planned.key)
         assert result["versions"]["torch"] == torch.__version__.split("+")[0]
         assert result["device"] == "cpu"
-        assert result["threads"] == (2 if point.strategy == "baseline" else 1)
+        assert result["threads"] == (2 if planned.strategy == "baseline" else 1)
         assert len(result["history"]) == result["epochs"]
 
 
 def test_no_temporary_file_is_left(ran: Cache) -> None:
-    left = [*ran.building.iterdir(), *ran.checkpoint("x").parent.iterdir()]
-    assert left == []
+    remaining = [*ran.building.iterdir(), *ran.checkpoint("x").parent.iterdir()]
+    assert remaining == []
     assert not list(Path(ran.root).rglob("*.dense"))

@@ -1,7 +1,7 @@
-"""No model and no file depends on an image that only measures: not validation's, not the test's.
+"""No model and no file depends on a validation or test image: these only measure.
 
-The same runs with those images blacked out must end with the same bits, whatever looks at images
-on the way: scores, weights that come back, the ladder, channels' importances, 8-bit ranges.
+The same runs with these images blacked out must end with the same bits, whatever uses images:
+criteria, regrowth, training-free correction, channel importance, int8 calibration.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.engine.criteria.test_stages import SMALL
-from tests.engine.test_stages import run_here
+from tests.helpers.stages import SMALL, run_here
 from tests.helpers.workers import serve
 
 SPEC = replace(
@@ -50,19 +49,19 @@ def black(images: ImageSet) -> ImageSet:
 
 
 def made(folder: Path, blind: bool) -> Cache:
-    """The runs and the lossy files of their last points."""
+    """The run and the lossy files of its last model."""
     cache = Cache(folder)
     cache.prepare()
-    whole = stage_inputs.data.load
+    read_splits = stage_inputs.read_splits
 
-    def load(*given: Any) -> Splits:
-        found = whole(*given)
-        return replace(found, validation=black(found.validation), test=black(found.test))
+    def read_blind(*arguments: Any) -> Splits:
+        splits = read_splits(*arguments)
+        return replace(splits, validation=black(splits.validation), test=black(splits.test))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
         if blind:
-            patch.setattr(stage_inputs.data, "load", load)
+            patch.setattr(stage_inputs, "read_splits", read_blind)
         run_here(cache, SPEC)
         last = points(cache)[-1]
         Queue(cache.queue).add([export_stage(last.key, name) for name in LOSSY])
@@ -82,24 +81,24 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store, list[P
 
 
 def test_every_model_has_the_same_bits(both: tuple[Store, Store, list[PlannedModel]]) -> None:
-    first, second, there = both
-    assert {p.strategy for p in there} == {
+    first, second, models = both
+    assert {p.strategy for p in models} == {
         *("baseline", "one_shot", "iterative", "correction", "structured")
     }
-    for point in there:
-        models = [store.file(point.key, MODEL_FILE).read_bytes() for store in (first, second)]
-        assert models[0] == models[1], point
+    for model in models:
+        files = [store.file(model.key, MODEL_FILE).read_bytes() for store in (first, second)]
+        assert files[0] == files[1], model
 
 
-def test_so_has_every_file_that_rounds(both: tuple[Store, Store, list[PlannedModel]]) -> None:
-    first, second, there = both
+def test_every_lossy_file_has_the_same_bits(both: tuple[Store, Store, list[PlannedModel]]) -> None:
+    first, second, models = both
     for name in LOSSY:
-        key = export_stage(there[-1].key, name).key
+        key = export_stage(models[-1].key, name).key
         file = first.read(key)["file"]
         assert first.file(key, file).read_bytes() == second.file(key, file).read_bytes(), name
 
 
-def test_what_measures_did_see_other_images(both: tuple[Store, Store, list[PlannedModel]]) -> None:
-    first, second, there = both
-    found = [[store.read(point.key)["loss"] for point in there] for store in (first, second)]
-    assert all(one != other for one, other in zip(*found, strict=True))
+def test_the_measurements_used_other_images(both: tuple[Store, Store, list[PlannedModel]]) -> None:
+    first, second, models = both
+    losses = [[store.read(model.key)["loss"] for model in models] for store in (first, second)]
+    assert all(seen != blind for seen, blind in zip(*losses, strict=True))

@@ -1,1 +1,1 @@
-"""Inspections and analyses of data sets and models that train nothing."""
+"""Inspections and analyses of data sets and models, without training."""

@@ -1,7 +1,8 @@
-"""How much one coupled group of channels bears: its channels taken out of a copy, and a look.
+"""Sensitivity of one dependency group: its channels are removed from a copy of the model.
 
-Li et al. 2017 scan the filters of each layer; here all that is coupled to them goes too (Fang et
-al. 2023).
+Li et al. 2017 (https://arxiv.org/abs/1608.08710) remove filters of single layers; here the coupled
+channels of all layers in the group go with them (Fang et al. 2023,
+https://arxiv.org/abs/2301.12900).
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.calibration import calibration_images
+from pruning_core.engine.criteria.collect import calibration_images
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.structured.groups import remove, trace
-from pruning_core.engine.structured.importance import ImportanceInputs, Scorer
-from pruning_core.engine.structured.selection import RankedGroup, lowest_channels
+from pruning_core.engine.structured.importance import Scorer, Sight
+from pruning_core.engine.structured.selection import Ranked, chosen
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.storage.stage_context import Context, StageError
 
 
-class GroupCuts:
-    """The cuts of one coupled group, each made on a copy of the model; `now` is the last one.
+class GroupPruner:
+    """Prunes one dependency group on copies of the model; `pruned` is the last copy.
 
     Raises `StageError` for a group that the importance cannot score.
     """
@@ -31,36 +32,42 @@ class GroupCuts:
     def __init__(self, model: nn.Module, name: str, image_size: int, scorer: Scorer) -> None:
         graph = trace(model, image_size)
         group = next(group for group in graph.groups if group.name == name)
-        scores = scorer(graph.traced_groups[name])
+        scores = scorer(graph.found[name])
         if scores is None:
-            raise StageError(f"{name} has nothing that the importance looks at.")
-        pieces = scores.detach().double().cpu().reshape(group.parts, -1).mean(0).numpy()
-        self.ranked = RankedGroup(pieces, group.parts, (group.width,))
+            raise StageError(f"The channel importance cannot score the group {name}.")
+        # Attention heads and groups of a convolution lose the same channels, so a unit is one
+        # position in all of them, and its score is the mean.
+        units = scores.detach().double().cpu().reshape(group.parts, -1).mean(0).numpy()
+        self.ranked = Ranked(units, group.parts, (group.width,))
         self.model, self.name, self.image_size = model, name, image_size
-        self.now = model
+        self.pruned = model
 
-    def cut(self, sparsity: float) -> int:
-        """Take this share of the channels out. Returns how many weights not zero have gone."""
-        pieces = min(round(sparsity * len(self.ranked.scores)), len(self.ranked.scores) - 1)
-        self.now = copy.deepcopy(self.model)
-        kept = self.ranked.width - pieces * self.ranked.parts
-        gone = lowest_channels(self.ranked, kept)
-        remove(self.now, trace(self.now, self.image_size), {self.name: gone})
-        return _nonzero(self.model) - _nonzero(self.now)
+    def prune(self, sparsity: float) -> int:
+        """Remove this share of the channels, but not all. Returns the non-zero weights removed."""
+        units = len(self.ranked.scores)
+        removed_units = min(round(sparsity * units), units - 1)
+        self.pruned = copy.deepcopy(self.model)
+        width = self.ranked.width - removed_units * self.ranked.parts
+        removed = chosen(self.ranked, width)
+        remove(self.pruned, trace(self.pruned, self.image_size), {self.name: removed})
+        return _nonzero(self.model) - _nonzero(self.pruned)
 
 
 def _nonzero(model: nn.Module) -> int:
     return sum(int(torch.count_nonzero(value)) for value in model.parameters())
 
 
-def scorer_of(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> Scorer:
-    """The importance that a scan's settings name, made ready on the baseline."""
+def make_scorer(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> Scorer:
+    """The channel importance of the settings, prepared on the baseline's model.
+
+    `base` are the settings of the baseline.
+    """
     settings = context.settings
     seed = derived_seed(settings["seed"], settings["layer"])
-    sight = ImportanceInputs(model, generator=torch.Generator().manual_seed(seed))
+    sight = Sight(model, generator=torch.Generator().manual_seed(seed))
     if CHANNEL_IMPORTANCES[settings["channel_importance"]].uses_images:
         count, batch = settings["calibration_images"], settings["score_batch"]
         sample = calibration_images(context, splits, base["data"], count, batch)
-        sight = ImportanceInputs(model, sample, sight.generator)
+        sight = Sight(model, sample, sight.generator)
     scorer: Scorer = CHANNEL_IMPORTANCES.load(settings["channel_importance"])(sight)
     return scorer

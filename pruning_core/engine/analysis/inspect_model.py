@@ -1,4 +1,4 @@
-"""What pages need to know of a model: its layers, whether it loads, how fast it trains here."""
+"""Inspects a model: its layers, its initial weights, and its training speed on this machine."""
 
 from __future__ import annotations
 
@@ -31,29 +31,32 @@ PRECISION_TRIALS = 5
 
 
 def inspect_model(settings: dict[str, Any], source: str, downloads: Path) -> dict[str, Any]:
-    """Facts on a model and its weights. `settings` are those of an `inspect_model` stage."""
+    """Facts on a model and its initial weights, as JSON values.
+
+    `settings` are those of an `inspect_model` stage. `source` is where the weights come from:
+    `none`, `pretrained`, or a file.
+    """
     model_settings, size = settings["model"], settings["image_size"]
     device = devices.resolve(settings["device"])
     torch.manual_seed(0)
     model = build(model_settings, settings["classes"], size)
     notes = load_weights(model, source, model_settings["name"], downloads)
-    found = layers(model)
-    resolved = quickest(model, settings, device) if "precision" in settings else {}
+    precision = choose_precision(model, settings, device) if "precision" in settings else {}
     return {
-        **resolved,
+        **precision,
         "device": device,
         "devices": devices.available(),
-        "weights": loaded_identity(source, model_settings["name"], downloads),
-        "notes": notes + _told(resolved),
+        "weights": weights_identity(source, model_settings["name"], downloads),
+        "notes": notes + precision_notes(precision),
         "unsupported": _unsupported(model),
-        "layers": [dataclasses.asdict(layer) for layer in found],
+        "layers": [dataclasses.asdict(layer) for layer in layers(model)],
         "parameters": sum(p.numel() for p in model.parameters()),
-        "images_per_second": speed(model, settings["classes"], size, device),
+        "images_per_second": images_per_second(model, settings["classes"], size, device),
     }
 
 
 def _unsupported(model: nn.Module) -> dict[str, str]:
-    """The criteria and corrections that cannot be used with the model, with the reason."""
+    """The criteria and corrections that do not support the model, with the reason."""
     reasons = {
         name: load(criterion.unsupported)(model)
         for name, criterion in CRITERIA.items()
@@ -63,63 +66,64 @@ def _unsupported(model: nn.Module) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _told(resolved: dict[str, Any]) -> list[str]:
-    """Which precision `auto` became, in a sentence."""
-    if not resolved:
+def precision_notes(precision: dict[str, Any]) -> list[str]:
+    """A note on the precision that `auto` chose."""
+    if not precision:
         return []
     return [
-        f"The automatic precision is {resolved['precision']} here: a training step in bf16 was "
-        f"{resolved['bf16_speedup']:.2f} times as fast as one in fp32."
+        f"Automatic precision: {precision['precision']}. Speed-up of a training step in bf16 over "
+        f"fp32: {precision['bf16_speedup']:.2f}."
     ]
 
 
-def loaded_identity(source: str, name: str, downloads: Path) -> str:
-    """What stands for the loaded weights in a key: `none`, or the file's digest."""
+def weights_identity(source: str, name: str, downloads: Path) -> str:
+    """The identity of the initial weights in a stage's key: `none`, or the digest of the file."""
     if source == "none":
         return "none"
     path = pretrained_file(name, downloads) if source == "pretrained" else Path(source)
     return f"sha256:{sha256(path.expanduser())}"
 
 
-def speed(model: nn.Module, classes: int, size: int, device: str) -> float:
-    """Training images per second, from a short trial with small batches."""
+def images_per_second(model: nn.Module, classes: int, size: int, device: str) -> float:
+    """Training images per second: the best of a few steps with small batches."""
     model = devices.place(model, device).train()
-    images, labels = _batch(classes, size, device)
-    best = trial(model, images, labels)
-    spent = TRIAL_IMAGES / best
-    while spent < TRIAL_SECONDS:
-        rate = trial(model, images, labels)
-        spent, best = spent + TRIAL_IMAGES / rate, max(best, rate)
+    images, labels = _random_batch(classes, size, device)
+    best = timed_step(model, images, labels)
+    seconds = TRIAL_IMAGES / best
+    while seconds < TRIAL_SECONDS:
+        speed = timed_step(model, images, labels)
+        seconds, best = seconds + TRIAL_IMAGES / speed, max(best, speed)
     return best
 
 
-def _batch(classes: int, size: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _random_batch(classes: int, size: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     images = torch.rand((TRIAL_IMAGES, 3, size, size), device=device)
     labels = torch.arange(TRIAL_IMAGES, device=device) % classes
     return images.to(memory_format=torch.channels_last), labels
 
 
-def quickest(model: nn.Module, settings: dict[str, Any], device: str) -> dict[str, Any]:
-    """What the precision `auto` is for this model, image size and machine, and the evidence.
+def choose_precision(model: nn.Module, settings: dict[str, Any], device: str) -> dict[str, Any]:
+    """The precision that `auto` means for this model, image size and machine, and its speed-up.
 
-    bf16 is taken where a step takes less than nine tenths of the time, the median of trials
-    that take turns; so a noisy machine stays with fp32.
+    bf16 is chosen where a training step takes less than 0.9 of the time: the medians of
+    interleaved trials are compared, and the margin keeps a noisy machine at fp32.
     """
     model = devices.place(copy.deepcopy(model), device).train()
-    images, labels = _batch(settings["classes"], settings["image_size"], device)
+    images, labels = _random_batch(settings["classes"], settings["image_size"], device)
     times: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for _ in range(PRECISION_TRIALS + 1):
-        for name, found in times.items():
-            found.append(TRIAL_IMAGES / trial(model, images, labels, name))
-    fp32, bf16 = (statistics.median(found[1:]) for found in times.values())
-    ratio = fp32 / bf16
-    return {"precision": "bf16" if ratio > 1 / 0.9 else "fp32", "bf16_speedup": ratio}
+        for name, values in times.items():
+            values.append(TRIAL_IMAGES / timed_step(model, images, labels, name))
+    # The first trial of each is a warm-up.
+    fp32, bf16 = (statistics.median(values[1:]) for values in times.values())
+    speedup = fp32 / bf16
+    return {"precision": "bf16" if speedup > 1 / 0.9 else "fp32", "bf16_speedup": speedup}
 
 
-def trial(
+def timed_step(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str = "fp32"
 ) -> float:
-    """Images per second of one forward and backward pass."""
+    """Images per second of one forward and backward pass; images are (N, 3, S, S)."""
     started = time.perf_counter()
     with autocast(images.device.type, precision):
         loss = functional.cross_entropy(model(images), labels)

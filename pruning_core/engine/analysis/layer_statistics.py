@@ -1,4 +1,4 @@
-"""What there is to see of each layer's weights: how many are zero, how large the others are."""
+"""Statistics of each layer's weights: zeros, zero channels, a histogram; and the mask overlap."""
 
 from __future__ import annotations
 
@@ -13,48 +13,55 @@ from pruning_core.methods.layers import Layer
 BINS = 60
 
 
-def portraits(model: nn.Module) -> list[dict[str, Any]]:
-    """A dict a layer, in the order of the modules.
+def layer_statistics(model: nn.Module) -> list[dict[str, Any]]:
+    """A dict for each layer, in the order of the modules.
 
-    `name`, `kind`, `role`, `size`; `zeros`; `channels` (outputs) and `dead`, those of which every
-    weight is zero; `largest`, the largest magnitude; `counts`, how many of the weights that are
-    not zero lie in each of 60 equal parts from 0 to `largest`.
+    `name`, `kind`, `role`, `size`; `zeros`; `channels` (output channels), and `zero_channels`,
+    those whose weights are all zero; `largest`, the largest magnitude; `counts`, the histogram of
+    the non-zero magnitudes in 60 equal bins from 0 to `largest`.
     """
     named = parameters(model, repeat_shared=True)
-    return [_portrait(layer, named[layer.name]) for layer in layers(model)]
+    return [_statistics(layer, named[layer.name]) for layer in layers(model)]
 
 
-def _portrait(layer: Layer, weight: Tensor) -> dict[str, Any]:
-    sizes = weight.detach().float().abs()
-    set_ones = sizes[sizes > 0].cpu()
-    largest = float(sizes.max())
-    counts = torch.histc(set_ones, BINS, 0.0, largest) if largest else torch.zeros(BINS)
-    alive = sizes.flatten(1).any(1)
+def _statistics(layer: Layer, weight: Tensor) -> dict[str, Any]:
+    """The statistics of a weight (O, ...)."""
+    magnitudes = weight.detach().float().abs()
+    nonzero = magnitudes[magnitudes > 0].cpu()
+    largest = float(magnitudes.max())
+    counts = torch.histc(nonzero, BINS, 0.0, largest) if largest else torch.zeros(BINS)
+    has_weights = magnitudes.flatten(1).any(1)
     return {
         "name": layer.name,
         "kind": layer.kind,
         "role": layer.role,
         "size": layer.size,
-        "zeros": layer.size - set_ones.numel(),
-        "channels": len(alive),
-        "dead": int((~alive).sum()),
+        "zeros": layer.size - nonzero.numel(),
+        "channels": len(has_weights),
+        "zero_channels": int((~has_weights).sum()),
         "largest": largest,
         "counts": [int(count) for count in counts],
     }
 
 
-def overlap(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """How far two models keep the same weights: the Jaccard index of each layer both have.
+def mask_overlap(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """The mask overlap of two state dicts, for each layer with the same shape in both.
 
-    Both are state dicts. `both` weights are not zero in either, `either` in at least one; the
-    index is `both / either`, 1 where neither has any.
+    `both` counts the weights that are non-zero in both models, `either` those that are non-zero
+    in at least one. The Jaccard index is `both / either`, 1 where `either` is 0.
     """
     rows = []
-    for name, left in first.items():
-        right = second.get(name)
-        if right is None or right.shape != left.shape:
+    for name, weight in first.items():
+        other = second.get(name)
+        if other is None or other.shape != weight.shape:
             continue
-        kept = left != 0, right != 0
-        both, either = int((kept[0] & kept[1]).sum()), int((kept[0] | kept[1]).sum())
-        rows.append({"name": name, "both": both, "either": either, "size": left.numel()})
+        kept, other_kept = weight != 0, other != 0
+        rows.append(
+            {
+                "name": name,
+                "both": int((kept & other_kept).sum()),
+                "either": int((kept | other_kept).sum()),
+                "size": weight.numel(),
+            }
+        )
     return rows

@@ -1,7 +1,7 @@
-"""How much each layer alone bears: accuracy on validation images as it loses more and more.
+"""Sensitivity analysis: validation accuracy with one layer pruned to increasing sparsity.
 
-Nothing is trained. Li et al. 2017 ("Pruning Filters for Efficient ConvNets") choose per-layer
-amounts from such curves; Han et al. 2015 call it a sensitivity scan.
+Nothing is trained. Han et al. 2015 (https://arxiv.org/abs/1506.02626) and Li et al. 2017
+(https://arxiv.org/abs/1608.08710) choose the sparsity of each layer from such curves.
 """
 
 from __future__ import annotations
@@ -13,81 +13,73 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.statistics import wilson
-from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks import masks
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
-Look = Callable[[], Evaluation]
-Cut = Callable[[float], int]
+Evaluate = Callable[[], Evaluation]
+Prune = Callable[[float], int]
 Row = dict[str, Any]
-WEIGHTS = to_dict(PruningSpec())
+DEFAULTS = to_dict(PruningSpec())
 
 
 @torch.no_grad()
-def curve(
+def layer_curve(
     name: str,
     weight: Tensor,
     scores: Tensor,
     sparsities: Sequence[float],
     chance: float,
-    look: Look,
-    pruning: Mapping[str, Any] = WEIGHTS,
+    evaluate: Evaluate,
+    pruning: Mapping[str, Any] = DEFAULTS,
 ) -> list[Row]:
-    """Cut one weight to each sparsity in turn and look; afterwards the weight is as before.
+    """The accuracy curve of one layer, whose weight is restored afterwards.
 
-    `prune` holds a `PruningSpec`'s settings; sparsities are shares of its pieces. For the rows see
-    `walk`.
+    `weight` and its `scores` have the same shape (O, ...). `pruning` holds the settings of a
+    `PruningSpec`; sparsities are shares of its pruning units. See `accuracy_curve` for the rows.
     """
     dense = weight.detach().clone()
+
+    def prune(sparsity: float) -> int:
+        kept = masks.choose({name: scores}, sparsity, pruning)[name].to(weight.device)
+        weight.copy_(torch.where(kept, dense, 0.0))
+        return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
+
     try:
-        return walk(
-            lambda s: _cut(name, weight, dense, scores, s, pruning), sparsities, chance, look
-        )
+        return accuracy_curve(prune, sparsities, chance, evaluate)
     finally:
         weight.copy_(dense)
 
 
-def walk(cut: Cut, sparsities: Sequence[float], chance: float, look: Look) -> list[Row]:
-    """Cut to each sparsity in turn, each time from the dense model, and look.
+def accuracy_curve(
+    prune: Prune, sparsities: Sequence[float], chance: float, evaluate: Evaluate
+) -> list[Row]:
+    """Prune the dense model to each sparsity, and evaluate it.
 
-    `cut` returns how many weights that were not zero have gone. A row holds `sparsity`, `removed`
-    (these weights), `accuracy` and its 95 % Wilson interval `low`, `high`. The first row is the
-    dense one. It stops early where the accuracy can no longer be told from `chance`, and leaves
-    out a sparsity that removes nothing more.
+    `prune` returns the number of non-zero weights that it removed. A row holds `sparsity`,
+    `removed` (this number), `accuracy` with its 95 % Wilson interval `low` to `high`, and the
+    number of `images`. The first row is the dense model. The curve stops once the interval
+    reaches `chance`, and leaves out a sparsity that removes no more than the one before.
     """
-    rows = [_row(0.0, 0, look())]
+    rows = [_row(0.0, 0, evaluate())]
     for sparsity in sparsities:
-        removed = cut(sparsity)
+        removed = prune(sparsity)
         if removed == rows[-1]["removed"]:
             continue
-        rows.append(_row(sparsity, removed, look()))
+        rows.append(_row(sparsity, removed, evaluate()))
         if rows[-1]["low"] <= chance:
             break
     return rows
 
 
-def _cut(
-    name: str,
-    weight: Tensor,
-    dense: Tensor,
-    scores: Tensor,
-    sparsity: float,
-    pruning: Mapping[str, Any],
-) -> int:
-    """Returns how many weights that were not zero have gone."""
-    kept = compute_masks({name: scores}, sparsity, pruning)[name].to(weight.device)
-    weight.copy_(torch.where(kept, dense, 0.0))
-    return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
-
-
-def _row(sparsity: float, removed: int, found: Evaluation) -> Row:
-    right, images = int(found.correct.sum()), len(found.correct)
-    low, high = wilson(right, images)
+def _row(sparsity: float, removed: int, evaluation: Evaluation) -> Row:
+    correct, images = int(evaluation.right.sum()), len(evaluation.right)
+    low, high = wilson(correct, images)
     return {
         "sparsity": sparsity,
         "removed": removed,
-        "accuracy": found.accuracy,
+        "accuracy": evaluation.accuracy,
         "low": low,
         "high": high,
         "images": images,

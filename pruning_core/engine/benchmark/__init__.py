@@ -1,1 +1,1 @@
-"""This machine, measured: the same work done in two ways, interleaved, as ratios."""
+"""Benchmark of this machine: the same work done in two ways, interleaved, as paired ratios."""

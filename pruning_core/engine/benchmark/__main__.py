@@ -1,6 +1,6 @@
-"""Everything that `python -m pruning_core bench` times, one after another.
+"""All measurements of `python -m pruning_core benchmark`, one after another.
 
-Runs in the environment of a stage process. Its last line of output is the result as JSON.
+It runs in the environment of a stage process. Its last line of output is the result as JSON.
 """
 
 from __future__ import annotations
@@ -20,84 +20,82 @@ from pathlib import Path
 import torch
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.benchmark import cached_open, mask_selection, runs, training_step
+from pruning_core.engine.benchmark import comparison, mask_selection, runs, training_step
 from pruning_core.engine.benchmark.comparison import Images, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.models import devices
-from pruning_core.results.benchmark import BenchmarkResult, Figure
+from pruning_core.results.benchmark import BenchResult, Figure
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is timed: rounds of the whole comparison and of small things, and on what."""
+    """The size of the benchmark: rounds of comparisons and of short measurements, and images."""
 
     rounds: int
-    small_rounds: int
+    short_rounds: int
     images: Images
     protocol: Protocol
     images_224: Images
     protocol_224: Protocol
 
 
-FEW = Protocol(amounts=(0.5, 0.9), iterations=2)
-LARGE = Protocol(amounts=(0.5,), iterations=2, image_size=224)
-FEWEST = replace(LARGE, iterations=1)
+QUICK_PROTOCOL = Protocol(amounts=(0.5, 0.9), iterations=2)
+PROTOCOL_224 = Protocol(amounts=(0.5,), iterations=2, image_size=224)
+QUICK_PROTOCOL_224 = replace(PROTOCOL_224, iterations=1)
 SIZES = {
     "quick": Size(
         rounds=2,
-        small_rounds=5,
+        short_rounds=5,
         images=Images(train_size=1000, test_size=200),
-        protocol=FEW,
+        protocol=QUICK_PROTOCOL,
         images_224=Images(train_size=40, test_size=20),
-        protocol_224=FEWEST,
+        protocol_224=QUICK_PROTOCOL_224,
     ),
     "full": Size(
         rounds=3,
-        small_rounds=11,
+        short_rounds=11,
         images=Images(),
         protocol=Protocol(),
         images_224=Images(train_size=256, test_size=50),
-        protocol_224=LARGE,
+        protocol_224=PROTOCOL_224,
     ),
 }
 
 
 def say(text: str) -> None:
-    """Tell what is going on, beside the result."""
+    """Print the progress on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def measure(size: Size, folder: Path) -> dict[str, Figure]:
-    """Every figure, in the order of `FIGURES`."""
-    small = size.small_rounds
+    """All figures, in the order of `FIGURES`."""
+    rounds = size.short_rounds
     jobs: dict[str, Callable[[], Figure]] = {
-        "speedup_32": lambda: runs.speedup(
-            size.images, size.protocol, size.rounds, folder / "small"
-        ),
+        "speedup_32": lambda: runs.speedup(size.images, size.protocol, size.rounds, folder / "32"),
         "speedup_224": lambda: runs.speedup(
-            size.images_224, size.protocol_224, size.rounds, folder / "large"
+            size.images_224, size.protocol_224, size.rounds, folder / "224"
         ),
-        "speedup_workers": lambda: training_step.speedup_workers(small),
-        "masked_over_dense": lambda: training_step.masked_over_dense(small),
-        "peak_share": lambda: training_step.peak_share(small),
+        "speedup_workers": lambda: training_step.speedup_workers(rounds),
+        "masked_over_dense": lambda: training_step.masked_over_dense(rounds),
+        "peak_share": lambda: training_step.peak_share(rounds),
         **{
-            f"mask_choice_{name}": partial(mask_selection.mask_choice, name, size.rounds)
+            f"mask_choice_{name}": partial(mask_selection.selection_speedup, name, size.rounds)
             for name in mask_selection.MODELS
         },
-        "cached_open_seconds": lambda: cached_open.cached_open_seconds(
-            our_spec(size.images, size.protocol), Cache(folder / "small" / "cache"), small
+        "cached_open_seconds": lambda: comparison.cached_open_seconds(
+            our_spec(size.images, size.protocol), Cache(folder / "32" / "cache"), rounds
         ),
     }
-    found = {}
+    figures = {}
     for name, job in jobs.items():
         started = time.perf_counter()
-        found[name] = job()
-        say(f"{name}: {found[name].median:.3g} ({time.perf_counter() - started:.0f} s)")
-    return found
+        figures[name] = job()
+        say(f"{name}: {figures[name].median:.3g} ({time.perf_counter() - started:.0f} s)")
+    return figures
 
 
 def circumstances(name: str) -> dict[str, object]:
-    """On what it ran."""
+    """The machine, and the version of torch."""
     return {
         "size": name,
         "machine": platform.machine(),
@@ -108,12 +106,12 @@ def circumstances(name: str) -> dict[str, object]:
 
 
 def main(name: str) -> None:
-    """Measure at a size and print the result."""
+    """Run the benchmark in a size and print the result."""
     devices.prepare(threads=1)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(SIZES[name], Path(folder))
-    result = BenchmarkResult(found, circumstances(name))
+        figures = measure(SIZES[name], Path(folder))
+    result = BenchResult(figures, circumstances(name))
     print(json.dumps(json.loads(result.to_json())))
 
 

@@ -1,4 +1,4 @@
-"""This project's side of the bench: a cache with a worker of its own that waits for specs."""
+"""This project's side of the benchmark: comparisons in a separate cache with its own worker."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from typing import Any
 
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import worker_command
-from pruning_core.engine.benchmark.reference import CIFAR_SIZE, Outcome, Protocol
-from pruning_core.planning.stage import Outline
-from pruning_core.results.models import model_rows
+from pruning_core.engine.benchmark.reference import CIFAR_SIZE, ComparisonResult, Protocol
+from pruning_core.engine.benchmark.timing import interleaved, summarize
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage import Outline, outline
+from pruning_core.reports.charts.comparison import CHARTS, figure
+from pruning_core.results import models
+from pruning_core.results.benchmark import Figure
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
-from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
+from pruning_core.storage.job_progress import ACTIVE, Standing, standing
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
-LOOK_SECONDS = 0.2
-# Chosen on the validation images: as quick as batches of 64 are, no worse than the reference.
+POLL_SECONDS = 0.2
+# Chosen on the validation images: batches of 64 for speed, no less accurate than the reference.
 ADAM = TrainSpec(optimizer="adam", lr=0.001, weight_decay=0.0, batch_size=64)
-# At 224 a batch of 64 holds 6 GB, and the first touch of each takes longer than it saves.
+# At 224 pixels a batch of 64 takes 6 GB, and allocating it costs more time than it saves.
 LARGE_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a comparison: a data set by name, or a folder or zip, and how many."""
+    """The data set of a comparison, and the numbers of images (0 = all)."""
 
     name: str = "digits"
     path: str = ""
@@ -40,10 +44,10 @@ class Images:
 
 
 def our_spec(images: Images, protocol: Protocol) -> Spec:
-    """The protocol's stages on these images, trained in this project's usual way.
+    """The settings that run the protocol in this project.
 
-    The images, the augmentation, the epochs and the order of stages are the reference's;
-    learning-rate curve, batch size and precision are ours.
+    Images, augmentation, epochs and pruning steps are those of the reference; learning-rate
+    schedule, batch size and precision are ours.
     """
     batch = ADAM.batch_size if protocol.image_size == CIFAR_SIZE else LARGE_BATCH
     train = replace(ADAM, batch_size=batch)
@@ -65,24 +69,24 @@ def our_spec(images: Images, protocol: Protocol) -> Spec:
 
 
 def untrained(spec: Spec) -> Spec:
-    """A cut of the same model without any training: to start a worker's processes with."""
-    bare = replace(spec.iterative, enabled=False)
-    return replace(spec, baseline_epochs=0, one_shot=OneShotSpec((0.5,), 0), iterative=bare)
+    """A spec that prunes the same model without training, to start the worker's processes."""
+    iterative = replace(spec.iterative, enabled=False)
+    return replace(spec, baseline_epochs=0, one_shot=OneShotSpec((0.5,), 0), iterative=iterative)
 
 
-class Lab:
-    """A cache in a folder and a worker that serves it as long as the block lasts."""
+class ComparisonRunner:
+    """A cache in a folder, with a worker for as long as the `with` block lasts."""
 
     def __init__(self, folder: Path) -> None:
         self.cache = Cache(folder)
         self.cache.prepare()
         self.queue = Queue(self.cache.queue)
 
-    def __enter__(self) -> Lab:
-        self.worker = self._started()
+    def __enter__(self) -> ComparisonRunner:
+        self.worker = self._start_worker()
         return self
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start_worker(self) -> subprocess.Popen[bytes]:
         with self.cache.worker_log.open("ab") as log:
             command = worker_command(self.cache)
             return subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
@@ -91,33 +95,51 @@ class Lab:
         self.worker.terminate()
         self.worker.wait()
 
-    def run(self, spec: Spec) -> Outcome:
-        """Test accuracies of a comparison, and the seconds until its last result is there.
+    def run(self, spec: Spec) -> ComparisonResult:
+        """Run a comparison: its test accuracies, and the seconds until its last result.
 
         Raises `RuntimeError` where it fails.
         """
-        if self.worker.poll() is not None:  # it leaves after idle minutes; the reference is slow
-            self.worker = self._started()
+        if self.worker.poll() is not None:  # it exits when idle for minutes, as the reference runs
+            self.worker = self._start_worker()
         started = time.perf_counter()
         job = self.queue.submit(spec, "bench")
-        while (now := job_progress(self.queue, job)).state in ACTIVE and self.worker.poll() is None:
-            time.sleep(LOOK_SECONDS)
+        while (
+            progress := standing(self.queue, job)
+        ).state in ACTIVE and self.worker.poll() is None:
+            time.sleep(POLL_SECONDS)
         seconds = time.perf_counter() - started
-        self._check(now)
-        return Outcome(seconds, accuracies(now.outline, Store(self.cache)))
+        self._check(progress)
+        return ComparisonResult(seconds, accuracies(progress.outline, Store(self.cache)))
 
-    def _check(self, now: JobProgress) -> None:
-        if now.state != "done":
-            reason = f"The comparison is {now.state}. {now.job.error}"
+    def _check(self, progress: Standing) -> None:
+        if progress.state != "done":
+            reason = f"The comparison is {progress.state}. {progress.job.error}"
             raise RuntimeError(f"{reason} See {self.cache.logs} and {self.cache.worker_log}.")
 
 
 def accuracies(outline: Outline, store: Store) -> dict[str, float]:
-    """Test accuracies under the names that the reference gives its points."""
-    rows = model_rows(outline, store)
+    """Test accuracies by the names that the reference gives its models."""
+    rows = models.point_rows(outline, store)
     names: dict[str, Callable[[dict[str, Any]], str]] = {
         "baseline": lambda row: "baseline",
         "one_shot": lambda row: f"one_shot {row['sparsity_asked']:g}",
         "iterative": lambda row: f"iterative {row['iteration']}",
     }
     return {names[row["strategy"]](row): float(row["accuracy"]) for row in rows}
+
+
+def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> Figure:
+    """Seconds from the settings of a cached comparison to its four charts as JSON."""
+    times = interleaved({"open": lambda: draw_charts(spec, cache)}, rounds, warmup=1)
+    return summarize(times["open"])
+
+
+def draw_charts(spec: Spec, cache: Cache) -> list[str]:
+    """The four charts of a cached comparison. Raises `RuntimeError` if it is not in the cache."""
+    store = Store(cache)
+    planned = plan(spec, store)
+    if not planned.complete or not all(store.exists(stage.key) for stage in planned.stages):
+        raise RuntimeError("The comparison is not in the cache.")
+    frame = models.points(outline(planned), store)
+    return [figure(frame, name, "sparsity_prunable").to_json() for name in CHARTS]

@@ -1,4 +1,4 @@
-"""The choice of masks over a whole network, against `prune.global_unstructured`."""
+"""Global mask selection over a whole network, against `prune.global_unstructured`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from pruning_core.engine.benchmark.timing import in_turn, ratio
-from pruning_core.engine.criteria.inputs import CriterionInputs
+from pruning_core.engine.benchmark.timing import interleaved, paired_ratio
+from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.magnitude import magnitude
-from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.results.benchmark import Figure
@@ -21,26 +21,28 @@ CLASSES = 1000
 AMOUNT = 0.9
 
 
-def mask_choice(name: str, rounds: int) -> Figure:
-    """Seconds of torch's global choice over those of ours, on the same weights."""
+def selection_speedup(name: str, rounds: int) -> Figure:
+    """The speed-up of our global mask selection over torch's, on the same weights."""
     torch.manual_seed(0)
     model = make(name, CLASSES)
-    found = in_turn({"torch": lambda: theirs(model), "ours": lambda: ours(model)}, rounds)
-    return ratio(found["torch"], found["ours"])
+    seconds = interleaved(
+        {"torch": lambda: torch_masks(model), "ours": lambda: our_masks(model)}, rounds
+    )
+    return paired_ratio(seconds["torch"], seconds["ours"])
 
 
-def ours(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
-    """Our masks for every prunable weight, one threshold for all, no floor."""
-    found = weights(model, "all")
-    return compute_masks(
-        magnitude(CriterionInputs(found)),
+def our_masks(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
+    """Our masks of all prunable weights, with one threshold and no minimum density."""
+    prunable = weights(model, "all")
+    return masks.choose(
+        magnitude(Evidence(prunable)),
         amount,
         to_dict(PruningSpec(allocation="global", min_density=0.0)),
     )
 
 
-def theirs(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
-    """torch's masks for the same weights, which stay in place."""
+def torch_masks(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
+    """The masks of torch for the same weights, which are not changed."""
     holders = {}
     for name, weight in weights(model, "all").items():
         holder = nn.Module()

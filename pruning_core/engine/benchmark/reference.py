@@ -1,9 +1,9 @@
-"""What someone would otherwise run: the assignment's published protocol, plainly written.
+"""The reference of the benchmark: the plain script of the assignment, with its protocol.
 
-Images go through PIL one by one, a `DataLoader` with two workers makes batches of 32, Adam at
-1e-3 trains contiguous tensors with torch's own threads, `prune.l1_unstructured` masks every
-convolution and linear layer by hooks, and one configuration follows another. Nothing here is
-slowed down; it is what `bench` measures this project against.
+Images go through PIL one by one, a `DataLoader` with two workers makes batches of 32, Adam with a
+learning rate of 1e-3 trains with torch's default threads, `prune.l1_unstructured` masks all
+convolution and linear layers by hooks, and one configuration runs after another. Nothing is
+slowed down.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from pruning_core.methods.sparsity_schedules import geometric
 
 BATCH = 32
 WORKERS = 2
-RATE = 1e-3
+LR = 1e-3
 CIFAR_SIZE = 32
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The assignment's experiment; `image_size` 224 enlarges the images first."""
+    """The experiment of the assignment; images are resized to `image_size`."""
 
     baseline_epochs: int = 1
     amounts: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
@@ -48,15 +48,15 @@ class Protocol:
 
 
 @dataclass
-class Outcome:
-    """Test accuracy of every point, as fractions, and the seconds of all together."""
+class ComparisonResult:
+    """The test accuracy of each model, as a fraction, and the seconds of the whole comparison."""
 
     seconds: float = 0.0
     accuracies: dict[str, float] = field(default_factory=dict)
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """Images as a torchvision data set hands them out: from an array through PIL."""
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Images as in a torchvision data set: from an array through PIL."""
 
     def __init__(self, images: ImageSet, transform: Callable[[Image.Image], Tensor]) -> None:
         self.images, self.transform = images, transform
@@ -70,7 +70,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def loader(images: ImageSet, image_size: int, training: bool) -> DataLoader[Any]:
-    """Batches of 32 from two loading processes, augmented where they are to be learned from."""
+    """Batches of 32 from two worker processes, augmented for training."""
     steps: list[Any] = []
     if training:
         steps.append(transforms.RandomCrop(CIFAR_SIZE, padding=4))
@@ -79,8 +79,8 @@ def loader(images: ImageSet, image_size: int, training: bool) -> DataLoader[Any]
     if training:
         steps.append(transforms.RandomHorizontalFlip())
     steps += [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-    pictures = Pictures(images, transforms.Compose(steps))
-    return DataLoader(pictures, batch_size=BATCH, shuffle=training, num_workers=WORKERS)
+    dataset = ImageDataset(images, transforms.Compose(steps))
+    return DataLoader(dataset, batch_size=BATCH, shuffle=training, num_workers=WORKERS)
 
 
 def run(
@@ -89,33 +89,33 @@ def run(
     classes: int,
     protocol: Protocol,
     model: nn.Module | None = None,
-) -> Outcome:
-    """Train a baseline, then every one-shot amount, then the iterative chain.
+) -> ComparisonResult:
+    """Train a baseline, then prune it one-shot to each amount, then iteratively.
 
-    `model` is the network to begin with, else a MobileNetV2 with random weights.
+    `model` is the network to train, by default a MobileNetV2 with random weights.
     """
-    started, outcome = time.perf_counter(), Outcome()
+    started, result = time.perf_counter(), ComparisonResult()
     torch.manual_seed(protocol.seed)
-    learn = loader(train, protocol.image_size, training=True)
-    look = loader(test, protocol.image_size, training=False)
+    train_batches = loader(train, protocol.image_size, training=True)
+    test_batches = loader(test, protocol.image_size, training=False)
     baseline = make("mobilenet_v2", classes) if model is None else model
-    fine_tune(baseline, learn, protocol.baseline_epochs)
-    outcome.accuracies["baseline"] = evaluate(baseline, look)
+    fine_tune(baseline, train_batches, protocol.baseline_epochs)
+    result.accuracies["baseline"] = evaluate(baseline, test_batches)
     for amount in protocol.amounts:
-        pruned = one_shot(baseline, amount, learn, protocol.one_shot_epochs)
-        outcome.accuracies[f"one_shot {amount:g}"] = evaluate(pruned, look)
-    for step, pruned in enumerate(iterative(baseline, protocol, learn), start=1):
-        outcome.accuracies[f"iterative {step}"] = evaluate(pruned, look)
-    outcome.seconds = time.perf_counter() - started
-    return outcome
+        pruned = one_shot(baseline, amount, train_batches, protocol.one_shot_epochs)
+        result.accuracies[f"one_shot {amount:g}"] = evaluate(pruned, test_batches)
+    for step, pruned in enumerate(iterative(baseline, protocol, train_batches), start=1):
+        result.accuracies[f"iterative {step}"] = evaluate(pruned, test_batches)
+    result.seconds = time.perf_counter() - started
+    return result
 
 
 def one_shot(
     baseline: nn.Module, amount: float, batches: DataLoader[Any], epochs: int
 ) -> nn.Module:
-    """One cut of a copy of the baseline, fine-tuned under hooks."""
+    """A copy of the baseline, pruned in one step and fine-tuned with pruning hooks."""
     model = copy.deepcopy(baseline)
-    cut(model, amount)
+    prune_layers(model, amount)
     fine_tune(model, batches, epochs)
     for layer in layers(model):
         prune.remove(layer, "weight")
@@ -125,14 +125,14 @@ def one_shot(
 def iterative(
     baseline: nn.Module, protocol: Protocol, batches: DataLoader[Any]
 ) -> Iterator[nn.Module]:
-    """The same share of what is left is cut again and again; the model after each step.
+    """The model after each iterative step, which prunes the same share of the remaining weights.
 
-    Hooks stay on between the cuts, which is how torch counts an amount of what remains.
+    The hooks stay between the steps, so torch takes an amount of the remaining weights.
     """
-    model, before = copy.deepcopy(baseline), 0.0
+    model, sparsity = copy.deepcopy(baseline), 0.0
     for target in geometric(protocol.target, protocol.iterations):
-        cut(model, (target - before) / (1 - before))
-        before = target
+        prune_layers(model, (target - sparsity) / (1 - sparsity))
+        sparsity = target
         fine_tune(model, batches, protocol.epochs)
         yield model
     for layer in layers(model):
@@ -140,19 +140,19 @@ def iterative(
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
-    """Every convolution and linear layer."""
+    """All convolution and linear layers."""
     return [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-def cut(model: nn.Module, amount: float) -> None:
-    """Remove this share of the weights that are left in each layer, smallest first."""
+def prune_layers(model: nn.Module, amount: float) -> None:
+    """Prune this share of the remaining weights of each layer, smallest magnitude first."""
     for layer in layers(model):
         prune.l1_unstructured(layer, "weight", amount=amount)
 
 
 def fine_tune(model: nn.Module, batches: DataLoader[Any], epochs: int) -> None:
-    """Adam at 1e-3, as the assignment has it."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    """Train with Adam at 1e-3, as in the assignment."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     model.train()
     for _ in range(epochs):
         for images, labels in batches:
@@ -162,11 +162,11 @@ def fine_tune(model: nn.Module, batches: DataLoader[Any], epochs: int) -> None:
 
 
 def evaluate(model: nn.Module, batches: DataLoader[Any]) -> float:
-    """The share of images that are right."""
+    """The accuracy as a fraction."""
     model.eval()
-    right = total = 0
+    correct = total = 0
     with torch.no_grad():
         for images, labels in batches:
-            right += int((model(images).argmax(1) == labels).sum())
+            correct += int((model(images).argmax(1) == labels).sum())
             total += len(labels)
-    return right / total
+    return correct / total

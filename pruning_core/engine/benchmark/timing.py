@@ -1,4 +1,4 @@
-"""Times of things done in turn, A B A B, and the ratio of two of them with its spread."""
+"""Times of jobs in interleaved rounds (A B A B), and paired ratios with their range."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pruning_core.results.benchmark import Figure
 Job = Callable[[], object]
 
 
-def figure(values: Sequence[float]) -> Figure:
-    """The median and the range of some values."""
+def summarize(values: Sequence[float]) -> Figure:
+    """The median, the lowest and the highest value."""
     return Figure(statistics.median(values), min(values), max(values))
 
 
-def in_turn(jobs: Mapping[str, Job], rounds: int, warmup: int = 0) -> dict[str, list[float]]:
-    """Seconds of each job in each round; the jobs take turns, so a noisy minute meets all."""
+def interleaved(jobs: Mapping[str, Job], rounds: int, warmup: int = 0) -> dict[str, list[float]]:
+    """Seconds of each job in each round. Interleaving spreads noise over all jobs alike."""
     for _ in range(warmup):
         for job in jobs.values():
             job()
-    found: dict[str, list[float]] = {name: [] for name in jobs}
+    times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
-            found[name].append(seconds(job))
-    return found
+            times[name].append(seconds(job))
+    return times
 
 
 def seconds(job: Job) -> float:
-    """How long one call takes."""
+    """Seconds of one call."""
     started = time.perf_counter()
     job()
     return time.perf_counter() - started
 
 
-def ratio(over: Sequence[float], under: Sequence[float]) -> Figure:
-    """The quotient of two series of the same rounds, round by round."""
-    return figure([a / b for a, b in zip(over, under, strict=True)])
+def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Figure:
+    """The ratio of two series, taken round by round."""
+    return summarize([a / b for a, b in zip(numerators, denominators, strict=True)])

@@ -1,4 +1,4 @@
-"""Training steps: masked against dense, their share of the machine's peak, two processes."""
+"""Training steps: masked against dense, the share of peak performance, two processes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruning_core.engine.benchmark.timing import figure, in_turn, ratio
-from pruning_core.engine.criteria.inputs import CriterionInputs
+from pruning_core.engine.benchmark.timing import interleaved, paired_ratio, summarize
+from pruning_core.engine.criteria.inputs import Evidence
 from pruning_core.engine.criteria.magnitude import magnitude
-from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.masks import compute_masks
+from pruning_core.engine.masks.masks import Masks, choose
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.training.optimizers import make_optimizer
-from pruning_core.engine.training.state import TrainingState
+from pruning_core.engine.training.state import Trainee, make_optimizer
 from pruning_core.engine.training.step import step
 from pruning_core.results.benchmark import Figure
 from pruning_core.settings.pruning import PruningSpec
@@ -29,57 +27,58 @@ from pruning_core.settings.training import TrainSpec
 BATCH = 64
 CLASSES = 10
 SIZE = 32
-STEPS_A_ROUND = 4
-PRODUCT = 1024
+STEPS_PER_ROUND = 4
+MATRIX_SIZE = 1024
 AMOUNT = 0.9
 SETTINGS = to_dict(TrainSpec())
 
 
-def trainer(amount: float = 0.0) -> Callable[[], None]:
-    """A function that does a few training steps of a MobileNetV2, masked where asked."""
+def make_training_loop(amount: float = 0.0) -> Callable[[], None]:
+    """A function that does a few training steps of a MobileNetV2, pruned to a sparsity."""
     torch.manual_seed(0)
     model = devices.place(make("mobilenet_v2", CLASSES), "cpu").train()
-    kept = cut(model, amount) if amount else None
-    trainee = TrainingState(model, make_optimizer(model, SETTINGS), kept)
+    masks = prune_uniformly(model, amount) if amount else None
+    trainee = Trainee(model, make_optimizer(model, SETTINGS), masks)
     images = torch.rand(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % CLASSES
 
     def train() -> None:
-        for _ in range(STEPS_A_ROUND):
+        for _ in range(STEPS_PER_ROUND):
             step(trainee, images, labels, SETTINGS["lr"], SETTINGS["clip_grad_norm"])
 
     return train
 
 
-def cut(model: nn.Module, amount: float) -> masks.Masks:
-    """Masks that remove this share of every layer, applied."""
-    found = weights(model, "all")
-    kept = compute_masks(magnitude(CriterionInputs(found)), amount, to_dict(PruningSpec()))
-    made = masks.Masks(found, kept)
-    made.multiply()
-    return made
+def prune_uniformly(model: nn.Module, amount: float) -> Masks:
+    """Prune this share of each layer. Returns the masks."""
+    prunable = weights(model, "all")
+    kept = choose(magnitude(Evidence(prunable)), amount, to_dict(PruningSpec()))
+    masks = Masks(prunable, kept)
+    masks.multiply()
+    return masks
 
 
 def masked_over_dense(rounds: int) -> Figure:
-    """Seconds of a step at 90 % sparsity over those of a dense one."""
-    jobs = {"masked": trainer(AMOUNT), "dense": trainer()}
-    found = in_turn(jobs, rounds, warmup=2)
-    return ratio(found["masked"], found["dense"])
+    """The time of a training step at 90 % sparsity over that of a dense step."""
+    jobs = {"masked": make_training_loop(AMOUNT), "dense": make_training_loop()}
+    seconds = interleaved(jobs, rounds, warmup=2)
+    return paired_ratio(seconds["masked"], seconds["dense"])
 
 
 def peak_share(rounds: int) -> Figure:
-    """A dense step's products a second, over those of one large matrix product."""
-    left, right = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
-    found = in_turn({"step": trainer(), "peak": lambda: left @ right}, rounds, warmup=2)
-    per_step = STEPS_A_ROUND * flops_of_step() / (2.0 * PRODUCT**3)
-    shares = [per_step * b / a for a, b in zip(found["step"], found["peak"], strict=True)]
-    return figure(shares)
+    """Operations per second of a dense training step over those of a large matrix product."""
+    left, right = torch.rand(MATRIX_SIZE, MATRIX_SIZE), torch.rand(MATRIX_SIZE, MATRIX_SIZE)
+    jobs = {"step": make_training_loop(), "peak": lambda: left @ right}
+    seconds = interleaved(jobs, rounds, warmup=2)
+    per_step = STEPS_PER_ROUND * flops_of_step() / (2.0 * MATRIX_SIZE**3)
+    shares = [per_step * b / a for a, b in zip(seconds["step"], seconds["peak"], strict=True)]
+    return summarize(shares)
 
 
 def flops_of_step() -> int:
-    """Operations of one forward and backward pass: three times those of the forward pass.
+    """Floating-point operations of a training step: three times those of the forward pass.
 
-    torch's counter counts a depthwise convolution rightly on the way forward only.
+    The backward pass is not counted, because torch miscounts that of depthwise convolutions.
     """
     model = make("mobilenet_v2", CLASSES)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -88,16 +87,16 @@ def flops_of_step() -> int:
 
 
 def speedup_workers(rounds: int) -> Figure:
-    """Two processes of one thread that share some training, against one that does it all."""
-    with Trainers(2) as two:
-        found = in_turn(
+    """The speed-up of two single-threaded processes over one that does the same training steps."""
+    with TrainingProcesses(2) as two:
+        seconds = interleaved(
             {"one": lambda: two.train([2, 0]), "two": lambda: two.train([1, 1])}, rounds, warmup=1
         )
-    return ratio(found["one"], found["two"])
+    return paired_ratio(seconds["one"], seconds["two"])
 
 
-class Trainers:
-    """Processes that wait to be told how many rounds to train."""
+class TrainingProcesses:
+    """Processes that train a number of rounds on request."""
 
     def __init__(self, count: int) -> None:
         command = [sys.executable, "-m", "pruning_core.engine.benchmark.training_step"]
@@ -106,7 +105,7 @@ class Trainers:
             for _ in range(count)
         ]
 
-    def __enter__(self) -> Trainers:
+    def __enter__(self) -> TrainingProcesses:
         self.train([0] * len(self.processes))
         return self
 
@@ -115,7 +114,7 @@ class Trainers:
             process.communicate()
 
     def train(self, rounds: list[int]) -> None:
-        """Have each process train so many rounds, at the same time, and wait for all."""
+        """Train these numbers of rounds in the processes at the same time, and wait for all."""
         for process, number in zip(self.processes, rounds, strict=True):
             assert process.stdin is not None
             process.stdin.write(f"{number}\n")
@@ -126,9 +125,9 @@ class Trainers:
 
 
 def serve() -> None:
-    """What each of the `Trainers` does."""
+    """The loop of each process: read a number of rounds, train, and reply."""
     devices.prepare(threads=1)
-    train = trainer()
+    train = make_training_loop()
     train()
     for line in sys.stdin:
         for _ in range(int(line)):

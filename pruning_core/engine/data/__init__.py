@@ -1,4 +1,4 @@
-"""Images: what there is (`sources`), as arrays on disk (`decoding`), as batches (`loading`).
+"""Data sets: inspected, decoded to arrays on disk, split, and read as batches.
 
-`sources` and `decoding` work without torch, so that looking at a folder of images stays quick.
+`dataset` and `user_images` work without torch, so that inspecting a folder of images stays quick.
 """

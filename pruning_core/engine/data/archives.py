@@ -13,27 +13,30 @@ from pathlib import Path
 from zipfile import ZipInfo
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.folder_layout import FIELD, MAX_FILE_BYTES, Listing, refuse
+from pruning_core.engine.data.image_folder import FIELD, MAX_FILE_BYTES, Listing, layout_error
 
 MAX_ENTRIES = 2_000_000
 MAX_TOTAL_BYTES = 20 * 1024**3
 
 _ENCRYPTED = 0x1
 _UTF8_NAME = 0x800
-_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What zipfile raises on damaged files.
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError)
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Listing]:
-    """Every entry of the zip at `path`. Raises `SpecError` where it is unsafe or broken."""
+    """Every entry of the zip at `path`. Raises `SpecError` where it is unsafe or damaged."""
     try:
         archive = zipfile.ZipFile(path)
     except _BROKEN as error:
         raise SpecError(
             FIELD,
-            f"{path} is neither a folder nor a whole .zip file ({error}). It may have been cut "
-            "short: copy it again, or give another.",
+            "{path} is neither a folder nor a whole .zip file ({error}). It may have been cut "
+            "short: copy it again, or choose another.",
+            path=path,
+            error=error,
         ) from None
     with archive:
         entries = archive.infolist()
@@ -43,7 +46,7 @@ def open_archive(path: Path) -> Iterator[Listing]:
         for entry in entries:
             parts = _checked_name(path, entry)
             if parts in files:
-                raise refuse(str(path), f"{entry.filename} stands twice.")
+                raise layout_error(str(path), "The entry {name} occurs twice.", name=entry.filename)
             if entry.is_dir():
                 folders.add(parts)
             else:
@@ -54,24 +57,26 @@ def open_archive(path: Path) -> Iterator[Listing]:
 
 
 def _check_sizes(path: Path, entries: list[ZipInfo]) -> None:
+    """Refuse an archive whose headers announce more than the limits (a zip bomb)."""
     if len(entries) > MAX_ENTRIES:
-        raise refuse(
-            str(path), f"there are {len(entries):,} entries; the limit is {MAX_ENTRIES:,}."
+        raise layout_error(
+            str(path), f"There are {len(entries):,} entries; the limit is {MAX_ENTRIES:,}."
         )
     total = sum(entry.file_size for entry in entries)
     if total > MAX_TOTAL_BYTES:
-        raise refuse(
+        raise layout_error(
             str(path),
-            f"the entries expand to {total / 1024**3:,.1f} GiB; "
+            f"The entries expand to {total / 1024**3:,.1f} GiB; "
             f"the limit is {MAX_TOTAL_BYTES / 1024**3:,.0f} GiB.",
         )
     for entry in entries:
         if entry.file_size > MAX_FILE_BYTES:
-            limit = MAX_FILE_BYTES // 1024**2
-            raise refuse(
+            raise layout_error(
                 str(path),
-                f"{entry.filename} expands to {entry.file_size / 1024**2:,.0f} MiB; "
-                f"the limit for one file is {limit:,} MiB.",
+                "{name} expands to {size} MiB; the limit for one file is {limit} MiB.",
+                name=entry.filename,
+                size=f"{entry.file_size / 1024**2:,.0f}",
+                limit=f"{MAX_FILE_BYTES // 1024**2:,}",
             )
 
 
@@ -80,23 +85,28 @@ def _checked_name(path: Path, entry: ZipInfo) -> tuple[str, ...]:
     name = entry.orig_filename
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     reasons = {
-        "holds a backslash": "\\" in name,
+        "contains a backslash": "\\" in name,
         "is an absolute path": name.startswith("/") or bool(re.match("[A-Za-z]:", name)),
         "leads outside the zip (..)": ".." in parts,
-        "holds a zero byte": "\0" in name,
+        "contains a zero byte": "\0" in name,
         "has no name": not parts,
         "is a symbolic link": stat.S_ISLNK(entry.external_attr >> 16),
         "is encrypted": bool(entry.flag_bits & _ENCRYPTED),
-        "is compressed by a method other than deflate": entry.compress_type not in _PLAIN,
+        "is compressed by a method other than deflate": entry.compress_type not in _COMPRESSIONS,
     }
     for reason, holds in reasons.items():
         if holds:
-            raise refuse(str(path), f"the entry {name!r} {reason}. Make the zip anew without it.")
+            raise layout_error(
+                str(path),
+                "The entry {name} {reason}. Create the zip again without it.",
+                name=repr(name),
+                reason=reason,
+            )
     return tuple(_decoded(part, entry) for part in parts)
 
 
 def _decoded(name: str, entry: ZipInfo) -> str:
-    """The name as a folder would spell it: macOS writes UTF-8 without saying so."""
+    """The name as a folder would spell it: macOS writes UTF-8 without setting the flag for it."""
     if not entry.flag_bits & _UTF8_NAME:
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
@@ -104,12 +114,16 @@ def _decoded(name: str, entry: ZipInfo) -> str:
 
 
 def _read(archive: zipfile.ZipFile, path: Path, entry: ZipInfo) -> bytes:
-    """A member's bytes: exactly as many as its header says, so the limits hold for them too."""
+    """The bytes of an entry: exactly as many as its header says, so that the limits hold."""
     try:
         with archive.open(entry) as member:
             data = member.read(entry.file_size + 1)
     except _BROKEN as error:
-        raise refuse(str(path), f"{entry.filename} cannot be read ({error}).") from None
+        raise layout_error(
+            str(path), "{name} cannot be read ({error}).", name=entry.filename, error=error
+        ) from None
     if len(data) != entry.file_size:
-        raise refuse(str(path), f"{entry.filename} is cut short or its stated size is wrong.")
+        raise layout_error(
+            str(path), "{name} is cut short, or its stated size is wrong.", name=entry.filename
+        )
     return data

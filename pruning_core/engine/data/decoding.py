@@ -1,4 +1,4 @@
-"""Image files to arrays on disk, once for each image size."""
+"""Image files decoded to arrays on disk, once for each image size."""
 
 from __future__ import annotations
 
@@ -14,62 +14,76 @@ from typing import Any
 import numpy as np
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.base import Part, Progress, Raw, Source, within
-from pruning_core.engine.data.image_files import UnreadableImage, render
-from pruning_core.engine.data.split import LEAST, stratified
+from pruning_core.engine.data.dataset import (
+    LabeledImages,
+    OpenDataset,
+    Progress,
+    RawImage,
+    rescaled,
+)
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image
+from pruning_core.engine.data.split import MIN_PER_CLASS, stratified_subset
 from pruning_core.methods.datasets import DATASETS
 
 CHUNK_IMAGES = 64
 CHUNK_BYTES = 32 * 1024**2
 
-Chunk = list[tuple[int, str, Raw]]
+# Row in the output array, name for messages, and content of each image.
+Chunk = list[tuple[int, str, RawImage]]
 
 
-def decode(
+def decode_dataset(
     settings: dict[str, Any],
     hints: dict[str, Any],
     folder: Path,
     downloads: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write `train_` and `test_` `images.npy` (uint8, N x S x S x 3), `labels.npy` (int64).
+    """Write `train_` and `test_images.npy` (uint8, (N, S, S, 3)) and `_labels.npy` (int64, (N,)).
 
     `settings` holds `digest`, `image_size`, `train_size`, `test_size` (0 = all) and
     `split_seed`; `hints` holds `name` and `path`. The order of the images does not depend on
-    the number of threads. Raises `SpecError` where the content is no longer that of `digest`
-    or an image cannot be read, and `OSError` where the disk is too small.
+    the number of threads. Raises `SpecError` where the content does not match `digest` or an
+    image cannot be read, and `OSError` where the disk is too small.
     """
     seed, size = settings["split_seed"], settings["image_size"]
     opened = DATASETS.load(hints["name"])(
-        hints.get("path", ""), seed, downloads, within(progress, 0, 0.3)
+        hints.get("path", ""), seed, downloads, rescaled(progress, 0, 0.3)
     )
-    with opened as source:
-        _check_digest(source, settings["digest"])
+    with opened as dataset:
+        _check_digest(dataset, settings["digest"])
         rows = {
-            name: stratified(
-                part.labels, settings[f"{name}_size"], seed, f"data.{name}_size", LEAST[name]
+            name: stratified_subset(
+                images.labels,
+                settings[f"{name}_size"],
+                seed,
+                f"data.{name}_size",
+                MIN_PER_CLASS[name],
             )
-            for name, part in source.parts.items()
+            for name, images in dataset.subsets.items()
         }
-        _check_room(folder, sum(map(len, rows.values())) * size * size * 3)
-        tick = _ticker(sum(map(len, rows.values())), within(progress, 0.3, 1))
-        for name, part in source.parts.items():
-            np.save(folder / f"{name}_labels.npy", part.labels[rows[name]])
-            _write(source, part, rows[name], folder / f"{name}_images.npy", size, tick)
+        total = sum(map(len, rows.values()))
+        _check_disk_space(folder, total * size * size * 3)
+        count_decoded = _counter(total, rescaled(progress, 0.3, 1))
+        for name, images in dataset.subsets.items():
+            np.save(folder / f"{name}_labels.npy", images.labels[rows[name]])
+            path = folder / f"{name}_images.npy"
+            _write(dataset, images, rows[name], path, size, count_decoded)
     counts = {f"{name}_images": len(chosen) for name, chosen in rows.items()}
-    return {**counts, "classes": list(source.classes)}
+    return {**counts, "classes": list(dataset.classes)}
 
 
-def _check_digest(source: Source, digest: str) -> None:
-    if source.digest != digest:
+def _check_digest(dataset: OpenDataset, digest: str) -> None:
+    if dataset.digest != digest:
         raise SpecError(
-            source.field,
-            f"the images have changed since they were inspected ({source.where}); run it again.",
+            dataset.field,
+            "The images in {location} have changed since they were inspected. Run it again.",
+            location=dataset.location,
         )
 
 
-def _check_room(folder: Path, needed: int) -> None:
-    # A memory map on a full disk ends the process without a word, so it is asked for first.
+def _check_disk_space(folder: Path, needed: int) -> None:
+    # Writing to a memory map on a full disk kills the process without a message.
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
@@ -81,64 +95,73 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _reserve(path: Path) -> None:
-    # Others write meanwhile, so the room is taken at once; macOS cannot.
+    # Other processes write at the same time, so the space is reserved now. macOS cannot do that.
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _ticker(count: int, progress: Progress) -> Callable[[int], None]:
+def _counter(total: int, progress: Progress) -> Callable[[int], None]:
+    """A function that adds to the number of decoded images and reports the progress."""
     done = 0
 
-    def tick(more: int) -> None:
+    def add(count: int) -> None:
         nonlocal done
-        done += more
-        progress(done / count, f"Decoding images, {done:,} of {count:,}")
+        done += count
+        progress(done / total, f"Decoding images, {done:,} of {total:,}")
 
-    return tick
+    return add
 
 
 def _write(
-    source: Source, part: Part, rows: np.ndarray, path: Path, size: int, tick: Callable[[int], None]
+    dataset: OpenDataset,
+    images: LabeledImages,
+    rows: np.ndarray,
+    path: Path,
+    size: int,
+    count_decoded: Callable[[int], None],
 ) -> None:
+    """Decode these rows of a subset into the array file at `path`."""
     shape = (len(rows), size, size, 3)
     out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     _reserve(path)
     threads = min(8, os.cpu_count() or 1)
     waiting: deque[Future[int]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for chunk in _chunks(part, rows):
-            waiting.append(pool.submit(_render_chunk, source, chunk, out, size))
+        for chunk in _chunks(images, rows):
+            waiting.append(pool.submit(_decode_chunk, dataset, chunk, out, size))
             if len(waiting) > 2 * threads:
-                tick(waiting.popleft().result())
+                count_decoded(waiting.popleft().result())
         for future in waiting:
-            tick(future.result())
+            count_decoded(future.result())
     out.flush()
 
 
-def _chunks(part: Part, rows: np.ndarray) -> Iterator[Chunk]:
-    """A few images at a time, read in order: how much waits in memory is bounded."""
+def _chunks(images: LabeledImages, rows: np.ndarray) -> Iterator[Chunk]:
+    """The raw images in order, in chunks of limited size, which bounds the memory in use."""
     chunk: Chunk = []
-    held = 0
+    size = 0
     for position, row in enumerate(rows.tolist()):
-        raw = part.read(row)
-        chunk.append((position, part.name(row), raw))
-        held += len(raw)
-        if len(chunk) == CHUNK_IMAGES or held > CHUNK_BYTES:
+        raw = images.read(row)
+        chunk.append((position, images.name(row), raw))
+        size += len(raw)
+        if len(chunk) == CHUNK_IMAGES or size > CHUNK_BYTES:
             yield chunk
-            chunk, held = [], 0
+            chunk, size = [], 0
     if chunk:
         yield chunk
 
 
-def _render_chunk(source: Source, chunk: Chunk, out: np.ndarray, size: int) -> int:
+def _decode_chunk(dataset: OpenDataset, chunk: Chunk, out: np.ndarray, size: int) -> int:
     for position, name, raw in chunk:
         try:
-            out[position] = render(raw, size)
+            out[position] = decode_image(raw, size)
         except UnreadableImage as error:
             raise SpecError(
-                source.field,
-                f"in {source.where}, {name} is not a readable image ({error}). "
-                "Replace or remove it.",
+                dataset.field,
+                "{location}: {name} is not a readable image ({error}). Replace or remove it.",
+                location=dataset.location,
+                name=name,
+                error=error,
             ) from None
     return len(chunk)

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits, 8x8 grey. They come with the package."""
+"""The 1,797 handwritten digits of scikit-learn, 8x8 pixels, gray. They come with the package."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pruning_core.engine.data.base import Progress, Source, array_digest, array_part
-from pruning_core.engine.data.split import held_out
+from pruning_core.engine.data.dataset import OpenDataset, Progress, array_digest, labeled_arrays
+from pruning_core.engine.data.split import stratified_split
 
 TEST_IMAGES = 360
 
@@ -18,19 +18,25 @@ TEST_IMAGES = 360
 @contextmanager
 def open_digits(
     path: str, split_seed: int, downloads: Path, progress: Progress
-) -> Iterator[Source]:
-    """Values 0 to 16 become 0 to 255; a stratified 360 images are the test part."""
+) -> Iterator[OpenDataset]:
+    """Values 0 to 16 are scaled to 0 to 255. A stratified 360 images are the test images.
+
+    Alpaydin and Kaynak 1998, https://doi.org/10.24432/C50P49.
+    """
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     labels = digits.target.astype(np.int64)
     classes = tuple(str(digit) for digit in digits.target_names)
-    rows = dict(zip(("train", "test"), held_out(labels, TEST_IMAGES, split_seed), strict=True))
-    yield Source(
+    train, test = stratified_split(labels, TEST_IMAGES, split_seed)
+    yield OpenDataset(
         field="data.name",
-        where="digits",
+        location="digits",
         digest=array_digest(classes, images, labels),
         classes=classes,
-        parts={part: array_part(images[r], labels[r]) for part, r in rows.items()},
+        subsets={
+            "train": labeled_arrays(images[train], labels[train]),
+            "test": labeled_arrays(images[test], labels[test]),
+        },
         split="seeded",
         flip=False,
     )

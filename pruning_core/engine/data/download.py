@@ -1,4 +1,4 @@
-"""Fetch one published file: to a temporary name, checked, then moved into place."""
+"""Downloads one published file to a temporary name, checks it, and moves it into place."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pruning_core.engine.data.base import Progress
+from pruning_core.engine.data.dataset import Progress
 
 TIMEOUT_S = 30
 BLOCK_BYTES = 256 * 1024
 
 
 class DownloadError(Exception):
-    """The file could not be had; the message says why, as the middle of a sentence."""
+    """The download failed. The message is the reason, to be put into a sentence."""
 
 
 def download(urls: Sequence[str], target: Path, md5: str, title: str, progress: Progress) -> None:
-    """Fetch `target` from the first of `urls` that has it whole. Raises `DownloadError`."""
+    """Download `target` from the first URL that works. Raises `DownloadError` if none does."""
     reasons = []
     for url in urls:
         try:
@@ -34,7 +34,7 @@ def download(urls: Sequence[str], target: Path, md5: str, title: str, progress: 
 
 
 def has_md5(path: Path, md5: str) -> bool:
-    """Whether the file is there and has this MD5 sum."""
+    """Whether the file exists and has this MD5 sum."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
@@ -51,7 +51,7 @@ def _fetch(url: str, target: Path, md5: str, title: str, progress: Progress) -> 
         ):
             _copy(reply, out, title, progress)
         if not has_md5(Path(name), md5):
-            raise DownloadError("what arrived is not the published file, its MD5 sum differs")
+            raise DownloadError("the MD5 sum of the download differs from the published one")
         os.replace(name, target)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -63,5 +63,6 @@ def _copy(reply: Any, out: IO[bytes], title: str, progress: Progress) -> None:
     while block := reply.read(BLOCK_BYTES):
         out.write(block)
         done += len(block)
-        of = f" of {total / 1e6:,.0f}" if total else ""
-        progress(done / total if total else 0.0, f"Downloading {title}, {done / 1e6:,.0f}{of} MB")
+        of_total = f" of {total / 1e6:,.0f}" if total else ""
+        megabytes = f"{done / 1e6:,.0f}{of_total} MB"
+        progress(done / total if total else 0.0, f"Downloading {title}, {megabytes}")

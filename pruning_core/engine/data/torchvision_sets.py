@@ -1,6 +1,6 @@
 """CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, read by torchvision's classes.
 
-Addresses and MD5 sums are those of the classes; files lie in `downloads/<name>`.
+URLs and MD5 sums are those of the classes; files are in `downloads/<name>`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ from torchvision import datasets
 from torchvision.datasets.utils import extract_archive
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.base import Progress, Source, array_digest, array_part, within
+from pruning_core.engine.data.dataset import (
+    OpenDataset,
+    Progress,
+    array_digest,
+    labeled_arrays,
+    rescaled,
+)
 from pruning_core.engine.data.download import DownloadError, download, has_md5
 
-# What torchvision's readers raise on files that are not what they should be.
+# What torchvision's readers raise on damaged files.
 _BROKEN = (
     RuntimeError,
     OSError,
@@ -38,53 +44,65 @@ _BROKEN = (
 
 
 @dataclass(frozen=True)
-class Published:
-    """A set under its own name; `fetch(dataset, root, title, progress)` makes it present."""
+class PublishedDataset:
+    """A published data set, read by the torchvision class `dataset`.
+
+    `fetch(dataset, root, title, progress)` downloads it. `manual(dataset, root)` returns the
+    folder and the files for a manual download. `flip` is true where a mirrored image keeps its
+    class.
+    """
 
     title: str
     dataset: Any
     fetch: Callable[[Any, Path, str, Progress], None]
-    layer_sparsities: Callable[[Any, Path], tuple[Path, str]]
+    manual: Callable[[Any, Path], tuple[Path, str]]
     flip: bool
 
 
 @contextmanager
-def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[Source]:
-    """The set, from files already there or downloaded. Raises `SpecError`."""
-    kind = PUBLISHED[name]
+def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[OpenDataset]:
+    """The data set, downloaded if necessary. Raises `SpecError` where that fails."""
+    published = PUBLISHED[name]
     root = downloads / name
     try:
-        kind.fetch(kind.dataset, root, kind.title, within(progress, 0, 0.9))
+        published.fetch(published.dataset, root, published.title, rescaled(progress, 0, 0.9))
         train, test = (
-            kind.dataset(str(root), train=part, download=False) for part in (True, False)
+            published.dataset(str(root), train=is_train, download=False)
+            for is_train in (True, False)
         )
     except DownloadError as error:
-        raise _refused(kind, root, f"could not be downloaded ({error})") from None
+        raise _error(published, root, "could not be downloaded ({error})", error) from None
     except _BROKEN as error:
-        raise _refused(kind, root, f"could not be made ready in {root} ({error})") from None
+        raise _error(published, root, "could not be prepared in {root} ({error})", error) from None
     arrays = [_arrays(dataset) for dataset in (train, test)]
     classes = tuple(train.classes)
-    yield Source(
+    yield OpenDataset(
         field="data.name",
-        where=kind.title,
+        location=published.title,
         digest=array_digest(classes, *arrays[0], *arrays[1]),
         classes=classes,
-        parts={"train": array_part(*arrays[0]), "test": array_part(*arrays[1])},
+        subsets={"train": labeled_arrays(*arrays[0]), "test": labeled_arrays(*arrays[1])},
         split="given",
-        flip=kind.flip,
+        flip=published.flip,
     )
 
 
-def _refused(kind: Published, root: Path, what: str) -> SpecError:
-    folder, files = kind.layer_sparsities(kind.dataset, root)
+def _error(published: PublishedDataset, root: Path, problem: str, error: Exception) -> SpecError:
+    folder, files = published.manual(published.dataset, root)
     return SpecError(
         "data.name",
-        f"{kind.title} {what}. Put {files} into {folder} by hand, "
-        "or choose digits, which needs no download.",
+        "{title} " + problem + ". Put {files} into {folder} yourself, or choose digits, which "
+        "needs no download.",
+        title=published.title,
+        root=root,
+        error=error,
+        files=files,
+        folder=folder,
     )
 
 
 def _arrays(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 (N, H, W) or (N, H, W, 3), and labels (N,)."""
     images = np.ascontiguousarray(np.asarray(dataset.data))
     return images, np.asarray(dataset.targets, dtype=np.int64)
 
@@ -96,12 +114,12 @@ def _fetch_cifar(dataset: Any, root: Path, title: str, progress: Progress) -> No
     if all(has_md5(unpacked / name, md5) for name, md5 in files):
         return
     archive = root / dataset.filename
-    _present(archive, [dataset.url], dataset.tgz_md5, title, progress)
-    # Unpacked beside and moved file by file: another process may be reading the same files.
-    with tempfile.TemporaryDirectory(dir=root) as beside:
-        extract_archive(str(archive), beside)
+    _ensure_file(archive, [dataset.url], dataset.tgz_md5, title, progress)
+    # Unpacked elsewhere and moved file by file, since another process may read the same files.
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        extract_archive(str(archive), folder)
         unpacked.mkdir(exist_ok=True)
-        for file in (Path(beside) / dataset.base_folder).iterdir():
+        for file in (Path(folder) / dataset.base_folder).iterdir():
             os.replace(file, unpacked / file.name)
 
 
@@ -113,17 +131,19 @@ def _fetch_mnist(dataset: Any, root: Path, title: str, progress: Progress) -> No
         if unpacked.is_file():
             continue
         urls = [f"{mirror}{name}" for mirror in dataset.mirrors]
-        part = within(progress, done / count, (done + 1) / count)
-        _present(packed, urls, md5, f"{title} (file {done + 1} of {count})", part)
+        file_progress = rescaled(progress, done / count, (done + 1) / count)
+        file_title = f"{title} (file {done + 1} of {count})"
+        _ensure_file(packed, urls, md5, file_title, file_progress)
         _gunzip(packed, unpacked)
 
 
-def _present(file: Path, urls: list[str], md5: str, title: str, progress: Progress) -> None:
+def _ensure_file(file: Path, urls: list[str], md5: str, title: str, progress: Progress) -> None:
+    """Download a file, or check the one that exists. Raises `DownloadError` or `ValueError`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         download(urls, file, md5, title, progress)
     elif not has_md5(file, md5):
-        raise ValueError(f"{file.name} is not the published file, its MD5 sum differs; remove it")
+        raise ValueError(f"{file.name} is not the published file, its MD5 sum differs; delete it")
 
 
 def _gunzip(packed: Path, target: Path) -> None:
@@ -142,43 +162,47 @@ def _mnist_folder(dataset: Any, root: Path) -> Path:
     return root / dataset.__name__ / "raw"
 
 
-def _cifar_by_hand(dataset: Any, root: Path) -> tuple[Path, str]:
+def _cifar_files(dataset: Any, root: Path) -> tuple[Path, str]:
     return root, f"{dataset.filename} (or the unpacked folder {dataset.base_folder})"
 
 
-def _mnist_by_hand(dataset: Any, root: Path) -> tuple[Path, str]:
+def _mnist_files(dataset: Any, root: Path) -> tuple[Path, str]:
     names = ", ".join(name for name, _ in dataset.resources)
     return _mnist_folder(dataset, root), f"{names} (packed or unpacked)"
 
 
-PUBLISHED: dict[str, Published] = {
-    "cifar10": Published("CIFAR-10", datasets.CIFAR10, _fetch_cifar, _cifar_by_hand, flip=True),
-    "cifar100": Published("CIFAR-100", datasets.CIFAR100, _fetch_cifar, _cifar_by_hand, flip=True),
-    "mnist": Published("MNIST", datasets.MNIST, _fetch_mnist, _mnist_by_hand, flip=False),
-    "fashion_mnist": Published(
-        "Fashion-MNIST", datasets.FashionMNIST, _fetch_mnist, _mnist_by_hand, flip=True
+PUBLISHED: dict[str, PublishedDataset] = {
+    "cifar10": PublishedDataset(
+        "CIFAR-10", datasets.CIFAR10, _fetch_cifar, _cifar_files, flip=True
+    ),
+    "cifar100": PublishedDataset(
+        "CIFAR-100", datasets.CIFAR100, _fetch_cifar, _cifar_files, flip=True
+    ),
+    "mnist": PublishedDataset("MNIST", datasets.MNIST, _fetch_mnist, _mnist_files, flip=False),
+    "fashion_mnist": PublishedDataset(
+        "Fashion-MNIST", datasets.FashionMNIST, _fetch_mnist, _mnist_files, flip=True
     ),
 }
 
 
-Opened = AbstractContextManager[Source]
+Opened = AbstractContextManager[OpenDataset]
 
 
 def open_cifar10(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
-    """CIFAR-10. Krizhevsky 2009."""
+    """CIFAR-10. Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf."""
     return open_published("cifar10", downloads, progress)
 
 
 def open_cifar100(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
-    """CIFAR-100. Krizhevsky 2009."""
+    """CIFAR-100. Krizhevsky 2009 (see `open_cifar10`)."""
     return open_published("cifar100", downloads, progress)
 
 
 def open_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
-    """MNIST. LeCun et al. 1998."""
+    """MNIST. LeCun et al. 1998, https://doi.org/10.1109/5.726791."""
     return open_published("mnist", downloads, progress)
 
 
 def open_fashion_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
-    """Fashion-MNIST. Xiao et al. 2017."""
+    """Fashion-MNIST. Xiao et al. 2017, https://arxiv.org/abs/1708.07747."""
     return open_published("fashion_mnist", downloads, progress)

@@ -1,1 +1,1 @@
-"""A finished model as a file: written, read back, run, and measured on the test images."""
+"""Files of a finished model: written, read back, run, and measured on the test images."""

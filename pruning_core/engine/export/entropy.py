@@ -1,8 +1,8 @@
-"""How small a sparse file could be: the entropy of what it holds (Shannon 1948).
+"""Entropy bound of a sparse file: an estimate of the smallest size that it could have.
 
-The mask of a tensor as independent bits of its own density, and each byte place of all values
-as independent bytes (order 0). A compressor that finds an order between neighbours can be
-smaller; one that does not cannot.
+Shannon 1948, https://doi.org/10.1002/j.1538-7305.1948.tb01338.x. The mask of a tensor is modeled
+as independent bits with the density of the tensor, and each byte position of all values as
+independent bytes (order 0). A compressor that uses correlations between neighbors can be smaller.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import numpy as np
 from pruning_core.engine.export import sparse_file
 
 
-def floor(path: Path) -> dict[str, float]:
-    """Bytes of a sparse file's mask and values at their entropy: `mask` and `values`."""
+def entropy_bound(path: Path) -> dict[str, float]:
+    """Bytes of the `mask` and of the `values` of a sparse file at their entropy."""
     packed = [sparse_file.pack(name, t) for name, t in sparse_file.load(path).items()]
+    # Counted by size of a value and byte position, over all tensors.
     counts: dict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(256, dtype=np.int64))
     for tensor in packed:
         for i, plane in enumerate(tensor.planes):
             counts[len(tensor.planes), i] += np.bincount(plane, minlength=256)
-    masks = sum(mask_bits(tensor.mask) for tensor in packed if tensor.mask is not None)
-    values = sum(map(byte_bits, counts.values()))
-    return {"mask": masks / 8, "values": values / 8}
+    mask_bits = sum(mask_entropy(tensor.mask) for tensor in packed if tensor.mask is not None)
+    value_bits = sum(map(byte_entropy, counts.values()))
+    return {"mask": mask_bits / 8, "values": value_bits / 8}
 
 
-def mask_bits(mask: np.ndarray) -> float:
-    """Bits of a mask whose values are independent, each 1 with the share there is."""
-    share = float(np.count_nonzero(mask)) / max(mask.size, 1)
-    parts = (share, 1 - share)
-    return -mask.size * sum(p * math.log2(p) for p in parts if p > 0)
+def mask_entropy(mask: np.ndarray) -> float:
+    """Bits of a boolean mask of independent values with its density."""
+    density = float(np.count_nonzero(mask)) / max(mask.size, 1)
+    probabilities = (density, 1 - density)
+    return -mask.size * sum(p * math.log2(p) for p in probabilities if p > 0)
 
 
-def byte_bits(counts: np.ndarray) -> float:
-    """Bits of independent bytes that come so often, `counts` (256,)."""
-    found = counts[counts > 0].astype(np.float64)
-    return float(-(found * np.log2(found / found.sum())).sum())
+def byte_entropy(counts: np.ndarray) -> float:
+    """Bits of independent bytes with the frequencies `counts` (256,)."""
+    positive = counts[counts > 0].astype(np.float64)
+    return float(-(positive * np.log2(positive / positive.sum())).sum())

@@ -1,4 +1,4 @@
-"""Bytes of files that were really written and read back."""
+"""Sizes of a model's dense and sparse file, written to disk and read back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pruning_core.engine.export import sparse_file
 
 
-def measure(model: nn.Module, path: Path) -> dict[str, int]:
-    """Write the sparse file to `path` and a dense one beside it (removed again).
+def save_and_measure(model: nn.Module, path: Path) -> dict[str, int]:
+    """Write the sparse file to `path`, and a dense safetensors file that is deleted afterwards.
 
     Both are read back and compared bit for bit. Returns `dense_bytes` and `sparse_bytes`.
     Raises `RuntimeError` where a bit differs.
@@ -30,16 +30,16 @@ def measure(model: nn.Module, path: Path) -> dict[str, int]:
     return {"dense_bytes": dense_bytes, "sparse_bytes": sparse_bytes}
 
 
-def _compare(wrote: dict[str, Tensor], read: dict[str, Tensor], path: Path) -> None:
-    if wrote.keys() != read.keys():
+def _compare(written: dict[str, Tensor], read: dict[str, Tensor], path: Path) -> None:
+    if written.keys() != read.keys():
         raise RuntimeError(f"{path.name} does not hold the tensors that were written.")
-    for name, value in wrote.items():
+    for name, value in written.items():
         if not same_bits(value, read[name]):
-            raise RuntimeError(f"{path.name} gives back other bits for {name}.")
+            raise RuntimeError(f"{path.name} returns other bits for {name} than were written.")
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors agree in type, shape and every bit."""
+    """Whether two tensors have the same type, shape and bits; -0.0 and 0.0 differ."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return torch.equal(_bytes(a), _bytes(b))

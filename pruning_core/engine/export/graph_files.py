@@ -1,4 +1,4 @@
-"""Files that hold the graph of the network, for other runtimes: ONNX, torch.export, ExecuTorch."""
+"""File formats that hold the graph of the network: ONNX, torch.export, ExecuTorch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.export.bn_folding import lightened
-from pruning_core.engine.export.source import FileWriter, Run, Source
+from pruning_core.engine.export.bn_folding import inference_model
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
 
 INPUT, OUTPUT = "images", "scores"
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What exporters tell of their inner works stays out of a stage's log."""
+    """Suppress warnings and output of the exporters."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -36,17 +36,23 @@ def quiet() -> Iterator[None]:
 Exported = tuple[torch.export.ExportedProgram, list[str]]
 
 
-def exported(source: Source, several: bool = True, settle: bool = False) -> Exported:
-    """The lightened network as a graph, and notes; the number of images free or 1."""
-    model, notes = lightened(source.model, source.example, settle)
-    images = source.example[:2] if several else source.example[:1]
-    free = ({0: torch.export.Dim("batch", min=1, max=4096)},) if several else None
+def exported(
+    source: FinishedModel, any_batch: bool = True, zero_constant: bool = False
+) -> Exported:
+    """The graph of the inference model, and notes. The batch size is free, or 1.
+
+    For `zero_constant` see `bn_folding.fold_layer`.
+    """
+    model, notes = inference_model(source.model, source.example, zero_constant)
+    images = source.example[:2] if any_batch else source.example[:1]
+    shapes = ({0: torch.export.Dim("batch", min=1, max=4096)},) if any_batch else None
     with quiet(), torch.no_grad():
-        return torch.export.export(model, (images,), dynamic_shapes=free), notes
+        return torch.export.export(model, (images,), dynamic_shapes=shapes), notes
 
 
-def write_onnx(source: Source, path: Path, settle: bool = False) -> list[str]:
-    program, notes = exported(source, settle=settle)
+def write_onnx(source: FinishedModel, path: Path, zero_constant: bool = False) -> list[str]:
+    """Write an ONNX file in float32 with a free batch size. Returns notes."""
+    program, notes = exported(source, zero_constant=zero_constant)
     with quiet(), torch.no_grad():
         torch.onnx.export(
             program,
@@ -61,7 +67,8 @@ def write_onnx(source: Source, path: Path, settle: bool = False) -> list[str]:
     return notes
 
 
-def open_onnx(source: Source, path: Path) -> Run:
+def open_onnx(source: FinishedModel, path: Path) -> Run:
+    """Run an ONNX file in ONNX Runtime with the threads of the settings."""
     session = onnx_session(path, source.settings["threads"])
 
     def run(images: Tensor) -> Tensor:
@@ -72,9 +79,9 @@ def open_onnx(source: Source, path: Path) -> Run:
 
 
 def onnx_session(path: Path, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU with so many threads.
+    """An ONNX Runtime session on the CPU with this number of threads.
 
-    Between two runs its threads sleep: they would take the cores from whatever comes next.
+    Its threads sleep between two runs; spinning, they would take the cores from other work.
     """
     import onnxruntime
 
@@ -85,30 +92,34 @@ def onnx_session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def write_torch_export(source: Source, path: Path) -> list[str]:
+def write_torch_export(source: FinishedModel, path: Path) -> list[str]:
+    """Write a torch.export program. Returns notes."""
     program, notes = exported(source)
     with quiet():
         torch.export.save(program, path)
     return notes
 
 
-def open_torch_export(source: Source, path: Path) -> Run:
+def open_torch_export(source: FinishedModel, path: Path) -> Run:
+    """Run a torch.export program in PyTorch."""
     module: nn.Module = torch.export.load(path).module()
     return module.forward
 
 
-def write_executorch(source: Source, path: Path) -> list[str]:
+def write_executorch(source: FinishedModel, path: Path) -> list[str]:
+    """Write an ExecuTorch program for XNNPACK with batch size 1. Returns notes."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    graph, notes = exported(source, several=False)
+    graph, notes = exported(source, any_batch=False)
     with quiet():
         lowered = to_edge_transform_and_lower(graph, partitioner=[XnnpackPartitioner()])
         path.write_bytes(lowered.to_executorch().buffer)
     return notes
 
 
-def open_executorch(source: Source, path: Path) -> Run:
+def open_executorch(source: FinishedModel, path: Path) -> Run:
+    """Run an ExecuTorch program, one image at a time."""
     from executorch.runtime import Runtime
 
     method = Runtime.get().load_program(path).load_method("forward")
@@ -127,26 +138,28 @@ def onnx() -> FileWriter:
 
 
 def torch_export() -> FileWriter:
-    """A program of torch.export."""
+    """A torch.export program."""
     return FileWriter(write_torch_export, open_torch_export)
 
 
 def executorch() -> FileWriter:
-    """An ExecuTorch program with XNNPACK."""
+    """An ExecuTorch program for XNNPACK."""
     return FileWriter(write_executorch, open_executorch)
 
 
-def write_int8(source: Source, path: Path) -> list[str]:
-    """Weights symmetric with a scale for each output channel, activations with one each.
+def write_onnx_int8(source: FinishedModel, path: Path) -> list[str]:
+    """Write an ONNX file with weights and activations in int8 (static quantization).
 
-    The ranges of the activations are those met on the calibration images. Channels that were
-    constant are settled before: rounded, their weights and their mean would not cancel out.
+    Weights are symmetric with one scale for each output channel. Activations have one scale for
+    each tensor, from their range on the calibration images (Jacob et al. 2018,
+    https://arxiv.org/abs/1712.05877). Constant channels get zero weights before the rounding (see
+    `bn_folding.fold_layer`). Returns notes.
     """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(quantization.CalibrationDataReader):
-        """Gives the calibration images to ONNX Runtime, batch by batch."""
+        """Passes the calibration images to ONNX Runtime, batch by batch."""
 
         def __init__(self) -> None:
             self.batches = iter(source.calibration())
@@ -156,11 +169,11 @@ def write_int8(source: Source, path: Path) -> list[str]:
             return None if images is None else {INPUT: images.contiguous().numpy()}
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, quiet():
-        plain, ready = Path(folder) / "plain.onnx", Path(folder) / "ready.onnx"
-        notes = write_onnx(source, plain, settle=True)
-        quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        float_file, prepared = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
+        notes = write_onnx(source, float_file, zero_constant=True)
+        quant_pre_process(float_file, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
-            ready,
+            prepared,
             path,
             Reader(),
             quant_format=quantization.QuantFormat.QDQ,
@@ -174,4 +187,4 @@ def write_int8(source: Source, path: Path) -> list[str]:
 
 def onnx_int8() -> FileWriter:
     """An ONNX file with weights and activations in int8."""
-    return FileWriter(write_int8, open_onnx)
+    return FileWriter(write_onnx_int8, open_onnx)

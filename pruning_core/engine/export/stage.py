@@ -1,4 +1,4 @@
-"""The stage that makes one file of a finished point."""
+"""The stage that exports a finished model to one file."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.criteria.calibration import draw_calibration_set
+from pruning_core.engine.criteria.sample import draw
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import Splits
-from pruning_core.engine.export.source import FileWriter, Run, Source
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild
-from pruning_core.engine.stage_inputs import parent_model, resized, root_of, splits_of
+from pruning_core.engine.stage_inputs import baseline_key, channels_removed, load_model, load_splits
 from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.storage.stage_context import Context, StageError
 from pruning_core.storage.store import Store
 
-ANSWERS = "predictions.csv"
-EXAMPLES = 8
-COMPARED = 64
+PREDICTIONS_FILE = "predictions.csv"
+EXAMPLE_IMAGES = 8
+COMPARISON_IMAGES = 64
 BATCH, BATCH_PIXELS = 64, 64 * 64 * 64
-# Of the largest score: what the order of a sum may change.
+# Relative to the largest score: rounding errors from another order of summation.
 TOLERANCE = 1e-3
 
 
-class _Opened(nn.Module):
-    """What was read from a file, for `evaluate` to look at."""
+class _FileModel(nn.Module):
+    """A model that was read from a file, as a module for `evaluate`."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -45,67 +45,64 @@ class _Opened(nn.Module):
 
 
 def export(context: Context) -> dict[str, Any]:
-    """Write the file, read it back, compare its scores, and look at the test images once."""
+    """Write a file, read it back, compare its scores, and measure its test accuracy."""
     settings, say = context.settings, context.progress.say
-    about = FILE_FORMATS[settings["format"]]
-    maker: FileWriter = FILE_FORMATS.load(settings["format"])()
-    if about.package and find_spec(about.package) is None:
-        message = f"{about.title} needs the package {about.package}: pip install {about.package}."
-        raise StageError(message)
+    file_format = FILE_FORMATS[settings["format"]]
+    writer: FileWriter = FILE_FORMATS.load(settings["format"])()
+    if (package := file_format.package) and find_spec(package) is None:
+        raise StageError(f"{file_format.title} needs the package {package}: pip install {package}.")
     devices.prepare(settings["threads"])
-    source, splits, data = source_of(context.store, context.row.parent, settings)
-    path, begun = context.folder / f"model.{about.suffix}", time.perf_counter()
+    source, splits, data = finished_model(context.store, context.row.parent, settings)
+    path, started = context.folder / f"model.{file_format.suffix}", time.perf_counter()
     say(0.1, "Writing")
-    notes = maker.write(source, path)
+    notes = writer.write(source, path)
     say(0.5, "Reading back")
-    run = maker.open(source, path)
-    images = pixels(splits, data)
-    difference = difference_of(source.model, run, images, about.exact)
+    run = writer.open(source, path)
+    images = comparison_images(splits, data)
+    difference = largest_difference(source.model, run, images, file_format.exact)
     say(0.7, "Measuring")
-    found = evaluate(_Opened(run), splits.test, data, "cpu")
-    _write_answers(context.folder / ANSWERS, found, splits.test.labels.tolist())
+    test = evaluate(_FileModel(run), splits.test, data, "cpu")
+    _write_predictions(context.folder / PREDICTIONS_FILE, test, splits.test.labels.tolist())
     return {
         "file": path.name,
         "bytes": path.stat().st_size,
         "difference": difference,
-        "floor": maker.floor(path) if maker.floor else {},
-        **found.metrics(),
-        "notes": [*notes, *_fewer(settings, splits)],
-        "seconds": time.perf_counter() - begun,
+        "entropy_bound": writer.entropy_bound(path) if writer.entropy_bound else {},
+        **test.figures(),
+        "notes": [*notes, *_calibration_notes(settings, splits)],
+        "seconds": time.perf_counter() - started,
     }
 
 
-def source_of(
+def finished_model(
     store: Store, key: str, settings: dict[str, Any]
-) -> tuple[Source, Splits, dict[str, Any]]:
-    """A finished point, its images, and how they were prepared.
+) -> tuple[FinishedModel, Splits, dict[str, Any]]:
+    """A finished model, its images, and the data settings of its baseline.
 
-    `settings` holds the `threads` to run it with and, to calibrate, `images` and `seed`.
+    `settings` holds `threads`, and for calibration `images` (a number) and `seed`.
     """
-    root = root_of(store, key)
+    root = baseline_key(store, key)
     base = store.settings(root)["settings"]
     data, size = base["data"], base["data"]["image_size"]
-    splits = splits_of(store, store.settings(root)["parent"], data)
+    splits = load_splits(store, store.settings(root)["parent"], data)
     batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
 
     def calibration() -> list[Tensor]:
-        drawn = draw_calibration_set(
-            splits.train, settings["images"], settings["seed"], data, batch, "cpu"
-        )
+        drawn = draw(splits.train, settings["images"], settings["seed"], data, batch, "cpu")
         return [images for images, _ in drawn]
 
-    def untouched() -> nn.Module:
+    def rebuild_unpruned() -> nn.Module:
         return rebuild(base["model"], base["classes"], size)
 
-    model = parent_model(store, key, base).eval()
-    widths = structure(model) if resized(store, key) else None
+    model = load_model(store, key, base).eval()
+    widths = structure(model) if channels_removed(store, key) else None
     return (
-        Source(
+        FinishedModel(
             model,
-            lambda: resize(untouched(), widths) if widths else untouched(),
-            untouched,
-            network_of(base),
-            pixels(splits, data)[:EXAMPLES].clone(),
+            lambda: resize(rebuild_unpruned(), widths) if widths else rebuild_unpruned(),
+            rebuild_unpruned,
+            architecture_of(base),
+            comparison_images(splits, data)[:EXAMPLE_IMAGES].clone(),
             calibration,
             settings,
         ),
@@ -114,49 +111,51 @@ def source_of(
     )
 
 
-def network_of(base: dict[str, Any]) -> dict[str, Any]:
-    """How torchvision builds a baseline's network, and the stride of its first convolution."""
+def architecture_of(base: dict[str, Any]) -> dict[str, Any]:
+    """How torchvision builds the network of a baseline; `base` are the settings of the baseline."""
     model, size = base["model"], base["data"]["image_size"]
     kwargs = options(model["name"], base["classes"], model["width"], size)
     return {"name": model["name"], "stem_stride": model["stem_stride"], "options": kwargs}
 
 
-def pixels(splits: Splits, data: dict[str, Any]) -> Tensor:
-    """Some normalized training images (N, 3, H, W) to compare scores on."""
-    there = torch.arange(min(COMPARED, len(splits.train)))
-    return normalize(splits.train.batch(there), data["mean"], data["std"]).contiguous()
+def comparison_images(splits: Splits, data: dict[str, Any]) -> Tensor:
+    """The first training images, normalized (N, 3, S, S), to compare scores on."""
+    positions = torch.arange(min(COMPARISON_IMAGES, len(splits.train)))
+    return normalize(splits.train.batch(positions), data["mean"], data["std"]).contiguous()
 
 
 @torch.no_grad()
-def difference_of(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
-    """The largest difference of any score.
+def largest_difference(model: nn.Module, run: Run, images: Tensor, exact: bool) -> float:
+    """The largest absolute difference of the scores of a file from those of the model.
 
-    Raises `StageError` where an exact file has one, and where any file's scores are no numbers.
+    `images` are normalized (N, 3, S, S). Raises `StageError` where the scores of an `exact` file
+    differ, and where scores are not finite.
     """
-    wanted = model(images)
-    found = float((run(images) - wanted).abs().max())
-    if not math.isfinite(found):
-        raise StageError("The file's scores are not finite numbers, so it is not offered.")
-    if exact and not found <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+    expected = model(images)
+    difference = float((run(images) - expected).abs().max())
+    if not math.isfinite(difference):
+        raise StageError("The scores of the file are not finite, so it is not offered.")
+    if exact and not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise StageError(
-            f"The file's scores differ from PyTorch's by up to {found:.3g}, so it is not offered."
+            f"The scores of the file differ from PyTorch's by up to {difference:.3g}, so it is "
+            "not offered."
         )
-    return found
+    return difference
 
 
-def _write_answers(path: Path, found: Evaluation, labels: list[int]) -> None:
-    """A line a test image: its number, its class and the class it was given, from 0."""
+def _write_predictions(path: Path, test: Evaluation, labels: list[int]) -> None:
+    """Write a line for each test image: its number, its label and its prediction, all from 0."""
     lines = [
-        f"{i},{label},{said}"
-        for i, (label, said) in enumerate(zip(labels, found.predictions.tolist(), strict=True))
+        f"{i},{label},{prediction}"
+        for i, (label, prediction) in enumerate(zip(labels, test.answers.tolist(), strict=True))
     ]
-    path.write_text("\n".join(["image,label,answer", *lines]) + "\n", encoding="utf-8")
+    path.write_text("\n".join(["image,label,prediction", *lines]) + "\n", encoding="utf-8")
 
 
-def _fewer(settings: dict[str, Any], splits: Splits) -> list[str]:
-    """A note where there were not as many images to calibrate on as asked for."""
-    asked, there = settings.get("images", 0), len(splits.train)
-    if asked <= there:
+def _calibration_notes(settings: dict[str, Any], splits: Splits) -> list[str]:
+    """A note where there are fewer training images than calibration images asked for."""
+    requested, available = settings.get("images", 0), len(splits.train)
+    if requested <= available:
         return []
-    images = format_count(there, "training image")
-    return [f"Calibrated on all {images}; {asked:,} were asked for."]
+    images = format_count(available, "training image")
+    return [f"Calibrated on all {images}; {requested:,} were asked for."]

@@ -1,7 +1,9 @@
-"""Files that hold a network's tensors and not its layout: each rung a smaller one.
+"""File formats that hold the tensors of a network and not its graph: dense and sparse.
 
-Values in half precision and whole numbers are those of the network with batch norm folded (see
-`folding`), in the layout of the original: what is left of each batch norm adds a bias.
+The float16 and int8 formats hold the network with batch norm folded, under the names of the
+original state dict (see `bn_folding.folded_state`), so the original architecture loads them.
+
+Shapes: O output channels.
 """
 
 from __future__ import annotations
@@ -19,124 +21,148 @@ from torch import Tensor
 
 from pruning_core.engine.export import sparse_file, sparse_loader
 from pruning_core.engine.export.bn_folding import folded_state
-from pruning_core.engine.export.entropy import floor
-from pruning_core.engine.export.source import FileWriter, Run, Source, loaded
+from pruning_core.engine.export.entropy import entropy_bound
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run, with_weights
 from pruning_core.engine.models.layers import layers
 
 State = dict[str, Tensor]
-LARGEST_HALF = 65504.0
-LARGEST_INT8 = 127
-LEVEL = 9
+MAX_FLOAT16 = 65504.0
+MAX_INT8 = 127
+COMPRESSION_LEVEL = 9
 
 
-def plain_state(source: Source) -> State:
-    """The model's tensors, contiguous."""
+def plain_state(source: FinishedModel) -> State:
+    """The state dict of the model, contiguous."""
     return {name: value.detach().contiguous() for name, value in source.model.state_dict().items()}
 
 
-def write_state_dict(source: Source, path: Path) -> list[str]:
+def write_state_dict(source: FinishedModel, path: Path) -> list[str]:
+    """Write the state dict with torch.save."""
     torch.save(plain_state(source), path)
     return []
 
 
-def open_state_dict(source: Source, path: Path) -> Run:
-    return loaded(source, torch.load(path, map_location="cpu", weights_only=True))
+def open_state_dict(source: FinishedModel, path: Path) -> Run:
+    """The network with the weights of a state dict file."""
+    return with_weights(source, torch.load(path, map_location="cpu", weights_only=True))
 
 
-def shuffled(state: State) -> bytes:
-    """A safetensors file in which each tensor of n values of S bytes is uint8 (S, n).
+def byte_shuffle(state: State) -> bytes:
+    """A safetensors file in which each tensor of n values with B bytes each is uint8 (B, n).
 
-    Row i holds byte i of all values, the lowest first. The metadata entry `tensors` is a JSON
-    object of name to [dtype, shape].
+    Row i holds byte i of all values, the lowest first, which compresses better: the exponents of
+    a layer lie side by side. The metadata entry `tensors` is a JSON object of name to [dtype,
+    shape].
     """
-    rows, about = {}, {}
+    rows, headers = {}, {}
     for name, value in state.items():
         flat = value.reshape(-1)
         rows[name] = flat.view(torch.uint8).reshape(-1, value.dtype.itemsize).T.contiguous()
-        about[name] = [str(value.dtype).removeprefix("torch."), list(value.shape)]
-    return save_blob(rows, {"tensors": json.dumps(about)})
+        headers[name] = [str(value.dtype).removeprefix("torch."), list(value.shape)]
+    return save_blob(rows, {"tensors": json.dumps(headers)})
 
 
-def unshuffled(blob: bytes) -> State:
-    """The tensors of such a file."""
+def byte_unshuffle(blob: bytes) -> State:
+    """The tensors of a file that `byte_shuffle` wrote."""
     size = int.from_bytes(blob[:8], "little")
-    about = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["tensors"])
+    headers = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["tensors"])
     state = {}
     for name, rows in load_blob(blob).items():
-        dtype, shape = about[name]
+        dtype, shape = headers[name]
         flat = rows.T.contiguous().reshape(-1)
         state[name] = flat.view(sparse_loader.DTYPES[dtype]).reshape(shape)
     return state
 
 
 def _compressed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> FileWriter:
-    def write(source: Source, path: Path) -> list[str]:
-        path.write_bytes(pack(shuffled(plain_state(source))))
+    """A format of all tensors, byte-shuffled and compressed."""
+
+    def write(source: FinishedModel, path: Path) -> list[str]:
+        path.write_bytes(pack(byte_shuffle(plain_state(source))))
         return []
 
     return FileWriter(
-        write, lambda source, path: loaded(source, unshuffled(unpack(path.read_bytes())))
+        write, lambda source, path: with_weights(source, byte_unshuffle(unpack(path.read_bytes())))
     )
 
 
-def _bitmask(convert: Callable[[Source], tuple[State, list[str]]]) -> FileWriter:
-    def write(source: Source, path: Path) -> list[str]:
+def _bitmask(convert: Callable[[FinishedModel], tuple[State, list[str]]]) -> FileWriter:
+    """A sparse format of the tensors and notes that `convert` returns."""
+
+    def write(source: FinishedModel, path: Path) -> list[str]:
         state, notes = convert(source)
         sparse_file.save(state, path)
         return notes
 
     return FileWriter(
-        write, lambda source, path: loaded(source, sparse_loader.weights(path)), floor
+        write, lambda source, path: with_weights(source, sparse_loader.weights(path)), entropy_bound
     )
 
 
-def as_halves(source: Source) -> tuple[State, list[str]]:
-    """The folded tensors in half precision, but for those with a value too large for it."""
+def to_float16(source: FinishedModel) -> tuple[State, list[str]]:
+    """The folded state dict in float16; tensors with values above its range stay in float32."""
     state = folded_state(source.model, source.example)
-    floats = {name: value for name, value in state.items() if value.is_floating_point()}
-    fit = {name for name, value in floats.items() if _largest(value) <= LARGEST_HALF}
-    halves = {name: value.half() if name in fit else value for name, value in state.items()}
-    left = sorted(floats.keys() - fit)
-    notes = [f"{', '.join(left)}: too large for half precision, kept as it was."] if left else []
-    return halves, notes
+    too_large = _out_of_range(state)
+    return _halved(state, too_large), _range_notes(too_large)
 
 
-def as_int8(source: Source) -> tuple[State, list[str]]:
-    """The same with the layers' weights as whole numbers, symmetric, so that zero stays zero."""
-    state, notes = as_halves(source)
-    whole = folded_state(source.model, source.example)
-    for layer in layers(source.model):
-        values, scales = quantized(whole[layer.name])
-        state[layer.name] = values
-        state[f"{layer.name}{sparse_loader.SCALE}"] = scales
-    return state, [note for note in notes if not note.startswith(tuple(_names(source)))]
+def to_int8(source: FinishedModel) -> tuple[State, list[str]]:
+    """The folded state dict with layer weights in int8 and all other tensors in float16.
 
-
-def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight (O, ...) as int8 and the scale (O,) of each output channel.
-
-    The scale is in half precision where that is exact to a thousandth, else float32. Jacob et
-    al. 2018, per channel as Krishnamoorthi 2018.
+    The scale of a weight is stored under its name with the suffix `sparse_loader.SCALE`.
     """
-    wanted = weight.abs().reshape(len(weight), -1).amax(1) / LARGEST_INT8
-    half = wanted.half().float()
-    fits = torch.all((half - wanted).abs() <= wanted * 1e-3)
-    scales = half if fits else wanted
+    state = folded_state(source.model, source.example)
+    weight_names = [layer.name for layer in layers(source.model)]
+    too_large = [name for name in _out_of_range(state) if name not in weight_names]
+    converted = _halved(state, too_large)
+    for name in weight_names:
+        values, scales = quantize(state[name])
+        converted[name], converted[f"{name}{sparse_loader.SCALE}"] = values, scales
+    return converted, _range_notes(too_large)
+
+
+def _out_of_range(state: State) -> list[str]:
+    """The names of the floating-point tensors with values that float16 cannot hold."""
+    floats = {name: value for name, value in state.items() if value.is_floating_point()}
+    # Negated, so that NaN counts as out of range.
+    return sorted(n for n, value in floats.items() if not _max_magnitude(value) <= MAX_FLOAT16)
+
+
+def _halved(state: State, too_large: list[str]) -> State:
+    return {
+        name: value.half() if value.is_floating_point() and name not in too_large else value
+        for name, value in state.items()
+    }
+
+
+def _range_notes(too_large: list[str]) -> list[str]:
+    if not too_large:
+        return []
+    return [f"Kept in float32, because float16 cannot hold the values: {', '.join(too_large)}."]
+
+
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight (O, ...) in int8 and the scale (O,) of each output channel; zeros stay zeros.
+
+    Symmetric quantization (Jacob et al. 2018, https://arxiv.org/abs/1712.05877), per channel
+    (Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342). The scales are float16 where that is
+    exact to a thousandth, else float32.
+    """
+    exact = weight.abs().reshape(len(weight), -1).amax(1) / MAX_INT8
+    half = exact.half().float()
+    fits = torch.all((half - exact).abs() <= exact * 1e-3)
+    scales = half if fits else exact
     shaped = scales.reshape(-1, *[1] * (weight.ndim - 1))
     steps = torch.where(shaped > 0, weight / shaped, 0.0).round()
-    values = steps.clamp(-LARGEST_INT8, LARGEST_INT8).to(torch.int8)
+    values = steps.clamp(-MAX_INT8, MAX_INT8).to(torch.int8)
     return values, scales.half() if fits else scales
 
 
-def _largest(value: Tensor) -> float:
+def _max_magnitude(value: Tensor) -> float:
     return float(value.abs().max()) if value.numel() else 0.0
 
 
-def _names(source: Source) -> list[str]:
-    return [layer.name for layer in layers(source.model)]
-
-
-def _unchanged(source: Source) -> tuple[State, list[str]]:
+def _unchanged(source: FinishedModel) -> tuple[State, list[str]]:
     return plain_state(source), []
 
 
@@ -147,12 +173,12 @@ def state_dict() -> FileWriter:
 
 def zlib_file() -> FileWriter:
     """All tensors, byte-shuffled, compressed by zlib."""
-    return _compressed(lambda data: zlib.compress(data, LEVEL), zlib.decompress)
+    return _compressed(lambda data: zlib.compress(data, COMPRESSION_LEVEL), zlib.decompress)
 
 
 def lzma_file() -> FileWriter:
     """All tensors, byte-shuffled, compressed by LZMA."""
-    return _compressed(lambda data: lzma.compress(data, preset=LEVEL), lzma.decompress)
+    return _compressed(lambda data: lzma.compress(data, preset=COMPRESSION_LEVEL), lzma.decompress)
 
 
 def bitmask_fp32() -> FileWriter:
@@ -161,10 +187,10 @@ def bitmask_fp32() -> FileWriter:
 
 
 def bitmask_fp16() -> FileWriter:
-    """A bit mask and the non-zero values in float16, batch norm folded."""
-    return _bitmask(as_halves)
+    """A bit mask and the non-zero values in float16, with batch norm folded."""
+    return _bitmask(to_float16)
 
 
 def bitmask_int8() -> FileWriter:
-    """A bit mask and the non-zero values in int8, batch norm folded."""
-    return _bitmask(as_int8)
+    """A bit mask and the non-zero values in int8, with batch norm folded."""
+    return _bitmask(to_int8)

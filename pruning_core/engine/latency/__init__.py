@@ -1,1 +1,1 @@
-"""Latency on this machine, measured with interleaved rounds so that ratios can be trusted."""
+"""Latency on this machine, measured in interleaved rounds, so that drift cancels out in ratios."""

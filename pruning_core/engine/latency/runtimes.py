@@ -1,4 +1,4 @@
-"""What runs a model of each kind, with a number of threads."""
+"""Runtimes: how each opens a model, and how its number of threads is set."""
 
 from __future__ import annotations
 
@@ -9,48 +9,56 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.export.bn_folding import lightened
-from pruning_core.engine.export.source import Run, Source
+from pruning_core.engine.export.bn_folding import inference_model
+from pruning_core.engine.export.file_writer import FinishedModel, Run
 from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.methods.runtimes import RUNTIMES
 
 
 @dataclass(frozen=True)
 class Opener:
-    """Opens a model in a runtime: `open` the source's own, or its file where there is one.
+    """Opens a model in a runtime: `open` takes the model and its file, if the runtime needs one.
 
-    `layout` gives images in the order in which the runtime wants them. `use_threads` sets what
-    belongs to the process and not to the model.
+    `layout` returns images (N, 3, S, S) in the memory layout of the runtime. `use_threads` sets
+    the threads that all models of the process share.
     """
 
-    open: Callable[[Source, Path | None], Run]
+    open: Callable[[FinishedModel, Path | None], Run]
     layout: Callable[[Tensor], Tensor]
     use_threads: Callable[[int], None] = lambda threads: None
 
 
-def open_eager(source: Source, path: Path | None) -> Run:
-    """torch's own layers, dead channels out, batch norm folded, channels last."""
-    model, _ = lightened(source.model, source.example)
+def opener_of(runtime: str) -> Opener:
+    """The opener of a runtime."""
+    opener: Opener = RUNTIMES.load(runtime)()
+    return opener
+
+
+def open_eager(source: FinishedModel, path: Path | None) -> Run:
+    """PyTorch in eager mode: without zero channels, batch norm folded, channels last."""
+    model, _ = inference_model(source.model, source.example)
     ready: nn.Module = model.to(memory_format=torch.channels_last).eval()
     return ready.forward
 
 
 def channels_last(images: Tensor) -> Tensor:
+    """Images (N, 3, S, S) in channels_last memory."""
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def file_opener(name: str) -> Callable[[Source, Path | None], Run]:
-    """What opens the file of a format."""
+def file_opener(name: str) -> Callable[[FinishedModel, Path | None], Run]:
+    """The function that opens a file of a format."""
 
-    def opened(source: Source, path: Path | None) -> Run:
+    def open_file(source: FinishedModel, path: Path | None) -> Run:
         assert path is not None
         run: Run = FILE_FORMATS.load(name)().open(source, path)
         return run
 
-    return opened
+    return open_file
 
 
 def executorch_threads(threads: int) -> None:
-    """Set ExecuTorch's threads, before a program is opened: all programs share them."""
+    """Set the threads that all ExecuTorch programs share. Call it before a program is opened."""
     from executorch.extension.pybindings import portable_lib
 
     portable_lib._unsafe_reset_threadpool(threads)
@@ -72,10 +80,10 @@ def onnx_int8() -> Opener:
 
 
 def executorch() -> Opener:
-    """ExecuTorch with its own file."""
+    """ExecuTorch with its file."""
     return Opener(file_opener("executorch"), Tensor.contiguous, executorch_threads)
 
 
-def with_threads(source: Source, threads: int) -> Source:
-    """The same model, to be opened with so many threads."""
+def with_threads(source: FinishedModel, threads: int) -> FinishedModel:
+    """The same model, to be opened with this number of threads."""
     return replace(source, settings={**source.settings, "threads": threads})

@@ -1,6 +1,7 @@
-"""The stage that finds out where zeros begin to pay, in the shapes of a model's own layers.
+"""The stage that times sparse kernels against dense ones, for the break-even sparsity.
 
-Gale et al. 2020 ("Sparse GPU Kernels for Deep Learning") draw the same curve for GPUs.
+The shapes are those of the model's own layers. Gale et al. 2020 draw such curves for GPUs ("Sparse
+GPU Kernels for Deep Learning", https://arxiv.org/abs/2006.10901).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paired_timing import Ratio, Times, paired_ratio, summed_ratio
-from pruning_core.engine.latency.latency import here
-from pruning_core.engine.latency.models import subject
-from pruning_core.engine.latency.products import Shape, shapes, thinned
-from pruning_core.engine.latency.turns import Budget, Job, in_turn
+from pruning_core.engine.latency.interleaved import Budget, Call, interleaved_times
+from pruning_core.engine.latency.kernels import ProductShape, product_shapes, randomly_pruned
+from pruning_core.engine.latency.stage import machine_facts
+from pruning_core.engine.latency.timed_models import load_timed_model
 from pruning_core.engine.models import devices
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.timing import check_machine
@@ -25,98 +26,105 @@ from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.stage_context import Context, StageError
 
 THREADS = 1
-TOLERANCE = 1e-3
-Key = tuple[str, float]  # a kernel and its sparsity; the dense product has sparsity 0
-Measured = dict[Key, Times]
+TOLERANCE = 1e-3  # relative to the largest value of a product
+KernelTimes = dict[tuple[str, float], Times]  # by kernel and sparsity, which is 0 for dense ones
 
 
 def sparse_speedup(context: Context) -> dict[str, Any]:
-    """Time each shape of layer once, and give every layer of that shape its times."""
-    settings, begun = context.settings, time.perf_counter()
+    """Time each layer shape of the model once. Layers of the same shape share their times."""
+    settings, started = context.settings, time.perf_counter()
     check_machine(settings)
     devices.prepare(THREADS)
-    found = subject(context.store, context.row.parent, {**settings, "images": 1})
-    layers = shapes(found.source.model, found.source.example[:1])
+    model = load_timed_model(context.store, context.row.parent, {**settings, "images": 1})
+    layers = product_shapes(model.source.model, model.source.example[:1])
     if not layers:
         raise StageError("The network has no 1x1 convolution and no linear layer to time.")
     counts = Counter(layers.values())
-    measured: dict[Shape, Measured] = {}
+    measured: dict[ProductShape, KernelTimes] = {}
     for i, shape in enumerate(counts):
-        title = f"{shape.rows}x{shape.columns} times {format_count(shape.pixels, 'pixel')}"
-        context.progress.say(i / len(counts), title)
+        pixels = format_count(shape.pixels, "pixel")
+        context.progress.say(i / len(counts), f"Weight {shape.rows}x{shape.columns}, {pixels}")
         measured[shape] = _measure(shape, settings)
     rows = [
         row for name, shape in layers.items() for row in layer_rows(name, shape, measured[shape])
     ]
     return {
         "rows": [*total_rows(measured, counts), *rows],
-        "image_size": found.size,
+        "image_size": model.size,
         "notes": [],
-        "circumstances": here("scipy"),
-        "seconds": time.perf_counter() - begun,
+        "circumstances": machine_facts("scipy"),
+        "seconds": time.perf_counter() - started,
     }
 
 
 @torch.inference_mode()
-def _measure(shape: Shape, settings: dict[str, Any]) -> Measured:
-    """Nanoseconds of every product of a shape; the dense one is the quickest of its kind."""
+def _measure(shape: ProductShape, settings: dict[str, Any]) -> KernelTimes:
+    """Nanoseconds of each kernel at each sparsity, on a random weight of this shape."""
     generator = torch.Generator().manual_seed(settings["seed"])
     weight = torch.randn(shape.rows, shape.columns, generator=generator)
     pixels = torch.randn(shape.columns, shape.pixels, generator=generator)
-    jobs: dict[Key, Job] = {
+    calls: dict[tuple[str, float], Call] = {
         (name, 0.0): DENSE_KERNELS.load(name)(weight, pixels) for name in DENSE_KERNELS
     }
     for sparsity in settings["sparsities"]:
-        thin = thinned(weight, sparsity, generator)
+        pruned = randomly_pruned(weight, sparsity, generator)
         for kernel in settings["kernels"]:
-            jobs[kernel, sparsity] = SPARSE_KERNELS.load(kernel)(thin, pixels)
-            _check(jobs[kernel, sparsity](), thin @ pixels, kernel)
-    return in_turn(jobs, Budget(settings["rounds"], settings["seconds"]))
+            calls[kernel, sparsity] = SPARSE_KERNELS.load(kernel)(pruned, pixels)
+            _check_product(calls[kernel, sparsity](), pruned @ pixels, kernel)
+    return interleaved_times(calls, Budget(settings["rounds"], settings["seconds"]))
 
 
-def _check(found: Any, wanted: torch.Tensor, kernel: str) -> None:
-    """A product that is wrong is not timed."""
-    off = float((torch.as_tensor(found) - wanted).abs().max())
-    if not off <= TOLERANCE * max(1.0, float(wanted.abs().max())):
-        raise StageError(f"The product {kernel} is off by {off:.3g} on this machine.")
+def _check_product(product: Any, expected: torch.Tensor, kernel: str) -> None:
+    """Raise `StageError` for a kernel that computes a wrong product."""
+    error = float((torch.as_tensor(product) - expected).abs().max())
+    if not error <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise StageError(
+            f"{SPARSE_KERNELS[kernel].title} computes wrong products on this machine: the error is "
+            f"{error:.3g}."
+        )
 
 
-def quickest(measured: Measured) -> str:
-    """The dense product with the smallest median."""
-    dense = {name: times for (name, sparsity), times in measured.items() if sparsity == 0}
+def fastest_dense(times: KernelTimes) -> str:
+    """The dense kernel with the smallest median time."""
+    dense = {name: values for (name, sparsity), values in times.items() if sparsity == 0}
     return min(dense, key=lambda name: float(np.median(dense[name])))
 
 
-def total_rows(measured: dict[Shape, Measured], counts: Counter[Shape]) -> list[dict[str, Any]]:
-    """Rows of all layers together, each with its own quickest dense product."""
-    dense = {shape: found[quickest(found), 0.0] for shape, found in measured.items()}
-    keys = [key for key in next(iter(measured.values())) if key[1] > 0]
+def total_rows(
+    measured: dict[ProductShape, KernelTimes], counts: Counter[ProductShape]
+) -> list[dict[str, Any]]:
+    """A row for each kernel and sparsity with the sum over all layers.
+
+    The dense time of each shape is that of its fastest dense kernel.
+    """
+    dense = {shape: times[fastest_dense(times), 0.0] for shape, times in measured.items()}
     dense_us = sum(counts[shape] * _microseconds(times) for shape, times in dense.items())
+    sparse_runs = [run for run in next(iter(measured.values())) if run[1] > 0]
     rows = []
-    for kernel, sparsity in keys:
-        sparse = {shape: found[kernel, sparsity] for shape, found in measured.items()}
+    for kernel, sparsity in sparse_runs:
+        sparse = {shape: times[kernel, sparsity] for shape, times in measured.items()}
         ratio = summed_ratio([(counts[s], dense[s], sparse[s]) for s in measured])
         sparse_us = sum(counts[s] * _microseconds(times) for s, times in sparse.items())
-        about = {"layer": ALL_LAYERS, "kernel": kernel, "sparsity": sparsity, "dense_kernel": ""}
-        rows.append({**about, **_row(dense_us, sparse_us, ratio)})
+        columns = {"layer": ALL_LAYERS, "kernel": kernel, "sparsity": sparsity, "dense_kernel": ""}
+        rows.append({**columns, **_times_and_ratio(dense_us, sparse_us, ratio)})
     return rows
 
 
-def layer_rows(name: str, shape: Shape, measured: Measured) -> list[dict[str, Any]]:
+def layer_rows(name: str, shape: ProductShape, times: KernelTimes) -> list[dict[str, Any]]:
     """A row for each kernel and sparsity of a layer."""
-    dense = quickest(measured)
-    reference = measured[dense, 0.0]
+    dense_kernel = fastest_dense(times)
+    dense = times[dense_kernel, 0.0]
     rows = []
-    for (kernel, sparsity), times in measured.items():
+    for (kernel, sparsity), sparse in times.items():
         if sparsity > 0:
-            about = {"layer": name, **vars(shape), "kernel": kernel, "sparsity": sparsity}
-            ratio = paired_ratio(reference, times)
-            found = _row(_microseconds(reference), _microseconds(times), ratio)
-            rows.append({**about, "dense_kernel": dense, **found})
+            columns = {"layer": name, **vars(shape), "kernel": kernel, "sparsity": sparsity}
+            ratio = paired_ratio(dense, sparse)
+            values = _times_and_ratio(_microseconds(dense), _microseconds(sparse), ratio)
+            rows.append({**columns, "dense_kernel": dense_kernel, **values})
     return rows
 
 
-def _row(dense_us: float, sparse_us: float, ratio: Ratio) -> dict[str, Any]:
+def _times_and_ratio(dense_us: float, sparse_us: float, ratio: Ratio) -> dict[str, Any]:
     return {
         "dense_us": dense_us,
         "sparse_us": sparse_us,

@@ -1,4 +1,4 @@
-"""The bench measures the right things; how fast they are is no test's business."""
+"""The benchmark measures the right things; how fast they are is not tested."""
 
 from __future__ import annotations
 
@@ -12,11 +12,26 @@ import torch
 from torch import nn
 
 from pruning_core.common.paths import Cache
-from pruning_core.engine.benchmark import __main__ as bench
-from pruning_core.engine.benchmark import accuracy, mask_selection, reference, runs, training_step
-from pruning_core.engine.benchmark.comparison import Images, Lab, our_spec, untrained
+from pruning_core.engine.benchmark import __main__ as benchmark
+from pruning_core.engine.benchmark import (
+    accuracy,
+    comparison,
+    mask_selection,
+    reference,
+    runs,
+    training_step,
+)
+from pruning_core.engine.benchmark.comparison import (
+    ComparisonRunner,
+    Images,
+    draw_charts,
+    our_spec,
+    untrained,
+)
+from pruning_core.engine.benchmark.mask_selection import our_masks, torch_masks
 from pruning_core.engine.benchmark.reference import Protocol
-from pruning_core.engine.benchmark.timing import in_turn, ratio
+from pruning_core.engine.benchmark.timing import interleaved, paired_ratio
+from pruning_core.engine.benchmark.training_step import prune_uniformly
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
@@ -39,77 +54,78 @@ def net() -> nn.Module:
 
 
 def zeros(model: nn.Module) -> list[float]:
-    """The share of zeros in each layer's weight as the model computes with it."""
-    return [float((layer.weight == 0).float().mean()) for layer in reference.layers(model)]  # type: ignore[union-attr]
+    """The share of zeros in each layer's weight, with pruning hooks applied."""
+    weights_of_layers = [layer.weight for layer in reference.layers(model)]
+    return [float((torch.as_tensor(w) == 0).float().mean()) for w in weights_of_layers]
 
 
-def test_things_take_turns() -> None:
+def test_jobs_are_interleaved() -> None:
     order: list[str] = []
     jobs = {name: lambda name=name: order.append(name) for name in "ab"}
-    found = in_turn(jobs, rounds=3)  # type: ignore[arg-type]
+    times = interleaved(jobs, rounds=3)
     assert order == list("ababab")
-    assert {name: len(seconds) for name, seconds in found.items()} == {"a": 3, "b": 3}
+    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 3, "b": 3}
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    assert ratio([4.0, 9.0, 2.0], [2.0, 3.0, 1.0]) == Figure(2.0, 2.0, 3.0)
+    assert paired_ratio([4.0, 9.0, 2.0], [2.0, 3.0, 1.0]) == Figure(2.0, 2.0, 3.0)
 
 
 def test_the_reference_prunes_as_the_assignment_does() -> None:
-    """One-shot to each amount, the chain along the geometric schedule, counted when it is done."""
-    learn = reference.loader(images(40, 0), 32, training=True)
-    assert zeros(reference.one_shot(net(), 0.5, learn, 1)) == pytest.approx([0.5, 0.5], abs=0.01)
-    shares = [zeros(model)[1] for model in reference.iterative(net(), SMALL, learn)]
+    """One-shot to the amount, and iteratively along the geometric schedule."""
+    batches = reference.loader(images(40, 0), 32, training=True)
+    assert zeros(reference.one_shot(net(), 0.5, batches, 1)) == pytest.approx([0.5, 0.5], abs=0.01)
+    shares = [zeros(model)[1] for model in reference.iterative(net(), SMALL, batches)]
     assert shares == pytest.approx(geometric(0.75, 2), abs=0.01)
 
 
-def test_the_reference_leaves_the_baseline_alone() -> None:
-    made = net()
-    before = [value.clone() for value in made.parameters()]
-    learn = reference.loader(images(40, 0), 32, training=True)
-    reference.one_shot(made, 0.9, learn, 1)
-    list(reference.iterative(made, SMALL, learn))
-    assert all(map(torch.equal, before, made.parameters()))
+def test_the_reference_does_not_change_the_baseline() -> None:
+    baseline = net()
+    before = [value.clone() for value in baseline.parameters()]
+    batches = reference.loader(images(40, 0), 32, training=True)
+    reference.one_shot(baseline, 0.9, batches, 1)
+    list(reference.iterative(baseline, SMALL, batches))
+    assert all(map(torch.equal, before, baseline.parameters()))
 
 
-def test_the_reference_sees_images_of_the_size_asked() -> None:
+def test_the_reference_resizes_the_images() -> None:
     batch, _ = next(iter(reference.loader(images(4, 0), 224, training=True)))
     assert batch.shape == (4, 3, 224, 224)
 
 
-def test_both_sides_do_the_same_stages(tmp_path: Path) -> None:
-    """The same images, amounts and steps, so that points can be paired by name."""
+def test_both_sides_run_the_same_stages(tmp_path: Path) -> None:
+    """The same images, amounts and steps, so that models can be paired by name."""
     few = Images(train_size=60, test_size=20)
-    place = runs.decoded(few, tmp_path)
-    theirs, spec = runs.reference_process(few, SMALL, place), our_spec(few, SMALL)
-    with Lab(tmp_path / "cache") as lab:
-        ours = lab.run(spec)
-    assert lab.worker.returncode is not None
+    folder = runs.decoded(few, tmp_path)
+    theirs, spec = runs.reference_process(few, SMALL, folder), our_spec(few, SMALL)
+    with ComparisonRunner(tmp_path / "cache") as runner:
+        ours = runner.run(spec)
+    assert runner.worker.returncode is not None
     assert set(ours.accuracies) == set(theirs.accuracies)
     assert len(ours.accuracies) == 1 + len(SMALL.amounts) + SMALL.iterations
     both = [*ours.accuracies.values(), *theirs.accuracies.values()]
     assert all(0 <= value <= 1 for value in both)
     assert min(ours.seconds, theirs.seconds) > 0
-    found = bench.opening.draw(spec, Cache(tmp_path / "cache"))
-    assert len(found) == 4
+    charts = draw_charts(spec, Cache(tmp_path / "cache"))
+    assert len(charts) == 4
 
 
-def test_a_comparison_that_cannot_be_done_is_no_result(tmp_path: Path) -> None:
+def test_a_comparison_that_is_refused_raises_an_error(tmp_path: Path) -> None:
     spec = our_spec(Images(train_size=10**6), SMALL)
-    with Lab(tmp_path) as lab, pytest.raises(RuntimeError, match="refused"):
-        lab.run(spec)
+    with ComparisonRunner(tmp_path) as runner, pytest.raises(RuntimeError, match="refused"):
+        runner.run(spec)
 
 
-def test_a_worker_that_has_left_meanwhile_is_started_anew(tmp_path: Path) -> None:
+def test_a_worker_that_has_exited_is_started_again(tmp_path: Path) -> None:
     spec = untrained(our_spec(Images(train_size=60, test_size=20), SMALL))
-    with Lab(tmp_path) as lab:
-        lab.worker.terminate()
-        lab.worker.wait()
-        assert set(lab.run(spec).accuracies) == {"baseline", "one_shot 0.5"}
+    with ComparisonRunner(tmp_path) as runner:
+        runner.worker.terminate()
+        runner.worker.wait()
+        assert set(runner.run(spec).accuracies) == {"baseline", "one_shot 0.5"}
 
 
 def test_a_warm_up_trains_nothing() -> None:
-    """It starts the processes; what is timed afterwards must still be to do."""
+    """It starts the processes, and leaves all that is timed to be done."""
     spec = untrained(our_spec(Images(), SMALL))
     assert spec.baseline_epochs == spec.one_shot.epochs == 0
     assert not spec.iterative.enabled
@@ -117,52 +133,52 @@ def test_a_warm_up_trains_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
 @pytest.mark.parametrize("amount", [0.3, 0.9])
-def test_both_choose_the_same_masks_but_for_ties(name: str, amount: float) -> None:
+def test_both_select_the_same_masks_except_for_ties(name: str, amount: float) -> None:
     torch.manual_seed(0)
     model = make(name, 10)
-    found = weights(model, "all")
-    theirs, ours = mask_selection.theirs(model, amount), mask_selection.ours(model, amount)
+    prunable = weights(model, "all")
+    theirs, ours = torch_masks(model, amount), our_masks(model, amount)
     counts = [sum(int(mask.sum()) for mask in masks.values()) for masks in (theirs, ours)]
     assert counts[0] == counts[1]
-    differing = [found[key].detach().abs()[theirs[key] != ours[key]] for key in found]
-    threshold = max(float(found[key].detach().abs()[~ours[key]].max()) for key in found)
+    differing = [prunable[name].detach().abs()[theirs[name] != ours[name]] for name in prunable]
+    threshold = max(float(prunable[name].detach().abs()[~ours[name]].max()) for name in prunable)
     assert all(bool((values == threshold).all()) for values in differing)
 
 
-def test_masked_and_dense_steps_are_the_same_but_for_the_mask() -> None:
+def test_the_masked_step_has_the_sparsity() -> None:
     model = make("mobilenet_v2", 10)
-    made = training_step.cut(model, training_step.AMOUNT)
-    for name, weight in made.weights.items():
+    masks = prune_uniformly(model, training_step.AMOUNT)
+    for name, weight in masks.weights.items():
         assert int((weight == 0).sum()) >= round(training_step.AMOUNT * weight.numel()), name
 
 
-def test_the_operations_of_a_step_are_counted_by_hand() -> None:
-    """Every output of a convolution or linear layer is a sum over its kernel: two a product."""
-    model, found = make("mobilenet_v2", training_step.CLASSES), []
+def test_the_operations_of_a_step_are_those_counted_by_hand() -> None:
+    """An output of a layer is a sum over its kernel, with two operations for each weight."""
+    model, operations = make("mobilenet_v2", training_step.CLASSES), list[int]()
 
     def count(layer: nn.Module, _: object, out: torch.Tensor) -> None:
-        found.append(2 * out.numel() * layer.weight[0].numel())  # type: ignore[index,operator,union-attr]
+        operations.append(2 * out.numel() * layer.get_parameter("weight")[0].numel())
 
     for layer in reference.layers(model):
         layer.register_forward_hook(count)
     model(torch.rand(training_step.BATCH, 3, training_step.SIZE, training_step.SIZE))
-    assert training_step.flops_of_step() == 3 * sum(found)
+    assert training_step.flops_of_step() == 3 * sum(operations)
 
 
 def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What `measure` gives is what the page and the file show, no more and no less."""
-    made, number = Figure(1.0, 1.0, 1.0), itertools.count()
+    """`measure` returns the figures that the page and the file show, no more and no less."""
+    figure, number = Figure(1.0, 1.0, 1.0), itertools.count()
     for module, name in (
-        (bench.runs, "speedup"),
-        (bench.steps, "speedup_workers"),
-        (bench.steps, "masked_over_dense"),
-        (bench.steps, "peak_share"),
-        (bench.choices, "mask_choice"),
-        (bench.opening, "cached_open_seconds"),
+        (runs, "speedup"),
+        (training_step, "speedup_workers"),
+        (training_step, "masked_over_dense"),
+        (training_step, "peak_share"),
+        (mask_selection, "selection_speedup"),
+        (comparison, "cached_open_seconds"),
     ):
-        monkeypatch.setattr(module, name, lambda *_: (next(number) and made) or made)
-    for size in bench.SIZES.values():
-        assert list(bench.measure(size, tmp_path)) == list(FIGURES)
+        monkeypatch.setattr(module, name, lambda *_: (next(number) and figure) or figure)
+    for size in benchmark.SIZES.values():
+        assert list(benchmark.measure(size, tmp_path)) == list(FIGURES)
     assert next(number) == 2 * len(FIGURES)
 
 
@@ -176,7 +192,7 @@ def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"peak_share": 3}', '{"peak_share": {"median": NaN}}'])
-def test_a_file_that_is_no_result_is_none(text: str, tmp_path: Path) -> None:
+def test_another_file_is_no_result(text: str, tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.benchmark.write_text(text)
     assert last_result(cache) is None
@@ -191,15 +207,15 @@ def test_our_side_trains_as_long_as_the_reference() -> None:
     assert not spec["iterative"]["equal_budget"]
 
 
-def test_the_interval_is_student_s() -> None:
+def test_the_confidence_interval_is_students() -> None:
     """Of 1, 2, 3: mean 2, standard error 1 / sqrt(3), t = 4.303 with two degrees of freedom."""
     mean, low, high = accuracy.interval([1.0, 2.0, 3.0])
     assert mean == 2.0
     assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
 
 
-def test_the_table_pairs_points_by_name() -> None:
-    found = [
+def test_the_table_pairs_models_by_name() -> None:
+    all_pairs = [
         *accuracy.pairs(
             0, {"baseline": 0.5, "one_shot 0.5": 0.4}, {"baseline": 0.4, "one_shot 0.5": 0.4}
         ),
@@ -207,7 +223,7 @@ def test_the_table_pairs_points_by_name() -> None:
             1, {"baseline": 0.7, "one_shot 0.5": 0.4}, {"baseline": 0.4, "one_shot 0.5": 0.4}
         ),
     ]
-    text = accuracy.table(found)
-    assert "| baseline | 60.0% | 40.0% | +20.0 |" in text
-    assert "over 4 points: +10.00" in text
-    assert "over 2 seeds: +10.00" in text
+    text = accuracy.table(all_pairs)
+    assert "| baseline | 60.0 % | 40.0 % | +20.0 |" in text
+    assert "over 4 models: +10.00 points (95 % CI" in text
+    assert "over 2 seeds: +10.00 points (95 % CI" in text

@@ -1,12 +1,12 @@
-"""Images as arrays on disk."""
+"""Images decoded to arrays on disk."""
 
 from __future__ import annotations
 
 import io
 import shutil
 import zipfile
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from PIL import Image
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import decoding, image_files
-from pruning_core.engine.data.decoding import decode
-from pruning_core.engine.data.image_files import UnreadableImage, render
-from pruning_core.engine.data.sources import inspect
-from pruning_core.engine.data.split import stratified
+from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image
+from pruning_core.engine.data.split import stratified_subset
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -46,10 +46,10 @@ def run(path: Path, out: Path, digest: str = "", **changes: int) -> dict[str, An
     hints = {"name": "images", "path": str(path)}
     if not digest:
         settings = {"name": "images", "split_seed": 0}
-        digest = inspect(settings, hints, out, lambda f, text: None)["digest"]
+        digest = inspect_dataset(settings, hints, out, lambda f, text: None)["digest"]
     sizes = {"image_size": 32, "train_size": 0, "test_size": 0, "split_seed": 0, **changes}
     out.mkdir()
-    return decode({"digest": digest, **sizes}, hints, out, out, lambda f, text: None)
+    return decode_dataset({"digest": digest, **sizes}, hints, out, out, lambda f, text: None)
 
 
 def test_every_image_in_the_order_of_its_path(tmp_path: Path) -> None:
@@ -72,20 +72,20 @@ def test_every_image_in_the_order_of_its_path(tmp_path: Path) -> None:
 def test_only_the_chosen_subset_is_decoded(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", each=20)
     facts = run(root, tmp_path / "all")
-    some = run(root, tmp_path / "some", train_size=10, test_size=6, split_seed=3)
-    assert (facts["train_images"], some["train_images"], some["test_images"]) == (40, 10, 6)
+    subset = run(root, tmp_path / "subset", train_size=10, test_size=6, split_seed=3)
+    assert (facts["train_images"], subset["train_images"], subset["test_images"]) == (40, 10, 6)
     labels = np.load(tmp_path / "all/train_labels.npy")
-    chosen = stratified(labels, 10, 3)
-    every = np.load(tmp_path / "all/train_images.npy")
-    assert (np.load(tmp_path / "some/train_images.npy") == every[chosen]).all()
-    assert (np.load(tmp_path / "some/train_labels.npy") == labels[chosen]).all()
+    chosen = stratified_subset(labels, 10, 3)
+    all_images = np.load(tmp_path / "all/train_images.npy")
+    assert (np.load(tmp_path / "subset/train_images.npy") == all_images[chosen]).all()
+    assert (np.load(tmp_path / "subset/train_labels.npy") == labels[chosen]).all()
     with pytest.raises(SpecError, match=r"data\.test_size: 41 images were asked for"):
         run(root, tmp_path / "more", test_size=41)
 
 
 def test_changed_images_are_refused(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", each=2)
-    with pytest.raises(SpecError, match=r"data\.path: the images have changed since"):
+    with pytest.raises(SpecError, match=r"data\.path: The images in .*set have changed since"):
         run(root, tmp_path / "out", digest="0" * 64)
 
 
@@ -109,11 +109,11 @@ def test_a_broken_image_in_a_zip_is_named_by_its_full_path(tmp_path: Path) -> No
         run(path, tmp_path / "out")
 
 
-def test_a_full_disk_is_said_before_anything_is_written(
+def test_a_full_disk_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_set(tmp_path / "set", each=2)
-    usage = namedtuple("usage", "total used free")(10, 9, 1)
+    usage = SimpleNamespace(total=10, used=9, free=1)
     monkeypatch.setattr(decoding.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(OSError, match=r"No space left on device: the decoded images need"):
         run(root, tmp_path / "out")
@@ -132,42 +132,42 @@ def test_the_order_does_not_depend_on_the_number_of_threads(
     assert first == second
 
 
-def test_grey_images_become_three_channels() -> None:
-    grey = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
-    drawn = render(encoded(grey), 32)
-    assert (drawn == np.asarray(grey)[:, :, None]).all()
-    assert (render(encoded(noise(32, 32)), 32) == np.asarray(noise(32, 32))).all()
+def test_gray_images_become_three_channels() -> None:
+    gray = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
+    decoded = decode_image(encoded(gray), 32)
+    assert (decoded == np.asarray(gray)[:, :, None]).all()
+    assert (decode_image(encoded(noise(32, 32)), 32) == np.asarray(noise(32, 32))).all()
 
 
-def test_the_short_side_is_resized_and_the_centre_cut_out() -> None:
+def test_the_shorter_side_is_resized_and_the_center_cropped() -> None:
     image = noise(60, 120)
     resized = image.resize((30, 60), Image.Resampling.BILINEAR)
     expected = np.asarray(resized.crop((0, 15, 30, 45)))
-    assert (render(encoded(image), 30) == expected).all()
+    assert (decode_image(encoded(image), 30) == expected).all()
     wide = noise(50, 32)
-    assert (render(encoded(wide), 32) == np.asarray(wide)[:, 9:41]).all()
+    assert (decode_image(encoded(wide), 32) == np.asarray(wide)[:, 9:41]).all()
 
 
 def test_a_large_photo_is_decoded_small_and_looks_the_same() -> None:
     checks = np.kron(np.indices((12, 16)).sum(0) % 2, np.full((25, 25), 255)).astype(np.uint8)
     photo = Image.fromarray(np.repeat(checks[:, :, None], 3, 2))
     expected = photo.resize((42, 32), Image.Resampling.BILINEAR).crop((5, 0, 37, 32))
-    drawn = render(encoded(photo, "JPEG", quality=95), 32).astype(int)
-    assert np.abs(drawn - np.asarray(expected)).mean() < 4
+    decoded = decode_image(encoded(photo, "JPEG", quality=95), 32).astype(int)
+    assert np.abs(decoded - np.asarray(expected)).mean() < 4
 
 
 def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_files, "MAX_PIXELS", 2000)
     with pytest.raises(UnreadableImage, match="more than the limit of 2,000 pixels"):
-        render(encoded(noise(60, 60)), 32)
+        decode_image(encoded(noise(60, 60)), 32)
     with pytest.raises(UnreadableImage, match="more than the limit"):
-        render(encoded(noise(1, 1500)), 32)
+        decode_image(encoded(noise(1, 1500)), 32)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UnreadableImage):
-        render(encoded(noise(60, 60)), 32)
+        decode_image(encoded(noise(60, 60)), 32)
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PCX"])
 def test_only_the_listed_formats_are_opened(kind: str) -> None:
     with pytest.raises(UnreadableImage):
-        render(encoded(noise(32, 32), kind), 32)
+        decode_image(encoded(noise(32, 32), kind), 32)

@@ -1,4 +1,4 @@
-"""The digits that come with scikit-learn."""
+"""The digits of scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.decoding import decode
-from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.decoding import decode_dataset
 
 
-def look(seed: int = 0) -> dict[str, Any]:
+def inspected(seed: int = 0) -> dict[str, Any]:
     settings = {"name": "digits", "split_seed": seed}
-    return inspect(settings, {}, Path("unused"), lambda f, text: None)
+    return inspect_dataset(settings, {}, Path("unused"), lambda f, text: None)
 
 
 def run(folder: Path, seed: int = 0, size: int = 32, digest: str = "") -> dict[str, Any]:
     folder.mkdir()
-    settings = {"image_size": size, "train_size": 0, "test_size": 0, "split_seed": seed}
-    settings["digest"] = digest or look()["digest"]
-    return decode(settings, {"name": "digits"}, folder, folder, lambda f, text: None)
+    sizes = {"image_size": size, "train_size": 0, "test_size": 0, "split_seed": seed}
+    settings = {**sizes, "digest": digest or inspected()["digest"]}
+    return decode_dataset(settings, {"name": "digits"}, folder, folder, lambda f, text: None)
 
 
 def test_the_facts() -> None:
-    facts = look()
+    facts = inspected()
     assert facts["classes"] == [str(i) for i in range(10)]
     assert (sum(facts["train_counts"]), sum(facts["test_counts"])) == (1437, 360)
     whole = np.bincount(load_digits().target)
@@ -38,7 +38,7 @@ def test_the_facts() -> None:
 
 
 def test_the_digest_is_of_the_digits_and_not_of_the_split() -> None:
-    assert look(0)["digest"] == look(1)["digest"]
+    assert inspected(0)["digest"] == inspected(1)["digest"]
 
 
 def test_the_images_are_the_digits_enlarged(tmp_path: Path) -> None:
@@ -68,5 +68,5 @@ def test_another_seed_tests_on_other_digits(tmp_path: Path) -> None:
 
 
 def test_another_digest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"data\.name: the images have changed"):
+    with pytest.raises(SpecError, match=r"data\.name: The images in digits have changed"):
         run(tmp_path / "out", digest="1" * 64)

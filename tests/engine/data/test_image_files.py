@@ -1,4 +1,4 @@
-"""Image files that need more than resizing: 16 bits, orientation, transparency; and broken ones."""
+"""Image files that need more than resizing: 16 bits, orientation, transparency; damaged files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from pruning_core.engine.data.image_files import UnreadableImage, is_deep, render
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image, has_16_bits
 
-GREYS = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
+GRAYS = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
 FORMATS = [("PNG", {}), ("JPEG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
 # EXIF whose one entry, the orientation, is the text "abc".
 TEXT_ENTRY = b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0abc\0\0\0\0\0"
@@ -25,34 +25,34 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def colours(width: int = 32, height: int = 32) -> Image.Image:
-    """The same pixels everywhere, without random numbers."""
+def colored(width: int = 32, height: int = 32) -> Image.Image:
+    """The same pixels on all machines, without random numbers."""
     values = np.arange(width * height * 3, dtype=np.uint32) * 2654435761 >> 24
     return Image.fromarray(values.astype(np.uint8).reshape(height, width, 3))
 
 
 @pytest.mark.parametrize(("kind", "dtype"), DEEP)
-def test_16_bit_greys_become_their_upper_8_bits(kind: str, dtype: str) -> None:
-    raw = encoded(Image.fromarray(GREYS.astype(dtype)), kind)
-    assert is_deep(raw)
-    assert (render(raw, 32) == (GREYS >> 8)[:, :, None]).all()
+def test_16_bit_grays_become_their_upper_8_bits(kind: str, dtype: str) -> None:
+    raw = encoded(Image.fromarray(GRAYS.astype(dtype)), kind)
+    assert has_16_bits(raw)
+    assert (decode_image(raw, 32) == (GRAYS >> 8)[:, :, None]).all()
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_values_of_more_than_16_bits_are_refused(value: int) -> None:
     with pytest.raises(UnreadableImage, match="outside 0 to 65,535"):
-        render(encoded(Image.fromarray(np.full((32, 32), value, np.int32)), "TIFF"), 32)
+        decode_image(encoded(Image.fromarray(np.full((32, 32), value, np.int32)), "TIFF"), 32)
 
 
-def test_numbers_with_a_point_are_refused() -> None:
+def test_floating_point_images_are_refused() -> None:
     with pytest.raises(UnreadableImage, match="mode F, not 8 or 16 bits"):
-        render(encoded(Image.fromarray(np.zeros((32, 32), np.float32)), "TIFF"), 32)
+        decode_image(encoded(Image.fromarray(np.zeros((32, 32), np.float32)), "TIFF"), 32)
 
 
-@pytest.mark.parametrize("raw", [b"", b"P5", b"II*\0", encoded(colours(), "TIFF")])
-def test_only_deep_images_are_told_as_such(raw: bytes) -> None:
-    assert not is_deep(raw)
-    assert not is_deep(encoded(colours()))
+@pytest.mark.parametrize("raw", [b"", b"P5", b"II*\0", encoded(colored(), "TIFF")])
+def test_only_16_bit_images_are_detected(raw: bytes) -> None:
+    assert not has_16_bits(raw)
+    assert not has_16_bits(encoded(colored()))
 
 
 @pytest.mark.parametrize(("kind", "options"), FORMATS)
@@ -60,54 +60,54 @@ def test_only_deep_images_are_told_as_such(raw: bytes) -> None:
 def test_an_orientation_is_applied(kind: str, options: dict[str, Any], orientation: int) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    raw = encoded(colours(20, 40), kind, exif=exif, **options)
+    raw = encoded(colored(20, 40), kind, exif=exif, **options)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(raw)))
     left, top = (upright.width - 20) // 2, (upright.height - 20) // 2
     expected = np.asarray(upright)[top : top + 20, left : left + 20]
-    assert (render(raw, 20) == expected).all()
+    assert (decode_image(raw, 20) == expected).all()
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("exif", [b"", b"no exif", b"II*\0\xff\xff\xff\xff", TEXT_ENTRY])
 def test_a_damaged_orientation_leaves_the_image_as_it_is(exif: bytes) -> None:
-    plain = render(encoded(colours(), "JPEG"), 32)
-    assert (render(encoded(colours(), "JPEG", exif=b"Exif\0\0" + exif), 32) == plain).all()
+    plain = decode_image(encoded(colored(), "JPEG"), 32)
+    assert (decode_image(encoded(colored(), "JPEG", exif=b"Exif\0\0" + exif), 32) == plain).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparency_is_white(mode: str) -> None:
-    image = colours().convert(mode)
+    image = colored().convert(mode)
     alpha = np.repeat(np.array([0, 128, 255, 255], np.uint8), 8)[:, None].repeat(32, 1)
     image.putalpha(Image.fromarray(alpha))
-    drawn = render(encoded(image), 32).astype(float)
-    solid = np.asarray(colours().convert(mode[:-1]).convert("RGB")).astype(float)
+    decoded = decode_image(encoded(image), 32).astype(float)
+    solid = np.asarray(colored().convert(mode[:-1]).convert("RGB")).astype(float)
     share = alpha[:, :, None] / 255
-    assert np.abs(drawn - (share * solid + (1 - share) * 255)).max() <= 1
-    assert (drawn[:8] == 255).all()
-    assert (drawn[16:] == solid[16:]).all()
+    assert np.abs(decoded - (share * solid + (1 - share) * 255)).max() <= 1
+    assert (decoded[:8] == 255).all()
+    assert (decoded[16:] == solid[16:]).all()
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("P", "PNG"), ("P", "GIF"), ("L", "PNG")])
-def test_a_transparent_colour_is_white(mode: str, kind: str) -> None:
+def test_a_transparent_color_is_white(mode: str, kind: str) -> None:
     image = Image.new(mode, (32, 32), 3)
     if mode == "P":
         image.putpalette([0, 0, 0] * 256)
-    assert (render(encoded(image, kind, transparency=3), 32) == 255).all()
-    assert (render(encoded(image, kind, transparency=4), 32) < 4).all()
+    assert (decode_image(encoded(image, kind, transparency=3), 32) == 255).all()
+    assert (decode_image(encoded(image, kind, transparency=4), 32) < 4).all()
 
 
 def test_images_of_8_bits_keep_their_bytes() -> None:
-    """A change here changes results: raise the version of the stage `data` with it."""
-    seen = hashlib.sha256()
+    """A change here changes results: raise the version of the stage kind `dataset` with it."""
+    digest = hashlib.sha256()
     for mode in ("1", "L", "P", "RGB"):
         for kind in ("PNG", "BMP", "TIFF"):
-            drawn = render(encoded(colours(40, 32).convert(mode), kind), 32)
-            seen.update(drawn.tobytes())
-    assert seen.hexdigest()[:16] == "bb8034b45fde2034"
+            decoded = decode_image(encoded(colored(40, 32).convert(mode), kind), 32)
+            digest.update(decoded.tobytes())
+    assert digest.hexdigest()[:16] == "bb8034b45fde2034"
 
 
 @pytest.mark.parametrize("raw", [b"", b"no image", b"\xff\xd8\xff broken"])
-def test_what_is_no_image_is_said_without_addresses(raw: bytes) -> None:
+def test_the_message_for_other_files_shows_no_memory_address(raw: bytes) -> None:
     with pytest.raises(UnreadableImage) as caught:
-        render(raw, 32)
-    assert str(caught.value) == "its format is not recognised"
+        decode_image(raw, 32)
+    assert str(caught.value) == "its format is not recognized"

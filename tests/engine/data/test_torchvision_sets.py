@@ -1,4 +1,4 @@
-"""Published sets, fetched from a server on this machine."""
+"""Published data sets, downloaded from a server on this machine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import pytest
 from torchvision import datasets
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.decoding import decode
-from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.decoding import decode_dataset
 
 Serve = Callable[[Path], str]
 
@@ -49,7 +49,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An address at which nobody answers."""
+    """The URL of a server that does not answer."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -63,7 +63,7 @@ def md5(data: bytes) -> str:
 def make_cifar(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive of 20 training and 10 test images in CIFAR-10's format."""
     rng = np.random.default_rng(0)
-    files = {"batches.meta": {"label_names": ["cat", "dog"]}}
+    files: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": ["cat", "dog"]}}
     for name, count in (("data_batch_1", 12), ("data_batch_2", 8), ("test_batch", 10)):
         pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
         files[name] = {"data": pixels, "labels": [i % 2 for i in range(count)]}
@@ -103,29 +103,31 @@ def make_mnist(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, kind
     monkeypatch.setattr(kind, "mirrors", [address + "missing/", address])
 
 
-def look(name: str, downloads: Path, seen: list[Any] | None = None) -> dict[str, Any]:
-    seen = [] if seen is None else seen
+def inspected(
+    name: str, downloads: Path, reports: list[tuple[float, str]] | None = None
+) -> dict[str, Any]:
+    reports = [] if reports is None else reports
     settings = {"name": name, "split_seed": 0}
-    return inspect(settings, {}, downloads, lambda f, text: seen.append((f, text)))
+    return inspect_dataset(settings, {}, downloads, lambda f, text: reports.append((f, text)))
 
 
 def test_cifar_is_downloaded_once(
     site: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = make_cifar(*site, monkeypatch)
-    seen: list[tuple[float, str]] = []
-    facts = look("cifar10", tmp_path / "downloads", seen)
+    reports: list[tuple[float, str]] = []
+    facts = inspected("cifar10", tmp_path / "downloads", reports)
     assert (facts["classes"], facts["split"], facts["flip"]) == (["cat", "dog"], "given", True)
     assert (facts["train_counts"], facts["test_counts"]) == ([10, 10], [5, 5])
-    assert "Downloading CIFAR-10, 0 of 0 MB" in [text for _, text in seen]
-    assert [f for f, _ in seen] == sorted(f for f, _ in seen)
+    assert "Downloading CIFAR-10, 0 of 0 MB" in [text for _, text in reports]
+    assert [f for f, _ in reports] == sorted(f for f, _ in reports)
     assert not list((tmp_path / "downloads").rglob("*.part"))
     archive.unlink()
-    assert look("cifar10", tmp_path / "downloads") == facts
+    assert inspected("cifar10", tmp_path / "downloads") == facts
 
 
 @pytest.mark.parametrize("unpacked", [False, True])
-def test_cifar_put_there_by_hand_needs_no_network(
+def test_cifar_downloaded_manually_needs_no_network(
     nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpacked: bool
 ) -> None:
     root = tmp_path / "downloads" / "cifar10"
@@ -134,7 +136,7 @@ def test_cifar_put_there_by_hand_needs_no_network(
     if unpacked:
         shutil.unpack_archive(archive, root, filter="data")
         archive.unlink()
-    assert sum(look("cifar10", tmp_path / "downloads")["train_counts"]) == 20
+    assert sum(inspected("cifar10", tmp_path / "downloads")["train_counts"]) == 20
 
 
 def test_a_half_unpacked_folder_is_unpacked_again(
@@ -144,7 +146,7 @@ def test_a_half_unpacked_folder_is_unpacked_again(
     (root / "small-batches").mkdir(parents=True)
     (root / "small-batches" / "data_batch_1").write_bytes(b"half")
     make_cifar(root, nowhere, monkeypatch)
-    assert sum(look("cifar10", tmp_path / "downloads")["train_counts"]) == 20
+    assert sum(inspected("cifar10", tmp_path / "downloads")["train_counts"]) == 20
 
 
 def test_decoded_cifar_images_are_the_published_bytes(
@@ -153,12 +155,12 @@ def test_decoded_cifar_images_are_the_published_bytes(
     root = tmp_path / "downloads" / "cifar10"
     root.mkdir(parents=True)
     make_cifar(root, nowhere, monkeypatch)
-    digest = look("cifar10", tmp_path / "downloads")["digest"]
+    digest = inspected("cifar10", tmp_path / "downloads")["digest"]
     out = tmp_path / "out"
     out.mkdir()
     settings = {"digest": digest, "image_size": 32, "train_size": 0, "test_size": 4}
     settings["split_seed"] = 0
-    decode(settings, {"name": "cifar10"}, out, tmp_path / "downloads", lambda f, text: None)
+    decode_dataset(settings, {"name": "cifar10"}, out, tmp_path / "downloads", lambda f, text: None)
     images = np.load(out / "train_images.npy")
     assert (images == datasets.CIFAR10(str(root)).data).all()
     assert np.load(out / "test_labels.npy").tolist().count(0) == 2
@@ -177,46 +179,46 @@ def test_mnist_comes_from_the_mirror_that_has_it(
     flip: bool,
 ) -> None:
     make_mnist(*site, monkeypatch, kind)
-    seen: list[tuple[float, str]] = []
-    facts = look(name, tmp_path / "downloads", seen)
+    reports: list[tuple[float, str]] = []
+    facts = inspected(name, tmp_path / "downloads", reports)
     assert (sum(facts["train_counts"]), sum(facts["test_counts"])) == (30, 10)
     assert (facts["flip"], facts["classes"]) == (flip, list(kind.classes))
-    assert any("(file 4 of 4)" in text for _, text in seen)
-    assert [fraction for fraction, _ in seen] == pytest.approx([0.225, 0.45, 0.675, 0.9, 1.0])
+    assert any("(file 4 of 4)" in text for _, text in reports)
+    assert [fraction for fraction, _ in reports] == pytest.approx([0.225, 0.45, 0.675, 0.9, 1.0])
     raw = tmp_path / "downloads" / name / kind.__name__ / "raw"
     monkeypatch.setattr(kind, "mirrors", [])
     for file in raw.glob("*.gz"):
         file.unlink()
-    assert look(name, tmp_path / "downloads") == facts, "unpacked files are enough"
+    assert inspected(name, tmp_path / "downloads") == facts, "unpacked files are enough"
 
 
 @pytest.mark.parametrize("file", ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3"])
-def test_the_digest_covers_images_and_labels_of_both_parts(
+def test_the_digest_covers_images_and_labels_of_both_subsets(
     nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     raw = tmp_path / "downloads" / "mnist" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     make_mnist(raw, nowhere, monkeypatch, datasets.MNIST)
-    digest = look("mnist", tmp_path / "downloads")["digest"]
+    digest = inspected("mnist", tmp_path / "downloads")["digest"]
     data = bytearray((raw / f"{file}-ubyte").read_bytes())
     data[-1] ^= 1
     (raw / f"{file}-ubyte").write_bytes(data)
-    assert look("mnist", tmp_path / "downloads")["digest"] != digest
+    assert inspected("mnist", tmp_path / "downloads")["digest"] != digest
 
 
-def test_packed_mnist_files_put_there_by_hand_are_enough(
+def test_packed_mnist_files_downloaded_manually_are_enough(
     nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = tmp_path / "downloads" / "mnist" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     make_mnist(raw, nowhere, monkeypatch, datasets.MNIST)
-    assert sum(look("mnist", tmp_path / "downloads")["train_counts"]) == 30
+    assert sum(inspected("mnist", tmp_path / "downloads")["train_counts"]) == 30
     (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03 cut short")
-    with pytest.raises(SpecError, match=r"MNIST could not be made ready in"):
-        look("mnist", tmp_path / "downloads")
+    with pytest.raises(SpecError, match=r"MNIST could not be prepared in"):
+        inspected("mnist", tmp_path / "downloads")
 
 
-def test_without_network_the_way_on_is_told(
+def test_without_network_the_message_tells_what_to_do(
     nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.CIFAR10, "url", nowhere + "cifar.tar.gz")
@@ -226,11 +228,11 @@ def test_without_network_the_way_on_is_told(
         ("mnist", "MNIST", "t10k-labels-idx1-ubyte.gz", "mnist/MNIST/raw"),
     ):
         with pytest.raises(SpecError) as caught:
-            look(name, tmp_path)
+            inspected(name, tmp_path)
         assert caught.value.field == "data.name"
         assert f"{title} could not be downloaded" in caught.value.message
         assert files in caught.value.message
-        assert f"into {tmp_path / folder} by hand" in caught.value.message
+        assert f"into {tmp_path / folder} yourself" in caught.value.message
         assert "choose digits" in caught.value.message
         assert (tmp_path / folder).is_dir()
 
@@ -240,9 +242,11 @@ def test_a_file_with_another_md5_is_refused(
 ) -> None:
     archive = make_cifar(*site, monkeypatch)
     archive.write_bytes(archive.read_bytes() + b"!")
-    with pytest.raises(SpecError, match=r"could not be downloaded .* MD5 sum differs"):
-        look("cifar10", tmp_path)
-    assert not list((tmp_path / "cifar10").iterdir()), "nothing that is wrong stays"
+    with pytest.raises(
+        SpecError, match=r"could not be downloaded .* MD5 sum of the download differs"
+    ):
+        inspected("cifar10", tmp_path)
+    assert not list((tmp_path / "cifar10").iterdir()), "a damaged download is deleted"
     shutil.copy(archive, tmp_path / "cifar10")
-    with pytest.raises(SpecError, match=r"small.tar.gz is not the published file.*remove it"):
-        look("cifar10", tmp_path)
+    with pytest.raises(SpecError, match=r"small.tar.gz is not the published file.*delete it"):
+        inspected("cifar10", tmp_path)

@@ -1,120 +1,70 @@
-"""A passport: checked by its own program in an environment that knows nothing of this project."""
+"""The reproducibility bundle, verified in an environment without this project."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import venv
 import zipfile
-from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods.file_formats import FILE_FORMATS as ABOUT
+from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.settings.spec import from_json
-from pruning_core.storage import bundle as passports
-from pruning_core.storage.bundle import PACKED, bundle_stage
+from pruning_core.storage import bundle as bundles
+from pruning_core.storage.bundle import BUNDLE_FILE, BUNDLE_FORMATS, IMAGES_FILE, bundle_stage
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
+from tests.helpers.bundles import Python, verify
 from tests.helpers.workers import ONE_CUT, finished_run, serve
 
-FORMATS = tuple(n for n in PACKED if not (p := ABOUT[n].package) or find_spec(p) is not None)
+FORMATS = tuple(
+    n for n in BUNDLE_FORMATS if not (p := FILE_FORMATS[n].package) or find_spec(p) is not None
+)
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """A finished run and some files of its last point."""
-    found = finished_run(tmp_path_factory.mktemp("bundle"))
-    Queue(found.queue).add([export_stage(point(found), name) for name in FORMATS])
-    serve(found)
-    return found
+    """A finished run and the files of its last model."""
+    finished = finished_run(tmp_path_factory.mktemp("bundle"))
+    Queue(finished.queue).add([export_stage(last_model(finished), name) for name in FORMATS])
+    serve(finished)
+    return finished
 
 
-Python = Callable[[Path], Path]
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
-    """The Python of a fresh environment for a passport's folder.
-
-    It has what the folder's requirements.txt names, with all that these need, and nothing else:
-    what is installed here, linked, since a test has no network.
-    """
-    made: dict[str, Path] = {}
-
-    def fresh(folder: Path) -> Path:
-        wanted = (folder / "requirements.txt").read_text()
-        if wanted not in made:
-            home = tmp_path_factory.mktemp("venv")
-            venv.create(home, with_pip=False)
-            (packages,) = home.glob("lib/python*/site-packages")
-            for place in installed(Requirement(line).name for line in wanted.splitlines()):
-                (packages / place.name).symlink_to(place)
-            made[wanted] = home / "bin" / "python"
-        return made[wanted]
-
-    return fresh
-
-
-def installed(names: Iterable[str]) -> set[Path]:
-    """The files and folders of some packages, and of those that they need."""
-    left, found, places = list(names), set[str](), set[Path]()
-    while left:
-        name = left.pop()
-        if canonicalize_name(name) in found:
-            continue
-        found.add(canonicalize_name(name))
-        package = distribution(name)
-        tops = {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "bin")}
-        places |= {Path(str(package.locate_file(top))) for top in tops if top != "__pycache__"}
-        needs = map(Requirement, package.requires or [])
-        left += [n.name for n in needs if not n.marker or n.marker.evaluate({"extra": ""})]
-    return places
-
-
-def point(cache: Cache, number: int = -1) -> str:
-    """The last point of the first job, or of a later one, counted from the end."""
+def last_model(cache: Cache, number: int = -1) -> str:
+    """The key of the last model of a job; jobs are ordered from the newest to the first."""
     job = Queue(cache.queue).jobs()[number]
     return Outline.from_json(job.outline).models[-1].key
 
 
 def packed(cache: Cache, name: str, folder: Path, number: int = -1) -> Path:
-    """The unpacked passport of a file."""
+    """The unpacked bundle of a file."""
     job, store = Queue(cache.queue).jobs()[number], Store(cache)
-    stage = bundle_stage(job, point(cache, number), name, store)
+    stage = bundle_stage(job, last_model(cache, number), name, store)
     Queue(cache.queue).add([stage] if not store.exists(stage.key) else [])
     serve(cache)
-    path = store.file(stage.key, passports.FILE)
+    path = store.file(stage.key, BUNDLE_FILE)
     with zipfile.ZipFile(path) as zipped:
         zipped.extractall(folder)
     return folder
 
 
-def verify(python: Python, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [str(python(folder)), "verify.py", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("name", FORMATS)
-def test_it_passes_and_fails_after_one_byte(
+def test_a_bundle_is_verified_and_a_changed_byte_is_detected(
     cache: Cache, python: Python, tmp_path: Path, name: str
 ) -> None:
     folder = packed(cache, name, tmp_path)
     done = verify(python, folder)
     assert done.returncode == 0, done.stderr
-    assert "100 test images are right" in done.stdout
-    model = folder / json.loads((folder / "passport.json").read_text())["model"]
+    assert "100 test images are correct" in done.stdout
+    model = folder / json.loads((folder / "manifest.json").read_text())["model"]
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
@@ -123,36 +73,37 @@ def test_it_passes_and_fails_after_one_byte(
     assert f"{model.name} has the right size, but not the right content" in done.stderr
 
 
-def test_its_spec_makes_the_same_model_again(
+def test_its_settings_reproduce_the_model(
     cache: Cache, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """In a cache that knows nothing, the stage that it names, with the same bits."""
+    """In an empty cache, the stage that the manifest names has the same bits."""
     folder = packed(cache, "bitmask_fp32", tmp_path)
     spec = from_json((folder / "spec.json").read_text())
     again = finished_run(tmp_path_factory.mktemp("again"), spec)
-    key = point(again)
-    assert key in json.loads((folder / "passport.json").read_text())["remake"]
+    key = last_model(again)
+    assert key in json.loads((folder / "manifest.json").read_text())["reproduce"]
     assert not again.stages.samefile(cache.stages)
-    Queue(again.queue).add([made := export_stage(key, "bitmask_fp32")])
+    Queue(again.queue).add([stage := export_stage(key, "bitmask_fp32")])
     serve(again)
-    file = Store(again).read(made.key)["file"]
-    assert Store(again).file(made.key, file).read_bytes() == (folder / file).read_bytes()
+    file = Store(again).read(stage.key)["file"]
+    assert Store(again).file(stage.key, file).read_bytes() == (folder / file).read_bytes()
 
 
-def test_the_passport_tells_what_it_is(cache: Cache, tmp_path: Path) -> None:
+def test_the_manifest_describes_the_model(cache: Cache, tmp_path: Path) -> None:
     folder = packed(cache, "onnx", tmp_path)
-    about = json.loads((folder / "passport.json").read_text())
-    made = Store(cache).read(export_stage(point(cache), "onnx").key)
-    assert about["right"] == made["right"]
-    assert about["classes"] == [str(n) for n in range(10)]
-    assert about["preprocessing"]["image_size"] == 32
-    assert {"python", "torch", "onnxruntime", "torch-pruning"} <= set(about["versions"])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    exported = Store(cache).read(export_stage(last_model(cache), "onnx").key)
+    assert manifest["correct"] == exported["right"]
+    assert manifest["classes"] == [str(n) for n in range(10)]
+    assert manifest["preprocessing"]["image_size"] == 32
+    assert {"python", "torch", "onnxruntime", "torch-pruning"} <= set(manifest["versions"])
     assert from_json((folder / "spec.json").read_text()) == ONE_CUT
     assert "one_shot" in (folder / "results.csv").read_text()
     assert "<html" in (folder / "report.html").read_text()
     lines = (folder / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "image,label,prediction"
     rows = [line.split(",") for line in lines[1:]]
-    assert sum(label == said for _, label, said in rows) == made["right"]
+    assert sum(label == prediction for _, label, prediction in rows) == exported["right"]
     with np.load(folder / "test_images.npz") as images:
         assert images["images"].shape == (100, 32, 32, 3)
         assert images["labels"].tolist() == [int(label) for _, label, _ in rows]
@@ -164,7 +115,7 @@ def test_a_run_of_several_seeds_is_reported_with_all_of_them(
     queue = Queue(cache.queue)
     queue.submit(replace(ONE_CUT, seeds=(0, 1)), "Two seeds")
     serve(cache)
-    queue.add([export_stage(point(cache, 0), "bitmask_int8")])
+    queue.add([export_stage(last_model(cache, 0), "bitmask_int8")])
     serve(cache)
     folder = packed(cache, "bitmask_int8", tmp_path, 0)
     rows = pd.read_csv(folder / "results.csv")
@@ -176,13 +127,13 @@ def test_a_run_of_several_seeds_is_reported_with_all_of_them(
 
 def test_a_wrong_accuracy_differs(cache: Cache, python: Python, tmp_path: Path) -> None:
     folder = packed(cache, "onnx", tmp_path)
-    path = folder / "passport.json"
-    about = json.loads(path.read_text())
-    path.write_text(json.dumps({**about, "right": about["right"] + 2}))
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "correct": manifest["correct"] + 2}))
     done = verify(python, folder)
     assert done.returncode == 1
-    assert "more than 0.2 points apart" in done.stderr
-    path.write_text(json.dumps({**about, "right": about["right"] + 1}))
+    assert "more than one image and more than 0.2 percentage points" in done.stderr
+    path.write_text(json.dumps({**manifest, "correct": manifest["correct"] + 1}))
     assert verify(python, folder).returncode == 0
 
 
@@ -195,23 +146,23 @@ def test_a_missing_file_differs(cache: Cache, python: Python, tmp_path: Path, na
     assert f"{name} is missing" in done.stderr
 
 
-def test_images_that_do_not_fit_are_named(
+def test_images_that_are_too_large_for_the_zip_are_passed_separately(
     cache: Cache, python: Python, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passports, "MOST_IMAGE_BYTES", 10)
+    monkeypatch.setattr(bundles, "MAX_IMAGE_BYTES", 10)
     folder = packed(cache, "onnx", tmp_path / "zip")
     job, store = Queue(cache.queue).jobs()[-1], Store(cache)
-    stage = bundle_stage(job, point(cache), "onnx", store)
+    stage = bundle_stage(job, last_model(cache), "onnx", store)
     assert "too large for the zip" in store.read(stage.key)["notes"][0]
-    images = store.file(stage.key, passports.IMAGES)
+    images = store.file(stage.key, IMAGES_FILE)
     done = verify(python, folder)
     assert done.returncode == 2
     assert "--data" in done.stderr
     assert verify(python, folder, "--data", str(images)).returncode == 0
-    with np.load(images) as found:
-        others = found["images"].copy()
+    with np.load(images) as arrays:
+        others = arrays["images"].copy()
         others[0] += 1
-        np.savez_compressed(tmp_path / "others.npz", images=others, labels=found["labels"])
+        np.savez_compressed(tmp_path / "others.npz", images=others, labels=arrays["labels"])
     done = verify(python, folder, "--data", str(tmp_path / "others.npz"))
     assert done.returncode == 1
     assert "other test images" in done.stderr
@@ -227,5 +178,8 @@ def test_damaged_images_differ(cache: Cache, python: Python, tmp_path: Path) -> 
 
 def test_packing_twice_gives_the_same_key(cache: Cache) -> None:
     job, store = Queue(cache.queue).jobs()[-1], Store(cache)
-    keys = {bundle_stage(job, point(cache), name, store).key for name in (PACKED[0], PACKED[0])}
+    keys = {
+        bundle_stage(job, last_model(cache), name, store).key
+        for name in (BUNDLE_FORMATS[0], BUNDLE_FORMATS[0])
+    }
     assert len(keys) == 1

@@ -1,4 +1,4 @@
-"""The floor of a sparse file, by hand and against scipy."""
+"""The entropy bound of a sparse file, by hand and against scipy."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from pruning_core.engine.export.entropy import byte_bits, floor, mask_bits
+from pruning_core.engine.export.entropy import byte_entropy, entropy_bound, mask_entropy
 from pruning_core.engine.export.sparse_file import save
 
 
 def test_entropies_by_hand() -> None:
-    assert mask_bits(np.array([True, False, False, False])) == pytest.approx(
+    assert mask_entropy(np.array([True, False, False, False])) == pytest.approx(
         4 * (0.25 * 2 + 0.75 * math.log2(4 / 3))
     )
-    assert mask_bits(np.zeros(8, dtype=bool)) == 0
-    assert byte_bits(np.array([4, 4] + [0] * 254)) == 8
+    assert mask_entropy(np.zeros(8, dtype=bool)) == 0
+    assert byte_entropy(np.array([4, 4] + [0] * 254)) == 8
 
 
-def test_a_byte_place_that_never_changes_costs_nothing(tmp_path: Path) -> None:
-    """Four values of 100, 1.0, 1.0, 1.0 and 2.0: of their bytes only the highest place differs."""
+def test_a_constant_byte_position_costs_nothing(tmp_path: Path) -> None:
+    """Four non-zero values of 100: 1.0, 1.0, 1.0 and 2.0 differ in the highest byte only."""
     values = torch.zeros(100)
     values[:4] = torch.tensor([1.0, 1.0, 1.0, 2.0])
     save({"a": values}, tmp_path / "model.sparse")
-    found = floor(tmp_path / "model.sparse")
-    assert found["mask"] == pytest.approx((4 * math.log2(25) + 96 * math.log2(100 / 96)) / 8)
-    assert found["values"] == pytest.approx((3 * math.log2(4 / 3) + math.log2(4)) / 8)
+    bound = entropy_bound(tmp_path / "model.sparse")
+    assert bound["mask"] == pytest.approx((4 * math.log2(25) + 96 * math.log2(100 / 96)) / 8)
+    assert bound["values"] == pytest.approx((3 * math.log2(4 / 3) + math.log2(4)) / 8)
 
 
-def test_the_floor_of_a_file_is_mask_and_byte_places_apart(tmp_path: Path) -> None:
-    """Two sparse tensors, each mask of its own density; places of bytes counted over both."""
+def test_masks_and_byte_positions_are_counted_separately(tmp_path: Path) -> None:
+    """Two sparse tensors: a density for each mask, byte positions counted over both tensors."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
-    for name, share in (("a", 0.9), ("b", 0.5)):
+    for name, sparsity in (("a", 0.9), ("b", 0.5)):
         values = torch.randn(4000, generator=generator)
-        gone = torch.rand(4000, generator=generator) < share
-        tensors[name] = values.masked_fill(gone, 0.0)
+        pruned = torch.rand(4000, generator=generator) < sparsity
+        tensors[name] = values.masked_fill(pruned, 0.0)
     save(tensors, tmp_path / "model.sparse")
-    found = floor(tmp_path / "model.sparse")
-    masks = [(value != 0).double().mean() for value in tensors.values()]
-    bits = sum(4000 * entropy([share, 1 - share], base=2) for share in masks)
-    assert found["mask"] == pytest.approx(bits / 8)
-    left = torch.cat([value[value != 0] for value in tensors.values()]).numpy().view(np.uint32)
-    planes = [((left << 1 | left >> 31) >> 8 * i & 255) for i in range(4)]
+    bound = entropy_bound(tmp_path / "model.sparse")
+    densities = [(value != 0).double().mean() for value in tensors.values()]
+    bits = sum(4000 * entropy([density, 1 - density], base=2) for density in densities)
+    assert bound["mask"] == pytest.approx(bits / 8)
+    stored = torch.cat([value[value != 0] for value in tensors.values()]).numpy().view(np.uint32)
+    planes = [((stored << 1 | stored >> 31) >> 8 * i & 255) for i in range(4)]
     counts = [np.unique(plane, return_counts=True)[1] for plane in planes]
-    bits = sum(len(left) * entropy(count, base=2) for count in counts)
-    assert found["values"] == pytest.approx(bits / 8)
+    bits = sum(len(stored) * entropy(count, base=2) for count in counts)
+    assert bound["values"] == pytest.approx(bits / 8)

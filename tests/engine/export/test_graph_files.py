@@ -1,4 +1,4 @@
-"""Files that hold the network itself, of other architectures than MobileNetV2."""
+"""Graph and tensor files of other architectures than MobileNetV2."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pruning_core.engine.export.makers import MAKERS
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
 
+from pruning_core.engine.export.file_writer import FileWriter, FinishedModel
 from pruning_core.engine.export.graph_files import INPUT
-from pruning_core.engine.export.source import Source
-from pruning_core.engine.export.stage import difference_of
+from pruning_core.engine.export.stage import largest_difference
 from pruning_core.methods.file_formats import FILE_FORMATS
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -32,19 +31,24 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def writer(name: str) -> FileWriter:
+    file_writer: FileWriter = FILE_FORMATS.load(name)()
+    return file_writer
+
+
 def images(count: int) -> Tensor:
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def source(name: str) -> Source:
+def source(name: str) -> FinishedModel:
     torch.manual_seed(0)
     model = NETWORKS[name]().eval()
     if isinstance(model, models.VisionTransformer):
-        nn.init.normal_(model.heads.head.weight)  # torchvision begins with zeros
-    return Source(
+        nn.init.normal_(model.heads.head.weight)  # torchvision initializes it to zeros
+    return FinishedModel(
         model,
         rebuild=NETWORKS[name],
-        untouched=NETWORKS[name],
+        rebuild_unpruned=NETWORKS[name],
         network={"name": name},
         example=images(8),
         calibration=lambda: [images(16)],
@@ -54,36 +58,36 @@ def source(name: str) -> Source:
 
 @pytest.mark.parametrize("kind", ["onnx", "torch_export", "executorch"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_each_network_answers_alike_from_its_file(name: str, kind: str, tmp_path: Path) -> None:
+def test_the_file_of_each_network_gives_the_same_scores(
+    name: str, kind: str, tmp_path: Path
+) -> None:
     if package := FILE_FORMATS[kind].package:
         pytest.importorskip(package)
-    made, path = source(name), tmp_path / f"model.{FILE_FORMATS[kind].suffix}"
-    MAKERS[kind].write(made, path)
-    run = MAKERS[kind].open(made, path)
+    finished, path = source(name), tmp_path / f"model.{FILE_FORMATS[kind].suffix}"
+    writer(kind).write(finished, path)
+    run = writer(kind).open(finished, path)
     for count in (1, 5):
         with torch.no_grad():
-            wanted = made.model(images(count))
-        torch.testing.assert_close(run(images(count)), wanted, rtol=1e-3, atol=1e-3)
+            expected = finished.model(images(count))
+        torch.testing.assert_close(run(images(count)), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_each_network_is_quantized_and_takes_any_number_of_images(
-    name: str, tmp_path: Path
-) -> None:
+def test_each_network_is_quantized_with_a_free_batch_size(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    made, path = source(name), tmp_path / "model.onnx"
-    MAKERS["onnx_int8"].write(made, path)
+    finished, path = source(name), tmp_path / "model.onnx"
+    writer("onnx_int8").write(finished, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with torch.no_grad():
-        wanted = made.model(images(5)).numpy()
+        expected = finished.model(images(5)).numpy()
     (scores,) = session.run(None, {INPUT: images(5).numpy()})
-    assert scores.shape == wanted.shape
-    # Random weights answer by little: what is asked is the same shape of the answer, not its bits.
-    assert np.corrcoef(scores.ravel(), wanted.ravel())[0, 1] > 0.9
+    assert scores.shape == expected.shape
+    # Scores of random weights are close together, so the correlation is compared and not the bits.
+    assert np.corrcoef(scores.ravel(), expected.ravel())[0, 1] > 0.9
 
 
-def deadened() -> nn.Module:
-    """Filters of zeros whose constants are all that half of the next layer's channels read."""
+def with_zero_filters() -> nn.Module:
+    """Half of the second layer's channels read only the constants of zero filters."""
     torch.manual_seed(0)
     first, second = nn.Conv2d(3, 16, 3, bias=False), nn.Conv2d(16, 16, 1, bias=False)
     norms = [nn.BatchNorm2d(16, momentum=None) for _ in range(2)]
@@ -101,25 +105,27 @@ def bright_and_dark() -> Tensor:
     return images(64) * torch.linspace(0.2, 3.0, 64)[:, None, None, None]
 
 
-def test_constants_that_cancel_out_survive_8_bits(tmp_path: Path) -> None:
-    """Batch norm divides by next to nothing there: rounded as they are, they would drown all."""
+def test_constant_channels_survive_int8(tmp_path: Path) -> None:
+    """Batch norm divides by a deviation near 0, so rounded weights and means would not cancel."""
     path = tmp_path / "model.onnx"
-    made = replace(source("resnet"), model=deadened(), calibration=lambda: [bright_and_dark()])
-    MAKERS["onnx_int8"].write(made, path)
-    run = MAKERS["onnx_int8"].open(made, path)
+    finished = replace(
+        source("resnet"), model=with_zero_filters(), calibration=lambda: [bright_and_dark()]
+    )
+    writer("onnx_int8").write(finished, path)
+    run = writer("onnx_int8").open(finished, path)
     with torch.no_grad():
-        wanted = made.model(bright_and_dark())
-    spread = float(wanted.std(0).mean())
-    assert float((run(bright_and_dark()) - wanted).abs().mean()) < 0.3 * spread
+        expected = finished.model(bright_and_dark())
+    spread = float(expected.std(0).mean())
+    assert float((run(bright_and_dark()) - expected).abs().mean()) < 0.3 * spread
 
 
-@pytest.mark.parametrize(("kind", "most"), [("bitmask_fp16", 0.01), ("bitmask_int8", 0.3)])
+@pytest.mark.parametrize(("kind", "limit"), [("bitmask_fp16", 0.01), ("bitmask_int8", 0.3)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_rounding_changes_is_little(name: str, kind: str, most: float, tmp_path: Path) -> None:
-    """As a share of the largest score: garbage weights, or a lost batch norm, are far above."""
-    made, path = source(name), tmp_path / "model.sparse"
-    MAKERS[kind].write(made, path)
-    run = MAKERS[kind].open(made, path)
+def test_rounding_changes_scores_little(name: str, kind: str, limit: float, tmp_path: Path) -> None:
+    """Relative to the largest score; wrong weights or a missing batch norm are far above."""
+    finished, path = source(name), tmp_path / "model.sparse"
+    writer(kind).write(finished, path)
+    run = writer(kind).open(finished, path)
     with torch.no_grad():
-        largest = float(made.model(images(5)).abs().max())
-    assert 0 < difference_of(made.model, run, images(5), exact=False) < most * largest
+        largest = float(finished.model(images(5)).abs().max())
+    assert 0 < largest_difference(finished.model, run, images(5), exact=False) < limit * largest

@@ -1,4 +1,4 @@
-"""The sparse file: the same bits back, small, and never half loaded."""
+"""The sparse file: lossless, small, and never half loaded."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.export.sparse_file import (
     DTYPES,
@@ -27,7 +29,8 @@ from pruning_core.engine.export.sparse_file import (
 from pruning_core.engine.masks import masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from tests.helpers.pruning import cut
+from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.serialization import to_dict
 
 State = dict[str, Tensor]
 FRAMING = 52
@@ -40,16 +43,16 @@ def same(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and torch.equal(bits(a), bits(b))
 
 
-def assert_comes_back(state: State, data: bytes) -> None:
-    back = decode(data)
-    assert list(back) == list(state)
-    assert all(same(back[name], state[name]) for name in state)
-    assert all(value.is_contiguous() for value in back.values())
+def assert_lossless(state: State, data: bytes) -> None:
+    decoded = decode(data)
+    assert list(decoded) == list(state)
+    assert all(same(decoded[name], state[name]) for name in state)
+    assert all(value.is_contiguous() for value in decoded.values())
 
 
 @st.composite
 def tensors(draw: st.DrawFn) -> Tensor:
-    """Any bits at all in any dtype and shape, from all zero to dense; booleans are 0 or 1."""
+    """Arbitrary bits in any dtype and shape, from all zero to dense; booleans are 0 or 1."""
     dtype = draw(st.sampled_from(list(DTYPES.values())))
     shape = draw(st.lists(st.integers(0, 6), max_size=4))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -62,27 +65,27 @@ def tensors(draw: st.DrawFn) -> Tensor:
 
 @given(st.dictionaries(st.text(max_size=8), tensors(), max_size=5))
 @settings(deadline=None, max_examples=150)
-def test_every_bit_comes_back(state: State) -> None:
-    assert_comes_back(state, encode(state))
+def test_the_file_is_lossless(state: State) -> None:
+    assert_lossless(state, encode(state))
 
 
 def test_negative_zero_and_nan_survive() -> None:
     values = torch.zeros(1000)
     values[3], values[500], values[501] = -0.0, float("nan"), float("-inf")
-    assert_comes_back({"w": values}, encode({"w": values}))
+    assert_lossless({"w": values}, encode({"w": values}))
     assert torch.signbit(decode(encode({"w": values}))["w"][3])
 
 
 def test_memory_formats_and_views() -> None:
     last = torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last)
     state = {"last": last, "turned": torch.randn(6, 5).T, "some": torch.arange(9)[::2]}
-    assert_comes_back(state, encode(state))
+    assert_lossless(state, encode(state))
     assert encode({"w": last}) == encode({"w": last.contiguous()})
 
 
-def test_several_pieces() -> None:
+def test_several_blocks() -> None:
     state = {"a": torch.randn(100_000), "b": torch.randint(0, 9, (70_000,), dtype=torch.uint8)}
-    assert_comes_back(state, encode(state))
+    assert_lossless(state, encode(state))
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +93,9 @@ def pruned() -> State:
     """A MobileNetV2 with 10 classes at 90 % of every convolution and linear layer."""
     torch.manual_seed(0)
     model = make("mobilenet_v2", 10)
-    found = weights(model, "all")
-    kept = cut(found, 0.9)
-    masks.Masks(found, kept).multiply()
+    prunable = weights(model, "all")
+    kept = masks.choose(magnitude(Evidence(prunable)), 0.9, to_dict(PruningSpec()))
+    masks.Masks(prunable, kept).multiply()
     return {name: value.detach() for name, value in model.state_dict().items()}
 
 
@@ -100,8 +103,8 @@ def test_a_pruned_model_is_small(pruned: State, tmp_path: Path) -> None:
     size = save(pruned, tmp_path / "model")
     assert size == (tmp_path / "model").stat().st_size
     assert size < 1.1e6
-    back = load(tmp_path / "model")
-    assert all(same(back[name], pruned[name]) for name in pruned)
+    loaded = load(tmp_path / "model")
+    assert all(same(loaded[name], pruned[name]) for name in pruned)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -110,7 +113,7 @@ def test_a_dense_tensor_costs_no_more_than_its_bytes() -> None:
     assert len(encode({"w": values})) < values.numel() * 4 * 1.005 + 1000
 
 
-def test_a_mask_takes_a_bit_a_weight() -> None:
+def test_a_mask_takes_one_bit_per_weight() -> None:
     mask = torch.rand(80_000, generator=torch.Generator().manual_seed(0)) < 0.5
     assert len(encode({"mask": mask})) < 10_000 * 1.01 + 500
 
@@ -124,9 +127,9 @@ def small() -> bytes:
 
 def test_any_flipped_bit_is_refused(small: bytes) -> None:
     chance = random.Random(0)
-    for place in [*range(60), *chance.sample(range(len(small)), 300)]:
+    for position in [*range(60), *chance.sample(range(len(small)), 300)]:
         damaged = bytearray(small)
-        damaged[place] ^= 1 << chance.randrange(8)
+        damaged[position] ^= 1 << chance.randrange(8)
         with pytest.raises(SparseFileError):
             decode(bytes(damaged))
 
@@ -143,8 +146,8 @@ def sealed(body: bytes) -> bytes:
     return sparse_file.START.pack(b"PRUNELAB", 1, hashlib.sha256(body).digest()) + body
 
 
-def test_wrong_content_under_a_right_digest_is_refused(small: bytes) -> None:
-    """The digest is no signature: anything may stand under it, and must not crash."""
+def test_wrong_content_with_a_correct_digest_is_refused(small: bytes) -> None:
+    """The digest is no signature: a file with any content can have a correct one."""
     chance = random.Random(1)
     body = small[44:]
     for _ in range(200):
@@ -187,17 +190,17 @@ def test_a_header_that_does_not_fit_is_refused(small: bytes, old: bytes, new: by
         decode(repacked(blob.replace(old, new, 1)))
 
 
-def test_a_piece_that_expands_too_far_is_refused() -> None:
-    with pytest.raises(SparseFileError, match="larger than a piece"):
-        decode(repacked(bytes(10 * sparse_file.PIECE)))
+def test_a_block_that_expands_too_far_is_refused() -> None:
+    with pytest.raises(SparseFileError, match="a block is too large"):
+        decode(repacked(bytes(10 * sparse_file.BLOCK)))
 
 
 def test_a_wrong_size_is_refused(small: bytes) -> None:
-    with pytest.raises(SparseFileError, match="make up the blob"):
+    with pytest.raises(SparseFileError, match="blocks do not make up the blob"):
         decode(repacked(blob_of(small), extra=1))
 
 
-def test_foreign_files_are_refused_with_their_name(tmp_path: Path) -> None:
+def test_other_files_are_refused_with_their_name(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(3)}, tmp_path / "foreign")
     with pytest.raises(SparseFileError, match="foreign is not a sparse file"):
         load(tmp_path / "foreign")
@@ -216,7 +219,7 @@ def test_a_dtype_that_cannot_be_stored_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_the_layout_is_the_documented_one() -> None:
-    """Read a file with nothing but the docstring's words."""
+    """Read a file by the description in the docstring alone."""
     data = encode({"w": torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -2.0])})
     assert data[:8] == b"PRUNELAB"
     assert data[8:12] == b"\x01\0\0\0"
@@ -227,7 +230,7 @@ def test_the_layout_is_the_documented_one() -> None:
     assert struct.unpack("<Q", data[44:FRAMING]) == (len(blob),)
     from safetensors.numpy import load as load_blob
 
-    found = {name: value.tolist() for name, value in load_blob(blob).items()}
+    sections = {name: value.tolist() for name, value in load_blob(blob).items()}
     # 1.0 is 3F800000, rotated left 7F000000; -2.0 is C0000000, rotated left 80000001.
-    wanted = {"4.0": [0, 1], "4.1": [0, 0], "4.2": [0, 0], "4.3": [0x7F, 0x80]}
-    assert found == {**wanted, "mask": [0b01000000, 0b10000000]}
+    expected = {"4.0": [0, 1], "4.1": [0, 0], "4.2": [0, 0], "4.3": [0x7F, 0x80]}
+    assert sections == {**expected, "mask": [0b01000000, 0b10000000]}

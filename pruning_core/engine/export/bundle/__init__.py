@@ -1,1 +1,1 @@
-"""A reproducibility bundle: a model with everything that proves what is said of it, in one zip."""
+"""The reproducibility bundle: a zip of an exported model with all that is needed to verify it."""

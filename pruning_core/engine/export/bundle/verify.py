@@ -1,10 +1,10 @@
-"""Checks a passport: every file's digest, and the accuracy on the test images.
+"""Verifies a reproducibility bundle: the digest of each file, and the accuracy on the test images.
 
     python verify.py
     python verify.py --data test_images.npz
 
-Needs Python 3.10 and what requirements.txt names. The exit code is 0 where everything is as the
-passport says, 1 where something differs, 2 where it could not be checked.
+Needs Python 3.10 and the packages of requirements.txt. Exit codes: 0 if the bundle matches its
+manifest, 1 if something differs, 2 if it could not be verified.
 """
 
 from __future__ import annotations
@@ -21,64 +21,72 @@ from typing import Any
 import numpy as np
 
 BATCH = 50
-POINTS = 0.002  # of the images may be answered otherwise, and one image always
+# The share of test images that may be predicted differently on this machine; at least one image.
+TOLERANCE = 0.002
+Manifest = dict[str, Any]
 Run = Callable[[np.ndarray], Any]
 
 
 class Differs(Exception):
-    """Something is not as the passport says."""
+    """Something differs from the manifest."""
 
 
-class CannotCheck(Exception):
-    """Something that the check needs is not there."""
+class CannotVerify(Exception):
+    """Something that the verification needs is missing."""
 
 
 def sha256(path: Path) -> str:
+    """The SHA-256 digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check_files(folder: Path, passport: dict[str, Any]) -> None:
-    """Every file has the bytes that the passport says. Raises `Differs`."""
-    for name, said in passport["files"].items():
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare each file with the manifest, byte for byte. Raises `Differs`."""
+    for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             raise Differs(f"{name} is missing.")
-        if path.stat().st_size != said["bytes"]:
-            raise Differs(f"{name} has {path.stat().st_size:,} bytes, not {said['bytes']:,}.")
-        if sha256(path) != said["sha256"]:
+        if path.stat().st_size != expected["bytes"]:
+            raise Differs(f"{name} has {path.stat().st_size:,} bytes, not {expected['bytes']:,}.")
+        if sha256(path) != expected["sha256"]:
             raise Differs(f"{name} has the right size, but not the right content.")
 
 
-def test_images(folder: Path, passport: dict[str, Any], data: str) -> tuple[Any, Any]:
-    """The test images (N, S, S, 3) uint8 and their labels (N,).
+def load_test_images(folder: Path, manifest: Manifest, data: str) -> tuple[Any, Any]:
+    """The test images, uint8 (N, S, S, 3), and their labels (N,).
 
-    Raises `Differs` for other images, `CannotCheck` where there are none.
+    `data` is a file or a folder, or empty for the images in the bundle. Raises `Differs` for other
+    images, and `CannotVerify` if there are none.
     """
-    said = passport["images"]
-    path = Path(data) if data else folder / said["file"]
-    path = path / said["file"] if path.is_dir() else path
+    expected = manifest["images"]
+    path = Path(data) if data else folder / expected["file"]
+    path = path / expected["file"] if path.is_dir() else path
     if not path.is_file():
-        how = f"{said['file']} with --data; the Ship page offers it beside the passport"
-        raise CannotCheck(f"The test images are not here. Name {how}.")
+        raise CannotVerify(
+            f"The test images are missing. Download {expected['file']} from the page Export, and "
+            "pass it with --data."
+        )
     try:
-        with np.load(path, allow_pickle=False) as found:
-            images, labels = found["images"], found["labels"]
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise Differs(f"{path} does not hold the test images ({error}).") from error
-    seen = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
-    if seen != said["sha256"]:
-        raise Differs(f"{path} holds other test images than those of the passport.")
+    digest = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
+    if digest != expected["sha256"]:
+        raise Differs(f"{path} holds other test images than the manifest names.")
     return images, labels
 
 
-def prepared(images: np.ndarray, passport: dict[str, Any]) -> np.ndarray:
-    """Bytes to what the network takes: float32 (N, 3, S, S)."""
-    mean, std = (np.array(passport["preprocessing"][n], np.float32) for n in ("mean", "std"))
+def normalize(images: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """uint8 (N, S, S, 3) to the input of the network: float32 (N, 3, S, S)."""
+    preprocessing = manifest["preprocessing"]
+    mean, std = (np.array(preprocessing[name], np.float32) for name in ("mean", "std"))
     scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def open_onnx(path: Path, passport: dict[str, Any]) -> Run:
+def open_onnx(path: Path, manifest: Manifest) -> Run:
+    """Run an ONNX file in ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -86,7 +94,8 @@ def open_onnx(path: Path, passport: dict[str, Any]) -> Run:
     return lambda images: session.run(None, {name: images})[0]
 
 
-def open_export(path: Path, passport: dict[str, Any]) -> Run:
+def open_torch_export(path: Path, manifest: Manifest) -> Run:
+    """Run a torch.export program in PyTorch."""
     import torch
 
     network = torch.export.load(str(path)).module()
@@ -98,31 +107,32 @@ def open_export(path: Path, passport: dict[str, Any]) -> Run:
     return run
 
 
-def open_executorch(path: Path, passport: dict[str, Any]) -> Run:
+def open_executorch(path: Path, manifest: Manifest) -> Run:
+    """Run an ExecuTorch program, one image at a time."""
     import torch
     from executorch.runtime import Runtime
 
     method = Runtime.get().load_program(path).load_method("forward")
 
     def run(images: np.ndarray) -> Any:
-        each = [
+        scores = [
             method.execute([torch.from_numpy(image[None])])[0].numpy().copy() for image in images
         ]
-        return np.concatenate(each)
+        return np.concatenate(scores)
 
     return run
 
 
-def open_weights(path: Path, passport: dict[str, Any]) -> Run:
-    """The tensors alone, in torchvision's network."""
+def open_weights(path: Path, manifest: Manifest) -> Run:
+    """Load a file of weights into torchvision's network."""
     import torch
     from torchvision.models import get_model
 
-    about = passport["network"]
-    network = get_model(about["name"], weights=None, **about["options"])
-    if about["stem_stride"] == 1:
-        stem = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
-        stem.stride = (1, 1)
+    architecture = manifest["network"]
+    network = get_model(architecture["name"], weights=None, **architecture["options"])
+    if architecture["stem_stride"] == 1:
+        first_layer = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+        first_layer.stride = (1, 1)
     if path.suffix == ".sparse":
         from sparse_loader import weights
 
@@ -133,10 +143,10 @@ def open_weights(path: Path, passport: dict[str, Any]) -> Run:
         state = load_file(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    if "structure" in about:
-        from structure import load
+    if "widths" in architecture:
+        from widths import load
 
-        load(network, about["structure"], state)
+        load(network, architecture["widths"], state)
     network.load_state_dict(state)
     network.eval()
 
@@ -147,9 +157,9 @@ def open_weights(path: Path, passport: dict[str, Any]) -> Run:
     return run
 
 
-OPENERS: dict[str, Callable[[Path, dict[str, Any]], Run]] = {
+OPENERS: dict[str, Callable[[Path, Manifest], Run]] = {
     ".onnx": open_onnx,
-    ".pt2": open_export,
+    ".pt2": open_torch_export,
     ".pte": open_executorch,
     ".pth": open_weights,
     ".sparse": open_weights,
@@ -157,45 +167,49 @@ OPENERS: dict[str, Callable[[Path, dict[str, Any]], Run]] = {
 }
 
 
-def check_accuracy(run: Run, images: Any, labels: Any, passport: dict[str, Any]) -> str:
-    """What was found, in a sentence. Raises `Differs` where it is too far from the passport."""
-    answers = []
+def check_accuracy(run: Run, images: Any, labels: Any, manifest: Manifest) -> str:
+    """The accuracy in a sentence. Raises `Differs` if it is too far from the manifest's."""
+    predictions = []
     for start in range(0, len(images), BATCH):
-        scores = np.asarray(run(prepared(images[start : start + BATCH], passport)))
-        answers.append(scores.argmax(1))
-    right = int((np.concatenate(answers) == labels).sum())
-    said, count = passport["right"], len(images)
-    found = f"{right:,} of {count:,} test images are right, the passport says {said:,}"
-    if abs(right - said) > max(1, int(POINTS * count)):
-        raise Differs(f"{found}; that is more than one image and more than 0.2 points apart.")
-    return f"{found}."
+        scores = np.asarray(run(normalize(images[start : start + BATCH], manifest)))
+        predictions.append(scores.argmax(1))
+    correct = int((np.concatenate(predictions) == labels).sum())
+    expected, count = manifest["correct"], len(images)
+    result = f"{correct:,} of {count:,} test images are correct, the manifest says {expected:,}"
+    if abs(correct - expected) > max(1, int(TOLERANCE * count)):
+        raise Differs(
+            f"{result}. The difference is more than one image and more than "
+            f"{100 * TOLERANCE:g} percentage points."
+        )
+    return f"{result}."
 
 
 def verify(folder: Path, data: str) -> str:
-    """What was found, in sentences. Raises `Differs` and `CannotCheck`."""
-    passport = json.loads((folder / "passport.json").read_text(encoding="utf-8"))
-    check_files(folder, passport)
-    images, labels = test_images(folder, passport, data)
-    path = folder / passport["model"]
+    """The result in sentences. Raises `Differs` and `CannotVerify`."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    check_files(folder, manifest)
+    images, labels = load_test_images(folder, manifest, data)
+    path = folder / manifest["model"]
     try:
-        run = OPENERS[path.suffix](path, passport)
+        run = OPENERS[path.suffix](path, manifest)
     except ImportError as error:
-        raise CannotCheck(f"{error}. Install it: pip install -r requirements.txt") from error
-    told = check_accuracy(run, images, labels, passport)
-    return f"{len(passport['files'])} files are as the passport says. {told}"
+        raise CannotVerify(f"{error}. Install it: pip install -r requirements.txt") from error
+    accuracy = check_accuracy(run, images, labels, manifest)
+    return f"All {len(manifest['files'])} files match the manifest. {accuracy}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = argparse.ArgumentParser(description="Check a passport.")
-    options.add_argument("--data", default="", metavar="FILE", help="the test images, an .npz file")
-    chosen = options.parse_args(arguments)
+    """Verify the bundle in the folder of this file. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Verify a reproducibility bundle.")
+    parser.add_argument("--data", default="", metavar="FILE", help="the test images, a .npz file")
+    options = parser.parse_args(arguments)
     try:
-        print(verify(Path(__file__).resolve().parent, chosen.data))
+        print(verify(Path(__file__).resolve().parent, options.data))
     except Differs as error:
         print(f"DIFFERS: {error}", file=sys.stderr)
         return 1
-    except (CannotCheck, OSError, ValueError, KeyError) as error:
-        print(f"Not checked: {error}", file=sys.stderr)
+    except (CannotVerify, OSError, ValueError, KeyError) as error:
+        print(f"Not verified: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""A user's own images: which trees are read, which are refused, and their digest."""
+"""A user's images: which folder layouts are read, which are refused, and their digest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data import archives, folders
-from pruning_core.engine.data.sources import inspect
+from pruning_core.engine.data import archives, image_folder
+from pruning_core.engine.data.dataset import inspect_dataset
 from tests.helpers.project import ROOT, SHARED
 
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]
@@ -46,14 +46,16 @@ def zipped(root: Path, target: Path, top: str = "") -> Path:
     return target
 
 
-def look(path: Path, split_seed: int = 0) -> dict[str, Any]:
+def inspected(path: Path, split_seed: int = 0) -> dict[str, Any]:
     settings = {"name": "images", "split_seed": split_seed}
-    return inspect(settings, {"path": str(path)}, path.parent / "downloads", lambda f, text: None)
+    return inspect_dataset(
+        settings, {"path": str(path)}, path.parent / "downloads", lambda f, text: None
+    )
 
 
 def refused(path: Path) -> str:
     with pytest.raises(SpecError) as caught:
-        look(path)
+        inspected(path)
     assert caught.value.field == "data.path"
     return caught.value.message
 
@@ -64,8 +66,8 @@ def entry_zip(path: Path, name: str, data: bytes = b"x") -> Path:
     return path
 
 
-def test_train_and_test_folders_are_taken_as_given(tmp_path: Path) -> None:
-    facts = look(tree(tmp_path / "set", GIVEN))
+def test_train_and_test_folders_are_used_as_given(tmp_path: Path) -> None:
+    facts = inspected(tree(tmp_path / "set", GIVEN))
     assert facts["classes"] == ["a", "b"]
     assert facts["train_counts"] == facts["test_counts"] == [3, 3]
     assert (facts["split"], facts["images"], facts["flip"]) == ("given", 12, True)
@@ -74,33 +76,34 @@ def test_train_and_test_folders_are_taken_as_given(tmp_path: Path) -> None:
 
 
 def test_class_folders_are_split_by_the_seed(tmp_path: Path) -> None:
-    facts = look(tree(tmp_path / "set", FLAT))
+    facts = inspected(tree(tmp_path / "set", FLAT))
     assert facts["split"] == "seeded"
     assert (facts["train_counts"], facts["test_counts"]) == ([8, 8], [2, 2])
-    assert "split seed" in facts["notes"][0]
+    note = "No train/ and test/ folders: 20 % of each class is held out for testing (split seed 0)."
+    assert facts["notes"] == [note]
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     root = tree(tmp_path / "set", GIVEN)
-    digest = look(root)["digest"]
+    digest = inspected(root)["digest"]
     copy = tmp_path / "elsewhere" / "other-name"
     shutil.copytree(root, copy)
-    assert look(copy)["digest"] == digest
-    assert look(copy.parent)["digest"] == digest, "one wrapping folder is not part of the set"
-    assert look(zipped(root, tmp_path / "a.zip"))["digest"] == digest
-    assert look(zipped(root, tmp_path / "b.zip", top="wrapping/"))["digest"] == digest
+    assert inspected(copy)["digest"] == digest
+    assert inspected(copy.parent)["digest"] == digest, "one wrapping folder is not part of the set"
+    assert inspected(zipped(root, tmp_path / "a.zip"))["digest"] == digest
+    assert inspected(zipped(root, tmp_path / "b.zip", top="wrapping/"))["digest"] == digest
 
 
 def test_one_changed_byte_or_one_moved_image_changes_the_digest(tmp_path: Path) -> None:
     root = tree(tmp_path / "set", FLAT)
-    digests = {look(root)["digest"]}
+    digests = {inspected(root)["digest"]}
     # The last of one class becomes the first of the next: the order of the bytes is the same.
     (root / "a/9.png").rename(root / "b/-.png")
-    digests.add(look(root)["digest"])
+    digests.add(inspected(root)["digest"])
     (root / "a/1.png").write_bytes((root / "a/1.png").read_bytes() + b"\0")
-    digests.add(look(root)["digest"])
+    digests.add(inspected(root)["digest"])
     assert len(digests) == 3
-    assert look(root, split_seed=5)["digest"] in digests
+    assert inspected(root, split_seed=5)["digest"] in digests
 
 
 def test_a_zip_from_macos_spells_accents_as_a_folder_does(tmp_path: Path) -> None:
@@ -109,22 +112,22 @@ def test_a_zip_from_macos_spells_accents_as_a_folder_does(tmp_path: Path) -> Non
     # macOS writes decomposed UTF-8 without the mark that says so: the same length in bytes here.
     plain.write_bytes(plain.read_bytes().replace(b"cafXYZ", "cafe\u0301".encode()))
     root = tree(tmp_path / "set", [name.replace("cafXYZ", "caf\u00e9") for name in names])
-    assert look(plain)["classes"] == ["caf\u00e9", "tea"]
-    assert look(plain)["digest"] == look(root)["digest"]
+    assert inspected(plain)["classes"] == ["caf\u00e9", "tea"]
+    assert inspected(plain)["digest"] == inspected(root)["digest"]
 
 
-def test_what_is_no_image_is_ignored_and_counted(tmp_path: Path) -> None:
+def test_other_files_are_ignored_and_counted(tmp_path: Path) -> None:
     root = tree(tmp_path / "set", GIVEN)
-    digest = look(root)["digest"]
+    digest = inspected(root)["digest"]
     for name in (".DS_Store", "train/a/Thumbs.db", "README.md", "train/a/._0.png"):
         (root / name).write_bytes(b"x")
     tree(root, ["__MACOSX/train/a/._0.png", ".git/objects/1.png", "outside.png"])
     for path in (root, zipped(root, tmp_path / "set.zip")):
-        facts = look(path)
+        facts = inspected(path)
         assert facts["digest"] == digest
         assert facts["notes"] == [
-            "Files ignored because they are hidden or no images: 6.",
-            "Images ignored because they lie outside the class folders: 1.",
+            "Files ignored because they are hidden or not images: 6.",
+            "Images ignored because they are outside the class folders: 1.",
         ]
 
 
@@ -132,14 +135,14 @@ def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
     root = tree(tmp_path / "set", GIVEN)
     for name in GIVEN[:2]:
         Image.fromarray(np.zeros((4, 4), np.uint16)).save(root / name)
-    note = "Images of 16 bits a channel, which are scaled to 8 bits: 2."
-    assert look(root)["notes"] == [note]
+    note = "Images with 16 bits per channel, scaled to 8 bits: 2."
+    assert inspected(root)["notes"] == [note]
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a/1.png", "a/2.png"], "only one class folder, a,"),
+        (["a/1.png", "a/2.png"], "only one class folder, a."),
         (["1.png"], "no class folder"),
         ([*FLAT, "c/1.png"], "single image in c/"),
         ([*GIVEN, "train/c/1.png"], "test lacks c"),
@@ -147,8 +150,8 @@ def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
         ([*GIVEN[:6], "val/a/1.png", "val/b/1.png"], "no folder test"),
         (["Train/a/1.png", "Test/a/1.png"], "Test/a/1.png lies deeper than a class folder"),
         ([*GIVEN, "train/a/deep/1.png"], "train/a/deep/1.png lies deeper"),
-        ([f"out/in/{name}" for name in FLAT], ", out/in/a/0.png lies deeper"),
-        ([f"out/in/{name}" for name in GIVEN], ", out/in/test/a/0.png lies deeper"),
+        ([f"out/in/{name}" for name in FLAT], ": out/in/a/0.png lies deeper"),
+        ([f"out/in/{name}" for name in GIVEN], ": out/in/test/a/0.png lies deeper"),
     ],
 )
 def test_a_wrong_layout_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
@@ -162,19 +165,19 @@ def test_an_empty_class_folder_is_named(tmp_path: Path, names: list[str]) -> Non
     root = tree(tmp_path / "set", names)
     empty = root / ("train/empty" if names is GIVEN else "empty")
     empty.mkdir()
-    place = f"no images in {empty.relative_to(root).as_posix()}/"
-    assert place in refused(root)
-    assert place in refused(zipped(root, tmp_path / "set.zip"))
+    message = f"no images in {empty.relative_to(root).as_posix()}/"
+    assert message in refused(root)
+    assert message in refused(zipped(root, tmp_path / "set.zip"))
     (empty / "notes.txt").write_text("nothing to see")
-    assert place in refused(root)
+    assert message in refused(root)
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     names = [f"{name}/{i}.png" for name in ("car", "train") for i in range(5)]
-    assert look(tree(tmp_path / "set", names))["classes"] == ["car", "train"]
+    assert inspected(tree(tmp_path / "set", names))["classes"] == ["car", "train"]
 
 
-def test_what_is_not_there_or_no_zip_is_refused(tmp_path: Path) -> None:
+def test_a_missing_path_and_other_files_are_refused(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "nowhere")
     file = tmp_path / "notes.txt"
     file.write_text("hello")
@@ -206,7 +209,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
     assert "symbolic link" in refused(path)
     root = tree(tmp_path / "set", FLAT)
     (root / "c").symlink_to(root)
-    assert "the folder c is a symbolic link" in refused(root)
+    assert "The folder c is a symbolic link" in refused(root)
 
 
 def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
@@ -217,10 +220,10 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
     assert "is encrypted" in refused(path)
 
 
-def test_an_entry_that_stands_twice_is_refused(tmp_path: Path) -> None:
+def test_an_entry_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     path = zipped(tree(tmp_path / "set", FLAT), tmp_path / "set.zip")
     path.write_bytes(path.read_bytes().replace(b"a/9.png", b"a/8.png"))
-    assert "a/8.png stands twice" in refused(path)
+    assert "The entry a/8.png occurs twice" in refused(path)
 
 
 def test_a_zip_by_another_method_is_refused(tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def test_limits_on_entries_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         patch.setattr(archives, "MAX_FILE_BYTES", 10)
         assert "the limit for one file" in refused(path)
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "MAX_FILE_BYTES", 10)
+        patch.setattr(image_folder, "MAX_FILE_BYTES", 10)
         assert "a/0.png is larger" in refused(tmp_path / "set")
 
 
@@ -273,27 +276,30 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
     assert "a/9.png cannot be read" in refused(path)
 
 
-def test_looking_at_images_does_not_import_torch(tmp_path: Path) -> None:
+def test_inspecting_images_does_not_import_torch(tmp_path: Path) -> None:
     root = tree(tmp_path / "set", FLAT)
+    arguments = f"{{'name': 'images', 'split_seed': 0}}, {{'path': {str(root)!r}}}, Path('.')"
     code = (
-        "import sys; from pathlib import Path; from pruning_core.engine.data import inspect; "
-        f"inspect({{'name': 'images', 'split_seed': 0}}, {{'path': {str(root)!r}}}, Path('.'), "
-        "lambda f, t: None); print('torch' in sys.modules, 'sklearn' in sys.modules)"
+        "import sys; from pathlib import Path; "
+        "from pruning_core.engine.data.dataset import inspect_dataset; "
+        f"inspect_dataset({arguments}, lambda f, t: None); "
+        "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
-    repo = ROOT
-    out = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True)
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert out.stdout.split() == ["False", "False"], out.stderr
 
 
 def test_the_shared_cifar10_zip() -> None:
     path = SHARED / "data" / "cifar10-images.zip"
     if not path.exists():
-        pytest.skip("../shared/data/cifar10-images.zip is not here")
-    seen: list[float] = []
+        pytest.skip("../shared/data/cifar10-images.zip is missing")
+    fractions: list[float] = []
     settings = {"name": "images", "split_seed": 0}
-    facts = inspect(settings, {"path": str(path)}, Path("."), lambda f, t: seen.append(f))
+    facts = inspect_dataset(
+        settings, {"path": str(path)}, Path("."), lambda f, t: fractions.append(f)
+    )
     assert facts["train_counts"] == [5000] * 10
     assert facts["test_counts"] == [1000] * 10
     assert facts["classes"][3] == "cat"
-    assert seen == sorted(seen)
-    assert seen[-1] == 1
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1

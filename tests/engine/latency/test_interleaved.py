@@ -1,0 +1,68 @@
+"""Calls timed in interleaved rounds, on a simulated clock."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import pytest
+
+from pruning_core.common.paired_timing import LEAST_ROUNDS
+from pruning_core.engine.latency.interleaved import SAMPLE_NS, SHORT_NS, Budget, interleaved_times
+
+
+class Clock:
+    """A clock that only the calls move."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.calls: list[str] = []
+
+    def __call__(self) -> int:
+        return self.now
+
+    def call(self, name: str, nanoseconds: int) -> Callable[[], None]:
+        def work() -> None:
+            self.calls.append(name)
+            self.now += nanoseconds
+
+        return work
+
+
+def test_each_round_goes_forwards_and_backwards() -> None:
+    clock = Clock()
+    calls = {name: clock.call(name, SHORT_NS) for name in "ABC"}
+    times = interleaved_times(calls, Budget(8, 1e9), clock=clock)
+    assert "".join(clock.calls[-18:]) == "ABCCBA" * 3
+    assert {name: value.shape for name, value in times.items()} == dict.fromkeys("ABC", (8, 2))
+    assert (times["A"] == SHORT_NS).all()
+
+
+def test_a_sample_repeats_a_short_call() -> None:
+    clock = Clock()
+    times = interleaved_times({"short": clock.call("q", 7)}, Budget(6, 1e9), clock=clock)
+    assert (times["short"] == 7).all()
+    assert len(clock.calls) * 7 > 12 * SAMPLE_NS
+
+
+def test_only_the_sample_of_a_short_call_begins_with_an_untimed_call() -> None:
+    clock = Clock()
+    calls = {"s": clock.call("s", SHORT_NS), "q": clock.call("q", SAMPLE_NS)}
+    interleaved_times(calls, Budget(6, 1e9), clock=clock)
+    assert "".join(clock.calls[6:12]) == "sqqqqs"
+
+
+def test_the_time_limit_holds_after_enough_rounds_for_an_interval() -> None:
+    clock = Clock()
+    times = interleaved_times({"long": clock.call("s", 10**9)}, Budget(100, 1.0), clock=clock)
+    assert len(times["long"]) == LEAST_ROUNDS
+    clock = Clock()
+    times = interleaved_times({"long": clock.call("s", 10**9)}, Budget(100, 40.0), clock=clock)
+    assert len(times["long"]) == 20
+
+
+def test_progress_is_reported_and_garbage_collection_restored() -> None:
+    clock, fractions = Clock(), list[float]()
+    interleaved_times({"a": clock.call("a", 10**8)}, Budget(10, 1e9), fractions.append, clock)
+    assert fractions == pytest.approx([i / 10 for i in range(10)])
+    assert gc.isenabled()
