@@ -22,10 +22,10 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.masks import Masks, choose
+from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.methods.optimizers import OPTIMIZERS
@@ -138,9 +138,11 @@ class PruningStrategy:
         prunable = weights(self.model, "all")
         if not prunable:
             raise ValueError("The model has no convolution or linear weight to prune.")
-        previous = self._masks.kept if self._masks else None
-        scores = magnitude(Evidence(prunable))
-        self._masks = Masks(prunable, choose(scores, amount, to_dict(PruningSpec()), previous))
+        previous = self._masks.weight_masks if self._masks else None
+        scores = magnitude(CriterionInputs(prunable))
+        self._masks = Masks(
+            prunable, compute_masks(scores, amount, to_dict(PruningSpec()), previous)
+        )
         self._masks.multiply()
 
     def _fine_tune_after_pruning(self, train_loader: Loader | None, epochs: int) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 from pruning_core.engine.analysis.layer_statistics import layer_statistics
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_sizes import save_and_measure
-from pruning_core.engine.masks import masks
 from pruning_core.engine.models import devices
+from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.stage_inputs import MODEL_FILE, load_model
 from pruning_core.engine.training.evaluate import evaluate
-from pruning_core.engine.training.loss import Objective, as_teacher
-from pruning_core.engine.training.state import Trainee
-from pruning_core.engine.training.train import Training
-from pruning_core.results.layers import FILE as LAYERS_FILE
+from pruning_core.engine.training.loss import Objective, frozen
+from pruning_core.engine.training.state import TrainingState
+from pruning_core.engine.training.train import TrainingPlan
+from pruning_core.results.layers import LAYERS_FILE as LAYERS_FILE
 from pruning_core.storage.stage_context import Context, StageError
 
 
@@ -34,7 +34,7 @@ def training_objective(context: Context, baseline: str, base: dict[str, Any]) ->
         return Objective(smoothing)
     teacher = devices.place(load_model(context.store, baseline, base), settings["device"])
     weight, temperature = recovery["distillation_weight"], recovery["distillation_temperature"]
-    return Objective(smoothing, as_teacher(teacher), weight, temperature)
+    return Objective(smoothing, frozen(teacher), weight, temperature)
 
 
 def training_plan(
@@ -43,14 +43,14 @@ def training_plan(
     lr_span: tuple[float, float],
     role: str,
     first_epoch: float,
-) -> Training:
+) -> TrainingPlan:
     """The training of a stage.
 
     `data` are the data settings of the baseline. `lr_span` is the epoch at which this stage
     begins within its learning-rate schedule, and the epochs of the whole schedule. `role` seeds
     the random numbers. `first_epoch` counts from the start of pruning, for the learning curves.
     """
-    return Training(
+    return TrainingPlan(
         settings=settings["train"],
         data=data,
         epochs=settings["epochs"],
@@ -66,7 +66,7 @@ def training_plan(
 
 def measure_model(
     context: Context,
-    trainee: Trainee,
+    trainee: TrainingState,
     splits: Splits,
     data: dict[str, Any],
     pruning: dict[str, Any],
@@ -86,11 +86,11 @@ def measure_model(
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
     (context.folder / LAYERS_FILE).write_text(json.dumps(layer_statistics(model)))
     return {
-        **test.figures(),
+        **test.metrics(),
         "validation_accuracy": accuracy,
         "validation_images": len(splits.validation),
         "test_digest": _test_digest(context, splits),
-        **masks.sparsities(model, pruning["layers"], pruning["exclude"]),
+        **sparsities(model, pruning["layers"], pruning["exclude"]),
         **save_and_measure(model, context.folder / MODEL_FILE),
         "epochs": settings["epochs"],
         "seconds": trainee.seconds,
@@ -101,7 +101,7 @@ def measure_model(
     }
 
 
-def training_notes(trainee: Trainee) -> list[str]:
+def training_notes(trainee: TrainingState) -> list[str]:
     """Problems in training that did not end it, in sentences."""
     if not (skipped := int(trainee.skipped)):
         return []

@@ -14,10 +14,10 @@ from torch import nn
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.analysis import inspect_model as inspect
-from pruning_core.engine.criteria.collect import keep_movement, start_movement
+from pruning_core.engine.criteria.calibration import record_movement, save_movement
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.cut import cut, idle, restart
+from pruning_core.engine.masks.pruning_step import prune, surviving_zeros
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.models.layers import layers
@@ -31,7 +31,14 @@ from pruning_core.engine.stage_training import (
 )
 from pruning_core.engine.training import checkpoint, rewinding
 from pruning_core.engine.training.loss import Objective
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.rewinding import (
+    initial_weights,
+    rewinding_notes,
+    schedule_start,
+    set_weights,
+)
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.planning.layer_checks import step_notes
 from pruning_core.settings.serialization import plain
@@ -50,19 +57,19 @@ def baseline(context: Context) -> dict[str, Any]:
     model = devices.place(model, settings["device"])
     epochs = settings["epochs"]
     plan = training_plan(settings, settings["data"], (0, epochs), "baseline", 0)
-    trainee = Trainee(
+    state = TrainingState(
         model, make_optimizer(model, settings["train"]), precision=settings["precision"]
     )
-    trainee.objective = Objective(settings["train"]["label_smoothing"])
-    start_movement(trainee, settings)
+    state.objective = Objective(settings["train"]["label_smoothing"])
+    record_movement(state, settings)
     splits = load_splits(context.store, context.row.parent, settings["data"])
-    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    keep_movement(trainee, context.folder)
+    train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    save_movement(state, context.folder)
     if "keep_epoch" in settings:
-        sparse_file.save(trainee.kept, context.folder / rewinding.KEPT_FILE)
+        sparse_file.save(state.kept_weights, context.folder / rewinding.KEPT_FILE)
     all_layers = {"layers": "all", "exclude": []}
-    result = measure_model(context, trainee, splits, settings["data"], all_layers)
-    notes += training_notes(trainee)
+    result = measure_model(context, state, splits, settings["data"], all_layers)
+    notes += training_notes(state)
     return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
 
 
@@ -74,31 +81,31 @@ def pruned(context: Context) -> dict[str, Any]:
     devices.prepare(settings["threads"])
     model = devices.place(load_model(store, context.row.parent, base), settings["device"])
     splits = load_splits(store, store.settings(root)["parent"], base["data"])
-    step = cut(model, context, splits, base)
+    step = prune(model, context, splits, base)
     chosen = step.masks
-    restart(model, chosen, context, root, base)
-    trainee = Trainee(
+    set_weights(model, chosen, initial_weights(context, root, base))
+    state = TrainingState(
         model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
     )
-    trainee.objective = training_objective(context, root, base)
-    start_movement(trainee, settings)
-    _load_optimizer(trainee, context)
+    state.objective = training_objective(context, root, base)
+    record_movement(state, settings)
+    _load_optimizer(state, context)
     lr_span = (settings["lr_from_epoch"], settings["lr_epochs"])
     plan = training_plan(settings, base["data"], lr_span, "level", parent["epochs_total"])
-    plan = replace(plan, lr_start=rewinding.share_done(settings["recovery"], base))
-    train(trainee, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    chosen = trainee.masks or chosen
-    masks.save(chosen.kept, context.folder / MASK_FILE)
+    plan = replace(plan, lr_start=schedule_start(settings["recovery"], base))
+    train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
+    chosen = state.masks or chosen
+    masks.save(chosen.weight_masks, context.folder / MASK_FILE)
     if settings["keep_optimizer"]:
-        content = checkpoint.serialized(trainee.optimizer.state_dict())
+        content = checkpoint.serialized(state.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
-    keep_movement(trainee, context.folder)
-    result = measure_model(context, trainee, splits, base["data"], settings["pruning"])
+    save_movement(state, context.folder)
+    result = measure_model(context, state, splits, base["data"], settings["pruning"])
     notes = [
         *step_notes(layers(model), settings["pruning"], float(settings["target"])),
-        *idle(chosen),
-        *training_notes(trainee),
-        *rewinding.notes(settings["recovery"], base),
+        *surviving_zeros(chosen),
+        *training_notes(state),
+        *rewinding_notes(settings["recovery"], base),
     ]
     return {
         **result,
@@ -123,7 +130,7 @@ def _load_initial_weights(model: nn.Module, context: Context) -> list[str]:
     return notes
 
 
-def _load_optimizer(trainee: Trainee, context: Context) -> None:
+def _load_optimizer(state: TrainingState, context: Context) -> None:
     """Continue with the parent's optimizer state, cleared for the weights that are now pruned.
 
     A stage that starts its own learning-rate schedule keeps its new optimizer.
@@ -131,7 +138,7 @@ def _load_optimizer(trainee: Trainee, context: Context) -> None:
     if context.settings["lr_from_epoch"] == 0:
         return
     path = context.store.file(context.row.parent, OPTIMIZER_FILE)
-    state = torch.load(path, map_location=context.settings["device"], weights_only=True)
-    trainee.optimizer.load_state_dict(state)
-    if trainee.masks:
-        trainee.masks.clear_state(trainee.optimizer)
+    saved = torch.load(path, map_location=context.settings["device"], weights_only=True)
+    state.optimizer.load_state_dict(saved)
+    if state.masks:
+        state.masks.clear_state(state.optimizer)

@@ -114,7 +114,7 @@ STAGE_KINDS = Registry(
             "latency",
             "Measure latency",
             "Measures the interleaved latency of several models.",
-            implementation=f"{ENGINE}.latency.latency:latency",
+            implementation=f"{ENGINE}.latency.stage:latency",
             version=5,
             timed=True,
             derived=True,

@@ -20,7 +20,7 @@ from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
-from pruning_core.results.models import points
+from pruning_core.results.models import results_frame
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
@@ -57,11 +57,11 @@ def test_exactly_the_target_number_of_weights_is_zero(ran: Cache, spec: Spec) ->
     store = Store(ran)
     for model in plan(spec, store).models[1:]:
         result = store.read(model.key)
-        by_layer = [round(model.asked * size) for size in layers]
+        by_layer = [round(model.target * size) for size in layers]
         expected = (
             sum(by_layer)
             if spec.pruning.allocation == "uniform"
-            else round(model.asked * sum(layers))
+            else round(model.target * sum(layers))
         )
         assert result["prunable"] == sum(layers)
         assert result["prunable_zeros"] == expected
@@ -103,7 +103,7 @@ def test_only_a_shared_learning_rate_schedule_keeps_the_optimizer(ran: Cache) ->
 
 def test_epochs_of_iterative_pruning_add_up(ran: Cache) -> None:
     store = Store(ran)
-    frame = points(outline(plan(SHARED_SCHEDULE, store)), store)
+    frame = results_frame(outline(plan(SHARED_SCHEDULE, store)), store)
     assert list(frame[frame.strategy == "iterative"].epochs) == [1, 2]
     assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [2]
 

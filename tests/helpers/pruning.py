@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning_core.engine.criteria.inputs import Evidence
-from pruning_core.engine.masks.masks import choose
+from pruning_core.engine.criteria.inputs import CriterionInputs
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -27,6 +27,6 @@ def cut(
     **pruning: Any,
 ) -> Tensors:
     """Masks of these weights; other names are settings of a `PruningSpec`."""
-    evidence = Evidence(weights, torch.Generator().manual_seed(seed))
+    evidence = CriterionInputs(weights, torch.Generator().manual_seed(seed))
     settings = to_dict(PruningSpec(criterion, scope, floor, **pruning))
-    return choose(CRITERIA.load(criterion)(evidence), amount, settings, previous)
+    return compute_masks(CRITERIA.load(criterion)(evidence), amount, settings, previous)

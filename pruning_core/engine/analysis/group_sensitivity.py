@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.collect import calibration_images
+from pruning_core.engine.criteria.calibration import calibration_images
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.structured.groups import remove, trace
-from pruning_core.engine.structured.importance import Scorer, Sight
-from pruning_core.engine.structured.selection import Ranked, chosen
+from pruning_core.engine.structured.importance import ImportanceInputs, Scorer
+from pruning_core.engine.structured.selection import RankedGroup, lowest_channels
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.storage.stage_context import Context, StageError
@@ -32,13 +32,13 @@ class GroupPruner:
     def __init__(self, model: nn.Module, name: str, image_size: int, scorer: Scorer) -> None:
         graph = trace(model, image_size)
         group = next(group for group in graph.groups if group.name == name)
-        scores = scorer(graph.found[name])
+        scores = scorer(graph.traced_groups[name])
         if scores is None:
             raise StageError(f"The channel importance cannot score the group {name}.")
         # Attention heads and groups of a convolution lose the same channels, so a unit is one
         # position in all of them, and its score is the mean.
         units = scores.detach().double().cpu().reshape(group.parts, -1).mean(0).numpy()
-        self.ranked = Ranked(units, group.parts, (group.width,))
+        self.ranked = RankedGroup(units, group.parts, (group.width,))
         self.model, self.name, self.image_size = model, name, image_size
         self.pruned = model
 
@@ -48,7 +48,7 @@ class GroupPruner:
         removed_units = min(round(sparsity * units), units - 1)
         self.pruned = copy.deepcopy(self.model)
         width = self.ranked.width - removed_units * self.ranked.parts
-        removed = chosen(self.ranked, width)
+        removed = lowest_channels(self.ranked, width)
         remove(self.pruned, trace(self.pruned, self.image_size), {self.name: removed})
         return _nonzero(self.model) - _nonzero(self.pruned)
 
@@ -64,10 +64,10 @@ def make_scorer(model: nn.Module, context: Context, splits: Splits, base: dict[s
     """
     settings = context.settings
     seed = derived_seed(settings["seed"], settings["layer"])
-    sight = Sight(model, generator=torch.Generator().manual_seed(seed))
+    sight = ImportanceInputs(model, generator=torch.Generator().manual_seed(seed))
     if CHANNEL_IMPORTANCES[settings["channel_importance"]].uses_images:
         count, batch = settings["calibration_images"], settings["score_batch"]
         sample = calibration_images(context, splits, base["data"], count, batch)
-        sight = Sight(model, sample, sight.generator)
+        sight = ImportanceInputs(model, sample, sight.generator)
     scorer: Scorer = CHANNEL_IMPORTANCES.load(settings["channel_importance"])(sight)
     return scorer

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.statistics import wilson
-from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -42,7 +42,7 @@ def layer_curve(
     dense = weight.detach().clone()
 
     def prune(sparsity: float) -> int:
-        kept = masks.choose({name: scores}, sparsity, pruning)[name].to(weight.device)
+        kept = compute_masks({name: scores}, sparsity, pruning)[name].to(weight.device)
         weight.copy_(torch.where(kept, dense, 0.0))
         return int(torch.count_nonzero(dense)) - int(torch.count_nonzero(weight))
 
@@ -74,7 +74,7 @@ def accuracy_curve(
 
 
 def _row(sparsity: float, removed: int, evaluation: Evaluation) -> Row:
-    correct, images = int(evaluation.right.sum()), len(evaluation.right)
+    correct, images = int(evaluation.correct.sum()), len(evaluation.correct)
     low, high = wilson(correct, images)
     return {
         "sparsity": sparsity,

@@ -13,7 +13,7 @@ from pruning_core.engine.analysis import inspect_model as inspection
 from pruning_core.engine.analysis import layer_statistics
 from pruning_core.engine.analysis.group_sensitivity import GroupPruner, make_scorer
 from pruning_core.engine.analysis.sensitivity import DEFAULTS, accuracy_curve, layer_curve
-from pruning_core.engine.criteria.collect import for_scan
+from pruning_core.engine.criteria.calibration import inputs_for_sensitivity
 from pruning_core.engine.data import dataset, decoding
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
@@ -23,7 +23,7 @@ from pruning_core.engine.stage_inputs import MODEL_FILE, load_model, load_splits
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
-from pruning_core.results.layers import portraits as read_layers
+from pruning_core.results.layers import layer_statistics as read_layers
 from pruning_core.settings.conditions import GROUP
 from pruning_core.storage.stage_context import Context
 
@@ -89,7 +89,9 @@ def _layer_sensitivity(baseline: _Baseline) -> dict[str, Any]:
     settings, model = baseline.context.settings, baseline.model
     name = settings["layer"]
     weight = weights(model, "all")[name]
-    evidence = for_scan({name: weight}, model, baseline.context, baseline.splits, baseline.base)
+    evidence = inputs_for_sensitivity(
+        {name: weight}, model, baseline.context, baseline.splits, baseline.base
+    )
     scores = CRITERIA.load(settings["criterion"])(evidence)[name]
     pruning = {**DEFAULTS, **settings}
     rows = layer_curve(

@@ -24,7 +24,7 @@ from pruning_core.engine.benchmark import comparison, mask_selection, runs, trai
 from pruning_core.engine.benchmark.comparison import Images, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.models import devices
-from pruning_core.results.benchmark import BenchResult, Figure
+from pruning_core.results.benchmark import BenchmarkResult, Figure
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def main(name: str) -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(SIZES[name], Path(folder))
-    result = BenchResult(figures, circumstances(name))
+    result = BenchmarkResult(figures, circumstances(name))
     print(json.dumps(json.loads(result.to_json())))
 
 

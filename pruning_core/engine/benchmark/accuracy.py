@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scipy import stats
 
-from pruning_core.common.files import place
+from pruning_core.common.files import expand_path
 from pruning_core.engine.benchmark.comparison import ComparisonRunner, Images, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.benchmark.runs import decoded, reference_process
@@ -75,7 +75,7 @@ def table(all_pairs: Sequence[AccuracyPair]) -> str:
 def command_line() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=place, required=True, help="image folder or .zip")
+    parser.add_argument("--data", type=expand_path, required=True, help="image folder or .zip")
     parser.add_argument("--train-size", type=int, default=5000, help="training images (5000)")
     parser.add_argument("--test-size", type=int, default=1000, help="test images (1000)")
     parser.add_argument("--seeds", default="0,1,2", help="seeds, with commas (0,1,2)")

@@ -15,14 +15,14 @@ from pruning_core.engine.benchmark.reference import CIFAR_SIZE, ComparisonResult
 from pruning_core.engine.benchmark.timing import interleaved, summarize
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Outline, outline
-from pruning_core.reports.charts.comparison import CHARTS, figure
-from pruning_core.results import models
+from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.results.benchmark import Figure
+from pruning_core.results.models import model_rows, results_frame
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.training import TrainSpec
-from pruning_core.storage.job_progress import ACTIVE, Standing, standing
+from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 
@@ -105,14 +105,14 @@ class ComparisonRunner:
         started = time.perf_counter()
         job = self.queue.submit(spec, "bench")
         while (
-            progress := standing(self.queue, job)
+            progress := job_progress(self.queue, job)
         ).state in ACTIVE and self.worker.poll() is None:
             time.sleep(POLL_SECONDS)
         seconds = time.perf_counter() - started
         self._check(progress)
         return ComparisonResult(seconds, accuracies(progress.outline, Store(self.cache)))
 
-    def _check(self, progress: Standing) -> None:
+    def _check(self, progress: JobProgress) -> None:
         if progress.state != "done":
             reason = f"The comparison is {progress.state}. {progress.job.error}"
             raise RuntimeError(f"{reason} See {self.cache.logs} and {self.cache.worker_log}.")
@@ -120,7 +120,7 @@ class ComparisonRunner:
 
 def accuracies(outline: Outline, store: Store) -> dict[str, float]:
     """Test accuracies by the names that the reference gives its models."""
-    rows = models.point_rows(outline, store)
+    rows = model_rows(outline, store)
     names: dict[str, Callable[[dict[str, Any]], str]] = {
         "baseline": lambda row: "baseline",
         "one_shot": lambda row: f"one_shot {row['sparsity_asked']:g}",
@@ -141,5 +141,5 @@ def draw_charts(spec: Spec, cache: Cache) -> list[str]:
     planned = plan(spec, store)
     if not planned.complete or not all(store.exists(stage.key) for stage in planned.stages):
         raise RuntimeError("The comparison is not in the cache.")
-    frame = models.points(outline(planned), store)
-    return [figure(frame, name, "sparsity_prunable").to_json() for name in CHARTS]
+    frame = results_frame(outline(planned), store)
+    return [comparison_chart(frame, name, "sparsity_prunable").to_json() for name in CHARTS]

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from pruning_core.engine.benchmark.timing import interleaved, paired_ratio
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
-from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.results.benchmark import Figure
@@ -34,8 +34,8 @@ def selection_speedup(name: str, rounds: int) -> Figure:
 def our_masks(model: nn.Module, amount: float = AMOUNT) -> dict[str, Tensor]:
     """Our masks of all prunable weights, with one threshold and no minimum density."""
     prunable = weights(model, "all")
-    return masks.choose(
-        magnitude(Evidence(prunable)),
+    return compute_masks(
+        magnitude(CriterionInputs(prunable)),
         amount,
         to_dict(PruningSpec(allocation="global", min_density=0.0)),
     )

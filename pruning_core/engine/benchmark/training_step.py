@@ -11,13 +11,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pruning_core.engine.benchmark.timing import interleaved, paired_ratio, summarize
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
-from pruning_core.engine.masks.masks import Masks, choose
+from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.training.state import Trainee, make_optimizer
+from pruning_core.engine.training.optimizers import make_optimizer
+from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.results.benchmark import Figure
 from pruning_core.settings.pruning import PruningSpec
@@ -38,7 +39,7 @@ def make_training_loop(amount: float = 0.0) -> Callable[[], None]:
     torch.manual_seed(0)
     model = devices.place(make("mobilenet_v2", CLASSES), "cpu").train()
     masks = prune_uniformly(model, amount) if amount else None
-    trainee = Trainee(model, make_optimizer(model, SETTINGS), masks)
+    trainee = TrainingState(model, make_optimizer(model, SETTINGS), masks)
     images = torch.rand(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % CLASSES
 
@@ -52,7 +53,7 @@ def make_training_loop(amount: float = 0.0) -> Callable[[], None]:
 def prune_uniformly(model: nn.Module, amount: float) -> Masks:
     """Prune this share of each layer. Returns the masks."""
     prunable = weights(model, "all")
-    kept = choose(magnitude(Evidence(prunable)), amount, to_dict(PruningSpec()))
+    kept = compute_masks(magnitude(CriterionInputs(prunable)), amount, to_dict(PruningSpec()))
     masks = Masks(prunable, kept)
     masks.multiply()
     return masks

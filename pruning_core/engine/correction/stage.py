@@ -15,8 +15,8 @@ from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.masks import check_zeros
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import recalibrate
-from pruning_core.engine.stage_inputs import MASK_FILE, parent_model, root_of, splits_of
-from pruning_core.engine.stage_training import finish
+from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, load_model, load_splits
+from pruning_core.engine.stage_training import measure_model
 from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed
@@ -33,10 +33,10 @@ Result = dict[str, Any]
 def correction(context: Context) -> Result:
     """Correct the parent, a pruned or corrected model, and measure the result."""
     settings, store = context.settings, context.store
-    root, parent = root_of(store, context.row.parent), store.read(context.row.parent)
+    root, parent = baseline_key(store, context.row.parent), store.read(context.row.parent)
     base = store.settings(root)["settings"]
     devices.prepare(settings["threads"])
-    splits = splits_of(store, store.settings(root)["parent"], base["data"])
+    splits = load_splits(store, store.settings(root)["parent"], base["data"])
     weight_masks = masks.load(store.file(context.row.parent, MASK_FILE))
     inputs = _inputs(context, root, base, splits, weight_masks)
     started = time.perf_counter()
@@ -45,7 +45,7 @@ def correction(context: Context) -> Result:
     state.seconds = time.perf_counter() - started
     check_zeros(dict(inputs.pruned.named_parameters()), weight_masks)
     masks.save(weight_masks, context.folder / MASK_FILE)
-    result = finish(context, state, splits, base["data"], settings["pruning"])
+    result = measure_model(context, state, splits, base["data"], settings["pruning"])
     return {
         **result,
         "notes": [*_note_on_images(settings["images"], len(splits.train)), *notes],
@@ -62,7 +62,7 @@ def _inputs(
     data, count = base["data"], settings["images"]
     seed = derived_seed(settings["seed"], "correction")
     pruned, dense = (
-        devices.place(parent_model(store, key, base), device).eval()
+        devices.place(load_model(store, key, base), device).eval()
         for key in (context.row.parent, root)
     )
     batch = max(MIN_BATCH, min(BATCH, BATCH * PIXELS // data["image_size"] ** 2))

@@ -16,7 +16,7 @@ from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.stage_inputs import parent_model, root_of
+from pruning_core.engine.stage_inputs import baseline_key, load_model
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.state import Movement, TrainingState
 from pruning_core.engine.training.train import derived_seed
@@ -72,7 +72,7 @@ def inputs_for_pruning(
     settings, pruning = context.settings, context.settings["pruning"]
     target = float(settings["target"])
     if needs(pruning["criterion"], BASELINE):
-        dense = parent_model(context.store, root_of(context.store, context.row.parent), base)
+        dense = load_model(context.store, baseline_key(context.store, context.row.parent), base)
         model = devices.place(dense, settings["device"])
     prunable = weights(model, pruning["layers"], pruning["exclude"])
     batch = settings["train"]["batch_size"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruning_core.engine.models.sites import Site, sites
+from pruning_core.engine.models.traced_layers import TracedLayer, traced_layers
 from pruning_core.engine.structured import fold as channels
 
 # A channel with a smaller variance over the training images counts as constant: with the usual
@@ -37,7 +37,7 @@ class FoldedLayer:
 
 
 @torch.no_grad()
-def fold_layer(site: Site, zero_constant: bool = False) -> FoldedLayer:
+def fold_layer(site: TracedLayer, zero_constant: bool = False) -> FoldedLayer:
     """The layer and the batch norm of a site as one layer. The site has a norm.
 
     `zero_constant` sets the weights of constant channels to 0 and keeps the constant as bias.
@@ -79,7 +79,7 @@ def inference_model(
     `fold_layer`).
     """
     copied, notes = copy.deepcopy(model).eval(), tuple[str, ...]()
-    if channels.dead_filters(copied):
+    if channels.zero_filters(copied):
         folded = channels.fold(copied, example.shape[-1], ROUND_TO)
         notes = folded.notes if folded.removed else ()
     return fold_model(copied, example, zero_constant), list(notes)
@@ -90,7 +90,7 @@ def fold_model(model: nn.Module, example: Tensor, zero_constant: bool = False) -
     """A copy with batch norm folded where possible; `example` are images (N, 3, S, S)."""
     copied = copy.deepcopy(model).eval()
     names = {module: name for name, module in copied.named_modules()}
-    for site in sites(copied, example):
+    for site in traced_layers(copied, example):
         if site.norm is None:
             continue
         folded = fold_layer(site, zero_constant)
@@ -109,7 +109,7 @@ def folded_state(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     """
     state = {name: value.clone() for name, value in model.state_dict().items()}
     names = {module: name for name, module in model.named_modules()}
-    for site in sites(model, example):
+    for site in traced_layers(model, example):
         if (norm := site.norm) is None or norm.weight is None:
             continue
         folded, prefix = fold_layer(site, zero_constant=True), names[norm]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.criteria.sample import draw
+from pruning_core.engine.criteria.calibration import draw_calibration_set
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
@@ -68,7 +68,7 @@ def export(context: Context) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "difference": difference,
         "entropy_bound": writer.entropy_bound(path) if writer.entropy_bound else {},
-        **test.figures(),
+        **test.metrics(),
         "notes": [*notes, *_calibration_notes(settings, splits)],
         "seconds": time.perf_counter() - started,
     }
@@ -88,7 +88,9 @@ def finished_model(
     batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
 
     def calibration() -> list[Tensor]:
-        drawn = draw(splits.train, settings["images"], settings["seed"], data, batch, "cpu")
+        drawn = draw_calibration_set(
+            splits.train, settings["images"], settings["seed"], data, batch, "cpu"
+        )
         return [images for images, _ in drawn]
 
     def rebuild_unpruned() -> nn.Module:
@@ -147,7 +149,7 @@ def _write_predictions(path: Path, test: Evaluation, labels: list[int]) -> None:
     """Write a line for each test image: its number, its label and its prediction, all from 0."""
     lines = [
         f"{i},{label},{prediction}"
-        for i, (label, prediction) in enumerate(zip(labels, test.answers.tolist(), strict=True))
+        for i, (label, prediction) in enumerate(zip(labels, test.predictions.tolist(), strict=True))
     ]
     path.write_text("\n".join(["image,label,prediction", *lines]) + "\n", encoding="utf-8")
 

@@ -15,8 +15,13 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.stage_inputs import parent_model, root_of, splits_of
-from pruning_core.engine.stage_training import finish, loss_of, training_notes, training_of
+from pruning_core.engine.stage_inputs import baseline_key, load_model, load_splits
+from pruning_core.engine.stage_training import (
+    measure_model,
+    training_notes,
+    training_objective,
+    training_plan,
+)
 from pruning_core.engine.structured import removed_channels, widths
 from pruning_core.engine.structured.groups import Group, trace, unprunable_layers
 from pruning_core.engine.structured.importance import ImportanceInputs
@@ -38,11 +43,11 @@ from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.structured_notes import (
-    counted,
-    example_told,
-    left_told,
-    parts_told,
-    uncut_told,
+    counts_against_dense,
+    example_notes,
+    partition_notes,
+    removal_note,
+    unprunable_notes,
 )
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context
@@ -54,28 +59,28 @@ SIZES = ("channels", "parameters", "macs", "bytes")
 def structured(context: Context) -> Result:
     """Remove channels of the parent until a share of the dense baseline is removed, and train.
 
-    Final fine-tuning removes nothing. Zeros are counted against the dense baseline: a removed
+    Final fine-tuning removes nothing. Zeros are counts_against_dense against the dense baseline: a removed
     weight counts as zero.
     """
     settings, store = context.settings, context.store
-    root = root_of(store, context.row.parent)
+    root = baseline_key(store, context.row.parent)
     base, parent = store.settings(root)["settings"], store.read(context.row.parent)
     devices.prepare(settings["threads"])
-    splits = splits_of(store, store.settings(root)["parent"], base["data"])
-    dense = parent_model(store, root, base)
+    splits = load_splits(store, store.settings(root)["parent"], base["data"])
+    dense = load_model(store, root, base)
     model, notes = _pruned_model(dense, context, splits, root, base)
     optimizer = make_optimizer(model, settings["train"])
     state = TrainingState(model, optimizer, precision=settings["precision"])
-    state.objective = loss_of(context, root, base)
+    state.objective = training_objective(context, root, base)
     schedule = (settings["lr_from_epoch"], settings["lr_epochs"])
-    plan = training_of(settings, base["data"], schedule, "structured", parent["epochs_total"])
+    plan = training_plan(settings, base["data"], schedule, "structured", parent["epochs_total"])
     plan = replace(plan, lr_start=schedule_start(settings["recovery"], base))
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     pruning, image_size = settings["pruning"], base["data"]["image_size"]
-    result = finish(context, state, splits, base["data"], pruning)
+    result = measure_model(context, state, splits, base["data"], pruning)
     return {
         **result,
-        **counted(result, sparsities(dense, pruning["layers"], pruning["exclude"])),
+        **counts_against_dense(result, sparsities(dense, pruning["layers"], pruning["exclude"])),
         "own_parameters": result["parameters"],
         "macs": macs(model, image_size),
         "dense_macs": macs(dense, image_size),
@@ -90,7 +95,7 @@ def _pruned_model(
 ) -> tuple[nn.Module, list[str]]:
     """The model with the weights from which it trains, and notes on the removed channels."""
     settings, store = context.settings, context.store
-    model = devices.place(parent_model(store, context.row.parent, base), settings["device"])
+    model = devices.place(load_model(store, context.row.parent, base), settings["device"])
     removed: RemovedChannels = {}
     notes: list[str] = []
     if settings["removal"]:
@@ -99,7 +104,7 @@ def _pruned_model(
     removed = removed_channels.total_removed(_removed_before(context), removed)
     removed_channels.write(removed, context.folder)
     if (weights := initial_weights(context, root, base)) is not None:
-        rewound = parent_model(store, root, base)
+        rewound = load_model(store, root, base)
         image_size = base["data"]["image_size"]
         model = removed_channels.rewound_model(model, rewound, weights, removed, image_size)
     widths.write(model, context.folder)
@@ -158,9 +163,9 @@ def _notes(plan: WidthPlan, dense: ModelSize, model: nn.Module, settings: Result
     ratio_of, target = settings["removal"]["ratio_of"], float(settings["target"])
     pairs = {name: (getattr(plan.after, name), getattr(dense, name)) for name in SIZES}
     return [
-        left_told(ratio_of, target, plan.after.share_removed(dense, ratio_of), pairs),
-        *parts_told([group.parts for group in plan.groups], settings["removal"]["round_to"]),
-        *uncut_told(unprunable_layers(model, plan.groups)),
+        removal_note(ratio_of, target, plan.after.share_removed(dense, ratio_of), pairs),
+        *partition_notes([group.parts for group in plan.groups], settings["removal"]["round_to"]),
+        *unprunable_notes(unprunable_layers(model, plan.groups)),
     ]
 
 
@@ -196,7 +201,7 @@ def inspect_groups(context: Context) -> Result:
             for ratio, plan in plans.items()
         ],
         "step": math.lcm(removal["round_to"], *parts),
-        "notes": [*parts_told(parts, removal["round_to"]), *example_told(removal["scope"])],
+        "notes": [*partition_notes(parts, removal["round_to"]), *example_notes(removal["scope"])],
     }
 
 

@@ -19,7 +19,7 @@ from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.recovery import RECOVERY_METHODS
-from pruning_core.planning.pruned import LOADED
+from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE
 from pruning_core.storage.stage_context import Context
 
 KEPT_FILE = "kept.sparse"
@@ -107,4 +107,4 @@ def schedule_start(recovery: dict[str, Any], base: dict[str, Any]) -> float:
 def rewinding_notes(recovery: dict[str, Any], base: dict[str, Any]) -> list[str]:
     """Notes on the weights from which training started."""
     to_start = recovery["method"] == "weight_rewinding" and recovery["rewind_epoch"] == 0
-    return [LOADED] if to_start and base["model"]["weights"] != "none" else []
+    return [LOADED_WEIGHTS_NOTE] if to_start and base["model"]["weights"] != "none" else []

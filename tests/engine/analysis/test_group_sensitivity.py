@@ -14,16 +14,16 @@ from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis.group_sensitivity import GroupPruner
 from pruning_core.engine.models.build import make
 from pruning_core.engine.structured.groups import trace
-from pruning_core.engine.structured.importance import Sight
+from pruning_core.engine.structured.importance import ImportanceInputs
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
-from pruning_core.results.sensitivity import read_scan
+from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
@@ -48,7 +48,7 @@ class Coupled(nn.Module):
 
 def pruner_of(model: nn.Module, name: str, importance: str = "magnitude_l2") -> GroupPruner:
     scorer = CHANNEL_IMPORTANCES.load(importance)(
-        Sight(model, generator=torch.Generator().manual_seed(0))
+        ImportanceInputs(model, generator=torch.Generator().manual_seed(0))
     )
     return GroupPruner(model, name, SIZE, scorer)
 
@@ -121,7 +121,7 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Spec]:
     spec = sensitivity_only(replace(SPEC, structured=structured))
     job = Queue(cache.queue).submit(spec, "sensitivity")
     serve(cache)
-    assert standing(Queue(cache.queue), job).state == "done"
+    assert job_progress(Queue(cache.queue), job).state == "done"
     return cache, spec
 
 
@@ -129,7 +129,7 @@ def test_all_groups_that_can_be_pruned_are_analyzed_in_the_order_of_the_model(
     analyzed: tuple[Cache, Spec],
 ) -> None:
     cache, spec = analyzed
-    frame = read_scan(spec, Store(cache))
+    frame = read_sensitivity(spec, Store(cache))
     names = list(dict.fromkeys(frame["layer"]))
     assert names[0] == "features.1.conv.0.0"
     assert names[-1] == "features.18.0"

@@ -14,9 +14,9 @@ from PIL import Image
 from pruning_core.common.paths import Cache
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.stage_inputs import load_model
-from pruning_core.planning.exports import ask_image, ask_test_image
+from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, Stage
-from pruning_core.results.predictions import told
+from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.workers import finished_run, serve
@@ -39,7 +39,7 @@ def run(cache: Cache, stage: Stage) -> None:
 
 def test_predictions_are_those_of_the_models(cache: Cache) -> None:
     dense, pruned = keys(cache)
-    stage, store = ask_test_image(dense, pruned, 7), Store(cache)
+    stage, store = predict_test_image(dense, pruned, 7), Store(cache)
     run(cache, stage)
     result = store.read(stage.key)
     raw = np.frombuffer(base64.b64decode(result["pixels"]), np.uint8).reshape(1, 32, 32, 3)
@@ -54,7 +54,7 @@ def test_predictions_are_those_of_the_models(cache: Cache) -> None:
         assert by_class[likeliest] == pytest.approx(float(probabilities.max()), abs=1e-4)
         assert sum(by_class.values()) == pytest.approx(1, abs=1e-3)
         assert prediction["milliseconds"] > 0
-    assert len(told(result["predictions"]["dense"])) == 5
+    assert len(predictions_table(result["predictions"]["dense"])) == 5
 
 
 def test_an_image_file_is_cropped_to_a_square(cache: Cache, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_image_file_is_cropped_to_a_square(cache: Cache, tmp_path: Path) -> N
     path = tmp_path / "wide.png"
     Image.new("RGB", (90, 40), (255, 0, 0)).save(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    stage = ask_image(dense, pruned, digest, str(path))
+    stage = predict_image(dense, pruned, digest, str(path))
     run(cache, stage)
     result = Store(cache).read(stage.key)
     raw = np.frombuffer(base64.b64decode(result["pixels"]), np.uint8).reshape(32, 32, 3)
@@ -75,7 +75,7 @@ def test_a_file_that_is_no_image_is_refused(cache: Cache, tmp_path: Path, conten
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     dense, pruned = keys(cache)
-    stage = ask_image(dense, pruned, hashlib.sha256(content).hexdigest(), str(path))
+    stage = predict_image(dense, pruned, hashlib.sha256(content).hexdigest(), str(path))
     run(cache, stage)
     row = Queue(cache.queue).stage(stage.key)
     assert row is not None
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_image_is_refused(cache: Cache, tmp_path: Path, conten
 
 
 def test_a_test_image_number_past_the_last_is_refused(cache: Cache) -> None:
-    stage = ask_test_image(*keys(cache), 100)
+    stage = predict_test_image(*keys(cache), 100)
     run(cache, stage)
     row = Queue(cache.queue).stage(stage.key)
     assert row is not None

@@ -17,10 +17,10 @@ from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
-from pruning_core.results.sensitivity import read_scan
+from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
-from pruning_core.storage.job_progress import standing
+from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
@@ -104,8 +104,8 @@ def test_an_analysis_alone_has_the_stages_of_a_run_with_the_same_baseline(cache:
     queue, store, spec = Queue(cache.queue), Store(cache), sensitivity_only(SPEC)
     job = queue.submit(spec, "sensitivity")
     serve(cache)
-    assert standing(queue, job).state == "done"
-    frame = read_scan(spec, store)
+    assert job_progress(queue, job).state == "done"
+    frame = read_sensitivity(spec, store)
     layers = frame["layer"].unique()
     assert len(layers) == len(sensitivity_stages(spec, store)) == 53
     assert set(frame["sparsity"]) <= {0.0, 0.5, 0.9}
@@ -139,7 +139,7 @@ def test_excluded_layers_are_left_out_and_validation_images_are_used(cache: Cach
     for _ in range(2):
         serve(cache)
     assert len(sensitivity_stages(spec, store)) == 34
-    frame, baseline = read_scan(spec, store), store.read(plan(spec, store).models[0].key)
+    frame, baseline = read_sensitivity(spec, store), store.read(plan(spec, store).models[0].key)
     assert set(frame["images"]) == {24}
     dense = frame[frame["sparsity"] == 0.0]["accuracy"]
     assert set(dense) == {baseline["validation_accuracy"]}

@@ -67,7 +67,7 @@ def test_a_comparison_with_each_criterion(cache: Cache, criterion: str) -> None:
     run_here(cache, spec)
     for model in plan(spec, store).models[1:]:
         result = store.read(model.key)
-        assert result["prunable_zeros"] == round(model.asked * result["prunable"])
+        assert result["prunable_zeros"] == round(model.target * result["prunable"])
         assert result["notes"] == []
     actual = masks_of_steps(cache, spec)
     first, last = actual["iterative", 1], actual["iterative", 2]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pruning_core.engine.criteria.inputs import Evidence
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.export.sparse_file import (
@@ -27,6 +27,7 @@ from pruning_core.engine.export.sparse_file import (
     save,
 )
 from pruning_core.engine.masks import masks
+from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.settings.pruning import PruningSpec
@@ -94,7 +95,7 @@ def pruned() -> State:
     torch.manual_seed(0)
     model = make("mobilenet_v2", 10)
     prunable = weights(model, "all")
-    kept = masks.choose(magnitude(Evidence(prunable)), 0.9, to_dict(PruningSpec()))
+    kept = compute_masks(magnitude(CriterionInputs(prunable)), 0.9, to_dict(PruningSpec()))
     masks.Masks(prunable, kept).multiply()
     return {name: value.detach() for name, value in model.state_dict().items()}
 

@@ -16,8 +16,8 @@ from pruning_core.engine.models.build import make
 from pruning_core.methods.registry import Method, Registry
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.planning.plan import plan
-from pruning_core.planning.timing import crossover_stage
-from pruning_core.results.sparse_speedup import ALL_LAYERS, break_even, crossover_frame
+from pruning_core.planning.timing import sparse_speedup_stage
+from pruning_core.results.sparse_speedup import ALL_LAYERS, break_even, sparse_speedup_frame
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -91,14 +91,14 @@ def test_the_layers_of_a_model_are_measured(tmp_path_factory: pytest.TempPathFac
     queue.submit(UNTRAINED, "sparse_speedup")
     serve(cache)
     model = plan(UNTRAINED, store).models[-1].key
-    stage = crossover_stage(model, sparsities=(0.5, 0.99), rounds=6, seconds=0.01)
-    assert crossover_frame(stage, store).empty
+    stage = sparse_speedup_stage(model, sparsities=(0.5, 0.99), rounds=6, seconds=0.01)
+    assert sparse_speedup_frame(stage, store).empty
     queue.add([stage])
     serve(cache)
     row = queue.stage(stage.key)
     assert row is not None
     assert row.status == "done", row.error
-    frame = crossover_frame(stage, store)
+    frame = sparse_speedup_frame(stage, store)
     layers = set(product_shapes(make("mobilenet_v2", 10, 0.35), torch.zeros(1, 3, 32, 32)))
     assert set(frame["layer"]) == {ALL_LAYERS, *layers}
     assert len(frame) == (len(layers) + 1) * 2 * len(SPARSE_KERNELS)

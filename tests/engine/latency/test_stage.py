@@ -27,7 +27,7 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.timing import Conditions, latency_stages
-from pruning_core.results.latency import circumstances, latency_frame, notes
+from pruning_core.results.latency import environment, latency_frame, latency_notes
 from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
@@ -118,7 +118,7 @@ def test_every_sample_is_kept_and_the_machine_is_named(models: Models) -> None:
     frame = latency_frame(stages, store)
     assert [np.shape(run["ns"]) for run in group["runs"]] == [(n, 2) for n in frame["rounds"]]
     assert np.median(group["runs"][0]["ns"]) / 1e6 == pytest.approx(frame["p50_ms"][0])
-    machine = circumstances(stages, store)
+    machine = environment(stages, store)
     assert machine["machine"] == platform.node()
     assert torch.__version__.startswith(machine["versions"]["torch"])
 
@@ -130,7 +130,7 @@ def test_a_file_of_another_size_is_written_and_noted(models: Models) -> None:
     assert row.status == "done", row.error
     frame = latency_frame(stages, store)
     assert (frame["image_size_pixels"] == 48).all()
-    texts = notes(stages, store)
+    texts = latency_notes(stages, store)
     assert "Timed at 48 pixels; trained and evaluated at 32 pixels." in texts
     assert "The timed ONNX int8 file is calibrated on 32 training images." in texts
     files = sorted(path.name for path in store.folder(stages[0].key).iterdir())

@@ -75,8 +75,8 @@ def test_exactly_the_target_number_of_units_is_pruned(cache: Cache, name: str) -
         kept = masks.load(store.file(model.key, MASK_FILE))
         state = sparse_file.load(store.file(model.key, MODEL_FILE))
         units = [remaining_units(mask, to_dict(tested.pruning)) for mask in kept.values()]
-        each = [round(model.asked * remaining.size) for remaining in units]
-        total = round(model.asked * sum(remaining.size for remaining in units))
+        each = [round(model.target * remaining.size) for remaining in units]
+        total = round(model.target * sum(remaining.size for remaining in units))
         pruned = sum(int((~remaining).sum()) for remaining in units)
         assert pruned == (sum(each) if tested.pruning.allocation == "uniform" else total)
         assert list(kept) == [layer.name for layer in layers]

@@ -23,7 +23,7 @@ from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import TrainingPlan, derived_seed
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.plan import plan
-from pruning_core.planning.pruned import LOADED, recovery_notes
+from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE, recovery_notes
 from pruning_core.planning.stage import PlannedModel
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
@@ -161,4 +161,4 @@ def test_notes_and_errors_of_rewinding_hold_for_structured_pruning() -> None:
     assert "Final fine-tuning does not rewind" in notes
     with pytest.raises(SpecError, match="one schedule cannot span"):
         replace(spec, lr_schedule_span="pruning")
-    assert LOADED not in notes
+    assert LOADED_WEIGHTS_NOTE not in notes

@@ -25,7 +25,7 @@ from pruning_core.engine.training.loss import Objective
 from pruning_core.engine.training.rewinding import KEPT_FILE
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.planning.plan import plan
-from pruning_core.planning.pruned import LOADED
+from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -147,7 +147,7 @@ def test_loaded_weights_are_epoch_0_with_a_note(cache: Cache, tmp_path: Path) ->
     run_here(cache, spec)
     for key in pruned_keys(cache, spec):
         assert_starts_from(read(cache, key), loaded, read(cache, key, MASK_FILE))
-        assert LOADED in Store(cache).read(key)["notes"]
+        assert LOADED_WEIGHTS_NOTE in Store(cache).read(key)["notes"]
 
 
 def test_an_interrupted_baseline_keeps_the_same_bits(

@@ -23,9 +23,9 @@ from pruning_core.engine.stage_inputs import baseline_key, channels_removed, loa
 from pruning_core.engine.structured import widths
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
-from pruning_core.reports.html_report import html
-from pruning_core.results import models
+from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
+from pruning_core.results.models import model_rows
 from pruning_core.settings.spec import from_json, to_json
 from pruning_core.storage.bundle import BUNDLE_FILE, IMAGES_FILE
 from pruning_core.storage.stage_context import Context
@@ -100,11 +100,11 @@ def _results(context: Context) -> dict[str, bytes]:
     settings, spec = context.settings, from_json(context.settings["spec"])
     outline, job = Outline.from_json(settings["outline"]), settings["job"]
     # Only what the key of the stage covers: int8 files of these models may be added at any time.
-    frame = pd.DataFrame(models.point_rows(outline, context.store, settings["label"], job))
+    frame = pd.DataFrame(model_rows(outline, context.store, settings["label"], job))
     return {
         "spec.json": to_json(spec).encode(),
         "results.csv": csv_export.to_csv(frame).encode(),
-        "report.html": html(frame, {job: spec}, findings(frame)).encode(),
+        "report.html": html_report(frame, {job: spec}, findings(frame)).encode(),
     }
 
 
