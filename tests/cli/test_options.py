@@ -171,8 +171,8 @@ def test_an_option_sets_its_settings_and_nothing_else(
     flag: str, text: str, wanted: dict[str, object]
 ) -> None:
     spec = read(flag, text)
-    found = flat(to_dict(spec))
-    assert {name: found[name] for name in wanted} == wanted
+    values = flat(to_dict(spec))
+    assert {name: values[name] for name in wanted} == wanted
     implied = {"data.augmentation"} if flag in ("--data", "--dataset") else set()
     assert set(changed(spec, QUICKSTART)) <= set(wanted) | implied
 
