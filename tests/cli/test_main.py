@@ -12,18 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.cli.main import parser
-from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import build
 from pruning_core.reports.csv_export import chrome_found
-from pruning_core.settings.spec import Spec
 from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
+from tests.helpers.refusals import spec_of
 from tests.helpers.workers import (
     ROOT,
     TINY_OPTIONS,
@@ -53,10 +51,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     cache.prepare()
     yield cache
     stop_worker(cache)
-
-
-def spec_of(*options: str) -> Spec:
-    return spec_from(parser().parse_args(["compare", *options]))
 
 
 def attempts(cache: Cache) -> dict[str, int]:
