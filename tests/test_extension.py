@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,11 +70,11 @@ SETTING = """
         0.0, "Added setting", help="A setting that was added.", minimum=0, maximum=1, neutral=0.0
     )
 """
-RUN = (
+RUN = shlex.split(
     "compare --preset quickstart --width 0.25 --train-size 60 --test-size 20 --baseline-epochs 1"
     " --amounts 0.5 --epochs 0.5 --iterations 2 --no-equal-budget --criterion added_criterion"
     " --schedule added_schedule --added-setting 0.5"
-).split()
+)
 PAGE = """
 import json
 from streamlit.testing.v1 import AppTest

@@ -23,7 +23,7 @@ from pruning_core.settings.spec import Spec
 
 # One number sets all three channels.
 CHANNEL_SETTINGS = ("data.mean", "data.std")
-# Longer lists of choices stand in the help text instead of the braces.
+# A longer list of choices is written into the help text, not in braces.
 MAX_CHOICES_WIDTH = 40
 
 

@@ -110,9 +110,8 @@ def search(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     frame.to_csv(options.out / CSV, index=False)
     print(f"Chosen on validation images (seed {base.seeds[0]}):")
     for epochs, name in best.items():
-        print(
-            f"- for {format_epochs(epochs)}: {name}, {strategy_search.SEARCH_STRATEGIES[name].text}."
-        )
+        text = strategy_search.SEARCH_STRATEGIES[name].text
+        print(f"- for {format_epochs(epochs)}: {name}, {text}.")
     for epochs in [epochs for epochs in options.budgets if epochs not in best]:
         print(f"- for {format_epochs(epochs)}: none, because no strategy finished.")
     print(table(trials, "validation"))

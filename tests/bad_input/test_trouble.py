@@ -204,8 +204,8 @@ def test_a_result_that_was_damaged_meanwhile_is_reported(
     command = usual(used, tmp_path)
     assert ended(capfd, *command)[0] == 0
     job = job_of(command)
-    point = job_progress(Queue(used.queue), job).outline.models[-1]
-    (used.stage(point.key) / "manifest.json").write_text("{}")
+    model = job_progress(Queue(used.queue), job).outline.models[-1]
+    (used.stage(model.key) / "manifest.json").write_text("{}")
     code, out, error = ended(capfd, "show", job, "--cache-dir", str(used.root))
     assert code == 1
     assert "SUMMARY" not in out

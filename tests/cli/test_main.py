@@ -12,18 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.cli.main import parser
-from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import build
 from pruning_core.reports.csv_export import chrome_found
-from pruning_core.settings.spec import Spec
 from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue, job_id
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
+from tests.helpers.refusals import spec_of
 from tests.helpers.workers import (
     ROOT,
     TINY_OPTIONS,
@@ -53,10 +51,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     cache.prepare()
     yield cache
     stop_worker(cache)
-
-
-def spec_of(*options: str) -> Spec:
-    return spec_from(parser().parse_args(["compare", *options]))
 
 
 def attempts(cache: Cache) -> dict[str, int]:
@@ -119,8 +113,8 @@ def test_the_csv_has_a_row_for_each_model_and_the_columns_of_the_issue(
     rows: list[dict[str, str]],
 ) -> None:
     assert list(rows[0]) == COLUMNS
-    points = [(row["strategy"], row["iteration"], float(row["sparsity_asked"])) for row in rows]
-    assert points == [
+    models = [(row["strategy"], row["iteration"], float(row["sparsity_asked"])) for row in rows]
+    assert models == [
         ("baseline", "0", 0.0),
         ("one_shot", "0", 0.0),
         ("one_shot", "0", 0.5),
@@ -153,15 +147,15 @@ def test_sparsities_are_exact_to_the_weight(lab: Cache, rows: list[dict[str, str
     parameters = dict(build(settings, 10, 32).named_parameters())
     assert {name: parameters[name].numel() for name in sizes} == sizes
     total = sum(sizes.values())
-    for row, point in zip(rows, plan.models, strict=True):
+    for row, model in zip(rows, plan.models, strict=True):
         zeros = {name: round(float(row["sparsity_asked"]) * n) for name, n in sizes.items()}
         assert float(row["sparsity_prunable"]) == sum(zeros.values()) / total
         assert row["sparsity_weights"] == row["sparsity_prunable"]
-        path = store.file(point.key, "model.sparse")
+        path = store.file(model.key, "model.sparse")
         assert path.stat().st_size == int(row["sparse_bytes"])
-        model = sparse_file.load(path)
-        assert {name: int((model[name] == 0).sum()) for name in sizes} == zeros
-        nonzero = sum(int((model[name] != 0).sum()) for name in parameters)
+        tensors = sparse_file.load(path)
+        assert {name: int((tensors[name] == 0).sum()) for name in sizes} == zeros
+        nonzero = sum(int((tensors[name] != 0).sum()) for name in parameters)
         assert nonzero == int(row["nonzero"])
         assert sum(p.numel() for p in parameters.values()) == int(row["parameters"])
 
@@ -239,8 +233,8 @@ def test_a_failed_run_says_why_and_continues_afterwards(
 ) -> None:
     """A folder has the path of the checkpoint of a pruned model."""
     options = [*SHORT, "--amounts", "0.35"]
-    points = planned(lab, spec_of(*options)).models
-    key = next(point.key for point in points if point.strategy == "one_shot")
+    models = planned(lab, spec_of(*options)).models
+    key = next(model.key for model in models if model.strategy == "one_shot")
     lab.checkpoint(key).mkdir()
     done = call(lab, "compare", *options, "--out", str(tmp_path))
     assert done.returncode == 1
@@ -252,8 +246,8 @@ def test_a_failed_run_says_why_and_continues_afterwards(
 
 def test_a_damaged_result_is_found_and_computed_again(lab: Cache, out: Path) -> None:
     assert runs_through(lab, *SHORT)
-    points = planned(lab, spec_of(*SHORT)).models
-    key = next(point.key for point in points if point.strategy == "one_shot")
+    models = planned(lab, spec_of(*SHORT)).models
+    key = next(model.key for model in models if model.strategy == "one_shot")
     assert call(lab, "cache", "verify").returncode == 0
     path = lab.stage(key) / "model.sparse"
     path.write_bytes(path.read_bytes()[:-1])

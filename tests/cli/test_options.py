@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import reduce
 from pathlib import Path
 
 import pytest
 
-from pruning_core.cli.main import main, parser
+from pruning_core.cli.main import parser
 from pruning_core.cli.options import given_settings, options, read_text, spec_from, unused_options
 from pruning_core.common.errors import SpecError
 from pruning_core.methods.datasets import OWN_IMAGES
@@ -20,6 +19,7 @@ from pruning_core.settings.messages import flag as flag_of
 from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
+from tests.helpers.refusals import spec_of
 
 EPOCHS = ("one_shot.epochs", "iterative.epochs", "structured.epochs")
 VALUES: list[tuple[str, str, dict[str, object]]] = [
@@ -141,16 +141,6 @@ SWITCHES = [
     ("--correction", "correction.enabled", True),
     ("--structured", "structured.enabled", True),
 ]
-OF_THE_ISSUE = """
---preset --spec --dataset --data --model --width --stem-stride --weights --image-size
---train-size --test-size --batch-size --lr --optimizer --baseline-epochs --amounts --target
---iterations --epochs --schedule --criterion --allocation --layers --seed --device --cache-dir
---out --detach
-"""
-
-
-def read(*arguments: str) -> Spec:
-    return spec_from(parser().parse_args(["compare", *arguments]))
 
 
 def flat(value: object, prefix: str = "") -> dict[str, object]:
@@ -170,9 +160,9 @@ def changed(spec: Spec, start: Spec) -> dict[str, object]:
 def test_an_option_sets_its_settings_and_nothing_else(
     flag: str, text: str, wanted: dict[str, object]
 ) -> None:
-    spec = read(flag, text)
-    found = flat(to_dict(spec))
-    assert {name: found[name] for name in wanted} == wanted
+    spec = spec_of(flag, text)
+    values = flat(to_dict(spec))
+    assert {name: values[name] for name in wanted} == wanted
     implied = {"data.augmentation"} if flag in ("--data", "--dataset") else set()
     assert set(changed(spec, QUICKSTART)) <= set(wanted) | implied
 
@@ -184,7 +174,7 @@ def test_every_option_is_tried_here() -> None:
 
 @pytest.mark.parametrize(("flag", "name", "value"), SWITCHES)
 def test_a_switch_sets_its_setting_and_nothing_else(flag: str, name: str, value: bool) -> None:
-    spec = read(flag)
+    spec = spec_of(flag)
     assert changed(spec, QUICKSTART) == {name: value}
     assert spec.label == ""
 
@@ -206,72 +196,26 @@ def test_the_option_of_one_setting_wins_over_a_shared_one_in_any_order(
     low, high = ("0.25", "0.75") if "momentum" in shared else ("8", "16")
     both = ([shared, low, single, high], [single, high, shared, low])
     for arguments in both:
-        values = flat(to_dict(read(*arguments)))
+        values = flat(to_dict(spec_of(*arguments)))
         assert (values[name], values[other]) == (float(high), float(low))
         flags = given_settings(parser().parse_args(["compare", *arguments]))
         assert (flags[name], flags[other]) == (single, shared)
     with pytest.raises(SpecError) as error:
-        read(shared, low, single, "-1")
+        spec_of(shared, low, single, "-1")
     assert for_command_line(error.value).startswith(f"{single}: ")
     with pytest.raises(SpecError) as error:
-        read(shared, "-1", single, high)
+        spec_of(shared, "-1", single, high)
     assert for_command_line(error.value).startswith(f"{shared}: ")
 
 
 def test_percent_is_for_fractions_only() -> None:
-    assert read("--target", "90%") == read("--target", "0.9")
-    assert read("--target", "0.5 %").iterative.target == 0.005
+    assert spec_of("--target", "90%") == spec_of("--target", "0.9")
+    assert spec_of("--target", "0.5 %").iterative.target == 0.005
     for text in ("%", "9%0", "nine%"):
         with pytest.raises(SpecError, match="is not a number"):
-            read("--target", text)
+            spec_of("--target", text)
     with pytest.raises(SpecError, match="'5%' is not a number"):
-        read("--lr", "5%")
-
-
-def shown_help(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
-    return capsys.readouterr().out
-
-
-def test_the_options_of_the_issue_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = set(re.findall(r"--[a-z-]+", shown_help(capsys, "compare")))
-    assert set(OF_THE_ISSUE.split()) - flags == set()
-
-
-def test_the_help_names_every_option_and_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown_help(capsys, "compare")
-    words = set(re.findall(r"[\w:]+", text))
-    for option in options():
-        assert re.search(rf"^  {option.flag}\b", text, re.MULTILINE), option.flag
-        if option.choices:
-            assert set(option.choices) <= words, option.flag
-    assert "%%" not in text
-    assert max(map(len, text.splitlines())) <= 80
-
-
-def test_the_help_groups_the_options_by_sections(capsys: pytest.CaptureFixture[str]) -> None:
-    """The settings of the whole run are last; a shared option is beside the setting it names."""
-    text = shown_help(capsys, "compare")
-    titles = [line[:-1] for line in text.splitlines() if re.match(r"[A-Z].*:$", line)]
-    sections = {field.section.title for field in fields_of(Spec).values()}
-    assert set(titles) == sections
-    assert len(titles) == len(sections)
-    assert titles[-1] == "Run"
-    finetuning = text[text.index("Fine-tuning:\n") : text.index("Recovery:\n")]
-    assert "--batch-size N" in finetuning
-    assert "Also sets --baseline-batch-size." in " ".join(finetuning.split())
-    baseline = text[text.index("Baseline training:\n") : text.index("Pruning:\n")]
-    assert "--baseline-epochs N" in baseline
-    one_number = "One number sets all three channels."
-    assert " ".join(text.split()).count(one_number) == 2
-
-
-def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parser().parse_args(["compare", "--amount", "0.5"])
-    assert "unrecognized arguments: --amount 0.5" in capsys.readouterr().err
+        spec_of("--lr", "5%")
 
 
 def test_the_user_s_own_images_are_no_named_data_set(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,13 +225,13 @@ def test_the_user_s_own_images_are_no_named_data_set(capsys: pytest.CaptureFixtu
 
 
 def test_no_preset_means_quickstart() -> None:
-    assert read() == QUICKSTART
-    assert read("--preset", "quickstart") == QUICKSTART
+    assert spec_of() == QUICKSTART
+    assert spec_of("--preset", "quickstart") == QUICKSTART
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_taken_as_it_is(name: str) -> None:
-    assert read("--preset", name) == PRESETS[name].spec
+    assert spec_of("--preset", name) == PRESETS[name].spec
 
 
 @pytest.mark.parametrize("spec", [QUICKSTART, TEXTBOOK])
@@ -302,16 +246,10 @@ def test_textbook_is_the_assignment_s_experiment() -> None:
 
 
 def test_an_option_overrides_the_preset() -> None:
-    spec = read("--preset", "recommended", "--iterations", "2", "--allocation", "uniform")
+    spec = spec_of("--preset", "recommended", "--iterations", "2", "--allocation", "uniform")
     assert (spec.iterative.iterations, spec.pruning.allocation) == (2, "uniform")
     assert spec.iterative.schedule == RECOMMENDED.iterative.schedule
     assert spec.label == ""
-
-
-def test_data_takes_the_place_of_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    spec = read("--dataset", "mnist", "--data", "my images")
-    assert (spec.data.name, spec.data.path) == ("images", str(tmp_path / "my images"))
 
 
 def test_paths_are_those_of_this_folder_or_the_home(
@@ -320,7 +258,7 @@ def test_paths_are_those_of_this_folder_or_the_home(
     """The worker runs in another folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/of/someone")
-    spec = read("--data", "~/set.zip", "--weights", "w.safetensors")
+    spec = spec_of("--data", "~/set.zip", "--weights", "w.safetensors")
     assert spec.data.path == "/home/of/someone/set.zip"
     assert spec.model.weights == str(tmp_path / "w.safetensors")
 
@@ -336,12 +274,12 @@ def test_a_spec_file_is_the_start_and_options_override_it(
         "label": "mine",
     }
     Path("my spec.json").write_text(json.dumps(value), encoding="utf-8")
-    spec = read("--spec", "my spec.json")
+    spec = spec_of("--spec", "my spec.json")
     assert spec.data.path == str(tmp_path / "set")
     assert spec.model.weights == str(tmp_path / "w.pt")
     assert (spec.iterative.target, spec.label) == (0.7, "mine")
     assert spec.baseline_epochs == Spec().baseline_epochs
-    other = read("--spec", "my spec.json", "--target", "0.8", "--dataset", "digits")
+    other = spec_of("--spec", "my spec.json", "--target", "0.8", "--dataset", "digits")
     assert (other.iterative.target, other.iterative.iterations) == (0.8, 3)
     assert (other.data.name, other.data.path) == ("digits", "")
 
@@ -349,49 +287,14 @@ def test_a_spec_file_is_the_start_and_options_override_it(
 def test_a_saved_spec_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text(specs.to_json(RECOMMENDED), encoding="utf-8")
-    assert read("--spec", str(path)) == RECOMMENDED
+    assert spec_of("--spec", str(path)) == RECOMMENDED
 
 
 def test_a_preset_and_a_spec_file_are_not_both_taken(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(SpecError, match="not both"):
-        read("--preset", "textbook", "--spec", str(path))
-
-
-def test_an_optimizer_brings_its_rate_unless_one_is_given() -> None:
-    assert read("--optimizer", "adam").finetune.lr == 0.001
-    assert read("--optimizer", "adam", "--lr", "0.01").finetune.lr == 0.01
-    assert read("--preset", "textbook", "--optimizer", "sgd").finetune.lr == 0.02
-
-
-def test_a_pattern_implies_its_sparsity_unless_sparsities_are_given() -> None:
-    for pattern in ("2:4", "4:8"):
-        spec = read("--granularity", pattern)
-        assert (spec.one_shot.amounts, spec.iterative.enabled) == ((0.0, 0.5), False)
-    assert read("--granularity", "2:4", "--amounts", "0.5", "--no-iterative").one_shot.amounts == (
-        0.5,
-    )
-    with pytest.raises(SpecError, match=r"prunes 0\.5 of each fitting layer in one step"):
-        read("--granularity", "2:4", "--amounts", "0.3")
-
-
-@pytest.mark.parametrize(
-    ("flag", "text", "other"),
-    [
-        ("--layer-sparsities", "*=0.5", ("--allocation", "erk")),
-        ("--filter-norm", "1", ("--granularity", "kernel")),
-        ("--filter-dim", "1", ("--granularity", "unstructured")),
-    ],
-)
-def test_an_option_that_another_choice_would_ignore_is_refused(
-    flag: str, text: str, other: tuple[str, str]
-) -> None:
-    with pytest.raises(SpecError) as error:
-        read(flag, text, *other)
-    message = for_command_line(error.value)
-    assert message.startswith(f"{flag}: it is used only with {other[0]} ")
-    assert message.endswith("; leave one of them out.")
+        spec_of("--preset", "textbook", "--spec", str(path))
 
 
 UNREAD: list[tuple[tuple[str, ...], tuple[str, ...] | None]] = [
@@ -425,13 +328,6 @@ def test_an_option_without_an_effect_is_noted(
     assert note.startswith(f"{given[0]} has no effect here: it is used only ")
     assert note.endswith(".")
     assert notes(*given, *used_with) == [] if used_with else notes(*given[:2]) == []
-
-
-def test_the_baseline_s_optimizer_brings_its_rate_too() -> None:
-    assert read("--baseline-optimizer", "adam").baseline.lr == 0.001
-    assert read("--baseline-optimizer", "adam", "--baseline-lr", "0.01").baseline.lr == 0.01
-    both = ("--baseline-optimizer", "adamw", "--optimizer", "adamw")
-    assert read(*both, "--recovery", "lr_rewinding").recovery.method == "lr_rewinding"
 
 
 @pytest.mark.parametrize("name", [name for name, field in fields_of(Spec).items() if field.flag])

@@ -64,7 +64,7 @@ def facts(inspected: Spec) -> Facts:
 
 
 def printed(planned: Spec, cache: Cache, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> list[str]:
-    """The lines after two looks at a job whose stages are of these kinds."""
+    """The lines for a job whose stages are of these kinds, after two calls."""
     text = io.StringIO()
     monkeypatch.setattr(progress, "Store", lambda _: facts(planned))
     notes = progress._PruningNotes(cache, Console(file=text, width=200))

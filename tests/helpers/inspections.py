@@ -31,6 +31,27 @@ MODEL: dict[str, Any] = {
     "images_per_second": 500.0,
 }
 
+DRY_RUN: dict[str, Any] = {
+    "groups": [
+        {
+            "group": "a",
+            "layers": ["a", "b"],
+            "channels": 32,
+            "parts": 1,
+            "reason": "",
+            "left": [16],
+        },
+        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "left": [10]},
+    ],
+    "uncut": [{"layer": "fc", "reason": "its outputs are the classes"}],
+    "dense": {"channels": 32, "parameters": 1000, "macs": 2_000_000, "bytes": 9_190_000},
+    "left": [
+        {"amount": 0.5, "channels": 16, "parameters": 300, "macs": 1_000_000, "bytes": 3_000_000}
+    ],
+    "step": 8,
+    "notes": ["Layers in 12 parts keep the parts."],
+}
+
 
 class Facts:
     """A store with both inspections of a spec; tests add the results of other stages."""

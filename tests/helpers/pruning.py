@@ -1,4 +1,4 @@
-"""Masks for tests: the scores of a criterion, and the masks chosen by them."""
+"""Masks as tests need them: the scores of a criterion, and the masks that follow from them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from pruning_core.settings.serialization import to_dict
 Tensors = dict[str, Tensor]
 
 
-def cut(
+def masks_of(
     weights: Tensors,
     amount: float,
-    scope: str = "uniform",
-    floor: float = 0.0,
+    allocation: str = "uniform",
+    min_density: float = 0.0,
     previous: Tensors | None = None,
     criterion: str = "magnitude",
     seed: int = 0,
     **pruning: Any,
 ) -> Tensors:
-    """Masks of these weights; other names are settings of a `PruningSpec`."""
-    evidence = CriterionInputs(weights, torch.Generator().manual_seed(seed))
-    settings = to_dict(PruningSpec(criterion, scope, floor, **pruning))
-    return compute_masks(CRITERIA.load(criterion)(evidence), amount, settings, previous)
+    """Masks of these weights; further names are settings of a `PruningSpec`."""
+    inputs = CriterionInputs(weights, torch.Generator().manual_seed(seed))
+    spec = PruningSpec(
+        criterion=criterion, allocation=allocation, min_density=min_density, **pruning
+    )
+    return compute_masks(CRITERIA.load(criterion)(inputs), amount, to_dict(spec), previous)

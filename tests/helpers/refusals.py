@@ -9,16 +9,23 @@ import pytest
 from PIL import Image
 
 from pruning_core.cli import progress
-from pruning_core.cli.main import main
+from pruning_core.cli.main import main, parser
+from pruning_core.cli.options import spec_from
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis import inspect_model
 from pruning_core.reports import csv_export
+from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
 from tests.helpers.workers import serve
 
 Refuse = Callable[..., str]
 ALL_IMAGES = ("--train-size", "0", "--test-size", "0")
+
+
+def spec_of(*options: str) -> Spec:
+    """The spec of `compare` with these options. Raises `SpecError`."""
+    return spec_from(parser().parse_args(["compare", *options]))
 
 
 def without_worker(patch: pytest.MonkeyPatch) -> None:

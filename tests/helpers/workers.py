@@ -27,7 +27,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.execute import execute
-from pruning_core.worker.supervisor import ANY, Supervisor
+from pruning_core.worker.supervisor import ANY_THREADS, Supervisor
 from tests.helpers.project import ROOT
 
 LIMIT_SECONDS = 600.0
@@ -132,7 +132,7 @@ def serve(cache: Cache) -> None:
     supervisor, queue = Supervisor(cache), Queue(cache.queue)
     while True:
         supervisor._plan_jobs()
-        row = queue.claim(uuid.uuid4().hex, ANY)
+        row = queue.claim(uuid.uuid4().hex, ANY_THREADS)
         if row is None:
             return
         execute(cache, queue, row, lost=lambda: None)

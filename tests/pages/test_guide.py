@@ -18,7 +18,7 @@ from pruning_core.cli.main import parser
 from pruning_core.methods.commands import COMMANDS
 from pruning_core.methods.registry import Registry
 from pruning_core.planning.presets import PRESETS
-from pruning_core.results.glossary import GLOSSARY
+from pruning_core.results.glossary import glossary_rows
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
 from tests.helpers.pages import open_page, texts
@@ -123,8 +123,8 @@ def test_presets_commands_and_terms_are_in_the_guide() -> None:
     text = rendered()
     for name in (*PRESETS, *COMMANDS):
         assert f"`{name}`" in text
-    for term, definition in GLOSSARY:
-        assert f"| **{inline(term)}** | {inline(definition)} |" in text
+    for row in glossary_rows():
+        assert f"| **{inline(row['Term'])}** | {inline(row['Definition'])} |" in text
 
 
 def test_every_placeholder_is_filled() -> None:

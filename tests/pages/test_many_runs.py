@@ -204,7 +204,7 @@ def test_the_best_model_follows_the_slider_and_the_report_agrees(
     for tolerance in (0.1, 5.0, 10.0):
         test.slider(key="tolerance").set_value(tolerance).run()
         (answer,) = answers(points, tolerance / 100)
-        figures = answer.headline.figures if answer.headline else ()
+        figures = answer.best.figures if answer.best else ()
         assert [metric.value for metric in test.metric] == [value for _, value in figures]
         assert answer.text in files["HTML report"]()
         sentences.add(answer.text)

@@ -22,7 +22,7 @@ from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import titles
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
-from pruning_core.storage.job_list import JobList, Run, Step, run_from_progress
+from pruning_core.storage.job_list import JobList, Run, StageProgress, run_from_progress
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -158,20 +158,20 @@ def test_the_list_and_the_opened_run_agree(cache: Cache, queue: Queue) -> None:
     assert 0 < listed.fraction < 0.02  # half of an inspection is not half of the run
 
 
-def run(*steps: Step, state: str = "running") -> Run:
+def run(*steps: StageProgress, state: str = "running") -> Run:
     return Run(None, state, steps)  # type: ignore[arg-type]
 
 
-def done(begin: float, end: float, work: float = 1.0) -> Step:
-    return Step("done", work, 1.0, begin, end)
+def done(begin: float, end: float, work: float = 1.0) -> StageProgress:
+    return StageProgress("done", work, 1.0, begin, end)
 
 
 def test_the_remaining_time_follows_from_epochs_and_cores() -> None:
-    steps = (done(10, 30, 10.0), *[Step("queued", 5.0, 0.0, None, None)] * 4)
+    steps = (done(10, 30, 10.0), *[StageProgress("queued", 5.0, 0.0, None, None)] * 4)
     assert run(*steps).remaining_seconds(1) == pytest.approx(40)
     assert run(*steps).remaining_seconds(2) == pytest.approx(20)
     assert run(*steps, state="queued").remaining_seconds(2) is None
-    assert run(Step("queued", 1.0, 0.0, None, None)).remaining_seconds(2) is None
+    assert run(StageProgress("queued", 1.0, 0.0, None, None)).remaining_seconds(2) is None
 
 
 def test_the_time_spent_excludes_pauses() -> None:

@@ -24,7 +24,7 @@ from pruning_core.results.deployment_evidence import (
 )
 from pruning_core.storage.store import Store
 from tests.helpers.latency import timed
-from tests.pages.test_pages import put
+from tests.helpers.pages import put
 
 DENSE = PlannedModel("baseline", 0, 0, 0.0, "a" * 64)
 PRUNED = PlannedModel("one_shot", 0, 0, 0.9, "b" * 64)

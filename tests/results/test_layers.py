@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruning_core.engine.analysis.layer_statistics import overlap, portraits
+from pruning_core.engine.analysis.layer_statistics import layer_statistics, mask_overlap
 from pruning_core.results.layers import jaccard, layers_frame, threshold
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
@@ -16,7 +16,7 @@ def test_statistics_count_weights_zeros_and_zero_channels() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False), nn.Linear(2, 2, bias=False))
     model[0].weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-4.0, 2.0]]).reshape(3, 2, 1, 1)
     model[1].weight.data = torch.ones(2, 2)
-    found = portraits(model)
+    found = layer_statistics(model)
     first = layers_frame(found).iloc[0]
     assert (first["weights"], first["channels"], first["zero channels"]) == (6, 3, 1)
     assert first["sparsity"] == 0.5
@@ -25,10 +25,10 @@ def test_statistics_count_weights_zeros_and_zero_channels() -> None:
 
 
 def test_removed_channels_count_as_zero_against_the_dense_model() -> None:
-    dense = portraits(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False)))
+    dense = layer_statistics(nn.Sequential(nn.Conv2d(2, 4, 1, bias=False)))
     conv = nn.Conv2d(2, 3, 1, bias=False)
     conv.weight.data[0] = 0.0
-    row = layers_frame(portraits(nn.Sequential(conv)), dense).iloc[0]
+    row = layers_frame(layer_statistics(nn.Sequential(conv)), dense).iloc[0]
     assert (row["weights"], row["channels"], row["zero channels"]) == (8, 4, 2)
     assert row["sparsity"] == 0.5
 
@@ -45,6 +45,6 @@ def test_the_overlap_by_hand() -> None:
     """Of the first layer both keep 1 of 3; nothing of the second; the third has another shape."""
     first = {"a": torch.tensor([1.0, 2.0, 0.0, 0.0]), "b": torch.zeros(2), "c": torch.ones(2)}
     second = {"a": torch.tensor([0.0, 5.0, 3.0, 0.0]), "b": torch.zeros(2), "c": torch.ones(3)}
-    found = jaccard(overlap(first, second))
+    found = jaccard(mask_overlap(first, second))
     assert found["layer"].tolist() == ["a", "b"]
     assert found["overlap"].tolist() == pytest.approx([1 / 3, 1.0])

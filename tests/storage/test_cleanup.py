@@ -31,9 +31,9 @@ def publish(store: Store, key: str) -> str:
 def wanted(queue: Queue) -> list[str]:
     """The keys of a job whose stages are all queued."""
     job = queue.submit(TINY, "test")
-    made = plan(TINY, Facts(TINY))
-    queue.expand(job, made, [])
-    return [stage.key for stage in made.stages]
+    job_plan = plan(TINY, Facts(TINY))
+    queue.expand(job, job_plan, [])
+    return [stage.key for stage in job_plan.stages]
 
 
 def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[str]) -> None:
@@ -49,18 +49,18 @@ def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[s
 def test_clean_keeps_the_stages_derived_from_the_model_of_a_job(
     store: Store, queue: Queue, wanted: list[str]
 ) -> None:
-    point, other = wanted[-1], "e" * 64
-    file, lone = export_stage(point, "onnx"), export_stage(other, "onnx")
-    packed, timed = Stage("bundle", file.key, {}), Stage("latency", point, {})
-    sparse = Stage("sparse_speedup", point, {})
-    publish(store, point)
+    model, other = wanted[-1], "e" * 64
+    file, lone = export_stage(model, "onnx"), export_stage(other, "onnx")
+    packed, timed = Stage("bundle", file.key, {}), Stage("latency", model, {})
+    sparse = Stage("sparse_speedup", model, {})
+    publish(store, model)
     for stage in (file, lone, packed, timed, sparse):
         with store.building(stage.key) as folder:
             store.publish(
                 stage.key, folder, kind=stage.kind, parent=stage.parent, settings={}, result={}
             )
     assert cleanup.clean(store, queue) == sorted([lone.key, packed.key])
-    assert set(store.finished()) == {point, file.key, timed.key, sparse.key}
+    assert set(store.finished()) == {model, file.key, timed.key, sparse.key}
 
 
 def test_clean_keeps_the_checkpoints_from_which_a_job_can_continue(

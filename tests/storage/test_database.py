@@ -49,15 +49,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_can_be_read(small_disk: Path, read_only: bool) -> None:
     cache = Cache(small_disk / "cache")
     cache.prepare()
-    job, made = submit(Queue(cache.queue))
+    job, job_plan = submit(Queue(cache.queue))
     fill(small_disk)
     if read_only:
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(CacheError, match="cannot be written"):
         cache.prepare()
     queue = Queue(cache.queue)
-    assert [found.id for found in queue.jobs()] == [job]
-    assert len(queue.stages_of(job)) == len(made.stages)
+    assert [listed.id for listed in queue.jobs()] == [job]
+    assert len(queue.stages_of(job)) == len(job_plan.stages)
     assert WorkerRecord(cache.queue).current() is None
     with pytest.raises(sqlite3.OperationalError):
         queue.submit(SMALL, "again")
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_is_read_without_a_wal(
         return connect(name, **options)
 
     monkeypatch.setattr(database.sqlite3, "connect", unwritable)
-    assert [found.id for found in Queue(queue.path).jobs()] == [job]
+    assert [listed.id for listed in Queue(queue.path).jobs()] == [job]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         queue.cancel(job)
 
@@ -112,7 +112,7 @@ def test_writes_that_wait_in_a_wal_are_not_ignored(
 def test_a_locked_queue_changes_nothing_and_works_later(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, made = submit(queue)
+    job, job_plan = submit(queue)
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
     other = sqlite3.connect(queue.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -124,7 +124,7 @@ def test_a_locked_queue_changes_nothing_and_works_later(
     assert {row.status for row in queue.stages_of(job)} == {"queued"}
     other.close()
     assert queue.claim("t", 2)
-    assert len(queue.stages_of(job)) == len(made.stages)
+    assert len(queue.stages_of(job)) == len(job_plan.stages)
 
 
 def test_many_sessions_of_one_process_try_the_cache_at_once(cache: Cache) -> None:
@@ -203,7 +203,7 @@ def test_an_earlier_queue_is_opened_without_its_jobs_and_finished_stages_stay(
     job = queue.submit(SMALL, "new")
     assert job_progress(queue, job).outline.models == (), "the tables are those of this version"
     caplog.clear()
-    assert [found.id for found in Queue(cache.queue).jobs()] == [job]
+    assert [listed.id for listed in Queue(cache.queue).jobs()] == [job]
     assert caplog.messages == []
 
 

@@ -22,11 +22,11 @@ LARGE = replace(QUICKSTART, one_shot=replace(QUICKSTART.one_shot, amounts=(0.0, 
 
 
 def test_the_same_spec_twice_is_one_job(queue: Queue) -> None:
-    first, made = submit(queue)
+    first, job_plan = submit(queue)
     second, _ = submit(queue)
     assert first == second
     assert len(queue.jobs()) == 1
-    assert len(queue.stages_of(first)) == len(made.stages)
+    assert len(queue.stages_of(first)) == len(job_plan.stages)
 
 
 def test_a_stage_is_claimed_once_by_many_threads(queue: Queue) -> None:
@@ -66,10 +66,10 @@ def test_threads_are_respected_and_no_small_stage_overtakes_a_large_one(queue: Q
 
 
 def test_shared_stages_have_one_row_and_survive_a_cancel(queue: Queue) -> None:
-    first, made = submit(queue, SMALL)
+    first, job_plan = submit(queue, SMALL)
     second, other = submit(queue, LARGE)
     queue.cancel(first)
-    shared = {s.key for s in made.stages} & {s.key for s in other.stages}
+    shared = {s.key for s in job_plan.stages} & {s.key for s in other.stages}
     assert len(shared) > 5
     states = {row.key: row.status for row in queue.stages_of(first)}
     assert {states[key] for key in shared} == {"queued"}
@@ -193,13 +193,13 @@ def test_an_unknown_job(queue: Queue, start: str) -> None:
 
 
 def test_a_late_plan_does_not_restart_a_cancelled_job(queue: Queue) -> None:
-    job, made = submit(queue)
+    job, job_plan = submit(queue)
     queue.cancel(job)
-    queue.expand(job, made, done=())
+    queue.expand(job, job_plan, done=())
     assert job_progress(queue, job).state == "cancelled"
     assert not queue.busy()
     queue.delete(job)
-    queue.expand(job, made, done=())
+    queue.expand(job, job_plan, done=())
     assert queue.wanted_keys() == set()
 
 
@@ -243,30 +243,30 @@ def claims(queue: Queue, kind: str, gpu: bool = True) -> list[str]:
 
 def test_the_longest_chain_goes_first(queue: Queue) -> None:
     """One-shot with the equal budget, and the first iterative step, precede short one-shot runs."""
-    _, made = submit(queue)
+    _, job_plan = submit(queue)
     order = claims(queue, "baseline")
-    strategies = {point.key: point.strategy for point in made.models}
+    strategies = {model.key: model.strategy for model in job_plan.models}
     assert {strategies[key] for key in order[:2]} == {"iterative", "one_shot_equal_budget"}
     assert [strategies[key] for key in order[2:]] == ["one_shot"] * 2
-    urgencies = {stage.key: stage.urgency for stage in made.stages}
+    urgencies = {stage.key: stage.urgency for stage in job_plan.stages}
     assert [urgencies[key] for key in order] == [10, 10, 2, 2]
 
 
 def test_the_older_job_goes_before_longer_ones(queue: Queue) -> None:
     short = replace(SMALL, iterative=replace(SMALL.iterative, enabled=False))
-    _, made = submit(queue, short)
+    _, job_plan = submit(queue, short)
     long = replace(SMALL, data=replace(SMALL.data, split_seed=1), baseline_epochs=99)
     submit(queue, long)
     first = queue.claim("t", 2)
     assert first is not None
-    assert first.key in {stage.key for stage in made.stages}
+    assert first.key in {stage.key for stage in job_plan.stages}
 
 
 def test_without_a_free_gpu_only_cpu_stages_are_claimed(queue: Queue) -> None:
-    made = plan(SMALL, Facts(SMALL))
+    job_plan = plan(SMALL, Facts(SMALL))
     stages = [
         replace(stage, settings={**stage.settings, "device": device}, parent="")
-        for stage in made.stages
+        for stage in job_plan.stages
         if stage.kind == "pruned"
         for device in ("cuda", "cpu")
     ]

@@ -9,7 +9,7 @@ import pytest
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import outline
 from pruning_core.reports import csv_export
-from pruning_core.results.models import results_frame
+from pruning_core.results import models
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.helpers.workers import TINY, planned, run
@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 def test_every_epoch_of_a_budget_is_counted_once(finished: Cache) -> None:
     store, plan = Store(finished), planned(finished, HALVES)
-    frame = results_frame(outline(plan), store)
+    frame = models.results_frame(outline(plan), store)
     chain = frame[frame.strategy == "iterative"]
     assert list(chain.epochs) == [0.5, 1, 1.5, 3]
     assert list(frame[frame.strategy == "one_shot_equal_budget"].epochs) == [3]
@@ -61,9 +61,9 @@ def test_every_epoch_of_a_budget_is_counted_once(finished: Cache) -> None:
 def test_the_target_sparsity_is_reached_in_every_step(finished: Cache) -> None:
     """Also in final fine-tuning; the count of each layer is rounded to whole weights."""
     store = Store(finished)
-    chain = [point for point in planned(finished, HALVES).models if point.strategy == "iterative"]
-    zeros = {store.read(point.key)["prunable_zeros"] for point in chain}
-    assert [point.target for point in chain] == [0.8] * 4
+    chain = [model for model in planned(finished, HALVES).models if model.strategy == "iterative"]
+    zeros = {store.read(model.key)["prunable_zeros"] for model in chain}
+    assert [model.target for model in chain] == [0.8] * 4
     assert len(zeros) == 1
     assert zeros.pop() / store.read(chain[0].key)["prunable"] == pytest.approx(0.8, abs=1e-4)
 
@@ -73,8 +73,8 @@ def test_the_learning_rate_falls_over_the_steps_and_again_in_final_fine_tuning(
 ) -> None:
     """One schedule spans the three steps; final fine-tuning starts at the peak, ends near 0."""
     store = Store(finished)
-    chain = [point for point in planned(finished, HALVES).models if point.strategy == "iterative"]
-    *steps, final = ([row["lr"] for row in store.read(point.key)["history"]] for point in chain)
+    chain = [model for model in planned(finished, HALVES).models if model.strategy == "iterative"]
+    *steps, final = ([row["lr"] for row in store.read(model.key)["history"]] for model in chain)
     rates = [rate for step in steps for rate in step]
     assert rates == sorted(rates, reverse=True)
     assert final[0] > rates[-1]

@@ -97,5 +97,5 @@ def test_cancel_ends_a_stage_during_a_call_that_never_ends(
         until(lambda: not pid_exists(pid) or None, "the end of the process")
         assert process.poll() is None
     assert job_progress(queue, job).state == "cancelled"
-    assert {found.status for found in queue.stages_of(job)} == {"cancelled"}
+    assert {row.status for row in queue.stages_of(job)} == {"cancelled"}
     assert not list(cache.building.iterdir())

@@ -10,13 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from pruning_core.common import machine
 from pruning_core.common.errors import Share, SpecError
-from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan
 from pruning_core.settings.spec import Spec
@@ -24,33 +22,11 @@ from pruning_core.storage import database
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.worker import execute as execute_module
 from pruning_core.worker import supervisor
-from pruning_core.worker.execute import execute
-from pruning_core.worker.processes import StageProcess, start_stage_process
+from pruning_core.worker.processes import StageProcess
 from pruning_core.worker.supervisor import Supervisor
-from tests.helpers.inspections import DATA, MODEL, Facts
+from tests.helpers.inspections import Facts
 from tests.helpers.workers import TINY
-
-
-@pytest.fixture
-def worker(cache: Cache) -> Supervisor:
-    return Supervisor(cache, idle_seconds=0.0, cores=1)
-
-
-@pytest.fixture
-def inspected(cache: Cache) -> None:
-    """A store with the results of the inspections of `TINY`."""
-    for stage in plan(TINY, Facts(TINY)).stages:
-        if stage.kind.startswith("inspect"):
-            result = DATA if stage.kind == "inspect_dataset" else MODEL
-            put(cache, stage.key, stage.kind, result)
-
-
-def put(cache: Cache, key: str, kind: str, result: object) -> None:
-    store = Store(cache)
-    with store.building(key) as folder:
-        store.publish(key, folder, kind=kind, parent="", settings={}, result=result)
 
 
 @pytest.fixture
@@ -158,33 +134,6 @@ def test_a_refused_job_is_logged_in_a_sentence(
     assert caplog.messages == [f"Job {job} is refused: {SENTENCE}"]
 
 
-def test_a_stage_that_refuses_its_settings_is_logged_in_a_sentence(
-    cache: Cache,
-    queue: Queue,
-    worker: Supervisor,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    job = queue.submit(TINY, "run")
-    worker._plan_jobs()
-    row = queue.claim("t", 8)
-    assert row is not None
-
-    def refuse(context: object) -> dict[str, object]:
-        raise REFUSAL
-
-    monkeypatch.setattr(execute_module, "runner_of", lambda kind: refuse)
-    execute(cache, queue, row, lost=lambda: None)
-    failed = queue.stage(row.key)
-    assert failed is not None
-    assert (failed.status, failed.field) == ("failed", "one_shot.amounts")
-    assert SpecError.from_json(failed.field, failed.error).values == REFUSAL.values
-    assert f"Stage {row.key[:12]} is refused: {SENTENCE}" in caplog.messages
-    worker._plan_jobs()
-    refused = job_progress(queue, job).job
-    assert (refused.status, refused.error) == ("refused", failed.error)
-
-
 def test_a_job_submitted_during_the_shutdown_is_served(
     queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,77 +210,6 @@ def test_a_locked_queue_is_logged_and_waited_for(
     worker._serve()
     assert "cannot be used (database is locked)" in caplog.text
     assert job_progress(queue, job).state == "queued"
-
-
-def test_a_stage_that_is_done_while_the_queue_is_locked_is_not_lost(
-    cache: Cache, queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was published, so it has not failed and does not run again."""
-    queue.submit(TINY, "run")
-    Supervisor(cache)._plan_jobs()
-    row = queue.claim("t", 8)
-    assert row is not None
-    other = sqlite3.connect(queue.path, isolation_level=None)
-    runs = []
-
-    def last(context: object) -> dict[str, object]:
-        runs.append(context)
-        other.execute("BEGIN IMMEDIATE")
-        return dict(DATA)
-
-    monkeypatch.setattr(execute_module, "runner_of", lambda kind: last)
-    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
-        execute(cache, queue, row, lost=lambda: None)
-    other.close()
-    queue.release(row.key, "t", "Its process ended with exit code 1.")
-    again = queue.claim("u", 8)
-    assert again is not None
-    execute(cache, queue, again, lost=lambda: None)
-    done = queue.stage(row.key)
-    assert done is not None
-    assert (done.status, len(runs)) == ("done", 1)
-
-
-def test_a_damaged_stage_is_logged_and_computed_again(
-    cache: Cache, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    queue.submit(TINY, "run")
-    Supervisor(cache)._plan_jobs()
-    row = queue.claim("t", 8)
-    assert row is not None
-    put(cache, row.key, row.kind, {})
-    (cache.stage(row.key) / "manifest.json").write_text("{}")
-    monkeypatch.setattr(execute_module, "runner_of", lambda kind: lambda context: dict(DATA))
-    with caplog.at_level(logging.WARNING):
-        execute(cache, queue, row, lost=lambda: None)
-    assert "was damaged" in caplog.text
-    assert str(cache.damaged) in caplog.text
-    assert Store(cache).read(row.key) == DATA
-    assert list(cache.damaged.iterdir())
-
-
-def test_a_stage_whose_supervisor_died_before_its_start_is_queued_again(
-    cache: Cache, queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The stage was in the pipe when the supervisor was killed: the parent is another process."""
-    queue.submit(TINY, "run")
-    worker._plan_jobs()
-    row = queue.claim("t", 8)
-    assert row is not None
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: dead.pid)
-        process = start_stage_process(cache)
-    process.give(row)
-    assert process.popen.stdin is not None
-    process.popen.stdin.close()
-    assert process.popen.wait() == 3
-    assert "The worker has ended" in cache.log(row.key).read_text()
-    now = queue.stage(row.key)
-    assert now is not None
-    assert (now.status, now.attempts) == ("queued", 0)
 
 
 class Waiting:

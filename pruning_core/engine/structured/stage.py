@@ -59,7 +59,7 @@ SIZES = ("channels", "parameters", "macs", "bytes")
 def structured(context: Context) -> Result:
     """Remove channels of the parent until a share of the dense baseline is removed, and train.
 
-    Final fine-tuning removes nothing. Zeros are counts_against_dense against the dense baseline: a removed
+    Final fine-tuning removes nothing. Zeros are counted against the dense baseline: a removed
     weight counts as zero.
     """
     settings, store = context.settings, context.store

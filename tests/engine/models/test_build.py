@@ -12,7 +12,7 @@ from torchvision.models import VGG, VisionTransformer
 from torchvision.models.resnet import ResNet
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.export.file_sizes import measure
+from pruning_core.engine.export.file_sizes import save_and_measure
 from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models import build as models
 from pruning_core.engine.models import layers
@@ -91,7 +91,7 @@ def test_a_family_is_pruned_trained_and_measured(name: str, tmp_path: Path) -> N
         assert torch.equal(weight == 0, ~weight_masks[key])
     assert any(not torch.equal(before[key], prunable[key]) for key in prunable)
     assert not state.skipped
-    sizes = measure(model, tmp_path / "model.sparse")
+    sizes = save_and_measure(model, tmp_path / "model.sparse")
     assert sizes["sparse_bytes"] < 0.7 * sizes["dense_bytes"]
 
 

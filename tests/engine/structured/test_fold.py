@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.export.bn_folding import lightened
+from pruning_core.engine.export.bn_folding import inference_model
 from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.masks.pruning_step import norms_of_zero_filters
 from pruning_core.engine.models.build import make
@@ -81,7 +81,7 @@ def test_exported_models_keep_widths_that_are_multiples_of_8(name: str, amount: 
     """Some zero channels stay for it; the outputs are the same, and channels are removed."""
     model = model_of(name)
     prune_filters(model, amount, norms=True)
-    lighter, notes = lightened(model, images())
+    lighter, notes = inference_model(model, images())
     assert notes[0].startswith("Removed ")
     assert "zero channels" in notes[0]
     assert any(note.endswith("a multiple of 8 channels remains with them.") for note in notes)

@@ -75,7 +75,7 @@ def test_each_ratio_is_a_chain_of_steps_with_final_fine_tuning(ran: Cache) -> No
     assert [(p.iteration, p.final) for p in steps] == [(1, False), (2, False), (3, True)] * 2
     assert [stages[p.key].parent for p in steps[1:3]] == [p.key for p in steps[:2]]
     assert stages[steps[0].key].parent == stages[steps[3].key].parent == planned.models[0].key
-    assert steps[0].asked == pytest.approx(1 - 0.6**0.5)
+    assert steps[0].target == pytest.approx(1 - 0.6**0.5)
 
 
 def test_the_ratio_is_reached_and_final_fine_tuning_removes_nothing(ran: Cache) -> None:
