@@ -8,7 +8,7 @@ import time
 
 from pruning_core.cli.arguments import count, folder
 from pruning_core.cli.output import OK, check_out, failure_message, report_failure, write_results
-from pruning_core.cli.selection import add_job, find_job, model_names
+from pruning_core.cli.selection import add_job, find_job, listed_models
 from pruning_core.common.paths import Cache
 from pruning_core.storage.job_progress import ACTIVE, job_progress
 from pruning_core.storage.jobs import Queue
@@ -44,7 +44,7 @@ def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     print(f"{progress.job.label}: {progress.state}")
     for row in progress.rows:
         print(f"  {row.key[:12]}  {row.kind:15}  {row.status:9}  {_detail(row)}".rstrip())
-    if names := model_names(progress.job):
+    if names := listed_models(progress.job):
         print("Models, by their numbers for --index:")
         for number, name in enumerate(names):
             print(f"  {number:3}  {name}")

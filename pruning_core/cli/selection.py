@@ -34,7 +34,7 @@ def find_model(queue: Queue, job: Job, index: int, option: str = "--index") -> P
 
     Raises `SpecError`, naming the option, where there is no such model or it is not finished.
     """
-    models, names = Outline.from_json(job.outline).models, model_names(job)
+    models, names = Outline.from_json(job.outline).models, listed_models(job)
     listed = "; ".join(f"{number} {name}" for number, name in enumerate(names))
     known = f"The models of the job are: {listed}." if models else "The job has no models yet."
     if not -len(models) <= index < len(models):
@@ -45,7 +45,7 @@ def find_model(queue: Queue, job: Job, index: int, option: str = "--index") -> P
     return models[index]
 
 
-def model_names(job: Job) -> list[str]:
+def listed_models(job: Job) -> list[str]:
     """The names of a job's models, in the order of their numbers."""
     outline = Outline.from_json(job.outline)
     title_of = titles(outline)

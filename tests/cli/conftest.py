@@ -15,7 +15,7 @@ from tests.helpers.workers import ONE_CUT, finished_run
 TWO_MODELS = replace(ONE_CUT, one_shot=OneShotSpec((0.5, 0.9), 0))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A cache with one finished job of three models."""
     return finished_run(tmp_path_factory.mktemp("finished"), TWO_MODELS)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from pruning_core.cli.output import failure_message
-from pruning_core.cli.selection import find_job, find_model, model_names
+from pruning_core.cli.selection import find_job, find_model, listed_models
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
@@ -133,7 +133,7 @@ def test_show_lists_the_models_by_the_numbers_that_index_takes(
 ) -> None:
     _, out, _ = ended(capfd, "show", job, "--cache-dir", str(cache.root))
     listed = re.findall(r"^  +(\d+)  (\D.*)$", out, re.MULTILINE)
-    names = model_names(find_job(queue, job))
+    names = listed_models(find_job(queue, job))
     assert [(int(number), name) for number, name in listed] == list(enumerate(names))
     assert names[0] == "baseline"
     with pytest.raises(
