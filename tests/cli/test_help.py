@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from pruning_core.cli.main import COMMANDS, main, parser
+from pruning_core.cli.main import main, parser
 from pruning_core.cli.options import options
+from pruning_core.methods.commands import COMMANDS
 from pruning_core.settings.fields import fields_of
 from pruning_core.settings.spec import Spec
 
@@ -84,4 +85,4 @@ def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert all(f"{name} {command.text}" in printed for name, command in COMMANDS.items())
+    assert all(f"{name} {command.help}" in printed for name, command in COMMANDS.items())
