@@ -110,7 +110,7 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
 
 
 def draw_model(lab: Lab, job: Job) -> None:
-    """Sparsity per layer of one finished model, and one layer's weights."""
+    """The sparsity of each layer of a finished model, and a weight magnitude histogram."""
     st.header("Sparsity per layer")
     model = pick_model(lab, job, "model")
     if model is None:
@@ -168,7 +168,7 @@ def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
 
 
 def draw_overlap(lab: Lab, job: Job) -> None:
-    """The mask overlap of two models."""
+    """The Jaccard index of the masks of two models."""
     header_with_guide("Mask overlap (Jaccard)", "sensitivity", "sparsity-weights-and-mask-overlap")
     first_column, second_column = st.columns(2)
     with first_column:

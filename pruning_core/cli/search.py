@@ -106,7 +106,6 @@ def search(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     ]
     fresh_trials = presets.try_all(base, cells)
     frame = pd.DataFrame([asdict(trial) for trial in (*trials, *fresh_trials)])
-    frame = frame.rename(columns={"recipe": "strategy"})
     frame.to_csv(options.out / CSV, index=False)
     print(f"Chosen on validation images (seed {base.seeds[0]}):")
     for epochs, name in best.items():

@@ -158,7 +158,7 @@ class OneShotPruning(PruningStrategy):
     def prune(
         self, amount: float, train_loader: Loader | None = None, fine_tune_epochs: int = 0
     ) -> dict[str, float]:
-        """Prune a fraction `amount` of each layer's weights, then fine-tune.
+        """Prune a fraction `amount` of the weights of each layer, then fine-tune.
 
         There is no fine-tuning without a loader or with 0 epochs. Returns `amount`, `sparsity`
         (percent) and `model_size` (MB). Each call starts from the weights that the model had

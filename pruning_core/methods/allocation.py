@@ -61,7 +61,7 @@ def erk(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[
 
 
 def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[int]:
-    """The custom sparsities, scaled so that all layers together reach `amount`.
+    """The custom sparsities, scaled so that the model reaches `amount`.
 
     Han et al. 2015, https://arxiv.org/abs/1506.02626, and Li et al. 2017,
     https://arxiv.org/abs/1608.08710, set sparsities per layer from a sensitivity analysis.
@@ -90,7 +90,7 @@ def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> li
 
 
 def table_scale(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> float:
-    """The factor of the custom sparsities at which all layers together reach `amount`.
+    """The factor of the custom sparsities at which the model reaches `amount`.
 
     Raises `SpecError` where they prune nothing.
     """
@@ -109,7 +109,7 @@ class Allocation(Method):
     """A sparsity allocation.
 
     `counts` gives the pruned units of each layer from the sizes of the layers. Where it is None
-    the implementation ranks the scores of all layers together. `min_density` is true where
+    the implementation ranks the scores of all layers globally. `min_density` is true where
     the minimum density per layer is respected.
     """
 
@@ -160,7 +160,7 @@ ALLOCATIONS = Registry(
         Allocation(
             "custom",
             "Custom per layer",
-            "A sparsity for each layer, scaled so that all layers together reach the target.",
+            "A sparsity for each layer, scaled so that the model reaches the target.",
             "Han et al. 2015",
             "https://arxiv.org/abs/1506.02626",
             counts=custom,

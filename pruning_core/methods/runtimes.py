@@ -69,7 +69,7 @@ RUNTIMES = Registry(
         Runtime(
             "eager",
             "PyTorch",
-            "Eager mode, channels last, with batch norm folded and zero channels removed.",
+            "Eager mode, channels last, with batch norm folded and without its zero channels.",
             "Paszke et al. 2019",
             "https://arxiv.org/abs/1912.01703",
             f"{ENGINE}.runtimes:eager",

@@ -62,7 +62,7 @@ STRATEGIES = Registry(
         Strategy(
             STRUCTURED,
             "structured",
-            "Channels removed from the network.",
+            "Channels are removed from the network.",
             "Fang et al. 2023",
             "https://arxiv.org/abs/2301.12900",
             color="#CC79A7",

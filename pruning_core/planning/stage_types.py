@@ -258,7 +258,7 @@ class CorrectionResult(ModelResult):
 
 @dataclass(frozen=True)
 class StructuredResult(ModelResult):
-    """A model with channels removed.
+    """A model after structured pruning.
 
     The counts of weights are those of the dense baseline, so that a removed weight counts as
     zero; `own_parameters` are those that remain. `macs` are multiply-accumulates for one image.

@@ -1,4 +1,4 @@
-"""Statistics of each layer's weights: zeros, zero channels, a histogram; and the mask overlap."""
+"""Statistics of the weights of each layer (zeros, zero channels, histogram), and mask overlap."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Masks: which weights stay (True) and which are pruned (False), exact to the pruning unit.
 
 An amount is a fraction of the units (weights, kernels or filters): `round(amount * n)` of n units
-are pruned, of each layer or of all layers together. Of units with equal scores the first is
+are pruned, of each layer or over all layers. Of units with equal scores the first is
 pruned first, in the order of the layers and then of the logical (contiguous) position, so a mask
 does not depend on the memory format.
 """

@@ -92,7 +92,7 @@ def argsort_scores(scores: np.ndarray) -> np.ndarray:
     """The positions of scores (U,) from the lowest to the highest; of equal scores the first first.
 
     Scores are 0 or more. float32 scores are sorted together with their positions, both in one
-    integer, which is several times as fast as numpy's stable sorting.
+    integer, which is several times faster than numpy's stable sorting.
     """
     if scores.dtype != np.float32 or scores.size > 2**32:
         return np.argsort(scores, kind="stable")

@@ -110,7 +110,7 @@ def _lamp_keys(keys: np.ndarray) -> np.ndarray:
 
 
 def _lowest(keys: dict[str, np.ndarray], amount: float, pruning: Settings) -> Pruned:
-    """The lowest units of all layers together, but for the minimum density of each."""
+    """The units with the lowest scores over all layers, except for the minimum density of each."""
     all_keys = np.concatenate(list(keys.values()))
     if any(layer.dtype != all_keys.dtype for layer in keys.values()):
         raise SpecError(

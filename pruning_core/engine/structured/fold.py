@@ -42,7 +42,7 @@ MIXING_TITLES = {OPTYPE.LN: "layer norm", OPTYPE.GN: "group norm", OPTYPE.MHA: "
 
 @dataclass(frozen=True)
 class FoldResult:
-    """The number of channels removed of each group, the zero filters before, and notes."""
+    """The number of removed channels of each group, the zero filters before, and notes."""
 
     removed: dict[str, int]
     zero_filters: int
