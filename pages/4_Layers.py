@@ -16,6 +16,7 @@ from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.exports import mask_overlap_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
 from pruning_core.planning.stage import Outline, Stage
@@ -188,7 +189,7 @@ def draw_overlap(lab: Lab, job: Job) -> None:
     if first is None or second is None or first.key == second.key:
         st.caption("Choose two different models.")
         return
-    stage = Stage("mask_overlap", "", {"first": first.key, "second": second.key})
+    stage = mask_overlap_stage(first.key, second.key)
     if run_stage(lab, [stage], "Compute overlap", busy="Computing overlap", at_once=True):
         layer_table.draw_overlap(layers.jaccard(lab.store.read(stage.key)["rows"]))
 

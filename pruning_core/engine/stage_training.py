@@ -19,6 +19,7 @@ from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import TrainingPlan
+from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, StructuredSettings
 from pruning_core.results.layers import LAYERS_FILE as LAYERS_FILE
 from pruning_core.storage.stage_context import Context, StageError
 
@@ -38,7 +39,7 @@ def training_objective(context: Context, baseline: str, base: dict[str, Any]) ->
 
 
 def training_plan(
-    settings: dict[str, Any],
+    settings: BaselineSettings | PrunedSettings | StructuredSettings,
     data: dict[str, Any],
     lr_span: tuple[float, float],
     role: str,
@@ -51,16 +52,16 @@ def training_plan(
     the random numbers. `first_epoch` counts from the start of pruning, for the learning curves.
     """
     return TrainingPlan(
-        settings=settings["train"],
+        settings=settings.train,
         data=data,
-        epochs=settings["epochs"],
+        epochs=settings.epochs,
         lr_from_epoch=lr_span[0],
         lr_epochs=lr_span[1],
-        seed=settings["seed"],
+        seed=settings.seed,
         role=role,
         first_epoch=first_epoch,
-        device=settings["device"],
-        keep_epoch=settings.get("keep_epoch"),
+        device=settings.device,
+        keep_epoch=settings.keep_epoch if isinstance(settings, BaselineSettings) else None,
     )
 
 

@@ -7,7 +7,6 @@ returns its result.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -41,79 +40,84 @@ from pruning_core.engine.training.rewinding import (
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.planning.layer_checks import step_notes
+from pruning_core.planning.stage_types import (
+    BaselineResult,
+    BaselineSettings,
+    PrunedResult,
+    PrunedSettings,
+    restored,
+)
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context
 
 OPTIMIZER_FILE = "optimizer.pt"
 
 
-def baseline(context: Context) -> dict[str, Any]:
+def baseline(context: Context) -> BaselineResult:
     """Train the dense model that every pruned model of a seed starts from."""
-    settings = context.settings
-    devices.prepare(settings["threads"])
-    torch.manual_seed(derived_seed(settings["seed"], "weights"))
-    model = rebuild(settings["model"], settings["classes"], settings["data"]["image_size"])
+    settings = restored(BaselineSettings, context.settings)
+    devices.prepare(settings.threads)
+    torch.manual_seed(derived_seed(settings.seed, "weights"))
+    model = rebuild(settings.model, settings.classes, settings.data["image_size"])
     notes = _load_initial_weights(model, context)
-    model = devices.place(model, settings["device"])
-    epochs = settings["epochs"]
-    plan = training_plan(settings, settings["data"], (0, epochs), "baseline", 0)
+    model = devices.place(model, settings.device)
+    epochs = settings.epochs
+    plan = training_plan(settings, settings.data, (0, epochs), "baseline", 0)
     state = TrainingState(
-        model, make_optimizer(model, settings["train"]), precision=settings["precision"]
+        model, make_optimizer(model, settings.train), precision=settings.precision
     )
-    state.objective = Objective(settings["train"]["label_smoothing"])
-    record_movement(state, settings)
-    splits = load_splits(context.store, context.row.parent, settings["data"])
+    state.objective = Objective(settings.train["label_smoothing"])
+    record_movement(state, settings.keep_movement)
+    splits = load_splits(context.store, context.row.parent, settings.data)
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     save_movement(state, context.folder)
-    if "keep_epoch" in settings:
+    if settings.keep_epoch is not None:
         sparse_file.save(state.kept_weights, context.folder / rewinding.KEPT_FILE)
     all_layers = {"layers": "all", "exclude": []}
-    result = measure_model(context, state, splits, settings["data"], all_layers)
+    result = measure_model(context, state, splits, settings.data, all_layers)
     notes += training_notes(state)
-    return {**result, "notes": notes, "epochs_total": 0, "seconds_total": 0.0}
+    return BaselineResult(**result, notes=notes)
 
 
-def pruned(context: Context) -> dict[str, Any]:
+def pruned(context: Context) -> PrunedResult:
     """Prune the parent's model to a target sparsity, and train it afterwards."""
-    settings, store = context.settings, context.store
+    settings, store = restored(PrunedSettings, context.settings), context.store
     root = baseline_key(store, context.row.parent)
     base, parent = store.settings(root)["settings"], store.read(context.row.parent)
-    devices.prepare(settings["threads"])
-    model = devices.place(load_model(store, context.row.parent, base), settings["device"])
+    devices.prepare(settings.threads)
+    model = devices.place(load_model(store, context.row.parent, base), settings.device)
     splits = load_splits(store, store.settings(root)["parent"], base["data"])
     step = prune(model, context, splits, base)
     chosen = step.masks
     set_weights(model, chosen, initial_weights(context, root, base))
-    state = TrainingState(
-        model, make_optimizer(model, settings["train"]), chosen, settings["precision"]
-    )
+    state = TrainingState(model, make_optimizer(model, settings.train), chosen, settings.precision)
     state.objective = training_objective(context, root, base)
-    record_movement(state, settings)
+    record_movement(state, settings.keep_movement)
     _load_optimizer(state, context)
-    lr_span = (settings["lr_from_epoch"], settings["lr_epochs"])
+    lr_span = (settings.lr_from_epoch, settings.lr_epochs)
     plan = training_plan(settings, base["data"], lr_span, "level", parent["epochs_total"])
-    plan = replace(plan, lr_start=schedule_start(settings["recovery"], base))
+    plan = replace(plan, lr_start=schedule_start(settings.recovery, base))
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     chosen = state.masks or chosen
     masks.save(chosen.weight_masks, context.folder / MASK_FILE)
-    if settings["keep_optimizer"]:
+    if settings.keep_optimizer:
         content = checkpoint.serialized(state.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
     save_movement(state, context.folder)
-    result = measure_model(context, state, splits, base["data"], settings["pruning"])
+    result = measure_model(context, state, splits, base["data"], settings.pruning)
     notes = [
-        *step_notes(layers(model), settings["pruning"], float(settings["target"])),
+        *step_notes(layers(model), settings.pruning, float(settings.target)),
         *surviving_zeros(chosen),
         *training_notes(state),
-        *rewinding_notes(settings["recovery"], base),
+        *rewinding_notes(settings.recovery, base),
     ]
-    return {
+    return PrunedResult(
         **result,
-        "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
-        "seconds_total": parent["seconds_total"] + result["seconds"],
-        "notes": notes,
-        "returned": step.returned,
-    }
+        epochs_total=plain(parent["epochs_total"] + result["epochs"]),
+        seconds_total=parent["seconds_total"] + result["seconds"],
+        notes=notes,
+        returned=step.returned,
+    )
 
 
 def _load_initial_weights(model: nn.Module, context: Context) -> list[str]:

@@ -6,6 +6,7 @@ from pruning_core.methods import strategies
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.planning.pruned import pruned_stage, without_rewinding
 from pruning_core.planning.stage import PlannedModel, Stage
+from pruning_core.planning.stage_types import CorrectionSettings, stored
 from pruning_core.settings.pruning_steps import Step
 from pruning_core.settings.spec import Spec
 
@@ -33,6 +34,6 @@ def correction_stages(pruned: Stage, images: int) -> list[Stage]:
     _, *corrections = CORRECTIONS
     for name in corrections:
         inherited = {setting: pruned.settings[setting] for setting in INHERITED}
-        settings = {"correction": name, "images": images, **inherited}
+        settings = stored(CorrectionSettings(correction=name, images=images, **inherited))
         stages.append(Stage("correction", stages[-1].key, settings, threads=pruned.threads))
     return stages

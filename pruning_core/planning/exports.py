@@ -1,21 +1,28 @@
-"""The stages of a finished model: its exported files, and its predictions for an image."""
+"""The stages of finished models: exported files, predictions for an image, mask overlap."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import (
+    ExportSettings,
+    MaskOverlapSettings,
+    PredictSettings,
+    stored,
+)
 
 PREDICT = "predict"
 EXPORT = "export"
+MASK_OVERLAP = "mask_overlap"
 CALIBRATION_IMAGES = 512
 CALIBRATION_SEED = 0
 
 
 def predict_test_image(dense: str, model: str, number: int) -> Stage:
     """The predictions of two finished models, given by key, for a test image, from 0."""
-    return Stage(PREDICT, model, {"dense": dense, "point": model, "test": number})
+    return Stage(PREDICT, model, stored(PredictSettings(dense, model, test=number)))
 
 
 def predict_image(dense: str, model: str, digest: str, path: str) -> Stage:
@@ -23,13 +30,18 @@ def predict_image(dense: str, model: str, digest: str, path: str) -> Stage:
 
     `digest` is the SHA-256 of the file; the path is no part of the key.
     """
-    settings = {"dense": dense, "point": model, "image": digest}
+    settings = stored(PredictSettings(dense, model, image=digest))
     return Stage(PREDICT, model, settings, {"path": path})
+
+
+def mask_overlap_stage(first: str, second: str) -> Stage:
+    """The stage that compares the masks of two finished models, given by key."""
+    return Stage(MASK_OVERLAP, "", stored(MaskOverlapSettings(first, second)))
 
 
 def export_stage(model: str, name: str, threads: int = 1) -> Stage:
     """The stage that exports a finished model to a file format, reads it back and measures it."""
-    settings: dict[str, Any] = {"format": name, "threads": threads}
+    settings = ExportSettings(name, threads)
     if FILE_FORMATS[name].calibrated:
-        settings |= {"images": CALIBRATION_IMAGES, "seed": CALIBRATION_SEED}
-    return Stage(EXPORT, model, settings, threads=threads)
+        settings = replace(settings, images=CALIBRATION_IMAGES, seed=CALIBRATION_SEED)
+    return Stage(EXPORT, model, stored(settings), threads=threads)

@@ -11,6 +11,7 @@ from pruning_core.common.files import expand_path, fingerprint, weights_identity
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.layer_checks import step_notes, uncorrected_notes
 from pruning_core.planning.stage import Reader, Stage, known
+from pruning_core.planning.stage_types import InspectDatasetSettings, InspectModelSettings, stored
 from pruning_core.planning.structured import inspect_groups
 from pruning_core.planning.structured_notes import dry_run_notes
 from pruning_core.settings.pruning_steps import steps
@@ -66,23 +67,24 @@ def mask_targets(spec: Spec) -> list[float]:
 
 def inspect_data(spec: Spec) -> Stage:
     """The stage that reads the data set: classes, image counts, the digest of the content."""
-    settings = {"name": spec.data.name, "split_seed": spec.data.split_seed}
-    if spec.data.name == "images":
-        settings["fingerprint"] = fingerprint(spec.data.path)
+    user_images = spec.data.name == "images"
+    settings = InspectDatasetSettings(
+        spec.data.name, spec.data.split_seed, fingerprint(spec.data.path) if user_images else None
+    )
     hints = {"path": str(expand_path(spec.data.path))} if spec.data.path else {}
-    return Stage("inspect_dataset", "", settings, hints)
+    return Stage("inspect_dataset", "", stored(settings), hints)
 
 
 def inspect_model(spec: Spec, classes: int) -> Stage:
     """The stage that builds the model once: layers, notes, and its training speed here."""
-    settings = {
-        "model": {**keyed_for(spec, spec.model), "weights": weights_identity(spec.model.weights)},
-        "classes": classes,
-        "image_size": spec.data.image_size,
-        "device": spec.device,
-        "machine": platform.node(),
-        "torch": installed("torch"),
-    }
-    if spec.precision == "auto":
-        settings["precision"] = "auto"
-    return Stage("inspect_model", "", settings, {"weights": spec.model.weights})
+    weights = weights_identity(spec.model.weights)
+    settings = InspectModelSettings(
+        model={**keyed_for(spec, spec.model), "weights": weights},
+        classes=classes,
+        image_size=spec.data.image_size,
+        device=spec.device,
+        machine=platform.node(),
+        torch=installed("torch"),
+        precision="auto" if spec.precision == "auto" else None,
+    )
+    return Stage("inspect_model", "", stored(settings), {"weights": spec.model.weights})

@@ -28,6 +28,7 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import Plan, PlannedModel, Reader, Stage, known, with_urgencies
+from pruning_core.planning.stage_types import BaselineSettings, DatasetSettings, stored
 from pruning_core.planning.structured import (
     all_groups_spec,
     inspect_groups,
@@ -153,14 +154,15 @@ def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:
     data = spec.data
     images = sum(facts["train_counts"]) + sum(facts["test_counts"])
     everything = images * data.image_size**2 * 3 <= DECODE_ALL_BYTES
-    settings = {
-        "digest": facts["digest"],
-        "image_size": data.image_size,
-        "train_size": 0 if everything else data.train_size,
-        "test_size": 0 if everything else data.test_size,
-        "split_seed": data.split_seed,
-    }
-    return Stage("dataset", "", settings, {"name": data.name, "path": data.path}, threads=2)
+    settings = DatasetSettings(
+        digest=facts["digest"],
+        image_size=data.image_size,
+        train_size=0 if everything else data.train_size,
+        test_size=0 if everything else data.test_size,
+        split_seed=data.split_seed,
+    )
+    hints = {"name": data.name, "path": data.path}
+    return Stage("dataset", "", stored(settings), hints, threads=2)
 
 
 def _baseline(
@@ -172,28 +174,21 @@ def _baseline(
         data.pop(location, None)
     if data["augmentation"] == "auto":
         data["augmentation"] = "crop_flip" if facts["flip"] else "crop"
-    settings = {
-        "data": data,
-        "classes": len(facts["classes"]),
-        "model": {**keyed_for(spec, spec.model), "weights": model_facts["weights"]},
-        "train": keyed_for(spec, spec.baseline),
-        "epochs": spec.baseline_epochs,
-        **kept_epoch(spec),
-        **_machine(spec, model_facts, seed, spec.baseline_threads),
-    }
-    if needs(spec.pruning.criterion, MOVEMENT):
-        settings["keep_movement"] = True
+    settings = BaselineSettings(
+        data=data,
+        classes=len(facts["classes"]),
+        model={**keyed_for(spec, spec.model), "weights": model_facts["weights"]},
+        train=keyed_for(spec, spec.baseline),
+        epochs=spec.baseline_epochs,
+        seed=seed,
+        device=model_facts["device"],
+        threads=spec.baseline_threads,
+        precision=model_facts.get("precision", spec.precision),
+        keep_epoch=kept_epoch(spec),
+        keep_movement=needs(spec.pruning.criterion, MOVEMENT) or None,
+    )
     hints = {"weights": spec.model.weights}
-    return Stage("baseline", decoded.key, settings, hints, threads=spec.baseline_threads)
-
-
-def _machine(spec: Spec, model_facts: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
-    return {
-        "seed": seed,
-        "device": model_facts["device"],
-        "threads": threads,
-        "precision": model_facts.get("precision", spec.precision),
-    }
+    return Stage("baseline", decoded.key, stored(settings), hints, threads=spec.baseline_threads)
 
 
 def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:

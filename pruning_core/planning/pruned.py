@@ -9,6 +9,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import PrunedSettings, stored
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.pruning_steps import Step, pruning_epochs, total_epochs
 from pruning_core.settings.relevance import effective_settings, has_effect, keyed_for
@@ -47,23 +48,23 @@ def pruned_stage(
     machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
     step_spec = _step_spec(spec, step)
     control = parent.kind == "baseline" and not step.target
-    settings = {
-        "target": repr(step.target),
-        "pruning": _pruning(step_spec),
-        "train": keyed_for(spec, train if step.epochs else _untrained(train, step_spec)),
-        "recovery": recovery_settings(spec, step.epochs, control),
-        "epochs": step.epochs,
-        "lr_from_epoch": schedule[0],
-        "lr_epochs": schedule[1],
-        "keep_optimizer": plain(schedule[0] + step.epochs) < schedule[1],
-        "threads": spec.finetune_threads,
-        **_regrowth(step),
-        **_batch_norm(step, spec.pruning),
+    settings = PrunedSettings(
+        target=repr(step.target),
+        pruning=_pruning(step_spec),
+        train=keyed_for(spec, train if step.epochs else _untrained(train, step_spec)),
+        recovery=recovery_settings(spec, step.epochs, control),
+        epochs=step.epochs,
+        lr_from_epoch=schedule[0],
+        lr_epochs=schedule[1],
+        keep_optimizer=plain(schedule[0] + step.epochs) < schedule[1],
+        threads=spec.finetune_threads,
+        regrowth=step.regrowth or None,
+        dense=(step.dense and not step.regrowth) or None,
+        norms="zeroed" if _zeroes_batch_norm(step, spec.pruning) else None,
+        keep_movement=(needs(spec.pruning.criterion, MOVEMENT) and not last) or None,
         **machine,
-    }
-    if needs(spec.pruning.criterion, MOVEMENT) and not last:
-        settings["keep_movement"] = True
-    return Stage("pruned", parent.key, settings, threads=spec.finetune_threads)
+    )
+    return Stage("pruned", parent.key, stored(settings), threads=spec.finetune_threads)
 
 
 def _step_spec(spec: Spec, step: Step) -> Spec:
@@ -89,21 +90,14 @@ def _step_spec(spec: Spec, step: Step) -> Spec:
     )
 
 
-def _regrowth(step: Step) -> dict[str, Any]:
-    """How pruned weights return in a step; empty where they do not."""
-    if step.regrowth:
-        return {"regrowth": step.regrowth}
-    return {"dense": True} if step.dense else {}
-
-
-def _batch_norm(step: Step, pruning: PruningSpec) -> dict[str, str]:
+def _zeroes_batch_norm(step: Step, pruning: PruningSpec) -> bool:
     """Whether the weight and bias of batch norm are set to zero with a filter of output channels.
 
     Not where filters return: no gradient passes through a batch norm at 0, so a filter that is
     regrown could not train.
     """
     outputs = pruning.granularity == "filter" and pruning.filter_dim == 0
-    return {"norms": "zeroed"} if outputs and step.target and not step.returns else {}
+    return outputs and bool(step.target) and not step.returns
 
 
 def _untrained(train: TrainSpec, step_spec: Spec) -> TrainSpec:
@@ -162,11 +156,10 @@ def recovery_settings(spec: Spec, epochs: float, control: bool = False) -> dict[
     return {name: recovery[name] for name in names if name in recovery}
 
 
-def kept_epoch(spec: Spec) -> dict[str, int]:
-    """The epoch at which the baseline keeps its weights, for weight rewinding."""
-    if spec.recovery.method != "weight_rewinding":
-        return {}
-    return {"keep_epoch": spec.recovery.rewind_epoch}
+def kept_epoch(spec: Spec) -> int | None:
+    """The epoch at which the baseline keeps its weights, for weight rewinding; else None."""
+    rewinds = spec.recovery.method == "weight_rewinding"
+    return spec.recovery.rewind_epoch if rewinds else None
 
 
 def recovery_notes(spec: Spec) -> list[str]:

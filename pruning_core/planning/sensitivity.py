@@ -9,6 +9,7 @@ from typing import Any
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import SensitivitySettings, stored
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, describe
@@ -22,16 +23,22 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
     """
     if not spec.sensitivity.enabled:
         return []
-    shared = {
-        "sparsities": list(spec.sensitivity.sparsities),
-        "images": spec.sensitivity.images,
-        "threads": spec.finetune_threads,
-        **{name: baseline.settings[name] for name in ("seed", "device")},
-        **(_by_group(spec) if spec.sensitivity.unit == GROUP else _by_layer(spec)),
-    }
-    return [
-        Stage("sensitivity", baseline.key, {"layer": name, **shared}, threads=spec.finetune_threads)
+    scores = _by_group(spec) if spec.sensitivity.unit == GROUP else _by_layer(spec)
+    settings = [
+        SensitivitySettings(
+            layer=name,
+            sparsities=list(spec.sensitivity.sparsities),
+            images=spec.sensitivity.images,
+            threads=spec.finetune_threads,
+            seed=baseline.settings["seed"],
+            device=baseline.settings["device"],
+            **scores,
+        )
         for name in names
+    ]
+    return [
+        Stage("sensitivity", baseline.key, stored(analysis), threads=spec.finetune_threads)
+        for analysis in settings
     ]
 
 

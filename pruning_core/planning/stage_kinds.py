@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pruning_core.methods.registry import Method, Registry
+from pruning_core.planning import stage_types as types
 
 ENGINE = "pruning_core.engine"
 
@@ -13,12 +15,16 @@ ENGINE = "pruning_core.engine"
 class StageKind(Method):
     """A kind of stage. The implementation takes a `Context` and returns the result.
 
+    `settings` and `result` are the classes of what the stage takes and returns.
+
     `version` is part of the key of a stage: a change of the results raises it. An `inspection`
     is quick and trains nothing, so it may run beside other stages; a `timed` stage measures
     time, so it runs alone. `derived` stages start from a finished model and stay in the cache as
     long as the model.
     """
 
+    settings: type[Any] = dict
+    result: type[Any] = dict
     version: int = 1
     inspection: bool = False
     timed: bool = False
@@ -33,6 +39,8 @@ STAGE_KINDS = Registry(
             "Inspect dataset",
             "Counts images and classes, and computes the digest of their content.",
             implementation=f"{ENGINE}.analysis.stages:inspect_dataset",
+            settings=types.InspectDatasetSettings,
+            result=types.InspectDatasetResult,
             version=3,
             inspection=True,
         ),
@@ -41,6 +49,8 @@ STAGE_KINDS = Registry(
             "Inspect model",
             "Builds the model once: its layers, its weights, and its training speed.",
             implementation=f"{ENGINE}.analysis.stages:inspect_model",
+            settings=types.InspectModelSettings,
+            result=types.InspectModelResult,
             version=3,
             inspection=True,
         ),
@@ -49,6 +59,8 @@ STAGE_KINDS = Registry(
             "Decode dataset",
             "Decodes and scales the images into arrays.",
             implementation=f"{ENGINE}.analysis.stages:decode_dataset",
+            settings=types.DatasetSettings,
+            result=types.DatasetResult,
             version=3,
         ),
         StageKind(
@@ -56,6 +68,8 @@ STAGE_KINDS = Registry(
             "Train the baseline",
             "Trains the dense model of a seed.",
             implementation=f"{ENGINE}.stages:baseline",
+            settings=types.BaselineSettings,
+            result=types.BaselineResult,
             version=6,
         ),
         StageKind(
@@ -63,6 +77,8 @@ STAGE_KINDS = Registry(
             "Prune and fine-tune",
             "Runs one pruning step and the training after it.",
             implementation=f"{ENGINE}.stages:pruned",
+            settings=types.PrunedSettings,
+            result=types.PrunedResult,
             version=6,
         ),
         StageKind(
@@ -70,6 +86,8 @@ STAGE_KINDS = Registry(
             "Training-free correction",
             "Corrects a pruned model without training.",
             implementation=f"{ENGINE}.correction.stage:correction",
+            settings=types.CorrectionSettings,
+            result=types.CorrectionResult,
             version=2,
         ),
         StageKind(
@@ -77,6 +95,8 @@ STAGE_KINDS = Registry(
             "Sensitivity analysis of a layer",
             "Measures the accuracy with one layer or dependency group pruned.",
             implementation=f"{ENGINE}.analysis.stages:sensitivity",
+            settings=types.SensitivitySettings,
+            result=types.SensitivityResult,
             version=3,
         ),
         StageKind(
@@ -84,6 +104,8 @@ STAGE_KINDS = Registry(
             "Mask overlap",
             "Compares the masks of two models.",
             implementation=f"{ENGINE}.analysis.stages:mask_overlap",
+            settings=types.MaskOverlapSettings,
+            result=types.MaskOverlapResult,
             version=2,
             inspection=True,
         ),
@@ -92,6 +114,8 @@ STAGE_KINDS = Registry(
             "Predict",
             "Predicts one image with two models.",
             implementation=f"{ENGINE}.analysis.predictions:predict",
+            settings=types.PredictSettings,
+            result=types.PredictResult,
             version=2,
             inspection=True,
         ),
@@ -100,6 +124,8 @@ STAGE_KINDS = Registry(
             "Export model",
             "Writes a file of a model, reads it back, and measures its accuracy.",
             implementation=f"{ENGINE}.export.stage:export",
+            settings=types.ExportSettings,
+            result=types.ExportResult,
             version=5,
             derived=True,
         ),
@@ -108,6 +134,8 @@ STAGE_KINDS = Registry(
             "Build reproducibility bundle",
             "Packs a model with everything that is needed to verify it.",
             implementation=f"{ENGINE}.export.bundle.stage:bundle",
+            settings=types.BundleSettings,
+            result=types.BundleResult,
             version=3,
         ),
         StageKind(
@@ -115,6 +143,8 @@ STAGE_KINDS = Registry(
             "Measure latency",
             "Measures the interleaved latency of several models.",
             implementation=f"{ENGINE}.latency.stage:latency",
+            settings=types.LatencySettings,
+            result=types.LatencyResult,
             version=5,
             timed=True,
             derived=True,
@@ -124,6 +154,8 @@ STAGE_KINDS = Registry(
             "Benchmark sparse kernels",
             "Measures sparse and dense matrix products of the layers of a model.",
             implementation=f"{ENGINE}.latency.sparse_speedup:sparse_speedup",
+            settings=types.SparseSpeedupSettings,
+            result=types.SparseSpeedupResult,
             version=2,
             timed=True,
             derived=True,
@@ -133,6 +165,8 @@ STAGE_KINDS = Registry(
             "Structured pruning and fine-tuning",
             "Removes channels, and trains afterwards.",
             implementation=f"{ENGINE}.structured.stage:structured",
+            settings=types.StructuredSettings,
+            result=types.StructuredResult,
             version=3,
         ),
         StageKind(
@@ -140,6 +174,8 @@ STAGE_KINDS = Registry(
             "Inspect dependency groups",
             "Finds the dependency groups, and what structured pruning would leave of them.",
             implementation=f"{ENGINE}.structured.stage:inspect_groups",
+            settings=types.InspectGroupsSettings,
+            result=types.InspectGroupsResult,
             version=2,
             inspection=True,
         ),

@@ -41,7 +41,8 @@ class InspectDatasetSettings:
 class InspectDatasetResult:
     """The classes, the images of each class, and the digest of the content.
 
-    `split` is "given" or "seeded". `flip` says whether a mirrored image keeps its class.
+    `split` is "given" or "seeded". `flip` says whether a mirrored image keeps its class. `images`
+    is the number of the user's own images.
     """
 
     digest: str
@@ -84,7 +85,7 @@ class InspectModelResult:
     unsupported: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     precision: str | None = None
-    precision_speedup: float | None = None
+    bf16_speedup: float | None = None
 
 
 @dataclass(frozen=True)
@@ -294,11 +295,34 @@ class SensitivitySettings:
 
 
 @dataclass(frozen=True)
+class SensitivityResult:
+    """`rows` holds `sparsity`, `accuracy` and what else was measured at each sparsity.
+
+    `size` counts the weights of the layer, or the channels of the group; `units` what can be
+    pruned: weights, kernels, filters or channels. `of` is "channels" for a group.
+    """
+
+    size: int
+    units: int
+    rows: list[Json]
+    of: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class MaskOverlapSettings:
     """The keys of two finished models."""
 
     first: str
     second: str
+
+
+@dataclass(frozen=True)
+class MaskOverlapResult:
+    """A row of counts for each layer, from which the Jaccard index follows."""
+
+    rows: list[Json]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -312,6 +336,21 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
+class PredictResult:
+    """The predictions of both models.
+
+    `pixels` is the model input, uint8 (size, size, 3), base64. `label` is None where it is
+    unknown. `predictions` holds `probabilities` and `milliseconds` by "dense" and "point".
+    """
+
+    pixels: str
+    size: int
+    predictions: dict[str, Json]
+    label: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class ExportSettings:
     """A file of the parent model; `images` and `seed` where the format is calibrated."""
 
@@ -319,6 +358,29 @@ class ExportSettings:
     threads: int
     images: int | None = None
     seed: int | None = None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A file of the stage, its size, and what was measured with it.
+
+    `difference` is the largest absolute difference of the scores from those of the model.
+    `entropy_bound` holds lower bounds of the size in bytes. The others are as in `ModelResult`.
+    """
+
+    file: str
+    bytes: int
+    difference: float
+    entropy_bound: Json
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    right: int
+    test_images: int
+    correct: str
+    loss: float
+    seconds: float
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -337,6 +399,17 @@ class BundleSettings:
     outline: str
     done: list[str]
     image_bytes: int
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """The zip, and the file of the test images, which may be inside it."""
+
+    file: str
+    bytes: int
+    images: str
+    images_inside: bool
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -359,6 +432,20 @@ class LatencySettings:
 
 
 @dataclass(frozen=True)
+class LatencyResult:
+    """A row for each model, runtime, batch size and number of threads.
+
+    `circumstances` are the machine, its processor and the versions of the packages. The samples
+    are a file of the stage.
+    """
+
+    rows: list[Json]
+    circumstances: Json
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class SparseSpeedupSettings:
     """Sparse against dense products of the parent's layers, with random masks."""
 
@@ -372,6 +459,17 @@ class SparseSpeedupSettings:
 
 
 @dataclass(frozen=True)
+class SparseSpeedupResult:
+    """A row for each layer, kernel and sparsity, and rows for the sum over all layers."""
+
+    rows: list[Json]
+    image_size: int
+    circumstances: Json
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class InspectGroupsSettings:
     """The dry run of structured pruning: `ratios` are texts, as in `StructuredSettings.target`."""
 
@@ -381,3 +479,19 @@ class InspectGroupsSettings:
     ratios: list[str]
     removal: Json
     torch_pruning: str
+
+
+@dataclass(frozen=True)
+class InspectGroupsResult:
+    """The dependency groups, and what each ratio would keep.
+
+    `dense` and the entries of `left` hold `channels`, `parameters`, `macs` and `bytes`; `uncut`
+    lists the layers that cannot be pruned, with the reason. Widths are multiples of `step`.
+    """
+
+    groups: list[Json]
+    uncut: list[Json]
+    dense: Json
+    left: list[Json]
+    step: int
+    notes: list[str] = field(default_factory=list)

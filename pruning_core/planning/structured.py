@@ -16,6 +16,7 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import PlannedModel, Stage
+from pruning_core.planning.stage_types import InspectGroupsSettings, StructuredSettings, stored
 from pruning_core.settings.pruning_steps import Step, structured_epochs, structured_steps
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.relevance import effective_settings, keyed_for
@@ -34,15 +35,15 @@ def inspect_groups(spec: Spec, classes: int) -> Stage:
 
     It needs the architecture only, so it uses random weights and downloads nothing.
     """
-    settings = {
-        "model": {**keyed_for(spec, spec.model), "weights": "none"},
-        "classes": classes,
-        "image_size": spec.data.image_size,
-        "ratios": [repr(ratio) for ratio in spec.structured.ratios],
-        "removal": _removal(spec),
-        "torch_pruning": _library(),
-    }
-    return Stage("inspect_groups", "", settings)
+    settings = InspectGroupsSettings(
+        model={**keyed_for(spec, spec.model), "weights": "none"},
+        classes=classes,
+        image_size=spec.data.image_size,
+        ratios=[repr(ratio) for ratio in spec.structured.ratios],
+        removal=_removal(spec),
+        torch_pruning=_library(),
+    )
+    return Stage("inspect_groups", "", stored(settings))
 
 
 def all_groups_spec(spec: Spec) -> Spec:
@@ -102,19 +103,19 @@ def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
     step_spec = without_rewinding(spec) if step.final else spec
     train = final_training(spec) if step.final else finetune_training(spec)
     from_epoch, schedule_epochs = _schedule_place(spec, step, before)
-    settings = {
-        "target": repr(step.target),
-        "removal": {} if step.final else _removal(spec),
-        "pruning": {"layers": spec.pruning.layers, "exclude": list(spec.pruning.exclude)},
-        "train": keyed_for(spec, train if step.epochs else _untrained(spec)),
-        "recovery": recovery_settings(step_spec, step.epochs),
-        "epochs": step.epochs,
-        "lr_from_epoch": from_epoch,
-        "lr_epochs": schedule_epochs,
-        "threads": spec.finetune_threads,
+    settings = StructuredSettings(
+        target=repr(step.target),
+        removal={} if step.final else _removal(spec),
+        pruning={"layers": spec.pruning.layers, "exclude": list(spec.pruning.exclude)},
+        train=keyed_for(spec, train if step.epochs else _untrained(spec)),
+        recovery=recovery_settings(step_spec, step.epochs),
+        epochs=step.epochs,
+        lr_from_epoch=from_epoch,
+        lr_epochs=schedule_epochs,
+        threads=spec.finetune_threads,
         **{name: parent.settings[name] for name in MACHINE},
-    }
-    return Stage(STRUCTURED, parent.key, settings, threads=spec.finetune_threads)
+    )
+    return Stage(STRUCTURED, parent.key, stored(settings), threads=spec.finetune_threads)
 
 
 def _removal(spec: Spec) -> dict[str, Any]:

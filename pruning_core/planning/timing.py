@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pruning_core.common.errors import SpecError, at_least, check, once, one_of
 from pruning_core.common.formatting import join_words
@@ -21,6 +20,7 @@ from pruning_core.methods.runtimes import (
     missing_packages,
 )
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import LatencySettings, SparseSpeedupSettings, stored
 
 LATENCY = "latency"
 SPARSE_SPEEDUP = "sparse_speedup"
@@ -100,19 +100,19 @@ def latency_stages(
         if backend.package in missing or not batches:
             continue
         runtimes = [name for name in names if RUNTIMES[name].backend == key]
-        settings: dict[str, Any] = {
-            "runs": [{"point": model, "runtime": name} for name in runtimes for model in models],
-            "batches": list(batches),
-            "threads": list(conditions.threads),
-            "image_size": conditions.image_size,
-            "rounds": conditions.rounds,
-            "seconds": float(conditions.seconds),
-            "images": RANGE_IMAGES,
-            "seed": SEED,
-            "machine": machine or platform.node(),
-        }
-        cores = max(usable_cores(), *conditions.threads)
-        stages.append(Stage(LATENCY, models[min(1, len(models) - 1)], settings, threads=cores))
+        settings = LatencySettings(
+            runs=[{"point": model, "runtime": name} for name in runtimes for model in models],
+            batches=list(batches),
+            threads=list(conditions.threads),
+            image_size=conditions.image_size,
+            rounds=conditions.rounds,
+            seconds=float(conditions.seconds),
+            images=RANGE_IMAGES,
+            seed=SEED,
+            machine=machine or platform.node(),
+        )
+        parent, cores = models[min(1, len(models) - 1)], max(usable_cores(), *conditions.threads)
+        stages.append(Stage(LATENCY, parent, stored(settings), threads=cores))
     return stages
 
 
@@ -121,9 +121,9 @@ def _batches(backend: Backend, conditions: Conditions) -> tuple[int, ...]:
     return tuple(b for b in conditions.batches if b <= (backend.max_batch or b))
 
 
-def check_machine(settings: Mapping[str, Any]) -> None:
+def check_machine(planned: str) -> None:
     """Refuse to run a measurement that was planned for another machine. Raises `SpecError`."""
-    planned, this = settings["machine"], platform.node()
+    this = platform.node()
     if planned != this:
         raise SpecError(
             "machine",
@@ -155,13 +155,13 @@ def sparse_speedup_stage(
         one_of("kernels", kernel, tuple(SPARSE_KERNELS))
     _check_image_size(image_size)
     at_least("rounds", rounds, LEAST_ROUNDS)
-    settings: dict[str, Any] = {
-        "image_size": image_size,
-        "sparsities": sparsities,
-        "kernels": kernels,
-        "rounds": rounds,
-        "seconds": float(seconds),
-        "seed": 0,
-        "machine": machine or platform.node(),
-    }
-    return Stage(SPARSE_SPEEDUP, model, settings, threads=usable_cores())
+    settings = SparseSpeedupSettings(
+        image_size=image_size,
+        sparsities=sparsities,
+        kernels=kernels,
+        rounds=rounds,
+        seconds=float(seconds),
+        seed=0,
+        machine=machine or platform.node(),
+    )
+    return Stage(SPARSE_SPEEDUP, model, stored(settings), threads=usable_cores())

@@ -60,7 +60,7 @@ class OneShotSpec:
 
 @dataclass(frozen=True)
 class IterativeSpec:
-    """Pruning steps to `target`; `equal_budget` adds one-shot pruning with an equal training budget.
+    """Pruning steps to `target`; `equal_budget` adds one-shot pruning at an equal budget.
 
     With the custom schedule the sparsities are `custom_schedule`: `iterations` is their number
     and `target` the last of them. After the last step `final_epochs` are trained, in which the

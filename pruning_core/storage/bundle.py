@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, Reader, Stage
+from pruning_core.planning.stage_types import BundleSettings, stored
 from pruning_core.storage.jobs import Job
 
 BUNDLE = "bundle"
@@ -24,14 +23,14 @@ def bundle_stage(job: Job, model_key: str, file_format: str, store: Reader) -> S
     so all three are part of the key.
     """
     models = Outline.from_json(job.outline).models
-    settings: dict[str, Any] = {
-        "format": file_format,
-        "point": model_key,
-        "job": job.id,
-        "label": job.label,
-        "spec": job.spec,
-        "outline": job.outline,
-        "done": [key for key in dict.fromkeys(m.key for m in models) if store.exists(key)],
-        "image_bytes": MAX_IMAGE_BYTES,
-    }
-    return Stage(BUNDLE, export_stage(model_key, file_format).key, settings)
+    settings = BundleSettings(
+        format=file_format,
+        point=model_key,
+        job=job.id,
+        label=job.label,
+        spec=job.spec,
+        outline=job.outline,
+        done=[key for key in dict.fromkeys(m.key for m in models) if store.exists(key)],
+        image_bytes=MAX_IMAGE_BYTES,
+    )
+    return Stage(BUNDLE, export_stage(model_key, file_format).key, stored(settings))

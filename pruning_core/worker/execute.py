@@ -17,6 +17,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_types import stored
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.database import LOCK_SECONDS
 from pruning_core.storage.jobs import Queue
@@ -27,7 +28,7 @@ from pruning_core.storage.store import Store
 BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise their own errors, in which only the text of the system remains.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
-Runner = Callable[[Context], dict[str, Any]]
+Runner = Callable[[Context], Any]
 log = logging.getLogger(__name__)
 
 
@@ -142,13 +143,15 @@ def _build(cache: Cache, store: Store, row: Row, progress: Progress) -> None:
     with store.building(row.key) as folder:
         context = Context(row, cache, store, folder, progress)
         result = runner_of(row.kind)(context)
+        if type(result) is not (expected := STAGE_KINDS[row.kind].result):
+            raise TypeError(f"{row.kind} returned {type(result)}, not {expected}.")
         store.publish(
             row.key,
             folder,
             kind=row.kind,
             parent=row.parent,
             settings=row.settings,
-            result=result,
+            result=stored(result),
         )
     cache.checkpoint(row.key).unlink(missing_ok=True)
     log.info("Stage %s is done after %.1f s.", row.key[:12], time.perf_counter() - started)

@@ -24,35 +24,39 @@ from pruning_core.engine.models.weights import load_weights
 from pruning_core.methods.corrections import NO_BATCH_NORM
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import load
+from pruning_core.planning.stage_types import InspectModelResult, InspectModelSettings
 
 TRIAL_SECONDS = 0.5
 TRIAL_IMAGES = 16
 PRECISION_TRIALS = 5
 
 
-def inspect_model(settings: dict[str, Any], source: str, downloads: Path) -> dict[str, Any]:
-    """Facts on a model and its initial weights, as JSON values.
+def inspect_model(
+    settings: InspectModelSettings, source: str, downloads: Path
+) -> InspectModelResult:
+    """Facts on a model and its initial weights.
 
-    `settings` are those of an `inspect_model` stage. `source` is where the weights come from:
-    `none`, `pretrained`, or a file.
+    `source` is where the weights come from: `none`, `pretrained`, or a file.
     """
-    model_settings, size = settings["model"], settings["image_size"]
-    device = devices.resolve(settings["device"])
+    model_settings, size = settings.model, settings.image_size
+    device = devices.resolve(settings.device)
     torch.manual_seed(0)
-    model = build(model_settings, settings["classes"], size)
+    model = build(model_settings, settings.classes, size)
     notes = load_weights(model, source, model_settings["name"], downloads)
-    precision = choose_precision(model, settings, device) if "precision" in settings else {}
-    return {
+    precision: dict[str, Any] = {}
+    if settings.precision:
+        precision = choose_precision(model, settings.classes, size, device)
+    return InspectModelResult(
         **precision,
-        "device": device,
-        "devices": devices.available(),
-        "weights": weights_identity(source, model_settings["name"], downloads),
-        "notes": notes + precision_notes(precision),
-        "unsupported": _unsupported(model),
-        "layers": [dataclasses.asdict(layer) for layer in layers(model)],
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "images_per_second": images_per_second(model, settings["classes"], size, device),
-    }
+        device=device,
+        devices=devices.available(),
+        weights=weights_identity(source, model_settings["name"], downloads),
+        notes=notes + precision_notes(precision),
+        unsupported=_unsupported(model),
+        layers=[dataclasses.asdict(layer) for layer in layers(model)],
+        parameters=sum(p.numel() for p in model.parameters()),
+        images_per_second=images_per_second(model, settings.classes, size, device),
+    )
 
 
 def _unsupported(model: nn.Module) -> dict[str, str]:
@@ -102,14 +106,16 @@ def _random_batch(classes: int, size: int, device: str) -> tuple[torch.Tensor, t
     return images.to(memory_format=torch.channels_last), labels
 
 
-def choose_precision(model: nn.Module, settings: dict[str, Any], device: str) -> dict[str, Any]:
+def choose_precision(
+    model: nn.Module, classes: int, image_size: int, device: str
+) -> dict[str, Any]:
     """The precision that `auto` means for this model, image size and machine, and its speed-up.
 
     bf16 is chosen where a training step takes less than 0.9 of the time: the medians of
     interleaved trials are compared, and the margin keeps a noisy machine at fp32.
     """
     model = devices.place(copy.deepcopy(model), device).train()
-    images, labels = _random_batch(settings["classes"], settings["image_size"], device)
+    images, labels = _random_batch(classes, image_size, device)
     times: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for _ in range(PRECISION_TRIALS + 1):
         for name, values in times.items():

@@ -18,51 +18,51 @@ from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.models import devices
 from pruning_core.engine.stage_inputs import baseline_key, load_model, load_splits
+from pruning_core.planning.stage_types import PredictResult, PredictSettings, restored
 from pruning_core.storage.stage_context import Context
 
 ROUNDS, WARM_UP = 15, 3
 MAX_BYTES = 20_000_000
 
 
-def predict(context: Context) -> dict[str, Any]:
+def predict(context: Context) -> PredictResult:
     """The predictions of both models for a test image, or for an image file of the user.
 
     `pixels` of the result is the model input, uint8 (S, S, 3), in base64.
     """
-    store, settings = context.store, context.settings
-    root = baseline_key(store, settings["point"])
+    store, settings = context.store, restored(PredictSettings, context.settings)
+    root = baseline_key(store, settings.point)
     base = store.settings(root)["settings"]
     data, dataset = base["data"], store.settings(root)["parent"]
     devices.prepare(threads=1)
     pixels, label = _image(settings, context.row.hints, load_splits(store, dataset, data), data)
     images = normalize(pixels[None], data["mean"], data["std"]).contiguous()
     classes = store.read(dataset)["classes"]
-    models = {name: load_model(store, settings[name], base).eval() for name in ("dense", "point")}
+    keys = {"dense": settings.dense, "point": settings.point}
+    models = {name: load_model(store, key, base).eval() for name, key in keys.items()}
     milliseconds = _milliseconds(models, images)
-    return {
-        "pixels": base64.b64encode(pixels.numpy().tobytes()).decode(),
-        "size": data["image_size"],
-        "label": None if label is None else classes[label],
-        "predictions": {
+    return PredictResult(
+        pixels=base64.b64encode(pixels.numpy().tobytes()).decode(),
+        size=data["image_size"],
+        label=None if label is None else classes[label],
+        predictions={
             name: {
                 "probabilities": _probabilities(model, images, classes),
                 "milliseconds": milliseconds[name],
             }
             for name, model in models.items()
         },
-        "notes": [],
-    }
+    )
 
 
 def _image(
-    settings: dict[str, Any], hints: dict[str, Any], splits: Splits, data: dict[str, Any]
+    settings: PredictSettings, hints: dict[str, Any], splits: Splits, data: dict[str, Any]
 ) -> tuple[Tensor, int | None]:
     """The image, uint8 (S, S, 3), and its label, None where that is unknown.
 
     Raises `SpecError` where there is no such image or it cannot be read.
     """
-    if "test" in settings:
-        number = settings["test"]
+    if (number := settings.test) is not None:
         if not 0 <= number < len(splits.test):
             last = len(splits.test) - 1
             raise SpecError("image", f"There is no test image {number}; the last is {last}.")

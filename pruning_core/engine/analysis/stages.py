@@ -23,30 +23,47 @@ from pruning_core.engine.stage_inputs import MODEL_FILE, load_model, load_splits
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
+from pruning_core.planning.stage_types import (
+    DatasetResult,
+    DatasetSettings,
+    InspectDatasetResult,
+    InspectDatasetSettings,
+    InspectModelResult,
+    InspectModelSettings,
+    MaskOverlapResult,
+    MaskOverlapSettings,
+    SensitivityResult,
+    SensitivitySettings,
+    restored,
+    stored,
+)
 from pruning_core.results.layers import layer_statistics as read_layers
 from pruning_core.settings.conditions import GROUP
 from pruning_core.storage.stage_context import Context
 
 
-def inspect_dataset(context: Context) -> dict[str, Any]:
+def inspect_dataset(context: Context) -> InspectDatasetResult:
     """Classes, counts and the digest of a data set's content."""
+    settings = restored(InspectDatasetSettings, context.settings)
     return dataset.inspect_dataset(
-        context.settings, context.row.hints, context.cache.downloads, context.progress.say
+        settings, context.row.hints, context.cache.downloads, context.progress.say
     )
 
 
-def inspect_model(context: Context) -> dict[str, Any]:
+def inspect_model(context: Context) -> InspectModelResult:
     """The layers of a model, notes on its weights, and its training speed on this machine."""
     devices.prepare(threads=1)
     return inspection.inspect_model(
-        context.settings, context.row.hints["weights"], context.cache.downloads
+        restored(InspectModelSettings, context.settings),
+        context.row.hints["weights"],
+        context.cache.downloads,
     )
 
 
-def decode_dataset(context: Context) -> dict[str, Any]:
+def decode_dataset(context: Context) -> DatasetResult:
     """The images of a data set as uint8 arrays in the folder of the stage."""
     return decoding.decode_dataset(
-        context.settings,
+        restored(DatasetSettings, context.settings),
         context.row.hints,
         context.folder,
         context.cache.downloads,
@@ -54,22 +71,22 @@ def decode_dataset(context: Context) -> dict[str, Any]:
     )
 
 
-def sensitivity(context: Context) -> dict[str, Any]:
+def sensitivity(context: Context) -> SensitivityResult:
     """Accuracy of the baseline with one layer or one dependency group pruned, without training."""
-    settings, store = context.settings, context.store
+    settings, store = restored(SensitivitySettings, context.settings), context.store
     base = store.settings(context.row.parent)["settings"]
-    devices.prepare(settings["threads"])
-    model = devices.place(load_model(store, context.row.parent, base), settings["device"])
+    devices.prepare(settings.threads)
+    model = devices.place(load_model(store, context.row.parent, base), settings.device)
     splits = load_splits(store, store.settings(context.row.parent)["parent"], base["data"])
-    images = splits.validation.sample(settings["images"], settings["seed"])
+    images = splits.validation.sample(settings.images, settings.seed)
     # The accuracy of always predicting the most frequent class.
     chance = float(images.labels.bincount().max()) / len(images)
 
     def evaluate_model(model: nn.Module) -> Evaluation:
-        return evaluate(model, images, base["data"], settings["device"])
+        return evaluate(model, images, base["data"], settings.device)
 
     baseline = _Baseline(model, chance, evaluate_model, context, splits, base)
-    by_group = settings.get("unit") == GROUP
+    by_group = settings.unit == GROUP
     return _group_sensitivity(baseline) if by_group else _layer_sensitivity(baseline)
 
 
@@ -85,50 +102,53 @@ class _Baseline:
     base: dict[str, Any]
 
 
-def _layer_sensitivity(baseline: _Baseline) -> dict[str, Any]:
-    settings, model = baseline.context.settings, baseline.model
-    name = settings["layer"]
+def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
+    settings = restored(SensitivitySettings, baseline.context.settings)
+    model = baseline.model
+    name = settings.layer
     weight = weights(model, "all")[name]
     evidence = inputs_for_sensitivity(
         {name: weight}, model, baseline.context, baseline.splits, baseline.base
     )
-    scores = CRITERIA.load(settings["criterion"])(evidence)[name]
-    pruning = {**DEFAULTS, **settings}
+    scores = CRITERIA.load(settings.criterion or "")(evidence)[name]
+    pruning = {**DEFAULTS, **stored(settings)}
     rows = layer_curve(
         name,
         weight,
         scores,
-        settings["sparsities"],
+        settings.sparsities,
         baseline.chance,
         partial(baseline.evaluate, model),
         pruning,
     )
     count = units(weight.shape, pruning)
-    return {"size": weight.numel(), "units": count, "rows": rows, "notes": []}
+    return SensitivityResult(weight.numel(), count, rows)
 
 
-def _group_sensitivity(baseline: _Baseline) -> dict[str, Any]:
-    settings, size = baseline.context.settings, baseline.base["data"]["image_size"]
+def _group_sensitivity(baseline: _Baseline) -> SensitivityResult:
+    settings = restored(SensitivitySettings, baseline.context.settings)
+    size = baseline.base["data"]["image_size"]
     scorer = make_scorer(baseline.model, baseline.context, baseline.splits, baseline.base)
-    pruner = GroupPruner(baseline.model, settings["layer"], size, scorer)
+    pruner = GroupPruner(baseline.model, settings.layer, size, scorer)
     rows = accuracy_curve(
         pruner.prune,
-        settings["sparsities"],
+        settings.sparsities,
         baseline.chance,
         lambda: baseline.evaluate(pruner.pruned),
     )
     width = pruner.ranked.width
-    return {"size": width, "units": width, "of": "channels", "rows": rows, "notes": []}
+    return SensitivityResult(width, width, rows, of="channels")
 
 
-def mask_overlap(context: Context) -> dict[str, Any]:
+def mask_overlap(context: Context) -> MaskOverlapResult:
     """The overlap of the masks of two finished models, layer by layer."""
-    keys = context.settings["first"], context.settings["second"]
+    settings = restored(MaskOverlapSettings, context.settings)
+    keys = settings.first, settings.second
     first, second = (sparse_file.load(context.store.file(key, MODEL_FILE)) for key in keys)
     names = {layer["name"] for layer in read_layers(context.store, keys[0])}
     layers = {name: value for name, value in first.items() if name in names}
     rows = layer_statistics.mask_overlap(layers, second)
     if resized := sum(second[n].shape != layers[n].shape for n in layers.keys() & second.keys()):
         left_out = "1 layer is" if resized == 1 else f"{resized} layers are"
-        return {"rows": rows, "notes": [f"{left_out} left out, because channels were removed."]}
-    return {"rows": rows, "notes": []}
+        return MaskOverlapResult(rows, [f"{left_out} left out, because channels were removed."])
+    return MaskOverlapResult(rows)

@@ -19,6 +19,7 @@ from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
 from pruning_core.engine.data.loading import read_splits
 from pruning_core.planning.inspections import inspect_data
+from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, restored
 from pruning_core.results.benchmark import Figure
 
 
@@ -27,19 +28,15 @@ def decoded(images: Images, folder: Path) -> Path:
     spec = our_spec(images, Protocol())
     stage = inspect_data(spec)
     downloads = Cache(folder).downloads
-    facts = inspect_dataset(stage.settings, stage.hints, downloads, _silent)
-    settings = {
-        "digest": facts["digest"],
-        "image_size": CIFAR_SIZE,
-        "train_size": 0,
-        "test_size": 0,
-        "split_seed": spec.data.split_seed,
-    }
+    facts = inspect_dataset(
+        restored(InspectDatasetSettings, stage.settings), stage.hints, downloads, _silent
+    )
+    settings = DatasetSettings(facts.digest, CIFAR_SIZE, 0, 0, spec.data.split_seed)
     decoded_folder = folder / "decoded"
     decoded_folder.mkdir(parents=True)
     hints = {"name": images.name, "path": images.path}
     decode_dataset(settings, hints, decoded_folder, downloads, _silent)
-    (decoded_folder / "classes.json").write_text(json.dumps(len(facts["classes"])))
+    (decoded_folder / "classes.json").write_text(json.dumps(len(facts.classes)))
     return decoded_folder
 
 

@@ -21,6 +21,7 @@ from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.corrections import CORRECTIONS
+from pruning_core.planning.stage_types import CorrectionResult, CorrectionSettings, restored
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Context
@@ -30,37 +31,38 @@ BATCH, PIXELS, MIN_BATCH = 64, 64 * 64, 8
 Result = dict[str, Any]
 
 
-def correction(context: Context) -> Result:
+def correction(context: Context) -> CorrectionResult:
     """Correct the parent, a pruned or corrected model, and measure the result."""
-    settings, store = context.settings, context.store
+    settings, store = restored(CorrectionSettings, context.settings), context.store
     root, parent = baseline_key(store, context.row.parent), store.read(context.row.parent)
     base = store.settings(root)["settings"]
-    devices.prepare(settings["threads"])
+    devices.prepare(settings.threads)
     splits = load_splits(store, store.settings(root)["parent"], base["data"])
     weight_masks = masks.load(store.file(context.row.parent, MASK_FILE))
     inputs = _inputs(context, root, base, splits, weight_masks)
     started = time.perf_counter()
-    notes = CORRECTIONS.load(settings["correction"])(inputs)
+    notes = CORRECTIONS.load(settings.correction)(inputs)
     state = TrainingState(inputs.pruned, make_optimizer(inputs.pruned, to_dict(TrainSpec())))
     state.seconds = time.perf_counter() - started
     check_zeros(dict(inputs.pruned.named_parameters()), weight_masks)
     masks.save(weight_masks, context.folder / MASK_FILE)
-    result = measure_model(context, state, splits, base["data"], settings["pruning"])
-    return {
+    result = measure_model(context, state, splits, base["data"], settings.pruning)
+    return CorrectionResult(
         **result,
-        "notes": [*_note_on_images(settings["images"], len(splits.train)), *notes],
-        "epochs_total": parent["epochs_total"],
-        "seconds_total": parent["seconds_total"] + result["seconds"],
-    }
+        notes=[*_note_on_images(settings.images, len(splits.train)), *notes],
+        epochs_total=parent["epochs_total"],
+        seconds_total=parent["seconds_total"] + result["seconds"],
+    )
 
 
 def _inputs(
     context: Context, root: str, base: Result, splits: Splits, weight_masks: dict[str, torch.Tensor]
 ) -> CorrectionInputs:
     """The two models and the calibration images, which are the same for all corrections."""
-    settings, store, device = context.settings, context.store, context.settings["device"]
-    data, count = base["data"], settings["images"]
-    seed = derived_seed(settings["seed"], "correction")
+    settings, store = restored(CorrectionSettings, context.settings), context.store
+    device = settings.device
+    data, count = base["data"], settings.images
+    seed = derived_seed(settings.seed, "correction")
     pruned, dense = (
         devices.place(load_model(store, key, base), device).eval()
         for key in (context.row.parent, root)

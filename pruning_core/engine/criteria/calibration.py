@@ -134,9 +134,9 @@ def _inputs(
     return inputs
 
 
-def record_movement(state: TrainingState, settings: dict[str, Any]) -> None:
+def record_movement(state: TrainingState, keep_movement: bool | None) -> None:
     """Accumulate the movement of all weights in training, where the stage's settings ask for it."""
-    if settings.get("keep_movement"):
+    if keep_movement:
         state.movement = Movement(weights(state.model, "all"))
 
 

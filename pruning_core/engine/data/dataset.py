@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pruning_core.methods.datasets import DATASETS, OWN_IMAGES
+from pruning_core.planning.stage_types import InspectDatasetResult, InspectDatasetSettings
 
 Progress = Callable[[float, str], None]
 RawImage = bytes | np.ndarray
@@ -49,40 +50,40 @@ class OpenDataset:
 
 
 def inspect_dataset(
-    settings: dict[str, Any], hints: dict[str, Any], downloads: Path, progress: Progress
-) -> dict[str, Any]:
-    """Classes, counts and a digest of the content, as JSON values.
+    settings: InspectDatasetSettings, hints: dict[str, Any], downloads: Path, progress: Progress
+) -> InspectDatasetResult:
+    """Classes, counts and a digest of the content.
 
-    `settings` holds `name` and `split_seed`; `hints` holds the `path` of the user's images. A
+    `hints` holds the `path` of the user's images. A
     published data set is downloaded if it is not in `downloads`. `classes` is sorted for the
     user's images; published data sets keep their order, so that checkpoints trained on them fit.
     Raises `SpecError` where the data set cannot be opened.
     """
-    opened = DATASETS.load(settings["name"])(
-        hints.get("path", ""), settings["split_seed"], downloads, progress
+    opened = DATASETS.load(settings.name)(
+        hints.get("path", ""), settings.split_seed, downloads, progress
     )
     with opened as dataset:
         facts = _facts(dataset)
-    if settings["name"] == OWN_IMAGES:
-        facts["images"] = sum(facts["train_counts"]) + sum(facts["test_counts"])
+    if settings.name == OWN_IMAGES:
+        facts = replace(facts, images=sum(facts.train_counts) + sum(facts.test_counts))
     progress(1.0, "All images read")
     return facts
 
 
-def _facts(dataset: OpenDataset) -> dict[str, Any]:
+def _facts(dataset: OpenDataset) -> InspectDatasetResult:
     counts = {
         name: np.bincount(images.labels, minlength=len(dataset.classes)).tolist()
         for name, images in dataset.subsets.items()
     }
-    return {
-        "digest": dataset.digest,
-        "classes": list(dataset.classes),
-        "train_counts": counts["train"],
-        "test_counts": counts["test"],
-        "split": dataset.split,
-        "notes": list(dataset.notes),
-        "flip": dataset.flip,
-    }
+    return InspectDatasetResult(
+        digest=dataset.digest,
+        classes=list(dataset.classes),
+        train_counts=counts["train"],
+        test_counts=counts["test"],
+        split=dataset.split,
+        notes=list(dataset.notes),
+        flip=dataset.flip,
+    )
 
 
 def labeled_arrays(images: np.ndarray, labels: np.ndarray) -> LabeledImages:

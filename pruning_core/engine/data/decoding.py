@@ -24,6 +24,7 @@ from pruning_core.engine.data.dataset import (
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.split import MIN_PER_CLASS, stratified_subset
 from pruning_core.methods.datasets import DATASETS
+from pruning_core.planning.stage_types import DatasetResult, DatasetSettings
 
 CHUNK_IMAGES = 64
 CHUNK_BYTES = 32 * 1024**2
@@ -33,29 +34,29 @@ Chunk = list[tuple[int, str, RawImage]]
 
 
 def decode_dataset(
-    settings: dict[str, Any],
+    settings: DatasetSettings,
     hints: dict[str, Any],
     folder: Path,
     downloads: Path,
     progress: Progress,
-) -> dict[str, Any]:
+) -> DatasetResult:
     """Write `train_` and `test_images.npy` (uint8, (N, S, S, 3)) and `_labels.npy` (int64, (N,)).
 
-    `settings` holds `digest`, `image_size`, `train_size`, `test_size` (0 = all) and
-    `split_seed`; `hints` holds `name` and `path`. The order of the images does not depend on
-    the number of threads. Raises `SpecError` where the content does not match `digest` or an
+    `hints` holds `name` and `path`. The order of the images does not depend on the number of
+    threads. Raises `SpecError` where the content does not match `digest` or an
     image cannot be read, and `OSError` where the disk is too small.
     """
-    seed, size = settings["split_seed"], settings["image_size"]
+    seed, size = settings.split_seed, settings.image_size
+    sizes = {"train": settings.train_size, "test": settings.test_size}
     opened = DATASETS.load(hints["name"])(
         hints.get("path", ""), seed, downloads, rescaled(progress, 0, 0.3)
     )
     with opened as dataset:
-        _check_digest(dataset, settings["digest"])
+        _check_digest(dataset, settings.digest)
         rows = {
             name: stratified_subset(
                 images.labels,
-                settings[f"{name}_size"],
+                sizes[name],
                 seed,
                 f"data.{name}_size",
                 MIN_PER_CLASS[name],
@@ -70,7 +71,7 @@ def decode_dataset(
             path = folder / f"{name}_images.npy"
             _write(dataset, images, rows[name], path, size, count_decoded)
     counts = {f"{name}_images": len(chosen) for name, chosen in rows.items()}
-    return {**counts, "classes": list(dataset.classes)}
+    return DatasetResult(**counts, classes=list(dataset.classes))
 
 
 def _check_digest(dataset: OpenDataset, digest: str) -> None:

@@ -27,7 +27,8 @@ class FinishedModel:
     network: dict[str, Any]
     example: Tensor
     calibration: Callable[[], list[Tensor]]
-    settings: dict[str, Any]
+    threads: int = 1
+    calibration_images: int = 0
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def write_onnx(source: FinishedModel, path: Path, zero_constant: bool = False) -
 
 def open_onnx(source: FinishedModel, path: Path) -> Run:
     """Run an ONNX file in ONNX Runtime with the threads of the settings."""
-    session = onnx_session(path, source.settings["threads"])
+    session = onnx_session(path, source.threads)
 
     def run(images: Tensor) -> Tensor:
         (scores,) = session.run(None, {INPUT: images.contiguous().numpy()})

@@ -22,6 +22,7 @@ from pruning_core.engine.stage_inputs import baseline_key, channels_removed, loa
 from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.stage_types import ExportResult, ExportSettings, restored
 from pruning_core.storage.stage_context import Context, StageError
 from pruning_core.storage.store import Store
 
@@ -44,15 +45,18 @@ class _FileModel(nn.Module):
         return self.run(images.contiguous())
 
 
-def export(context: Context) -> dict[str, Any]:
+def export(context: Context) -> ExportResult:
     """Write a file, read it back, compare its scores, and measure its test accuracy."""
-    settings, say = context.settings, context.progress.say
-    file_format = FILE_FORMATS[settings["format"]]
-    writer: FileWriter = FILE_FORMATS.load(settings["format"])()
+    settings, say = restored(ExportSettings, context.settings), context.progress.say
+    file_format = FILE_FORMATS[settings.format]
+    writer: FileWriter = FILE_FORMATS.load(settings.format)()
     if (package := file_format.package) and find_spec(package) is None:
         raise StageError(f"{file_format.title} needs the package {package}: pip install {package}.")
-    devices.prepare(settings["threads"])
-    source, splits, data = finished_model(context.store, context.row.parent, settings)
+    devices.prepare(settings.threads)
+    requested = settings.images or 0
+    source, splits, data = finished_model(
+        context.store, context.row.parent, settings.threads, requested, settings.seed or 0
+    )
     path, started = context.folder / f"model.{file_format.suffix}", time.perf_counter()
     say(0.1, "Writing")
     notes = writer.write(source, path)
@@ -63,23 +67,23 @@ def export(context: Context) -> dict[str, Any]:
     say(0.7, "Measuring")
     test = evaluate(_FileModel(run), splits.test, data, "cpu")
     _write_predictions(context.folder / PREDICTIONS_FILE, test, splits.test.labels.tolist())
-    return {
-        "file": path.name,
-        "bytes": path.stat().st_size,
-        "difference": difference,
-        "entropy_bound": writer.entropy_bound(path) if writer.entropy_bound else {},
+    return ExportResult(
+        file=path.name,
+        bytes=path.stat().st_size,
+        difference=difference,
+        entropy_bound=writer.entropy_bound(path) if writer.entropy_bound else {},
         **test.metrics(),
-        "notes": [*notes, *_calibration_notes(settings, splits)],
-        "seconds": time.perf_counter() - started,
-    }
+        notes=[*notes, *_calibration_notes(requested, len(splits.train))],
+        seconds=time.perf_counter() - started,
+    )
 
 
 def finished_model(
-    store: Store, key: str, settings: dict[str, Any]
+    store: Store, key: str, threads: int = 1, images: int = 0, seed: int = 0
 ) -> tuple[FinishedModel, Splits, dict[str, Any]]:
     """A finished model, its images, and the data settings of its baseline.
 
-    `settings` holds `threads`, and for calibration `images` (a number) and `seed`.
+    `images` is the number of calibration images, which the `seed` decides.
     """
     root = baseline_key(store, key)
     base = store.settings(root)["settings"]
@@ -88,10 +92,8 @@ def finished_model(
     batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
 
     def calibration() -> list[Tensor]:
-        drawn = draw_calibration_set(
-            splits.train, settings["images"], settings["seed"], data, batch, "cpu"
-        )
-        return [images for images, _ in drawn]
+        drawn = draw_calibration_set(splits.train, images, seed, data, batch, "cpu")
+        return [pixels for pixels, _ in drawn]
 
     def rebuild_unpruned() -> nn.Module:
         return rebuild(base["model"], base["classes"], size)
@@ -106,7 +108,8 @@ def finished_model(
             architecture_of(base),
             comparison_images(splits, data)[:EXAMPLE_IMAGES].clone(),
             calibration,
-            settings,
+            threads,
+            images,
         ),
         splits,
         data,
@@ -154,9 +157,8 @@ def _write_predictions(path: Path, test: Evaluation, labels: list[int]) -> None:
     path.write_text("\n".join(["image,label,prediction", *lines]) + "\n", encoding="utf-8")
 
 
-def _calibration_notes(settings: dict[str, Any], splits: Splits) -> list[str]:
+def _calibration_notes(requested: int, available: int) -> list[str]:
     """A note where there are fewer training images than calibration images asked for."""
-    requested, available = settings.get("images", 0), len(splits.train)
     if requested <= available:
         return []
     images = format_count(available, "training image")

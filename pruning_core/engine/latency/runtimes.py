@@ -86,4 +86,4 @@ def executorch() -> Opener:
 
 def with_threads(source: FinishedModel, threads: int) -> FinishedModel:
     """The same model, to be opened with this number of threads."""
-    return replace(source, settings={**source.settings, "threads": threads})
+    return replace(source, threads=threads)

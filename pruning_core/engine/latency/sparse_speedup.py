@@ -21,6 +21,7 @@ from pruning_core.engine.latency.stage import machine_facts
 from pruning_core.engine.latency.timed_models import load_timed_model
 from pruning_core.engine.models import devices
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
+from pruning_core.planning.stage_types import SparseSpeedupResult, SparseSpeedupSettings, restored
 from pruning_core.planning.timing import check_machine
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.stage_context import Context, StageError
@@ -30,12 +31,13 @@ TOLERANCE = 1e-3  # relative to the largest value of a product
 KernelTimes = dict[tuple[str, float], Times]  # by kernel and sparsity, which is 0 for dense ones
 
 
-def sparse_speedup(context: Context) -> dict[str, Any]:
+def sparse_speedup(context: Context) -> SparseSpeedupResult:
     """Time each layer shape of the model once. Layers of the same shape share their times."""
-    settings, started = context.settings, time.perf_counter()
-    check_machine(settings)
+    settings = restored(SparseSpeedupSettings, context.settings)
+    started = time.perf_counter()
+    check_machine(settings.machine)
     devices.prepare(THREADS)
-    model = load_timed_model(context.store, context.row.parent, {**settings, "images": 1})
+    model = load_timed_model(context.store, context.row.parent, settings.image_size)
     layers = product_shapes(model.source.model, model.source.example[:1])
     if not layers:
         raise StageError("The network has no 1x1 convolution and no linear layer to time.")
@@ -48,30 +50,29 @@ def sparse_speedup(context: Context) -> dict[str, Any]:
     rows = [
         row for name, shape in layers.items() for row in layer_rows(name, shape, measured[shape])
     ]
-    return {
-        "rows": [*total_rows(measured, counts), *rows],
-        "image_size": model.size,
-        "notes": [],
-        "circumstances": machine_facts("scipy"),
-        "seconds": time.perf_counter() - started,
-    }
+    return SparseSpeedupResult(
+        rows=[*total_rows(measured, counts), *rows],
+        image_size=model.size,
+        circumstances=machine_facts("scipy"),
+        seconds=time.perf_counter() - started,
+    )
 
 
 @torch.inference_mode()
-def _measure(shape: ProductShape, settings: dict[str, Any]) -> KernelTimes:
+def _measure(shape: ProductShape, settings: SparseSpeedupSettings) -> KernelTimes:
     """Nanoseconds of each kernel at each sparsity, on a random weight of this shape."""
-    generator = torch.Generator().manual_seed(settings["seed"])
+    generator = torch.Generator().manual_seed(settings.seed)
     weight = torch.randn(shape.rows, shape.columns, generator=generator)
     pixels = torch.randn(shape.columns, shape.pixels, generator=generator)
     calls: dict[tuple[str, float], Call] = {
         (name, 0.0): DENSE_KERNELS.load(name)(weight, pixels) for name in DENSE_KERNELS
     }
-    for sparsity in settings["sparsities"]:
+    for sparsity in settings.sparsities:
         pruned = randomly_pruned(weight, sparsity, generator)
-        for kernel in settings["kernels"]:
+        for kernel in settings.kernels:
             calls[kernel, sparsity] = SPARSE_KERNELS.load(kernel)(pruned, pixels)
             _check_product(calls[kernel, sparsity](), pruned @ pixels, kernel)
-    return interleaved_times(calls, Budget(settings["rounds"], settings["seconds"]))
+    return interleaved_times(calls, Budget(settings.rounds, settings.seconds))
 
 
 def _check_product(product: Any, expected: torch.Tensor, kernel: str) -> None:

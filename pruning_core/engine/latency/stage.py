@@ -40,6 +40,7 @@ from pruning_core.engine.latency.timed_models import (
 from pruning_core.engine.models import devices
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, Backend
+from pruning_core.planning.stage_types import LatencyResult, LatencySettings, restored
 from pruning_core.planning.timing import check_machine
 from pruning_core.storage.stage_context import Context, StageError
 
@@ -78,30 +79,35 @@ Models = dict[str, TimedModel]
 Files = dict[Candidate, ModelFile]
 
 
-def latency(context: Context) -> dict[str, Any]:
+def latency(context: Context) -> LatencyResult:
     """Open all models, time them in interleaved rounds, and compare each with the dense one."""
-    settings, started = context.settings, time.perf_counter()
-    check_machine(settings)
-    candidates = [Candidate(run["point"], run["runtime"]) for run in settings["runs"]]
+    settings, started = restored(LatencySettings, context.settings), time.perf_counter()
+    check_machine(settings.machine)
+    candidates = [Candidate(run["point"], run["runtime"]) for run in settings.runs]
     backend = _backend(candidates)
     if find_spec(backend.package) is None:
         raise StageError(f"{backend.title} needs its package: pip install {backend.package}.")
     keys = dict.fromkeys(candidate.point for candidate in candidates)
-    models = {key: load_timed_model(context.store, key, settings) for key in keys}
+    models = {
+        key: load_timed_model(
+            context.store, key, settings.image_size, settings.images, settings.seed
+        )
+        for key in keys
+    }
     with tempfile.TemporaryDirectory(dir=context.folder) as folder:
         files = _files(context, candidates, models, Path(folder))
         groups = list(_groups(context, candidates, models, files))
     (context.folder / SAMPLES_FILE).write_text(json.dumps([_samples(group) for group in groups]))
     sizes = {candidate: file.bytes for candidate, file in files.items()}
     image_size = models[candidates[0].point].size
-    return {
-        "rows": [
+    return LatencyResult(
+        rows=[
             {**row, "image_size": image_size} for group in groups for row in rows_of(group, sizes)
         ],
-        "notes": _notes(models, files, groups),
-        "circumstances": machine_facts(backend.package),
-        "seconds": time.perf_counter() - started,
-    }
+        notes=_notes(models, files, groups),
+        circumstances=machine_facts(backend.package),
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _backend(candidates: list[Candidate]) -> Backend:
@@ -123,16 +129,16 @@ def _groups(
     context: Context, candidates: list[Candidate], models: Models, files: Files
 ) -> Iterator[Group]:
     """The times of all models for each number of threads and each batch size."""
-    settings, title = context.settings, _backend(candidates).title
-    budget = Budget(settings["rounds"], settings["seconds"])
-    done, total = 0, len(settings["threads"]) * len(settings["batches"])
+    settings, title = restored(LatencySettings, context.settings), _backend(candidates).title
+    budget = Budget(settings.rounds, settings.seconds)
+    done, total = 0, len(settings.threads) * len(settings.batches)
 
     def say(message: str, finished_groups: int, fraction: float) -> None:
         context.progress.say(0.2 + 0.8 * (finished_groups + fraction) / total, message)
 
-    for threads in settings["threads"]:
+    for threads in settings.threads:
         runs = _opened(candidates, models, files, threads)
-        for batch in settings["batches"]:
+        for batch in settings.batches:
             message = f"{title}, batch size {batch}, {format_count(threads, 'thread')}"
             yield _timed(runs, models, batch, threads, budget, partial(say, message, done))
             done += 1

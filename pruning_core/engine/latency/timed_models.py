@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,14 +31,16 @@ class TimedModel:
     trained_size: int
 
 
-def load_timed_model(store: Store, key: str, settings: dict[str, Any]) -> TimedModel:
-    """The model of a stage at the resolution of the settings.
+def load_timed_model(
+    store: Store, key: str, image_size: int, images: int = 1, seed: int = 0
+) -> TimedModel:
+    """The model of a stage at a resolution in pixels, with `images` calibration images.
 
-    Raises `StageError` where the network cannot run at it.
+    Raises `StageError` where the network cannot run at the resolution.
     """
-    source, _, data = finished_model(store, key, {"threads": 1, **settings})
+    source, _, data = finished_model(store, key, 1, images, seed)
     trained_size = data["image_size"]
-    size = trained_size if settings["image_size"] == AS_TRAINED else settings["image_size"]
+    size = trained_size if image_size == AS_TRAINED else image_size
     if size != trained_size:
         source = with_image_size(source, size)
     check_image_size(source.model, source.example, trained_size)
@@ -94,7 +95,7 @@ def model_file(store: Store, model: TimedModel, runtime: str, folder: Path) -> M
     path = folder / f"{model.key[:12]}.{FILE_FORMATS[name].suffix}"
     notes = FILE_FORMATS.load(name)().write(model.source, path)
     if FILE_FORMATS[name].calibrated:
-        images = format_count(model.source.settings["images"], "training image")
+        images = format_count(model.source.calibration_images, "training image")
         title = FILE_FORMATS[name].title
         notes = [*notes, f"The timed {title} file is calibrated on {images}."]
     return ModelFile(path, path.stat().st_size, tuple(notes))

@@ -42,6 +42,13 @@ from pruning_core.engine.training.rewinding import (
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
+from pruning_core.planning.stage_types import (
+    InspectGroupsResult,
+    InspectGroupsSettings,
+    StructuredResult,
+    StructuredSettings,
+    restored,
+)
 from pruning_core.planning.structured_notes import (
     counts_against_dense,
     example_notes,
@@ -56,49 +63,49 @@ Result = dict[str, Any]
 SIZES = ("channels", "parameters", "macs", "bytes")
 
 
-def structured(context: Context) -> Result:
+def structured(context: Context) -> StructuredResult:
     """Remove channels of the parent until a share of the dense baseline is removed, and train.
 
     Final fine-tuning removes nothing. Zeros are counted against the dense baseline: a removed
     weight counts as zero.
     """
-    settings, store = context.settings, context.store
+    settings, store = restored(StructuredSettings, context.settings), context.store
     root = baseline_key(store, context.row.parent)
     base, parent = store.settings(root)["settings"], store.read(context.row.parent)
-    devices.prepare(settings["threads"])
+    devices.prepare(settings.threads)
     splits = load_splits(store, store.settings(root)["parent"], base["data"])
     dense = load_model(store, root, base)
     model, notes = _pruned_model(dense, context, splits, root, base)
-    optimizer = make_optimizer(model, settings["train"])
-    state = TrainingState(model, optimizer, precision=settings["precision"])
+    optimizer = make_optimizer(model, settings.train)
+    state = TrainingState(model, optimizer, precision=settings.precision)
     state.objective = training_objective(context, root, base)
-    schedule = (settings["lr_from_epoch"], settings["lr_epochs"])
+    schedule = (settings.lr_from_epoch, settings.lr_epochs)
     plan = training_plan(settings, base["data"], schedule, "structured", parent["epochs_total"])
-    plan = replace(plan, lr_start=schedule_start(settings["recovery"], base))
+    plan = replace(plan, lr_start=schedule_start(settings.recovery, base))
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    pruning, image_size = settings["pruning"], base["data"]["image_size"]
+    pruning, image_size = settings.pruning, base["data"]["image_size"]
     result = measure_model(context, state, splits, base["data"], pruning)
-    return {
-        **result,
-        **counts_against_dense(result, sparsities(dense, pruning["layers"], pruning["exclude"])),
-        "own_parameters": result["parameters"],
-        "macs": macs(model, image_size),
-        "dense_macs": macs(dense, image_size),
-        "notes": [*notes, *training_notes(state), *rewinding_notes(settings["recovery"], base)],
-        "epochs_total": plain(parent["epochs_total"] + result["epochs"]),
-        "seconds_total": parent["seconds_total"] + result["seconds"],
-    }
+    dense_counts = sparsities(dense, pruning["layers"], pruning["exclude"])
+    return StructuredResult(
+        **{**result, **counts_against_dense(result, dense_counts)},
+        own_parameters=result["parameters"],
+        macs=macs(model, image_size),
+        dense_macs=macs(dense, image_size),
+        notes=[*notes, *training_notes(state), *rewinding_notes(settings.recovery, base)],
+        epochs_total=plain(parent["epochs_total"] + result["epochs"]),
+        seconds_total=parent["seconds_total"] + result["seconds"],
+    )
 
 
 def _pruned_model(
     dense: nn.Module, context: Context, splits: Splits, root: str, base: Result
 ) -> tuple[nn.Module, list[str]]:
     """The model with the weights from which it trains, and notes on the removed channels."""
-    settings, store = context.settings, context.store
-    model = devices.place(load_model(store, context.row.parent, base), settings["device"])
+    settings, store = restored(StructuredSettings, context.settings), context.store
+    model = devices.place(load_model(store, context.row.parent, base), settings.device)
     removed: RemovedChannels = {}
     notes: list[str] = []
-    if settings["removal"]:
+    if settings.removal:
         plan, size = _remove(model, dense, context, splits, base)
         removed, notes = plan.removed, _notes(plan, size, model, settings)
     removed = removed_channels.total_removed(_removed_before(context), removed)
@@ -108,7 +115,7 @@ def _pruned_model(
         image_size = base["data"]["image_size"]
         model = removed_channels.rewound_model(model, rewound, weights, removed, image_size)
     widths.write(model, context.folder)
-    return devices.place(model, settings["device"]), notes
+    return devices.place(model, settings.device), notes
 
 
 def _removed_before(context: Context) -> RemovedChannels:
@@ -123,9 +130,10 @@ def _remove(
     model: nn.Module, dense: nn.Module, context: Context, splits: Splits, base: Result
 ) -> tuple[WidthPlan, ModelSize]:
     """Remove channels of a model, in place. Returns the plan and the size of the dense model."""
-    settings, image_size = context.settings, base["data"]["image_size"]
+    settings = restored(StructuredSettings, context.settings)
+    image_size = base["data"]["image_size"]
     context.progress.say(0.0, "Scoring the channels")
-    removal = {**settings["removal"], "target": settings["target"]}
+    removal = {**settings.removal, "target": settings.target}
     inputs = _importance_inputs(model, context, splits, base)
     scorer = CHANNEL_IMPORTANCES.load(removal["channel_importance"])(inputs)
     size, dense_widths = dense_size(dense, image_size)
@@ -145,12 +153,13 @@ def dense_size(dense: nn.Module, image_size: int) -> tuple[ModelSize, dict[str, 
 def _importance_inputs(
     model: nn.Module, context: Context, splits: Splits, base: Result
 ) -> ImportanceInputs:
-    settings, removal = context.settings, context.settings["removal"]
-    seed = derived_seed(settings["seed"], "channels", settings["target"])
+    settings = restored(StructuredSettings, context.settings)
+    removal = settings.removal
+    seed = derived_seed(settings.seed, "channels", settings.target)
     generator = torch.Generator().manual_seed(seed)
     if not _uses_images(removal):
         return ImportanceInputs(model, generator=generator)
-    batch, count = settings["train"]["batch_size"], removal["calibration_images"]
+    batch, count = settings.train["batch_size"], removal["calibration_images"]
     images = calibration_images(context, splits, base["data"], count, batch)
     return ImportanceInputs(model, images, generator)
 
@@ -159,50 +168,52 @@ def _uses_images(removal: Result) -> bool:
     return CHANNEL_IMPORTANCES[removal["channel_importance"]].uses_images
 
 
-def _notes(plan: WidthPlan, dense: ModelSize, model: nn.Module, settings: Result) -> list[str]:
-    ratio_of, target = settings["removal"]["ratio_of"], float(settings["target"])
+def _notes(
+    plan: WidthPlan, dense: ModelSize, model: nn.Module, settings: StructuredSettings
+) -> list[str]:
+    ratio_of, target = settings.removal["ratio_of"], float(settings.target)
     pairs = {name: (getattr(plan.after, name), getattr(dense, name)) for name in SIZES}
     return [
         removal_note(ratio_of, target, plan.after.share_removed(dense, ratio_of), pairs),
-        *partition_notes([group.parts for group in plan.groups], settings["removal"]["round_to"]),
+        *partition_notes([group.parts for group in plan.groups], settings.removal["round_to"]),
         *unprunable_notes(unprunable_layers(model, plan.groups)),
     ]
 
 
-def inspect_groups(context: Context) -> Result:
+def inspect_groups(context: Context) -> InspectGroupsResult:
     """The dependency groups, which layers cannot be pruned, and what each ratio would keep.
 
     The model has random weights, so an importance that uses images is replaced by the L2 norm.
     """
-    settings = context.settings
+    settings = restored(InspectGroupsSettings, context.settings)
     devices.prepare(threads=1)
     torch.manual_seed(0)
-    image_size, removal = settings["image_size"], settings["removal"]
-    model = build(settings["model"], settings["classes"], image_size).eval()
+    image_size, removal = settings.image_size, settings.removal
+    model = build(settings.model, settings.classes, image_size).eval()
     graph = trace(model, image_size)
     name = "magnitude_l2" if _uses_images(removal) else removal["channel_importance"]
     inputs = ImportanceInputs(model, generator=torch.Generator().manual_seed(0))
     scorer = CHANNEL_IMPORTANCES.load(name)(inputs)
     plans = {
         ratio: plan_widths(model, graph, {**removal, "target": ratio}, image_size, scorer)
-        for ratio in settings["ratios"]
+        for ratio in settings.ratios
     }
     first = next(iter(plans.values()))
     parts = [group.parts for group in first.groups]
-    return {
-        "groups": [_group_row(group, plans) for group in first.groups],
-        "uncut": [
+    return InspectGroupsResult(
+        groups=[_group_row(group, plans) for group in first.groups],
+        uncut=[
             {"layer": layer, "reason": reason}
             for layer, reason in unprunable_layers(model, first.groups).items()
         ],
-        "dense": {name: getattr(first.before, name) for name in SIZES},
-        "left": [
+        dense={name: getattr(first.before, name) for name in SIZES},
+        left=[
             {"amount": float(ratio), **{name: getattr(plan.after, name) for name in SIZES}}
             for ratio, plan in plans.items()
         ],
-        "step": math.lcm(removal["round_to"], *parts),
-        "notes": [*partition_notes(parts, removal["round_to"]), *example_notes(removal["scope"])],
-    }
+        step=math.lcm(removal["round_to"], *parts),
+        notes=[*partition_notes(parts, removal["round_to"]), *example_notes(removal["scope"])],
+    )
 
 
 def _group_row(group: Group, plans: dict[Any, WidthPlan]) -> Result:

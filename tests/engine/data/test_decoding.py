@@ -19,6 +19,7 @@ from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.split import stratified_subset
+from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, stored
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -45,11 +46,12 @@ def make_set(root: Path, each: int = 100) -> Path:
 def run(path: Path, out: Path, digest: str = "", **changes: int) -> dict[str, Any]:
     hints = {"name": "images", "path": str(path)}
     if not digest:
-        settings = {"name": "images", "split_seed": 0}
-        digest = inspect_dataset(settings, hints, out, lambda f, text: None)["digest"]
+        settings = InspectDatasetSettings("images", 0)
+        digest = inspect_dataset(settings, hints, out, lambda f, text: None).digest
     sizes = {"image_size": 32, "train_size": 0, "test_size": 0, "split_seed": 0, **changes}
     out.mkdir()
-    return decode_dataset({"digest": digest, **sizes}, hints, out, out, lambda f, text: None)
+    decode = DatasetSettings(digest, **sizes)
+    return stored(decode_dataset(decode, hints, out, out, lambda f, text: None))
 
 
 def test_every_image_in_the_order_of_its_path(tmp_path: Path) -> None:

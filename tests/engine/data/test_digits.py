@@ -13,18 +13,19 @@ from sklearn.datasets import load_digits
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, stored
 
 
 def inspected(seed: int = 0) -> dict[str, Any]:
-    settings = {"name": "digits", "split_seed": seed}
-    return inspect_dataset(settings, {}, Path("unused"), lambda f, text: None)
+    settings = InspectDatasetSettings("digits", seed)
+    return stored(inspect_dataset(settings, {}, Path("unused"), lambda f, text: None))
 
 
 def run(folder: Path, seed: int = 0, size: int = 32, digest: str = "") -> dict[str, Any]:
     folder.mkdir()
-    sizes = {"image_size": size, "train_size": 0, "test_size": 0, "split_seed": seed}
-    settings = {**sizes, "digest": digest or inspected()["digest"]}
-    return decode_dataset(settings, {"name": "digits"}, folder, folder, lambda f, text: None)
+    settings = DatasetSettings(digest or inspected()["digest"], size, 0, 0, seed)
+    hints = {"name": "digits"}
+    return stored(decode_dataset(settings, hints, folder, folder, lambda f, text: None))
 
 
 def test_the_facts() -> None:

@@ -23,6 +23,7 @@ from torchvision import datasets
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, stored
 
 Serve = Callable[[Path], str]
 
@@ -107,8 +108,10 @@ def inspected(
     name: str, downloads: Path, reports: list[tuple[float, str]] | None = None
 ) -> dict[str, Any]:
     reports = [] if reports is None else reports
-    settings = {"name": name, "split_seed": 0}
-    return inspect_dataset(settings, {}, downloads, lambda f, text: reports.append((f, text)))
+    settings = InspectDatasetSettings(name, 0)
+    return stored(
+        inspect_dataset(settings, {}, downloads, lambda f, text: reports.append((f, text)))
+    )
 
 
 def test_cifar_is_downloaded_once(
@@ -158,8 +161,7 @@ def test_decoded_cifar_images_are_the_published_bytes(
     digest = inspected("cifar10", tmp_path / "downloads")["digest"]
     out = tmp_path / "out"
     out.mkdir()
-    settings = {"digest": digest, "image_size": 32, "train_size": 0, "test_size": 4}
-    settings["split_seed"] = 0
+    settings = DatasetSettings(digest, image_size=32, train_size=0, test_size=4, split_seed=0)
     decode_dataset(settings, {"name": "cifar10"}, out, tmp_path / "downloads", lambda f, text: None)
     images = np.load(out / "train_images.npy")
     assert (images == datasets.CIFAR10(str(root)).data).all()

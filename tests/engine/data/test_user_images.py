@@ -19,6 +19,7 @@ from PIL import Image
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, image_folder
 from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.planning.stage_types import InspectDatasetSettings, stored
 from tests.helpers.project import ROOT, SHARED
 
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]
@@ -47,10 +48,9 @@ def zipped(root: Path, target: Path, top: str = "") -> Path:
 
 
 def inspected(path: Path, split_seed: int = 0) -> dict[str, Any]:
-    settings = {"name": "images", "split_seed": split_seed}
-    return inspect_dataset(
-        settings, {"path": str(path)}, path.parent / "downloads", lambda f, text: None
-    )
+    settings = InspectDatasetSettings("images", split_seed)
+    hints = {"path": str(path)}
+    return stored(inspect_dataset(settings, hints, path.parent / "downloads", lambda f, text: None))
 
 
 def refused(path: Path) -> str:
@@ -294,12 +294,12 @@ def test_the_shared_cifar10_zip() -> None:
     if not path.exists():
         pytest.skip("../shared/data/cifar10-images.zip is missing")
     fractions: list[float] = []
-    settings = {"name": "images", "split_seed": 0}
+    settings = InspectDatasetSettings("images", 0)
     facts = inspect_dataset(
         settings, {"path": str(path)}, Path("."), lambda f, t: fractions.append(f)
     )
-    assert facts["train_counts"] == [5000] * 10
-    assert facts["test_counts"] == [1000] * 10
-    assert facts["classes"][3] == "cat"
+    assert facts.train_counts == [5000] * 10
+    assert facts.test_counts == [1000] * 10
+    assert facts.classes[3] == "cat"
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1

@@ -52,7 +52,6 @@ def source(name: str) -> FinishedModel:
         network={"name": name},
         example=images(8),
         calibration=lambda: [images(16)],
-        settings={"threads": 1},
     )
 
 

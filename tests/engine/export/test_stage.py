@@ -158,7 +158,7 @@ def test_a_model_loads_what_the_sparse_loader_returns(exported: Exported) -> Non
     for name in ("bitmask_fp32", "bitmask_fp16", "bitmask_int8"):
         path, facts = result(exported, name)
         model.load_state_dict(sparse_loader.weights(path))
-        source, splits, data = finished_model(*exported, {"threads": 1})
+        source, splits, data = finished_model(*exported)
         images = comparison_images(splits, data)
         with torch.no_grad():
             difference = (model.eval()(images) - source.model(images)).abs().max()
@@ -296,7 +296,7 @@ def test_a_missing_package_is_named(exported: Exported, monkeypatch: pytest.Monk
 
 def test_tensors_out_of_the_range_of_float16_stay_in_float32(exported: Exported) -> None:
     """In int8 files the note leaves out layer weights, which are quantized."""
-    source, _, _ = finished_model(*exported, {"threads": 1})
+    source, _, _ = finished_model(*exported)
     state = source.model.state_dict()
     state["classifier.1.weight"][0, 0] = 1e6
     state["classifier.1.bias"][0] = 1e6

@@ -22,7 +22,7 @@ from pruning_core.engine.latency.stage import (
 )
 from pruning_core.engine.latency.timed_models import check_image_size, load_timed_model, model_file
 from pruning_core.engine.models.build import make
-from pruning_core.methods.runtimes import RUNTIMES
+from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
@@ -37,7 +37,6 @@ from tests.helpers.workers import ONE_CUT, finished_run, serve
 
 UNTRAINED = replace(ONE_CUT, baseline_epochs=0, one_shot=OneShotSpec((0.9,), 0))
 SHORT = Conditions(rounds=6, seconds=1.0)
-WORK = {"images": 4, "seed": 0, "image_size": 0}
 Models = tuple[Store, list[str]]
 
 
@@ -139,7 +138,7 @@ def test_a_file_of_another_size_is_written_and_noted(models: Models) -> None:
 
 def test_an_exported_file_is_used(models: Models, tmp_path: Path) -> None:
     store, keys = models
-    model = load_timed_model(store, keys[0], WORK)
+    model = load_timed_model(store, keys[0], AS_TRAINED, images=4)
     stage = export_stage(keys[0], "onnx")
     file = model_file(store, model, "onnx", tmp_path)
     assert file.path == store.file(stage.key, "model.onnx")

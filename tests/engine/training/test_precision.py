@@ -49,7 +49,7 @@ def test_bf16_is_used_where_it_is_clearly_faster(
     speeds = {"fp32": 100.0, "bf16": 100.0 * ratio}
     monkeypatch.setattr(inspect, "trial", lambda model, x, y, name: speeds[name])
     model = build(SETTINGS, 10, 32)
-    actual = inspect.choose_precision(model, {"classes": 10, "image_size": 32}, "cpu")
+    actual = inspect.choose_precision(model, 10, 32, "cpu")
     assert actual == {"precision": precision, "bf16_speedup": pytest.approx(ratio)}
     assert precision in inspect.precision_notes(actual)[0]
 

@@ -22,6 +22,7 @@ from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
 from pruning_core.engine.stage_inputs import baseline_key, channels_removed, load_splits
 from pruning_core.engine.structured import widths
 from pruning_core.planning.stage import Outline
+from pruning_core.planning.stage_types import BundleResult, BundleSettings, restored
 from pruning_core.reports import csv_export
 from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
@@ -50,17 +51,17 @@ REQUIREMENTS = {
 }
 
 
-def bundle(context: Context) -> Result:
+def bundle(context: Context) -> BundleResult:
     """Pack the zip. Test images that are too large for it are a file of their own."""
-    store, settings = context.store, context.settings
+    store, settings = context.store, restored(BundleSettings, context.settings)
     exported = store.read(context.row.parent)
     model = store.file(context.row.parent, exported["file"])
-    root = baseline_key(store, settings["point"])
+    root = baseline_key(store, settings.point)
     base = store.settings(root)["settings"]
     context.progress.say(0.1, "Packing the test images")
     splits = load_splits(store, store.settings(root)["parent"], base["data"])
     images = _images(splits.test, context.folder / IMAGES_FILE)
-    inside = (context.folder / IMAGES_FILE).stat().st_size <= settings["image_bytes"]
+    inside = (context.folder / IMAGES_FILE).stat().st_size <= settings.image_bytes
     context.progress.say(0.5, "Packing the rest")
     files = {
         model.name: model.read_bytes(),
@@ -75,16 +76,16 @@ def bundle(context: Context) -> Result:
     files[MANIFEST_FILE] = (json.dumps(manifest, indent=2) + "\n").encode()
     _pack(files, context.folder / BUNDLE_FILE)
     zip_file = context.folder / BUNDLE_FILE
-    return {
-        "file": BUNDLE_FILE,
-        "bytes": zip_file.stat().st_size,
-        "images": IMAGES_FILE,
-        "images_inside": inside,
-        "notes": [
+    return BundleResult(
+        file=BUNDLE_FILE,
+        bytes=zip_file.stat().st_size,
+        images=IMAGES_FILE,
+        images_inside=inside,
+        notes=[
             *([] if inside else [_images_note(context.folder / IMAGES_FILE)]),
             f"SHA-256 of {BUNDLE_FILE}: {_digest(zip_file.read_bytes())['sha256']}.",
         ],
-    }
+    )
 
 
 def _images(test: ImageSet, path: Path) -> Result:
@@ -97,10 +98,11 @@ def _images(test: ImageSet, path: Path) -> Result:
 
 def _results(context: Context) -> dict[str, bytes]:
     """The settings file, and the results of its job as a table and as a report."""
-    settings, spec = context.settings, from_json(context.settings["spec"])
-    outline, job = Outline.from_json(settings["outline"]), settings["job"]
+    settings = restored(BundleSettings, context.settings)
+    spec = from_json(settings.spec)
+    outline, job = Outline.from_json(settings.outline), settings.job
     # Only what the key of the stage covers: int8 files of these models may be added at any time.
-    frame = pd.DataFrame(model_rows(outline, context.store, settings["label"], job))
+    frame = pd.DataFrame(model_rows(outline, context.store, settings.label, job))
     return {
         "spec.json": to_json(spec).encode(),
         "results.csv": csv_export.to_csv(frame).encode(),
@@ -125,11 +127,12 @@ def _programs(model: Path) -> dict[str, bytes]:
 
 def _manifest(context: Context, exported: Result, base: Result, root: str) -> Result:
     """What the bundle states about the model; `base` are the settings of its baseline."""
+    settings = restored(BundleSettings, context.settings)
     data, dataset = base["data"], context.store.settings(root)["parent"]
     return {
         "bundle": 1,
-        "format": context.settings["format"],
-        "label": context.settings["label"],
+        "format": settings.format,
+        "label": settings.label,
         "classes": context.store.read(dataset)["classes"],
         "preprocessing": {
             "image_size": data["image_size"],
@@ -144,17 +147,17 @@ def _manifest(context: Context, exported: Result, base: Result, root: str) -> Re
         "correct": exported["right"],
         "data_sha256": context.store.settings(dataset)["settings"]["digest"],
         "reproduce": "python -m pruning_core compare --spec spec.json, then export JOB; the key of "
-        f"the model's stage is {context.settings['point']}",
+        f"the model's stage is {settings.point}",
         "versions": _versions(),
     }
 
 
 def _widths(context: Context, exported: Result) -> Result:
     """The widths of a network without some of its channels; nothing for a full network."""
-    store, settings = context.store, context.settings
-    if settings["format"] == "compact":
+    store, settings = context.store, restored(BundleSettings, context.settings)
+    if settings.format == "compact":
         return {"widths": widths_in(store.file(context.row.parent, exported["file"]))}
-    key = settings["point"]
+    key = settings.point
     if not channels_removed(store, key):
         return {}
     return {"widths": widths.read(store.file(key, widths.FILE))}
