@@ -8,7 +8,6 @@ from `Spec` may have more.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from pruning_core.settings.fields import METADATA, Condition, Field, Setting, fields_of
@@ -56,23 +55,6 @@ def keyed_for(spec: Spec, settings: Any) -> dict[str, Any]:
         for name, value in values.items()
         if (about := abouts[name]) is None or about.read_when is None or about.read_when.holds(spec)
     }
-
-
-def no_effect_notes(names: Iterable[str], spec: Spec) -> list[str]:
-    """A sentence on each option, of the given settings, that has no effect.
-
-    An option that sets several fields gets a note where none of them has an effect.
-    """
-    fields = _fields(spec)
-    flags: dict[str, list[str]] = {}
-    for name in names:
-        flags.setdefault(fields[name].flag or name, []).append(name)
-    notes = []
-    for flag, members in flags.items():
-        conditions = [unmet(name, spec) for name in members]
-        if all(conditions) and (condition := conditions[0]):
-            notes.append(f"{flag} has no effect here: it is used only {condition.text}.")
-    return notes
 
 
 def active_settings(spec: Spec) -> dict[str, Any]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from pruning_core.planning.exports import export_stage, predict_test_image
+from pruning_core.planning.exports import (
+    export_stage,
+    mask_overlap_stage,
+    predict_test_image,
+)
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
 from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_types import restored, stored
 from pruning_core.planning.structured import all_groups_spec, inspect_groups
 from pruning_core.planning.timing import latency_stages, sparse_speedup_stage
 from pruning_core.settings.correction import CorrectionSpec
@@ -37,7 +43,7 @@ KEYS = {
         "inspect_groups": "6a32ab9e1a49423d",
         "inspect_model": "68963becb914dc73",
         "latency": "d84a6986f0cbbb2b",
-        "mask_overlap": "b037bdeb5dff93e4",
+        "mask_overlap": "e9e2ea63cb3e51f9",
         "predict": "b9b8948ec55ed278",
         "pruned": "0bb7a559e137939d",
         "sensitivity": "703f3d2f3a756862",
@@ -53,7 +59,7 @@ KEYS = {
         "inspect_groups": "1f5135e2b606d995",
         "inspect_model": "68963becb914dc73",
         "latency": "73e6d4be4447567b",
-        "mask_overlap": "35e93eeb992eb1a8",
+        "mask_overlap": "20224e062edef1a9",
         "predict": "912a10aa7b78e093",
         "pruned": "b681e0845a41d362",
         "sensitivity": "8c88513ae36b5662",
@@ -104,7 +110,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     # A stored job keeps the text of its spec, so settings that are added later do not change it.
     job = Job("0" * 12, "label", "{}", 0.0, "active", "", "", outline(planned).to_json())
     derived = [
-        Stage("mask_overlap", key, {"first": dense, "second": key}),
+        mask_overlap_stage(dense, key),
         predict_test_image(dense, key, 0),
         export_stage(key, "onnx_int8"),
         bundle_stage(job, key, "bitmask_fp32", FactsWithGroups(spec)),
@@ -125,6 +131,15 @@ def test_pinned_keys(name: str, spec: Spec) -> None:
 
 def test_every_kind_is_pinned() -> None:
     assert set(KEYS["everything"]) == set(STAGE_KINDS)
+
+
+@pytest.mark.parametrize("spec", [QUICKSTART, EVERYTHING])
+def test_settings_are_those_of_the_class_of_their_kind(spec: Spec) -> None:
+    for stage in last_of_each_kind(spec).values():
+        settings = STAGE_KINDS[stage.kind].settings
+        assert dataclasses.is_dataclass(settings)
+        assert dataclasses.is_dataclass(STAGE_KINDS[stage.kind].result)
+        assert stored(restored(settings, stage.settings)) == stage.settings
 
 
 def test_pinned_jobs() -> None:

@@ -21,7 +21,6 @@ from pruning_core.settings.relevance import (
     effective_settings,
     has_effect,
     keyed_for,
-    no_effect_notes,
     unmet,
 )
 from pruning_core.settings.sensitivity import SensitivitySpec
@@ -56,15 +55,12 @@ def test_the_filter_norm_has_an_effect_beside_rigl_on_filters() -> None:
     """Taylor scores of a filter are summed, but RigL regrows by the norm of the gradients."""
     other = replace(RIGL, pruning=replace(FILTERS, filter_norm="1"))
     assert has_effect("pruning.filter_norm", RIGL)
-    assert no_effect_notes(["pruning.filter_norm"], RIGL) == []
     assert keys(other) != keys(RIGL)
     assert job_id(other) != job_id(RIGL)
     linear = replace(RIGL, iterative=IterativeSpec(schedule="linear"))
     assert not has_effect("pruning.filter_norm", linear)
-    assert no_effect_notes(["pruning.filter_norm"], linear) == [
-        "--filter-norm has no effect here: it is used only with the granularity filter, by the "
-        "criterion magnitude and by RigL."
-    ]
+    assert (condition := unmet("pruning.filter_norm", linear))
+    assert condition.text == "with the granularity filter, by the criterion magnitude and by RigL"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +81,6 @@ def test_a_sensitivity_analysis_of_groups_reads_settings_of_channels(
 ) -> None:
     """Without structured pruning, and although the criterion needs no images."""
     assert has_effect(name, GROUPS)
-    assert no_effect_notes([name], GROUPS) == []
     assert keys(other) != keys(GROUPS)
     assert job_id(other) != job_id(GROUPS)
     layers = replace(GROUPS, sensitivity=SensitivitySpec(enabled=True))
@@ -184,13 +179,9 @@ def test_each_condition_is_met_in_some_spec_and_unmet_in_another() -> None:
         assert effects == {True, False}, name
 
 
-def test_a_note_names_an_option_once() -> None:
+def test_the_first_condition_that_does_not_hold() -> None:
     spec = replace(QUICKSTART, iterative=NO_ITERATIVE)
-    notes = no_effect_notes(["iterative.target", "iterative.epochs", "pruning.criterion"], spec)
-    assert notes == [
-        "--target has no effect here: it is used only with iterative pruning.",
-        "--iterative-epochs has no effect here: it is used only with iterative pruning.",
-    ]
+    assert unmet("pruning.criterion", spec) is None
     condition = unmet("iterative.target", spec)
     assert condition is not None
     assert condition.text == "with iterative pruning"
