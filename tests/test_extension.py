@@ -85,9 +85,9 @@ titles = [option for box in tune.selectbox for option in box.options]
 labels = [w.label for kind in (tune.number_input, tune.slider, tune.text_input) for w in kind]
 export = AppTest.from_file("pages/5_Export.py", default_timeout=120).run()
 assert not export.exception, export.exception
-from pages.components.guide_tables import TABLES, render_table
+from pages.components.guide_text import topics
 
-guide = "\\n".join(render_table(name) for name in TABLES)
+guide = "\\n".join(section.markdown for topic in topics().values() for section in topic.sections)
 print(json.dumps({"titles": titles, "labels": labels, "guide": guide}))
 """
 

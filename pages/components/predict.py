@@ -28,7 +28,7 @@ def draw_predictions(lab: Lab, job: Job, model: PlannedModel) -> None:
     header_with_guide("Predict an image", "export", "predict-an-image")
     stage = _chosen_image(lab, job, model)
     if stage and run_stage(lab, [stage], "Predict", busy="Running both models", at_once=True):
-        _draw_answers(lab.store.read(stage.key))
+        _draw_predictions(lab.store.read(stage.key))
 
 
 def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
@@ -62,21 +62,23 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
     return None
 
 
-def _draw_answers(result: dict[str, Any]) -> None:
-    """The model input, (S, S, 3) in 8 bits, and the likeliest classes of each model."""
+def _draw_predictions(result: dict[str, Any]) -> None:
+    """The model input, (S, S, 3) in 8 bits, and the most likely classes of each model."""
     size = result["size"]
     pixels = np.frombuffer(base64.b64decode(result["pixels"]), np.uint8).reshape(size, size, 3)
     image_column, *model_columns = st.columns([1, 2, 2])
     with image_column:
-        label = f"True label: {inline(result['label'])}" if result["label"] else "Model input"
-        st.image(pixels, width=144, caption=label)
+        label = result.get("label")  # unknown for an upload
+        st.image(
+            pixels, width=144, caption=f"True label: {inline(label)}" if label else "Model input"
+        )
     for column, (name, title) in zip(model_columns, MODELS.items(), strict=True):
-        answer = result["answers"][name]
-        likeliest, confidence = answer["likeliest"][0]
+        prediction = result["predictions"][name]
+        top_class, confidence = prediction["probabilities"][0]
         with column:
-            st.metric(title, plain(likeliest), width="content")
+            st.metric(title, plain(top_class), width="content")
             st.caption(
-                f"{format_percent(confidence)} confidence, {answer['milliseconds']:.1f} ms "
+                f"{format_percent(confidence)} confidence, {prediction['milliseconds']:.1f} ms "
                 "(eager PyTorch, batch size 1, 1 thread)"
             )
-            st.dataframe(predictions_table(answer), hide_index=True)
+            st.dataframe(predictions_table(prediction), hide_index=True)

@@ -133,7 +133,7 @@ def _table(frame: pd.DataFrame) -> Table:
         table.add_row(
             f"{row['model']}{repeated}",
             row["runtime_title"],
-            str(row["images_at_a_time"]),
+            str(row["batch_size"]),
             str(row["threads"]),
             f"{row['p50_ms']:.3g}",
             f"{row['p90_ms']:.3g}",

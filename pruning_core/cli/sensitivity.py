@@ -80,7 +80,7 @@ def write_sensitivity(
     console = Console()
     console.width = console.width if console.is_terminal else WIDE
     console.print(_table(frame))
-    unit = PRUNED_UNITS[str(frame["of"].iloc[0])]
+    unit = PRUNED_UNITS[str(frame["size_unit"].iloc[0])]
     images = images_text(frame, spec.sensitivity.images)
     print(
         f"Accuracy in percent with only this {unit} pruned and no training, and its 95 % interval, "
@@ -125,7 +125,7 @@ def _table(frame: pd.DataFrame) -> Table:
     """Validation accuracy: a row for each layer, a column for each sparsity."""
     sparsities = measured_sparsities(frame)
     name = Column("layer", min_width=24, overflow="fold")
-    units = str(frame["of"].iloc[0])
+    units = str(frame["size_unit"].iloc[0])
     table = Table(name, units, *map(format_percent, sparsities))
     for layer, rows in frame.groupby("layer", sort=False):
         texts = {row["sparsity"]: _accuracy(row) for row in rows.to_dict("records")}
@@ -135,5 +135,5 @@ def _table(frame: pd.DataFrame) -> Table:
 
 
 def _accuracy(row: dict[Hashable, Any]) -> str:
-    low, high = 100 * row["low"], 100 * row["high"]
+    low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
     return f"{100 * row['accuracy']:.1f} ({low:.0f}-{high:.0f})"

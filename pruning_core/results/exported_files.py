@@ -62,7 +62,7 @@ def files_frame(
 def _row(
     name: str, key: str, export: dict[str, Any], model: dict[str, Any], dense_bytes: int
 ) -> dict[str, Any]:
-    entropy = export["floor"]
+    entropy = export["entropy_bound"]
     return {
         "format": name,
         "file": export["file"],

@@ -41,7 +41,7 @@ def layers_frame(
 
     With the statistics of a `dense` model, removed channels and their weights count as zero.
     """
-    names = {"name": "layer", "size": "weights", "dead": "zero channels"}
+    names = {"name": "layer", "size": "weights", "zero_channels": "zero channels"}
     dense_layers = {layer["name"]: layer for layer in dense}
     rows = [_with_removed(layer, dense_layers) for layer in statistics]
     frame = pd.DataFrame(rows).rename(columns=names)
@@ -60,7 +60,7 @@ def _with_removed(
         "size": dense["size"],
         "channels": dense["channels"],
         "zeros": layer["zeros"] + weights,
-        "dead": layer["dead"] + channels,
+        "zero_channels": layer["zero_channels"] + channels,
     }
 
 

@@ -11,12 +11,12 @@ from pruning_core.common.formatting import format_percent
 TOP_CLASSES = 5
 
 
-def predictions_table(answer: dict[str, Any]) -> pd.DataFrame:
-    """The most likely classes and their probabilities as text; `answer` is that of one model."""
-    likeliest = answer["likeliest"][:TOP_CLASSES]
+def predictions_table(prediction: dict[str, Any]) -> pd.DataFrame:
+    """The most likely classes of one model's `prediction`, and their probabilities as text."""
+    top_classes = prediction["probabilities"][:TOP_CLASSES]
     return pd.DataFrame(
         {
-            "Class": [name for name, _ in likeliest],
-            "Probability": [format_percent(share) for _, share in likeliest],
+            "Class": [name for name, _ in top_classes],
+            "Probability": [format_percent(probability) for _, probability in top_classes],
         }
     )

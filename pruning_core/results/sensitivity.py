@@ -43,7 +43,7 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
         layer = {
             "layer": stage.settings["layer"],
             "size": result["size"],
-            "units": result["pieces"],
+            "units": result["units"],
             "size_unit": result.get("of", "weights"),
         }
         rows += [

@@ -92,7 +92,7 @@ def test_images_that_were_moved_after_a_failure_are_found(
         return [*usual(used, tmp_path / "out"), "--data", str(images), *ALL_IMAGES]
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "_check_room", full)
+        patch.setattr(decoding, "_check_disk_space", full)
         assert ended(capfd, *command(image_folder(tmp_path / "first")))[0] == 1
     (tmp_path / "first").rename(tmp_path / "second")
     code, _, error = ended(capfd, *command(tmp_path / "second"))
@@ -192,7 +192,7 @@ def test_a_damaged_stage_is_computed_again(
             (used.stage(row.key) / "manifest.json").write_text('{"seal": "broken"}')
     code, out, error = ended(capfd, *command)
     assert (code, error) == (0, "")
-    assert "Note: Images need Google Chrome" in out
+    assert "Note: Image files need Google Chrome" in out
     assert (tmp_path / "pruning_comparison.csv").read_text().count("\n") == 5
     if kind != "pruned":
         assert {key: training(used)[key] for key in trained} == trained

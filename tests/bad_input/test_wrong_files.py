@@ -129,9 +129,11 @@ def test_wrong_images_are_refused(refuse: Refuse, tmp_path: Path, make: Make, wo
 
 def test_more_own_images_than_there_are_is_refused(refuse: Refuse, tmp_path: Path) -> None:
     data = ["--data", str(image_folder(tmp_path / "set"))]
-    assert refuse(*data, "--train-size", "25").startswith("--train-size: 25 images were asked for")
+    assert refuse(*data, "--train-size", "25").startswith(
+        "--train-size: 25 is too high: there are 24 "
+    )
     sizes = ["--train-size", "0", "--test-size", "9"]
-    assert refuse(*data, *sizes).startswith("--test-size: 9 images were asked for")
+    assert refuse(*data, *sizes).startswith("--test-size: 9 is too high: there are 8 ")
 
 
 @pytest.mark.parametrize("sizes", [(), ALL_IMAGES], ids=["asked", "all"])
@@ -188,7 +190,7 @@ def text_file(path: Path) -> Path:
 CHECKPOINTS: list[tuple[Make, list[str]]] = [
     (wrong_keys, ["missing (", "1 unexpected (fc.bias)", "of another shape"]),
     (not_finite, ["classifier.1.bias", "not numbers"]),
-    (pickled_model, ["could run any code: it is refused"]),
+    (pickled_model, ["holds Python objects, which could run any code when loaded. "]),
     (cut_short, ["cannot be read as safetensors"]),
     (text_file, ["is not a .safetensors, .pt, .pth or .ckpt file"]),
 ]

@@ -180,7 +180,7 @@ def test_a_file_that_is_not_offered_is_noted_and_not_copied(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(exported_files, "MOST_LOST", -1.0)
+    monkeypatch.setattr(exported_files, "MAX_DROP", -1.0)
     formats = ("--formats", "bitmask_fp32,bitmask_int8")
     assert export(finished, tmp_path, *formats) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"model.sparse", "files.csv"}

@@ -80,7 +80,7 @@ def test_every_option_of_every_command_has_a_help_text(
 
 
 def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    names = "compare sensitivity export latency benchmark search jobs show cancel cache worker"
+    names = "compare sensitivity search export latency benchmark jobs show cancel cache worker"
     assert list(COMMANDS) == names.split()
     with pytest.raises(SystemExit):
         main(["--help"])

@@ -41,7 +41,7 @@ def test_times_are_written_and_a_conclusion_is_printed(
     assert measure(finished, tmp_path, *options) == 0
     table = pd.read_csv(tmp_path / latency.LATENCY_CSV)
     assert set(table["runtime"]) == {"eager", "onnx"}
-    assert set(table["images_at_a_time"]) == {1, 2}
+    assert set(table["batch_size"]) == {1, 2}
     assert set(table["role"]) == {"dense", "candidate", "control"}
     assert set(table["model"]) == {"baseline", "one-shot 50 %", "one-shot 90 %"}
     assert (table["p90_ms"] >= table["p50_ms"]).all()
@@ -58,7 +58,7 @@ def test_threads_image_size_and_break_even_sparsity(
     assert measure(finished, tmp_path, *options) == 0
     times = pd.read_csv(tmp_path / "latency.csv")
     assert set(times["threads"]) == {1, 2}
-    assert set(times["image_size_pixels"]) == {64}
+    assert set(times["image_size"]) == {64}
     products = pd.read_csv(tmp_path / "sparse_speedup.csv")
     assert set(products["sparsity"]) == set(SPARSITIES)
     assert set(products["kernel"]) == set(SPARSE_KERNELS)

@@ -97,7 +97,7 @@ def test_the_two_tables_are_printed(out: Path) -> None:
     assert len(re.findall(rf"^ +\d+{figures}", one_shot, re.MULTILINE)) == 2
     iterative, beside = iterative.split("Also measured:")
     assert re.findall(rf"^ +(\d) +\d+{figures}", iterative, re.MULTILINE) == ["0", "1", "2"]
-    assert "one-shot, 2 epochs" in beside
+    assert "one-shot, equal budget, 2 epochs" in beside
 
 
 def test_the_files_are_written(out: Path) -> None:

@@ -310,7 +310,14 @@ UNREAD: list[tuple[tuple[str, ...], tuple[str, ...] | None]] = [
         ("--calibration-images", "9"),
         ("--structured-ratios", "0.5", "--channel-importance", "hessian"),
     ),
-    (("--lr-schedule-span", "pruning", "--no-iterative"), ("--structured-ratios", "0.5")),
+    (
+        ("--lr-schedule-span", "pruning", "--no-iterative"),
+        ("--structured-ratios", "0.5", "--structured-steps", "2"),
+    ),
+    (
+        ("--lr-schedule-span", "pruning", "--no-iterative", "--structured-ratios", "0.5"),
+        ("--structured-final-epochs", "1"),
+    ),
     (("--distillation-weight", "0.5", "--epochs", "0"), ("--one-shot-epochs", "1")),
     (("--iterative-epochs", "2", "--no-iterative", "--epochs", "1"), None),
 ]

@@ -72,7 +72,7 @@ def test_dependency_groups_have_no_allocation_to_layers(
     code, out, _ = ended(capfd, *groups)
     assert code == 0
     assert "with only this dependency group pruned" in " ".join(out.split())
-    assert set(pd.read_csv(tmp_path / "sensitivity.csv")["of"]) == {"channels"}
+    assert set(pd.read_csv(tmp_path / "sensitivity.csv")["size_unit"]) == {"channels"}
 
 
 def test_filters_are_allocated_in_filters_with_all_options_that_compare_needs(
@@ -82,18 +82,18 @@ def test_filters_are_allocated_in_filters_with_all_options_that_compare_needs(
     filters += ["--structured-ratios", "0.5", "--sensitivity-images", "5000"]
     code, out, _ = ended(capfd, *sensitivity, *filters, "--allocate", "0.3")
     assert code == 0
-    assert "5,000 were" in out
+    assert "; 5,000 requested)" in out
     frame = pd.read_csv(tmp_path / "sensitivity.csv")
-    first = frame.groupby("layer")[["size", "pieces"]].first()
-    assert (first["pieces"] < first["size"]).all()
+    first = frame.groupby("layer")[["size", "units"]].first()
+    assert (first["units"] < first["size"]).all()
     spec = allocated(out)
     assert (spec.pruning.granularity, spec.pruning.filter_dim, spec.pruning.layers) == (
         "filter",
         1,
         "core",
     )
-    pruned = sum(share * first["pieces"][name] for name, share in layer_sparsities(spec).items())
-    assert pruned / first["pieces"].sum() == pytest.approx(0.3, abs=1e-4)
+    pruned = sum(share * first["units"][name] for name, share in layer_sparsities(spec).items())
+    assert pruned / first["units"].sum() == pytest.approx(0.3, abs=1e-4)
 
 
 def test_it_leaves_out_all_that_would_be_fine_tuned() -> None:

@@ -88,7 +88,7 @@ def test_a_baseline_at_chance_causes_a_warning_and_no_best_model(cache: Cache) -
     test = compare(run(cache, change=at_chance))
     (warning,) = unescaped(test.warning)
     assert "no better than chance" in warning
-    assert "always naming the largest class gets 10 %" in warning
+    assert "always predicting the largest class gives 10 %" in warning
     assert len(test.metric) == 0
     assert "At most" not in texts(test)
     home = texts(open_page("app.py"))
@@ -170,8 +170,8 @@ def test_several_seeds_show_mean_and_standard_deviation(cache: Cache) -> None:
         result["accuracy"] += 0.02 * model.seed
 
     table = compare(run(cache, replace(QUICKSTART, seeds=(0, 1)), change=lucky)).dataframe[0].value
-    assert table["Mean ± sd"].tolist()[0] == "91 % ± 1.41"
-    assert "Mean ± sd" not in compare(run(cache)).dataframe[0].value
+    assert table["Mean ± SD"].tolist()[0] == "91 % ± 1.41"
+    assert "Mean ± SD" not in compare(run(cache)).dataframe[0].value
 
 
 def noted(strategy: str, asked: float, **changes: Any) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def test_a_note_names_its_run_on_every_way_out() -> None:
 
 def test_many_models_of_a_note_are_counted() -> None:
     rows = [point("baseline"), *(noted("one_shot", i / 10) for i in range(1, 8))]
-    assert model_notes(frame(rows))[0].endswith("at 40 % and 3 more points: 2 steps were skipped.")
+    assert model_notes(frame(rows))[0].endswith("at 40 % and 3 more models: 2 steps were skipped.")
 
 
 def test_the_words_of_the_page(cache: Cache) -> None:

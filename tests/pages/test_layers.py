@@ -119,7 +119,8 @@ def test_what_was_not_measured_is_not_suggested(
     at = page(analyzed, monkeypatch).run()
     at.slider(key="overall sparsity").set_value(99.0)
     press(at, ALLOCATE)
-    assert "Ask for less, or scan higher sparsities" in errors(at)
+    assert "the overall sparsity 99 % is too high: the measured sparsities" in errors(at)
+    assert "Lower it, or add higher values to 'Sparsities (sensitivity)'." in errors(at)
 
 
 def test_the_worker_computes_the_overlap_of_two_models(

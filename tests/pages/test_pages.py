@@ -114,7 +114,9 @@ def test_compare_says_what_failed(cache: Cache) -> None:
     row = queue.claim("t", 2)
     assert row is not None
     queue.fail(row.key, "t", "The training diverged.")
-    assert "step 5, 90 % failed" in texts(open_page("pages/3_Compare.py", runs=job))
+    assert "iterative 5 of 5, 90 % failed. The training diverged" in texts(
+        open_page("pages/3_Compare.py", runs=job)
+    )
 
 
 @pytest.mark.parametrize(("page", "name"), [("2_Runs", "job"), ("3_Compare", "runs")])

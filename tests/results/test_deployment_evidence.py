@@ -44,7 +44,13 @@ def store(cache: Cache) -> Store:
 def export(store: Store, name: str, size: int, accuracy: float) -> None:
     """Publish a file of the pruned model."""
     interval = {"accuracy_low": accuracy - 0.02, "accuracy_high": accuracy}
-    result = {"file": "model", "bytes": size, "floor": {}, "difference": 0.0, "test_images": 100}
+    result = {
+        "file": "model",
+        "bytes": size,
+        "entropy_bound": {},
+        "difference": 0.0,
+        "test_images": 100,
+    }
     result |= {"accuracy": accuracy, "notes": []}
     put(store, export_stage(PRUNED.key, name).key, "export", {**result, **interval})
 

@@ -47,7 +47,7 @@ def test_every_column_of_the_tables_is_defined() -> None:
 
 def csv_columns() -> set[str]:
     row = {"sparsity": 0.5, "removed": 1, "accuracy": 0.9, "low": 0.8, "high": 1, "images": 9}
-    measured: Reader = Results({"size": 9, "pieces": 9, "rows": [row]})
+    measured: Reader = Results({"size": 9, "units": 9, "rows": [row]})
     empty: Reader = Results({})
     timing = dict.fromkeys(latency.COLUMNS, "onnx")
     return {

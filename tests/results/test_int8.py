@@ -21,8 +21,9 @@ from pruning_core.results.rows import is_pruned, rows_of, with_seed_statistics
 from pruning_core.results.tables import int8_notes, model_notes, results_table, summary_tables
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
+from tests.helpers.export_page import shown
 from tests.helpers.frames import comparison, frame
-from tests.helpers.pages import open_page, put, texts
+from tests.helpers.pages import open_page, put
 from tests.pages.test_compare import run
 
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -135,7 +136,7 @@ def test_a_note_on_some_files_names_them(cache: Cache) -> None:
 def test_the_page_exports_and_shows_the_files(cache: Cache) -> None:
     job = run(cache)
     test = open_page("pages/3_Compare.py", runs=job)
-    (add,) = [button for button in test.button if button.label == "Add int8"]
+    (add,) = [button for button in test.button if button.label == "Quantize all to int8"]
     add.click().run()
     queue, store = Queue(cache.queue), Store(cache)
     found = Queue(cache.queue).job(job)
@@ -144,10 +145,10 @@ def test_the_page_exports_and_shows_the_files(cache: Cache) -> None:
     stages = int8_stages(rows_of(models))
     assert len(stages) == 2 * len(models)
     assert all((row := queue.stage(s.key)) and row.status == "queued" for s in stages)
-    assert f"{len(stages)} int8 files to come" in texts(test)
+    assert f"Queued; {len(stages)} left." in shown(test)
     make(cache, rows_of(models))
     test = open_page("pages/3_Compare.py", runs=job)
-    assert not [button for button in test.button if button.label == "Add int8"]
+    assert not [button for button in test.button if button.label == "Quantize all to int8"]
     note = EXPORT["notes"][0]
     assert not [box for box in test.info if note in box.value]
     assert [text for text in test.caption if note in text.value.replace("\\", "")]

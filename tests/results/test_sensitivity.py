@@ -116,7 +116,7 @@ def test_the_frame_compares_each_row_with_the_dense_one() -> None:
             return key == stages[0].key
 
         def read(self, key: str) -> dict[str, object]:
-            return {"size": 40, "pieces": 10, "rows": rows}
+            return {"size": 40, "units": 10, "rows": rows}
 
     table = sensitivity_frame(stages, Results())
     assert table["layer"].tolist() == ["a", "a"]

@@ -94,7 +94,7 @@ def test_90_percent_sparsity_is_a_small_file_near_its_entropy_bound(
 ) -> None:
     assert results["pruned"]["weights_zeros"] == round(0.9 * 2_202_560)
     assert results[name]["bytes"] < most
-    assert results[name]["bytes"] < 1.1 * sum(results[name]["floor"].values())
+    assert results[name]["bytes"] < 1.1 * sum(results[name]["entropy_bound"].values())
 
 
 def test_the_dense_checkpoint_in_int8(results: dict[str, dict[str, Any]]) -> None:

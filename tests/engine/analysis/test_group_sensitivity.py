@@ -134,7 +134,7 @@ def test_all_groups_that_can_be_pruned_are_analyzed_in_the_order_of_the_model(
     assert names[0] == "features.1.conv.0.0"
     assert names[-1] == "features.18.0"
     assert "classifier.1" not in names
-    assert set(frame["of"]) == {"channels"}
+    assert set(frame["size_unit"]) == {"channels"}
     assert (frame[frame["sparsity"] == 0.0].groupby("layer").size() == 1).all()
     assert (frame[frame["sparsity"] > 0]["removed"] > 0).all()
     assert frame[frame["sparsity"] == 0.0]["accuracy"].nunique() == 1

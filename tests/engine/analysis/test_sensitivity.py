@@ -109,7 +109,7 @@ def test_an_analysis_alone_has_the_stages_of_a_run_with_the_same_baseline(cache:
     layers = frame["layer"].unique()
     assert len(layers) == len(sensitivity_stages(spec, store)) == 53
     assert set(frame["sparsity"]) <= {0.0, 0.5, 0.9}
-    assert (frame["images"] == 20).all()
+    assert (frame["validation_images"] == 20).all()
     dense = frame[frame["sparsity"] == 0.0]["accuracy"]
     assert dense.nunique() == 1, "each layer is restored before the next one is pruned"
     within = replace(SPEC, sensitivity=replace(SPEC.sensitivity, enabled=True))
@@ -140,7 +140,7 @@ def test_excluded_layers_are_left_out_and_validation_images_are_used(cache: Cach
         serve(cache)
     assert len(sensitivity_stages(spec, store)) == 34
     frame, baseline = read_sensitivity(spec, store), store.read(plan(spec, store).models[0].key)
-    assert set(frame["images"]) == {24}
+    assert set(frame["validation_images"]) == {24}
     dense = frame[frame["sparsity"] == 0.0]["accuracy"]
     assert set(dense) == {baseline["validation_accuracy"]}
 

@@ -136,8 +136,8 @@ def test_a_pruning_step_uses_training_images_only(
     criterion: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, dense = Net(), Net()
-    monkeypatch.setattr(calibration, "root_of", lambda store, key: "root")
-    monkeypatch.setattr(calibration, "parent_model", lambda store, key, base: dense)
+    monkeypatch.setattr(calibration, "baseline_key", lambda store, key: "baseline")
+    monkeypatch.setattr(calibration, "load_model", lambda store, key, base: dense)
     pruning = to_dict(PruningSpec(criterion=criterion, calibration_images=5))
     settings = {"pruning": pruning, "train": {"batch_size": 4}, "target": "0.5"}
     context = context_with(settings, tmp_path / "parent", model)

@@ -102,10 +102,10 @@ def test_the_layers_of_a_model_are_measured(tmp_path_factory: pytest.TempPathFac
     layers = set(product_shapes(make("mobilenet_v2", 10, 0.35), torch.zeros(1, 3, 32, 32)))
     assert set(frame["layer"]) == {ALL_LAYERS, *layers}
     assert len(frame) == (len(layers) + 1) * 2 * len(SPARSE_KERNELS)
-    assert (frame["times_as_fast_low"] <= frame["times_as_fast"]).all()
-    assert (frame["times_as_fast"] <= frame["times_as_fast_high"]).all()
+    assert (frame["speedup_low"] <= frame["speedup"]).all()
+    assert (frame["speedup"] <= frame["speedup_high"]).all()
     same_shape = frame[frame["layer"] != ALL_LAYERS].groupby(
-        ["rows", "columns", "pixels", "kernel", "sparsity"]
+        ["output_channels", "input_channels", "positions", "kernel", "sparsity"]
     )
     assert (same_shape["sparse_us"].nunique() == 1).all()
     assert break_even(frame, "scipy_csr").highest == 0.99

@@ -69,15 +69,15 @@ def test_the_pruned_model_is_timed_beside_the_dense_one(models: Models) -> None:
     frame = latency_frame(stages, store, {keys[0]: "dense", keys[1]: "90 %"})
     for name in ("eager", "onnx"):
         timed = frame[(frame["runtime"] == name) & (frame["role"] != "control")]
-        pairs = zip(timed["model"], timed["images_at_a_time"], strict=True)
+        pairs = zip(timed["model"], timed["batch_size"], strict=True)
         assert sorted(pairs) == [("90 %", 1), ("90 %", 2), ("dense", 1), ("dense", 2)]
     assert (frame["rounds"] >= 6).all()
     assert (frame["p10_ms"] <= frame["p50_ms"]).all()
     assert (frame["p50_ms"] <= frame["p90_ms"]).all()
     pruned = frame[frame["role"] == "candidate"]
-    assert (pruned["times_as_fast_low"] <= pruned["times_as_fast"]).all()
-    assert (pruned["times_as_fast"] <= pruned["times_as_fast_high"]).all()
-    assert set(pruned["judgement"]) <= set(JUDGEMENTS)
+    assert (pruned["speedup_low"] <= pruned["speedup"]).all()
+    assert (pruned["speedup"] <= pruned["speedup_high"]).all()
+    assert set(pruned["conclusion"]) <= set(JUDGEMENTS)
     assert frame["file_bytes"].isna().equals(frame["runtime"] == "eager")
 
 
@@ -87,7 +87,7 @@ def test_executorch_takes_one_image(models: Models) -> None:
     stages = latency_stages(keys[:1], ("executorch",), replace(SHORT, batches=(1, 2)))
     assert [row.status for row in run(store, stages)] == ["done"]
     frame = latency_frame(stages, store)
-    assert frame["images_at_a_time"].tolist() == [1, 1]
+    assert frame["batch_size"].tolist() == [1, 1]
     assert frame["role"].tolist() == ["dense", "control"]
 
 
@@ -102,10 +102,10 @@ def test_a_backend_has_one_control_for_each_number_of_threads(models: Models) ->
     assert controls["threads"].tolist() == [1, 2]
     assert (controls["runtime"] == "onnx").all()
     int8 = frame[(frame["runtime"] == "onnx_int8") & (frame["role"] == "dense")]
-    assert int8["times_as_fast"].isna().all()
-    assert int8["times_as_fast_as_first"].notna().all()
+    assert int8["speedup"].isna().all()
+    assert int8["speedup_over_first"].notna().all()
     first = frame[(frame["runtime"] == "onnx") & (frame["role"] == "dense")]
-    assert first["times_as_fast_as_first"].isna().all()
+    assert first["speedup_over_first"].isna().all()
 
 
 def test_every_sample_is_kept_and_the_machine_is_named(models: Models) -> None:
@@ -128,7 +128,7 @@ def test_a_file_of_another_size_is_written_and_noted(models: Models) -> None:
     (row,) = run(store, stages)
     assert row.status == "done", row.error
     frame = latency_frame(stages, store)
-    assert (frame["image_size_pixels"] == 48).all()
+    assert (frame["image_size"] == 48).all()
     texts = latency_notes(stages, store)
     assert "Timed at 48 pixels; trained and evaluated at 32 pixels." in texts
     assert "The timed ONNX int8 file is calibrated on 32 training images." in texts
@@ -157,7 +157,7 @@ def test_a_missing_model_is_named(models: Models) -> None:
     store, keys = models
     stages = latency_stages([keys[0], keys[1], "f" * 64], ("eager",), SHORT)
     (row,) = run(store, stages)
-    assert "ffffffffffff, which this one needs, has gone" in row.error
+    assert "ffffffffffff, which this stage needs, is missing" in row.error
 
 
 def test_times_of_another_machine_are_not_measured_here(models: Models) -> None:

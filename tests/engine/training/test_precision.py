@@ -47,7 +47,7 @@ def test_bf16_is_used_where_it_is_clearly_faster(
     ratio: float, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds = {"fp32": 100.0, "bf16": 100.0 * ratio}
-    monkeypatch.setattr(inspect, "trial", lambda model, x, y, name: speeds[name])
+    monkeypatch.setattr(inspect, "timed_step", lambda model, x, y, name: speeds[name])
     model = build(SETTINGS, 10, 32)
     actual = inspect.choose_precision(model, 10, 32, "cpu")
     assert actual == {"precision": precision, "bf16_speedup": pytest.approx(ratio)}
