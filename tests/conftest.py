@@ -10,9 +10,19 @@ import pytest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
+from tests.helpers.workers import SHARED_VARIABLE
 
 # Set before torch is loaded: tests run in parallel, and waiting threads must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folder of the stages that fixtures share; pytest deletes it some sessions later."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a folder inside that of the session
+        folder = folder.parent
+    os.environ[SHARED_VARIABLE] = str(folder / "stages")
 
 
 @pytest.fixture

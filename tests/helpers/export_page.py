@@ -13,7 +13,7 @@ from pruning_core.planning.stage import Outline, PlannedModel
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from tests.helpers.project import ROOT
-from tests.helpers.workers import TINY, serve
+from tests.helpers.workers import TINY, serve, shared_stages
 
 SPEC = replace(
     TINY,
@@ -29,7 +29,7 @@ def finished_run(folder: Path) -> Cache:
     cache = Cache(folder)
     cache.prepare()
     Queue(cache.queue).submit(SPEC, SPEC.label)
-    serve(cache)
+    serve(cache, shared_stages())
     return cache
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +32,7 @@ from pruning_core.worker.supervisor import ANY_THREADS, Supervisor
 from tests.helpers.project import ROOT
 
 LIMIT_SECONDS = 600.0
+SHARED_VARIABLE = "PRUNING_LAB_TEST_STAGES"
 Value = TypeVar("Value")
 
 TINY = Spec(
@@ -63,8 +65,30 @@ def finished_run(folder: Path, spec: Spec = ONE_CUT) -> Cache:
     cache = Cache(folder)
     cache.prepare()
     Queue(cache.queue).submit(spec, "A small run")
-    serve(cache)
+    serve(cache, shared=shared_stages())
     return cache
+
+
+def shared_stages() -> Cache:
+    """The cache of stages that all tests of a session share, in both processes.
+
+    A stage of the same key has the same bits, so a fixture takes it from here instead of training
+    the same model again. Tests of the worker itself do not use it.
+    """
+    return Cache(Path(os.environ[SHARED_VARIABLE]))
+
+
+def copy_stage(key: str, source: Cache, target: Cache) -> None:
+    """Copy a finished stage from one cache to another, unless it is missing or there already."""
+    folder = target.stage(key)
+    if folder.exists() or not source.stage(key).exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
+    shutil.copytree(source.stage(key), unfinished)
+    with suppress(OSError):  # the other process was first
+        unfinished.rename(folder)
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def until(look: Callable[[], Value | None], what: str) -> Value:
@@ -127,15 +151,19 @@ def run(cache: Cache, spec: Spec) -> JobProgress:
         return end_of(queue, job)
 
 
-def serve(cache: Cache) -> None:
-    """Run all queued stages in this process, without a worker."""
+def serve(cache: Cache, shared: Cache | None = None) -> None:
+    """Run all queued stages in this process, without a worker; `shared` may hold some already."""
     supervisor, queue = Supervisor(cache), Queue(cache.queue)
     while True:
         supervisor._plan_jobs()
         row = queue.claim(uuid.uuid4().hex, ANY_THREADS)
         if row is None:
             return
+        if shared:
+            copy_stage(row.key, shared, cache)
         execute(cache, queue, row, lost=lambda: None)
+        if shared:
+            copy_stage(row.key, cache, shared)
 
 
 def planned(cache: Cache, spec: Spec) -> Plan:

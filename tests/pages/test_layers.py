@@ -23,7 +23,7 @@ from pruning_core.storage.store import Store
 from tests.helpers import export_page
 from tests.helpers.export_page import errors, labels, press, shown
 from tests.helpers.refusals import image_folder
-from tests.helpers.workers import TINY, serve
+from tests.helpers.workers import TINY, serve, shared_stages
 
 SPEC = replace(
     TINY,
@@ -48,7 +48,7 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache.prepare()
     for spec in (SPEC, sensitivity_only(SPEC)):
         Queue(cache.queue).submit(spec, spec.label)
-        serve(cache)
+        serve(cache, shared_stages())
     return cache
 
 
@@ -130,7 +130,7 @@ def test_the_worker_computes_the_overlap_of_two_models(
     at = page(analyzed, monkeypatch).run()
     at.selectbox(key="second").select(0).run()
     assert "Queued." in shown(at)
-    serve(analyzed)
+    serve(analyzed, shared_stages())
     at.run()
     assert not at.exception
     assert at.metric[0].value == "50 %"
@@ -174,7 +174,7 @@ def test_a_suggestion_belongs_to_its_run(analyzed: Cache, monkeypatch: pytest.Mo
     queue = Queue(analyzed.queue)
     other = replace(SPEC, seeds=(5,), label="Other")
     queue.submit(other, "Other")
-    serve(analyzed)
+    serve(analyzed, shared_stages())
     at = page(analyzed, monkeypatch).run()
     names = {option.split(" (")[0]: i for i, option in enumerate(at.selectbox[0].options)}
     at.selectbox[0].select_index(names["Small"]).run()
@@ -192,7 +192,7 @@ def test_what_was_measured_is_shown_when_the_files_have_moved(
     queue, folder = Queue(cache.queue), image_folder(tmp_path / "images")
     data = DataSpec(name="images", path=str(folder), image_size=32)
     queue.submit(replace(SPEC, data=data, baseline_epochs=0), "Moved")
-    serve(cache)
+    serve(cache, shared_stages())
     folder.rename(tmp_path / "elsewhere")
     at = page(cache, monkeypatch).run()
     assert not at.exception
@@ -207,7 +207,7 @@ def test_a_pattern_has_no_analysis_and_the_page_says_so(
     Queue(cache.queue).submit(
         replace(SPEC, pruning=pruning, sensitivity=SensitivitySpec(), baseline_epochs=0), "P"
     )
-    serve(cache)
+    serve(cache, shared_stages())
     at = page(cache, monkeypatch).run()
     assert not at.exception
     assert "the sensitivity analysis needs several sparsities" in at.warning[0].value
@@ -250,7 +250,7 @@ def test_dependency_groups_can_be_analyzed_from_the_page(
     assert button(at, ALLOCATE).disabled
     press(at, ANALYZE)
     (job,) = [job for job in Queue(analyzed.queue).jobs(10) if '"dependency_group"' in job.spec]
-    serve(analyzed)
+    serve(analyzed, shared_stages())
     at.run()
     assert "Importance: Group magnitude (L2)." in shown(at)
     Queue(analyzed.queue).delete(job.id)

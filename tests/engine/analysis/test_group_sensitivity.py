@@ -27,7 +27,7 @@ from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
-from tests.helpers.workers import TINY, serve
+from tests.helpers.workers import TINY, serve, shared_stages
 
 SIZE = 32
 
@@ -120,7 +120,7 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Spec]:
     structured = replace(SPEC.structured, channel_importance="taylor")
     spec = sensitivity_only(replace(SPEC, structured=structured))
     job = Queue(cache.queue).submit(spec, "sensitivity")
-    serve(cache)
+    serve(cache, shared_stages())
     assert job_progress(Queue(cache.queue), job).state == "done"
     return cache, spec
 

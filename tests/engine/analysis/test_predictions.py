@@ -19,7 +19,7 @@ from pruning_core.planning.stage import Outline, Stage
 from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.workers import finished_run, serve
+from tests.helpers.workers import finished_run, serve, shared_stages
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def keys(cache: Cache) -> tuple[str, str]:
 
 def run(cache: Cache, stage: Stage) -> None:
     Queue(cache.queue).add([stage])
-    serve(cache)
+    serve(cache, shared_stages())
 
 
 def test_predictions_are_those_of_the_models(cache: Cache) -> None:

@@ -22,7 +22,7 @@ from pruning_core.storage.bundle import BUNDLE_FILE, BUNDLE_FORMATS, IMAGES_FILE
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.bundles import Python, verify
-from tests.helpers.workers import ONE_CUT, finished_run, serve
+from tests.helpers.workers import ONE_CUT, finished_run, serve, shared_stages
 
 FORMATS = tuple(
     n for n in BUNDLE_FORMATS if not (p := FILE_FORMATS[n].package) or find_spec(p) is not None
@@ -34,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A finished run and the files of its last model."""
     finished = finished_run(tmp_path_factory.mktemp("bundle"))
     Queue(finished.queue).add([export_stage(last_model(finished), name) for name in FORMATS])
-    serve(finished)
+    serve(finished, shared_stages())
     return finished
 
 

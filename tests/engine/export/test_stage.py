@@ -36,7 +36,7 @@ from pruning_core.planning.plan import plan
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.store import Store
-from tests.helpers.workers import ONE_CUT, finished_run, serve
+from tests.helpers.workers import ONE_CUT, finished_run, serve, shared_stages
 
 Exported = tuple[Store, str]
 NOTE = "Kept in float32, because float16 cannot hold the values:"
@@ -49,7 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     queue, store = Queue(cache.queue), Store(cache)
     model = plan(ONE_CUT, store).models[-1].key
     queue.add([export_stage(model, name) for name in FILE_FORMATS])
-    serve(cache)
+    serve(cache, shared_stages())
     return store, model
 
 
