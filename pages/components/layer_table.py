@@ -105,7 +105,7 @@ def draw_suggestion(job: str, analysis: pd.DataFrame) -> None:
         st.session_state[f"{STATE} {job}"] = allocate(analysis, overall / 100)
         st.session_state["suggestions"] = st.session_state.get("suggestions", 0) + 1
     except SpecError as error:
-        st.error(inline(for_page(error)))
+        st.error(inline(for_page(error.for_field(""))))
 
 
 def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float]:

@@ -59,7 +59,7 @@ def _command_line_value(value: Any) -> str:
 def for_page(error: SpecError) -> str:
     """An error as a page shows it: the setting's title, and shares in percent."""
     text = error.render(_page_value)
-    return f"{title(error.field)}: {text}" if error.field else text
+    return f"{title(error.field)}: {text}" if error.field else text[:1].upper() + text[1:]
 
 
 def for_command_line(error: SpecError, option: str = "") -> str:

@@ -119,7 +119,7 @@ def test_what_was_not_measured_is_not_suggested(
     at = page(analyzed, monkeypatch).run()
     at.slider(key="overall sparsity").set_value(99.0)
     press(at, ALLOCATE)
-    assert "the overall sparsity 99 % is too high: the measured sparsities" in errors(at)
+    assert "The overall sparsity 99 % is too high: the measured sparsities" in errors(at)
     assert "Lower it, or add higher values to 'Sparsities (sensitivity)'." in errors(at)
 
 
