@@ -40,7 +40,7 @@ def test_an_error_on_a_page() -> None:
 
 
 def test_an_error_of_no_setting() -> None:
-    assert for_page(SpecError("", "nothing to run.")) == "nothing to run."
+    assert for_page(SpecError("", "nothing to run.")) == "Nothing to run."
     assert for_page(SpecError("image", "it is no image.")) == "Your image: it is no image."
     assert for_page(SpecError("amount", "{x} is too low.", x=Share(0.1))) == (
         "Sparsity: 10 % is too low."
