@@ -13,6 +13,7 @@ import pytest
 
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
+from pruning_core.planning.stage_types import InspectDatasetResult, restored
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
@@ -27,6 +28,7 @@ from tests.helpers.workers import TINY
 
 REFUSAL = SpecError("one_shot.amounts", "{value} is too much.", value=Share(0.5))
 SENTENCE = "--amounts: 0.5 is too much."
+INSPECTED = restored(InspectDatasetResult, DATA)
 
 
 def test_a_stage_that_refuses_its_settings_is_logged_in_a_sentence(
@@ -67,10 +69,10 @@ def test_a_stage_that_is_done_while_the_queue_is_locked_is_not_lost(
     other = sqlite3.connect(queue.path, isolation_level=None)
     runs = []
 
-    def last(context: object) -> dict[str, object]:
+    def last(context: object) -> InspectDatasetResult:
         runs.append(context)
         other.execute("BEGIN IMMEDIATE")
-        return dict(DATA)
+        return INSPECTED
 
     monkeypatch.setattr(execute_module, "runner_of", lambda kind: last)
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
@@ -95,7 +97,7 @@ def test_a_damaged_stage_is_logged_and_computed_again(
     assert row is not None
     publish(cache, row.key, row.kind, {})
     (cache.stage(row.key) / "manifest.json").write_text("{}")
-    monkeypatch.setattr(execute_module, "runner_of", lambda kind: lambda context: dict(DATA))
+    monkeypatch.setattr(execute_module, "runner_of", lambda kind: lambda context: INSPECTED)
     with caplog.at_level(logging.WARNING):
         execute(cache, queue, row, lost=lambda: None)
     assert "was damaged" in caplog.text

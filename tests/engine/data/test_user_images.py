@@ -278,10 +278,11 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
 
 def test_inspecting_images_does_not_import_torch(tmp_path: Path) -> None:
     root = tree(tmp_path / "set", FLAT)
-    arguments = f"{{'name': 'images', 'split_seed': 0}}, {{'path': {str(root)!r}}}, Path('.')"
+    arguments = f"InspectDatasetSettings('images', 0), {{'path': {str(root)!r}}}, Path('.')"
     code = (
         "import sys; from pathlib import Path; "
         "from pruning_core.engine.data.dataset import inspect_dataset; "
+        "from pruning_core.planning.stage_types import InspectDatasetSettings; "
         f"inspect_dataset({arguments}, lambda f, t: None); "
         "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
