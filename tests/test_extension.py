@@ -12,11 +12,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pruning_core.common.paths import Cache
 from tests.helpers.project import ROOT
+from tests.helpers.workers import stop_worker
 
 CRITERION = """
         Criterion(
@@ -100,7 +103,7 @@ def insert(path: Path, before: str, text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the product with one method of each kind and one setting added."""
     root = tmp_path_factory.mktemp("extended")
     for name in ("pruning_core", "pages", ".streamlit"):
@@ -118,7 +121,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     insert(methods / "file_formats.py", '        FileFormat(\n            "lzma"', FORMAT)
     (core / "engine" / "export" / "added.py").write_text(FORMAT_FUNCTION)
     insert(core / "settings" / "training.py", "    def __post_init__", f"{SETTING}\n")
-    return root
+    yield root
+    stop_worker(Cache(root / "cache"))
 
 
 def python(tree: Path, *arguments: str) -> str:

@@ -12,9 +12,11 @@ import pytest
 
 from pages.components import choices
 from pages.components.setting_values import DEFAULTS
+from pruning_core.common.paths import Cache
 from pruning_core.methods.criteria import CRITERIA
 from tests.helpers.project import ROOT
 from tests.helpers.tune_page import tune, widget
+from tests.helpers.workers import stop_worker
 
 NEW_SETTING = """
     repeats: float = setting(
@@ -42,7 +44,7 @@ print(json.dumps([widget(tune(), "sensitivity.repeats").disabled]))
 """
 
 
-def test_a_new_setting_appears_on_tune(tmp_path: Path, no_worker: None) -> None:
+def test_a_new_setting_appears_on_tune(tmp_path: Path, cache: Cache, no_worker: None) -> None:
     for name in ("pages", "pruning_core", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "app.py", tmp_path)
@@ -52,6 +54,7 @@ def test_a_new_setting_appears_on_tune(tmp_path: Path, no_worker: None) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DRAW], cwd=tmp_path, capture_output=True, text=True, check=False
     )
+    stop_worker(cache)  # the page in the other process has started one
     assert done.returncode == 0, done.stderr
     drawn, changed, without = map(json.loads, done.stdout.splitlines())
     assert drawn[:2] == ["Repeats", 50.0]
