@@ -195,15 +195,10 @@ class CorrectionSettings:
 
 
 @dataclass(frozen=True)
-class ModelResult:
-    """What is measured of a trained model. All kinds of model have these figures.
+class Accuracy:
+    """Accuracy on the test images with its 95 % interval; `right` of `test_images` are correct.
 
-    `correct` holds a bit for each test image, base64; `loss` is the mean cross-entropy on the test
-    images. Counts of weights: `prunable` of the prunable layers, `weights` of all convolution and
-    linear layers, `parameters` of all parameters; `…_zeros` of them are zero. `epochs` and
-    `seconds` are those of this stage, `…_total` those since the baseline. `parts` is the number of
-    parts that a batch was split into; `skipped` counts training steps with gradients that were not
-    finite.
+    `correct` holds a bit for each test image, base64; `loss` is the mean cross-entropy.
     """
 
     accuracy: float
@@ -213,6 +208,19 @@ class ModelResult:
     test_images: int
     correct: str
     loss: float
+
+
+@dataclass(frozen=True)
+class ModelResult(Accuracy):
+    """What is measured of a trained model. All kinds of model have these figures.
+
+    Counts of weights: `prunable` of the prunable layers, `weights` of all convolution and
+    linear layers, `parameters` of all parameters; `…_zeros` of them are zero. `epochs` and
+    `seconds` are those of this stage, `…_total` those since the baseline. `parts` is the number of
+    parts that a batch was split into; `skipped` counts training steps with gradients that were not
+    finite.
+    """
+
     validation_accuracy: float
     validation_images: int
     test_digest: str
@@ -361,24 +369,17 @@ class ExportSettings:
 
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(Accuracy):
     """A file of the stage, its size, and what was measured with it.
 
     `difference` is the largest absolute difference of the scores from those of the model.
-    `entropy_bound` holds lower bounds of the size in bytes. The others are as in `ModelResult`.
+    `entropy_bound` holds lower bounds of the size in bytes.
     """
 
     file: str
     bytes: int
     difference: float
     entropy_bound: Json
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    right: int
-    test_images: int
-    correct: str
-    loss: float
     seconds: float
     notes: list[str] = field(default_factory=list)
 

@@ -314,10 +314,5 @@ def glossary_rows() -> list[dict[str, str]]:
     return [{"Term": term.term, "Definition": _with_unit(term)} for term in GLOSSARY]
 
 
-def column_terms() -> dict[str, Term]:
-    """The term of each column of the CSV files, by column."""
-    return {column: term for term in GLOSSARY for column in term.columns}
-
-
 def _with_unit(term: Term) -> str:
     return f"{term.definition} Unit: {term.unit}." if term.unit else term.definition

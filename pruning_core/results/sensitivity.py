@@ -154,11 +154,5 @@ def read_sensitivity(spec: Spec, store: Store) -> pd.DataFrame:
     return sensitivity_frame(_stages(spec, store), store)
 
 
-def sensitivity_finished(spec: Spec, store: Store) -> bool:
-    """Whether every stage of a spec's sensitivity analysis is finished."""
-    stages = _stages(spec, store)
-    return bool(stages) and all(store.exists(stage.key) for stage in stages)
-
-
 def _stages(spec: Spec, store: Store) -> list[Stage]:
     return [stage for stage in plan(spec, store).stages if stage.kind == "sensitivity"]

@@ -11,7 +11,7 @@ import typing
 from typing import Any
 
 from pruning_core.common.errors import SpecError, check, shortened
-from pruning_core.settings.fields import METADATA, NO_VALUE
+from pruning_core.settings.fields import METADATA
 
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -54,17 +54,6 @@ def keyed(settings: Any) -> dict[str, Any]:
         and getattr(settings, field.name) == field.metadata[METADATA].neutral
     }
     return {name: value for name, value in to_dict(settings).items() if name not in neutral}
-
-
-def from_keyed(cls: Any, value: dict[str, Any]) -> Any:
-    """The settings object that `keyed` wrote: missing settings have their neutral value."""
-    about = {field.name: field.metadata.get(METADATA) for field in dataclasses.fields(cls)}
-    missing = {
-        name: setting.neutral
-        for name, setting in about.items()
-        if setting is not None and name not in value and setting.neutral is not NO_VALUE
-    }
-    return build(cls, {**missing, **value})
 
 
 def build(cls: Any, value: Any, prefix: str = "") -> Any:

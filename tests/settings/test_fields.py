@@ -69,7 +69,7 @@ def test_not_a_number_is_outside_all_bounds(name: str) -> None:
     about = NUMBERS[name].about
     bounds = (about.minimum, about.above, about.maximum, about.below)
     if NUMBERS[name].item_type is float and any(bound is not None for bound in bounds):
-        refusal(NUMBERS[name], math.nan)
+        assert refusal(NUMBERS[name], math.nan).field == name
 
 
 @pytest.mark.parametrize("name", [n for n, f in FIELDS.items() if f.about.choices is not None])

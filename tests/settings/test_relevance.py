@@ -24,7 +24,7 @@ from pruning_core.settings.relevance import (
     unmet,
 )
 from pruning_core.settings.sensitivity import SensitivitySpec
-from pruning_core.settings.serialization import from_keyed, keyed, to_dict
+from pruning_core.settings.serialization import keyed, to_dict
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
@@ -240,12 +240,6 @@ def test_a_setting_that_is_added_later_enters_keys_once_it_is_used() -> None:
     assert keys(later) != keys(QUICKSTART)
     assert keyed(later.finetune)["extra"] == 1.0
     assert keyed(wider(QUICKSTART, 0.0, neutral=0.0).finetune) == to_dict(QUICKSTART.finetune)
-
-
-def test_a_missing_setting_is_read_at_its_neutral_value() -> None:
-    later = wider(QUICKSTART, 0.0, neutral=0.0).finetune
-    read = from_keyed(type(later), keyed(QUICKSTART.finetune))
-    assert read == later
 
 
 def test_effective_settings_of_a_section_enter_the_key() -> None:

@@ -27,11 +27,6 @@ def names() -> list[str]:
     return sorted(list_models(module=torchvision.models))
 
 
-def width_models() -> tuple[str, ...]:
-    """The models that have a width multiplier."""
-    return WIDTH_MODELS
-
-
 def build(settings: dict[str, Any], classes: int, image_size: int) -> nn.Module:
     """A model with random weights from torch's global random state, in training mode.
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.engine.models.macs import macs, weight_uses
-from pruning_core.engine.structured.groups import Graph, Group, reduced_widths, remove, trace
+from pruning_core.engine.structured.groups import Graph, Group, reduced_widths, remove
 from pruning_core.engine.structured.importance import Scorer
 from pruning_core.engine.structured.selection import (
     RankedGroup,
@@ -230,15 +230,6 @@ def remove_channels(model: nn.Module, graph: Graph, plan: WidthPlan) -> nn.Modul
     if structure(model) != plan.widths:
         raise StageError("torch-pruning produced other widths than were planned.")
     return model
-
-
-def prune_channels(
-    model: nn.Module, settings: Settings, image_size: int, scorer: Scorer
-) -> tuple[nn.Module, WidthPlan]:
-    """Trace a model, plan its widths and remove the channels in place. Returns both."""
-    graph = trace(model, image_size)
-    plan = plan_widths(model, graph, settings, image_size, scorer)
-    return remove_channels(model, graph, plan), plan
 
 
 def _too_much(target: float, possible: float, settings: Settings) -> SpecError:

@@ -110,7 +110,7 @@ def test_the_seed_decides_the_weights_and_the_check_uses_no_random_numbers() -> 
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", models.width_models())
+@pytest.mark.parametrize("name", models.WIDTH_MODELS)
 def test_width_changes_the_layers(name: str) -> None:
     def count(model: nn.Module) -> int:
         return sum(p.numel() for p in model.parameters())

@@ -9,8 +9,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.macs import macs
 from pruning_core.engine.structured.groups import trace
 from pruning_core.engine.structured.importance import ImportanceInputs, Scorer, magnitude_l2
-from pruning_core.engine.structured.width_plan import prune_channels
-from tests.helpers.structured import SIZE, built, settings
+from tests.helpers.structured import SIZE, built, prune_channels, settings
 
 
 def scorer(model: torch.nn.Module) -> Scorer:

@@ -24,10 +24,10 @@ from pruning_core.engine.structured.selection import (
     lowest_channels,
     widths_for_ratio,
 )
-from pruning_core.engine.structured.width_plan import WidthPlan, plan_widths, prune_channels
+from pruning_core.engine.structured.width_plan import WidthPlan, plan_widths
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTURED_TARGETS
 from tests.helpers.models import module_of, weight_of
-from tests.helpers.structured import CLASS_COUNT, SIZE, built, settings
+from tests.helpers.structured import CLASS_COUNT, SIZE, built, prune_channels, settings
 
 MODELS = (
     *("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnet18", "resnet50"),

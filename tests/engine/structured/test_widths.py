@@ -13,9 +13,8 @@ import torch
 
 from pruning_core.engine.structured import widths
 from pruning_core.engine.structured.importance import ImportanceInputs, magnitude_l2
-from pruning_core.engine.structured.width_plan import prune_channels
 from pruning_core.engine.structured.widths import Structure, StructureError, load, resize, structure
-from tests.helpers.structured import SIZE, built, settings
+from tests.helpers.structured import SIZE, built, prune_channels, settings
 
 
 def dense_widths() -> Structure:
