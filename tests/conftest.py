@@ -12,7 +12,9 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.workers import SHARED_VARIABLE
 
-# Set before torch is loaded: tests run in parallel, and waiting threads must not spin.
+# Set before torch is loaded: tests run in parallel, so each process computes with one thread, and
+# the threads of stages that ask for more must not spin while they wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

@@ -10,27 +10,17 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.stage import Outline, PlannedModel
-from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
+from tests.helpers import workers
 from tests.helpers.project import ROOT
-from tests.helpers.workers import TINY, serve, shared_stages
+from tests.helpers.workers import ONE_CUT
 
-SPEC = replace(
-    TINY,
-    baseline_epochs=1,
-    one_shot=OneShotSpec((0.9,), 0),
-    iterative=IterativeSpec(enabled=False),
-    label="Small",
-)
+SPEC = replace(ONE_CUT, label="Small")
 
 
 def finished_run(folder: Path) -> Cache:
     """A cache with the finished run of `SPEC`."""
-    cache = Cache(folder)
-    cache.prepare()
-    Queue(cache.queue).submit(SPEC, SPEC.label)
-    serve(cache, shared_stages())
-    return cache
+    return workers.finished_run(folder, SPEC, SPEC.label)
 
 
 def models(cache: Cache) -> tuple[PlannedModel, PlannedModel]:

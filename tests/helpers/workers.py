@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +43,11 @@ TINY = Spec(
     one_shot=OneShotSpec(amounts=(0.0, 0.5), epochs=1),
     iterative=IterativeSpec(target=0.8, iterations=2, epochs=1),
     finetune=TrainSpec(batch_size=32),
+    baseline_threads=1,  # tests run in parallel, and two threads would wait for each other
 )
 TINY_OPTIONS = (
     *("--train-size", "240", "--test-size", "100", "--width", "0.35", "--batch-size", "32"),
+    *("--baseline-threads", "1"),
     *("--baseline-epochs", "1", "--epochs", "1", "--amounts", "0,0.5"),
     *("--target", "0.8", "--iterations", "2"),
 )
@@ -56,15 +58,15 @@ ONE_CUT = replace(
     iterative=IterativeSpec(enabled=False),
 )
 LONG = replace(
-    TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=24), iterative=IterativeSpec(enabled=False)
+    TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=16), iterative=IterativeSpec(enabled=False)
 )
 
 
-def finished_run(folder: Path, spec: Spec = ONE_CUT) -> Cache:
+def finished_run(folder: Path, spec: Spec = ONE_CUT, label: str = "A small run") -> Cache:
     """A cache in `folder` with one finished job."""
     cache = Cache(folder)
     cache.prepare()
-    Queue(cache.queue).submit(spec, "A small run")
+    Queue(cache.queue).submit(spec, label)
     serve(cache, shared=shared_stages())
     return cache
 
@@ -73,9 +75,25 @@ def shared_stages() -> Cache:
     """The cache of stages that all tests of a session share, in both processes.
 
     A stage of the same key has the same bits, so a fixture takes it from here instead of training
-    the same model again. Tests of the worker itself do not use it.
+    the same model again. What a worker process does in a test is not taken from here.
     """
     return Cache(Path(os.environ[SHARED_VARIABLE]))
+
+
+def reference_bits(folder: Path, spec: Spec) -> dict[str, object]:
+    """The bits of a run whose stages ran one after another in the test's process."""
+    return bits(finished_run(folder, spec), spec)
+
+
+def copy_stages(spec: Spec, target: Cache, without: Container[str]) -> None:
+    """Copy the stages of a finished run into another cache, without some kinds of stage.
+
+    A worker of the other cache has only the stages of these kinds to run.
+    """
+    shared = shared_stages()
+    for stage in planned(shared, spec).stages:
+        if stage.kind not in without:
+            copy_stage(stage.key, shared, target)
 
 
 def copy_stage(key: str, source: Cache, target: Cache) -> None:
@@ -143,11 +161,11 @@ def end_of(queue: Queue, job: str) -> JobProgress:
     return until(look, f"the end of job {job}")
 
 
-def run(cache: Cache, spec: Spec) -> JobProgress:
-    """Run a spec to its end with a worker of its own."""
+def run(cache: Cache, spec: Spec, *options: str) -> JobProgress:
+    """Run a spec to its end with a worker of its own, which takes these options."""
     queue = Queue(cache.queue)
     job = queue.submit(spec, "test")
-    with worker(cache):
+    with worker(cache, *options):
         return end_of(queue, job)
 
 

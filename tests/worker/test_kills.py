@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,16 @@ from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
-from tests.helpers.workers import ROOT, TINY, bits, end_of, planned, run, until, worker
+from tests.helpers.workers import (
+    ROOT,
+    TINY,
+    bits,
+    copy_stages,
+    end_of,
+    reference_bits,
+    until,
+    worker,
+)
 
 # One learning-rate schedule and one state of AdamW span both pruning steps, with distillation from
 # the baseline. Each step uses the movement scores of the training before it.
@@ -56,30 +64,24 @@ def training(cache: Cache, job: str, done: set[str]) -> Row | None:
 
 
 def test_every_training_of_a_run_is_killed_once_and_ends_with_the_same_bits(
-    tmp_path: Path,
+    cache: Cache, queue: Queue, tmp_path: Path
 ) -> None:
     """The baseline and two pruning steps, of which the second continues the first one's AdamW.
 
     The movement scores that the first two accumulate for the next step are among the bits.
     """
-    undisturbed, killed = Cache(tmp_path / "undisturbed"), Cache(tmp_path / "killed")
-    for cache in (undisturbed, killed):
-        cache.prepare()
-    assert run(undisturbed, CHAIN).state == "done"
-    for stage in planned(undisturbed, CHAIN).stages:
-        if stage.kind not in ("baseline", "pruned"):
-            shutil.copytree(undisturbed.stage(stage.key), killed.stage(stage.key))
-    queue, done = Queue(killed.queue), set[str]()
-    job = queue.submit(CHAIN, "killed")
-    with worker(killed):
+    undisturbed, trainings = reference_bits(tmp_path / "undisturbed", CHAIN), ("baseline", "pruned")
+    copy_stages(CHAIN, cache, without=trainings)
+    job, done = queue.submit(CHAIN, "killed"), set[str]()
+    with worker(cache):
         for _ in range(3):
-            row = until(lambda: training(killed, job, done), "an epoch")
+            row = until(lambda: training(cache, job, done), "an epoch")
             os.kill(row.pid or 0, signal.SIGKILL)
             done.add(row.key)
         assert end_of(queue, job).state == "done"
     for key in done:
-        assert "after epoch" in killed.log(key).read_text()
-    assert bits(killed, CHAIN) == bits(undisturbed, CHAIN)
+        assert "after epoch" in cache.log(key).read_text()
+    assert bits(cache, CHAIN) == undisturbed
 
 
 def test_cancel_ends_a_stage_during_a_call_that_never_ends(
@@ -89,7 +91,7 @@ def test_cancel_ends_a_stage_during_a_call_that_never_ends(
     (tmp_path / "sitecustomize.py").write_text(STUCK)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     job = queue.submit(TINY, "stuck")
-    with worker(cache) as process:
+    with worker(cache, "--cores", "1") as process:
         until(lambda: list(cache.building.glob("*/stuck")), "the call")
         pid = next(row.pid for row in queue.stages_of(job)) or 0
         assert pid_exists(pid)

@@ -20,7 +20,19 @@ from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.processes import describe_exit
-from tests.helpers.workers import LONG, ROOT, TINY, bits, end_of, planned, run, until, worker
+from tests.helpers.workers import (
+    LONG,
+    ROOT,
+    TINY,
+    bits,
+    copy_stages,
+    end_of,
+    planned,
+    reference_bits,
+    run,
+    until,
+    worker,
+)
 
 
 def training(queue: Queue, job: str, kind: str, epochs: float) -> Row | None:
@@ -35,15 +47,13 @@ def training(queue: Queue, job: str, kind: str, epochs: float) -> Row | None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    cache = Cache(tmp_path_factory.mktemp("undisturbed"))
-    cache.prepare()
-    assert run(cache, LONG).state == "done"
-    return bits(cache, LONG)
+    return reference_bits(tmp_path_factory.mktemp("undisturbed"), LONG)
 
 
 def test_a_killed_stage_continues_and_ends_with_the_same_bits(
     cache: Cache, queue: Queue, undisturbed: dict[str, object]
 ) -> None:
+    copy_stages(LONG, cache, without=("pruned",))
     job = queue.submit(LONG, "killed")
     with worker(cache):
         row = until(lambda: training(queue, job, "pruned", 2.2), "the third epoch")
@@ -56,29 +66,37 @@ def test_a_killed_stage_continues_and_ends_with_the_same_bits(
 def test_the_stage_of_a_killed_worker_continues_under_the_next_one(
     cache: Cache, queue: Queue, undisturbed: dict[str, object]
 ) -> None:
+    copy_stages(LONG, cache, without=("pruned",))
     job = queue.submit(LONG, "orphaned")
-    with worker(cache) as first:
+    with worker(cache, "--cores", "1") as first:
         row = until(lambda: training(queue, job, "pruned", 2.2), "the third epoch")
         first.kill()
         first.wait()
-    with worker(cache):
+    with worker(cache, "--cores", "1"):
         assert end_of(queue, job).state == "done"
     assert "after epoch" in cache.log(row.key).read_text()
     assert bits(cache, LONG) == undisturbed
 
 
-def test_every_stage_runs_once_under_two_workers(cache: Cache, queue: Queue) -> None:
+def test_every_stage_runs_once_under_two_workers(
+    cache: Cache, queue: Queue, tmp_path: Path
+) -> None:
+    """Stages that run at once have the same bits as stages that run one after another."""
     job = queue.submit(TINY, "twice")
     assert queue.submit(TINY, "twice") == job
-    with worker(cache), worker(cache):
+    with worker(cache, "--cores", "2"), worker(cache, "--cores", "2"):
         progress = end_of(queue, job)
     assert progress.state == "done"
     assert {row.attempts for row in progress.rows} == {1}
+    assert bits(cache, TINY) == reference_bits(tmp_path / "one_by_one", TINY)
 
 
-def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> None:
+def test_cancel_ends_the_process_in_mid_stage(
+    cache: Cache, queue: Queue, undisturbed: dict[str, object]
+) -> None:
+    copy_stages(LONG, cache, without=("pruned",))
     job = queue.submit(LONG, "cancelled")
-    with worker(cache):
+    with worker(cache, "--cores", "1"):
         row = until(lambda: training(queue, job, "pruned", 0.1), "the training")
         queue.cancel(job)
         pid = row.pid or 0
@@ -90,20 +108,21 @@ def test_cancel_ends_the_process_in_mid_stage(cache: Cache, queue: Queue) -> Non
     assert states["pruned"] == "cancelled"
 
 
-def test_a_damaged_baseline_is_trained_again(cache: Cache, queue: Queue) -> None:
+def test_a_damaged_baseline_is_trained_again(cache: Cache, undisturbed: dict[str, object]) -> None:
     """A stage with a damaged parent has the parent computed again, and then continues."""
-    assert run(cache, LONG).state == "done"
+    copy_stages(LONG, cache, without=())
     base = next(p.key for p in planned(cache, LONG).models if p.strategy == "baseline")
     path = cache.stage(base) / "model.sparse"
     path.write_bytes(path.read_bytes()[:-1])
-    assert run(cache, replace(LONG, one_shot=replace(LONG.one_shot, epochs=1))).state == "done"
+    once = replace(LONG, one_shot=replace(LONG.one_shot, epochs=1))
+    assert run(cache, once, "--cores", "1").state == "done"
     assert list(cache.damaged.iterdir())
     assert Store(cache).verify(base)
 
 
 def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache) -> None:
     wrong = replace(TINY, model=replace(TINY.model, name="mobilenet_v9", width=1.0))
-    progress = run(cache, wrong)
+    progress = run(cache, wrong, "--cores", "1")
     assert progress.state == "refused"
     assert progress.job.field == "model.name"
     assert "mobilenet_v2" in SpecError.from_json(progress.job.field, progress.job.error).message

@@ -38,16 +38,20 @@ class Budget:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Python's garbage collector does not run while a call is timed."""
-    was_enabled = gc.isenabled()
+def no_garbage_collection() -> Iterator[None]:
+    """Collect garbage once, and not again inside the block: it would interrupt a timed call.
+
+    A block inside another one does nothing, so that many short measurements collect only once.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.enable()
 
 
 def interleaved_times(
@@ -65,7 +69,7 @@ def interleaved_times(
     samplers = {name: _sampler(call, clock) for name, call in calls.items()}
     times: dict[Name, list[list[float]]] = {name: [] for name in calls}
     started, done, order = clock(), 0, list(calls)
-    with _no_garbage_collection():
+    with no_garbage_collection():
         while done < max(budget.rounds, LEAST_ROUNDS):
             seconds = (clock() - started) / 1e9
             if done >= LEAST_ROUNDS and seconds >= budget.seconds:

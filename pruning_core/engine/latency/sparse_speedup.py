@@ -15,7 +15,12 @@ import torch
 
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paired_timing import Ratio, Times, paired_ratio, summed_ratio
-from pruning_core.engine.latency.interleaved import Budget, Call, interleaved_times
+from pruning_core.engine.latency.interleaved import (
+    Budget,
+    Call,
+    interleaved_times,
+    no_garbage_collection,
+)
 from pruning_core.engine.latency.kernels import ProductShape, product_shapes, randomly_pruned
 from pruning_core.engine.latency.stage import machine_facts
 from pruning_core.engine.latency.timed_models import load_timed_model
@@ -43,10 +48,11 @@ def sparse_speedup(context: Context) -> SparseSpeedupResult:
         raise StageError("The network has no 1x1 convolution and no linear layer to time.")
     counts = Counter(layers.values())
     measured: dict[ProductShape, KernelTimes] = {}
-    for i, shape in enumerate(counts):
-        pixels = format_count(shape.pixels, "pixel")
-        context.progress.say(i / len(counts), f"Weight {shape.rows}x{shape.columns}, {pixels}")
-        measured[shape] = _measure(shape, settings)
+    with no_garbage_collection():
+        for i, shape in enumerate(counts):
+            pixels = format_count(shape.pixels, "pixel")
+            context.progress.say(i / len(counts), f"Weight {shape.rows}x{shape.columns}, {pixels}")
+            measured[shape] = _measure(shape, settings)
     rows = [
         row for name, shape in layers.items() for row in layer_rows(name, shape, measured[shape])
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,35 +95,41 @@ def test_the_reference_resizes_the_images() -> None:
     assert batch.shape == (4, 3, 224, 224)
 
 
-def test_both_sides_run_the_same_stages(tmp_path: Path) -> None:
+FEW = Images(train_size=60, test_size=20)
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComparisonRunner]:
+    """One worker for all comparisons; it has ended with the last test."""
+    with ComparisonRunner(tmp_path_factory.mktemp("runner")) as running:
+        yield running
+    assert running.worker.returncode is not None
+
+
+def test_both_sides_run_the_same_stages(runner: ComparisonRunner, tmp_path: Path) -> None:
     """The same images, amounts and steps, so that models can be paired by name."""
-    few = Images(train_size=60, test_size=20)
-    folder = runs.decoded(few, tmp_path)
-    theirs, spec = runs.reference_process(few, SMALL, folder), our_spec(few, SMALL)
-    with ComparisonRunner(tmp_path / "cache") as runner:
-        ours = runner.run(spec)
-    assert runner.worker.returncode is not None
+    folder = runs.decoded(FEW, tmp_path)
+    theirs, spec = runs.reference_process(FEW, SMALL, folder), our_spec(FEW, SMALL)
+    ours = runner.run(spec)
     assert set(ours.accuracies) == set(theirs.accuracies)
     assert len(ours.accuracies) == 1 + len(SMALL.amounts) + SMALL.iterations
     both = [*ours.accuracies.values(), *theirs.accuracies.values()]
     assert all(0 <= value <= 1 for value in both)
     assert min(ours.seconds, theirs.seconds) > 0
-    charts = draw_charts(spec, Cache(tmp_path / "cache"))
-    assert len(charts) == 4
+    assert len(draw_charts(spec, runner.cache)) == 4
 
 
-def test_a_comparison_that_is_refused_raises_an_error(tmp_path: Path) -> None:
+def test_a_comparison_that_is_refused_raises_an_error(runner: ComparisonRunner) -> None:
     spec = our_spec(Images(train_size=10**6), SMALL)
-    with ComparisonRunner(tmp_path) as runner, pytest.raises(RuntimeError, match="refused"):
+    with pytest.raises(RuntimeError, match="refused"):
         runner.run(spec)
 
 
-def test_a_worker_that_has_exited_is_started_again(tmp_path: Path) -> None:
-    spec = untrained(our_spec(Images(train_size=60, test_size=20), SMALL))
-    with ComparisonRunner(tmp_path) as runner:
-        runner.worker.terminate()
-        runner.worker.wait()
-        assert set(runner.run(spec).accuracies) == {"baseline", "one_shot 0.5"}
+def test_a_worker_that_has_exited_is_started_again(runner: ComparisonRunner) -> None:
+    runner.worker.terminate()
+    runner.worker.wait()
+    spec = untrained(our_spec(replace(FEW, train_size=70), SMALL))
+    assert set(runner.run(spec).accuracies) == {"baseline", "one_shot 0.5"}
 
 
 def test_a_warm_up_trains_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Graph and tensor files of other architectures than MobileNetV2."""
+"""Graph and tensor files of other architectures than MobileNetV2, each with a few blocks."""
 
 from __future__ import annotations
 
@@ -12,21 +12,45 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.efficientnet import MBConvConfig
+from torchvision.models.mobilenetv3 import InvertedResidualConfig
+from torchvision.models.resnet import BasicBlock
 
 from pruning_core.engine.export.file_writer import FileWriter, FinishedModel
 from pruning_core.engine.export.graph_files import INPUT
 from pruning_core.engine.export.stage import largest_difference
 from pruning_core.methods.file_formats import FILE_FORMATS
 
+
+def mobilenet_v3() -> nn.Module:
+    """Blocks with squeeze-and-excitation and ReLU, and with hard swish."""
+    blocks = [
+        InvertedResidualConfig(16, 3, 16, 16, True, "RE", 2, 1, 1),
+        InvertedResidualConfig(16, 5, 64, 24, True, "HS", 2, 1, 1),
+        InvertedResidualConfig(24, 5, 64, 24, False, "HS", 1, 1, 1),
+    ]
+    return models.MobileNetV3(blocks, last_channel=64, num_classes=10)
+
+
+def efficientnet() -> nn.Module:
+    """Blocks with squeeze-and-excitation and SiLU, one of them with a residual connection."""
+    blocks = [
+        MBConvConfig(1, 3, 1, 16, 16, 1),
+        MBConvConfig(6, 5, 2, 16, 24, 1),
+        MBConvConfig(6, 3, 1, 24, 24, 1),
+    ]
+    return models.EfficientNet(blocks, dropout=0.2, num_classes=10)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "mobilenet_v3": lambda: models.mobilenet_v3_small(num_classes=10),
-    "resnet": lambda: models.resnet18(num_classes=10),
-    "efficientnet": lambda: models.efficientnet_b0(num_classes=10),
+    "mobilenet_v3": mobilenet_v3,
+    "resnet": lambda: models.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=10),
+    "efficientnet": efficientnet,
     "convnext": lambda: models.ConvNeXt(
         [CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 1)], num_classes=10
     ),
     "vit": lambda: models.VisionTransformer(
-        32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64, num_classes=10
+        32, patch_size=8, num_layers=1, num_heads=2, hidden_dim=32, mlp_dim=64, num_classes=10
     ),
 }
 

@@ -8,7 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from pruning_core.common.paired_timing import LEAST_ROUNDS
-from pruning_core.engine.latency.interleaved import SAMPLE_NS, SHORT_NS, Budget, interleaved_times
+from pruning_core.engine.latency.interleaved import (
+    SAMPLE_NS,
+    SHORT_NS,
+    Budget,
+    interleaved_times,
+    no_garbage_collection,
+)
 
 
 class Clock:
@@ -65,4 +71,16 @@ def test_progress_is_reported_and_garbage_collection_restored() -> None:
     clock, fractions = Clock(), list[float]()
     interleaved_times({"a": clock.call("a", 10**8)}, Budget(10, 1e9), fractions.append, clock)
     assert fractions == pytest.approx([i / 10 for i in range(10)])
+    assert gc.isenabled()
+
+
+def test_several_measurements_collect_garbage_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    collections: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: collections.append("all"))
+    clock = Clock()
+    with no_garbage_collection():
+        for _ in range(3):
+            interleaved_times({"a": clock.call("a", 10**8)}, Budget(6, 1e9), clock=clock)
+            assert not gc.isenabled()
+    assert len(collections) == 1
     assert gc.isenabled()

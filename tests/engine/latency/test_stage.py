@@ -28,23 +28,21 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.timing import Conditions, latency_stages
 from pruning_core.results.latency import environment, latency_frame, latency_notes
-from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from tests.helpers.workers import ONE_CUT, finished_run, serve
+from tests.helpers.workers import ONE_CUT, finished_run, serve, shared_stages
 
-UNTRAINED = replace(ONE_CUT, baseline_epochs=0, one_shot=OneShotSpec((0.9,), 0))
 SHORT = Conditions(rounds=6, seconds=1.0)
 Models = tuple[Store, list[str]]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """A dense and a pruned model, untrained, with the files that most tests time."""
-    store = Store(finished_run(tmp_path_factory.mktemp("latency"), UNTRAINED))
-    keys = [model.key for model in plan(UNTRAINED, store).models]
+    """A dense and a pruned model, with the files that most tests time."""
+    store = Store(finished_run(tmp_path_factory.mktemp("latency")))
+    keys = [model.key for model in plan(ONE_CUT, store).models]
     run(store, [export_stage(keys[0], "onnx_int8"), *(export_stage(key, "onnx") for key in keys)])
     return store, keys
 
@@ -52,7 +50,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 def run(store: Store, stages: list[Stage]) -> list[Row]:
     queue = Queue(store.cache.queue)
     queue.add(stages)
-    serve(store.cache)
+    serve(store.cache, shared_stages())
     rows = [queue.stage(stage.key) for stage in stages]
     return [row for row in rows if row]
 

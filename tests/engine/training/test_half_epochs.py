@@ -1,4 +1,4 @@
-"""Half-epoch pruning steps and final fine-tuning, by a real worker: budgets, targets, rates."""
+"""Half-epoch pruning steps and final fine-tuning: budgets, targets, learning rates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pruning_core.reports import csv_export
 from pruning_core.results import models
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
-from tests.helpers.workers import TINY, planned, run
+from tests.helpers.workers import TINY, finished_run, planned
 
 HALVES = replace(
     TINY,
@@ -27,10 +27,7 @@ HALVES = replace(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    cache = Cache(tmp_path_factory.mktemp("finished"))
-    cache.prepare()
-    assert run(cache, HALVES).state == "done"
-    return cache
+    return finished_run(tmp_path_factory.mktemp("finished"), HALVES)
 
 
 def test_every_epoch_of_a_budget_is_counted_once(finished: Cache) -> None:
