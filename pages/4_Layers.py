@@ -19,8 +19,9 @@ from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.exports import mask_overlap_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
-from pruning_core.planning.stage import Outline, Stage
+from pruning_core.planning.stage import Outline, Stage, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_types import MaskOverlapResult, SensitivitySettings, restored
 from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
 from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.reports.charts.style import chart_config
@@ -87,7 +88,7 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
 def stage_title(stage: Stage) -> str:
     """The layer of a sensitivity stage; the kind of another stage."""
     if stage.kind == "sensitivity":
-        return short(stage.settings["layer"])
+        return short(restored(SensitivitySettings, stage.settings).layer)
     return STAGE_KINDS[stage.kind].title
 
 
@@ -191,7 +192,8 @@ def draw_overlap(lab: Lab, job: Job) -> None:
         return
     stage = mask_overlap_stage(first.key, second.key)
     if run_stage(lab, [stage], "Compute overlap", busy="Computing overlap", at_once=True):
-        layer_table.draw_overlap(layers.jaccard(lab.store.read(stage.key)["rows"]))
+        overlap = read_result(lab.store, stage.key, MaskOverlapResult)
+        layer_table.draw_overlap(layers.jaccard(overlap.rows))
 
 
 def main() -> None:

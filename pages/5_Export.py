@@ -19,6 +19,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
+from pruning_core.planning.stage_types import ExportSettings, restored
 from pruning_core.reports.charts.exported_files import file_size_chart
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import exported_files
@@ -75,7 +76,7 @@ def run_exports(lab: Lab, model: PlannedModel) -> None:
 
 def format_title(stage: Stage) -> str:
     """The title of the file format of an export stage."""
-    return FILE_FORMATS[stage.settings["format"]].title
+    return FILE_FORMATS[restored(ExportSettings, stage.settings).format].title
 
 
 def draw_downloads(lab: Lab, files: pd.DataFrame) -> None:

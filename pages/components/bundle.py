@@ -13,7 +13,8 @@ from pages.components.run_stage import run_stage
 from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.planning.stage import PlannedModel, Stage
+from pruning_core.planning.stage import PlannedModel, Stage, read_result
+from pruning_core.planning.stage_types import BundleResult
 from pruning_core.results.exported_files import why_not_offered
 from pruning_core.storage.bundle import BUNDLE_FORMATS, bundle_stage
 from pruning_core.storage.jobs import Job
@@ -53,12 +54,12 @@ def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) ->
 
 def _draw_downloads(lab: Lab, stage: Stage) -> None:
     """The zip, and the test images where they are a file of their own."""
-    result = lab.store.read(stage.key)
+    result = read_result(lab.store, stage.key, BundleResult)
     with st.container(horizontal=True):
-        _draw_download(lab, stage, f"Bundle ({format_bytes(result['bytes'])})", result["file"])
-        if not result["images_inside"]:
-            _draw_download(lab, stage, "Test images", result["images"])
-    for note in result["notes"]:
+        _draw_download(lab, stage, f"Bundle ({format_bytes(result.bytes)})", result.file)
+        if not result.images_inside:
+            _draw_download(lab, stage, "Test images", result.images)
+    for note in result.notes:
         st.caption(inline(note))
 
 

@@ -11,26 +11,27 @@ from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
 from pruning_core.planning.inspections import inspect_data
 from pruning_core.planning.stage import Stage, known
+from pruning_core.planning.stage_types import InspectDatasetResult, InspectGroupsResult
 from pruning_core.planning.structured import inspect_groups
 from pruning_core.settings.spec import Spec
 
 
 def stages(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspection of the dependency groups; none without structured pruning or data."""
-    data = known(lab.store, inspect_data(spec).key)
+    data = known(lab.store, inspect_data(spec).key, InspectDatasetResult)
     if not spec.structured.enabled or data is None:
         return []
-    return [inspect_groups(spec, len(data["classes"]))]
+    return [inspect_groups(spec, len(data.classes))]
 
 
 def show(lab: Lab, spec: Spec) -> None:
     """What would remain at each ratio, the dependency groups, and the layers without one."""
     for stage in stages(lab, spec):
-        if result := known(lab.store, stage.key):
+        if result := known(lab.store, stage.key, InspectGroupsResult):
             st.caption("Dry run: what would remain at each pruning ratio, before any training.")
-            rows = [_ratio_row(row, result["dense"]) for row in result["left"]]
+            rows = [_ratio_row(row, result.dense) for row in result.left]
             st.dataframe(rows, hide_index=True)
-            for note in result["notes"]:
+            for note in result.notes:
                 st.caption(inline(note))
             _draw_groups(result)
 
@@ -48,14 +49,14 @@ def _ratio_row(row: dict[str, Any], dense: dict[str, float]) -> dict[str, str]:
     }
 
 
-def _draw_groups(result: dict[str, Any]) -> None:
-    prunable = [group for group in result["groups"] if not group["reason"]]
-    unprunable = result["uncut"]
+def _draw_groups(result: InspectGroupsResult) -> None:
+    prunable = [group for group in result.groups if not group["reason"]]
+    unprunable = result.uncut
     st.caption(
         f"{format_count(len(prunable), 'dependency group')} of coupled layers can lose channels; "
         f"{format_count(len(unprunable), 'layer')} cannot."
     )
-    ratios = [format_percent(row["amount"]) for row in result["left"]]
+    ratios = [format_percent(row["amount"]) for row in result.left]
     st.dataframe([_group_row(group, ratios) for group in prunable], hide_index=True, key="groups")
     rows = [{"Unprunable layer": row["layer"], "Reason": row["reason"]} for row in unprunable]
     st.dataframe(rows, hide_index=True, key="unprunable")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import streamlit as st
 
@@ -21,6 +20,7 @@ from pruning_core.planning.inspections import (
     notes_for_model,
 )
 from pruning_core.planning.stage import Stage, known
+from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.spec import Spec
 
@@ -39,11 +39,11 @@ def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspections of a spec that start no download."""
     stages = [stage] if (stage := probe(spec, lab.store)) else []
     data = inspect_data(spec)
-    facts = known(lab.store, data.key)
+    facts = known(lab.store, data.key, InspectDatasetResult)
     if not DATASETS[spec.data.name].download or facts:
         stages.append(data)
     if facts and spec.model.weights != "pretrained":
-        stages.append(inspect_model(spec, len(facts["classes"])))
+        stages.append(inspect_model(spec, len(facts.classes)))
     return stages
 
 
@@ -118,15 +118,15 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 def show_data(lab: Lab, spec: Spec) -> None:
     """The numbers of classes and images, once the data set is inspected."""
-    facts = known(lab.store, inspect_data(spec).key)
+    facts = known(lab.store, inspect_data(spec).key, InspectDatasetResult)
     if facts is None:
         if DATASETS[spec.data.name].download:
             st.caption("Downloaded when the run starts, unless it is in the cache.")
         return
-    train, test = sum(facts["train_counts"]), sum(facts["test_counts"])
-    classes = format_count(len(facts["classes"]), "class", "classes")
+    train, test = sum(facts.train_counts), sum(facts.test_counts)
+    classes = format_count(len(facts.classes), "class", "classes")
     st.caption(f"{classes}, {train:,} training images, {test:,} test images.")
-    for note in facts["notes"]:
+    for note in facts.notes:
         st.caption(inline(note))
 
 
@@ -137,22 +137,22 @@ def show_model(lab: Lab, spec: Spec) -> None:
         if spec.model.weights == "pretrained":
             st.caption("Weights are downloaded when the run starts, unless they are in the cache.")
         return
-    layers = facts["layers"]
+    layers = facts.layers
     weights = sum(layer["size"] for layer in layers)
-    device = facts["device"]
+    device = facts.device
     st.caption(
-        f"{facts['parameters']:,} parameters, of which {weights:,} are weights of {len(layers)} "
+        f"{facts.parameters:,} parameters, of which {weights:,} are weights of {len(layers)} "
         f"convolution and linear layers. Device: {DEVICES.titles.get(device, device)}."
     )
-    for note in facts["notes"]:
+    for note in facts.notes:
         st.info(inline(note))
     for sentence in pruning_notes(spec, facts):
         st.caption(inline(sentence))
 
 
-def pruning_notes(spec: Spec, facts: dict[str, Any]) -> list[str]:
+def pruning_notes(spec: Spec, facts: InspectModelResult) -> list[str]:
     """How much of the model is prunable, where that is not all, and notes on its pruning steps."""
-    layers = [Layer(**layer) for layer in facts["layers"]]
+    layers = [Layer(**layer) for layer in facts.layers]
     selected = prunable(layers, spec.pruning.layers, spec.pruning.exclude)
     sentences = notes_for_model(spec, facts)
     if len(selected) < len(layers):

@@ -14,7 +14,8 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRUCTURED
-from pruning_core.planning.stage import Outline, PlannedModel, Stage
+from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
+from pruning_core.planning.stage_types import ModelResult
 from pruning_core.planning.timing import (
     Conditions,
     latency_stages,
@@ -174,10 +175,10 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
     ):
         return
     frame = sparse_speedup_frame(stage, lab.store)
-    result = lab.store.read(model.key)
+    result = read_result(lab.store, model.key, ModelResult)
     # Removed channels are no zeros in the products of the remaining weights.
-    zeros = 0 if model.strategy == STRUCTURED else result["weights_zeros"]
-    sparsity = zeros / result["weights"]
+    zeros = 0 if model.strategy == STRUCTURED else result.weights_zeros
+    sparsity = zeros / result.weights
     st.plotly_chart(
         break_even_chart(frame, sparsity=sparsity), key="zeros", config=chart_config("zeros")
     )

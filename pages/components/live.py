@@ -14,8 +14,14 @@ from pages.components.facts import explain, inline
 from pages.components.shell import Lab, link, plain
 from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
-from pruning_core.planning.stage import Missing
+from pruning_core.planning.stage import Missing, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_types import (
+    ModelResult,
+    ModelSettings,
+    SensitivitySettings,
+    restored,
+)
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles
@@ -100,7 +106,7 @@ def histories(lab: Lab, now: JobProgress, seed: int) -> tuple[Curves, dict[str, 
         before = trained.get(label, 0.0)
         epochs.setdefault(label, []).extend(_shifted(history_of(lab, row), before, stage))
         strategies[label] = model.strategy
-        trained[label] = plain_number(before + row.settings.get("epochs", 0))
+        trained[label] = plain_number(before + restored(ModelSettings, row.settings).epochs)
     return {label: history for label, history in epochs.items() if history}, strategies
 
 
@@ -112,10 +118,10 @@ def _shifted(history: list[dict[str, Any]], before: float, stage: str) -> list[d
 
 
 def history_of(lab: Lab, row: Row) -> list[dict[str, Any]]:
-    """The epochs of a stage: from its result, or as far as it has reported them."""
+    """The epochs of a model's stage: from its result, or as far as it has reported them."""
     if row.status == "done":
         try:
-            return list(lab.store.read(row.key).get("history", []))
+            return read_result(lab.store, row.key, ModelResult).history
         except Missing:
             pass  # The result is damaged; the reported epochs are still in the queue.
     return list(row.progress.get("history") or [])
@@ -132,8 +138,11 @@ def _kind_title(row: Row) -> str:
 
     The layer comes first, because a narrow column cuts the end.
     """
-    layer, title = row.settings.get("layer", ""), STAGE_KINDS[row.kind].title
-    return f"{layer}: {title[0].lower()}{title[1:]}" if layer else title
+    title = STAGE_KINDS[row.kind].title
+    if row.kind != "sensitivity":
+        return title
+    layer = restored(SensitivitySettings, row.settings).layer
+    return f"{layer}: {title[0].lower()}{title[1:]}"
 
 
 def draw_curves(lab: Lab, now: JobProgress) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -15,7 +14,8 @@ from pages.components.shell import Lab, plain
 from pages.components.uploads import store_upload
 from pruning_core.common.formatting import format_percent
 from pruning_core.planning.exports import predict_image, predict_test_image
-from pruning_core.planning.stage import Outline, PlannedModel, Stage
+from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
+from pruning_core.planning.stage_types import ModelResult, PredictResult
 from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Job
 
@@ -28,7 +28,7 @@ def draw_predictions(lab: Lab, job: Job, model: PlannedModel) -> None:
     header_with_guide("Predict an image", "export", "predict-an-image")
     stage = _chosen_image(lab, job, model)
     if stage and run_stage(lab, [stage], "Predict", busy="Running both models", at_once=True):
-        _draw_predictions(lab.store.read(stage.key))
+        _draw_predictions(read_result(lab.store, stage.key, PredictResult))
 
 
 def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
@@ -44,7 +44,7 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
             "computer.",
         )
     with number_column:
-        count = lab.store.read(model.key)["test_images"]
+        count = read_result(lab.store, model.key, ModelResult).test_images
         number = st.number_input(
             "Test image number",
             0,
@@ -62,18 +62,18 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
     return None
 
 
-def _draw_predictions(result: dict[str, Any]) -> None:
+def _draw_predictions(result: PredictResult) -> None:
     """The model input, (S, S, 3) in 8 bits, and the most likely classes of each model."""
-    size = result["size"]
-    pixels = np.frombuffer(base64.b64decode(result["pixels"]), np.uint8).reshape(size, size, 3)
+    size = result.size
+    pixels = np.frombuffer(base64.b64decode(result.pixels), np.uint8).reshape(size, size, 3)
     image_column, *model_columns = st.columns([1, 2, 2])
     with image_column:
-        label = result.get("label")  # unknown for an upload
+        label = result.label  # unknown for an upload
         st.image(
             pixels, width=144, caption=f"True label: {inline(label)}" if label else "Model input"
         )
     for column, (name, title) in zip(model_columns, MODELS.items(), strict=True):
-        prediction = result["predictions"][name]
+        prediction = result.predictions[name]
         top_class, confidence = prediction["probabilities"][0]
         with column:
             st.metric(title, plain(top_class), width="content")

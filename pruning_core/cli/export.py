@@ -18,7 +18,8 @@ from pruning_core.cli.selection import add_index, add_job, find_job, find_model
 from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
-from pruning_core.planning.stage import Outline, Stage
+from pruning_core.planning.stage import Outline, Stage, read_result
+from pruning_core.planning.stage_types import BundleResult, ExportResult
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import (
     available_formats,
@@ -95,8 +96,8 @@ def report_failed_stages(rows: Iterable[Row]) -> int:
 def _bundle_notes(store: Store, stages: Iterable[Stage]) -> list[str]:
     """The notes on the reproducibility bundle, if there is one."""
     bundles = [s for s in stages if s.kind == BUNDLE and store.exists(s.key)]
-    results = [store.read(stage.key) for stage in bundles]
-    return [f"{result['file']}: {note}" for result in results for note in result["notes"]]
+    results = [read_result(store, stage.key, BundleResult) for stage in bundles]
+    return [f"{result.file}: {note}" for result in results for note in result.notes]
 
 
 def _copy(store: Store, stages: Iterable[Stage], out: Path) -> list[Path]:
@@ -104,11 +105,16 @@ def _copy(store: Store, stages: Iterable[Stage], out: Path) -> list[Path]:
     written = []
     for stage in stages:
         if store.exists(stage.key):
-            result = store.read(stage.key)
-            images = [] if result.get("images_inside", True) else [result["images"]]
-            paths = [store.file(stage.key, name) for name in (result["file"], *images)]
+            paths = [store.file(stage.key, name) for name in _file_names(store, stage)]
             written += [Path(shutil.copyfile(path, out / path.name)) for path in paths]
     return written
+
+
+def _file_names(store: Store, stage: Stage) -> list[str]:
+    if stage.kind != BUNDLE:
+        return [read_result(store, stage.key, ExportResult).file]
+    bundle = read_result(store, stage.key, BundleResult)
+    return [bundle.file] if bundle.images_inside else [bundle.file, bundle.images]
 
 
 def _table(frame: pd.DataFrame, caption: str) -> Table:

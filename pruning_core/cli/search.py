@@ -40,7 +40,8 @@ from pruning_core.planning.search import (
     target_for,
     winners,
 )
-from pruning_core.planning.stage import outline
+from pruning_core.planning.stage import outline, read_result
+from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -202,9 +203,10 @@ class PresetSearch:
         progress = follow_job(self.cache, self.queue, job, self.console)
         if progress.state != "done":
             return report_failure(progress, self.cache)
-        data = self.store.read(inspect_data(base).key)
-        model = self.store.read(inspect_model(base, len(data["classes"])).key)
-        self.layers = [Layer(**layer) for layer in model["layers"]]
+        data = read_result(self.store, inspect_data(base).key, InspectDatasetResult)
+        inspection = inspect_model(base, len(data.classes))
+        model = read_result(self.store, inspection.key, InspectModelResult)
+        self.layers = [Layer(**layer) for layer in model.layers]
         return OK
 
     def check_time(self, base: Spec, grid: Cells, options: argparse.Namespace) -> None:
@@ -280,6 +282,6 @@ class PresetSearch:
         return self._trial(cell, final_key(progress.outline))
 
     def _trial(self, cell: Cell, key: str) -> Trial:
-        result = self.store.read(key)
-        loss = result["history"][-1]["validation_loss"]
-        return Trial(*cell, result["validation_accuracy"], loss, result["accuracy"])
+        result = read_result(self.store, key, ModelResult)
+        loss = result.history[-1]["validation_loss"]
+        return Trial(*cell, result.validation_accuracy, loss, result.accuracy)

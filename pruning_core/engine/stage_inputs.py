@@ -1,4 +1,4 @@
-"""What a stage reads from the stages before it: the baseline's key, models and images."""
+"""What a stage reads from the stages before it: the baseline, models and images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pruning_core.engine.data.loading import Splits, read_splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import widths
+from pruning_core.planning.stage_types import BaselineSettings, restored
 from pruning_core.storage.store import Store
 
 MODEL_FILE = "model.sparse"
@@ -23,12 +24,17 @@ def baseline_key(store: Store, key: str) -> str:
     return key
 
 
-def load_model(store: Store, key: str, base: dict[str, Any]) -> nn.Module:
+def baseline_settings(store: Store, key: str) -> BaselineSettings:
+    """The settings of a baseline, by its key."""
+    return restored(BaselineSettings, store.settings(key)["settings"])
+
+
+def load_model(store: Store, key: str, base: BaselineSettings) -> nn.Module:
     """The trained model of a stage on the CPU, without the channels that were removed.
 
     `base` are the settings of its baseline.
     """
-    model = rebuild(base["model"], base["classes"], base["data"]["image_size"])
+    model = rebuild(base.model, base.classes, base.data["image_size"])
     state = sparse_file.load(store.file(key, MODEL_FILE))
     if channels_removed(store, key):
         return widths.load(model, widths.read(store.file(key, widths.FILE)), state)
@@ -43,6 +49,6 @@ def channels_removed(store: Store, key: str) -> bool:
     return bool(stage["kind"] == "structured")
 
 
-def load_splits(store: Store, key: str, settings: dict[str, Any]) -> Splits:
-    """The images of a `dataset` stage. `settings` are the data settings of the baseline."""
-    return read_splits(store.folder(key), settings)
+def load_splits(store: Store, key: str, data: dict[str, Any]) -> Splits:
+    """The images of a `dataset` stage. `data` are the data settings of the baseline."""
+    return read_splits(store.folder(key), data)

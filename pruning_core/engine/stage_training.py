@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -19,21 +20,34 @@ from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import TrainingPlan
-from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, StructuredSettings
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    DatasetSettings,
+    ModelResult,
+    ModelSettings,
+    PrunedSettings,
+    StructuredSettings,
+    restored,
+)
 from pruning_core.results.layers import LAYERS_FILE as LAYERS_FILE
+from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context, StageError
 
+VERSIONED_PACKAGES = ("torch", "torchvision", "numpy")
 
-def training_objective(context: Context, baseline: str, base: dict[str, Any]) -> Objective:
+
+def training_objective(
+    context: Context[PrunedSettings | StructuredSettings], baseline: str, base: BaselineSettings
+) -> Objective:
     """The loss of a pruned model; with knowledge distillation the teacher is the dense baseline.
 
     `baseline` is the key of the baseline, `base` its settings.
     """
-    settings, recovery = context.settings, context.settings["recovery"]
-    smoothing = settings["train"]["label_smoothing"]
+    settings, recovery = context.settings, context.settings.recovery
+    smoothing = settings.train["label_smoothing"]
     if "distillation_weight" not in recovery:
         return Objective(smoothing)
-    teacher = devices.place(load_model(context.store, baseline, base), settings["device"])
+    teacher = devices.place(load_model(context.store, baseline, base), settings.device)
     weight, temperature = recovery["distillation_weight"], recovery["distillation_temperature"]
     return Objective(smoothing, frozen(teacher), weight, temperature)
 
@@ -66,40 +80,57 @@ def training_plan(
 
 
 def measure_model(
-    context: Context,
+    context: Context[ModelSettings],
     trainee: TrainingState,
     splits: Splits,
     data: dict[str, Any],
     pruning: dict[str, Any],
-) -> dict[str, Any]:
+) -> ModelResult:
     """Evaluate on the test images, save the model, and measure sparsity and file sizes.
 
-    This is the only use of the test images in a stage. Raises `StageError` where training
-    diverged.
+    This is the only use of the test images in a stage. The result has no notes, and its totals
+    are 0. Raises `StageError` where training diverged.
     """
     context.progress.say(1.0, "Measuring")
     settings, model = context.settings, trainee.model
     accuracy = trainee.history[-1]["accuracy"] if trainee.history else None
     if accuracy is None:
-        accuracy = evaluate(model, splits.validation, data, settings["device"]).accuracy
-    test = evaluate(model, splits.test, data, settings["device"])
+        accuracy = evaluate(model, splits.validation, data, settings.device).accuracy
+    test = evaluate(model, splits.test, data, settings.device)
     if not math.isfinite(test.loss):
         raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
     (context.folder / LAYERS_FILE).write_text(json.dumps(layer_statistics(model)))
-    return {
+    figures: dict[str, Any] = {
         **test.metrics(),
-        "validation_accuracy": accuracy,
-        "validation_images": len(splits.validation),
-        "test_digest": _test_digest(context, splits),
         **sparsities(model, pruning["layers"], pruning["exclude"]),
         **save_and_measure(model, context.folder / MODEL_FILE),
-        "epochs": settings["epochs"],
-        "seconds": trainee.seconds,
-        "history": trainee.history,
-        "parts": trainee.parts,
-        "skipped": int(trainee.skipped),
-        **_environment(settings),
     }
+    return ModelResult(
+        **figures,
+        validation_accuracy=accuracy,
+        validation_images=len(splits.validation),
+        test_digest=_test_digest(context, splits),
+        epochs=settings.epochs,
+        seconds=trainee.seconds,
+        history=trainee.history,
+        parts=trainee.parts,
+        skipped=int(trainee.skipped),
+        seed=settings.seed,
+        device=settings.device,
+        threads=settings.threads,
+        precision=settings.precision,
+        machine=platform.machine(),
+        versions={name: version(name) for name in VERSIONED_PACKAGES},
+    )
+
+
+def since_baseline(measured: ModelResult, parent: ModelResult) -> ModelResult:
+    """The result with the totals since the baseline: those of the parent and its own."""
+    return replace(
+        measured,
+        epochs_total=plain(parent.epochs_total + measured.epochs),
+        seconds_total=parent.seconds_total + measured.seconds,
+    )
 
 
 def training_notes(trainee: TrainingState) -> list[str]:
@@ -110,23 +141,12 @@ def training_notes(trainee: TrainingState) -> list[str]:
     return [f"{steps} skipped because of gradients that were not finite."]
 
 
-def _test_digest(context: Context, splits: Splits) -> str:
+def _test_digest(context: Context[ModelSettings], splits: Splits) -> str:
     """Identifies the test images and their order: only models with equal digests are compared."""
     stage = context.store.settings(context.row.parent)
     while stage["kind"] != "dataset":
         stage = context.store.settings(stage["parent"])
-    digest = hashlib.sha256(stage["settings"]["digest"].encode())
+    dataset = restored(DatasetSettings, stage["settings"])
+    digest = hashlib.sha256(dataset.digest.encode())
     digest.update(splits.test.indices.tobytes())
     return digest.hexdigest()
-
-
-def _environment(settings: dict[str, Any]) -> dict[str, Any]:
-    names = ("torch", "torchvision", "numpy")
-    return {
-        "seed": settings["seed"],
-        "device": settings["device"],
-        "threads": settings["threads"],
-        "precision": settings["precision"],
-        "machine": platform.machine(),
-        "versions": {name: version(name) for name in names},
-    }

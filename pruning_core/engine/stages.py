@@ -21,9 +21,16 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.weights import load_weights
-from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, load_model, load_splits
+from pruning_core.engine.stage_inputs import (
+    MASK_FILE,
+    baseline_key,
+    baseline_settings,
+    load_model,
+    load_splits,
+)
 from pruning_core.engine.stage_training import (
     measure_model,
+    since_baseline,
     training_notes,
     training_objective,
     training_plan,
@@ -40,22 +47,22 @@ from pruning_core.engine.training.rewinding import (
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.planning.layer_checks import step_notes
+from pruning_core.planning.stage import read_result
 from pruning_core.planning.stage_types import (
     BaselineResult,
     BaselineSettings,
+    ModelResult,
     PrunedResult,
     PrunedSettings,
-    restored,
 )
-from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context
 
 OPTIMIZER_FILE = "optimizer.pt"
 
 
-def baseline(context: Context) -> BaselineResult:
+def baseline(context: Context[BaselineSettings]) -> BaselineResult:
     """Train the dense model that every pruned model of a seed starts from."""
-    settings = restored(BaselineSettings, context.settings)
+    settings = context.settings
     devices.prepare(settings.threads)
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     model = rebuild(settings.model, settings.classes, settings.data["image_size"])
@@ -74,19 +81,19 @@ def baseline(context: Context) -> BaselineResult:
     if settings.keep_epoch is not None:
         sparse_file.save(state.kept_weights, context.folder / rewinding.KEPT_FILE)
     all_layers = {"layers": "all", "exclude": []}
-    result = measure_model(context, state, splits, settings.data, all_layers)
-    notes += training_notes(state)
-    return BaselineResult(**result, notes=notes)
+    measured = measure_model(context, state, splits, settings.data, all_layers)
+    return BaselineResult(**vars(replace(measured, notes=[*notes, *training_notes(state)])))
 
 
-def pruned(context: Context) -> PrunedResult:
+def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     """Prune the parent's model to a target sparsity, and train it afterwards."""
-    settings, store = restored(PrunedSettings, context.settings), context.store
+    settings, store = context.settings, context.store
     root = baseline_key(store, context.row.parent)
-    base, parent = store.settings(root)["settings"], store.read(context.row.parent)
+    base = baseline_settings(store, root)
+    parent = read_result(store, context.row.parent, ModelResult)
     devices.prepare(settings.threads)
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
-    splits = load_splits(store, store.settings(root)["parent"], base["data"])
+    splits = load_splits(store, store.settings(root)["parent"], base.data)
     step = prune(model, context, splits, base)
     chosen = step.masks
     set_weights(model, chosen, initial_weights(context, root, base))
@@ -95,7 +102,7 @@ def pruned(context: Context) -> PrunedResult:
     record_movement(state, settings.keep_movement)
     _load_optimizer(state, context)
     lr_span = (settings.lr_from_epoch, settings.lr_epochs)
-    plan = training_plan(settings, base["data"], lr_span, "level", parent["epochs_total"])
+    plan = training_plan(settings, base.data, lr_span, "level", parent.epochs_total)
     plan = replace(plan, lr_start=schedule_start(settings.recovery, base))
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     chosen = state.masks or chosen
@@ -104,28 +111,23 @@ def pruned(context: Context) -> PrunedResult:
         content = checkpoint.serialized(state.optimizer.state_dict())
         (context.folder / OPTIMIZER_FILE).write_bytes(content)
     save_movement(state, context.folder)
-    result = measure_model(context, state, splits, base["data"], settings.pruning)
+    measured = measure_model(context, state, splits, base.data, settings.pruning)
     notes = [
         *step_notes(layers(model), settings.pruning, float(settings.target)),
         *surviving_zeros(chosen),
         *training_notes(state),
         *rewinding_notes(settings.recovery, base),
     ]
-    return PrunedResult(
-        **result,
-        epochs_total=plain(parent["epochs_total"] + result["epochs"]),
-        seconds_total=parent["seconds_total"] + result["seconds"],
-        notes=notes,
-        returned=step.returned,
-    )
+    result = replace(since_baseline(measured, parent), notes=notes)
+    return PrunedResult(**vars(result), returned=step.returned)
 
 
-def _load_initial_weights(model: nn.Module, context: Context) -> list[str]:
+def _load_initial_weights(model: nn.Module, context: Context[BaselineSettings]) -> list[str]:
     """Load the initial weights. Returns notes; raises `SpecError` if the file has changed."""
-    settings, source = context.settings["model"], context.row.hints["weights"]
-    notes = load_weights(model, source, settings["name"], context.cache.downloads)
-    identity = inspect.weights_identity(source, settings["name"], context.cache.downloads)
-    if identity != settings["weights"]:
+    spec, source = context.settings.model, context.row.hints["weights"]
+    notes = load_weights(model, source, spec["name"], context.cache.downloads)
+    identity = inspect.weights_identity(source, spec["name"], context.cache.downloads)
+    if identity != spec["weights"]:
         raise SpecError(
             "model.weights",
             "{source} has changed since it was inspected. Start the run again.",
@@ -134,15 +136,15 @@ def _load_initial_weights(model: nn.Module, context: Context) -> list[str]:
     return notes
 
 
-def _load_optimizer(state: TrainingState, context: Context) -> None:
+def _load_optimizer(state: TrainingState, context: Context[PrunedSettings]) -> None:
     """Continue with the parent's optimizer state, cleared for the weights that are now pruned.
 
     A stage that starts its own learning-rate schedule keeps its new optimizer.
     """
-    if context.settings["lr_from_epoch"] == 0:
+    if context.settings.lr_from_epoch == 0:
         return
     path = context.store.file(context.row.parent, OPTIMIZER_FILE)
-    saved = torch.load(path, map_location=context.settings["device"], weights_only=True)
+    saved = torch.load(path, map_location=context.settings.device, weights_only=True)
     state.optimizer.load_state_dict(saved)
     if state.masks:
         state.masks.clear_state(state.optimizer)

@@ -6,23 +6,25 @@ from pruning_core.methods import strategies
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.planning.pruned import pruned_stage, without_rewinding
 from pruning_core.planning.stage import PlannedModel, Stage
-from pruning_core.planning.stage_types import CorrectionSettings, stored
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    CorrectionSettings,
+    PrunedSettings,
+    restored,
+    stored,
+)
 from pruning_core.settings.pruning_steps import Step
 from pruning_core.settings.spec import Spec
-
-# What a correction takes over from the settings of its pruned model.
-INHERITED = ("seed", "device", "precision", "threads", "pruning", "epochs")
 
 
 def correction_branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, PlannedModel]]:
     """For each one-shot sparsity above 0 the pruned model, and its corrections."""
-    branches = []
+    seed, branches = restored(BaselineSettings, baseline.settings).seed, []
     for target in filter(None, spec.one_shot.amounts if spec.correction.enabled else ()):
         pruned = pruned_stage(
             without_rewinding(spec), baseline, Step(target, 0), (0, 0), spec.finetune
         )
         for place, stage in enumerate(correction_stages(pruned, spec.correction.images)):
-            seed = baseline.settings["seed"]
             model = PlannedModel(strategies.CORRECTION, seed, place, target, stage.key)
             branches.append((stage, model))
     return branches
@@ -30,10 +32,18 @@ def correction_branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, Planne
 
 def correction_stages(pruned: Stage, images: int) -> list[Stage]:
     """The pruned model and its corrections, in order; each has the one before as parent."""
-    stages = [pruned]
+    stages, origin = [pruned], restored(PrunedSettings, pruned.settings)
     _, *corrections = CORRECTIONS
     for name in corrections:
-        inherited = {setting: pruned.settings[setting] for setting in INHERITED}
-        settings = stored(CorrectionSettings(correction=name, images=images, **inherited))
-        stages.append(Stage("correction", stages[-1].key, settings, threads=pruned.threads))
+        settings = CorrectionSettings(
+            correction=name,
+            images=images,
+            pruning=origin.pruning,
+            epochs=origin.epochs,
+            seed=origin.seed,
+            device=origin.device,
+            threads=origin.threads,
+            precision=origin.precision,
+        )
+        stages.append(Stage("correction", stages[-1].key, stored(settings), threads=pruned.threads))
     return stages

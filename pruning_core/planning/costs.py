@@ -17,6 +17,13 @@ from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import (
+    CorrectionSettings,
+    PrunedSettings,
+    SensitivitySettings,
+    StructuredSettings,
+    restored,
+)
 from pruning_core.settings.pruning_steps import (
     steps,
     structured_epochs,
@@ -96,27 +103,30 @@ def expected_work(spec: Spec) -> dict[str, Work]:
 
 def stage_epochs(stage: Stage, sizes: Sizes) -> float:
     """The epochs of a stage and of its scoring, or the epochs that take as long as its work."""
-    train, settings = sizes.train, stage.settings
+    train = sizes.train
     if stage.kind == "correction":
-        images = min(settings["images"], train)
-        return correction_steps(settings["correction"], images, len(sizes.layers)) / train
+        correction = restored(CorrectionSettings, stage.settings)
+        images = min(correction.images, train)
+        return correction_steps(correction.correction, images, len(sizes.layers)) / train
     if stage.kind == "sensitivity":
+        analysis = restored(SensitivitySettings, stage.settings)
         # One pass without pruning, and one for each sparsity.
-        passes = 1 + len(settings["sparsities"])
-        images = min(settings["images"] or sizes.validation, sizes.validation)
+        passes = 1 + len(analysis.sparsities)
+        images = min(analysis.images or sizes.validation, sizes.validation)
         return FORWARD * passes * images / train
-    return float(settings["epochs"]) + _scoring_steps(settings, train) / train
+    return stage.epochs + _scoring_steps(stage, train) / train
 
 
-def _scoring_steps(settings: Mapping[str, Any], train: float) -> float:
+def _scoring_steps(stage: Stage, train: float) -> float:
     """The training steps of one image that take as long as the scoring of a pruning step."""
-    pruning, removal = settings.get("pruning", {}), settings.get("removal") or {}
-    weights = CRITERIA[pruning["criterion"]].cost if "criterion" in pruning else 0.0
-    importance = removal.get("channel_importance")
-    channels = CHANNEL_IMPORTANCES[importance].cost if importance else 0.0
-    return weights * min(pruning.get("calibration_images", 0), train) + channels * min(
-        removal.get("calibration_images", 0), train
-    )
+    cost, scoring = 0.0, dict[str, Any]()
+    if stage.kind == "pruned":
+        scoring = restored(PrunedSettings, stage.settings).pruning
+        cost = CRITERIA[scoring["criterion"]].cost if "criterion" in scoring else 0.0
+    if stage.kind == STRUCTURED:
+        scoring = restored(StructuredSettings, stage.settings).removal
+        cost = CHANNEL_IMPORTANCES[scoring["channel_importance"]].cost if scoring else 0.0
+    return cost * min(scoring.get("calibration_images", 0), train)
 
 
 def correction_steps(name: str, images: float, layers: int) -> float:
@@ -127,12 +137,15 @@ def correction_steps(name: str, images: float, layers: int) -> float:
 
 def _solver_seconds(stage: Stage, by_key: Mapping[str, Stage], layers: Sequence[Layer]) -> float:
     """The seconds in which a correction solves its equations; 0 of other stages."""
-    if stage.kind != "correction" or not CORRECTIONS[stage.settings["correction"]].solves:
+    if stage.kind != "correction":
         return 0.0
-    pruned = stage
+    correction, pruned = restored(CorrectionSettings, stage.settings), stage
+    if not CORRECTIONS[correction.correction].solves:
+        return 0.0
     while pruned.kind == "correction":
         pruned = by_key[pruned.parent]
-    return solver_seconds(layers, float(pruned.settings["target"]), stage.settings["pruning"])
+    sparsity = float(restored(PrunedSettings, pruned.settings).target)
+    return solver_seconds(layers, sparsity, correction.pruning)
 
 
 def solver_seconds(layers: Sequence[Layer], sparsity: float, pruning: Mapping[str, Any]) -> float:

@@ -7,7 +7,6 @@ from the finished stages of the plan.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pruning_core.common.formatting import format_seconds
 from pruning_core.methods.datasets import DATASETS
@@ -22,6 +21,7 @@ from pruning_core.planning.costs import (
 )
 from pruning_core.planning.inspections import inspect_data, inspect_model, known_layers
 from pruning_core.planning.stage import Plan, Reader, Stage, known
+from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 
@@ -91,8 +91,8 @@ def _data_size(spec: Spec, store: Reader) -> tuple[int, int] | None:
     dataset = DATASETS[spec.data.name]
     if dataset.train_images:
         return dataset.train_images, dataset.classes
-    facts = known(store, inspect_data(spec).key)
-    return (sum(facts["train_counts"]), len(facts["classes"])) if facts else None
+    facts = known(store, inspect_data(spec).key, InspectDatasetResult)
+    return (sum(facts.train_counts), len(facts.classes)) if facts else None
 
 
 def _sizes(spec: Spec, store: Reader) -> Sizes:
@@ -108,7 +108,7 @@ def _paces(spec: Spec, done: KeyedStages, store: Reader) -> dict[str, float] | N
     facts = _trial(spec, store)
     if facts is None:
         return None
-    pace = _sizes(spec, store).train / (facts["images_per_second"] * TRAINING_SHARE)
+    pace = _sizes(spec, store).train / (facts.images_per_second * TRAINING_SHARE)
     paces = dict.fromkeys(ESTIMATED_KINDS, pace)
     if spec.recovery.distillation_weight:
         # For structured pruning the pace of the dense model: no pruned model is slower.
@@ -116,20 +116,21 @@ def _paces(spec: Spec, done: KeyedStages, store: Reader) -> dict[str, float] | N
     return {kind: _measured_pace(kind, done, store) or paces[kind] for kind in ESTIMATED_KINDS}
 
 
-def _trial(spec: Spec, store: Reader) -> dict[str, Any] | None:
+def _trial(spec: Spec, store: Reader) -> InspectModelResult | None:
     """The inspection of the model: with random weights, or with the weights of the spec."""
     stage, size = probe(spec, store), _data_size(spec, store)
     if stage is None or size is None:
         return None
-    return known(store, stage.key) or known(store, inspect_model(spec, size[1]).key)
+    keys = (stage.key, inspect_model(spec, size[1]).key)
+    return next(filter(None, (known(store, key, InspectModelResult) for key in keys)), None)
 
 
 def _measured_pace(kind: str, done: KeyedStages, store: Reader) -> float | None:
     """Seconds per epoch over the finished stages of a kind; None where none is finished."""
-    stages = [(key, s) for key, s in done if s.kind == kind and s.settings.get("epochs")]
-    results = [(s.settings["epochs"], known(store, key)) for key, s in stages]
-    timed = [(epochs, r["seconds"]) for epochs, r in results if r and r.get("seconds")]
-    epochs, seconds = (sum(part) for part in zip(*timed, strict=True)) if timed else (0, 0.0)
+    trained = [key for key, stage in done if stage.kind == kind and stage.epochs]
+    results = [known(store, key, ModelResult) for key in trained]
+    timed = [result for result in results if result and result.seconds]
+    epochs, seconds = sum(result.epochs for result in timed), sum(r.seconds for r in timed)
     return seconds / epochs if epochs else None
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import functools
 import platform
 from importlib.metadata import version
-from typing import Any
 
 from pruning_core.common.files import expand_path, fingerprint, weights_identity
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.layer_checks import step_notes, uncorrected_notes
 from pruning_core.planning.stage import Reader, Stage, known
-from pruning_core.planning.stage_types import InspectDatasetSettings, InspectModelSettings, stored
+from pruning_core.planning.stage_types import (
+    InspectDatasetResult,
+    InspectDatasetSettings,
+    InspectGroupsResult,
+    InspectModelResult,
+    InspectModelSettings,
+    stored,
+)
 from pruning_core.planning.structured import inspect_groups
 from pruning_core.planning.structured_notes import dry_run_notes
 from pruning_core.settings.pruning_steps import steps
@@ -30,33 +36,36 @@ def pruning_notes(spec: Spec, store: Reader) -> list[str]:
 
 def _dry_run(spec: Spec, store: Reader) -> list[str]:
     """The notes of the dry run of structured pruning, where it is enabled and finished."""
-    data = known(store, inspect_data(spec).key)
+    data = known(store, inspect_data(spec).key, InspectDatasetResult)
     if not (spec.structured.enabled and data):
         return []
-    dry_run = known(store, inspect_groups(spec, len(data["classes"])).key)
+    key = inspect_groups(spec, len(data.classes)).key
+    dry_run = known(store, key, InspectGroupsResult)
     return dry_run_notes(dry_run) if dry_run else []
 
 
-def notes_for_model(spec: Spec, facts: dict[str, Any]) -> list[str]:
+def notes_for_model(spec: Spec, facts: InspectModelResult) -> list[str]:
     """Notes on the pruning steps of a spec, for a model with the `facts` of its inspection."""
-    pruning, layers = to_dict(spec.pruning), [Layer(**layer) for layer in facts["layers"]]
+    pruning, layers = to_dict(spec.pruning), [Layer(**layer) for layer in facts.layers]
     notes = [note for target in mask_targets(spec) for note in step_notes(layers, pruning, target)]
     if spec.correction.enabled:
         notes += uncorrected_notes(layers)
-        notes += filter(None, [facts.get("unsupported", {}).get("bn_recalibration")])
+        notes += filter(None, [facts.unsupported.get("bn_recalibration")])
     return list(dict.fromkeys(notes))
 
 
 def known_layers(spec: Spec, store: Reader) -> list[Layer]:
     """The layers of a spec's model, excluded ones too; none before its inspection."""
     facts = model_facts(spec, store)
-    return [Layer(**layer) for layer in facts["layers"]] if facts else []
+    return [Layer(**layer) for layer in facts.layers] if facts else []
 
 
-def model_facts(spec: Spec, store: Reader) -> dict[str, Any] | None:
+def model_facts(spec: Spec, store: Reader) -> InspectModelResult | None:
     """The result of the inspection of a spec's model; None before it."""
-    data = known(store, inspect_data(spec).key)
-    return known(store, inspect_model(spec, len(data["classes"])).key) if data else None
+    data = known(store, inspect_data(spec).key, InspectDatasetResult)
+    if data is None:
+        return None
+    return known(store, inspect_model(spec, len(data.classes)).key, InspectModelResult)
 
 
 def mask_targets(spec: Spec) -> list[float]:

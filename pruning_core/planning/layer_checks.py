@@ -27,12 +27,11 @@ SLACK = 1e-4  # a target that people copy from the total of their table is round
 EXCLUDE = Ref("pruning.exclude")
 
 
-def check_layers(spec: Spec, facts: dict[str, Any]) -> None:
+def check_layers(spec: Spec, layers: Sequence[Layer]) -> None:
     """Refuse a step that prunes nothing, a whole layer, or below the minimum density.
 
-    Raises `SpecError`.
+    `layers` are all layers of the model. Raises `SpecError`.
     """
-    layers = [Layer(**layer) for layer in facts["layers"]]
     check_exclude(spec, layers)
     chosen = prunable(layers, spec.pruning.layers, spec.pruning.exclude)
     if not chosen:

@@ -8,7 +8,7 @@ missing, or the whole graph.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.methods import strategies
@@ -28,7 +28,15 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import Plan, PlannedModel, Reader, Stage, known, with_urgencies
-from pruning_core.planning.stage_types import BaselineSettings, DatasetSettings, stored
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    DatasetSettings,
+    InspectDatasetResult,
+    InspectGroupsResult,
+    InspectModelResult,
+    restored,
+    stored,
+)
 from pruning_core.planning.structured import (
     all_groups_spec,
     inspect_groups,
@@ -52,36 +60,41 @@ def plan(spec: Spec, store: Reader) -> Plan:
     spec = build(type(spec), to_dict(spec))
     check_criterion(spec)
     data = inspect_data(spec)
-    facts = known(store, data.key)
+    facts = known(store, data.key, InspectDatasetResult)
     if facts is None:
         return Plan((data,))
     check_sizes(spec, facts)
-    classes = len(facts["classes"])
+    classes = len(facts.classes)
     model = inspect_model(spec, classes)
-    model_facts = known(store, model.key)
+    model_facts = known(store, model.key, InspectModelResult)
     if model_facts is None:
         return Plan((data, model))
-    check_layers(spec, model_facts)
-    check_model(spec, model_facts)
+    layers = [Layer(**layer) for layer in model_facts.layers]
+    check_layers(spec, layers)
+    check_model(spec, model_facts.unsupported)
     inspections = [data, model]
     if spec.structured.enabled:
         inspections.append(inspect_groups(spec, classes))
-        if known(store, inspections[-1].key) is None:
+        if known(store, inspections[-1].key, InspectGroupsResult) is None:
             return Plan(tuple(inspections))
-    analyzed = [layer.name for layer in _prunable(spec, model_facts)]
+    analyzed = [layer.name for layer in prunable(layers, spec.pruning.layers, spec.pruning.exclude)]
     if spec.sensitivity.enabled and spec.sensitivity.unit == GROUP:
         inspections.append(inspect_groups(all_groups_spec(spec), classes))
-        if (dry_run := known(store, inspections[-1].key)) is None:
+        dry_run = known(store, inspections[-1].key, InspectGroupsResult)
+        if dry_run is None:
             return Plan(tuple(inspections))
-        analyzed = prunable_groups(dry_run, model_facts)
+        analyzed = prunable_groups(dry_run, layers)
     return _graph(spec, inspections, facts, model_facts, analyzed)
 
 
-def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
+def check_sizes(spec: Spec, facts: InspectDatasetResult) -> None:
     """Refuse more images than there are, or too few for the classes. Raises `SpecError`."""
-    for part, noun, least in (("train", "training", 2), ("test", "test", 1)):
-        available, size = sum(facts[f"{part}_counts"]), getattr(spec.data, f"{part}_size")
-        name = f"data.{part}_size"
+    sizes = (
+        ("data.train_size", spec.data.train_size, facts.train_counts, "training", 2),
+        ("data.test_size", spec.data.test_size, facts.test_counts, "test", 1),
+    )
+    for name, size, counts, noun, least in sizes:
+        available = sum(counts)
         if size > available:
             raise SpecError(
                 name,
@@ -90,7 +103,7 @@ def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
                 available=f"{available:,}",
                 noun=noun,
             )
-        needed = least * len(facts["classes"])
+        needed = least * len(facts.classes)
         if 0 < size < needed:
             reason = "one of each class" + " for training and one for validation" * (least - 1)
             raise SpecError(
@@ -104,9 +117,9 @@ def check_sizes(spec: Spec, facts: dict[str, Any]) -> None:
     _check_classes(spec, facts)
 
 
-def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
+def _check_classes(spec: Spec, facts: InspectDatasetResult) -> None:
     """Refuse a class with one training image, which no choice of a size can correct."""
-    for name, count in zip(facts["classes"], facts["train_counts"], strict=True):
+    for name, count in zip(facts.classes, facts.train_counts, strict=True):
         if count < 2:
             raise SpecError(
                 "data.path" if DATASETS[spec.data.name].user_images else "data.name",
@@ -117,18 +130,12 @@ def _check_classes(spec: Spec, facts: dict[str, Any]) -> None:
             )
 
 
-def _prunable(spec: Spec, facts: dict[str, Any]) -> list[Layer]:
-    """The prunable layers of an inspected model."""
-    layers = [Layer(**layer) for layer in facts["layers"]]
-    return prunable(layers, spec.pruning.layers, spec.pruning.exclude)
-
-
 def _graph(
     spec: Spec,
     inspections: list[Stage],
-    facts: dict[str, Any],
-    model_facts: dict[str, Any],
-    analyzed: list[str],
+    facts: InspectDatasetResult,
+    model_facts: InspectModelResult,
+    analyzed: Sequence[str],
 ) -> Plan:
     """The whole graph; `analyzed` are the layers or groups of the sensitivity analysis."""
     decoded = _data_stage(spec, facts)
@@ -150,12 +157,12 @@ def _graph(
     return Plan(with_urgencies(stages.values()), tuple(models), complete=True)
 
 
-def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:
+def _data_stage(spec: Spec, facts: InspectDatasetResult) -> Stage:
     data = spec.data
-    images = sum(facts["train_counts"]) + sum(facts["test_counts"])
+    images = sum(facts.train_counts) + sum(facts.test_counts)
     everything = images * data.image_size**2 * 3 <= DECODE_ALL_BYTES
     settings = DatasetSettings(
-        digest=facts["digest"],
+        digest=facts.digest,
         image_size=data.image_size,
         train_size=0 if everything else data.train_size,
         test_size=0 if everything else data.test_size,
@@ -166,24 +173,28 @@ def _data_stage(spec: Spec, facts: dict[str, Any]) -> Stage:
 
 
 def _baseline(
-    spec: Spec, decoded: Stage, facts: dict[str, Any], model_facts: dict[str, Any], seed: int
+    spec: Spec,
+    decoded: Stage,
+    facts: InspectDatasetResult,
+    model_facts: InspectModelResult,
+    seed: int,
 ) -> Stage:
     """The stage of a seed's dense baseline. Images enter its key by content, not by name."""
     data = keyed_for(spec, spec.data)
     for location in ("name", "path"):
         data.pop(location, None)
     if data["augmentation"] == "auto":
-        data["augmentation"] = "crop_flip" if facts["flip"] else "crop"
+        data["augmentation"] = "crop_flip" if facts.flip else "crop"
     settings = BaselineSettings(
         data=data,
-        classes=len(facts["classes"]),
-        model={**keyed_for(spec, spec.model), "weights": model_facts["weights"]},
+        classes=len(facts.classes),
+        model={**keyed_for(spec, spec.model), "weights": model_facts.weights},
         train=keyed_for(spec, spec.baseline),
         epochs=spec.baseline_epochs,
         seed=seed,
-        device=model_facts["device"],
+        device=model_facts.device,
         threads=spec.baseline_threads,
-        precision=model_facts.get("precision", spec.precision),
+        precision=model_facts.precision or spec.precision,
         keep_epoch=kept_epoch(spec),
         keep_movement=needs(spec.pruning.criterion, MOVEMENT) or None,
     )
@@ -192,7 +203,8 @@ def _baseline(
 
 
 def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
-    seed, epochs = baseline.settings["seed"], plain(spec.one_shot.epochs)
+    seed = restored(BaselineSettings, baseline.settings).seed
+    epochs = plain(spec.one_shot.epochs)
     models = [(strategies.ONE_SHOT, target, epochs) for target in spec.one_shot.amounts]
     if spec.iterative.enabled and spec.iterative.equal_budget:
         budget = total_epochs(spec.iterative)
@@ -209,7 +221,8 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
     """The steps of the iterative run; each one is the parent of the next."""
     if not spec.iterative.enabled:
         return []
-    branches, parent, seed = list[Branch](), baseline, baseline.settings["seed"]
+    seed = restored(BaselineSettings, baseline.settings).seed
+    branches, parent = list[Branch](), baseline
     chain = steps(spec.iterative)
     for i, step in enumerate(chain, start=1):
         step_spec, train = spec, finetune_training(spec)

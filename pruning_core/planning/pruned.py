@@ -9,7 +9,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import PrunedSettings, stored
+from pruning_core.planning.stage_types import ModelSettings, PrunedSettings, restored, stored
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.pruning_steps import Step, pruning_epochs, total_epochs
 from pruning_core.settings.relevance import effective_settings, has_effect, keyed_for
@@ -45,7 +45,7 @@ def pruned_stage(
     pruning step follows the `last` one. The target is stored as text: rounded as other floats
     are, two targets that differ by one weight would share a key.
     """
-    machine = {name: parent.settings[name] for name in ("seed", "device", "precision")}
+    origin = restored(ModelSettings, parent.settings)
     step_spec = _step_spec(spec, step)
     control = parent.kind == "baseline" and not step.target
     settings = PrunedSettings(
@@ -62,7 +62,9 @@ def pruned_stage(
         dense=(step.dense and not step.regrowth) or None,
         norms="zeroed" if _zeroes_batch_norm(step, spec.pruning) else None,
         keep_movement=(needs(spec.pruning.criterion, MOVEMENT) and not last) or None,
-        **machine,
+        seed=origin.seed,
+        device=origin.device,
+        precision=origin.precision,
     )
     return Stage("pruned", parent.key, stored(settings), threads=spec.finetune_threads)
 

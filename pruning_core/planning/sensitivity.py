@@ -9,7 +9,12 @@ from typing import Any
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import SensitivitySettings, stored
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    SensitivitySettings,
+    restored,
+    stored,
+)
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, describe
@@ -23,6 +28,7 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
     """
     if not spec.sensitivity.enabled:
         return []
+    base = restored(BaselineSettings, baseline.settings)
     scores = _by_group(spec) if spec.sensitivity.unit == GROUP else _by_layer(spec)
     settings = [
         SensitivitySettings(
@@ -30,8 +36,8 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
             sparsities=list(spec.sensitivity.sparsities),
             images=spec.sensitivity.images,
             threads=spec.finetune_threads,
-            seed=baseline.settings["seed"],
-            device=baseline.settings["device"],
+            seed=base.seed,
+            device=base.device,
             **scores,
         )
         for name in names

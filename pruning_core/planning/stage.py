@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pruning_core.methods.strategies import BASELINE
 from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_types import T, restored
 from pruning_core.settings.serialization import canonical_json
 
 
@@ -28,6 +29,11 @@ class Stage:
     hints: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
     urgency: float = 0.0
+
+    @property
+    def epochs(self) -> float:
+        """The epochs of training; 0 of a kind that trains nothing."""
+        return float(self.settings.get("epochs", 0))
 
     @property
     def key(self) -> str:
@@ -108,7 +114,7 @@ def with_urgencies(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     ordered, longest = list(stages), dict[str, float]()
     # Children come after their parents, so in reverse each parent sees its longest child.
     for i, stage in reversed(list(enumerate(ordered))):
-        urgency = float(stage.settings.get("epochs", 0)) + longest.get(stage.key, 0.0)
+        urgency = stage.epochs + longest.get(stage.key, 0.0)
         longest[stage.parent] = max(longest.get(stage.parent, 0.0), urgency)
         ordered[i] = replace(stage, urgency=urgency)
     return tuple(ordered)
@@ -118,9 +124,14 @@ class Missing(KeyError):
     """The stage is not in the store, or it was damaged and moved out of it."""
 
 
-def known(store: Reader, key: str) -> dict[str, Any] | None:
-    """The result of a stage; None where it is missing or was damaged."""
+def read_result(store: Reader, key: str, cls: type[T]) -> T:
+    """The result of a stage, of which `cls` is the class or a base. Raises `Missing`."""
+    return restored(cls, store.read(key))
+
+
+def known(store: Reader, key: str, cls: type[T]) -> T | None:
+    """As `read_result`; None where the result is missing or was damaged."""
     try:
-        return store.read(key) if store.exists(key) else None
+        return read_result(store, key, cls) if store.exists(key) else None
     except Missing:
         return None

@@ -109,7 +109,18 @@ class DatasetResult:
 
 
 @dataclass(frozen=True)
-class BaselineSettings:
+class ModelSettings:
+    """What the settings of all kinds of model share: the epochs, and how they are computed."""
+
+    epochs: float
+    seed: int
+    device: str
+    threads: int
+    precision: str
+
+
+@dataclass(frozen=True)
+class BaselineSettings(ModelSettings):
     """`data`, `model` and `train` hold a `DataSpec`, `ModelSpec` and `TrainSpec`.
 
     `keep_epoch` is the epoch whose weights are kept for rewinding. `keep_movement` asks for the
@@ -120,17 +131,12 @@ class BaselineSettings:
     classes: int
     model: Json
     train: Json
-    epochs: int
-    seed: int
-    device: str
-    threads: int
-    precision: str
     keep_epoch: int | None = None
     keep_movement: bool | None = None
 
 
 @dataclass(frozen=True)
-class PrunedSettings:
+class PrunedSettings(ModelSettings):
     """A pruning step to the sparsity `target` (as text, for its exact digits) and its training.
 
     `pruning` holds the settings of a `PruningSpec` that matter, `train` a `TrainSpec`, `recovery`
@@ -144,14 +150,9 @@ class PrunedSettings:
     pruning: Json
     train: Json
     recovery: Json
-    epochs: float
     lr_from_epoch: float
     lr_epochs: float
     keep_optimizer: bool
-    threads: int
-    seed: int
-    device: str
-    precision: str
     regrowth: float | None = None
     dense: bool | None = None
     norms: str | None = None
@@ -159,7 +160,7 @@ class PrunedSettings:
 
 
 @dataclass(frozen=True)
-class StructuredSettings:
+class StructuredSettings(ModelSettings):
     """A channel removal to the ratio `target` (as text) and its training.
 
     `removal` holds the settings of a `StructuredSpec` that matter; it is empty where nothing is
@@ -171,27 +172,17 @@ class StructuredSettings:
     pruning: Json
     train: Json
     recovery: Json
-    epochs: float
     lr_from_epoch: float
     lr_epochs: float
-    threads: int
-    seed: int
-    device: str
-    precision: str
 
 
 @dataclass(frozen=True)
-class CorrectionSettings:
+class CorrectionSettings(ModelSettings):
     """One training-free correction of a pruned model, on `images` training images."""
 
     correction: str
     images: int
-    seed: int
-    device: str
-    precision: str
-    threads: int
     pruning: Json
-    epochs: float
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pruning_core.common.errors import SpecError
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
+from pruning_core.methods.layers import Layer
 from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.pruned import (
     final_training,
@@ -16,7 +18,15 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import PlannedModel, Stage
-from pruning_core.planning.stage_types import InspectGroupsSettings, StructuredSettings, stored
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    InspectGroupsResult,
+    InspectGroupsSettings,
+    ModelSettings,
+    StructuredSettings,
+    restored,
+    stored,
+)
 from pruning_core.settings.pruning_steps import Step, structured_epochs, structured_steps
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.relevance import effective_settings, keyed_for
@@ -27,7 +37,6 @@ from pruning_core.settings.training import TrainSpec
 
 # A ratio so small that every dependency group that can be pruned at all can reach it.
 SMALLEST_RATIO = 0.001
-MACHINE = ("seed", "device", "precision")
 
 
 def inspect_groups(spec: Spec, classes: int) -> Stage:
@@ -62,10 +71,10 @@ def all_groups_spec(spec: Spec) -> Spec:
     return replace(spec, structured=structured, recovery=RecoverySpec(), lr_schedule_span="step")
 
 
-def prunable_groups(dry_run: dict[str, Any], model_facts: dict[str, Any]) -> list[str]:
+def prunable_groups(dry_run: InspectGroupsResult, layers: Sequence[Layer]) -> list[str]:
     """The dependency groups of a dry run that can be pruned, in the order of the layers."""
-    places = {layer["name"]: i for i, layer in enumerate(model_facts["layers"])}
-    groups = [group["group"] for group in dry_run["groups"] if not group["reason"]]
+    places = {layer.name: i for i, layer in enumerate(layers)}
+    groups = [group["group"] for group in dry_run.groups if not group["reason"]]
     return sorted(groups, key=lambda name: places.get(f"{name}.weight", len(places)))
 
 
@@ -84,7 +93,7 @@ def structured_branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, Planne
     A single step is iteration 0. Several are numbered from 1; final fine-tuning is the last.
     """
     branches = list[tuple[Stage, PlannedModel]]()
-    seed = baseline.settings["seed"]
+    seed = restored(BaselineSettings, baseline.settings).seed
     for ratio in spec.structured.ratios if spec.structured.enabled else ():
         steps, parent = structured_steps(spec.structured, ratio), baseline
         for i, step in enumerate(steps, start=len(steps) > 1):
@@ -100,6 +109,7 @@ def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
 
     The optimizer's state is not kept over a pruning step: the weights have other shapes.
     """
+    origin = restored(ModelSettings, parent.settings)
     step_spec = without_rewinding(spec) if step.final else spec
     train = final_training(spec) if step.final else finetune_training(spec)
     from_epoch, schedule_epochs = _schedule_place(spec, step, before)
@@ -113,7 +123,9 @@ def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
         lr_from_epoch=from_epoch,
         lr_epochs=schedule_epochs,
         threads=spec.finetune_threads,
-        **{name: parent.settings[name] for name in MACHINE},
+        seed=origin.seed,
+        device=origin.device,
+        precision=origin.precision,
     )
     return Stage(STRUCTURED, parent.key, stored(settings), threads=spec.finetune_threads)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import replace
 
 from pruning_core.common.formatting import (
     format_bytes,
@@ -14,16 +14,24 @@ from pruning_core.common.formatting import (
     join_first,
 )
 from pruning_core.methods.channel_importance import STRUCTURED_TARGETS
+from pruning_core.planning.stage_types import InspectGroupsResult, ModelResult
 
 COUNTED = "Sparsities count against the dense baseline: removed weights count as zeros."
 
 
-def counts_against_dense(model: Mapping[str, int], dense: Mapping[str, int]) -> dict[str, int]:
-    """The counts of `sparsities` against the dense model: removed weights count as zeros."""
-    counts = dict(dense)
-    for name in ("prunable", "weights"):
-        counts[f"{name}_zeros"] = dense[name] - (model[name] - model[f"{name}_zeros"])
-    return {**counts, "nonzero": model["nonzero"]}
+def counted_against_dense(model: ModelResult, dense: Mapping[str, int]) -> ModelResult:
+    """The result with counts against the dense model: removed weights count as zeros.
+
+    `dense` holds the counts of the dense model by their names in a `ModelResult`.
+    """
+    return replace(
+        model,
+        prunable=dense["prunable"],
+        prunable_zeros=dense["prunable"] - (model.prunable - model.prunable_zeros),
+        weights=dense["weights"],
+        weights_zeros=dense["weights"] - (model.weights - model.weights_zeros),
+        parameters=dense["parameters"],
+    )
 
 
 def removal_note(
@@ -41,22 +49,22 @@ def removal_note(
     )
 
 
-def dry_run_notes(dry_run: Mapping[str, Any]) -> list[str]:
+def dry_run_notes(dry_run: InspectGroupsResult) -> list[str]:
     """The sizes after each ratio, the dependency groups, and the layers that cannot be pruned."""
     sizes = [
         f"A pruning ratio of {format_percent(row['amount'])} keeps "
-        + "; ".join(_of(name, row[name], dry_run["dense"][name]) for name in STRUCTURED_TARGETS)
+        + "; ".join(_of(name, row[name], dry_run.dense[name]) for name in STRUCTURED_TARGETS)
         + "."
-        for row in dry_run["left"]
+        for row in dry_run.left
     ]
     groups = [
         f"Dependency group: {', '.join(group['layers'])}. It keeps "
         f"{' or '.join(map(str, group['left']))} of {format_count(group['channels'], 'channel')}."
-        for group in dry_run["groups"]
+        for group in dry_run.groups
         if not group["reason"]
     ]
-    unprunable = [f"Cannot be pruned: {row['layer']}, {row['reason']}." for row in dry_run["uncut"]]
-    return [*sizes, *dry_run["notes"], *groups, *unprunable]
+    unprunable = [f"Cannot be pruned: {row['layer']}, {row['reason']}." for row in dry_run.uncut]
+    return [*sizes, *dry_run.notes, *groups, *unprunable]
 
 
 def _of(name: str, size: float, dense: float) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 from pruning_core.common.paired_timing import Ratio
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
-from pruning_core.planning.stage import PlannedModel, Reader, Stage
+from pruning_core.planning.stage import PlannedModel, Reader, Stage, read_result
+from pruning_core.planning.stage_types import LatencySettings, ModelResult, restored
 from pruning_core.results.exported_files import files_frame
 from pruning_core.results.latency import latency_frame
 
@@ -135,29 +136,30 @@ def evidence(
     file may lose `tolerance` (a fraction) of the baseline's accuracy.
     """
     stages = list(stages)
-    result, baseline = store.read(model.key), store.read(dense.key)
+    result, baseline = (read_result(store, m.key, ModelResult) for m in (model, dense))
     conditions = measured_conditions(stages)
     exports = files_frame(model, dense, store).to_dict("records")
     files = [File(FILE_FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in exports]
     times = latency_frame(stages, store)
     return Evidence(
         tolerance=tolerance,
-        dense_bytes=baseline["dense_bytes"],
+        dense_bytes=baseline.dense_bytes,
         files_measured=bool(files),
-        smallest=smallest_file(files, baseline["accuracy"], tolerance),
+        smallest=smallest_file(files, baseline.accuracy, tolerance),
         timing=timing_of(times, model.key, *conditions),
         int8=timing_of(times, model.key, *conditions, runtimes=(INT8,)),
         structured=tuple(_structured(others, times, store, conditions)),
-        accuracy_low=result["accuracy_low"],
-        accuracy_high=result["accuracy_high"],
-        has_zeros=model.strategy != STRUCTURED and result["weights_zeros"] > 0,
+        accuracy_low=result.accuracy_low,
+        accuracy_high=result.accuracy_high,
+        has_zeros=model.strategy != STRUCTURED and result.weights_zeros > 0,
     )
 
 
 def measured_conditions(stages: Iterable[Stage]) -> tuple[int, int]:
     """Batch size and number of threads of the timings behind a verdict."""
     for stage in stages:
-        return stage.settings["batches"][0], stage.settings["threads"][0]
+        settings = restored(LatencySettings, stage.settings)
+        return settings.batches[0], settings.threads[0]
     return 1, 1
 
 
@@ -168,4 +170,4 @@ def _structured(
         timing = timing_of(times, model.key, *conditions)
         if model.strategy == STRUCTURED and timing:
             name = f"{STRATEGIES[STRUCTURED].title} model"
-            yield Structured(name, timing, store.read(model.key)["accuracy"])
+            yield Structured(name, timing, read_result(store, model.key, ModelResult).accuracy)

@@ -18,7 +18,8 @@ from pruning_core.common.formatting import (
 )
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
-from pruning_core.planning.stage import PlannedModel, Reader, known
+from pruning_core.planning.stage import PlannedModel, Reader, known, read_result
+from pruning_core.planning.stage_types import ExportResult, ModelResult
 
 # A file that surely loses more accuracy than this no longer represents its model.
 MAX_DROP = 0.05
@@ -52,30 +53,31 @@ def files_frame(
     `entropy_bound_bytes` is the entropy of the mask and of each byte position of the values, NaN
     where it is unknown. `key` is that of the stage.
     """
-    result, dense_bytes = store.read(model.key), store.read(dense.key)["dense_bytes"]
+    result = read_result(store, model.key, ModelResult)
+    dense_bytes = read_result(store, dense.key, ModelResult).dense_bytes
     keys = {name: export_stage(model.key, name).key for name in names}
-    exports = [(name, key, known(store, key)) for name, key in keys.items()]
+    exports = [(name, key, known(store, key, ExportResult)) for name, key in keys.items()]
     rows = [_row(name, key, export, result, dense_bytes) for name, key, export in exports if export]
     return pd.DataFrame(rows, columns=[*CSV_COLUMNS, "key"])
 
 
 def _row(
-    name: str, key: str, export: dict[str, Any], model: dict[str, Any], dense_bytes: int
+    name: str, key: str, export: ExportResult, model: ModelResult, dense_bytes: int
 ) -> dict[str, Any]:
-    entropy = export["entropy_bound"]
+    entropy = export.entropy_bound
     return {
         "format": name,
-        "file": export["file"],
-        "bytes": export["bytes"],
+        "file": export.file,
+        "bytes": export.bytes,
         "entropy_bound_bytes": sum(entropy.values()) if entropy else float("nan"),
-        "compression_ratio": dense_bytes / export["bytes"],
-        "accuracy": export["accuracy"],
-        "accuracy_low": export["accuracy_low"],
-        "accuracy_high": export["accuracy_high"],
-        "accuracy_drop": model["accuracy"] - export["accuracy"],
-        "test_images": export["test_images"],
-        "output_difference": export["difference"],
-        "notes": export["notes"],
+        "compression_ratio": dense_bytes / export.bytes,
+        "accuracy": export.accuracy,
+        "accuracy_low": export.accuracy_low,
+        "accuracy_high": export.accuracy_high,
+        "accuracy_drop": model.accuracy - export.accuracy,
+        "test_images": export.test_images,
+        "output_difference": export.difference,
+        "notes": export.notes,
         "key": key,
     }
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from pruning_core.methods.strategies import BASELINE, CORRECTION, QUANTIZED, STRATEGIES
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Reader, Stage, known
+from pruning_core.planning.stage_types import ExportResult
 from pruning_core.results.rows import Row
 
 FORMATS = {name: STRATEGIES[name].file_format for name in QUANTIZED}
-MEASURED = ("accuracy", "accuracy_low", "accuracy_high", "loss", "test_images")
 
 
 def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
@@ -26,25 +25,29 @@ def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
         for row in rows
         for strategy, file_format in FORMATS.items()
         if row["strategy"] != CORRECTION
-        and (export := known(store, export_stage(row["key"], file_format).key))
+        and (export := known(store, export_stage(row["key"], file_format).key, ExportResult))
     ]
 
 
-def _row(row: Row, strategy: str, export: dict[str, Any]) -> Row:
+def _row(row: Row, strategy: str, export: ExportResult) -> Row:
     # The baseline's own training is no fine-tuning of its file.
     cost = {"epochs": 0, "seconds": 0.0} if row["strategy"] == BASELINE else {}
     return {
         **row,
         **cost,
-        **{name: export[name] for name in MEASURED},
+        "accuracy": export.accuracy,
+        "accuracy_low": export.accuracy_low,
+        "accuracy_high": export.accuracy_high,
+        "loss": export.loss,
+        "test_images": export.test_images,
         "strategy": strategy,
         "quantized_from": row["strategy"],
-        "accuracy_drop": row["accuracy_drop"] + row["accuracy"] - export["accuracy"],
-        "sparse_bytes": export["bytes"],
-        "compression_ratio": row["compression_ratio"] * row["sparse_bytes"] / export["bytes"],
+        "accuracy_drop": row["accuracy_drop"] + row["accuracy"] - export.accuracy,
+        "sparse_bytes": export.bytes,
+        "compression_ratio": row["compression_ratio"] * row["sparse_bytes"] / export.bytes,
         "validation_drop": float("nan"),
         "correct": None,
-        "notes": export["notes"],
+        "notes": export.notes,
     }
 
 

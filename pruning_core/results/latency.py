@@ -11,6 +11,7 @@ from pruning_core.common.formatting import format_times
 from pruning_core.common.paired_timing import JUDGEMENTS
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, Stage, known
+from pruning_core.planning.stage_types import LatencyResult
 from pruning_core.results.models import titles
 from pruning_core.storage.jobs import Job
 
@@ -53,7 +54,7 @@ def latency_frame(
     `role` is dense, candidate or control; the control is the dense model timed against itself,
     which shows the noise of this machine.
     """
-    rows = [row for stage in stages for row in _result(store, stage.key).get("rows", [])]
+    rows = [row for result in _finished(stages, store) for row in result.rows]
     if not rows:
         return pd.DataFrame(columns=["model", "runtime_title", *COLUMNS.values()])
     frame = pd.DataFrame(rows)[list(COLUMNS)].rename(columns=COLUMNS)
@@ -66,18 +67,18 @@ def latency_frame(
 
 def latency_notes(stages: Iterable[Stage], store: Reader) -> list[str]:
     """The notes of finished stages, each once."""
-    notes = [note for stage in stages for note in _result(store, stage.key).get("notes", [])]
+    notes = [note for result in _finished(stages, store) for note in result.notes]
     return list(dict.fromkeys(notes))
 
 
 def environment(stages: Iterable[Stage], store: Reader) -> dict[str, Any]:
     """Where the first finished stage ran: machine, processor, cores and versions; else empty."""
-    environments = (_result(store, stage.key).get("circumstances") for stage in stages)
-    return next((value for value in environments if value), {})
+    return next((result.circumstances for result in _finished(stages, store)), {})
 
 
-def _result(store: Reader, key: str) -> dict[str, Any]:
-    return known(store, key) or {}
+def _finished(stages: Iterable[Stage], store: Reader) -> list[LatencyResult]:
+    results = (known(store, stage.key, LatencyResult) for stage in stages)
+    return [result for result in results if result]
 
 
 def model_names(job: Job, models: Sequence[PlannedModel]) -> dict[str, str]:

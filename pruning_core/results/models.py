@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import pandas as pd
 
@@ -19,8 +20,29 @@ from pruning_core.methods.strategies import (
     STRUCTURED,
 )
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
+from pruning_core.planning.stage_types import (
+    BaselineResult,
+    CorrectionResult,
+    ModelResult,
+    PrunedResult,
+    StructuredResult,
+)
 from pruning_core.results.int8 import int8_rows
 from pruning_core.results.rows import Row, model_name
+
+RESULTS: dict[str, type[ModelResult]] = {
+    BASELINE: BaselineResult,
+    CORRECTION: CorrectionResult,
+    STRUCTURED: StructuredResult,
+}
+
+
+@dataclass(frozen=True)
+class _Inspection:
+    """What rows hold of an inspection or a data set; a kind without it leaves a field empty."""
+
+    notes: list[str] = field(default_factory=list)
+    test_counts: list[int] = field(default_factory=list)
 
 
 class Checker(Protocol):
@@ -54,16 +76,20 @@ def model_rows(
     behind `validation_drop`. Both are NaN where they were not counted. `chance` is the accuracy
     of always predicting the largest class.
     """
-    baselines = {m.seed: known(store, m.key) for m in outline.models if m.strategy == BASELINE}
+    baselines = {
+        model.seed: known(store, model.key, BaselineResult)
+        for model in outline.models
+        if model.strategy == BASELINE
+    }
     dense_macs = _dense_macs(outline, store)
     inspections = _inspections(outline, store)
     shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(inspections)}
-    notes = [note for inspection in inspections for note in inspection.get("notes", [])]
+    notes = [note for inspection in inspections for note in inspection.notes]
     rows = []
     for model in outline.models:
-        result, baseline = known(store, model.key), baselines[model.seed]
-        if result and baseline:
-            macs = result.get("macs", dense_macs)
+        result = known(store, model.key, RESULTS.get(model.strategy, PrunedResult))
+        if result and (baseline := baselines[model.seed]):
+            macs = result.macs if isinstance(result, StructuredResult) else dense_macs
             rows.append({**_row(model, result, baseline, notes), "macs": macs, **shared})
     return rows
 
@@ -73,8 +99,9 @@ def _dense_macs(outline: Outline, store: Reader) -> float:
 
     Structured stages count them; NaN where no such stage is finished.
     """
-    results = (known(store, m.key) for m in outline.models if m.strategy == STRUCTURED)
-    return next((float(result["dense_macs"]) for result in results if result), float("nan"))
+    keys = (model.key for model in outline.models if model.strategy == STRUCTURED)
+    results = (known(store, key, StructuredResult) for key in keys)
+    return next((float(result.dense_macs) for result in results if result), float("nan"))
 
 
 def damaged(outline: Outline, store: Checker, done: Iterable[str]) -> list[str]:
@@ -143,24 +170,25 @@ def combined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
-def _inspections(outline: Outline, store: Reader) -> list[dict[str, Any]]:
+def _inspections(outline: Outline, store: Reader) -> list[_Inspection]:
     """The results that concern all models of a job: inspections and data sets.
 
     Baselines are left out: their notes concern one seed only.
     """
     model_keys = {model.key for model in outline.models}
-    return [known(store, key) or {} for key in outline.noted if key not in model_keys]
+    results = (known(store, key, _Inspection) for key in outline.noted if key not in model_keys)
+    return [result for result in results if result]
 
 
-def _chance(inspections: list[dict[str, Any]]) -> float:
+def _chance(inspections: list[_Inspection]) -> float:
     """The share of the largest class: the accuracy of always predicting it."""
-    for counts in (i["test_counts"] for i in inspections if i.get("test_counts")):
+    for counts in (inspection.test_counts for inspection in inspections if inspection.test_counts):
         return float(max(counts) / sum(counts))
     return float("nan")
 
 
-def _final_note(model: PlannedModel, result: dict[str, Any]) -> str:
-    epochs = format_epochs(result["epochs"])
+def _final_note(model: PlannedModel, result: ModelResult) -> str:
+    epochs = format_epochs(result.epochs)
     return (
         f"Step {model.iteration} is final fine-tuning: no pruning, {epochs}, and the learning "
         "rate decays to 0."
@@ -168,9 +196,9 @@ def _final_note(model: PlannedModel, result: dict[str, Any]) -> str:
 
 
 def _row(
-    model: PlannedModel, result: dict[str, Any], baseline: dict[str, Any], notes: list[str]
+    model: PlannedModel, result: ModelResult, baseline: BaselineResult, notes: list[str]
 ) -> Row:
-    total = "" if model.strategy == BASELINE else "_total"
+    own_training = model.strategy == BASELINE
     final = [_final_note(model, result)] if model.final else []
     return {
         "strategy": model.strategy,
@@ -178,31 +206,31 @@ def _row(
         "seed": model.seed,
         "iteration": model.iteration,
         "sparsity_asked": model.target,
-        "sparsity_prunable": result["prunable_zeros"] / result["prunable"],
-        "sparsity_weights": result["weights_zeros"] / result["weights"],
-        "sparsity_model": 1 - result["nonzero"] / result["parameters"],
-        "accuracy": result["accuracy"],
-        "accuracy_low": result["accuracy_low"],
-        "accuracy_high": result["accuracy_high"],
-        "accuracy_drop": baseline["accuracy"] - result["accuracy"],
-        "dense_bytes": result["dense_bytes"],
-        "sparse_bytes": result["sparse_bytes"],
-        "compression_ratio": baseline["dense_bytes"] / result["sparse_bytes"],
-        "parameters": result["parameters"],
-        "nonzero": result["nonzero"],
-        "epochs": result[f"epochs{total}"],
-        "seconds": result[f"seconds{total}"],
-        "regrown": result.get("returned", 0),
-        "validation_drop": baseline["validation_accuracy"] - result["validation_accuracy"],
-        "validation_images": result.get("validation_images", float("nan")),
+        "sparsity_prunable": result.prunable_zeros / result.prunable,
+        "sparsity_weights": result.weights_zeros / result.weights,
+        "sparsity_model": 1 - result.nonzero / result.parameters,
+        "accuracy": result.accuracy,
+        "accuracy_low": result.accuracy_low,
+        "accuracy_high": result.accuracy_high,
+        "accuracy_drop": baseline.accuracy - result.accuracy,
+        "dense_bytes": result.dense_bytes,
+        "sparse_bytes": result.sparse_bytes,
+        "compression_ratio": baseline.dense_bytes / result.sparse_bytes,
+        "parameters": result.parameters,
+        "nonzero": result.nonzero,
+        "epochs": result.epochs if own_training else result.epochs_total,
+        "seconds": result.seconds if own_training else result.seconds_total,
+        "regrown": result.returned if isinstance(result, PrunedResult) else 0,
+        "validation_drop": baseline.validation_accuracy - result.validation_accuracy,
+        "validation_images": result.validation_images,
         "key": model.key,
-        "loss": result["loss"],
-        "correct": base64.b64decode(result["correct"]),
-        "test_images": result["test_images"],
-        "test_digest": result["test_digest"],
-        "history": result["history"],
-        "versions": result["versions"],
-        "device": result["device"],
-        "threads": result["threads"],
-        "notes": list(dict.fromkeys([*notes, *baseline["notes"], *final, *result["notes"]])),
+        "loss": result.loss,
+        "correct": base64.b64decode(result.correct),
+        "test_images": result.test_images,
+        "test_digest": result.test_digest,
+        "history": result.history,
+        "versions": result.versions,
+        "device": result.device,
+        "threads": result.threads,
+        "notes": list(dict.fromkeys([*notes, *baseline.notes, *final, *result.notes])),
     }

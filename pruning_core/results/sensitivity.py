@@ -16,6 +16,7 @@ import pandas as pd
 from pruning_core.common.errors import Ref, Share, SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
+from pruning_core.planning.stage_types import SensitivityResult, SensitivitySettings, restored
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
@@ -37,14 +38,14 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
     """
     rows = []
     for stage in stages:
-        if (result := known(store, stage.key)) is None:
+        if (result := known(store, stage.key, SensitivityResult)) is None:
             continue
-        dense_accuracy = result["rows"][0]["accuracy"]
+        dense_accuracy = result.rows[0]["accuracy"]
         layer = {
-            "layer": stage.settings["layer"],
-            "size": result["size"],
-            "units": result["units"],
-            "size_unit": result.get("of", "weights"),
+            "layer": restored(SensitivitySettings, stage.settings).layer,
+            "size": result.size,
+            "units": result.units,
+            "size_unit": result.of or "weights",
         }
         rows += [
             {
@@ -57,7 +58,7 @@ def sensitivity_frame(stages: Iterable[Stage], store: Reader) -> pd.DataFrame:
                 "validation_images": row["images"],
                 "accuracy_drop": dense_accuracy - row["accuracy"],
             }
-            for row in result["rows"]
+            for row in result.rows
         ]
     return pd.DataFrame(rows)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.runtimes import SPARSE_KERNELS
 from pruning_core.planning.stage import Reader, Stage, known
+from pruning_core.planning.stage_types import SparseSpeedupResult
 
 ALL_LAYERS = "all layers"
 # What a stage stores, and the column that holds it.
@@ -39,7 +40,8 @@ def sparse_speedup_frame(stage: Stage, store: Reader) -> pd.DataFrame:
     is the time of the fastest dense product over that of the sparse one, with its 95 %
     interval: above 1 the sparse kernel is faster. Times are microseconds.
     """
-    rows = (known(store, stage.key) or {}).get("rows", [])
+    result = known(store, stage.key, SparseSpeedupResult)
+    rows = result.rows if result else []
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).rename(columns=COLUMNS)
     frame.insert(5, "kernel_title", frame["kernel"].map(SPARSE_KERNELS.titles))
     return frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from pruning_core.common.errors import Choice, Ref, SpecError
 from pruning_core.methods.criteria import BASELINE, CRITERIA, MOVEMENT, needs
@@ -77,12 +77,12 @@ def _check_regrowth(spec: Spec) -> None:
         )
 
 
-def check_model(spec: Spec, facts: dict[str, Any]) -> None:
+def check_model(spec: Spec, unsupported: Mapping[str, str]) -> None:
     """Refuse a criterion that cannot score this model. Raises `SpecError`.
 
-    `facts` is the result of the model's inspection; `unsupported` holds a reason by criterion.
+    `unsupported` holds a reason for each criterion that cannot.
     """
-    if reason := facts.get("unsupported", {}).get(spec.pruning.criterion):
+    if reason := unsupported.get(spec.pruning.criterion):
         raise SpecError(
             "pruning.criterion",
             "{criterion} cannot score {model}: {reason}. Choose another criterion or another "

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pruning_core.common.paths import Cache
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
+
+# Covariant: what asks for the settings of any model also takes those of a pruned one.
+S_co = TypeVar("S_co", covariant=True)
 
 
 class StageError(RuntimeError):
@@ -43,16 +46,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Context:
-    """All that a stage may use. The stage writes its files into `folder` and returns its result."""
+class Context(Generic[S_co]):
+    """All that a stage may use. The stage writes its files into `folder` and returns its result.
+
+    `settings` are those of the stage, an object of the class that belongs to its kind.
+    """
 
     row: Row
+    settings: S_co
     cache: Cache
     store: Store
     folder: Path
     progress: Progress
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of the stage, which are part of its key."""
-        return self.row.settings

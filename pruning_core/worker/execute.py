@@ -17,7 +17,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.stage_types import stored
+from pruning_core.planning.stage_types import restored, stored
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.database import LOCK_SECONDS
 from pruning_core.storage.jobs import Queue
@@ -28,7 +28,7 @@ from pruning_core.storage.store import Store
 BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise their own errors, in which only the text of the system remains.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
-Runner = Callable[[Context], Any]
+Runner = Callable[[Context[Any]], Any]
 log = logging.getLogger(__name__)
 
 
@@ -141,10 +141,11 @@ def _build(cache: Cache, store: Store, row: Row, progress: Progress) -> None:
     started = time.perf_counter()
     log.info("Stage %s (%s) starts, attempt %d.", row.key[:12], row.kind, row.attempts)
     with store.building(row.key) as folder:
-        context = Context(row, cache, store, folder, progress)
-        result = runner_of(row.kind)(context)
-        if type(result) is not (expected := STAGE_KINDS[row.kind].result):
-            raise TypeError(f"{row.kind} returned {type(result)}, not {expected}.")
+        kind = STAGE_KINDS[row.kind]
+        settings = restored(kind.settings, row.settings)
+        result = runner_of(row.kind)(Context(row, settings, cache, store, folder, progress))
+        if type(result) is not kind.result:
+            raise TypeError(f"{row.kind} returned {type(result)}, not {kind.result}.")
         store.publish(
             row.key,
             folder,

@@ -8,19 +8,19 @@ https://arxiv.org/abs/2301.12900).
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import nn
 
-from pruning_core.engine.criteria.calibration import calibration_images
+from pruning_core.engine.criteria.calibration import analysis_images
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.structured.groups import remove, trace
 from pruning_core.engine.structured.importance import ImportanceInputs, Scorer
 from pruning_core.engine.structured.selection import RankedGroup, lowest_channels
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
-from pruning_core.storage.stage_context import Context, StageError
+from pruning_core.planning.stage_types import BaselineSettings, SensitivitySettings
+from pruning_core.storage.stage_context import StageError
 
 
 class GroupPruner:
@@ -57,17 +57,18 @@ def _nonzero(model: nn.Module) -> int:
     return sum(int(torch.count_nonzero(value)) for value in model.parameters())
 
 
-def make_scorer(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> Scorer:
+def make_scorer(
+    model: nn.Module, settings: SensitivitySettings, splits: Splits, base: BaselineSettings
+) -> Scorer:
     """The channel importance of the settings, prepared on the baseline's model.
 
     `base` are the settings of the baseline.
     """
-    settings = context.settings
-    seed = derived_seed(settings["seed"], settings["layer"])
+    importance = settings.channel_importance or ""
+    seed = derived_seed(settings.seed, settings.layer)
     sight = ImportanceInputs(model, generator=torch.Generator().manual_seed(seed))
-    if CHANNEL_IMPORTANCES[settings["channel_importance"]].uses_images:
-        count, batch = settings["calibration_images"], settings["score_batch"]
-        sample = calibration_images(context, splits, base["data"], count, batch)
+    if CHANNEL_IMPORTANCES[importance].uses_images:
+        sample = analysis_images(settings, splits, base)
         sight = ImportanceInputs(model, sample, sight.generator)
-    scorer: Scorer = CHANNEL_IMPORTANCES.load(settings["channel_importance"])(sight)
+    scorer: Scorer = CHANNEL_IMPORTANCES.load(importance)(sight)
     return scorer

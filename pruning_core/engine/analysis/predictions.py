@@ -17,27 +17,33 @@ from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.models import devices
-from pruning_core.engine.stage_inputs import baseline_key, load_model, load_splits
-from pruning_core.planning.stage_types import PredictResult, PredictSettings, restored
+from pruning_core.engine.stage_inputs import (
+    baseline_key,
+    baseline_settings,
+    load_model,
+    load_splits,
+)
+from pruning_core.planning.stage import read_result
+from pruning_core.planning.stage_types import DatasetResult, PredictResult, PredictSettings
 from pruning_core.storage.stage_context import Context
 
 ROUNDS, WARM_UP = 15, 3
 MAX_BYTES = 20_000_000
 
 
-def predict(context: Context) -> PredictResult:
+def predict(context: Context[PredictSettings]) -> PredictResult:
     """The predictions of both models for a test image, or for an image file of the user.
 
     `pixels` of the result is the model input, uint8 (S, S, 3), in base64.
     """
-    store, settings = context.store, restored(PredictSettings, context.settings)
+    store, settings = context.store, context.settings
     root = baseline_key(store, settings.point)
-    base = store.settings(root)["settings"]
-    data, dataset = base["data"], store.settings(root)["parent"]
+    base = baseline_settings(store, root)
+    data, dataset = base.data, store.settings(root)["parent"]
     devices.prepare(threads=1)
     pixels, label = _image(settings, context.row.hints, load_splits(store, dataset, data), data)
     images = normalize(pixels[None], data["mean"], data["std"]).contiguous()
-    classes = store.read(dataset)["classes"]
+    classes = read_result(store, dataset, DatasetResult).classes
     keys = {"dense": settings.dense, "point": settings.point}
     models = {name: load_model(store, key, base).eval() for name, key in keys.items()}
     milliseconds = _milliseconds(models, images)

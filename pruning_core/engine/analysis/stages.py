@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -19,11 +18,17 @@ from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.stage_inputs import MODEL_FILE, load_model, load_splits
+from pruning_core.engine.stage_inputs import (
+    MODEL_FILE,
+    baseline_settings,
+    load_model,
+    load_splits,
+)
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
 from pruning_core.planning.stage_types import (
+    BaselineSettings,
     DatasetResult,
     DatasetSettings,
     InspectDatasetResult,
@@ -34,7 +39,6 @@ from pruning_core.planning.stage_types import (
     MaskOverlapSettings,
     SensitivityResult,
     SensitivitySettings,
-    restored,
     stored,
 )
 from pruning_core.results.layers import layer_statistics as read_layers
@@ -42,28 +46,25 @@ from pruning_core.settings.conditions import GROUP
 from pruning_core.storage.stage_context import Context
 
 
-def inspect_dataset(context: Context) -> InspectDatasetResult:
+def inspect_dataset(context: Context[InspectDatasetSettings]) -> InspectDatasetResult:
     """Classes, counts and the digest of a data set's content."""
-    settings = restored(InspectDatasetSettings, context.settings)
     return dataset.inspect_dataset(
-        settings, context.row.hints, context.cache.downloads, context.progress.say
+        context.settings, context.row.hints, context.cache.downloads, context.progress.say
     )
 
 
-def inspect_model(context: Context) -> InspectModelResult:
+def inspect_model(context: Context[InspectModelSettings]) -> InspectModelResult:
     """The layers of a model, notes on its weights, and its training speed on this machine."""
     devices.prepare(threads=1)
     return inspection.inspect_model(
-        restored(InspectModelSettings, context.settings),
-        context.row.hints["weights"],
-        context.cache.downloads,
+        context.settings, context.row.hints["weights"], context.cache.downloads
     )
 
 
-def decode_dataset(context: Context) -> DatasetResult:
+def decode_dataset(context: Context[DatasetSettings]) -> DatasetResult:
     """The images of a data set as uint8 arrays in the folder of the stage."""
     return decoding.decode_dataset(
-        restored(DatasetSettings, context.settings),
+        context.settings,
         context.row.hints,
         context.folder,
         context.cache.downloads,
@@ -71,19 +72,19 @@ def decode_dataset(context: Context) -> DatasetResult:
     )
 
 
-def sensitivity(context: Context) -> SensitivityResult:
+def sensitivity(context: Context[SensitivitySettings]) -> SensitivityResult:
     """Accuracy of the baseline with one layer or one dependency group pruned, without training."""
-    settings, store = restored(SensitivitySettings, context.settings), context.store
-    base = store.settings(context.row.parent)["settings"]
+    settings, store = context.settings, context.store
+    base = baseline_settings(store, context.row.parent)
     devices.prepare(settings.threads)
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
-    splits = load_splits(store, store.settings(context.row.parent)["parent"], base["data"])
+    splits = load_splits(store, store.settings(context.row.parent)["parent"], base.data)
     images = splits.validation.sample(settings.images, settings.seed)
     # The accuracy of always predicting the most frequent class.
     chance = float(images.labels.bincount().max()) / len(images)
 
     def evaluate_model(model: nn.Module) -> Evaluation:
-        return evaluate(model, images, base["data"], settings.device)
+        return evaluate(model, images, base.data, settings.device)
 
     baseline = _Baseline(model, chance, evaluate_model, context, splits, base)
     by_group = settings.unit == GROUP
@@ -97,14 +98,13 @@ class _Baseline:
     model: nn.Module
     chance: float
     evaluate: Callable[[nn.Module], Evaluation]
-    context: Context
+    context: Context[SensitivitySettings]
     splits: Splits
-    base: dict[str, Any]
+    base: BaselineSettings
 
 
 def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
-    settings = restored(SensitivitySettings, baseline.context.settings)
-    model = baseline.model
+    settings, model = baseline.context.settings, baseline.model
     name = settings.layer
     weight = weights(model, "all")[name]
     evidence = inputs_for_sensitivity(
@@ -126,9 +126,8 @@ def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
 
 
 def _group_sensitivity(baseline: _Baseline) -> SensitivityResult:
-    settings = restored(SensitivitySettings, baseline.context.settings)
-    size = baseline.base["data"]["image_size"]
-    scorer = make_scorer(baseline.model, baseline.context, baseline.splits, baseline.base)
+    settings, size = baseline.context.settings, baseline.base.data["image_size"]
+    scorer = make_scorer(baseline.model, settings, baseline.splits, baseline.base)
     pruner = GroupPruner(baseline.model, settings.layer, size, scorer)
     rows = accuracy_curve(
         pruner.prune,
@@ -140,10 +139,9 @@ def _group_sensitivity(baseline: _Baseline) -> SensitivityResult:
     return SensitivityResult(width, width, rows, of="channels")
 
 
-def mask_overlap(context: Context) -> MaskOverlapResult:
+def mask_overlap(context: Context[MaskOverlapSettings]) -> MaskOverlapResult:
     """The overlap of the masks of two finished models, layer by layer."""
-    settings = restored(MaskOverlapSettings, context.settings)
-    keys = settings.first, settings.second
+    keys = context.settings.first, context.settings.second
     first, second = (sparse_file.load(context.store.file(key, MODEL_FILE)) for key in keys)
     names = {layer["name"] for layer in read_layers(context.store, keys[0])}
     layers = {name: value for name, value in first.items() if name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -15,29 +15,41 @@ from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.masks import check_zeros
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import recalibrate
-from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, load_model, load_splits
-from pruning_core.engine.stage_training import measure_model
+from pruning_core.engine.stage_inputs import (
+    MASK_FILE,
+    baseline_key,
+    baseline_settings,
+    load_model,
+    load_splits,
+)
+from pruning_core.engine.stage_training import measure_model, since_baseline
 from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.corrections import CORRECTIONS
-from pruning_core.planning.stage_types import CorrectionResult, CorrectionSettings, restored
+from pruning_core.planning.stage import read_result
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    CorrectionResult,
+    CorrectionSettings,
+    ModelResult,
+)
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Context
 
 # For images of 64x64 pixels; fewer of larger ones, so that the maps of a batch fit into memory.
 BATCH, PIXELS, MIN_BATCH = 64, 64 * 64, 8
-Result = dict[str, Any]
 
 
-def correction(context: Context) -> CorrectionResult:
+def correction(context: Context[CorrectionSettings]) -> CorrectionResult:
     """Correct the parent, a pruned or corrected model, and measure the result."""
-    settings, store = restored(CorrectionSettings, context.settings), context.store
-    root, parent = baseline_key(store, context.row.parent), store.read(context.row.parent)
-    base = store.settings(root)["settings"]
+    settings, store = context.settings, context.store
+    root = baseline_key(store, context.row.parent)
+    base = baseline_settings(store, root)
+    parent = read_result(store, context.row.parent, ModelResult)
     devices.prepare(settings.threads)
-    splits = load_splits(store, store.settings(root)["parent"], base["data"])
+    splits = load_splits(store, store.settings(root)["parent"], base.data)
     weight_masks = masks.load(store.file(context.row.parent, MASK_FILE))
     inputs = _inputs(context, root, base, splits, weight_masks)
     started = time.perf_counter()
@@ -46,22 +58,22 @@ def correction(context: Context) -> CorrectionResult:
     state.seconds = time.perf_counter() - started
     check_zeros(dict(inputs.pruned.named_parameters()), weight_masks)
     masks.save(weight_masks, context.folder / MASK_FILE)
-    result = measure_model(context, state, splits, base["data"], settings.pruning)
-    return CorrectionResult(
-        **result,
-        notes=[*_note_on_images(settings.images, len(splits.train)), *notes],
-        epochs_total=parent["epochs_total"],
-        seconds_total=parent["seconds_total"] + result["seconds"],
-    )
+    measured = measure_model(context, state, splits, base.data, settings.pruning)
+    notes = [*_note_on_images(settings.images, len(splits.train)), *notes]
+    return CorrectionResult(**vars(replace(since_baseline(measured, parent), notes=notes)))
 
 
 def _inputs(
-    context: Context, root: str, base: Result, splits: Splits, weight_masks: dict[str, torch.Tensor]
+    context: Context[CorrectionSettings],
+    root: str,
+    base: BaselineSettings,
+    splits: Splits,
+    weight_masks: dict[str, torch.Tensor],
 ) -> CorrectionInputs:
     """The two models and the calibration images, which are the same for all corrections."""
-    settings, store = restored(CorrectionSettings, context.settings), context.store
+    settings, store = context.settings, context.store
     device = settings.device
-    data, count = base["data"], settings.images
+    data, count = base.data, settings.images
     seed = derived_seed(settings.seed, "correction")
     pruned, dense = (
         devices.place(load_model(store, key, base), device).eval()

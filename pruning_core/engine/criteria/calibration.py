@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ from pruning_core.engine.training.state import Movement, TrainingState
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
 from pruning_core.methods.granularity import pattern_of
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    PrunedSettings,
+    SensitivitySettings,
+    StructuredSettings,
+)
 from pruning_core.storage.stage_context import Context
 
 MOVEMENT_FILE = "movement.pt"
@@ -58,32 +64,37 @@ def draw_calibration_set(
 
 
 def calibration_images(
-    context: Context, splits: Splits, data: dict[str, Any], count: int, batch: int
+    settings: PrunedSettings | StructuredSettings | SensitivitySettings,
+    splits: Splits,
+    data: dict[str, Any],
+    count: int,
+    batch: int,
 ) -> CalibrationSet:
     """Training images for a criterion or channel importance; one seed always uses the same."""
-    seed = derived_seed(context.settings["seed"], "score images")
-    return draw_calibration_set(splits.train, count, seed, data, batch, context.settings["device"])
+    seed = derived_seed(settings.seed, "score images")
+    return draw_calibration_set(splits.train, count, seed, data, batch, settings.device)
 
 
 def inputs_for_pruning(
-    model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+    model: nn.Module, context: Context[PrunedSettings], splits: Splits, base: BaselineSettings
 ) -> CriterionInputs:
     """The criterion's inputs in a pruning step; `base` are the settings of its baseline."""
-    settings, pruning = context.settings, context.settings["pruning"]
-    target = float(settings["target"])
-    if needs(pruning["criterion"], BASELINE):
+    settings, pruning = context.settings, context.settings.pruning
+    criterion, target = pruning["criterion"], float(settings.target)
+    if needs(criterion, BASELINE):
         dense = load_model(context.store, baseline_key(context.store, context.row.parent), base)
-        model = devices.place(dense, settings["device"])
-    prunable = weights(model, pruning["layers"], pruning["exclude"])
-    batch = settings["train"]["batch_size"]
-    inputs = _inputs(prunable, model, context, splits, base, {**pruning, "score_batch": batch})
+        model = devices.place(dense, settings.device)
     # RigL prunes to the same target again, and must not draw the same random scores again.
-    regrowth = [settings["regrowth"]] if "regrowth" in settings else []
-    seed = derived_seed(settings["seed"], "cut", target, *regrowth)
+    regrowth = [] if settings.regrowth is None else [settings.regrowth]
+    seed = derived_seed(settings.seed, "cut", target, *regrowth)
     # An N:M pattern has one sparsity, so SynFlow prunes to it from its first round on.
     pattern = pattern_of(pruning["granularity"]) is not None
-    return replace(
-        inputs,
+    return CriterionInputs(
+        weights(model, pruning["layers"], pruning["exclude"]),
+        model=model,
+        image_size=base.data["image_size"],
+        batches=_pruning_images(settings, splits, base) if needs(criterion, IMAGES) else (),
+        movement=_movement(context) if needs(criterion, MOVEMENT) else {},
         generator=torch.Generator().manual_seed(seed),
         compute_masks=lambda scores, amount: compute_masks(
             scores, target if pattern else amount, pruning
@@ -93,45 +104,56 @@ def inputs_for_pruning(
 
 
 def inputs_for_regrowth(
-    model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+    model: nn.Module, settings: PrunedSettings, splits: Splits, base: BaselineSettings
 ) -> CriterionInputs:
     """The inputs of RigL's growth scores: all prunable weights and the calibration images."""
-    settings, pruning = context.settings, context.settings["pruning"]
-    count, batch = pruning["calibration_images"], settings["train"]["batch_size"]
-    images = calibration_images(context, splits, base["data"], count, batch)
-    prunable = weights(model, pruning["layers"], pruning["exclude"])
+    prunable = weights(model, settings.pruning["layers"], settings.pruning["exclude"])
+    images = _pruning_images(settings, splits, base)
     return CriterionInputs(prunable, model=model, batches=images)
 
 
+def _pruning_images(
+    settings: PrunedSettings, splits: Splits, base: BaselineSettings
+) -> CalibrationSet:
+    count, batch = settings.pruning["calibration_images"], settings.train["batch_size"]
+    return calibration_images(settings, splits, base.data, count, batch)
+
+
 def inputs_for_sensitivity(
-    layer: Tensors, model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]
+    layer: Tensors,
+    model: nn.Module,
+    context: Context[SensitivitySettings],
+    splits: Splits,
+    base: BaselineSettings,
 ) -> CriterionInputs:
     """The criterion's inputs in the sensitivity analysis of a layer (O, I, *K) of the baseline."""
-    settings = context.settings
-    seed = derived_seed(settings["seed"], settings["layer"])
-    inputs = _inputs(layer, model, context, splits, base, settings)
-    return replace(inputs, generator=torch.Generator().manual_seed(seed))
+    settings, criterion = context.settings, context.settings.criterion or ""
+    seed = derived_seed(settings.seed, settings.layer)
+    return CriterionInputs(
+        layer,
+        model=model,
+        image_size=base.data["image_size"],
+        batches=analysis_images(settings, splits, base) if needs(criterion, IMAGES) else (),
+        movement=_movement(context) if needs(criterion, MOVEMENT) else {},
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
-def _inputs(
-    prunable: Tensors,
-    model: nn.Module,
-    context: Context,
-    splits: Splits,
-    base: dict[str, Any],
-    scoring: dict[str, Any],
-) -> CriterionInputs:
-    """`scoring` names the criterion, the number of calibration images and their batch size."""
-    data, criterion = base["data"], scoring["criterion"]
-    inputs = CriterionInputs(prunable, model=model, image_size=data["image_size"])
-    if needs(criterion, IMAGES):
-        count, batch = scoring["calibration_images"], scoring["score_batch"]
-        return replace(inputs, batches=calibration_images(context, splits, data, count, batch))
-    if needs(criterion, MOVEMENT):
-        path = context.store.file(context.row.parent, MOVEMENT_FILE)
-        movement = torch.load(path, map_location="cpu", weights_only=True)
-        return replace(inputs, movement=movement)
-    return inputs
+def analysis_images(
+    settings: SensitivitySettings, splits: Splits, base: BaselineSettings
+) -> CalibrationSet:
+    """The calibration images of a sensitivity analysis whose scores use images."""
+    count, batch = settings.calibration_images, settings.score_batch
+    assert count is not None
+    assert batch is not None
+    return calibration_images(settings, splits, base.data, count, batch)
+
+
+def _movement(context: Context[PrunedSettings | SensitivitySettings]) -> Tensors:
+    """The movement that the parent's training accumulated."""
+    path = context.store.file(context.row.parent, MOVEMENT_FILE)
+    movement: Tensors = torch.load(path, map_location="cpu", weights_only=True)
+    return movement
 
 
 def record_movement(state: TrainingState, keep_movement: bool | None) -> None:

@@ -18,11 +18,17 @@ from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild
-from pruning_core.engine.stage_inputs import baseline_key, channels_removed, load_model, load_splits
+from pruning_core.engine.stage_inputs import (
+    baseline_key,
+    baseline_settings,
+    channels_removed,
+    load_model,
+    load_splits,
+)
 from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.planning.stage_types import ExportResult, ExportSettings, restored
+from pruning_core.planning.stage_types import BaselineSettings, ExportResult, ExportSettings
 from pruning_core.storage.stage_context import Context, StageError
 from pruning_core.storage.store import Store
 
@@ -45,9 +51,9 @@ class _FileModel(nn.Module):
         return self.run(images.contiguous())
 
 
-def export(context: Context) -> ExportResult:
+def export(context: Context[ExportSettings]) -> ExportResult:
     """Write a file, read it back, compare its scores, and measure its test accuracy."""
-    settings, say = restored(ExportSettings, context.settings), context.progress.say
+    settings, say = context.settings, context.progress.say
     file_format = FILE_FORMATS[settings.format]
     writer: FileWriter = FILE_FORMATS.load(settings.format)()
     if (package := file_format.package) and find_spec(package) is None:
@@ -86,8 +92,8 @@ def finished_model(
     `images` is the number of calibration images, which the `seed` decides.
     """
     root = baseline_key(store, key)
-    base = store.settings(root)["settings"]
-    data, size = base["data"], base["data"]["image_size"]
+    base = baseline_settings(store, root)
+    data, size = base.data, base.data["image_size"]
     splits = load_splits(store, store.settings(root)["parent"], data)
     batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
 
@@ -96,7 +102,7 @@ def finished_model(
         return [pixels for pixels, _ in drawn]
 
     def rebuild_unpruned() -> nn.Module:
-        return rebuild(base["model"], base["classes"], size)
+        return rebuild(base.model, base.classes, size)
 
     model = load_model(store, key, base).eval()
     widths = structure(model) if channels_removed(store, key) else None
@@ -116,10 +122,10 @@ def finished_model(
     )
 
 
-def architecture_of(base: dict[str, Any]) -> dict[str, Any]:
+def architecture_of(base: BaselineSettings) -> dict[str, Any]:
     """How torchvision builds the network of a baseline; `base` are the settings of the baseline."""
-    model, size = base["model"], base["data"]["image_size"]
-    kwargs = options(model["name"], base["classes"], model["width"], size)
+    model, size = base.model, base.data["image_size"]
+    kwargs = options(model["name"], base.classes, model["width"], size)
     return {"name": model["name"], "stem_stride": model["stem_stride"], "options": kwargs}
 
 

@@ -26,7 +26,7 @@ from pruning_core.engine.latency.stage import machine_facts
 from pruning_core.engine.latency.timed_models import load_timed_model
 from pruning_core.engine.models import devices
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
-from pruning_core.planning.stage_types import SparseSpeedupResult, SparseSpeedupSettings, restored
+from pruning_core.planning.stage_types import SparseSpeedupResult, SparseSpeedupSettings
 from pruning_core.planning.timing import check_machine
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.stage_context import Context, StageError
@@ -36,9 +36,9 @@ TOLERANCE = 1e-3  # relative to the largest value of a product
 KernelTimes = dict[tuple[str, float], Times]  # by kernel and sparsity, which is 0 for dense ones
 
 
-def sparse_speedup(context: Context) -> SparseSpeedupResult:
+def sparse_speedup(context: Context[SparseSpeedupSettings]) -> SparseSpeedupResult:
     """Time each layer shape of the model once. Layers of the same shape share their times."""
-    settings = restored(SparseSpeedupSettings, context.settings)
+    settings = context.settings
     started = time.perf_counter()
     check_machine(settings.machine)
     devices.prepare(THREADS)

@@ -40,7 +40,7 @@ from pruning_core.engine.latency.timed_models import (
 from pruning_core.engine.models import devices
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, Backend
-from pruning_core.planning.stage_types import LatencyResult, LatencySettings, restored
+from pruning_core.planning.stage_types import LatencyResult, LatencySettings
 from pruning_core.planning.timing import check_machine
 from pruning_core.storage.stage_context import Context, StageError
 
@@ -79,9 +79,9 @@ Models = dict[str, TimedModel]
 Files = dict[Candidate, ModelFile]
 
 
-def latency(context: Context) -> LatencyResult:
+def latency(context: Context[LatencySettings]) -> LatencyResult:
     """Open all models, time them in interleaved rounds, and compare each with the dense one."""
-    settings, started = restored(LatencySettings, context.settings), time.perf_counter()
+    settings, started = context.settings, time.perf_counter()
     check_machine(settings.machine)
     candidates = [Candidate(run["point"], run["runtime"]) for run in settings.runs]
     backend = _backend(candidates)
@@ -115,7 +115,9 @@ def _backend(candidates: list[Candidate]) -> Backend:
     return BACKENDS[RUNTIMES[candidates[0].runtime].backend]
 
 
-def _files(context: Context, candidates: list[Candidate], models: Models, folder: Path) -> Files:
+def _files(
+    context: Context[LatencySettings], candidates: list[Candidate], models: Models, folder: Path
+) -> Files:
     files = {}
     for i, candidate in enumerate(candidates):
         title = RUNTIMES[candidate.runtime].title
@@ -126,10 +128,10 @@ def _files(context: Context, candidates: list[Candidate], models: Models, folder
 
 
 def _groups(
-    context: Context, candidates: list[Candidate], models: Models, files: Files
+    context: Context[LatencySettings], candidates: list[Candidate], models: Models, files: Files
 ) -> Iterator[Group]:
     """The times of all models for each number of threads and each batch size."""
-    settings, title = restored(LatencySettings, context.settings), _backend(candidates).title
+    settings, title = context.settings, _backend(candidates).title
     budget = Budget(settings.rounds, settings.seconds)
     done, total = 0, len(settings.threads) * len(settings.batches)
 

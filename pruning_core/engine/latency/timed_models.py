@@ -16,7 +16,8 @@ from pruning_core.engine.models.build import FAILURES
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
 from pruning_core.planning.exports import export_stage
-from pruning_core.planning.stage import Missing
+from pruning_core.planning.stage import Missing, read_result
+from pruning_core.planning.stage_types import ExportResult
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.store import Store
 
@@ -104,6 +105,6 @@ def model_file(store: Store, model: TimedModel, runtime: str, folder: Path) -> M
 def _exported_file(store: Store, key: str, name: str) -> Path | None:
     stage = export_stage(key, name)
     try:
-        return store.file(stage.key, store.read(stage.key)["file"])
+        return store.file(stage.key, read_result(store, stage.key, ExportResult).file)
     except Missing:
         return None

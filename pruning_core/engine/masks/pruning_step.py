@@ -8,7 +8,6 @@ that passes on through the network. With weight and bias of batch norm at zero t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from pruning_core.engine.models.traced_layers import traced_layers
 from pruning_core.engine.stage_inputs import MASK_FILE
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.planning.layer_checks import layer_collapse
+from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings
 from pruning_core.storage.stage_context import Context
 
 Tensors = dict[str, Tensor]
@@ -36,34 +36,36 @@ class PruningStep:
     returned: int
 
 
-def prune(model: nn.Module, context: Context, splits: Splits, base: dict[str, Any]) -> PruningStep:
+def prune(
+    model: nn.Module, context: Context[PrunedSettings], splits: Splits, base: BaselineSettings
+) -> PruningStep:
     """Prune a model in place as the stage's settings say; `base` are those of its baseline.
 
     Raises `SpecError` where nothing would remain of a layer, and `StageError` where the criterion
     cannot score the model.
     """
     settings = context.settings
-    pruning, target = settings["pruning"], float(settings["target"])
+    pruning, target = settings.pruning, float(settings.target)
     prunable = weights(model, pruning["layers"], pruning["exclude"])
     previous = _previous_masks(context)
     context.progress.say(0.0, "Scoring the weights")
     scores = CRITERIA.load(pruning["criterion"])(inputs_for_pruning(model, context, splits, base))
-    masks = compute_masks(scores, target, pruning, {} if settings.get("dense") else previous)
+    masks = compute_masks(scores, target, pruning, {} if settings.dense else previous)
     if empty := empty_layers(masks):
         raise layer_collapse("pruning.min_density", empty, target, pruning)
-    if "regrowth" in settings:
-        growth = growth_scores(inputs_for_regrowth(model, context, splits, base))
-        masks = drop_and_grow(masks, scores, growth, settings["regrowth"], pruning)
+    if settings.regrowth is not None:
+        growth = growth_scores(inputs_for_regrowth(model, settings, splits, base))
+        masks = drop_and_grow(masks, scores, growth, settings.regrowth, pruning)
     norm_masks: Tensors = {}
-    if "norms" in settings:
-        norm_masks = norms_of_zero_filters(model, masks, base["data"]["image_size"])
+    if settings.norms is not None:
+        norm_masks = norms_of_zero_filters(model, masks, base.data["image_size"])
     applied = Masks({**dict(model.named_parameters()), **prunable}, masks, norm_masks)
     applied.multiply()
     returned = (masks[name].cpu() & ~mask for name, mask in previous.items())
     return PruningStep(applied, sum(int(torch.count_nonzero(mask)) for mask in returned))
 
 
-def _previous_masks(context: Context) -> Tensors:
+def _previous_masks(context: Context[PrunedSettings]) -> Tensors:
     """The masks of the pruning step before; none where that is the baseline."""
     parent, store = context.row.parent, context.store
     has_masks = store.settings(parent)["kind"] == "pruned"

@@ -15,9 +15,15 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.stage_inputs import baseline_key, load_model, load_splits
+from pruning_core.engine.stage_inputs import (
+    baseline_key,
+    baseline_settings,
+    load_model,
+    load_splits,
+)
 from pruning_core.engine.stage_training import (
     measure_model,
+    since_baseline,
     training_notes,
     training_objective,
     training_plan,
@@ -42,66 +48,73 @@ from pruning_core.engine.training.rewinding import (
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
+from pruning_core.planning.stage import read_result
 from pruning_core.planning.stage_types import (
+    BaselineSettings,
     InspectGroupsResult,
     InspectGroupsSettings,
+    ModelResult,
     StructuredResult,
     StructuredSettings,
-    restored,
 )
 from pruning_core.planning.structured_notes import (
-    counts_against_dense,
+    counted_against_dense,
     example_notes,
     partition_notes,
     removal_note,
     unprunable_notes,
 )
-from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]
 SIZES = ("channels", "parameters", "macs", "bytes")
 
 
-def structured(context: Context) -> StructuredResult:
+def structured(context: Context[StructuredSettings]) -> StructuredResult:
     """Remove channels of the parent until a share of the dense baseline is removed, and train.
 
     Final fine-tuning removes nothing. Zeros are counted against the dense baseline: a removed
     weight counts as zero.
     """
-    settings, store = restored(StructuredSettings, context.settings), context.store
+    settings, store = context.settings, context.store
     root = baseline_key(store, context.row.parent)
-    base, parent = store.settings(root)["settings"], store.read(context.row.parent)
+    base = baseline_settings(store, root)
+    parent = read_result(store, context.row.parent, ModelResult)
     devices.prepare(settings.threads)
-    splits = load_splits(store, store.settings(root)["parent"], base["data"])
+    splits = load_splits(store, store.settings(root)["parent"], base.data)
     dense = load_model(store, root, base)
     model, notes = _pruned_model(dense, context, splits, root, base)
     optimizer = make_optimizer(model, settings.train)
     state = TrainingState(model, optimizer, precision=settings.precision)
     state.objective = training_objective(context, root, base)
     schedule = (settings.lr_from_epoch, settings.lr_epochs)
-    plan = training_plan(settings, base["data"], schedule, "structured", parent["epochs_total"])
+    plan = training_plan(settings, base.data, schedule, "structured", parent.epochs_total)
     plan = replace(plan, lr_start=schedule_start(settings.recovery, base))
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
-    pruning, image_size = settings.pruning, base["data"]["image_size"]
-    result = measure_model(context, state, splits, base["data"], pruning)
+    pruning, image_size = settings.pruning, base.data["image_size"]
+    measured = measure_model(context, state, splits, base.data, pruning)
     dense_counts = sparsities(dense, pruning["layers"], pruning["exclude"])
+    result = replace(
+        counted_against_dense(since_baseline(measured, parent), dense_counts),
+        notes=[*notes, *training_notes(state), *rewinding_notes(settings.recovery, base)],
+    )
     return StructuredResult(
-        **{**result, **counts_against_dense(result, dense_counts)},
-        own_parameters=result["parameters"],
+        **vars(result),
+        own_parameters=measured.parameters,
         macs=macs(model, image_size),
         dense_macs=macs(dense, image_size),
-        notes=[*notes, *training_notes(state), *rewinding_notes(settings.recovery, base)],
-        epochs_total=plain(parent["epochs_total"] + result["epochs"]),
-        seconds_total=parent["seconds_total"] + result["seconds"],
     )
 
 
 def _pruned_model(
-    dense: nn.Module, context: Context, splits: Splits, root: str, base: Result
+    dense: nn.Module,
+    context: Context[StructuredSettings],
+    splits: Splits,
+    root: str,
+    base: BaselineSettings,
 ) -> tuple[nn.Module, list[str]]:
     """The model with the weights from which it trains, and notes on the removed channels."""
-    settings, store = restored(StructuredSettings, context.settings), context.store
+    settings, store = context.settings, context.store
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
     removed: RemovedChannels = {}
     notes: list[str] = []
@@ -112,13 +125,13 @@ def _pruned_model(
     removed_channels.write(removed, context.folder)
     if (weights := initial_weights(context, root, base)) is not None:
         rewound = load_model(store, root, base)
-        image_size = base["data"]["image_size"]
+        image_size = base.data["image_size"]
         model = removed_channels.rewound_model(model, rewound, weights, removed, image_size)
     widths.write(model, context.folder)
     return devices.place(model, settings.device), notes
 
 
-def _removed_before(context: Context) -> RemovedChannels:
+def _removed_before(context: Context[StructuredSettings]) -> RemovedChannels:
     """The channels that earlier steps removed; none where the parent is the baseline."""
     parent, store = context.row.parent, context.store
     if store.settings(parent)["kind"] != "structured":
@@ -127,14 +140,17 @@ def _removed_before(context: Context) -> RemovedChannels:
 
 
 def _remove(
-    model: nn.Module, dense: nn.Module, context: Context, splits: Splits, base: Result
+    model: nn.Module,
+    dense: nn.Module,
+    context: Context[StructuredSettings],
+    splits: Splits,
+    base: BaselineSettings,
 ) -> tuple[WidthPlan, ModelSize]:
     """Remove channels of a model, in place. Returns the plan and the size of the dense model."""
-    settings = restored(StructuredSettings, context.settings)
-    image_size = base["data"]["image_size"]
+    settings, image_size = context.settings, base.data["image_size"]
     context.progress.say(0.0, "Scoring the channels")
     removal = {**settings.removal, "target": settings.target}
-    inputs = _importance_inputs(model, context, splits, base)
+    inputs = _importance_inputs(model, settings, splits, base)
     scorer = CHANNEL_IMPORTANCES.load(removal["channel_importance"])(inputs)
     size, dense_widths = dense_size(dense, image_size)
     graph = trace(model, image_size)
@@ -151,16 +167,15 @@ def dense_size(dense: nn.Module, image_size: int) -> tuple[ModelSize, dict[str, 
 
 
 def _importance_inputs(
-    model: nn.Module, context: Context, splits: Splits, base: Result
+    model: nn.Module, settings: StructuredSettings, splits: Splits, base: BaselineSettings
 ) -> ImportanceInputs:
-    settings = restored(StructuredSettings, context.settings)
     removal = settings.removal
     seed = derived_seed(settings.seed, "channels", settings.target)
     generator = torch.Generator().manual_seed(seed)
     if not _uses_images(removal):
         return ImportanceInputs(model, generator=generator)
     batch, count = settings.train["batch_size"], removal["calibration_images"]
-    images = calibration_images(context, splits, base["data"], count, batch)
+    images = calibration_images(settings, splits, base.data, count, batch)
     return ImportanceInputs(model, images, generator)
 
 
@@ -180,12 +195,12 @@ def _notes(
     ]
 
 
-def inspect_groups(context: Context) -> InspectGroupsResult:
+def inspect_groups(context: Context[InspectGroupsSettings]) -> InspectGroupsResult:
     """The dependency groups, which layers cannot be pruned, and what each ratio would keep.
 
     The model has random weights, so an importance that uses images is replaced by the L2 norm.
     """
-    settings = restored(InspectGroupsSettings, context.settings)
+    settings = context.settings
     devices.prepare(threads=1)
     torch.manual_seed(0)
     image_size, removal = settings.image_size, settings.removal

@@ -20,6 +20,7 @@ from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE
+from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, StructuredSettings
 from pruning_core.storage.stage_context import Context
 
 KEPT_FILE = "kept.sparse"
@@ -67,18 +68,20 @@ def reinitialize(sources: WeightSources) -> StateDict | None:
     return sources.random()
 
 
-def initial_weights(context: Context, root: str, base: dict[str, Any]) -> StateDict | None:
+def initial_weights(
+    context: Context[PrunedSettings | StructuredSettings], root: str, base: BaselineSettings
+) -> StateDict | None:
     """The dense weights from which a stage's recovery method trains; None where they stay.
 
     `root` is the key of its baseline, `base` the settings of that.
     """
     settings, store = context.settings, context.store
-    seed = derived_seed(settings["seed"], "new weights", settings["target"])
+    seed = derived_seed(settings.seed, "new weights", settings.target)
     sources = WeightSources(
         rewound=lambda: sparse_file.load(store.file(root, KEPT_FILE)),
         random=lambda: random_weights(base, seed),
     )
-    state: StateDict | None = RECOVERY_METHODS.load(settings["recovery"]["method"])(sources)
+    state: StateDict | None = RECOVERY_METHODS.load(settings.recovery["method"])(sources)
     return state
 
 
@@ -93,18 +96,18 @@ def set_weights(model: nn.Module, masks: Masks, state: StateDict | None) -> None
         weight.masked_fill_(~mask.to(weight.device), 0.0)
 
 
-def random_weights(base: dict[str, Any], seed: int) -> StateDict:
+def random_weights(base: BaselineSettings, seed: int) -> StateDict:
     """New weights for a baseline with these settings, from the model's initialization."""
     torch.manual_seed(seed)
-    return rebuild(base["model"], base["classes"], base["data"]["image_size"]).state_dict()
+    return rebuild(base.model, base.classes, base.data["image_size"]).state_dict()
 
 
-def schedule_start(recovery: dict[str, Any], base: dict[str, Any]) -> float:
+def schedule_start(recovery: dict[str, Any], base: BaselineSettings) -> float:
     """The share of its learning-rate schedule, from 0 to 1, at which training starts."""
-    return recovery.get("rewind_epoch", 0) / max(base["epochs"], 1)
+    return recovery.get("rewind_epoch", 0) / max(base.epochs, 1)
 
 
-def rewinding_notes(recovery: dict[str, Any], base: dict[str, Any]) -> list[str]:
+def rewinding_notes(recovery: dict[str, Any], base: BaselineSettings) -> list[str]:
     """Notes on the weights from which training started."""
     to_start = recovery["method"] == "weight_rewinding" and recovery["rewind_epoch"] == 0
-    return [LOADED_WEIGHTS_NOTE] if to_start and base["model"]["weights"] != "none" else []
+    return [LOADED_WEIGHTS_NOTE] if to_start and base.model["weights"] != "none" else []

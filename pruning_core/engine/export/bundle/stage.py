@@ -19,10 +19,23 @@ from pruning_core.common.formatting import format_bytes
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.export.compact_file import widths_in
 from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
-from pruning_core.engine.stage_inputs import baseline_key, channels_removed, load_splits
+from pruning_core.engine.stage_inputs import (
+    baseline_key,
+    baseline_settings,
+    channels_removed,
+    load_splits,
+)
 from pruning_core.engine.structured import widths
-from pruning_core.planning.stage import Outline
-from pruning_core.planning.stage_types import BundleResult, BundleSettings, restored
+from pruning_core.planning.stage import Outline, read_result
+from pruning_core.planning.stage_types import (
+    BaselineSettings,
+    BundleResult,
+    BundleSettings,
+    DatasetResult,
+    DatasetSettings,
+    ExportResult,
+    restored,
+)
 from pruning_core.reports import csv_export
 from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
@@ -51,15 +64,15 @@ REQUIREMENTS = {
 }
 
 
-def bundle(context: Context) -> BundleResult:
+def bundle(context: Context[BundleSettings]) -> BundleResult:
     """Pack the zip. Test images that are too large for it are a file of their own."""
-    store, settings = context.store, restored(BundleSettings, context.settings)
-    exported = store.read(context.row.parent)
-    model = store.file(context.row.parent, exported["file"])
+    store, settings = context.store, context.settings
+    exported = read_result(store, context.row.parent, ExportResult)
+    model = store.file(context.row.parent, exported.file)
     root = baseline_key(store, settings.point)
-    base = store.settings(root)["settings"]
+    base = baseline_settings(store, root)
     context.progress.say(0.1, "Packing the test images")
-    splits = load_splits(store, store.settings(root)["parent"], base["data"])
+    splits = load_splits(store, store.settings(root)["parent"], base.data)
     images = _images(splits.test, context.folder / IMAGES_FILE)
     inside = (context.folder / IMAGES_FILE).stat().st_size <= settings.image_bytes
     context.progress.say(0.5, "Packing the rest")
@@ -96,9 +109,9 @@ def _images(test: ImageSet, path: Path) -> Result:
     return {"file": path.name, "count": len(test), "sha256": digest}
 
 
-def _results(context: Context) -> dict[str, bytes]:
+def _results(context: Context[BundleSettings]) -> dict[str, bytes]:
     """The settings file, and the results of its job as a table and as a report."""
-    settings = restored(BundleSettings, context.settings)
+    settings = context.settings
     spec = from_json(settings.spec)
     outline, job = Outline.from_json(settings.outline), settings.job
     # Only what the key of the stage covers: int8 files of these models may be added at any time.
@@ -125,15 +138,18 @@ def _programs(model: Path) -> dict[str, bytes]:
     return programs
 
 
-def _manifest(context: Context, exported: Result, base: Result, root: str) -> Result:
+def _manifest(
+    context: Context[BundleSettings], exported: ExportResult, base: BaselineSettings, root: str
+) -> Result:
     """What the bundle states about the model; `base` are the settings of its baseline."""
-    settings = restored(BundleSettings, context.settings)
-    data, dataset = base["data"], context.store.settings(root)["parent"]
+    settings, store = context.settings, context.store
+    data, dataset = base.data, store.settings(root)["parent"]
+    decoded = restored(DatasetSettings, store.settings(dataset)["settings"])
     return {
         "bundle": 1,
         "format": settings.format,
         "label": settings.label,
-        "classes": context.store.read(dataset)["classes"],
+        "classes": read_result(store, dataset, DatasetResult).classes,
         "preprocessing": {
             "image_size": data["image_size"],
             "mean": data["mean"],
@@ -142,21 +158,21 @@ def _manifest(context: Context, exported: Result, base: Result, root: str) -> Re
             "(byte / 255 - mean) / std, float32 (N, 3, S, S)",
         },
         "network": {**architecture_of(base), **_widths(context, exported)},
-        "accuracy": exported["accuracy"],
-        "accuracy_interval_95": [exported["accuracy_low"], exported["accuracy_high"]],
-        "correct": exported["right"],
-        "data_sha256": context.store.settings(dataset)["settings"]["digest"],
+        "accuracy": exported.accuracy,
+        "accuracy_interval_95": [exported.accuracy_low, exported.accuracy_high],
+        "correct": exported.right,
+        "data_sha256": decoded.digest,
         "reproduce": "python -m pruning_core compare --spec spec.json, then export JOB; the key of "
         f"the model's stage is {settings.point}",
         "versions": _versions(),
     }
 
 
-def _widths(context: Context, exported: Result) -> Result:
+def _widths(context: Context[BundleSettings], exported: ExportResult) -> Result:
     """The widths of a network without some of its channels; nothing for a full network."""
-    store, settings = context.store, restored(BundleSettings, context.settings)
+    store, settings = context.store, context.settings
     if settings.format == "compact":
-        return {"widths": widths_in(store.file(context.row.parent, exported["file"]))}
+        return {"widths": widths_in(store.file(context.row.parent, exported.file))}
     key = settings.point
     if not channels_removed(store, key):
         return {}
