@@ -82,4 +82,4 @@ class FactsWithGroups(Facts):
         group = {"group": "stem", "reason": ""}
         for inspected in (spec, all_groups_spec(spec)):
             stage = inspect_groups(inspected, len(data["classes"]))
-            self.results[stage.key] = {"groups": [group], "rows": [], "notes": []}
+            self.results[stage.key] = {**DRY_RUN, "groups": [group], "notes": []}

@@ -15,7 +15,7 @@ class FixedResults:
         return True
 
     def read(self, key: str) -> dict[str, Any]:
-        return {"rows": self.rows, "notes": []}
+        return {"rows": self.rows, "circumstances": {}, "seconds": 1.0}
 
 
 def timed(point: str, role: str, batch: int = 1, ratio: float | None = None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
 
 import pytest
 
@@ -17,11 +16,12 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Plan, Stage
+from pruning_core.planning.stage_types import InspectModelResult, restored
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json, to_json
 from pruning_core.settings.strategies import OneShotSpec
-from tests.helpers.inspections import Facts
+from tests.helpers.inspections import MODEL, Facts
 
 CORRECTED = replace(QUICKSTART, correction=CorrectionSpec(enabled=True, images=100))
 
@@ -118,5 +118,6 @@ def test_notes_name_the_layers_that_are_not_corrected() -> None:
     assert notes_for_model(spec, facts(layers[:1])) == []
 
 
-def facts(layers: list[Layer], **unsupported: str) -> dict[str, Any]:
-    return {"layers": [asdict(layer) for layer in layers], "unsupported": unsupported}
+def facts(layers: list[Layer], **unsupported: str) -> InspectModelResult:
+    inspected = restored(InspectModelResult, MODEL)
+    return replace(inspected, layers=[asdict(x) for x in layers], unsupported=unsupported)

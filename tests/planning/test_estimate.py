@@ -27,6 +27,7 @@ from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from tests.helpers.inspections import MODEL, Facts
+from tests.helpers.results import result
 
 
 def seconds(spec: Spec, facts: Facts, planned: Plan | None = None, cores: int = 2) -> Estimate:
@@ -39,7 +40,7 @@ def test_the_pace_of_a_finished_stage_counts() -> None:
     facts = Facts(QUICKSTART)
     before = seconds(QUICKSTART, facts)
     pruned = next(s for s in plan(QUICKSTART, facts).stages if s.kind == "pruned")
-    facts.results[pruned.key] = {"seconds": 1000.0}
+    facts.results[pruned.key] = {**result(0, 0.9, 1, 1), "seconds": 1000.0}
     assert seconds(QUICKSTART, facts).remaining > 5 * before.remaining
 
 
@@ -132,7 +133,8 @@ def test_cached_stages_take_no_time() -> None:
     facts = Facts(spec)
     planned = plan(spec, facts)
     assert seconds(spec, facts, planned).remaining > 0
-    facts.results.update({stage.key: facts.results.get(stage.key, {}) for stage in planned.stages})
+    trained = {model.key: result(0, 0.9, 1, 1) for model in planned.models}
+    facts.results = {stage.key: {} for stage in planned.stages} | trained | facts.results
     assert seconds(spec, facts, planned).remaining == 0.0
 
 

@@ -23,7 +23,6 @@ LAYERS = [
     Layer("attention.in_proj_weight", "attention", "", (48, 16), 768),
     Layer("head.weight", "linear", "classifier", (10, 16), 160),
 ]
-FACTS = {"layers": [vars(layer) for layer in LAYERS]}
 NO_ITERATIVE = IterativeSpec(enabled=False)
 
 
@@ -120,17 +119,17 @@ WRONG: list[tuple[Spec, str, str]] = [
 @pytest.mark.parametrize(("wrong", "field", "words"), WRONG, ids=lambda x: str(x)[-40:])
 def test_impossible_pruning_is_refused(wrong: Spec, field: str, words: str) -> None:
     with pytest.raises(SpecError) as caught:
-        check_layers(wrong, FACTS)
+        check_layers(wrong, LAYERS)
     assert caught.value.field == field
     assert words in caught.value.message
     assert caught.value.message.endswith((".", "?"))
 
 
 def test_an_unknown_kind_is_refused_with_the_kinds_of_the_model() -> None:
-    facts = {"layers": [layer for layer in FACTS["layers"] if layer["kind"] != "attention"]}
+    others = [layer for layer in LAYERS if layer.kind != "attention"]
     words = r"no layer of the kind 'attention', only classifier, conv, depthwise, linear, stem\."
     with pytest.raises(SpecError, match=words):
-        check_layers(spec(exclude=("attention",)), facts)
+        check_layers(spec(exclude=("attention",)), others)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_an_unknown_kind_is_refused_with_the_kinds_of_the_model() -> None:
     ids=lambda possible: str(possible.pruning)[10:70],
 )
 def test_possible_pruning_passes(possible: Spec) -> None:
-    check_layers(possible, FACTS)
+    check_layers(possible, LAYERS)
 
 
 def test_layers_that_do_not_fit_a_pattern_are_listed() -> None:

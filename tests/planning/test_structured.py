@@ -8,18 +8,20 @@ from dataclasses import replace
 import pytest
 
 from pruning_core.common.errors import SpecError
+from pruning_core.methods.layers import Layer
 from pruning_core.planning import structured
 from pruning_core.planning.costs import Sizes, stage_epochs
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage, outline
+from pruning_core.planning.stage_types import InspectGroupsResult, restored
 from pruning_core.planning.structured import inspect_groups, prunable_groups
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.spec import Spec, from_dict
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
-from tests.helpers.inspections import Facts, FactsWithGroups
+from tests.helpers.inspections import DRY_RUN, Facts, FactsWithGroups
 
 ON = StructuredSpec(True, (0.3, 0.5))
 SPEC = replace(QUICKSTART, structured=ON)
@@ -157,8 +159,9 @@ def test_prunable_groups_come_in_the_order_of_the_layers() -> None:
         {"group": name, "reason": reason}
         for name, reason in (("head", "classes"), ("other", ""), ("b", ""), ("a", ""))
     ]
-    layers = [{"name": f"{name}.weight"} for name in ("a", "b", "head")]
-    assert prunable_groups({"groups": groups}, {"layers": layers}) == ["a", "b", "other"]
+    layers = [Layer(f"{name}.weight", "conv", "", (8, 8), 64) for name in ("a", "b", "head")]
+    dry_run = restored(InspectGroupsResult, {**DRY_RUN, "groups": groups})
+    assert prunable_groups(dry_run, layers) == ["a", "b", "other"]
 
 
 def test_epochs_and_scoring_take_time() -> None:

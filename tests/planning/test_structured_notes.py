@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from pruning_core.planning.stage_types import InspectGroupsResult, ModelResult, restored
 from pruning_core.planning.structured_notes import (
-    counts_against_dense,
+    counted_against_dense,
     dry_run_notes,
     example_notes,
     partition_notes,
     removal_note,
     unprunable_notes,
 )
+from tests.helpers.results import result
 
 
 def test_removed_weights_count_as_zeros() -> None:
@@ -20,22 +24,21 @@ def test_removed_weights_count_as_zeros() -> None:
         "prunable_zeros": 0,
         "weights": 100,
         "weights_zeros": 0,
+        "parameters": 120,
         "nonzero": 120,
     }
-    model = {
-        "prunable": 50,
-        "prunable_zeros": 5,
-        "weights": 60,
-        "weights_zeros": 6,
-        "nonzero": 70,
-    }
-    assert counts_against_dense(model, dense) == {
-        "prunable": 80,
-        "prunable_zeros": 35,
-        "weights": 100,
-        "weights_zeros": 46,
-        "nonzero": 70,
-    }
+    model = replace(
+        restored(ModelResult, result(0, 0.9, 1, 1)),
+        prunable=50,
+        prunable_zeros=5,
+        weights=60,
+        weights_zeros=6,
+        parameters=75,
+        nonzero=70,
+    )
+    assert counted_against_dense(model, dense) == replace(
+        model, prunable=80, prunable_zeros=35, weights=100, weights_zeros=46, parameters=120
+    )
 
 
 def test_the_note_of_a_step_has_targets_and_sizes() -> None:
@@ -49,16 +52,17 @@ def test_the_note_of_a_step_has_targets_and_sizes() -> None:
 
 def test_the_notes_of_a_dry_run() -> None:
     sizes = {"channels": 50, "parameters": 1000, "macs": 2000, "bytes": 4000}
-    dry_run = {
-        "dense": {name: 2 * size for name, size in sizes.items()},
-        "left": [{"amount": 0.5, **sizes}],
-        "groups": [
+    dry_run = InspectGroupsResult(
+        dense={name: 2 * size for name, size in sizes.items()},
+        left=[{"amount": 0.5, **sizes}],
+        groups=[
             {"group": "a", "layers": ["a", "b"], "channels": 8, "left": [4, 2], "reason": ""},
             {"group": "head", "layers": ["head"], "channels": 10, "left": [10], "reason": "x"},
         ],
-        "uncut": [{"layer": "head", "reason": "its outputs are the classes"}],
-        "notes": ["A note."],
-    }
+        uncut=[{"layer": "head", "reason": "its outputs are the classes"}],
+        step=2,
+        notes=["A note."],
+    )
     assert dry_run_notes(dry_run) == [
         "A pruning ratio of 50 % keeps 50 of 100 channels; 1,000 of 2,000 parameters; 2 k of 4 k "
         "MACs; 4.00 kB of 8.00 kB.",

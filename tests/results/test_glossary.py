@@ -6,6 +6,7 @@ import pandas as pd
 
 from pruning_core.methods.strategies import CORRECTION
 from pruning_core.planning.stage import Reader, Stage
+from pruning_core.planning.stage_types import SensitivitySettings, stored
 from pruning_core.reports.csv_export import CSV_COLUMNS
 from pruning_core.results import exported_files, latency, sparse_speedup
 from pruning_core.results.correction import correction_table
@@ -31,7 +32,8 @@ class Results:
         return self.result
 
 
-STAGE = Stage("sensitivity", "", {"layer": "stem.weight"})
+SETTINGS = SensitivitySettings("stem.weight", [0.5], images=9, threads=1, seed=0, device="cpu")
+STAGE = Stage("sensitivity", "", stored(SETTINGS))
 
 
 def test_every_column_of_the_tables_is_defined() -> None:
@@ -45,10 +47,15 @@ def test_every_column_of_the_tables_is_defined() -> None:
     assert set(columns) <= set(definitions())
 
 
+def timings(rows: list[dict]) -> Results:
+    """A store with these rows of latencies or of kernels."""
+    return Results({"rows": rows, "image_size": 32, "circumstances": {}, "seconds": 1.0})
+
+
 def csv_columns() -> set[str]:
     row = {"sparsity": 0.5, "removed": 1, "accuracy": 0.9, "low": 0.8, "high": 1, "images": 9}
     measured: Reader = Results({"size": 9, "units": 9, "rows": [row]})
-    empty: Reader = Results({})
+    empty: Reader = timings([])
     timing = dict.fromkeys(latency.COLUMNS, "onnx")
     return {
         *CSV_COLUMNS,
@@ -57,7 +64,7 @@ def csv_columns() -> set[str]:
         *sensitivity_frame([STAGE], measured),
         *sparse_speedup_frame(STAGE, empty),
         *latency_frame([STAGE], empty),
-        *latency_frame([STAGE], Results({"rows": [timing]})),
+        *latency_frame([STAGE], timings([timing])),
     }
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pruning_core.common.errors import SpecError
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import SensitivitySettings, stored
 from pruning_core.results.sensitivity import (
     allocate,
     images_text,
@@ -105,7 +106,10 @@ def test_an_allocation_has_the_form_of_the_setting() -> None:
 
 
 def test_the_frame_compares_each_row_with_the_dense_one() -> None:
-    stages = [Stage("sensitivity", "", {"layer": name}) for name in ("a", "b")]
+    stages = [
+        Stage("sensitivity", "", stored(SensitivitySettings(name, [0.5], 200, 1, 0, "cpu")))
+        for name in ("a", "b")
+    ]
     measured = {"removed": 0, "low": 0.1, "high": 1.0, "images": 200}
     rows = [{**measured, "sparsity": s, "accuracy": 0.9 - s / 5} for s in (0.0, 0.5)]
 

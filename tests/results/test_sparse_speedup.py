@@ -95,7 +95,7 @@ def test_the_frame_names_columns_and_kernels() -> None:
             return True
 
         def read(self, key: str) -> dict[str, object]:
-            return {"rows": [row]}
+            return {"rows": [row], "image_size": 32, "circumstances": {}, "seconds": 1.0}
 
     table = sparse_speedup_frame(sparse_speedup_stage("a" * 64), Results())
     assert table.iloc[0][["kernel_title", "output_channels", "speedup"]].tolist() == [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.data.augment import normalize
-from pruning_core.engine.stage_inputs import load_model
+from pruning_core.engine.stage_inputs import baseline_settings, load_model
 from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.results.predictions import predictions_table
@@ -43,8 +43,8 @@ def test_predictions_are_those_of_the_models(cache: Cache) -> None:
     run(cache, stage)
     result = store.read(stage.key)
     raw = np.frombuffer(base64.b64decode(result["pixels"]), np.uint8).reshape(1, 32, 32, 3)
-    base = store.settings(dense)["settings"]
-    images = normalize(torch.from_numpy(raw.copy()), base["data"]["mean"], base["data"]["std"])
+    base = baseline_settings(store, dense)
+    images = normalize(torch.from_numpy(raw.copy()), base.data["mean"], base.data["std"])
     for name, key in (("dense", dense), ("point", pruned)):
         with torch.no_grad():
             probabilities = load_model(store, key, base).eval()(images.contiguous()).softmax(1)[0]

@@ -27,6 +27,7 @@ from pruning_core.engine.masks import masks
 from pruning_core.engine.stage_inputs import MASK_FILE
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.planning.plan import plan
+from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, SensitivitySettings
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
@@ -108,8 +109,17 @@ class Net(nn.Sequential):
         super().__init__(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
 
 
-SCORING = {"calibration_images": 5, "score_batch": 4}
-BASE = {"data": {"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3}}
+BASE = BaselineSettings(
+    epochs=1,
+    seed=1,
+    device="cpu",
+    threads=1,
+    precision="fp32",
+    data={"image_size": 8, "mean": [0.5] * 3, "std": [0.25] * 3},
+    classes=2,
+    model={},
+    train={},
+)
 
 
 def training_images() -> Any:
@@ -119,12 +129,13 @@ def training_images() -> Any:
     return Splits(train, None, None)  # type: ignore[arg-type]
 
 
-def context_with(settings: dict[str, Any], parent: Path, model: nn.Module) -> Any:
+def context_with(
+    settings: PrunedSettings | SensitivitySettings, parent: Path, model: nn.Module
+) -> Any:
     parent.mkdir(exist_ok=True)
     torch.save(dict(model.named_parameters()), parent / MOVEMENT_FILE)
     store = SimpleNamespace(file=lambda key, name: parent / name)
-    whole = {"seed": 1, "device": "cpu", **settings}
-    return SimpleNamespace(settings=whole, store=store, row=SimpleNamespace(parent="parent"))
+    return SimpleNamespace(settings=settings, store=store, row=SimpleNamespace(parent="parent"))
 
 
 def batch_sizes(inputs: CriterionInputs) -> list[int]:
@@ -138,8 +149,20 @@ def test_a_pruning_step_uses_training_images_only(
     model, dense = Net(), Net()
     monkeypatch.setattr(calibration, "baseline_key", lambda store, key: "baseline")
     monkeypatch.setattr(calibration, "load_model", lambda store, key, base: dense)
-    pruning = to_dict(PruningSpec(criterion=criterion, calibration_images=5))
-    settings = {"pruning": pruning, "train": {"batch_size": 4}, "target": "0.5"}
+    settings = PrunedSettings(
+        epochs=1,
+        seed=1,
+        device="cpu",
+        threads=1,
+        precision="fp32",
+        target="0.5",
+        pruning=to_dict(PruningSpec(criterion=criterion, calibration_images=5)),
+        train={"batch_size": 4},
+        recovery={},
+        lr_from_epoch=0,
+        lr_epochs=1,
+        keep_optimizer=False,
+    )
     context = context_with(settings, tmp_path / "parent", model)
     inputs = inputs_for_pruning(model, context, training_images(), BASE)
     assert inputs.model is (dense if criterion == "snip" else model)
@@ -153,7 +176,17 @@ def test_the_sensitivity_analysis_scores_one_layer_with_each_criterion(
     criterion: str, tmp_path: Path
 ) -> None:
     model = Net()
-    settings = {"criterion": criterion, "layer": "2.weight", **SCORING}
+    settings = SensitivitySettings(
+        layer="2.weight",
+        sparsities=[0.5],
+        images=5,
+        threads=1,
+        seed=1,
+        device="cpu",
+        criterion=criterion,
+        calibration_images=5,
+        score_batch=4,
+    )
     context = context_with(settings, tmp_path / "parent", model)
     layer: dict[str, torch.Tensor] = {"2.weight": weight_of(model, "2")}
     inputs = inputs_for_sensitivity(layer, model, context, training_images(), BASE)

@@ -13,7 +13,7 @@ import torch
 from pruning_core.common.paths import Cache
 from pruning_core.engine.analysis import inspect_model
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.stage_inputs import channels_removed, load_model
+from pruning_core.engine.stage_inputs import baseline_settings, channels_removed, load_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.reports.csv_export import to_csv
@@ -112,11 +112,11 @@ def test_removed_weights_count_as_zero(ran: Cache) -> None:
 def test_the_model_of_the_stage_is_loaded_with_its_widths(ran: Cache) -> None:
     store = Store(ran)
     planned = plan(ONE_STEP, store).models[-1]
-    base = store.settings(plan(ONE_STEP, store).models[0].key)["settings"]
+    base = baseline_settings(store, plan(ONE_STEP, store).models[0].key)
     assert channels_removed(store, planned.key)
     model = load_model(store, planned.key, base).eval()
     result = store.read(planned.key)
-    assert macs(model, base["data"]["image_size"]) == result["macs"] < result["dense_macs"]
+    assert macs(model, base.data["image_size"]) == result["macs"] < result["dense_macs"]
     assert sum(p.numel() for p in model.parameters()) == result["own_parameters"]
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
 

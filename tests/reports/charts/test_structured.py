@@ -23,7 +23,7 @@ from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.frames import DENSE_BYTES, comparison, frame, point
-from tests.helpers.inspections import Facts
+from tests.helpers.inspections import DRY_RUN, Facts
 
 
 def structured(target: float, right: int, iteration: int = 0, **more: Any) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_the_steps_of_a_ratio_are_one_live_curve(cache: Cache, queue: Queue) -> 
     settings = StructuredSpec(True, (0.3, 0.5), steps=2, epochs=1, final_epochs=1)
     spec = replace(QUICKSTART, structured=settings)
     facts = Facts(spec)
-    facts.results[inspect_groups(spec, 10).key] = {"notes": []}
+    facts.results[inspect_groups(spec, 10).key] = DRY_RUN
     job = queue.submit(spec, "structured")
     queue.expand(job, plan(spec, facts), ())
     while row := queue.claim("t", 2):
