@@ -20,6 +20,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from tests.helpers.export_page import errors, finished_run, labels, models, page, press, shown
+from tests.helpers.latency import measurement
 from tests.helpers.pages import put
 from tests.helpers.workers import serve
 from tests.reports.charts.test_latency import timed
@@ -90,16 +91,15 @@ def measured(lab: Cache) -> Cache:
     for stage in timings(lab, Conditions()):
         runtime = stage.settings["runs"][0]["runtime"]
         measured = [row for row in rows if row["runtime"] == runtime]
-        put(
-            Store(lab), stage.key, stage.kind, {"rows": measured, "notes": ["The clock is coarse."]}
-        )
+        result = {**measurement(measured), "notes": ["The clock is coarse."]}
+        put(Store(lab), stage.key, stage.kind, result)
     products = [
         {**ZEROS, "sparsity": share, "sparse_us": 10.0 / ratio, "ratio": ratio}
         | {"ratio_low": 0.95 * ratio, "ratio_high": 1.05 * ratio}
         for share, ratio in ((0.5, 0.4), (0.7, 0.8), (0.9, 1.6))
     ]
     stage = sparse_speedup_stage(pruned, 0)
-    put(Store(lab), stage.key, stage.kind, {"rows": products, "notes": []})
+    put(Store(lab), stage.key, stage.kind, measurement(products))
     return lab
 
 

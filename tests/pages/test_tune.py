@@ -24,6 +24,7 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.pages import put
+from tests.helpers.results import result
 from tests.helpers.tune_page import (
     captions,
     choose,
@@ -211,7 +212,7 @@ def test_the_cost_is_measured_then_estimated_then_nothing(cache: Cache) -> None:
     store = inspected(cache)
     assert metric(tune(), "Time on this machine").startswith("about ")
     for stage in plan(QUICKSTART, store).stages:
-        put(store, stage.key, stage.kind, {"seconds": 1.0})
+        put(store, stage.key, stage.kind, result(0, 0.9, 1, 1))
     test = tune()
     assert not metric(test, "Time on this machine").startswith(("about", "measuring"))
     assert metric(test, "Already computed") == "15 of 15 stages"

@@ -23,36 +23,27 @@ from pruning_core.results.deployment_evidence import (
     timing_of,
 )
 from pruning_core.storage.store import Store
-from tests.helpers.latency import timed
+from tests.helpers.latency import measurement, timed
 from tests.helpers.pages import put
+from tests.helpers.results import exported, result
 
 DENSE = PlannedModel("baseline", 0, 0, 0.0, "a" * 64)
 PRUNED = PlannedModel("one_shot", 0, 0, 0.9, "b" * 64)
 CUT = PlannedModel(STRUCTURED, 0, 0, 0.5, "c" * 64)
-RESULT = {"accuracy": 0.9, "accuracy_low": 0.88, "accuracy_high": 0.92, "dense_bytes": 9000}
 
 
 @pytest.fixture
 def store(cache: Cache) -> Store:
     """Three finished models; only the masked one computes with its zeros."""
     finished = Store(cache)
-    for model, zeros in ((DENSE, 0), (PRUNED, 900), (CUT, 600)):
-        put(finished, model.key, "pruned", {**RESULT, "weights_zeros": zeros})
+    for model, zeros in ((DENSE, 0), (PRUNED, 72), (CUT, 48)):
+        put(finished, model.key, "pruned", result(zeros, 0.9, 1, 1) | {"dense_bytes": 9000})
     return finished
 
 
 def export(store: Store, name: str, size: int, accuracy: float) -> None:
     """Publish a file of the pruned model."""
-    interval = {"accuracy_low": accuracy - 0.02, "accuracy_high": accuracy}
-    result = {
-        "file": "model",
-        "bytes": size,
-        "entropy_bound": {},
-        "difference": 0.0,
-        "test_images": 100,
-    }
-    result |= {"accuracy": accuracy, "notes": []}
-    put(store, export_stage(PRUNED.key, name).key, "export", {**result, **interval})
+    put(store, export_stage(PRUNED.key, name).key, "export", exported(size, accuracy))
 
 
 def timings(store: Store, pruned: float, structured: float) -> list[Stage]:
@@ -67,7 +58,7 @@ def timings(store: Store, pruned: float, structured: float) -> list[Stage]:
         {**timed(PRUNED.key, "candidate", ratio=1.1), "runtime": "onnx_int8"},
     ]
     rows = [{**row, "batch": 32, "threads": 2} for row in rows]
-    put(store, stage.key, stage.kind, {"rows": rows, "notes": []})
+    put(store, stage.key, stage.kind, measurement(rows))
     return [stage]
 
 

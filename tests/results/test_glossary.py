@@ -17,6 +17,7 @@ from pruning_core.results.sensitivity import sensitivity_frame
 from pruning_core.results.sparse_speedup import sparse_speedup_frame
 from pruning_core.results.tables import results_table
 from tests.helpers.frames import comparison, frame, point
+from tests.helpers.latency import FixedResults
 
 
 class Results:
@@ -47,15 +48,10 @@ def test_every_column_of_the_tables_is_defined() -> None:
     assert set(columns) <= set(definitions())
 
 
-def timings(rows: list[dict]) -> Results:
-    """A store with these rows of latencies or of kernels."""
-    return Results({"rows": rows, "image_size": 32, "circumstances": {}, "seconds": 1.0})
-
-
 def csv_columns() -> set[str]:
     row = {"sparsity": 0.5, "removed": 1, "accuracy": 0.9, "low": 0.8, "high": 1, "images": 9}
     measured: Reader = Results({"size": 9, "units": 9, "rows": [row]})
-    empty: Reader = timings([])
+    empty: Reader = FixedResults([])
     timing = dict.fromkeys(latency.COLUMNS, "onnx")
     return {
         *CSV_COLUMNS,
@@ -64,7 +60,7 @@ def csv_columns() -> set[str]:
         *sensitivity_frame([STAGE], measured),
         *sparse_speedup_frame(STAGE, empty),
         *latency_frame([STAGE], empty),
-        *latency_frame([STAGE], timings([timing])),
+        *latency_frame([STAGE], FixedResults([timing])),
     }
 
 

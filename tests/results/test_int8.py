@@ -24,19 +24,13 @@ from pruning_core.storage.store import Store
 from tests.helpers.export_page import shown
 from tests.helpers.frames import comparison, frame
 from tests.helpers.pages import open_page, put
+from tests.helpers.results import exported
 from tests.pages.test_compare import run
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
-EXPORT: dict[str, Any] = {
-    "bytes": 1000,
-    "accuracy": 0.5,
-    "accuracy_low": 0.4,
-    "accuracy_high": 0.6,
-    "loss": 1.0,
-    "test_images": 400,
-    "notes": ["Calibrated on all 9 training images; 512 were asked for."],
-}
+NOTE = "Calibrated on all 9 training images; 512 were asked for."
+EXPORT = {**exported(1000, 0.5), "notes": [NOTE]}
 
 
 def make(cache: Cache, rows: list[dict[str, Any]]) -> None:

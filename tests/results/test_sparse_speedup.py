@@ -16,6 +16,7 @@ from pruning_core.results.sparse_speedup import (
     break_even_text,
     sparse_speedup_frame,
 )
+from tests.helpers.latency import FixedResults
 
 
 @pytest.mark.parametrize(
@@ -89,15 +90,7 @@ def test_the_text_gives_the_range(speedups: list[float], width: float, expected:
 
 def test_the_frame_names_columns_and_kernels() -> None:
     row = dict.fromkeys(COLUMNS, 0.5) | {"layer": "a", "kernel": "scipy_csr", "rows": 8}
-
-    class Results:
-        def exists(self, key: str) -> bool:
-            return True
-
-        def read(self, key: str) -> dict[str, object]:
-            return {"rows": [row], "image_size": 32, "circumstances": {}, "seconds": 1.0}
-
-    table = sparse_speedup_frame(sparse_speedup_stage("a" * 64), Results())
+    table = sparse_speedup_frame(sparse_speedup_stage("a" * 64), FixedResults([row]))
     assert table.iloc[0][["kernel_title", "output_channels", "speedup"]].tolist() == [
         *("SciPy CSR", 8, 0.5)
     ]
