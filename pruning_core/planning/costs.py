@@ -119,7 +119,8 @@ def stage_epochs(stage: Stage, sizes: Sizes) -> float:
 
 def _scoring_steps(stage: Stage, train: float) -> float:
     """The training steps of one image that take as long as the scoring of a pruning step."""
-    cost, scoring = 0.0, dict[str, Any]()
+    scoring: dict[str, Any] = {}
+    cost = 0.0
     if stage.kind == "pruned":
         scoring = restored(PrunedSettings, stage.settings).pruning
         cost = CRITERIA[scoring["criterion"]].cost if "criterion" in scoring else 0.0

@@ -121,8 +121,8 @@ def _trial(spec: Spec, store: Reader) -> InspectModelResult | None:
     stage, size = probe(spec, store), _data_size(spec, store)
     if stage is None or size is None:
         return None
-    keys = (stage.key, inspect_model(spec, size[1]).key)
-    return next(filter(None, (known(store, key, InspectModelResult) for key in keys)), None)
+    own = inspect_model(spec, size[1])
+    return known(store, stage.key, InspectModelResult) or known(store, own.key, InspectModelResult)
 
 
 def _measured_pace(kind: str, done: KeyedStages, store: Reader) -> float | None:
@@ -130,8 +130,8 @@ def _measured_pace(kind: str, done: KeyedStages, store: Reader) -> float | None:
     trained = [key for key, stage in done if stage.kind == kind and stage.epochs]
     results = [known(store, key, ModelResult) for key in trained]
     timed = [result for result in results if result and result.seconds]
-    epochs, seconds = sum(result.epochs for result in timed), sum(r.seconds for r in timed)
-    return seconds / epochs if epochs else None
+    epochs = sum(result.epochs for result in timed)
+    return sum(result.seconds for result in timed) / epochs if epochs else None
 
 
 def _seconds(spec: Spec, work: dict[str, Work], paces: dict[str, float], cores: int) -> float:

@@ -11,9 +11,9 @@ from pruning_core.planning import stage_types as types
 ENGINE = "pruning_core.engine"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StageKind(Method):
-    """A kind of stage. The implementation takes a `Context` and returns the result.
+    """A kind of stage. The implementation takes a `Context` and returns a result.
 
     `settings` and `result` are the classes of what the stage takes and returns.
 
@@ -23,8 +23,8 @@ class StageKind(Method):
     long as the model.
     """
 
-    settings: type[Any] = dict
-    result: type[Any] = dict
+    settings: type[Any]
+    result: type[Any]
     version: int = 1
     inspection: bool = False
     timed: bool = False

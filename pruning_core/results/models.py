@@ -22,7 +22,6 @@ from pruning_core.methods.strategies import (
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
 from pruning_core.planning.stage_types import (
     BaselineResult,
-    CorrectionResult,
     ModelResult,
     PrunedResult,
     StructuredResult,
@@ -30,9 +29,10 @@ from pruning_core.planning.stage_types import (
 from pruning_core.results.int8 import int8_rows
 from pruning_core.results.rows import Row, model_name
 
+# Models of the other strategies have a `PrunedResult`.
 RESULTS: dict[str, type[ModelResult]] = {
     BASELINE: BaselineResult,
-    CORRECTION: CorrectionResult,
+    CORRECTION: ModelResult,  # the pruned model and its corrections
     STRUCTURED: StructuredResult,
 }
 
@@ -72,8 +72,8 @@ def model_rows(
     95 % Wilson interval, which covers the sampling of the test images only. `epochs` and
     `seconds` of a pruned model count from the baseline on; the row of the baseline holds its own
     training. `compression_ratio` is the baseline's dense file over the model's sparse file.
-    `macs` are multiply-accumulates for one image. `validation_images` is the number of images
-    behind `validation_drop`. Both are NaN where they were not counted. `chance` is the accuracy
+    `macs` are multiply-accumulates for one image, NaN where they were not counted.
+    `validation_images` is the number of images behind `validation_drop`. `chance` is the accuracy
     of always predicting the largest class.
     """
     baselines = {
