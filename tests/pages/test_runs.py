@@ -18,6 +18,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage, outline
+from pruning_core.planning.stage_types import SensitivitySettings, stored
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import titles
 from pruning_core.settings.spec import Spec
@@ -302,7 +303,8 @@ def test_each_seed_has_its_curves(cache: Cache) -> None:
 
 
 def test_a_stage_about_a_layer_names_the_layer(queue: Queue) -> None:
-    stage = Stage("sensitivity", "", {"layer": "features.0.weight"})
+    settings = SensitivitySettings("features.0.weight", [0.5], 9, threads=1, seed=0, device="cpu")
+    stage = Stage("sensitivity", "", stored(settings))
     job = queue.submit(QUICKSTART, "sensitive")
     queue.expand(job, Plan((stage,), (), True), ())
     ((_, title),) = live.titled(job_progress(queue, job))
