@@ -8,8 +8,6 @@ missing, or the whole graph.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
@@ -135,7 +133,7 @@ def _graph(
     inspections: list[Stage],
     facts: InspectDatasetResult,
     model_facts: InspectModelResult,
-    analyzed: Sequence[str],
+    analyzed: list[str],
 ) -> Plan:
     """The whole graph; `analyzed` are the layers or groups of the sensitivity analysis."""
     decoded = _data_stage(spec, facts)
