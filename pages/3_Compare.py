@@ -136,11 +136,9 @@ def draw_charts(frame: pd.DataFrame) -> str:
 def draw_findings(frame: pd.DataFrame) -> None:
     """What the data show, in sentences with their numbers."""
     header_with_guide("Findings", "metrics", "statistical-significance")
-    all_findings = findings(frame)
-    pairs = [finding for finding in all_findings if finding.kind == "pair"]
     # The best models above already warn of a bad baseline.
-    others = [finding for finding in all_findings if finding.kind not in ("pair", "baseline")]
-    texts = [f"- {plain(finding.text)}" for finding in (*others, *pairs)]
+    shown = [finding for finding in findings(frame) if finding.kind != "baseline"]
+    texts = [f"- {plain(finding.text)}" for finding in shown]
     if not texts:
         st.caption("Nothing to compare yet: fewer than two comparable models have finished.")
     for text in texts[:SHOWN_FINDINGS]:

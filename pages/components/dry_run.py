@@ -8,11 +8,12 @@ import streamlit as st
 
 from pages.components.facts import inline
 from pages.components.shell import Lab
-from pruning_core.common.formatting import format_bytes, format_count, format_macs, format_percent
+from pruning_core.common.formatting import format_bytes, format_macs, format_percent
 from pruning_core.planning.inspections import inspect_data
 from pruning_core.planning.stage import Stage, known
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectGroupsResult
 from pruning_core.planning.structured import inspect_groups
+from pruning_core.planning.structured_notes import groups_note
 from pruning_core.settings.spec import Spec
 
 
@@ -51,14 +52,10 @@ def _ratio_row(row: dict[str, Any], dense: dict[str, float]) -> dict[str, str]:
 
 def _draw_groups(result: InspectGroupsResult) -> None:
     prunable = [group for group in result.groups if not group["reason"]]
-    unprunable = result.uncut
-    st.caption(
-        f"{format_count(len(prunable), 'dependency group')} of coupled layers can lose channels; "
-        f"{format_count(len(unprunable), 'layer')} cannot."
-    )
+    st.caption(groups_note(result))
     ratios = [format_percent(row["amount"]) for row in result.left]
     st.dataframe([_group_row(group, ratios) for group in prunable], hide_index=True, key="groups")
-    rows = [{"Unprunable layer": row["layer"], "Reason": row["reason"]} for row in unprunable]
+    rows = [{"Unprunable layer": row["layer"], "Reason": row["reason"]} for row in result.uncut]
     st.dataframe(rows, hide_index=True, key="unprunable")
 
 

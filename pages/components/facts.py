@@ -83,15 +83,14 @@ def refuse(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
     rows = [row for stage in stages if (row := lab.queue.stage(stage.key))]
     failed = {row.key for row in rows if row.status == "failed"}
     if failed & lab.queue.wanted_keys():
-        st.caption("A run failed for this reason. Remove the cause, then press Retry on Runs.")
+        st.caption("A run failed for this reason. Fix the problem, then press Retry on Runs.")
         link("Runs")
     elif failed and error.field in EXTERNAL:
         st.button(
             "Check again",
             on_click=check_again,
             args=(lab, failed),
-            help="Use this after you removed the cause outside this page: a file, the disk, the "
-            "network.",
+            help="Use this after you fixed a file, the disk or the network.",
         )
 
 

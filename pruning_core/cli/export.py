@@ -51,8 +51,8 @@ def add_export_options(command: argparse.ArgumentParser) -> None:
         help=text,
     )
     text = (
-        "also pack a reproducibility bundle of the file in this format: a zip with all that is "
-        f"needed to verify it, of {', '.join(BUNDLE_FORMATS)}"
+        "also build a reproducibility bundle with the file in this format: a zip with everything "
+        f"that is needed to verify it, of {', '.join(BUNDLE_FORMATS)}"
     )
     command.add_argument("--bundle", choices=BUNDLE_FORMATS, metavar="NAME", help=text)
     text = f"folder for the files (default: {OUT})"

@@ -43,7 +43,7 @@ def add_latency_options(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_job(command)
     add_index(command)
-    text = "numbers of further models of the job, to be timed in turn with this one"
+    text = "numbers of other models of the job that are measured, too"
     command.add_argument("--compare-with", type=integers, default=(), metavar="N,N", help=text)
     text = f"runtimes, of {', '.join(RUNTIMES)} (default: all)"
     command.add_argument(

@@ -68,18 +68,18 @@ def add_search_options(command: argparse.ArgumentParser) -> None:
     """The options of the command: those of the settings, and of the search."""
     add_options(command)
     group = command.add_argument_group("Search")
-    text = "fine-tuning epochs of each strategy; one is chosen for each budget (default: 5,10)"
+    text = "fine-tuning epochs; one strategy is chosen for each budget (default: 5,10)"
     group.add_argument("--budgets", type=numbers, default=[5.0, 10.0], metavar="F,F", help=text)
     text = "sparsities of all convolution, linear and attention weights together "
     text += "(default: 0.5,0.8,0.9,0.95)"
     default = [0.5, 0.8, 0.9, 0.95]
     group.add_argument("--sparsities", type=shares, default=default, metavar="F,F", help=text)
-    text = "strategies that are tried at all budgets and sparsities, after a first round at the "
-    text += "smallest budget and highest sparsity (default: 3)"
+    text = "number of best strategies of the first round (smallest budget, highest sparsity) that "
+    text += "are tried at all budgets and sparsities (default: 3)"
     group.add_argument("--finalists", type=int, default=3, metavar="N", help=text)
-    text = "new seeds, on which the chosen strategies are measured (default: 1,2,3)"
+    text = "new seeds for the test of the chosen strategies (default: 1,2,3)"
     group.add_argument("--fresh", type=integers, default=[1, 2, 3], metavar="N,N", help=text)
-    text = f"refuse a search that would take more hours; 0 is no limit (default: {MAX_HOURS:g})"
+    text = f"maximum estimated time in hours; 0 means no limit (default: {MAX_HOURS:g})"
     group.add_argument("--hours", type=float, default=MAX_HOURS, metavar="F", help=text)
     text = f"folder for the table {CSV} (default: {OUT})"
     command.add_argument("--out", type=folder, default=OUT, metavar="DIR", help=text)

@@ -23,7 +23,7 @@ def add_worker_options(command: argparse.ArgumentParser) -> None:
         type=seconds,
         default=IDLE_SECONDS,
         metavar="N",
-        help=f"exit after so many seconds without work (default: {IDLE_SECONDS:g})",
+        help=f"exit after this many seconds without work (default: {IDLE_SECONDS:g})",
     )
     text = "CPU threads of all stages together; 0 means all cores (default: 0)"
     command.add_argument("--cores", type=count, default=0, metavar="N", help=text)

@@ -140,8 +140,8 @@ ALLOCATIONS = Registry(
         Allocation(
             "erk",
             "ERK",
-            "Erdős-Rényi-Kernel: small layers stay denser, by the sum of their dimensions over "
-            "the product.",
+            "Erdős-Rényi-Kernel: the density of a layer is proportional to the sum of its "
+            "dimensions divided by their product, so small layers stay denser.",
             "Evci et al. 2020",
             "https://arxiv.org/abs/1911.11134",
             counts=erk,
@@ -269,8 +269,8 @@ def check_grows(removed: int, count: int, total: int, where: str, pruning: Setti
     if removed > count:
         raise SpecError(
             "amount",
-            "{removed} of the {total} {noun} {where} are already pruned, but this sparsity needs "
-            "{count} only. Pruned {noun} do not return; give a higher sparsity.",
+            "{removed} of the {total} {noun} {where} are already pruned, but this sparsity prunes "
+            "only {count}. Pruned {noun} are not restored; give a higher sparsity.",
             removed=f"{removed:,}",
             total=f"{total:,}",
             count=f"{count:,}",
@@ -284,8 +284,8 @@ def check_min_density(count: int, most: int, total: int, pruning: Settings) -> N
     if count > most:
         raise SpecError(
             "pruning.min_density",
-            "where every layer keeps {density} of its {units}, at most {possible} can be pruned, "
-            "but the target is {target}. Lower the minimum density or the sparsity.",
+            "every layer keeps {density} of its {units}, so at most {possible} can be pruned, but "
+            "the target is {target}. Lower the minimum density or the sparsity.",
             density=Share(pruning["min_density"]),
             units=unit_noun(pruning),
             possible=Share(_floored(most / total)),

@@ -13,7 +13,7 @@ COMMANDS = Registry(
             "Sensitivity analysis",
             "Prune one layer at a time and measure the accuracy drop without training.",
         ),
-        Method("search", "Preset search", "Search the pruning strategy with the best accuracy."),
+        Method("search", "Preset search", "Search for the most accurate pruning strategy."),
         Method("export", "Export", "Export a finished model to files and measure each file."),
         Method("latency", "Latency", "Measure latency of a finished model and its dense baseline."),
         Method("benchmark", "Benchmark", "Benchmark this machine."),

@@ -7,7 +7,7 @@ from pruning_core.methods.registry import Method, Registry
 DEVICES = Registry(
     "device",
     (
-        Method("auto", "Automatic", "A GPU where there is one, else the CPU."),
+        Method("auto", "Automatic", "A GPU if there is one, otherwise the CPU."),
         Method("cpu", "CPU", "The processor."),
         Method("cuda", "NVIDIA GPU (CUDA)", "An NVIDIA GPU."),
         Method("mps", "Apple GPU (MPS)", "The GPU of an Apple computer."),
@@ -27,7 +27,7 @@ PRECISIONS = Registry(
         Method(
             "auto",
             "Automatic",
-            "Uses bfloat16 where it is faster in a short trial on this machine, else float32.",
+            "Uses bfloat16 if it is faster in a short trial on this machine, otherwise float32.",
         ),
     ),
 )

@@ -17,7 +17,7 @@ START = 1 / 25
 
 
 def constant(done: float) -> float:
-    """The same rate from the first step to the last."""
+    """The learning rate does not change."""
     return 1.0
 
 
@@ -32,7 +32,7 @@ def cosine(done: float) -> float:
 
 
 def one_cycle(done: float) -> float:
-    """From 1/25 of the peak up in 30 % of the steps, then down to 0."""
+    """Rises from 1/25 of the peak to the peak in 30 % of the steps, then falls to 0."""
     if done < WARM_UP:
         return START + (1 - START) * (1 - cosine(done / WARM_UP))
     return cosine((done - WARM_UP) / (1 - WARM_UP))
@@ -51,7 +51,7 @@ LR_SCHEDULES = Registry(
         LRSchedule(
             "constant",
             "Constant",
-            "The same rate from the first step to the last.",
+            "The learning rate does not change.",
             factor=constant,
         ),
         LRSchedule(
@@ -73,7 +73,7 @@ LR_SCHEDULES = Registry(
         LRSchedule(
             "one_cycle",
             "One cycle",
-            "From 1/25 of the peak up in 30 % of the steps, then down to 0.",
+            "Rises from 1/25 of the peak to the peak in 30 % of the steps, then falls to 0.",
             "Smith and Topin 2018",
             "https://arxiv.org/abs/1708.07120",
             factor=one_cycle,
@@ -88,7 +88,7 @@ LR_SCHEDULE_SPANS = Registry(
         Method(
             "pruning",
             "All pruning steps",
-            "One schedule spans all pruning steps; final fine-tuning has another one.",
+            "One schedule spans all pruning steps; final fine-tuning has its own.",
         ),
         Method(
             "run",

@@ -36,8 +36,8 @@ RECOVERY_METHODS = Registry(
         RecoveryMethod(
             "lr_rewinding",
             "Learning-rate rewinding",
-            "Keep the weights, and train with the baseline's learning rates from an earlier epoch "
-            "on.",
+            "Keep the weights, and train with the learning rates of the baseline from an earlier "
+            "epoch on.",
             "Renda et al. 2020",
             "https://arxiv.org/abs/2003.02389",
             f"{ENGINE}:keep_weights",
@@ -46,8 +46,8 @@ RECOVERY_METHODS = Registry(
         RecoveryMethod(
             "weight_rewinding",
             "Weight rewinding",
-            "Set the remaining weights back to an earlier epoch of the baseline, and train with "
-            "its learning rates from there. Epoch 0 is the lottery ticket.",
+            "Reset the remaining weights to an earlier epoch of the baseline, and train with the "
+            "learning rates from that epoch on. Epoch 0 is the lottery ticket.",
             "Frankle and Carbin 2019",
             "https://arxiv.org/abs/1803.03635",
             f"{ENGINE}:rewind_weights",
@@ -57,8 +57,8 @@ RECOVERY_METHODS = Registry(
         RecoveryMethod(
             "random_reinit",
             "Random re-initialization (control)",
-            "Train the pruned network from new random weights: a control that shows what the "
-            "rewound weights are worth.",
+            "Train the pruned network from new random weights: a control that shows how much the "
+            "values of the remaining weights matter.",
             "Frankle and Carbin 2019",
             "https://arxiv.org/abs/1803.03635",
             f"{ENGINE}:reinitialize",

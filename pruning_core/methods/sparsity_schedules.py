@@ -133,7 +133,7 @@ SPARSITY_SCHEDULES = Registry(
         SparsitySchedule(
             "one_shot",
             "One-shot",
-            "The whole target in the first step, then only training.",
+            "Prunes to the target in the first step. Later steps only train.",
             "Han et al. 2015",
             "https://arxiv.org/abs/1506.02626",
             targets=one_shot,
@@ -165,7 +165,7 @@ SPARSITY_SCHEDULES = Registry(
         SparsitySchedule(
             "exponential",
             "Exponential",
-            "Three quarters of the target after an eighth of the steps.",
+            "Reaches three quarters of the target after an eighth of the steps.",
             "He et al. 2019",
             "https://arxiv.org/abs/1808.07471",
             targets=exponential,
@@ -181,7 +181,7 @@ SPARSITY_SCHEDULES = Registry(
         SparsitySchedule(
             "one_cycle",
             "One cycle",
-            "A logistic curve: little at first, most before the middle.",
+            "A logistic curve: slow at first, fastest before the middle.",
             "Hubens et al. 2021",
             "https://arxiv.org/abs/2107.02086",
             targets=one_cycle,
@@ -189,7 +189,7 @@ SPARSITY_SCHEDULES = Registry(
         SparsitySchedule(
             "rigl",
             "RigL (drop and grow)",
-            "The whole target in the first step. Later steps drop the weights with the lowest "
+            "Prunes to the target in the first step. Later steps drop the weights with the lowest "
             "scores and regrow the pruned weights with the largest gradients.",
             "Evci et al. 2020",
             "https://arxiv.org/abs/1911.11134",
@@ -199,7 +199,7 @@ SPARSITY_SCHEDULES = Registry(
         SparsitySchedule(
             "dense_sparse_dense",
             "Dense-Sparse-Dense (DSD)",
-            "The whole target in every step but the last, which trains all weights again.",
+            "Prunes to the target in the first step. The last step trains all weights again.",
             "Han et al. 2017",
             "https://arxiv.org/abs/1607.04381",
             targets=dense_sparse_dense,

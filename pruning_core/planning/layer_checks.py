@@ -148,7 +148,7 @@ def _check_min_density(spec: Spec, layers: Sequence[Layer]) -> None:
         possible = math.floor(1e4 * (1 - kept / sum(sizes))) / 1e4
         raise SpecError(
             name,
-            "{sparsity} is too high: where every layer keeps {density} of its {units}, at most "
+            "{sparsity} is too high: every layer keeps {density} of its {units}, so at most "
             "{possible} can be pruned. Lower the sparsity or {setting}.",
             sparsity=Share(sparsity),
             density=Share(density),
@@ -235,7 +235,7 @@ def _pattern_notes(layers: Sequence[Layer], granularity: str) -> list[str]:
     if not names:
         return []
     return [
-        f"Layers stay dense where the number of inputs is no multiple of {pattern[1]}: "
+        f"Layers stay dense if their number of inputs is not a multiple of {pattern[1]}: "
         f"{', '.join(names)}."
     ]
 

@@ -67,8 +67,8 @@ RECOMMENDED = recommended("early_obd")
 PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
         "Quick start",
-        "MobileNetV2 trained from scratch on handwritten digits, pruned to 90 % both ways. No "
-        "download.",
+        "MobileNetV2 trained from scratch on handwritten digits. One-shot and iterative pruning "
+        "to 90 % sparsity. No download.",
         QUICKSTART,
     ),
     "textbook": Preset(
@@ -80,8 +80,8 @@ PRESETS: dict[str, Preset] = {
     "recommended": Preset(
         "Recommended",
         "The best strategy of our search: global second-order pruning (OBD), knowledge "
-        "distillation, and one learning-rate decay over the whole run. Compared with one-shot at "
-        "the same budget.",
+        "distillation, and one learning-rate decay over the whole run. Compared with one-shot "
+        "pruning with the same training budget.",
         RECOMMENDED,
     ),
 }

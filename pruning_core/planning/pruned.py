@@ -20,12 +20,12 @@ from pruning_core.settings.training import TrainSpec
 FINAL_SCHEDULE = "cosine"
 SCHEDULE_FIELDS = ("lr", "lr_schedule", "warmup")
 CONTROL_WITHOUT_TEACHER = (
-    "The fine-tuned dense control is trained without distillation: it starts with the weights of "
-    "its teacher, the baseline."
+    "The fine-tuned dense control is trained without distillation, because its teacher would be "
+    "the same model."
 )
 LOADED_WEIGHTS_NOTE = (
-    "Epoch 0 is before the baseline's training, so the remaining weights are set back to the "
-    "loaded initial weights."
+    "Epoch 0 is before the baseline training, so the remaining weights are reset to the loaded "
+    "initial weights."
 )
 # Stands for the target of a step that prunes nothing, where conditions ask for one above 0.
 ANY_SPARSITY = 0.5
@@ -176,8 +176,8 @@ def _rewinding_notes(spec: Spec) -> list[str]:
     total, start = spec.baseline_epochs, spec.recovery.rewind_epoch
     notes = [
         f"{RECOVERY_METHODS[spec.recovery.method].title} uses the learning rate, schedule and "
-        f"warm-up of the baseline, from epoch {start} of {total} to the end, within the epochs of "
-        "each pruning step."
+        f"warm-up of the baseline from epoch {start} of {total} to the end, compressed into the "
+        "epochs of each pruning step."
     ]
     epochs = {spec.one_shot.epochs} if spec.one_shot.amounts else set()
     epochs |= {chain.epochs for chain in (spec.iterative, spec.structured) if chain.enabled}
@@ -186,6 +186,6 @@ def _rewinding_notes(spec: Spec) -> list[str]:
     if any(chain.enabled and chain.final_epochs for chain in (spec.iterative, spec.structured)):
         notes.append("Final fine-tuning does not rewind; it uses the learning rate of fine-tuning.")
     if 0 in epochs:
-        notes.append("With 0 epochs nothing is trained after rewinding.")
+        notes.append("With 0 epochs, there is no training after rewinding.")
     loaded = spec.model.weights != "none" and start == 0
     return notes + [LOADED_WEIGHTS_NOTE] * (loaded and spec.recovery.method == "weight_rewinding")

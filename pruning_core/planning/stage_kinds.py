@@ -47,7 +47,7 @@ STAGE_KINDS = Registry(
         StageKind(
             "inspect_model",
             "Inspect model",
-            "Builds the model once: its layers, its weights, and its training speed.",
+            "Builds the model, lists its layers and measures its training speed.",
             implementation=f"{ENGINE}.analysis.stages:inspect_model",
             settings=types.InspectModelSettings,
             result=types.InspectModelResult,

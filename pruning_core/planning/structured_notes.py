@@ -16,7 +16,7 @@ from pruning_core.common.formatting import (
 from pruning_core.methods.channel_importance import STRUCTURED_TARGETS
 from pruning_core.planning.stage_types import InspectGroupsResult, ModelResult
 
-COUNTED = "Sparsities count against the dense baseline: removed weights count as zeros."
+COUNTED = "Removed weights count as zeros, relative to the dense baseline."
 
 
 def counted_against_dense(model: ModelResult, dense: Mapping[str, int]) -> ModelResult:
@@ -43,28 +43,32 @@ def removal_note(
     """
     remaining = [_of(name, after, dense) for name, (after, dense) in sizes.items()]
     return (
-        f"Removed channels to a pruning ratio of {format_percent(reached, 1)} of the "
+        f"Removed {format_percent(reached, 1)} of the "
         f"{STRUCTURED_TARGETS[ratio_of].noun} (target {format_percent(target, 1)}). Remaining: "
         f"{'; '.join(remaining)}. {COUNTED}"
     )
 
 
 def dry_run_notes(dry_run: InspectGroupsResult) -> list[str]:
-    """The sizes after each ratio, the dependency groups, and the layers that cannot be pruned."""
+    """The sizes after each ratio, the number of groups, and the layers that cannot be pruned."""
     sizes = [
         f"A pruning ratio of {format_percent(row['amount'])} keeps "
         + "; ".join(_of(name, row[name], dry_run.dense[name]) for name in STRUCTURED_TARGETS)
         + "."
         for row in dry_run.left
     ]
-    groups = [
-        f"Dependency group: {', '.join(group['layers'])}. It keeps "
-        f"{' or '.join(map(str, group['left']))} of {format_count(group['channels'], 'channel')}."
-        for group in dry_run.groups
-        if not group["reason"]
-    ]
-    unprunable = [f"Cannot be pruned: {row['layer']}, {row['reason']}." for row in dry_run.uncut]
-    return [*sizes, *dry_run.notes, *groups, *unprunable]
+    groups = f"{groups_note(dry_run)} The Tune page lists their layers and widths."
+    unprunable = unprunable_notes({row["layer"]: row["reason"] for row in dry_run.uncut})
+    return [*sizes, *dry_run.notes, groups, *unprunable]
+
+
+def groups_note(dry_run: InspectGroupsResult) -> str:
+    """How many dependency groups can lose channels, and how many layers cannot."""
+    prunable = sum(not group["reason"] for group in dry_run.groups)
+    return (
+        f"{format_count(prunable, 'dependency group')} can lose channels; "
+        f"{format_count(len(dry_run.uncut), 'layer')} cannot."
+    )
 
 
 def _of(name: str, size: float, dense: float) -> str:
@@ -92,8 +96,8 @@ def example_notes(scope: str) -> list[str]:
     if scope == "local":
         return []
     return [
-        "With the global scope the scores of the trained model decide how many channels each "
-        "layer loses. The widths here are an example with random weights."
+        "With the global scope, the scores of the trained model decide how many channels each "
+        "layer loses. The widths of the dry run are an example with random weights."
     ]
 
 

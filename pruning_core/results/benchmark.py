@@ -91,7 +91,7 @@ class BenchmarkResult:
         """The inverse of `to_json`. Raises `ValueError` where the text is something else."""
         value = json.loads(text)
         if not isinstance(value, dict):
-            raise ValueError("this is no result of benchmark")
+            raise ValueError("this is not a result of the benchmark")
         figures = {name: _figure(value[name]) for name in FIGURES if name in value}
         return cls(figures, dict(value.get("circumstances", {})))
 

@@ -66,7 +66,8 @@ class Finding:
 def findings(frame: pd.DataFrame) -> list[Finding]:
     """Every sentence that the frame supports.
 
-    First baselines no better than chance, then pairs, seeds and training costs.
+    The most important come first: baselines no better than chance, the means over the seeds, the
+    pairs, and last the training costs.
     """
     if frame.empty:
         return []
@@ -75,9 +76,9 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     candidates = pairs(rows)
     return [
         *(Finding("baseline", text) for text in chance_warnings(frame)),
+        *_seed_findings(rows, several),
         *_compared([pair for pair in candidates if comparable(pair)], several),
         *(_incomparable(pair, several) for pair in candidates if not comparable(pair)),
-        *_seed_findings(rows, several),
         *_cost_findings(rows, several),
     ]
 

@@ -29,8 +29,8 @@ MODELS = (
     Term("Run", "The label of the run.", columns=("run",)),
     Term(
         "Strategy",
-        "How the model was pruned: one-shot, iterative, structured, with training-free correction, "
-        "or not at all.",
+        "How the model was pruned: one-shot, iterative, structured, one-shot with training-free "
+        "correction, or not at all.",
         columns=("strategy",),
     ),
     Term(
@@ -40,7 +40,7 @@ MODELS = (
     ),
     Term(
         "Step",
-        "The number of the pruning step, or of the training-free correction; 0 for a single step.",
+        "The number of the pruning step or of the training-free correction; 0 for a single step.",
         columns=("iteration",),
     ),
     Term("Notes", "Remarks on how the model or the file was made.", columns=("notes",)),
@@ -51,18 +51,19 @@ MODELS = (
     ),
     Term(
         "Fine-tuned dense control",
-        "The baseline with the fine-tuning of the one-shot runs but without pruning, which shows "
-        "what the extra epochs alone bring.",
+        "The baseline, fine-tuned like the one-shot models but not pruned; it shows the effect of "
+        "the additional epochs.",
     ),
     Term(
         "Training-free correction",
         "One-shot pruning with 0 epochs, followed by BN recalibration, bias correction and weight "
-        "reconstruction (least squares) on calibration images, each on top of the one before.",
+        "reconstruction (least squares) on calibration images; each method starts from the result "
+        "of the method before it.",
     ),
     Term(
         "int8 models",
-        "A model with int8 weights, written as a sparse (bitmask) file or as an ONNX file whose "
-        "activations are int8 too; size and accuracy are those of the file.",
+        "A model with int8 weights: a sparse (bitmask) file, or an ONNX file with int8 "
+        "activations; size and accuracy are those of the file.",
         columns=("quantized_from",),
     ),
 )
@@ -95,13 +96,13 @@ SPARSITY = (
     ),
     Term(
         "Non-zero parameters",
-        "The parameters of the finished model that are not zero, of all parameters; removed "
-        "channels count as zeros.",
+        "The number of parameters of the finished model that are not zero, and the number of all "
+        "parameters; removed channels count as zeros.",
         columns=("nonzero", "parameters"),
     ),
     Term(
         "Regrown weights",
-        "Weights that this step brings back after an earlier step removed them.",
+        "Weights that this step regrows after an earlier step removed them.",
         columns=("regrown",),
     ),
     Term(
@@ -121,8 +122,8 @@ ACCURACY = (
     ),
     Term(
         "95 % CI",
-        "Wilson's score interval of the accuracy (1927), which covers the sampling of the test "
-        "images but not the variation between training runs.",
+        "Wilson's score interval of the accuracy (1927); it covers the sampling of the test "
+        "images, but not the variation between training runs.",
         PERCENT,
         ("accuracy_low", "accuracy_high"),
     ),
@@ -142,15 +143,15 @@ ACCURACY = (
     ),
     Term(
         "Validation drop",
-        "The validation accuracy of the baseline minus that of the model, by which the best model "
-        "is selected.",
+        "The validation accuracy of the baseline minus that of the model; it selects the best "
+        "model.",
         POINTS,
         ("validation_drop",),
     ),
     Term(
         "McNemar test with Holm correction",
         "A model is called better only if McNemar's exact test (1947) on the same test images, "
-        "with Holm's correction (1979) over all pairs shown, gives p < 0.05; it compares two "
+        "with Holm's correction (1979) over all pairs shown, gives p < 0.05; the test compares two "
         "trained models, not two strategies over all seeds.",
     ),
     Term(
@@ -166,14 +167,15 @@ SIZE = (
     Term("Size", "The size of the exported file on disk.", BYTES, ("bytes", "file_bytes")),
     Term(
         "Dense file",
-        "The size on disk of the file with every weight, zeros included, as written and read back.",
+        "The size on disk of the file with every weight, zeros included; the file was written and "
+        "read back.",
         BYTES,
         ("dense_bytes",),
     ),
     Term(
         "Sparse file",
-        "The size on disk of the compressed file with a bit mask and the non-zero weights, as "
-        "written, read back and compared bit for bit; for int8 models, that of the int8 file.",
+        "The size on disk of the compressed file with a bitmask and the non-zero weights (int8 "
+        "models: of the int8 file); the file was written, read back and compared bit for bit.",
         BYTES,
         ("sparse_bytes",),
     ),
@@ -185,8 +187,8 @@ SIZE = (
     ),
     Term(
         "Entropy bound",
-        "The entropy of the mask and of each byte position of the non-zero values, an estimate of "
-        "the smallest possible sparse file.",
+        "An estimate of the smallest possible sparse file: the entropy of the mask plus the "
+        "entropy of each byte position of the non-zero values.",
         BYTES,
         ("entropy_bound_bytes",),
     ),
@@ -199,20 +201,21 @@ SIZE = (
 COST = (
     Term(
         "MACs",
-        "Multiply-accumulate operations for one image, which masks do not reduce.",
+        "Multiply-accumulate operations for one image; masks do not reduce them.",
         columns=("macs",),
     ),
     Term(
         "Epochs",
-        "Epochs of fine-tuning from the baseline to the model, with all pruning steps and final "
-        "fine-tuning; the baseline's row holds its own training, and half an epoch is half of its "
-        "batches.",
+        "Fine-tuning epochs from the baseline to the model, over all pruning steps and final "
+        "fine-tuning; the row of the baseline has the epochs of its own training, and half an "
+        "epoch is half of the batches.",
         EPOCHS,
         ("epochs",),
     ),
     Term(
         "Time",
-        "The time of these epochs, or of all training-free corrections up to this one.",
+        "The time of these epochs; for training-free correction, the time of all methods up to "
+        "this one.",
         SECONDS,
         ("seconds",),
     ),
@@ -247,21 +250,21 @@ LATENCY = (
     ),
     Term(
         "Rounds",
-        "The number of rounds; in each round every model or kernel runs in turn.",
+        "The number of rounds; in each round, all models or kernels run one after another.",
         columns=("rounds",),
     ),
     Term(
         "Speed-up",
-        "The latency of the dense model divided by that of this model in the same runtime, as the "
-        "median over rounds with its 95 % CI; for sparse kernels, the time of the fastest dense "
-        "product divided by that of the sparse one.",
+        "The latency of the dense model divided by the latency of this model in the same runtime: "
+        "the median over the rounds, with its 95 % CI; for sparse kernels, the time of the fastest "
+        "dense product divided by the time of the sparse product.",
         RATIO,
         ("speedup", "speedup_low", "speedup_high"),
     ),
     Term(
         "Speed-up over the first runtime",
-        "The latency of the dense model in the first runtime divided by that of this model in its "
-        "own runtime.",
+        "The latency of the dense model in the first runtime divided by the latency of this model "
+        "in its own runtime.",
         RATIO,
         (
             "speedup_over_first",
@@ -272,20 +275,20 @@ LATENCY = (
     ),
     Term(
         "Conclusion",
-        "What the 95 % CI of the speed-up allows: faster, slower, no difference, or nothing on a "
-        "noisy machine.",
+        "Faster, slower, no difference, or inconclusive on a noisy machine, by the 95 % CI of the "
+        "speed-up.",
         columns=("conclusion", "conclusion_text", "conclusion_over_first"),
     ),
     Term(
         "Break-even sparsity",
-        "The sparsity from which a sparse matrix product is at least as fast as the dense one on "
-        "this machine.",
+        "The sparsity above which a sparse matrix product is at least as fast as the dense product "
+        "on this machine.",
         PERCENT,
     ),
     Term(
         "Sparse kernel",
-        "The kernel that multiplies a sparse weight (output channels, input channels) with "
-        "activations (input channels, positions), and the fastest dense kernel beside it.",
+        "The kernel that multiplies a sparse weight (output channels, input channels) by "
+        "activations (input channels, positions), and the fastest dense kernel for this product.",
         columns=(
             *("kernel", "kernel_title", "dense_kernel"),
             *("output_channels", "input_channels", "positions"),

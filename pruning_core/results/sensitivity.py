@@ -77,8 +77,8 @@ def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
     if not 0 <= total <= highest:
         raise SpecError(
             "one_shot.amounts",
-            "the overall sparsity {total} is too high: the measured sparsities of all layers add "
-            "up to {highest}. Lower it, or add higher values to {sparsities}.",
+            "the overall sparsity {total} is too high: the measured sparsities of all layers "
+            "allow at most {highest}. Lower it, or add higher values to {sparsities}.",
             total=Share(total),
             highest=Share(math.floor(highest * DIGITS) / DIGITS),
             sparsities=Ref("sensitivity.sparsities"),

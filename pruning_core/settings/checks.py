@@ -37,7 +37,7 @@ def _check_movement(spec: Spec) -> None:
             raise SpecError(
                 "pruning.criterion",
                 "{criterion} accumulates the weight changes of the training before a pruning step. "
-                "With {setting} at 0 nothing is trained before {step}. Give at least 1 epoch, or "
+                "{setting} is 0, so there is no training before {step}. Give at least 1 epoch, or "
                 "choose another criterion.",
                 criterion=_criterion(spec),
                 setting=Ref(field),
@@ -50,7 +50,7 @@ def _check_signed(spec: Spec) -> None:
     if spec.pruning.allocation == "lamp":
         raise SpecError(
             "pruning.allocation",
-            "{lamp} squares the scores, and those of {criterion} can be negative. Choose another "
+            "{lamp} squares the scores, but scores of {criterion} can be negative. Choose another "
             "allocation, such as {other}, or another criterion.",
             lamp=Choice("pruning.allocation", "lamp"),
             criterion=_criterion(spec),

@@ -85,8 +85,7 @@ class PruningSpec:
     filter_norm: str = setting(
         "2",
         "Filter norm (Lp)",
-        help="The p of the Lp norm that joins the scores of a filter: 1, 2, another number up to "
-        "16, or inf.",
+        help="The p of the Lp norm of a filter's weights: 1, 2, another number up to 16, or inf.",
         metavar="1|2|inf",
         choices=("1", "2", "inf"),
         free=True,
@@ -95,8 +94,8 @@ class PruningSpec:
     filter_dim: int = setting(
         0,
         "Filter dimension",
-        help="The dimension of the weight along which filters are counted: output channels (0), "
-        "input channels (1), kernel rows (2) or kernel columns (3).",
+        help="The dimension of the weight tensor that is pruned: output channels (0), input "
+        "channels (1), kernel rows (2) or kernel columns (3).",
         choices={dim: noun.capitalize() for dim, noun in enumerate(FILTER_DIMENSIONS)},
         read_when=FILTERS,
     )
@@ -111,7 +110,7 @@ class PruningSpec:
     calibration_images: int = setting(
         512,
         "Calibration images",
-        help="Training images that the criterion uses, at most.",
+        help="Maximum number of training images that the criterion uses.",
         unit="images",
         minimum=1,
         maximum=100_000,
@@ -152,7 +151,7 @@ def _check_norm(text: str) -> None:
     check(
         0 < norm <= HIGHEST_NORM or norm == math.inf,
         "pruning.filter_norm",
-        "{text} is neither a number above 0 and up to {highest} nor inf.",
+        "{text} is not valid; give a number above 0 and up to {highest}, or inf.",
         text=repr(text),
         highest=f"{HIGHEST_NORM:g}",
     )
@@ -172,8 +171,9 @@ def check_pattern(granularity: str, amounts: tuple[float, ...], chain: tuple[int
     check(
         False,
         "pruning.granularity",
-        "{granularity} prunes {sparsity} of each fitting layer in one step. Set {amounts} to 0 and "
-        "{sparsity} only, and switch iterative pruning off or give it one step to {sparsity}.",
+        "{granularity} prunes {sparsity} of each layer that fits the pattern, in one step. Set "
+        "{amounts} to 0 and {sparsity} only, and switch iterative pruning off or give it one step "
+        "to {sparsity}.",
         granularity=Choice("pruning.granularity", granularity),
         sparsity=Share(sparsity),
         amounts=Ref("one_shot.amounts"),

@@ -38,15 +38,15 @@ class RecoverySpec:
     rewind_epoch: int = setting(
         0,
         "Rewind epoch",
-        help="The epoch of the baseline's training to go back to; 0 is before its first step.",
+        help="Epoch of the baseline training to rewind to; 0 is before the first training step.",
         minimum=0,
         read_when=REWINDS,
     )
     distillation_weight: float = setting(
         0.0,
         "Distillation weight",
-        help="Knowledge distillation from the dense baseline (Hinton et al. 2015): its share of "
-        "the loss. 0 turns it off. It takes about a third more time.",
+        help="Share of the loss that comes from knowledge distillation from the dense baseline "
+        "(Hinton et al. 2015). 0 turns it off. Training takes about a third longer.",
         minimum=0,
         maximum=1,
         slider=(0.0, 1.0),

@@ -12,11 +12,11 @@ from pruning_core.settings.fields import SHARE, check_fields, setting
 SENSITIVITY_UNITS = Registry(
     "sensitivity unit",
     (
-        Method("layer", "Layer", "The weights of one layer, by a mask."),
+        Method("layer", "Layer", "Masks weights of one layer."),
         Method(
             GROUP,
             "Dependency group (coupled layers)",
-            "The channels of one dependency group, removed as in structured pruning.",
+            "Removes channels of one dependency group, as in structured pruning.",
         ),
     ),
 )
@@ -35,7 +35,7 @@ class SensitivitySpec:
         False,
         "Sensitivity analysis",
         help="Prunes one layer of the baseline at a time, at several sparsities, and measures "
-        "validation accuracy without training. The page Layers shows the result.",
+        "validation accuracy without training. The Layers page shows the result.",
         flag="--sensitivity",
     )
     sparsities: tuple[float, ...] = setting(

@@ -117,7 +117,8 @@ class Spec:
     precision: str = setting(
         "fp32",
         "Precision",
-        help="Precision of the products in training. Accuracy is always measured in float32.",
+        help="Number format of matrix products and convolutions in training. Accuracy is always "
+        "measured in float32.",
         choices=PRECISIONS,
     )
     baseline_threads: int = setting(

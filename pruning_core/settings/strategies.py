@@ -191,7 +191,7 @@ def _check_schedule(chain: IterativeSpec) -> None:
         check(
             before <= after,
             name,
-            "{after} after {before} falls; give rising sparsities.",
+            "{after} comes after {before}; sparsities must not decrease.",
             after=Share(after),
             before=Share(before),
         )
@@ -221,7 +221,7 @@ def _check_regrowth(chain: IterativeSpec) -> None:
     check(
         chain.iterations >= 2,
         "iterative.iterations",
-        "with {schedule} pruned weights return after the first step, so it needs at least 2 steps, "
+        "{schedule} regrows pruned weights after the first step, so it needs at least 2 steps, "
         "not {steps}.",
         schedule=schedule,
         steps=chain.iterations,
@@ -229,7 +229,7 @@ def _check_regrowth(chain: IterativeSpec) -> None:
     check(
         chain.epochs > 0,
         "iterative.epochs",
-        "with {schedule} pruned weights return as zeros and must be trained; give more than 0 "
+        "{schedule} regrows pruned weights as zeros, which must be trained; give more than 0 "
         "epochs per step.",
         schedule=schedule,
     )

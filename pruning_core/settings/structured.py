@@ -37,8 +37,8 @@ class StructuredSpec:
     ratios: tuple[float, ...] = setting(
         (0.3, 0.5),
         "Pruning ratios",
-        help="The share to remove, for each model. On the command line it also switches structured "
-        "pruning on.",
+        help="Share to remove; each ratio gives one model. On the command line it also switches "
+        "structured pruning on.",
         flag="--structured-ratios",
         metavar="0.3,0.5",
         placeholder="30, 50 %",
@@ -98,7 +98,7 @@ class StructuredSpec:
     steps: int = setting(
         1,
         "Pruning steps (structured)",
-        help="Pruning steps on the way to each ratio, with fine-tuning after each.",
+        help="Number of pruning steps to each ratio. Fine-tuning follows each step.",
         flag="--structured-steps",
         minimum=1,
         maximum=MAX_STEPS,

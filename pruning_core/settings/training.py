@@ -16,7 +16,7 @@ class TrainSpec:
     optimizer: str = setting(
         "sgd",
         "Optimizer",
-        help="The optimizer. Another choice sets its usual learning rate.",
+        help="The optimizer. A change also sets the usual learning rate of the new optimizer.",
         choices=OPTIMIZERS,
     )
     lr: float = setting(
@@ -53,7 +53,7 @@ class TrainSpec:
     clip_grad_norm: float = setting(
         1.0,
         "Gradient clipping (per-tensor norm)",
-        help="Largest L2 norm of the gradient of one tensor in a step; 0 turns clipping off.",
+        help="Maximum L2 norm of the gradient of each tensor; 0 turns clipping off.",
         minimum=0,
         maximum=1e6,
         step=0.5,

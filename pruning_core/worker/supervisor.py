@@ -195,7 +195,7 @@ class Supervisor:
         if row and row.status in ("done", "failed"):
             process.row = None
             return True
-        log.info("Stage %s is not wanted any more; its process is ended.", process.row.key[:12])
+        log.info("No job needs stage %s any more; its process is stopped.", process.row.key[:12])
         process.end()
         self.store.discard(process.row.key, process.popen.pid)
         return False
@@ -221,8 +221,8 @@ class Supervisor:
         has_memory = room_for_another(busy, free, idle)
         if not has_memory and self.memory_free:
             log.warning(
-                "No further stage starts beside the %d running: %.1f GB of memory are free, less "
-                "than the largest stage so far has used.",
+                "No further stage starts (%d running): only %.1f GB of memory are free, and the "
+                "largest stage so far used more.",
                 len(busy),
                 (free or 0) / 1e9,
             )

@@ -70,7 +70,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--one-shot-epochs", ["--one-shot-epochs", "many"], "'many' is not a number"),
     ("--epochs", ["--epochs", "0.0001"], "0.0001 is too small; give 0, or 0.001 or more"),
     ("--final-epochs", ["--final-epochs", "-0.5"], "-0.5 is out of range: it must be at least 0"),
-    ("--custom-schedule", ["--custom-schedule", "0.8,0.5"], "0.5 after 0.8 falls"),
+    ("--custom-schedule", ["--custom-schedule", "0.8,0.5"], "0.5 comes after 0.8"),
     (
         "--custom-schedule",
         ["--custom-schedule", "0.8,1"],
@@ -193,7 +193,11 @@ WORDS: list[tuple[str, list[str], str]] = [
         "mobilenet_v2 has no prunable layer: --layers is all, and --exclude contains",
     ),
     ("--exclude", ["--granularity", "filter"], "Add classifier to --exclude"),
-    ("--granularity", ["--granularity", "2:4"], "prunes 0.5 of each fitting layer in one step"),
+    (
+        "--granularity",
+        ["--granularity", "2:4"],
+        "0.5 of each layer that fits the pattern, in one step",
+    ),
     (
         "--granularity",
         ["--granularity", "4:8", "--allocation", "erk"],
@@ -210,7 +214,7 @@ WORDS: list[tuple[str, list[str], str]] = [
         "'classifier.1.weight' would need a sparsity above 1",
     ),
     ("--layer-sparsities", ["--allocation", "custom"], "needs entries such as"),
-    ("--filter-norm", ["--filter-norm", "0"], "neither a number above 0"),
+    ("--filter-norm", ["--filter-norm", "0"], "give a number above 0"),
     ("--filter-dim", ["--filter-dim", "4"], "4 is not one of 0, 1, 2, 3"),
     (
         "--filter-dim",
@@ -283,7 +287,7 @@ def test_a_long_value_is_shown_shortened(refuse: Refuse, flag: str, digits: int)
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_missing_device_is_refused(refuse: Refuse) -> None:
-    assert refuse("--device", "cuda").startswith("--device: cuda was asked for, but this machine")
+    assert refuse("--device", "cuda").startswith("--device: cuda is not available; this machine")
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused(refuse: Refuse, tmp_path: Path) -> None:

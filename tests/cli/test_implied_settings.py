@@ -30,7 +30,7 @@ def test_a_pattern_implies_its_sparsity_unless_sparsities_are_given() -> None:
     assert spec_of(
         "--granularity", "2:4", "--amounts", "0.5", "--no-iterative"
     ).one_shot.amounts == (0.5,)
-    with pytest.raises(SpecError, match=r"prunes 0\.5 of each fitting layer in one step"):
+    with pytest.raises(SpecError, match=r"prunes 0\.5 of each layer that .*, in one step"):
         spec_of("--granularity", "2:4", "--amounts", "0.3")
 
 

@@ -114,6 +114,12 @@ def test_one_data_set_has_one_best_model_with_its_run(cache: Cache) -> None:
     assert [metric.label for metric in test.metric][-1] == "Run"
 
 
+def test_the_training_cost_is_the_last_finding(cache: Cache) -> None:
+    findings = [text for text in unescaped(compare(run(cache)).markdown) if text.startswith("- ")]
+    assert findings[0].startswith("- At 90 % target sparsity, seed 0: ")
+    assert findings[-1].startswith("- Training cost to 90 %: ")
+
+
 def test_a_note_names_its_run_and_model(cache: Cache) -> None:
     def skipped(model: Any, result: dict[str, Any]) -> None:
         if model.strategy == "one_shot" and model.target == 0.9:

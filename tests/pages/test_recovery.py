@@ -27,7 +27,7 @@ def test_settings_without_effect_are_disabled() -> None:
 
 def test_the_page_notes_what_a_method_makes_of_other_settings() -> None:
     test = tune()
-    assert "of the baseline, from epoch" not in captions(test)
+    assert "of the baseline from epoch" not in captions(test)
     choose(test, METHOD, "lr_rewinding")
     choose(test, REWIND_EPOCH, 3)
     assert "from epoch 3 of 12 to the end" in captions(test)

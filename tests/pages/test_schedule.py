@@ -107,7 +107,9 @@ def test_an_added_row_without_a_number_changes_nothing() -> None:
 def test_falling_targets_are_refused_and_can_be_corrected() -> None:
     test = edit(tune(), {1: 10.0}, [], [])
     (error,) = test.error
-    assert "Custom schedule: 10 % after 36.9043 % falls" in error.value
+    assert (
+        "Custom schedule: 10 % comes after 36.9043 %; sparsities must not decrease" in error.value
+    )
     test.text_input(key="w.iterative.custom_schedule").set_value("10; 20; 30.5")
     ran(test)
     assert not test.error
@@ -187,4 +189,4 @@ def test_regrowth_with_one_step_is_refused_in_the_page_s_words() -> None:
     test = tune(**{"iterative.schedule": "rigl"})
     test.slider(key="w.iterative.iterations").set_value(1)
     (error,) = ran(test).error
-    assert "Pruning steps: with 'RigL (drop and grow)' pruned weights return" in error.value
+    assert "Pruning steps: 'RigL (drop and grow)' regrows pruned weights" in error.value

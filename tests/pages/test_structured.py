@@ -65,9 +65,7 @@ def test_the_dry_run_is_shown(cache: Cache) -> None:
     assert table(test, "Reason") == [
         {"Unprunable layer": "fc", "Reason": "its outputs are the classes"}
     ]
-    assert "1 dependency group of coupled layers can lose channels; 1 layer cannot." in captions(
-        test
-    )
+    assert "1 dependency group can lose channels; 1 layer cannot." in captions(test)
     assert "keep the parts" in captions(test)
 
 

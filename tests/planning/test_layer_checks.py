@@ -151,7 +151,7 @@ def test_possible_pruning_passes(possible: Spec) -> None:
 def test_layers_that_do_not_fit_a_pattern_are_listed() -> None:
     (note,) = step_notes(LAYERS, to_dict(PruningSpec(granularity="4:8")), 0.5)
     assert note == (
-        "Layers stay dense where the number of inputs is no multiple of 8: stem.weight, "
+        "Layers stay dense if their number of inputs is not a multiple of 8: stem.weight, "
         "1 depthwise layer."
     )
     excluded = to_dict(PruningSpec(granularity="4:8", exclude=("stem", "depthwise")))
@@ -195,7 +195,7 @@ def test_a_pattern_is_one_pruning_step(
         Spec(**settings)
         return
     with pytest.raises(
-        SpecError, match=r"2:4 prunes 0\.5 of each fitting layer in one step"
+        SpecError, match=r"2:4 prunes 0\.5 of each layer that fits the pattern, in one step"
     ) as caught:
         Spec(**settings)
     assert caught.value.values == {

@@ -44,9 +44,8 @@ def test_removed_weights_count_as_zeros() -> None:
 def test_the_note_of_a_step_has_targets_and_sizes() -> None:
     sizes = {"channels": (60, 100), "macs": (3e6, 6e6), "bytes": (1e6, 2e6)}
     assert removal_note("macs", 0.5, 0.512, sizes) == (
-        "Removed channels to a pruning ratio of 51.2 % of the MACs (target 50.0 %). Remaining: 60 "
-        "of 100 channels; 3 M of 6 M MACs; 1.00 MB of 2.00 MB. Sparsities count against the dense "
-        "baseline: removed weights count as zeros."
+        "Removed 51.2 % of the MACs (target 50.0 %). Remaining: 60 of 100 channels; 3 M of 6 M "
+        "MACs; 1.00 MB of 2.00 MB. Removed weights count as zeros, relative to the dense baseline."
     )
 
 
@@ -67,8 +66,9 @@ def test_the_notes_of_a_dry_run() -> None:
         "A pruning ratio of 50 % keeps 50 of 100 channels; 1,000 of 2,000 parameters; 2 k of 4 k "
         "MACs; 4.00 kB of 8.00 kB.",
         "A note.",
-        "Dependency group: a, b. It keeps 4 or 2 of 8 channels.",
-        "Cannot be pruned: head, its outputs are the classes.",
+        "1 dependency group can lose channels; 1 layer cannot. The Tune page lists their layers "
+        "and widths.",
+        "Not pruned: head; its outputs are the classes.",
     ]
 
 

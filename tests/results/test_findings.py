@@ -157,6 +157,11 @@ def test_several_seeds_are_tested_separately_and_described_together() -> None:
     assert of_kind(frame(comparison()), "seeds") == []
 
 
+def test_the_means_come_first_and_the_training_cost_last() -> None:
+    kinds = [finding.kind for finding in findings(frame(comparison(), comparison(1, 4)))]
+    assert kinds == ["seeds", *["pair"] * (len(kinds) - 2), "cost"]
+
+
 def test_seeds_of_structured_models_share_a_pruning_ratio() -> None:
     rows = [point("structured", 0.5, 360 + seed, seed=seed) for seed in (0, 1)]
     assert of_kind(frame(rows), "seeds") == [

@@ -29,7 +29,7 @@ from tests.pages.test_compare import run
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
-NOTE = "Calibrated on all 9 training images; 512 were asked for."
+NOTE = "Calibrated on all 9 training images; 512 were requested."
 EXPORT = {**exported(1000, 0.5), "notes": [NOTE]}
 
 

@@ -94,7 +94,7 @@ def test_movement_without_training_before_a_pruning_step_is_refused() -> None:
             "every pruning step after the first",
         ),
     ):
-        with pytest.raises(SpecError, match="nothing is trained before") as caught:
+        with pytest.raises(SpecError, match="so there is no training before") as caught:
             plan(wrong, Facts(wrong))
         assert caught.value.field == "pruning.criterion"
         assert caught.value.values["setting"] == Ref(setting)

@@ -212,7 +212,7 @@ def test_notes_tell_the_effect_on_other_settings() -> None:
         "Final fine-tuning does not rewind; it uses the learning rate of fine-tuning."
     )
     untrained = replace(as_published, one_shot=OneShotSpec((0.5,), 0))
-    assert "With 0 epochs nothing is trained" in recovery_notes(untrained)[-1]
+    assert "With 0 epochs, there is no training" in recovery_notes(untrained)[-1]
 
 
 def test_the_command_line_prints_the_notes_before_the_run(
@@ -226,7 +226,7 @@ def test_the_command_line_prints_the_notes_before_the_run(
     lines = capsys.readouterr().err.splitlines()
     notes = recovery_notes(spec_from(main.parser().parse_args(given)))
     assert [f"Note: {note}" in lines for note in notes] == [True] * len(notes)
-    dense = "Note: Layers stay dense where the number of inputs is no multiple of 4"
+    dense = "Note: Layers stay dense if their number of inputs is not a multiple of 4"
     assert any(line.startswith(dense) and "depthwise" in line for line in lines)
 
 

@@ -57,7 +57,7 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     (
         lambda: replace(CUSTOM, custom_schedule=(0.5, 0.3, 0.85)),
         "custom_schedule",
-        "0.3 after 0.5 falls",
+        "0.3 comes after 0.5",
     ),
     (lambda: replace(CUSTOM, custom_schedule=(0.3, 0.5, 1.0)), "custom_schedule", "below 1"),
     (lambda: replace(CUSTOM, custom_schedule=(float("nan"),)), "custom_schedule", "below 1"),

@@ -259,7 +259,7 @@ def test_no_stage_starts_without_free_memory_and_that_is_logged_once(
     monkeypatch.setattr(supervisor, "free_bytes", lambda: 10**6)
     assert not worker._has_memory()
     assert not worker._has_memory()
-    assert caplog.text.count("No further stage starts beside the 1 running") == 1
+    assert caplog.text.count("No further stage starts (1 running)") == 1
     held = dict.fromkeys((os.getpid(), 2), 2**31)
     monkeypatch.setattr(machine, "peak_bytes", held.__getitem__)
     worker.processes.append(stage_process(2))

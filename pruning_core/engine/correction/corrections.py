@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruning_core.common.formatting import format_count
+from pruning_core.common.formatting import join_first
 from pruning_core.engine.correction.least_squares import ProductSums, regression_samples
 from pruning_core.engine.correction.moments import (
     channel_rows,
@@ -26,8 +26,6 @@ from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.traced_layers import TracedLayer, input_and_output, traced_layers
 from pruning_core.methods.corrections import MAX_INPUTS, NO_BATCH_NORM
-
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,8 @@ def bias_correction(inputs: CorrectionInputs) -> list[str]:
         current = moments(_outputs(inputs, layer))
         rescale(layer, dense, *scale_and_shift(targets[layer.name], current))
         without_offset += [] if layer.takes_offset else [layer.name]
-    reason = "has neither a bias nor a batch norm after it: only the scale was corrected"
-    return [*_notes_on_unreached(inputs), *_note_on_layers(without_offset, reason)]
+    scaled = "Only the scale was corrected (no bias, and no batch norm after the layer)"
+    return [*_notes_on_unreached(inputs), *_note_on_layers(scaled, without_offset)]
 
 
 @torch.no_grad()
@@ -94,8 +92,8 @@ def weight_reconstruction(inputs: CorrectionInputs) -> list[str]:
             too_large.append(layer.name)
             continue
         _reconstruct(inputs, layer, dense)
-    reason = f"has more than {MAX_INPUTS:,} inputs, so least squares left it unchanged"
-    return [*_notes_on_unreached(inputs), *_note_on_layers(too_large, reason)]
+    unsolved = f"Not reconstructed (more than {MAX_INPUTS:,} inputs)"
+    return [*_notes_on_unreached(inputs), *_note_on_layers(unsolved, too_large)]
 
 
 def _reconstruct(inputs: CorrectionInputs, layer: TracedLayer, dense: TracedLayer) -> None:
@@ -141,14 +139,9 @@ def _notes_on_unreached(inputs: CorrectionInputs) -> list[str]:
     """A note on the prunable weights that no correction changes."""
     reached = {x.weight_name for x in traced_layers(inputs.pruned, _two_images(inputs))}
     unreached = [layer.name for layer in layers(inputs.pruned) if layer.name not in reached]
-    return _note_on_layers(unreached, "is not computed by a layer of its own and was not changed")
+    return _note_on_layers("Not corrected (computed inside a larger module)", unreached)
 
 
-def _note_on_layers(names: list[str], reason: str) -> list[str]:
-    """A sentence on some layers; empty where there are none."""
-    if not names:
-        return []
-    if len(names) == 1:
-        return [f"{names[0]} {reason}."]
-    more = f" and {format_count(len(names) - SHOWN, 'more layer')}" if len(names) > SHOWN else ""
-    return [f"Each of {', '.join(names[:SHOWN])}{more} {reason}."]
+def _note_on_layers(text: str, names: list[str]) -> list[str]:
+    """The text with the first of these layers; empty if there are none."""
+    return [f"{text}: {join_first(names, 'layer')}."] if names else []

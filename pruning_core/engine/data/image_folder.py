@@ -162,7 +162,7 @@ def _in_class_folders(
     if deeper:
         raise layout_error(
             location,
-            "{name} lies deeper than a class folder. Folder layout: train/<class>/<image> and "
+            "{name} is deeper than a class folder. Folder layout: train/<class>/<image> and "
             "test/<class>/<image>, or <class>/<image>.",
             name="/".join(images[deeper[0]]),
         )

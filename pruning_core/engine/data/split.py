@@ -53,8 +53,7 @@ def stratified_subset(
     if size > len(labels):
         raise SpecError(
             field,
-            f"{size:,} images were asked for, but there are {len(labels):,}. Use fewer, or 0 for "
-            "all.",
+            f"{size:,} images are too many: there are {len(labels):,}. Use fewer, or 0 for all.",
         )
     if size in (0, len(labels)):
         return np.arange(len(labels))

@@ -168,4 +168,4 @@ def _calibration_notes(requested: int, available: int) -> list[str]:
     if requested <= available:
         return []
     images = format_count(available, "training image")
-    return [f"Calibrated on all {images}; {requested:,} were asked for."]
+    return [f"Calibrated on all {images}; {requested:,} were requested."]

@@ -50,7 +50,7 @@ def compute_masks(
             high=Share(1.0),
         )
     if not scores:
-        raise SpecError("pruning.layers", "the model has no prunable layer of this choice.")
+        raise SpecError("pruning.layers", "the model has no prunable layer with this setting.")
     layers = {}
     for name, unit_scores in joined_scores(scores, pruning).items():
         keys = sortable_keys(unit_scores)

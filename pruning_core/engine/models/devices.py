@@ -24,7 +24,7 @@ def resolve(device: str) -> str:
     if device not in devices:
         raise SpecError(
             "device",
-            "{device} was asked for, but this machine has only {devices}.",
+            "{device} is not available; this machine has only {devices}.",
             device=device,
             devices=", ".join(devices),
         )

@@ -189,7 +189,8 @@ def _zero_rows(weight: Tensor) -> Tensor:
 def _notes_on_removed(removed: dict[str, int], zeros: int) -> list[str]:
     if not removed:
         filters = format_count(zeros, "zero filter")
-        return [f"No channel was removed: none is zero wherever it is read ({filters})."]
+        reason = "no channel is zero for all layers that read it"
+        return [f"No channel was removed: {reason} ({filters})."]
     channels = format_count(sum(removed.values()), "zero channel")
     return [f"Removed {channels} ({format_count(len(removed), 'dependency group')})."]
 
@@ -203,7 +204,7 @@ def _notes_on_kept(
 ) -> Iterator[str]:
     """Why zero filters are kept: a sentence for each reason, with their number."""
     weights, counts = _weights(model), Counter[str]()
-    rounding = f"a multiple of {round_to} channels remains with them"
+    rounding = f"the width stays a multiple of {round_to}"
     for group in graph.groups:
         gone = set(removed[group.name])
         rounded = set(removable[group.name]) - gone
@@ -227,4 +228,4 @@ def _reason_to_keep(group: Group) -> str:
         return f"the group has {group.parts} parts, which must lose the same channels"
     if mixing := _mixing(group):
         return f"{mixing} mixes all channels"
-    return "another branch or a constant that is not zero reaches the channel"
+    return "another branch or a nonzero constant reaches the channel"

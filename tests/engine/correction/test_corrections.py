@@ -219,7 +219,7 @@ def test_bias_correction_gives_every_layer_the_dense_mean_and_deviation() -> Non
     for name in ("5", "11"):  # which have a bias
         assert torch.allclose(actual[name].mean, dense[name].mean, atol=1e-5)
     assert notes == [
-        "7 has neither a bias nor a batch norm after it: only the scale was corrected."
+        "Only the scale was corrected (no bias, and no batch norm after the layer): 7."
     ]
     for number in (1, 4):  # without a bias, the batch norm holds the offset
         pruned = module_of(inputs.pruned, str(number), nn.BatchNorm2d)
@@ -318,7 +318,7 @@ def test_a_transformer_is_corrected_except_for_its_projections() -> None:
     notes = [CORRECTIONS.load(name)(inputs) for name in METHODS]
     assert notes[0] == [NO_BATCH_NORM]
     assert "self_attn.in_proj_weight" in notes[2][0]
-    assert "was not changed" in notes[2][0]
+    assert "Not corrected (computed inside a larger module)" in notes[2][0]
     assert error(inputs) < before
 
 

@@ -81,7 +81,7 @@ def test_only_the_chosen_subset_is_decoded(tmp_path: Path) -> None:
     all_images = np.load(tmp_path / "all/train_images.npy")
     assert (np.load(tmp_path / "subset/train_images.npy") == all_images[chosen]).all()
     assert (np.load(tmp_path / "subset/train_labels.npy") == labels[chosen]).all()
-    with pytest.raises(SpecError, match=r"data\.test_size: 41 images were asked for"):
+    with pytest.raises(SpecError, match=r"data\.test_size: 41 images are too many"):
         run(root, tmp_path / "more", test_size=41)
 
 

@@ -85,9 +85,7 @@ def test_the_choice_is_the_same_on_every_machine() -> None:
 
 
 def test_too_many_names_the_setting_and_both_counts() -> None:
-    with pytest.raises(
-        SpecError, match=r"7,000 images were asked for, but there are 5,000"
-    ) as caught:
+    with pytest.raises(SpecError, match=r"7,000 images are too many: there are 5,000") as caught:
         stratified_subset(np.zeros(5000, dtype=np.int64), 7000, 0, "data.test_size")
     assert caught.value.field == "data.test_size"
 

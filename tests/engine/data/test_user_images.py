@@ -148,10 +148,10 @@ def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
         ([*GIVEN, "train/c/1.png"], "test lacks c"),
         ([*GIVEN, "test/c/1.png", "train/d/1.png"], "test lacks d; train lacks c"),
         ([*GIVEN[:6], "val/a/1.png", "val/b/1.png"], "no folder test"),
-        (["Train/a/1.png", "Test/a/1.png"], "Test/a/1.png lies deeper than a class folder"),
-        ([*GIVEN, "train/a/deep/1.png"], "train/a/deep/1.png lies deeper"),
-        ([f"out/in/{name}" for name in FLAT], ": out/in/a/0.png lies deeper"),
-        ([f"out/in/{name}" for name in GIVEN], ": out/in/test/a/0.png lies deeper"),
+        (["Train/a/1.png", "Test/a/1.png"], "Test/a/1.png is deeper than a class folder"),
+        ([*GIVEN, "train/a/deep/1.png"], "train/a/deep/1.png is deeper"),
+        ([f"out/in/{name}" for name in FLAT], ": out/in/a/0.png is deeper"),
+        ([f"out/in/{name}" for name in GIVEN], ": out/in/test/a/0.png is deeper"),
     ],
 )
 def test_a_wrong_layout_is_refused(tmp_path: Path, names: list[str], message: str) -> None:

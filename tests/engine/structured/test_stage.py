@@ -103,7 +103,7 @@ def test_removed_weights_count_as_zero(ran: Cache) -> None:
     assert row.compression_ratio == base.dense_bytes / row.sparse_bytes
     assert row.dense_bytes < base.dense_bytes
     assert any(
-        "to a pruning ratio of 5" in note and "count against the dense baseline" in note
+        "Removed 5" in note and "count as zeros, relative to the dense baseline" in note
         for note in row.notes
     )
     assert any("its outputs are the classes" in note for note in row.notes)

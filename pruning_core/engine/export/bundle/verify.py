@@ -73,7 +73,7 @@ def load_test_images(folder: Path, manifest: Manifest, data: str) -> tuple[Any, 
         raise Differs(f"{path} does not hold the test images ({error}).") from error
     digest = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes()).hexdigest()
     if digest != expected["sha256"]:
-        raise Differs(f"{path} holds other test images than the manifest names.")
+        raise Differs(f"The test images in {path} do not match the manifest.")
     return images, labels
 
 
