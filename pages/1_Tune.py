@@ -79,7 +79,7 @@ def draw_controls(lab: Lab) -> Places:
 
 
 def draw_outlook(lab: Lab, places: Places) -> Spec | None:
-    """What the settings will do and cost, and Run. Returns the spec if it can run."""
+    """The schedule, the cost and the button Run. Returns the spec if it can run."""
     reading = choices.collect()
     choices.remember(reading.values)
     draw_problems(BAD_LINK, choices.link_problems(), st.warning)
@@ -126,7 +126,7 @@ def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
 
 
 def draw_facts(lab: Lab, spec: Spec, places: Places) -> None:
-    """What the inspections say, beside the controls that they are about."""
+    """The results of the inspections, next to the controls that they concern."""
     with places[0]:
         facts.show_data(lab, spec)
     with places[1]:
@@ -177,7 +177,7 @@ def draw_cost(lab: Lab, spec: Spec, run_plan: Plan) -> str:
 
 
 def draw_bar(lab: Lab, spec: Spec | None, time: str = "") -> None:
-    """Run, and on a narrow screen the time beside it; without a spec Run is disabled."""
+    """The button Run, and on a narrow screen the time. Without a spec it is disabled."""
     with st.container(key="runbar", horizontal=True, vertical_alignment="center"):
         if time:
             with st.container(key="runtime"):
@@ -198,7 +198,7 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str = "") -> None:
 
 
 def draw_link_line(values: Values, valid: bool) -> None:
-    """How many settings differ from the quick start, their link, and the way back."""
+    """The number of settings that differ from the quick start, their link, and Reset."""
     changed = len(link_of(values))
     if not valid:
         text = "The link still holds the last valid settings."

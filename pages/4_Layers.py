@@ -38,7 +38,7 @@ from pruning_core.storage.jobs import Job
 
 
 def pick_unit(spec: Spec) -> str:
-    """What is pruned alone: at first the unit in the run's settings."""
+    """The unit that the analysis prunes; the default is that of the run's settings."""
     units = list(SENSITIVITY_UNITS)
     return st.radio(
         title("sensitivity.unit"),

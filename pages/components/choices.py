@@ -143,7 +143,7 @@ def _with_effect(errors: Iterable[SpecError], values: Values) -> Iterable[SpecEr
 
 
 def to_widget(name: str, value: Any) -> Any:
-    """A setting as its widget holds it: percent for shares, text for lists, empty for all."""
+    """A setting as its widget holds it: shares in percent, lists as text, all images as empty."""
     field = FIELDS[name]
     if field.is_list and field.is_share:
         return number_lists.percent_text(value)

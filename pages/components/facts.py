@@ -1,4 +1,4 @@
-"""What a page knows of data sets and models: inspections that the worker runs."""
+"""Facts on data sets and models, from inspections that the worker runs."""
 
 from __future__ import annotations
 

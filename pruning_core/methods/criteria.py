@@ -18,7 +18,7 @@ ENGINE = "pruning_core.engine.criteria"
 
 @dataclass(frozen=True)
 class Criterion(Method):
-    """A pruning criterion. The implementation takes `Evidence` and returns scores by name.
+    """A pruning criterion. The implementation takes `CriterionInputs` and returns scores by name.
 
     `needs` lists the inputs besides the weights: calibration images, the dense baseline instead
     of the model that is pruned, or the weight movement that training accumulated. `cost` is how
@@ -61,7 +61,7 @@ CRITERIA = Registry(
             "taylor",
             "First-order Taylor",
             "How much the loss on the calibration images would change without the weight: "
-            "gradient times weight, summed over batches.",
+            "gradient times weight, squared and summed over batches.",
             "Molchanov et al. 2019",
             "https://arxiv.org/abs/1906.10771",
             f"{ENGINE}.gradients:taylor",
@@ -113,8 +113,8 @@ CRITERIA = Registry(
         Criterion(
             "obd",
             "Optimal Brain Damage (OBD)",
-            "Second-order: the squared weight times the diagonal of the empirical Fisher "
-            "information, computed image by image on the calibration images.",
+            "Second-order: the squared weight times the diagonal of the Gauss-Newton matrix, "
+            "estimated image by image on the calibration images.",
             "LeCun et al. 1990",
             "https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html",
             f"{ENGINE}.gradients:obd",

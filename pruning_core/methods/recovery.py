@@ -14,8 +14,8 @@ class RecoveryMethod(Method):
     """A recovery method.
 
     The implementation takes `Sources` and returns a state dict, or None where the weights stay.
-    Methods that `rewinds` go back to an epoch of the baseline's training; methods that `restarts`
-    replace the weights.
+    `rewinds` is true for methods that go back to an epoch of the baseline's training, `restarts`
+    for methods that replace the weights.
     """
 
     rewinds: bool = False

@@ -74,7 +74,7 @@ def cosine(target: float, steps: int) -> list[float]:
 def one_cycle(target: float, steps: int) -> list[float]:
     """A logistic curve: `S (1 + e^(b-a)) / (1 + e^(b - a i/N))` with a = 14 and b = 5.
 
-    Hubens et al. 2021 (One-Cycle Pruning): little at first, most before the middle. The
+    Hubens et al. 2021 (One-Cycle Pruning): slow at first, fastest before the middle. The
     numerator makes the last sparsity exactly the target.
     """
     alpha, beta = ONE_CYCLE_ALPHA, ONE_CYCLE_BETA

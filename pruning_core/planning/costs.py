@@ -137,7 +137,7 @@ def correction_steps(name: str, images: float, layers: int) -> float:
 
 
 def _solver_seconds(stage: Stage, by_key: Mapping[str, Stage], layers: Sequence[Layer]) -> float:
-    """The seconds in which a correction solves its equations; 0 of other stages."""
+    """The seconds in which a correction solves its equations; 0 for other stages."""
     if stage.kind != "correction":
         return 0.0
     correction, pruned = restored(CorrectionSettings, stage.settings), stage

@@ -70,7 +70,7 @@ def pruned_stage(
 
 
 def _step_spec(spec: Spec, step: Step) -> Spec:
-    """A spec with this step as its only work, of which conditions can be asked.
+    """A spec that contains this step only, to evaluate conditions on it.
 
     Structured pruning, the sensitivity analysis and regrowth in other steps do not matter here.
     At sparsity 0 only the layers matter, because their zeros are counted; the other settings of
@@ -95,8 +95,8 @@ def _step_spec(spec: Spec, step: Step) -> Spec:
 def _zeroes_batch_norm(step: Step, pruning: PruningSpec) -> bool:
     """Whether the weight and bias of batch norm are set to zero with a filter of output channels.
 
-    Not where filters return: no gradient passes through a batch norm at 0, so a filter that is
-    regrown could not train.
+    False where filters are regrown: no gradient passes through a batch norm at 0, so a regrown
+    filter could not train.
     """
     outputs = pruning.granularity == "filter" and pruning.filter_dim == 0
     return outputs and bool(step.target) and not step.returns

@@ -229,7 +229,7 @@ def _merit(trials: Sequence[Trial]) -> tuple[float, float]:
 class Round:
     """Strategies that run with the same cells and seeds.
 
-    `share` is the expected share of them that will run, where results decide about it.
+    Where earlier results decide which of them run, `share` is the expected share.
     """
 
     strategies: tuple[SearchStrategy, ...]

@@ -135,7 +135,7 @@ def answers(frame: pd.DataFrame, tolerance: float = 0.01) -> list[Answer]:
 
 
 def answers_of(rows: list[Row], tolerance: float = 0.01) -> list[Answer]:
-    """The same for the rows of a frame."""
+    """`answers` for a frame that is given as rows."""
     if not rows:
         return [Answer("", None, _why_none(rows, tolerance))]
     groups = grouped(rows, "test_digest")

@@ -230,7 +230,7 @@ def _spread(rows: list[Row]) -> str:
 
 
 def _cost_findings(rows: list[Row], several: bool) -> Iterator[Finding]:
-    """What fine-tuning to the target took, where another strategy reaches that of iterative."""
+    """The fine-tuning cost of the strategies that reach the target of the iterative run."""
     for group in grouped(rows, "run_id"):
         run, models = str(group[0]["run"]), _sparsest(group)
         if ITERATIVE not in models or len(models) < 2:

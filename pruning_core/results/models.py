@@ -105,7 +105,7 @@ def _dense_macs(outline: Outline, store: Reader) -> float:
 
 
 def damaged(outline: Outline, store: Checker, done: Iterable[str]) -> list[str]:
-    """The keys of models that the queue calls done and the store can no longer read."""
+    """The keys of models that are done in the queue, but cannot be read from the store."""
     keys = {model.key for model in outline.models}
     return [key for key in done if key in keys and not store.intact(key)]
 

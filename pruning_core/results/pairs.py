@@ -76,8 +76,8 @@ def _between_strategies(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
 def _against_dense(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
     """Pruned models against the dense control, and the control against the baseline.
 
-    The former shows what pruning costs, the latter what the extra epochs alone bring. Without a
-    control, structured models are compared with the baseline.
+    The first comparison shows the effect of pruning, the second that of the additional epochs.
+    Without a control, structured models are compared with the baseline.
     """
     control, baseline = _at(rows, ONE_SHOT, 0.0), _at(rows, BASELINE, 0.0)
     for strategy in (*MASKED, *RATIO_PRUNED):

@@ -76,7 +76,7 @@ def summary_tables(frame: pd.DataFrame) -> str:
 
 
 def _summary(models: pd.DataFrame) -> str:
-    """The assignment's two tables for a run and seed, then the models they have no place for."""
+    """The assignment's two tables for a run and seed, then all other models."""
     rows = models.sort_values(["iteration", "sparsity_asked"]).to_dict("records")
     by_strategy: dict[str, list[Row]] = {name: [] for name in STRATEGIES}
     for row in rows:
@@ -132,7 +132,7 @@ def _label(row: Row) -> str:
 
 
 def _control_note(rows: list[Row]) -> str:
-    """What 0 % in the one-shot table is; in the assignment's own table it is the baseline."""
+    """A sentence on 0 % in the one-shot table; in the assignment's own table it is the baseline."""
     epochs = [format_epochs(row["epochs"]) for row in rows if row["sparsity_asked"] == 0]
     if not epochs:
         return ""
@@ -183,7 +183,7 @@ def _mean(row: Row) -> str:
 
 
 def model_notes(frame: pd.DataFrame) -> list[str]:
-    """Each note on models once, after the models that it concerns where these are not all."""
+    """Each note on models once. It begins with the models that it concerns, unless these are all."""
     models = frame if frame.empty else frame[~frame["strategy"].isin(QUANTIZED)]
     return [
         _prefixed(_place(models, models.iloc[numbers]), note)
@@ -192,7 +192,7 @@ def model_notes(frame: pd.DataFrame) -> list[str]:
 
 
 def int8_notes(frame: pd.DataFrame) -> list[str]:
-    """Each note on int8 files once, after their formats and the models that it concerns."""
+    """Each note on int8 files once. It begins with the formats and the models that it concerns."""
     files = frame if frame.empty else frame[frame["strategy"].isin(QUANTIZED)]
     notes = []
     for note, numbers in _rows_by_note(files).items():

@@ -1,7 +1,7 @@
 """When settings have an effect, as predicates over a whole spec.
 
 The command line's note "has no effect", the disabled widget of a page, the key of a stage and the
-id of a job ask the same condition. A condition takes a `Spec`, typed as `Any` because the classes
+id of a job use the same condition. A condition takes a `Spec`, typed as `Any` because the classes
 that a spec holds name their conditions.
 """
 

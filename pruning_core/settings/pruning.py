@@ -85,7 +85,8 @@ class PruningSpec:
     filter_norm: str = setting(
         "2",
         "Filter norm (Lp)",
-        help="The p of the Lp norm over the weights of a filter: 1, 2, another number up to 16, or inf.",
+        help="The p of the Lp norm over the weights of a filter: 1, 2, another number up to 16, or "
+        "inf.",
         metavar="1|2|inf",
         choices=("1", "2", "inf"),
         free=True,

@@ -36,7 +36,7 @@ def canonical(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one meaning: sorted keys, no spaces, rounded floats."""
+    """A value as canonical JSON: sorted keys, no spaces, rounded floats."""
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

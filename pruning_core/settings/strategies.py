@@ -214,7 +214,7 @@ def _check_schedule(chain: IterativeSpec) -> None:
 
 
 def _check_regrowth(chain: IterativeSpec) -> None:
-    """Refuse a run in which weights return without training, or in no step."""
+    """Refuse regrown weights without training, and regrowth with a single step."""
     if not chain.enabled or not SPARSITY_SCHEDULES[chain.schedule].regrows:
         return
     schedule = Choice("iterative.schedule", chain.schedule)

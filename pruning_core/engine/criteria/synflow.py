@@ -92,7 +92,8 @@ def absolute_model(model: nn.Module) -> nn.Module:
 def unsupported_reason(model: nn.Module) -> str:
     """Why a model has no synaptic flow; empty where it has one.
 
-    Flow is a sum of products of weights. Normalization by the input and gates are none.
+    Flow is a sum of products of weights. Gates, and normalization that depends on the input, are
+    not of this form.
     """
     kinds = sorted({type(m).__name__ for m in model.modules() if isinstance(m, UNSUPPORTED)})
     return f"the model has layers of the kind {', '.join(kinds)}" if kinds else ""

@@ -34,7 +34,7 @@ def sortable_keys(scores: Tensor) -> np.ndarray:
 
 
 def smallest(keys: np.ndarray, count: int) -> np.ndarray:
-    """A bool array (U,) with exactly `count` True: the smallest keys; of equal keys the first."""
+    """A bool array (U,) with exactly `count` True: the smallest keys; ties go to the first positions."""
     if count <= 0 or count >= keys.size:
         return np.full(keys.shape, count > 0)
     threshold = kth_smallest(keys, count - 1)
@@ -89,7 +89,7 @@ def _bracket(keys: np.ndarray, rank: int) -> tuple[np.integer, np.integer]:
 
 
 def argsort_scores(scores: np.ndarray) -> np.ndarray:
-    """The positions of scores (U,) from the lowest to the highest; of equal scores the first first.
+    """The positions of scores (U,) from the lowest to the highest; ties are in order of position.
 
     Scores are 0 or more. float32 scores are sorted together with their positions, both in one
     integer, which is several times faster than numpy's stable sorting.

@@ -93,7 +93,7 @@ def _removable(group: Group, needed: dict[str, np.ndarray]) -> list[int]:
 
 
 def _rounded(group: Group, channels: list[int], round_to: int) -> list[int]:
-    """As many of the channels as leave a multiple of `round_to`, and at least one channel."""
+    """The channels to remove, so that a multiple of `round_to`, but at least one, remains."""
     remaining = max(group.width - len(channels), 1)
     return channels[: max(group.width - math.ceil(remaining / round_to) * round_to, 0)]
 

@@ -1,4 +1,4 @@
-"""From which weights training starts after a pruning step.
+"""The weights from which training starts after a pruning step.
 
 A recovery method returns the values that all weights take before training, or None where they stay
 as they are. Pruned weights are zero afterwards in any case, and the optimizer starts without
