@@ -239,7 +239,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     draw_damaged(lab, jobs, rows)
     frame, specs = read(lab, jobs)
     if frame.empty:
-        st.info("No finished model yet. See progress in Runs.")
+        st.info("No finished model yet. See progress on Runs.")
         link("Runs", job=jobs[0].id)
         return
     if notes := [inline(note) for note in model_notes(frame)]:

@@ -16,7 +16,10 @@ def draw_corrections(frame: pd.DataFrame) -> None:
     if table.empty:
         return
     header_with_guide("Training-free correction", "recovery", "training-free-correction")
-    st.caption("Accuracy after pruning without any fine-tuning. Seconds add up over the methods.")
+    st.caption(
+        "Accuracy after pruning without any fine-tuning. The time of a method includes the methods "
+        "before it."
+    )
     st.dataframe(
         table,
         hide_index=True,

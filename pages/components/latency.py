@@ -138,10 +138,10 @@ def _draw_times(
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     """The measurements as text."""
     rows = frame.to_dict("records")
-    repeated = {"control": " (repeated)"}
+    control = {"control": " (control)"}
     return pd.DataFrame(
         {
-            "Model": [f"{row['model']}{repeated.get(row['role'], '')}" for row in rows],
+            "Model": [f"{row['model']}{control.get(row['role'], '')}" for row in rows],
             "Runtime": frame["runtime_title"],
             "Batch size": frame["batch_size"],
             "Threads": frame["threads"],
@@ -162,8 +162,8 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
         level=3,
     )
     st.caption(
-        "Times the model's 1x1 convolutions and linear layers as dense and sparse matrix "
-        "products, with zeros at random positions, batch size 1 and 1 thread."
+        "Compares dense and sparse matrix products of the model's 1x1 convolutions and linear "
+        "layers, with zeros at random positions, batch size 1 and 1 thread."
     )
     stage = sparse_speedup_stage(model.key, conditions.image_size)
     if not run_stage(

@@ -29,11 +29,11 @@ PERCENT = "sparsity"
 
 def draw_layers(frame: pd.DataFrame) -> None:
     """Every layer of a model with its sparsity; `frame` is a `results.layers.layers_frame`."""
-    shown = frame.assign(sparsity=100 * frame["sparsity"])
+    shown = frame.assign(sparsity=100 * frame["sparsity"]).rename(columns=str.capitalize)
     columns = {
-        "sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share of zeros."),
-        "weights": st.column_config.NumberColumn(format="localized"),
-        "zero channels": st.column_config.NumberColumn(
+        "Sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share of zeros."),
+        "Weights": st.column_config.NumberColumn(format="localized"),
+        "Zero channels": st.column_config.NumberColumn(
             help="Output channels whose weights are all zero."
         ),
     }
@@ -53,11 +53,12 @@ def draw_overlap(frame: pd.DataFrame) -> None:
         help="Weights that both models keep, divided by the weights that at least one keeps.",
     )
     shown = frame.assign(overlap=100 * frame["overlap"])[["layer", "weights", "overlap"]]
+    shown = shown.rename(columns=str.capitalize)
     with st.expander("Table"):
         st.dataframe(
             shown,
             hide_index=True,
-            column_config={"overlap": st.column_config.NumberColumn(format="%.1f %%")},
+            column_config={"Overlap": st.column_config.NumberColumn(format="%.1f %%")},
         )
 
 
@@ -147,7 +148,7 @@ def draw_run(
         f"Overall sparsity {format_percent(overall)}. Runs one-shot only, plus the fine-tuned "
         "dense control."
     )
-    if st.button("Run with these", type="primary", disabled=round(overall, 6) == 0):
+    if st.button("Run with these sparsities", type="primary", disabled=round(overall, 6) == 0):
         try:
             custom = custom_spec(spec, sparsities, overall)
             plan(custom, lab.store)

@@ -128,7 +128,7 @@ def _error_of(values: Values) -> SpecError | None:
 
 
 def _wrong_settings(error: SpecError, values: Values, base: Values, changed: set[str]) -> set[str]:
-    """The setting that the error names, else the one that causes it alone, else all that changed."""
+    """The setting that the error names; else the only one that causes it; else all that changed."""
     custom = error.field in SCHEDULE_SETTINGS and values["iterative.schedule"] == CUSTOM
     if custom and (together := changed & set(SCHEDULE_SETTINGS)):
         return together

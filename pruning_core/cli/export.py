@@ -97,7 +97,7 @@ def _bundle_notes(store: Store, stages: Iterable[Stage]) -> list[str]:
     """The notes on the reproducibility bundle, if there is one."""
     bundles = [s for s in stages if s.kind == BUNDLE and store.exists(s.key)]
     results = [read_result(store, stage.key, BundleResult) for stage in bundles]
-    return [f"{result.file}: {note}" for result in results for note in result.notes]
+    return [note for result in results for note in result.notes]
 
 
 def _copy(store: Store, stages: Iterable[Stage], out: Path) -> list[Path]:

@@ -129,15 +129,15 @@ def _table(frame: pd.DataFrame) -> Table:
         caption="Speed-up over the dense model in the same runtime, with its 95 % interval",
     )
     for row in frame.to_dict("records"):
-        repeated = " (control)" if row["role"] == "control" else ""
+        control = " (control)" if row["role"] == "control" else ""
         table.add_row(
-            f"{row['model']}{repeated}",
+            f"{row['model']}{control}",
             row["runtime_title"],
             str(row["batch_size"]),
             str(row["threads"]),
             f"{row['p50_ms']:.3g}",
             f"{row['p90_ms']:.3g}",
-            f"{row['images_per_second']:.3g}",
+            f"{row['images_per_second']:,.1f}",
             speedup_text(row),
         )
     return table

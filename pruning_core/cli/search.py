@@ -141,8 +141,8 @@ def _try_on_validation(
     """Try all strategies in the hardest cell, and the best of them in all cells.
 
     A cell is a budget and a sparsity. The hardest one has the highest sparsity that any strategy
-    reaches, and the smallest budget. This is one round of successive halving (Jamieson and Talwalkar 2016,
-    https://arxiv.org/abs/1502.07943).
+    reaches, and the smallest budget. This is one round of successive halving (Jamieson and
+    Talwalkar 2016, https://arxiv.org/abs/1502.07943).
     """
     seed = base.seeds[0]
     for hardest in sorted(grid, key=hardness):

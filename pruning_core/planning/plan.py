@@ -1,8 +1,8 @@
 """From a spec to the graph of stages that answers it.
 
 A stage's key is the SHA-256 of canonical JSON of its kind and version, its parent's key and all
-its settings. The facts on files and machines that enter the keys (digests, classes, the
-device) come from the `inspect_*` stages, which run first: `plan` returns the inspections that are still
+its settings. The facts on files and machines that enter the keys (digests, classes, the device)
+come from the `inspect_*` stages, which run first: `plan` returns the inspections that are still
 missing, or the whole graph.
 """
 

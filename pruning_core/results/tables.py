@@ -183,7 +183,7 @@ def _mean(row: Row) -> str:
 
 
 def model_notes(frame: pd.DataFrame) -> list[str]:
-    """Each note on models once. It begins with the models that it concerns, unless these are all."""
+    """Each note on models once, after the names of its models unless it concerns all of them."""
     models = frame if frame.empty else frame[~frame["strategy"].isin(QUANTIZED)]
     return [
         _prefixed(_place(models, models.iloc[numbers]), note)
@@ -192,7 +192,7 @@ def model_notes(frame: pd.DataFrame) -> list[str]:
 
 
 def int8_notes(frame: pd.DataFrame) -> list[str]:
-    """Each note on int8 files once. It begins with the formats and the models that it concerns."""
+    """Each note on int8 files once, after the names of its formats and models."""
     files = frame if frame.empty else frame[frame["strategy"].isin(QUANTIZED)]
     notes = []
     for note, numbers in _rows_by_note(files).items():

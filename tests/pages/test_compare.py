@@ -156,7 +156,7 @@ def test_a_damaged_baseline_leaves_a_page_with_a_way_on(cache: Cache) -> None:
     (cache.stage(row.key) / "manifest.json").write_bytes(b"\xff\xfe")
     test = compare(job)
     assert "1 damaged result on disk" in test.warning[0].value
-    assert "No finished model yet. See progress in Runs." in test.info[0].value
+    assert "No finished model yet. See progress on Runs." in test.info[0].value
     assert [b.key for b in test.button if b.key == "again"]
     assert not open_page("app.py").exception
 

@@ -33,7 +33,11 @@ SPEC = replace(
     baseline_epochs=1,
     label="Small",
 )
-ALLOCATE, RUN, ANALYZE = "Allocate from sensitivity", "Run with these", "Run sensitivity analysis"
+ALLOCATE, RUN, ANALYZE = (
+    "Allocate from sensitivity",
+    "Run with these sparsities",
+    "Run sensitivity analysis",
+)
 
 
 @pytest.fixture(autouse=True)

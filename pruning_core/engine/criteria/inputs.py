@@ -44,7 +44,7 @@ class CriterionInputs:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """A context with the model in evaluation mode. Each module gets its former mode back."""
+    """A context with the model in evaluation mode; restores the mode of each module."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -56,7 +56,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def training_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """A context with the model in training mode, without dropout. Modes and buffers are restored."""
+    """A context with the model in training mode, without dropout; restores modes and buffers."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with evaluation_mode(model):
         model.train()

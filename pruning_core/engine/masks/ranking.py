@@ -34,7 +34,7 @@ def sortable_keys(scores: Tensor) -> np.ndarray:
 
 
 def smallest(keys: np.ndarray, count: int) -> np.ndarray:
-    """A bool array (U,) with exactly `count` True: the smallest keys; ties go to the first positions."""
+    """A bool array (U,) with exactly `count` True: the smallest keys; ties by position."""
     if count <= 0 or count >= keys.size:
         return np.full(keys.shape, count > 0)
     threshold = kth_smallest(keys, count - 1)

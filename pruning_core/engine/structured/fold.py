@@ -188,6 +188,8 @@ def _zero_rows(weight: Tensor) -> Tensor:
 
 def _notes_on_removed(removed: dict[str, int], zeros: int) -> list[str]:
     if not removed:
+        if not zeros:
+            return ["No channel was removed: there are no zero filters."]
         filters = format_count(zeros, "zero filter")
         reason = "no channel is zero for all layers that read it"
         return [f"No channel was removed: {reason} ({filters})."]
