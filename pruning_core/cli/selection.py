@@ -25,7 +25,7 @@ def find_job(queue: Queue, start: str) -> Job:
     """The job whose id begins with `start`. Raises `SpecError` unless exactly one does."""
     job = queue.job(start)
     if job is None:
-        raise SpecError("JOB", f"no job, or more than one, has an id that begins with {start!r}.")
+        raise SpecError("JOB", f"the id {start!r} matches no job or several jobs.")
     return job
 
 

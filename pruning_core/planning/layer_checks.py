@@ -70,7 +70,7 @@ def check_exclude(spec: Spec, layers: Sequence[Layer]) -> None:
         close = suggestion(entry, [*KINDS, *ROLES, *(layer.name for layer in layers)])
         raise SpecError(
             "pruning.exclude",
-            "'{entry}' matches no layer of {model} and is no kind of layer. {close}",
+            "'{entry}' matches no layer of {model} and is not a kind of layer. {close}",
             entry=entry,
             model=spec.model.name,
             close=close,

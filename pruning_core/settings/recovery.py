@@ -102,8 +102,8 @@ def check_regrowth(recovery: RecoverySpec, schedule: str) -> None:
     check(
         not RECOVERY_METHODS[recovery.method].restarts or not SPARSITY_SCHEDULES[schedule].regrows,
         "recovery.method",
-        "{method} replaces all weights after each pruning step, which discards the weights that "
-        "{schedule} trained before. Choose {fine_tuning}, or another {setting}.",
+        "{method} replaces all weights after each pruning step, so the weights that {schedule} "
+        "regrew would lose their training. Choose {fine_tuning}, or another {setting}.",
         method=Choice("recovery.method", recovery.method),
         schedule=Choice("iterative.schedule", schedule),
         fine_tuning=Choice("recovery.method", "fine_tuning"),

@@ -29,7 +29,8 @@ class OneShotSpec:
     amounts: tuple[float, ...] = setting(
         (0.0, 0.3, 0.5, 0.7, 0.9),
         "One-shot sparsity levels",
-        help="Each is pruned from the baseline in one step. 0 is the fine-tuned dense control.",
+        help="Sparsities of the one-shot models, each pruned from the baseline in one step. 0 is "
+        "the fine-tuned dense control.",
         flag="--amounts",
         metavar="0.3,0.5",
         placeholder="0, 30, 50, 70, 90 %",

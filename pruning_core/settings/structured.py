@@ -76,7 +76,8 @@ class StructuredSpec:
     round_to: int = setting(
         8,
         "Round channels to a multiple of",
-        help="Runtimes are fastest with multiples of 8.",
+        help="The number of remaining channels is a multiple of this. Runtimes are fastest with "
+        "multiples of 8.",
         flag="--round-to",
         unit="channels",
         minimum=1,

@@ -98,7 +98,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     (
         "--recovery",
         ["--schedule", "rigl", "--recovery", "weight_rewinding"],
-        "discards the weights that rigl trained before",
+        "so the weights that rigl regrew would lose their training",
     ),
     ("--criterion", ["--schedule", "rigl", "--criterion", "snip"], "scores the dense baseline"),
     ("--allocation", ["--criterion", "movement", "--allocation", "lamp"], "can be negative"),
@@ -333,9 +333,9 @@ def test_a_wrong_spec_file_is_refused(
     [
         (
             ["show", "nothing"],
-            "JOB: no job, or more than one, has an id that begins with 'nothing'",
+            "JOB: the id 'nothing' matches no job or several jobs",
         ),
-        (["cancel", "nothing"], "JOB: no job, or more than one"),
+        (["cancel", "nothing"], "JOB: the id 'nothing' matches no job or several jobs"),
         (["jobs", "--limit", "-1"], "--limit: "),
         (["jobs", "--limit", "9" * 30], "--limit: "),
         (["worker", "--idle-seconds", "nan"], "--idle-seconds: "),

@@ -179,7 +179,7 @@ def test_dense_sparse_dense_and_its_equal_budget_control_end_dense() -> None:
 @pytest.mark.parametrize("method", ["weight_rewinding", "random_reinit"])
 @pytest.mark.parametrize("schedule", RETURNING)
 def test_returning_weights_are_not_rewound(schedule: str, method: str) -> None:
-    with pytest.raises(SpecError, match=f"discards the weights that {schedule} trained") as caught:
+    with pytest.raises(SpecError, match=f"the weights that {schedule} regrew would") as caught:
         replace(chain(schedule=schedule), recovery=RecoverySpec(method=method))
     assert caught.value.field == "recovery.method"
     replace(chain(schedule=schedule, enabled=False), recovery=RecoverySpec(method=method))

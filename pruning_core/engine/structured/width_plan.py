@@ -235,9 +235,9 @@ def remove_channels(model: nn.Module, graph: Graph, plan: WidthPlan) -> nn.Modul
 def _too_much(target: float, possible: float, settings: Settings) -> SpecError:
     return SpecError(
         "structured.ratios",
-        "{target} of the {ratio_of} cannot be removed. At most {possible} can, with multiples of "
-        "{round_to} channels and at most {max_ratio} of a layer. Lower the ratio or {round}, or "
-        "raise {max}.",
+        "{target} of the {ratio_of} cannot be removed. At most {possible} can be removed, with "
+        "multiples of {round_to} channels and at most {max_ratio} of each layer. Lower the ratio "
+        "or {round}, or raise {max}.",
         target=Share(target),
         ratio_of=Choice("structured.ratio_of", settings["ratio_of"]),
         possible=Share(math.floor(1e4 * possible) / 1e4),
