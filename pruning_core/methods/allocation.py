@@ -151,7 +151,7 @@ ALLOCATIONS = Registry(
             "lamp",
             "LAMP",
             "One threshold for layer-adaptive magnitude scores: each squared score divided by "
-            "the sum of the larger squared scores of its layer.",
+            "the sum of itself and all larger squared scores of its layer.",
             "Lee et al. 2021",
             "https://arxiv.org/abs/2010.07611",
             "pruning_core.engine.masks.selection:lamp",

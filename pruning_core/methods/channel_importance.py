@@ -52,8 +52,8 @@ CHANNEL_IMPORTANCES = Registry(
         ChannelImportance(
             "lamp",
             "LAMP",
-            "The squared L2 norm of a channel divided by the sum over the channels with higher "
-            "norms.",
+            "The squared L2 norm of a channel divided by the sum over this channel and all "
+            "channels with higher norms.",
             "Lee et al. 2021",
             "https://arxiv.org/abs/2010.07611",
             f"{ENGINE}.importance:lamp",

@@ -131,14 +131,14 @@ CORRECTION = Condition(lambda spec: spec.correction.enabled, "with training-free
 SCHEDULED = Condition(
     lambda spec: spec.iterative.schedule != CUSTOM, "with a sparsity schedule other than custom"
 )
-MASKS = Condition(chooses_masks, "by one-shot pruning above 0 and by iterative pruning")
+MASKS = Condition(chooses_masks, "with one-shot sparsities above 0 or iterative pruning")
 SCORES = Condition(
     scores_weights,
-    "by one-shot pruning above 0, by iterative pruning and by the sensitivity analysis of layers",
+    "with one-shot sparsities above 0, iterative pruning or the sensitivity analysis of layers",
 )
 MIN_DENSITY = Condition(
     lambda spec: chooses_masks(spec) and ALLOCATIONS[spec.pruning.allocation].min_density,
-    "with the allocations global, ERK and LAMP",
+    "with the allocations global, ERK or LAMP",
 )
 CUSTOM_ALLOCATION = Condition(
     lambda spec: chooses_masks(spec) and spec.pruning.allocation == "custom",
@@ -150,7 +150,7 @@ FILTERS = Condition(
 )
 FILTER_NORM = Condition(
     joins_by_norm,
-    "with the granularity filter, by the criterion magnitude and by RigL",
+    "with the granularity filter, for magnitude scores and for regrowth by RigL",
 )
 CALIBRATION = Condition(
     uses_calibration_images,
@@ -158,16 +158,16 @@ CALIBRATION = Condition(
 )
 CHANNEL_SCORES = Condition(
     scores_channels,
-    "with structured pruning, and by the sensitivity analysis of dependency groups",
+    "with structured pruning or the sensitivity analysis of dependency groups",
 )
 REWINDS = Condition(rewinds, "by learning-rate rewinding and weight rewinding")
-TRAINS = Condition(trains_after_pruning, "where training follows a pruning step")
+TRAINS = Condition(trains_after_pruning, "if training follows a pruning step")
 DISTILLS = Condition(
     lambda spec: spec.recovery.distillation_weight > 0 and trains_after_pruning(spec),
-    "with a distillation weight above 0, where training follows a pruning step",
+    "with a distillation weight above 0, if training follows a pruning step",
 )
 SEVERAL_STEPS = Condition(
-    has_several_steps, "with several fine-tuned pruning steps, or with final fine-tuning"
+    has_several_steps, "with several fine-tuned pruning steps or final fine-tuning"
 )
 FINE_TUNES = Condition(fine_tunes, "with fine-tuning epochs above 0")
 FINE_TUNING_LR = Condition(
@@ -175,13 +175,13 @@ FINE_TUNING_LR = Condition(
     lambda spec: (
         final_fine_tunes(spec) or (spec.recovery.method == "fine_tuning" and fine_tunes(spec))
     ),
-    "with fine-tuning as recovery method, and by final fine-tuning",
+    "with the recovery method fine-tuning, or in final fine-tuning",
 )
 FINE_TUNING_SCHEDULE = Condition(
     uses_fine_tuning_schedule,
-    "with fine-tuning as recovery method, except in final fine-tuning",
+    "with the recovery method fine-tuning, but not in final fine-tuning",
 )
 FINE_TUNING_BATCHES = Condition(
     lambda spec: fine_tunes(spec) or uses_calibration_images(spec),
-    "with fine-tuning epochs above 0, and for batches of calibration images",
+    "with fine-tuning epochs above 0, or for batches of calibration images",
 )

@@ -442,5 +442,5 @@ def test_movement_without_training_is_refused_in_the_page_s_words(cache: Cache) 
     inspected(cache)
     test = tune(**{"pruning.criterion": "movement", "baseline_epochs": "0"})
     assert "Pruning criterion: 'Movement' accumulates" in error_text(test)
-    assert "'Baseline epochs' at 0" in error_text(test)
+    assert "'Baseline epochs' is 0" in error_text(test)
     assert run_button(test).disabled

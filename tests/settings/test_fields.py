@@ -104,7 +104,7 @@ def test_a_setting_has_a_title_a_help_and_a_valid_default(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_conditions_complete_a_sentence(name: str) -> None:
     for condition in FIELDS[name].conditions:
-        assert condition.text.split()[0] in ("with", "by", "where")
+        assert condition.text.split()[0] in ("with", "by", "if")
         assert not condition.text.endswith(".")
 
 

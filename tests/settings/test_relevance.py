@@ -60,7 +60,9 @@ def test_the_filter_norm_has_an_effect_beside_rigl_on_filters() -> None:
     linear = replace(RIGL, iterative=IterativeSpec(schedule="linear"))
     assert not has_effect("pruning.filter_norm", linear)
     assert (condition := unmet("pruning.filter_norm", linear))
-    assert condition.text == "with the granularity filter, by the criterion magnitude and by RigL"
+    assert condition.text == (
+        "with the granularity filter, for magnitude scores and for regrowth by RigL"
+    )
 
 
 @pytest.mark.parametrize(
