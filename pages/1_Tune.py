@@ -21,6 +21,7 @@ from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
 from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import pruning_steps
+from pruning_core.settings.messages import title
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
 
@@ -70,7 +71,7 @@ def draw_controls(lab: Lab) -> Places:
     with st.container(border=True):
         st.subheader("5. Fine-tuning and recovery")
         tune_sections.recovery_section()
-    with st.expander("Structured pruning (channel removal)"):
+    with st.expander(title("structured.enabled")):
         tune_sections.structured_section()
         channel_place = st.container()
     with st.expander("Advanced settings"):

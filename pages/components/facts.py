@@ -7,7 +7,7 @@ import re
 import streamlit as st
 
 from pages.components.shell import Lab, link
-from pruning_core.common.errors import SpecError
+from pruning_core.common.errors import NO_REASON, SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES
@@ -71,7 +71,7 @@ def explain(field: str, error: str) -> str:
     """
     if field:
         return for_page(SpecError.from_json(field, error))
-    lines = error.strip().splitlines() or ["No reason was recorded."]
+    lines = error.strip().splitlines() or [NO_REASON]
     return lines[-1]
 
 

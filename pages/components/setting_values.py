@@ -18,7 +18,7 @@ from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.sparsity_schedules import CUSTOM
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings.messages import for_page
-from pruning_core.settings.serialization import plain, to_dict
+from pruning_core.settings.serialization import NO_SUCH_SETTING, plain, to_dict
 from pruning_core.settings.spec import Spec, from_dict
 
 Values = dict[str, Any]
@@ -165,7 +165,7 @@ def from_params(given: dict[str, str]) -> Reading:
     for name, text in given.items():
         if name not in DEFAULTS:
             unknown = number_lists.quoted(name).strip("'")
-            errors.append(SpecError(unknown, "there is no setting of this name."))
+            errors.append(SpecError(unknown, NO_SUCH_SETTING))
             continue
         try:
             values[name] = text if isinstance(DEFAULTS[name], str) else json.loads(text)

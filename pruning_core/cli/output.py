@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pruning_core.common.errors import SpecError, brief
+from pruning_core.common.errors import NO_REASON, SpecError, brief
 from pruning_core.common.paths import Cache
 from pruning_core.reports.csv_export import write_report
 from pruning_core.results.models import results_frame
@@ -97,7 +97,7 @@ def failure_message(field: str, error: str) -> str:
     if field:
         return for_command_line(SpecError.from_json(field, error))
     lines = error.strip().splitlines()
-    return lines[-1] if lines else "No reason was recorded."
+    return lines[-1] if lines else NO_REASON
 
 
 def report_failure(progress: JobProgress, cache: Cache) -> int:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN_CHARACTERS = 80
+# The reason of a failure that left neither a message nor a traceback.
+NO_REASON = "No reason was recorded."
 VALUE_CHARACTERS, PATH_CHARACTERS, MESSAGE_CHARACTERS = 60, 250, 1000
 HIGHEST = 10**12
 

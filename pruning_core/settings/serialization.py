@@ -13,6 +13,7 @@ from typing import Any
 from pruning_core.common.errors import SpecError, check, shortened
 from pruning_core.settings.fields import METADATA
 
+NO_SUCH_SETTING = "there is no setting of this name."
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -61,7 +62,7 @@ def build(cls: Any, value: Any, prefix: str = "") -> Any:
     check(isinstance(value, dict), prefix.rstrip(".") or "spec", "a JSON object is needed here.")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(value) - set(hints))
-    check(not unknown, prefix + (unknown or [""])[0], "there is no setting of this name.")
+    check(not unknown, prefix + (unknown or [""])[0], NO_SUCH_SETTING)
     fields = {name: _convert(hints[name], v, prefix + name) for name, v in value.items()}
     try:
         return cls(**fields)
