@@ -91,7 +91,7 @@ def test_the_dry_run_of_structured_pruning_is_listed(
     planned = replace(spec("unstructured"), structured=StructuredSpec(True, (0.5,)))
     lines = printed(planned, cache, monkeypatch, "baseline", "structured")
     assert lines == [f"Note: {note}" for note in pruning_notes(planned, facts(planned))]
-    for part in ("16 of 32 channels", "A note of the inspection.", "a, b", "fc"):
+    for part in ("16 of 32 channels", "A note of the inspection.", "1 dependency group", "fc"):
         assert any(part in line for line in lines)
 
 
