@@ -21,6 +21,7 @@ from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import TrainingPlan
 from pruning_core.planning.stage_types import (
+    LAYERS_FILE,
     BaselineSettings,
     DatasetSettings,
     ModelResult,
@@ -29,7 +30,6 @@ from pruning_core.planning.stage_types import (
     StructuredSettings,
     restored,
 )
-from pruning_core.results.layers import LAYERS_FILE as LAYERS_FILE
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context, StageError
 

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 Json = dict[str, Any]
 T = TypeVar("T")
+# The file of a trained model that holds the statistics of its layers.
+LAYERS_FILE = "layers.json"
 
 
 def stored(value: Any) -> Json:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from pruning_core.planning.stage import Missing
+from pruning_core.planning.stage_types import LAYERS_FILE
 
-LAYERS_FILE = "layers.json"
 COLUMNS = ["layer", "kind", "weights", "sparsity", "channels", "zero channels"]
 
 
