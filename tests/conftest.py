@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.workers import SHARED_VARIABLE
 
-# Set before torch is loaded: tests run in parallel, so each process computes with one thread, and
-# the threads of stages that ask for more must not spin while they wait.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# For the processes of pytest-xdist, which start after this file is read: each computes with one
+# thread, because tests run in parallel, and keeps its memory, as the processes of the worker do.
+for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **ENVIRONMENT}.items():
+    os.environ.setdefault(name, value)
+# The folders of the longest tests: their modules start first, so that the two processes end together.
+LONGEST_FIRST = ("worker", "cli", "engine", "pages")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest folders; modules keep their order otherwise."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: min(ranks.get(p, len(ranks)) for p in item.path.parents))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,12 +35,14 @@ SHARED_SCHEDULE = replace(
     one_shot=replace(TINY.one_shot, amounts=(0.0,)),
 )
 
+SPEC = replace(TINY, baseline_threads=2)
+
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache = Cache(tmp_path_factory.mktemp("stages"))
     cache.prepare()
-    for spec in (TINY, SHARED_SCHEDULE):
+    for spec in (SPEC, SHARED_SCHEDULE):
         run_here(cache, spec)
     return cache
 
@@ -51,7 +53,7 @@ def sizes(cache: Cache, spec: Spec) -> list[int]:
     return [layer.size for layer in layers if LAYER_CHOICES[spec.pruning.layers].includes(layer)]
 
 
-@pytest.mark.parametrize("spec", [TINY, SHARED_SCHEDULE], ids=["uniform", "global"])
+@pytest.mark.parametrize("spec", [SPEC, SHARED_SCHEDULE], ids=["uniform", "global"])
 def test_exactly_the_target_number_of_weights_is_zero(ran: Cache, spec: Spec) -> None:
     layers = sizes(ran, spec)
     store = Store(ran)
@@ -67,7 +69,7 @@ def test_exactly_the_target_number_of_weights_is_zero(ran: Cache, spec: Spec) ->
         assert result["prunable_zeros"] == expected
 
 
-@pytest.mark.parametrize("spec", [TINY, SHARED_SCHEDULE], ids=["uniform", "global"])
+@pytest.mark.parametrize("spec", [SPEC, SHARED_SCHEDULE], ids=["uniform", "global"])
 def test_iterative_pruning_only_removes_more_weights(ran: Cache, spec: Spec) -> None:
     store = Store(ran)
     steps = [p.key for p in plan(spec, store).models if p.strategy == "iterative"]
@@ -79,7 +81,7 @@ def test_iterative_pruning_only_removes_more_weights(ran: Cache, spec: Spec) -> 
 
 def test_the_published_file_is_the_model_that_was_measured(ran: Cache) -> None:
     store = Store(ran)
-    for planned in plan(TINY, store).models:
+    for planned in plan(SPEC, store).models:
         result, path = store.read(planned.key), store.file(planned.key, MODEL_FILE)
         state = sparse_file.load(path)
         model = build({"name": "mobilenet_v2", "width": 0.35, "stem_stride": 2}, 10, 32)
@@ -97,7 +99,7 @@ def test_only_a_shared_learning_rate_schedule_keeps_the_optimizer(ran: Cache) ->
         keys = [p.key for p in plan(spec, store).models if p.strategy == strategy]
         return [(store.folder(key) / OPTIMIZER_FILE).is_file() for key in keys]
 
-    assert kept(TINY, "iterative") == [False, False]
+    assert kept(SPEC, "iterative") == [False, False]
     assert kept(SHARED_SCHEDULE, "iterative") == [True, False]
 
 
@@ -111,7 +113,7 @@ def test_epochs_of_iterative_pruning_add_up(ran: Cache) -> None:
 def test_correct_images_add_up_to_the_accuracy(ran: Cache) -> None:
     store = Store(ran)
     digests = set()
-    for planned in plan(TINY, store).models:
+    for planned in plan(SPEC, store).models:
         result = store.read(planned.key)
         bits = np.unpackbits(np.frombuffer(base64.b64decode(result["correct"]), np.uint8))
         assert int(bits[:100].sum()) == result["right"]
@@ -123,7 +125,7 @@ def test_correct_images_add_up_to_the_accuracy(ran: Cache) -> None:
 
 def test_a_result_names_its_environment(ran: Cache) -> None:
     store = Store(ran)
-    for planned in plan(TINY, store).models:
+    for planned in plan(SPEC, store).models:
         result = store.read(planned.key)
         assert result["versions"]["torch"] == torch.__version__.split("+")[0]
         assert result["device"] == "cpu"
