@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.helpers.workers import SHARED_VARIABLE
 # thread, because tests run in parallel, and keeps its memory, as the processes of the worker do.
 for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **ENVIRONMENT}.items():
     os.environ.setdefault(name, value)
-# The folders of the longest tests: their modules start first, so that the two processes end together.
+# The folders of the longest tests: their modules start first, so that both processes end together.
 LONGEST_FIRST = ("worker", "cli", "engine", "pages")
 
 
@@ -25,6 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest folders; modules keep their order otherwise."""
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: min(ranks.get(p, len(ranks)) for p in item.path.parents))
+
+
+def pytest_collection_finish() -> None:
+    """The imported modules and collected tests stay: garbage collection need not visit them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

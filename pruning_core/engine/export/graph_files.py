@@ -44,6 +44,10 @@ def exported(
     For `zero_constant` see `bn_folding.fold_layer`.
     """
     model, notes = inference_model(source.model, source.example, zero_constant)
+    # ONNX has no operations in place; their translation took half of the time of an export.
+    for module in model.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
     images = source.example[:2] if any_batch else source.example[:1]
     shapes = ({0: torch.export.Dim("batch", min=1, max=4096)},) if any_batch else None
     with quiet(), torch.no_grad():

@@ -24,7 +24,7 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.stages import run_here
+from tests.helpers.stages import SMALL, run_here
 from tests.helpers.workers import TINY
 
 CHAIN = IterativeSpec(target=0.8, iterations=2, epochs=0, equal_budget=False)
@@ -129,7 +129,9 @@ def test_layer_collapse_stops_the_run_before_training(cache: Cache) -> None:
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_prunes_every_unit(cache: Cache, criterion: str, granularity: str) -> None:
     pruning = PruningSpec(criterion, granularity=granularity, calibration_images=16, **EXCLUDED)
-    tested = replace(spec(False), pruning=pruning, baseline_epochs=1)
+    tested = replace(
+        spec(False), pruning=pruning, baseline_epochs=1, data=SMALL.data, model=SMALL.model
+    )
     run_here(cache, tested)
     (model,) = [p for p in plan(tested, Store(cache)).models if p.strategy == "one_shot"]
     kept = masks.load(Store(cache).file(model.key, MASK_FILE))
