@@ -24,7 +24,7 @@ from pruning_core.settings.spec import Spec, describe
 from pruning_core.settings.strategies import OneShotSpec
 
 STATE = "layer sparsities"
-PERCENT = "sparsity"
+PERCENT = "Sparsity"
 
 
 def draw_layers(frame: pd.DataFrame) -> None:
@@ -118,13 +118,13 @@ def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float
     edited = st.data_editor(
         pd.DataFrame(
             {
-                "layer": list(sizes),
-                noun: list(sizes.values()),
+                "Layer": list(sizes),
+                noun.capitalize(): list(sizes.values()),
                 PERCENT: [100 * suggested.get(name, 0.0) for name in sizes],
             }
         ),
         hide_index=True,
-        disabled=["layer", noun],
+        disabled=["Layer", noun.capitalize()],
         # A new suggestion is a new table, so that earlier edits do not change it.
         key=f"{STATE} {job} {st.session_state.get('suggestions', 0)}",
         column_config={
@@ -136,7 +136,7 @@ def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float
             )
         },
     )
-    return dict(zip(edited["layer"], edited[PERCENT].fillna(0.0) / 100, strict=True))
+    return dict(zip(edited["Layer"], edited[PERCENT].fillna(0.0) / 100, strict=True))
 
 
 def draw_run(

@@ -223,9 +223,9 @@ def test_a_typed_sparsity_is_what_runs(analyzed: Cache, monkeypatch: pytest.Monk
     queue = Queue(analyzed.queue)
     at = page(analyzed, monkeypatch).run()
     table = at.data_editor[0]
-    name, size = table.value["layer"][3], table.value["weights"][3]
+    name, size = table.value["Layer"][3], table.value["Weights"][3]
     at.session_state[str(table.key)] = {
-        "edited_rows": {3: {"sparsity": 40.0}},
+        "edited_rows": {3: {"Sparsity": 40.0}},
         "added_rows": [],
         "deleted_rows": [],
     }
