@@ -88,10 +88,11 @@ titles = [option for box in tune.selectbox for option in box.options]
 labels = [w.label for kind in (tune.number_input, tune.slider, tune.text_input) for w in kind]
 export = AppTest.from_file("pages/5_Export.py", default_timeout=120).run()
 assert not export.exception, export.exception
+files = [button.proto.label for button in export.get("download_button")]
 from pages.components.guide_text import topics
 
 guide = "\\n".join(section.markdown for topic in topics().values() for section in topic.sections)
-print(json.dumps({"titles": titles, "labels": labels, "guide": guide}))
+print(json.dumps({"titles": titles, "labels": labels, "files": files, "guide": guide}))
 """
 
 
@@ -141,32 +142,36 @@ def test_the_command_line_offers_them(tree: Path) -> None:
     assert "added_format" in python(tree, "-m", "pruning_core", "export", "--help")
 
 
-def test_a_run_uses_them(tree: Path) -> None:
+@pytest.fixture(scope="module")
+def ran(tree: Path) -> Path:
+    """The tree after two runs and an export with what was added."""
     python(tree, "-m", "pruning_core", *RUN, "--out", str(tree / "out"))
     fine_tuned = [*RUN, "--no-iterative", "--recovery", "added_recovery"]
     python(tree, "-m", "pruning_core", *fine_tuned, "--out", str(tree / "out"))
+    (job, *_) = python(tree, "-m", "pruning_core", "jobs").split()
+    options = (job, "--formats", "added_format", "--out", str(tree / "files"))
+    python(tree, "-m", "pruning_core", "export", *options)
+    return tree
+
+
+def test_a_run_uses_them(ran: Path) -> None:
     settings = [
         json.loads(path.read_text())["settings"]
-        for path in (tree / "cache" / "stages").glob("*/*/manifest.json")
+        for path in (ran / "cache" / "stages").glob("*/*/manifest.json")
         if json.loads(path.read_text())["kind"] == "pruned"
     ]
     assert {s["pruning"]["criterion"] for s in settings} == {"added_criterion"}
     assert {s["train"]["added_setting"] for s in settings} == {0.5}
     assert {s["recovery"]["method"] for s in settings} == {"fine_tuning", "added_recovery"}
     assert {float(s["target"]) for s in settings} >= {0.9 / 4, 0.9}
-    (job, *_) = python(tree, "-m", "pruning_core", "jobs").split()
-    python(
-        tree,
-        *("-m", "pruning_core", "export", job, "--formats", "added_format"),
-        *("--out", str(tree / "files")),
-    )
-    assert list((tree / "files").glob("*.added"))
+    assert list((ran / "files").glob("*.added"))
 
 
-def test_the_pages_and_the_guide_show_them(tree: Path) -> None:
-    shown = json.loads(python(tree, "-c", PAGE).strip().splitlines()[-1])
+def test_the_pages_and_the_guide_show_them(ran: Path) -> None:
+    shown = json.loads(python(ran, "-c", PAGE).strip().splitlines()[-1])
     for title in ("Added criterion", "Added schedule", "Added recovery"):
         assert title in shown["titles"]
+    assert "Added format" in shown["files"]
     assert {"Added setting", "Baseline added setting"} <= set(shown["labels"])
     for text in ("Added criterion", "Added schedule", "Added recovery", "Added format"):
         assert text in shown["guide"]
