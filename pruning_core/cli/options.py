@@ -119,13 +119,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec", type=Path, metavar="FILE", help=text)
     order = list(fields_of(Spec))
     in_order = sorted(options(), key=lambda option: order.index(option.field.name))
+    groups: dict[str, list[Option]] = {}
+    for option in in_order:
+        groups.setdefault(_group_title(option), []).append(option)
     # The settings of the whole run follow the sections.
-    titles = dict.fromkeys(map(_group_title, in_order))
-    for title in sorted(titles, key=lambda title: title == Section().title):
+    for title in sorted(groups, key=lambda title: title == Section().title):
         group = parser.add_argument_group(title)
-        for option in in_order:
-            if _group_title(option) == title:
-                _add_option(group, option)
+        for option in groups[title]:
+            _add_option(group, option)
 
 
 def _group_title(option: Option) -> str:

@@ -45,4 +45,5 @@ def refuse(
 
     yield call
     assert training(used) == trained
-    assert {name: contents(used).get(name) for name in before} == before
+    after = contents(used)
+    assert {name: after.get(name) for name in before} == before

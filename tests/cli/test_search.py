@@ -13,9 +13,11 @@ from pruning_core.common.paths import Cache
 from pruning_core.planning import search
 from pruning_core.planning.search import SEARCH_STRATEGIES, Trial, finalists
 from tests.helpers.refusals import training
-from tests.helpers.workers import TINY_OPTIONS
 
-BASE = TINY_OPTIONS[: TINY_OPTIONS.index("--epochs")]  # without the options of the strategies
+BASE = (
+    *("--train-size", "120", "--test-size", "60", "--width", "0.1", "--batch-size", "32"),
+    *("--baseline-threads", "1", "--baseline-epochs", "1"),
+)
 pytestmark = pytest.mark.usefixtures("inline")
 
 
@@ -46,8 +48,8 @@ def test_it_tries_chooses_and_reports(
     assert set(fresh["strategy"]) == {*best, "dense"}
     printed = capsys.readouterr().out
     assert all(f"for {epochs}: {best[0]}, " in printed for epochs in ("1 epoch", "2 epochs"))
-    # Each accuracy is measured on its own images: 24 for validation, 100 for the test.
-    for column, images in (("validation", 24), ("test", 100)):
+    # Each accuracy is measured on its own images: 12 for validation, 60 for the test.
+    for column, images in (("validation", 12), ("test", 60)):
         correct = images * rows[column]
         assert correct.to_numpy() == pytest.approx(correct.round().to_numpy())
         assert rows[column].nunique() > 1

@@ -71,9 +71,17 @@ def log_of(cache: Cache) -> Path:
     return cache.root / "streamlit.log"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """The cache of the server, which is empty at first."""
+    empty = Cache(tmp_path_factory.mktemp("browser"))
+    empty.prepare()
+    return empty
+
+
+@pytest.fixture(scope="module")
 def server(cache: Cache) -> Iterator[str]:
-    """A new server with an empty cache; its worker ends with it."""
+    """A server of its own; its worker ends with it."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     environment = {**os.environ, CACHE_VARIABLE: str(cache.root)}
