@@ -11,8 +11,7 @@ from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.worker.execute import execute
-from tests.helpers.workers import TINY
+from tests.helpers.workers import PREPARATIONS, TINY, execute_here
 
 SMALL = replace(
     TINY,
@@ -25,14 +24,14 @@ SMALL = replace(
 
 
 def run_here(cache: Cache, spec: Spec) -> None:
-    """Run the stages of a spec one after another in this process."""
+    """Run the stages of a spec one after another in this process; see `workers.serve`."""
     queue, store = Queue(cache.queue), Store(cache)
     job = queue.submit(spec, "here")
     planned = plan(spec, store)
     while True:
         queue.expand(job, planned, [s.key for s in planned.stages if store.exists(s.key)])
         while row := queue.claim("token", 2):
-            execute(cache, queue, row, lost=lambda: None)
+            execute_here(cache, queue, row, PREPARATIONS)
         if planned.complete:
             return
         planned = plan(spec, store)

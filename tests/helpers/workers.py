@@ -18,6 +18,7 @@ from typing import TypeVar
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -25,6 +26,7 @@ from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.database import pid_exists
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
 from pruning_core.storage.jobs import Queue
+from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.execute import execute
@@ -34,6 +36,8 @@ from tests.helpers.project import ROOT
 LIMIT_SECONDS = 600.0
 SHARED_VARIABLE = "PRUNING_LAB_TEST_STAGES"
 Value = TypeVar("Value")
+# The kinds of stage that prepare a run; no test that uses `serve` is about them.
+PREPARATIONS = ("inspect_dataset", "inspect_model", "inspect_groups", "dataset")
 
 TINY = Spec(
     data=DataSpec(train_size=240, test_size=100),
@@ -67,15 +71,15 @@ def finished_run(folder: Path, spec: Spec = ONE_CUT, label: str = "A small run")
     cache = Cache(folder)
     cache.prepare()
     Queue(cache.queue).submit(spec, label)
-    serve(cache, shared=shared_stages())
+    serve(cache, shared=STAGE_KINDS)
     return cache
 
 
 def shared_stages() -> Cache:
     """The cache of stages that all tests of a session share, in both processes.
 
-    A stage of the same key has the same bits, so a fixture takes it from here instead of training
-    the same model again. What a worker process does in a test is not taken from here.
+    A stage of the same key has the same bits, so a test takes it from here instead of computing it
+    again. What a worker process does in a test is not taken from here.
     """
     return Cache(Path(os.environ[SHARED_VARIABLE]))
 
@@ -169,19 +173,29 @@ def run(cache: Cache, spec: Spec, *options: str) -> JobProgress:
         return end_of(queue, job)
 
 
-def serve(cache: Cache, shared: Cache | None = None) -> None:
-    """Run all queued stages in this process, without a worker; `shared` may hold some already."""
+def serve(cache: Cache, shared: Container[str] = PREPARATIONS) -> None:
+    """Run all queued stages in this process, without a worker.
+
+    Stages of the `shared` kinds are computed once for all tests of a session.
+    """
     supervisor, queue = Supervisor(cache), Queue(cache.queue)
     while True:
         supervisor._plan_jobs()
         row = queue.claim(uuid.uuid4().hex, ANY_THREADS)
         if row is None:
             return
-        if shared:
-            copy_stage(row.key, shared, cache)
-        execute(cache, queue, row, lost=lambda: None)
-        if shared:
-            copy_stage(row.key, cache, shared)
+        execute_here(cache, queue, row, shared)
+
+
+def execute_here(cache: Cache, queue: Queue, row: Row, shared: Container[str]) -> None:
+    """Execute a claimed stage in this process; see `serve`."""
+    # The fingerprint of the user's files holds no content: two tests may have the same one.
+    known = row.kind in shared and "fingerprint" not in row.settings
+    if known:
+        copy_stage(row.key, shared_stages(), cache)
+    execute(cache, queue, row, lost=lambda: None)
+    if known:
+        copy_stage(row.key, cache, shared_stages())
 
 
 def planned(cache: Cache, spec: Spec) -> Plan:

@@ -9,10 +9,11 @@ import pytest
 
 from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.export_page import errors, finished_run, labels, models, page, press, shown
-from tests.helpers.workers import serve, shared_stages
+from tests.helpers.workers import serve
 
 QUICK = ("state_dict", "bitmask_fp32", "bitmask_int8")
 
@@ -58,7 +59,7 @@ def test_a_click_queues_every_file(
 def test_files_are_drawn_and_bundled(ready: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue(ready.queue)
     queue.add([export_stage(last(ready), name) for name in QUICK])
-    serve(ready, shared_stages())
+    serve(ready, STAGE_KINDS)
     at = page(ready, monkeypatch).run()
     assert not at.exception
     assert len(at.get("plotly_chart")) == 1
@@ -67,7 +68,7 @@ def test_files_are_drawn_and_bundled(ready: Cache, monkeypatch: pytest.MonkeyPat
     assert any(label.startswith("Export ") and "more format" in label for label in labels(at))
     at = press(at, "Create bundle")
     assert "Queued." in shown(at)
-    serve(ready, shared_stages())
+    serve(ready, STAGE_KINDS)
     at = page(ready, monkeypatch).run()
     assert any("Bundle (" in button.proto.label for button in at.get("download_button"))
 
@@ -94,7 +95,7 @@ def test_both_models_predict_a_test_image(ready: Cache, monkeypatch: pytest.Monk
     at = page(ready, monkeypatch).run().number_input(key="test image").set_value(3).run()
     assert not at.exception
     assert "Queued." in shown(at)
-    serve(ready, shared_stages())
+    serve(ready, STAGE_KINDS)
     at.run()
     assert not at.exception
     assert {"Dense baseline", "This model"} <= {metric.label for metric in at.metric}

@@ -12,6 +12,7 @@ from streamlit.testing.v1.element_tree import Button
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.data import DataSpec
 from pruning_core.settings.pruning import PruningSpec
@@ -23,7 +24,7 @@ from pruning_core.storage.store import Store
 from tests.helpers import export_page
 from tests.helpers.export_page import errors, labels, press, shown
 from tests.helpers.refusals import image_folder
-from tests.helpers.workers import TINY, serve, shared_stages
+from tests.helpers.workers import TINY, serve
 
 SPEC = replace(
     TINY,
@@ -52,7 +53,7 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cache.prepare()
     for spec in (SPEC, sensitivity_only(SPEC)):
         Queue(cache.queue).submit(spec, spec.label)
-        serve(cache, shared_stages())
+        serve(cache, STAGE_KINDS)
     return cache
 
 
@@ -134,7 +135,7 @@ def test_the_worker_computes_the_overlap_of_two_models(
     at = page(analyzed, monkeypatch).run()
     at.selectbox(key="second").select(0).run()
     assert "Queued." in shown(at)
-    serve(analyzed, shared_stages())
+    serve(analyzed, STAGE_KINDS)
     at.run()
     assert not at.exception
     assert at.metric[0].value == "50 %"
@@ -178,7 +179,7 @@ def test_a_suggestion_belongs_to_its_run(analyzed: Cache, monkeypatch: pytest.Mo
     queue = Queue(analyzed.queue)
     other = replace(SPEC, seeds=(5,), label="Other")
     queue.submit(other, "Other")
-    serve(analyzed, shared_stages())
+    serve(analyzed, STAGE_KINDS)
     at = page(analyzed, monkeypatch).run()
     names = {option.split(" (")[0]: i for i, option in enumerate(at.selectbox[0].options)}
     at.selectbox[0].select_index(names["Small"]).run()
@@ -196,7 +197,7 @@ def test_what_was_measured_is_shown_when_the_files_have_moved(
     queue, folder = Queue(cache.queue), image_folder(tmp_path / "images")
     data = DataSpec(name="images", path=str(folder), image_size=32)
     queue.submit(replace(SPEC, data=data, baseline_epochs=0), "Moved")
-    serve(cache, shared_stages())
+    serve(cache, STAGE_KINDS)
     folder.rename(tmp_path / "elsewhere")
     at = page(cache, monkeypatch).run()
     assert not at.exception
@@ -211,7 +212,7 @@ def test_a_pattern_has_no_analysis_and_the_page_says_so(
     Queue(cache.queue).submit(
         replace(SPEC, pruning=pruning, sensitivity=SensitivitySpec(), baseline_epochs=0), "P"
     )
-    serve(cache, shared_stages())
+    serve(cache, STAGE_KINDS)
     at = page(cache, monkeypatch).run()
     assert not at.exception
     assert "the sensitivity analysis needs several sparsities" in at.warning[0].value
@@ -254,7 +255,7 @@ def test_dependency_groups_can_be_analyzed_from_the_page(
     assert button(at, ALLOCATE).disabled
     press(at, ANALYZE)
     (job,) = [job for job in Queue(analyzed.queue).jobs(10) if '"dependency_group"' in job.spec]
-    serve(analyzed, shared_stages())
+    serve(analyzed, STAGE_KINDS)
     at.run()
     assert "Importance: Group magnitude (L2)." in shown(at)
     Queue(analyzed.queue).delete(job.id)

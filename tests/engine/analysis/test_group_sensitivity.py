@@ -19,6 +19,7 @@ from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.sensitivity import SensitivitySpec
@@ -27,7 +28,7 @@ from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
-from tests.helpers.workers import TINY, serve, shared_stages
+from tests.helpers.workers import TINY, serve
 
 SIZE = 32
 
@@ -120,7 +121,7 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Spec]:
     structured = replace(SPEC.structured, channel_importance="taylor")
     spec = sensitivity_only(replace(SPEC, structured=structured))
     job = Queue(cache.queue).submit(spec, "sensitivity")
-    serve(cache, shared_stages())
+    serve(cache, STAGE_KINDS)
     assert job_progress(Queue(cache.queue), job).state == "done"
     return cache, spec
 

@@ -16,10 +16,11 @@ from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.stage_inputs import baseline_settings, load_model
 from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, Stage
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.workers import finished_run, serve, shared_stages
+from tests.helpers.workers import finished_run, serve
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def keys(cache: Cache) -> tuple[str, str]:
 
 def run(cache: Cache, stage: Stage) -> None:
     Queue(cache.queue).add([stage])
-    serve(cache, shared_stages())
+    serve(cache, STAGE_KINDS)
 
 
 def test_predictions_are_those_of_the_models(cache: Cache) -> None:

@@ -16,13 +16,14 @@ from pruning_core.common.paths import Cache
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.spec import from_json
 from pruning_core.storage import bundle as bundles
 from pruning_core.storage.bundle import BUNDLE_FILE, BUNDLE_FORMATS, IMAGES_FILE, bundle_stage
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.bundles import Python, verify
-from tests.helpers.workers import ONE_CUT, finished_run, serve, shared_stages
+from tests.helpers.workers import ONE_CUT, finished_run, serve
 
 FORMATS = tuple(
     n for n in BUNDLE_FORMATS if not (p := FILE_FORMATS[n].package) or find_spec(p) is not None
@@ -34,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A finished run and the files of its last model."""
     finished = finished_run(tmp_path_factory.mktemp("bundle"))
     Queue(finished.queue).add([export_stage(last_model(finished), name) for name in FORMATS])
-    serve(finished, shared_stages())
+    serve(finished, STAGE_KINDS)
     return finished
 
 

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -22,7 +23,7 @@ from pruning_core.storage.bundle import BUNDLE_FILE, bundle_stage
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.bundles import Python, verify
-from tests.helpers.workers import TINY, serve, shared_stages
+from tests.helpers.workers import TINY, serve
 
 BASE = replace(TINY, baseline_epochs=1, iterative=IterativeSpec(enabled=False))
 MASKED = replace(
@@ -48,7 +49,7 @@ def last_model(store: Store, spec: Spec) -> str:
     """Run a spec. Returns the key of its last model."""
     queue = Queue(store.cache.queue)
     job = queue.submit(spec, "run")
-    serve(store.cache, shared_stages())
+    serve(store.cache, STAGE_KINDS)
     finished = queue.job(job)
     assert finished is not None
     return Outline.from_json(finished.outline).models[-1].key
@@ -59,7 +60,7 @@ def exported(store: Store, key: str, name: str) -> tuple[Path, dict[str, Any]]:
     stage = export_stage(key, name)
     queue = Queue(store.cache.queue)
     queue.add([stage] if not store.exists(stage.key) else [])
-    serve(store.cache, shared_stages())
+    serve(store.cache, STAGE_KINDS)
     row = queue.stage(stage.key)
     assert row is not None
     assert row.status == "done", row.error
@@ -111,7 +112,7 @@ def test_the_bundle_of_a_network_without_channels_is_verified(
     (job,) = [j for j in queue.jobs() if key in j.outline]
     stage = bundle_stage(job, key, name, store)
     queue.add([stage])
-    serve(store.cache, shared_stages())
+    serve(store.cache, STAGE_KINDS)
     with zipfile.ZipFile(store.file(stage.key, BUNDLE_FILE)) as zipped:
         zipped.extractall(tmp_path)
     done = verify(python, tmp_path)

@@ -33,10 +33,11 @@ from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.store import Store
-from tests.helpers.workers import ONE_CUT, finished_run, serve, shared_stages
+from tests.helpers.workers import ONE_CUT, finished_run, serve
 
 Exported = tuple[Store, str]
 NOTE = "Kept in float32, because float16 cannot hold the values:"
@@ -49,7 +50,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     queue, store = Queue(cache.queue), Store(cache)
     model = plan(ONE_CUT, store).models[-1].key
     queue.add([export_stage(model, name) for name in FILE_FORMATS])
-    serve(cache, shared_stages())
+    serve(cache, STAGE_KINDS)
     return store, model
 
 

@@ -26,13 +26,14 @@ from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.timing import Conditions, latency_stages
 from pruning_core.results.latency import environment, latency_frame, latency_notes
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from tests.helpers.workers import ONE_CUT, finished_run, serve, shared_stages
+from tests.helpers.workers import ONE_CUT, finished_run, serve
 
 SHORT = Conditions(rounds=6, seconds=1.0)
 Models = tuple[Store, list[str]]
@@ -50,7 +51,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 def run(store: Store, stages: list[Stage]) -> list[Row]:
     queue = Queue(store.cache.queue)
     queue.add(stages)
-    serve(store.cache, shared_stages())
+    serve(store.cache, STAGE_KINDS)
     rows = [queue.stage(stage.key) for stage in stages]
     return [row for row in rows if row]
 
