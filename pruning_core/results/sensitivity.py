@@ -17,6 +17,7 @@ from pruning_core.common.errors import Ref, Share, SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
 from pruning_core.planning.stage_types import SensitivityResult, SensitivitySettings, restored
+from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
@@ -73,7 +74,10 @@ def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
     """
     curves = {name: _curve(rows) for name, rows in frame.groupby("layer", sort=False)}
     units = frame.groupby("layer", sort=False)["units"].first().to_dict()
-    highest = _overall({name: sparsities[-1] for name, (_, sparsities) in curves.items()}, units)
+    # Rounded, because 0.9 of every layer may add up to a little less than 0.9.
+    highest = plain(
+        _overall({name: sparsities[-1] for name, (_, sparsities) in curves.items()}, units)
+    )
     if not 0 <= total <= highest:
         raise SpecError(
             "one_shot.amounts",

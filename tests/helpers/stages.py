@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
+from pruning_core.planning.stage_kinds import INSPECTIONS
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.workers import PREPARATIONS, TINY, execute_here
+from tests.helpers.workers import TINY, execute_here
 
 SMALL = replace(
     TINY,
@@ -31,7 +32,7 @@ def run_here(cache: Cache, spec: Spec) -> None:
     while True:
         queue.expand(job, planned, [s.key for s in planned.stages if store.exists(s.key)])
         while row := queue.claim("token", 2):
-            execute_here(cache, queue, row, PREPARATIONS)
+            execute_here(cache, queue, row, INSPECTIONS)
         if planned.complete:
             return
         planned = plan(spec, store)

@@ -18,7 +18,7 @@ from typing import TypeVar
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan
-from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -36,8 +36,6 @@ from tests.helpers.project import ROOT
 LIMIT_SECONDS = 600.0
 SHARED_VARIABLE = "PRUNING_LAB_TEST_STAGES"
 Value = TypeVar("Value")
-# The kinds of stage that prepare a run; no test that uses `serve` is about them.
-PREPARATIONS = ("inspect_dataset", "inspect_model", "inspect_groups", "dataset")
 
 TINY = Spec(
     data=DataSpec(train_size=240, test_size=100),
@@ -173,7 +171,7 @@ def run(cache: Cache, spec: Spec, *options: str) -> JobProgress:
         return end_of(queue, job)
 
 
-def serve(cache: Cache, shared: Container[str] = PREPARATIONS) -> None:
+def serve(cache: Cache, shared: Container[str] = INSPECTIONS) -> None:
     """Run all queued stages in this process, without a worker.
 
     Stages of the `shared` kinds are computed once for all tests of a session.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pruning_core.common.errors import SpecError
@@ -83,6 +83,7 @@ def test_nothing_is_allocated_beyond_the_measured_sparsities() -> None:
     ),
     st.floats(0.0, 0.9),
 )
+@example([(1, [0.0] * 3), (28, [0.0] * 3)], 0.9)  # the sum of the layers is a little below 0.9
 def test_the_total_is_reached_for_any_curves(
     layers: list[tuple[int, list[float]]], total: float
 ) -> None:
