@@ -25,7 +25,7 @@ SHARED = project.SHARED / "data"
 IMAGES, WEIGHTS = SHARED / "cifar10-images.zip", SHARED / "mobilenet_v2-cifar10.safetensors"
 pytestmark = pytest.mark.skipif(not IMAGES.is_file(), reason="../shared/data is not here.")
 SMALL = Spec(
-    data=DataSpec(name="images", path=str(IMAGES), train_size=300, test_size=200),
+    data=DataSpec(name="images", path=str(IMAGES), train_size=120, test_size=100),
     model=ModelSpec(width=0.35),
     baseline_epochs=1,
     one_shot=OneShotSpec(amounts=(0.5,)),
@@ -47,7 +47,7 @@ def test_a_small_comparison_on_a_subset_runs_through(cache: Cache) -> None:
     frame = results_frame(outline(planned(cache, SMALL)), Store(cache))
     expected = ["baseline", "one_shot", "one_shot_equal_budget", "iterative"]
     assert sorted(frame["strategy"]) == sorted(expected)
-    assert set(frame["test_images"]) == {200}
+    assert set(frame["test_images"]) == {100}
 
 
 def untrained(train: int, test: int, *amounts: float) -> Spec:

@@ -35,7 +35,7 @@ SHARED_SCHEDULE = replace(
     one_shot=replace(TINY.one_shot, amounts=(0.0,)),
 )
 
-SPEC = replace(TINY, baseline_threads=2)
+SPEC = replace(TINY, baseline_threads=2, baseline_epochs=1)
 
 
 @pytest.fixture(scope="module")

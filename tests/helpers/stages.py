@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from pruning_core.common.paths import Cache
@@ -24,15 +25,18 @@ SMALL = replace(
 )
 
 
-def run_here(cache: Cache, spec: Spec) -> None:
-    """Run the stages of a spec one after another in this process; see `workers.serve`."""
+def run_here(cache: Cache, spec: Spec, shared: Container[str] = INSPECTIONS) -> None:
+    """Run the stages of a spec one after another in this process.
+
+    Stages of the `shared` kinds are computed once for all tests of a session.
+    """
     queue, store = Queue(cache.queue), Store(cache)
     job = queue.submit(spec, "here")
     planned = plan(spec, store)
     while True:
         queue.expand(job, planned, [s.key for s in planned.stages if store.exists(s.key)])
         while row := queue.claim("token", 2):
-            execute_here(cache, queue, row, INSPECTIONS)
+            execute_here(cache, queue, row, shared)
         if planned.complete:
             return
         planned = plan(spec, store)

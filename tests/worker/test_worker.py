@@ -30,6 +30,7 @@ from tests.helpers.workers import (
     planned,
     reference_bits,
     run,
+    serve,
     until,
     worker,
 )
@@ -120,9 +121,12 @@ def test_a_damaged_baseline_is_trained_again(cache: Cache, undisturbed: dict[str
     assert Store(cache).verify(base)
 
 
-def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache) -> None:
+def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache, queue: Queue) -> None:
+    """The stages run in this process: no other one is needed to refuse a job."""
     wrong = replace(TINY, model=replace(TINY.model, name="mobilenet_v9", width=1.0))
-    progress = run(cache, wrong, "--cores", "1")
+    job = queue.submit(wrong, "wrong")
+    serve(cache)
+    progress = job_progress(queue, job)
     assert progress.state == "refused"
     assert progress.job.field == "model.name"
     assert "mobilenet_v2" in SpecError.from_json(progress.job.field, progress.job.error).message

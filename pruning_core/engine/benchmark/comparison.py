@@ -75,10 +75,13 @@ def untrained(spec: Spec) -> Spec:
 
 
 class ComparisonRunner:
-    """A cache in a folder, with a worker for as long as the `with` block lasts."""
+    """A cache in a folder, with a worker for as long as the `with` block lasts.
 
-    def __init__(self, folder: Path) -> None:
-        self.cache = Cache(folder)
+    The worker uses `cores` cores; 0 means all.
+    """
+
+    def __init__(self, folder: Path, cores: int = 0) -> None:
+        self.cache, self.cores = Cache(folder), cores
         self.cache.prepare()
         self.queue = Queue(self.cache.queue)
 
@@ -88,7 +91,7 @@ class ComparisonRunner:
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
         with self.cache.worker_log.open("ab") as log:
-            command = worker_command(self.cache)
+            command = worker_command(self.cache, cores=self.cores)
             return subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
 
     def __exit__(self, *_: object) -> None:

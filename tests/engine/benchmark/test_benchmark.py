@@ -101,7 +101,7 @@ FEW = Images(train_size=60, test_size=20)
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComparisonRunner]:
     """One worker for all comparisons; it has ended with the last test."""
-    with ComparisonRunner(tmp_path_factory.mktemp("runner")) as running:
+    with ComparisonRunner(tmp_path_factory.mktemp("runner"), cores=1) as running:
         yield running
     assert running.worker.returncode is not None
 

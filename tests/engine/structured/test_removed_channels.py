@@ -25,6 +25,7 @@ from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE, recovery_notes
 from pruning_core.planning.stage import PlannedModel
+from pruning_core.planning.stage_kinds import INSPECTIONS
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
@@ -129,7 +130,7 @@ def test_every_method_trains_after_a_step_and_final_fine_tuning_rewinds_nothing(
     spec = replace(spec_of(method, epochs=0.5, final_epochs=0.5), baseline_epochs=2)
     if RECOVERY_METHODS[method].rewinds:
         spec = replace(spec, recovery=RecoverySpec(method=method, rewind_epoch=1))
-    run_here(cache, spec)
+    run_here(cache, spec, shared=(*INSPECTIONS, "dataset", "baseline"))
     lr = spec.finetune.lr if method == "fine_tuning" else spec.baseline.lr
     assert [one.settings["lr"] for one in plans] == [lr, lr, spec.finetune.lr]
     start = 0.5 if RECOVERY_METHODS[method].rewinds else 0.0
