@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 from pruning_core.common.errors import Choice, Ref, Share, check, once
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
@@ -16,6 +17,14 @@ MAX_EPOCHS = 10_000
 LEAST_EPOCHS = 0.001
 NEAR_ZERO = 1e-6
 EPOCHS_FLAG = "--epochs"
+# The range of all epochs of fine-tuning.
+EPOCHS: dict[str, Any] = {
+    "unit": "epochs",
+    "minimum": 0,
+    "maximum": MAX_EPOCHS,
+    "slider": (0.0, 20.0),
+    "step": 0.5,
+}
 EPOCHS_HELP = (
     "Fine-tuning epochs after each pruning step, such as 0.5 or 2. An epoch is one pass over the "
     "training images."
@@ -45,11 +54,7 @@ class OneShotSpec:
         flag="--one-shot-epochs",
         shared_flag=EPOCHS_FLAG,
         shared_help=EPOCHS_HELP,
-        unit="epochs",
-        minimum=0,
-        maximum=MAX_EPOCHS,
-        slider=(0.0, 20.0),
-        step=0.5,
+        **EPOCHS,
         read_when=ONE_SHOT,
     )
 
@@ -103,11 +108,7 @@ class IterativeSpec:
         help="Fine-tuning epochs after each pruning step. Half an epoch is half of the batches.",
         flag="--iterative-epochs",
         shared_flag=EPOCHS_FLAG,
-        unit="epochs",
-        minimum=0,
-        maximum=MAX_EPOCHS,
-        slider=(0.0, 20.0),
-        step=0.5,
+        **EPOCHS,
         read_when=ITERATIVE,
     )
     schedule: str = setting(
@@ -137,11 +138,7 @@ class IterativeSpec:
         help="Epochs after the last pruning step, in which the learning rate falls to 0. They "
         "count in the training budget.",
         flag="--final-epochs",
-        unit="epochs",
-        minimum=0,
-        maximum=MAX_EPOCHS,
-        slider=(0.0, 20.0),
-        step=0.5,
+        **EPOCHS,
         read_when=ITERATIVE,
     )
     equal_budget: bool = setting(

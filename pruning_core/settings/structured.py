@@ -12,7 +12,7 @@ from pruning_core.methods.channel_importance import (
 )
 from pruning_core.settings.conditions import CHANNEL_SCORES, STRUCTURED
 from pruning_core.settings.fields import SHARE, check_fields, setting
-from pruning_core.settings.strategies import EPOCHS_FLAG, MAX_EPOCHS, check_epochs
+from pruning_core.settings.strategies import EPOCHS, EPOCHS_FLAG, check_epochs
 
 MAX_STEPS = 100
 
@@ -112,11 +112,7 @@ class StructuredSpec:
         help="Fine-tuning epochs after each pruning step.",
         flag="--structured-epochs",
         shared_flag=EPOCHS_FLAG,
-        unit="epochs",
-        minimum=0,
-        maximum=MAX_EPOCHS,
-        slider=(0.0, 20.0),
-        step=0.5,
+        **EPOCHS,
         read_when=STRUCTURED,
     )
     final_epochs: float = setting(
@@ -124,11 +120,7 @@ class StructuredSpec:
         "Final fine-tuning epochs (structured)",
         help="Epochs after the last pruning step, in which the learning rate falls to 0.",
         flag="--structured-final-epochs",
-        unit="epochs",
-        minimum=0,
-        maximum=MAX_EPOCHS,
-        slider=(0.0, 20.0),
-        step=0.5,
+        **EPOCHS,
         read_when=STRUCTURED,
     )
 

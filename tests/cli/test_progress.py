@@ -19,32 +19,13 @@ from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, to_json
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
-from tests.helpers.inspections import MODEL, Facts
+from tests.helpers.inspections import DRY_RUN, MODEL, Facts
 
 LAYERS = [
     {"name": "stem.weight", "kind": "conv", "role": "stem", "shape": [8, 3, 3, 3], "size": 216},
     {"name": "head.weight", "kind": "linear", "role": "", "shape": [10, 8], "size": 80},
 ]
-GROUPS = {
-    "groups": [
-        {
-            "group": "a",
-            "layers": ["a", "b"],
-            "channels": 32,
-            "parts": 1,
-            "reason": "",
-            "left": [16],
-        },
-        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "left": [10]},
-    ],
-    "uncut": [{"layer": "fc", "reason": "its outputs are the classes"}],
-    "dense": {"channels": 32, "parameters": 1000, "macs": 2_000_000, "bytes": 9_190_000},
-    "left": [
-        {"amount": 0.5, "channels": 16, "parameters": 300, "macs": 1_000_000, "bytes": 3_000_000}
-    ],
-    "step": 8,
-    "notes": ["A note of the inspection."],
-}
+GROUPS = {**DRY_RUN, "notes": ["A note of the inspection."]}
 
 
 def spec(granularity: str) -> Spec:
