@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 
 import streamlit as st
 
@@ -24,7 +26,8 @@ from pruning_core.planning.stage_types import InspectDatasetResult, InspectModel
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.spec import Spec
 
-POLL_SECONDS = 1.0
+POLL_SECONDS, REST_SECONDS = 1.0, 0.5
+REQUESTED = "requested inspections"
 # Errors of these settings may have a cause outside the page: a file, the disk, the network.
 EXTERNAL = ("", "data.name", "data.path", "model.weights", "device")
 ENDED = ("done", "cancelled")
@@ -54,13 +57,34 @@ def request(lab: Lab, stages: list[Stage]) -> list[Stage]:
     """
     missing = [stage for stage in stages if not lab.store.exists(stage.key)]
     rows = {stage.key: lab.queue.stage(stage.key) for stage in missing}
-    lab.queue.add([s for s in missing if (row := rows[s.key]) is None or row.status in ENDED])
     failed = [row for row in rows.values() if row and row.status == "failed"]
     if failed and failed[0].field:
         raise SpecError.from_json(failed[0].field, failed[0].error)
     if failed:
         raise SpecError("", "{error}", error=explain("", failed[0].error))
-    return [s for s in missing if (row := rows[s.key]) is None or row.status != "failed"]
+    if missing:
+        ask(lab, missing)
+    return missing
+
+
+def ask(lab: Lab, missing: list[Stage]) -> None:
+    """Request inspections from the worker; the request ends when it is not renewed.
+
+    A slider that is dragged passes many values. Only the value at which it rests is inspected.
+    """
+    rows = [lab.queue.stage(stage.key) for stage in missing]
+    requested = all(row is not None and row.status not in ENDED for row in rows)
+    if requested or rested([stage.key for stage in missing]):
+        lab.queue.request(missing)
+
+
+def rested(keys: list[str]) -> bool:
+    """Whether the last change of what this session asks for is at least `REST_SECONDS` ago."""
+    now, state = time.monotonic(), st.session_state
+    before, changed = state.get(REQUESTED, ([], -math.inf))
+    if keys != before:
+        state[REQUESTED] = (keys, now)
+    return now - changed >= REST_SECONDS
 
 
 def explain(field: str, error: str) -> str:
@@ -98,6 +122,7 @@ def check_again(lab: Lab, keys: set[str]) -> None:
     """A callback: forget failed inspections, so that the page requests them again."""
     for key in keys:
         lab.queue.forget(key)
+    st.session_state.pop(REQUESTED, None)
 
 
 def wait_for(stages: list[Stage], lab: Lab) -> None:
@@ -109,6 +134,7 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
         rows = [row for stage in pending if (row := lab.queue.stage(stage.key))]
         if len(pending) < len(stages) or any(row.status == "failed" for row in rows):
             st.rerun()
+        ask(lab, pending)
         messages = [row.progress.get("message", "") for row in rows]
         st.caption(" ".join(["Checking the data set and model ...", *filter(None, messages)]))
 

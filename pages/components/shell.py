@@ -69,6 +69,11 @@ class PageQueue(Queue):
         if missing and not self.only_read:
             self._attempt(lambda: super(PageQueue, self).add(missing, done))
 
+    def request(self, stages: Iterable[Stage]) -> None:
+        missing = list(stages)
+        if missing and not self.only_read:
+            self._attempt(lambda: super(PageQueue, self).request(missing))
+
     def retry(self, job: str) -> None:
         self._attempt(lambda: super(PageQueue, self).retry(job))
 

@@ -182,3 +182,4 @@ STAGE_KINDS = Registry(
     ),
 )
 INSPECTIONS = tuple(name for name, kind in STAGE_KINDS.items() if kind.inspection)
+COMPUTATIONS = tuple(name for name, kind in STAGE_KINDS.items() if not kind.inspection)

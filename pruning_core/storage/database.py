@@ -24,7 +24,7 @@ UNWRITABLE = (
 LOCK_SECONDS = 30.0
 # An earlier version of the queue holds settings and stage keys that no longer exist. Its jobs and
 # stages are deleted when it is opened; finished stages stay on disk until the cache is cleaned.
-QUEUE_VERSION = 2
+QUEUE_VERSION = 3
 RETRY_SECONDS = 0.01
 
 SCHEMA = """
@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS stages (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, parent TEXT NOT NULL, settings TEXT NOT NULL,
     hints TEXT NOT NULL, threads INTEGER NOT NULL, urgency REAL NOT NULL, status TEXT NOT NULL,
     created REAL NOT NULL, started REAL, finished REAL, token TEXT, host TEXT, pid INTEGER,
-    heartbeat REAL, attempts INTEGER NOT NULL DEFAULT 0, progress TEXT NOT NULL DEFAULT '{}',
+    heartbeat REAL, requested REAL, attempts INTEGER NOT NULL DEFAULT 0,
+    progress TEXT NOT NULL DEFAULT '{}',
     error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS stages_by_status ON stages (status, created);
 CREATE TABLE IF NOT EXISTS jobs (

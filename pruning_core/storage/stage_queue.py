@@ -21,6 +21,8 @@ from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.storage.database import Database, alive
 
 MAX_ATTEMPTS = 5
+# A request of a page that is closed is not renewed, and ends after this time.
+REQUEST_SECONDS = 60.0
 # An attempt that saved an epoch counts as no failure: a machine may be switched off often.
 SAVED_EPOCH = "(coalesce(json_extract(progress, '$.published'), 0) > 0)"
 READY = (
@@ -68,9 +70,36 @@ class StageQueue(Database):
     """The stages of one cache's queue."""
 
     def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
-        """Queue stages that belong to no job, such as the inspections of a page."""
+        """Queue stages that belong to no job, such as the files that a page exports."""
         with self._write() as db:
             add_stages(db, stages, set(done))
+
+    def request(self, stages: Iterable[Stage]) -> None:
+        """Queue stages for a page that waits for them, or renew its request.
+
+        A stage whose request was not renewed for `REQUEST_SECONDS` does not start (see
+        `drop_requests`), unless a job wants it.
+        """
+        requested = list(stages)
+        with self._write() as db:
+            add_stages(db, requested, set())
+            for stage in requested:
+                db.execute(
+                    "UPDATE stages SET requested = ? WHERE key = ? AND status = 'queued'",
+                    (time.time(), stage.key),
+                )
+
+    def drop_requests(self) -> list[str]:
+        """Cancel the waiting stages whose request has ended. Returns their keys."""
+        with self._write() as db:
+            rows = db.execute(
+                "UPDATE stages SET status = 'cancelled' WHERE status = 'queued'"
+                " AND requested < ? AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j"
+                " ON j.id = w.job WHERE w.key = stages.key AND j.status IN ('planning', 'active'))"
+                " RETURNING key",
+                (time.time() - REQUEST_SECONDS,),
+            ).fetchall()
+        return [row["key"] for row in rows]
 
     def claim(
         self, token: str, threads: int, kinds: Collection[str] = (), gpu: bool = True

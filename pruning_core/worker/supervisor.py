@@ -23,7 +23,7 @@ from pruning_core.common.machine import free_bytes, gpus, room_for_another, usab
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import IDLE_SECONDS, worker_command
 from pruning_core.planning.plan import plan
-from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
+from pruning_core.planning.stage_kinds import COMPUTATIONS, INSPECTIONS, STAGE_KINDS
 from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Job, Queue
@@ -95,6 +95,8 @@ class Supervisor:
         held = {process.row.token or "" for process in self.processes if process.row}
         for key in self.queue.return_stale(held):
             log.warning("The process of stage %s is dead; the stage is queued again.", key[:12])
+        for key in self.queue.drop_requests():
+            log.info("No page waits for stage %s any more; it does not start.", key[:12])
         self._plan_jobs()
         if code_digest() != self.code:
             self._restart()
@@ -245,7 +247,9 @@ class Supervisor:
         used = sum(row.threads for row in rows if not STAGE_KINDS[row.kind].inspection)
         # A stage that needs more threads than the machine has cores runs alone.
         free = self.cores - used if used else ANY_THREADS
-        return self.queue.claim(token, free, gpu=bool(self._free_gpus())) if free > 0 else None
+        if free <= 0:
+            return None
+        return self.queue.claim(token, free, COMPUTATIONS, gpu=bool(self._free_gpus()))
 
     def _process_for(self, row: Row) -> StageProcess:
         """A process that waits for a stage, on a free GPU where the stage needs one."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
+from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage
@@ -276,3 +278,25 @@ def test_without_a_free_gpu_only_cpu_stages_are_claimed(queue: Queue) -> None:
         devices.append(row.settings["device"])
     assert devices == ["cpu"] * (len(stages) // 2)
     assert queue.claim("t", 2) is not None
+
+
+def inspection(width: float) -> Stage:
+    """The inspection of a model with this width multiplier."""
+    return inspect_model(replace(QUICKSTART, model=replace(QUICKSTART.model, width=width)), 10)
+
+
+def test_a_request_that_is_not_renewed_ends(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page that waited is closed; a stage that a job wants does not end with the request."""
+    left, renewed, wanted = inspection(0.5), inspection(0.75), inspect_data(QUICKSTART)
+    queue.request([left, renewed, wanted])
+    queue.expand(queue.submit(QUICKSTART, "run"), plan(QUICKSTART, Facts(QUICKSTART)), ())
+    assert queue.drop_requests() == []
+    now = time.time()
+    monkeypatch.setattr(stage_queue.time, "time", lambda: now + stage_queue.REQUEST_SECONDS + 1)
+    queue.request([renewed])
+    assert queue.drop_requests() == [left.key]
+    states = [row.status for s in (left, renewed, wanted) if (row := queue.stage(s.key))]
+    assert states == ["cancelled", "queued", "queued"]
+    queue.request([left])
+    assert queue.drop_requests() == []
+    assert queue.claim("t", 2, ["inspect_model"])

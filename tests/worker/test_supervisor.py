@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sqlite3
@@ -10,11 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from pruning_core.common import machine
 from pruning_core.common.errors import Share, SpecError
+from pruning_core.common.paths import Cache
+from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan
 from pruning_core.settings.spec import Spec
@@ -88,6 +92,40 @@ def test_the_unfinished_stage_of_another_worker_is_kept(
         worker.step()
         assert stuck.poll() == -9
         assert theirs.is_dir()
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_at_most_one_inspection_runs_beside_the_stages_of_the_cores(
+    cache: Cache, queue: Queue, inspected: None, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """However many inspections the pages have requested."""
+    worker = Supervisor(cache, cores=cores)
+    many = replace(TINY, one_shot=replace(TINY.one_shot, amounts=(0.1, 0.2, 0.3, 0.4)))
+    models = [replace(TINY, model=replace(TINY.model, width=0.1 + n / 100)) for n in range(40)]
+    queue.request([inspect_model(spec, 10) for spec in models])
+    job = queue.submit(many, "run")
+    worker._plan_jobs()
+    while row := queue.claim("t", 2, ["dataset", "baseline"]):
+        queue.finish(row.key, "t")
+
+    def idle_process(cache: Cache, gpu: int = 0) -> StageProcess:
+        return StageProcess(SimpleNamespace(pid=0, stdin=io.StringIO()))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(supervisor, "start_stage_process", idle_process)
+    monkeypatch.setattr(supervisor, "room_for_another", lambda *_: True)
+    beside = []
+    for _ in range(len(queue.stages_of(job))):
+        worker._assign()
+        kinds = [process.row.kind for process in worker.processes if process.row]
+        beside.append(kinds.count("pruned"))
+        assert kinds.count("inspect_model") == 1
+        assert len(worker.processes) <= cores + 1
+        for process in worker.processes:
+            if process.row:
+                queue.finish(process.row.key, process.row.token or "")
+                process.row = None
+    assert max(beside) == cores
+    assert sum(beside) == 4 + 1 + 2  # one-shot, equal budget, iterative
 
 
 def test_a_job_that_cannot_be_planned_does_not_stop_the_others(
