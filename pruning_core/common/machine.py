@@ -45,6 +45,11 @@ def peak_bytes(pid: int) -> int:
     return _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM") or 0
 
 
+def held_bytes(pid: int) -> int:
+    """The memory that only this process holds, in bytes; 0 where the system does not report it."""
+    return _kilobytes(Path(f"/proc/{pid}/status"), "RssAnon") or 0
+
+
 def room_for_another(busy: list[int], free: int | None, idle: Sequence[int] = ()) -> bool:
     """Whether memory suffices for one more stage, as large as the largest of the `busy` ones.
 

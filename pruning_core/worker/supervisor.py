@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import signal
 import sqlite3
@@ -19,7 +20,13 @@ import traceback
 import uuid
 
 from pruning_core.common.errors import SpecError
-from pruning_core.common.machine import free_bytes, gpus, room_for_another, usable_cores
+from pruning_core.common.machine import (
+    free_bytes,
+    gpus,
+    held_bytes,
+    room_for_another,
+    usable_cores,
+)
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import IDLE_SECONDS, worker_command
 from pruning_core.planning.plan import plan
@@ -38,8 +45,11 @@ from pruning_core.worker.processes import (
 )
 
 BEAT_SECONDS = 1.0
-PAUSE_SECONDS = 0.1
-SLOW_SECONDS = 0.5
+# The pause between two rounds, and the time between two slow rounds: with work, and without.
+PAUSE_SECONDS, IDLE_PAUSE_SECONDS = 0.1, 0.5
+SLOW_SECONDS, IDLE_SLOW_SECONDS = 0.5, 5.0
+# A process without work is kept for the next stage, unless it holds more memory than this.
+KEPT_SECONDS, KEPT_BYTES = 30.0, 500 * 2**20
 # More than any stage needs: no limit.
 ANY_THREADS = 10**6
 log = logging.getLogger(__name__)
@@ -83,15 +93,14 @@ class Supervisor:
             if self.stopping or not self.queue.busy() or not self._register():
                 return True
 
-    def step(self) -> bool:
-        """One quick round, ten times a second. True while a stage runs."""
+    def step(self) -> None:
+        """One quick round, ten times a second while there is work."""
         if self._check_processes():
             self._plan_jobs()
         self._assign()
-        return any(process.row for process in self.processes)
 
     def slow_step(self) -> bool:
-        """The work of every half second. True while there is work in the queue."""
+        """The work of every half second, or less often without work. True if there is work."""
         held = {process.row.token or "" for process in self.processes if process.row}
         for key in self.queue.return_stale(held):
             log.warning("The process of stage %s is dead; the stage is queued again.", key[:12])
@@ -125,20 +134,32 @@ class Supervisor:
 
     def _serve(self) -> None:
         active, last_error = time.monotonic(), ""
-        slow, busy = -SLOW_SECONDS, True
+        slow, busy = -math.inf, True
         while not self.stopping and time.monotonic() - active < self.idle_seconds:
             try:
-                if time.monotonic() - slow >= SLOW_SECONDS:
+                if time.monotonic() - slow >= (SLOW_SECONDS if busy else IDLE_SLOW_SECONDS):
                     busy, slow = self.slow_step(), time.monotonic()
-                if self.step() or busy:
+                busy = busy or self.queue.busy()
+                if busy or any(process.row for process in self.processes):
+                    self.step()
                     active = time.monotonic()
+                else:
+                    self._end_idle(time.monotonic() - active)
                 last_error = ""
             except (sqlite3.Error, OSError) as error:
                 if last_error != str(error):
                     log.warning("The queue %s cannot be used (%s).", self.cache.queue, error)
                 last_error = str(error)
                 time.sleep(SLOW_SECONDS)
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS if busy else IDLE_PAUSE_SECONDS)
+
+    def _end_idle(self, seconds: float) -> None:
+        """End the processes that keep much memory, or have waited long; nothing is queued."""
+        for process in list(self.processes):
+            if seconds >= KEPT_SECONDS or held_bytes(process.popen.pid) > KEPT_BYTES:
+                log.info("Process %d ends: there is no stage for it.", process.popen.pid)
+                process.end()
+                self.processes.remove(process)
 
     def _plan_jobs(self) -> None:
         for job in self.queue.planning():

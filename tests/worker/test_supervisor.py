@@ -250,6 +250,24 @@ def test_a_locked_queue_is_logged_and_waited_for(
     assert job_progress(queue, job).state == "queued"
 
 
+def test_without_work_processes_end_at_once_or_after_a_while(
+    worker: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process with much memory does not wait for the next stage."""
+    held = {1: supervisor.KEPT_BYTES + 1, 2: supervisor.KEPT_BYTES, 3: 0}
+    monkeypatch.setattr(supervisor, "held_bytes", held.__getitem__)
+    ended: list[int] = []
+    monkeypatch.setattr(StageProcess, "end", lambda self: ended.append(self.popen.pid))
+    worker.processes = [stage_process(pid) for pid in held]
+    for process in worker.processes:
+        process.row = None
+    worker._end_idle(0.0)
+    assert ended == [1]
+    worker._end_idle(supervisor.KEPT_SECONDS)
+    assert ended == [1, 2, 3]
+    assert worker.processes == []
+
+
 class Waiting:
     """A process that does nothing and has an id."""
 
