@@ -117,7 +117,7 @@ def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
             st.rerun()
         if active:
             live.keep_worker(lab)
-        live.draw_progress(lab, now)
+        live.draw_progress(now)
         live.draw_errors(now)
         live.draw_curves(lab, now)
         live.draw_stages(now)

@@ -138,10 +138,9 @@ def _draw_times(
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     """The measurements as text."""
     rows = frame.to_dict("records")
-    control = {"control": " (control)"}
     return pd.DataFrame(
         {
-            "Model": [f"{row['model']}{control.get(row['role'], '')}" for row in rows],
+            "Model": [row["model"] + " (control)" * (row["role"] == "control") for row in rows],
             "Runtime": frame["runtime_title"],
             "Batch size": frame["batch_size"],
             "Threads": frame["threads"],

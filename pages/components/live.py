@@ -60,7 +60,7 @@ def keep_worker(lab: Lab) -> None:
         st.caption("A worker is starting. Interrupted stages continue from their last checkpoint.")
 
 
-def draw_progress(lab: Lab, now: JobProgress) -> None:
+def draw_progress(now: JobProgress) -> None:
     """The progress bar with the remaining time, or the time spent; none for a refused run."""
     run = run_from_progress(now)
     if run.state == "refused" or not (run.steps or run.active):
@@ -220,7 +220,7 @@ def running_now(lab: Lab, limit: int = 5) -> bool:
         keep_worker(lab)
     for now in active:
         st.markdown(f"{plain(now.job.label)} {badge(now.state)}")
-        draw_progress(lab, now)
+        draw_progress(now)
         link("Runs", "View progress", job=now.job.id)
     return bool(active)
 

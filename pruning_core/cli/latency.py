@@ -43,7 +43,7 @@ def add_latency_options(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_job(command)
     add_index(command)
-    text = "numbers of other models of the job that are measured, too"
+    text = "numbers of other models of the job to measure as well"
     command.add_argument("--compare-with", type=integers, default=(), metavar="N,N", help=text)
     text = f"runtimes, of {', '.join(RUNTIMES)} (default: all)"
     command.add_argument(
@@ -129,9 +129,8 @@ def _table(frame: pd.DataFrame) -> Table:
         caption="Speed-up over the dense model in the same runtime, with its 95 % interval",
     )
     for row in frame.to_dict("records"):
-        control = " (control)" if row["role"] == "control" else ""
         table.add_row(
-            f"{row['model']}{control}",
+            row["model"] + " (control)" * (row["role"] == "control"),
             row["runtime_title"],
             str(row["batch_size"]),
             str(row["threads"]),

@@ -16,6 +16,10 @@ class FileFormat(Method):
     `exact` files give the outputs of the model up to rounding; for others the accuracy is
     measured. `download` is false for formats that are only measured for comparison. `package`
     must be installed besides the requirements. `calibrated` formats need calibration images.
+
+    A reproducibility bundle may hold a format that has an `opener`: the function of `verify.py`
+    that opens the file, for which it needs the packages `needs` and these `modules` of this
+    project. `has_widths` is true where the header of the file holds the widths of the network.
     """
 
     suffix: str = ""
@@ -23,7 +27,15 @@ class FileFormat(Method):
     download: bool = True
     package: str = ""
     calibrated: bool = False
+    opener: str = ""
+    needs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    has_widths: bool = False
 
+
+WIDTHS = "pruning_core.engine.structured.widths"
+SPARSE_LOADER = f"{ENGINE}.sparse_loader"
+NETWORK = ("torch", "torchvision")
 
 FILE_FORMATS = Registry(
     "file format",
@@ -37,6 +49,9 @@ FILE_FORMATS = Registry(
             "https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html",
             f"{ENGINE}.tensor_files:state_dict",
             suffix="pth",
+            opener="open_weights",
+            needs=NETWORK,
+            modules=(WIDTHS,),
         ),
         FileFormat(
             "zlib",
@@ -66,6 +81,9 @@ FILE_FORMATS = Registry(
             "https://arxiv.org/abs/1510.00149",
             f"{ENGINE}.tensor_files:bitmask_fp32",
             suffix="sparse",
+            opener="open_weights",
+            needs=(*NETWORK, "safetensors"),
+            modules=(SPARSE_LOADER, WIDTHS),
         ),
         FileFormat(
             "bitmask_fp16",
@@ -76,6 +94,9 @@ FILE_FORMATS = Registry(
             f"{ENGINE}.tensor_files:bitmask_fp16",
             suffix="fp16.sparse",
             exact=False,
+            opener="open_weights",
+            needs=(*NETWORK, "safetensors"),
+            modules=(SPARSE_LOADER, WIDTHS),
         ),
         FileFormat(
             "bitmask_int8",
@@ -87,6 +108,9 @@ FILE_FORMATS = Registry(
             f"{ENGINE}.tensor_files:bitmask_int8",
             suffix="int8.sparse",
             exact=False,
+            opener="open_weights",
+            needs=(*NETWORK, "safetensors"),
+            modules=(SPARSE_LOADER, WIDTHS),
         ),
         FileFormat(
             "compact",
@@ -97,6 +121,10 @@ FILE_FORMATS = Registry(
             "https://github.com/huggingface/safetensors",
             f"{ENGINE}.compact_file:compact",
             suffix="compact.safetensors",
+            opener="open_weights",
+            needs=(*NETWORK, "safetensors"),
+            modules=(WIDTHS,),
+            has_widths=True,
         ),
         FileFormat(
             "onnx",
@@ -107,6 +135,8 @@ FILE_FORMATS = Registry(
             "https://onnx.ai",
             f"{ENGINE}.graph_files:onnx",
             suffix="onnx",
+            opener="open_onnx",
+            needs=("onnxruntime",),
         ),
         FileFormat(
             "onnx_int8",
@@ -119,6 +149,8 @@ FILE_FORMATS = Registry(
             suffix="int8.onnx",
             exact=False,
             calibrated=True,
+            opener="open_onnx",
+            needs=("onnxruntime",),
         ),
         FileFormat(
             "torch_export",
@@ -128,6 +160,8 @@ FILE_FORMATS = Registry(
             "https://docs.pytorch.org/docs/stable/export.html",
             f"{ENGINE}.graph_files:torch_export",
             suffix="pt2",
+            opener="open_torch_export",
+            needs=("torch",),
         ),
         FileFormat(
             "executorch",
@@ -139,6 +173,8 @@ FILE_FORMATS = Registry(
             f"{ENGINE}.graph_files:executorch",
             suffix="pte",
             package="executorch",
+            opener="open_executorch",
+            needs=("torch", "executorch"),
         ),
     ),
 )

@@ -13,7 +13,7 @@ ENGINE = "pruning_core.engine.training.rewinding"
 class RecoveryMethod(Method):
     """A recovery method.
 
-    The implementation takes `Sources` and returns a state dict, or None where the weights stay.
+    The implementation takes `WeightSources` and returns a state dict, or None where weights stay.
     `rewinds` is true for methods that go back to an epoch of the baseline's training, `restarts`
     for methods that replace the weights.
     """

@@ -39,7 +39,7 @@ def correction_stages(pruned: Stage, images: int) -> list[Stage]:
             correction=name,
             images=images,
             pruning=origin.pruning,
-            epochs=origin.epochs,
+            epochs=0,
             seed=origin.seed,
             device=origin.device,
             threads=origin.threads,

@@ -17,10 +17,10 @@ class StageKind(Method):
 
     `settings` and `result` are the classes of what the stage takes and returns.
 
-    `version` is part of the key of a stage: a change of the results raises it. An `inspection`
-    is quick and trains nothing, so it may run beside other stages; a `timed` stage measures
-    time, so it runs alone. `derived` stages start from a finished model and stay in the cache as
-    long as the model.
+    `version` is part of the key of a stage: a change of the results or files raises it, a change
+    of the words of notes does not. An `inspection` is quick and trains nothing, so it may run
+    beside other stages; a `timed` stage measures time, so it runs alone. `derived` stages start
+    from a finished model and stay in the cache as long as the model.
     """
 
     settings: type[Any]
@@ -126,7 +126,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.stage:export",
             settings=types.ExportSettings,
             result=types.ExportResult,
-            version=5,
+            version=6,
             derived=True,
         ),
         StageKind(
@@ -136,7 +136,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.bundle.stage:bundle",
             settings=types.BundleSettings,
             result=types.BundleResult,
-            version=3,
+            version=4,
         ),
         StageKind(
             "latency",

@@ -2,7 +2,8 @@
 
 A stage's settings and result are kept as JSON objects. `stored` writes them and `restored` reads
 them; a field that is None does not apply to the stage and is left out, so a field that is added
-later with None as default changes no key. Times are in seconds, sizes in bytes, shares and
+later with None as default changes no key. A field of a result that is added later needs a default,
+or a new version of its kind of stage. Times are in seconds, sizes in bytes, shares and
 accuracies fractions from 0 to 1.
 """
 

@@ -57,7 +57,7 @@ def dry_run_notes(dry_run: InspectGroupsResult) -> list[str]:
         + "."
         for row in dry_run.left
     ]
-    groups = f"{groups_note(dry_run)} The Tune page lists their layers and widths."
+    groups = f"{groups_note(dry_run)} The Tune page lists the layers and widths of each group."
     unprunable = unprunable_notes({row["layer"]: row["reason"] for row in dry_run.uncut})
     return [*sizes, *dry_run.notes, groups, *unprunable]
 

@@ -17,13 +17,13 @@ from pruning_core.common.errors import Ref, Share, SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
 from pruning_core.planning.stage_types import SensitivityResult, SensitivitySettings, restored
-from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
 BISECTIONS = 60
 # The allocation empties no layer, even where its highest measured sparsity is 1.
 MAX_SPARSITY = 0.999
+ROUNDING = 1e-9
 DIGITS = 10_000  # a message shows shares of a hundredth of a percent
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -74,11 +74,9 @@ def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
     """
     curves = {name: _curve(rows) for name, rows in frame.groupby("layer", sort=False)}
     units = frame.groupby("layer", sort=False)["units"].first().to_dict()
-    # Rounded, because 0.9 of every layer may add up to a little less than 0.9.
-    highest = plain(
-        _overall({name: sparsities[-1] for name, (_, sparsities) in curves.items()}, units)
-    )
-    if not 0 <= total <= highest:
+    highest = _overall({name: sparsities[-1] for name, (_, sparsities) in curves.items()}, units)
+    # 0.9 of every layer may add up to a little less than 0.9.
+    if not 0 <= total <= highest + ROUNDING:
         raise SpecError(
             "one_shot.amounts",
             "the overall sparsity {total} is too high: the measured sparsities of all layers "

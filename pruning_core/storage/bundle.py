@@ -13,7 +13,7 @@ BUNDLE_FILE = "bundle.zip"
 IMAGES_FILE = "test_images.npz"
 # Larger test images are a file of their own beside the zip.
 MAX_IMAGE_BYTES = 20_000_000
-BUNDLE_FORMATS = tuple(name for name, about in FILE_FORMATS.items() if about.download)
+BUNDLE_FORMATS = tuple(name for name, about in FILE_FORMATS.items() if about.opener)
 
 
 def bundle_stage(job: Job, model_key: str, file_format: str, store: Reader) -> Stage:

@@ -39,4 +39,6 @@ def run_here(cache: Cache, spec: Spec, shared: Container[str] = INSPECTIONS) -> 
             execute_here(cache, queue, row, shared)
         if planned.complete:
             return
+        failed = [row.error for row in queue.stages_of(job) if row.status == "failed"]
+        assert not failed, failed[0]
         planned = plan(spec, store)

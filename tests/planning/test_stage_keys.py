@@ -36,9 +36,9 @@ from tests.helpers.inspections import FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "c0f14805022b0bf1",
-        "bundle": "397946bfb36106d5",
+        "bundle": "af23acdfffbacd34",
         "dataset": "71956c1723c8eb92",
-        "export": "af6a1c13192df7bf",
+        "export": "a2714ee0068d4038",
         "inspect_dataset": "4988f18e8500080a",
         "inspect_groups": "6a32ab9e1a49423d",
         "inspect_model": "68963becb914dc73",
@@ -51,10 +51,10 @@ KEYS = {
     },
     "everything": {
         "baseline": "9578116d432286a6",
-        "bundle": "c044c5a58441444b",
+        "bundle": "f653d6e1e0e05d0d",
         "correction": "f23774c58426f4d1",
         "dataset": "71956c1723c8eb92",
-        "export": "7b7f1c0676a55897",
+        "export": "e66ef092b27f2c5f",
         "inspect_dataset": "4988f18e8500080a",
         "inspect_groups": "1f5135e2b606d995",
         "inspect_model": "68963becb914dc73",

@@ -66,8 +66,8 @@ def test_the_notes_of_a_dry_run() -> None:
         "A pruning ratio of 50 % keeps 50 of 100 channels; 1,000 of 2,000 parameters; 2 k of 4 k "
         "MACs; 4.00 kB of 8.00 kB.",
         "A note.",
-        "1 dependency group can lose channels; 1 layer cannot. The Tune page lists their layers "
-        "and widths.",
+        "1 dependency group can lose channels; 1 layer cannot. The Tune page lists the layers "
+        "and widths of each group.",
         "Not pruned: head; its outputs are the classes.",
     ]
 

@@ -22,6 +22,7 @@ from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.processes import describe_exit
 from tests.helpers.workers import (
     LONG,
+    ONE_CUT,
     ROOT,
     TINY,
     bits,
@@ -90,6 +91,15 @@ def test_every_stage_runs_once_under_two_workers(
     assert progress.state == "done"
     assert {row.attempts for row in progress.rows} == {1}
     assert bits(cache, TINY) == reference_bits(tmp_path / "one_by_one", TINY)
+
+
+def test_a_stage_with_more_threads_than_cores_has_the_same_bits(
+    cache: Cache, tmp_path: Path
+) -> None:
+    """It runs alone; here the baseline, with two threads on one core."""
+    spec = replace(ONE_CUT, baseline_threads=2)
+    assert run(cache, spec, "--cores", "1").state == "done"
+    assert bits(cache, spec) == reference_bits(tmp_path / "here", spec)
 
 
 def test_cancel_ends_the_process_in_mid_stage(

@@ -6,13 +6,11 @@ Shapes: N images of S x S pixels. Decoded images are uint8 (N, S, S, 3); the mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
-
-Augmentation = Callable[[Tensor, Generator], Tensor]
 
 
 def random_crop(batch: Tensor, generator: Generator, padding: int = 4) -> Tensor:

@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.paths import Cache
+from pruning_core.engine.export.bundle.stage import module_file
+from pruning_core.engine.export.bundle.verify import OPENERS
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
-from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.settings.spec import from_json
 from pruning_core.storage import bundle as bundles
 from pruning_core.storage.bundle import BUNDLE_FILE, BUNDLE_FORMATS, IMAGES_FILE, bundle_stage
@@ -80,7 +82,7 @@ def test_its_settings_reproduce_the_model(
     """In an empty cache, the stage that the manifest names has the same bits."""
     folder = packed(cache, "bitmask_fp32", tmp_path)
     spec = from_json((folder / "spec.json").read_text())
-    again = finished_run(tmp_path_factory.mktemp("again"), spec)
+    again = finished_run(tmp_path_factory.mktemp("again"), spec, shared=INSPECTIONS)
     key = last_model(again)
     assert key in json.loads((folder / "manifest.json").read_text())["reproduce"]
     assert not again.stages.samefile(cache.stages)
@@ -175,6 +177,14 @@ def test_damaged_images_differ(cache: Cache, python: Python, tmp_path: Path) -> 
     done = verify(python, folder, "--data", str(tmp_path / "broken.npz"))
     assert done.returncode == 1
     assert "does not hold the test images" in done.stderr
+
+
+def test_each_format_of_a_bundle_has_an_opener_and_its_modules() -> None:
+    """A format without an opener is exported, and not offered for a bundle."""
+    for name in BUNDLE_FORMATS:
+        assert FILE_FORMATS[name].opener in OPENERS
+        assert all(module_file(module).is_file() for module in FILE_FORMATS[name].modules)
+    assert {name for name in FILE_FORMATS if name not in BUNDLE_FORMATS} == {"zlib", "lzma"}
 
 
 def test_packing_twice_gives_the_same_key(cache: Cache) -> None:

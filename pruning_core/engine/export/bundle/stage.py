@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pruning_core.common.formatting import format_bytes
+from pruning_core.common.paths import PROJECT
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.export.compact_file import widths_in
 from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
@@ -26,6 +27,7 @@ from pruning_core.engine.stage_inputs import (
     load_splits,
 )
 from pruning_core.engine.structured import widths
+from pruning_core.methods.file_formats import FILE_FORMATS, FileFormat
 from pruning_core.planning.stage import Outline, read_result
 from pruning_core.planning.stage_types import (
     BaselineSettings,
@@ -53,15 +55,6 @@ VERSIONED_PACKAGES = (
 )
 # A fixed date, so that packing again gives the same bytes.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-# The packages that verify.py needs, by suffix of the model's file.
-REQUIREMENTS = {
-    "onnx": ("numpy", "onnxruntime"),
-    "pt2": ("numpy", "torch"),
-    "pte": ("numpy", "torch", "executorch"),
-    "pth": ("numpy", "torch", "torchvision"),
-    "safetensors": ("numpy", "torch", "torchvision", "safetensors"),
-    "sparse": ("numpy", "torch", "torchvision", "safetensors"),
-}
 
 
 def bundle(context: Context[BundleSettings]) -> BundleResult:
@@ -80,7 +73,7 @@ def bundle(context: Context[BundleSettings]) -> BundleResult:
         model.name: model.read_bytes(),
         PREDICTIONS_FILE: store.file(context.row.parent, PREDICTIONS_FILE).read_bytes(),
         **_results(context),
-        **_programs(model),
+        **_programs(FILE_FORMATS[settings.format]),
         **({IMAGES_FILE: (context.folder / IMAGES_FILE).read_bytes()} if inside else {}),
     }
     manifest = _manifest(context, exported, base, root)
@@ -123,19 +116,20 @@ def _results(context: Context[BundleSettings]) -> dict[str, bytes]:
     }
 
 
-def _programs(model: Path) -> dict[str, bytes]:
+def _programs(file_format: FileFormat) -> dict[str, bytes]:
     """verify.py, its requirements, and the modules that it imports."""
-    packages = REQUIREMENTS[model.suffix.removeprefix(".")]
+    packages = ("numpy", *file_format.needs)
     lines = [f"{name}>={version(name).split('+')[0]}\n" for name in packages]
-    programs = {
+    return {
         "verify.py": (HERE / "verify.py").read_bytes(),
         "requirements.txt": "".join(lines).encode(),
+        **{path.name: path.read_bytes() for path in map(module_file, file_format.modules)},
     }
-    if model.suffix == ".sparse":
-        programs["sparse_loader.py"] = (HERE.parent / "sparse_loader.py").read_bytes()
-    if model.suffix in (".sparse", ".pth", ".safetensors"):
-        programs["widths.py"] = Path(widths.__file__).read_bytes()
-    return programs
+
+
+def module_file(name: str) -> Path:
+    """The source file of a module of this project, by its dotted name."""
+    return PROJECT / f"{name.replace('.', '/')}.py"
 
 
 def _manifest(
@@ -148,6 +142,7 @@ def _manifest(
     return {
         "bundle": 1,
         "format": settings.format,
+        "opener": FILE_FORMATS[settings.format].opener,
         "label": settings.label,
         "classes": read_result(store, dataset, DatasetResult).classes,
         "preprocessing": {
@@ -171,7 +166,7 @@ def _manifest(
 def _widths(context: Context[BundleSettings], exported: ExportResult) -> Result:
     """The widths of a network without some of its channels; nothing for a full network."""
     store, settings = context.store, context.settings
-    if settings.format == "compact":
+    if FILE_FORMATS[settings.format].has_widths:
         return {"widths": widths_in(store.file(context.row.parent, exported.file))}
     key = settings.point
     if not channels_removed(store, key):

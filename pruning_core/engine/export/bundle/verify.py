@@ -158,12 +158,8 @@ def open_weights(path: Path, manifest: Manifest) -> Run:
 
 
 OPENERS: dict[str, Callable[[Path, Manifest], Run]] = {
-    ".onnx": open_onnx,
-    ".pt2": open_torch_export,
-    ".pte": open_executorch,
-    ".pth": open_weights,
-    ".sparse": open_weights,
-    ".safetensors": open_weights,
+    opener.__name__: opener
+    for opener in (open_onnx, open_torch_export, open_executorch, open_weights)
 }
 
 
@@ -191,7 +187,7 @@ def verify(folder: Path, data: str) -> str:
     images, labels = load_test_images(folder, manifest, data)
     path = folder / manifest["model"]
     try:
-        run = OPENERS[path.suffix](path, manifest)
+        run = OPENERS[manifest["opener"]](path, manifest)
     except ImportError as error:
         raise CannotVerify(f"{error}. Install it: pip install -r requirements.txt") from error
     accuracy = check_accuracy(run, images, labels, manifest)
