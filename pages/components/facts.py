@@ -9,7 +9,7 @@ import time
 import streamlit as st
 
 from pages.components.shell import Lab, link
-from pruning_core.common.errors import NO_REASON, SpecError
+from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES
@@ -23,7 +23,7 @@ from pruning_core.planning.inspections import (
 )
 from pruning_core.planning.stage import Stage, known
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult
-from pruning_core.settings.messages import for_page, title
+from pruning_core.settings.messages import failure_reason, for_page, title
 from pruning_core.settings.spec import Spec
 
 POLL_SECONDS, REST_SECONDS = 1.0, 0.5
@@ -88,15 +88,8 @@ def rested(keys: list[str]) -> bool:
 
 
 def explain(field: str, error: str) -> str:
-    """Why a stage or a job failed.
-
-    A wrong setting has a `field` and a `SpecError` as JSON, else `error` is a traceback, of which
-    the last line is shown.
-    """
-    if field:
-        return for_page(SpecError.from_json(field, error))
-    lines = error.strip().splitlines() or [NO_REASON]
-    return lines[-1]
+    """Why a stage or a job failed, as a page says it."""
+    return failure_reason(field, error, for_page)
 
 
 def refuse(lab: Lab, error: SpecError, stages: list[Stage]) -> None:

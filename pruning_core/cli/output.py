@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pruning_core.common.errors import NO_REASON, SpecError, brief
+from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
 from pruning_core.reports.csv_export import write_report
 from pruning_core.results.models import results_frame
 from pruning_core.settings import spec as specs
-from pruning_core.settings.messages import for_command_line
+from pruning_core.settings.messages import failure_reason, for_command_line
 from pruning_core.storage.job_progress import JobProgress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -93,11 +93,8 @@ def _write_files(progress: JobProgress, frame: pd.DataFrame, out: Path) -> tuple
 
 
 def failure_message(field: str, error: str) -> str:
-    """One line on a failure that the queue holds: a `SpecError`, a sentence or a traceback."""
-    if field:
-        return for_command_line(SpecError.from_json(field, error))
-    lines = error.strip().splitlines()
-    return lines[-1] if lines else NO_REASON
+    """Why a stage or a job failed, as the command line says it."""
+    return failure_reason(field, error, for_command_line)
 
 
 def report_failure(progress: JobProgress, cache: Cache) -> int:

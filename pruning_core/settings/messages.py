@@ -6,9 +6,10 @@ share is `0.5` and a setting is its flag; on a page a share is `50 %` and a sett
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pruning_core.common.errors import Choice, Ref, Share, SpecError, plain_value
+from pruning_core.common.errors import NO_REASON, Choice, Ref, Share, SpecError, plain_value
 from pruning_core.common.formatting import trimmed
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
@@ -65,3 +66,15 @@ def for_page(error: SpecError) -> str:
 def for_command_line(error: SpecError, option: str = "") -> str:
     """An error as the command line shows it, with the option that the user gave, if any."""
     return f"{option or flag(error.field)}: {error.render(_command_line_value)}"
+
+
+def failure_reason(field: str, error: str, write: Callable[[SpecError], str]) -> str:
+    """Why a stage or a job failed, from what the queue holds of the failure.
+
+    A wrong setting has a `field` and a `SpecError` as JSON, which `write` turns into a sentence.
+    Otherwise `error` is a sentence or a traceback, of which the last line is returned.
+    """
+    if field:
+        return write(SpecError.from_json(field, error))
+    lines = error.strip().splitlines()
+    return lines[-1] if lines else NO_REASON
