@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 
@@ -70,21 +69,26 @@ def request(lab: Lab, stages: list[Stage]) -> list[Stage]:
 def ask(lab: Lab, missing: list[Stage]) -> None:
     """Request inspections from the worker; the request ends when it is not renewed.
 
-    A slider that is dragged passes many values. Only the value at which it rests is inspected.
+    A slider that is dragged passes many values. Only the first value is inspected at once, and
+    then the one at which the slider rests.
     """
     rows = [lab.queue.stage(stage.key) for stage in missing]
     requested = all(row is not None and row.status not in ENDED for row in rows)
-    if requested or rested([stage.key for stage in missing]):
+    if requested or rested(lab, [stage.key for stage in missing]):
         lab.queue.request(missing)
 
 
-def rested(keys: list[str]) -> bool:
-    """Whether the last change of what this session asks for is at least `REST_SECONDS` ago."""
+def rested(lab: Lab, keys: list[str]) -> bool:
+    """Whether the page may ask for these keys now.
+
+    They have not changed for `REST_SECONDS`, or those before them are all finished.
+    """
     now, state = time.monotonic(), st.session_state
-    before, changed = state.get(REQUESTED, ([], -math.inf))
-    if keys != before:
-        state[REQUESTED] = (keys, now)
-    return now - changed >= REST_SECONDS
+    before, changed = state.get(REQUESTED, ([], now))
+    if keys == before:
+        return now - changed >= REST_SECONDS
+    state[REQUESTED] = (keys, now)
+    return all(lab.store.exists(key) for key in before)
 
 
 def explain(field: str, error: str) -> str:

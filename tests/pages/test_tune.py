@@ -18,14 +18,14 @@ from pages.components import choices, facts
 from pages.components.setting_values import flat
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.planning.inspections import inspect_data, inspect_model
+from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
 from pruning_core.settings import messages
 from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from tests.helpers.inspections import DATA
+from tests.helpers.inspections import MODEL
 from tests.helpers.pages import put
 from tests.helpers.results import result
 from tests.helpers.tune_page import (
@@ -204,22 +204,25 @@ def test_a_failed_inspection_can_be_requested_again(cache: Cache) -> None:
 def test_only_the_value_at_which_a_slider_rests_is_inspected(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slider that is dragged gives a new value every tenth of a second."""
+    """However slowly the page draws the values of a slider that is dragged."""
     clock = [1000.0]
     monkeypatch.setattr(facts.time, "monotonic", lambda: clock[0])
-    put(Store(cache), inspect_data(QUICKSTART).key, "inspect_dataset", DATA)
-    test, queue = tune(), Queue(cache.queue)
-    first = {row["key"] for row in queue._all("SELECT key FROM stages")}
-    clock[0] += 60
+    store, queue = inspected(cache), Queue(cache.queue)
+    test = tune()
     for number in range(30):
-        clock[0] += 0.1
+        clock[0] += 2.0
         test = choose(test, "model.width", 0.5 + number / 100)
-    assert len(queue._all("SELECT key FROM stages")) == len(first) + 1
+    first, last = (
+        inspect_model(replace(QUICKSTART, model=replace(QUICKSTART.model, width=width)), 10).key
+        for width in (0.5, 0.79)
+    )
+    assert [row["key"] for row in queue._all("SELECT key FROM stages")] == [first]
     clock[0] += facts.REST_SECONDS
     test.run()
-    last = replace(QUICKSTART, model=replace(QUICKSTART.model, width=0.79))
-    assert queue.stage(inspect_model(last, len(DATA["classes"])).key)
-    assert len(queue._all("SELECT key FROM stages")) == len(first) + 2
+    assert [row["key"] for row in queue._all("SELECT key FROM stages")] == [first, last]
+    put(store, last, "inspect_model", MODEL)
+    choose(test.run(), "model.width", 0.6)
+    assert len(queue._all("SELECT key FROM stages")) == 3, "the values before are finished"
 
 
 def test_an_inspection_of_a_failed_run_is_retried_there(cache: Cache) -> None:
