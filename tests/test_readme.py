@@ -105,7 +105,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     space = {"model": model, "train_loader": loader, "test_loader": loader}
     (example,) = blocks("python")
     exec(compile(example, "README.md", "exec"), space)
-    result, results = space["result"], space["results"]
+    result, results = space["pruned"], space["results"]
     assert isinstance(result, dict)
     assert isinstance(results, list)
     assert result["amount"] == 0.7

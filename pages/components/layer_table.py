@@ -131,7 +131,7 @@ def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float
             PERCENT: st.column_config.NumberColumn(
                 min_value=0.0,
                 max_value=99.9,
-                format="%g %%",
+                format="%.2f %%",
                 help="Target sparsity of this layer, 0 to 99.9 %.",
             )
         },

@@ -25,7 +25,9 @@ def find_job(queue: Queue, start: str) -> Job:
     """The job whose id begins with `start`. Raises `SpecError` unless exactly one does."""
     job = queue.job(start)
     if job is None:
-        raise SpecError("JOB", f"the id {start!r} matches no job or several jobs.")
+        raise SpecError(
+            "JOB", f"the id {start!r} matches no job or several jobs; `jobs` lists the ids."
+        )
     return job
 
 

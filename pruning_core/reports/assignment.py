@@ -4,8 +4,8 @@ They take what the `prune` of its two classes returns. As in the assignment, spa
 accuracy are percent and sizes are MB; an accuracy may be missing or None. `one_shot_results` is
 a list of dicts (`amount`, `sparsity`, `model_size`, `accuracy`), one such dict, a dict from
 amount to such dicts, or a dict of lists. `iterative_results` is a list of dicts (`iteration`,
-`sparsity`, `model_size`, `accuracy`). The baseline is iteration 0, else the model with amount 0,
-else the first one.
+`sparsity`, `model_size`, `accuracy`). The baseline is iteration 0, else the model with amount 0;
+without either, there is no accuracy drop and no compression ratio.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ def print_summary_table(one_shot_results: Results, iterative_results: Results) -
     """Print the assignment's two tables. Raises `ValueError` for empty results."""
     one_shot = _records(one_shot_results, "one_shot_results")
     iterative = _records(iterative_results, "iterative_results")
-    baseline = {**_baseline(one_shot, iterative), "iteration": 0}
-    iterations = iterative if _has_baseline(iterative) else [baseline, *iterative]
+    baseline = _baseline(one_shot, iterative)
+    iterations = iterative
+    if baseline and not _has_baseline(iterative):
+        iterations = [{**baseline, "iteration": 0}, *iterative]
     rows = [_summary(record) for record in one_shot], [_summary(record) for record in iterations]
     print(f"{HEADING}\n\n{two_tables(*rows)}")
 
@@ -94,14 +96,13 @@ def _has_baseline(iterative: Sequence[Result]) -> bool:
     return bool(iterative) and iterative[0].get("iteration") == 0
 
 
-def _baseline(one_shot: Sequence[Result], iterative: Sequence[Result]) -> Result:
+def _baseline(one_shot: Sequence[Result], iterative: Sequence[Result]) -> Result | None:
+    """The result of the dense model, if there is one. Raises `ValueError` for empty results."""
+    if not one_shot and not iterative:
+        raise ValueError("No results to compare: both lists are empty.")
     if _has_baseline(iterative):
         return iterative[0]
-    dense = [record for record in one_shot if record.get("amount") == 0]
-    candidates = [*dense, *one_shot, *iterative]
-    if not candidates:
-        raise ValueError("No results to compare: both lists are empty.")
-    return candidates[0]
+    return next((record for record in one_shot if record.get("amount") == 0), None)
 
 
 def _summary(record: Result) -> SummaryRow:
@@ -118,14 +119,15 @@ def _frame(one_shot_results: Results, iterative_results: Results) -> pd.DataFram
     one_shot = _records(one_shot_results, "one_shot_results")
     iterative = _records(iterative_results, "iterative_results")
     baseline = _baseline(one_shot, iterative)
-    rows = [_row("baseline", baseline, baseline)]
+    rows = [_row("baseline", baseline, baseline)] if baseline else []
     rows += [_row("one_shot", r, baseline) for r in one_shot if r.get("amount") != 0]
     rows += [_row("iterative", r, baseline) for r in iterative if r.get("iteration") != 0]
     return pd.DataFrame(rows)
 
 
-def _row(strategy: str, record: Result, baseline: Result) -> dict[str, Any]:
+def _row(strategy: str, record: Result, baseline: Result | None) -> dict[str, Any]:
     accuracy, size = _number(record, "accuracy") / 100, _number(record, "model_size") * 1e6
+    dense = baseline or {}
     unknown = ("sparsity_prunable", "sparsity_weights", "accuracy_low", "accuracy_high")
     return {
         **dict.fromkeys((*unknown, "dense_bytes", "epochs", "seconds"), NAN),
@@ -137,9 +139,9 @@ def _row(strategy: str, record: Result, baseline: Result) -> dict[str, Any]:
         "sparsity_asked": _number(record, "amount"),
         "sparsity_model": _number(record, "sparsity") / 100,
         "accuracy": accuracy,
-        "accuracy_drop": _number(baseline, "accuracy") / 100 - accuracy,
+        "accuracy_drop": _number(dense, "accuracy") / 100 - accuracy,
         "sparse_bytes": size,
-        "compression_ratio": _number(baseline, "model_size") * 1e6 / size if size else NAN,
+        "compression_ratio": _number(dense, "model_size") * 1e6 / size if size else NAN,
         "notes": [],
     }
 

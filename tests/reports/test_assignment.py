@@ -83,3 +83,20 @@ def test_empty_results_and_results_without_sparsity_are_refused() -> None:
         compare_pruning_strategies([], [])
     with pytest.raises(ValueError, match="Result 1 of iterative_results has no 'sparsity'"):
         print_summary_table(ONE_SHOT, [{"iteration": 1}])
+
+
+def test_without_a_dense_model_nothing_is_compared_with_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A pruned model is no baseline."""
+    print_summary_table(ONE_SHOT[1:], ITERATIVE)
+    iterative = capsys.readouterr().out.split("Iterative Pruning Results:")[1]
+    assert [line.split()[0] for line in iterative.splitlines()[2:]] == ["1", "2"]
+    figure = compare_pruning_strategies(ONE_SHOT[1:], ITERATIVE)
+    markers = {(t.name, t.yaxis): t for t in figure.data if t.mode == "markers"}
+    assert list(markers["one_shot", "y"].y) == pytest.approx([55.3])
+    assert not any(name == "baseline" for name, _ in markers)
+    titles = [annotation.text for annotation in figure.layout.annotations]
+    assert {"Accuracy drop (percentage points): no data", "Compression ratio: no data"} <= set(
+        titles
+    )

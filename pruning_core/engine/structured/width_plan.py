@@ -207,7 +207,7 @@ def _ranked(
         step = math.lcm(round_to, group.parts)
         parts = f" (for {group.parts} equal parts)" if group.parts > 1 else ""
         return (
-            f"it has {group.width} channels, and no smaller multiple of {step}{parts} keeps "
+            f"with {group.width} channels, no smaller multiple of {step}{parts} keeps "
             f"{1 - max_ratio:.0%} of its dense width"
         )
     scores = scorer(graph.traced_groups[group.name])
