@@ -95,12 +95,13 @@ def stage_title(stage: Stage) -> str:
 def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
     """The finished layers of an analysis; nothing before the first."""
     if frame.empty:
-        st.caption("No layer has finished yet. The heat map grows layer by layer.")
+        st.caption("The heat map appears with the first finished layer.")
         return
     st.plotly_chart(sensitivity_heatmap(frame), key="heat", config=chart_config("sensitivity"))
     st.caption(
         f"Color: accuracy drop on {images_text(frame, spec.sensitivity.images)}. Importance: "
-        f"{importance_title(spec)}. Rows stop once accuracy reaches chance."
+        f"{importance_title(spec)}. Empty cells were not measured, because "
+        "the accuracy was already at chance."
     )
     st.download_button(
         "Sensitivity (CSV)",

@@ -35,14 +35,15 @@ from pruning_core.results.exported_files import (
 def draw_files(lab: Lab, model: PlannedModel, dense: PlannedModel) -> pd.DataFrame:
     """Size and accuracy of each exported file. Returns a row per file."""
     header_with_guide("Files", "export", "file-formats")
-    st.caption(
-        "Each file was written, read back and run on the test images. Orange mark: entropy "
-        "estimate of the smallest possible sparse file."
-    )
     run_exports(lab, model)
     frame = files_frame(model, dense, lab.store)
     if frame.empty:
+        st.caption("Each file is written, read back and run on the test images.")
         return frame
+    st.caption(
+        "Each file was written, read back and run on the test images. Orange mark: entropy of the "
+        "mask and the values."
+    )
     st.plotly_chart(file_size_chart(frame), key="bytes", config=chart_config("files"))
     with st.expander("Table"):
         st.dataframe(files_table(frame), hide_index=True)

@@ -9,8 +9,6 @@ from pruning_core.methods.datasets import AUGMENTATIONS, DATASETS, IMAGENET_MEAN
 from pruning_core.methods.models import MODELS
 from pruning_core.settings.fields import SHARE, check_fields, setting
 
-ALL_IMAGES = "Leave empty to use all."
-
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -45,7 +43,7 @@ class DataSpec:
     train_size: int = setting(
         0,
         "Training images",
-        help=f"How many images to train on; 0 means all. {ALL_IMAGES}",
+        help="How many images to train on. 0, or an empty field, means all.",
         unit="images",
         minimum=0,
         none_is_zero=True,
@@ -53,7 +51,7 @@ class DataSpec:
     test_size: int = setting(
         0,
         "Test images",
-        help=f"How many images to measure accuracy on; 0 means all. {ALL_IMAGES}",
+        help="How many images to measure accuracy on. 0, or an empty field, means all.",
         unit="images",
         minimum=0,
         none_is_zero=True,

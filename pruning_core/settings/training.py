@@ -30,8 +30,8 @@ class TrainSpec:
     lr_schedule: str = setting(
         "cosine",
         "Learning-rate schedule",
-        help="How the learning rate changes during training. Most accuracy recovers when it falls "
-        "to about 0.",
+        help="How the learning rate changes during training. The accuracy is usually best if it "
+        "falls to about 0.",
         choices=LR_SCHEDULES,
     )
     momentum: float = setting(

@@ -101,4 +101,4 @@ def _note_on_images(asked: int, available: int) -> list[str]:
     if asked <= available:
         return []
     images = format_count(available, "training image")
-    return [f"The corrections used all {images}; {asked:,} were requested."]
+    return [f"Training-free correction used all {images} ({asked:,} requested)."]

@@ -79,7 +79,7 @@ def test_fewer_images_than_asked_for_are_noted(ran: Cache) -> None:
     store = Store(ran)
     for key in keys(store)[1:]:
         assert store.read(key)["notes"] == [
-            "The corrections used all 108 training images; 200 were requested."
+            "Training-free correction used all 108 training images (200 requested)."
         ]
 
 
