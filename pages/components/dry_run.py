@@ -30,7 +30,7 @@ def show(lab: Lab, spec: Spec) -> None:
     for stage in stages(lab, spec):
         if result := known(lab.store, stage.key, InspectGroupsResult):
             st.caption("Dry run: what would remain at each pruning ratio, before any training.")
-            rows = [_ratio_row(row, result.dense) for row in result.left]
+            rows = [_ratio_row(row, result.dense) for row in result.kept]
             st.dataframe(rows, hide_index=True)
             for note in result.notes:
                 st.caption(inline(note))
@@ -53,14 +53,16 @@ def _ratio_row(row: dict[str, Any], dense: dict[str, float]) -> dict[str, str]:
 def _draw_groups(result: InspectGroupsResult) -> None:
     prunable = [group for group in result.groups if not group["reason"]]
     st.caption(groups_note(result))
-    ratios = [format_percent(row["amount"]) for row in result.left]
+    ratios = [format_percent(row["amount"]) for row in result.kept]
     st.dataframe([_group_row(group, ratios) for group in prunable], hide_index=True, key="groups")
-    rows = [{"Unprunable layer": row["layer"], "Reason": row["reason"]} for row in result.uncut]
+    rows = [
+        {"Unprunable layer": row["layer"], "Reason": row["reason"]} for row in result.unprunable
+    ]
     st.dataframe(rows, hide_index=True, key="unprunable")
 
 
 def _group_row(group: dict[str, Any], ratios: list[str]) -> dict[str, Any]:
-    remaining = {f"At {ratio}": n for ratio, n in zip(ratios, group["left"], strict=True)}
+    remaining = {f"At {ratio}": n for ratio, n in zip(ratios, group["kept"], strict=True)}
     layers = ", ".join(group["layers"])
     # The long column comes last, so that the numbers are visible.
     return {"Channels": group["channels"], **remaining, "Coupled layers": layers}

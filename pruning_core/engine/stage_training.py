@@ -81,7 +81,7 @@ def training_plan(
 
 def measure_model(
     context: Context[ModelSettings],
-    trainee: TrainingState,
+    state: TrainingState,
     splits: Splits,
     data: dict[str, Any],
     pruning: dict[str, Any],
@@ -92,8 +92,8 @@ def measure_model(
     are 0. Raises `StageError` where training diverged.
     """
     context.progress.say(1.0, "Measuring")
-    settings, model = context.settings, trainee.model
-    accuracy = trainee.history[-1]["accuracy"] if trainee.history else None
+    settings, model = context.settings, state.model
+    accuracy = state.history[-1]["accuracy"] if state.history else None
     if accuracy is None:
         accuracy = evaluate(model, splits.validation, data, settings.device).accuracy
     test = evaluate(model, splits.test, data, settings.device)
@@ -111,10 +111,10 @@ def measure_model(
         validation_images=len(splits.validation),
         test_digest=_test_digest(context, splits),
         epochs=settings.epochs,
-        seconds=trainee.seconds,
-        history=trainee.history,
-        parts=trainee.parts,
-        skipped=int(trainee.skipped),
+        seconds=state.seconds,
+        history=state.history,
+        parts=state.parts,
+        skipped=int(state.skipped),
         seed=settings.seed,
         device=settings.device,
         threads=settings.threads,
@@ -133,9 +133,9 @@ def since_baseline(measured: ModelResult, parent: ModelResult) -> ModelResult:
     )
 
 
-def training_notes(trainee: TrainingState) -> list[str]:
+def training_notes(state: TrainingState) -> list[str]:
     """Problems in training that did not end it, in sentences."""
-    if not (skipped := int(trainee.skipped)):
+    if not (skipped := int(state.skipped)):
         return []
     steps = "1 training step was" if skipped == 1 else f"{skipped:,} training steps were"
     return [f"{steps} skipped because of gradients that were not finite."]

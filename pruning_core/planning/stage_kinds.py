@@ -176,7 +176,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.structured.stage:inspect_groups",
             settings=types.InspectGroupsSettings,
             result=types.InspectGroupsResult,
-            version=2,
+            version=3,
             inspection=True,
         ),
     ),

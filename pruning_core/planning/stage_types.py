@@ -480,13 +480,14 @@ class InspectGroupsSettings:
 class InspectGroupsResult:
     """The dependency groups, and what each ratio would keep.
 
-    `dense` and the entries of `left` hold `channels`, `parameters`, `macs` and `bytes`; `uncut`
-    lists the layers that cannot be pruned, with the reason. Widths are multiples of `step`.
+    `dense` and the entries of `kept` hold `channels`, `parameters`, `macs` and `bytes`.
+    `unprunable` lists the layers that cannot be pruned, with the reason. Widths are multiples of
+    `step`.
     """
 
     groups: list[Json]
-    uncut: list[Json]
+    unprunable: list[Json]
     dense: Json
-    left: list[Json]
+    kept: list[Json]
     step: int
     notes: list[str] = field(default_factory=list)

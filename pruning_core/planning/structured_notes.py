@@ -55,10 +55,10 @@ def dry_run_notes(dry_run: InspectGroupsResult) -> list[str]:
         f"A pruning ratio of {format_percent(row['amount'])} keeps "
         + "; ".join(_of(name, row[name], dry_run.dense[name]) for name in STRUCTURED_TARGETS)
         + "."
-        for row in dry_run.left
+        for row in dry_run.kept
     ]
     groups = f"{groups_note(dry_run)} The Tune page lists the layers and widths of each group."
-    unprunable = unprunable_notes({row["layer"]: row["reason"] for row in dry_run.uncut})
+    unprunable = unprunable_notes({row["layer"]: row["reason"] for row in dry_run.unprunable})
     return [*sizes, *dry_run.notes, groups, *unprunable]
 
 
@@ -67,7 +67,7 @@ def groups_note(dry_run: InspectGroupsResult) -> str:
     prunable = sum(not group["reason"] for group in dry_run.groups)
     return (
         f"{format_count(prunable, 'dependency group')} can lose channels; "
-        f"{format_count(len(dry_run.uncut), 'layer')} cannot."
+        f"{format_count(len(dry_run.unprunable), 'layer')} cannot."
     )
 
 

@@ -39,13 +39,13 @@ DRY_RUN: dict[str, Any] = {
             "channels": 32,
             "parts": 1,
             "reason": "",
-            "left": [16],
+            "kept": [16],
         },
-        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "left": [10]},
+        {"group": "fc", "layers": ["fc"], "channels": 10, "parts": 1, "reason": "no", "kept": [10]},
     ],
-    "uncut": [{"layer": "fc", "reason": "its outputs are the classes"}],
+    "unprunable": [{"layer": "fc", "reason": "its outputs are the classes"}],
     "dense": {"channels": 32, "parameters": 1000, "macs": 2_000_000, "bytes": 9_190_000},
-    "left": [
+    "kept": [
         {"amount": 0.5, "channels": 16, "parameters": 300, "macs": 1_000_000, "bytes": 3_000_000}
     ],
     "step": 8,

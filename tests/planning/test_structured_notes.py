@@ -53,12 +53,12 @@ def test_the_notes_of_a_dry_run() -> None:
     sizes = {"channels": 50, "parameters": 1000, "macs": 2000, "bytes": 4000}
     dry_run = InspectGroupsResult(
         dense={name: 2 * size for name, size in sizes.items()},
-        left=[{"amount": 0.5, **sizes}],
+        kept=[{"amount": 0.5, **sizes}],
         groups=[
-            {"group": "a", "layers": ["a", "b"], "channels": 8, "left": [4, 2], "reason": ""},
-            {"group": "head", "layers": ["head"], "channels": 10, "left": [10], "reason": "x"},
+            {"group": "a", "layers": ["a", "b"], "channels": 8, "kept": [4, 2], "reason": ""},
+            {"group": "head", "layers": ["head"], "channels": 10, "kept": [10], "reason": "x"},
         ],
-        uncut=[{"layer": "head", "reason": "its outputs are the classes"}],
+        unprunable=[{"layer": "head", "reason": "its outputs are the classes"}],
         step=2,
         notes=["A note."],
     )

@@ -66,9 +66,9 @@ def make_scorer(
     """
     importance = settings.channel_importance or ""
     seed = derived_seed(settings.seed, settings.layer)
-    sight = ImportanceInputs(model, generator=torch.Generator().manual_seed(seed))
+    inputs = ImportanceInputs(model, generator=torch.Generator().manual_seed(seed))
     if CHANNEL_IMPORTANCES[importance].uses_images:
         sample = analysis_images(settings, splits, base)
-        sight = ImportanceInputs(model, sample, sight.generator)
-    scorer: Scorer = CHANNEL_IMPORTANCES.load(importance)(sight)
+        inputs = ImportanceInputs(model, sample, inputs.generator)
+    scorer: Scorer = CHANNEL_IMPORTANCES.load(importance)(inputs)
     return scorer

@@ -39,13 +39,13 @@ def make_training_loop(amount: float = 0.0) -> Callable[[], None]:
     torch.manual_seed(0)
     model = devices.place(make("mobilenet_v2", CLASSES), "cpu").train()
     masks = prune_uniformly(model, amount) if amount else None
-    trainee = TrainingState(model, make_optimizer(model, SETTINGS), masks)
+    state = TrainingState(model, make_optimizer(model, SETTINGS), masks)
     images = torch.rand(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % CLASSES
 
     def train() -> None:
         for _ in range(STEPS_PER_ROUND):
-            step(trainee, images, labels, SETTINGS["lr"], SETTINGS["clip_grad_norm"])
+            step(state, images, labels, SETTINGS["lr"], SETTINGS["clip_grad_norm"])
 
     return train
 

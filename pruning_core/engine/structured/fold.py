@@ -208,14 +208,14 @@ def _notes_on_kept(
     weights, counts = _weights(model), Counter[str]()
     rounding = f"the width stays a multiple of {round_to}"
     for group in graph.groups:
-        gone = set(removed[group.name])
-        rounded = set(removable[group.name]) - gone
+        removed_channels = set(removed[group.name])
+        rounded = set(removable[group.name]) - removed_channels
         for member in group.members:
             weight = weights.get(f"{member.name}.weight")
             if weight is None or not member.outputs:
                 continue
             zero = _zero_rows(weight).cpu().numpy()[member.channels]
-            kept = [root for root in member.roots[zero].tolist() if root not in gone]
+            kept = [root for root in member.roots[zero].tolist() if root not in removed_channels]
             counts.update(rounding if root in rounded else _reason_to_keep(group) for root in kept)
     for reason, count in counts.items():
         yield f"{format_count(count, 'zero filter')} kept: {reason}."

@@ -217,12 +217,12 @@ def inspect_groups(context: Context[InspectGroupsSettings]) -> InspectGroupsResu
     parts = [group.parts for group in first.groups]
     return InspectGroupsResult(
         groups=[_group_row(group, plans) for group in first.groups],
-        uncut=[
+        unprunable=[
             {"layer": layer, "reason": reason}
             for layer, reason in unprunable_layers(model, first.groups).items()
         ],
         dense={name: getattr(first.before, name) for name in SIZES},
-        left=[
+        kept=[
             {"amount": float(ratio), **{name: getattr(plan.after, name) for name in SIZES}}
             for ratio, plan in plans.items()
         ],
@@ -239,5 +239,5 @@ def _group_row(group: Group, plans: dict[Any, WidthPlan]) -> Result:
         "channels": group.width,
         "parts": group.parts,
         "reason": group.reason,
-        "left": [plan.kept.get(group.name, group.width) for plan in plans.values()],
+        "kept": [plan.kept.get(group.name, group.width) for plan in plans.values()],
     }

@@ -144,13 +144,15 @@ def test_the_dry_run_has_groups_and_reasons(ran: Cache) -> None:
     store = Store(ran)
     dry = next(s for s in plan(ONE_STEP, store).stages if s.kind == "inspect_groups")
     actual = store.read(dry.key)
-    assert {"layer": "classifier.1", "reason": "its outputs are the classes"} in actual["uncut"]
-    remaining = actual["left"][0]
+    assert {"layer": "classifier.1", "reason": "its outputs are the classes"} in actual[
+        "unprunable"
+    ]
+    remaining = actual["kept"][0]
     assert remaining["amount"] == 0.5
     assert remaining["macs"] <= 0.5 * actual["dense"]["macs"]
     for group in actual["groups"]:
         assert group["layers"]
-        assert group["left"][0] == group["channels"] or not group["reason"]
+        assert group["kept"][0] == group["channels"] or not group["reason"]
 
 
 def test_the_same_run_again_has_the_same_bits(ran: Cache, tmp_path: Path) -> None:
