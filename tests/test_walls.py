@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pruning_core.common.paths import PROJECT
+from pruning_core import _HOMES
+from pruning_core.common.paths import PROJECT, Cache
+from pruning_core.engine.export.bundle import stage as bundle_stage
 from tests.helpers.project import ROOT
 from tests.helpers.registries import registries
+from tests.helpers.source_code import strings, tree
 
 CORE = ROOT / "pruning_core"
 HEAVY = {"torch", "torchvision", "torch_pruning", "safetensors"}
@@ -33,26 +38,45 @@ ORDER = (
 )
 MAX_FLOORS = 8
 MAX_ENTRIES = 13
-# The one module that loads a registry's implementation outside the engine.
-DOOR = CORE / "worker" / "execute.py"
-# Modules that a downloaded bundle contains as they are.
-COPIED = (
-    "engine/export/sparse_loader.py",
-    "engine/structured/widths.py",
-    "engine/export/bundle/verify.py",
-)
-CACHE_NAMES = (
-    "queue.sqlite",
-    "stages",
-    "downloads",
-    "building",
-    "damaged",
-    "uploads",
-    "benchmark.json",
-    "checkpoints",
-    "logs",
-    "worker.log",
-)
+ENGINE = "pruning_core.engine"
+# Public names of pruning_core whose first use imports the engine.
+ENGINE_NAMES = {name for name, home in _HOMES.items() if home.startswith(ENGINE)}
+# Calls that import or run a module which no import statement names.
+IMPORTING = {"import_module", "__import__", "spec_from_file_location", "run_module", "run_path"}
+IMPORTING |= {"resolve_name", "exec_module", "load_module", "exec"}
+# A registry loads implementations, the package its public names at first use, and the Guide shows
+# the registries of every module of the catalogue.
+IMPORTING_FILES = {
+    "pruning_core/__init__.py",
+    "pruning_core/methods/registry.py",
+    "pages/components/guide_tables.py",
+}
+# What `.load` is called on outside the engine: the choices of the pages, which load settings, and
+# in the worker the one registry through which the engine is entered.
+LOADS = {
+    "app.py": {"choices"},
+    "pages/1_Tune.py": {"choices"},
+    "pages/2_Runs.py": {"choices"},
+    "pages/components/settings_file.py": {"choices"},
+    "pruning_core/worker/execute.py": {"STAGE_KINDS"},
+}
+# Modules whose `load` reads a file.
+READERS = {"json", "tomllib"}
+CACHE_NAMES = {
+    *("queue.sqlite", "stages", "downloads", "building", "damaged", "uploads", "benchmark.json"),
+    *("checkpoints", "logs", "worker.log", "cache"),
+}
+# Files that say a name of the cache without building a path of it: the command `cache`, a table of
+# the queue, and the temporary caches of the benchmark, which are folders of their own.
+CACHE_WORDS = {
+    "pruning_core/cli/main.py": {"cache"},
+    "pruning_core/methods/commands.py": {"cache"},
+    "pruning_core/storage/database.py": {"stages"},
+    "pruning_core/engine/benchmark/__main__.py": {"cache"},
+    "pruning_core/engine/benchmark/accuracy.py": {"cache"},
+    "pruning_core/engine/benchmark/runs.py": {"cache"},
+}
+PATHS = CORE / "common" / "paths.py"
 
 
 def sources() -> list[Path]:
@@ -60,23 +84,45 @@ def sources() -> list[Path]:
     return sorted([ROOT / "app.py", *(ROOT / "pages").rglob("*.py"), *CORE.rglob("*.py")])
 
 
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 @cache
 def imported(path: Path) -> frozenset[str]:
-    """The dotted names that a file imports, at its top or inside functions."""
+    """The dotted names that a file imports, at its top or inside functions.
+
+    A public name of pruning_core counts as an import of the module that it loads.
+    """
     names = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
+            assert node.module
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    homes = {home for name, home in _HOMES.items() if f"pruning_core.{name}" in names}
+    return frozenset(names | homes)
+
+
+@cache
+def identifiers(path: Path) -> frozenset[str]:
+    """The names, attributes and imported names in a file."""
+    names = set()
+    for node in ast.walk(tree(path)):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                names.add(name)
+            case ast.alias(name=name):
+                names |= {name, name.split(".")[-1]}
     return frozenset(names)
+
+
+@cache
+def texts(path: Path) -> frozenset[str]:
+    return frozenset(text for _, text in strings(path))
 
 
 def roots(path: Path) -> set[str]:
@@ -122,32 +168,56 @@ def test_only_the_engine_imports_torch() -> None:
 def test_no_module_outside_the_engine_imports_it() -> None:
     """`worker/execute.py` loads stages by the registry; public names are loaded at first use."""
     assert not [
-        path
+        relative(path)
         for path in outside_engine()
-        if any(name.startswith("pruning_core.engine") for name in imported(path))
+        if any(name.startswith(ENGINE) for name in imported(path))
+        or identifiers(path) & ENGINE_NAMES
     ]
+
+
+def test_no_source_imports_everything_of_a_module() -> None:
+    """A star would hide which names are imported."""
+    assert not [relative(path) for path in sources() if "*" in identifiers(path)]
 
 
 def test_only_the_catalogue_and_public_names_name_the_engine() -> None:
     """And the command `benchmark`, which starts the engine's benchmark as a process."""
     allowed = {CORE / "__init__.py", CORE / "planning" / "stage_kinds.py"}
     allowed |= {CORE / "cli" / "benchmark.py"}
-    naming = [
+    naming = {
         path
         for path in outside_engine()
         if package(path) != "methods"
-        and any(
-            isinstance(node, ast.Constant) and str(node.value).startswith("pruning_core.engine")
-            for node in ast.walk(tree(path))
-        )
-    ]
-    assert set(naming) <= allowed
+        and (any(text.startswith(ENGINE) for text in texts(path)) or texts(path) & ENGINE_NAMES)
+    }
+    assert naming == allowed
 
 
-def test_modules_outside_the_engine_load_no_torch() -> None:
-    names = [module_name(path) for path in outside_engine() if package(path) != "pages"]
-    modules = [name for name in names if not name.endswith("__main__")]
-    code = f"import sys\nfor m in {modules!r}: __import__(m)\nassert 'torch' not in sys.modules"
+def test_few_files_import_by_a_name_that_is_computed() -> None:
+    """Such an import passes by the tests of the import statements."""
+    assert {relative(path) for path in sources() if imports_by_name(path)} == IMPORTING_FILES
+
+
+def imports_by_name(path: Path) -> bool:
+    """Whether a file names what imports a module: in its code, or in a string for `getattr`."""
+    # The module `importlib` itself gives access to all of it.
+    whole = {"importlib", "runpy"} & identifiers(path)
+    return bool(whole or IMPORTING & (identifiers(path) | texts(path)))
+
+
+def test_no_source_imports_the_tests() -> None:
+    assert not [relative(p) for p in sources() if roots(p) & {"tests", "conftest"}]
+
+
+def test_modules_outside_the_engine_load_neither_torch_nor_the_engine() -> None:
+    """Pages themselves run when they are imported; their components are imported here."""
+    names = [module_name(path) for path in outside_engine() if path.parent.name != "pages"]
+    modules = [name for name in names if name != "app" and not name.endswith("__main__")]
+    assert "pages.components.shell" in modules
+    code = (
+        f"import sys\nfor m in {modules!r}: __import__(m)\n"
+        f"loaded = {{'torch', {ENGINE!r}}} & set(sys.modules)\nassert not loaded, loaded"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -206,73 +276,76 @@ def test_the_project_is_the_folder_of_the_app() -> None:
     assert PROJECT == ROOT
 
 
-def test_paths_of_the_cache_are_built_in_one_file() -> None:
-    """No other file joins a path with the name of a file or folder of the cache."""
-    joining = {
-        str(path.relative_to(ROOT)): names
-        for path in sources()
-        if path != CORE / "common" / "paths.py" and (names := set(joined_names(path)))
-    }
-    assert not {
-        path: names & set(CACHE_NAMES)
-        for path, names in joining.items()
-        if names & set(CACHE_NAMES)
-    }
+def test_names_of_the_cache_are_written_in_one_file() -> None:
+    """No other file can join a path of the cache, whatever function it calls for that."""
+    naming = {relative(p): names for p in sources() if p != PATHS and (names := cache_names(p))}
+    assert naming == CACHE_WORDS
 
 
-def joined_names(path: Path) -> Iterator[str]:
-    """The texts that a file joins to paths: `folder / "name"` and `folder.joinpath("name")`."""
-    for node in ast.walk(tree(path)):
-        operands: list[ast.expr] = []
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            operands = [node.right]
-        if isinstance(node, ast.Call) and called_method(node) == "joinpath":
-            operands = node.args
-        for operand in operands:
-            if isinstance(operand, ast.Constant) and isinstance(operand.value, str):
-                yield from Path(operand.value).parts
-
-
-def called_method(node: ast.Call) -> str:
-    return node.func.attr if isinstance(node.func, ast.Attribute) else ""
+def cache_names(path: Path) -> set[str]:
+    """The names of files and folders of the cache that are a whole part of a text in a file."""
+    parts = {part for text in texts(path) for part in re.split(r"[/\\]", text)}
+    return CACHE_NAMES & parts
 
 
 def test_the_names_of_the_cache_are_those_of_its_paths() -> None:
-    assert set(joined_names(CORE / "common" / "paths.py")) == {*CACHE_NAMES, "cache"}
+    root = Path("/root")
+    made = Cache(root)
+    properties = [name for name, value in vars(Cache).items() if isinstance(value, property)]
+    paths = [*(getattr(made, name) for name in properties), made.checkpoint("x"), made.log("x")]
+    paths += [made.upload("x", "y"), made.stage("x")]
+    parts = {part for path in paths for part in path.relative_to(root).parts}
+    assert parts - {"x", "x.y", "x.ckpt", "x.log"} == CACHE_NAMES - {"cache"}
+    assert cache_names(PATHS) == CACHE_NAMES
 
 
-@pytest.mark.parametrize("name", COPIED)
-def test_a_module_that_is_copied_imports_nothing_of_the_project(name: str) -> None:
-    assert not roots(CORE / name) & {"pruning_core", "pages", "tests", "app"}
+@pytest.fixture(scope="module")
+def copied() -> Mapping[str, set[str]]:
+    """The modules that the bundle stage copies, and the packages that a bundle requires then."""
+    contents = {path.read_bytes(): relative(path) for path in sources()}
+    modules = defaultdict[str, set[str]](set)
+    with pytest.MonkeyPatch.context() as patch:
+        # Packages need not be installed to say what is copied.
+        patch.setattr(bundle_stage, "version", lambda name: "1")
+        for suffix, packages in bundle_stage.REQUIREMENTS.items():
+            for name, content in bundle_stage._programs(Path(f"model.{suffix}")).items():
+                if name.endswith(".py"):
+                    modules[contents[content]] |= set(packages)
+    return modules
+
+
+def test_a_module_that_is_copied_imports_nothing_of_the_project(
+    copied: Mapping[str, set[str]],
+) -> None:
+    """Only the standard library, the required packages, and modules copied beside it."""
+    beside = {Path(name).stem for name in copied}
+    assert {"verify", "sparse_loader", "widths"} <= beside
+    for name, packages in copied.items():
+        allowed = {*sys.stdlib_module_names, *packages, *beside}
+        assert roots(ROOT / name) <= allowed, name
+        assert not imports_by_name(ROOT / name), name
 
 
 def test_implementations_are_loaded_by_the_engine_and_the_worker_only() -> None:
-    names = set(registries())
-    loading = {str(p.relative_to(ROOT)) for p in sources() if loads_implementation(p, names)}
-    outside = {name for name in loading if not name.startswith("pruning_core/engine/")}
-    assert outside == {str(DOOR.relative_to(ROOT))}
-    assert len(loading) > 1
+    loading = {relative(p): names for p in outside_engine() if (names := loaded_from(p))}
+    assert loading == LOADS
+    for name, receivers in LOADS.items():
+        if "choices" in receivers:
+            assert "pages.components.choices" in imported(ROOT / name)
+    engine = set[str]().union(*(loaded_from(p) for p in sources() if package(p) == "engine"))
+    assert engine & set(registries())
 
 
-def loads_implementation(path: Path, registry_names: set[str]) -> bool:
-    """Whether a file calls `REGISTRY.load`, or imports `load` of the registry's module."""
-    if path == CORE / "methods" / "registry.py":
-        return False
-    loads = [
-        node.func.value
+def loaded_from(path: Path) -> set[str]:
+    """What a file takes `.load` of, called at once or later; `load` itself where it imports it."""
+    receivers = {
+        ast.unparse(node.value)
         for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "load"
-    ]
-    named = {
-        value.id if isinstance(value, ast.Name) else value.attr
-        for value in loads
-        if isinstance(value, ast.Name | ast.Attribute)
+        if isinstance(node, ast.Attribute) and node.attr == "load"
     }
-    return bool(named & (registry_names | {"registry"})) or (
-        "pruning_core.methods.registry.load" in imported(path)
-    )
+    if "load" in texts(path) or any(name.endswith(".load") for name in imported(path)):
+        receivers.add("load")
+    return receivers - READERS
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TypeGuard
 
 import pytest
 
 from tests.helpers.project import ROOT
+from tests.helpers.source_code import strings, tree
 
 # What the product used to say in place of the field's terms, in the order of its pages.
 PHRASES = (
@@ -220,33 +220,9 @@ def phrases_in(text: str) -> list[str]:
     return phrases + [label for label, parts in LABEL_WORDS.items() if parts in words(text)]
 
 
-def strings(path: Path) -> Iterator[tuple[int, str]]:
-    """Every string of a Python file, docstrings included; of a joined string also the parts."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant | ast.JoinedStr) or is_sum(node):
-            yield node.lineno, joined(node)
-
-
-def is_sum(node: ast.AST) -> TypeGuard[ast.BinOp]:
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add)
-
-
-def joined(node: ast.expr) -> str:
-    """The text of a string, a sum or an f-string. What is not a constant counts as a space."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else " "
-    if isinstance(node, ast.JoinedStr):
-        return "".join(map(joined, node.values))
-    if isinstance(node, ast.FormattedValue):
-        return joined(node.value)
-    if is_sum(node):
-        return joined(node.left) + joined(node.right)
-    return " "
-
-
 def names(path: Path) -> Iterator[tuple[int, str]]:
     """The names of the functions, classes, variables, parameters and attributes of a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield node.lineno, node.name
