@@ -16,6 +16,8 @@ import pytest
 from pruning_core import _HOMES
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.engine.export.bundle import stage as bundle_stage
+from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.storage.bundle import BUNDLE_FORMATS
 from tests.helpers.project import ROOT
 from tests.helpers.registries import registries
 from tests.helpers.source_code import strings, tree
@@ -307,10 +309,10 @@ def copied() -> Mapping[str, set[str]]:
     with pytest.MonkeyPatch.context() as patch:
         # Packages need not be installed to say what is copied.
         patch.setattr(bundle_stage, "version", lambda name: "1")
-        for suffix, packages in bundle_stage.REQUIREMENTS.items():
-            for name, content in bundle_stage._programs(Path(f"model.{suffix}")).items():
+        for file_format in (FILE_FORMATS[name] for name in BUNDLE_FORMATS):
+            for name, content in bundle_stage._programs(file_format).items():
                 if name.endswith(".py"):
-                    modules[contents[content]] |= set(packages)
+                    modules[contents[content]] |= {"numpy", *file_format.needs}
     return modules
 
 
