@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pruning_core.common.paths import Cache
-from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.inspections import pruning_notes
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
@@ -99,7 +98,7 @@ class _PruningNotes:
 
     def print_once(self, progress: JobProgress) -> None:
         """Print the notes as soon as pruning is planned."""
-        prunes = any(row.kind in ("pruned", STRUCTURED) for row in progress.rows)
+        prunes = any(STAGE_KINDS[row.kind].prunes for row in progress.rows)
         if self.printed or not prunes:
             return
         self.printed = True

@@ -10,6 +10,8 @@ from pruning_core.engine.data.loading import Splits, read_splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import widths
+from pruning_core.methods.strategies import BASELINE
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import BaselineSettings, restored
 from pruning_core.storage.store import Store
 
@@ -19,7 +21,7 @@ MASK_FILE = "masks.sparse"
 
 def baseline_key(store: Store, key: str) -> str:
     """The key of the baseline that a stage descends from; the key itself for a baseline."""
-    while (stage := store.settings(key))["kind"] != "baseline":
+    while (stage := store.settings(key))["kind"] != BASELINE:
         key = stage["parent"]
     return key
 
@@ -44,9 +46,11 @@ def load_model(store: Store, key: str, base: BaselineSettings) -> nn.Module:
 
 def channels_removed(store: Store, key: str) -> bool:
     """Whether this stage, or one before it, removed channels (structured pruning)."""
-    while (stage := store.settings(key))["kind"] not in ("baseline", "structured"):
+    while (stage := store.settings(key))["kind"] != BASELINE:
+        if STAGE_KINDS[stage["kind"]].removes_channels:
+            return True
         key = stage["parent"]
-    return bool(stage["kind"] == "structured")
+    return False
 
 
 def load_splits(store: Store, key: str, data: dict[str, Any]) -> Splits:

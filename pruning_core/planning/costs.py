@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.layers import Layer, prunable
-from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.methods.strategies import BASELINE, STRUCTURED
 from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, STAGE_KINDS
 from pruning_core.planning.stage_types import (
     CorrectionSettings,
     PrunedSettings,
@@ -32,8 +34,6 @@ from pruning_core.settings.pruning_steps import (
 )
 from pruning_core.settings.spec import Spec
 
-# The kinds of stage that take most of the time of a run.
-ESTIMATED_KINDS = ("baseline", "pruned", STRUCTURED, "sensitivity", "correction")
 # A training step is a forward pass and a backward pass of twice its work.
 FORWARD = 1 / 3
 # Multiplications and additions per second of a Cholesky factorization in double precision.
@@ -87,10 +87,8 @@ def expected_work(spec: Spec) -> dict[str, Work]:
         budget = total_epochs(chain)
         epochs += [step.epochs for step in steps(chain)] + [budget] * chain.equal_budget
         longest = max(longest, budget)
-    work = {
-        "baseline": Work((spec.baseline_epochs,) * seeds, spec.baseline_epochs),
-        "pruned": Work(tuple(epochs) * seeds, longest),
-    }
+    work = {BASELINE: Work((spec.baseline_epochs,) * seeds, spec.baseline_epochs)}
+    work["pruned"] = Work(tuple(epochs) * seeds, longest)
     if (structured := spec.structured).enabled:
         each = tuple(
             step.epochs
@@ -103,31 +101,52 @@ def expected_work(spec: Spec) -> dict[str, Work]:
 
 def stage_epochs(stage: Stage, sizes: Sizes) -> float:
     """The epochs of a stage and of its scoring, or the epochs that take as long as its work."""
-    train = sizes.train
-    if stage.kind == "correction":
-        correction = restored(CorrectionSettings, stage.settings)
-        images = min(correction.images, train)
-        return correction_steps(correction.correction, images, len(sizes.layers)) / train
-    if stage.kind == "sensitivity":
-        analysis = restored(SensitivitySettings, stage.settings)
-        # One pass without pruning, and one for each sparsity.
-        passes = 1 + len(analysis.sparsities)
-        images = min(analysis.images or sizes.validation, sizes.validation)
-        return FORWARD * passes * images / train
-    return stage.epochs + _scoring_steps(stage, train) / train
+    return stage.epochs + _untrained_steps(_settings(stage), sizes) / sizes.train
 
 
-def _scoring_steps(stage: Stage, train: float) -> float:
-    """The training steps of one image that take as long as the scoring of a pruning step."""
-    scoring: dict[str, Any] = {}
-    cost = 0.0
-    if stage.kind == "pruned":
-        scoring = restored(PrunedSettings, stage.settings).pruning
-        cost = CRITERIA[scoring["criterion"]].cost if "criterion" in scoring else 0.0
-    if stage.kind == STRUCTURED:
-        scoring = restored(StructuredSettings, stage.settings).removal
-        cost = CHANNEL_IMPORTANCES[scoring["channel_importance"]].cost if scoring else 0.0
-    return cost * min(scoring.get("calibration_images", 0), train)
+def _settings(stage: Stage) -> Any:
+    return restored(STAGE_KINDS[stage.kind].settings, stage.settings)
+
+
+@singledispatch
+def _untrained_steps(settings: Any, sizes: Sizes) -> float:
+    """The training steps of one image that take as long as the work besides training."""
+    return 0.0
+
+
+@_untrained_steps.register
+def _(settings: PrunedSettings, sizes: Sizes) -> float:
+    scoring = settings.pruning
+    if "criterion" not in scoring:
+        return 0.0
+    return CRITERIA[scoring["criterion"]].cost * _calibration_images(scoring, sizes)
+
+
+@_untrained_steps.register
+def _(settings: StructuredSettings, sizes: Sizes) -> float:
+    scoring = settings.removal
+    if not scoring:
+        return 0.0
+    importance = CHANNEL_IMPORTANCES[scoring["channel_importance"]]
+    return importance.cost * _calibration_images(scoring, sizes)
+
+
+@_untrained_steps.register
+def _(settings: CorrectionSettings, sizes: Sizes) -> float:
+    images = min(settings.images, sizes.train)
+    return correction_steps(settings.correction, images, len(sizes.layers))
+
+
+@_untrained_steps.register
+def _(settings: SensitivitySettings, sizes: Sizes) -> float:
+    # One pass without pruning, and one for each sparsity.
+    passes = 1 + len(settings.sparsities)
+    images = min(settings.images or sizes.validation, sizes.validation)
+    return FORWARD * passes * images
+
+
+def _calibration_images(scoring: Mapping[str, Any], sizes: Sizes) -> float:
+    return min(scoring.get("calibration_images", 0), sizes.train)
 
 
 def correction_steps(name: str, images: float, layers: int) -> float:
@@ -138,15 +157,15 @@ def correction_steps(name: str, images: float, layers: int) -> float:
 
 def _solver_seconds(stage: Stage, by_key: Mapping[str, Stage], layers: Sequence[Layer]) -> float:
     """The seconds in which a correction solves its equations; 0 for other stages."""
-    if stage.kind != "correction":
+    correction = _settings(stage)
+    if not isinstance(correction, CorrectionSettings):
         return 0.0
-    correction, pruned = restored(CorrectionSettings, stage.settings), stage
     if not CORRECTIONS[correction.correction].solves:
         return 0.0
-    while pruned.kind == "correction":
-        pruned = by_key[pruned.parent]
-    sparsity = float(restored(PrunedSettings, pruned.settings).target)
-    return solver_seconds(layers, sparsity, correction.pruning)
+    parent = by_key[stage.parent]
+    while not isinstance(pruned := _settings(parent), PrunedSettings):
+        parent = by_key[parent.parent]
+    return solver_seconds(layers, float(pruned.target), correction.pruning)
 
 
 def solver_seconds(layers: Sequence[Layer], sparsity: float, pruning: Mapping[str, Any]) -> float:

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 
 from pruning_core.common.formatting import format_seconds
 from pruning_core.methods.datasets import DATASETS
-from pruning_core.methods.strategies import STRUCTURED
 from pruning_core.planning.costs import (
-    ESTIMATED_KINDS,
     KeyedStages,
     Sizes,
     Work,
@@ -21,6 +19,7 @@ from pruning_core.planning.costs import (
 )
 from pruning_core.planning.inspections import inspect_data, inspect_model, known_layers
 from pruning_core.planning.stage import Plan, Reader, Stage, known
+from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, STAGE_KINDS
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
@@ -112,7 +111,8 @@ def _paces(spec: Spec, done: KeyedStages, store: Reader) -> dict[str, float] | N
     paces = dict.fromkeys(ESTIMATED_KINDS, pace)
     if spec.recovery.distillation_weight:
         # For structured pruning the pace of the dense model: no pruned model is slower.
-        paces |= dict.fromkeys(("pruned", STRUCTURED), pace * DISTILLATION_STEPS)
+        pruning = (name for name, kind in STAGE_KINDS.items() if kind.prunes)
+        paces |= dict.fromkeys(pruning, pace * DISTILLATION_STEPS)
     return {kind: _measured_pace(kind, done, store) or paces[kind] for kind in ESTIMATED_KINDS}
 
 

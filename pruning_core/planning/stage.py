@@ -96,8 +96,7 @@ class Outline:
 
 def outline(plan: Plan) -> Outline:
     """The outline of a plan."""
-    kinds = ("inspect_dataset", "inspect_model", "dataset", "baseline")
-    noted = tuple(stage.key for stage in plan.stages if stage.kind in kinds)
+    noted = tuple(stage.key for stage in plan.stages if STAGE_KINDS[stage.kind].noted)
     return Outline(plan.models, noted)
 
 

@@ -20,7 +20,10 @@ class StageKind(Method):
     `version` is part of the key of a stage: a change of the results or files raises it, a change
     of the words of notes does not. An `inspection` is quick and trains nothing, so it may run
     beside other stages; a `timed` stage measures time, so it runs alone. `derived` stages start
-    from a finished model and stay in the cache as long as the model.
+    from a finished model and stay in the cache as long as the model. `estimated` stages take most
+    of the time of a run. The notes of `noted` stages concern all models of a run and are shown
+    with its results. A stage that `prunes` runs a pruning step and the training after it;
+    `removes_channels` is true where it removes channels.
     """
 
     settings: type[Any]
@@ -29,6 +32,10 @@ class StageKind(Method):
     inspection: bool = False
     timed: bool = False
     derived: bool = False
+    estimated: bool = False
+    noted: bool = False
+    prunes: bool = False
+    removes_channels: bool = False
 
 
 STAGE_KINDS = Registry(
@@ -43,6 +50,7 @@ STAGE_KINDS = Registry(
             result=types.InspectDatasetResult,
             version=3,
             inspection=True,
+            noted=True,
         ),
         StageKind(
             "inspect_model",
@@ -53,6 +61,7 @@ STAGE_KINDS = Registry(
             result=types.InspectModelResult,
             version=3,
             inspection=True,
+            noted=True,
         ),
         StageKind(
             "dataset",
@@ -62,6 +71,7 @@ STAGE_KINDS = Registry(
             settings=types.DatasetSettings,
             result=types.DatasetResult,
             version=3,
+            noted=True,
         ),
         StageKind(
             "baseline",
@@ -71,6 +81,8 @@ STAGE_KINDS = Registry(
             settings=types.BaselineSettings,
             result=types.BaselineResult,
             version=6,
+            estimated=True,
+            noted=True,
         ),
         StageKind(
             "pruned",
@@ -80,6 +92,8 @@ STAGE_KINDS = Registry(
             settings=types.PrunedSettings,
             result=types.PrunedResult,
             version=6,
+            estimated=True,
+            prunes=True,
         ),
         StageKind(
             "correction",
@@ -89,6 +103,7 @@ STAGE_KINDS = Registry(
             settings=types.CorrectionSettings,
             result=types.CorrectionResult,
             version=2,
+            estimated=True,
         ),
         StageKind(
             "sensitivity",
@@ -98,6 +113,7 @@ STAGE_KINDS = Registry(
             settings=types.SensitivitySettings,
             result=types.SensitivityResult,
             version=3,
+            estimated=True,
         ),
         StageKind(
             "mask_overlap",
@@ -168,6 +184,9 @@ STAGE_KINDS = Registry(
             settings=types.StructuredSettings,
             result=types.StructuredResult,
             version=3,
+            estimated=True,
+            prunes=True,
+            removes_channels=True,
         ),
         StageKind(
             "inspect_groups",
@@ -183,3 +202,4 @@ STAGE_KINDS = Registry(
 )
 INSPECTIONS = tuple(name for name, kind in STAGE_KINDS.items() if kind.inspection)
 COMPUTATIONS = tuple(name for name, kind in STAGE_KINDS.items() if not kind.inspection)
+ESTIMATED_KINDS = tuple(name for name, kind in STAGE_KINDS.items() if kind.estimated)

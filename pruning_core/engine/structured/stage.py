@@ -49,6 +49,7 @@ from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.planning.stage import read_result
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import (
     BaselineSettings,
     InspectGroupsResult,
@@ -134,7 +135,7 @@ def _pruned_model(
 def _removed_before(context: Context[StructuredSettings]) -> RemovedChannels:
     """The channels that earlier steps removed; none where the parent is the baseline."""
     parent, store = context.row.parent, context.store
-    if store.settings(parent)["kind"] != "structured":
+    if not STAGE_KINDS[store.settings(parent)["kind"]].removes_channels:
         return {}
     return removed_channels.read(store.file(parent, removed_channels.FILE))
 
