@@ -14,6 +14,7 @@ from pages.components.shell import PAGES, Lab, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
+from pruning_core.methods.strategies import EQUAL_BUDGET, ITERATIVE, ONE_SHOT
 from pruning_core.planning.estimate import estimate, estimate_text
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
@@ -142,12 +143,12 @@ def draw_schedule(spec: Spec, editable: bool) -> None:
     Beside an error the chart shows the last valid settings. The table would still hold the edit
     that caused the error, and repeat it.
     """
-    series: dict[str, list[float]] = {"one_shot": list(spec.one_shot.amounts)}
+    series: dict[str, list[float]] = {ONE_SHOT: list(spec.one_shot.amounts)}
     chain = spec.iterative
     if chain.enabled:
-        series["iterative"] = [step.target for step in pruning_steps.steps(chain)]
+        series[ITERATIVE] = [step.target for step in pruning_steps.steps(chain)]
         if chain.equal_budget:
-            series["one_shot_equal_budget"] = [pruning_steps.last_target(chain)]
+            series[EQUAL_BUDGET] = [pruning_steps.last_target(chain)]
     st.plotly_chart(schedule_chart(series), key="schedule")
     if chain.enabled:
         for note in schedule.notes(chain):

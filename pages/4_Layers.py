@@ -15,7 +15,7 @@ from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
-from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.planning.exports import mask_overlap_stage
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
@@ -122,7 +122,8 @@ def draw_model(lab: Lab, job: Job) -> None:
     if not statistics:
         st.caption("An older version trained this model without layer statistics. Run it again.")
         return
-    outline, structured = Outline.from_json(job.outline), model.strategy == STRUCTURED
+    outline = Outline.from_json(job.outline)
+    structured = STRATEGIES[model.strategy].removes_channels
     dense = layer_statistics(lab.store, outline.dense_of(model).key) if structured else []
     frame = layers_frame(statistics, dense)
     st.plotly_chart(layer_sparsity_chart(frame), key="bars", config=chart_config("layers"))

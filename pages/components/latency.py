@@ -13,7 +13,7 @@ from pages.components.shell import Lab
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES
-from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
 from pruning_core.planning.stage_types import ModelResult
 from pruning_core.planning.timing import (
@@ -78,7 +78,7 @@ def _other_models(lab: Lab, job: Job, model: PlannedModel) -> list[PlannedModel]
     chosen = st.multiselect(
         "Also benchmark",
         list(finished),
-        default=[key for key, one in finished.items() if one.strategy == STRUCTURED][:1],
+        default=[k for k, one in finished.items() if STRATEGIES[one.strategy].removes_channels][:1],
         format_func=lambda key: names[key][0],
         key=f"also {model.key}",
         help="The dense baseline and this model are always measured. The measurements of all "
@@ -176,7 +176,7 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
     frame = sparse_speedup_frame(stage, lab.store)
     result = read_result(lab.store, model.key, ModelResult)
     # Removed channels are no zeros in the products of the remaining weights.
-    zeros = 0 if model.strategy == STRUCTURED else result.weights_zeros
+    zeros = 0 if STRATEGIES[model.strategy].removes_channels else result.weights_zeros
     sparsity = zeros / result.weights
     st.plotly_chart(
         break_even_chart(frame, sparsity=sparsity), key="zeros", config=chart_config("zeros")

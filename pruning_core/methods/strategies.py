@@ -13,9 +13,17 @@ class Strategy(Method):
 
     On charts it has a `color` (Okabe and Ito 2008), a Plotly `symbol`, the `glyph` of that symbol
     in text, and the `size` of its markers and the `width` of its line in pixels. Sizes differ,
-    and the larger symbols are open, so that models with equal values show inside one another.
-    `file_format` is the format of the files whose accuracy a quantized series shows. Models of a
-    `pruned` series have weights removed.
+    and the larger symbols are open, so that models with equal values show inside one another:
+    only a `filled` symbol is not. `file_format` is the format of the files whose accuracy a
+    quantized series shows.
+
+    Models of a `pruned` series have weights removed: by masks and training if it is `masked`, with
+    whole channels if it `removes_channels`; its targets are then pruning ratios, no sparsities. A
+    series that `has_steps` has several pruning steps. `stage_kind` is the kind of the stages that
+    compute its models.
+
+    Models are compared with those of the strategies `tested_against`, at equal target sparsity;
+    `place` is the place of the strategy among the findings.
     """
 
     color: str = "#808080"
@@ -23,8 +31,23 @@ class Strategy(Method):
     glyph: str = ""
     size: float = 0
     width: float = 0
+    filled: bool = False
     file_format: str = ""
     pruned: bool = True
+    masked: bool = False
+    removes_channels: bool = False
+    has_steps: bool = False
+    stage_kind: str = ""
+    tested_against: tuple[str, ...] = ()
+    place: int = 0
+
+    @property
+    def one_chain(self) -> bool:
+        """Whether all models of a seed are the steps of one chain.
+
+        Structured pruning has a chain of steps for each of its ratios.
+        """
+        return self.has_steps and not self.removes_channels
 
 
 BASELINE = "baseline"
@@ -37,7 +60,7 @@ INT8_SPARSE, INT8_ONNX = "int8_sparse", "int8_onnx"
 STRATEGIES = Registry(
     "strategy",
     (
-        Strategy(BASELINE, "baseline", "The dense model.", pruned=False),
+        Strategy(BASELINE, "baseline", "The dense model.", pruned=False, stage_kind="baseline"),
         Strategy(
             EQUAL_BUDGET,
             "one-shot, equal budget",
@@ -46,6 +69,10 @@ STRATEGIES = Registry(
             symbol="diamond",
             glyph="◇",
             size=16,
+            masked=True,
+            stage_kind="pruned",
+            tested_against=(ONE_SHOT,),
+            place=3,
         ),
         Strategy(
             ITERATIVE,
@@ -58,6 +85,11 @@ STRATEGIES = Registry(
             glyph="□",
             size=11,
             width=4,
+            masked=True,
+            has_steps=True,
+            stage_kind="pruned",
+            tested_against=(EQUAL_BUDGET, ONE_SHOT),
+            place=1,
         ),
         Strategy(
             STRUCTURED,
@@ -70,6 +102,9 @@ STRATEGIES = Registry(
             glyph="△",
             size=13,
             width=2,
+            removes_channels=True,
+            has_steps=True,
+            stage_kind="structured",
         ),
         Strategy(
             ONE_SHOT,
@@ -81,8 +116,19 @@ STRATEGIES = Registry(
             glyph="●",
             size=7,
             width=2,
+            filled=True,
+            masked=True,
+            stage_kind="pruned",
+            place=2,
         ),
-        Strategy(CORRECTION, "training-free", "One-shot pruning with training-free correction."),
+        Strategy(
+            CORRECTION,
+            "training-free",
+            "One-shot pruning with training-free correction.",
+            stage_kind="correction",
+            tested_against=(ONE_SHOT,),
+            place=4,
+        ),
         Strategy(
             INT8_SPARSE,
             "int8 sparse",
@@ -108,4 +154,18 @@ STRATEGIES = Registry(
     ),
 )
 QUANTIZED = tuple(name for name, strategy in STRATEGIES.items() if strategy.file_format)
+# In the order of the findings. Models of masked series are compared with the dense control.
+MASKED = tuple(
+    strategy.name
+    for strategy in sorted(STRATEGIES.values(), key=lambda strategy: strategy.place)
+    if strategy.masked
+)
+# A pruning ratio of channels is no sparsity of a mask, so these meet no masked model.
+RATIO_PRUNED = tuple(name for name, strategy in STRATEGIES.items() if strategy.removes_channels)
+# Pairs of strategies whose models are tested against each other at equal target sparsity.
+EQUAL_SPARSITY = tuple(
+    (strategy.name, other)
+    for strategy in sorted(STRATEGIES.values(), key=lambda strategy: strategy.place)
+    for other in strategy.tested_against
+)
 CONTROL_TITLE = "fine-tuned dense control"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pruning_core.common.paired_timing import Ratio
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
+from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.planning.stage import PlannedModel, Reader, Stage, read_result
 from pruning_core.planning.stage_types import LatencySettings, ModelResult, restored
 from pruning_core.results.exported_files import files_frame
@@ -151,7 +151,7 @@ def evidence(
         structured=tuple(_structured(others, times, store, conditions)),
         accuracy_low=result.accuracy_low,
         accuracy_high=result.accuracy_high,
-        has_zeros=model.strategy != STRUCTURED and result.weights_zeros > 0,
+        has_zeros=not STRATEGIES[model.strategy].removes_channels and result.weights_zeros > 0,
     )
 
 
@@ -168,6 +168,7 @@ def _structured(
 ) -> Iterable[Structured]:
     for model in models:
         timing = timing_of(times, model.key, *conditions)
-        if model.strategy == STRUCTURED and timing:
-            name = f"{STRATEGIES[STRUCTURED].title} model"
+        strategy = STRATEGIES[model.strategy]
+        if strategy.removes_channels and timing:
+            name = f"{strategy.title} model"
             yield Structured(name, timing, read_result(store, model.key, ModelResult).accuracy)

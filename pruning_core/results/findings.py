@@ -22,11 +22,9 @@ from pruning_core.common.formatting import (
     join_words,
 )
 from pruning_core.common.statistics import McNemar, holm, mcnemar
-from pruning_core.methods.strategies import BASELINE, ITERATIVE
+from pruning_core.methods.strategies import BASELINE, ITERATIVE, MASKED, RATIO_PRUNED
 from pruning_core.results.best_model import chance_warnings
 from pruning_core.results.pairs import (
-    MASKED,
-    RATIO_PRUNED,
     TOLERANCE,
     Pair,
     comparable,

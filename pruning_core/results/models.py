@@ -15,11 +15,10 @@ from pruning_core.methods.strategies import (
     BASELINE,
     CORRECTION,
     EQUAL_BUDGET,
-    ITERATIVE,
     STRATEGIES,
-    STRUCTURED,
 )
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import (
     BaselineResult,
     ModelResult,
@@ -28,13 +27,6 @@ from pruning_core.planning.stage_types import (
 )
 from pruning_core.results.int8 import int8_rows
 from pruning_core.results.rows import Row, model_name
-
-# Models of the other strategies have a `PrunedResult`.
-RESULTS: dict[str, type[ModelResult]] = {
-    BASELINE: BaselineResult,
-    CORRECTION: ModelResult,  # the pruned model and its corrections
-    STRUCTURED: StructuredResult,
-}
 
 
 @dataclass(frozen=True)
@@ -87,11 +79,15 @@ def model_rows(
     notes = [note for inspection in inspections for note in inspection.notes]
     rows = []
     for model in outline.models:
-        result = known(store, model.key, RESULTS.get(model.strategy, PrunedResult))
+        result = known(store, model.key, _result_class(model))
         if result and (baseline := baselines[model.seed]):
             macs = result.macs if isinstance(result, StructuredResult) else dense_macs
             rows.append({**_row(model, result, baseline, notes), "macs": macs, **shared})
     return rows
+
+
+def _result_class(model: PlannedModel) -> type[ModelResult]:
+    return STAGE_KINDS[STRATEGIES[model.strategy].stage_kind].result
 
 
 def _dense_macs(outline: Outline, store: Reader) -> float:
@@ -99,7 +95,7 @@ def _dense_macs(outline: Outline, store: Reader) -> float:
 
     Structured stages count them; NaN where no such stage is finished.
     """
-    keys = (model.key for model in outline.models if model.strategy == STRUCTURED)
+    keys = (model.key for model in outline.models if STRATEGIES[model.strategy].removes_channels)
     results = (known(store, key, StructuredResult) for key in keys)
     return next((float(result.dense_macs) for result in results if result), float("nan"))
 
@@ -114,7 +110,9 @@ def titles(outline: Outline) -> dict[str, tuple[str, str]]:
     """A short name and the strategy of each model, by key."""
     several_seeds = len({model.seed for model in outline.models}) > 1
     steps = Counter(
-        model.seed for model in outline.models if model.strategy == ITERATIVE and not model.final
+        model.seed
+        for model in outline.models
+        if STRATEGIES[model.strategy].one_chain and not model.final
     )
     return {
         model.key: (
@@ -133,25 +131,26 @@ def chain_names(outline: Outline) -> dict[PlannedModel, str]:
     names: dict[PlannedModel, str] = {}
     chain: list[PlannedModel] = []
     for model in outline.models:
-        if model.strategy == ITERATIVE:
-            names[model] = STRATEGIES[ITERATIVE].title
-        if model.strategy != STRUCTURED:
+        strategy = STRATEGIES[model.strategy]
+        if strategy.one_chain:
+            names[model] = strategy.title
+        if not strategy.removes_channels:
             continue
         # A chain begins at step 1; a model pruned in a single step has step 0.
         chain = [model] if model.iteration <= 1 else [*chain, model]
-        name = f"{STRATEGIES[STRUCTURED].title} {format_percent(chain[-1].target)}"
+        name = f"{strategy.title} {format_percent(chain[-1].target)}"
         names.update(dict.fromkeys(chain, name))
     return names
 
 
 def _title(model: PlannedModel, steps: int) -> str:
     """The short name of a model; `steps` is the number of iterative pruning steps of its seed."""
-    sparsity = format_percent(model.target)
+    strategy, sparsity = STRATEGIES[model.strategy], format_percent(model.target)
     if model.final:
-        prefix = f"{STRATEGIES[STRUCTURED].title}, " if model.strategy == STRUCTURED else ""
+        prefix = f"{strategy.title}, " if strategy.removes_channels else ""
         return f"{prefix}final fine-tuning, {sparsity}"
     name = model_name(model.strategy, model.target, model.iteration)
-    if model.strategy == ITERATIVE:
+    if strategy.one_chain:
         return f"{name} {model.iteration} of {steps}, {sparsity}"
     if model.strategy == CORRECTION:
         return f"{name}, {sparsity}"
@@ -159,7 +158,7 @@ def _title(model: PlannedModel, steps: int) -> str:
         # "one-shot 90 %, equal budget": the sparsity follows the kind of pruning.
         kind, _, budget = name.partition(", ")
         return f"{kind} {sparsity}, {budget}"
-    if model.strategy == STRUCTURED:
+    if strategy.removes_channels:
         return f"{name} {sparsity}" + f", step {model.iteration}" * bool(model.iteration)
     return f"{name} {sparsity}" if model.target else name
 

@@ -7,26 +7,14 @@ from dataclasses import dataclass, replace
 
 from pruning_core.methods.strategies import (
     BASELINE,
-    CORRECTION,
-    EQUAL_BUDGET,
-    ITERATIVE,
+    EQUAL_SPARSITY,
+    MASKED,
     ONE_SHOT,
-    STRUCTURED,
+    RATIO_PRUNED,
 )
 from pruning_core.results.rows import Row, grouped
 
 TOLERANCE = 1e-6  # target sparsities closer than this are equal
-MASKED = (ITERATIVE, ONE_SHOT, EQUAL_BUDGET)
-# Pairs at equal target sparsity. Of the corrected models the one with the most corrections
-# counts; the sentence shows its 0 epochs beside those of one-shot.
-EQUAL_SPARSITY = (
-    (ITERATIVE, EQUAL_BUDGET),
-    (ITERATIVE, ONE_SHOT),
-    (EQUAL_BUDGET, ONE_SHOT),
-    (CORRECTION, ONE_SHOT),
-)
-# A pruning ratio of channels is no sparsity of a mask, so these meet no masked model.
-RATIO_PRUNED = (STRUCTURED,)
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,11 @@ def _all_pairs(rows: Iterable[Row]) -> Iterator[Pair]:
 
 
 def _between_strategies(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
-    """Models of two strategies with the same target sparsity."""
+    """Models of two strategies with the same target sparsity.
+
+    Of the corrected models the one with the most corrections counts; the sentence shows its 0
+    epochs beside those of one-shot.
+    """
     for first_strategy, second_strategy in EQUAL_SPARSITY:
         first = _sparsest(rows, first_strategy)
         second = first and _at(rows, second_strategy, first["sparsity_asked"])

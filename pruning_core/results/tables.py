@@ -24,13 +24,11 @@ from pruning_core.common.formatting import (
 from pruning_core.methods.strategies import (
     BASELINE,
     CONTROL_TITLE,
-    CORRECTION,
     EQUAL_BUDGET,
     ITERATIVE,
     ONE_SHOT,
     QUANTIZED,
     STRATEGIES,
-    STRUCTURED,
 )
 from pruning_core.results.rows import Row, model_name, row_name, rows_of, with_seed_statistics
 
@@ -81,14 +79,15 @@ def _summary(models: pd.DataFrame) -> str:
     by_strategy: dict[str, list[Row]] = {name: [] for name in STRATEGIES}
     for row in rows:
         by_strategy[row["strategy"]].append(row)
-    chain = [*by_strategy[BASELINE], *by_strategy[ITERATIVE]]
-    others = [*by_strategy[BASELINE], *by_strategy[EQUAL_BUDGET]]
-    for strategy in (STRUCTURED, CORRECTION):
-        others += sorted(by_strategy[strategy], key=lambda r: (r["sparsity_asked"], r["iteration"]))
-    tables = two_tables(list(_summary_rows(by_strategy[ONE_SHOT])), list(_summary_rows(chain)))
+    one_shot, iterative = by_strategy.pop(ONE_SHOT), by_strategy.pop(ITERATIVE)
+    others = list(by_strategy[BASELINE])
+    for name in filter(lambda name: STRATEGIES[name].pruned, by_strategy):
+        others += sorted(by_strategy[name], key=lambda r: (r["sparsity_asked"], r["iteration"]))
+    chain = [*by_strategy[BASELINE], *iterative]
+    tables = two_tables(list(_summary_rows(one_shot)), list(_summary_rows(chain)))
     lines = ["", "", "Also measured:", ONE_SHOT_HEAD]
     lines += [f"{r.sparsity:>8.2f}{_figures(r)}" for r in _summary_rows(others, labelled=True)]
-    return tables + "\n".join(lines) + _control_note(by_strategy[ONE_SHOT])
+    return tables + "\n".join(lines) + _control_note(one_shot)
 
 
 def two_tables(one_shot: Sequence[SummaryRow], iterative: Sequence[SummaryRow]) -> str:
@@ -123,7 +122,7 @@ def _summary_rows(rows: Iterable[Row], labelled: bool = False) -> Iterator[Summa
 def _label(row: Row) -> str:
     """What distinguishes a model among those of "Also measured"."""
     name = model_name(row["strategy"], row["sparsity_asked"], row["iteration"])
-    if row["strategy"] == STRUCTURED:
+    if STRATEGIES[row["strategy"]].removes_channels:
         ratio, step = format_percent(row["sparsity_asked"]), row["iteration"]
         return f"{name}, pruning ratio {ratio}" + f", step {step}" * bool(step)
     if row["strategy"] == EQUAL_BUDGET:

@@ -12,6 +12,7 @@ from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import Method, Registry, load
 from pruning_core.methods.strategies import STRATEGIES
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from tests.helpers.registries import registries
 
 
@@ -120,3 +121,12 @@ def test_strategies_differ_in_color_and_symbol() -> None:
     drawn = [strategy for strategy in STRATEGIES.values() if strategy.size]
     assert len({strategy.color for strategy in drawn}) == len(drawn)
     assert len({strategy.symbol for strategy in drawn}) == len(drawn)
+
+
+def test_a_strategy_and_the_kind_of_its_stages_agree() -> None:
+    for strategy in STRATEGIES.values():
+        assert bool(strategy.stage_kind) == (not strategy.file_format)
+        if strategy.stage_kind:
+            kind = STAGE_KINDS[strategy.stage_kind]
+            assert kind.removes_channels == strategy.removes_channels
+        assert set(strategy.tested_against) <= set(STRATEGIES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_times
+from pruning_core.methods.strategies import ONE_SHOT
 from pruning_core.reports.charts.style import FONT, GREY, GRID, LOGARITHMIC, SERIES, TRANSPARENT
 from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
 
@@ -40,7 +41,7 @@ def benchmark_chart(result: BenchmarkResult) -> go.Figure:
 
 
 def _dots(speedups: dict[str, Figure]) -> go.Scatter:
-    strategy, rounds = SERIES["one_shot"], list(speedups.values())
+    strategy, rounds = SERIES[ONE_SHOT], list(speedups.values())
     return go.Scatter(
         x=[speedup.median for speedup in rounds],
         y=[FIGURES[name].short for name in speedups],

@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_bytes, format_percent, format_points, missing
 from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT
 from pruning_core.reports.charts.style import FONT, GRID, SERIES, TRANSPARENT
 
 ROW_HEIGHT, FRAME_HEIGHT = 30, 70
-BAR_COLOR, BOUND_COLOR = SERIES["one_shot"].color, SERIES["iterative"].color
+BAR_COLOR, BOUND_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
 
 
 def file_size_chart(frame: pd.DataFrame) -> go.Figure:

@@ -16,7 +16,7 @@ from pruning_core.common.formatting import (
     format_times,
     missing,
 )
-from pruning_core.methods.strategies import BASELINE, ITERATIVE, QUANTIZED, STRUCTURED
+from pruning_core.methods.strategies import BASELINE, QUANTIZED, STRATEGIES
 from pruning_core.results.rows import Row, row_name
 
 WIDTH = 80
@@ -36,7 +36,7 @@ def hover_text(row: Row) -> str:
 
 
 def _heading(row: Row) -> str:
-    has_steps = row["strategy"] in (ITERATIVE, STRUCTURED) and row["iteration"]
+    has_steps = STRATEGIES[row["strategy"]].has_steps and row["iteration"]
     step = f", step {row['iteration']}" if has_steps else ""
     seed = f"mean of {row['seeds']} seeds" if "seeds" in row else f"seed {row['seed']}"
     return f"<b>{row_name(row)}</b>{step}, {seed}, {html.escape(str(row['run']))}"

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT
 from pruning_core.reports.charts.style import GREY, SERIES, compact_layout
 from pruning_core.results.labels import short
 from pruning_core.results.layers import threshold
 
 CHART_HEIGHT = 300
 MAX_NAMED_LAYERS = 24
-KEPT_COLOR, PRUNED_COLOR = SERIES["one_shot"].color, SERIES["iterative"].color
+KEPT_COLOR, PRUNED_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
 
 
 def magnitude_histogram(layer: dict[str, Any], sparsity: float) -> go.Figure:

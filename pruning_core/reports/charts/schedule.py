@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_percent
-from pruning_core.methods.strategies import EQUAL_BUDGET, ITERATIVE, ONE_SHOT, STRATEGIES
+from pruning_core.methods.strategies import ITERATIVE, STRATEGIES
 from pruning_core.reports.charts.drawing import Drawing, Part, add_end_labels, add_leader_line
 from pruning_core.reports.charts.style import (
     OTHER_COLORS,
@@ -27,9 +27,9 @@ MAX_TICKS = 10
 def schedule_chart(series: Mapping[str, Sequence[float]]) -> go.Figure:
     """Target sparsity after each pruning step.
 
-    `series` maps a strategy (or any other name) to sparsities, fractions from 0 to 1. Those of
-    `one_shot` and `one_shot_equal_budget` are independent models, pruned in step 1; those of any
-    other name are the steps of one schedule.
+    `series` maps a strategy (or any other name) to sparsities, fractions from 0 to 1. Those of a
+    strategy without steps are independent models, pruned in step 1; those of any other name are
+    the steps of one schedule.
     """
     steps = max((len(v) for name, v in series.items() if not _one_step(name)), default=1)
     drawing, labels = Drawing(layout("Target sparsity per pruning step")), []
@@ -49,7 +49,7 @@ def schedule_chart(series: Mapping[str, Sequence[float]]) -> go.Figure:
 
 
 def _one_step(name: str) -> bool:
-    return name in (ONE_SHOT, EQUAL_BUDGET)
+    return name in STRATEGIES and not STRATEGIES[name].has_steps
 
 
 def _color(name: str, i: int) -> str:

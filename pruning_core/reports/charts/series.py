@@ -12,10 +12,8 @@ from pruning_core.common.formatting import format_percent, missing
 from pruning_core.methods.strategies import (
     BASELINE,
     CONTROL_TITLE,
-    ITERATIVE,
     ONE_SHOT,
     STRATEGIES,
-    STRUCTURED,
 )
 from pruning_core.reports.charts.hover import hover_text
 from pruning_core.reports.charts.references import Reference
@@ -141,9 +139,8 @@ def has_line(series: Series, x_axis: XAxis) -> bool:
 
     Over a budget, the one-shot models are independent runs, and so are the structured ones.
     """
-    if series.strategy in (ONE_SHOT, STRUCTURED):
-        return not x_axis.budget
-    return series.strategy == ITERATIVE
+    strategy = STRATEGIES[series.strategy]
+    return bool(strategy.width) and (strategy.one_chain or not x_axis.budget)
 
 
 def line_trace(series: Series) -> Part:
@@ -169,7 +166,7 @@ def line_trace(series: Series) -> Part:
 
 def _line_rows(series: Series) -> list[Row]:
     """The rows that the line joins: the last step of each ratio in iterative structured pruning."""
-    if series.strategy != STRUCTURED:
+    if not STRATEGIES[series.strategy].removes_channels:
         return series.rows
     last = max(row["iteration"] for row in series.rows)
     return [row for row in series.rows if row["iteration"] == last]
@@ -226,7 +223,7 @@ def sparsity_labels(series: Series) -> Iterator[MarkerLabel]:
     On a rising line the labels stand below it, on a falling line above it.
     """
     strategy, rows = SERIES[series.strategy], series.rows
-    on_line = series.strategy == ITERATIVE
+    on_line = strategy.one_chain
     rises = on_line and rows[-1]["py"] > rows[0]["py"]
     up = (-1 if rises else 1) if on_line else 0
     for row, following in itertools.pairwise(rows):

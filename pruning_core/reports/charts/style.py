@@ -82,10 +82,10 @@ class Subplot:
 
 def symbol(strategy: str, run: int) -> str:
     """The Plotly symbol: strategies differ in shape, runs (number `run`) in fill."""
-    shape = SERIES[strategy].symbol
+    shape, filled = SERIES[strategy].symbol, SERIES[strategy].filled
     if symbols := FILLS_WITHOUT_CROSS.get(shape):
         return symbols[run % len(symbols)]
-    fills = FILLS if strategy != "one_shot" else ("", *FILLS[:-1])
+    fills = ("", *FILLS[:-1]) if filled else FILLS
     return shape + fills[run % len(fills)]
 
 
