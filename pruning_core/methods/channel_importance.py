@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from pruning_core.common.formatting import format_bytes, format_macs
 from pruning_core.methods.registry import Method, Registry
 
 ENGINE = "pruning_core.engine.structured"
@@ -93,9 +95,14 @@ CHANNEL_IMPORTANCES = Registry(
 
 @dataclass(frozen=True)
 class RatioUnit(Method):
-    """What a pruning ratio is measured in. `noun` is its plural noun inside a sentence."""
+    """What a pruning ratio is measured in. `noun` is its plural noun inside a sentence.
+
+    `format` writes a size; `writes_unit` is true where the text needs no noun after it.
+    """
 
     noun: str = ""
+    format: Callable[[float], str] = "{:,}".format
+    writes_unit: bool = False
 
 
 STRUCTURED_TARGETS = Registry(
@@ -103,8 +110,21 @@ STRUCTURED_TARGETS = Registry(
     (
         RatioUnit("channels", "Channels", "Output channels of all layers.", noun="channels"),
         RatioUnit("parameters", "Parameters", "All parameters of the model.", noun="parameters"),
-        RatioUnit("macs", "MACs", "Multiply-accumulates for one image.", noun="MACs"),
-        RatioUnit("bytes", "Bytes", "Bytes of the dense file.", noun="bytes"),
+        RatioUnit(
+            "macs",
+            "MACs",
+            "Multiply-accumulates for one image.",
+            noun="MACs",
+            format=format_macs,
+        ),
+        RatioUnit(
+            "bytes",
+            "Bytes",
+            "Bytes of the dense file.",
+            noun="bytes",
+            format=format_bytes,
+            writes_unit=True,
+        ),
     ),
 )
 

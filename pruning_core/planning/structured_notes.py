@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pruning_core.common.formatting import (
-    format_bytes,
     format_count,
-    format_macs,
     format_percent,
     join_first,
 )
@@ -72,14 +70,9 @@ def groups_note(dry_run: InspectGroupsResult) -> str:
 
 
 def _of(name: str, size: float, dense: float) -> str:
-    noun = "" if name == "bytes" else f" {STRUCTURED_TARGETS[name].noun}"
-    return f"{_formatted(name, size)} of {_formatted(name, dense)}{noun}"
-
-
-def _formatted(name: str, size: float) -> str:
-    if name == "bytes":
-        return format_bytes(size)
-    return format_macs(size) if name == "macs" else f"{size:,}"
+    unit = STRUCTURED_TARGETS[name]
+    noun = "" if unit.writes_unit else f" {unit.noun}"
+    return f"{unit.format(size)} of {unit.format(dense)}{noun}"
 
 
 def partition_notes(parts: Iterable[int], round_to: int) -> list[str]:

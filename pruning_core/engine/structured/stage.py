@@ -47,7 +47,7 @@ from pruning_core.engine.training.rewinding import (
 )
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
-from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
+from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTURED_TARGETS
 from pruning_core.planning.stage import read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import (
@@ -68,7 +68,6 @@ from pruning_core.planning.structured_notes import (
 from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]
-SIZES = ("channels", "parameters", "macs", "bytes")
 
 
 def structured(context: Context[StructuredSettings]) -> StructuredResult:
@@ -188,7 +187,7 @@ def _notes(
     plan: WidthPlan, dense: ModelSize, model: nn.Module, settings: StructuredSettings
 ) -> list[str]:
     ratio_of, target = settings.removal["ratio_of"], float(settings.target)
-    pairs = {name: (getattr(plan.after, name), getattr(dense, name)) for name in SIZES}
+    pairs = {name: (getattr(plan.after, name), getattr(dense, name)) for name in STRUCTURED_TARGETS}
     return [
         removal_note(ratio_of, target, plan.after.share_removed(dense, ratio_of), pairs),
         *partition_notes([group.parts for group in plan.groups], settings.removal["round_to"]),
@@ -222,9 +221,12 @@ def inspect_groups(context: Context[InspectGroupsSettings]) -> InspectGroupsResu
             {"layer": layer, "reason": reason}
             for layer, reason in unprunable_layers(model, first.groups).items()
         ],
-        dense={name: getattr(first.before, name) for name in SIZES},
+        dense={name: getattr(first.before, name) for name in STRUCTURED_TARGETS},
         kept=[
-            {"amount": float(ratio), **{name: getattr(plan.after, name) for name in SIZES}}
+            {
+                "amount": float(ratio),
+                **{name: getattr(plan.after, name) for name in STRUCTURED_TARGETS},
+            }
             for ratio, plan in plans.items()
         ],
         step=math.lcm(removal["round_to"], *parts),
