@@ -29,11 +29,15 @@ class Backend(Method):
 class Runtime(Method):
     """A backend that runs one file format; no `format` where it runs the model in memory.
 
-    The implementation returns the `Opener` of a model.
+    The implementation returns the `Opener` of a model. A `quantized` runtime is compared with the
+    dense fp32 model. The deployment verdict uses the latency of the runtime with the lowest
+    `priority` that was measured; 0 where it uses none.
     """
 
     backend: str = ""
     format: str = ""
+    quantized: bool = False
+    priority: int = 0
 
 
 BACKENDS = Registry(
@@ -74,6 +78,7 @@ RUNTIMES = Registry(
             "https://arxiv.org/abs/1912.01703",
             f"{ENGINE}.runtimes:eager",
             backend="torch",
+            priority=3,
         ),
         Runtime(
             "onnx",
@@ -84,6 +89,7 @@ RUNTIMES = Registry(
             f"{ENGINE}.runtimes:onnx",
             backend="onnxruntime",
             format="onnx",
+            priority=1,
         ),
         Runtime(
             "onnx_int8",
@@ -94,6 +100,7 @@ RUNTIMES = Registry(
             f"{ENGINE}.runtimes:onnx_int8",
             backend="onnxruntime",
             format="onnx_int8",
+            quantized=True,
         ),
         Runtime(
             "executorch",
@@ -104,6 +111,7 @@ RUNTIMES = Registry(
             f"{ENGINE}.runtimes:executorch",
             backend="executorch",
             format="executorch",
+            priority=2,
         ),
     ),
 )

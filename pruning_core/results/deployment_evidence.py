@@ -10,6 +10,7 @@ import pandas as pd
 
 from pruning_core.common.paired_timing import Ratio
 from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.planning.stage import PlannedModel, Reader, Stage, read_result
 from pruning_core.planning.stage_types import LatencySettings, ModelResult, restored
@@ -17,8 +18,12 @@ from pruning_core.results.exported_files import files_frame
 from pruning_core.results.latency import latency_frame
 
 # The runtimes whose latency counts for the verdict; the first that was measured is used.
-PREFERRED = ("onnx", "executorch", "eager")
-INT8 = "onnx_int8"
+PREFERRED = tuple(
+    runtime.name
+    for runtime in sorted(RUNTIMES.values(), key=lambda runtime: runtime.priority)
+    if runtime.priority
+)
+QUANTIZED = tuple(name for name, runtime in RUNTIMES.items() if runtime.quantized)
 TOLERANCE = 0.01
 
 
@@ -92,7 +97,7 @@ def timing_of(
 ) -> Timing | None:
     """The timing of a model, by key, in the first of these runtimes that has one; else None.
 
-    `frame` is that of `latency_frame`. For int8 give `runtimes=(INT8,)`: the timing is then
+    `frame` is that of `latency_frame`. For int8 give `runtimes=QUANTIZED`: the timing is then
     against the dense fp32 model, if that was measured in the same rounds.
     """
     measured = frame[
@@ -103,21 +108,21 @@ def timing_of(
     ]
     for name in runtimes:
         rows = measured[(measured["runtime"] == name) & measured[_speedup_column(name)].notna()]
-        if name == INT8:
-            rows = rows[rows["first_runtime"] != INT8]
+        if RUNTIMES[name].quantized:
+            rows = rows[rows["first_runtime"] != name]
         if not rows.empty:
             return _timing(rows.iloc[0], name)
     return None
 
 
 def _speedup_column(runtime: str) -> str:
-    return "speedup_over_first" if runtime == INT8 else "speedup"
+    return "speedup_over_first" if RUNTIMES[runtime].quantized else "speedup"
 
 
 def _timing(row: pd.Series, runtime: str) -> Timing:
     column = _speedup_column(runtime)
     median, low, high = (float(row[column + end]) for end in ("", "_low", "_high"))
-    conclusion = "conclusion_over_first" if runtime == INT8 else "conclusion"
+    conclusion = "conclusion_over_first" if RUNTIMES[runtime].quantized else "conclusion"
     return Timing(runtime, Ratio(median, low, high, int(row["rounds"])), str(row[conclusion]))
 
 
@@ -147,7 +152,7 @@ def evidence(
         files_measured=bool(files),
         smallest=smallest_file(files, baseline.accuracy, tolerance),
         timing=timing_of(times, model.key, *conditions),
-        int8=timing_of(times, model.key, *conditions, runtimes=(INT8,)),
+        int8=timing_of(times, model.key, *conditions, runtimes=QUANTIZED),
         structured=tuple(_structured(others, times, store, conditions)),
         accuracy_low=result.accuracy_low,
         accuracy_high=result.accuracy_high,

@@ -8,9 +8,10 @@ import pytest
 
 from pruning_core.common.paired_timing import ALIKE, FASTER, NOISY, SLOWER, Ratio, judge
 from pruning_core.results.deployment import verdict
-from pruning_core.results.deployment_evidence import INT8, Evidence, File, Structured, Timing
+from pruning_core.results.deployment_evidence import Evidence, File, Structured, Timing
 
 DENSE = 9_200_000
+INT8 = "onnx_int8"
 SMALL = File("Sparse (bitmask) fp16", 1_508_197, 0.81)
 
 

@@ -13,7 +13,7 @@ from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.planning.timing import Conditions, latency_stages
 from pruning_core.results.deployment import verdict
 from pruning_core.results.deployment_evidence import (
-    INT8,
+    QUANTIZED,
     Evidence,
     File,
     Timing,
@@ -167,7 +167,7 @@ def test_the_preferred_runtime_counts_under_the_given_conditions() -> None:
     assert timing_of(frame, "p") == Timing("onnx", Ratio(1.3, 1.3 * 0.9, 1.3 * 1.1, 40), FASTER)
     assert median(timing_of(frame, "p", batch_size=32)) == 1.2
     assert median(timing_of(frame, "p", runtimes=("eager",))) == 1.1
-    int8 = timing_of(frame, "p", runtimes=(INT8,))
+    int8 = timing_of(frame, "p", runtimes=QUANTIZED)
     assert int8 is not None
     assert (int8.ratio.median, int8.conclusion) == (2.8, SLOWER)
     assert timing_of(frame, "d") is None
@@ -176,4 +176,4 @@ def test_the_preferred_runtime_counts_under_the_given_conditions() -> None:
 
 def test_int8_against_int8_is_no_comparison_with_fp32() -> None:
     frame = pd.DataFrame([row("p", "onnx_int8", 1.4, 1.4, "onnx_int8")])
-    assert timing_of(frame, "p", runtimes=(INT8,)) is None
+    assert timing_of(frame, "p", runtimes=QUANTIZED) is None
