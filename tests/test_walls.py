@@ -53,14 +53,15 @@ IMPORTING_FILES = {
     "pruning_core/methods/registry.py",
     "pages/components/guide_tables.py",
 }
-# What `.load` is called on outside the engine: the choices of the pages, which load settings, and
-# in the worker the one registry through which the engine is entered.
+# What `.load` is called on outside the engine: the choices of the pages, which load settings, the
+# registry through which the worker enters the engine, and the commands.
 LOADS = {
     "app.py": {"choices"},
     "pages/1_Tune.py": {"choices"},
     "pages/2_Runs.py": {"choices"},
     "pages/components/settings_file.py": {"choices"},
     "pruning_core/worker/execute.py": {"STAGE_KINDS"},
+    "pruning_core/cli/main.py": {"COMMANDS"},
 }
 # Modules whose `load` reads a file.
 READERS = {"json", "tomllib"}
@@ -71,7 +72,6 @@ CACHE_NAMES = {
 # Files that say a name of the cache without building a path of it: the command `cache`, a table of
 # the queue, and the temporary caches of the benchmark, which are folders of their own.
 CACHE_WORDS = {
-    "pruning_core/cli/main.py": {"cache"},
     "pruning_core/methods/commands.py": {"cache"},
     "pruning_core/storage/database.py": {"stages"},
     "pruning_core/engine/benchmark/__main__.py": {"cache"},

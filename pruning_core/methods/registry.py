@@ -63,7 +63,7 @@ class Registry(Mapping[str, M], Generic[M]):
         return {name: method.title for name, method in self._methods.items()}
 
     def load(self, name: str) -> Any:
-        """The implementation of a method. Only the engine and the worker call this."""
+        """The implementation of a method. Called by the engine, the worker and `cli.main`."""
         return load(self[name].implementation)
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pruning_core.cli import main
 from pruning_core.common import errors, paths
 from pruning_core.common.errors import brief
 from pruning_core.common.paths import Cache
+from pruning_core.methods.commands import COMMANDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker import start
 from tests.helpers.many_runs import fill
@@ -102,8 +101,7 @@ def test_an_interrupt_is_130_and_one_line(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    broken = replace(main.COMMANDS[command], run=interrupted)
-    monkeypatch.setitem(main.COMMANDS, command, broken)
+    monkeypatch.setattr(COMMANDS[command].implementation.replace(":", "."), interrupted)
     arguments = [command, "size"] if command == "cache" else [command]
     code, out, error = ended(capfd, *arguments, "--cache-dir", str(cache.root))
     assert (code, out, one_line(error)) == (130, "", "Interrupted.")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTURED_SCOPES
+from pruning_core.methods.commands import COMMANDS, Command
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import Method, Registry, load
@@ -40,6 +41,7 @@ ARGUMENTS = {
     "sparse kernel": 2,
     "dense kernel": 2,
     "stage kind": 1,
+    "command": 3,
 }
 
 
@@ -104,6 +106,11 @@ def test_a_criterion_names_a_function_that_finds_unsupported_models() -> None:
         if criterion.unsupported:
             function = load(criterion.unsupported)
             assert inspect.signature(function).bind("model").args == ("model",)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values())
+def test_a_command_names_a_function_that_adds_its_options(command: Command) -> None:
+    assert inspect.signature(load(command.options)).bind("parser").args == ("parser",)
 
 
 def test_costs_belong_to_methods_that_use_images() -> None:

@@ -188,12 +188,6 @@ def test_commands_can_be_typed(command: str) -> None:
         pytest.fail(f"{command} ends with {end.code}")
 
 
-def test_the_list_of_commands_is_that_of_the_command_line() -> None:
-    from pruning_core.cli import main
-
-    assert set(main.COMMANDS) == set(COMMANDS)
-
-
 def test_one_topic_is_shown_with_a_way_to_all_others() -> None:
     test = guide()
     assert [header.value for header in test.header] == [topics()[TOPICS[0]].title]
