@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -30,7 +29,7 @@ from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import combined, results_frame, titles
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.serialization import to_dict
-from pruning_core.settings.spec import Spec, from_json
+from pruning_core.settings.spec import Spec, dataset_name, from_json
 from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
@@ -58,11 +57,6 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
         for job in jobs
     ]
     return combined(frames), specs
-
-
-def dataset_name(spec: Spec) -> str:
-    """The name of the data set; of own images, their folder or file."""
-    return Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
 
 
 @dataclass

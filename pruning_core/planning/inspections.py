@@ -7,6 +7,7 @@ import platform
 from importlib.metadata import version
 
 from pruning_core.common.files import expand_path, fingerprint, weights_identity
+from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.layer_checks import step_notes, uncorrected_notes
 from pruning_core.planning.stage import Reader, Stage, known
@@ -76,7 +77,7 @@ def mask_targets(spec: Spec) -> list[float]:
 
 def inspect_data(spec: Spec) -> Stage:
     """The stage that reads the data set: classes, image counts, the digest of the content."""
-    user_images = spec.data.name == "images"
+    user_images = DATASETS[spec.data.name].user_images
     settings = InspectDatasetSettings(
         spec.data.name, spec.data.split_seed, fingerprint(spec.data.path) if user_images else None
     )

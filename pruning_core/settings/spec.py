@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError, check, once
+from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
 from pruning_core.settings.conditions import (
@@ -199,5 +200,10 @@ def read(path: Path) -> Spec:
 
 def describe(spec: Spec) -> str:
     """The label of a run; without one, its model and data set."""
-    data = Path(spec.data.path).name if spec.data.name == "images" else spec.data.name
-    return spec.label or f"{spec.model.name} on {data}"
+    return spec.label or f"{spec.model.name} on {dataset_name(spec)}"
+
+
+def dataset_name(spec: Spec) -> str:
+    """The name of the data set; of own images, their folder or file."""
+    user_images = DATASETS[spec.data.name].user_images
+    return Path(spec.data.path).name if user_images else spec.data.name

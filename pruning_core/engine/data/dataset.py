@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pruning_core.methods.datasets import DATASETS, OWN_IMAGES
+from pruning_core.methods.datasets import DATASETS
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectDatasetSettings
 
 Progress = Callable[[float, str], None]
@@ -64,7 +64,7 @@ def inspect_dataset(
     )
     with opened as dataset:
         facts = _facts(dataset)
-    if settings.name == OWN_IMAGES:
+    if DATASETS[settings.name].user_images:
         facts = replace(facts, images=sum(facts.train_counts) + sum(facts.test_counts))
     progress(1.0, "All images read")
     return facts

@@ -30,6 +30,7 @@ from pruning_core.engine.data.dataset import (
     rescaled,
 )
 from pruning_core.engine.data.download import DownloadError, download, has_md5
+from pruning_core.methods.datasets import DATASETS
 
 # What torchvision's readers raise on damaged files.
 _BROKEN = (
@@ -52,7 +53,6 @@ class PublishedDataset:
     class.
     """
 
-    title: str
     dataset: Any
     fetch: Callable[[Any, Path, str, Progress], None]
     manual: Callable[[Any, Path], tuple[Path, str]]
@@ -60,25 +60,27 @@ class PublishedDataset:
 
 
 @contextmanager
-def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[OpenDataset]:
+def open_published(
+    name: str, published: PublishedDataset, downloads: Path, progress: Progress
+) -> Iterator[OpenDataset]:
     """The data set, downloaded if necessary. Raises `SpecError` where that fails."""
-    published = PUBLISHED[name]
-    root = downloads / name
+    title, root = DATASETS[name].title, downloads / name
     try:
-        published.fetch(published.dataset, root, published.title, rescaled(progress, 0, 0.9))
+        published.fetch(published.dataset, root, title, rescaled(progress, 0, 0.9))
         train, test = (
             published.dataset(str(root), train=is_train, download=False)
             for is_train in (True, False)
         )
     except DownloadError as error:
-        raise _error(published, root, "could not be downloaded ({error})", error) from None
+        raise _error(title, published, root, "could not be downloaded ({error})", error) from None
     except _BROKEN as error:
-        raise _error(published, root, "could not be prepared in {root} ({error})", error) from None
+        problem = "could not be prepared in {root} ({error})"
+        raise _error(title, published, root, problem, error) from None
     arrays = [_arrays(dataset) for dataset in (train, test)]
     classes = tuple(train.classes)
     yield OpenDataset(
         field="data.name",
-        location=published.title,
+        location=title,
         digest=array_digest(classes, *arrays[0], *arrays[1]),
         classes=classes,
         subsets={"train": labeled_arrays(*arrays[0]), "test": labeled_arrays(*arrays[1])},
@@ -87,13 +89,15 @@ def open_published(name: str, downloads: Path, progress: Progress) -> Iterator[O
     )
 
 
-def _error(published: PublishedDataset, root: Path, problem: str, error: Exception) -> SpecError:
+def _error(
+    title: str, published: PublishedDataset, root: Path, problem: str, error: Exception
+) -> SpecError:
     folder, files = published.manual(published.dataset, root)
     return SpecError(
         "data.name",
         "{title} " + problem + ". Put {files} into {folder} yourself, or choose digits, which "
         "needs no download.",
-        title=published.title,
+        title=title,
         root=root,
         error=error,
         files=files,
@@ -171,18 +175,12 @@ def _mnist_files(dataset: Any, root: Path) -> tuple[Path, str]:
     return _mnist_folder(dataset, root), f"{names} (packed or unpacked)"
 
 
-PUBLISHED: dict[str, PublishedDataset] = {
-    "cifar10": PublishedDataset(
-        "CIFAR-10", datasets.CIFAR10, _fetch_cifar, _cifar_files, flip=True
-    ),
-    "cifar100": PublishedDataset(
-        "CIFAR-100", datasets.CIFAR100, _fetch_cifar, _cifar_files, flip=True
-    ),
-    "mnist": PublishedDataset("MNIST", datasets.MNIST, _fetch_mnist, _mnist_files, flip=False),
-    "fashion_mnist": PublishedDataset(
-        "Fashion-MNIST", datasets.FashionMNIST, _fetch_mnist, _mnist_files, flip=True
-    ),
-}
+def _cifar(dataset: Any) -> PublishedDataset:
+    return PublishedDataset(dataset, _fetch_cifar, _cifar_files, flip=True)
+
+
+def _mnist(dataset: Any, flip: bool) -> PublishedDataset:
+    return PublishedDataset(dataset, _fetch_mnist, _mnist_files, flip=flip)
 
 
 Opened = AbstractContextManager[OpenDataset]
@@ -190,19 +188,20 @@ Opened = AbstractContextManager[OpenDataset]
 
 def open_cifar10(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """CIFAR-10. Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf."""
-    return open_published("cifar10", downloads, progress)
+    return open_published("cifar10", _cifar(datasets.CIFAR10), downloads, progress)
 
 
 def open_cifar100(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """CIFAR-100. Krizhevsky 2009 (see `open_cifar10`)."""
-    return open_published("cifar100", downloads, progress)
+    return open_published("cifar100", _cifar(datasets.CIFAR100), downloads, progress)
 
 
 def open_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """MNIST. LeCun et al. 1998, https://doi.org/10.1109/5.726791."""
-    return open_published("mnist", downloads, progress)
+    return open_published("mnist", _mnist(datasets.MNIST, flip=False), downloads, progress)
 
 
 def open_fashion_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """Fashion-MNIST. Xiao et al. 2017, https://arxiv.org/abs/1708.07747."""
-    return open_published("fashion_mnist", downloads, progress)
+    published = _mnist(datasets.FashionMNIST, flip=True)
+    return open_published("fashion_mnist", published, downloads, progress)
