@@ -110,11 +110,16 @@ class Allocation(Method):
 
     `counts` gives the pruned units of each layer from the sizes of the layers. Where it is None
     the implementation ranks the scores of all layers globally. `min_density` is true where
-    the minimum density per layer is respected.
+    the minimum density per layer is respected, `equal_sparsities` where all layers have the target
+    sparsity, `layer_sparsities` where the custom sparsities are read, and `squares_scores` where
+    scores must not be negative.
     """
 
     counts: Counts | None = None
     min_density: bool = False
+    equal_sparsities: bool = False
+    layer_sparsities: bool = False
+    squares_scores: bool = False
 
 
 ALLOCATIONS = Registry(
@@ -127,6 +132,7 @@ ALLOCATIONS = Registry(
             "Zhu and Gupta 2017",
             "https://arxiv.org/abs/1710.01878",
             counts=uniform,
+            equal_sparsities=True,
         ),
         Allocation(
             "global",
@@ -156,6 +162,7 @@ ALLOCATIONS = Registry(
             "https://arxiv.org/abs/2010.07611",
             "pruning_core.engine.masks.selection:lamp",
             min_density=True,
+            squares_scores=True,
         ),
         Allocation(
             "custom",
@@ -164,6 +171,7 @@ ALLOCATIONS = Registry(
             "Han et al. 2015",
             "https://arxiv.org/abs/1506.02626",
             counts=custom,
+            layer_sparsities=True,
         ),
     ),
 )

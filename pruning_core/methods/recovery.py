@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pruning_core.methods.registry import Method, Registry
 
 ENGINE = "pruning_core.engine.training.rewinding"
+FINE_TUNING = "fine_tuning"
 
 
 @dataclass(frozen=True)
@@ -15,23 +16,31 @@ class RecoveryMethod(Method):
 
     The implementation takes `WeightSources` and returns a state dict, or None where weights stay.
     `rewinds` is true for methods that go back to an epoch of the baseline's training, `restarts`
-    for methods that replace the weights.
+    for methods that replace the weights, `baseline_schedule` for methods that train with the
+    learning rates of the baseline.
     """
 
     rewinds: bool = False
     restarts: bool = False
+    baseline_schedule: bool = True
+
+    @property
+    def rewinds_weights(self) -> bool:
+        """Whether the weights go back to that epoch too, not only the learning rates."""
+        return self.rewinds and self.restarts
 
 
 RECOVERY_METHODS = Registry(
     "recovery method",
     (
         RecoveryMethod(
-            "fine_tuning",
+            FINE_TUNING,
             "Fine-tuning",
             "Continue training the remaining weights.",
             "Han et al. 2015",
             "https://arxiv.org/abs/1506.02626",
             f"{ENGINE}:keep_weights",
+            baseline_schedule=False,
         ),
         RecoveryMethod(
             "lr_rewinding",

@@ -183,7 +183,7 @@ def layer_collapse(
     others = ", ".join(f"{{{name}}}" for name in MIN_DENSITY_ALLOCATIONS)
     if ALLOCATIONS[pruning["allocation"]].min_density:
         remedy = "raise {min_density}"
-    elif pruning["allocation"] == "custom":
+    elif ALLOCATIONS[pruning["allocation"]].layer_sparsities:
         remedy = "give them lower sparsities"
     else:
         remedy = f"choose an allocation with a minimum density ({others})"
@@ -207,7 +207,7 @@ def step_notes(layers: Sequence[Layer], pruning: Mapping[str, Any], sparsity: fl
     if pattern_of(pruning["granularity"]):
         return _pattern_notes(chosen, pruning["granularity"])
     notes = _kernel_notes(chosen) if pruning["granularity"] == "kernel" else []
-    if pruning["allocation"] == "custom":
+    if ALLOCATIONS[pruning["allocation"]].layer_sparsities:
         scale = table_scale(_layer_units(chosen, pruning), sparsity, pruning)
         if abs(scale - 1) > SLACK:
             notes.append(

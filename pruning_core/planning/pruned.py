@@ -7,7 +7,7 @@ from typing import Any
 
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.criteria import MOVEMENT, needs
-from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.methods.recovery import FINE_TUNING, RECOVERY_METHODS
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_types import ModelSettings, PrunedSettings, restored, stored
 from pruning_core.settings.pruning import PruningSpec
@@ -87,7 +87,7 @@ def _step_spec(spec: Spec, step: Step) -> Spec:
         structured=replace(spec.structured, enabled=False),
         sensitivity=replace(spec.sensitivity, enabled=False),
         correction=replace(spec.correction, enabled=False),
-        recovery=replace(spec.recovery, method="fine_tuning", rewind_epoch=0),
+        recovery=replace(spec.recovery, method=FINE_TUNING, rewind_epoch=0),
         lr_schedule_span="step",
     )
 
@@ -118,7 +118,7 @@ def _pruning(step_spec: Spec) -> dict[str, Any]:
 
 def finetune_training(spec: Spec) -> TrainSpec:
     """How pruned models are trained: fine-tuning, with the baseline's schedule when rewinding."""
-    if spec.recovery.method == "fine_tuning":
+    if not RECOVERY_METHODS[spec.recovery.method].baseline_schedule:
         return spec.finetune
     schedule = {name: getattr(spec.baseline, name) for name in SCHEDULE_FIELDS}
     return replace(spec.finetune, **schedule)
@@ -126,7 +126,7 @@ def finetune_training(spec: Spec) -> TrainSpec:
 
 def without_rewinding(spec: Spec) -> Spec:
     """The spec for final fine-tuning, which continues with the weights as they are."""
-    return replace(spec, recovery=replace(spec.recovery, method="fine_tuning", rewind_epoch=0))
+    return replace(spec, recovery=replace(spec.recovery, method=FINE_TUNING, rewind_epoch=0))
 
 
 def final_training(spec: Spec) -> TrainSpec:
@@ -160,8 +160,8 @@ def recovery_settings(spec: Spec, epochs: float, control: bool = False) -> dict[
 
 def kept_epoch(spec: Spec) -> int | None:
     """The epoch at which the baseline keeps its weights, for weight rewinding; else None."""
-    rewinds = spec.recovery.method == "weight_rewinding"
-    return spec.recovery.rewind_epoch if rewinds else None
+    method = RECOVERY_METHODS[spec.recovery.method]
+    return spec.recovery.rewind_epoch if method.rewinds_weights else None
 
 
 def recovery_notes(spec: Spec) -> list[str]:
@@ -171,11 +171,12 @@ def recovery_notes(spec: Spec) -> list[str]:
 
 
 def _rewinding_notes(spec: Spec) -> list[str]:
-    if spec.recovery.method == "fine_tuning":
+    method = RECOVERY_METHODS[spec.recovery.method]
+    if not method.baseline_schedule:
         return []
     total, start = spec.baseline_epochs, spec.recovery.rewind_epoch
     notes = [
-        f"{RECOVERY_METHODS[spec.recovery.method].title} uses the learning rate, schedule and "
+        f"{method.title} uses the learning rate, schedule and "
         f"warm-up of the baseline from epoch {start} of {total} to the end, compressed into the "
         "epochs of each pruning step."
     ]
@@ -188,4 +189,4 @@ def _rewinding_notes(spec: Spec) -> list[str]:
     if 0 in epochs:
         notes.append("With 0 epochs, there is no training after rewinding.")
     loaded = spec.model.weights != "none" and start == 0
-    return notes + [LOADED_WEIGHTS_NOTE] * (loaded and spec.recovery.method == "weight_rewinding")
+    return notes + [LOADED_WEIGHTS_NOTE] * (loaded and method.rewinds_weights)

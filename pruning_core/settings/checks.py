@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pruning_core.common.errors import Choice, Ref, SpecError
+from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.criteria import BASELINE, CRITERIA, MOVEMENT, needs
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.settings.pruning_steps import steps
@@ -46,13 +47,13 @@ def _check_movement(spec: Spec) -> None:
 
 
 def _check_signed(spec: Spec) -> None:
-    """Refuse signed scores with LAMP, which squares the scores."""
-    if spec.pruning.allocation == "lamp":
+    """Refuse signed scores with an allocation that squares the scores, such as LAMP."""
+    if ALLOCATIONS[spec.pruning.allocation].squares_scores:
         raise SpecError(
             "pruning.allocation",
-            "{lamp} squares the scores, but scores of {criterion} can be negative. Choose another "
-            "allocation, such as {other}, or another criterion.",
-            lamp=Choice("pruning.allocation", "lamp"),
+            "{allocation} squares the scores, but scores of {criterion} can be negative. Choose "
+            "another allocation, such as {other}, or another criterion.",
+            allocation=Choice("pruning.allocation", spec.pruning.allocation),
             criterion=_criterion(spec),
             other=Choice("pruning.allocation", "global"),
         )

@@ -88,7 +88,7 @@ def uses_fine_tuning_schedule(spec: Any) -> bool:
     Rewinding uses those of the baseline. Final fine-tuning has a cosine of its own, unless one
     schedule spans the whole run; one-shot with an equal budget has no final fine-tuning.
     """
-    if spec.recovery.method != "fine_tuning":
+    if RECOVERY_METHODS[spec.recovery.method].baseline_schedule:
         return False
     if spec.lr_schedule_span == "run" or not final_fine_tunes(spec):
         return fine_tunes(spec)
@@ -141,7 +141,7 @@ MIN_DENSITY = Condition(
     "with the allocations global, ERK or LAMP",
 )
 CUSTOM_ALLOCATION = Condition(
-    lambda spec: chooses_masks(spec) and spec.pruning.allocation == "custom",
+    lambda spec: chooses_masks(spec) and ALLOCATIONS[spec.pruning.allocation].layer_sparsities,
     "with the custom allocation",
 )
 FILTERS = Condition(
@@ -173,7 +173,8 @@ FINE_TUNES = Condition(fine_tunes, "with fine-tuning epochs above 0")
 FINE_TUNING_LR = Condition(
     # Rewinding uses the baseline's learning rates; final fine-tuning always its own.
     lambda spec: (
-        final_fine_tunes(spec) or (spec.recovery.method == "fine_tuning" and fine_tunes(spec))
+        final_fine_tunes(spec)
+        or (not RECOVERY_METHODS[spec.recovery.method].baseline_schedule and fine_tunes(spec))
     ),
     "with the recovery method fine-tuning, or in final fine-tuning",
 )

@@ -122,18 +122,18 @@ class PruningSpec:
         check_fields(self, "pruning.")
         for entry in self.layer_sparsities:
             table_entry(entry)
-        if self.allocation == "custom":
+        if ALLOCATIONS[self.allocation].layer_sparsities:
             check(
                 bool(self.layer_sparsities),
                 "pruning.layer_sparsities",
                 "the {allocation} allocation needs entries such as 'features.*=0.9'.",
-                allocation=Choice("pruning.allocation", "custom"),
+                allocation=Choice("pruning.allocation", self.allocation),
             )
         check(all(self.exclude), "pruning.exclude", "an entry is empty.")
         _check_norm(self.filter_norm)
         if pattern_of(self.granularity):
             check(
-                self.allocation == "uniform",
+                ALLOCATIONS[self.allocation].equal_sparsities,
                 "pruning.granularity",
                 "{granularity} prunes every layer to the same sparsity; choose {uniform} as "
                 "{setting}.",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pruning_core.common.errors import Choice, Ref, check
 from pruning_core.common.formatting import format_count
-from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.methods.recovery import FINE_TUNING, RECOVERY_METHODS
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
 from pruning_core.settings.conditions import DISTILLS, REWINDS, TRAINS
 from pruning_core.settings.fields import check_fields, setting
@@ -29,7 +29,7 @@ class RecoverySpec:
     """
 
     method: str = setting(
-        "fine_tuning",
+        FINE_TUNING,
         "Recovery method",
         help="How training restarts after a pruning step.",
         flag="--recovery",
@@ -92,7 +92,7 @@ def check_recovery(
         "the teacher would be an untrained baseline with random weights. Train the baseline, load "
         "weights, or give 0.",
     )
-    if recovery.method != "fine_tuning":
+    if RECOVERY_METHODS[recovery.method].baseline_schedule:
         _check_rewind(recovery, baseline_epochs)
         _check_schedule(recovery, optimizers, lr_schedule_span)
 
@@ -106,15 +106,16 @@ def check_regrowth(recovery: RecoverySpec, schedule: str) -> None:
         "regrew would lose their training. Choose {fine_tuning}, or another {setting}.",
         method=Choice("recovery.method", recovery.method),
         schedule=Choice("iterative.schedule", schedule),
-        fine_tuning=Choice("recovery.method", "fine_tuning"),
+        fine_tuning=Choice("recovery.method", FINE_TUNING),
         setting=Ref("iterative.schedule"),
     )
 
 
 def _check_rewind(recovery: RecoverySpec, baseline_epochs: int) -> None:
     """Refuse an epoch after which nothing of the baseline's schedule remains."""
+    method = RECOVERY_METHODS[recovery.method]
     check(
-        recovery.method != "lr_rewinding" or baseline_epochs > 0,
+        not method.rewinds or method.restarts or baseline_epochs > 0,
         "recovery.method",
         "{method} uses the baseline's learning-rate schedule, but the baseline has 0 epochs. "
         "Train the baseline, or choose another method.",

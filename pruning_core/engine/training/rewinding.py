@@ -109,5 +109,6 @@ def schedule_start(recovery: dict[str, Any], base: BaselineSettings) -> float:
 
 def rewinding_notes(recovery: dict[str, Any], base: BaselineSettings) -> list[str]:
     """Notes on the weights from which training started."""
-    to_start = recovery["method"] == "weight_rewinding" and recovery["rewind_epoch"] == 0
+    method = RECOVERY_METHODS[recovery["method"]]
+    to_start = method.rewinds_weights and recovery["rewind_epoch"] == 0
     return [LOADED_WEIGHTS_NOTE] if to_start and base.model["weights"] != "none" else []
