@@ -30,11 +30,12 @@ class Granularity(Method):
     pattern: tuple[int, int] | None = None
 
 
+UNSTRUCTURED = "unstructured"
 GRANULARITIES = Registry(
     "granularity",
     (
         Granularity(
-            "unstructured",
+            UNSTRUCTURED,
             "Unstructured (weights)",
             "Single weights.",
             "Han et al. 2015",

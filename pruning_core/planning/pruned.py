@@ -50,7 +50,7 @@ def pruned_stage(
     control = parent.kind == "baseline" and not step.target
     settings = PrunedSettings(
         target=repr(step.target),
-        pruning=_pruning(step_spec),
+        pruning=pruning_settings(step_spec),
         train=keyed_for(spec, train if step.epochs else _untrained(train, step_spec)),
         recovery=recovery_settings(spec, step.epochs, control),
         epochs=step.epochs,
@@ -108,9 +108,9 @@ def _untrained(train: TrainSpec, step_spec: Spec) -> TrainSpec:
     return TrainSpec(batch_size=train.batch_size) if images else TrainSpec()
 
 
-def _pruning(step_spec: Spec) -> dict[str, Any]:
-    """The settings of pruning that can change a step; "2" and "2.0" are one norm."""
-    settings = effective_settings(step_spec, "pruning")
+def pruning_settings(spec: Spec) -> dict[str, Any]:
+    """The settings of pruning that have an effect; "2" and "2.0" are one norm."""
+    settings = effective_settings(spec, "pruning")
     if "filter_norm" in settings:
         settings["filter_norm"] = repr(float(settings["filter_norm"]))
     return settings

@@ -8,6 +8,8 @@ from typing import Any
 
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
+from pruning_core.methods.granularity import UNSTRUCTURED
+from pruning_core.planning.pruned import pruning_settings
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_types import (
     BaselineSettings,
@@ -16,7 +18,6 @@ from pruning_core.planning.stage_types import (
     stored,
 )
 from pruning_core.settings.conditions import GROUP
-from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.settings.strategies import OneShotSpec
 
@@ -50,7 +51,7 @@ def stages(spec: Spec, baseline: Stage, names: Iterable[str]) -> list[Stage]:
 
 def _by_layer(spec: Spec) -> dict[str, Any]:
     images = _calibration(spec) if needs(spec.pruning.criterion, IMAGES) else {}
-    return {"criterion": spec.pruning.criterion, **unit_settings(spec.pruning), **images}
+    return {"criterion": spec.pruning.criterion, **_unit_settings(spec), **images}
 
 
 def _by_group(spec: Spec) -> dict[str, Any]:
@@ -73,16 +74,13 @@ def importance_title(spec: Spec) -> str:
     return CRITERIA[spec.pruning.criterion].title
 
 
-def unit_settings(pruning: PruningSpec) -> dict[str, Any]:
+def _unit_settings(spec: Spec) -> dict[str, Any]:
     """The settings of the pruning unit that have an effect; none for single weights."""
-    if pruning.granularity == "unstructured":
+    if spec.pruning.granularity == UNSTRUCTURED:
         return {}
-    settings: dict[str, Any] = {"granularity": pruning.granularity}
-    if pruning.granularity == "filter":
-        settings["filter_dim"] = pruning.filter_dim
-        if CRITERIA[pruning.criterion].join == "norm":
-            settings["filter_norm"] = repr(float(pruning.filter_norm))
-    return settings
+    settings = pruning_settings(sensitivity_only(spec))
+    names = ("granularity", "filter_dim", "filter_norm")
+    return {name: settings[name] for name in names if name in settings}
 
 
 def sensitivity_only(spec: Spec) -> Spec:

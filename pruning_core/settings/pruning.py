@@ -11,6 +11,7 @@ from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import (
     FILTER_DIMENSIONS,
     GRANULARITIES,
+    UNSTRUCTURED,
     pattern_of,
     pattern_sparsity,
 )
@@ -74,7 +75,7 @@ class PruningSpec:
         read_when=CUSTOM_ALLOCATION,
     )
     granularity: str = setting(
-        "unstructured",
+        UNSTRUCTURED,
         "Granularity",
         help="The pruning unit: single weights, or groups of weights that are pruned together. "
         "2:4 and 4:8 need the uniform allocation, the one-shot sparsities 0 and 50 %, and no "

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from pruning_core.methods.criteria import CRITERIA, Join
-from pruning_core.methods.granularity import GRANULARITIES, unit_axes
+from pruning_core.methods.granularity import GRANULARITIES, UNSTRUCTURED, unit_axes
 
 KERNEL_NORM = 2.0
-SINGLE_WEIGHTS = ("unstructured", *(n for n, g in GRANULARITIES.items() if g.pattern))
+SINGLE_WEIGHTS = (UNSTRUCTURED, *(n for n, g in GRANULARITIES.items() if g.pattern))
 JoinScores = Callable[[Tensor, tuple[int, ...], float], Tensor]
 
 
