@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -54,14 +54,14 @@ IMPORTING_FILES = {
     "pages/components/guide_tables.py",
 }
 # What `.load` is called on outside the engine: the choices of the pages, which load settings, the
-# registry through which the worker enters the engine, and the commands.
+# registry through which the worker enters the engine, and the functions of the commands.
 LOADS = {
     "app.py": {"choices"},
     "pages/1_Tune.py": {"choices"},
     "pages/2_Runs.py": {"choices"},
     "pages/components/settings_file.py": {"choices"},
     "pruning_core/worker/execute.py": {"STAGE_KINDS"},
-    "pruning_core/cli/main.py": {"COMMANDS"},
+    "pruning_core/cli/main.py": {"load"},
 }
 # Modules whose `load` reads a file.
 READERS = {"json", "tomllib"}
@@ -77,6 +77,20 @@ CACHE_WORDS = {
     "pruning_core/engine/benchmark/__main__.py": {"cache"},
     "pruning_core/engine/benchmark/accuracy.py": {"cache"},
     "pruning_core/engine/benchmark/runs.py": {"cache"},
+}
+# Literals that share names with a registry and are no second list of it, with what they hold.
+SHARED_NAMES = {
+    ("pages/components/guide_text.py", "COMMANDS"): "topics of the Guide",
+    ("pages/components/guide_text.py", "STAGE_KINDS"): "topics of the Guide",
+    ("pruning_core/cli/search.py", "STRATEGIES"): "sections of a spec",
+    ("pruning_core/cli/search.py", "STAGE_KINDS"): "sections of a spec",
+    ("pruning_core/engine/analysis/inspect_model.py", "PRECISIONS"): "what `auto` chooses from",
+    ("pruning_core/engine/benchmark/comparison.py", "STRATEGIES"): "models of the plain script",
+    ("pruning_core/engine/export/bundle/stage.py", "BACKENDS"): "packages of Python",
+    ("pruning_core/engine/export/bundle/stage.py", "FILE_FORMATS"): "packages of Python",
+    ("pruning_core/engine/export/bundle/stage.py", "RUNTIMES"): "packages of Python",
+    ("pruning_core/reports/csv_export.py", "STRUCTURED_TARGETS"): "columns of the results",
+    ("pruning_core/results/rows.py", "STRUCTURED_TARGETS"): "columns of the results",
 }
 PATHS = CORE / "common" / "paths.py"
 
@@ -326,6 +340,56 @@ def test_a_module_that_is_copied_imports_nothing_of_the_project(
         allowed = {*sys.stdlib_module_names, *packages, *beside}
         assert roots(ROOT / name) <= allowed, name
         assert not imports_by_name(ROOT / name), name
+
+
+def test_no_literal_outside_the_catalogue_repeats_names_of_a_registry() -> None:
+    """A choice is described once: no tuple, list, set or dict holds two names of one registry."""
+    stage_kinds = CORE / "planning" / "stage_kinds.py"
+    repeated = {
+        (str(path.relative_to(ROOT)), registry)
+        for path in sources()
+        if package(path) != "methods" and path != stage_kinds
+        for registry in repeated_registries(path)
+    }
+    assert repeated == set(SHARED_NAMES)
+
+
+def repeated_registries(path: Path) -> Iterator[str]:
+    """The registries of which a literal of a file holds at least two names."""
+    constants = imported_texts(path)
+    for node in ast.walk(tree(path)):
+        elements: list[ast.expr | None] = []
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            elements = [*node.elts]
+        if isinstance(node, ast.Dict):
+            elements = node.keys
+        texts = {text_of(element, constants) for element in elements}
+        if len(texts) > 1:
+            yield from (name for name, names in choices().items() if len(texts & names) > 1)
+
+
+@cache
+def choices() -> dict[str, frozenset[str]]:
+    """The names of the entries of each registry."""
+    return {name: frozenset(map(str, registry)) for name, registry in registries().items()}
+
+
+def imported_texts(path: Path) -> dict[str, str]:
+    """The texts that a file imports from the catalogue, such as the name of a strategy."""
+    names = [name.rpartition(".") for name in imported(path)]
+    values = {
+        name: getattr(sys.modules[module], name, None)
+        for module, _, name in names
+        if module.startswith("pruning_core.methods.")
+    }
+    return {name: value for name, value in values.items() if isinstance(value, str)}
+
+
+def text_of(element: ast.expr | None, constants: dict[str, str]) -> str:
+    """The text of an element: a string, or a constant of the catalogue; "" for any other."""
+    if isinstance(element, ast.Name):
+        return constants.get(element.id, "")
+    return str(element.value) if isinstance(element, ast.Constant) else ""
 
 
 def test_implementations_are_loaded_by_the_engine_and_the_worker_only() -> None:
