@@ -87,7 +87,7 @@ def test_the_checkpoint_reproduces_its_recorded_accuracy(cache: Cache) -> None:
 @pytest.fixture(scope="module")
 def results(cache: Cache) -> dict[str, dict[str, Any]]:
     """The results of the checkpoint and of its model with 90 % sparsity, and of their files."""
-    spec = untrained(600, 1000, 0.0, 0.9)
+    spec = untrained(600, 500, 0.0, 0.9)
     run_here(cache, spec)
     dense, zero, pruned = (model.key for model in planned(cache, spec).models)
     wanted = {"dense int8": export_stage(dense, "onnx_int8")}

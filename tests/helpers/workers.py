@@ -60,7 +60,10 @@ ONE_CUT = replace(
     iterative=IterativeSpec(enabled=False),
 )
 LONG = replace(
-    TINY, one_shot=OneShotSpec(amounts=(0.5,), epochs=16), iterative=IterativeSpec(enabled=False)
+    TINY,
+    one_shot=OneShotSpec(amounts=(0.5,), epochs=16),
+    iterative=IterativeSpec(enabled=False),
+    baseline_threads=2,
 )
 
 

@@ -22,7 +22,6 @@ from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker.processes import describe_exit
 from tests.helpers.workers import (
     LONG,
-    ONE_CUT,
     ROOT,
     TINY,
     bits,
@@ -93,15 +92,6 @@ def test_every_stage_runs_once_under_two_workers(
     assert bits(cache, TINY) == reference_bits(tmp_path / "one_by_one", TINY)
 
 
-def test_a_stage_with_more_threads_than_cores_has_the_same_bits(
-    cache: Cache, tmp_path: Path
-) -> None:
-    """It runs alone; here the baseline, with two threads on one core."""
-    spec = replace(ONE_CUT, baseline_threads=2)
-    assert run(cache, spec, "--cores", "1").state == "done"
-    assert bits(cache, spec) == reference_bits(tmp_path / "here", spec)
-
-
 def test_cancel_ends_the_process_in_mid_stage(
     cache: Cache, queue: Queue, undisturbed: dict[str, object]
 ) -> None:
@@ -120,15 +110,20 @@ def test_cancel_ends_the_process_in_mid_stage(
 
 
 def test_a_damaged_baseline_is_trained_again(cache: Cache, undisturbed: dict[str, object]) -> None:
-    """A stage with a damaged parent has the parent computed again, and then continues."""
+    """A stage with a damaged parent has the parent computed again, with the same bits.
+
+    The baseline trains with two threads on one core, so it runs alone.
+    """
     copy_stages(LONG, cache, without=())
     base = next(p.key for p in planned(cache, LONG).models if p.strategy == "baseline")
     path = cache.stage(base) / "model.sparse"
-    path.write_bytes(path.read_bytes()[:-1])
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
     once = replace(LONG, one_shot=replace(LONG.one_shot, epochs=1))
     assert run(cache, once, "--cores", "1").state == "done"
     assert list(cache.damaged.iterdir())
     assert Store(cache).verify(base)
+    assert path.read_bytes() == content
 
 
 def test_a_wrong_model_is_refused_with_a_sentence(cache: Cache, queue: Queue) -> None:
