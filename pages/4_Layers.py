@@ -15,6 +15,7 @@ from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, link, open_page, plain
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
+from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS
 from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.planning.exports import mask_overlap_stage
 from pruning_core.planning.plan import plan
@@ -32,7 +33,6 @@ from pruning_core.results.models import titles
 from pruning_core.results.sensitivity import images_text, read_sensitivity
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
-from pruning_core.settings.sensitivity import SENSITIVITY_UNITS
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.jobs import Job
 

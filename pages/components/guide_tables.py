@@ -18,7 +18,6 @@ from pruning_core import methods
 from pruning_core.methods.registry import Method, Registry
 from pruning_core.planning import presets, stage_kinds
 from pruning_core.results.glossary import glossary_rows
-from pruning_core.settings import sensitivity
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
 
@@ -46,7 +45,7 @@ def registries() -> dict[str, Registry[Any]]:
     modules = [import_module(f"{methods.__name__}.{name}") for name in names]
     return {
         name.lower(): value
-        for module in (*modules, stage_kinds, sensitivity)
+        for module in (*modules, stage_kinds)
         for name, value in vars(module).items()
         if isinstance(value, Registry)
     }

@@ -19,6 +19,7 @@ from pruning_core.cli.output import FAILED, OK, say
 from pruning_core.common.errors import Ref, SpecError, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
+from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.results.labels import short
@@ -29,7 +30,6 @@ from pruning_core.results.sensitivity import (
     read_sensitivity,
     sparsity_texts,
 )
-from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import flag
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_json

@@ -13,6 +13,7 @@ from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer, prunable
+from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning import sensitivity as sensitivity_
 from pruning_core.planning.correction import correction_branches
 from pruning_core.planning.inspections import inspect_data, inspect_model
@@ -42,7 +43,6 @@ from pruning_core.planning.structured import (
     structured_branches,
 )
 from pruning_core.settings.checks import check_criterion, check_model
-from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.pruning_steps import Step, last_target, steps, total_epochs
 from pruning_core.settings.relevance import keyed_for
 from pruning_core.settings.serialization import build, plain, to_dict

@@ -9,6 +9,7 @@ from typing import Any
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.methods.granularity import UNSTRUCTURED
+from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning.pruned import pruning_settings
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_types import (
@@ -17,7 +18,6 @@ from pruning_core.planning.stage_types import (
     restored,
     stored,
 )
-from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.settings.strategies import OneShotSpec
 

@@ -13,10 +13,9 @@ from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 from pruning_core.settings.fields import Condition
-
-GROUP = "dependency_group"
 
 
 def chooses_masks(spec: Any) -> bool:

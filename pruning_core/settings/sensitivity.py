@@ -5,21 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.common.errors import check
-from pruning_core.methods.registry import Method, Registry
-from pruning_core.settings.conditions import GROUP, SENSITIVITY
+from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS
+from pruning_core.settings.conditions import SENSITIVITY
 from pruning_core.settings.fields import SHARE, check_fields, setting
-
-SENSITIVITY_UNITS = Registry(
-    "sensitivity unit",
-    (
-        Method("layer", "Layer", "Masks weights of one layer."),
-        Method(
-            GROUP,
-            "Dependency group (coupled layers)",
-            "Removes channels of one dependency group, as in structured pruning.",
-        ),
-    ),
-)
 
 
 @dataclass(frozen=True)

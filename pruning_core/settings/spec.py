@@ -17,12 +17,12 @@ from pruning_core.common.errors import SpecError, check, once
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
+from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.settings.conditions import (
     FINE_TUNES,
     FINE_TUNING_BATCHES,
     FINE_TUNING_LR,
     FINE_TUNING_SCHEDULE,
-    GROUP,
     SCHEDULED,
     SEVERAL_STEPS,
 )

@@ -7,15 +7,13 @@ import pkgutil
 from typing import Any
 
 import pruning_core.methods
-import pruning_core.settings
 from pruning_core.methods.registry import Registry
 from pruning_core.planning import stage_kinds
 
 REGISTRY_MODULES = [
     *(
-        importlib.import_module(f"{package.__name__}.{module.name}")
-        for package in (pruning_core.methods, pruning_core.settings)
-        for module in pkgutil.iter_modules(package.__path__)
+        importlib.import_module(f"{pruning_core.methods.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(pruning_core.methods.__path__)
     ),
     stage_kinds,
 ]

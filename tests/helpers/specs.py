@@ -15,13 +15,14 @@ from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS, LR_SCHEDULES
 from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
-from pruning_core.settings.sensitivity import SENSITIVITY_UNITS, SensitivitySpec
+from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, from_dict
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec

@@ -27,6 +27,7 @@ from pruning_core.engine.stage_inputs import (
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
+from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning.stage_types import (
     BaselineSettings,
     DatasetResult,
@@ -42,7 +43,6 @@ from pruning_core.planning.stage_types import (
     stored,
 )
 from pruning_core.results.layers import layer_statistics as read_layers
-from pruning_core.settings.conditions import GROUP
 from pruning_core.storage.stage_context import Context
 
 
