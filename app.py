@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.starlette import App
 
 from pages.components import choices, facts, live
+from pages.components.host_check import HostCheck
 from pages.components.setting_values import params
 from pages.components.shell import PAGES, Lab, link, open_page, plain
 from pruning_core.common import machine
@@ -135,4 +138,9 @@ def main() -> None:
     draw_benchmark(lab)
 
 
-main()
+# Streamlit runs this file as `__main__` for each session. `streamlit run` imports it before, to
+# find the application that it serves.
+if __name__ == "__main__":
+    main()
+else:
+    app = App(__file__, middleware=[Middleware(HostCheck)])

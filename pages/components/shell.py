@@ -13,6 +13,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from pages.components.host_check import refusal
 from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import Spec
@@ -110,10 +111,19 @@ class Lab:
 def open_page(title: str) -> Lab:
     """Draw the frame of a page and start a worker if none is alive."""
     st.set_page_config(page_title=f"{title} - Pruning Lab", page_icon="✂️", layout="wide")
+    _stop_foreign_session()
     _freeze_modules(title)
     st.html(STYLE)
     _navigation()
     return _lab()
+
+
+def _stop_foreign_session() -> None:
+    """Stop where another page opened the connection and the server did not refuse it."""
+    headers = {name.lower(): value for name, value in st.context.headers.items()}
+    if headers and (problem := refusal(headers)):
+        st.error(plain(problem))
+        st.stop()
 
 
 def _freeze_modules(page: str) -> None:
