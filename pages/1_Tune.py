@@ -113,12 +113,12 @@ def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
         draw_facts(lab, spec, places)
         inspections = [*facts.inspections(lab, spec), *dry_run.stages(lab, spec)]
         pending = facts.request(lab, inspections)
-        run_plan = plan(spec, lab.store)
+        time = draw_cost(lab, spec, plan(spec, lab.store))
     except SpecError as error:
         facts.refuse(lab, error, inspections)
         draw_bar(lab, None)
         return
-    draw_bar(lab, spec, draw_cost(lab, spec, run_plan))
+    draw_bar(lab, spec, time)
     for note in recovery_notes(spec):
         st.caption(facts.inline(note))
     if facts.downloads_needed(spec):
@@ -233,6 +233,7 @@ def main() -> None:
     lab = open_page("Tune")
     st.html(STYLE)
     st.title("Set up a comparison")
+    choices.draw_unconfirmed_paths(lab.queue.named_files)
     schedule.use_edited_table()
     choices.begin()
     controls, outlook = st.columns([5, 6], gap="large")

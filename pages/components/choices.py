@@ -7,7 +7,7 @@ keys before the widgets are drawn.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import streamlit as st
@@ -22,6 +22,7 @@ from pages.components.setting_values import (
     from_params,
     link_of,
     nested,
+    paths_of,
     resolve,
     unchecked,
     without_old_label,
@@ -40,6 +41,8 @@ LINK_PROBLEMS = "link problems"
 ATTEMPTED_SPEC = "attempted spec"
 
 FIELDS = fields_of(Spec)
+# The paths that a person has typed, uploaded or confirmed since the app started.
+_confirmed_paths: set[str] = set()
 
 
 def load(spec: Spec) -> None:
@@ -64,16 +67,60 @@ def begin() -> None:
     After two quick moves of a slider the browser may still send the address of the first. Such an
     address is no new link, and must not undo the second move.
     """
-    given = st.query_params.to_dict()
-    opened = st.session_state.setdefault(OPENED_LINKS, [])
-    if VALUES not in st.session_state or (given and given not in opened):
-        opened.append(given)
-        reading = from_params(given)
-        fill_widgets(reading.values, reading.problems)
+    if (given := _new_link()) is not None:
+        _open_link(given)
     elif f"{PREFIX}seeds" not in st.session_state:
         # Streamlit drops the widgets of a page that was left.
         fill_widgets(st.session_state[VALUES], st.session_state[LINK_PROBLEMS])
     st.session_state[ATTEMPTED_SPEC] = _attempted_spec(_read_widgets()[0])
+
+
+def _new_link() -> dict[str, str] | None:
+    """The parameters of a link that this session has not opened yet; None without one."""
+    given = st.query_params.to_dict()
+    opened = st.session_state.setdefault(OPENED_LINKS, [])
+    new = VALUES not in st.session_state or (given and given not in opened)
+    return given if new else None
+
+
+def _open_link(given: dict[str, str], without: Iterable[str] = ()) -> None:
+    """Put the settings of a link into the widgets, `without` some of them."""
+    st.session_state[OPENED_LINKS].append(given)
+    reading = from_params({name: text for name, text in given.items() if name not in without})
+    fill_widgets(reading.values, reading.problems)
+
+
+def draw_unconfirmed_paths(known: Callable[[], Collection[str]]) -> None:
+    """Ask before a path of a new link is read, and stop the page until the user has answered.
+
+    Anyone can make a link, and a page that it opens would read what it names. `known` returns the
+    paths that were used before.
+    """
+    given = _new_link()
+    paths = paths_of(from_params(given).values) if given else {}
+    new = {name: path for name, path in paths.items() if path not in _confirmed_paths}
+    if given is None or not new or not set(new.values()) - set(known()):
+        return
+    st.warning(
+        "This link names files or folders of this computer. They are read only after you confirm. "
+        "If you do not know who made the link, open it without them."
+    )
+    for name, path in new.items():
+        st.text_input(FIELDS[name].title, path, disabled=True, key=f"unconfirmed {name} {path}")
+    with st.container(horizontal=True):
+        st.button(
+            "Read them",
+            on_click=_confirmed_paths.update,
+            args=(tuple(new.values()),),
+            help="Opens the link with these files and folders.",
+        )
+        st.button(
+            "Open without them",
+            on_click=_open_link,
+            args=(given, tuple(new)),
+            help="Opens the link with its other settings.",
+        )
+    st.stop()
 
 
 def remember(values: Values) -> None:
@@ -81,6 +128,7 @@ def remember(values: Values) -> None:
     if values != st.session_state[VALUES]:
         st.session_state[LINK_PROBLEMS] = ()
     st.session_state[VALUES] = values
+    _confirmed_paths.update(paths_of(values).values())
     link = link_of(values)
     if link not in st.session_state[OPENED_LINKS]:
         st.session_state[OPENED_LINKS].append(link)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pages.components import number_lists
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.sparsity_schedules import CUSTOM
 from pruning_core.planning.presets import PRESETS, QUICKSTART
@@ -79,6 +80,16 @@ def lacks_images(values: Values) -> bool:
     """Whether own images are chosen, but no folder or file yet."""
     own = [name for name, dataset in DATASETS.items() if dataset.user_images]
     return values["data.name"] in own and not values["data.path"]
+
+
+def paths_of(values: Values) -> dict[str, str]:
+    """The files and folders that the settings name, by setting."""
+    weights = values["model.weights"]
+    named = {
+        "data.path": values["data.path"],
+        "model.weights": "" if weights in PLAIN_WEIGHTS else weights,
+    }
+    return {name: path for name, path in named.items() if path}
 
 
 def spec_of(values: Values) -> Spec:

@@ -95,9 +95,10 @@ def test_a_changed_preset_loses_its_name(cache: Cache) -> None:
 
 
 def test_a_missing_folder_is_one_sentence(cache: Cache) -> None:
-    test = open_page("pages/1_Tune.py", **{"data.name": "images", "data.path": "/nonexistent"})
+    test = open_page("pages/1_Tune.py", **{"data.name": "images"})
+    test.text_input(key="w.data.path").set_value("/no/such/folder").run()
     assert not test.exception
-    assert "/nonexistent does not exist" in test.error[0].value
+    assert "/no/such/folder does not exist" in test.error[0].value
     assert run_button(test).disabled
 
 

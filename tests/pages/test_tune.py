@@ -35,6 +35,7 @@ from tests.helpers.tune_page import (
     fail_inspections,
     inspected,
     metric,
+    ran,
     run_button,
     tune,
     uploaders,
@@ -155,6 +156,50 @@ def test_own_images_run_with_a_path(tmp_path: Path) -> None:
     assert not test.info
     assert not run_button(test).disabled
     assert test.query_params["data.path"] in (str(tmp_path), [str(tmp_path)])
+
+
+def press(test: AppTest, label: str) -> AppTest:
+    """The page after a click on a button."""
+    next(button for button in test.button if button.label == label).click()
+    return ran(test)
+
+
+PATHS = {"data.path": {"data.name": "images"}, "model.weights": {"baseline_epochs": "0"}}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_of_a_link_waits_for_a_click(
+    name: str, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read and nothing is queued before it."""
+    path = tmp_path / name  # no such file: reading it ends in an error
+    link = {**PATHS[name], name: str(path)}
+
+    def untouched(*_: object) -> None:
+        raise AssertionError("a page must not ask for inspections yet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(facts, "request", untouched)
+        test = ran(tune(**link))
+    assert not test.error
+    assert test.text_input[0].value == str(path)
+    assert not Queue(cache.queue).busy()
+
+    without = press(test, "Open without them")
+    assert not without.warning
+    assert str(path) not in json.dumps(without.query_params, default=str)
+    for setting, text in PATHS[name].items():
+        assert str(widget(without, setting).value) == text
+
+    again = press(tune(**link), "Read them")
+    assert str(path) in error_text(again)
+    assert str(path) in error_text(tune(**link)), "a confirmed path is known to the next session"
+
+
+def test_a_path_that_a_run_has_used_needs_no_click(cache: Cache, tmp_path: Path) -> None:
+    data = replace(QUICKSTART.data, name="images", path=str(tmp_path / "used"))
+    Queue(cache.queue).submit(replace(QUICKSTART, data=data), "run")
+    assert str(tmp_path) in error_text(tune(**{"data.name": "images", "data.path": data.path}))
 
 
 def test_a_setting_beside_a_wrong_one_is_kept() -> None:
