@@ -54,15 +54,16 @@ h3 {font-size: 1.0rem !important; padding: 0.3rem 0 0.1rem 0 !important;}
 class PageQueue(Queue):
     """The queue for pages: a write that fails becomes an error on the page, which goes on.
 
-    With `only_read` the inspections of a page are not written at all.
+    With `only_read` the inspections of a page are not written at all. `blocked` is the reason why
+    no run may start, if there is one.
     """
 
-    def __init__(self, path: Path, only_read: bool = False) -> None:
+    def __init__(self, path: Path, only_read: bool = False, blocked: str = "") -> None:
         super().__init__(path)
-        self.only_read = only_read
+        self.only_read, self.blocked = only_read or bool(blocked), blocked
 
     def submit(self, spec: Spec, label: str) -> str:
-        job = self._attempt(lambda: super(PageQueue, self).submit(spec, label))
+        job = self._start(lambda: super(PageQueue, self).submit(spec, label))
         return job or st.stop()
 
     def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
@@ -76,7 +77,7 @@ class PageQueue(Queue):
             self._attempt(lambda: super(PageQueue, self).request(missing))
 
     def retry(self, job: str) -> None:
-        self._attempt(lambda: super(PageQueue, self).retry(job))
+        self._start(lambda: super(PageQueue, self).retry(job))
 
     def cancel(self, job: str) -> None:
         self._attempt(lambda: super(PageQueue, self).cancel(job))
@@ -86,6 +87,13 @@ class PageQueue(Queue):
 
     def forget(self, key: str) -> None:
         self._attempt(lambda: super(PageQueue, self).forget(key))
+
+    def _start(self, write: Callable[[], str | None]) -> str | None:
+        """Write what starts a run, unless none may start."""
+        if not self.blocked:
+            return self._attempt(write)
+        st.error(plain(self.blocked))
+        return None
 
     def _attempt(self, write: Callable[[], str | None]) -> str | None:
         try:
@@ -162,8 +170,12 @@ def _lab() -> Lab:
     except CacheError as error:
         problem = str(error)
     try:
-        lab = Lab(cache, Store(cache), PageQueue(cache.queue, only_read=bool(problem)))
+        blocked = start.other_code(cache)
+        lab = Lab(cache, Store(cache), PageQueue(cache.queue, bool(problem), blocked))
         _worker_line(cache, problem)
+    except CacheError as error:
+        st.error(plain(str(error)))
+        st.stop()
     except sqlite3.Error as error:
         st.error(plain(problem) or _unusable(cache, error))
         st.stop()

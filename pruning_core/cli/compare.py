@@ -19,7 +19,7 @@ from pruning_core.cli.output import (
     say,
     write_results,
 )
-from pruning_core.cli.progress import follow_job, has_ended, is_planned
+from pruning_core.cli.progress import check_worker, follow_job, has_ended, is_planned
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
@@ -51,6 +51,7 @@ def run_spec(
 ) -> int:
     """Submit a spec, follow it and write its results. Returns the exit code."""
     plan(spec, Store(cache))  # refuses wrong settings before anything is written
+    check_worker(cache)
     for note in (*unused_options(options, spec), *recovery_notes(spec)):
         say(OK, f"Note: {note}")
     if not options.detach:

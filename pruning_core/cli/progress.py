@@ -17,7 +17,8 @@ from pruning_core.storage.job_progress import ACTIVE, JobProgress, fraction, job
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.worker.start import WorkerStarter
+from pruning_core.storage.worker_record import WorkerRecord, describe_worker
+from pruning_core.worker.start import WorkerError, WorkerStarter, other_code
 
 PAUSE_SECONDS = 0.25
 ENDED = ("done", "failed", "cancelled")
@@ -45,6 +46,7 @@ def follow_job(
     Starts a worker where none is alive. Raises `WorkerError`.
     """
     starter, notes = WorkerStarter(cache), _PruningNotes(cache, console)
+    silence = _Silence(cache, console)
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         while True:
@@ -54,6 +56,7 @@ def follow_job(
             if until(progress):
                 return progress
             starter.ensure()
+            silence.print_once()
             time.sleep(PAUSE_SECONDS)
 
 
@@ -62,12 +65,13 @@ def run_stages(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Con
 
     Returns the rows of these stages in the queue, all of which have ended. Raises `WorkerError`.
     """
+    check_worker(cache)
     store = Store(cache)
     missing = [stage for stage in stages if not store.exists(stage.key)]
     for stage in missing:
         queue.forget(stage.key)  # so that a stage that failed before runs again
     queue.add(missing)
-    starter = WorkerStarter(cache)
+    starter, silence = WorkerStarter(cache), _Silence(cache, console)
     with _bar(console) as bar:
         task = bar.add_task("Waiting for the worker", total=1.0)
         while True:
@@ -76,7 +80,14 @@ def run_stages(cache: Cache, queue: Queue, stages: Iterable[Stage], console: Con
             if all(row.status in ENDED for row in rows):
                 return rows
             starter.ensure()
+            silence.print_once()
             time.sleep(PAUSE_SECONDS)
+
+
+def check_worker(cache: Cache) -> None:
+    """Raise `WorkerError` where the worker of the cache runs other source code."""
+    if problem := other_code(cache):
+        raise WorkerError(problem)
 
 
 def _bar(console: Console) -> Progress:
@@ -104,6 +115,26 @@ class _PruningNotes:
         self.printed = True
         for note in pruning_notes(from_json(progress.job.spec), self.store):
             self.console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Silence:
+    """Prints once which worker is waited for, when it has not reported for a while."""
+
+    def __init__(self, cache: Cache, console: Console) -> None:
+        self.record, self.console, self.printed = WorkerRecord(cache.queue), console, False
+
+    def print_once(self) -> None:
+        """Print the process of a worker that is alive and silent."""
+        row = None if self.printed else self.record.silent()
+        if row is None:
+            return
+        self.printed = True
+        last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["heartbeat"]))
+        text = (
+            f"Waiting for the worker ({describe_worker(row)}), which last reported at {last}. If "
+            "it does not go on, end this process and run the same command again."
+        )
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _update(bar: Progress, task: TaskID, rows: list[Row]) -> None:

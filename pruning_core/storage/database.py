@@ -6,11 +6,14 @@ import logging
 import os
 import platform
 import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pruning_core.common.paths import CacheError
 
 STALE_SECONDS = 10.0
 log = logging.getLogger(__name__)
@@ -22,9 +25,10 @@ UNWRITABLE = (
     sqlite3.SQLITE_READONLY,
 )
 LOCK_SECONDS = 30.0
-# An earlier version of the queue holds settings and stage keys that no longer exist. Its jobs and
-# stages are deleted when it is opened; finished stages stay on disk until the cache is cleaned.
-QUEUE_VERSION = 3
+# The version of the tables, in `PRAGMA user_version`. A queue of a later version is refused. One
+# from before `KEPT_VERSION` holds settings and stage keys that no longer exist: its jobs and stages
+# are deleted when it is opened; finished stages stay on disk.
+QUEUE_VERSION, KEPT_VERSION = 4, 3
 RETRY_SECONDS = 0.01
 
 SCHEMA = """
@@ -47,13 +51,18 @@ CREATE TABLE IF NOT EXISTS wants (
 CREATE INDEX IF NOT EXISTS wants_by_key ON wants (key);
 CREATE TABLE IF NOT EXISTS worker (
     id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
-    code TEXT, started REAL);
+    code TEXT, started REAL, process TEXT, checkout TEXT);
 """
+# The columns that a table of an earlier version lacks.
+ADDED_COLUMNS = {"worker": ("process TEXT", "checkout TEXT")}
 
 
 def alive(host: str | None, pid: int | None, heartbeat: float | None, now: float) -> bool:
-    """Whether a process has written a recent heartbeat and, if it runs on this host, exists."""
-    if heartbeat is None or now - heartbeat > STALE_SECONDS:
+    """Whether a process has written a recent heartbeat and, if it runs on this host, exists.
+
+    A heartbeat from the future is no recent one: the clock was changed since.
+    """
+    if heartbeat is None or abs(now - heartbeat) > STALE_SECONDS:
         return False
     return host != platform.node() or (pid is not None and pid_exists(pid))
 
@@ -72,10 +81,31 @@ def pid_exists(pid: int) -> bool:
         return True
 
 
+def process_start(pid: int) -> str | None:
+    """When a process of this machine started, as a text that no other process with this id has.
+
+    None where there is no such process, or the system does not tell.
+    """
+    if not pid_exists(pid):
+        return None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {fields[19]}"  # clock ticks from the boot to the start of the process
+    except (OSError, IndexError):
+        pass
+    try:
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
+
+
 class Database:
     """Every call opens its own connection, so any thread may call.
 
-    Opening creates the tables, and replaces those of an earlier version of the queue.
+    Opening creates the tables and updates those of an earlier version of the queue. Raises
+    `CacheError` where the queue was written by a later version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,14 +118,21 @@ class Database:
         """Create the tables of this version. False where another process is creating them."""
         try:
             with self._connect() as db:
-                if _version(db) < QUEUE_VERSION:
+                version = _version(db)
+                if version < QUEUE_VERSION:
                     db.execute("PRAGMA journal_mode = WAL")
-                    _replace_tables(db)
+                    _update_tables(db)
         except sqlite3.OperationalError as error:
             # SQLite does not wait for the lock while a new file is switched to WAL mode.
             if retry and "locked" in str(error):
                 return False
             raise
+        if version > QUEUE_VERSION:
+            raise CacheError(
+                f"The queue {self.path} was written by a later version of Pruning Lab (schema "
+                f"{version}; this version knows {QUEUE_VERSION}). Use that version, or give "
+                "another folder with --cache-dir."
+            )
         return True
 
     @contextmanager
@@ -155,19 +192,30 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _replace_tables(db: sqlite3.Connection) -> None:
-    """Create the tables in one transaction, instead of those of an earlier version.
+def _update_tables(db: sqlite3.Connection) -> None:
+    """Create the tables in one transaction, or bring those of an earlier version up to date.
 
     The row of the worker stays, so a worker that is alive is not started twice.
     """
     db.execute("BEGIN IMMEDIATE")
-    if _version(db) < QUEUE_VERSION:  # else another process was faster
-        for table in ("wants", "jobs", "stages"):
-            db.execute(f"DROP TABLE IF EXISTS {table}")
-        outdated = bool(db.execute("SELECT 1 FROM sqlite_master").fetchone())
+    version = _version(db)
+    if version < QUEUE_VERSION:  # else another process was faster
+        outdated = version < KEPT_VERSION and _tables(db)
+        if outdated:
+            for table in ("wants", "jobs", "stages"):
+                db.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in SCHEMA.split(";"):
             db.execute(statement)
+        for table, columns in ADDED_COLUMNS.items():
+            present = {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
+            for column in columns:
+                if column.split()[0] not in present:
+                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
         db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
         if outdated:
             log.warning("The queue was written by an earlier version: its jobs were removed.")
     db.execute("COMMIT")
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {row["name"] for row in db.execute("SELECT name FROM sqlite_master")}

@@ -7,27 +7,29 @@ import platform
 import time
 from typing import Any
 
-from pruning_core.storage.database import Database, alive
+from pruning_core.common.paths import PROJECT
+from pruning_core.storage.database import STALE_SECONDS, Database, alive, process_start
 
 
 class WorkerRecord(Database):
     """The one worker of a cache."""
 
-    def register(self, token: str, code: str) -> int | None:
+    def register(self, token: str, code: str) -> dict[str, Any] | None:
         """Become the worker of this cache; `code` is the digest of the source code it runs.
 
-        Returns None on success, else the process id of the worker that is alive.
+        Returns None on success, else the row of the worker that is alive.
         """
-        now = time.time()
+        now, pid = time.time(), os.getpid()
         with self._write() as db:
             row = db.execute("SELECT * FROM worker").fetchone()
             # A row with our process id was written by an earlier process that had this id.
-            other = row is not None and row["pid"] != os.getpid()
-            if other and alive(row["host"], row["pid"], row["heartbeat"], now):
-                return int(row["pid"])
+            if row is not None and row["pid"] != pid and _alive(dict(row)):
+                return dict(row)
             db.execute(
-                "INSERT OR REPLACE INTO worker VALUES (1, ?, ?, ?, ?, ?, ?)",
-                (token, platform.node(), os.getpid(), now, code, now),
+                "INSERT OR REPLACE INTO worker"
+                " (id, token, host, pid, heartbeat, code, started, process, checkout)"
+                " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (token, platform.node(), pid, now, code, now, process_start(pid), str(PROJECT)),
             )
         return None
 
@@ -45,6 +47,32 @@ class WorkerRecord(Database):
     def current(self) -> dict[str, Any] | None:
         """The row of the worker that is alive, or None."""
         rows = self._all("SELECT * FROM worker")
-        row = rows[0] if rows else None
-        ok = row and alive(row["host"], row["pid"], row["heartbeat"], time.time())
-        return row if ok else None
+        return rows[0] if rows and _alive(rows[0]) else None
+
+    def silent(self) -> dict[str, Any] | None:
+        """The row of a worker that is alive and has written no recent heartbeat, or None."""
+        row = self.current()
+        return row if row and abs(time.time() - row["heartbeat"]) > STALE_SECONDS else None
+
+
+def _alive(row: dict[str, Any]) -> bool:
+    """Whether the worker of a row is alive.
+
+    On this machine its process decides, and not the clock: a locked queue delays heartbeats, the
+    clock may be changed, and a process id may be used again by another process.
+    """
+    if row["host"] == platform.node() and row["process"]:
+        return process_start(row["pid"]) == row["process"]
+    return alive(row["host"], row["pid"], row["heartbeat"], time.time())
+
+
+def is_elsewhere(row: dict[str, Any]) -> bool:
+    """Whether the worker of a row runs from another folder or on another machine."""
+    return bool(row["host"] != platform.node() or row["checkout"] not in (None, str(PROJECT)))
+
+
+def describe_worker(row: dict[str, Any]) -> str:
+    """A worker as a person finds it: its process id, when it started, and where."""
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["started"]))
+    place = "" if row["host"] == platform.node() else f" on {row['host']}"
+    return f"process {row['pid']}{place}, started {started}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import threading
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import worker_command
-from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.storage.worker_record import WorkerRecord, describe_worker, is_elsewhere
 
 MAX_STARTS = 5
 WINDOW_SECONDS = 120.0
@@ -19,7 +20,32 @@ SHOWN_CHARACTERS = 200
 
 
 class WorkerError(RuntimeError):
-    """The worker cannot be started, or ends each time; the message is a sentence."""
+    """The worker cannot be started, ends each time, or is not ours; the message is a sentence."""
+
+
+def code_digest() -> str:
+    """The SHA-256 of the source files of this package, as they are on disk now."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "pruning_core").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def other_code(cache: Cache) -> str:
+    """Why the worker of this cache must not be used, as a sentence; "" where it may.
+
+    A worker of another checkout serves the cache with its own source code. A worker of this one
+    restarts itself when the code on disk changes.
+    """
+    row = WorkerRecord(cache.queue).current()
+    if row is None or not is_elsewhere(row) or row["code"] == code_digest():
+        return ""
+    return (
+        f"The worker of the cache {cache.root} runs other source code than this: that of "
+        f"{row['checkout'] or 'another version'} ({describe_worker(row)}). Nothing was started. "
+        "Wait until it ends or stop it, or use another folder for the cache (--cache-dir, "
+        "PRUNING_LAB_CACHE)."
+    )
 
 
 def start_worker(cache: Cache) -> subprocess.Popen[bytes] | None:
@@ -55,6 +81,8 @@ class WorkerStarter:
         with self.lock:
             if self.process is not None and self.process.poll() is None:
                 return
+            if problem := other_code(self.cache):
+                raise WorkerError(problem)
             now = time.monotonic()
             self.starts = [start for start in self.starts if now - start < WINDOW_SECONDS]
             if len(self.starts) >= MAX_STARTS and not WorkerRecord(self.cache.queue).current():

@@ -7,7 +7,6 @@ source code on disk changes, it restarts itself.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import os
@@ -36,13 +35,14 @@ from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.storage.worker_record import WorkerRecord, describe_worker
 from pruning_core.worker.processes import (
     StageProcess,
     describe_exit,
     start_stage_process,
     uses_gpu,
 )
+from pruning_core.worker.start import code_digest
 
 BEAT_SECONDS = 1.0
 # The pause between two rounds, and the time between two slow rounds: with work, and without.
@@ -53,14 +53,6 @@ KEPT_SECONDS, KEPT_BYTES = 30.0, 500 * 2**20
 # More than any stage needs: no limit.
 ANY_THREADS = 10**6
 log = logging.getLogger(__name__)
-
-
-def code_digest() -> str:
-    """The SHA-256 of the source files of this package, as they are on disk now."""
-    digest = hashlib.sha256()
-    for path in sorted((PROJECT / "pruning_core").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 class Supervisor:
@@ -114,7 +106,9 @@ class Supervisor:
     def _register(self) -> bool:
         other = self.record.register(self.token, self.code)
         if other is not None:
-            log.info("Process %d is already the worker of %s.", other, self.cache.root)
+            log.info(
+                "The %s, is already the worker of %s.", describe_worker(other), self.cache.root
+            )
             return False
         log.info("Worker %d serves %s with %d cores.", os.getpid(), self.cache.root, self.cores)
         self.heartbeat_end = threading.Event()

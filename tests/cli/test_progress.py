@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -84,3 +85,18 @@ def test_otherwise_nothing_is_printed(
     granularity: str, kinds: tuple[str, ...], cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert printed(spec(granularity), cache, monkeypatch, *kinds) == []
+
+
+def test_a_silent_worker_that_is_waited_for_is_named_once(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.StringIO()
+    silence = progress._Silence(cache, Console(file=text, width=40))
+    silence.print_once()
+    assert text.getvalue() == ""
+    row = {"pid": 123, "host": platform.node(), "started": 0.0, "heartbeat": 5.0}
+    monkeypatch.setattr(silence.record, "silent", lambda: row)
+    silence.print_once()
+    silence.print_once()
+    (line,) = text.getvalue().splitlines()
+    assert line.startswith("Waiting for the worker (process 123, started 19")

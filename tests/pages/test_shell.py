@@ -140,3 +140,26 @@ def test_a_damaged_result_on_a_read_only_disk_counts_as_missing(
     assert not store.intact(row.key)
     test = page("pages/3_Compare.py", runs=job)
     assert not test.exception
+
+
+def test_a_queue_of_a_later_version_stops_the_page_with_a_sentence(cache: Cache) -> None:
+    with sqlite3.connect(cache.queue) as db:
+        db.execute("PRAGMA user_version = 1000")
+    db.close()
+    test = page("pages/2_Runs.py")
+    assert not test.exception
+    (error,) = test.error
+    assert "was written by a later version" in error.value
+
+
+def test_no_run_starts_beside_a_worker_of_another_checkout(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source code would compute the run."""
+    problem = "The worker of this cache runs other source code."
+    monkeypatch.setattr(start, "other_code", lambda _: problem)
+    test = page("app.py")
+    test.button(key="run quickstart").click().run()
+    assert not test.exception
+    assert problem in texts(test).replace("\\", "")
+    assert not Queue(cache.queue).busy()

@@ -213,3 +213,15 @@ def test_a_new_queue_is_no_earlier_one(tmp_path: Path, caplog: pytest.LogCapture
     with queue._connect() as db:
         assert db.execute("PRAGMA user_version").fetchone()[0] == database.QUEUE_VERSION
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_a_queue_of_a_later_version_is_refused_and_not_changed(queue: Queue) -> None:
+    submit(queue)
+    later = database.QUEUE_VERSION + 1
+    with sqlite3.connect(queue.path) as db:
+        db.execute(f"PRAGMA user_version = {later}")
+    db.close()
+    before = queue.path.read_bytes()
+    with pytest.raises(CacheError, match=f"later version of Pruning Lab .schema {later}; this"):
+        Queue(queue.path)
+    assert queue.path.read_bytes() == before

@@ -16,7 +16,6 @@ from pruning_core.planning.stage import Stage
 from pruning_core.storage import stage_queue
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.inspections import DATA, Facts
 from tests.helpers.queues import SMALL, claim, finish_until, submit
 
@@ -175,18 +174,6 @@ def test_deleting_a_job_forgets_it(queue: Queue) -> None:
     assert queue.jobs() == []
     assert queue.wanted_keys() == set()
     assert not queue.busy()
-
-
-def test_a_cache_has_one_worker(queue: Queue) -> None:
-    record = WorkerRecord(queue.path)
-    assert record.current() is None
-    assert record.register("a", "code") is None
-    worker = record.current()
-    assert worker is not None
-    assert worker["pid"] == os.getpid()
-    assert not record.beat("b")
-    record.unregister("a")
-    assert record.current() is None
 
 
 @pytest.mark.parametrize("start", ["zz", "%", "_"])

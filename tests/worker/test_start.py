@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pruning_core.common.paths import Cache
+from pruning_core.cli.main import main
+from pruning_core.cli.output import FAILED
+from pruning_core.common.paths import PROJECT, Cache
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
 from pruning_core.worker.start import (
     MAX_STARTS,
     WorkerError,
     WorkerStarter,
+    code_digest,
     ensure_worker,
     last_line,
 )
+from tests.helpers.workers import TINY_OPTIONS
 
 DYING = "raise SystemExit('ModuleNotFoundError: no module named torch')"
 
@@ -67,6 +73,34 @@ def test_a_worker_of_another_process_is_enough(
         ensure_worker(cache)
     assert WorkerRecord(cache.queue).register("other", "code") is None
     assert ensure_worker(cache) == ""
+
+
+@pytest.mark.parametrize(
+    ("checkout", "code", "used"),
+    [
+        ("/another/checkout", "their code", False),
+        ("/another/checkout", code_digest(), True),
+        (str(PROJECT), "code before a change on disk", True),
+    ],
+)
+def test_a_worker_with_other_code_is_not_used(
+    cache: Cache, checkout: str, code: str, used: bool
+) -> None:
+    """It would compute a run that was submitted from here; one of this checkout restarts."""
+    record = WorkerRecord(cache.queue)
+    record.register("theirs", code)
+    with record._write() as db:
+        db.execute("UPDATE worker SET checkout = ?", (checkout,))
+    if used:
+        assert ensure_worker(cache) == ""
+        return
+    sentence = ensure_worker(cache)
+    assert "runs other source code" in sentence
+    assert checkout in sentence
+    assert f"process {os.getpid()}, started" in sentence
+    options = [*TINY_OPTIONS, "--out", str(cache.root / "out"), "--cache-dir", str(cache.root)]
+    assert main(["compare", *options]) == FAILED
+    assert Queue(cache.queue).jobs() == []
 
 
 def test_a_worker_that_is_starting_is_not_started_twice(
