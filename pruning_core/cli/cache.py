@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pruning_core.cli.output import FAILED, OK
+from pruning_core.cli.output import FAILED, OK, say
 from pruning_core.common.formatting import format_bytes, format_count
 from pruning_core.common.paths import Cache
 from pruning_core.storage import cleanup
@@ -19,11 +19,13 @@ def add_cache_options(command: argparse.ArgumentParser) -> None:
         "clean: remove what no job uses"
     )
     command.add_argument("action", choices=("size", "verify", "clean"), help=text)
+    text = "with clean: also where the queue was replaced and does not say what is used"
+    command.add_argument("--all", action="store_true", help=text)
 
 
 def maintain_cache(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Print the size, check every file, or remove what no job uses."""
-    store = Store(cache)
+    store, code = Store(cache), OK
     if options.action == "size":
         stages = format_count(len(store.finished()), "stage")
         sizes = cleanup.sizes(cache)
@@ -34,10 +36,15 @@ def maintain_cache(options: argparse.Namespace, cache: Cache, queue: Queue) -> i
         damaged = cleanup.verify(store, queue)
         stages = format_count(len(store.finished()), "stage")
         print(f"Verified: {stages} intact, {len(damaged)} damaged and set aside.")
-        return FAILED if damaged else OK
+        code = FAILED if damaged else OK
     else:
         before = cleanup.size(cache)
-        stages = format_count(len(cleanup.clean(store, queue)), "stage")
+        try:
+            stages = format_count(len(cleanup.clean(store, queue, options.all)), "stage")
+        except cleanup.CleanError as error:
+            return say(FAILED, str(error))
         freed = format_bytes(max(before - cleanup.size(cache), 0))
         print(f"Removed {stages} that no job uses: {freed}.")
-    return OK
+    for folder, reason in cleanup.unreadable(cache).items():
+        code = say(FAILED, f"{folder} cannot be read ({reason}): its files are not included.")
+    return code

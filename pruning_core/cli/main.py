@@ -87,6 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _prepare(cache: Cache, command: Command) -> None:
     """Make the folders of the cache. Where that fails, its results can still be read."""
+    if not command.makes_cache:
+        cache.check()
+        return
     try:
         cache.prepare()
     except CacheError as error:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 CACHE_VARIABLE = "PRUNING_LAB_CACHE"
+MARKER_TEXT = (
+    "This folder is a cache of Pruning Lab. The command `cache clean` removes files in it.\n"
+)
+KEY = "[0-9a-f]{64}"
 
 
 class CacheError(OSError):
@@ -21,6 +26,11 @@ class Cache:
     """The cache folder `root`, and the paths in it."""
 
     root: Path
+
+    @property
+    def marker(self) -> Path:
+        """The file that marks the folder as a cache."""
+        return self.root / ".pruning-lab-cache"
 
     @property
     def queue(self) -> Path:
@@ -64,20 +74,53 @@ class Cache:
     def stage(self, key: str) -> Path:
         return self.stages / key[:2] / key
 
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
     def checkpoint(self, key: str) -> Path:
-        return self.root / "checkpoints" / f"{key}.ckpt"
+        return self.checkpoints / f"{key}.ckpt"
 
     def log(self, key: str) -> Path:
         return self.logs / f"{key}.log"
 
+    def names(self) -> dict[Path, str]:
+        """The names that the project gives to what it makes in each folder, as patterns.
+
+        Nothing with another name is ever removed: it belongs to the user.
+        """
+        return {
+            self.stages: rf"[0-9a-f]{{2}}/{KEY}",
+            self.checkpoints: rf"{KEY}\.(ckpt|damaged|\d+\.part)",
+            self.building: rf"{KEY}\.(\d+\.)?[0-9a-f]{{32}}",
+            self.damaged: rf"{KEY}\.[0-9a-f]{{8}}",
+            self.logs: rf"({KEY}|worker)\.log",
+            self.uploads: rf"{KEY}\.([^./]+|[0-9a-f]{{32}}\.part)",
+        }
+
+    def made(self, path: Path) -> bool:
+        """Whether the project made this file or folder: by its name, and reached by no link."""
+        for folder, pattern in self.names().items():
+            if path.is_relative_to(folder):
+                name = path.relative_to(folder).as_posix()
+                steps = [path, *path.parents]
+                below_root = steps[: steps.index(self.root)]
+                return bool(re.fullmatch(pattern, name)) and not any(
+                    map(os.path.islink, below_root)
+                )
+        return False
+
     def prepare(self) -> None:
-        """Make the folders. Raises `CacheError` where they cannot be written."""
-        folders = (self.stages, self.building, self.logs, self.checkpoint("x").parent)
+        """Make the folders and mark the folder as a cache. Raises `CacheError` where that fails."""
+        folders = (self.stages, self.building, self.logs, self.checkpoints)
+        self._check_other_files()
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.building, buffering=0) as probe:
                 probe.write(b"x")
+            if not self.marker.is_file():
+                self.marker.write_text(MARKER_TEXT)
         except OSError as error:
             reason = error.strerror or str(error)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -86,6 +129,31 @@ class Cache:
                 f"{'Free disk space' if full else 'Make it writable'}, or give another folder with "
                 "--cache-dir."
             ) from error
+
+    def _exists(self) -> bool:
+        """Whether the folder is a cache. One of an earlier version has no marker."""
+        files = (self.marker, self.queue)
+        return any(map(os.path.isfile, files)) or any(self.stages.glob(f"??/{'?' * 64}"))
+
+    def check(self) -> None:
+        """Raise `CacheError` where the folder is no cache; nothing is written."""
+        if not self._exists():
+            raise CacheError(f"{self.root} is no cache of Pruning Lab.")
+
+    def _check_other_files(self) -> None:
+        """Refuse a folder that is no cache and has a folder of the same name with other files."""
+        if self._exists():
+            return
+        for folder in self.names():
+            try:
+                names = sorted(os.listdir(folder))
+            except OSError:
+                continue
+            if names and not any(self.made(folder / name) for name in names):
+                raise CacheError(
+                    f"The folder {self.root} cannot be the cache: {folder} holds other files "
+                    f"({names[0]}). Give another folder with --cache-dir."
+                )
 
 
 def cache_at(folder: str | Path | None = None) -> Cache:

@@ -14,11 +14,13 @@ class Command(Method):
     """A command. The implementation takes (arguments, cache, queue) and returns the exit code.
 
     `options` names the function that gives a parser the options of the command. A command that
-    needs no space also works on a full or read-only disk.
+    needs no space also works on a full or read-only disk. One that makes no cache refuses a folder
+    that is none, and does not mark it as one.
     """
 
     options: str = ""
     needs_space: bool = True
+    makes_cache: bool = True
 
 
 COMMANDS = Registry(
@@ -97,6 +99,7 @@ COMMANDS = Registry(
             implementation=f"{CLI}.cache:maintain_cache",
             options=f"{CLI}.cache:add_cache_options",
             needs_space=False,
+            makes_cache=False,
         ),
         Command(
             "worker",

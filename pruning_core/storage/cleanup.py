@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import STAGE_KINDS
@@ -18,6 +19,10 @@ from pruning_core.storage.worker_record import WorkerRecord
 DERIVED_KINDS = tuple(name for name, kind in STAGE_KINDS.items() if kind.derived)
 # A younger upload may belong to a run that is still being set up.
 FRESH_SECONDS = 3600.0
+
+
+class CleanError(RuntimeError):
+    """The cache is not cleaned; the message is a sentence."""
 
 
 def size(cache: Cache) -> int:
@@ -36,15 +41,34 @@ def sizes(cache: Cache) -> dict[str, int]:
         for name in names:
             try:
                 counter[part] += os.lstat(os.path.join(folder, name)).st_size
-            except FileNotFoundError:
+            except OSError:
                 continue
     return dict(counter.most_common())
+
+
+def unreadable(cache: Cache) -> dict[str, str]:
+    """The folders of the cache that cannot be listed or entered, each with the reason."""
+    reasons: dict[str, str] = {}
+
+    def keep(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            reasons[str(error.filename)] = error.strerror or str(error)
+
+    for folder, _, names in os.walk(cache.root, onerror=keep):
+        if names:
+            try:
+                os.lstat(os.path.join(folder, names[0]))
+            except OSError as error:
+                error.filename = folder
+                keep(error)
+    return reasons
 
 
 def verify(store: Store, queue: Queue) -> list[str]:
     """Check every file of every stage. Returns the keys of damaged stages, which are set aside.
 
-    Stages that a job wants are queued again, so the worker recomputes them.
+    Stages that a job wants are queued again, so the worker recomputes them. Folders that cannot
+    be read are not checked; see `unreadable`.
     """
     damaged = [key for key in store.finished() if not store.verify(key)]
     wanted = queue.wanted_keys()
@@ -53,26 +77,70 @@ def verify(store: Store, queue: Queue) -> list[str]:
     return damaged
 
 
-def clean(store: Store, queue: Queue) -> list[str]:
+def clean(store: Store, queue: Queue, everything: bool = False) -> list[str]:
     """Remove what no job uses: stages, checkpoints, uploads, logs and unfinished stage folders.
 
     Exported files and latencies of a kept model stay. Reproducibility bundles are removed,
-    because packing them again takes seconds. Returns the keys of the removed stages.
+    because packing them again takes seconds. Only what the project made, by its name, is removed.
+    Returns the keys of the removed stages.
+
+    Raises `CleanError`, before anything is removed, where the folder is not marked as a cache.
+    Without `everything` also where the queue does not know finished stages or has no job: it was
+    moved away or replaced, and does not say what is used.
     """
-    leftovers = store.leftovers()
-    running, wanted = queue.running(), _with_derived(store, queue.wanted_keys())
-    unused = sorted(set(store.finished()) - wanted - running)
-    for key in unused:
+    if not store.cache.marker.is_file():
+        raise CleanError(
+            f"{store.cache.root} is not marked as a cache of Pruning Lab. Nothing was removed. If "
+            "it is a cache, run the command `jobs` with it first, which marks it."
+        )
+    stages, files = _unused_stages(store, queue), _unused_files(store, queue)
+    if not everything:
+        _check_queue(store, queue, stages, files)
+    for key in stages:
         store.remove(key)
         queue.forget(key)
-    for path in leftovers:
+    for path in files:
+        _delete(path)
+    return stages
+
+
+def _check_queue(store: Store, queue: Queue, stages: list[str], files: list[Path]) -> None:
+    """Raise `CleanError` where the queue does not say what is used."""
+    finished, known = store.finished(), queue.known_keys()
+    unknown = [key for key in stages if key not in known]
+    advice = "Nothing was removed. To remove what no job uses, run `cache clean --all`."
+    if unknown:
+        results = format_count(len(unknown), "finished result")
+        raise CleanError(
+            f"The queue {store.cache.queue} does not know {results} of {len(finished):,}: it was "
+            f"moved away or replaced. Put the former queue back to keep them. {advice}"
+        )
+    if not queue.jobs(1) and (stages or files):
+        raise CleanError(
+            f"The queue {store.cache.queue} has no job, so that nothing in this cache is used: "
+            f"{format_count(len(stages), 'finished result')} and "
+            f"{format_count(len(files), 'other file')}. {advice}"
+        )
+
+
+def _unused_stages(store: Store, queue: Queue) -> list[str]:
+    """The finished stages that no job wants and that do not run."""
+    wanted = _with_derived(store, queue.wanted_keys())
+    stages = set(store.finished()) - wanted - queue.running()
+    return sorted(key for key in stages if store.cache.made(store.cache.stage(key)))
+
+
+def _unused_files(store: Store, queue: Queue) -> list[Path]:
+    """Leftovers, uploads and logs that no job uses."""
+    running, wanted = queue.running(), queue.wanted_keys()
+    files = []
+    for path in store.leftovers():
         key = path.name.partition(".")[0]
         resumable = path.suffix == ".ckpt" and key in wanted and not store.exists(key)
         if key not in running and not resumable:
-            _delete(path)
-    for path in [*_unused_uploads(store.cache, queue), *_unused_logs(store.cache, queue)]:
-        _delete(path)
-    return unused
+            files.append(path)
+    files += [*_unused_uploads(store.cache, queue), *_unused_logs(store.cache, queue)]
+    return [path for path in files if store.cache.made(path)]
 
 
 def _with_derived(store: Store, wanted: set[str]) -> set[str]:

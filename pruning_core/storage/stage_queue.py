@@ -210,6 +210,10 @@ class StageQueue(Database):
         """The keys of the running stages."""
         return {row["key"] for row in self._all("SELECT key FROM stages WHERE status = 'running'")}
 
+    def known_keys(self) -> set[str]:
+        """The keys of all stages that this queue has ever held and not forgotten."""
+        return {row["key"] for row in self._all("SELECT key FROM stages")}
+
     def stage(self, key: str) -> Row | None:
         """One stage, or None."""
         rows = self._all("SELECT * FROM stages WHERE key = ?", key)

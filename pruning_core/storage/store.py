@@ -76,8 +76,8 @@ class Store:
         self.cache = cache
 
     def exists(self, key: str) -> bool:
-        """Whether a stage is done; its files are not checked."""
-        return (self.cache.stage(key) / MANIFEST).is_file()
+        """Whether a stage is done; its files are not checked. A folder without access is not."""
+        return os.path.isfile(self.cache.stage(key) / MANIFEST)
 
     def intact(self, key: str) -> bool:
         """Whether a stage is done and its manifest matches its seal."""
@@ -167,12 +167,13 @@ class Store:
 
     def leftovers(self) -> list[Path]:
         """Unfinished and damaged folders, and checkpoints. Each name begins with the key."""
-        folders = (self.cache.building, self.cache.damaged, self.cache.checkpoint("x").parent)
+        folders = (self.cache.building, self.cache.damaged, self.cache.checkpoints)
         return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
 
     def finished(self) -> list[str]:
-        """The keys of all finished stages."""
-        return sorted(path.parent.name for path in self.cache.stages.glob(f"*/*/{MANIFEST}"))
+        """The keys of all finished stages in folders that can be read."""
+        paths = [path.parent for path in self.cache.stages.glob(f"*/*/{MANIFEST}")]
+        return sorted(path.name for path in paths if path == self.cache.stage(path.name))
 
     def verify(self, key: str) -> bool:
         """Whether every file of a stage matches its digest; a damaged stage is set aside.

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError
@@ -28,6 +29,7 @@ from pruning_core.storage.store import Store
 BEAT_SECONDS = 1.0
 # Libraries in C and Rust raise their own errors, in which only the text of the system remains.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 Runner = Callable[[Context[Any]], Any]
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,13 @@ def failure_text(error: Exception, cache: Cache) -> str:
     if isinstance(error, StageError):
         return str(error)
     trace = traceback.format_exc()
+    if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename:
+        path = Path(os.fsdecode(error.filename))
+        if path.is_relative_to(cache.root):
+            return (
+                f"{path} in the cache cannot be used ({error.strerror}). Make it readable and "
+                "writable, then press Retry or run the same command again."
+            )
     if any(words in trace for words in DISK_FULL):
         return (
             f"The disk that holds {cache.root} is full. Finished results are kept. Free some "

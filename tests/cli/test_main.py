@@ -267,7 +267,7 @@ def test_clean_removes_only_what_no_job_uses(lab: Cache, out: Path) -> None:
     for job in queue.jobs():
         if {row.key for row in queue.stages_of(job.id)} != kept:
             queue.delete(job.id)
-    (lab.building / f"{'a' * 64}.half").mkdir()
+    (lab.building / f"{'a' * 64}.{'b' * 32}").mkdir()
     extra = set(store.finished()) - kept
     assert extra
     assert f"{len(kept | extra)} stages" in call(lab, "cache", "size").stdout

@@ -47,7 +47,8 @@ def test_what_needs_no_room_works_on_a_full_disk(
     code, out, error = ended(capfd, *command, "--cache-dir", str(cache.root))
     assert code == 0
     assert out
-    assert one_line(error).startswith("Note: ")
+    if command[0] != "cache":  # which writes nothing before it removes something
+        assert one_line(error).startswith("Note: ")
 
 
 @pytest.mark.parametrize("command", ["compare", "worker"])
@@ -64,7 +65,7 @@ def test_clean_reports_a_queue_that_cannot_be_written(
     cache: Cache, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files are removed before the queue, whose failure is reported."""
-    (job,) = fill(cache, 1)
+    job, _ = fill(cache, 2)
     Queue(cache.queue).delete(job)
 
     def no_row(*_: object) -> None:
@@ -79,7 +80,7 @@ def test_clean_reports_a_queue_that_cannot_be_written(
 def test_clean_on_a_read_only_disk_is_one_sentence(
     cache: Cache, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (job,) = fill(cache, 1)
+    job, _ = fill(cache, 2)
     Queue(cache.queue).delete(job)
 
     def read_only(source: Path, target: Path) -> None:

@@ -19,6 +19,8 @@ from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.inspections import Facts
 from tests.helpers.workers import TINY
 
+HEX = "0123456789abcdef" * 2  # as a name of a temporary file ends
+
 
 def publish(store: Store, key: str) -> str:
     with store.building(key) as folder:
@@ -54,7 +56,9 @@ def test_clean_keeps_the_stages_derived_from_the_model_of_a_job(
     packed, timed = Stage("bundle", file.key, {}), Stage("latency", model, {})
     sparse = Stage("sparse_speedup", model, {})
     publish(store, model)
-    for stage in (file, lone, packed, timed, sparse):
+    stages = (file, lone, packed, timed, sparse)
+    queue.add(stages, done=[stage.key for stage in stages])
+    for stage in stages:
         with store.building(stage.key) as folder:
             store.publish(
                 stage.key, folder, kind=stage.kind, parent=stage.parent, settings={}, result={}
@@ -80,8 +84,8 @@ def test_clean_leaves_a_running_stage_alone(
 ) -> None:
     row = queue.claim("token", 8)
     assert row
-    mine, other = cache.building / f"{row.key}.one", cache.building / f"{wanted[-1]}.two"
-    for folder in (mine, other, cache.damaged / f"{wanted[-1]}.three"):
+    mine, other = cache.building / f"{row.key}.{HEX}", cache.building / f"{wanted[-1]}.7.{HEX}"
+    for folder in (mine, other, cache.damaged / f"{wanted[-1]}.{HEX[:8]}"):
         folder.mkdir(parents=True)
     cleanup.clean(store, queue)
     assert list(cache.building.iterdir()) == [mine]
@@ -125,9 +129,10 @@ def test_clean_keeps_the_uploads_that_a_job_names(
     cache: Cache, store: Store, queue: Queue, wanted: list[str]
 ) -> None:
     """And a recent one, because its run may still be set up."""
-    images, weights = old(cache.upload("a", "zip")), old(cache.upload("b", "safetensors"))
-    unused, part = old(cache.upload("c", "zip")), old(cache.uploads / "d.1234.part")
-    young = old(cache.upload("e", "zip"))
+    a, b, c, d, e = (letter * 64 for letter in "abcde")
+    images, weights = old(cache.upload(a, "zip")), old(cache.upload(b, "safetensors"))
+    unused, part = old(cache.upload(c, "zip")), old(cache.uploads / f"{d}.{HEX}.part")
+    young = old(cache.upload(e, "zip"))
     os.utime(young)
     data = replace(TINY.data, name="images", path=str(images))
     queue.submit(replace(TINY, data=data), "images")
@@ -141,7 +146,7 @@ def test_clean_keeps_the_uploads_that_a_job_names(
 def test_clean_keeps_an_upload_that_a_page_has_asked_about(
     cache: Cache, store: Store, queue: Queue
 ) -> None:
-    path = old(cache.upload("a", "zip"))
+    path = old(cache.upload("a" * 64, "zip"))
     queue.add([Stage("inspect_dataset", "", {"name": "images"}, {"path": str(path)})])
     cleanup.clean(store, queue)
     assert path.exists()
@@ -166,8 +171,111 @@ def test_sizes_list_the_parts_and_add_up(cache: Cache) -> None:
     old(cache.upload("a", "zip"))
     old(cache.worker_log)
     old(cache.log("b"))
-    (cache.root / "queue.sqlite").write_bytes(b"x" * 7)
+    cache.queue.write_bytes(b"x" * 7)
+    cache.marker.write_bytes(b"x" * 5)
     sizes = cleanup.sizes(cache)
-    assert (sizes["uploads"], sizes["logs"], sizes["queue"]) == (100, 200, 7)
+    assert (sizes["uploads"], sizes["logs"], sizes["queue"]) == (100, 200, 12)
     assert cleanup.size(cache) == sum(sizes.values())
     assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
+
+
+def foreign(cache: Cache, store: Store) -> set[Path]:
+    """Files of the user below the cache, with names that the project does not give."""
+    key = "a" * 64
+    names = ("notes.txt", key, f"{key[:-1]}.ckpt", f"{key}.ckpt.bak", f"x{key}.log", "b.zip", ".x")
+    names += (f"{key.upper()}.log", f"{key}.{HEX}.{HEX}", f"{key}.png/nested", f"{key}.{HEX}x")
+    paths = {
+        old(folder / name)
+        for folder in cache.names()
+        for name in names
+        if not cache.made(folder / name)
+    }
+    paths |= {old(cache.root / "mine" / f"{key}.ckpt"), old(cache.stages / "aa" / "file")}
+    for folder in (cache.checkpoint(key), cache.log(key), cache.upload(key, "zip")):
+        assert cache.made(folder)
+    return paths | {old(cache.stages / "b" / "c" / "manifest.json")}
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_clean_removes_only_what_the_project_has_made(
+    cache: Cache, store: Store, queue: Queue, wanted: list[str], everything: bool
+) -> None:
+    kept = foreign(cache, store)
+    made = old(cache.checkpoint("b" * 64))
+    cleanup.clean(store, queue, everything)
+    assert not made.exists()
+    assert {path for path in kept if not path.exists()} == set()
+
+
+def test_clean_follows_no_link(
+    cache: Cache, store: Store, queue: Queue, wanted: list[str], tmp_path: Path
+) -> None:
+    """Neither that of a whole folder, nor of a stage, nor of a file."""
+    key, other = "a" * 64, Cache(tmp_path / "other")
+    other.prepare()
+    publish(Store(other), key)
+    outside = [old(other.checkpoint(key)), old(other.upload(key, "zip")), old(other.log(key))]
+    outside += [other.stage(key) / "file", old(other.building / f"{key}.{HEX}" / "file")]
+    cache.checkpoints.rmdir()
+    cache.checkpoints.symlink_to(other.checkpoints)
+    cache.uploads.mkdir()
+    cache.upload(key, "zip").symlink_to(other.upload(key, "zip"))
+    (cache.building / f"{key}.{HEX}").symlink_to(other.building / f"{key}.{HEX}")
+    (cache.stages / "aa").symlink_to(other.stages / "aa")
+    cleanup.clean(store, queue, everything=True)
+    assert all(path.exists() for path in outside)
+
+
+def test_clean_needs_the_mark_of_a_cache(
+    cache: Cache, store: Store, queue: Queue, wanted: list[str]
+) -> None:
+    path = old(cache.log("f" * 64))
+    cache.marker.unlink()
+    with pytest.raises(cleanup.CleanError, match=r"not marked .* run the command `jobs`"):
+        cleanup.clean(store, queue, everything=True)
+    assert path.exists()
+    cache.prepare()  # as every command does that uses a cache
+    cleanup.clean(store, queue)
+    assert not path.exists()
+
+
+def test_clean_does_nothing_after_the_queue_was_moved_away(
+    cache: Cache, store: Store, queue: Queue, wanted: list[str]
+) -> None:
+    """And nothing after a new queue has its first job; everything goes only if asked for."""
+    publish(store, wanted[-1])
+    files = [old(cache.checkpoint("f" * 64)), old(cache.upload("f" * 64, "zip"))]
+    cache.queue.rename(cache.root / "moved")
+    new = Queue(cache.queue)
+    with pytest.raises(cleanup.CleanError, match="does not know 1 finished result of 1"):
+        cleanup.clean(store, new)
+    new.submit(TINY, "first")
+    with pytest.raises(cleanup.CleanError, match="`cache clean --all`"):
+        cleanup.clean(store, new)
+    assert all(path.exists() for path in files)
+    assert store.finished() == [wanted[-1]]
+    assert cleanup.clean(store, new, everything=True) == [wanted[-1]]
+    assert not any(path.exists() for path in files)
+
+
+def test_clean_does_nothing_without_any_job(cache: Cache, store: Store, queue: Queue) -> None:
+    path = old(cache.checkpoint("f" * 64))
+    with pytest.raises(cleanup.CleanError, match="no job"):
+        cleanup.clean(store, queue)
+    assert path.exists()
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    cache: Cache, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = publish(store, "a" * 64)
+    closed, scandir = cache.stage(key).parent, os.scandir
+    assert cleanup.unreadable(cache) == {}
+
+    def denied(path: str | Path = ".") -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    assert cleanup.unreadable(cache) == {str(closed): "Permission denied"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -29,6 +30,19 @@ from tests.helpers.workers import TINY
 REFUSAL = SpecError("one_shot.amounts", "{value} is too much.", value=Share(0.5))
 SENTENCE = "--amounts: 0.5 is too much."
 INSPECTED = restored(InspectDatasetResult, DATA)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_cache_without_access_fails_a_stage_with_a_sentence(
+    cache: Cache, tmp_path: Path, inside: bool
+) -> None:
+    path = (cache.stages if inside else tmp_path) / "aa"
+    try:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    except OSError as error:
+        text = execute_module.failure_text(error, cache)
+    sentence = f"{path} in the cache cannot be used (Permission denied). Make it readable"
+    assert text.startswith(sentence if inside else "Traceback")
 
 
 def test_a_stage_that_refuses_its_settings_is_logged_in_a_sentence(
