@@ -14,7 +14,7 @@ from tests.helpers.many_runs import fill
 from tests.helpers.refusals import ended, one_line
 
 
-def run(cache: Cache, capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+def run(cache: Cache, capfd: pytest.CaptureFixture[str], *words: str) -> tuple[object, str, str]:
     return ended(capfd, *words, "--cache-dir", str(cache.root))
 
 

@@ -182,8 +182,10 @@ def test_sizes_list_the_parts_and_add_up(cache: Cache) -> None:
 def foreign(cache: Cache, store: Store) -> set[Path]:
     """Files of the user below the cache, with names that the project does not give."""
     key = "a" * 64
-    names = ("notes.txt", key, f"{key[:-1]}.ckpt", f"{key}.ckpt.bak", f"x{key}.log", "b.zip", ".x")
-    names += (f"{key.upper()}.log", f"{key}.{HEX}.{HEX}", f"{key}.png/nested", f"{key}.{HEX}x")
+    names = [
+        *("notes.txt", key, f"{key[:-1]}.ckpt", f"{key}.ckpt.bak", f"x{key}.log", "b.zip", ".x"),
+        *(f"{key.upper()}.log", f"{key}.{HEX}.{HEX}", f"{key}.png/nested", f"{key}.{HEX}x"),
+    ]
     paths = {
         old(folder / name)
         for folder in cache.names()
