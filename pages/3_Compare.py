@@ -151,6 +151,12 @@ def draw_downloads(
     with st.container(horizontal=True):
         save("CSV", lambda: csv_export.to_csv(frame), "pruning_comparison.csv", "text/csv")
         save(
+            "CSV for Excel (decimal comma)",
+            lambda: csv_export.to_csv(frame, excel=True),
+            "pruning_comparison_excel.csv",
+            "text/csv",
+        )
+        save(
             "HTML report",
             lambda: html_report(frame, specs, findings(frame), x, tolerance.points / 100),
             "pruning_comparison.html",

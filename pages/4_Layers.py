@@ -27,6 +27,7 @@ from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_h
 from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import layers
+from pruning_core.results.csv_text import csv_text
 from pruning_core.results.labels import short
 from pruning_core.results.layers import layer_statistics, layers_frame
 from pruning_core.results.models import titles
@@ -105,7 +106,7 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
     )
     st.download_button(
         "Sensitivity (CSV)",
-        lambda: frame.to_csv(index=False),
+        lambda: csv_text(frame),
         "sensitivity.csv",
         "text/csv",
         on_click="ignore",

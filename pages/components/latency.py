@@ -26,6 +26,7 @@ from pruning_core.reports.charts.latency import latency_chart, speedup_chart
 from pruning_core.reports.charts.sparse_speedup import break_even_chart
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import latency, sparse_speedup
+from pruning_core.results.csv_text import csv_text
 from pruning_core.results.deployment import verdict
 from pruning_core.results.deployment_evidence import evidence, measured_conditions
 from pruning_core.results.latency import latency_notes, model_names, speedup_text
@@ -131,7 +132,7 @@ def _draw_times(
     with st.expander("Table"):
         st.dataframe(_readable(frame), hide_index=True)
         st.download_button(
-            "Latency (CSV)", lambda: frame.to_csv(index=False), "latency.csv", on_click="ignore"
+            "Latency (CSV)", lambda: csv_text(frame), "latency.csv", on_click="ignore"
         )
 
 
@@ -185,7 +186,7 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
         st.caption(inline(break_even_text(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(
         "Break-even (CSV)",
-        lambda: frame.to_csv(index=False),
+        lambda: csv_text(frame),
         "break_even.csv",
         on_click="ignore",
     )

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pruning_core.cli.output import FAILED, OK, check_out, say
+from pruning_core.cli.progress import Terminal
 from pruning_core.common.files import expand_path
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import ENVIRONMENT
@@ -34,7 +35,7 @@ def benchmark(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     result = measure("quick" if options.quick else "full")
     if result is None:
         return say(FAILED, "The benchmark ended early; its last messages are above.")
-    _print(result, Console())
+    _print(result, Terminal())
     write_result(result, cache.benchmark, "--cache-dir")
     if options.json:
         write_result(result, options.json, "--json")

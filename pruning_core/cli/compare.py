@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import signal
 from collections.abc import Callable
 from pathlib import Path
-
-from rich.console import Console
 
 from pruning_core.cli.arguments import folder
 from pruning_core.cli.options import add_options, spec_from, unused_options
 from pruning_core.cli.output import (
     INTERRUPTED,
     OK,
+    add_excel,
     check_out,
     report_failure,
     say,
     write_results,
 )
-from pruning_core.cli.progress import check_worker, follow_job, has_ended, is_planned
+from pruning_core.cli.progress import (
+    Terminal,
+    check_worker,
+    follow_job,
+    has_ended,
+    is_planned,
+)
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
@@ -38,12 +44,14 @@ def add_compare_options(command: argparse.ArgumentParser) -> None:
     add_options(command)
     text = f"folder for the results (default: {OUT})"
     command.add_argument("--out", type=folder, default=OUT, metavar="DIR", help=text)
+    add_excel(command)
     command.add_argument("--detach", action="store_true", help="run in the background")
 
 
 def compare(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Compare one-shot and iterative pruning."""
-    return run_spec(spec_from(options), options, cache, queue, write_results)
+    write = functools.partial(write_results, excel=options.excel)
+    return run_spec(spec_from(options), options, cache, queue, write)
 
 
 def run_spec(
@@ -60,7 +68,7 @@ def run_spec(
     try:
         job = queue.submit(spec, describe(spec))
         until = is_planned if options.detach else has_ended
-        progress = follow_job(cache, queue, job, Console(stderr=True), until)
+        progress = follow_job(cache, queue, job, Terminal(stderr=True), until)
     except KeyboardInterrupt:
         queue.cancel(job_id(spec))
         return say(INTERRUPTED, "Interrupted: the job is cancelled, finished results are kept.")

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Column, Table
 
 from pruning_core.cli.arguments import folder, names
 from pruning_core.cli.output import FAILED, OK, check_out, failure_message, say
-from pruning_core.cli.progress import run_stages
+from pruning_core.cli.progress import Terminal, run_stages
 from pruning_core.cli.selection import add_index, add_job, find_job, find_model
 from pruning_core.common.paths import Cache
+from pruning_core.common.terminal import one_line
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline, Stage, read_result
@@ -70,15 +70,15 @@ def export(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     stages = [export_stage(model.key, name) for name in formats]
     if options.bundle in formats:
         stages.append(bundle_stage(job, model.key, options.bundle, store))
-    rows = run_stages(cache, queue, stages, Console(stderr=True))
+    rows = run_stages(cache, queue, stages, Terminal(stderr=True))
     frame = files_frame(model, outline.dense_of(model), store, formats)
-    Console().print(_table(frame, f"{job.label}, {titles(outline)[model.key][0]}"))
+    Terminal().print(_table(frame, f"{job.label}, {titles(outline)[model.key][0]}"))
     # A file that loses too much accuracy is measured, but not handed out.
     refused = {row["key"]: why for row in frame.to_dict("records") if (why := why_not_offered(row))}
     for note in [*notes, *file_notes(frame), *_bundle_notes(store, stages), *refused.values()]:
-        print(f"Note: {note}")
+        print(f"Note: {one_line(note)}")
     written = _copy(store, [stage for stage in stages if stage.key not in refused], options.out)
-    (options.out / CSV).write_text(exported_files.to_csv(frame), encoding="utf-8")
+    (options.out / CSV).write_text(exported_files.to_csv(frame), encoding="utf-8", newline="")
     for path in [*written, options.out / CSV]:
         print(f"Wrote {path}")
     return report_failed_stages(row for row in rows if row.status != "done")

@@ -10,6 +10,7 @@ from pruning_core.cli.arguments import count, folder
 from pruning_core.cli.output import OK, check_out, failure_message, report_failure, write_results
 from pruning_core.cli.selection import add_job, find_job, listed_models
 from pruning_core.common.paths import Cache
+from pruning_core.common.terminal import one_line
 from pruning_core.storage.job_progress import ACTIVE, job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
@@ -26,7 +27,8 @@ def list_jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     for job in queue.jobs(options.limit):
         progress = job_progress(queue, job.id)
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
-        print(f"{job.id}  {created}  {progress.state:9}  {progress.fraction:4.0%}  {job.label}")
+        state = f"{progress.state:9}  {progress.fraction:4.0%}"
+        print(f"{job.id}  {created}  {state}  {one_line(job.label)}")
     return OK
 
 
@@ -41,13 +43,14 @@ def add_show_options(command: argparse.ArgumentParser) -> None:
 def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Print the stages and models of a job and, when it is done, its results."""
     progress = job_progress(queue, find_job(queue, options.job).id)
-    print(f"{progress.job.label}: {progress.state}")
+    print(f"{one_line(progress.job.label)}: {progress.state}")
     for row in progress.rows:
-        print(f"  {row.key[:12]}  {row.kind:15}  {row.status:9}  {_detail(row)}".rstrip())
+        detail = one_line(_detail(row))
+        print(f"  {row.key[:12]}  {row.kind:15}  {row.status:9}  {detail}".rstrip())
     if names := listed_models(progress.job):
         print("Models, by their numbers for --index:")
         for number, name in enumerate(names):
-            print(f"  {number:3}  {name}")
+            print(f"  {number:3}  {one_line(name)}")
     if options.show_spec:
         print(json.dumps(json.loads(progress.job.spec), indent=2))
     if options.out:

@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from pruning_core.cli.arguments import folder, integers, names
 from pruning_core.cli.export import report_failed_stages
 from pruning_core.cli.output import check_out
-from pruning_core.cli.progress import run_stages
+from pruning_core.cli.progress import Terminal, run_stages
 from pruning_core.cli.selection import add_index, add_job, find_job, find_model
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
+from pruning_core.common.terminal import one_line
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.planning.timing import (
@@ -26,6 +26,7 @@ from pruning_core.planning.timing import (
 )
 from pruning_core.results import latency as latency_results
 from pruning_core.results import sparse_speedup
+from pruning_core.results.csv_text import csv_text
 from pruning_core.results.deployment import verdict
 from pruning_core.results.deployment_evidence import evidence
 from pruning_core.results.latency import latency_notes, model_names, speedup_text
@@ -76,17 +77,17 @@ def latency(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     check_out(options.out)
     stages = latency_stages([m.key for m in models], options.runtimes, conditions)
     kernels = [sparse_speedup_stage(model.key, options.image_size)] if options.break_even else []
-    rows = run_stages(cache, queue, [*stages, *kernels], Console(stderr=True))
+    rows = run_stages(cache, queue, [*stages, *kernels], Terminal(stderr=True))
     store, written = Store(cache), []
     frame = latency_results.latency_frame(stages, store, model_names(job, models))
     if not frame.empty:
-        Console().print(_table(frame))
+        Terminal().print(_table(frame))
         written.append(_write(frame, options.out / LATENCY_CSV))
     for stage in kernels:
         written += _write_break_even(stage, store, options.out)
     print(verdict(evidence(model, dense, others, stages, store)))
     for note in [*skipped_notes(options.runtimes, conditions), *latency_notes(stages, store)]:
-        print(f"Note: {note}")
+        print(f"Note: {one_line(note)}")
     for path in written:
         print(f"Wrote {path}")
     return report_failed_stages(row for row in rows if row.status != "done")
@@ -111,7 +112,7 @@ def _write_break_even(stage: Stage, store: Store, out: Path) -> list[Path]:
 
 
 def _write(frame: pd.DataFrame, path: Path) -> Path:
-    frame.to_csv(path, index=False, lineterminator="\n")
+    path.write_text(csv_text(frame), encoding="utf-8", newline="")
     return path
 
 

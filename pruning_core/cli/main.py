@@ -11,6 +11,7 @@ from pruning_core.cli.arguments import folder
 from pruning_core.cli.output import BAD_INPUT, FAILED, INTERRUPTED, OK, queue_failure, say
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache, CacheError, cache_at
+from pruning_core.common.terminal import printable_output
 from pruning_core.methods.commands import COMMANDS, Command
 from pruning_core.methods.registry import load
 from pruning_core.settings.messages import for_command_line
@@ -59,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    with printable_output():
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
     for name, value in vars(options).items():
         if value == []:  # Python before 3.13 reads --name=-- as an empty list

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sqlite3
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache
+from pruning_core.common.terminal import one_line
 from pruning_core.reports.csv_export import write_report
 from pruning_core.results.models import results_frame
 from pruning_core.settings import spec as specs
@@ -46,10 +48,18 @@ def check_out(out: Path, option: str = "--out") -> None:
         raise SpecError(option, message) from None
 
 
-def write_results(progress: JobProgress, cache: Cache, queue: Queue, out: Path | None) -> int:
+def add_excel(command: argparse.ArgumentParser) -> None:
+    """The option for the format of the CSV file."""
+    text = "write the CSV with ; and a decimal comma, as Excel in German or French expects it"
+    command.add_argument("--excel", action="store_true", help=text)
+
+
+def write_results(
+    progress: JobProgress, cache: Cache, queue: Queue, out: Path | None, excel: bool = False
+) -> int:
     """Print the two tables and the findings, and write the files into `out`.
 
-    Returns the exit code.
+    `excel` is for the CSV. Returns the exit code.
     """
     from pruning_core.reports import csv_export
     from pruning_core.results.findings import findings
@@ -65,14 +75,16 @@ def write_results(progress: JobProgress, cache: Cache, queue: Queue, out: Path |
         return say(FAILED, f"{len(damaged)} {results} damaged; run the same command again.")
     print(csv_export.summary_tables(frame))
     for finding in findings(frame):
-        print(f"- {finding.text}")
-    code, notes = _write_files(progress, frame, out) if out else (OK, [])
+        print(f"- {one_line(finding.text)}")
+    code, notes = _write_files(progress, frame, out, excel) if out else (OK, [])
     for note in [*model_notes(frame), *int8_notes(frame), *notes]:
-        print(f"Note: {note}")
+        print(f"Note: {one_line(note)}")
     return code
 
 
-def _write_files(progress: JobProgress, frame: pd.DataFrame, out: Path) -> tuple[int, list[str]]:
+def _write_files(
+    progress: JobProgress, frame: pd.DataFrame, out: Path, excel: bool
+) -> tuple[int, list[str]]:
     """Write the files. Returns the exit code, and notes on files that could not be made."""
     from pruning_core.reports import csv_export
     from pruning_core.reports.image_export import ImageError
@@ -80,7 +92,7 @@ def _write_files(progress: JobProgress, frame: pd.DataFrame, out: Path) -> tuple
     job = progress.job
     notes, written = list(csv_export.missing_chrome()), [out]
     try:
-        written = write_report(frame, {job.id: specs.from_json(job.spec)}, out)
+        written = write_report(frame, {job.id: specs.from_json(job.spec)}, out, excel)
     except ImageError as error:
         notes.append(str(error))
     except OSError as error:
@@ -88,7 +100,7 @@ def _write_files(progress: JobProgress, frame: pd.DataFrame, out: Path) -> tuple
         hint = f"The results are kept: python -m pruning_core show {job.id} --out DIR."
         return say(FAILED, f"{message} {hint}"), notes
     for path in written:
-        print(f"Wrote {path}")
+        print(f"Wrote {one_line(str(path))}")
     return OK, notes
 
 

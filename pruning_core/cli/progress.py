@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 
 from pruning_core.common.paths import Cache
+from pruning_core.common.terminal import one_line, printable
 from pruning_core.planning.inspections import pruning_notes
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS
@@ -22,6 +26,19 @@ from pruning_core.worker.start import WorkerError, WorkerStarter, other_code
 
 PAUSE_SECONDS = 0.25
 ENDED = ("done", "failed", "cancelled")
+
+
+class Terminal(Console):
+    """The terminal, to which rich writes its own control characters and no others."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        super().__init__(file=getattr(stream, "raw", stream))
+
+    def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
+        """The segments of what is printed, with their text escaped."""
+        for segment in super().render(*arguments, **options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def has_ended(progress: JobProgress) -> bool:
@@ -114,7 +131,8 @@ class _PruningNotes:
             return
         self.printed = True
         for note in pruning_notes(from_json(progress.job.spec), self.store):
-            self.console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+            text = f"Note: {one_line(note)}"
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Silence:

@@ -12,12 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
 from pruning_core.cli.arguments import folder, integers, numbers, shares
 from pruning_core.cli.options import add_options, given_settings, spec_from
 from pruning_core.cli.output import FAILED, OK, check_out, report_failure, say
-from pruning_core.cli.progress import follow_job
+from pruning_core.cli.progress import Terminal, follow_job
 from pruning_core.common.errors import SpecError, check
 from pruning_core.common.formatting import format_epochs, format_seconds
 from pruning_core.common.machine import usable_cores
@@ -42,6 +41,7 @@ from pruning_core.planning.search import (
 )
 from pruning_core.planning.stage import outline, read_result
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
+from pruning_core.results.csv_text import csv_text
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -107,7 +107,7 @@ def search(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     ]
     fresh_trials = presets.try_all(base, cells)
     frame = pd.DataFrame([asdict(trial) for trial in (*trials, *fresh_trials)])
-    frame.to_csv(options.out / CSV, index=False)
+    (options.out / CSV).write_text(csv_text(frame), encoding="utf-8", newline="")
     print(f"Chosen on validation images (seed {base.seeds[0]}):")
     for epochs, name in best.items():
         text = strategy_search.SEARCH_STRATEGIES[name].text
@@ -193,7 +193,7 @@ class PresetSearch:
 
     def __init__(self, cache: Cache, queue: Queue) -> None:
         self.cache, self.queue, self.store = cache, queue, Store(cache)
-        self.console = Console(stderr=True)
+        self.console = Terminal(stderr=True)
         self.layers: list[Layer] = []
 
     def train_baseline(self, base: Spec) -> int:

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Column, Table
 
 from pruning_core.cli.arguments import share
 from pruning_core.cli.compare import add_compare_options, run_spec
 from pruning_core.cli.options import spec_from
 from pruning_core.cli.output import FAILED, OK, say
+from pruning_core.cli.progress import Terminal
 from pruning_core.common.errors import Ref, SpecError, check
 from pruning_core.common.formatting import format_percent
 from pruning_core.common.paths import Cache
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
+from pruning_core.results.csv_text import csv_text
 from pruning_core.results.labels import short
 from pruning_core.results.sensitivity import (
     allocate,
@@ -77,7 +78,7 @@ def write_sensitivity(
     frame = read_sensitivity(spec, Store(cache))
     if frame.empty:
         return say(FAILED, "The sensitivity analysis has no result; run the same command again.")
-    console = Console()
+    console = Terminal()
     console.width = console.width if console.is_terminal else WIDE
     console.print(_table(frame))
     unit = PRUNED_UNITS[str(frame["size_unit"].iloc[0])]
@@ -88,7 +89,7 @@ def write_sensitivity(
     )
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        frame.to_csv(out / CSV, index=False)
+        (out / CSV).write_text(csv_text(frame), encoding="utf-8", newline="")
         print(f"Wrote {out / CSV}")
     if overall_sparsity is not None:
         _print_allocation(frame, overall_sparsity, spec)

@@ -11,6 +11,7 @@ import pandas as pd
 from pruning_core.common.formatting import missing
 from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
+from pruning_core.results.csv_text import csv_text
 from pruning_core.results.findings import findings
 from pruning_core.results.rows import with_seed_statistics
 from pruning_core.results.tables import summary_tables
@@ -56,7 +57,7 @@ CSV_COLUMNS = (
 NAME = "pruning_comparison"
 
 
-def to_csv(frame: pd.DataFrame) -> str:
+def to_csv(frame: pd.DataFrame, excel: bool = False) -> str:
     """The CSV: one row for each model and seed.
 
     Sparsities and accuracies are fractions from 0 to 1, sizes are bytes. `notes` are joined by
@@ -64,18 +65,18 @@ def to_csv(frame: pd.DataFrame) -> str:
     seeds. `regrown` counts the weights that the pruning step regrew. `macs` are
     multiply-accumulates per image, empty where they were not counted. `quantized_from` is the
     strategy of the model that an int8 file holds. With several runs, the column `run` precedes
-    `notes`.
+    `notes`. For `excel` see `csv_text`.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:
-        return ",".join(columns) + "\n"
+        return csv_text(pd.DataFrame(columns=columns), excel=excel)
     if frame["run_id"].nunique() > 1:
         columns.insert(columns.index("notes"), "run")
     table = with_seed_statistics(frame).assign(
         notes=["; ".join(notes) for notes in frame["notes"]],
         epochs=pd.Series([*map(_epochs, frame["epochs"])], frame.index, dtype=object),
     )
-    return table.to_csv(index=False, columns=columns, lineterminator="\n")
+    return csv_text(table, columns, excel)
 
 
 def _epochs(value: float) -> float | None:
@@ -83,23 +84,26 @@ def _epochs(value: float) -> float | None:
     return None if missing(value) else plain(value)
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> Path:
+def write_csv(frame: pd.DataFrame, path: Path, excel: bool = False) -> Path:
     """Write the CSV, create its folder if needed, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_csv(frame), encoding="utf-8", newline="")
+    path.write_text(to_csv(frame, excel), encoding="utf-8", newline="")
     return path
 
 
 def write_report(
-    frame: pd.DataFrame, specs: Mapping[str, Spec | Mapping[str, Any]], folder: Path
+    frame: pd.DataFrame,
+    specs: Mapping[str, Spec | Mapping[str, Any]],
+    folder: Path,
+    excel: bool = False,
 ) -> list[Path]:
     """Write the CSV, the HTML report and, if Chrome is installed, the PNG; return the paths.
 
     `specs` maps a run's id to its settings. Without Chrome no PNG is written and
     `missing_chrome` gives the reason. Raises `ImageError` if Chrome fails; CSV and HTML are
-    written by then.
+    written by then. For `excel` see `csv_text`.
     """
-    written = [write_csv(frame, folder / f"{NAME}.csv"), folder / f"{NAME}.html"]
+    written = [write_csv(frame, folder / f"{NAME}.csv", excel), folder / f"{NAME}.html"]
     written[1].write_text(html_report(frame, specs, findings(frame)), encoding="utf-8")
     if chrome_found():
         from pruning_core.reports.charts.comparison import comparison_panel

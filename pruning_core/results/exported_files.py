@@ -20,6 +20,7 @@ from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import PlannedModel, Reader, known, read_result
 from pruning_core.planning.stage_types import ExportResult, ModelResult
+from pruning_core.results.csv_text import csv_text
 
 # A file that surely loses more accuracy than this no longer represents its model.
 MAX_DROP = 0.05
@@ -110,7 +111,7 @@ def file_notes(frame: pd.DataFrame) -> list[str]:
 def to_csv(frame: pd.DataFrame) -> str:
     """The rows of `files_frame` as CSV, `notes` joined by "; "."""
     table = frame.assign(notes=["; ".join(notes) for notes in frame["notes"]])
-    return table.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
+    return csv_text(table, CSV_COLUMNS)
 
 
 def files_table(frame: pd.DataFrame) -> pd.DataFrame:

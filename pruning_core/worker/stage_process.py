@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pruning_core.common.paths import Cache
+from pruning_core.common.terminal import printable_output
 from pruning_core.storage.jobs import Queue
 from pruning_core.worker.execute import execute, load_engine
 
@@ -41,8 +42,12 @@ def output_to(path: Path) -> Iterator[None]:
 
 def main(root: str, supervisor: int) -> None:
     """Run stages of the cache at `root` for the supervisor with this process id."""
+    with printable_output():
+        _run_stages(Cache(Path(root)), supervisor)
+
+
+def _run_stages(cache: Cache, supervisor: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    cache = Cache(Path(root))
     queue = Queue(cache.queue)
     load_engine()
     for line in sys.stdin:
