@@ -9,7 +9,7 @@ from pages.components.facts import inline
 from pages.components.settings_form import FIELDS
 from pruning_core.common.errors import SpecError
 from pruning_core.settings.messages import for_page
-from pruning_core.settings.spec import MAX_FILE_BYTES, Spec, describe, from_json, to_json
+from pruning_core.settings.spec import Spec, describe, from_bytes, to_json
 
 UPLOAD = "settings file"
 PROBLEM = "settings file problem"
@@ -55,9 +55,7 @@ def import_file() -> None:
     if file is None:
         return
     try:
-        if file.size > MAX_FILE_BYTES:
-            raise SpecError("spec", "the file is too large to be a settings file.")
-        choices.load(from_json(file.getvalue().decode("utf-8", errors="replace")))
+        choices.load(from_bytes(file.getvalue()))
     except SpecError as error:
         st.session_state[PROBLEM] = inline(
             f"{file.name} was not imported, and the settings did not change. {for_page(error)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,9 +138,9 @@ def at_least(field: str, value: float, low: float) -> None:
 
 def once(field: str, values: Sequence[Any], *, shares: bool = False) -> None:
     """Refuse a list in which a value appears twice; `shares` are written as `Share`."""
-    repeated = [value for value in values if values.count(value) > 1]
-    if repeated:
-        value = Share(repeated[0]) if shares else repeated[0]
+    repeated = next((value for value, count in Counter(values).items() if count > 1), None)
+    if repeated is not None:
+        value = Share(repeated) if shares else repeated
         raise SpecError(field, "{value} is listed twice.", value=value)
 
 

@@ -9,6 +9,7 @@ missing, or the whole graph.
 from __future__ import annotations
 
 from pruning_core.common.errors import Ref, SpecError
+from pruning_core.common.formatting import format_count
 from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.datasets import DATASETS
@@ -50,12 +51,15 @@ from pruning_core.settings.spec import Spec
 
 # Up to this size in bytes all images are decoded, so that subsets of any size share one stage.
 DECODE_ALL_BYTES = 2**30
+# Planning so many stages takes about a second, and they are written into the queue at once.
+MAX_STAGES = 3_000
 Branch = tuple[Stage, PlannedModel]
 
 
 def plan(spec: Spec, store: Reader) -> Plan:
     """The stages of a spec. Raises `SpecError` where the inspections show that it cannot run."""
     spec = build(type(spec), to_dict(spec))
+    _check_number(spec, 1 + len(spec.one_shot.amounts))
     check_criterion(spec)
     data = inspect_data(spec)
     facts = known(store, data.key, InspectDatasetResult)
@@ -83,6 +87,20 @@ def plan(spec: Spec, store: Reader) -> Plan:
             return Plan(tuple(inspections))
         analyzed = prunable_groups(dry_run, layers)
     return _graph(spec, inspections, facts, model_facts, analyzed)
+
+
+def _check_number(spec: Spec, stages: int) -> None:
+    """Refuse a run with too many stages; `stages` are those of one seed. Raises `SpecError`."""
+    seeds = len(spec.seeds)
+    if seeds * stages > MAX_STAGES:
+        raise SpecError(
+            "seeds" if seeds > stages else "one_shot.amounts",
+            "{seeds} with {stages} each are too many for one run: at most {most} stages in all. "
+            "Give fewer seeds or fewer sparsities, or several runs.",
+            seeds=format_count(seeds, "seed"),
+            stages=format_count(stages, "stage"),
+            most=f"{MAX_STAGES:,}",
+        )
 
 
 def check_sizes(spec: Spec, facts: InspectDatasetResult) -> None:
@@ -148,6 +166,7 @@ def _graph(
             *structured_branches(spec, baseline),
         ]
         analyses = sensitivity_.stages(spec, baseline, analyzed)
+        _check_number(spec, 1 + len(branches) + len(analyses))
         stages[baseline.key] = baseline
         stages.update({stage.key: stage for stage in (*(s for s, _ in branches), *analyses)})
         models.append(PlannedModel(strategies.BASELINE, seed, 0, 0.0, baseline.key))

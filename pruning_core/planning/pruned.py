@@ -81,6 +81,7 @@ def _step_spec(spec: Spec, step: Step) -> Spec:
         pruning = PruningSpec(layers=pruning.layers, exclude=pruning.exclude)
     return replace(
         spec,
+        seeds=spec.seeds[:1],  # else a plan would check all seeds for each of its stages
         pruning=pruning,
         iterative=replace(spec.iterative, enabled=step.regrowth > 0),
         one_shot=replace(spec.one_shot, amounts=(step.target or ANY_SPARSITY,)),

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from pruning_core.methods.strategies import BASELINE
@@ -35,7 +36,7 @@ class Stage:
         """The epochs of training; 0 of a kind that trains nothing."""
         return float(self.settings.get("epochs", 0))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A SHA-256 (64 hexadecimal digits) over everything that can change the result."""
         body = [self.kind, STAGE_KINDS[self.kind].version, self.parent, self.settings]

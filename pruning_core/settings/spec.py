@@ -172,10 +172,25 @@ def to_json(spec: Spec) -> str:
 def from_json(text: str) -> Spec:
     """The spec in a JSON text. Raises `SpecError` where it is not one."""
     try:
-        value = json.loads(text)
+        value = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise SpecError("spec", "this is not JSON ({error}).", error=error) from None
     return from_dict(value)
+
+
+def from_bytes(content: bytes) -> Spec:
+    """The spec in the content of a file. Raises `SpecError` where it is not one.
+
+    The file may be in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark: Notepad and
+    PowerShell write them. JSON begins with an ASCII character, which tells the encoding.
+    """
+    check(len(content) <= MAX_FILE_BYTES, "spec", "the file is too large to be a settings file.")
+    try:
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        message = "the file is not text in UTF-8 ({error}); save it again as UTF-8."
+        raise SpecError("spec", message, error=error) from None
+    return from_json(text)
 
 
 def from_dict(value: Any) -> Spec:
@@ -187,12 +202,8 @@ def read(path: Path) -> Spec:
     """The spec in a file. Raises `SpecError` where the file cannot be read or is no spec."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        check(
-            len(content) <= MAX_FILE_BYTES, "spec", "{path} is too large to be a spec.", path=path
-        )
-        return from_json(content.decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+            return from_bytes(file.read(MAX_FILE_BYTES + 1))
+    except OSError as error:
         raise SpecError(
             "spec", "{path} cannot be read ({error}).", path=path, error=error
         ) from None

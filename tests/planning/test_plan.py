@@ -11,9 +11,10 @@ import pytest
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import weights_identity
+from pruning_core.planning import plan as plan_module
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Plan
+from pruning_core.planning.stage import Plan, Stage
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import OneShotSpec
@@ -254,3 +255,30 @@ def test_weights_enter_the_key_by_their_content(tmp_path: Path) -> None:
     assert weights_identity(str(first)) != weights_identity(str(second))
     with pytest.raises(SpecError, match=r"model\.weights"):
         weights_identity(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"seeds": tuple(range(4000))}, "seeds"),
+        ({"one_shot": OneShotSpec(tuple(n / 10_000 for n in range(4000)))}, "one_shot.amounts"),
+        ({"seeds": tuple(range(290))}, "seeds"),  # 12 stages each, known after the first seed
+    ],
+)
+def test_a_run_with_too_many_stages_is_refused_before_they_are_planned(
+    changes: dict[str, Any], field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run must not block the queue of all others."""
+    spec = replace(QUICKSTART, **changes)
+    planned: list[Stage] = []
+    original = plan_module._baseline
+
+    def counted(*arguments: Any) -> Stage:
+        planned.append(original(*arguments))
+        return planned[-1]
+
+    monkeypatch.setattr(plan_module, "_baseline", counted)
+    with pytest.raises(SpecError, match=r"too many for one run: at most 3,000 stages") as error:
+        plan(spec, Facts(spec))
+    assert error.value.field == field
+    assert len(planned) <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -119,3 +120,23 @@ def test_not_a_number_is_refused_in_json() -> None:
 def test_floats_are_rounded_in_canonical_json(value: float) -> None:
     text = canonical_json({"x": value + 1e-9})
     assert json.loads(text)["x"] == round(value + 1e-9, 6)
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"],
+)
+@pytest.mark.parametrize("label", ["run", "дані é"])
+def test_a_settings_file_of_any_unicode_encoding_is_read(encoding: str, label: str) -> None:
+    """With and without a byte-order mark, and with the line breaks of Windows."""
+    spec = replace(PRESETS["quickstart"].spec, label=label)
+    text = specs.to_json(spec).replace("\n", "\r\n")
+    assert specs.from_bytes(text.encode(encoding)) == spec
+    assert specs.from_json(f"\ufeff{text}") == spec
+
+
+@pytest.mark.parametrize("content", [b'{"label": "\xe9"}', b"\xff\xfe{", b"\xff\xff\xff", b"{\x00"])
+def test_a_file_of_another_encoding_is_one_sentence(content: bytes) -> None:
+    with pytest.raises(SpecError, match=r"save it again as UTF-8|not JSON") as error:
+        specs.from_bytes(content)
+    assert error.value.field == "spec"
