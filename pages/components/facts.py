@@ -66,16 +66,18 @@ def request(lab: Lab, stages: list[Stage]) -> list[Stage]:
     return missing
 
 
-def ask(lab: Lab, missing: list[Stage]) -> None:
+def ask(lab: Lab, missing: list[Stage]) -> bool:
     """Request inspections from the worker; the request ends when it is not renewed.
 
     A slider that is dragged passes many values. Only the first value is inspected at once, and
-    then the one at which the slider rests.
+    then the one at which the slider rests. False while it moves.
     """
     rows = [lab.queue.stage(stage.key) for stage in missing]
     requested = all(row is not None and row.status not in ENDED for row in rows)
-    if requested or rested(lab, [stage.key for stage in missing]):
+    asked = requested or rested(lab, [stage.key for stage in missing])
+    if asked:
         lab.queue.request(missing)
+    return asked
 
 
 def rested(lab: Lab, keys: list[str]) -> bool:

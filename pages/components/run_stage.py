@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from pages.components.facts import explain, inline
+from pages.components.facts import ask, explain, inline
 from pages.components.live import keep_worker
 from pages.components.shell import Lab
 from pruning_core.common.formatting import join_words
@@ -42,9 +42,10 @@ def run_stage(
 ) -> list[Stage]:
     """Offer to run stages, show their progress and failures. Returns the finished stages.
 
-    A button with `label` and `help` queues the missing stages. With `at_once` they are queued
-    without a click. While they wait or run, a text shows the progress, and the page is drawn
-    again as stages finish. A failure shows its reason and a button to retry.
+    A button with `label` and `help` queues the missing stages. With `at_once` they are requested
+    without a click, and do not start any more once the page is closed. While they wait or run, a
+    text shows the progress, and the page is drawn again as stages finish. A failure shows its
+    reason and a button to retry.
 
     `busy` begins the progress text, such as "Exporting". `name` names a stage in this text and
     in failures; without it, failures name the kind. With `job` the stages are queued as the job
@@ -56,12 +57,12 @@ def run_stage(
         return finished
     rows = _rows(lab, missing)
     failed = _draw_failures(lab, missing, rows, name, job)
-    if at_once and not failed and not _pending(lab, rows, job):
-        _queue(lab, missing, job)
-        rows = _rows(lab, missing)
-    if _pending(lab, rows, job):
+    if at_once and not failed:
+        if not ask(lab, missing) or _pending(lab, _rows(lab, missing), job):
+            _watch(lab, stages, len(missing), busy, name, job, at_once)
+    elif _pending(lab, rows, job):
         _watch(lab, stages, len(missing), busy, name, job)
-    elif failed or not at_once:
+    else:
         _draw_button(lab, missing, "Retry" if failed == len(missing) else label, help, primary, job)
     return finished
 
@@ -139,13 +140,19 @@ def _watch(
     busy: str,
     name: Namer | None,
     job: Spec | None,
+    at_once: bool = False,
 ) -> None:
-    """The progress of pending stages. It draws the page again as they finish."""
+    """The progress of pending stages. It draws the page again as they finish.
+
+    With `at_once` it renews the page's request.
+    """
     keep_worker(lab)
     missing = _missing(lab, stages)
+    waiting = bool(missing) and at_once and not ask(lab, missing)
     rows = _rows(lab, missing)
     new = missing_before - len(missing)
-    if new > len(stages) // REDRAWS or not missing or not _pending(lab, rows, job):
+    ended = not missing or not (waiting or _pending(lab, rows, job))
+    if ended or new > len(stages) // REDRAWS:
         st.rerun()
     text = progress_text(missing, rows, busy, name)
     if len(stages) == 1:

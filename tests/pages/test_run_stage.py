@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components import facts
 from pages.components.run_stage import progress_text
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.planning.exports import export_stage
@@ -16,6 +17,7 @@ from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.timing import sparse_speedup_stage
 from pruning_core.settings.spec import from_json
+from pruning_core.storage import stage_queue
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
@@ -40,6 +42,7 @@ def script(stages: list, options: dict, only_read: bool) -> None:
 
     lab = open_page("Test")
     lab.queue.only_read = only_read  # type: ignore[attr-defined]
+    stages = st.session_state.get("chosen", stages)
     finished = run_stage(lab, stages, "Go", busy="Exporting", **options)
     st.write(f"{len(finished)} finished")
 
@@ -143,6 +146,39 @@ def test_at_once_needs_no_click_but_a_failure_needs_one(queue: Queue) -> None:
     assert "Export model failed. broken" in errors(at)
     checked(press(at, "Retry"))
     assert statuses(queue, STAGES[:1]) == ["queued"]
+
+
+def test_a_request_at_once_ends_when_the_page_is_closed(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the page is open, it renews the request."""
+    at = opened(STAGES[:1], at_once=True)
+    now = stage_queue.time.time()
+    for seconds, open_ in ((50, True), (100, True), (180, False)):
+        for clock in ("time", "monotonic"):
+            monkeypatch.setattr(stage_queue.time, clock, lambda later=now + seconds: later)
+        if open_:
+            checked(at.run())
+        assert queue.drop_requests() == ([] if open_ else [STAGES[0].key])
+    assert statuses(queue, STAGES[:1]) == ["cancelled"]
+    checked(at.run())
+    assert statuses(queue, STAGES[:1]) == ["queued"], "opened again"
+
+
+def test_of_many_values_in_a_row_only_the_first_and_the_last_are_requested(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [export_stage(f"{number}", "onnx") for number in range(30)]
+    clock = facts.time.monotonic()
+    monkeypatch.setattr(facts.time, "monotonic", lambda: clock)
+    at = opened(many[:1], at_once=True)
+    for stage in many[1:]:
+        at.session_state["chosen"] = [stage]
+        at = checked(at.run())
+    assert [status for status in statuses(queue, many) if status] == ["queued"]
+    clock += facts.REST_SECONDS
+    checked(at.run())
+    assert statuses(queue, many) == ["queued", *[""] * 28, "queued"]
 
 
 def test_at_once_does_nothing_where_the_queue_can_only_be_read(queue: Queue) -> None:
