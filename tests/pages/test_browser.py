@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
 from tests.helpers.workers import ROOT, until
 
@@ -167,6 +168,39 @@ def test_a_narrow_screen_keeps_the_chart_and_run_visible(server: str) -> None:
         width = page.evaluate("document.documentElement.scrollWidth")
         browser.close()
     assert width <= NARROW
+
+
+CONNECT = """url => new Promise(done => {
+    const socket = new WebSocket(url, "streamlit");
+    socket.onopen = () => done("open");
+    socket.onerror = () => done("refused");
+})"""
+
+
+def test_another_page_cannot_use_the_app(server: str, cache: Cache) -> None:
+    """Not under a name that leads to this machine, not in a frame, not by a connection."""
+    from playwright.sync_api import sync_playwright
+
+    port = urlsplit(server).port
+    stream = f"ws://localhost:{port}/_stcore/stream"
+    link = f"{server}/Tune?{urlencode({'data.train_size': 111})}"
+    rules = ["--host-resolver-rules=MAP evil.example 127.0.0.1"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROME, args=[*ARGUMENTS, *rules])
+        page = browser.new_page()
+        answer = page.goto(f"http://evil.example:{port}/Tune")
+        assert answer is not None
+        assert answer.status == 403
+        assert page.evaluate(CONNECT, stream) == "refused"
+        assert page.evaluate(CONNECT, stream.replace("localhost", "evil.example")) == "refused"
+        with page.expect_response(link) as framed:
+            page.set_content(f'<iframe src="{link}"></iframe>')
+        assert framed.value.status == 403
+        page.goto(server)
+        assert page.evaluate(CONNECT, stream) == "open"
+        browser.close()
+    hints = Queue(cache.queue)._all("SELECT settings FROM stages WHERE settings LIKE '%111%'")
+    assert hints == []
 
 
 def narrow_widths(browser: Browser, server: str) -> dict[str, int]:
