@@ -19,7 +19,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import WorkerRecord
+from pruning_core.storage.worker_record import WorkerRecord, silence_text
 from pruning_core.worker import start
 
 PAGES = {
@@ -169,6 +169,9 @@ def _lab() -> Lab:
         cache.prepare()
     except CacheError as error:
         problem = str(error)
+        if not cache.queue.is_file():
+            st.error(plain(problem))
+            st.stop()
     try:
         blocked = start.other_code(cache)
         lab = Lab(cache, Store(cache), PageQueue(cache.queue, bool(problem), blocked))
@@ -199,6 +202,8 @@ def _worker_line(cache: Cache, cache_problem: str) -> None:
         )
     elif problem := start.ensure_worker(cache):
         st.warning(plain(problem))
+    elif row := WorkerRecord(cache.queue).silent():
+        st.warning(plain(silence_text(row)))
     elif WorkerRecord(cache.queue).current() is None:
         log = plain(str(cache.worker_log))
         st.caption(f"The worker is starting. If this message stays, see {log}.")

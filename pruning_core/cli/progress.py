@@ -21,7 +21,7 @@ from pruning_core.storage.job_progress import ACTIVE, JobProgress, fraction, job
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.store import Store
-from pruning_core.storage.worker_record import WorkerRecord, describe_worker
+from pruning_core.storage.worker_record import WorkerRecord, silence_text
 from pruning_core.worker.start import WorkerError, WorkerStarter, other_code
 
 PAUSE_SECONDS = 0.25
@@ -147,12 +147,7 @@ class _Silence:
         if row is None:
             return
         self.printed = True
-        last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["heartbeat"]))
-        text = (
-            f"Waiting for the worker ({describe_worker(row)}), which last reported at {last}. If "
-            "it does not go on, end this process and run the same command again."
-        )
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(silence_text(row), markup=False, highlight=False, soft_wrap=True)
 
 
 def _update(bar: Progress, task: TaskID, rows: list[Row]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from pruning_core.common.paths import PROJECT
 from pruning_core.storage.database import STALE_SECONDS, Database, alive, process_start
 
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+
 
 class WorkerRecord(Database):
     """The one worker of a cache."""
@@ -73,6 +75,15 @@ def is_elsewhere(row: dict[str, Any]) -> bool:
 
 def describe_worker(row: dict[str, Any]) -> str:
     """A worker as a person finds it: its process id, when it started, and where."""
-    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["started"]))
+    started = time.strftime(TIME_FORMAT, time.localtime(row["started"]))
     place = "" if row["host"] == platform.node() else f" on {row['host']}"
     return f"process {row['pid']}{place}, started {started}"
+
+
+def silence_text(row: dict[str, Any]) -> str:
+    """That a worker is alive and has not reported for a while, and what to do."""
+    last = time.strftime(TIME_FORMAT, time.localtime(row["heartbeat"]))
+    return (
+        f"Waiting for the worker ({describe_worker(row)}), which last reported at {last}. If it "
+        "does not go on, end this process; another worker then starts."
+    )

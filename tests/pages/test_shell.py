@@ -16,6 +16,7 @@ from pruning_core.common.paths import CACHE_VARIABLE, Cache, CacheError
 from pruning_core.storage import database
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
+from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
 from tests.helpers.pages import finished, texts
 from tests.helpers.workers import ROOT
@@ -150,6 +151,29 @@ def test_a_queue_of_a_later_version_stops_the_page_with_a_sentence(cache: Cache)
     assert not test.exception
     (error,) = test.error
     assert "was written by a later version" in error.value
+
+
+def test_a_folder_with_other_files_does_not_become_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "project"
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs" / "mine").touch()
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    test = page("app.py")
+    assert not test.exception
+    assert "holds other files" in test.error[0].value
+    assert [path.name for path in folder.iterdir()] == ["logs"]
+
+
+def test_a_silent_worker_is_named(cache: Cache) -> None:
+    record = WorkerRecord(cache.queue)
+    record.register("token", start.code_digest())
+    with record._write() as db:
+        db.execute("UPDATE worker SET heartbeat = heartbeat - 60")
+    test = page("pages/2_Runs.py")
+    assert not test.exception
+    assert f"process {os.getpid()}, started" in test.warning[0].value.replace("\\", "")
 
 
 def test_no_run_starts_beside_a_worker_of_another_checkout(
