@@ -125,7 +125,8 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
 def _load_initial_weights(model: nn.Module, context: Context[BaselineSettings]) -> list[str]:
     """Load the initial weights. Returns notes; raises `SpecError` if the file has changed."""
     spec, source = context.settings.model, context.row.hints["weights"]
-    notes = load_weights(model, source, spec["name"], context.cache.downloads)
+    entry = spec.get("weights_entry", "")
+    notes = load_weights(model, source, spec["name"], context.cache.downloads, entry)
     identity = inspect.weights_identity(source, spec["name"], context.cache.downloads)
     if identity != spec["weights"]:
         raise SpecError(

@@ -42,7 +42,8 @@ def inspect_model(
     device = devices.resolve(settings.device)
     torch.manual_seed(0)
     model = build(model_settings, settings.classes, size)
-    notes = load_weights(model, source, model_settings["name"], downloads)
+    entry = model_settings.get("weights_entry", "")
+    notes = load_weights(model, source, model_settings["name"], downloads, entry)
     precision: dict[str, Any] = {}
     if settings.precision:
         precision = choose_precision(model, settings.classes, size, device)
