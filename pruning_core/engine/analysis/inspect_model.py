@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from pruning_core.common.files import sha256
+from pruning_core.engine.masks.masks import zero_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.build import build
@@ -24,6 +25,7 @@ from pruning_core.engine.models.weights import load_weights
 from pruning_core.methods.corrections import NO_BATCH_NORM
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import load
+from pruning_core.planning.layer_checks import initial_zeros_note
 from pruning_core.planning.stage_types import InspectModelResult, InspectModelSettings
 
 TRIAL_SECONDS = 0.5
@@ -44,6 +46,8 @@ def inspect_model(
     model = build(model_settings, settings.classes, size)
     entry = model_settings.get("weights_entry", "")
     notes = load_weights(model, source, model_settings["name"], downloads, entry)
+    masks = zero_masks(model) if source != "none" else {}
+    zeros = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
     precision: dict[str, Any] = {}
     if settings.precision:
         precision = choose_precision(model, settings.classes, size, device)
@@ -52,7 +56,8 @@ def inspect_model(
         device=device,
         devices=devices.available(),
         weights=weights_identity(source, model_settings["name"], downloads),
-        notes=notes + precision_notes(precision),
+        notes=[*notes, *initial_zeros_note(layers(model), zeros), *precision_notes(precision)],
+        zeros=zeros,
         unsupported=_unsupported(model),
         layers=[dataclasses.asdict(layer) for layer in layers(model)],
         parameters=sum(p.numel() for p in model.parameters()),
