@@ -166,10 +166,11 @@ def test_structured_pruning_keeps_the_zeros_of_the_remaining_channels(
 
 def test_a_layer_with_few_zeros_and_one_of_zeros_only_count_as_not_pruned() -> None:
     model = make("mobilenet_v2", 10, 0.1)
-    model.features[0][0].weight.data.view(-1)[:2] = 0.0
-    model.classifier[1].weight.data.zero_()
+    layers = weights(model, "all")
+    layers["features.0.0.weight"].data.view(-1)[:2] = 0.0
+    layers["classifier.1.weight"].data.zero_()
     assert zero_masks(model) == {}
-    model.features[0][0].weight.data.view(-1)[:20] = 0.0
+    layers["features.0.0.weight"].data.view(-1)[:20] = 0.0
     assert list(zero_masks(model)) == ["features.0.0.weight"]
 
 
