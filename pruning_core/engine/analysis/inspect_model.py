@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pruning_core.common.files import sha256
+from pruning_core.common.files import expand_path, sha256
 from pruning_core.engine.masks.masks import zero_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
@@ -90,8 +90,8 @@ def weights_identity(source: str, name: str, downloads: Path) -> str:
     """The identity of the initial weights in a stage's key: `none`, or the digest of the file."""
     if source == "none":
         return "none"
-    path = pretrained_file(name, downloads) if source == "pretrained" else Path(source)
-    return f"sha256:{sha256(path.expanduser())}"
+    path = pretrained_file(name, downloads) if source == "pretrained" else expand_path(source)
+    return f"sha256:{sha256(path)}"
 
 
 def images_per_second(model: nn.Module, classes: int, size: int, device: str) -> float:

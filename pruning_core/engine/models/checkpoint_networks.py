@@ -65,8 +65,8 @@ class Network:
 
     @property
     def name(self) -> str:
-        """The entry as the setting `weights_entry` takes it."""
-        return self.entry or TOP
+        """The entry as sentences show it and the setting `weights_entry` takes it."""
+        return printable(self.entry) or TOP
 
     @property
     def fits(self) -> bool:
@@ -296,7 +296,7 @@ def _same(first: Tensor, second: Tensor) -> bool:
 def _named(networks: list[Network], fitting: list[Network], entry: str, file: str) -> Network:
     """The network that the user named: by its whole entry, or by a part that only it has."""
     exact = [network for network in networks if network.name == entry]
-    matching = exact or [n for n in fitting if f".{entry}." in f".{n.entry}."]
+    matching = exact or [n for n in fitting if f".{entry}." in f".{n.name}."]
     if len(matching) == 1 and matching[0].fits:
         return matching[0]
     names = ", ".join(f"'{network.name}'" for network in fitting[:SHOWN])
@@ -309,7 +309,7 @@ def _named(networks: list[Network], fitting: list[Network], entry: str, file: st
 
 def _no_network(tensors: dict[str, Tensor], needed: Needed, checkpoint: Checkpoint) -> SpecError:
     """The error for a file without any tensor of a name that the model has."""
-    file, skipped = checkpoint.path.name, listed(list(checkpoint.skipped))
+    file, skipped = checkpoint.path.name, listed(checkpoint.skipped)
     if not tensors and skipped:
         reason = f"holds Python objects ({skipped}), which could run any code when loaded"
         return SpecError("model.weights", f"{file} {reason}. {HOW_TO_SAVE}")
@@ -361,7 +361,7 @@ def _misfit(
         "model.weights",
         "the weights in {file}{entry} do not fit {model}: {problems}.",
         file=file,
-        entry=f" under '{network.entry}'" if network.entry else "",
+        entry=f" under '{network.name}'" if network.entry else "",
         model=needed.model,
         problems="; ".join(parts),
     )
@@ -397,7 +397,12 @@ def size_text(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "one number"
 
 
-def listed(items: list[str]) -> str:
+def listed(items: Sequence[str]) -> str:
     """The first items, and the number of the others."""
     rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + rest
+    return ", ".join(map(printable, items[:SHOWN])) + rest
+
+
+def printable(name: str) -> str:
+    """A name of a file as a sentence can show it: what moves a cursor is written as its code."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)

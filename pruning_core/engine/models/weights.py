@@ -13,6 +13,7 @@ from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from pruning_core.common.errors import Ref, SpecError
+from pruning_core.common.files import expand_path
 from pruning_core.common.formatting import format_count
 from pruning_core.engine.models.build import INCEPTIONS, shapes
 from pruning_core.engine.models.checkpoint_networks import (
@@ -21,6 +22,7 @@ from pruning_core.engine.models.checkpoint_networks import (
     Network,
     choose_network,
     listed,
+    printable,
 )
 from pruning_core.engine.models.stored_tensors import (
     conversion_notes,
@@ -57,7 +59,7 @@ def load_weights(
         return []
     if source == "pretrained":
         _check_width(model, name)
-    path = download(name, downloads) if source == "pretrained" else Path(source).expanduser()
+    path = download(name, downloads) if source == "pretrained" else expand_path(source)
     checkpoint = read_checkpoint(path)
     choice = choose_network(checkpoint, _needed(model, name), entry)
     notes = _choice_notes(choice, checkpoint)
@@ -109,7 +111,7 @@ def _choice_notes(choice: Choice, checkpoint: Checkpoint) -> list[str]:
     network, file, notes = choice.network, checkpoint.path.name, []
     kind = "averaged weights (EMA or SWA)" if network.averaged else "weights"
     if network.entry:
-        notes.append(f"The {kind} were loaded from '{network.entry}' in {file}.")
+        notes.append(f"The {kind} were loaded from '{network.name}' in {file}.")
     if network.wrappers:
         wrappers = listed(sorted(network.wrappers))
         notes.append(f"Parts of names that the model does not have were ignored: {wrappers}.")
@@ -122,7 +124,7 @@ def _choice_notes(choice: Choice, checkpoint: Checkpoint) -> list[str]:
     if choice.remainder:
         notes.append(f"Not loaded from {file}: {listed(choice.remainder)}.")
     if checkpoint.skipped:
-        classes = listed(list(checkpoint.skipped))
+        classes = listed(checkpoint.skipped)
         notes.append(f"Python objects in {file} were not read: {classes}.")
     return notes
 
@@ -136,7 +138,7 @@ def _plain(network: Network, model: nn.Module, path: Path) -> State:
     for key, stored in network.tensors.items():
         if key in network.adapted and key != POSITIONS:
             continue
-        location = f"{stored.name} in {path.name}"
+        location = f"{printable(stored.name)} in {path.name}"
         if reason := problem(stored.value, needed[key]):
             raise SpecError("model.weights", f"{location} {reason}")
         try:
@@ -233,7 +235,7 @@ def _check_values(state: State, network: Network, path: Path) -> None:
     """Refuse values with which a network computes nothing. Raises `SpecError`."""
     if problem_tensor := bad_values(state):
         key, reason = problem_tensor
-        location = f"{network.tensors[key].name} in {path.name}"
+        location = f"{printable(network.tensors[key].name)} in {path.name}"
         raise SpecError("model.weights", f"{location} {reason}. Choose another checkpoint.")
 
 
