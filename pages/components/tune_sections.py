@@ -52,7 +52,6 @@ RECOVERY: Sequence[Row] = (
 )
 STRUCTURED: Sequence[Row] = tuple(name for name in FIELDS if name.startswith("structured."))
 STAYS = "The file stays on this computer."
-CHECKPOINT_TYPES = ["safetensors", "pt", "pth", "ckpt"]
 # Drawn one by one below, or in the settings file's part.
 DRAWN_ALONE = (
     "data.name",
@@ -83,7 +82,7 @@ def model_section(lab: Lab) -> None:
     # An upload changes the value of the box, so its code runs first, though it is drawn below.
     box = st.container()
     with st.expander("Upload a checkpoint"):
-        upload_for(lab, "Checkpoint file", "model.weights", CHECKPOINT_TYPES, STAYS)
+        upload_for(lab, "Checkpoint file", "model.weights", None, STAYS)
     with box:
         setting_widget("model.weights")
     setting_widget("baseline_epochs")

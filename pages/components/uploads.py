@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from pages.components.choices import PREFIX
 from pages.components.shell import Lab, plain
 
 
-def upload_for(lab: Lab, label: str, name: str, types: list[str], help: str) -> None:
-    """An uploader; the path of the stored file becomes the value of the setting `name`."""
+def upload_for(lab: Lab, label: str, name: str, types: list[str] | None, help: str) -> None:
+    """An uploader; the path of the stored file becomes the value of the setting `name`.
+
+    `types` are the endings of file names that it takes; None takes all.
+    """
     file = st.file_uploader(label, types, key=f"upload {name}", help=help)
     if file is None or st.session_state.get(f"uploaded {name}") == file.file_id:
         return
@@ -28,7 +32,9 @@ def store_upload(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:
     """Store an uploaded file. Returns its digest and path; None, with an error, if it failed."""
     content = file.getbuffer()
     digest = hashlib.sha256(content).hexdigest()
-    path = lab.cache.upload(digest, file.name.rsplit(".", 1)[-1].lower())
+    # A checkpoint may have any name; its ending serves people only.
+    suffix = re.sub("[^a-z0-9]", "", file.name.rsplit(".", 1)[-1].lower())[:12] or "file"
+    path = lab.cache.upload(digest, suffix)
     try:
         if not path.is_file() or path.stat().st_size != len(content):
             _write(path, content)

@@ -46,6 +46,9 @@ def weights_identity(weights: str) -> str:
     if weights in PLAIN_WEIGHTS:
         return weights
     path = expand_path(weights)
+    if os.path.isdir(path):
+        message = "{path} is a folder. Give the checkpoint file in it."
+        raise SpecError("model.weights", message, path=path)
     if not os.path.isfile(path):
         raise SpecError("model.weights", "there is no file {path}.", path=path)
     try:

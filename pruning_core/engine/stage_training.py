@@ -10,11 +10,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
+from torch import nn
+
 from pruning_core.engine.analysis.layer_statistics import layer_statistics
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_sizes import save_and_measure
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import sparsities
+from pruning_core.engine.models.weights import bad_values
 from pruning_core.engine.stage_inputs import MODEL_FILE, load_model
 from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.loss import Objective, frozen
@@ -98,7 +101,7 @@ def measure_model(
         accuracy = evaluate(model, splits.validation, data, settings.device).accuracy
     test = evaluate(model, splits.test, data, settings.device)
     if not math.isfinite(test.loss):
-        raise StageError("The training diverged: the loss is not finite. Lower the learning rate.")
+        raise StageError(_why_not_finite(model, bool(state.history)))
     (context.folder / LAYERS_FILE).write_text(json.dumps(layer_statistics(model)))
     figures: dict[str, Any] = {
         **test.metrics(),
@@ -121,6 +124,21 @@ def measure_model(
         precision=settings.precision,
         machine=platform.machine(),
         versions={name: version(name) for name in VERSIONED_PACKAGES},
+    )
+
+
+def _why_not_finite(model: nn.Module, trained: bool) -> str:
+    """Why the outputs of a model are not finite, with the first tensor that is the cause."""
+    bad = bad_values(model.state_dict())
+    where = f" {bad[0]} {bad[1]}." if bad else ""
+    if trained:
+        return f"The training diverged: the loss is not finite.{where} Lower the learning rate."
+    if bad:
+        return f"The loss is not finite, without any training.{where} Choose another checkpoint."
+    return (
+        "The loss is not finite, without any training: with these weights, the outputs of the "
+        "model are too large. Check that the checkpoint suits the model, the normalization of the "
+        "images and the pruning, or train for at least 1 epoch."
     )
 
 

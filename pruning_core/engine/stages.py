@@ -16,11 +16,12 @@ from pruning_core.engine.analysis import inspect_model as inspect
 from pruning_core.engine.criteria.calibration import record_movement, save_movement
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks import masks
-from pruning_core.engine.masks.pruning_step import prune, surviving_zeros
+from pruning_core.engine.masks.masks import Masks
+from pruning_core.engine.masks.pruning_step import initial_masks, prune, surviving_zeros
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.models.layers import layers
-from pruning_core.engine.models.weights import load_weights
+from pruning_core.engine.models.weights import head_keys, load_weights
 from pruning_core.engine.stage_inputs import (
     MASK_FILE,
     baseline_key,
@@ -46,7 +47,7 @@ from pruning_core.engine.training.rewinding import (
 )
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
-from pruning_core.planning.layer_checks import step_notes
+from pruning_core.planning.layer_checks import step_notes, zeros_notes
 from pruning_core.planning.stage import read_result
 from pruning_core.planning.stage_types import (
     BaselineResult,
@@ -58,6 +59,11 @@ from pruning_core.planning.stage_types import (
 from pruning_core.storage.stage_context import Context
 
 OPTIMIZER_FILE = "optimizer.pt"
+RANDOM_HEAD_NOTE = (
+    "With 0 baseline epochs nothing trains the new classifier: it stays random, and the baseline "
+    "is no better than chance. Give the baseline at least 1 epoch, or a checkpoint with these "
+    "classes."
+)
 
 
 def baseline(context: Context[BaselineSettings]) -> BaselineResult:
@@ -67,17 +73,19 @@ def baseline(context: Context[BaselineSettings]) -> BaselineResult:
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     model = rebuild(settings.model, settings.classes, settings.data["image_size"])
     notes = _load_initial_weights(model, context)
+    zeros = masks.zero_masks(model) if settings.keep_zeros else {}
     model = devices.place(model, settings.device)
     epochs = settings.epochs
     plan = training_plan(settings, settings.data, (0, epochs), "baseline", 0)
-    state = TrainingState(
-        model, make_optimizer(model, settings.train), precision=settings.precision
-    )
+    kept = Masks(dict(model.named_parameters()), zeros) if zeros else None
+    state = TrainingState(model, make_optimizer(model, settings.train), kept, settings.precision)
     state.objective = Objective(settings.train["label_smoothing"])
     record_movement(state, settings.keep_movement)
     splits = load_splits(context.store, context.row.parent, settings.data)
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     save_movement(state, context.folder)
+    if zeros:
+        masks.save(zeros, context.folder / MASK_FILE)
     if settings.keep_epoch is not None:
         sparse_file.save(state.kept_weights, context.folder / rewinding.KEPT_FILE)
     all_layers = {"layers": "all", "exclude": []}
@@ -114,6 +122,7 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     measured = measure_model(context, state, splits, base.data, settings.pruning)
     notes = [
         *step_notes(layers(model), settings.pruning, float(settings.target)),
+        *_zeros_notes(model, context),
         *surviving_zeros(chosen),
         *training_notes(state),
         *rewinding_notes(settings.recovery, base),
@@ -122,10 +131,22 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     return PrunedResult(**vars(result), returned=step.returned)
 
 
+def _zeros_notes(model: nn.Module, context: Context[PrunedSettings]) -> list[str]:
+    """A note where more weights were zero in the initial weights than the target asks for."""
+    settings, initial = context.settings, initial_masks(context.store, context.row.parent)
+    zeros = {name: int((~mask).sum()) for name, mask in initial.items()}
+    return zeros_notes(layers(model), settings.pruning, float(settings.target), zeros)
+
+
 def _load_initial_weights(model: nn.Module, context: Context[BaselineSettings]) -> list[str]:
     """Load the initial weights. Returns notes; raises `SpecError` if the file has changed."""
     spec, source = context.settings.model, context.row.hints["weights"]
-    notes = load_weights(model, source, spec["name"], context.cache.downloads)
+    entry = spec.get("weights_entry", "")
+    head = {key: model.state_dict()[key].clone() for key in head_keys(spec["name"])}
+    notes = load_weights(model, source, spec["name"], context.cache.downloads, entry)
+    random_head = all(torch.equal(model.state_dict()[key], value) for key, value in head.items())
+    if source != "none" and not context.settings.epochs and random_head:
+        notes.append(RANDOM_HEAD_NOTE)
     identity = inspect.weights_identity(source, spec["name"], context.cache.downloads)
     if identity != spec["weights"]:
         raise SpecError(

@@ -37,10 +37,10 @@ Counts = Callable[[Sequence[LayerUnits], float, Settings], list[int]]
 
 def uniform(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[int]:
     """The same sparsity in every layer. Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878"""
-    counts = [round(amount * layer.units) for layer in layers]
-    for layer, count in zip(layers, counts, strict=True):
-        check_grows(layer.removed, count, layer.units, f"of {layer.name}", pruning)
-    return counts
+    return [
+        grown(layer.removed, round(amount * layer.units), layer.units, f"of {layer.name}", pruning)
+        for layer in layers
+    ]
 
 
 def erk(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> list[int]:
@@ -71,8 +71,8 @@ def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> li
     sparsities = table_sparsities(pruning["layer_sparsities"], [layer.name for layer in layers])
     weights = [share * layer.units for share, layer in zip(sparsities, layers, strict=True)]
     pruned = check_total(layers, amount, pruning)
-    if not pruned:
-        return [0] * len(layers)
+    if not pruned or not amount:
+        return [layer.removed for layer in layers]
     scale = table_scale(layers, amount, pruning)
     if max(sparsities) * scale > 1 + 1e-9:
         raise SpecError(
@@ -264,17 +264,19 @@ def _scaled(
 
 
 def check_total(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> int:
-    """The number of units to prune in all. Raises `SpecError` where more are pruned already."""
+    """The number of units to prune in all, as `grown` returns it."""
     total = sum(layer.units for layer in layers)
-    count = round(amount * total)
-    check_grows(sum(layer.removed for layer in layers), count, total, "of all layers", pruning)
-    return count
+    removed = sum(layer.removed for layer in layers)
+    return grown(removed, round(amount * total), total, "of all layers", pruning)
 
 
-def check_grows(removed: int, count: int, total: int, where: str, pruning: Settings) -> None:
-    """Refuse a lower sparsity than that of the previous step. Raises `SpecError`."""
+def grown(removed: int, count: int, total: int, where: str, pruning: Settings) -> int:
+    """The number of units to prune, where `removed` are pruned already: never fewer than these.
+
+    Raises `SpecError` where `count` is less, unless `pruning` says to `keep_zeros`.
+    """
     noun = unit_noun(pruning)
-    if removed > count:
+    if removed > count and not pruning.get("keep_zeros"):
         raise SpecError(
             "amount",
             "{removed} of the {total} {noun} {where} are already pruned, but this sparsity prunes "
@@ -285,6 +287,7 @@ def check_grows(removed: int, count: int, total: int, where: str, pruning: Setti
             noun=noun,
             where=where,
         )
+    return max(removed, count)
 
 
 def check_min_density(count: int, most: int, total: int, pruning: Settings) -> None:

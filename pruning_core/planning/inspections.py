@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pruning_core.common.files import expand_path, fingerprint, weights_identity
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer
-from pruning_core.planning.layer_checks import step_notes, uncorrected_notes
+from pruning_core.planning.layer_checks import step_notes, uncorrected_notes, zeros_notes
 from pruning_core.planning.stage import Reader, Stage, known
 from pruning_core.planning.stage_types import (
     InspectDatasetResult,
@@ -48,7 +48,14 @@ def _dry_run(spec: Spec, store: Reader) -> list[str]:
 def notes_for_model(spec: Spec, facts: InspectModelResult) -> list[str]:
     """Notes on the pruning steps of a spec, for a model with the `facts` of its inspection."""
     pruning, layers = to_dict(spec.pruning), [Layer(**layer) for layer in facts.layers]
-    notes = [note for target in mask_targets(spec) for note in step_notes(layers, pruning, target)]
+    notes = [
+        note
+        for target in mask_targets(spec)
+        for note in (
+            *step_notes(layers, pruning, target),
+            *zeros_notes(layers, pruning, target, facts.zeros),
+        )
+    ]
     if spec.correction.enabled:
         notes += uncorrected_notes(layers)
         notes += filter(None, [facts.unsupported.get("bn_recalibration")])

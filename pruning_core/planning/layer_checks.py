@@ -217,6 +217,49 @@ def step_notes(layers: Sequence[Layer], pruning: Mapping[str, Any], sparsity: fl
     return notes
 
 
+def initial_zeros_note(layers: Sequence[Layer], zeros: Mapping[str, int]) -> list[str]:
+    """A note on the zeros of an earlier pruning, counted by layer; empty where there are none."""
+    if not zeros:
+        return []
+    total = sum(layer.size for layer in layers)
+    return [
+        f"The initial weights are pruned already: {format_percent(sum(zeros.values()) / total)} of "
+        f"the weights are zero, in {format_count(len(zeros), 'layer')}. These weights stay zero in "
+        "training and count towards the sparsity."
+    ]
+
+
+def zeros_notes(
+    layers: Sequence[Layer],
+    pruning: Mapping[str, Any],
+    sparsity: float,
+    zeros: Mapping[str, int],
+) -> list[str]:
+    """A note where more weights are zero in the initial weights than a pruning step asks for.
+
+    `pruning` holds the settings of a `PruningSpec`, `zeros` the zeros by name of the layer.
+    """
+    chosen = prunable(layers, pruning["layers"], pruning["exclude"])
+    present = sum(zeros.get(layer.name, 0) for layer in chosen)
+    total = sum(layer.size for layer in chosen)
+    if not sparsity or not present:
+        return []
+    target, share = format_percent(sparsity), format_percent(present / total)
+    if present > round(sparsity * total):
+        return [
+            f"The target of {target} is below the sparsity of the initial weights, {share}. Their "
+            "zeros stay."
+        ]
+    equal = ALLOCATIONS[pruning.get("allocation", "uniform")].equal_sparsities
+    sparser = [x.name for x in chosen if zeros.get(x.name, 0) > round(sparsity * x.size)]
+    if not (equal and sparser):
+        return []
+    return [
+        f"In {_quoted(sparser)} the initial weights have more zeros than the target of {target}. "
+        "These zeros stay, so the sparsity is higher than the target."
+    ]
+
+
 def _kernel_notes(layers: Sequence[Layer]) -> list[str]:
     """A note on layers whose kernels are single weights."""
     flat = [layer.name for layer in layers if len(layer.shape) == 2]

@@ -214,6 +214,7 @@ def _baseline(
         precision=model_facts.precision or spec.precision,
         keep_epoch=kept_epoch(spec),
         keep_movement=needs(spec.pruning.criterion, MOVEMENT) or None,
+        keep_zeros=bool(model_facts.zeros) or None,
     )
     hints = {"weights": spec.model.weights}
     return Stage("baseline", decoded.key, stored(settings), hints, threads=spec.baseline_threads)

@@ -59,7 +59,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.analysis.stages:inspect_model",
             settings=types.InspectModelSettings,
             result=types.InspectModelResult,
-            version=3,
+            version=4,
             inspection=True,
             noted=True,
         ),

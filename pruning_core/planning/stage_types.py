@@ -76,7 +76,8 @@ class InspectModelResult:
     """The layers of a model, and its training speed on this machine.
 
     `unsupported` holds the reason by criterion or correction that cannot be used. `layers` holds
-    the fields of `methods.layers.Layer`.
+    the fields of `methods.layers.Layer`. `zeros` counts the zeros of an earlier pruning in the
+    initial weights, by name of the layer.
     """
 
     device: str
@@ -89,6 +90,7 @@ class InspectModelResult:
     notes: list[str] = field(default_factory=list)
     precision: str | None = None
     bf16_speedup: float | None = None
+    zeros: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ class BaselineSettings(ModelSettings):
     """`data`, `model` and `train` hold a `DataSpec`, `ModelSpec` and `TrainSpec`.
 
     `keep_epoch` is the epoch whose weights are kept for rewinding. `keep_movement` asks for the
-    accumulated weight movement.
+    accumulated weight movement. With `keep_zeros` the zeros of an earlier pruning in the initial
+    weights stay zero, in this stage and in all that descend from it.
     """
 
     data: Json
@@ -136,6 +139,7 @@ class BaselineSettings(ModelSettings):
     train: Json
     keep_epoch: int | None = None
     keep_movement: bool | None = None
+    keep_zeros: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
@@ -122,6 +123,9 @@ def _spans(chain: Any, steps: int) -> bool:
     return bool(chain.enabled and (chain.final_epochs > 0 or (chain.epochs > 0 and steps > 1)))
 
 
+CHECKPOINT = Condition(
+    lambda spec: spec.model.weights not in PLAIN_WEIGHTS, "with a checkpoint file"
+)
 ONE_SHOT = Condition(lambda spec: bool(spec.one_shot.amounts), "with one-shot sparsities")
 ITERATIVE = Condition(lambda spec: spec.iterative.enabled, "with iterative pruning")
 STRUCTURED = Condition(lambda spec: spec.structured.enabled, "with structured pruning")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pruning_core.common.errors import check
 from pruning_core.methods.datasets import AUGMENTATIONS, DATASETS, IMAGENET_MEAN, IMAGENET_STD
 from pruning_core.methods.models import MODELS
+from pruning_core.settings.conditions import CHECKPOINT
 from pruning_core.settings.fields import SHARE, check_fields, setting
 
 
@@ -137,7 +138,7 @@ class ModelSpec:
         "none",
         "Initial weights",
         help="Where the baseline starts: none (train from scratch), pretrained (ImageNet weights "
-        "of torchvision), or the path of a .safetensors, .pt, .pth or .ckpt checkpoint.",
+        "of torchvision), or the path of a checkpoint of PyTorch or safetensors.",
         flag="--weights",
         metavar="none|pretrained|PATH",
         choices={
@@ -145,6 +146,17 @@ class ModelSpec:
             "pretrained": "ImageNet-pretrained (torchvision)",
         },
         free=True,
+    )
+    weights_entry: str = setting(
+        "",
+        "Checkpoint entry",
+        help="Which network of a checkpoint to load, if it holds several, such as an EMA copy of "
+        "the weights. Notes give the names of the entries. Empty: the only network that fits.",
+        flag="--weights-entry",
+        metavar="NAME",
+        placeholder="state_dict_ema",
+        neutral="",
+        read_when=CHECKPOINT,
     )
 
     def __post_init__(self) -> None:

@@ -190,9 +190,9 @@ def text_file(path: Path) -> Path:
 CHECKPOINTS: list[tuple[Make, list[str]]] = [
     (wrong_keys, ["missing (", "1 unexpected (fc.bias)", "of another shape"]),
     (not_finite, ["classifier.1.bias", "not numbers"]),
-    (pickled_model, ["holds Python objects, which could run any code when loaded. "]),
+    (pickled_model, ["holds Python objects (", "which could run any code when loaded. "]),
     (cut_short, ["cannot be read as safetensors"]),
-    (text_file, ["is not a .safetensors, .pt, .pth or .ckpt file"]),
+    (text_file, ["own weights.txt cannot be read as saved weights"]),
 ]
 
 

@@ -42,6 +42,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--weights", "none", {"model.weights": "none"}),
     ("--weights", "pretrained", {"model.weights": "pretrained"}),
     ("--weights", "/a b/ü.safetensors", {"model.weights": "/a b/ü.safetensors"}),
+    ("--weights-entry", "state_dict_ema", {"model.weights_entry": "state_dict_ema"}),
     ("--batch-size", "16", {"baseline.batch_size": 16, "finetune.batch_size": 16}),
     ("--baseline-batch-size", "16", {"baseline.batch_size": 16}),
     ("--baseline-epochs", "0", {"baseline_epochs": 0}),

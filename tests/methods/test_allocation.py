@@ -106,6 +106,15 @@ def test_apportioned_numbers_add_up_and_are_near_their_weights(
 TABLE = pruning_of(allocation="custom", layer_sparsities=("*=0.5", "small=0"))
 
 
+def test_zeros_of_the_initial_weights_are_kept_below_their_share() -> None:
+    layers, keep = [LayerUnits("small", (8,), 8, removed=5), LARGE], {"keep_zeros": True}
+    assert uniform(layers, 0.5, pruning_of() | keep) == [5, 32]
+    for target in (0.0, 0.02):
+        assert uniform(layers, target, pruning_of() | keep) == [5, round(64 * target)]
+        assert erk(layers, target, pruning_of(allocation="erk") | keep) == [5, 0]
+        assert custom(layers, target, TABLE | keep) == [5, 0]
+
+
 @pytest.mark.parametrize(
     ("target", "pruned"), [(32 / 72, [0, 32]), (16 / 72, [0, 16]), (0, [0, 0])]
 )

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pruning_core.common.files import sha256
+from pruning_core.common.files import expand_path, sha256
+from pruning_core.engine.masks.masks import zero_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.build import build
@@ -24,6 +25,7 @@ from pruning_core.engine.models.weights import load_weights
 from pruning_core.methods.corrections import NO_BATCH_NORM
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import load
+from pruning_core.planning.layer_checks import initial_zeros_note
 from pruning_core.planning.stage_types import InspectModelResult, InspectModelSettings
 
 TRIAL_SECONDS = 0.5
@@ -42,7 +44,10 @@ def inspect_model(
     device = devices.resolve(settings.device)
     torch.manual_seed(0)
     model = build(model_settings, settings.classes, size)
-    notes = load_weights(model, source, model_settings["name"], downloads)
+    entry = model_settings.get("weights_entry", "")
+    notes = load_weights(model, source, model_settings["name"], downloads, entry)
+    masks = zero_masks(model) if source != "none" else {}
+    zeros = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
     precision: dict[str, Any] = {}
     if settings.precision:
         precision = choose_precision(model, settings.classes, size, device)
@@ -51,7 +56,8 @@ def inspect_model(
         device=device,
         devices=devices.available(),
         weights=weights_identity(source, model_settings["name"], downloads),
-        notes=notes + precision_notes(precision),
+        notes=[*notes, *initial_zeros_note(layers(model), zeros), *precision_notes(precision)],
+        zeros=zeros,
         unsupported=_unsupported(model),
         layers=[dataclasses.asdict(layer) for layer in layers(model)],
         parameters=sum(p.numel() for p in model.parameters()),
@@ -84,8 +90,8 @@ def weights_identity(source: str, name: str, downloads: Path) -> str:
     """The identity of the initial weights in a stage's key: `none`, or the digest of the file."""
     if source == "none":
         return "none"
-    path = pretrained_file(name, downloads) if source == "pretrained" else Path(source)
-    return f"sha256:{sha256(path.expanduser())}"
+    path = pretrained_file(name, downloads) if source == "pretrained" else expand_path(source)
+    return f"sha256:{sha256(path)}"
 
 
 def images_per_second(model: nn.Module, classes: int, size: int, device: str) -> float:

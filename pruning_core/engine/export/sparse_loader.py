@@ -10,7 +10,9 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -23,7 +25,11 @@ START = struct.Struct("<8sI32s")
 BLOB_SIZE = struct.Struct("<Q")
 BLOCK_SIZE = struct.Struct("<I")
 BLOCK = 2**16
+# The tensors may take this much memory, or `EXPANSION` times the bytes of the file if that is more.
+MOST_BYTES, EXPANSION = 2**30, 256
+MOST_HEADER, MOST_DIMENSIONS = 2**24, 64
 SCALE = ".int8_scale"
+Row = tuple[str, torch.dtype, tuple[int, ...], bool]  # name, dtype, shape, whether it is sparse
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -78,43 +84,90 @@ def decode(data: bytes) -> dict[str, Tensor]:
     if hashlib.sha256(body).digest() != digest:
         raise SparseFileError("is damaged or cut short: its content does not match its digest.")
     try:
-        return _tensors(_decompressed(body))
+        return _tensors(body, max(MOST_BYTES, EXPANSION * len(data)))
     except (zlib.error, struct.error, safetensors.SafetensorError) as error:
         raise SparseFileError(f"does not follow the format ({error}).") from error
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise SparseFileError(f"has an inconsistent header ({error}).") from error
 
 
-def _decompressed(body: memoryview) -> bytes:
+def _tensors(body: memoryview, most_bytes: int) -> dict[str, Tensor]:
+    """The tensors; all sizes are checked against each other before the blob is decompressed."""
     (size,) = BLOB_SIZE.unpack_from(body)
-    blocks, offset, total = [], BLOB_SIZE.size, 0
-    while offset < len(body):
-        (length,) = BLOCK_SIZE.unpack_from(body, offset)
-        offset += BLOCK_SIZE.size
-        unpacker = zlib.decompressobj()
-        # The limit keeps a small file from expanding without bound.
-        blocks.append(unpacker.decompress(body[offset : offset + length], BLOCK + 1))
-        if not unpacker.eof or len(blocks[-1]) > BLOCK:
-            raise ValueError("a block is too large or cut short")
-        offset, total = offset + length, total + len(blocks[-1])
-    if total != size or offset != len(body):
+    blocks = _blocks(body, size)
+    start = b""
+    while len(start) < 8 or len(start) < 8 + struct.unpack_from("<Q", start)[0] <= MOST_HEADER:
+        start += next(blocks, None) or _cut_short()
+    (header_bytes,) = struct.unpack_from("<Q", start)
+    if header_bytes + 8 > min(size, MOST_HEADER):
+        raise ValueError("the header is too long")
+    header = json.loads(start[8 : 8 + header_bytes])
+    rows = [
+        (str(name), DTYPES[dtype], _shape(shape), form == "sparse")
+        for name, dtype, shape, form in json.loads(header["__metadata__"]["tensors"])
+    ]
+    _check_sizes(rows, header, size - 8 - header_bytes, most_bytes)
+    blob = b"".join([start, *blocks])
+    if len(blob) != size:
         raise ValueError("the blocks do not make up the blob")
-    return b"".join(blocks)
-
-
-def _tensors(blob: bytes) -> dict[str, Tensor]:
-    (header_bytes,) = struct.unpack_from("<Q", blob)
-    header = json.loads(blob[8 : 8 + header_bytes])
-    rows = json.loads(header["__metadata__"]["tensors"])
     sections = load_blob(blob)
-    state = {}
-    for name, dtype, shape, form in rows:
-        sizes = tuple(int(size) for size in shape)
-        state[str(name)] = _tensor(sections, DTYPES[dtype], sizes, form == "sparse")
+    del blob
+    state = {name: _tensor(sections, dtype, shape, sparse) for name, dtype, shape, sparse in rows}
     for name, section in sections.items():
         if len(section):
             raise ValueError(f"the section {name} is too long")
     return state
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    """The sizes of a shape, checked, so that their product is quickly computed."""
+    shape = tuple(map(int, sizes))
+    if len(shape) > MOST_DIMENSIONS or not all(0 <= size < 2**63 for size in shape):
+        raise ValueError("a shape is not possible")
+    return shape
+
+
+def _cut_short() -> bytes:
+    raise ValueError("the header is cut short")
+
+
+def _blocks(body: memoryview, size: int) -> Iterator[bytes]:
+    """The decompressed blocks of a blob of this size; all have `BLOCK` bytes but the last."""
+    frames, offset = [], BLOB_SIZE.size
+    while offset < len(body):
+        (length,) = BLOCK_SIZE.unpack_from(body, offset)
+        offset += BLOCK_SIZE.size
+        frames.append((offset, offset + length))
+        offset += length
+    if offset != len(body) or len(frames) != -(-size // BLOCK):
+        raise ValueError("the blocks do not make up the blob")
+    for start, end in frames:
+        unpacker = zlib.decompressobj()
+        # The limit keeps a small block from expanding without bound.
+        block = unpacker.decompress(body[start:end], BLOCK + 1)
+        if not unpacker.eof or len(block) > BLOCK:
+            raise ValueError("a block is too large or cut short")
+        yield block
+
+
+def _check_sizes(rows: list[Row], header: Any, content_bytes: int, most_bytes: int) -> None:
+    """Check the tensors that the header lists against its sections and against `most_bytes`."""
+    lengths = {
+        name: math.prod(_shape(section["shape"]))
+        for name, section in header.items()
+        if name != "__metadata__"
+    }
+    total = sum(math.prod(shape) * dtype.itemsize for _, dtype, shape, _ in rows)
+    if total > most_bytes:
+        raise ValueError(f"its tensors would take {total:,} bytes, more than {most_bytes:,}")
+    masks = sum((math.prod(shape) + 7) // 8 for _, _, shape, sparse in rows if sparse)
+    if lengths.get("mask", 0) != masks or sum(lengths.values()) != content_bytes:
+        raise ValueError("the sections do not have the sizes of the tensors")
+    for size in {dtype.itemsize for _, dtype, _, _ in rows}:
+        values = [(math.prod(s), sparse) for _, dtype, s, sparse in rows if dtype.itemsize == size]
+        dense, most = sum(n for n, sparse in values if not sparse), sum(n for n, _ in values)
+        if not all(dense <= lengths.get(f"{size}.{i}", 0) <= most for i in range(size)):
+            raise ValueError("the sections do not have the sizes of the tensors")
 
 
 def _tensor(
@@ -124,8 +177,9 @@ def _tensor(
     size, values = dtype.itemsize, math.prod(shape)
     mask, count = None, values
     if sparse:
-        bits = _take(sections, "mask", (values + 7) // 8)[:, None] >> torch.arange(7, -1, -1)
-        mask = (bits.flatten()[:values] & 1).bool()
+        shifts = torch.arange(7, -1, -1, dtype=torch.uint8)
+        bits = (_take(sections, "mask", (values + 7) // 8)[:, None] >> shifts) & 1
+        mask = bits.flatten()[:values].bool()
         count = int(mask.sum())
     rotated = torch.stack([_take(sections, f"{size}.{i}", count) for i in range(size)], 1)
     # Undoes the rotation by one bit: each byte's lowest bit belongs to the byte below.

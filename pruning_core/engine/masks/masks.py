@@ -14,16 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.ranking import sortable_keys
 from pruning_core.engine.masks.selection import REMOVED, LayerKeys, select_units
 from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
+from pruning_core.engine.models.layers import weights
 from pruning_core.storage.stage_context import StageError
 
 Tensors = dict[str, Tensor]
+# With up to this share of exact zeros, a layer counts as not pruned.
+CHANCE_ZEROS = 0.01
 
 
 def compute_masks(
@@ -37,6 +40,7 @@ def compute_masks(
     Scores and masks are (O, I, *K) by name of the weight, in the same memory format. `pruning`
     holds a `PruningSpec`'s settings: the granularity says what a unit is, the allocation how many
     units of each layer are pruned. Units that the `previous` masks prune stay pruned, and count.
+    With `keep_zeros` in `pruning` an amount below the current sparsity prunes no more units.
 
     Raises `SpecError` for an amount outside [0, 1), one that the minimum density does not allow,
     one below the current sparsity, and a model without prunable weights.
@@ -60,6 +64,20 @@ def compute_masks(
         layers[name] = LayerKeys(keys, tuple(scores[name].shape))
     pruned = select_units(layers, amount, pruning)
     return {name: mask_of_units(~pruned[name], score, pruning) for name, score in scores.items()}
+
+
+def zero_masks(model: nn.Module) -> Tensors:
+    """Masks (O, I, *K) of the prunable weights with zeros of an earlier pruning.
+
+    Left out are layers with at most `CHANCE_ZEROS` of zeros, and layers of zeros only, which were
+    initialized so.
+    """
+    masks = {name: weight.detach() != 0 for name, weight in weights(model, "all").items()}
+    return {
+        name: mask
+        for name, mask in masks.items()
+        if 0 < int(mask.sum()) < (1 - CHANCE_ZEROS) * mask.numel()
+    }
 
 
 def empty_layers(masks: Tensors) -> list[str]:

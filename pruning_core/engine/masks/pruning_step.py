@@ -19,11 +19,12 @@ from pruning_core.engine.masks.masks import Masks, compute_masks, empty_layers, 
 from pruning_core.engine.masks.regrowth import drop_and_grow, growth_scores
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.models.traced_layers import traced_layers
-from pruning_core.engine.stage_inputs import MASK_FILE
+from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, baseline_settings
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.planning.layer_checks import layer_collapse
 from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings
 from pruning_core.storage.stage_context import Context
+from pruning_core.storage.store import Store
 
 Tensors = dict[str, Tensor]
 
@@ -44,25 +45,42 @@ def prune(
     Raises `SpecError` where nothing would remain of a layer, and `StageError` where the criterion
     cannot score the model.
     """
-    settings = context.settings
-    pruning, target = settings.pruning, float(settings.target)
+    settings, initial = context.settings, initial_masks(context.store, context.row.parent)
+    # Zeros of the initial weights stay, also where the target is below their share.
+    pruning = {**settings.pruning, "keep_zeros": True} if initial else settings.pruning
+    target = float(settings.target)
     prunable = weights(model, pruning["layers"], pruning["exclude"])
-    previous = _previous_masks(context)
+    previous = _previous_masks(context) or initial
     context.progress.say(0.0, "Scoring the weights")
     scores = CRITERIA.load(pruning["criterion"])(inputs_for_pruning(model, context, splits, base))
-    masks = compute_masks(scores, target, pruning, {} if settings.dense else previous)
+    masks = compute_masks(scores, target, pruning, initial if settings.dense else previous)
     if empty := empty_layers(masks):
         raise layer_collapse("pruning.min_density", empty, target, pruning)
     if settings.regrowth is not None:
         growth = growth_scores(inputs_for_regrowth(model, settings, splits, base))
+        # A score of 0 is never grown.
+        growth |= {n: growth[n] * m.to(growth[n]) for n, m in initial.items() if n in growth}
         masks = drop_and_grow(masks, scores, growth, settings.regrowth, pruning)
+    # A unit that stays, such as a filter, may hold single weights that were zero.
+    masks |= {n: masks[n] & m.to(masks[n].device) for n, m in initial.items() if n in masks}
+    others = {name: mask for name, mask in initial.items() if name not in masks}
     norm_masks: Tensors = {}
     if settings.norms is not None:
         norm_masks = norms_of_zero_filters(model, masks, base.data["image_size"])
-    applied = Masks({**dict(model.named_parameters()), **prunable}, masks, norm_masks)
+    everything = {**dict(model.named_parameters()), **prunable}
+    applied = Masks(everything, masks, {**norm_masks, **others})
     applied.multiply()
-    returned = (masks[name].cpu() & ~mask for name, mask in previous.items())
+    returned = (masks[n].cpu() & ~mask.cpu() for n, mask in previous.items() if n in masks)
     return PruningStep(applied, sum(int(torch.count_nonzero(mask)) for mask in returned))
+
+
+def initial_masks(store: Store, key: str) -> Tensors:
+    """The masks (O, I, *K) of the zeros in the initial weights that a stage descends from.
+
+    Empty where the initial weights had none.
+    """
+    root = baseline_key(store, key)
+    return load(store.file(root, MASK_FILE)) if baseline_settings(store, root).keep_zeros else {}
 
 
 def _previous_masks(context: Context[PrunedSettings]) -> Tensors:

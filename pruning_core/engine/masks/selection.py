@@ -18,8 +18,8 @@ from pruning_core.methods.allocation import (
     ALLOCATIONS,
     Counts,
     LayerUnits,
-    check_grows,
     check_min_density,
+    grown,
 )
 from pruning_core.methods.granularity import fits, pattern_of, pattern_sparsity
 from pruning_core.methods.layers import units_to_keep
@@ -118,9 +118,9 @@ def _lowest(keys: dict[str, np.ndarray], amount: float, pruning: Settings) -> Pr
             "layers in float32 and in float64 cannot be ranked together. Choose {uniform}.",
             uniform=Choice("pruning.allocation", "uniform"),
         )
-    count = round(amount * all_keys.size)
     removed = int(np.count_nonzero(all_keys == REMOVED))
-    check_grows(removed, count, all_keys.size, "of all layers", pruning)
+    count = round(amount * all_keys.size)
+    count = grown(removed, count, all_keys.size, "of all layers", pruning)
     boundaries = np.cumsum([layer.size for layer in keys.values()])[:-1]
     for layer in np.split(all_keys, boundaries):  # views, so the keys change in place
         _protect(layer, pruning["min_density"])
@@ -157,24 +157,25 @@ def by_pattern(layers: dict[str, LayerKeys], amount: float, pruning: Settings) -
     pattern = pattern_of(granularity)
     assert pattern is not None
     return {
-        name: n_of_m(layer, *pattern)
+        name: n_of_m(layer, *pattern, bool(pruning.get("keep_zeros")))
         if amount and fits(layer.shape, granularity)
         else layer.keys == REMOVED
         for name, layer in layers.items()
     }
 
 
-def n_of_m(layer: LayerKeys, n: int, m: int) -> np.ndarray:
+def n_of_m(layer: LayerKeys, n: int, m: int, keep_zeros: bool = False) -> np.ndarray:
     """The `n` lowest of every `m` consecutive inputs of one output and one kernel position.
 
-    Returns a flat bool array (U,). Raises `SpecError` where more than `n` are pruned already.
+    Returns a flat bool array (U,). Where more than `n` are pruned already, they all stay pruned
+    with `keep_zeros`; without, `SpecError` is raised.
     """
     outputs, inputs, *_ = layer.shape
     groups = layer.keys.reshape(outputs, inputs // m, m, -1)
     already_pruned = np.count_nonzero(groups == REMOVED, axis=2)
-    if already_pruned.max(initial=0) > n:
+    if already_pruned.max(initial=0) > n and not keep_zeros:
         raise SpecError("amount", f"more than {n} of {m} consecutive weights are already pruned.")
     ranks = np.argsort(groups, axis=2, kind="stable")
     pruned = np.zeros(groups.shape, dtype=bool)
     np.put_along_axis(pruned, ranks[:, :, :n], True, axis=2)
-    return pruned.reshape(-1)
+    return (pruned | (groups == REMOVED)).reshape(-1)

@@ -1,13 +1,21 @@
-"""Checkpoint files: those of the user, and the download of torchvision's pretrained weights."""
+"""Checkpoint files: those of the user, and the download of torchvision's pretrained weights.
+
+The content of a file decides how it is read, not its name. No code of a file is run: tensors,
+numbers, texts, lists and dicts are read, and any other Python object is skipped.
+"""
 
 from __future__ import annotations
 
+import builtins
 import os
 import pickle
 import re
 import shutil
 import struct
 import tempfile
+import warnings
+import zipfile
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -17,71 +25,197 @@ from urllib.request import urlopen
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 from torchvision.models import get_model_weights
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import sha256
+from pruning_core.common.formatting import format_bytes
+from pruning_core.engine.export import sparse_loader
 
-TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 TIMEOUT_SECONDS = 30
 HOW_TO_SAVE = "Save only the weights, with torch.save(model.state_dict(), ...) or as .safetensors."
 # The errors of torch's reader for files that are damaged or no torch files.
 UNREADABLE = (
     *(pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError),
-    *(LookupError, AssertionError, AttributeError, TypeError),
+    *(LookupError, AssertionError, AttributeError, TypeError, zipfile.BadZipFile, OverflowError),
+    *(MemoryError, RecursionError),
 )
+# The number with which a torch file that is no zip begins, as a pickle.
+LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+HEAD_BYTES = 300
+# torch stores tensors without compression, so more than this per byte of the file is no checkpoint.
+EXPANSION = 4
+# Other formats, by the place and the text with which their files begin.
+OTHER_FORMATS = (
+    (0, b"\x1f\x8b", "is compressed with gzip. Unpack it first"),
+    (0, b"\xfd7zXZ\x00", "is compressed with xz. Unpack it first"),
+    (0, b"BZh", "is compressed with bzip2. Unpack it first"),
+    (0, b"(\xb5/\xfd", "is compressed with Zstandard. Unpack it first"),
+    (257, b"ustar", "is an archive of files (tar). Unpack it, and give the checkpoint in it"),
+    (0, b"7z\xbc\xaf", "is an archive of files (7z). Unpack it, and give the checkpoint in it"),
+    (0, b"\x89HDF", "is an HDF5 file, as Keras writes it. Give weights of PyTorch"),
+    (0, b"\x93NUMPY", "is an array of NumPy. Give weights of PyTorch"),
+    (0, b"GGUF", "is a GGUF file. Give weights of PyTorch"),
+)
+UNSUPPORTED = re.compile(r"Unsupported global: GLOBAL (\S+) was not an allowed global")
+MOST_CLASSES = 200
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of any shape in a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, by name.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: tensors in nested dicts and lists.
 
-    No code of the file is run. A dict that holds the weights under one of `WRAPPERS` is accepted.
+    `skipped` names the classes of the Python objects that were not read.
+    """
+
+    path: Path
+    content: Any
+    skipped: tuple[str, ...] = ()
+
+
+class Skipped(list[Any]):
+    """Stands for a Python object of a file. It takes any arguments and keeps nothing."""
+
+    def __new__(cls, *_: object) -> Skipped:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+    def append(self, _: object) -> None:
+        pass
+
+    def extend(self, _: object) -> None:
+        pass
+
+
+def _plain_dict(*_: object) -> dict[Any, Any]:
+    """Stands for `collections.defaultdict`, whose arguments are a class and not needed here."""
+    return {}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The content of a file of torch, of safetensors, or of this project's sparse format.
+
     Raises `SpecError` for the field `model.weights`.
     """
+    if path.is_dir():
+        raise _refused(path, "is a folder. Give the checkpoint file in it.")
     if not path.is_file():
         raise SpecError("model.weights", f"there is no file {path}.")
-    if path.suffix.lower() == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix.lower() not in TORCH_SUFFIXES:
-        message = f"{path.name} is not a .safetensors, .pt, .pth or .ckpt file."
-        raise SpecError("model.weights", message)
-    return _unwrapped(_read_torch(path), path)
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(HEAD_BYTES), path.stat().st_size
+    except OSError as error:
+        raise _refused(path, f"cannot be read ({error.strerror or error}).") from error
+    if head.startswith(sparse_loader.MAGIC):
+        return Checkpoint(path, _read_sparse(path))
+    if path.suffix.lower() == ".safetensors" or _is_safetensors(head, size):
+        return Checkpoint(path, _read_safetensors(path))
+    if head.startswith(b"PK"):
+        _check_zip(path, size)
+        return _read_torch(path)
+    if LEGACY in head[:32]:
+        return _read_torch(path)
+    for place, start, reason in OTHER_FORMATS:
+        if head[place:].startswith(start):
+            raise _refused(path, f"{reason}.")
+    if head[:1] == b"\x80":
+        reason = "is a Python pickle, which could run any code when loaded."
+        raise _refused(path, f"{reason} {HOW_TO_SAVE}")
+    raise _refused(path, f"cannot be read as saved weights. {HOW_TO_SAVE}")
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _refused(path: Path, reason: str) -> SpecError:
+    return SpecError("model.weights", f"{path.name} {reason}")
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Whether a file begins with the size of a JSON header that is inside the file."""
+    length = int.from_bytes(head[:8], "little")
+    return len(head) > 8 and head[8:9] == b"{" and length <= size - 8
+
+
+def _read_sparse(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return sparse_loader.weights(path)
+    except (sparse_loader.SparseFileError, OSError) as error:
+        raise SpecError("model.weights", f"{error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        message = f"{path.name} cannot be read as safetensors ({error})."
-        raise SpecError("model.weights", message) from error
+    except (SafetensorError, *UNREADABLE) as error:
+        raise _refused(path, f"cannot be read as safetensors ({error}).") from error
 
 
-def _read_torch(path: Path) -> Any:
+def _check_zip(path: Path, size: int) -> None:
+    """Refuse a zip that is no checkpoint, and one that would expand, before torch reads it."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
     except UNREADABLE as error:
-        needs_code = re.search("unsupported global|torchscript", str(error), re.IGNORECASE)
-        reason = "cannot be read as saved weights"
-        if isinstance(error, OSError):
-            reason = f"cannot be read ({error.strerror or error})"
-        if needs_code:
-            reason = "holds Python objects, which could run any code when loaded"
-        raise SpecError("model.weights", f"{path.name} {reason}. {HOW_TO_SAVE}") from error
+        reason = f"is damaged or cut short ({error})"
+        raise _refused(path, f"{reason}. Copy or download it again.") from error
+    names = [entry.filename for entry in entries]
+    if any(name.endswith("/constants.pkl") for name in names):
+        reason = "is a TorchScript archive, which could run any code when loaded."
+        raise _refused(path, f"{reason} {HOW_TO_SAVE}")
+    if not any(name.endswith("data.pkl") for name in names):
+        reason = "is a zip archive without saved weights. Unpack it, and give the checkpoint in it."
+        raise _refused(path, reason)
+    total = sum(entry.file_size for entry in entries)
+    if total > EXPANSION * size:
+        reason = f"would expand from {format_bytes(size)} to {format_bytes(total)}"
+        raise _refused(path, f"{reason}, which is no checkpoint of torch. {HOW_TO_SAVE}")
 
 
-def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
-    if isinstance(value, dict):
-        inner = (value[key] for key in WRAPPERS if isinstance(value.get(key), dict))
-        value = next(inner, value)
-    if not isinstance(value, dict) or not value:
-        raise SpecError("model.weights", f"{path.name} holds no named weights. {HOW_TO_SAVE}")
-    for name, tensor in value.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            message = f"{path.name} holds {name!r}, which is not a tensor. {HOW_TO_SAVE}"
-            raise SpecError("model.weights", message)
-    return value
+def _read_torch(path: Path) -> Checkpoint:
+    """Read a torch file; each class that torch does not know is skipped, and the file read again.
+
+    Raises `SpecError` for a file that is damaged or needs a built-in function.
+    """
+    skipped: dict[str, Any] = {}
+    while True:
+        # The names of the classes stand for `Skipped`: no class of the file is imported.
+        stand_ins: list[Any] = [(stand_in, name) for name, stand_in in skipped.items()]
+        try:
+            with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            names = (name for name in skipped if not name.startswith("builtins."))
+            return Checkpoint(path, content, tuple(sorted(names)))
+        except UNREADABLE as error:
+            unknown = UNSUPPORTED.search(str(error))
+            name = _full_name(unknown[1]) if unknown else ""
+            if not name or len(skipped) >= MOST_CLASSES:
+                raise _unreadable_torch(path, error) from error
+            skipped[name] = _plain_dict if name == "collections.defaultdict" else Skipped
+
+
+def _full_name(name: str) -> str:
+    """The name of a class with its module; empty for a built-in function, such as `eval`."""
+    if "." in name:
+        return name
+    return f"builtins.{name}" if isinstance(getattr(builtins, name, None), type) else ""
+
+
+def _unreadable_torch(path: Path, error: Exception) -> SpecError:
+    if isinstance(error, OSError):
+        return _refused(path, f"cannot be read ({error.strerror or error}).")
+    reason, text = "cannot be read as saved weights", str(error)
+    if re.search("unsupported global|can only|whose module", text, re.IGNORECASE):
+        reason = "holds Python objects, which could run any code when loaded"
+    elif "must be imported" in text:
+        reason = "holds nested or distributed tensors (DTensor)"
+    elif type(error) is RuntimeError and text:
+        # What is wrong with a tensor, such as an index outside its shape.
+        reason += f" ({text.splitlines()[0].rstrip('.')})"
+    return _refused(path, f"{reason}. {HOW_TO_SAVE}")
 
 
 def pretrained_file(name: str, downloads: Path) -> Path:

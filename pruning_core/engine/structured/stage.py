@@ -11,6 +11,8 @@ from torch import nn
 
 from pruning_core.engine.criteria.calibration import calibration_images
 from pruning_core.engine.data.loading import Splits
+from pruning_core.engine.masks.masks import Masks
+from pruning_core.engine.masks.pruning_step import initial_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import sparsities
@@ -83,9 +85,12 @@ def structured(context: Context[StructuredSettings]) -> StructuredResult:
     devices.prepare(settings.threads)
     splits = load_splits(store, store.settings(root)["parent"], base.data)
     dense = load_model(store, root, base)
-    model, notes = _pruned_model(dense, context, splits, root, base)
+    model, zeros, notes = _pruned_model(dense, context, splits, root, base)
+    kept = Masks(dict(model.named_parameters()), zeros) if zeros else None
+    if kept:
+        kept.multiply()
     optimizer = make_optimizer(model, settings.train)
-    state = TrainingState(model, optimizer, precision=settings.precision)
+    state = TrainingState(model, optimizer, kept, settings.precision)
     state.objective = training_objective(context, root, base)
     schedule = (settings.lr_from_epoch, settings.lr_epochs)
     plan = training_plan(settings, base.data, schedule, "structured", parent.epochs_total)
@@ -112,8 +117,11 @@ def _pruned_model(
     splits: Splits,
     root: str,
     base: BaselineSettings,
-) -> tuple[nn.Module, list[str]]:
-    """The model with the weights from which it trains, and notes on the removed channels."""
+) -> tuple[nn.Module, dict[str, torch.Tensor], list[str]]:
+    """The model with the weights from which it trains, and notes on the removed channels.
+
+    Between them the masks (O, I, *K) of remaining weights that were zero in the initial weights.
+    """
     settings, store = context.settings, context.store
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
     removed: RemovedChannels = {}
@@ -121,6 +129,9 @@ def _pruned_model(
     if settings.removal:
         plan, size = _remove(model, dense, context, splits, base)
         removed, notes = plan.removed, _notes(plan, size, model, settings)
+    # Removed channels change the shapes, but no value of a remaining weight.
+    remaining = dict(model.named_parameters())
+    zeros = {name: remaining[name].detach() != 0 for name in initial_masks(store, root)}
     removed = removed_channels.total_removed(_removed_before(context), removed)
     removed_channels.write(removed, context.folder)
     if (weights := initial_weights(context, root, base)) is not None:
@@ -128,7 +139,7 @@ def _pruned_model(
         image_size = base.data["image_size"]
         model = removed_channels.rewound_model(model, rewound, weights, removed, image_size)
     widths.write(model, context.folder)
-    return devices.place(model, settings.device), notes
+    return devices.place(model, settings.device), zeros, notes
 
 
 def _removed_before(context: Context[StructuredSettings]) -> RemovedChannels:

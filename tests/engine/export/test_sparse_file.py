@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 import random
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,13 +196,59 @@ def test_a_header_that_does_not_fit_is_refused(small: bytes, old: bytes, new: by
 
 
 def test_a_block_that_expands_too_far_is_refused() -> None:
+    stream = zlib.compress(bytes(10 * sparse_file.BLOCK))
     with pytest.raises(SparseFileError, match="a block is too large"):
-        decode(repacked(bytes(10 * sparse_file.BLOCK)))
+        decode(sealed(struct.pack("<QI", sparse_file.BLOCK, len(stream)) + stream))
 
 
 def test_a_wrong_size_is_refused(small: bytes) -> None:
-    with pytest.raises(SparseFileError, match="blocks do not make up the blob"):
-        decode(repacked(blob_of(small), extra=1))
+    blob = blob_of(small)
+    for size in (len(blob) - 1, len(blob) + 1, len(blob) + sparse_file.BLOCK):
+        with pytest.raises(SparseFileError, match=r"blocks do not make up|sections do not have"):
+            decode(repacked(blob, extra=size - len(blob)))
+
+
+def framed(blob: bytes, zeros: int) -> bytes:
+    """A file whose blob continues with so many blocks of zeros, which take 80 bytes each."""
+    stream, empty = zlib.compress(blob), zlib.compress(bytes(sparse_file.BLOCK), 9)
+    frames = [stream] + [empty] * zeros
+    body = b"".join(struct.pack("<I", len(frame)) + frame for frame in frames)
+    return sealed(struct.pack("<Q", len(blob) + zeros * sparse_file.BLOCK) + body)
+
+
+def claiming(sections: dict[str, int], *rows: Any) -> bytes:
+    """The beginning of a blob whose header lists these sections and tensors."""
+    ends = list(itertools.accumulate(sections.values(), initial=0))
+    header: dict[str, Any] = {"__metadata__": {"tensors": json.dumps(rows)}}
+    for (name, size), start in zip(sections.items(), ends, strict=False):
+        header[name] = {"dtype": "U8", "shape": [size], "data_offsets": [start, start + size]}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+BLOCKS = 40_000  # 2.6 GB in a file of 3.4 MB
+CLAIMED = BLOCKS * sparse_file.BLOCK
+CRAFTED = {
+    "zeros": b"",
+    "a header of that size": struct.pack("<Q", CLAIMED - 8),
+    "sections beside the tensors": claiming({"mask": CLAIMED}, ["w", "float32", [8], "sparse"]),
+    "tensors beside the sections": claiming({}, ["w", "float32", [10**12], "sparse"]),
+    "large tensors": claiming({"mask": CLAIMED}, ["w", "float32", [8 * CLAIMED], "sparse"]),
+    "a shape of many sizes": claiming({}, ["w", "int8", [10**9] * 1000, "dense"]),
+}
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_a_small_file_that_claims_much_is_refused_before_memory_is_taken(kind: str) -> None:
+    start = CRAFTED[kind].ljust(sparse_file.BLOCK, b"\0")
+    data = framed(start, BLOCKS - 1)
+    assert len(data) < 4e6
+    tracemalloc.start()
+    with pytest.raises(SparseFileError, match="inconsistent header"):
+        decode(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3e7
 
 
 def test_other_files_are_refused_with_their_name(tmp_path: Path) -> None:

@@ -132,6 +132,9 @@ def test_a_pattern_keeps_pruned_weights_pruned() -> None:
     more_than_half = {"w": torch.tensor([[False, False, False, True]])}
     with pytest.raises(SpecError, match="more than 2 of 4"):
         masks_of({"w": weight}, 0.5, previous=more_than_half, granularity="2:4")
+    pruning = {**to_dict(PruningSpec(granularity="2:4")), "keep_zeros": True}
+    kept = compute_masks({"w": weight}, 0.5, pruning, more_than_half)
+    assert torch.equal(kept["w"], more_than_half["w"])
 
 
 def test_scores_that_are_not_numbers_keep_their_filter() -> None:
