@@ -47,7 +47,12 @@ MODELS = (
     Term(
         "One-shot, equal training budget",
         "One pruning step to the target sparsity of the iterative run, with as many fine-tuning "
-        "epochs as the whole iterative run.",
+        "epochs as the whole iterative run, on one learning-rate schedule.",
+    ),
+    Term(
+        "One-shot, equal learning-rate schedule",
+        "One pruning step to the target sparsity of the iterative run, with its epochs and its "
+        "learning rates, step by step.",
     ),
     Term(
         "Fine-tuned dense control",

@@ -13,8 +13,8 @@ import pandas as pd
 from pruning_core.common.formatting import format_epochs, format_percent
 from pruning_core.methods.strategies import (
     BASELINE,
+    BUDGET_CONTROLS,
     CORRECTION,
-    EQUAL_BUDGET,
     STRATEGIES,
 )
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
@@ -154,7 +154,7 @@ def _title(model: PlannedModel, steps: int) -> str:
         return f"{name} {model.iteration} of {steps}, {sparsity}"
     if model.strategy == CORRECTION:
         return f"{name}, {sparsity}"
-    if model.strategy == EQUAL_BUDGET:
+    if model.strategy in BUDGET_CONTROLS:
         # "one-shot 90 %, equal budget": the sparsity follows the kind of pruning.
         kind, _, budget = name.partition(", ")
         return f"{kind} {sparsity}, {budget}"
