@@ -34,7 +34,7 @@ from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
-SHOWN_FINDINGS = 5
+SHOWN_FINDINGS = 10
 POLL_SECONDS = 2.0
 ENDED = ("done", "failed", "cancelled")
 

@@ -41,7 +41,8 @@ SCHEDULE: Sequence[Row] = (
     "iterative.schedule",
     "iterative.custom_schedule",
     ("one_shot.epochs", "iterative.final_epochs"),
-    ("iterative.equal_budget", "iterative.equal_schedule"),
+    "iterative.equal_budget",
+    "iterative.equal_schedule",
 )
 RECOVERY: Sequence[Row] = (
     ("recovery.method", "recovery.rewind_epoch"),

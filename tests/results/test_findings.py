@@ -219,16 +219,17 @@ def test_the_findings_say_whether_the_control_has_the_learning_rates_of_the_chai
     other, equal = [0.5, 0.1], [0.1, 0.1]
     (text,) = of_kind(chain_and_controls(one_shot_equal_budget=other), "control")
     assert text == (
-        "One-shot (equal budget) has the epochs of iterative pruning, but one learning-rate schedule "
-        "over all of them. Which of the two is better can depend on the learning rates. The setting "
+        "One-shot (equal budget) has the epochs of iterative pruning, but one learning-rate "
+        "schedule over all of them. Which of the two is better can depend on the learning rates. "
+        "The setting "
         '"One-shot, equal learning-rate schedule" (--equal-schedule) adds a control that has those '
         "of iterative pruning."
     )
     both = chain_and_controls(one_shot_equal_budget=other, one_shot_equal_schedule=equal)
     assert of_kind(both, "control") == [
-        "One-shot (equal budget) has the epochs of iterative pruning, but one learning-rate schedule "
-        "over all of them; one-shot (equal LR schedule) has the epochs and the learning rates of "
-        "iterative pruning."
+        "One-shot (equal budget) has the epochs of iterative pruning, but one learning-rate "
+        "schedule over all of them; one-shot (equal LR schedule) has the epochs and the learning "
+        "rates of iterative pruning."
     ]
     assert of_kind(chain_and_controls(one_shot_equal_budget=equal), "control") == [
         "One-shot (equal budget) has the epochs and the learning rates of iterative pruning."
