@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 import pytest
 
 from pruning_core.common.paths import Cache
+from pruning_core.common.statistics import bits
 from pruning_core.engine.stage_inputs import MODEL_FILE
 from pruning_core.planning.stage import outline
 from pruning_core.reports import csv_export
@@ -60,6 +62,15 @@ def test_every_epoch_of_a_budget_is_counted_once(finished: Cache) -> None:
         "1.5",
         "3",
     ]
+
+
+def test_the_result_of_each_validation_image_is_stored(finished: Cache) -> None:
+    store = Store(finished)
+    for model in planned(finished, HALVES).models:
+        result = store.read(model.key)
+        images = result["validation_images"]
+        right = bits(base64.b64decode(result["validation_correct"]), images)
+        assert right.mean() == pytest.approx(result["validation_accuracy"])
 
 
 def test_the_target_sparsity_is_reached_in_every_step(finished: Cache) -> None:
