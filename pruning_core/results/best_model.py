@@ -171,7 +171,7 @@ def _answer(group: list[Row], rows: list[Row], tolerance: float, several: bool) 
     best = _best_model(group, tolerance)
     text = best.text if best else _why_none(group, tolerance)
     warnings = _chance_warnings(rows, {row["run_id"] for row in group})
-    caveats = [*(best.caveats if best else ()), *_unpaired(group)]
+    caveats = [*(best.caveats if best else ()), *_unpaired(_sound(group))]
     place = _place(group) if several else ""
     return Answer(place, best, text if _sound(group) else "", (*warnings, *caveats))
 
