@@ -14,7 +14,7 @@ from pages.components.shell import PAGES, Lab, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
-from pruning_core.methods.strategies import EQUAL_BUDGET, ITERATIVE, ONE_SHOT
+from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT
 from pruning_core.planning.estimate import estimate, estimate_text
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
@@ -22,6 +22,7 @@ from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Plan, Stage
 from pruning_core.reports.charts.schedule import schedule_chart
 from pruning_core.settings import pruning_steps
+from pruning_core.settings.conditions import budget_controls
 from pruning_core.settings.messages import title
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
@@ -147,8 +148,8 @@ def draw_schedule(spec: Spec, editable: bool) -> None:
     chain = spec.iterative
     if chain.enabled:
         series[ITERATIVE] = [step.target for step in pruning_steps.steps(chain)]
-        if chain.equal_budget:
-            series[EQUAL_BUDGET] = [pruning_steps.last_target(chain)]
+        for control in budget_controls(spec):
+            series[control] = [pruning_steps.last_target(chain)]
     st.plotly_chart(schedule_chart(series), key="schedule")
     if chain.enabled:
         for note in schedule.notes(chain):

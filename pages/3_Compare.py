@@ -34,7 +34,7 @@ from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
-SHOWN_FINDINGS = 5
+SHOWN_FINDINGS = 10
 POLL_SECONDS = 2.0
 ENDED = ("done", "failed", "cancelled")
 
@@ -76,8 +76,9 @@ def draw_best_models(frame: pd.DataFrame, tolerance: Tolerance) -> None:
         1.0,
         0.1,
         key="tolerance",
-        help="The maximum accuracy drop on the validation images. The model with the highest "
-        "sparsity within it is shown.",
+        help="The maximum accuracy drop. The sparsest model is shown whose drop is at most this "
+        "with 95 % confidence: an upper bound of its drop on the validation images counts, not the "
+        "drop that was observed, because of many models one looks good by luck.",
     )
     for answer in answers(frame, tolerance.points / 100):
         draw_best_model(answer)

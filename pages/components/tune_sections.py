@@ -42,6 +42,7 @@ SCHEDULE: Sequence[Row] = (
     "iterative.custom_schedule",
     ("one_shot.epochs", "iterative.final_epochs"),
     "iterative.equal_budget",
+    "iterative.equal_schedule",
 )
 RECOVERY: Sequence[Row] = (
     ("recovery.method", "recovery.rewind_epoch"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from pruning_core.common.formatting import format_epochs
 from pruning_core.engine.analysis.layer_statistics import layer_statistics
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_sizes import save_and_measure
@@ -22,7 +23,7 @@ from pruning_core.engine.stage_inputs import MODEL_FILE, load_model
 from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
-from pruning_core.engine.training.train import TrainingPlan
+from pruning_core.engine.training.train import LRSegment, TrainingPlan
 from pruning_core.planning.stage_types import (
     LAYERS_FILE,
     BaselineSettings,
@@ -61,13 +62,17 @@ def training_plan(
     lr_span: tuple[float, float],
     role: str,
     first_epoch: float,
+    lr_start: float = 0.0,
 ) -> TrainingPlan:
     """The training of a stage.
 
     `data` are the data settings of the baseline. `lr_span` is the epoch at which this stage
     begins within its learning-rate schedule, and the epochs of the whole schedule. `role` seeds
-    the random numbers. `first_epoch` counts from the start of pruning, for the learning curves.
+    the random numbers. `first_epoch` counts from the start of pruning: it seeds the order of the
+    images, and a fraction of an epoch is rounded together with the epochs before it. `lr_start`
+    is the share of the schedule at which training starts, with rewinding.
     """
+    segments = settings.lr_segments or [] if isinstance(settings, PrunedSettings) else []
     return TrainingPlan(
         settings=settings.train,
         data=data,
@@ -78,7 +83,20 @@ def training_plan(
         role=role,
         first_epoch=first_epoch,
         device=settings.device,
+        lr_start=lr_start,
         keep_epoch=settings.keep_epoch if isinstance(settings, BaselineSettings) else None,
+        segments=tuple(_segment(segment, lr_start) for segment in segments),
+    )
+
+
+def _segment(stored: dict[str, Any], lr_start: float) -> LRSegment:
+    """A segment of the settings of a stage; final fine-tuning has a schedule of its own."""
+    return LRSegment(
+        stored["epochs"],
+        stored["lr_from_epoch"],
+        stored["lr_epochs"],
+        0.0 if stored["final"] else lr_start,
+        stored["train"],
     )
 
 
@@ -96,9 +114,7 @@ def measure_model(
     """
     context.progress.say(1.0, "Measuring")
     settings, model = context.settings, state.model
-    accuracy = state.history[-1]["accuracy"] if state.history else None
-    if accuracy is None:
-        accuracy = evaluate(model, splits.validation, data, settings.device).accuracy
+    validation = state.validation or evaluate(model, splits.validation, data, settings.device)
     test = evaluate(model, splits.test, data, settings.device)
     if not math.isfinite(test.loss):
         raise StageError(_why_not_finite(model, bool(state.history)))
@@ -110,8 +126,9 @@ def measure_model(
     }
     return ModelResult(
         **figures,
-        validation_accuracy=accuracy,
+        validation_accuracy=validation.accuracy,
         validation_images=len(splits.validation),
+        validation_correct=validation.packed(),
         test_digest=_test_digest(context, splits),
         epochs=settings.epochs,
         seconds=state.seconds,
@@ -151,8 +168,13 @@ def since_baseline(measured: ModelResult, parent: ModelResult) -> ModelResult:
     )
 
 
-def training_notes(state: TrainingState) -> list[str]:
-    """Problems in training that did not end it, in sentences."""
+def training_notes(state: TrainingState, epochs: float) -> list[str]:
+    """Problems in training that did not end it, in sentences; `epochs` were asked for."""
+    if epochs and not state.history:
+        return [
+            f"No batch was trained in this step: {format_epochs(epochs)} are less than one batch "
+            "of the training images. Epochs are rounded to whole batches over all steps together."
+        ]
     if not (skipped := int(state.skipped)):
         return []
     steps = "1 training step was" if skipped == 1 else f"{skipped:,} training steps were"

@@ -90,7 +90,7 @@ def baseline(context: Context[BaselineSettings]) -> BaselineResult:
         sparse_file.save(state.kept_weights, context.folder / rewinding.KEPT_FILE)
     all_layers = {"layers": "all", "exclude": []}
     measured = measure_model(context, state, splits, settings.data, all_layers)
-    return BaselineResult(**vars(replace(measured, notes=[*notes, *training_notes(state)])))
+    return BaselineResult(**vars(replace(measured, notes=[*notes, *training_notes(state, epochs)])))
 
 
 def pruned(context: Context[PrunedSettings]) -> PrunedResult:
@@ -110,8 +110,8 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     record_movement(state, settings.keep_movement)
     _load_optimizer(state, context)
     lr_span = (settings.lr_from_epoch, settings.lr_epochs)
-    plan = training_plan(settings, base.data, lr_span, "level", parent.epochs_total)
-    plan = replace(plan, lr_start=schedule_start(settings.recovery, base))
+    lr_start = schedule_start(settings.recovery, base)
+    plan = training_plan(settings, base.data, lr_span, "level", parent.epochs_total, lr_start)
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     chosen = state.masks or chosen
     masks.save(chosen.weight_masks, context.folder / MASK_FILE)
@@ -124,7 +124,7 @@ def pruned(context: Context[PrunedSettings]) -> PrunedResult:
         *step_notes(layers(model), settings.pruning, float(settings.target)),
         *_zeros_notes(model, context),
         *surviving_zeros(chosen),
-        *training_notes(state),
+        *training_notes(state, settings.epochs),
         *rewinding_notes(settings.recovery, base),
     ]
     result = replace(since_baseline(measured, parent), notes=notes)

@@ -53,6 +53,7 @@ class Strategy(Method):
 BASELINE = "baseline"
 ONE_SHOT = "one_shot"
 EQUAL_BUDGET = "one_shot_equal_budget"
+EQUAL_SCHEDULE = "one_shot_equal_schedule"
 ITERATIVE = "iterative"
 CORRECTION = "correction"
 STRUCTURED = "structured"
@@ -64,7 +65,8 @@ STRATEGIES = Registry(
         Strategy(
             EQUAL_BUDGET,
             "one-shot, equal budget",
-            "One-shot pruning with the fine-tuning epochs of the iterative run.",
+            "One-shot pruning with the fine-tuning epochs of the iterative run, on one "
+            "learning-rate schedule.",
             color="#009E73",
             symbol="diamond",
             glyph="◇",
@@ -72,6 +74,20 @@ STRATEGIES = Registry(
             masked=True,
             stage_kind="pruned",
             tested_against=(ONE_SHOT,),
+            place=4,
+        ),
+        Strategy(
+            EQUAL_SCHEDULE,
+            "one-shot, equal LR schedule",
+            "One-shot pruning with the fine-tuning epochs and the learning rates of the iterative "
+            "run, step by step.",
+            color="#8C6D31",
+            symbol="hexagon",
+            glyph="⬡",
+            size=15,
+            masked=True,
+            stage_kind="pruned",
+            tested_against=(EQUAL_BUDGET,),
             place=3,
         ),
         Strategy(
@@ -88,7 +104,7 @@ STRATEGIES = Registry(
             masked=True,
             has_steps=True,
             stage_kind="pruned",
-            tested_against=(EQUAL_BUDGET, ONE_SHOT),
+            tested_against=(EQUAL_SCHEDULE, EQUAL_BUDGET, ONE_SHOT),
             place=1,
         ),
         Strategy(
@@ -127,7 +143,7 @@ STRATEGIES = Registry(
             "One-shot pruning with training-free correction.",
             stage_kind="correction",
             tested_against=(ONE_SHOT,),
-            place=4,
+            place=5,
         ),
         Strategy(
             INT8_SPARSE,
@@ -153,6 +169,8 @@ STRATEGIES = Registry(
         ),
     ),
 )
+# One-shot strategies with the epochs of the iterative run.
+BUDGET_CONTROLS = (EQUAL_BUDGET, EQUAL_SCHEDULE)
 QUANTIZED = tuple(name for name, strategy in STRATEGIES.items() if strategy.file_format)
 # In the order of the findings. Models of masked series are compared with the dense control.
 MASKED = tuple(

@@ -26,6 +26,7 @@ from pruning_core.planning.stage_types import (
     StructuredSettings,
     restored,
 )
+from pruning_core.settings.conditions import budget_controls
 from pruning_core.settings.pruning_steps import (
     steps,
     structured_epochs,
@@ -85,7 +86,7 @@ def expected_work(spec: Spec) -> dict[str, Work]:
     longest = max(epochs, default=0)
     if chain.enabled:
         budget = total_epochs(chain)
-        epochs += [step.epochs for step in steps(chain)] + [budget] * chain.equal_budget
+        epochs += [step.epochs for step in steps(chain)] + [budget] * len(budget_controls(spec))
         longest = max(longest, budget)
     work = {BASELINE: Work((spec.baseline_epochs,) * seeds, spec.baseline_epochs)}
     work["pruned"] = Work(tuple(epochs) * seeds, longest)

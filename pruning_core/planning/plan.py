@@ -23,6 +23,7 @@ from pruning_core.planning.pruned import (
     final_training,
     finetune_training,
     kept_epoch,
+    lr_segments,
     pruned_stage,
     schedule_place,
     without_rewinding,
@@ -44,7 +45,14 @@ from pruning_core.planning.structured import (
     structured_branches,
 )
 from pruning_core.settings.checks import check_criterion, check_model
-from pruning_core.settings.pruning_steps import Step, last_target, steps, total_epochs
+from pruning_core.settings.conditions import budget_controls
+from pruning_core.settings.pruning_steps import (
+    Step,
+    epochs_before,
+    last_target,
+    steps,
+    total_epochs,
+)
 from pruning_core.settings.relevance import keyed_for
 from pruning_core.settings.serialization import build, plain, to_dict
 from pruning_core.settings.spec import Spec
@@ -224,13 +232,16 @@ def _one_shot(spec: Spec, baseline: Stage) -> list[Branch]:
     seed = restored(BaselineSettings, baseline.settings).seed
     epochs = plain(spec.one_shot.epochs)
     models = [(strategies.ONE_SHOT, target, epochs) for target in spec.one_shot.amounts]
-    if spec.iterative.enabled and spec.iterative.equal_budget:
-        budget = total_epochs(spec.iterative)
-        models.append((strategies.EQUAL_BUDGET, last_target(spec.iterative), budget))
+    models += [
+        (control, last_target(spec.iterative), total_epochs(spec.iterative))
+        for control in budget_controls(spec)
+    ]
     train = finetune_training(spec)
     branches = list[Branch]()
     for strategy, target, n in models:
-        stage = pruned_stage(spec, baseline, Step(target, n), (0, n), train)
+        segments = lr_segments(spec) if strategy == strategies.EQUAL_SCHEDULE else None
+        step = Step(target, n)
+        stage = pruned_stage(spec, baseline, step, (0, n), train, segments=segments)
         branches.append((stage, PlannedModel(strategy, seed, 0, target, stage.key)))
     return branches
 
@@ -246,8 +257,9 @@ def _iterative(spec: Spec, baseline: Stage) -> list[Branch]:
         step_spec, train = spec, finetune_training(spec)
         if step.final:
             step_spec, train = without_rewinding(spec), final_training(spec)
-        schedule = schedule_place(spec, step, plain((i - 1) * spec.iterative.epochs))
-        parent = pruned_stage(step_spec, parent, step, schedule, train, i == len(chain))
+        before = epochs_before(spec.iterative.epochs, i - 1)
+        schedule = schedule_place(spec, step, before)
+        parent = pruned_stage(step_spec, parent, step, schedule, train, i == len(chain), before)
         model = PlannedModel(
             strategies.ITERATIVE, seed, i, step.target, parent.key, final=step.final
         )

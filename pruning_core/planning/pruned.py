@@ -9,9 +9,15 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.recovery import FINE_TUNING, RECOVERY_METHODS
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import ModelSettings, PrunedSettings, restored, stored
+from pruning_core.planning.stage_types import (
+    Json,
+    ModelSettings,
+    PrunedSettings,
+    restored,
+    stored,
+)
 from pruning_core.settings.pruning import PruningSpec
-from pruning_core.settings.pruning_steps import Step, pruning_epochs, total_epochs
+from pruning_core.settings.pruning_steps import Step, pruning_epochs, steps, total_epochs
 from pruning_core.settings.relevance import effective_settings, has_effect, keyed_for
 from pruning_core.settings.serialization import keyed, plain
 from pruning_core.settings.spec import Spec
@@ -38,12 +44,15 @@ def pruned_stage(
     schedule: tuple[float, float],
     train: TrainSpec,
     last: bool = True,
+    before: float = 0,
+    segments: list[Json] | None = None,
 ) -> Stage:
-    """A pruning step and its training.
+    """A pruning step and its training, `before` epochs after the baseline.
 
-    `schedule` is (epochs before this step, epochs in all) of the learning-rate schedule. No
-    pruning step follows the `last` one. The target is stored as text: rounded as other floats
-    are, two targets that differ by one weight would share a key.
+    `schedule` is (epochs before this step, epochs in all) of the learning-rate schedule;
+    `segments` are the parts of a training with several schedules. No pruning step follows the
+    `last` one. The target is stored as text: rounded as other floats are, two targets that differ
+    by one weight would share a key.
     """
     origin = restored(ModelSettings, parent.settings)
     step_spec = _step_spec(spec, step)
@@ -62,11 +71,47 @@ def pruned_stage(
         dense=(step.dense and not step.regrowth) or None,
         norms="zeroed" if _zeroes_batch_norm(step, spec.pruning) else None,
         keep_movement=(needs(spec.pruning.criterion, MOVEMENT) and not last) or None,
+        first_epoch=rounded_after(before, step.epochs, schedule),
+        lr_segments=segments,
         seed=origin.seed,
         device=origin.device,
         precision=origin.precision,
     )
     return Stage("pruned", parent.key, stored(settings), threads=spec.finetune_threads)
+
+
+def rounded_after(before: float, epochs: float, schedule: tuple[float, float]) -> float | None:
+    """The epochs before a stage, where they decide how a fraction of an epoch is rounded.
+
+    The engine rounds a fraction of an epoch to batches together with all epochs before it, and the
+    learning rates follow. Stages that begin and end with whole epochs, and those that train alone,
+    do not depend on it, and their keys do not either.
+    """
+    end = plain(schedule[0] + epochs)
+    inside = _fractional(end) and end < schedule[1]
+    return before if _fractional(before) or inside else None
+
+
+def _fractional(epochs: float) -> bool:
+    return not isinstance(plain(epochs), int)
+
+
+def lr_segments(spec: Spec) -> list[Json]:
+    """The learning rates of the iterative run, as the parts of one training without its cuts."""
+    segments, before = list[Json](), 0.0
+    for step in steps(spec.iterative):
+        lr_from_epoch, lr_epochs = schedule_place(spec, step, before)
+        train = final_training(spec) if step.final else finetune_training(spec)
+        segment = {
+            "epochs": step.epochs,
+            "lr_from_epoch": lr_from_epoch,
+            "lr_epochs": lr_epochs,
+            "final": step.final,
+            "train": {name: getattr(train, name) for name in SCHEDULE_FIELDS},
+        }
+        segments += [segment] * (step.epochs > 0)
+        before = plain(before + step.epochs)
+    return segments
 
 
 def _step_spec(spec: Spec, step: Step) -> Spec:

@@ -148,9 +148,11 @@ class PrunedSettings(ModelSettings):
 
     `pruning` holds the settings of a `PruningSpec` that matter, `train` a `TrainSpec`, `recovery`
     the settings of a `RecoverySpec` that matter. The learning-rate schedule covers `lr_epochs`,
-    of which `lr_from_epoch` are done. `regrowth` is the share of weights that is dropped and
-    regrown; a `dense` step restores all weights; `norms` is "zeroed" where batch norm is pruned
-    with its filter.
+    of which `lr_from_epoch` are done; `lr_segments` holds the parts of a training with several
+    schedules instead. `first_epoch` is the number of epochs before the stage where they decide
+    how a fraction of an epoch is rounded to batches. `regrowth` is the share of weights that is
+    dropped and regrown; a `dense` step restores all weights; `norms` is "zeroed" where batch norm
+    is pruned with its filter.
     """
 
     target: str
@@ -164,6 +166,8 @@ class PrunedSettings(ModelSettings):
     dense: bool | None = None
     norms: str | None = None
     keep_movement: bool | None = None
+    first_epoch: float | None = None
+    lr_segments: list[Json] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ class StructuredSettings(ModelSettings):
     recovery: Json
     lr_from_epoch: float
     lr_epochs: float
+    first_epoch: float | None = None
 
 
 @dataclass(frozen=True)
@@ -213,10 +218,11 @@ class ModelResult(Accuracy):
     """What is measured of a trained model. All kinds of model have these figures.
 
     Counts of weights: `prunable` of the prunable layers, `weights` of all convolution and
-    linear layers, `parameters` of all parameters; `…_zeros` of them are zero. `epochs` and
-    `seconds` are those of this stage, `…_total` those since the baseline. `parts` is the number of
-    parts that a batch was split into; `skipped` counts training steps with gradients that were not
-    finite.
+    linear layers, `parameters` of all parameters; `…_zeros` of them are zero.
+    `validation_correct` holds a bit for each validation image, base64; results of earlier versions
+    have none. `epochs` and `seconds` are those of this stage, `…_total` those since the baseline.
+    `parts` is the number of parts that a batch was split into; `skipped` counts training steps
+    with gradients that were not finite.
     """
 
     validation_accuracy: float
@@ -244,6 +250,7 @@ class ModelResult(Accuracy):
     notes: list[str] = field(default_factory=list)
     epochs_total: float = 0
     seconds_total: float = 0.0
+    validation_correct: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pruning_core.planning.pruned import (
     final_training,
     finetune_training,
     recovery_settings,
+    rounded_after,
     without_rewinding,
 )
 from pruning_core.planning.stage import PlannedModel, Stage
@@ -27,10 +28,14 @@ from pruning_core.planning.stage_types import (
     restored,
     stored,
 )
-from pruning_core.settings.pruning_steps import Step, structured_epochs, structured_steps
+from pruning_core.settings.pruning_steps import (
+    Step,
+    epochs_before,
+    structured_epochs,
+    structured_steps,
+)
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.relevance import effective_settings, keyed_for
-from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.settings.training import TrainSpec
@@ -97,7 +102,7 @@ def structured_branches(spec: Spec, baseline: Stage) -> list[tuple[Stage, Planne
     for ratio in spec.structured.ratios if spec.structured.enabled else ():
         steps, parent = structured_steps(spec.structured, ratio), baseline
         for i, step in enumerate(steps, start=len(steps) > 1):
-            before = plain((i - 1) * spec.structured.epochs) if len(steps) > 1 else 0
+            before = epochs_before(spec.structured.epochs, i - 1) if len(steps) > 1 else 0
             parent = _stage(spec, parent, step, before)
             model = PlannedModel(STRUCTURED, seed, i, step.target, parent.key, step.final)
             branches.append((parent, model))
@@ -122,6 +127,7 @@ def _stage(spec: Spec, parent: Stage, step: Step, before: float) -> Stage:
         epochs=step.epochs,
         lr_from_epoch=from_epoch,
         lr_epochs=schedule_epochs,
+        first_epoch=rounded_after(before, step.epochs, (from_epoch, schedule_epochs)),
         threads=spec.finetune_threads,
         seed=origin.seed,
         device=origin.device,
@@ -156,5 +162,5 @@ def _schedule_place(spec: Spec, step: Step, before: float) -> tuple[float, float
     if spec.lr_schedule_span == "run":
         return before, structured_epochs(chain)
     if spec.lr_schedule_span == "pruning" and not step.final:
-        return before, plain(chain.steps * chain.epochs)
+        return before, epochs_before(chain.epochs, chain.steps)
     return 0, step.epochs

@@ -1,9 +1,18 @@
-"""The answer before the charts: the sparsest model within a tolerated drop of accuracy."""
+"""The answer before the charts: the sparsest model whose drop of accuracy stays within a tolerance.
+
+Of several models that lose a little more than the tolerance, one looks good on few images by luck.
+So a model is not selected by its observed drop of validation accuracy, but by an upper confidence
+bound of it. The bounds of all models hold together with 95 % confidence, because the error
+probability is divided by their number (Bonferroni's inequality; Dunn 1961,
+https://doi.org/10.1080/01621459.1961.10482090). So the statement holds for whichever model is
+selected, and for any tolerance.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 
 import pandas as pd
 
@@ -17,7 +26,9 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
+from pruning_core.common.statistics import drop_bound, fewest_images
 from pruning_core.results.rows import (
+    MODEL_COLUMNS,
     Row,
     chance_baselines,
     grouped,
@@ -28,16 +39,20 @@ from pruning_core.results.rows import (
     rows_of,
 )
 
+ERROR = 0.05  # the probability that the drop of any model is above its bound
+CONFIDENCE = "95 % confidence"
 SLACK = 1e-9  # a drop of exactly the tolerance must not fail on the last bit of a float
 
 
 @dataclass(frozen=True)
 class BestModel:
-    """The sparsest model within the tolerance; its figures are means over `seeds` seeds.
+    """The sparsest model whose drop is within the tolerance with 95 % confidence.
 
-    `sparsity` is that of the prunable weights, `ratio` the compression ratio; `epochs` and
-    `seconds` are those of fine-tuning. `several_runs` says that it was selected among several
-    runs, so that sentences name its run.
+    Its figures are means over `seeds` seeds. `drop_bound` is the upper bound of its drop of
+    accuracy, which holds for all `candidates` together; `validation_drop` was observed. `sparsity`
+    is that of the prunable weights, `ratio` the compression ratio; `epochs` and `seconds` are
+    those of fine-tuning. `several_runs` says that it was selected among several runs, so that
+    sentences name its run.
     """
 
     tolerance: float
@@ -55,6 +70,9 @@ class BestModel:
     several_runs: bool = False
     iteration: int = 0
     validation_images: float = math.nan
+    validation_drop: float = math.nan
+    drop_bound: float = math.nan
+    candidates: int = 1
 
     @property
     def name(self) -> str:
@@ -86,29 +104,36 @@ class BestModel:
         ]
         mean = f" (mean of {self.seeds} seeds)" if self.seeds > 1 else ""
         tolerance = format_points(self.tolerance)
-        return f"Best model within {tolerance} (validation): {', '.join(parts)}{mean}."
+        return (
+            f"Best model within {tolerance} ({CONFIDENCE}, validation): {', '.join(parts)}{mean}. "
+            f"On {format_count(round(self.validation_images), 'validation image')} its accuracy "
+            f"{_change(self.validation_drop)}; the true drop is at most "
+            f"{format_points(max(0.0, self.drop_bound))} ({among(self.candidates)})."
+        )
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Reasons to doubt the selection, one sentence or two each.
+        """Reasons to doubt the selection, one sentence or two each."""
+        if round(self.accuracy_drop, 4) <= self.tolerance + SLACK:
+            return ()
+        return (
+            f"The test accuracy of this model drops by {format_points(self.accuracy_drop)}, "
+            f"more than the tolerance of {format_points(self.tolerance)}.",
+        )
 
-        With few validation images, a poor model can look good on them by luck.
-        """
-        caveats, tolerance = [], format_points(self.tolerance)
-        if round(self.accuracy_drop, 4) > self.tolerance + SLACK:
-            caveats.append(
-                f"The test accuracy of this model drops by {format_points(self.accuracy_drop)}, "
-                f"more than the tolerance of {tolerance}."
-            )
-        if 0 < self.validation_images * self.tolerance < 1:  # false where they were not counted
-            images = format_count(round(self.validation_images), "validation image")
-            one_image = format_points(1 / self.validation_images)
-            caveats.append(
-                f"The model was selected on {images}. One image is {one_image}, so a drop of "
-                f"{tolerance} cannot be measured. Use more training images or a larger "
-                "validation split."
-            )
-        return tuple(caveats)
+
+def among(candidates: int) -> str:
+    """For how many models a bound holds: "95 % confidence for all 11 models together"."""
+    if candidates == 1:
+        return CONFIDENCE
+    return f"{CONFIDENCE} for all {candidates} models together"
+
+
+def _change(drop: float) -> str:
+    """The observed drop of accuracy as a verb: "drops by 0.2 points", "rises by 1 point"."""
+    if round(drop, 6) == 0:
+        return "stays equal"
+    return f"{'drops' if drop > 0 else 'rises'} by {format_points(abs(drop))}"
 
 
 @dataclass(frozen=True)
@@ -146,9 +171,20 @@ def _answer(group: list[Row], rows: list[Row], tolerance: float, several: bool) 
     best = _best_model(group, tolerance)
     text = best.text if best else _why_none(group, tolerance)
     warnings = _chance_warnings(rows, {row["run_id"] for row in group})
-    caveats = best.caveats if best else ()
+    caveats = [*(best.caveats if best else ()), *_unpaired(_sound(group))]
     place = _place(group) if several else ""
     return Answer(place, best, text if _sound(group) else "", (*warnings, *caveats))
+
+
+def _unpaired(rows: list[Row]) -> list[str]:
+    """A warning where the results of each validation image are not stored."""
+    if all(row["validation_paired"] for row in rows if is_pruned(row)):
+        return []
+    return [
+        "Some results come from an earlier version that did not store which validation images are "
+        "right. Their bounds assume that the models disagree on as many images as possible, so "
+        "they are larger than necessary."
+    ]
 
 
 def _place(group: list[Row]) -> str:
@@ -185,7 +221,7 @@ def _chance_warning(row: Row, runs: bool, seeds: bool) -> str:
 
 
 def best_model(frame: pd.DataFrame, tolerance: float = 0.01) -> BestModel | None:
-    """The sparsest model whose mean validation drop is at most `tolerance` (a fraction).
+    """The sparsest model whose drop is at most `tolerance` (a fraction) with 95 % confidence.
 
     The selection uses validation images only; the test accuracy is reported, not used. Of
     equally sparse models the smaller file wins, then the shorter fine-tuning. Runs whose
@@ -197,7 +233,7 @@ def best_model(frame: pd.DataFrame, tolerance: float = 0.01) -> BestModel | None
 
 def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
     means = _pruned_means(_sound(rows))
-    within = [row for row in means if row["validation_drop"] <= tolerance + SLACK]
+    within = [row for row in means if row["drop_bound"] <= tolerance + SLACK]
     if not within:
         return None
     best = min(within, key=_order)
@@ -217,6 +253,9 @@ def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
         several_runs=len({row["run_id"] for row in rows}) > 1,
         iteration=int(best["iteration"]),
         validation_images=float(best["validation_images"]),
+        validation_drop=float(best["validation_drop"]),
+        drop_bound=float(best["drop_bound"]),
+        candidates=int(best["candidates"]),
     )
 
 
@@ -235,14 +274,55 @@ def _why_none(rows: list[Row], tolerance: float) -> str:
     if not means:
         warnings = _chance_warnings(rows, {row["run_id"] for row in rows})
         return " ".join(warnings) or "No pruned model has finished yet."
-    best = min(means, key=lambda row: float(row["validation_drop"]))
-    name = name_in_sentence(best["strategy"], best["sparsity_asked"], best["iteration"])
-    return (
-        f"No pruned model stays within {format_points(tolerance)} (validation). The smallest drop "
-        f"is {format_points(best['validation_drop'])}: {name} at "
-        f"{format_percent(best['sparsity_prunable'])} sparsity. Allow a larger drop, prune less, "
-        "or fine-tune for more epochs."
-    )
+    limit, together = format_points(tolerance), among(means[0]["candidates"])
+    safest = min(means, key=lambda row: float(row["drop_bound"]))
+    sentences = [
+        f"No pruned model is certain to stay within {limit} (validation, {together}).",
+        f"The smallest drop that can be promised is {format_points(safest['drop_bound'])}: "
+        f"{_at_sparsity(safest)} (observed drop {format_points(safest['validation_drop'])}).",
+        *_observed_within(means, tolerance, safest),
+        *_too_few_images(means, tolerance),
+    ]
+    if safest["validation_drop"] <= tolerance + SLACK:
+        advice = (
+            "Use more validation images (a larger validation split or more training images), or "
+            "allow a larger drop."
+        )
+    else:
+        advice = "Allow a larger drop, prune less, or fine-tune for more epochs."
+    return " ".join([*sentences, advice])
+
+
+def _observed_within(means: list[Row], tolerance: float, safest: Row) -> list[str]:
+    """A sentence on the sparsest model whose observed drop is within the tolerance."""
+    within = [row for row in means if row["validation_drop"] <= tolerance + SLACK]
+    sparsest = min(within, key=_order, default=safest)
+    if sparsest is safest:
+        return []
+    drop, bound = (format_points(sparsest[name]) for name in ("validation_drop", "drop_bound"))
+    return [
+        f"The sparsest model with an observed drop within {format_points(tolerance)} is "
+        f"{_at_sparsity(sparsest)} (observed drop {drop}, at most {bound})."
+    ]
+
+
+def _too_few_images(means: list[Row], tolerance: float) -> list[str]:
+    """A sentence where the images are too few for the tolerance, whatever the models do."""
+    images = min(int(row["validation_images"]) for row in means)
+    if tolerance <= 0:
+        return []
+    needed = fewest_images(tolerance, ERROR / means[0]["candidates"])
+    if images >= needed:
+        return []
+    return [
+        f"{format_count(images, 'validation image')} {'is' if images == 1 else 'are'} too few for "
+        f"this tolerance: it needs at least {needed:,}, even if no prediction changes."
+    ]
+
+
+def _at_sparsity(row: Row) -> str:
+    name = name_in_sentence(row["strategy"], row["sparsity_asked"], row["iteration"])
+    return f"{name} at {format_percent(row['sparsity_prunable'])} sparsity"
 
 
 def _sound(rows: list[Row]) -> list[Row]:
@@ -252,5 +332,24 @@ def _sound(rows: list[Row]) -> list[Row]:
 
 
 def _pruned_means(rows: list[Row]) -> list[Row]:
-    means = mean_over_seeds(row for row in rows if is_pruned(row))
-    return [row for row in means if not missing(row["validation_drop"])]
+    """The means of each pruned model over its seeds, with the bound of their drop.
+
+    The bound of a mean is the mean of the bounds of the seeds, which hold together.
+    """
+    pruned = [row for row in rows if is_pruned(row) and not missing(row["validation_drop"])]
+    candidates = len({row["key"] for row in pruned})  # runs may share models
+    bounds = [
+        fmean(_bound(row, ERROR / candidates) for row in group)
+        for group in grouped(pruned, *MODEL_COLUMNS)
+    ]
+    return [
+        {**row, "drop_bound": bound, "candidates": candidates}
+        for row, bound in zip(mean_over_seeds(pruned), bounds, strict=True)
+    ]
+
+
+def _bound(row: Row, error: float) -> float:
+    lost, gained, images = (
+        int(row[name]) for name in ("validation_lost", "validation_gained", "validation_images")
+    )
+    return drop_bound(lost, gained, images, error)

@@ -1,4 +1,4 @@
-"""Sentences that follow from the results: which model is better, the spread of seeds, the cost.
+"""Sentences that follow from the results: each strategy, which model is better, the cost.
 
 "Better" requires that the exact McNemar test on the stored results of each test image, with
 Holm's correction over all pairs shown together, stays below 5 %.
@@ -6,6 +6,7 @@ Holm's correction over all pairs shown together, stays below 5 %.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -22,7 +23,14 @@ from pruning_core.common.formatting import (
     join_words,
 )
 from pruning_core.common.statistics import McNemar, holm, mcnemar
-from pruning_core.methods.strategies import BASELINE, ITERATIVE, MASKED, RATIO_PRUNED
+from pruning_core.methods.strategies import (
+    BASELINE,
+    BUDGET_CONTROLS,
+    CORRECTION,
+    ITERATIVE,
+    MASKED,
+    RATIO_PRUNED,
+)
 from pruning_core.results.best_model import chance_warnings
 from pruning_core.results.pairs import (
     TOLERANCE,
@@ -39,14 +47,19 @@ from pruning_core.results.rows import (
     name_in_sentence,
     rows_of,
 )
+from pruning_core.settings.fields import fields_of
+from pruning_core.settings.serialization import plain
+from pruning_core.settings.spec import Spec
 
 SIGNIFICANCE = 0.05
+# The strategies with a sentence of their own, in its order.
+DESCRIBED = (*MASKED, CORRECTION, *RATIO_PRUNED)
 BETTER, NO_DIFFERENCE = "better", "no significant difference"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence. `kind` is baseline, pair, seeds, cost or note.
+    """One sentence. `kind` is baseline, strategy, control, pair, cost or note.
 
     A pair also has a `verdict` (`BETTER` or `NO_DIFFERENCE`), its corrected p-value `p`, and the
     numbers of test images that `only` the first and only the second model classifies correctly.
@@ -64,8 +77,9 @@ class Finding:
 def findings(frame: pd.DataFrame) -> list[Finding]:
     """Every sentence that the frame supports.
 
-    The most important come first: baselines no better than chance, the means over the seeds, the
-    pairs, and last the training costs.
+    The most important come first: baselines no better than chance, each strategy at its own
+    highest sparsity, what the controls share with the iterative model, the pairs, and last the
+    training costs.
     """
     if frame.empty:
         return []
@@ -74,7 +88,8 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     candidates = pairs(rows)
     return [
         *(Finding("baseline", text) for text in chance_warnings(frame)),
-        *_seed_findings(rows, several),
+        *_strategy_findings(rows, several),
+        *_control_findings(rows, several),
         *_compared([pair for pair in candidates if comparable(pair)], several),
         *(_incomparable(pair, several) for pair in candidates if not comparable(pair)),
         *_cost_findings(rows, several),
@@ -174,20 +189,21 @@ def _series(row: Row) -> str:
     return name_in_sentence(row["strategy"], row["sparsity_asked"], row["iteration"])
 
 
-def _sparsest(rows: list[Row], strategies: tuple[str, ...] = MASKED) -> dict[str, list[Row]]:
-    """For each strategy the rows (one a seed) at the run's highest target sparsity.
+def _sparsest(rows: list[Row]) -> dict[str, list[Row]]:
+    """For each strategy the rows (one a seed) at its own highest target sparsity.
 
     Of several steps with that target, such as final fine-tuning, the last one counts.
     """
-    pruned = [row for row in rows if is_pruned(row) and row["strategy"] in strategies]
-    target = max((row["sparsity_asked"] for row in pruned), default=0.0)
-    near = [row for row in pruned if abs(row["sparsity_asked"] - target) < TOLERANCE]
-    last = [
-        max(steps, key=lambda row: int(row["iteration"]))
-        for steps in grouped(near, "strategy", "seed")
-    ]
-    by_strategy = {s: [row for row in last if row["strategy"] == s] for s in strategies}
-    return {strategy: models for strategy, models in by_strategy.items() if models}
+    models: dict[str, list[Row]] = {}
+    for strategy in DESCRIBED:
+        pruned = [row for row in rows if is_pruned(row) and row["strategy"] == strategy]
+        target = max((row["sparsity_asked"] for row in pruned), default=0.0)
+        near = [row for row in pruned if abs(row["sparsity_asked"] - target) < TOLERANCE]
+        if near:
+            models[strategy] = [
+                max(steps, key=lambda row: int(row["iteration"])) for steps in grouped(near, "seed")
+            ]
+    return models
 
 
 def _seeds(rows: list[Row]) -> int:
@@ -202,42 +218,113 @@ def _start(text: str, run: str, several: bool) -> str:
     return f"Run {run}, {text}" if several else text[0].upper() + text[1:]
 
 
-def _seed_findings(rows: list[Row], several: bool) -> Iterator[Finding]:
+def _strategy_findings(rows: list[Row], several: bool) -> Iterator[Finding]:
+    """A sentence on each strategy of a run, at its own highest sparsity."""
     for group in grouped(rows, "run_id"):
         run = str(group[0]["run"])
-        for strategies in (MASKED, RATIO_PRUNED) if _seeds(group) > 1 else ():
-            if models := _sparsest(group, strategies):
-                yield Finding("seeds", _seeds_text(models, run, several), (run,))
+        for models in _sparsest(group).values():
+            text = f"{_series(models[0])} at {_target(models[0])}: {_accuracy(models)}"
+            yield Finding("strategy", f"{_start(text, run, several)}.", (run,))
 
 
-def _seeds_text(models: dict[str, list[Row]], run: str, several: bool) -> str:
-    first = next(iter(models.values()))[0]
-    target = format_percent(first["sparsity_asked"])
-    kind = "pruning ratio" if first["strategy"] in RATIO_PRUNED else "target sparsity"
-    means = join_words(f"{_series(rows[0])} {_spread(rows)}" for rows in models.values())
-    start = _start(f"mean accuracy over seeds at {target} {kind}", run, several)
-    return f"{start}: {means}; descriptive, not tested."
+def _target(row: Row) -> str:
+    kind = "pruning ratio" if row["strategy"] in RATIO_PRUNED else "target sparsity"
+    return f"{format_percent(row['sparsity_asked'])} {kind}"
 
 
-def _spread(rows: list[Row]) -> str:
+def _accuracy(rows: list[Row]) -> str:
+    """The accuracy of a model with its interval, or the mean over seeds with its deviation."""
     mean = format_percent(_mean(rows, "accuracy"))
     if len(rows) < 2:
-        return f"{mean} (1 seed)"
+        low, high = (format_percent(rows[0][f"accuracy_{end}"]) for end in ("low", "high"))
+        return f"accuracy {mean} (95 % CI {low} to {high}, 1 seed)"
     deviation = format_points(stdev(row["accuracy"] for row in rows))
-    return f"{mean} (standard deviation {deviation}, {len(rows)} seeds)"
+    return (
+        f"mean accuracy {mean} (standard deviation {deviation}, {len(rows)} seeds; descriptive, "
+        "not tested)"
+    )
+
+
+def _control_findings(rows: list[Row], several: bool) -> Iterator[Finding]:
+    """What the one-shot controls of a run share with its iterative model: epochs, learning rates.
+
+    A run whose learning rates are not recorded has none.
+    """
+    for group in grouped(rows, "run_id"):
+        run, shared = str(group[0]["run"]), dict[str, bool]()
+        for seed_rows in grouped(group, "seed"):
+            chain = [row for row in seed_rows if row["strategy"] == ITERATIVE]
+            for control in (row for row in seed_rows if row["strategy"] in BUDGET_CONTROLS):
+                equal = _equal_learning_rates(chain, control)
+                if equal is not None:
+                    shared.setdefault(control["strategy"], equal)
+        if shared:
+            text = _control_text(shared)
+            yield Finding("control", _start(text, run, several), (run,))
+
+
+def _equal_learning_rates(chain: list[Row], control: Row) -> bool | None:
+    """Whether a control was trained with the learning rates of the chain; None if not known.
+
+    The last learning rates of the epochs that both have are compared.
+    """
+    rates, before = dict[float, float](), 0.0
+    for row in sorted(chain, key=lambda row: int(row["iteration"])):
+        rates |= {plain(before + epoch["epoch"]): epoch["lr"] for epoch in row["history"]}
+        before = row["epochs"]
+    if before != control["epochs"]:  # the chain is not finished
+        return None
+    common = [
+        (epoch["lr"], rates[plain(epoch["epoch"])])
+        for epoch in control["history"]
+        if plain(epoch["epoch"]) in rates
+    ]
+    return all(math.isclose(a, b, rel_tol=1e-6) for a, b in common) if common else None
+
+
+def _control_text(shared: dict[str, bool]) -> str:
+    """One or two sentences; `shared` says which controls have the chain's learning rates."""
+    iterative = f"{_title(ITERATIVE)} pruning"
+    sentences = [
+        f"{_title(name)} has the epochs and the learning rates of {iterative}"
+        if equal
+        else f"{_title(name)} has the epochs of {iterative}, but one learning-rate schedule over "
+        "all of them"
+        for name, equal in shared.items()
+    ]
+    text = f"{'; '.join(sentences)}."
+    if not any(shared.values()):
+        setting = fields_of(Spec)["iterative.equal_schedule"]
+        text += (
+            " Which of the two is better can depend on the learning rates. The setting "
+            f'"{setting.title}" ({setting.flag}) adds a control that has those of {iterative}.'
+        )
+    return text
+
+
+def _title(strategy: str) -> str:
+    return name_in_sentence(strategy, 1.0)
 
 
 def _cost_findings(rows: list[Row], several: bool) -> Iterator[Finding]:
-    """The fine-tuning cost of the strategies that reach the target of the iterative run."""
+    """The fine-tuning cost of the masked strategies, each to its own highest target."""
     for group in grouped(rows, "run_id"):
-        run, models = str(group[0]["run"]), _sparsest(group)
+        run = str(group[0]["run"])
+        models = {name: seeds for name, seeds in _sparsest(group).items() if name in MASKED}
         if ITERATIVE not in models or len(models) < 2:
             continue
-        target = format_percent(models[ITERATIVE][0]["sparsity_asked"])
+        targets = {
+            name: format_percent(seeds[0]["sparsity_asked"]) for name, seeds in models.items()
+        }
+        one_target = len(set(targets.values())) == 1
         number = _seeds(models[ITERATIVE])
         mean = f" (mean of {number} seeds)" if number > 1 else ""
-        costs = "; ".join(f"{_series(seeds[0])} {_cost(seeds)}" for seeds in models.values())
-        start = _start(f"training cost to {target}{mean}", run, several)
+        costs = "; ".join(
+            f"{_series(seeds[0])}{'' if one_target else f' to {targets[name]}'} {_cost(seeds)}"
+            for name, seeds in models.items()
+        )
+        goal = f" to {targets[ITERATIVE]}" if one_target else ""
+        start = _start(f"training cost{goal}{mean}", run, several)
         yield Finding("cost", f"{start}: {costs}.", (run,))
 
 

@@ -47,7 +47,12 @@ MODELS = (
     Term(
         "One-shot, equal training budget",
         "One pruning step to the target sparsity of the iterative run, with as many fine-tuning "
-        "epochs as the whole iterative run.",
+        "epochs as the whole iterative run, on one learning-rate schedule.",
+    ),
+    Term(
+        "One-shot, equal learning-rate schedule",
+        "One pruning step to the target sparsity of the iterative run, with its epochs and its "
+        "learning rates, step by step.",
     ),
     Term(
         "Fine-tuned dense control",
@@ -143,10 +148,15 @@ ACCURACY = (
     ),
     Term(
         "Validation drop",
-        "The validation accuracy of the baseline minus that of the model; it selects the best "
-        "model.",
+        "The validation accuracy of the baseline minus that of the model.",
         POINTS,
         ("validation_drop",),
+    ),
+    Term(
+        "Best model",
+        "The sparsest model whose true drop of accuracy is at most the tolerance with 95 % "
+        "confidence: an upper bound of the drop on the validation images counts, not the drop that "
+        "was observed, and the bounds of all models hold together.",
     ),
     Term(
         "McNemar test with Holm correction",

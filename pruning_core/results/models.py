@@ -11,10 +11,11 @@ from typing import Protocol
 import pandas as pd
 
 from pruning_core.common.formatting import format_epochs, format_percent
+from pruning_core.common.statistics import discordant, most_discordant
 from pruning_core.methods.strategies import (
     BASELINE,
+    BUDGET_CONTROLS,
     CORRECTION,
-    EQUAL_BUDGET,
     STRATEGIES,
 )
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
@@ -65,7 +66,10 @@ def model_rows(
     `seconds` of a pruned model count from the baseline on; the row of the baseline holds its own
     training. `compression_ratio` is the baseline's dense file over the model's sparse file.
     `macs` are multiply-accumulates for one image, NaN where they were not counted.
-    `validation_images` is the number of images behind `validation_drop`. `chance` is the accuracy
+    `validation_images` is the number of images behind `validation_drop`; on `validation_lost` of
+    them only the baseline is right, on `validation_gained` only the model. Where the results of
+    each image are not stored, `validation_paired` is False and the two are the largest numbers
+    that are possible. `chance` is the accuracy
     of always predicting the largest class.
     """
     baselines = {
@@ -154,7 +158,7 @@ def _title(model: PlannedModel, steps: int) -> str:
         return f"{name} {model.iteration} of {steps}, {sparsity}"
     if model.strategy == CORRECTION:
         return f"{name}, {sparsity}"
-    if model.strategy == EQUAL_BUDGET:
+    if model.strategy in BUDGET_CONTROLS:
         # "one-shot 90 %, equal budget": the sparsity follows the kind of pruning.
         kind, _, budget = name.partition(", ")
         return f"{kind} {sparsity}, {budget}"
@@ -184,6 +188,25 @@ def _chance(inspections: list[_Inspection]) -> float:
     for counts in (inspection.test_counts for inspection in inspections if inspection.test_counts):
         return float(max(counts) / sum(counts))
     return float("nan")
+
+
+def _validation_pairs(baseline: BaselineResult, result: ModelResult) -> dict[str, object]:
+    """The validation images that only the baseline or only the model classifies correctly."""
+    images = result.validation_images
+    paired = bool(baseline.validation_correct and result.validation_correct)
+    if paired:
+        stored = (baseline.validation_correct, result.validation_correct)
+        first, second = (base64.b64decode(text) for text in stored)
+        lost, gained = discordant(first, second, images)
+    else:
+        accuracies = (baseline.validation_accuracy, result.validation_accuracy)
+        right, right_pruned = (round(accuracy * images) for accuracy in accuracies)
+        lost, gained = most_discordant(right, right_pruned, images)
+    return {
+        "validation_lost": lost,
+        "validation_gained": gained,
+        "validation_paired": paired,
+    }
 
 
 def _final_note(model: PlannedModel, result: ModelResult) -> str:
@@ -222,6 +245,7 @@ def _row(
         "regrown": result.returned if isinstance(result, PrunedResult) else 0,
         "validation_drop": baseline.validation_accuracy - result.validation_accuracy,
         "validation_images": result.validation_images,
+        **_validation_pairs(baseline, result),
         "key": model.key,
         "loss": result.loss,
         "correct": base64.b64decode(result.correct),

@@ -23,8 +23,8 @@ from pruning_core.common.formatting import (
 )
 from pruning_core.methods.strategies import (
     BASELINE,
+    BUDGET_CONTROLS,
     CONTROL_TITLE,
-    EQUAL_BUDGET,
     ITERATIVE,
     ONE_SHOT,
     QUANTIZED,
@@ -125,7 +125,7 @@ def _label(row: Row) -> str:
     if STRATEGIES[row["strategy"]].removes_channels:
         ratio, step = format_percent(row["sparsity_asked"]), row["iteration"]
         return f"{name}, pruning ratio {ratio}" + f", step {step}" * bool(step)
-    if row["strategy"] == EQUAL_BUDGET:
+    if row["strategy"] in BUDGET_CONTROLS:
         return f"{name}, {format_epochs(row['epochs'])}"
     return name
 

@@ -16,6 +16,7 @@ from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
+from pruning_core.methods.strategies import EQUAL_BUDGET, EQUAL_SCHEDULE
 from pruning_core.settings.fields import Condition
 
 
@@ -94,8 +95,23 @@ def uses_fine_tuning_schedule(spec: Any) -> bool:
         return fine_tunes(spec)
     steps = any(c.enabled and c.epochs > 0 for c in (spec.iterative, spec.structured))
     one_shot = spec.one_shot.epochs > 0 and spec.one_shot.amounts
-    equal_budget = spec.iterative.enabled and spec.iterative.equal_budget
-    return bool(steps or one_shot or (equal_budget and _trains(spec.iterative)))
+    controls = budget_controls(spec) and _trains(spec.iterative)
+    return bool(steps or one_shot or controls)
+
+
+def restarts_schedule(spec: Any) -> bool:
+    """Whether the iterative run has other learning rates than one-shot with an equal budget."""
+    return bool(
+        spec.lr_schedule_span != "run" and _spans(spec.iterative, spec.iterative.iterations)
+    )
+
+
+def budget_controls(spec: Any) -> list[str]:
+    """The strategies that prune once and have the training budget of the iterative run."""
+    chain = spec.iterative
+    controls = [EQUAL_BUDGET] * chain.equal_budget
+    controls += [EQUAL_SCHEDULE] * (chain.equal_schedule and restarts_schedule(spec))
+    return controls if chain.enabled else []
 
 
 def rewinds(spec: Any) -> bool:
@@ -168,6 +184,11 @@ TRAINS = Condition(trains_after_pruning, "if training follows a pruning step")
 DISTILLS = Condition(
     lambda spec: spec.recovery.distillation_weight > 0 and trains_after_pruning(spec),
     "with a distillation weight above 0, if training follows a pruning step",
+)
+RESTARTS_SCHEDULE = Condition(
+    restarts_schedule,
+    "with an iterative run of several fine-tuned steps or with final fine-tuning, unless one "
+    "learning-rate schedule spans the whole run",
 )
 SEVERAL_STEPS = Condition(
     has_several_steps, "with several fine-tuned pruning steps or final fine-tuning"

@@ -63,12 +63,17 @@ def steps(chain: IterativeSpec) -> list[Step]:
 
 def pruning_epochs(chain: IterativeSpec) -> float:
     """The epochs of all pruning steps, without final fine-tuning."""
-    return plain(chain.iterations * chain.epochs)
+    return epochs_before(chain.epochs, chain.iterations)
 
 
 def total_epochs(chain: IterativeSpec) -> float:
     """The training budget of an iterative run, which one-shot with an equal budget gets too."""
-    return plain(chain.iterations * chain.epochs + chain.final_epochs)
+    return plain(pruning_epochs(chain) + chain.final_epochs)
+
+
+def epochs_before(epochs: float, steps: int) -> float:
+    """The epochs of a number of pruning steps: the sum of the rounded epochs of each."""
+    return plain(steps * plain(epochs))
 
 
 def structured_steps(chain: StructuredSpec, ratio: float) -> list[Step]:
@@ -80,4 +85,4 @@ def structured_steps(chain: StructuredSpec, ratio: float) -> list[Step]:
 
 def structured_epochs(chain: StructuredSpec) -> float:
     """The epochs of one ratio: its pruning steps and final fine-tuning."""
-    return plain(chain.steps * chain.epochs + chain.final_epochs)
+    return plain(epochs_before(chain.epochs, chain.steps) + chain.final_epochs)

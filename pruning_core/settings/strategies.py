@@ -9,7 +9,7 @@ from typing import Any
 from pruning_core.common.errors import Choice, Ref, Share, check, once
 from pruning_core.methods.lr_schedules import LR_SCHEDULES
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
-from pruning_core.settings.conditions import ITERATIVE, ONE_SHOT
+from pruning_core.settings.conditions import ITERATIVE, ONE_SHOT, RESTARTS_SCHEDULE
 from pruning_core.settings.fields import SHARE, check_fields, setting
 from pruning_core.settings.serialization import plain
 
@@ -66,7 +66,7 @@ class OneShotSpec:
 
 @dataclass(frozen=True)
 class IterativeSpec:
-    """Pruning steps to `target`; `equal_budget` adds one-shot pruning at an equal budget.
+    """Pruning steps to `target`; `equal_budget` and `equal_schedule` add one-shot controls.
 
     With the custom schedule the sparsities are `custom_schedule`: `iterations` is their number
     and `target` the last of them. After the last step `final_epochs` are trained, in which the
@@ -144,9 +144,19 @@ class IterativeSpec:
     equal_budget: bool = setting(
         True,
         "One-shot, equal training budget",
-        help="Also run one-shot pruning with the fine-tuning epochs of the iterative run.",
+        help="Also run one-shot pruning with the fine-tuning epochs of the iterative run, on one "
+        "learning-rate schedule over all of them.",
         flag="--no-equal-budget",
         read_when=ITERATIVE,
+    )
+    equal_schedule: bool = setting(
+        False,
+        "One-shot, equal learning-rate schedule",
+        help="Also run one-shot pruning with the epochs and the learning rates of the iterative "
+        "run, step by step: only the number of pruning steps differs.",
+        flag="--equal-schedule",
+        neutral=False,
+        read_when=RESTARTS_SCHEDULE,
     )
 
     def __post_init__(self) -> None:

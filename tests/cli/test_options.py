@@ -138,6 +138,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
 SWITCHES = [
     ("--no-iterative", "iterative.enabled", False),
     ("--no-equal-budget", "iterative.equal_budget", False),
+    ("--equal-schedule", "iterative.equal_schedule", True),
     ("--sensitivity", "sensitivity.enabled", True),
     ("--correction", "correction.enabled", True),
     ("--structured", "structured.enabled", True),

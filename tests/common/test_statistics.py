@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.common.statistics import bits, holm, mcnemar, wilson
+from pruning_core.common.statistics import (
+    bits,
+    discordant,
+    drop_bound,
+    fewest_images,
+    holm,
+    mcnemar,
+    most_discordant,
+    wilson,
+)
 
 
 def flags(*correct: int, n: int = 20) -> bytes:
@@ -109,3 +118,81 @@ def test_holm_is_between_the_raw_values_and_bonferroni(p_values: list[float]) ->
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     values = [holm(p_values)[i] for i in order]
     assert values == sorted(values)
+
+
+def misses(n: int, lost: float, gained: float, error: float) -> float:
+    """The exact probability that the bound is below the true drop, by counting every outcome."""
+    drop, missed = lost - gained, 0.0
+    shares = np.log([lost, gained, 1 - lost - gained])
+    for x in range(n + 1):
+        for y in range(n + 1 - x):
+            counts = np.array([x, y, n - x - y])
+            log = math.lgamma(n + 1) - sum(math.lgamma(k + 1) for k in counts) + counts @ shares
+            if log > -30 and drop_bound(x, y, n, error) < drop:
+                missed += math.exp(log)
+    return missed
+
+
+@pytest.mark.parametrize("error", [0.05, 0.05 / 12])
+@pytest.mark.parametrize(
+    ("n", "lost", "gained"),
+    [
+        *((30, lost, gained) for lost in (0.03, 0.12, 0.5) for gained in (1e-9, 0.02)),
+        *((15, lost, 0.4) for lost in (0.05, 0.3, 0.55)),
+        *((144, 0.0209, gained) for gained in (1e-9, 0.0005)),
+        *((144, 0.03, gained) for gained in (0.01, 0.02)),
+        *((144, lost, 0.001) for lost in (0.0111, 0.031, 0.051)),
+    ],
+)
+def test_the_bound_misses_the_drop_at_most_as_often_as_it_says(
+    n: int, lost: float, gained: float, error: float
+) -> None:
+    """Few images, rare disagreements, and models that disagree on nearly all images."""
+    assert misses(n, lost, gained, error) <= error
+
+
+def test_the_bound_lies_above_the_observed_drop_and_near_the_normal_approximation() -> None:
+    assert drop_bound(0, 0, 144, 0.05) > 1 - 0.05 ** (1 / 144)  # the exact bound of one share
+    for lost, gained in ((250, 250), (400, 100)):
+        normal = 1.645 * math.sqrt(lost + gained - (lost - gained) ** 2 / 5000) / 5000
+        excess = drop_bound(lost, gained, 5000, 0.05) - (lost - gained) / 5000
+        assert normal < excess < 1.2 * normal
+
+
+@given(st.integers(1, 400), st.data())
+@settings(max_examples=30, deadline=None)
+def test_the_bound_grows_with_the_images_that_are_lost_and_the_confidence(
+    n: int, data: st.DataObject
+) -> None:
+    lost = data.draw(st.integers(0, n - 1))
+    gained = data.draw(st.integers(0, n - 1 - lost))
+    bound = drop_bound(lost, gained, n, 0.05)
+    assert (lost - gained) / n <= bound <= 1
+    if lost + gained < n / 3:
+        assert drop_bound(lost + 1, gained, n, 0.05) >= bound
+    assert drop_bound(lost, gained, n, 0.01) >= bound
+    # Pairs that are not known can only have a larger bound.
+    right = data.draw(st.integers(lost, n - gained))
+    unknown = most_discordant(right, right - lost + gained, n)
+    assert drop_bound(*unknown, n, 0.05) >= bound - 0.01
+
+
+def test_the_largest_disagreement_and_the_fewest_images() -> None:
+    assert most_discordant(141, 139, 144) == (5, 3)
+    assert most_discordant(10, 10, 100) == (10, 10)
+    needed = fewest_images(0.01, 0.05)
+    assert drop_bound(0, 0, needed, 0.05) <= 0.01 < drop_bound(0, 0, needed - 1, 0.05)
+    assert discordant(flags(1, 2, 5), flags(2, 3), 20) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((-1, 0, 9, 0.05), "impossible"),
+        ((5, 5, 9, 0.05), "impossible"),
+        ((1, 1, 9, 1.0), "between"),
+    ],
+)
+def test_impossible_counts_have_no_bound(arguments: tuple, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        drop_bound(*arguments)

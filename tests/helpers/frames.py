@@ -49,7 +49,7 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
         "epochs": 2,
         "seconds": 20.0,
         "regrown": 0,
-        "validation_images": 1000,
+        "validation_images": 10_000,
         "run": "run",
         "run_id": "run-1",
         "loss": 0.3,
@@ -61,7 +61,20 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
     }
     row |= changes
     row.setdefault("validation_drop", row["accuracy_drop"])
+    row |= {**validation_pairs(row), **changes}
     return {"key": f"{row['run']}-{strategy}-{row['seed']}-{row['iteration']}-{asked}", **row}
+
+
+def validation_pairs(row: dict[str, Any]) -> dict[str, Any]:
+    """The pairs of a model whose predictions differ from the baseline's only as far as needed."""
+    if row["validation_drop"] != row["validation_drop"]:
+        return {"validation_lost": 0, "validation_gained": 0, "validation_paired": True}
+    images = round(row["validation_drop"] * row["validation_images"])
+    return {
+        "validation_lost": max(0, images),
+        "validation_gained": max(0, -images),
+        "validation_paired": True,
+    }
 
 
 def comparison(seed: int = 0, luck: int = 0, **changes: Any) -> list[dict[str, Any]]:
@@ -78,6 +91,7 @@ def comparison(seed: int = 0, luck: int = 0, **changes: Any) -> list[dict[str, A
     for row in rows:
         row["accuracy_drop"] = rows[0]["accuracy"] - row["accuracy"]
         row["validation_drop"] = row["accuracy_drop"]
+        row |= {**validation_pairs(row), **changes}
     return rows
 
 

@@ -9,16 +9,19 @@ import numpy as np
 
 
 def result(zeros: int, accuracy: float, epochs: float, total: float) -> dict[str, Any]:
-    """The result of a model with 80 prunable weights, of 200 parameters, on 10 test images.
+    """The result of a model with 80 prunable weights, of 200 parameters, on 10 test images
+    and 1,000 validation images.
 
     `epochs` are those of its stage, `total` those since the baseline.
     """
     right = round(accuracy * 10)
     bits = np.packbits(np.arange(10) < right).tobytes()
+    validation = np.packbits(np.arange(1000) < round(1000 * (accuracy - 0.01))).tobytes()
     return {
         "accuracy": accuracy,
         "validation_accuracy": accuracy - 0.01,
-        "validation_images": 10,
+        "validation_images": 1000,
+        "validation_correct": base64.b64encode(validation).decode(),
         "accuracy_low": accuracy - 0.1,
         "accuracy_high": accuracy + 0.1,
         "right": right,

@@ -93,6 +93,15 @@ def test_one_schedule_spans_pruning_steps_and_final_fine_tuning() -> None:
         replace(spec, finetune=constant)
 
 
+def test_fractions_of_epochs_are_rounded_together_with_the_steps_before() -> None:
+    """The engine rounds them by the epochs of the parent, which the keys hold where it matters."""
+    halves = replace(ON, steps=3, epochs=0.5, final_epochs=1, ratios=(0.5,))
+    stages = structured_stages(replace(SPEC, structured=halves))
+    assert [stage.settings.get("first_epoch") for stage in stages] == [None, 0.5, None, 1.5]
+    whole = structured_stages(replace(SPEC, structured=replace(halves, epochs=2)))
+    assert {stage.settings.get("first_epoch") for stage in whole} == {None}
+
+
 KEYS: list[tuple[Callable[[StructuredSpec], StructuredSpec], bool]] = [
     (lambda s: replace(s, channel_importance="lamp"), True),
     (lambda s: replace(s, scope="global"), True),

@@ -6,12 +6,16 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.statistics import holm, mcnemar
-from pruning_core.results.findings import BETTER, NO_DIFFERENCE, findings
+from pruning_core.results.findings import BETTER, NO_DIFFERENCE, Finding, findings
 from tests.helpers.frames import comparison, frame, packed, point
 
 
 def of_kind(models: pd.DataFrame, kind: str) -> list[str]:
     return [finding.text for finding in findings(models) if finding.kind == kind]
+
+
+def first_pair(models: pd.DataFrame) -> Finding:
+    return next(finding for finding in findings(models) if finding.kind == "pair")
 
 
 def two(first: dict, second: dict) -> pd.DataFrame:
@@ -23,7 +27,7 @@ def two(first: dict, second: dict) -> pd.DataFrame:
 
 
 def test_the_better_model_comes_with_all_numbers() -> None:
-    finding = findings(two({"right": 340}, {"right": 300}))[0]
+    finding = first_pair(two({"right": 340}, {"right": 300}))
     assert finding.text == (
         "At 90 % target sparsity, seed 0: iterative is better than one-shot (equal budget) "
         "(85 vs 75 %, 10 epochs each, p < 0.001, McNemar, Holm over 1)."
@@ -32,13 +36,13 @@ def test_the_better_model_comes_with_all_numbers() -> None:
 
 
 def test_the_better_model_comes_first_when_it_is_the_second_of_the_pair() -> None:
-    finding = findings(two({"right": 300}, {"right": 340}))[0]
+    finding = first_pair(two({"right": 300}, {"right": 340}))
     assert "one-shot (equal budget) is better than iterative (85 vs 75 %" in finding.text
     assert finding.only == (40, 0)
 
 
 def test_equal_accuracy_on_different_images_counts_both_directions() -> None:
-    finding = findings(two({"right": 300}, {"right": 300, "shift": 6}))[0]
+    finding = first_pair(two({"right": 300}, {"right": 300, "shift": 6}))
     assert finding.text == (
         "At 90 % target sparsity, seed 0: no significant difference between iterative and "
         "one-shot (equal budget) (75 vs 75 %, 10 epochs each, p = 1, McNemar, Holm over 1)."
@@ -48,7 +52,7 @@ def test_equal_accuracy_on_different_images_counts_both_directions() -> None:
 
 def test_a_higher_accuracy_alone_is_not_better() -> None:
     # 5 against 0: p = 2 / 2^5 = 0.0625.
-    finding = findings(two({"right": 305}, {"right": 300}))[0]
+    finding = first_pair(two({"right": 305}, {"right": 300}))
     assert (finding.verdict, finding.only) == (NO_DIFFERENCE, (5, 0))
     assert finding.p == pytest.approx(0.0625)
     assert "better" not in finding.text
@@ -61,7 +65,7 @@ def test_holm_over_all_pairs_retracts_what_one_pair_alone_would_show() -> None:
         alone.to_dict("records"),
         point("one_shot", 0.9, correct=packed(306), right=306, epochs=10),
     )
-    assert findings(alone)[0].verdict == BETTER
+    assert first_pair(alone).verdict == BETTER
     tested = [finding for finding in findings(both) if finding.kind == "pair"]
     assert len(tested) == 3
     assert {finding.verdict for finding in tested} == {NO_DIFFERENCE}
@@ -150,24 +154,95 @@ def test_one_stage_under_two_names_is_no_pair() -> None:
 def test_several_seeds_are_tested_separately_and_described_together() -> None:
     models = frame(comparison(), comparison(1, 4), comparison(2, -4))
     assert {f.seed for f in findings(models) if f.kind == "pair"} == {0, 1, 2}
-    text = of_kind(models, "seeds")[0]
-    assert text.startswith("Mean accuracy over seeds at 90 % target sparsity: iterative 82.5 % (")
-    assert "iterative 82.5 % (standard deviation 1 point, 3 seeds)" in text
-    assert text.endswith("; descriptive, not tested.")
-    assert of_kind(frame(comparison()), "seeds") == []
+    assert of_kind(models, "strategy")[0] == (
+        "Iterative at 90 % target sparsity: mean accuracy 82.5 % (standard deviation 1 point, 3 "
+        "seeds; descriptive, not tested)."
+    )
+    assert of_kind(frame(comparison()), "strategy")[0] == (
+        "Iterative at 90 % target sparsity: accuracy 82.5 % (95 % CI 78.5 % to 85.9 %, 1 seed)."
+    )
 
 
-def test_the_means_come_first_and_the_training_cost_last() -> None:
+def test_each_strategy_is_described_at_its_own_highest_sparsity() -> None:
+    rows = [
+        *comparison(),
+        point("one_shot", 0.95, 200),
+        point("correction", 0.5, 350, iteration=3),
+        point("structured", 0.4, 360),
+    ]
+    texts = of_kind(frame(rows), "strategy")
+    assert [text.partition(":")[0] for text in texts] == [
+        "Iterative at 90 % target sparsity",
+        "One-shot at 95 % target sparsity",
+        "One-shot (equal budget) at 90 % target sparsity",
+        "Training-free (weight reconstruction) at 50 % target sparsity",
+        "Structured at 40 % pruning ratio",
+    ]
+    (cost,) = of_kind(frame(rows), "cost")
+    assert cost == (
+        "Training cost: iterative to 90 % 10 epochs, 1 min 45 s; one-shot to 95 % 2 epochs, 20 s; "
+        "one-shot (equal budget) to 90 % 10 epochs, 1 min 41 s."
+    )
+    two_runs = frame(comparison(), comparison(run="b", run_id="run-2"))
+    assert of_kind(two_runs, "strategy")[3].startswith("Run b, iterative at 90 % target ")
+
+
+def test_the_strategies_come_first_and_the_training_cost_last() -> None:
     kinds = [finding.kind for finding in findings(frame(comparison(), comparison(1, 4)))]
-    assert kinds == ["seeds", *["pair"] * (len(kinds) - 2), "cost"]
+    assert kinds == [*["strategy"] * 3, *["pair"] * (len(kinds) - 4), "cost"]
 
 
 def test_seeds_of_structured_models_share_a_pruning_ratio() -> None:
     rows = [point("structured", 0.5, 360 + seed, seed=seed) for seed in (0, 1)]
-    assert of_kind(frame(rows), "seeds") == [
-        "Mean accuracy over seeds at 50 % pruning ratio: structured 90.1 % (standard deviation "
-        "0.18 points, 2 seeds); descriptive, not tested."
+    assert of_kind(frame(rows), "strategy") == [
+        "Structured at 50 % pruning ratio: mean accuracy 90.1 % (standard deviation 0.18 points, 2 "
+        "seeds; descriptive, not tested)."
     ]
+
+
+def epochs_with(rates: list[float], share: float = 1) -> list[dict[str, float]]:
+    """The history of a training that ends its epochs with these learning rates."""
+    return [{"epoch": share * (i + 1), "lr": rate} for i, rate in enumerate(rates)]
+
+
+def chain_and_controls(**controls: list[float]) -> pd.DataFrame:
+    """Two steps of an epoch on a schedule each, and controls with these learning rates."""
+    steps = [
+        point("iterative", target, iteration=i, epochs=i, history=epochs_with([0.1]))
+        for i, target in ((1, 0.5), (2, 0.9))
+    ]
+    rows = [point(name, 0.9, epochs=2, history=epochs_with(r)) for name, r in controls.items()]
+    return frame(steps, rows)
+
+
+def test_the_findings_say_whether_the_control_has_the_learning_rates_of_the_chain() -> None:
+    other, equal = [0.5, 0.1], [0.1, 0.1]
+    (text,) = of_kind(chain_and_controls(one_shot_equal_budget=other), "control")
+    assert text == (
+        "One-shot (equal budget) has the epochs of iterative pruning, but one learning-rate "
+        "schedule over all of them. Which of the two is better can depend on the learning rates. "
+        "The setting "
+        '"One-shot, equal learning-rate schedule" (--equal-schedule) adds a control that has those '
+        "of iterative pruning."
+    )
+    both = chain_and_controls(one_shot_equal_budget=other, one_shot_equal_schedule=equal)
+    assert of_kind(both, "control") == [
+        "One-shot (equal budget) has the epochs of iterative pruning, but one learning-rate "
+        "schedule over all of them; one-shot (equal LR schedule) has the epochs and the learning "
+        "rates of iterative pruning."
+    ]
+    assert of_kind(chain_and_controls(one_shot_equal_budget=equal), "control") == [
+        "One-shot (equal budget) has the epochs and the learning rates of iterative pruning."
+    ]
+    paired = [text.partition(" (")[0] for text in of_kind(both, "pair")]
+    assert paired[0].endswith("no significant difference between iterative and one-shot")
+    assert any("iterative and one-shot (equal LR schedule)" in t for t in of_kind(both, "pair"))
+
+
+def test_an_unfinished_chain_and_unknown_learning_rates_are_not_compared() -> None:
+    models = chain_and_controls(one_shot_equal_budget=[0.5, 0.1])
+    assert of_kind(models[models["iteration"] < 2], "control") == []
+    assert of_kind(frame(comparison()), "control") == []
 
 
 def test_the_training_cost_of_all_strategies() -> None:
@@ -213,8 +288,8 @@ def test_of_a_chain_with_final_fine_tuning_only_its_end_is_compared() -> None:
 
 def test_final_fine_tuning_is_no_second_seed() -> None:
     rows = with_final_fine_tuning(0)
-    assert of_kind(frame(rows), "seeds") == []
-    (seeds,) = of_kind(frame(rows, with_final_fine_tuning(1)), "seeds")
-    assert "iterative 93.1 % (standard deviation 0.18 points, 2 seeds)" in seeds
+    assert "1 seed)" in of_kind(frame(rows), "strategy")[0]
+    seeds = of_kind(frame(rows, with_final_fine_tuning(1)), "strategy")[0]
+    assert "mean accuracy 93.1 % (standard deviation 0.18 points, 2 seeds; " in seeds
     (cost,) = of_kind(frame(rows), "cost")
     assert "iterative 5 epochs, 2 min 10 s; one-shot 0.5 epochs, " in cost

@@ -88,6 +88,18 @@ def test_chance_is_the_share_of_the_largest_class() -> None:
     assert set(results_frame(outline(made), facts).chance) == {0.75}
 
 
+def test_validation_images_are_paired_with_those_of_the_baseline() -> None:
+    """Without the results of each image, the models may disagree on as many as possible."""
+    facts, made = filled()
+    row = next(r for r in model_rows(outline(made), facts) if r["sparsity_asked"] == 0.5)
+    names = ("validation_lost", "validation_gained", "validation_paired")
+    assert [row[name] for name in names] == [100, 0, True]
+    for key, value in facts.results.items():
+        facts.results[key] = {n: v for n, v in value.items() if n != "validation_correct"}
+    row = next(r for r in model_rows(outline(made), facts) if r["sparsity_asked"] == 0.5)
+    assert [row[name] for name in names] == [210, 110, False]
+
+
 def test_notes_of_a_baseline_concern_its_seed_only() -> None:
     spec = replace(QUICKSTART, seeds=(0, 1))
     facts = Facts(spec)

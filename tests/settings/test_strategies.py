@@ -236,3 +236,48 @@ def test_the_estimate_before_and_after_planning_is_equal_with_final_fine_tuning(
     assert before
     assert more
     assert more.remaining > before.remaining
+
+
+def test_the_budget_is_the_sum_of_the_rounded_epochs_of_the_steps() -> None:
+    """A twelfth is 0.083333 epochs, and six of them are less than a half."""
+    spec = chain(iterations=6, epochs=1 / 12)
+    assert settings(spec, "epochs") == [0.083333] * 6
+    (equal_budget,) = models(spec, "one_shot_equal_budget")
+    assert equal_budget.settings["epochs"] == round(6 * 0.083333, 6)
+    places = [stage.settings.get("first_epoch") for stage in models(spec)]
+    assert places == [None, *(round(i * 0.083333, 6) for i in range(1, 6))]
+
+
+def test_only_fractions_that_are_rounded_with_earlier_epochs_enter_a_key() -> None:
+    """Whole epochs have the keys that they had before fractions were rounded together."""
+
+    def marks(span: str = "step", **changes: Any) -> list[Any]:
+        spec = replace(chain(iterations=3, **changes), lr_schedule_span=span)
+        return [stage.settings.get("first_epoch") for stage in models(spec)]
+
+    assert marks(epochs=2, final_epochs=1.5) == [None] * 4
+    assert marks("run", epochs=2, final_epochs=1.5) == [None] * 4
+    assert marks(epochs=0.5, final_epochs=1) == [None, 0.5, None, 1.5]
+    assert marks("run", epochs=0.5) == [0, 0.5, None]
+    spec = chain(iterations=3, epochs=0.5)
+    assert [s.settings.get("first_epoch") for s in models(spec, "one_shot_equal_budget")] == [None]
+
+
+def test_the_equal_schedule_control_is_one_model_where_learning_rates_differ() -> None:
+    """The control has one pruning step; where one schedule spans the run, it has no effect."""
+    spec = chain(iterations=3, epochs=1, final_epochs=2, equal_schedule=True)
+    (control,) = models(spec, "one_shot_equal_schedule")
+    assert (control.settings["epochs"], control.settings["target"]) == (5, "0.9")
+    segments = control.settings["lr_segments"]
+    assert [(s["epochs"], s["lr_from_epoch"], s["lr_epochs"]) for s in segments] == [
+        *[(1, 0, 1)] * 3,
+        (2, 0, 2),
+    ]
+    (spanning,) = models(replace(spec, lr_schedule_span="pruning"), "one_shot_equal_schedule")
+    assert [s["lr_from_epoch"] for s in spanning.settings["lr_segments"]] == [0, 1, 2, 0]
+    without = replace(spec, iterative=replace(spec.iterative, equal_schedule=False))
+    for span, number in (("run", 0), ("pruning", 1)):
+        spec, plain_spec = (replace(s, lr_schedule_span=span) for s in (spec, without))
+        assert len(models(spec, "one_shot_equal_schedule")) == number
+        assert (job_id(spec) == job_id(plain_spec)) == (number == 0)
+    assert models(chain(iterations=1, equal_schedule=True), "one_shot_equal_schedule") == []

@@ -93,15 +93,20 @@ def structured(context: Context[StructuredSettings]) -> StructuredResult:
     state = TrainingState(model, optimizer, kept, settings.precision)
     state.objective = training_objective(context, root, base)
     schedule = (settings.lr_from_epoch, settings.lr_epochs)
-    plan = training_plan(settings, base.data, schedule, "structured", parent.epochs_total)
-    plan = replace(plan, lr_start=schedule_start(settings.recovery, base))
+    lr_start = schedule_start(settings.recovery, base)
+    epochs = parent.epochs_total
+    plan = training_plan(settings, base.data, schedule, "structured", epochs, lr_start)
     train(state, splits, plan, context.cache.checkpoint(context.row.key), context.progress)
     pruning, image_size = settings.pruning, base.data["image_size"]
     measured = measure_model(context, state, splits, base.data, pruning)
     dense_counts = sparsities(dense, pruning["layers"], pruning["exclude"])
     result = replace(
         counted_against_dense(since_baseline(measured, parent), dense_counts),
-        notes=[*notes, *training_notes(state), *rewinding_notes(settings.recovery, base)],
+        notes=[
+            *notes,
+            *training_notes(state, settings.epochs),
+            *rewinding_notes(settings.recovery, base),
+        ],
     )
     return StructuredResult(
         **vars(result),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from pruning_core.engine.masks.masks import Masks
+from pruning_core.engine.training.evaluate import Evaluation
 from pruning_core.engine.training.loss import Objective
 
 Tensors = dict[str, Tensor]
@@ -56,7 +57,7 @@ class TrainingState:
     `seconds` is the training time, without evaluation. A batch is processed in `parts`. `skipped`
     counts the steps that were skipped; it is a scalar on the device, so that counting never waits.
     `kept_weights` is the state dict to rewind to. `movement` is None where no pruning step needs
-    it.
+    it. `validation` is the evaluation after the last epoch; None before the first.
     """
 
     model: nn.Module
@@ -70,6 +71,7 @@ class TrainingState:
     objective: Objective = field(default_factory=Objective)
     kept_weights: Tensors = field(default_factory=dict)
     movement: Movement | None = None
+    validation: Evaluation | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later process needs to continue with the same bits."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.models.batch_norm import recalibrate
 from pruning_core.engine.training import checkpoint
 from pruning_core.engine.training.evaluate import evaluate
+from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
 from pruning_core.methods.datasets import AUGMENTATIONS
@@ -32,14 +35,31 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class LRSegment:
+    """A part of a training, `epochs` long, and its place on a learning-rate schedule.
+
+    The schedule spans `lr_epochs`, of which `lr_from_epoch` are done. With rewinding, they cover
+    what remains of the schedule after its share `lr_start`. `settings` are those of the
+    `TrainSpec` that differ from the plan's.
+    """
+
+    epochs: float
+    lr_from_epoch: float
+    lr_epochs: float
+    lr_start: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """What the loop needs besides model and images.
 
     `settings` is a `TrainSpec` as a dict, `data` a `DataSpec`'s settings. `epochs` may end with a
-    fraction of an epoch: that share of its batches, at least one.
+    fraction of an epoch, which is rounded to whole batches (see `steps_until`).
 
-    The learning-rate schedule spans `lr_epochs`; this training begins at `lr_from_epoch` of them.
-    With rewinding, they cover what remains of the schedule after its share `lr_start`.
+    `lr_from_epoch`, `lr_epochs` and `lr_start` are the place on the learning-rate schedule, as in
+    `LRSegment`. A training with several schedules has `segments` instead; their epochs add up to
+    `epochs`. A segment that begins a schedule begins with a new optimizer, as a pruning step does.
 
     `role` and `first_epoch` (the epochs before this stage) give each stage its own random order,
     also where a stage begins in the middle of an epoch. After `keep_epoch` epochs the weights are
@@ -57,12 +77,69 @@ class TrainingPlan:
     device: str
     lr_start: float = 0.0
     keep_epoch: int | None = None
+    segments: tuple[LRSegment, ...] = ()
 
 
-def epoch_shares(epochs: float) -> list[float]:
-    """The share of each started epoch: 2.5 epochs are 1, 1 and 0.5."""
-    whole = int(epochs)
-    return [1.0] * whole + [plain(epochs - whole)] * (plain(epochs - whole) > 0)
+@dataclass(frozen=True)
+class Epoch:
+    """A started epoch of a training, `start` epochs after its beginning: a `share` of an epoch.
+
+    It has `batches` training steps; `lr_step` is the number of the first of them on the
+    learning-rate schedule of its segment, which has `lr_steps`. `restarts` is true where a later
+    segment begins a schedule.
+    """
+
+    start: float
+    share: float
+    batches: int
+    segment: LRSegment
+    lr_step: int
+    lr_steps: int
+    restarts: bool
+
+
+def steps_until(epochs: float, batches: int) -> int:
+    """The training steps of one run of `epochs` with `batches` in each epoch.
+
+    A fraction of an epoch is rounded to whole batches, at least one. A chain of stages is rounded
+    over all its epochs together: a stage trains from where one run of the epochs before it ends to
+    where one run with its own epochs ends, so that equal epochs are equal steps.
+    """
+    epochs = plain(epochs)
+    whole = math.floor(epochs)
+    share = plain(epochs - whole)
+    return whole * batches + (max(1, round(share * batches)) if share else 0)
+
+
+def started_epochs(plan: TrainingPlan, batches: int) -> list[Epoch]:
+    """The epochs of a training with `batches` in a whole epoch, without those with no batch."""
+    segments = plan.segments or (
+        LRSegment(plan.epochs, plan.lr_from_epoch, plan.lr_epochs, plan.lr_start),
+    )
+    epochs, start = list[Epoch](), 0.0
+    for segment in segments:
+        epochs += _epochs_of(segment, plain(plan.first_epoch + start), start, batches)
+        start = plain(start + segment.epochs)
+    first, last = (steps_until(plan.first_epoch + done, batches) for done in (0.0, plan.epochs))
+    planned = sum(epoch.batches for epoch in epochs)
+    assert planned == last - first, f"{planned} steps are planned, not {last - first}."
+    return epochs
+
+
+def _epochs_of(segment: LRSegment, first: float, start: float, batches: int) -> Iterator[Epoch]:
+    """The epochs of a segment that begins `start` epochs after the stage, `first` in the chain."""
+    schedule = plain(first - segment.lr_from_epoch)
+    before = steps_until(schedule, batches)
+    lr_steps = steps_until(schedule + segment.lr_epochs, batches) - before
+    whole = math.floor(plain(segment.epochs))
+    rest = plain(segment.epochs - whole)
+    for i, share in enumerate([1.0] * whole + [rest] * (rest > 0)):
+        begin, end = (steps_until(first + i + part, batches) for part in (0.0, share))
+        if end > begin:
+            restarts = not i and start > 0 and segment.lr_from_epoch == 0
+            yield Epoch(
+                plain(start + i), share, end - begin, segment, begin - before, lr_steps, restarts
+            )
 
 
 def derived_seed(*parts: object) -> int:
@@ -85,14 +162,16 @@ def train(
         log.info("Continues after epoch %s of %s.", state.history[-1]["epoch"], plan.epochs)
     _keep_weights(state, plan)
     splits = replace(splits, train=splits.train.on(plan.device))
-    started_epochs = len(epoch_shares(plan.epochs))
+    epochs = started_epochs(plan, batch_count(len(splits.train), plan.settings["batch_size"]))
     with checkpoint.CheckpointWriter(path, progress) as writer:
-        for epoch in range(len(state.history), started_epochs):
-            _train_epoch(state, splits, plan, epoch, progress)
+        for number in range(len(state.history), len(epochs)):
+            if epochs[number].restarts:
+                state.optimizer = make_optimizer(state.model, plan.settings)
+            _train_epoch(state, splits, plan, epochs[number], progress)
             _keep_weights(state, plan)
             if state.masks:
                 state.masks.check()
-            if epoch + 1 < started_epochs:
+            if number + 1 < len(epochs):
                 writer.save(state.state_dict())
             progress.history = list(state.history)
 
@@ -103,24 +182,23 @@ def _keep_weights(state: TrainingState, plan: TrainingPlan) -> None:
 
 
 def _train_epoch(
-    state: TrainingState, splits: Splits, plan: TrainingPlan, epoch: int, progress: Progress
+    state: TrainingState, splits: Splits, plan: TrainingPlan, epoch: Epoch, progress: Progress
 ) -> None:
     """Train one epoch, recalibrate batch norm, and add the validation accuracy to the history."""
     started = time.perf_counter()
-    seed = derived_seed(plan.seed, plan.role, plain(plan.first_epoch + epoch))
+    seed = derived_seed(plan.seed, plan.role, plain(plan.first_epoch + epoch.start))
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     loss, lr = _run_batches(state, splits.train, plan, epoch, generator, progress)
     _recalibrate(state, splits, plan)
     state.seconds += time.perf_counter() - started
-    validation = evaluate(state.model, splits.validation, plan.data, plan.device)
-    share = epoch_shares(plan.epochs)[epoch]
+    state.validation = evaluate(state.model, splits.validation, plan.data, plan.device)
     row = {
-        "epoch": plain(epoch + share),
-        "share": share,
+        "epoch": plain(epoch.start + epoch.share),
+        "share": epoch.share,
         "loss": loss,
-        "validation_loss": validation.loss,
-        "accuracy": validation.accuracy,
+        "validation_loss": state.validation.loss,
+        "accuracy": state.validation.accuracy,
         "lr": lr,
         "seconds": state.seconds,
     }
@@ -142,34 +220,50 @@ def _run_batches(
     state: TrainingState,
     images: ImageSet,
     plan: TrainingPlan,
-    epoch: int,
+    epoch: Epoch,
     generator: torch.Generator,
     progress: Progress,
 ) -> tuple[float, float]:
     """The batches of an epoch's share. Returns the mean loss and the last learning rate."""
-    share = epoch_shares(plan.epochs)[epoch]
-    batches = first_batches(
-        share, shuffled_batches(len(images), plan.settings["batch_size"], generator)
-    )
+    batches = shuffled_batches(len(images), plan.settings["batch_size"], generator)
+    batches = batches[: epoch.batches]
     augmentation = AUGMENTATIONS.load(plan.data["augmentation"])
     clip_grad_norm = plan.settings["clip_grad_norm"]
+    per_epoch = batch_count(len(images), plan.settings["batch_size"])
     total, lr = torch.zeros((), device=plan.device), 0.0
     state.model.train()
     for i, positions in enumerate(batches):
-        done = (plan.lr_from_epoch + epoch + share * i / len(batches)) / plan.lr_epochs
-        lr = rate(plan.settings, plan.lr_start + (1 - plan.lr_start) * done)
+        lr = learning_rate(plan, epoch, i, per_epoch)
         pixels = augmentation(images.batch(positions).to(plan.device), generator)
         pixels = normalize(pixels, plan.data["mean"], plan.data["std"])
         labels = images.labels[positions].to(plan.device)
         total += step(state, pixels, labels, lr, clip_grad_norm) * len(positions)
-        part = (epoch + share * (i + 1) / len(batches)) / plan.epochs
-        progress.say(part, f"Epoch {plain(epoch + share)} of {plan.epochs}")
+        part = (epoch.start + epoch.share * (i + 1) / len(batches)) / plan.epochs
+        progress.say(part, f"Epoch {plain(epoch.start + epoch.share)} of {plan.epochs}")
     return float(total) / sum(map(len, batches)), lr
 
 
-def first_batches(share: float, batches: list[Tensor]) -> list[Tensor]:
-    """The first batches (N,) of an epoch: a share, rounded to whole batches, at least one."""
-    return batches[: max(1, round(share * len(batches)))]
+def learning_rate(plan: TrainingPlan, epoch: Epoch, i: int, batches: int) -> float:
+    """The learning rate of training step `i` of an epoch; a whole epoch has `batches` steps.
+
+    It depends on the number of the step on its schedule only, so that a chain of stages has the
+    learning rates of one run, step by step.
+    """
+    segment, number = epoch.segment, epoch.lr_step + i
+    whole = math.floor(plain(segment.lr_epochs))
+    if number < whole * batches:
+        done = number // batches + number % batches / batches
+    else:  # the fraction of an epoch at the end, whose steps share it
+        rest, steps = plain(segment.lr_epochs - whole), epoch.lr_steps - whole * batches
+        done = whole + rest * (number - whole * batches) / steps
+    settings = {**plan.settings, **segment.settings}
+    return rate(settings, segment.lr_start + (1 - segment.lr_start) * (done / segment.lr_epochs))
+
+
+def batch_count(images: int, batch: int) -> int:
+    """The number of batches in an epoch, as in `shuffled_batches`."""
+    full, rest = divmod(images, batch)
+    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
 
 
 def shuffled_batches(images: int, batch: int, generator: torch.Generator) -> list[Tensor]:

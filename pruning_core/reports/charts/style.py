@@ -29,6 +29,7 @@ FILLS_WITHOUT_CROSS = {
         ("triangle-up", "triangle-down-open"),
         ("x", "hash-open"),
         ("cross", "star-open"),
+        ("hexagon", "hexagon2-open"),
     )
 }
 # Of models that are no strategies: models on latency charts, kernels.

@@ -12,17 +12,22 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.paths import Cache
+from pruning_core.engine.stage_training import training_plan
 from pruning_core.engine.training import train as training
+from pruning_core.engine.training.rewinding import schedule_start
 from pruning_core.engine.training.train import train
 from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
+from pruning_core.planning.plan import plan
+from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, restored
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Progress
+from tests.helpers.inspections import Facts
 from tests.helpers.stages import run_here
-from tests.helpers.training import SPLITS, plan_of, state_of
+from tests.helpers.training import DATA, SPLITS, plan_of, state_of
 from tests.helpers.workers import TINY
 
 STEPS = 4  # 50 images in batches of 16
@@ -131,3 +136,31 @@ def test_rewinding_uses_the_rest_of_the_baseline_s_schedule(
     start = epoch / 3
     shares = [start + (1 - start) * i / TINY_STEPS for i in range(TINY_STEPS)]
     assert chain == pytest.approx([0.05 * lr_factor("one_cycle", done, 0.5) for done in shares] * 2)
+
+
+def test_the_control_with_an_equal_schedule_has_the_learning_rates_of_a_rewinding_chain(
+    rates: list[float], tmp_path: Path
+) -> None:
+    """Each step begins within the schedule of the baseline; final fine-tuning does not."""
+    spec = rewound("weight_rewinding", 1)
+    chain = replace(spec.iterative, epochs=0.75, final_epochs=1, equal_schedule=True)
+    spec = replace(spec, one_shot=OneShotSpec(amounts=()), iterative=chain)
+    planned = plan(spec, Facts(spec))
+    stages = {stage.key: stage for stage in planned.stages}
+    base = restored(BaselineSettings, stages[planned.models[0].key].settings)
+
+    def rates_of(strategy: str) -> list[float]:
+        rates.clear()
+        before = 0.0
+        for model in (model for model in planned.models if model.strategy == strategy):
+            settings = restored(PrunedSettings, stages[model.key].settings)
+            span = (settings.lr_from_epoch, settings.lr_epochs)
+            start = schedule_start(settings.recovery, base)
+            stage_plan = training_plan(settings, DATA, span, "level", before, start)
+            train(state_of(), SPLITS, stage_plan, tmp_path / model.key, Progress())
+            before += settings.epochs
+        return list(rates)
+
+    control = rates_of("one_shot_equal_schedule")
+    assert control == rates_of("iterative")
+    assert len(control) == 5  # 2.5 epochs of two batches

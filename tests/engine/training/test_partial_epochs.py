@@ -13,7 +13,14 @@ from torch import Tensor
 
 from pruning_core.engine.training import train as training
 from pruning_core.engine.training.state import TrainingState
-from pruning_core.engine.training.train import epoch_shares, first_batches, shuffled_batches, train
+from pruning_core.engine.training.train import (
+    LRSegment,
+    batch_count,
+    shuffled_batches,
+    started_epochs,
+    steps_until,
+    train,
+)
 from pruning_core.methods.lr_schedules import cosine
 from pruning_core.storage.stage_context import Progress
 from tests.helpers.training import SPLITS, model_bits, plan_of, state_of
@@ -39,16 +46,54 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
     [(0, []), (1, [1]), (2.5, [1, 1, 0.5]), (0.3, [0.3]), (0.1 + 0.2 + 0.7, [1.0]), (3.0, [1] * 3)],
 )
 def test_the_shares_of_started_epochs(epochs: float, expected: list[float]) -> None:
-    assert epoch_shares(epochs) == expected
+    assert [epoch.share for epoch in started_epochs(plan_of(epochs), 4)] == expected
 
 
-@given(st.floats(0.001, 1), st.integers(1, 500))
-def test_a_share_is_rounded_to_batches_and_at_least_one(share: float, count: int) -> None:
-    batches = list(torch.arange(count).split(1))
-    actual = first_batches(share, batches)
-    assert len(actual) >= 1
-    assert abs(len(actual) - share * count) <= 0.5 or len(actual) == 1
-    assert all(a is b for a, b in zip(actual, batches, strict=False))
+@pytest.mark.parametrize(
+    ("epochs", "batches", "expected"),
+    [
+        (0, 3, 0),
+        (0.5, 3, 2),
+        (5, 3, 15),
+        (0.001, 3, 1),
+        (2.5, 4, 10),
+        (0.1 * 3, 10, 3),
+        (1.9, 7, 13),
+    ],
+)
+def test_the_steps_of_one_run(epochs: float, batches: int, expected: int) -> None:
+    assert steps_until(epochs, batches) == expected
+
+
+CHAINS = st.lists(st.sampled_from([0.001, 0.1, 0.25, 0.333333, 0.5, 0.75, 1, 1.5, 2.2]), min_size=1)
+
+
+def chain_of(epochs: list[float], batches: int) -> list[int]:
+    """The steps of each stage of a chain, one learning-rate schedule a stage."""
+    starts = [round(sum(epochs[:i]), 6) for i in range(len(epochs))]
+    plans = [plan_of(n, first_epoch=start) for n, start in zip(epochs, starts, strict=True)]
+    return [sum(epoch.batches for epoch in started_epochs(plan, batches)) for plan in plans]
+
+
+@given(CHAINS, st.integers(1, 500))
+def test_equal_epochs_are_equal_steps(epochs: list[float], batches: int) -> None:
+    """Each stage ends where one run of the epochs up to its end ends."""
+    steps = chain_of(epochs, batches)
+    assert all(step >= 0 for step in steps)
+    for i in range(len(epochs)):
+        whole = plan_of(round(sum(epochs[: i + 1]), 6))
+        assert sum(steps[: i + 1]) == sum(e.batches for e in started_epochs(whole, batches))
+
+
+def test_ten_half_epochs_of_three_batches_are_fifteen_steps() -> None:
+    assert chain_of([0.5] * 10, 3) == [2, 1] * 5
+    assert chain_of([0.1] * 10, 3) == [1, 0, 0, 0, 1, 0, 0, 0, 1, 0]
+
+
+@given(st.integers(1, 300), st.integers(2, 64))
+def test_batches_are_counted_as_they_are_drawn(images: int, batch: int) -> None:
+    drawn = shuffled_batches(images, batch, torch.Generator().manual_seed(0))
+    assert batch_count(images, batch) == len(drawn)
 
 
 def test_half_an_epoch_is_the_first_half_of_its_batches(
@@ -72,19 +117,76 @@ def test_the_history_has_the_share_of_each_started_epoch(tmp_path: Path) -> None
     assert progress.message == "Epoch 2.5 of 2.5"
 
 
-@pytest.mark.parametrize("epochs", [0.5, 0.75])
-def test_trainings_continue_on_one_learning_rate_schedule(
+@pytest.mark.parametrize("epochs", [0.1, 0.375, 0.5, 0.75, 1.1])
+def test_a_chain_has_the_learning_rates_of_one_run(
     epochs: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The learning rates are those of equal steps along the schedule."""
+    """Step by step, where one schedule spans the chain, and where each stage has its own."""
     recorded = steps_of(monkeypatch)
+    total = round(4 * epochs, 6)
+    train(state_of(), SPLITS, plan_of(total), tmp_path / "one", Progress())
+    one, recorded[:] = [rate for rate, _ in recorded], []
     for i in range(4):
-        before = epochs * i
-        part = plan_of(epochs, lr_from_epoch=before, lr_epochs=4 * epochs, first_epoch=before)
+        before = round(epochs * i, 6)
+        part = plan_of(epochs, lr_from_epoch=before, lr_epochs=total, first_epoch=before)
         train(state_of(), SPLITS, part, tmp_path / f"{i}", Progress())
-    batches = round(4 * epochs)
-    done = [i / (4 * batches) for i in range(4 * batches)]
-    assert [rate for rate, _ in recorded] == pytest.approx([0.01 * cosine(x) for x in done])
+    assert [rate for rate, _ in recorded] == one
+    assert len(one) == steps_until(total, 4)
+
+
+def test_a_stage_runs_through_its_schedule_in_the_steps_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four batches an epoch, stages of 0.375 epochs have 2, 1, 2 and 1 steps."""
+    recorded = steps_of(monkeypatch)
+    for i, steps in enumerate((2, 1, 2, 1)):
+        recorded.clear()
+        part = plan_of(0.375, first_epoch=0.375 * i)
+        train(state_of(), SPLITS, part, tmp_path / f"{i}", Progress())
+        expected = [0.01 * cosine(k / steps) for k in range(steps)]
+        assert [rate for rate, _ in recorded] == pytest.approx(expected)
+
+
+def test_a_stage_whose_share_of_a_batch_is_rounded_to_none_trains_nothing(tmp_path: Path) -> None:
+    state = state_of()
+    before = model_bits(state.model)
+    train(state, SPLITS, plan_of(0.1, first_epoch=0.1), tmp_path / "c", Progress())
+    assert (state.history, model_bits(state.model)) == ([], before)
+
+
+def segments_of(epochs: float, number: int) -> tuple[LRSegment, ...]:
+    return (LRSegment(epochs, 0, epochs),) * number
+
+
+@pytest.mark.parametrize("epochs", [0.5, 0.375, 1, 1.5])
+def test_segments_train_as_the_stages_of_a_chain_do(
+    epochs: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The learning rates, the order of the images, the restarts of the optimizer: equal bits."""
+    recorded = steps_of(monkeypatch)
+    chain = state_of()
+    for i in range(3):
+        chain.history = []
+        chain.optimizer = training.make_optimizer(chain.model, plan_of().settings)
+        part = plan_of(epochs, first_epoch=epochs * i)
+        train(chain, SPLITS, part, tmp_path / f"{i}", Progress())
+    steps, recorded[:] = list(recorded), []
+    one = state_of()
+    whole = plan_of(3 * epochs, segments=segments_of(epochs, 3))
+    train(one, SPLITS, whole, tmp_path / "one", Progress())
+    assert [rate for rate, _ in recorded] == [rate for rate, _ in steps]
+    assert model_bits(one.model) == model_bits(chain.model)
+    assert one.history[-1]["epoch"] == 3 * epochs
+
+
+def test_segments_continue_from_a_checkpoint_with_the_same_bits(tmp_path: Path) -> None:
+    plan = plan_of(3, segments=segments_of(1, 3))
+    whole, again = state_of(), state_of()
+    train(whole, SPLITS, plan, tmp_path / "whole", Progress())
+    part = plan_of(2, segments=segments_of(1, 2))
+    train(state_of(), SPLITS, part, tmp_path / "part", Progress())
+    train(again, SPLITS, plan, tmp_path / "part", Progress())
+    assert model_bits(again.model) == model_bits(whole.model)
 
 
 def test_a_stage_that_begins_in_mid_epoch_has_another_order(
