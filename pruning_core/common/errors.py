@@ -23,6 +23,12 @@ class Share:
 
     value: float
 
+    @classmethod
+    def at_most(cls, highest: float) -> Share:
+        """A limit, rounded down to a hundredth of a percent: what a message offers is accepted."""
+        rounded = round(highest, 4)
+        return cls(rounded if rounded <= highest else round(rounded - 1e-4, 4))
+
 
 @dataclass(frozen=True)
 class Ref:

@@ -72,14 +72,15 @@ class PruningStrategy:
 
         Values of -0.0, which hooks of `torch.nn.utils.prune` produce, are written as 0.0.
         """
-        state = self.model.state_dict().items()
-        tensors = {name: value for name, value in state if isinstance(value, Tensor)}
+        state = self.model.state_dict()
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         plain = {
             name: value + 0.0 if value.is_floating_point() else value
             for name, value in fold_hooks(tensors).items()
         }
         with tempfile.TemporaryDirectory() as folder:
-            return sparse_file.save(plain, Path(folder) / "model") / BYTES_PER_MB
+            stored = sparse_file.with_versions(plain, sparse_file.versions_of(state))
+            return sparse_file.save(stored, Path(folder) / "model") / BYTES_PER_MB
 
     @torch.inference_mode()
     def evaluate(self, loader: Loader) -> float:

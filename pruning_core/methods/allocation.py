@@ -84,7 +84,7 @@ def custom(layers: Sequence[LayerUnits], amount: float, pruning: Settings) -> li
             scale=f"{scale:.4g}",
             layer=layers[sparsities.index(max(sparsities))].name,
             whole=Share(1.0),
-            possible=Share(_floored(amount / (max(sparsities) * scale))),
+            possible=Share.at_most(amount / (max(sparsities) * scale)),
         )
     return apportion(weights, pruned, [x.removed for x in layers], [x.units for x in layers])
 
@@ -299,11 +299,6 @@ def check_min_density(count: int, most: int, total: int, pruning: Settings) -> N
             "the target is {target}. Lower the minimum density or the sparsity.",
             density=Share(pruning["min_density"]),
             units=unit_noun(pruning),
-            possible=Share(_floored(most / total)),
+            possible=Share.at_most(most / total),
             target=Share(round(count / total, 4)),
         )
-
-
-def _floored(share: float) -> float:
-    """A share rounded down to a hundredth of a percent, so that it is possible."""
-    return math.floor(1e4 * share) / 1e4

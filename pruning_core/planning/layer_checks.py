@@ -145,15 +145,16 @@ def _check_min_density(spec: Spec, layers: Sequence[Layer]) -> None:
     kept = sum(units_to_keep(size, density) for size in sizes)
     name, sparsity = _highest(spec)
     if round(sparsity * sum(sizes)) > sum(sizes) - kept:
-        possible = math.floor(1e4 * (1 - kept / sum(sizes))) / 1e4
+        possible = Share.at_most(1 - kept / sum(sizes))
+        offer = "at most {possible}" if possible.value else "nothing"
         raise SpecError(
             name,
-            "{sparsity} is too high: every layer keeps {density} of its {units}, so at most "
-            "{possible} can be pruned. Lower the sparsity or {setting}.",
+            f"{{sparsity}} is too high: every layer keeps {{density}} of its {{units}}, so {offer} "
+            "can be pruned. Lower {setting}" + (" or the sparsity." if possible.value else "."),
             sparsity=Share(sparsity),
             density=Share(density),
             units=unit_noun(pruning),
-            possible=Share(possible),
+            possible=possible,
             setting=Ref("pruning.min_density"),
         )
 

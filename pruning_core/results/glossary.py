@@ -211,7 +211,8 @@ SIZE = (
 COST = (
     Term(
         "MACs",
-        "Multiply-accumulate operations for one image; masks do not reduce them.",
+        "Multiply-accumulate operations for one image, those between the tokens of attention "
+        "included; masks do not reduce them.",
         columns=("macs",),
     ),
     Term(

@@ -7,7 +7,6 @@ sparsities and measures validation accuracy without training (see
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -24,7 +23,6 @@ BISECTIONS = 60
 # The allocation empties no layer, even where its highest measured sparsity is 1.
 MAX_SPARSITY = 0.999
 ROUNDING = 1e-9
-DIGITS = 10_000  # a message shows shares of a hundredth of a percent
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -82,7 +80,7 @@ def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
             "the overall sparsity {total} is too high: the measured sparsities of all layers "
             "allow at most {highest}. Lower it, or add higher values to {sparsities}.",
             total=Share(total),
-            highest=Share(math.floor(highest * DIGITS) / DIGITS),
+            highest=Share.at_most(highest + ROUNDING),
             sparsities=Ref("sensitivity.sparsities"),
         )
     without_drop = _at_drop(curves, 0.0)

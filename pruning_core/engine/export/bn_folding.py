@@ -107,7 +107,7 @@ def folded_state(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     Each folded batch norm is set to add the bias and nothing else. Constant channels get zero
     weights (see `fold_layer`). `example` are images (N, 3, S, S).
     """
-    state = {name: value.clone() for name, value in model.state_dict().items()}
+    state = copy.deepcopy(model.state_dict())
     names = {module: name for name, module in model.named_modules()}
     for site in traced_layers(model, example):
         if (norm := site.norm) is None or norm.weight is None:

@@ -12,9 +12,10 @@ import json
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run
+from pruning_core.engine.export.sparse_file import contiguous_state, sorted_metadata
 from pruning_core.engine.structured.fold import fold
 from pruning_core.engine.structured.widths import Structure, load, structure
 
@@ -23,9 +24,11 @@ def write_compact(source: FinishedModel, path: Path) -> list[str]:
     """Remove the zero channels of a copy (see `structured.fold`), and write it with its widths."""
     model = copy.deepcopy(source.model)
     folded = fold(model, source.example.shape[-1])
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
     metadata = {"network": source.network, "widths": structure(model)}
-    save_file(state, path, {name: json.dumps(value) for name, value in metadata.items()})
+    blob = save(
+        contiguous_state(model), {name: json.dumps(value) for name, value in metadata.items()}
+    )
+    path.write_bytes(sorted_metadata(blob))
     return list(folded.notes)
 
 

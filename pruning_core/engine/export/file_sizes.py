@@ -17,7 +17,7 @@ def save_and_measure(model: nn.Module, path: Path) -> dict[str, int]:
     Both are read back and compared bit for bit. Returns `dense_bytes` and `sparse_bytes`.
     Raises `RuntimeError` where a bit differs.
     """
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = sparse_file.contiguous_state(model)
     dense = path.with_suffix(".dense")
     try:
         save_file({name: value.clone() for name, value in state.items()}, dense)

@@ -11,7 +11,9 @@ Layout, numbers little-endian:
 
 Each zlib stream decompresses to 65,536 bytes of the blob, the last one to the rest. The blob is a
 safetensors file of uint8 tensors. Its metadata entry `tensors` is a JSON list of
-[name, dtype, shape, form], in the order of the tensors; form is `dense` or `sparse`. Its tensors:
+[name, dtype, shape, form], in the order of the tensors; form is `dense` or `sparse`. The entry
+`versions`, where the tensors are a state dict, is a JSON object with the version of each module
+that torch gives another version than 1. Its tensors:
 
     mask   for each sparse tensor in order, one bit per value (1 where any bit of the value is
            set, so -0.0 and NaN count), the first value in the highest bit, padded to a byte
@@ -34,13 +36,14 @@ import json
 import os
 import zlib
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import save as save_blob
-from torch import Tensor
+from torch import Tensor, nn
 
 from pruning_core.engine.export.sparse_loader import (
     BLOB_SIZE,
@@ -53,9 +56,12 @@ from pruning_core.engine.export.sparse_loader import (
     SparseFileError,
     decode,
     load,
+    versions_of,
+    with_versions,
 )
 
-__all__ = ["DTYPES", "SparseFileError", "decode", "load"]  # re-exported
+# re-exported
+__all__ = ["DTYPES", "SparseFileError", "decode", "load", "versions_of", "with_versions"]
 
 MEMORY_LEVEL = 9
 # Level and strategy of zlib; each block uses the smaller result.
@@ -104,8 +110,36 @@ def encode(state: dict[str, Tensor]) -> bytes:
             parts[f"{len(tensor.planes)}.{i}"].append(plane)
     sections = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     header = json.dumps([tensor.header for tensor in packed], separators=(",", ":"))
-    body = _compressed(save_blob(sections, {"tensors": header}))
+    body = _compressed(sorted_metadata(save_blob(sections, metadata(header, state))))
     return START.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body
+
+
+def contiguous_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a model on the CPU, contiguous, with its versions."""
+    state = model.state_dict()
+    tensors = {name: value.cpu().contiguous() for name, value in state.items()}
+    return with_versions(tensors, versions_of(state))
+
+
+def metadata(tensors: str, state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The metadata of a safetensors file: the header of its tensors, and their versions."""
+    versions = versions_of(state)
+    if versions is None:
+        return {"tensors": tensors}
+    return {"tensors": tensors, "versions": json.dumps(versions, separators=(",", ":"))}
+
+
+def sorted_metadata(blob: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order.
+
+    safetensors writes them in an order that changes from process to process.
+    """
+    size = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + blob[8 + size :]
 
 
 def pack(name: str, tensor: Tensor) -> Packed:

@@ -10,7 +10,8 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,35 @@ class SparseFileError(ValueError):
     """The file is damaged, cut short or of another format, or a tensor cannot be stored."""
 
 
+def with_versions(
+    tensors: Mapping[str, Tensor], versions: Mapping[str, int] | None
+) -> dict[str, Tensor]:
+    """A state dict of these tensors in which each module has its version, as torch writes it.
+
+    `versions` are by the name of the module; modules that are not named have version 1. None adds
+    no versions. Modules read the tensors of other versions in other ways, and MNASNet refuses
+    tensors without a version.
+    """
+    state = OrderedDict(tensors)
+    if versions is None:
+        return state
+    names = dict.fromkeys([""])
+    for parts in (name.split(".") for name in tensors):
+        names |= dict.fromkeys(".".join(parts[:i]) for i in range(1, len(parts)))
+    metadata = {name: {"version": versions.get(name, 1)} for name in [*names, *versions]}
+    state._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]
+    return state
+
+
+def versions_of(state: Mapping[str, Tensor]) -> dict[str, int] | None:
+    """The versions of the modules of a state dict, without those that are 1; None without any."""
+    metadata = getattr(state, "_metadata", None)
+    if metadata is None:
+        return None
+    versions = {name: int(entry.get("version") or 1) for name, entry in metadata.items()}
+    return {name: version for name, version in versions.items() if version != 1}
+
+
 def weights(path: str | Path) -> dict[str, Tensor]:
     """The state dict of a model in float32; float16 and int8 weights are converted.
 
@@ -59,7 +89,7 @@ def weights(path: str | Path) -> dict[str, Tensor]:
             wide[name.removesuffix(SCALE)] = weight.float() * shaped
     except (LookupError, RuntimeError) as error:
         raise SparseFileError(f"{path} has a scale that fits no weight ({error}).") from error
-    return wide
+    return with_versions(wide, versions_of(state))
 
 
 def load(path: Path) -> dict[str, Tensor]:
@@ -106,6 +136,7 @@ def _tensors(body: memoryview, most_bytes: int) -> dict[str, Tensor]:
         (str(name), DTYPES[dtype], _shape(shape), form == "sparse")
         for name, dtype, shape, form in json.loads(header["__metadata__"]["tensors"])
     ]
+    versions = json.loads(header["__metadata__"].get("versions", "null"))
     _check_sizes(rows, header, size - 8 - header_bytes, most_bytes)
     blob = b"".join([start, *blocks])
     if len(blob) != size:
@@ -116,7 +147,16 @@ def _tensors(body: memoryview, most_bytes: int) -> dict[str, Tensor]:
     for name, section in sections.items():
         if len(section):
             raise ValueError(f"the section {name} is too long")
-    return state
+    return with_versions(state, _checked(versions))
+
+
+def _checked(versions: Any) -> dict[str, int] | None:
+    """The versions in a header. Raises `TypeError` where they are no names and whole numbers."""
+    if versions is not None and not isinstance(versions, dict):
+        raise TypeError("the versions have no names")
+    if any(type(version) is not int for version in (versions or {}).values()):
+        raise TypeError("a version is not a whole number")
+    return versions
 
 
 def _shape(sizes: Any) -> tuple[int, ...]:

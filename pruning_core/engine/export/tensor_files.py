@@ -23,6 +23,13 @@ from pruning_core.engine.export import sparse_file, sparse_loader
 from pruning_core.engine.export.bn_folding import folded_state
 from pruning_core.engine.export.entropy import entropy_bound
 from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run, with_weights
+from pruning_core.engine.export.sparse_file import (
+    contiguous_state,
+    metadata,
+    sorted_metadata,
+    versions_of,
+    with_versions,
+)
 from pruning_core.engine.models.layers import layers
 
 State = dict[str, Tensor]
@@ -31,14 +38,9 @@ MAX_INT8 = 127
 COMPRESSION_LEVEL = 9
 
 
-def plain_state(source: FinishedModel) -> State:
-    """The state dict of the model, contiguous."""
-    return {name: value.detach().contiguous() for name, value in source.model.state_dict().items()}
-
-
 def write_state_dict(source: FinishedModel, path: Path) -> list[str]:
     """Write the state dict with torch.save."""
-    torch.save(plain_state(source), path)
+    torch.save(contiguous_state(source.model), path)
     return []
 
 
@@ -52,33 +54,34 @@ def byte_shuffle(state: State) -> bytes:
 
     Row i holds byte i of all values, the lowest first, which compresses better: the exponents of
     a layer lie side by side. The metadata entry `tensors` is a JSON object of name to [dtype,
-    shape].
+    shape], `versions` that of a sparse file.
     """
     rows, headers = {}, {}
     for name, value in state.items():
         flat = value.reshape(-1)
         rows[name] = flat.view(torch.uint8).reshape(-1, value.dtype.itemsize).T.contiguous()
         headers[name] = [str(value.dtype).removeprefix("torch."), list(value.shape)]
-    return save_blob(rows, {"tensors": json.dumps(headers)})
+    return sorted_metadata(save_blob(rows, metadata(json.dumps(headers), state)))
 
 
 def byte_unshuffle(blob: bytes) -> State:
     """The tensors of a file that `byte_shuffle` wrote."""
     size = int.from_bytes(blob[:8], "little")
-    headers = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["tensors"])
+    entries = json.loads(blob[8 : 8 + size])["__metadata__"]
+    headers, versions = json.loads(entries["tensors"]), json.loads(entries.get("versions", "null"))
     state = {}
     for name, rows in load_blob(blob).items():
         dtype, shape = headers[name]
         flat = rows.T.contiguous().reshape(-1)
         state[name] = flat.view(sparse_loader.DTYPES[dtype]).reshape(shape)
-    return state
+    return with_versions(state, versions)
 
 
 def _compressed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes]) -> FileWriter:
     """A format of all tensors, byte-shuffled and compressed."""
 
     def write(source: FinishedModel, path: Path) -> list[str]:
-        path.write_bytes(pack(byte_shuffle(plain_state(source))))
+        path.write_bytes(pack(byte_shuffle(contiguous_state(source.model))))
         return []
 
     return FileWriter(
@@ -129,10 +132,11 @@ def _out_of_range(state: State) -> list[str]:
 
 
 def _halved(state: State, too_large: list[str]) -> State:
-    return {
+    halved = {
         name: value.half() if value.is_floating_point() and name not in too_large else value
         for name, value in state.items()
     }
+    return with_versions(halved, versions_of(state))
 
 
 def _range_notes(too_large: list[str]) -> list[str]:
@@ -163,7 +167,7 @@ def _max_magnitude(value: Tensor) -> float:
 
 
 def _unchanged(source: FinishedModel) -> tuple[State, list[str]]:
-    return plain_state(source), []
+    return contiguous_state(source.model), []
 
 
 def state_dict() -> FileWriter:

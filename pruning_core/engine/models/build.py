@@ -9,11 +9,11 @@ from typing import Any
 import torch
 import torchvision
 from torch import nn
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model, list_models
 
 from pruning_core.common.errors import Ref, SpecError
+from pruning_core.engine.models.macs import run_on_shapes
 
 WIDTH_MODELS = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 INCEPTIONS = ("googlenet", "inception_v3")
@@ -76,8 +76,13 @@ def options(name: str, classes: int, width: float, image_size: int) -> dict[str,
 @functools.cache
 def shapes(name: str, classes: int) -> dict[str, torch.Size]:
     """The shapes in a model's state dict at width 1, without allocating its tensors."""
+    return {key: value.shape for key, value in outline(name, classes).state_dict().items()}
+
+
+def outline(name: str, classes: int, image_size: int = 224) -> nn.Module:
+    """A model at width 1 whose weights have shapes and no values; it uses no random numbers."""
     with torch.random.fork_rng(devices=[]), _NoStorage():
-        return {key: value.shape for key, value in make(name, classes).state_dict().items()}
+        return make(name, classes, image_size=image_size)
 
 
 class _NoStorage(TorchFunctionMode):
@@ -139,25 +144,43 @@ def _set_stem_stride(model: nn.Module, name: str) -> None:
 
 
 def _check_runs(model: nn.Module, settings: dict[str, Any], image_size: int) -> None:
-    """Run the model on shapes without values, which takes no time and no random numbers."""
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    shapes = {key: value.to("meta") for key, value in state.items()}
-    images = torch.empty(2, 3, image_size, image_size, device="meta")
-    model.eval()
+    """Refuse an image size with which the model cannot run, and name one with which it can."""
+    if not (failure := _failure(model, image_size)):
+        return
+    stride = " with {stem_stride} 1" if settings["stem_stride"] == 1 else ""
+    possible = _nearest_size(model, image_size)
+    remedy = "{nearest} pixels, or another model" if possible else "another model"
+    raise SpecError(
+        "data.image_size",
+        f"{{model}}{stride} cannot run on images of {{size}} pixels ({{reason}}). Choose {remedy}.",
+        model=settings["name"],
+        stem_stride=Ref("model.stem_stride"),
+        size=image_size,
+        reason=failure,
+        nearest=possible,
+    )
+
+
+def _failure(model: nn.Module, image_size: int) -> str:
+    """Why a model cannot run on images of this size; empty where it can."""
     try:
-        with torch.no_grad():
-            functional_call(model, shapes, (images,))
+        run_on_shapes(model, (2, 3, image_size, image_size))
     except FAILURES as error:
-        stride = " with {stem_stride} 1" if settings["stem_stride"] == 1 else ""
-        raise SpecError(
-            "data.image_size",
-            f"{{model}}{stride} cannot run on images of {{size}} pixels ({{reason}}). Choose "
-            "another size, up to {maximum}, or another model.",
-            model=settings["name"],
-            stem_stride=Ref("model.stem_stride"),
-            size=image_size,
-            reason=str(error).splitlines()[0].rstrip("."),
-            maximum=MAX_SIZE,
-        ) from error
-    finally:
-        model.train()
+        return str(error).splitlines()[0].rstrip(".")
+    return ""
+
+
+def _nearest_size(model: nn.Module, image_size: int) -> int | None:
+    """The nearest larger size with which a model runs, else the nearest smaller; None without one.
+
+    A model that runs on the largest images runs from some size on, which bisection finds. Without
+    that, sizes are tried one by one.
+    """
+    if image_size < MAX_SIZE and not _failure(model, MAX_SIZE):
+        low, high = image_size, MAX_SIZE
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _failure(model, middle) else (low, middle)
+        return high
+    sizes = (*range(image_size + 1, MAX_SIZE), *range(image_size - 1, MIN_SIZE - 1, -1))
+    return next((size for size in sizes if not _failure(model, size)), None)

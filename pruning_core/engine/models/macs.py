@@ -1,4 +1,8 @@
-"""Multiply-accumulates (MACs) of a model for one image, as torch counts them."""
+"""Multiply-accumulates (MACs) of a model for one image, as torch counts them.
+
+They are counted on shapes without values, which takes no time and is the same on every device. On
+a CPU or GPU attention may run as one fused operation, which the counter does not know everywhere.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,13 +25,27 @@ Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
 def macs(model: nn.Module, image_size: int) -> int:
     """Multiply-accumulates for one image (1, 3, image_size, image_size) in evaluation mode.
 
-    Counted are the products of convolutions, linear layers and attention, as
-    `torch.utils.flop_counter` counts them, but a multiply-accumulate once, not as two operations.
-    Biases, normalization and activations are not counted. The model keeps its mode.
+    Counted are the products of convolutions, linear layers and attention, those between tokens
+    included, as `torch.utils.flop_counter` counts them, but a multiply-accumulate once, not as two
+    operations. Biases, normalization and activations are not counted. A pruned weight counts
+    unless its channel was removed. The model keeps its mode.
     """
-    with _evaluating(model), standard_convs(model), FlopCounterMode(display=False) as counter:
-        model(_image(model, image_size))
+    with FlopCounterMode(display=False) as counter:
+        run_on_shapes(model, (1, 3, image_size, image_size))
     return int(counter.get_total_flops()) // 2
+
+
+def run_on_shapes(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Run a model in evaluation mode on images of this shape (N, 3, S, S), without values.
+
+    It takes no time and no random numbers. The model is the same afterwards. Raises what the model
+    raises for images of this shape.
+    """
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    meta = {name: value.detach().to("meta") for name, value in state.items()}
+    images = torch.empty(shape, device="meta", dtype=next(iter(state.values())).dtype)
+    with _evaluating(model), standard_convs(model), sdpa_kernel(SDPBackend.MATH):
+        functional_call(model, meta, (images,))
 
 
 def weight_uses(model: nn.Module, image_size: int) -> dict[str, int]:
@@ -41,8 +61,7 @@ def weight_uses(model: nn.Module, image_size: int) -> dict[str, int]:
         if isinstance(module, Product | nn.MultiheadAttention)
     ]
     try:
-        with _evaluating(model), standard_convs(model):
-            model(_image(model, image_size))
+        run_on_shapes(model, (1, 3, image_size, image_size))
     finally:
         for hook in hooks:
             hook.remove()
@@ -70,7 +89,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
     Attention's fused path is off, because neither hooks nor the counter reach inside it.
     """
-    training, fused = model.training, torch.backends.mha.get_fastpath_enabled()
+    modes = {module: module.training for module in model.modules()}
+    fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     model.eval()
     try:
@@ -78,9 +98,5 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        model.train(training)
-
-
-def _image(model: nn.Module, image_size: int) -> Tensor:
-    like = next(model.parameters())
-    return torch.zeros(1, 3, image_size, image_size, device=like.device, dtype=like.dtype)
+        for module, training in modes.items():
+            module.training = training

@@ -21,6 +21,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import OPTYPE
 from torchvision.models import VisionTransformer
+from torchvision.models.maxvit import RelativePositionalMultiHeadAttention
+from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.layers import layers
@@ -29,7 +31,8 @@ from pruning_core.engine.structured.widths import Structure, kind_of
 
 ROOTS = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear]
 # Attention that uses the weights of layers without calling them, so that no graph can be traced.
-UNTRACEABLE = ("ShiftedWindowAttention", "RelativePositionalMultiHeadAttention")
+# torch-pruning never ends on the second version of Swin, whose attention is a subclass.
+UNTRACEABLE = (ShiftedWindowAttention, RelativePositionalMultiHeadAttention)
 CLASSES = "its outputs are the classes"
 UNFOLLOWED = "torch-pruning cannot follow its channels to the next layers"
 UNREACHED = "torch-pruning's graph does not reach its outputs"
@@ -101,8 +104,8 @@ def trace(model: nn.Module, image_size: int) -> Graph:
     The model is in evaluation mode afterwards. Raises `SpecError` where it cannot be traced.
     """
     for module in model.modules():
-        if (name := type(module).__name__) in UNTRACEABLE:
-            raise _untraceable(model, f"it has {name}")
+        if isinstance(module, UNTRACEABLE):
+            raise _untraceable(model, f"it has {type(module).__name__}")
     image = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
     # torch-pruning reads the graph from autograd, so gradients must be on.
     with standard_convs(model), warnings.catch_warnings(), torch.enable_grad():

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
+from pruning_core.common.formatting import format_percent
 from pruning_core.engine.models.macs import macs, weight_uses
 from pruning_core.engine.structured.groups import Graph, Group, reduced_widths, remove
 from pruning_core.engine.structured.importance import Scorer
@@ -208,7 +209,7 @@ def _ranked(
         parts = f" (for {group.parts} equal parts)" if group.parts > 1 else ""
         return (
             f"with {group.width} channels, no smaller multiple of {step}{parts} keeps "
-            f"{1 - max_ratio:.0%} of its dense width"
+            f"{format_percent(1 - max_ratio)} of its dense width"
         )
     scores = scorer(graph.traced_groups[group.name])
     if scores is None:
@@ -233,16 +234,26 @@ def remove_channels(model: nn.Module, graph: Graph, plan: WidthPlan) -> nn.Modul
 
 
 def _too_much(target: float, possible: float, settings: Settings) -> SpecError:
+    """The error for a ratio that cannot be reached; the ratio that it offers can be."""
+    limit = Share.at_most(possible)
+    offer = "At most {possible}" if limit.value > 0 else "Nothing"
+    remedies = [
+        "lower the ratio" if limit.value > 0 else "choose another {importance}",
+        *(["lower {round}"] if settings["round_to"] > 1 else []),
+        "raise {max}",
+    ]
+    remedy = " or ".join(remedies)
     return SpecError(
         "structured.ratios",
-        "{target} of the {ratio_of} cannot be removed. At most {possible} can be removed, with "
-        "multiples of {round_to} channels and at most {max_ratio} of each layer. Lower the ratio "
-        "or {round}, or raise {max}.",
+        f"{{target}} of the {{ratio_of}} cannot be removed. {offer} can be removed, with multiples "
+        f"of {{round_to}} channels and at most {{max_ratio}} of each layer. "
+        f"{remedy[0].upper()}{remedy[1:]}.",
         target=Share(target),
         ratio_of=Choice("structured.ratio_of", settings["ratio_of"]),
-        possible=Share(math.floor(1e4 * possible) / 1e4),
+        possible=limit,
         round_to=settings["round_to"],
         max_ratio=Share(settings["max_ratio"]),
         round=Ref("structured.round_to"),
         max=Ref("structured.max_ratio"),
+        importance=Ref("structured.channel_importance"),
     )

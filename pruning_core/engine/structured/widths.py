@@ -11,6 +11,7 @@ Reproducibility bundles contain a copy of this file, so it imports nothing of th
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,11 @@ def load(model: nn.Module, widths: Structure, state: Mapping[str, Tensor]) -> nn
                 f"The tensor {name} has the shape {tuple(state[name].shape)}, but the structure "
                 f"says {shape}. They are not from the same model; use the files of one stage."
             )
-    resize(model, widths).load_state_dict(state)
+    complete = OrderedDict(state)
+    # safetensors keeps no versions. The names and shapes are those of this model, so its own hold.
+    versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
+    complete._metadata = versions  # type: ignore[attr-defined]
+    resize(model, widths).load_state_dict(complete)
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +90,7 @@ class TrainingState:
 
     def keep_weights(self) -> None:
         """Copy the current parameters and buffers, to rewind to them later."""
-        self.kept_weights = {n: value.clone() for n, value in self.model.state_dict().items()}
+        self.kept_weights = copy.deepcopy(self.model.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`, with its masks.
@@ -100,7 +101,7 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.seconds = list(state["history"]), state["seconds"]
         self.parts, self.skipped = state["parts"], state["skipped"].to(self.skipped.device)
-        self.kept_weights = dict(state["kept"])
+        self.kept_weights = state["kept"]
         if self.masks and (weight_masks := state.get("masks")):
             self.masks = Masks(self.masks.weights, weight_masks, self.masks.norm_masks)
         if self.movement:

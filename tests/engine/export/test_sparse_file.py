@@ -17,6 +17,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load as load_blob
+from safetensors.torch import save as save_blob
 from torch import Tensor
 
 from pruning_core.engine.criteria.inputs import CriterionInputs
@@ -29,6 +31,9 @@ from pruning_core.engine.export.sparse_file import (
     encode,
     load,
     save,
+    sorted_metadata,
+    versions_of,
+    with_versions,
 )
 from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.masks import compute_masks
@@ -195,6 +200,24 @@ def test_a_header_that_does_not_fit_is_refused(small: bytes, old: bytes, new: by
         decode(repacked(blob.replace(old, new, 1)))
 
 
+@pytest.mark.parametrize("versions", ["[22222]", '{"m":"2"}', '{"m":2.5}', "123456789"])
+def test_versions_that_are_no_whole_numbers_by_name_are_refused(versions: str) -> None:
+    blob = blob_of(encode(with_versions({"m.x": torch.zeros(3)}, {"m": 2222})))
+    old, new = (json.dumps(text.ljust(10))[1:-1].encode() for text in ('{"m":2222}', versions))
+    assert versions_of(decode(repacked(blob))) == {"m": 2222}
+    assert old in blob
+    with pytest.raises(SparseFileError, match="inconsistent header"):
+        decode(repacked(_with_header(blob, old, new)))
+
+
+def _with_header(blob: bytes, old: bytes, new: bytes) -> bytes:
+    """A safetensors file with another text in its header, which is padded anew."""
+    size = int.from_bytes(blob[:8], "little")
+    header = blob[8 : 8 + size].replace(old, new, 1).rstrip()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + blob[8 + size :]
+
+
 def test_a_block_that_expands_too_far_is_refused() -> None:
     stream = zlib.compress(bytes(10 * sparse_file.BLOCK))
     with pytest.raises(SparseFileError, match="a block is too large"):
@@ -285,3 +308,18 @@ def test_the_layout_is_the_documented_one() -> None:
     # 1.0 is 3F800000, rotated left 7F000000; -2.0 is C0000000, rotated left 80000001.
     expected = {"4.0": [0, 1], "4.1": [0, 0], "4.2": [0, 0], "4.3": [0x7F, 0x80]}
     assert sections == {**expected, "mask": [0b01000000, 0b10000000]}
+
+
+def test_metadata_have_one_order_in_every_process() -> None:
+    """safetensors writes several entries in an order that changes."""
+    tensors = save_blob({"x": torch.arange(3)}, {"a": "1", "b": "é"})
+    size = int.from_bytes(tensors[:8], "little")
+    header = json.loads(tensors[8 : 8 + size])
+    for names in ("ab", "ba"):
+        header["__metadata__"] = {name: {"a": "1", "b": "é"}[name] for name in names}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        blob = len(text).to_bytes(8, "little") + text + tensors[8 + size :]
+        sorted_blob = sorted_metadata(blob)
+        assert b'{"a":"1","b":' in sorted_blob
+        assert torch.equal(load_blob(sorted_blob)["x"], torch.arange(3))

@@ -212,7 +212,9 @@ def test_byte_shuffling_is_lossless() -> None:
         "c": torch.tensor(True),
         "d": torch.tensor(1.5, dtype=torch.float16),
     }
+    state = sparse_loader.with_versions(state, {"module": 2})
     restored = byte_unshuffle(byte_shuffle(state))
+    assert sparse_loader.versions_of(restored) == {"module": 2}
     assert all(torch.equal(restored[name], state[name]) for name in state)
     assert all(restored[name].dtype == state[name].dtype for name in state)
 

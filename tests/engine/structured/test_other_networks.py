@@ -40,7 +40,7 @@ def test_rounding_limits_the_ratio_of_a_small_regnet(round_to: int, possible: st
         )
 
 
-@pytest.mark.parametrize("name", ["swin_t", "maxvit_t", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t", "maxvit_t", "shufflenet_v2_x0_5"])
 def test_models_that_cannot_be_traced_are_refused(name: str) -> None:
     with pytest.raises(SpecError, match="Switch structured pruning off, or choose another model"):
         trace(built(name), SIZE)

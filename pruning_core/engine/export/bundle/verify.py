@@ -147,7 +147,8 @@ def open_weights(path: Path, manifest: Manifest) -> Run:
         from widths import load
 
         load(network, architecture["widths"], state)
-    network.load_state_dict(state)
+    else:
+        network.load_state_dict(state)
     network.eval()
 
     def run(images: np.ndarray) -> Any:
