@@ -39,6 +39,7 @@ def make_plain(model: nn.Module) -> dict[str, str]:
                 title = _make_plain(module, name)
                 if title:
                     computed[f"{prefix}.{name}".removeprefix(".")] = title
+        _flatten(model)
     return computed
 
 
@@ -101,7 +102,15 @@ def remove_hooks(model: nn.Module) -> Tensors:
                 mask = module.get_buffer(f"{name}_mask") != 0
                 masks[f"{prefix}.{name}".removeprefix(".")] = mask
                 torch_prune.remove(module, name)
+    _flatten(model)
     return masks
+
+
+def _flatten(model: nn.Module) -> None:
+    """Put the parameters of recurrent layers in one piece of memory, as cuDNN needs them."""
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()
 
 
 def zero_masks(model: nn.Module) -> Tensors:
