@@ -10,7 +10,7 @@ and C classes:
 
 - A batch is a tuple or list that begins with images and labels, or a mapping, dataclass or named
   tuple with `pixel_values` or `images` (also `image`, `inputs`, `x`) and `labels` (also `label`,
-  `targets`, `y`). `training.classification` lists all names.
+  `targets`, `y`). `training.loaders` lists all names.
 - Images are a tensor or array (N, ...). Floating-point images get the type of the model.
 - Labels are class numbers 0 to C - 1 of any type, (N,) or (N, 1), one-hot (N, C), or shares of
   the classes (N, C) that add up to 1.
@@ -28,7 +28,6 @@ import math
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from pruning_core.common.errors import SpecError, shortened
 from pruning_core.common.formatting import format_count, join_words
@@ -46,6 +44,8 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.computed_weights import (
+    check_model,
+    copied,
     make_plain,
     remove_hooks,
     unprunable_weights,
@@ -54,21 +54,26 @@ from pruning_core.engine.models.computed_weights import (
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.engine.models.modes import evaluation_mode, restored_modes
 from pruning_core.engine.training.classification import (
-    FLOATS,
     count_correct,
     mean_loss,
     one_score_is_probability,
-    read_batch,
     read_labels,
     read_scores,
     run_model,
+)
+from pruning_core.engine.training.loaders import (
+    Loader,
+    batches_of,
+    length_of,
+    read_batch,
+    steps_of,
+    why_no_batch,
 )
 from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
-Loader = Iterable[Any]
 Number = Any  # int, float, and numbers of NumPy and torch without a dimension
 BYTES_PER_MB = 1e6
 LR = OPTIMIZERS["sgd"].lr
@@ -91,8 +96,8 @@ class PruningStrategy:
         module, and for a model that cannot be copied or whose parameters have no plain values.
         """
         self.device = devices.resolve(str(device))
-        _check_model(model)
-        self.model = _copied(model).to(self.device)
+        check_model(model)
+        self.model = copied(model).to(self.device)
         self._masks: Masks | None = None
         self._initial_state: dict[str, Any] | None = None
         self._initial_masks: dict[str, Tensor] = {}
@@ -132,7 +137,7 @@ class PruningStrategy:
         correct = images = undefined = 0
         probability: bool | None = None
         with evaluation_mode(self.model):
-            for batch in _batches(loader, "loader"):
+            for batch in batches_of(loader, "loader"):
                 pixels, labels = read_batch(batch)
                 if not len(pixels):
                     continue
@@ -174,16 +179,14 @@ class PruningStrategy:
             self._warn(_notes_on_zeros(masks, []))
             self._masks = Masks(weights(self.model, "all"), masks)
             try:
-                self._train(train_loader, "train_loader", epochs, lr)
+                self._train(train_loader, epochs, lr)
             finally:
                 self._masks = None
         else:
-            self._train(train_loader, "train_loader", epochs, lr)
-
-    # --- Training ------------------------------------------------------------------------------
+            self._train(train_loader, epochs, lr)
 
     def _train(
-        self, loader: Loader, field: str, epochs: float, lr: float = LR, done: float = 0.0
+        self, train_loader: Loader, epochs: float, lr: float = LR, done: float = 0.0
     ) -> None:
         """Train for some epochs after `done` epochs of the same loader.
 
@@ -202,12 +205,12 @@ class PruningStrategy:
         with restored_modes(self.model):
             self.model.train()
             losses = []
-            for fraction, pixels, labels in self._training_batches(loader, field, epochs, done):
+            for fraction, pixels, labels in self._training_batches(train_loader, epochs, done):
                 optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * fraction)) / 2
                 losses.append(self._step(optimizer, pixels, labels))
             if not losses:
                 raise SpecError(
-                    field,
+                    "train_loader",
                     "All of its batches have a single image, and batch norm cannot train on one. "
                     "Use a larger batch size.",
                 )
@@ -219,24 +222,24 @@ class PruningStrategy:
             self._masks.check()
 
     def _training_batches(
-        self, loader: Loader, field: str, epochs: float, done: float
+        self, train_loader: Loader, epochs: float, done: float
     ) -> Iterator[tuple[float, Tensor, Tensor]]:
         """Images (N, ...) and labels of each batch, with the share of the training before it."""
-        length = _length(loader)
-        steps = _steps(field, length, epochs, done)
+        length = length_of(train_loader)
+        steps = steps_of("train_loader", length, epochs, done)
         position = 0
         for epoch in range(math.ceil(epochs)):
             batches = 0
-            for i, batch in enumerate(_batches(loader, field)):
+            for i, batch in enumerate(batches_of(train_loader, "train_loader")):
                 if position == steps:
                     return
                 position, batches = position + 1, batches + 1
                 pixels, labels = read_batch(batch)
-                if self._is_trainable(loader, pixels):
+                if self._is_trainable(train_loader, pixels):
                     share = (epoch + (i / length if length else 0.0)) / epochs
                     yield (share if steps is None else (position - 1) / steps), pixels, labels
             if not batches and position != steps:
-                raise SpecError(field, _why_no_batch(loader, epoch))
+                raise SpecError("train_loader", why_no_batch(train_loader, epoch))
 
     def _is_trainable(self, loader: Loader, pixels: Tensor) -> bool:
         if len(pixels) != 1 or getattr(loader, "batch_size", None) == 1:
@@ -265,8 +268,6 @@ class PruningStrategy:
         if pixels.is_floating_point():
             pixels = pixels.detach().clone().requires_grad_()
         return one_score_is_probability(self._scores(pixels))
-
-    # --- Pruning -------------------------------------------------------------------------------
 
     def _reset(self) -> list[str]:
         """Restore the weights that the model had at the first call, all as plain parameters.
@@ -320,16 +321,16 @@ class PruningStrategy:
         self, train_loader: Loader | None, epochs: float, done: float = 0.0
     ) -> None:
         if train_loader is not None:
-            self._train(train_loader, "train_loader", epochs, done=done)
+            self._train(train_loader, epochs, done=done)
 
     def _prepared(
         self, amount: float, train_loader: Loader | None, epochs: float, passes: int
     ) -> list[str]:
         """Check what can be checked before the first step, and reset. Returns notes."""
         if train_loader is not None and epochs:
-            length = _length(train_loader)
+            length = length_of(train_loader)
             for i in range(passes):
-                _steps("train_loader", length, epochs, i * epochs)
+                steps_of("train_loader", length, epochs, i * epochs)
             if isinstance(train_loader, Iterator) and epochs * passes > 1:
                 raise SpecError(
                     "train_loader",
@@ -429,141 +430,6 @@ class IterativePruning(PruningStrategy):
         }
 
 
-# --- Numbers ---------------------------------------------------------------------------------
-
-
-def _number(field: str, value: Number, low: float) -> float:
-    """A finite number of at least `low`. Raises `SpecError` for anything else."""
-    number = _float(value)
-    if not math.isfinite(number):
-        raise SpecError(field, "{value} is not a number.", value=shortened(value))
-    if number < low:
-        raise SpecError(field, f"{number:g} is too small; use {low:g} or more.")
-    return number
-
-
-def _fraction(value: Number) -> float:
-    number = _float(value)
-    if not 0 <= number < 1:
-        hint = f" For {number:g} percent give {number / 100:g}." if 1 < number < 100 else ""
-        raise SpecError(
-            "amount",
-            "{value} is not a fraction: use 0 to less than 1.{hint}",
-            value=shortened(value),
-            hint=hint,
-        )
-    return number
-
-
-def _whole(field: str, value: Number) -> int:
-    number = _float(value)
-    if not number.is_integer() or number < 1:
-        raise SpecError(
-            field, "{value} is not a whole number of 1 or more.", value=shortened(value)
-        )
-    return int(number)
-
-
-def _float(value: Number) -> float:
-    """A number of Python, NumPy or torch as a float; NaN for text, truth values and all else."""
-    if isinstance(value, Tensor | np.ndarray | np.generic) and not value.ndim:
-        value = value.item()
-    if isinstance(value, bool | str | bytes | Tensor | np.ndarray):
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-
-
-# --- Loaders ---------------------------------------------------------------------------------
-
-
-def _batches(loader: Loader, field: str) -> Iterator[Any]:
-    if isinstance(loader, Tensor | str | dict) or not (
-        hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
-    ):
-        kind = type(loader).__name__
-        raise SpecError(field, f"It is of type {kind}. Pass a DataLoader or a list of batches.")
-    yield from loader
-
-
-def _length(loader: Loader) -> int:
-    """The number of batches; 0 where it is not known."""
-    with suppress(TypeError, NotImplementedError):
-        return len(loader)  # type: ignore[arg-type]
-    return 0
-
-
-def _steps(field: str, length: int, epochs: float, done: float) -> int | None:
-    """The number of steps of fractional `epochs` after `done` epochs; None for whole epochs.
-
-    The end is rounded and not the share, so that equal sums of epochs are equal steps.
-    """
-    if float(epochs).is_integer() and float(done).is_integer():
-        return None
-    if not length:
-        raise SpecError(field, f"{epochs:g} epochs need a loader with a length.")
-    first, last = (math.floor(round(x * length, 6) + 0.5) for x in (done, done + epochs))
-    if first == last:
-        batches = format_count(length, "batch", "batches")
-        raise SpecError(field, f"{epochs:g} epochs of {batches} are less than one training step.")
-    return last - first
-
-
-def _why_no_batch(loader: Loader, epoch: int) -> str:
-    if epoch:
-        return (
-            f"It yields no batch in epoch {epoch + 1}: it can be read only once. Pass a "
-            "DataLoader or a list of batches."
-        )
-    if getattr(loader, "drop_last", False):
-        return "It yields no batch: with drop_last=True it needs at least batch_size images."
-    return "It yields no batch, so nothing can be trained."
-
-
-# --- Models ----------------------------------------------------------------------------------
-
-
-def _check_model(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise SpecError("model", f"It is of type {type(model).__name__}, not a torch.nn.Module.")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise SpecError("model", "TorchScript hides its layers. Pass the model before torch.jit.")
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        if isinstance(value, UninitializedParameter | UninitializedBuffer):
-            raise SpecError("model", f"{name} has no shape yet. Run the model on a batch first.")
-        if value.is_meta:
-            raise SpecError("model", f"{name} has no values (device meta). Load its weights first.")
-        if value.layout is not torch.strided:
-            raise SpecError("model", f"{name} is a sparse tensor. Use its to_dense() first.")
-    for name, weight in weights(model, "all").items():
-        if weight.dtype not in FLOATS:
-            kind = str(weight.dtype).removeprefix("torch.")
-            known = join_words(str(dtype).removeprefix("torch.") for dtype in FLOATS)
-            raise SpecError("model", f"{name} is of type {kind}. Only {known} can be pruned.")
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy. `deepcopy` alone refuses the non-leaf tensors that hooks compute."""
-    values = [
-        item
-        for module in model.modules()
-        for value in vars(module).values()
-        for item in (value if isinstance(value, list) else [value])
-    ]
-    computed = {
-        id(value): value.detach().clone()
-        for value in values
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    try:
-        return copy.deepcopy(model, memo=dict(computed))
-    except (TypeError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise SpecError("model", f"It cannot be copied: {reason}.") from error
-
-
 def sparser_layers(masks: dict[str, Tensor], amount: float) -> list[str]:
     """The names of the masks (True: stays) that prune more than `amount` of their weights."""
     return [
@@ -609,3 +475,47 @@ def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str]) -> list[str]:
     if sparser:
         note += f" In {join_words(sparser)} they are more than the amount, and no more is pruned."
     return [note]
+
+
+def _number(field: str, value: Number, low: float) -> float:
+    """A finite number of at least `low`. Raises `SpecError` for anything else."""
+    number = _float(value)
+    if not math.isfinite(number):
+        raise SpecError(field, "{value} is not a number.", value=shortened(value))
+    if number < low:
+        raise SpecError(field, f"{number:g} is too small; use {low:g} or more.")
+    return number
+
+
+def _fraction(value: Number) -> float:
+    number = _float(value)
+    if not 0 <= number < 1:
+        hint = f" For {number:g} percent give {number / 100:g}." if 1 < number < 100 else ""
+        raise SpecError(
+            "amount",
+            "{value} is not a fraction: use 0 to less than 1.{hint}",
+            value=shortened(value),
+            hint=hint,
+        )
+    return number
+
+
+def _whole(field: str, value: Number) -> int:
+    number = _float(value)
+    if not number.is_integer() or number < 1:
+        raise SpecError(
+            field, "{value} is not a whole number of 1 or more.", value=shortened(value)
+        )
+    return int(number)
+
+
+def _float(value: Number) -> float:
+    """A number of Python, NumPy or torch as a float; NaN for text, truth values and all else."""
+    if isinstance(value, Tensor | np.ndarray | np.generic) and not value.ndim:
+        value = value.item()
+    if isinstance(value, bool | str | bytes | Tensor | np.ndarray):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

@@ -1,4 +1,4 @@
-"""Weights that a model computes from other parameters, and weights that no pruning step reaches.
+"""The weights of any model: which are computed, which were pruned, and which stay dense.
 
 `weight_norm`, `spectral_norm` (old and new) and every other parametrization compute the weight of
 a layer in each forward pass. Zeros in the parameters behind it need not be zeros of the weight, so
@@ -7,19 +7,25 @@ such a weight is pruned after it has become a plain parameter with its current v
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils import prune as torch_prune
 from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
+from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import join_words
 from pruning_core.engine.models.layers import plain_name, weight_names, weights
 from pruning_core.engine.models.modes import evaluation_mode
 
 Tensors = dict[str, Tensor]
+# The types in which weights can be pruned.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # A share of zeros below this is no pruning: initial values can be 0 by chance.
 CHANCE_ZEROS = 0.001
 Remove = Callable[[nn.Module, str], object]
@@ -156,3 +162,46 @@ def _no_parameters(model: nn.Module) -> Iterator[str]:
             value = module._parameters.get(name, module._parameters.get(f"{name}_orig"))
             if value is None and isinstance(getattr(module, name, None), Tensor):
                 yield f"{prefix}.{name}".removeprefix(".")
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse what is no module, and a model whose weights have no values that can be pruned."""
+    if not isinstance(model, nn.Module):
+        raise SpecError("model", f"It is of type {type(model).__name__}, not a torch.nn.Module.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise SpecError("model", "TorchScript hides its layers. Pass the model before torch.jit.")
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if isinstance(value, UninitializedParameter | UninitializedBuffer):
+            raise SpecError("model", f"{name} has no shape yet. Run the model on a batch first.")
+        if value.is_meta:
+            raise SpecError("model", f"{name} has no values (device meta). Load its weights first.")
+        if value.layout is not torch.strided:
+            raise SpecError("model", f"{name} is a sparse tensor. Use its to_dense() first.")
+    for name, weight in weights(model, "all").items():
+        if weight.dtype not in FLOATS:
+            kind = str(weight.dtype).removeprefix("torch.")
+            known = join_words(str(dtype).removeprefix("torch.") for dtype in FLOATS)
+            raise SpecError("model", f"{name} is of type {kind}. Only {known} can be pruned.")
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy. `deepcopy` alone refuses the non-leaf tensors that hooks compute.
+
+    Raises `SpecError` for a model that cannot be copied.
+    """
+    values = [
+        item
+        for module in model.modules()
+        for value in vars(module).values()
+        for item in (value if isinstance(value, list) else [value])
+    ]
+    computed = {
+        id(value): value.detach().clone()
+        for value in values
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    try:
+        return copy.deepcopy(model, memo=dict(computed))
+    except (TypeError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise SpecError("model", f"It cannot be copied: {reason}.") from error

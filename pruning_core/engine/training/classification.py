@@ -1,4 +1,4 @@
-"""Batches of any loader and outputs of any model, as images, labels and scores of classes.
+"""Outputs of any model as scores of classes, and their loss and accuracy.
 
 Shapes: N images of a batch, C classes. A loss or an accuracy is computed only from scores (N, C)
 and labels that fit them image by image; whatever else a loader or a model gives is refused with a
@@ -7,31 +7,23 @@ sentence, because two shapes that do not fit can still broadcast to a number.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruning_core.common.errors import SpecError, shortened
+from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count, join_words
+from pruning_core.engine.models.computed_weights import FLOATS
+from pruning_core.engine.training.loaders import LABELS, named_values, shape_of, without_ones
 
-IMAGE_NAMES = ("pixel_values", "images", "image", "imgs", "img", "inputs", "input", "x")
-LABEL_NAMES = ("labels", "label", "targets", "target", "y")
 SCORE_NAMES = ("logits", "scores", "out")
-PAIRS = (
-    "A loader must yield pairs of (images, labels), longer tuples that begin with them, or "
-    "mappings with the names pixel_values or images, and labels"
-)
 SCORES = (
     "A model must return one score for each class, a tensor (N, C), or (N,) or (N, 1) for two "
     "classes; alone, first in a tuple or list, or with the name logits"
 )
-LABELS = "Labels must be the numbers of the classes, of shape (N,) or (N, 1), or one-hot (N, C)"
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 TOLERANCE = 1e-3
 # Autograd's names of operations that change the shape of scores but not their values.
 RESHAPING = {"Squeeze", "Unsqueeze", "View", "UnsafeView", "Select", "Slice", "Clone", "ToCopy"}
@@ -39,80 +31,6 @@ RESHAPING |= {"Transpose", "Permute", "Clamp"}
 SIGMOIDS = ("Sigmoid", "Hardsigmoid")
 # Compiled and scripted models hide their operations.
 HIDDEN = ("Compiled", "torch::")
-
-
-# --- Batches -----------------------------------------------------------------------------------
-
-
-def read_batch(batch: Any) -> tuple[Tensor, Tensor]:
-    """The images (N, ...) and labels (N, ...) of a batch.
-
-    A batch is a tuple or list that begins with both (further parts are ignored), or a mapping,
-    dataclass or named tuple with one of IMAGE_NAMES and one of LABEL_NAMES. Images and labels are
-    tensors or arrays; labels may also be a list of numbers. Raises `SpecError` for any other
-    batch and for a number of labels that is not the number of images.
-    """
-    images, labels = _parts(batch)
-    images, labels = _tensor(images, "images"), _tensor(labels, "labels")
-    if not images.ndim or not labels.ndim:
-        raise SpecError(
-            "loader",
-            f"It yields images of shape {_shape(images)} and labels of shape {_shape(labels)}, "
-            "which are no batches. Wrap the data set in a DataLoader.",
-        )
-    labels = _without_ones(labels)
-    if len(images) != len(labels):
-        raise SpecError(
-            "loader",
-            f"A batch has {_count(images, 'image')} and {_count(labels, 'label')} (shapes "
-            f"{_shape(images)} and {_shape(labels)}). {PAIRS}.",
-        )
-    if labels.ndim > 2:
-        raise SpecError("loader", f"The labels have the shape {_shape(labels)}. {LABELS}.")
-    return images, labels
-
-
-def _parts(batch: Any) -> tuple[Any, Any]:
-    named = _named_values(batch)
-    image_names = [name for name in IMAGE_NAMES if name in named]
-    label_names = [name for name in LABEL_NAMES if name in named]
-    if len(image_names) == len(label_names) == 1:
-        return named[image_names[0]], named[label_names[0]]
-    if isinstance(batch, tuple | list) and len(batch) >= 2:
-        return batch[0], batch[1]
-    kind = type(batch).__name__
-    if named:
-        names = ", ".join(map(str, named))
-        raise SpecError("loader", f"A batch is of type {kind} with the names {names}. {PAIRS}.")
-    size = f" and length {len(batch)}" if isinstance(batch, tuple | list) else ""
-    raise SpecError("loader", f"A batch is of type {kind}{size}. {PAIRS}.")
-
-
-def _named_values(value: Any) -> Mapping[Any, Any]:
-    """The values of a mapping, a dataclass or a named tuple by name; empty for anything else."""
-    if isinstance(value, Mapping):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        return {name: getattr(value, name, None) for name in names}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return dict(value._asdict())
-    return {}
-
-
-def _tensor(value: Any, noun: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, np.ndarray | np.generic | list | tuple):
-        try:
-            return torch.as_tensor(np.asarray(value))
-        except (TypeError, ValueError, RuntimeError):
-            pass
-    raise SpecError(
-        "loader",
-        f"The {noun} of a batch must be a tensor or an array of numbers; they are of type "
-        f"{type(value).__name__}: {shortened(value)}. {PAIRS}.",
-    )
 
 
 def run_model(model: nn.Module, images: Tensor, device: str) -> Any:
@@ -133,12 +51,9 @@ def run_model(model: nn.Module, images: Tensor, device: str) -> Any:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise SpecError(
             "loader",
-            f"The model does not take the images of the loader, a tensor {_shape(images)} of "
+            f"The model does not take the images of the loader, a tensor {shape_of(images)} of "
             f"{_type(images)}: {reason}. It is called as model(images).",
         ) from error
-
-
-# --- Scores ------------------------------------------------------------------------------------
 
 
 def read_scores(output: Any, images: int) -> Tensor:
@@ -149,7 +64,7 @@ def read_scores(output: Any, images: int) -> Tensor:
     first, if all have the same number of columns. Raises `SpecError` for any other output.
     """
     returned = _main_output(output)
-    scores = _without_ones(returned)
+    scores = without_ones(returned)
     if images == 1 and returned.ndim < 2:
         # A model that squeezes its output returns (C,) or a scalar for a batch of one image.
         scores = returned.reshape(1, -1)
@@ -157,16 +72,17 @@ def read_scores(output: Any, images: int) -> Tensor:
         scores = scores[:, None]
     if scores.ndim != 2 or len(scores) != images or not scores.shape[1]:
         number = format_count(images, "image")
-        raise SpecError("model", f"It returns a tensor {_shape(returned)} for {number}. {SCORES}.")
+        shape = shape_of(returned)
+        raise SpecError("model", f"It returns a tensor {shape} for {number}. {SCORES}.")
     if scores.dtype not in FLOATS:
         raise SpecError("model", f"It returns scores of {_type(scores)}. {SCORES}.")
-    return scores.float() if scores.dtype in FLOATS[:2] else scores
+    return scores.float() if scores.dtype.itemsize < 4 else scores
 
 
 def _main_output(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
-    named = _named_values(output) or (vars(output) if hasattr(output, "__dict__") else {})
+    named = named_values(output) or (vars(output) if hasattr(output, "__dict__") else {})
     for name in SCORE_NAMES:
         value = named.get(name, getattr(output, name, None))
         if isinstance(value, Tensor):
@@ -174,14 +90,14 @@ def _main_output(output: Any) -> Tensor:
     values: Iterable[Any] = output if isinstance(output, tuple | list) else named.values()
     tensors = [value for value in values if isinstance(value, Tensor)]
     # A loss (a scalar), feature maps and attention beside the scores are no scores.
-    tables = [x for x in tensors if _without_ones(x).ndim == 2] or tensors[:1]
+    tables = [x for x in tensors if without_ones(x).ndim == 2] or tensors[:1]
     if not tables:
         names = f" with the names {', '.join(map(str, named))}" if named else ""
         raise SpecError(
             "model", f"It returns no tensor but {type(output).__name__}{names}. {SCORES}."
         )
-    if len({_without_ones(x).shape for x in tables}) > 1:
-        shapes = join_words(_shape(x) for x in tables)
+    if len({without_ones(x).shape for x in tables}) > 1:
+        shapes = join_words(shape_of(x) for x in tables)
         raise SpecError("model", f"It returns several tensors, {shapes}. {SCORES}.")
     return tables[0]
 
@@ -213,9 +129,6 @@ def _last_operation(scores: Tensor) -> str:
     return ""
 
 
-# --- Labels, loss and accuracy -----------------------------------------------------------------
-
-
 def read_labels(labels: Tensor, scores: Tensor) -> Tensor:
     """The labels of images with scores (N, C): class numbers (N,), int64; or shares (N, C).
 
@@ -223,7 +136,7 @@ def read_labels(labels: Tensor, scores: Tensor) -> Tensor:
     (N, 1)), or (N, C) with rows that add up to 1: one-hot labels, or shares of the classes.
     Raises `SpecError` for other shapes and values.
     """
-    labels = _without_ones(labels)
+    labels = without_ones(labels)
     count, columns = scores.shape
     if len(labels) != count or labels.ndim > 2:
         raise _wrong_labels(labels, scores)
@@ -236,7 +149,7 @@ def read_labels(labels: Tensor, scores: Tensor) -> Tensor:
         if bool((values < 0).any()) or bool(((values.sum(1) - 1).abs() > TOLERANCE).any()):
             raise SpecError(
                 "loader",
-                f"Labels of shape {_shape(labels)} must be one-hot or shares of the classes: at "
+                f"Labels of shape {shape_of(labels)} must be one-hot or shares of the classes: at "
                 "least 0, and each row adds up to 1.",
             )
         one_hot = bool(((values == 0) | (values == 1)).all())
@@ -293,29 +206,12 @@ def mean_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _wrong_labels(labels: Tensor, scores: Tensor) -> SpecError:
-    return SpecError(
-        "loader",
-        f"Labels of shape {_shape(labels)} do not fit scores of shape {_shape(scores)}. {LABELS}.",
-    )
-
-
-def _without_ones(value: Tensor) -> Tensor:
-    """The tensor without its last dimensions of size 1: (N, 1) and (N, 1, 1) become (N,)."""
-    while value.ndim > 1 and value.shape[-1] == 1:
-        value = value.squeeze(-1)
-    return value
+    shapes = f"Labels of shape {shape_of(labels)} do not fit scores of shape {shape_of(scores)}"
+    return SpecError("loader", f"{shapes}. {LABELS}.")
 
 
 def _first(values: Tensor, where: Tensor) -> str:
     return f"{float(values[where][0]):g}"
-
-
-def _count(value: Tensor, noun: str) -> str:
-    return format_count(len(value), noun)
-
-
-def _shape(value: Tensor) -> str:
-    return str(tuple(value.shape))
 
 
 def _type(value: Tensor) -> str:

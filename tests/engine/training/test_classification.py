@@ -1,4 +1,4 @@
-"""Every form of batch, output and label gives the right loss and accuracy, or a sentence."""
+"""Every form of output and label gives the right loss and accuracy, or a sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from pruning_core.engine.training.classification import (
     count_correct,
     mean_loss,
     one_score_is_probability,
-    read_batch,
     read_labels,
     read_scores,
     run_model,
@@ -33,63 +31,15 @@ CORRECT = int((LOGITS.argmax(1) == LABELS).sum())
 LOSS = float(functional.cross_entropy(LOGITS, LABELS))
 
 
-class NamedBatch(NamedTuple):
-    label: Tensor
-    image: Tensor
-
-
 class TwoOutputs(NamedTuple):
     auxiliary: Tensor
     logits: Tensor
 
 
 @dataclass
-class Batch:
-    pixel_values: Tensor
-    labels: Tensor
-
-
-@pytest.mark.parametrize(
-    "batch",
-    [
-        (IMAGES, LABELS),
-        [IMAGES, LABELS, ["a.png"] * N],
-        (IMAGES, LABELS, torch.ones(N), "more"),
-        {"pixel_values": IMAGES, "labels": LABELS},
-        {"path": ["a.png"] * N, "label": LABELS, "image": IMAGES},
-        OrderedDict(x=IMAGES, y=LABELS),
-        Batch(IMAGES, LABELS),
-        NamedBatch(LABELS, IMAGES),
-        (IMAGES.numpy(), LABELS.numpy()),
-        (IMAGES, LABELS.tolist()),
-    ],
-)
-def test_batches_are_read(batch: Any) -> None:
-    images, labels = read_batch(batch)
-    assert torch.equal(images, IMAGES)
-    assert torch.equal(labels, LABELS)
-
-
-@pytest.mark.parametrize(
-    ("batch", "message"),
-    [
-        (IMAGES[:2], "of type Tensor"),
-        ([IMAGES], "length 1"),
-        (None, "NoneType"),
-        ({"image": IMAGES}, "with the names image"),
-        ({"image": IMAGES, "x": IMAGES, "label": LABELS}, "with the names image, x, label"),
-        ({"input_ids": IMAGES, "attention_mask": LABELS, "labels": LABELS}, "attention_mask"),
-        ((IMAGES, LABELS[:-1]), "6 images and 5 labels"),
-        ((IMAGES, LABELS[:1]), "6 images and 1 label "),
-        ((IMAGES, ["cat"] * N), "array of numbers"),
-        (("cat", LABELS), "array of numbers"),
-        ((IMAGES, IMAGES), r"labels have the shape \(6, 2, 4, 4\)"),
-        ((IMAGES[0], LABELS[0]), "Wrap the data set in a DataLoader"),
-    ],
-)
-def test_other_batches_are_refused(batch: Any, message: str) -> None:
-    with pytest.raises(SpecError, match=message):
-        read_batch(batch)
+class Output:
+    loss: Tensor | None
+    logits: Tensor
 
 
 @pytest.mark.parametrize(
@@ -105,7 +55,7 @@ def test_other_batches_are_refused(batch: Any, message: str) -> None:
         {"anything": LOGITS},
         SimpleNamespace(loss=None, logits=LOGITS),
         TwoOutputs(LOGITS * 2, LOGITS),
-        Batch(torch.tensor(0.0), LOGITS),
+        Output(torch.tensor(0.0), LOGITS),
     ],
 )
 def test_scores_are_read(output: Any) -> None:
@@ -230,9 +180,3 @@ def test_images_get_the_type_of_the_model_and_errors_of_a_model_are_sentences() 
     for images in (IMAGES[:, :1], torch.zeros(N, 2, 4, 4, dtype=torch.uint8)):
         with pytest.raises(SpecError, match=r"does not take the images .* \(6, \d, 4, 4\)"):
             run_model(model, images, "cpu")
-
-
-def test_arrays_may_be_of_any_number_type() -> None:
-    images, labels = read_batch((np.ones((N, 3)), np.arange(N, dtype=np.uint16)))
-    assert images.dtype == torch.float64
-    assert read_labels(labels, torch.zeros(N, N)).tolist() == list(range(N))
