@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruning_core.common.errors import SpecError, shortened
 from pruning_core.common.formatting import format_count, join_words
@@ -43,6 +42,7 @@ from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.models import devices
+from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.computed_weights import (
     check_model,
     copied,
@@ -244,7 +244,7 @@ class PruningStrategy:
     def _is_trainable(self, loader: Loader, pixels: Tensor) -> bool:
         if len(pixels) != 1 or getattr(loader, "batch_size", None) == 1:
             return len(pixels) > 0
-        return not any(isinstance(module, _BatchNorm) for module in self.model.modules())
+        return not has_batch_norm(self.model)
 
     def _step(self, optimizer: torch.optim.SGD, pixels: Tensor, labels: Tensor) -> Tensor:
         """One step. Returns the loss, a scalar without gradient."""

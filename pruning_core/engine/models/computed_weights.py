@@ -139,8 +139,7 @@ def unprunable_weights(model: nn.Module) -> list[str]:
     """The names of the weights, of at least two dimensions above 1, that are not prunable.
 
     These are weights of layers other than convolutions, linear, recurrent and attention layers,
-    weights in scripted modules, and weights that are no parameters: computed in the forward pass,
-    buffers, quantized.
+    and weights that are no parameters: computed in the forward pass, buffers, quantized.
     """
     prunable = {id(weight) for weight in weights(model, "all").values()}
     others = [
@@ -155,12 +154,13 @@ def _no_parameters(model: nn.Module) -> Iterator[str]:
     """The weights of layers that are tensors but no parameters, and those of quantized layers."""
     for prefix, module in model.named_modules():
         packed = getattr(module, "weight", None)
-        names = list(weight_names(module))
+        parameters = dict(module.named_parameters(recurse=False))
         if callable(packed) and not isinstance(packed, nn.Module | Tensor):
             yield f"{prefix}.weight".removeprefix(".")
-        for name in names:
-            value = module._parameters.get(name, module._parameters.get(f"{name}_orig"))
-            if value is None and isinstance(getattr(module, name, None), Tensor):
+        for name in weight_names(module):
+            if not {name, f"{name}_orig"} & set(parameters) and isinstance(
+                getattr(module, name, None), Tensor
+            ):
                 yield f"{prefix}.{name}".removeprefix(".")
 
 
@@ -168,8 +168,6 @@ def check_model(model: nn.Module) -> None:
     """Refuse what is no module, and a model whose weights have no values that can be pruned."""
     if not isinstance(model, nn.Module):
         raise SpecError("model", f"It is of type {type(model).__name__}, not a torch.nn.Module.")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise SpecError("model", "TorchScript hides its layers. Pass the model before torch.jit.")
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if isinstance(value, UninitializedParameter | UninitializedBuffer):
             raise SpecError("model", f"{name} has no shape yet. Run the model on a batch first.")
@@ -201,7 +199,11 @@ def copied(model: nn.Module) -> nn.Module:
         if isinstance(value, Tensor) and not value.is_leaf
     }
     try:
-        return copy.deepcopy(model, memo=dict(computed))
+        with torch.no_grad():  # Else copies of TorchScript modules hold no leaf tensors.
+            replica = copy.deepcopy(model, memo=dict(computed))
     except (TypeError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise SpecError("model", f"It cannot be copied: {reason}.") from error
+    for original, parameter in zip(model.parameters(), replica.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
+    return replica

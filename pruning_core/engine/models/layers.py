@@ -17,6 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from pruning_core.methods.layers import Layer, prunable
 
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+SCRIPTED = ("Linear", *(f"Conv{kind}{n}d" for kind in ("", "Transpose") for n in (1, 2, 3)))
 RECURRENT_CELL = ("weight_ih", "weight_hh")
 
 
@@ -101,7 +102,13 @@ def weight_names(module: nn.Module) -> tuple[str, ...]:
         return tuple(name for name in names if name.startswith("weight"))
     if isinstance(module, nn.RNNCellBase):
         return RECURRENT_CELL
-    return ("weight",) if isinstance(module, _ConvNd | nn.Linear) else ()
+    plain = isinstance(module, _ConvNd | nn.Linear) or _scripted_class(module) in SCRIPTED
+    return ("weight",) if plain else ()
+
+
+def _scripted_class(module: nn.Module) -> str:
+    """The name of the class that a TorchScript module was compiled from; empty for others."""
+    return str(module.original_name) if isinstance(module, torch.jit.ScriptModule) else ""
 
 
 def _kind(module: nn.Module) -> str:
@@ -109,6 +116,8 @@ def _kind(module: nn.Module) -> str:
         return "depthwise" if module.groups == module.in_channels > 1 else "conv"
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return "recurrent"
+    if scripted := _scripted_class(module):
+        return "linear" if scripted == "Linear" else "conv"
     return "linear" if isinstance(module, nn.Linear) else "attention"
 
 

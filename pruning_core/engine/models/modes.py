@@ -13,7 +13,8 @@ from torch.nn.modules.dropout import _DropoutNd
 @contextmanager
 def restored_modes(model: nn.Module) -> Iterator[nn.Module]:
     """A context in which modes may change; at its end, also after an error, they are as before."""
-    modes = {module: module.training for module in model.modules()}
+    # Frozen TorchScript modules have no mode.
+    modes = {m: m.training for m in model.modules() if hasattr(m, "training")}
     try:
         yield model
     finally:

@@ -125,6 +125,20 @@ def test_attention_and_recurrent_cells_are_pruned(model: nn.Module, count: int) 
     assert zero_shares(one_shot.model) == pytest.approx([0.75] * count, abs=0.01)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("wrap", [torch.jit.script, torch.compile, nn.DataParallel])
+def test_wrapped_models_are_copied_pruned_and_trained(wrap: Wrap) -> None:
+    options = {"backend": "eager"} if wrap is torch.compile else {}
+    model = wrap(convolutional(lambda layer: layer), **options)
+    one_shot = OneShotPruning(model, "cpu")
+    one_shot.prune(0.0, LOADER, 1)
+    trained = [value.clone() for value in one_shot.model.parameters()]
+    one_shot.prune(0.8, LOADER, 2)
+    assert zero_shares(one_shot.model) == pytest.approx([0.8] * 3, abs=0.01)
+    assert zero_shares(model) == [0.0] * 3
+    assert all(bool((a != b).any()) for a, b in zip(trained, model.parameters(), strict=True))
+
+
 class Mixed(nn.Module):
     """Weights that no pruning step reaches, beside one that it does."""
 
