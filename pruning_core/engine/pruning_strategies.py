@@ -2,8 +2,23 @@
 
 Units are those of the assignment: sparsity and accuracy in percent, sizes in MB (1 MB =
 1,000,000 bytes), amounts as fractions. Pruning is layer-wise magnitude pruning: the same fraction
-of each layer's convolution, linear and attention weights, smallest magnitude first (Han et al.
-2015, https://arxiv.org/abs/1506.02626). A loader yields pairs of images and labels (N,).
+of each weight of convolutions, linear, recurrent and attention layers, smallest magnitude first
+(Han et al. 2015, https://arxiv.org/abs/1506.02626). A warning names the weights that stay dense.
+
+A loader is a DataLoader or any other iterable of batches that can be read again. With N images
+and C classes:
+
+- A batch is a tuple or list that begins with images and labels, or a mapping, dataclass or named
+  tuple with `pixel_values` or `images` (also `image`, `inputs`, `x`) and `labels` (also `label`,
+  `targets`, `y`). `training.loaders` lists all names.
+- Images are a tensor or array (N, ...). Floating-point images get the type of the model.
+- Labels are class numbers 0 to C - 1 of any type, (N,) or (N, 1), one-hot (N, C), or shares of
+  the classes (N, C) that add up to 1.
+- The model returns scores (N, C), also (N, C, 1, 1), or (N,) or (N, 1) for two classes: the logit
+  of class 1, or its probability out of a sigmoid. Scores may be inside a tuple, list, mapping or
+  object, as `logits` or first.
+
+Everything else is refused with a `SpecError`, a `ValueError`, that says what a batch or output is.
 """
 
 from __future__ import annotations
@@ -11,29 +26,55 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune as torch_prune
-from torch.utils.data import DataLoader
 
-from pruning_core.common.errors import SpecError
+from pruning_core.common.errors import SpecError, shortened
+from pruning_core.common.formatting import format_count, join_words
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.masks import Masks, compute_masks
 from pruning_core.engine.models import devices
+from pruning_core.engine.models.batch_norm import has_batch_norm
+from pruning_core.engine.models.computed_weights import (
+    check_model,
+    copied,
+    make_plain,
+    remove_hooks,
+    unprunable_weights,
+    zero_masks,
+)
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
+from pruning_core.engine.models.modes import evaluation_mode, restored_modes
+from pruning_core.engine.training.classification import (
+    count_correct,
+    mean_loss,
+    one_score_is_probability,
+    read_labels,
+    read_scores,
+    run_model,
+)
+from pruning_core.engine.training.loaders import (
+    Loader,
+    batches_of,
+    length_of,
+    read_batch,
+    steps_of,
+    why_no_batch,
+)
 from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.methods.sparsity_schedules import geometric
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
-Loader = DataLoader[Any]
+Number = Any  # int, float, and numbers of NumPy and torch without a dimension
 BYTES_PER_MB = 1e6
 LR = OPTIMIZERS["sgd"].lr
 MOMENTUM = 0.9
@@ -43,18 +84,23 @@ WEIGHT_DECAY = 5e-4
 class PruningStrategy:
     """A copy of a model, in `model`, with what both strategies need.
 
-    The model that is passed in is never changed. It may be pruned by `torch.nn.utils.prune`.
+    The model that is passed in is never changed. It may be pruned by `torch.nn.utils.prune`, and
+    its weights may be computed by `weight_norm` and other parametrizations. `model` keeps the
+    training or evaluation mode of each of its modules, also where a method ends with an error.
     """
 
     def __init__(self, model: nn.Module, device: str = "auto") -> None:
         """`device` is `cuda`, `mps`, `cpu`, or `auto` for the first of these that is available.
 
-        Raises `SpecError`, a `ValueError`, for a device that this machine lacks.
+        Raises `SpecError`, a `ValueError`, for a device that this machine lacks, for what is no
+        module, and for a model that cannot be copied or whose parameters have no plain values.
         """
-        self.device = devices.resolve(device)
-        self.model = _copied(model).to(self.device)
+        self.device = devices.resolve(str(device))
+        check_model(model)
+        self.model = copied(model).to(self.device)
         self._masks: Masks | None = None
         self._initial_state: dict[str, Any] | None = None
+        self._initial_masks: dict[str, Tensor] = {}
 
     def get_sparsity(self) -> float:
         """Percent of all parameters that are zero, including biases and normalization."""
@@ -82,93 +128,251 @@ class PruningStrategy:
             stored = sparse_file.with_versions(plain, sparse_file.versions_of(state))
             return sparse_file.save(stored, Path(folder) / "model") / BYTES_PER_MB
 
-    @torch.inference_mode()
     def evaluate(self, loader: Loader) -> float:
-        """Accuracy in percent. Raises `ValueError` for a loader without images."""
-        modes = {module: module.training for module in self.model.modules()}
-        self.model.eval()
-        correct = images = 0
-        try:
-            for batch, labels in loader:
-                scores = _scores(self.model(batch.to(self.device)))
-                correct += int((scores.argmax(1) == labels.to(self.device)).sum())
-                images += len(labels)
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        """Accuracy in percent: the share of images whose label has the highest score.
+
+        An image with a score that is not a number counts as wrong, with a warning. Raises
+        `ValueError` for a loader without images, and for batches, labels and outputs of other
+        forms than those at the head of this file.
+        """
+        correct = images = undefined = 0
+        probability: bool | None = None
+        with evaluation_mode(self.model):
+            for batch in batches_of(loader, "loader"):
+                pixels, labels = read_batch(batch)
+                if not len(pixels):
+                    continue
+                with torch.no_grad():
+                    scores = self._scores(pixels)
+                if probability is None:
+                    probability = scores.shape[1] == 1 and self._gives_probability(pixels)
+                correct += count_correct(scores, read_labels(labels, scores), probability)
+                undefined += int(scores.isnan().any(1).sum())
+                images += len(pixels)
         if images == 0:
-            raise ValueError("The loader has no images.")
+            raise SpecError(
+                "loader", "The loader has no images. An iterator can be read only once."
+            )
+        if undefined:
+            self._warn(
+                [
+                    f"The scores of {undefined:,} of {format_count(images, 'image')} are not "
+                    "numbers. These images count as wrong. The training may have diverged."
+                ]
+            )
         return 100.0 * correct / images
 
-    def fine_tune(self, train_loader: Loader, epochs: int = 1, lr: float = LR) -> None:
+    def fine_tune(self, train_loader: Loader, epochs: Number = 1, lr: Number = LR) -> None:
         """Train with SGD (momentum 0.9); the learning rate falls from `lr` to 0 along a cosine.
 
-        Pruned weights stay zero, also those that hooks mask. A last batch with a single image is
-        skipped where batches are larger, because batch norm cannot train on it.
+        The loss is cross-entropy, or binary cross-entropy for one output. Pruned weights stay
+        zero: also those that hooks mask, and those that were zero before. `epochs` may be a
+        fraction if the loader has a length: that share of its batches. A batch of a single image
+        is left out where the model has batch norm, which cannot train on it, unless the loader's
+        `batch_size` is 1. Frozen parameters stay as they are.
+
+        Raises `SpecError`, a `ValueError`, where no batch or no parameter is left to train on,
+        where the training diverges, and as `evaluate` does.
         """
-        optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
-        )
-        self.model.train()
-        for epoch in range(epochs):
-            for fraction, batch, labels in _batches(train_loader):
-                step_lr = lr * (1 + math.cos(math.pi * (epoch + fraction) / epochs)) / 2
-                self._step(optimizer, step_lr, batch, labels)
+        epochs, lr = _number("epochs", epochs, 0), _number("lr", lr, 0)
+        if self._masks is None:
+            masks = zero_masks(self.model)
+            self._warn(_notes_on_zeros(masks, []))
+            self._masks = Masks(weights(self.model, "all"), masks)
+            try:
+                self._train(train_loader, epochs, lr)
+            finally:
+                self._masks = None
+        else:
+            self._train(train_loader, epochs, lr)
+
+    def _train(
+        self, train_loader: Loader, epochs: float, lr: float = LR, done: float = 0.0
+    ) -> None:
+        """Train for some epochs after `done` epochs of the same loader.
+
+        Fractions are rounded over all epochs, so that equal sums of epochs are equal steps.
+        """
+        if not epochs:
+            return
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        if not trained:
+            raise SpecError(
+                "model",
+                "None of its parameters can be trained: all have requires_grad=False. Call "
+                "model.requires_grad_(True) first, or set the number of epochs to 0.",
+            )
+        optimizer = torch.optim.SGD(trained, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        with restored_modes(self.model):
+            self.model.train()
+            losses = []
+            for fraction, pixels, labels in self._training_batches(train_loader, epochs, done):
+                optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * fraction)) / 2
+                losses.append(self._step(optimizer, pixels, labels))
+            if not losses:
+                raise SpecError(
+                    "train_loader",
+                    "All of its batches have a single image, and batch norm cannot train on one. "
+                    "Use a larger batch size.",
+                )
+            if not bool(torch.stack(losses).isfinite().all()):
+                raise SpecError(
+                    "lr", "The training diverged: the loss is not finite. Lower the learning rate."
+                )
         if self._masks:
             self._masks.check()
 
-    def _step(self, optimizer: torch.optim.SGD, lr: float, batch: Tensor, labels: Tensor) -> None:
-        optimizer.param_groups[0]["lr"] = lr
+    def _training_batches(
+        self, train_loader: Loader, epochs: float, done: float
+    ) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Images (N, ...) and labels of each batch, with the share of the training before it."""
+        length = length_of(train_loader)
+        steps = steps_of("train_loader", length, epochs, done)
+        position = 0
+        for epoch in range(math.ceil(epochs)):
+            batches = 0
+            for i, batch in enumerate(batches_of(train_loader, "train_loader")):
+                if position == steps:
+                    return
+                position, batches = position + 1, batches + 1
+                pixels, labels = read_batch(batch)
+                if self._is_trainable(train_loader, pixels):
+                    share = (epoch + (i / length if length else 0.0)) / epochs
+                    yield (share if steps is None else (position - 1) / steps), pixels, labels
+            if not batches and position != steps:
+                raise SpecError("train_loader", why_no_batch(train_loader, epoch))
+
+    def _is_trainable(self, loader: Loader, pixels: Tensor) -> bool:
+        if len(pixels) != 1 or getattr(loader, "batch_size", None) == 1:
+            return len(pixels) > 0
+        return not has_batch_norm(self.model)
+
+    def _step(self, optimizer: torch.optim.SGD, pixels: Tensor, labels: Tensor) -> Tensor:
+        """One step. Returns the loss, a scalar without gradient."""
         optimizer.zero_grad()
-        scores = _scores(self.model(batch.to(self.device)))
-        nn.functional.cross_entropy(scores, labels.to(self.device)).backward()
+        scores = self._scores(pixels)
+        if not scores.requires_grad:
+            raise SpecError("model", "Its scores do not depend on a parameter that is trained.")
+        loss = mean_loss(scores, read_labels(labels, scores))
+        loss.backward()
         optimizer.step()
         if self._masks:
             self._masks.multiply()
+        return loss.detach()
 
-    def _reset(self) -> None:
-        """Make hooks permanent, and restore the weights that the model had at the first call."""
-        _remove_hooks(self.model)
+    def _scores(self, pixels: Tensor) -> Tensor:
+        return read_scores(run_model(self.model, pixels, self.device), len(pixels))
+
+    @torch.enable_grad()
+    def _gives_probability(self, pixels: Tensor) -> bool:
+        # With a gradient of the images, the operations can be read also in a frozen model.
+        if pixels.is_floating_point():
+            pixels = pixels.detach().clone().requires_grad_()
+        return one_score_is_probability(self._scores(pixels))
+
+    def _reset(self) -> list[str]:
+        """Restore the weights that the model had at the first call, all as plain parameters.
+
+        Hooks become permanent, and weights that were computed become parameters. What was zero
+        stays zero. Returns notes on what happened.
+        """
+        masks = remove_hooks(self.model)
+        computed = make_plain(self.model)
+        notes = _notes_on_computed(computed)
         if self._initial_state is None:
             self._initial_state = copy.deepcopy(self.model.state_dict())
+            self._initial_masks = masks | zero_masks(self.model)
         self.model.load_state_dict(self._initial_state)
-        self._masks = None
-
-    def _prune_to(self, amount: float) -> None:
-        """Prune to a sparsity; weights pruned before count towards it."""
         prunable = weights(self.model, "all")
         if not prunable:
-            raise ValueError("The model has no convolution or linear weight to prune.")
-        previous = self._masks.weight_masks if self._masks else None
-        scores = magnitude(CriterionInputs(prunable))
+            raise SpecError(
+                "model",
+                "The model has no convolution or linear weight to prune, and no recurrent or "
+                "attention weight." + "".join(f" {note}" for note in _notes_on_dense(self.model)),
+            )
+        kept = {name: mask.to(self.device) for name, mask in self._initial_masks.items()}
         self._masks = Masks(
-            prunable, compute_masks(scores, amount, to_dict(PruningSpec()), previous)
+            self._all_parameters(),
+            {name: kept[name] for name in prunable if name in kept},
+            {name: mask for name, mask in kept.items() if name not in prunable},
+        )
+        return [*notes, *_notes_on_dense(self.model)]
+
+    def _prune_to(self, amount: float) -> None:
+        """Prune to a sparsity; weights pruned before count towards it, and stay pruned."""
+        assert self._masks is not None
+        previous, others = self._masks.weight_masks, self._masks.norm_masks
+        prunable = weights(self.model, "all")
+        scores = magnitude(CriterionInputs(prunable))
+        done = sparser_layers(previous, amount)
+        open_scores = {name: score for name, score in scores.items() if name not in done}
+        masks = {name: previous[name] for name in done}
+        if open_scores:
+            masks |= compute_masks(open_scores, amount, to_dict(PruningSpec()), previous)
+        self._masks = Masks(
+            self._all_parameters(), {name: masks[name] for name in prunable}, others
         )
         self._masks.multiply()
 
-    def _fine_tune_after_pruning(self, train_loader: Loader | None, epochs: int) -> None:
-        if epochs < 0:
-            raise SpecError("fine_tune_epochs", f"{epochs} is too small; use 0 or more.")
+    def _all_parameters(self) -> dict[str, Tensor]:
+        """The parameters under each of their names: a shared one may have a mask under any."""
+        return dict(self.model.named_parameters(remove_duplicate=False))
+
+    def _fine_tune_after_pruning(
+        self, train_loader: Loader | None, epochs: float, done: float = 0.0
+    ) -> None:
+        if train_loader is not None:
+            self._train(train_loader, epochs, done=done)
+
+    def _prepared(
+        self, amount: float, train_loader: Loader | None, epochs: float, passes: int
+    ) -> list[str]:
+        """Check what can be checked before the first step, and reset. Returns notes."""
         if train_loader is not None and epochs:
-            self.fine_tune(train_loader, epochs)
+            length = length_of(train_loader)
+            for i in range(passes):
+                steps_of("train_loader", length, epochs, i * epochs)
+            if isinstance(train_loader, Iterator) and epochs * passes > 1:
+                raise SpecError(
+                    "train_loader",
+                    "An iterator can be read only once. Pass a DataLoader or a list of batches.",
+                )
+        notes = self._reset()
+        assert self._masks is not None
+        notes += _notes_on_zeros(self._masks.all, sparser_layers(self._masks.weight_masks, amount))
+        if epochs and train_loader is None:
+            notes.append("Nothing is fine-tuned: fine_tune_epochs is given without train_loader.")
+        return notes
+
+    def _warn(self, notes: Iterable[str]) -> None:
+        """Warn at the line that called a method of this class."""
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
 
 
 class OneShotPruning(PruningStrategy):
     """One-shot pruning: a single pruning step, then fine-tuning."""
 
     def prune(
-        self, amount: float, train_loader: Loader | None = None, fine_tune_epochs: int = 0
+        self, amount: Number, train_loader: Loader | None = None, fine_tune_epochs: Number = 0
     ) -> dict[str, float]:
         """Prune a fraction `amount` of the weights of each layer, then fine-tune.
 
-        There is no fine-tuning without a loader or with 0 epochs. Returns `amount`, `sparsity`
-        (percent) and `model_size` (MB). Each call starts from the weights that the model had
-        before the first call. Raises `SpecError`, a `ValueError`, for an amount outside [0, 1).
+        There is no fine-tuning without a loader or with 0 epochs; see `fine_tune`. Returns
+        `amount`, `sparsity` (percent) and `model_size` (MB). Each call starts from the weights
+        that the model had before the first call. Weights that were zero then stay zero and count
+        towards the amount; a layer in which they are more keeps its sparsity. Weights that
+        `weight_norm` or another parametrization computed become plain parameters. Warnings say
+        so, and name the weights that stay dense.
+
+        Numbers may be those of NumPy and torch. Raises `SpecError`, a `ValueError`, for an amount
+        outside [0, 1), negative epochs, a model without prunable weights, and as `fine_tune` does.
         """
-        _check_amount(amount)
-        self._reset()
+        amount = _fraction(amount)
+        epochs = _number("fine_tune_epochs", fine_tune_epochs, 0)
+        self._warn(self._prepared(amount, train_loader, epochs, 1))
         self._prune_to(amount)
-        self._fine_tune_after_pruning(train_loader, fine_tune_epochs)
+        self._fine_tune_after_pruning(train_loader, epochs)
         return {
             "amount": amount,
             "sparsity": self.get_sparsity(),
@@ -181,34 +385,41 @@ class IterativePruning(PruningStrategy):
 
     def prune(
         self,
-        target_sparsity: float,
-        num_iterations: int = 5,
+        target_sparsity: Number,
+        num_iterations: Number = 5,
         train_loader: Loader | None = None,
         test_loader: Loader | None = None,
-        fine_tune_epochs: int = 0,
+        fine_tune_epochs: Number = 0,
     ) -> list[dict[str, Any]]:
         """Prune to `target_sparsity` (a fraction, S) in `num_iterations` (N) steps.
 
         The schedule is geometric: each step prunes `1 - (1 - S)^(1/N)` of the remaining weights,
         and the last one ends exactly at S. There is no fine-tuning without a loader or with 0
-        epochs. Returns a dict for each step: `iteration` (from 1), `sparsity` (percent),
-        `model_size` (MB) and `accuracy` (percent; None without a test loader). Each call starts
-        from the weights that the model had before the first call. Raises `SpecError`, a
-        `ValueError`, for a target outside [0, 1) and for less than one iteration.
+        epochs; fractions of an epoch are rounded over all steps.
+
+        Returns N + 1 dicts. The first, iteration 0, is the model before pruning, with which the
+        others are compared; then one for each step: `iteration`, `sparsity` (percent),
+        `model_size` (MB) and `accuracy` (percent; None without a test loader).
+
+        Each call starts from the weights that the model had before the first call. What is said
+        in `OneShotPruning.prune` of zeros, computed weights, numbers and warnings holds here.
+        Raises `SpecError`, a `ValueError`, for a target outside [0, 1), for less than one
+        iteration, and as `fine_tune` and `evaluate` do.
         """
-        _check_amount(target_sparsity)
-        if type(num_iterations) is not int or num_iterations < 1:
+        target = _fraction(target_sparsity)
+        iterations = _whole("num_iterations", num_iterations)
+        epochs = _number("fine_tune_epochs", fine_tune_epochs, 0)
+        if isinstance(test_loader, Iterator):
             raise SpecError(
-                "num_iterations",
-                "{value} is not a whole number of 1 or more.",
-                value=num_iterations,
+                "test_loader",
+                "An iterator can be read only once. Pass a DataLoader or a list of batches.",
             )
-        self._reset()
-        results = []
-        for i, amount in enumerate(geometric(target_sparsity, num_iterations), start=1):
+        self._warn(self._prepared(target, train_loader, epochs, iterations))
+        results = [self._result(0, test_loader)]
+        for i, amount in enumerate(geometric(target, iterations)):
             self._prune_to(amount)
-            self._fine_tune_after_pruning(train_loader, fine_tune_epochs)
-            results.append(self._result(i, test_loader))
+            self._fine_tune_after_pruning(train_loader, epochs, done=i * epochs)
+            results.append(self._result(i + 1, test_loader))
         return results
 
     def _result(self, iteration: int, test_loader: Loader | None) -> dict[str, Any]:
@@ -220,42 +431,92 @@ class IterativePruning(PruningStrategy):
         }
 
 
-def _check_amount(amount: float) -> None:
-    if not 0 <= amount < 1:
-        raise SpecError("amount", f"{amount} is not a fraction: use 0 to less than 1.")
+def sparser_layers(masks: dict[str, Tensor], amount: float) -> list[str]:
+    """The names of the masks (True: stays) that prune more than `amount` of their weights."""
+    return [
+        name
+        for name, mask in masks.items()
+        if mask.numel() - int(mask.sum()) > round(amount * mask.numel())
+    ]
 
 
-def _scores(output: Any) -> Tensor:
-    """The main output; Inception and GoogLeNet return several in training."""
-    return output[0] if isinstance(output, tuple) else output
+def _notes_on_computed(computed: dict[str, str]) -> list[str]:
+    if not computed:
+        return []
+    names = join_words(f"{name} ({title})" for name, title in computed.items())
+    return [
+        "Weights that the model computed are plain parameters of the copy from now on, so that "
+        f"pruned weights stay zero: {names}. The names in its state_dict change."
+    ]
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy. `deepcopy` alone refuses the non-leaf tensors that pruning hooks compute."""
-    computed = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    return copy.deepcopy(model, memo=dict(computed))
+def _notes_on_dense(model: nn.Module) -> list[str]:
+    names = unprunable_weights(model)
+    if not names:
+        return []
+    return [
+        f"These weights stay dense: {join_words(names)}. Only parameters of convolutions, linear, "
+        "recurrent and attention layers are pruned."
+    ]
 
 
-def _remove_hooks(model: nn.Module) -> None:
-    """Make the pruning of `torch.nn.utils.prune` permanent."""
-    for module in model.modules():
-        masked = [name.removesuffix("_mask") for name, _ in module.named_buffers(recurse=False)]
-        for name in masked:
-            if f"{name}_orig" in module._parameters:
-                torch_prune.remove(module, name)
+def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str]) -> list[str]:
+    zeros = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
+    layers = join_words(
+        f"{name} ({zeros[name]:,} of {mask.numel():,})"
+        for name, mask in masks.items()
+        if zeros[name]
+    )
+    if not layers:
+        return []
+    note = (
+        f"Weights were zero before: {layers}. They stay zero, also in training, and count "
+        "towards the sparsity."
+    )
+    if sparser:
+        note += f" In {join_words(sparser)} they are more than the amount, and no more is pruned."
+    return [note]
 
 
-def _batches(loader: Loader) -> Iterable[tuple[float, Tensor, Tensor]]:
-    """Each batch with the fraction of the epoch before it; 0 where a loader has no length."""
-    length = 0
-    with suppress(TypeError):
-        length = len(loader)
-    larger_batches = (getattr(loader, "batch_size", None) or 1) > 1
-    for i, (batch, labels) in enumerate(loader):
-        if len(labels) > 1 or not larger_batches:
-            yield (i / length if length else 0.0), batch, labels
+def _number(field: str, value: Number, low: float) -> float:
+    """A finite number of at least `low`. Raises `SpecError` for anything else."""
+    number = _float(value)
+    if not math.isfinite(number):
+        raise SpecError(field, "{value} is not a number.", value=shortened(value))
+    if number < low:
+        raise SpecError(field, f"{number:g} is too small; use {low:g} or more.")
+    return number
+
+
+def _fraction(value: Number) -> float:
+    number = _float(value)
+    if not 0 <= number < 1:
+        hint = f" For {number:g} percent give {number / 100:g}." if 1 < number < 100 else ""
+        raise SpecError(
+            "amount",
+            "{value} is not a fraction: use 0 to less than 1.{hint}",
+            value=shortened(value),
+            hint=hint,
+        )
+    return number
+
+
+def _whole(field: str, value: Number) -> int:
+    number = _float(value)
+    if not number.is_integer() or number < 1:
+        raise SpecError(
+            field, "{value} is not a whole number of 1 or more.", value=shortened(value)
+        )
+    return int(number)
+
+
+def _float(value: Number) -> float:
+    """A number of Python, NumPy or torch as a float; NaN for text, truth values and all else."""
+    if isinstance(value, Tensor | np.ndarray | np.generic) and not value.ndim:
+        value = value.item()
+    if isinstance(value, bool | str | bytes | Tensor | np.ndarray):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

@@ -18,7 +18,7 @@ class Layer:
     """A prunable weight. `name` is its parameter's name, such as `conv1.weight`."""
 
     name: str
-    kind: str  # "conv", "depthwise", "linear" or "attention"
+    kind: str  # "conv", "depthwise", "linear", "attention" or "recurrent"
     role: str  # "stem", "classifier" or ""
     shape: tuple[int, ...]
     size: int

@@ -3,19 +3,26 @@
 They take what the `prune` of its two classes returns. As in the assignment, sparsity and
 accuracy are percent and sizes are MB; an accuracy may be missing or None. `one_shot_results` is
 a list of dicts (`amount`, `sparsity`, `model_size`, `accuracy`), one such dict, a dict from
-amount to such dicts, or a dict of lists. `iterative_results` is a list of dicts (`iteration`,
-`sparsity`, `model_size`, `accuracy`). The baseline is iteration 0, else the model with amount 0;
-without either, there is no accuracy drop and no compression ratio.
+amount to such dicts, or a table: a dict of lists or arrays, or a data frame. `iterative_results`
+is the list of dicts (`iteration`, `sparsity`, `model_size`, `accuracy`) of `IterativePruning`, or
+another of these forms. Numbers may be those of NumPy and torch.
+
+The baseline is the dense model: iteration 0, else the model with amount 0. Accuracy drops and
+compression ratios are over it; without either there are none. A pruned model is never the
+baseline: where iteration 0 is clearly sparser than another model, the iterations count as numbered
+from 0 instead of 1, and dicts without `iteration` are numbered from 1.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -25,8 +32,11 @@ from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.image_export import FORMATS, chrome_found, image_bytes
 from pruning_core.results.tables import HEADING, SummaryRow, two_tables
 
-Result = Mapping[str, Any]
-Results = Sequence[Result] | Mapping[Any, Any]
+Results: TypeAlias = Sequence[Mapping[str, Any]] | Mapping[Any, Any] | pd.DataFrame
+Record = dict[str, float]
+NAMES = ("amount", "iteration", "sparsity", "model_size", "accuracy")
+# Percentage points. Zeros of a dense model, such as biases, can change in training.
+SAME_SPARSITY = 5.0
 NAN = float("nan")
 PANELS = {
     "accuracy": replace(CHARTS["accuracy"], subtitle="share of test images classified correctly"),
@@ -58,56 +68,98 @@ def compare_pruning_strategies(
 
 
 def print_summary_table(one_shot_results: Results, iterative_results: Results) -> None:
-    """Print the assignment's two tables. Raises `ValueError` for empty results."""
-    one_shot = _records(one_shot_results, "one_shot_results")
-    iterative = _records(iterative_results, "iterative_results")
-    baseline = _baseline(one_shot, iterative)
-    iterations = iterative
-    if baseline and not _has_baseline(iterative):
-        iterations = [{**baseline, "iteration": 0}, *iterative]
-    rows = [_summary(record) for record in one_shot], [_summary(record) for record in iterations]
+    """Print the assignment's two tables. Raises `ValueError` for empty and for other results."""
+    one_shot, iterative, baseline = _all_records(one_shot_results, iterative_results)
+    if baseline and not _baseline_of(iterative):
+        iterative = [{**baseline, "iteration": 0}, *iterative]
+    rows = [_summary(record) for record in one_shot], [_summary(record) for record in iterative]
     print(f"{HEADING}\n\n{two_tables(*rows)}")
 
 
-def _records(results: Results, name: str) -> list[dict[str, Any]]:
-    """Results of any form as a list of dicts. Raises `ValueError` for one without sparsity."""
-    if isinstance(results, Mapping):
-        records = _from_mapping(results)
-    else:
-        records = [dict(result) for result in results]
-    for i, record in enumerate(records):
-        if "sparsity" not in record:
-            raise ValueError(
-                f"Result {i + 1} of {name} has no 'sparsity'. Pass the dicts that prune() returns."
-            )
-    return records
+def _all_records(
+    one_shot_results: Results, iterative_results: Results
+) -> tuple[list[Record], list[Record], Record | None]:
+    """Both results as lists of dicts, and the dense model, if there is one.
 
-
-def _from_mapping(results: Mapping[Any, Any]) -> list[dict[str, Any]]:
-    if all(isinstance(value, Mapping) for value in results.values()):
-        return [{"amount": amount, **result} for amount, result in results.items()]
-    if isinstance(results.get("sparsity"), Sequence):
-        columns = results.values()
-        return [dict(zip(results, row, strict=True)) for row in zip(*columns, strict=True)]
-    return [dict(results)]
-
-
-def _has_baseline(iterative: Sequence[Result]) -> bool:
-    return bool(iterative) and iterative[0].get("iteration") == 0
-
-
-def _baseline(one_shot: Sequence[Result], iterative: Sequence[Result]) -> Result | None:
-    """The result of the dense model, if there is one. Raises `ValueError` for empty results."""
+    Raises `ValueError` for empty results, and for one without sparsity.
+    """
+    one_shot = _records(one_shot_results, "one_shot_results")
+    iterative = _records(iterative_results, "iterative_results")
     if not one_shot and not iterative:
         raise ValueError("No results to compare: both lists are empty.")
-    if _has_baseline(iterative):
-        return iterative[0]
-    return next((record for record in one_shot if record.get("amount") == 0), None)
+    iterative = _numbered(iterative, one_shot)
+    dense = (record for record in one_shot if record.get("amount") == 0)
+    return one_shot, iterative, _baseline_of(iterative) or next(dense, None)
 
 
-def _summary(record: Result) -> SummaryRow:
+def _records(results: Results, name: str) -> list[Record]:
+    """Results of any form as a list of dicts of numbers."""
+    if isinstance(results, pd.DataFrame):
+        results = results.to_dict("records")
+    if isinstance(results, Mapping):
+        records: list[Any] = _from_mapping(results)
+    elif isinstance(results, Iterable) and not isinstance(results, str):
+        records = list(results)
+    else:
+        records = [results]
+    return [_record(record, f"Result {i} of {name}") for i, record in enumerate(records, start=1)]
+
+
+def _record(record: Any, place: str) -> Record:
+    if not isinstance(record, Mapping):
+        kind = type(record).__name__
+        raise ValueError(f"{place} is of type {kind}. Pass the dicts that prune() returns.")
+    numbers = {name: _number(record[name], f"{place}: {name}") for name in NAMES if name in record}
+    if numbers.get("sparsity") is None:
+        raise ValueError(f"{place} has no 'sparsity'. Pass the dicts that prune() returns.")
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _number(value: Any, place: str) -> float | None:
+    """A number as a float; None for a missing one."""
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    missing = isinstance(value, float | np.floating) and math.isnan(value)
+    if not math.isfinite(number) and not missing:
+        raise ValueError(f"{place} is {value!r}, which is not a number.")
+    return None if missing else number
+
+
+def _from_mapping(results: Mapping[Any, Any]) -> list[Any]:
+    if all(isinstance(value, Mapping) for value in results.values()):
+        return [{"amount": amount, **result} for amount, result in results.items()]
+    if isinstance(results.get("sparsity"), Iterable) and np.ndim(results["sparsity"]):
+        lengths = {len(column) for column in results.values()}
+        if len(lengths) > 1:
+            raise ValueError("The lists of a dict of results differ in length.")
+        rows = zip(*results.values(), strict=True)
+        return [dict(zip(results, row, strict=True)) for row in rows]
+    return [results]
+
+
+def _numbered(iterative: list[Record], one_shot: list[Record]) -> list[Record]:
+    """The iterative results with their iterations: 0 is the dense model, 1 the first step."""
+    if not all("iteration" in record for record in iterative):
+        first = 0 if iterative[0].get("amount") == 0 else 1
+        return [{**record, "iteration": i} for i, record in enumerate(iterative, start=first)]
+    lowest = min(record["sparsity"] for record in (*one_shot, *iterative))
+    start = _baseline_of(iterative)
+    if start is None or start["sparsity"] <= lowest + SAME_SPARSITY:
+        return iterative
+    return [{**record, "iteration": record["iteration"] + 1} for record in iterative]
+
+
+def _baseline_of(iterative: Sequence[Record]) -> Record | None:
+    return next((record for record in iterative if record["iteration"] == 0), None)
+
+
+def _summary(record: Record) -> SummaryRow:
     return SummaryRow(
-        sparsity=float(record["sparsity"]),
+        sparsity=record["sparsity"],
         model_size=record.get("model_size"),
         accuracy=record.get("accuracy"),
         iteration=int(record.get("iteration", 0)),
@@ -116,17 +168,15 @@ def _summary(record: Result) -> SummaryRow:
 
 def _frame(one_shot_results: Results, iterative_results: Results) -> pd.DataFrame:
     """The results as a frame with the columns that the charts of a comparison read."""
-    one_shot = _records(one_shot_results, "one_shot_results")
-    iterative = _records(iterative_results, "iterative_results")
-    baseline = _baseline(one_shot, iterative)
+    one_shot, iterative, baseline = _all_records(one_shot_results, iterative_results)
     rows = [_row("baseline", baseline, baseline)] if baseline else []
     rows += [_row("one_shot", r, baseline) for r in one_shot if r.get("amount") != 0]
-    rows += [_row("iterative", r, baseline) for r in iterative if r.get("iteration") != 0]
+    rows += [_row("iterative", r, baseline) for r in iterative if r["iteration"] != 0]
     return pd.DataFrame(rows)
 
 
-def _row(strategy: str, record: Result, baseline: Result | None) -> dict[str, Any]:
-    accuracy, size = _number(record, "accuracy") / 100, _number(record, "model_size") * 1e6
+def _row(strategy: str, record: Record, baseline: Record | None) -> dict[str, Any]:
+    accuracy, size = record.get("accuracy", NAN) / 100, record.get("model_size", NAN) * 1e6
     dense = baseline or {}
     unknown = ("sparsity_prunable", "sparsity_weights", "accuracy_low", "accuracy_high")
     return {
@@ -136,19 +186,14 @@ def _row(strategy: str, record: Result, baseline: Result | None) -> dict[str, An
         "run_id": "",
         "seed": 0,
         "iteration": int(record.get("iteration", 0)),
-        "sparsity_asked": _number(record, "amount"),
-        "sparsity_model": _number(record, "sparsity") / 100,
+        "sparsity_asked": record.get("amount", NAN),
+        "sparsity_model": record["sparsity"] / 100,
         "accuracy": accuracy,
-        "accuracy_drop": _number(dense, "accuracy") / 100 - accuracy,
+        "accuracy_drop": dense.get("accuracy", NAN) / 100 - accuracy,
         "sparse_bytes": size,
-        "compression_ratio": _number(dense, "model_size") * 1e6 / size if size else NAN,
+        "compression_ratio": dense.get("model_size", NAN) * 1e6 / size if size else NAN,
         "notes": [],
     }
-
-
-def _number(record: Result, name: str) -> float:
-    value = record.get(name)
-    return NAN if value is None else float(value)
 
 
 def _save(figure: go.Figure, path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn, optim
 from torch.nn.utils import prune
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.pruning_strategies import IterativePruning, OneShotPruning, PruningStrategy
@@ -72,7 +75,7 @@ def test_iterative_as_in_the_assignment() -> None:
         test_loader=images(),
         fine_tune_epochs=1,
     )
-    assert [row["iteration"] for row in results] == [1, 2, 3, 4, 5]
+    assert [row["iteration"] for row in results] == [0, 1, 2, 3, 4, 5]
     assert all(set(row) == {"iteration", "sparsity", "model_size", "accuracy"} for row in results)
     assert zeros(iterative.model) == round(0.9 * 216) + round(0.9 * 32)
     sizes = [row["model_size"] for row in results]
@@ -84,8 +87,19 @@ def test_the_schedule_is_geometric_and_in_percent() -> None:
     model = nn.Sequential(nn.Linear(100, 100, bias=False))
     results = IterativePruning(model).prune(0.9, 5)
     sparsities = [row["sparsity"] for row in results]
-    assert sparsities == pytest.approx([36.90, 60.19, 74.88, 84.15, 90.00], abs=0.01)
-    assert [row["accuracy"] for row in results] == [None] * 5
+    assert sparsities == pytest.approx([0, 36.90, 60.19, 74.88, 84.15, 90.00], abs=0.01)
+    assert [row["accuracy"] for row in results] == [None] * 6
+
+
+def test_iteration_0_is_the_dense_model() -> None:
+    dense = PruningStrategy(network())
+    first = IterativePruning(network()).prune(0.9, 2, images(), images(), 1)[0]
+    assert first == {
+        "iteration": 0,
+        "sparsity": dense.get_sparsity(),
+        "model_size": dense.get_model_size(),
+        "accuracy": dense.evaluate(images()),
+    }
 
 
 def test_statistics_as_in_the_assignment() -> None:
@@ -155,7 +169,8 @@ def test_weights_pruned_by_hooks_stay_pruned() -> None:
     model = hooked()
     pruned = model[0].get_buffer("weight_mask") == 0
     one_shot = OneShotPruning(model)
-    one_shot.prune(0.7, images())
+    with pytest.warns(UserWarning, match=r"0\.weight \(108 of 216\) and 5\.weight \(16 of 32\)"):
+        one_shot.prune(0.7, images())
     assert not prune.is_pruned(one_shot.model)
     assert bool((weight(one_shot.model)[pruned] == 0).all())
     assert zeros(one_shot.model) == round(0.7 * 216) + round(0.7 * 32)
@@ -199,9 +214,12 @@ def test_custom_training_of_the_copy_is_measured_as_it_is() -> None:
 
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_without_loader_or_epochs_nothing_is_trained(epochs: int) -> None:
-    loader = None if epochs else images()
     one_shot = OneShotPruning(network())
-    one_shot.prune(0.5, loader, epochs)
+    if epochs:
+        with pytest.warns(UserWarning, match="without train_loader"):
+            one_shot.prune(0.5, None, epochs)
+    else:
+        one_shot.prune(0.5, images(), epochs)
     original = network()
     kept = weight(one_shot.model) != 0
     assert torch.equal(weight(one_shot.model)[kept], weight(original)[kept])
@@ -215,20 +233,27 @@ def test_zeros_stay_zero_in_further_training() -> None:
     assert zeros(one_shot.model) == pruned
 
 
-def test_evaluate_restores_the_modes() -> None:
+def modes(model: nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "loader", [images(), [], [(torch.zeros(2, 3, 8, 8), torch.tensor([0, 9]))]]
+)
+def test_every_method_keeps_the_modes_also_after_an_error(training: bool, loader: Any) -> None:
+    pruner = IterativePruning(network().train(training))
+    pruner.model.get_submodule("2").train(not training)
+    before = modes(pruner.model)
+    for method in (pruner.evaluate, pruner.fine_tune, lambda x: pruner.prune(0.5, 2, x, x, 1)):
+        with suppress(ValueError):
+            method(loader)
+        assert modes(pruner.model) == before
+
+
+def test_the_accuracy_does_not_depend_on_the_batches() -> None:
     pruner = PruningStrategy(network())
-    pruner.model.train()
-    pruner.model.get_submodule("1").eval()
-    first = pruner.evaluate(images())
-    assert [module.training for module in pruner.model.children()] == [
-        True,
-        False,
-        True,
-        True,
-        True,
-        True,
-    ]
-    assert pruner.evaluate(images(batch=5)) == first
+    assert pruner.evaluate(images(batch=5)) == pruner.evaluate(images())
 
 
 class Stream(IterableDataset[Any]):
@@ -285,22 +310,225 @@ def test_tied_weights_stay_tied_and_count_once() -> None:
     assert one_shot.count_parameters() == (144 + 24, 144 + 24 - 72)
 
 
-@pytest.mark.parametrize("amount", [-0.1, 1.0, 1.5, math.nan])
-def test_amounts_outside_0_to_1_are_refused(amount: float) -> None:
+@pytest.mark.parametrize(
+    "amount", [-0.1, 1.0, 50, math.nan, True, "0.5", None, torch.tensor(2.0), np.array([0.5])]
+)
+def test_amounts_that_are_no_fraction_are_refused(amount: Any) -> None:
     with pytest.raises(SpecError):
         OneShotPruning(network()).prune(amount)
     with pytest.raises(ValueError, match="fraction"):
         IterativePruning(network()).prune(amount)
 
 
-def test_other_bad_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_iterations"):
-        IterativePruning(network()).prune(0.5, 0)
-    with pytest.raises(ValueError, match="fine_tune_epochs"):
-        OneShotPruning(network()).prune(0.5, images(), -1)
-    with pytest.raises(ValueError, match="no convolution or linear weight to prune"):
-        OneShotPruning(nn.Sequential(nn.BatchNorm2d(3))).prune(0.5)
+@pytest.mark.parametrize(
+    "number", [np.float32(0.5), np.float64(0.5), torch.tensor(0.5), np.array(0.5), Fraction(1, 2)]
+)
+def test_numbers_of_numpy_and_torch_are_numbers(number: Any) -> None:
+    one_shot = OneShotPruning(network())
+    result = one_shot.prune(number, images(), number)
+    assert result["amount"] == 0.5
+    assert type(result["amount"]) is float
+    assert result == OneShotPruning(network()).prune(0.5, images(), 0.5)
+    steps = number * 4
+    assert len(IterativePruning(network()).prune(0.5, steps)) == 3
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, "1", None, [1]])
+def test_bad_numbers_are_refused(value: Any) -> None:
+    with pytest.raises(SpecError, match="fine_tune_epochs"):
+        OneShotPruning(network()).prune(0.5, images(), value)
+    with pytest.raises(SpecError, match="num_iterations"):
+        IterativePruning(network()).prune(0.5, value)
+    with pytest.raises(SpecError, match="epochs"):
+        OneShotPruning(network()).fine_tune(images(), value)
+    with pytest.raises(SpecError, match="lr"):
+        OneShotPruning(network()).fine_tune(images(), 1, value if value != 1 else -1)
+
+
+def test_equal_sums_of_epochs_are_equal_steps() -> None:
+    """Half epochs of five batches are rounded over all iterations, not each alone."""
+    steps = 0
+
+    class Counted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = network()
+
+        def forward(self, batch: Tensor) -> Tensor:
+            nonlocal steps
+            steps += self.training
+            return self.body(batch)
+
+    IterativePruning(Counted()).prune(0.5, 4, images(40, 8), None, 0.5)
+    assert steps == 10
+    with pytest.raises(SpecError, match="less than one training step"):
+        OneShotPruning(network()).prune(0.5, images(40, 8), 0.05)
+    with pytest.raises(SpecError, match="need a loader with a length"):
+        OneShotPruning(network()).prune(0.5, DataLoader(Stream(), batch_size=8), 0.5)
+
+
+def generator() -> Iterator[Any]:
+    yield from images()
+
+
+class Exhausted:
+    """An iterable that yields its batches once."""
+
+    def __init__(self) -> None:
+        self.batches = generator()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches
+
+
+SINGLE = [(torch.ones(1, 3, 8, 8), torch.tensor([1]))] * 3
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        (DataLoader(images(6, 8).dataset, batch_size=8, drop_last=True), "drop_last=True"),
+        ([], "yields no batch"),
+        (SINGLE, "single image"),
+        (generator(), "read only once"),
+        (Exhausted(), "no batch in epoch 2: it can be read only once"),
+        (3, "of type int"),
+        (images().dataset, "Wrap the data set in a DataLoader"),
+    ],
+    ids=["drop_last", "empty", "single images", "generator", "exhausted", "number", "data set"],
+)
+def test_a_loader_without_batches_to_train_on_is_refused(loader: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        OneShotPruning(network()).prune(0.5, loader, 2)
+
+
+def test_batches_of_one_image_train_a_model_without_batch_norm() -> None:
+    one_shot = OneShotPruning(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)))
+    before = weight(one_shot.model, 1).clone()
+    one_shot.fine_tune(SINGLE)
+    assert not torch.equal(weight(one_shot.model, 1), before)
+
+
+def test_a_batch_sampler_may_end_with_one_image() -> None:
+    sampler = BatchSampler(range(9), 8, drop_last=False)
+    loader = DataLoader(images(9).dataset, batch_sampler=sampler)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4))
+    assert OneShotPruning(flat).prune(0.5, loader, 1)["amount"] == 0.5
+
+
+def test_frozen_models_are_pruned_and_not_trained() -> None:
+    frozen = network().requires_grad_(False)
+    assert zeros_after(OneShotPruning(frozen), 0.5) == 108 + 16
+    with pytest.raises(SpecError, match="requires_grad"):
+        OneShotPruning(frozen).prune(0.5, images(), 1)
+    frozen.get_submodule("5").requires_grad_(True)
+    partly = OneShotPruning(frozen)
+    partly.prune(0.5, images(), 1)
+    kept = weight(partly.model) != 0
+    assert torch.equal(weight(partly.model)[kept], weight(frozen)[kept])
+    assert not torch.equal(weight(partly.model, 5), weight(frozen, 5))
+
+
+def zeros_after(one_shot: OneShotPruning, amount: float) -> int:
+    one_shot.prune(amount)
+    return zeros(one_shot.model)
+
+
+@pytest.mark.parametrize("hooks", [True, False])
+@pytest.mark.parametrize(("amount", "expected"), [(0.0, 194), (0.5, 194), (0.95, 205)])
+def test_zeros_of_an_earlier_pruning_stay(hooks: bool, amount: float, expected: int) -> None:
+    model = network()
+    prune.l1_unstructured(model[0], "weight", amount=0.9)
+    if not hooks:
+        prune.remove(model[0], "weight")
+    pruned = model[0].weight == 0
+    one_shot, iterative = OneShotPruning(model), IterativePruning(model)
+    with pytest.warns(UserWarning, match=r"0\.weight \(194 of 216\).*stay zero"):
+        one_shot.prune(amount, images(), 2)
+    with pytest.warns(UserWarning, match=r"0\.weight \(194 of 216\).*stay zero"):
+        iterative.prune(amount, 2, images(), None, 2)
+    for strategy in (one_shot, iterative):
+        assert int((weight(strategy.model) == 0).sum()) == expected
+        assert bool((weight(strategy.model)[pruned] == 0).all())
+        assert int((weight(strategy.model, 5) == 0).sum()) == round(amount * 32)
+
+
+def test_zeros_stay_in_fine_tuning_and_initial_zeros_are_trained() -> None:
+    model = network()
+    with torch.no_grad():
+        weight(model)[:4] = 0.0
+        weight(model, 5).zero_()
+    pruner = PruningStrategy(model)
+    with pytest.warns(UserWarning, match=r"zero before: 0\.weight \(108 of 216\)\. They"):
+        pruner.fine_tune(images())
+    assert bool((weight(pruner.model)[:4] == 0).all())
+    assert bool((weight(pruner.model, 5) != 0).any())
+
+
+def test_masked_biases_stay_zero() -> None:
+    model = network()
+    prune.l1_unstructured(model[5], "bias", amount=2)
+    one_shot = OneShotPruning(model)
+    with pytest.warns(UserWarning, match=r"5\.bias \(2 of 4\)"):
+        one_shot.prune(0.5, images(), 2)
+    assert int((one_shot.model.get_parameter("5.bias") == 0).sum()) == 2
+
+
+def test_scores_that_are_no_numbers_count_as_wrong() -> None:
+    model = network()
+    pruner = PruningStrategy(model)
+    with torch.no_grad():
+        pruner.model.get_parameter("5.bias").fill_(math.nan)
+    with pytest.warns(UserWarning, match="32 of 32 images are not numbers"):
+        assert pruner.evaluate(images()) == 0.0
+    with pytest.raises(SpecError, match="diverged"):
+        pruner.fine_tune(images())
+
+
+def with_threshold(last: nn.Module) -> nn.Sequential:
+    """A model with one output: class 1 where the red channel is bright; not trained."""
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1), last)
+    with torch.no_grad():
+        weight(model, 2).copy_(torch.tensor([[1.0, 0.01, 0.01]]))
+        model.get_parameter("2.bias").fill_(-4.5)
+    return model
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.Sigmoid(), nn.Flatten(0)])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_one_output_decides_two_classes(last: nn.Module, shape: tuple[int, ...]) -> None:
+    pixels, labels = images().dataset[:]
+    two = (labels > 1).float().reshape(shape)
+    loader = DataLoader(TensorDataset(pixels, two), batch_size=8)
+    pruner = PruningStrategy(with_threshold(last))
+    assert pruner.evaluate(loader) == 100.0
+    with torch.no_grad():
+        pruner.model.get_parameter("2.bias").zero_()
+    assert pruner.evaluate(loader) < 80
+    pruner.fine_tune(loader, 40, lr=0.1)
+    assert pruner.evaluate(loader) > 95
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({}, "not a torch.nn.Module"),
+        (nn.LazyLinear(3), "no shape yet"),
+        (nn.Linear(3, 3, device="meta"), "no values"),
+        (nn.Linear(3, 3).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (nn.BatchNorm2d(3), "no convolution or linear weight to prune"),
+        (nn.Embedding(3, 3), r"stay dense: weight\."),
+    ],
+)
+def test_models_that_cannot_be_pruned_are_refused(model: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        OneShotPruning(model, "cpu").prune(0.5)
+
+
+def test_an_unknown_device_and_a_loader_without_images_are_refused() -> None:
     with pytest.raises(ValueError, match="no images"):
         PruningStrategy(network()).evaluate(DataLoader(TensorDataset(torch.empty(0, 3))))
+    with pytest.raises(SpecError, match="read only once"):
+        IterativePruning(network()).prune(0.5, 2, None, generator())
     with pytest.raises(SpecError, match="device"):
         PruningStrategy(network(), device="tpu")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from pruning_core.reports.assignment import compare_pruning_strategies, print_summary_table
@@ -36,8 +39,11 @@ def test_the_tables_are_those_of_the_assignment(capsys: pytest.CaptureFixture[st
         ONE_SHOT,
         {row["amount"]: {k: v for k, v in row.items() if k != "amount"} for row in ONE_SHOT},
         {name: [row[name] for row in ONE_SHOT] for name in ONE_SHOT[0]},
+        {name: np.array([row[name] for row in ONE_SHOT]) for name in ONE_SHOT[0]},
+        pd.DataFrame(ONE_SHOT),
+        iter(ONE_SHOT),
     ],
-    ids=["list", "by amount", "columns"],
+    ids=["list", "by amount", "columns", "arrays", "frame", "iterator"],
 )
 def test_the_figure_takes_every_form_of_results(one_shot: Any) -> None:
     figure = compare_pruning_strategies(one_shot, ITERATIVE)
@@ -76,6 +82,45 @@ def test_the_figure_is_written_as_html_and_other_endings_are_refused(tmp_path: P
     assert "Compression ratio" in path.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match=r"four\.bmp must end in \.html, \.png"):
         compare_pruning_strategies(ONE_SHOT, ITERATIVE, tmp_path / "four.bmp")
+
+
+@pytest.mark.parametrize(
+    "iterative",
+    [
+        [{**row, "iteration": i} for i, row in enumerate(ITERATIVE)],
+        [{k: v for k, v in row.items() if k != "iteration"} for row in ITERATIVE],
+        pd.DataFrame([{k: v for k, v in row.items() if k != "iteration"} for row in ITERATIVE]),
+    ],
+    ids=["from 0", "not numbered", "frame"],
+)
+def test_a_pruned_model_is_never_iteration_0(
+    iterative: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_summary_table(ONE_SHOT, iterative)
+    lines = capsys.readouterr().out.split("Iterative Pruning Results:")[1].splitlines()[2:]
+    assert [line.split()[:2] for line in lines] == [["0", "0.00"], ["1", "36.90"], ["2", "90.02"]]
+    figure = compare_pruning_strategies(ONE_SHOT, iterative)
+    markers = {(t.name, t.yaxis): t for t in figure.data if t.mode == "markers"}
+    assert list(markers["iterative", "y4"].y) == pytest.approx([8.85 / 5.58, 8.85 / 0.88])
+
+
+def test_a_dense_model_that_trained_some_zeros_away_is_no_denser() -> None:
+    start = {"iteration": 0, "sparsity": 0.5, "model_size": 9.0, "accuracy": 80.0}
+    figure = compare_pruning_strategies(ONE_SHOT, [start, *ITERATIVE])
+    markers = {(t.name, t.yaxis): t for t in figure.data if t.mode == "markers"}
+    assert list(markers["iterative", "y4"].y) == pytest.approx([9.0 / 5.58, 9.0 / 0.88])
+
+
+def test_results_of_other_forms_are_refused() -> None:
+    for wrong, message in (
+        (3, "of type int"),
+        ([(0.5, 50.0)], "of type tuple"),
+        ([{"sparsity": "50"}], "sparsity is '50', which is not a number"),
+        ([{"sparsity": 50.0, "accuracy": math.inf}], "accuracy is inf"),
+        ({"sparsity": [1.0, 2.0], "accuracy": [3.0]}, "differ in length"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            print_summary_table(wrong, ITERATIVE)
 
 
 def test_empty_results_and_results_without_sparsity_are_refused() -> None:

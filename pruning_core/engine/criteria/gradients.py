@@ -14,8 +14,8 @@ from pruning_core.engine.criteria.inputs import (
     Tensors,
     checked_scores,
     criterion_error,
-    evaluation_mode,
 )
+from pruning_core.engine.models.modes import evaluation_mode
 
 
 def taylor(inputs: CriterionInputs) -> Tensors:

@@ -1,14 +1,12 @@
-"""What a criterion may use, the modes in which it runs a model, and the checks of its scores."""
+"""What a criterion may use, and the checks of its scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from pruning_core.storage.stage_context import StageError
 
@@ -40,35 +38,6 @@ class CriterionInputs:
     compute_masks: Callable[[Tensors, float], Tensors] = _no_masks
     target: float = 0.0
     image_size: int = 0
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """A context with the model in evaluation mode; restores the mode of each module."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield model
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextmanager
-def training_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """A context with the model in training mode, without dropout; restores modes and buffers."""
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with evaluation_mode(model):
-        model.train()
-        for module in model.modules():
-            if isinstance(module, _DropoutNd):
-                module.eval()
-        try:
-            yield model
-        finally:
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    buffer.copy_(value)
 
 
 def checked_scores(criterion: str, scores: Tensors) -> Tensors:

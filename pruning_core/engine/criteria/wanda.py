@@ -15,8 +15,8 @@ from pruning_core.engine.criteria.inputs import (
     Tensors,
     checked_scores,
     criterion_error,
-    evaluation_mode,
 )
+from pruning_core.engine.models.modes import evaluation_mode
 from pruning_core.engine.models.small_convs import standard_convs
 
 ATTENTION = functional.multi_head_attention_forward

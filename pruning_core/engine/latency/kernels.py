@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.engine.latency.interleaved import Call
+from pruning_core.engine.models.modes import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def product_shapes(model: nn.Module, image: Tensor) -> dict[str, ProductShape]:
 
     hooks = [module.register_forward_hook(record) for module in names]
     try:
-        model.eval()(image)
+        with evaluation_mode(model):
+            model(image)
     finally:
         for hook in hooks:
             hook.remove()

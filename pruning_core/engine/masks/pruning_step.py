@@ -94,7 +94,7 @@ def norms_of_zero_filters(model: nn.Module, masks: Tensors, image_size: int) -> 
     """Masks (O,) of weight and bias of batch norms, False where all of the filter is pruned.
 
     `masks` are those of the weights (O, I, *K) by name. A batch norm after a layer without a
-    zero filter gets no mask. The model is in evaluation mode afterwards.
+    zero filter gets no mask.
     """
     device = next(model.parameters()).device
     names = {module: name for name, module in model.named_modules()}

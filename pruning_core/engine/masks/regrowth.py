@@ -14,9 +14,10 @@ import numpy as np
 from torch import Tensor
 
 from pruning_core.engine.criteria.gradients import summed_gradients
-from pruning_core.engine.criteria.inputs import CriterionInputs, training_mode
+from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.masks.ranking import smallest, sortable_keys
 from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
+from pruning_core.engine.models.modes import training_mode
 
 Tensors = dict[str, Tensor]
 GRADIENT_NORM = {"join": "norm"}  # gradients of a unit are joined as its magnitudes are

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import ImageSet
+from pruning_core.engine.models.modes import evaluation_mode
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -37,8 +38,8 @@ def recalibrate(
     """Replace the running statistics by averages over `count` random images, in batches.
 
     The images are normalized with the `mean` and `std` in `data` and not augmented. A model
-    without batch norm, and any model with a `count` of 0, stays as it is; otherwise the model is
-    in evaluation mode afterwards.
+    without batch norm, and any model with a `count` of 0, stays as it is. The model keeps its
+    modes.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     positions = torch.randperm(len(images), generator=generator)[:count]
@@ -46,15 +47,16 @@ def recalibrate(
     if not norms or not batches:
         return
     momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        # With no momentum, batch norm keeps the plain average over all batches.
-        norm.momentum = None
-        norm.train()
-    for part in batches:
-        pixels = images.batch(part).to(device)
-        model(normalize(pixels, data["mean"], data["std"]))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
+    try:
+        with evaluation_mode(model):
+            for norm in norms:
+                norm.reset_running_stats()
+                # With no momentum, batch norm keeps the plain average over all batches.
+                norm.momentum = None
+                norm.train()
+            for part in batches:
+                pixels = images.batch(part).to(device)
+                model(normalize(pixels, data["mean"], data["std"]))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

@@ -17,10 +17,12 @@ from torch.nn.modules.conv import _ConvNd
 from pruning_core.methods.layers import Layer, prunable
 
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+SCRIPTED = ("Linear", *(f"Conv{kind}{n}d" for kind in ("", "Transpose") for n in (1, 2, 3)))
+RECURRENT_CELL = ("weight_ih", "weight_hh")
 
 
 def layers(model: nn.Module) -> list[Layer]:
-    """Every convolution, linear and attention-projection weight, in the order of the modules.
+    """Every weight of convolutions, linear, recurrent and attention layers, in the modules' order.
 
     A weight that several modules share is listed once. The first convolution is the stem; the
     last linear layer, or the last convolution where there is none, is the classifier.
@@ -57,7 +59,7 @@ def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tenso
 
 def _by_name(model: nn.Module) -> dict[str, Tensor]:
     named = model.named_parameters(remove_duplicate=False)
-    return {_plain(name): parameter for name, parameter in named}
+    return {plain_name(name): parameter for name, parameter in named}
 
 
 def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -66,10 +68,12 @@ def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
     `torch.nn.utils.prune` adds such pairs, both of the shape (O, I, *K), until `prune.remove`.
     Adding 0 turns the -0.0 of a product into 0.0.
     """
-    pairs = {name for name in map(_plain, state) if {f"{name}_orig", f"{name}_mask"} <= set(state)}
+    pairs = {
+        name for name in map(plain_name, state) if {f"{name}_orig", f"{name}_mask"} <= set(state)
+    }
     folded = {}
     for name, value in state.items():
-        plain = _plain(name)
+        plain = plain_name(name)
         if plain in pairs and plain != name:
             folded[plain] = value * state[f"{plain}_mask"] + 0.0
         elif name.removesuffix("_mask") not in pairs:
@@ -77,26 +81,43 @@ def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """The name of a parameter without what a hook of `torch.nn.utils.prune` adds to it."""
     return name.removesuffix("_orig")
 
 
 def _candidates(model: nn.Module) -> Iterator[tuple[str, str]]:
     """The names that prunable weights can have, with the kind of their layer."""
     for prefix, module in model.named_modules():
-        for name in _weight_names(module):
+        for name in weight_names(module):
             yield f"{prefix}.{name}".removeprefix("."), _kind(module)
 
 
-def _weight_names(module: nn.Module) -> tuple[str, ...]:
+def weight_names(module: nn.Module) -> tuple[str, ...]:
+    """The names of the prunable weights that a module can have; empty for other modules."""
     if isinstance(module, nn.MultiheadAttention):
         return ATTENTION
-    return ("weight",) if isinstance(module, _ConvNd | nn.Linear) else ()
+    if isinstance(module, nn.RNNBase):
+        names = (name for of_layer in module._all_weights for name in of_layer)
+        return tuple(name for name in names if name.startswith("weight"))
+    if isinstance(module, nn.RNNCellBase):
+        return RECURRENT_CELL
+    plain = isinstance(module, _ConvNd | nn.Linear) or _scripted_class(module) in SCRIPTED
+    return ("weight",) if plain else ()
+
+
+def _scripted_class(module: nn.Module) -> str:
+    """The name of the class that a TorchScript module was compiled from; empty for others."""
+    return str(module.original_name) if isinstance(module, torch.jit.ScriptModule) else ""
 
 
 def _kind(module: nn.Module) -> str:
     if isinstance(module, _ConvNd):
         return "depthwise" if module.groups == module.in_channels > 1 else "conv"
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return "recurrent"
+    if scripted := _scripted_class(module):
+        return "linear" if scripted == "Linear" else "conv"
     return "linear" if isinstance(module, nn.Linear) else "attention"
 
 

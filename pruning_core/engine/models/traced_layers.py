@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pruning_core.engine.models.modes import evaluation_mode
 from pruning_core.storage.stage_context import StageError
 
 Layer = nn.Conv2d | nn.Linear
@@ -47,7 +48,7 @@ def traced_layers(model: nn.Module, images: Tensor) -> list[TracedLayer]:
     """The convolutions and linear layers that images (N, 3, S, S) pass through, in order.
 
     Layers that are called more than once are left out, and so are weights that are used without
-    calling their layer. The model is in evaluation mode afterwards.
+    calling their layer. The model runs in evaluation mode and keeps its modes.
     """
     names = {m: name for name, m in model.named_modules() if isinstance(m, Layer)}
     calls, outputs, norms = Counter[Layer](), dict[int, Any](), dict[nn.Module, _BatchNorm]()
@@ -67,7 +68,8 @@ def traced_layers(model: nn.Module, images: Tensor) -> list[TracedLayer]:
     norm_modules = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     hooks += [m.register_forward_pre_hook(record_norm) for m in norm_modules]
     try:
-        model.eval()(images)
+        with evaluation_mode(model):
+            model(images)
     finally:
         for hook in hooks:
             hook.remove()

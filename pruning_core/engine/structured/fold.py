@@ -53,8 +53,8 @@ class FoldResult:
 def fold(model: nn.Module, image_size: int, round_to: int = 1) -> FoldResult:
     """Remove from a model, in place, the channels that are zero wherever they are read.
 
-    Its outputs in evaluation mode stay the same, except for the order of sums. The model is in
-    evaluation mode afterwards. Every group keeps at least one channel, and groups that lose
+    Its outputs in evaluation mode stay the same, except for the order of sums. The model keeps its
+    modes. Every group keeps at least one channel, and groups that lose
     channels keep a multiple of `round_to`.
     """
     zeros = zero_filters(model)

@@ -26,6 +26,7 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.models.layers import layers
+from pruning_core.engine.models.modes import restored_modes
 from pruning_core.engine.models.small_convs import standard_convs
 from pruning_core.engine.structured.widths import Structure, kind_of
 
@@ -101,14 +102,19 @@ class Graph:
 def trace(model: nn.Module, image_size: int) -> Graph:
     """Run one image (1, 3, image_size, image_size) and find which layers are coupled.
 
-    The model is in evaluation mode afterwards. Raises `SpecError` where it cannot be traced.
+    The model keeps its modes. Raises `SpecError` where it cannot be traced.
     """
     for module in model.modules():
         if isinstance(module, UNTRACEABLE):
             raise _untraceable(model, f"it has {type(module).__name__}")
     image = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
     # torch-pruning reads the graph from autograd, so gradients must be on.
-    with standard_convs(model), warnings.catch_warnings(), torch.enable_grad():
+    with (
+        restored_modes(model),
+        standard_convs(model),
+        warnings.catch_warnings(),
+        torch.enable_grad(),
+    ):
         warnings.simplefilter("ignore")
         try:
             graph = tp.DependencyGraph().build_dependency(

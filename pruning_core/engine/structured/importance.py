@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruning_core.engine.criteria.inputs import Batch
+from pruning_core.engine.models.modes import evaluation_mode
 
 Scorer = Callable[[Any], Tensor | None]
 
@@ -68,9 +69,10 @@ def taylor(inputs: ImportanceInputs) -> Scorer:
 
     Molchanov et al. 2019, https://arxiv.org/abs/1906.10771
     """
-    inputs.model.eval().zero_grad()
-    for images, labels in inputs.batches:
-        functional.cross_entropy(inputs.model(images), labels, reduction="sum").backward()
+    inputs.model.zero_grad()
+    with evaluation_mode(inputs.model):
+        for images, labels in inputs.batches:
+            functional.cross_entropy(inputs.model(images), labels, reduction="sum").backward()
     return tp.importance.GroupTaylorImportance()
 
 
@@ -82,16 +84,16 @@ def hessian(inputs: ImportanceInputs) -> Scorer:
     # Added up here and stored where torch-pruning looks for gradients: its own `accumulate_grad`
     # (1.6.1) keeps only those of the last image.
     squares: dict[nn.Parameter, Tensor] = {}
-    inputs.model.eval()
     count = 0
-    for images, labels in inputs.batches:
-        for image, label in zip(images.split(1), labels.split(1), strict=True):
-            inputs.model.zero_grad()
-            functional.cross_entropy(inputs.model(image), label).backward()
-            for weight in inputs.model.parameters():
-                if weight.grad is not None:
-                    squares[weight] = squares.get(weight, 0.0) + weight.grad.square()
-            count += 1
+    with evaluation_mode(inputs.model):
+        for images, labels in inputs.batches:
+            for image, label in zip(images.split(1), labels.split(1), strict=True):
+                inputs.model.zero_grad()
+                functional.cross_entropy(inputs.model(image), label).backward()
+                for weight in inputs.model.parameters():
+                    if weight.grad is not None:
+                        squares[weight] = squares.get(weight, 0.0) + weight.grad.square()
+                count += 1
     for weight, total in squares.items():
         weight.grad = total / count
     return tp.importance.GroupHessianImportance()

@@ -14,6 +14,7 @@ from torch.nn import functional
 from pruning_core.common.statistics import wilson
 from pruning_core.engine.data.augment import normalize
 from pruning_core.engine.data.loading import ImageSet
+from pruning_core.engine.models.modes import evaluation_mode
 
 # Images per batch, and fewer where they are larger than 32x32 pixels.
 BATCH, BATCH_PIXELS, MIN_BATCH = 500, 500 * 32 * 32, 16
@@ -58,17 +59,17 @@ class Evaluation:
 def evaluate(model: nn.Module, images: ImageSet, data: dict[str, Any], device: str) -> Evaluation:
     """Run the model in evaluation mode over every image once, in large batches.
 
-    `data` holds the `image_size`, `mean` and `std` of a `DataSpec`.
+    `data` holds the `image_size`, `mean` and `std` of a `DataSpec`. The model keeps its modes.
     """
-    model.eval()
     batch = max(MIN_BATCH, min(BATCH, BATCH_PIXELS // data["image_size"] ** 2))
     correct, losses, predictions = [], [], []
-    for positions in torch.arange(len(images)).split(batch):
-        pixels = images.batch(positions).to(device)
-        labels = images.labels[positions].to(device)
-        logits = model(normalize(pixels, data["mean"], data["std"]))
-        losses.append(functional.cross_entropy(logits, labels, reduction="sum").double().cpu())
-        predictions.append(logits.argmax(1).cpu())
-        correct.append(predictions[-1] == images.labels[positions])
+    with evaluation_mode(model):
+        for positions in torch.arange(len(images)).split(batch):
+            pixels = images.batch(positions).to(device)
+            labels = images.labels[positions].to(device)
+            logits = model(normalize(pixels, data["mean"], data["std"]))
+            losses.append(functional.cross_entropy(logits, labels, reduction="sum").double().cpu())
+            predictions.append(logits.argmax(1).cpu())
+            correct.append(predictions[-1] == images.labels[positions])
     loss = float(torch.stack(losses).sum()) / len(images)
     return Evaluation(torch.cat(correct).numpy(), loss, torch.cat(predictions).numpy())

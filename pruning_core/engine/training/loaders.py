@@ -1,0 +1,160 @@
+"""Loaders of any kind: their batches as images and labels, and how many make a training.
+
+A loader is a DataLoader or another iterable of batches. N is the number of images of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pruning_core.common.errors import SpecError, shortened
+from pruning_core.common.formatting import format_count
+
+Loader = Iterable[Any]
+IMAGE_NAMES = ("pixel_values", "images", "image", "imgs", "img", "inputs", "input", "x")
+LABEL_NAMES = ("labels", "label", "targets", "target", "y")
+PAIRS = (
+    "A loader must yield pairs of (images, labels), longer tuples that begin with them, or "
+    "mappings with the names pixel_values or images, and labels"
+)
+LABELS = "Labels must be the numbers of the classes, of shape (N,) or (N, 1), or one-hot (N, C)"
+
+
+def batches_of(loader: Loader, field: str) -> Iterator[Any]:
+    """The batches of a loader. Raises `SpecError` for what cannot be iterated over."""
+    if isinstance(loader, Tensor | str | dict) or not (
+        hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
+    ):
+        kind = type(loader).__name__
+        raise SpecError(field, f"It is of type {kind}. Pass a DataLoader or a list of batches.")
+    yield from loader
+
+
+def length_of(loader: Loader) -> int:
+    """The number of batches; 0 where it is not known."""
+    with suppress(TypeError, NotImplementedError):
+        return len(loader)  # type: ignore[arg-type]
+    return 0
+
+
+def steps_of(field: str, length: int, epochs: float, done: float) -> int | None:
+    """The number of steps of fractional `epochs` after `done` epochs; None for whole epochs.
+
+    The end is rounded and not the share, so that equal sums of epochs are equal steps.
+    """
+    if float(epochs).is_integer() and float(done).is_integer():
+        return None
+    if not length:
+        raise SpecError(field, f"{epochs:g} epochs need a loader with a length.")
+    first, last = (math.floor(round(x * length, 6) + 0.5) for x in (done, done + epochs))
+    if first == last:
+        batches = format_count(length, "batch", "batches")
+        raise SpecError(field, f"{epochs:g} epochs of {batches} are less than one training step.")
+    return last - first
+
+
+def why_no_batch(loader: Loader, epoch: int) -> str:
+    """Why an epoch, counted from 0, has no batch, in a sentence or two."""
+    if epoch:
+        return (
+            f"It yields no batch in epoch {epoch + 1}: it can be read only once. Pass a "
+            "DataLoader or a list of batches."
+        )
+    if getattr(loader, "drop_last", False):
+        return "It yields no batch: with drop_last=True it needs at least batch_size images."
+    return "It yields no batch, so nothing can be trained."
+
+
+def read_batch(batch: Any) -> tuple[Tensor, Tensor]:
+    """The images (N, ...) and labels (N, ...) of a batch.
+
+    A batch is a tuple or list that begins with both (further parts are ignored), or a mapping,
+    dataclass or named tuple with one of IMAGE_NAMES and one of LABEL_NAMES. Images and labels are
+    tensors or arrays; labels may also be a list of numbers. Raises `SpecError` for any other
+    batch and for a number of labels that is not the number of images.
+    """
+    images, labels = _parts(batch)
+    images, labels = _tensor(images, "images"), _tensor(labels, "labels")
+    if not images.ndim or not labels.ndim:
+        raise SpecError(
+            "loader",
+            f"It yields images of shape {shape_of(images)} and labels of shape {shape_of(labels)}, "
+            "which are no batches. Wrap the data set in a DataLoader.",
+        )
+    labels = without_ones(labels)
+    if len(images) != len(labels):
+        raise SpecError(
+            "loader",
+            f"A batch has {_count(images, 'image')} and {_count(labels, 'label')} (shapes "
+            f"{shape_of(images)} and {shape_of(labels)}). {PAIRS}.",
+        )
+    if labels.ndim > 2:
+        raise SpecError("loader", f"The labels have the shape {shape_of(labels)}. {LABELS}.")
+    return images, labels
+
+
+def _parts(batch: Any) -> tuple[Any, Any]:
+    named = named_values(batch)
+    image_names = [name for name in IMAGE_NAMES if name in named]
+    label_names = [name for name in LABEL_NAMES if name in named]
+    if len(image_names) == len(label_names) == 1:
+        return named[image_names[0]], named[label_names[0]]
+    if isinstance(batch, tuple | list) and len(batch) >= 2:
+        return batch[0], batch[1]
+    kind = type(batch).__name__
+    if named:
+        names = ", ".join(map(str, named))
+        raise SpecError("loader", f"A batch is of type {kind} with the names {names}. {PAIRS}.")
+    size = f" and length {len(batch)}" if isinstance(batch, tuple | list) else ""
+    raise SpecError("loader", f"A batch is of type {kind}{size}. {PAIRS}.")
+
+
+def named_values(value: Any) -> Mapping[Any, Any]:
+    """The values of a mapping, a dataclass or a named tuple by name; empty for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: getattr(value, name, None) for name in names}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    return {}
+
+
+def _tensor(value: Any, noun: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, np.ndarray | np.generic | list | tuple):
+        try:
+            return torch.as_tensor(np.asarray(value))
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    raise SpecError(
+        "loader",
+        f"The {noun} of a batch must be a tensor or an array of numbers; they are of type "
+        f"{type(value).__name__}: {shortened(value)}. {PAIRS}.",
+    )
+
+
+def without_ones(value: Tensor) -> Tensor:
+    """The tensor without its last dimensions of size 1: (N, 1) and (N, 1, 1) become (N,)."""
+    while value.ndim > 1 and value.shape[-1] == 1:
+        value = value.squeeze(-1)
+    return value
+
+
+def _count(value: Tensor, noun: str) -> str:
+    return format_count(len(value), noun)
+
+
+def shape_of(value: Tensor) -> str:
+    """The shape of a tensor as text."""
+    return str(tuple(value.shape))

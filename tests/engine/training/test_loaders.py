@@ -1,0 +1,88 @@
+"""Every form of batch is read, or refused with a sentence; and how many steps a training has."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pruning_core.common.errors import SpecError
+from pruning_core.engine.training.loaders import read_batch, steps_of
+
+N = 6
+IMAGES = torch.randn(N, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+class NamedBatch(NamedTuple):
+    label: Tensor
+    image: Tensor
+
+
+@dataclass
+class Batch:
+    pixel_values: Tensor
+    labels: Tensor
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        (IMAGES, LABELS),
+        [IMAGES, LABELS, ["a.png"] * N],
+        (IMAGES, LABELS, torch.ones(N), "more"),
+        {"pixel_values": IMAGES, "labels": LABELS},
+        {"path": ["a.png"] * N, "label": LABELS, "image": IMAGES},
+        OrderedDict(x=IMAGES, y=LABELS),
+        Batch(IMAGES, LABELS),
+        NamedBatch(LABELS, IMAGES),
+        (IMAGES.numpy(), LABELS.numpy()),
+        (IMAGES, LABELS.tolist()),
+    ],
+)
+def test_batches_are_read(batch: Any) -> None:
+    images, labels = read_batch(batch)
+    assert torch.equal(images, IMAGES)
+    assert torch.equal(labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (IMAGES[:2], "of type Tensor"),
+        ([IMAGES], "length 1"),
+        (None, "NoneType"),
+        ({"image": IMAGES}, "with the names image"),
+        ({"image": IMAGES, "x": IMAGES, "label": LABELS}, "with the names image, x, label"),
+        ({"input_ids": IMAGES, "attention_mask": LABELS, "labels": LABELS}, "attention_mask"),
+        ((IMAGES, LABELS[:-1]), "6 images and 5 labels"),
+        ((IMAGES, LABELS[:1]), "6 images and 1 label "),
+        ((IMAGES, ["cat"] * N), "array of numbers"),
+        (("cat", LABELS), "array of numbers"),
+        ((IMAGES, IMAGES), r"labels have the shape \(6, 2, 4, 4\)"),
+        ((IMAGES[0], LABELS[0]), "Wrap the data set in a DataLoader"),
+    ],
+)
+def test_other_batches_are_refused(batch: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        read_batch(batch)
+
+
+def test_arrays_may_be_of_any_number_type() -> None:
+    images, labels = read_batch((np.ones((N, 3)), np.arange(N, dtype=np.uint16)))
+    assert images.dtype == torch.float64
+    assert labels.tolist() == list(range(N))
+
+
+@pytest.mark.parametrize("epochs", [0.2, 0.25, 0.5, 0.7, 1.1, 1.5])
+@pytest.mark.parametrize("length", [5, 7, 45])
+def test_fractions_of_epochs_add_up(length: int, epochs: float) -> None:
+    count = 20
+    steps = [steps_of("x", length, epochs, i * epochs) or epochs * length for i in range(count)]
+    assert sum(steps) == round(count * epochs * length)
+    assert max(steps) - min(steps) <= 1
