@@ -120,6 +120,7 @@ def measure_model(
         threads=settings.threads,
         precision=settings.precision,
         machine=platform.machine(),
+        processor=devices.processor(settings.device),
         versions={name: version(name) for name in VERSIONED_PACKAGES},
     )
 

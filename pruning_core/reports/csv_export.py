@@ -51,6 +51,8 @@ CSV_COLUMNS = (
     "regrown",
     "macs",
     "quantized_from",
+    "processor",
+    "torch",
 )
 NAME = "pruning_comparison"
 
@@ -62,7 +64,8 @@ def to_csv(frame: pd.DataFrame) -> str:
     "; ". `seeds`, `accuracy_mean` and `accuracy_sd` (n - 1; empty for one seed) are over all
     seeds. `regrown` counts the weights that the pruning step regrew. `macs` are
     multiply-accumulates per image, empty where they were not counted. `quantized_from` is the
-    strategy of the model that an int8 file holds. With several runs, the column `run` precedes
+    strategy of the model that an int8 file holds. `processor` and `torch` say where a model was
+    computed. With several runs, the column `run` precedes
     `notes`.
     """
     columns = list(CSV_COLUMNS)

@@ -37,7 +37,7 @@ COLUMNS = [
     *("sparsity_model", "accuracy", "accuracy_low", "accuracy_high", "accuracy_drop"),
     *("dense_bytes", "sparse_bytes", "compression_ratio", "parameters", "nonzero"),
     *("epochs", "seconds", "notes", "seeds", "accuracy_mean", "accuracy_sd"),
-    *("regrown", "macs", "quantized_from"),
+    *("regrown", "macs", "quantized_from", "processor", "torch"),
 ]
 SHORT = [*TINY_OPTIONS, "--amounts", "0.3", "--iterations", "1", "--no-equal-budget"]
 LONG = [*TINY_OPTIONS, "--amounts", "0.6", "--one-shot-epochs", "5000", "--no-equal-budget"]

@@ -36,9 +36,9 @@ from tests.helpers.inspections import FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "c0f14805022b0bf1",
-        "bundle": "af23acdfffbacd34",
+        "bundle": "076e11133d298ef4",
         "dataset": "71956c1723c8eb92",
-        "export": "a2714ee0068d4038",
+        "export": "e0fa5ae141a8e48c",
         "inspect_dataset": "4988f18e8500080a",
         "inspect_groups": "3c0fccfafb77a3b9",
         "inspect_model": "68963becb914dc73",
@@ -51,10 +51,10 @@ KEYS = {
     },
     "everything": {
         "baseline": "9578116d432286a6",
-        "bundle": "f653d6e1e0e05d0d",
+        "bundle": "770e5fb96016bb9d",
         "correction": "f23774c58426f4d1",
         "dataset": "71956c1723c8eb92",
-        "export": "e66ef092b27f2c5f",
+        "export": "896613d2c5c47b34",
         "inspect_dataset": "4988f18e8500080a",
         "inspect_groups": "cfb263aceebae0d8",
         "inspect_model": "68963becb914dc73",

@@ -126,7 +126,7 @@ def test_a_baseline_no_better_than_chance_has_no_best_model() -> None:
     (answer,) = answers(models)
     assert (answer.best, answer.text) == (None, "")
     assert answer.warnings == (
-        "The baseline is no better than chance: its test accuracy is 11 % (95 % CI 8.3 % to "
+        "The baseline is no better than chance: its validation accuracy is 11 % (95 % CI 8.3 % to "
         "14.4 %), and always predicting the largest class gives 10 %. Nothing can be concluded "
         "about pruning. Train the baseline for more epochs, or start from pretrained weights.",
     )

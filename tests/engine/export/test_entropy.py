@@ -1,4 +1,4 @@
-"""The entropy bound of a sparse file, by hand and against scipy."""
+"""The order-0 entropy of a sparse file, by hand and against scipy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from pruning_core.engine.export.entropy import byte_entropy, entropy_bound, mask_entropy
+from pruning_core.engine.export.entropy import byte_entropy, mask_entropy, order0_entropy
 from pruning_core.engine.export.sparse_file import save
 
 
@@ -27,7 +27,7 @@ def test_a_constant_byte_position_costs_nothing(tmp_path: Path) -> None:
     values = torch.zeros(100)
     values[:4] = torch.tensor([1.0, 1.0, 1.0, 2.0])
     save({"a": values}, tmp_path / "model.sparse")
-    bound = entropy_bound(tmp_path / "model.sparse")
+    bound = order0_entropy(tmp_path / "model.sparse")
     assert bound["mask"] == pytest.approx((4 * math.log2(25) + 96 * math.log2(100 / 96)) / 8)
     assert bound["values"] == pytest.approx((3 * math.log2(4 / 3) + math.log2(4)) / 8)
 
@@ -41,7 +41,7 @@ def test_masks_and_byte_positions_are_counted_separately(tmp_path: Path) -> None
         pruned = torch.rand(4000, generator=generator) < sparsity
         tensors[name] = values.masked_fill(pruned, 0.0)
     save(tensors, tmp_path / "model.sparse")
-    bound = entropy_bound(tmp_path / "model.sparse")
+    bound = order0_entropy(tmp_path / "model.sparse")
     densities = [(value != 0).double().mean() for value in tensors.values()]
     bits = sum(4000 * entropy([density, 1 - density], base=2) for density in densities)
     assert bound["mask"] == pytest.approx(bits / 8)
