@@ -51,7 +51,7 @@ def _forbid_tf32() -> None:
     for backend in (torch.backends.cudnn, torch.backends.mkldnn):
         for name in ("conv", "rnn", "matmul"):
             operation = getattr(backend, name, None)
-            if hasattr(operation, "fp32_precision"):
+            if operation is not None and hasattr(operation, "fp32_precision"):
                 operation.fp32_precision = "ieee"
 
 

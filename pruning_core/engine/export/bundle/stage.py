@@ -121,7 +121,7 @@ def _stages(context: Context[BundleSettings]) -> list[Result]:
     verify.py computes the key of the model again.
     """
     row, store = context.row, context.store
-    stages = [{"kind": row.kind, "parent": row.parent, "settings": row.settings}]
+    stages: list[Result] = [{"kind": row.kind, "parent": row.parent, "settings": row.settings}]
     while parent := stages[-1]["parent"]:
         stages.append(store.settings(parent))
     return [{**s, "version": STAGE_KINDS[s["kind"]].version} for s in reversed(stages)]
