@@ -196,11 +196,9 @@ def compare_stages(stages: list[Any], folder: Path, manifest: Manifest) -> None:
         if stage["parent"] != parent:
             raise Differs(f"{STAGES}: the stage {one_line(stage['kind'])} has another parent.")
         parent = stage_key(stage)
+    # From the decoded data set over the baseline to the model, its file and the bundle.
+    dataset, baseline = (stage["settings"] for stage in stages[:2])
     model, exported, bundle = stages[-3:]
-    dataset, baseline = (
-        next(stage["settings"] for stage in stages if stage["kind"] == kind)
-        for kind in ("dataset", "baseline")
-    )
     claims = {
         "model_stage": (stage_key(model), bundle["settings"]["point"]),
         "format": (exported["settings"]["format"], bundle["settings"]["format"]),
