@@ -21,7 +21,7 @@ from pruning_core.reports import csv_export
 from pruning_core.reports.charts.comparison import CHARTS, X_AXES, comparison_chart
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.html_report import html_report
-from pruning_core.reports.image_export import chrome_found, images_zip
+from pruning_core.reports.image_export import images_zip
 from pruning_core.results import models
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.findings import findings
@@ -163,15 +163,12 @@ def draw_downloads(
             "pruning_comparison.html",
             "text/html",
         )
-        if chrome_found():
-            save(
-                "All charts (PNG and SVG)",
-                lambda: images_zip(frame, x),
-                "pruning_comparison.zip",
-                "application/zip",
-            )
-    for sentence in csv_export.missing_chrome():
-        st.caption(sentence)
+        save(
+            "All charts (PNG, SVG, PDF)",
+            lambda: images_zip(frame, x),
+            "pruning_comparison.zip",
+            "application/zip",
+        )
 
 
 def save(label: str, content: Callable[[], str | bytes], file: str, kind: str) -> None:

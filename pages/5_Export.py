@@ -41,8 +41,8 @@ def draw_files(lab: Lab, model: PlannedModel, dense: PlannedModel) -> pd.DataFra
         st.caption("Each file is written, read back and run on the test images.")
         return frame
     st.caption(
-        "Each file was written, read back and run on the test images. Orange mark: entropy of the "
-        "mask and the values."
+        "Each file was written, read back and run on the test images. Orange mark: order-0 entropy "
+        "of the mask and the values, a reference and no lower bound."
     )
     st.plotly_chart(file_size_chart(frame), key="bytes", config=chart_config("files"))
     with st.expander("Table"):

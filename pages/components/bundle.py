@@ -26,7 +26,7 @@ def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) ->
     """The section: a zip with one of the `files` of a model and everything to check it."""
     header_with_guide("Reproducibility bundle", "export", "reproducibility-bundle")
     st.caption(
-        "A zip with the model file, class names, preprocessing, settings, package versions, "
+        "A zip with the model file, class names, preprocessing, settings, versions, processor, "
         "results, the prediction for each test image, the test images (up to 20 MB), and "
         "verify.py. verify.py checks all of it without Pruning Lab."
     )

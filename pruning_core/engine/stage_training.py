@@ -140,6 +140,7 @@ def measure_model(
         threads=settings.threads,
         precision=settings.precision,
         machine=platform.machine(),
+        processor=devices.processor(settings.device),
         versions={name: version(name) for name in VERSIONED_PACKAGES},
     )
 

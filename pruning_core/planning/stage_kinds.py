@@ -142,7 +142,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.stage:export",
             settings=types.ExportSettings,
             result=types.ExportResult,
-            version=6,
+            version=7,
             derived=True,
         ),
         StageKind(
@@ -152,7 +152,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.bundle.stage:bundle",
             settings=types.BundleSettings,
             result=types.BundleResult,
-            version=4,
+            version=5,
         ),
         StageKind(
             "latency",

@@ -222,7 +222,8 @@ class ModelResult(Accuracy):
     `validation_correct` holds a bit for each validation image, base64; results of earlier versions
     have none. `epochs` and `seconds` are those of this stage, `…_total` those since the baseline.
     `parts` is the number of parts that a batch was split into; `skipped` counts training steps
-    with gradients that were not finite.
+    with gradients that were not finite. `processor` names what computed the stage with its
+    instruction set; it is empty in results from before it was recorded.
     """
 
     validation_accuracy: float
@@ -251,6 +252,7 @@ class ModelResult(Accuracy):
     epochs_total: float = 0
     seconds_total: float = 0.0
     validation_correct: str = ""
+    processor: str = ""
 
 
 @dataclass(frozen=True)
@@ -378,14 +380,20 @@ class ExportResult(Accuracy):
     """A file of the stage, its size, and what was measured with it.
 
     `difference` is the largest absolute difference of the scores from those of the model.
-    `entropy_bound` holds lower bounds of the size in bytes.
+    `processor` names what measured it with its instruction set.
+    `order0_entropy` holds the bytes of the mask and of the values of a sparse file at their order-0
+    entropy, which is no lower bound of its size.
     """
 
     file: str
     bytes: int
     difference: float
-    entropy_bound: Json
+    order0_entropy: Json
     seconds: float
+    processor: str
+    versions: dict[str, str]
+    validation_accuracy: float
+    validation_images: int
     notes: list[str] = field(default_factory=list)
 
 
@@ -415,6 +423,7 @@ class BundleResult:
     bytes: int
     images: str
     images_inside: bool
+    manifest_sha256: str
     notes: list[str] = field(default_factory=list)
 
 

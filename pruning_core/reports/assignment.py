@@ -16,7 +16,6 @@ from 0 instead of 1, and dicts without `iteration` are numbered from 1.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ import plotly.graph_objects as go
 from pruning_core.reports.charts.comparison import CHARTS, comparison_panel
 from pruning_core.reports.charts.references import Reference
 from pruning_core.reports.charts.style import chart_config
-from pruning_core.reports.image_export import FORMATS, chrome_found, image_bytes
+from pruning_core.reports.image_export import FORMATS, panel_image
 from pruning_core.results.tables import HEADING, SummaryRow, two_tables
 
 Results: TypeAlias = Sequence[Mapping[str, Any]] | Mapping[Any, Any] | pd.DataFrame
@@ -38,6 +37,7 @@ NAMES = ("amount", "iteration", "sparsity", "model_size", "accuracy")
 # Percentage points. Zeros of a dense model, such as biases, can change in training.
 SAME_SPARSITY = 5.0
 NAN = float("nan")
+AXIS = "sparsity_model"
 PANELS = {
     "accuracy": replace(CHARTS["accuracy"], subtitle="share of test images classified correctly"),
     "size": replace(CHARTS["size"], references=lambda rows: []),
@@ -57,13 +57,14 @@ def compare_pruning_strategies(
 ) -> go.Figure:
     """Four charts over the sparsity of all parameters, as one figure.
 
-    `save_path` ends in .html or one of FORMATS (.png, .svg, .pdf ...), which need Chrome; without
-    Chrome a warning is given and .html is written instead. Raises `ValueError` for another
-    ending and for empty results.
+    `save_path` ends in .html or one of FORMATS: .png, .svg, .pdf, .jpg or .webp. Raises
+    `ValueError` for another ending and for empty results, and `ImageError` if an image cannot be
+    drawn.
     """
-    figure = comparison_panel(_frame(one_shot_results, iterative_results), "sparsity_model", PANELS)
+    frame = _frame(one_shot_results, iterative_results)
+    figure = comparison_panel(frame, AXIS, PANELS)
     if save_path is not None:
-        _save(figure, Path(save_path))
+        _save(frame, figure, Path(save_path))
     return figure
 
 
@@ -196,20 +197,13 @@ def _row(strategy: str, record: Record, baseline: Record | None) -> dict[str, An
     }
 
 
-def _save(figure: go.Figure, path: Path) -> None:
-    image_format = path.suffix.lower()[1:]
-    if image_format not in (*FORMATS, "html"):
+def _save(frame: pd.DataFrame, figure: go.Figure, path: Path) -> None:
+    ending = path.suffix.lower()[1:]
+    if ending not in (*FORMATS, "html"):
         known = ", ".join(f".{name}" for name in ("html", *FORMATS))
         raise ValueError(f"save_path: {path} must end in {known}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if image_format != "html" and not chrome_found():
-        html_path = path.with_suffix(".html")
-        warnings.warn(
-            f"{path} needs Chrome or Chromium, which is not installed; {html_path} is written.",
-            stacklevel=3,
-        )
-        path, image_format = html_path, "html"
-    if image_format == "html":
+    if ending == "html":
         figure.write_html(path, include_plotlyjs=True, config=chart_config(path.stem))
     else:
-        path.write_bytes(image_bytes(figure, image_format))
+        path.write_bytes(panel_image(frame, ending, AXIS, PANELS))

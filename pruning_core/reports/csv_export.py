@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from pruning_core.common.formatting import missing
 from pruning_core.reports.html_report import html_report
-from pruning_core.reports.image_export import NO_CHROME, chrome_found, image_bytes
+from pruning_core.reports.image_export import panel_image
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.findings import findings
 from pruning_core.results.rows import with_seed_statistics
@@ -20,7 +20,6 @@ from pruning_core.settings.spec import Spec
 
 __all__ = [
     "CSV_COLUMNS",
-    "missing_chrome",
     "summary_tables",  # the command line takes it from here
     "to_csv",
     "write_csv",
@@ -53,6 +52,8 @@ CSV_COLUMNS = (
     "regrown",
     "macs",
     "quantized_from",
+    "processor",
+    "torch",
 )
 NAME = "pruning_comparison"
 
@@ -64,8 +65,8 @@ def to_csv(frame: pd.DataFrame, excel: bool = False) -> str:
     "; ". `seeds`, `accuracy_mean` and `accuracy_sd` (n - 1; empty for one seed) are over all
     seeds. `regrown` counts the weights that the pruning step regrew. `macs` are
     multiply-accumulates per image, empty where they were not counted. `quantized_from` is the
-    strategy of the model that an int8 file holds. With several runs, the column `run` precedes
-    `notes`. For `excel` see `csv_text`.
+    strategy of the model that an int8 file holds. `processor` and `torch` say where a model was
+    computed. With several runs, the column `run` precedes `notes`. For `excel` see `csv_text`.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:
@@ -97,22 +98,13 @@ def write_report(
     folder: Path,
     excel: bool = False,
 ) -> list[Path]:
-    """Write the CSV, the HTML report and, if Chrome is installed, the PNG; return the paths.
+    """Write the CSV, the HTML report and the image of the four charts; return the paths.
 
-    `specs` maps a run's id to its settings. Without Chrome no PNG is written and
-    `missing_chrome` gives the reason. Raises `ImageError` if Chrome fails; CSV and HTML are
-    written by then. For `excel` see `csv_text`.
+    `specs` maps a run's id to its settings. Raises `ImageError` if the image cannot be drawn; CSV
+    and HTML are written by then. For `excel` see `csv_text`.
     """
-    written = [write_csv(frame, folder / f"{NAME}.csv", excel), folder / f"{NAME}.html"]
-    written[1].write_text(html_report(frame, specs, findings(frame)), encoding="utf-8")
-    if chrome_found():
-        from pruning_core.reports.charts.comparison import comparison_panel
-
-        written.append(folder / f"{NAME}.png")
-        written[2].write_bytes(image_bytes(comparison_panel(frame)))
-    return written
-
-
-def missing_chrome() -> Sequence[str]:
-    """The reason why images cannot be rendered, as a list of at most one sentence."""
-    return [] if chrome_found() else [NO_CHROME]
+    table, report, image = (folder / f"{NAME}.{ending}" for ending in ("csv", "html", "png"))
+    write_csv(frame, table, excel)
+    report.write_text(html_report(frame, specs, findings(frame)), encoding="utf-8")
+    image.write_bytes(panel_image(frame))
+    return [table, report, image]

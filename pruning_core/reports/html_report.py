@@ -162,9 +162,10 @@ def _versions(frame: pd.DataFrame) -> Iterable[str]:
     for versions in frame.get("versions", pd.Series(dtype=object)).map(_pairs).unique():
         yield f"Trained with {versions}."
     if {"device", "threads"} <= set(frame.columns):
-        devices = frame.groupby(["device", "threads"], sort=True).size()
-        for device, threads in devices.index:
-            yield f"Device {device}, {format_count(threads, 'thread')}."
+        devices = frame.groupby(["device", "threads", "processor"], sort=True).size()
+        for device, threads, processor in devices.index:
+            name = f" ({processor})" if processor else ""
+            yield f"Device {device}{name}, {format_count(threads, 'thread')}."
     versions = {name: version(name) for name in PACKAGES}
     yield f"Report written with Python {platform.python_version()}, {_pairs(versions)}."
 

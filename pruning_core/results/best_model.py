@@ -37,6 +37,7 @@ from pruning_core.results.rows import (
     model_name,
     name_in_sentence,
     rows_of,
+    validation_interval,
 )
 
 ERROR = 0.05  # the probability that the drop of any model is above its bound
@@ -211,12 +212,13 @@ def _chance_warnings(rows: list[Row], run_ids: set[str]) -> list[str]:
 def _chance_warning(row: Row, runs: bool, seeds: bool) -> str:
     names = [f"run {row['run']}"] * runs + [f"seed {row['seed']}"] * seeds
     of = f" of {', '.join(names)}" if names else ""
-    low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
+    low, high = map(format_percent, validation_interval(row))
     return (
-        f"The baseline{of} is no better than chance: its test accuracy is "
-        f"{format_percent(row['accuracy'])} (95 % CI {low} to {high}), and always predicting the "
-        f"largest class gives {format_percent(row['chance'])}. Nothing can be concluded about "
-        "pruning. Train the baseline for more epochs, or start from pretrained weights."
+        f"The baseline{of} is no better than chance: its validation accuracy is "
+        f"{format_percent(row['validation_accuracy'])} (95 % CI {low} to {high}), and always "
+        f"predicting the largest class gives {format_percent(row['chance'])}. Nothing can be "
+        "concluded about pruning. Train the baseline for more epochs, or start from pretrained "
+        "weights."
     )
 
 

@@ -29,7 +29,8 @@ def _size_measured(evidence: Evidence) -> bool:
 
 
 def _size(evidence: Evidence) -> str:
-    within, smallest = f"within {format_points(evidence.tolerance)}", evidence.smallest
+    within = f"within {format_points(evidence.tolerance)} (validation)"
+    smallest = evidence.smallest
     if evidence.dense_bytes is None or not evidence.files_measured:
         return "File size not measured yet"
     if smallest is None:
@@ -74,7 +75,7 @@ def _structured(evidence: Evidence) -> list[str]:
     same_runtime = evidence.timing is not None and _title(evidence.timing) == _title(timing)
     runtime = "" if same_runtime else f" in {_title(timing)}"
     name = best.name[0].upper() + best.name[1:]
-    return [f"{name} of {accuracy} accuracy: {_compared(timing, runtime)}"]
+    return [f"{name} of {accuracy} accuracy (validation): {_compared(timing, runtime)}"]
 
 
 def _compared(timing: Timing, runtime: str, reason: str = "") -> str:

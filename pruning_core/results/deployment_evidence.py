@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pruning_core.common.paired_timing import Ratio
+from pruning_core.common.statistics import wilson
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRATEGIES
@@ -29,7 +30,7 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class File:
-    """A model as a file that was written and read back: title, bytes, accuracy (a fraction)."""
+    """A file that was written and read back: title, bytes, accuracy on the validation images."""
 
     name: str
     bytes: int
@@ -50,7 +51,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Structured:
-    """A structured model: its name, its timing and its test accuracy."""
+    """A structured model: its name, its timing and its accuracy on the validation images."""
 
     name: str
     timing: Timing
@@ -62,7 +63,8 @@ class Evidence:
     """The measurements behind a verdict; what was not measured is None.
 
     `dense_bytes` is the size of the dense model's plain file, `smallest` the smallest file
-    within `tolerance` (a fraction) of the dense accuracy. `timing` is that of the model, `int8`
+    within `tolerance` (a fraction) of the dense accuracy. Accuracies are those on the validation
+    images, because they choose files and models. `timing` is that of the model, `int8`
     that of its int8 file against the dense fp32 model. `has_zeros` says whether the model still
     computes with its zeros. `accuracy_low` and `accuracy_high` are the model's 95 % interval.
     """
@@ -144,18 +146,24 @@ def evidence(
     result, baseline = (read_result(store, m.key, ModelResult) for m in (model, dense))
     conditions = measured_conditions(stages)
     exports = files_frame(model, dense, store).to_dict("records")
-    files = [File(FILE_FORMATS[r["format"]].title, r["bytes"], r["accuracy"]) for r in exports]
+    files = [
+        File(FILE_FORMATS[row["format"]].title, row["bytes"], row["validation_accuracy"])
+        for row in exports
+    ]
+    low, high = wilson(
+        round(result.validation_accuracy * result.validation_images), result.validation_images
+    )
     times = latency_frame(stages, store)
     return Evidence(
         tolerance=tolerance,
         dense_bytes=baseline.dense_bytes,
         files_measured=bool(files),
-        smallest=smallest_file(files, baseline.accuracy, tolerance),
+        smallest=smallest_file(files, baseline.validation_accuracy, tolerance),
         timing=timing_of(times, model.key, *conditions),
         int8=timing_of(times, model.key, *conditions, runtimes=QUANTIZED),
         structured=tuple(_structured(others, times, store, conditions)),
-        accuracy_low=result.accuracy_low,
-        accuracy_high=result.accuracy_high,
+        accuracy_low=low,
+        accuracy_high=high,
         has_zeros=not STRATEGIES[model.strategy].removes_channels and result.weights_zeros > 0,
     )
 
@@ -176,4 +184,5 @@ def _structured(
         strategy = STRATEGIES[model.strategy]
         if strategy.removes_channels and timing:
             name = f"{strategy.title} model"
-            yield Structured(name, timing, read_result(store, model.key, ModelResult).accuracy)
+            result = read_result(store, model.key, ModelResult)
+            yield Structured(name, timing, result.validation_accuracy)

@@ -1,4 +1,4 @@
-"""The exported files of a model as a table: size, entropy bound and accuracy."""
+"""The exported files of a model as a table: size, order-0 entropy and accuracy."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
+from pruning_core.common.statistics import wilson
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import PlannedModel, Reader, known, read_result
@@ -28,7 +29,7 @@ CSV_COLUMNS = (
     "format",
     "file",
     "bytes",
-    "entropy_bound_bytes",
+    "order0_entropy_bytes",
     "compression_ratio",
     "accuracy",
     "accuracy_low",
@@ -38,6 +39,9 @@ CSV_COLUMNS = (
     "output_difference",
     "notes",
 )
+
+# What decides which files are offered and recommended.
+VALIDATION_COLUMNS = ("validation_accuracy", "validation_drop", "validation_images")
 
 
 def files_frame(
@@ -50,27 +54,28 @@ def files_frame(
 
     Shares are fractions from 0 to 1, sizes are bytes. `compression_ratio` is the dense file of
     the baseline `dense` over this file. `accuracy_drop` is the accuracy of the model minus that
-    of the file. `output_difference` is the largest difference of any output from the model's.
-    `entropy_bound_bytes` is the entropy of the mask and of each byte position of the values, NaN
-    where it is unknown. `key` is that of the stage.
+    of the file; `validation_drop` is this drop on the `validation_images` validation images, and
+    `validation_accuracy` that of the file. `output_difference` is the largest difference of any
+    output from the model's. `order0_entropy_bytes` is the entropy of the mask and of each byte
+    position of the values, NaN where it is unknown. `key` is that of the stage.
     """
     result = read_result(store, model.key, ModelResult)
     dense_bytes = read_result(store, dense.key, ModelResult).dense_bytes
     keys = {name: export_stage(model.key, name).key for name in names}
     exports = [(name, key, known(store, key, ExportResult)) for name, key in keys.items()]
     rows = [_row(name, key, export, result, dense_bytes) for name, key, export in exports if export]
-    return pd.DataFrame(rows, columns=[*CSV_COLUMNS, "key"])
+    return pd.DataFrame(rows, columns=[*CSV_COLUMNS, *VALIDATION_COLUMNS, "key"])
 
 
 def _row(
     name: str, key: str, export: ExportResult, model: ModelResult, dense_bytes: int
 ) -> dict[str, Any]:
-    entropy = export.entropy_bound
+    entropy = export.order0_entropy
     return {
         "format": name,
         "file": export.file,
         "bytes": export.bytes,
-        "entropy_bound_bytes": sum(entropy.values()) if entropy else float("nan"),
+        "order0_entropy_bytes": sum(entropy.values()) if entropy else float("nan"),
         "compression_ratio": dense_bytes / export.bytes,
         "accuracy": export.accuracy,
         "accuracy_low": export.accuracy_low,
@@ -79,6 +84,9 @@ def _row(
         "test_images": export.test_images,
         "output_difference": export.difference,
         "notes": export.notes,
+        "validation_accuracy": export.validation_accuracy,
+        "validation_drop": model.validation_accuracy - export.validation_accuracy,
+        "validation_images": export.validation_images,
         "key": key,
     }
 
@@ -87,15 +95,17 @@ def why_not_offered(row: Mapping[Any, Any]) -> str:
     """Why a file, a row of `files_frame`, is not offered; empty where it is.
 
     The outputs of exact files are compared with the model's when they are written. Any other
-    file is refused where the whole interval of its accuracy lies more than `MAX_DROP` below
-    the model's.
+    file is refused where the whole 95 % interval of its accuracy on the validation images lies
+    more than `MAX_DROP` below the model's. Test images decide nothing.
     """
-    model_accuracy = row["accuracy"] + row["accuracy_drop"]
-    if FILE_FORMATS[row["format"]].exact or row["accuracy_high"] >= model_accuracy - MAX_DROP:
+    accuracy, images = row["validation_accuracy"], row["validation_images"]
+    model_accuracy = accuracy + row["validation_drop"]
+    highest = wilson(round(accuracy * images), images)[1]
+    if FILE_FORMATS[row["format"]].exact or highest >= model_accuracy - MAX_DROP:
         return ""
     return (
-        f"{FILE_FORMATS[row['format']].title} is not offered: its accuracy is "
-        f"{format_percent(row['accuracy'])}, that of the model {format_percent(model_accuracy)}."
+        f"{FILE_FORMATS[row['format']].title} is not offered: its accuracy on the validation "
+        f"images is {format_percent(accuracy)}, that of the model {format_percent(model_accuracy)}."
     )
 
 
@@ -117,12 +127,12 @@ def to_csv(frame: pd.DataFrame) -> str:
 def files_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of `files_frame` as text."""
     rows = frame.to_dict("records")
-    bounds = ["" if missing(x) else format_bytes(x) for x in frame["entropy_bound_bytes"]]
+    entropies = ["" if missing(x) else format_bytes(x) for x in frame["order0_entropy_bytes"]]
     return pd.DataFrame(
         {
             "Format": [FILE_FORMATS[row["format"]].title for row in rows],
             "Size": [format_bytes(row["bytes"]) for row in rows],
-            "Entropy bound": bounds,
+            "Order-0 entropy": entropies,
             "Compression": [f"{format_times(x)}x" for x in frame["compression_ratio"]],
             "Accuracy": [format_percent(row["accuracy"]) for row in rows],
             "95 % CI": [

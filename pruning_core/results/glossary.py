@@ -43,6 +43,12 @@ MODELS = (
         "The number of the pruning step or of the training-free correction; 0 for a single step.",
         columns=("iteration",),
     ),
+    Term(
+        "Processor",
+        "The processor or GPU that computed a model, with its instruction set, and the version of "
+        "PyTorch; the same settings give other bits on another instruction set or version.",
+        columns=("processor", "torch"),
+    ),
     Term("Notes", "Remarks on how the model or the file was made.", columns=("notes",)),
     Term(
         "One-shot, equal training budget",
@@ -196,11 +202,12 @@ SIZE = (
         ("compression_ratio",),
     ),
     Term(
-        "Entropy bound",
-        "An estimate of the smallest possible sparse file: the entropy of the mask plus the "
-        "entropy of each byte position of the non-zero values.",
+        "Order-0 entropy",
+        "The entropy of the mask, with the density of each tensor, plus the entropy of each byte "
+        "position of the non-zero values; it is a reference and no lower bound, because "
+        "compression can use patterns within a layer and differences between layers.",
         BYTES,
-        ("entropy_bound_bytes",),
+        ("order0_entropy_bytes",),
     ),
     Term(
         "Output difference",

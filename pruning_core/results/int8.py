@@ -17,8 +17,8 @@ def int8_rows(rows: Iterable[Row], store: Reader) -> list[Row]:
     """A row for each int8 file of a model.
 
     It has the figures of the model, except those measured on the file. `quantized_from` is the
-    strategy of the model. Files are not measured on validation images, so `validation_drop` is
-    NaN and an int8 file is never selected as the best model.
+    strategy of the model. `validation_drop` is NaN: the best model is selected among the models,
+    of which these are files.
     """
     return [
         _row(row, strategy, export)
@@ -39,6 +39,8 @@ def _row(row: Row, strategy: str, export: ExportResult) -> Row:
         "accuracy_low": export.accuracy_low,
         "accuracy_high": export.accuracy_high,
         "loss": export.loss,
+        "processor": export.processor,
+        "torch": export.versions.get("torch", ""),
         "test_images": export.test_images,
         "strategy": strategy,
         "quantized_from": row["strategy"],

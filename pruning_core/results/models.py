@@ -35,7 +35,7 @@ class _Inspection:
     """What rows hold of an inspection or a data set; a kind without it leaves a field empty."""
 
     notes: list[str] = field(default_factory=list)
-    test_counts: list[int] = field(default_factory=list)
+    train_counts: list[int] = field(default_factory=list)
 
 
 class Checker(Protocol):
@@ -184,8 +184,11 @@ def _inspections(outline: Outline, store: Reader) -> list[_Inspection]:
 
 
 def _chance(inspections: list[_Inspection]) -> float:
-    """The share of the largest class: the accuracy of always predicting it."""
-    for counts in (inspection.test_counts for inspection in inspections if inspection.test_counts):
+    """The share of the largest class: the accuracy of always predicting it.
+
+    It is that of the training images, of which the validation images are a stratified part.
+    """
+    for counts in (item.train_counts for item in inspections if item.train_counts):
         return float(max(counts) / sum(counts))
     return float("nan")
 
@@ -243,6 +246,7 @@ def _row(
         "epochs": result.epochs if own_training else result.epochs_total,
         "seconds": result.seconds if own_training else result.seconds_total,
         "regrown": result.returned if isinstance(result, PrunedResult) else 0,
+        "validation_accuracy": result.validation_accuracy,
         "validation_drop": baseline.validation_accuracy - result.validation_accuracy,
         "validation_images": result.validation_images,
         **_validation_pairs(baseline, result),
@@ -253,6 +257,8 @@ def _row(
         "test_digest": result.test_digest,
         "history": result.history,
         "versions": result.versions,
+        "processor": result.processor,
+        "torch": result.versions.get("torch", ""),
         "device": result.device,
         "threads": result.threads,
         "notes": list(dict.fromkeys([*notes, *baseline.notes, *final, *result.notes])),

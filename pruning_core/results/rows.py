@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import missing
+from pruning_core.common.statistics import wilson
 from pruning_core.methods.corrections import correction_at
 from pruning_core.methods.strategies import (
     BASELINE,
@@ -103,13 +104,20 @@ def grouped(rows: Iterable[Row], *columns: str) -> list[list[Row]]:
 
 
 def chance_baselines(rows: Iterable[Row]) -> list[Row]:
-    """The baselines whose 95 % interval does not lie above chance.
+    """The baselines whose validation accuracy is not above chance: its 95 % interval decides.
 
     `chance` is the accuracy of always predicting the largest class. A baseline with unknown
-    chance counts as sound.
+    chance counts as sound. Test images take no part, because runs with such a baseline are left
+    out of the selection of the best model.
     """
     baselines = (row for row in rows if row["strategy"] == BASELINE and "chance" in row)
-    return [row for row in baselines if row["accuracy_low"] <= row["chance"]]
+    return [row for row in baselines if validation_interval(row)[0] <= row["chance"]]
+
+
+def validation_interval(row: Row) -> tuple[float, float]:
+    """The 95 % interval of the accuracy of a row on the validation images."""
+    images = round(row["validation_images"])
+    return wilson(round(row["validation_accuracy"] * images), images)
 
 
 def with_seed_statistics(frame: pd.DataFrame) -> pd.DataFrame:

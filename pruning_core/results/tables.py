@@ -182,11 +182,34 @@ def _mean(row: Row) -> str:
 
 
 def model_notes(frame: pd.DataFrame) -> list[str]:
-    """Each note on models once, after the names of its models unless it concerns all of them."""
+    """Each note on models once, after the names of its models unless it concerns all of them.
+
+    The first tells where models were computed, if on several processors.
+    """
     models = frame if frame.empty else frame[~frame["strategy"].isin(QUANTIZED)]
-    return [
+    return machine_notes(frame) + [
         _prefixed(_place(models, models.iloc[numbers]), note)
         for note, numbers in _rows_by_note(models).items()
+    ]
+
+
+def machine_notes(frame: pd.DataFrame) -> list[str]:
+    """One sentence where models come from several processors or versions of PyTorch, else none.
+
+    What a result does not hold (older ones have no processor) is no difference.
+    """
+    if frame.empty or all(len(set(frame[name]) - {""}) < 2 for name in ("processor", "torch")):
+        return []
+    machines = frame.groupby(["processor", "torch"], sort=False)
+    parts = [
+        f"{processor or 'a processor that was not recorded'}, PyTorch {torch or 'not recorded'} "
+        f"({_place(frame, part)})"
+        for (processor, torch), part in machines
+    ]
+    return [
+        f"These models were computed on different machines: {'; '.join(parts)}. The same settings "
+        "give other bits on another instruction set or version of PyTorch, so a small difference "
+        "between these models can come from the machine."
     ]
 
 

@@ -192,7 +192,7 @@ def test_a_damaged_stage_is_computed_again(
             (used.stage(row.key) / "manifest.json").write_text('{"seal": "broken"}')
     code, out, error = ended(capfd, *command)
     assert (code, error) == (0, "")
-    assert "Note: Image files need Google Chrome" in out
+    assert f"Wrote {tmp_path / 'pruning_comparison.png'}" in out
     assert (tmp_path / "pruning_comparison.csv").read_text().count("\n") == 5
     if kind != "pruned":
         assert {key: training(used)[key] for key in trained} == trained

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from pruning_core.common import machine
-from pruning_core.common.machine import free_bytes, gpu_name, gpus, peak_bytes, room_for_another
+from pruning_core.common.machine import (
+    free_bytes,
+    gpu_name,
+    gpus,
+    peak_bytes,
+    processor_name,
+    room_for_another,
+)
 
 
 def test_free_memory_is_the_lowest_limit(tmp_path: Path) -> None:
@@ -51,3 +58,10 @@ def test_gpus_are_those_that_are_allowed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert gpus() >= 1
     assert gpu_name(1) == "1"
+
+
+def test_the_processor_name_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nmodel name\t: Chip 9000\n")
+    assert processor_name(path) == "Chip 9000"
+    assert processor_name(tmp_path / "none")

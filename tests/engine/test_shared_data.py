@@ -105,12 +105,12 @@ def test_a_model_with_sparsity_0_is_the_dense_one(results: dict[str, dict[str, A
 
 
 @pytest.mark.parametrize(("name", "most"), [("fp32", 1.10e6), ("fp16", 0.65e6), ("int8", 0.5e6)])
-def test_90_percent_sparsity_is_a_small_file_near_its_entropy_bound(
+def test_90_percent_sparsity_is_a_small_file_near_its_order0_entropy(
     results: dict[str, dict[str, Any]], name: str, most: float
 ) -> None:
     assert results["pruned"]["weights_zeros"] == round(0.9 * 2_202_560)
     assert results[name]["bytes"] < most
-    assert results[name]["bytes"] < 1.1 * sum(results[name]["entropy_bound"].values())
+    assert results[name]["bytes"] < 1.1 * sum(results[name]["order0_entropy"].values())
 
 
 def test_the_dense_checkpoint_in_int8(results: dict[str, dict[str, Any]]) -> None:

@@ -29,11 +29,11 @@ def spec_of(*options: str) -> Spec:
 
 
 def without_worker(patch: pytest.MonkeyPatch) -> None:
-    """Run stages in this process and quickly, and draw no images with Chrome."""
+    """Run stages in this process and quickly, and draw no image of the charts."""
     patch.setattr(start, "start_worker", serve)
     patch.setattr(progress, "PAUSE_SECONDS", 0.0)
     patch.setattr(inspect_model, "TRIAL_SECONDS", 0.0)
-    patch.setattr(csv_export, "chrome_found", lambda: False)
+    patch.setattr(csv_export, "panel_image", lambda frame: b"image")
 
 
 def code_of(command: Callable[[], int]) -> int:

@@ -87,4 +87,4 @@ def test_it_names_the_software_and_hardware_of_the_training(threads: int, text: 
     results = frame(comparison(versions={"torch": "9.9"}, device="cpu", threads=threads))
     html = report(results)
     assert "Trained with torch 9.9." in html
-    assert f"Device cpu, {text}" in html
+    assert f"Device cpu (Chip 9000 (AVX2)), {text}" in html

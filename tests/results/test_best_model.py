@@ -10,7 +10,7 @@ import pytest
 
 from pruning_core.common.statistics import drop_bound
 from pruning_core.results.best_model import answers, best_model, why_none
-from tests.helpers.frames import comparison, frame, point
+from tests.helpers.frames import comparison, frame, packed, point
 
 
 def test_the_sparsest_model_within_the_tolerance_is_best() -> None:
@@ -192,7 +192,7 @@ def test_a_baseline_no_better_than_chance_has_no_best_model() -> None:
     (answer,) = answers(models)
     assert (answer.best, answer.text) == (None, "")
     assert answer.warnings == (
-        "The baseline is no better than chance: its test accuracy is 11 % (95 % CI 8.3 % to "
+        "The baseline is no better than chance: its validation accuracy is 11 % (95 % CI 8.3 % to "
         "14.4 %), and always predicting the largest class gives 10 %. Nothing can be concluded "
         "about pruning. Train the baseline for more epochs, or start from pretrained weights.",
     )
@@ -205,6 +205,23 @@ def test_an_interval_above_chance_is_sound() -> None:
     assert best_model(frame(rows)) is not None
     assert best_model(frame([{**row, "chance": 0.11} for row in rows])) is None
     assert best_model(frame([{**row, "chance": float("nan")} for row in rows])) is not None
+
+
+@pytest.mark.parametrize("right", [0, 40, 400])
+def test_test_images_choose_nothing(right: int) -> None:
+    """Whatever the models do on them, the same model is the best, and no baseline is doubted."""
+    tested: dict[str, Any] = {
+        "accuracy": right / 400,
+        "accuracy_low": right / 500,
+        "accuracy_high": 1.0,
+    }
+    tested |= {"accuracy_drop": 0.5, "loss": 9.0, "correct": packed(right)}
+    rows = [{**row, **tested} for row in comparison(chance=0.1)]
+    best, usual = best_model(frame(rows)), best_model(frame(comparison(chance=0.1)))
+    assert best is not None
+    assert usual is not None
+    assert (best.strategy, best.target) == (usual.strategy, usual.target)
+    assert why_none(frame(rows), -1.0) == why_none(frame(comparison(chance=0.1)), -1.0)
 
 
 def test_one_doubtful_seed_or_run_is_named() -> None:

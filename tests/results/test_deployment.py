@@ -47,43 +47,46 @@ def structured(
 
 def test_smaller_but_no_faster_unless_channels_are_removed() -> None:
     assert verdict(evidence(structured=(structured(),))) == (
-        "Size: 6.1x smaller as Sparse (bitmask) fp16, accuracy within 1 point. Speed: no faster "
-        "in ONNX Runtime, which also multiplies zeros (1.01x, 95 % CI 0.97 to 1.04). Structured "
-        "model of similar accuracy: 1.9x faster (95 % CI 1.85 to 1.97)."
+        "Size: 6.1x smaller as Sparse (bitmask) fp16, accuracy within 1 point (validation). "
+        "Speed: no faster in ONNX Runtime, which also multiplies zeros (1.01x, 95 % CI 0.97 to "
+        "1.04). Structured model of similar accuracy (validation): 1.9x faster (95 % CI 1.85 to "
+        "1.97)."
     )
 
 
 def test_smaller_and_faster() -> None:
     assert verdict(evidence(timing=FAST, has_zeros=False)) == (
-        "Size: 6.1x smaller as Sparse (bitmask) fp16, accuracy within 1 point. Speed: 1.9x faster "
-        "in ONNX Runtime (95 % CI 1.85 to 1.97)."
+        "Size: 6.1x smaller as Sparse (bitmask) fp16, accuracy within 1 point (validation). "
+        "Speed: 1.9x faster in ONNX Runtime (95 % CI 1.85 to 1.97)."
     )
 
 
 def test_faster_only() -> None:
     same = File("ONNX fp32", 9_150_000, 0.81)
     text = verdict(evidence(smallest=same, timing=FAST, has_zeros=False))
-    assert text.startswith("Size: no smaller as ONNX fp32, accuracy within 1 point. Speed: 1.9x f")
+    assert text.startswith(
+        "Size: no smaller as ONNX fp32, accuracy within 1 point (validation). Speed: 1.9x f"
+    )
 
 
 def test_neither_smaller_nor_faster() -> None:
     same = File("ONNX fp32", DENSE, 0.81)
     assert verdict(evidence(smallest=same, has_zeros=False)) == (
-        "Size: no smaller as ONNX fp32, accuracy within 1 point. Speed: no faster in ONNX Runtime "
-        "(1.01x, 95 % CI 0.97 to 1.04)."
+        "Size: no smaller as ONNX fp32, accuracy within 1 point (validation). "
+        "Speed: no faster in ONNX Runtime (1.01x, 95 % CI 0.97 to 1.04)."
     )
 
 
 def test_larger_and_slower() -> None:
     assert verdict(evidence(smallest=File("x", 2 * DENSE, 0.8), timing=SLOW)) == (
-        "Size: 2x larger as x, accuracy within 1 point. Speed: slower in ONNX Runtime (0.8x, "
-        "95 % CI 0.78 to 0.83)."
+        "Size: 2x larger as x, accuracy within 1 point (validation). "
+        "Speed: slower in ONNX Runtime (0.8x, 95 % CI 0.78 to 0.83)."
     )
 
 
 def test_no_file_within_the_tolerance() -> None:
     text = verdict(evidence(smallest=None, tolerance=0.005))
-    assert text.startswith("Accuracy: no file stays within 0.5 points. Speed: ")
+    assert text.startswith("Accuracy: no file stays within 0.5 points (validation). Speed: ")
 
 
 def test_a_noisy_machine_is_inconclusive() -> None:
@@ -96,7 +99,9 @@ def test_a_noisy_machine_is_inconclusive() -> None:
 
 def test_missing_measurements_are_named() -> None:
     assert verdict(Evidence(0.01)) == "File size and speed not measured yet."
-    assert verdict(evidence(timing=None)).endswith("within 1 point. Speed not measured yet.")
+    assert verdict(evidence(timing=None)).endswith(
+        "within 1 point (validation). Speed not measured yet."
+    )
     unknown = verdict(evidence(files_measured=False, smallest=None))
     assert unknown.startswith("File size not measured yet. Speed: no faster")
 
@@ -136,7 +141,7 @@ def test_only_structured_models_that_are_as_accurate_count() -> None:
     better = structured(accuracy=0.85, name="wide model")
     assert "tructured" not in verdict(evidence(structured=(worse,)))
     text = verdict(evidence(structured=(worse, better)))
-    assert "Wide model of higher accuracy: 1.9x faster" in text
+    assert "Wide model of higher accuracy (validation): 1.9x faster" in text
     unknown = evidence(structured=(structured(),), accuracy_low=float("nan"))
     assert "tructured" not in verdict(unknown)
 
@@ -144,19 +149,19 @@ def test_only_structured_models_that_are_as_accurate_count() -> None:
 def test_a_surely_faster_model_comes_before_a_doubtful_one() -> None:
     doubtful = structured(timing(2.5, 0.9, 4.0), name="a")
     both = verdict(evidence(structured=(doubtful, structured(name="b"))))
-    assert "B of similar accuracy: 1.9x faster (95 % CI 1.85 to 1.97)." in both
+    assert "B of similar accuracy (validation): 1.9x faster (95 % CI 1.85 to 1.97)." in both
     alone = verdict(evidence(structured=(doubtful,)))
     assert alone.endswith(
-        "A of similar accuracy: inconclusive (2.5x, 95 % CI 0.9 to 4; noisy machine)."
+        "A of similar accuracy (validation): inconclusive (2.5x, 95 % CI 0.9 to 4; noisy machine)."
     )
-    assert "accuracy: no faster (1.01x, " in verdict(evidence(structured=(structured(SAME),)))
-    assert "accuracy: slower (0.8x, " in verdict(evidence(structured=(structured(SLOW),)))
+    assert "(validation): no faster (1.01x, " in verdict(evidence(structured=(structured(SAME),)))
+    assert "(validation): slower (0.8x, " in verdict(evidence(structured=(structured(SLOW),)))
 
 
 def test_another_runtime_is_named() -> None:
     other = structured(timing(1.9, 1.85, 1.97, "executorch"))
     text = verdict(evidence(structured=(other,)))
-    assert text.endswith("accuracy: 1.9x faster in ExecuTorch (95 % CI 1.85 to 1.97).")
+    assert text.endswith("(validation): 1.9x faster in ExecuTorch (95 % CI 1.85 to 1.97).")
 
 
 def test_no_sentence_claims_more_than_its_interval() -> None:

@@ -30,6 +30,7 @@ from tests.helpers.results import exported, result
 DENSE = PlannedModel("baseline", 0, 0, 0.0, "a" * 64)
 PRUNED = PlannedModel("one_shot", 0, 0, 0.9, "b" * 64)
 CUT = PlannedModel(STRUCTURED, 0, 0, 0.5, "c" * 64)
+OTHER_CUT = PlannedModel(STRUCTURED, 0, 0, 0.6, "d" * 64)
 
 
 @pytest.fixture
@@ -87,6 +88,23 @@ def test_the_smallest_file_is_within_the_tolerance(store: Store) -> None:
     assert "Size: 15x smaller as Sparse (bitmask) fp16, accuracy within 1" in verdict(measured)
 
 
+def test_test_images_choose_no_file_and_no_model(store: Store) -> None:
+    for name, size, tested, validated in (
+        ("bitmask_fp32", 1000, 0.1, 0.89),
+        ("bitmask_int8", 300, 0.9, 0.5),
+    ):
+        entry = exported(size, tested) | {"validation_accuracy": validated}
+        put(store, export_stage(PRUNED.key, name).key, "export", entry)
+    poor = {"accuracy": 0.0, "accuracy_low": 0.0, "accuracy_high": 0.0}
+    put(store, OTHER_CUT.key, "pruned", result(48, 0.9, 1, 1) | poor)
+    (stage,) = latency_stages([DENSE.key, OTHER_CUT.key], ("onnx",), Conditions((1,), (1,)))
+    rows = [timed(DENSE.key, "dense"), timed(OTHER_CUT.key, "candidate", ratio=1.5)]
+    put(store, stage.key, stage.kind, measurement(rows))
+    measured = evidence(PRUNED, DENSE, [OTHER_CUT], [stage], store)
+    assert measured.smallest == File("Sparse (bitmask) fp32", 1000, 0.89)
+    assert "Structured model of similar accuracy (validation)" in verdict(measured)
+
+
 def test_only_a_masked_model_has_zeros(store: Store) -> None:
     assert gathered(store, PRUNED).has_zeros
     assert not gathered(store, CUT).has_zeros
@@ -103,7 +121,11 @@ def test_the_latency_is_that_of_the_first_conditions(store: Store) -> None:
     assert measured.int8 is not None
     assert (measured.int8.runtime, measured.int8.ratio.median) == ("onnx_int8", 1.1)
     (other,) = measured.structured
-    assert (other.name, other.timing.ratio.median, other.accuracy) == ("structured model", 1.5, 0.9)
+    assert (other.name, other.timing.ratio.median, other.accuracy) == (
+        "structured model",
+        1.5,
+        0.89,
+    )
 
 
 def test_a_masked_model_is_no_structured_alternative(store: Store) -> None:

@@ -44,7 +44,7 @@ def test_every_column_of_the_tables_is_defined() -> None:
     files = files_table(pd.DataFrame(columns=exported_files.CSV_COLUMNS))
     tables = (results_table(frame(rows)), correction_table(frame(corrected)), files)
     columns = [column for table in tables for column in table]
-    assert {"Run", "MACs", "Mean ± SD", "Correction", "Entropy bound"} <= set(columns)
+    assert {"Run", "MACs", "Mean ± SD", "Correction", "Order-0 entropy"} <= set(columns)
     assert set(columns) <= set(definitions())
 
 
@@ -66,7 +66,13 @@ def csv_columns() -> set[str]:
 
 def test_every_column_of_the_csv_files_is_defined_once() -> None:
     columns = csv_columns()
-    assert {"quantized_from", "speedup_low", "units", "entropy_bound_bytes", "positions"} <= columns
+    assert {
+        "quantized_from",
+        "speedup_low",
+        "units",
+        "order0_entropy_bytes",
+        "positions",
+    } <= columns
     assert columns <= {column for term in GLOSSARY for column in term.columns}
     named = [column for term in GLOSSARY for column in term.columns]
     assert len(named) == len(set(named))

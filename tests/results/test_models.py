@@ -81,9 +81,9 @@ def test_without_a_baseline_there_are_no_rows() -> None:
 def test_chance_is_the_share_of_the_largest_class() -> None:
     facts, made = filled()
     frame = results_frame(outline(made), facts, data="digits")
-    assert set(frame.chance) == {0.1}
+    assert set(frame.chance) == {144 / 1437}
     assert set(frame.data) == {"digits"}
-    counts = {**facts.results[made.stages[0].key], "test_counts": [30, 10]}
+    counts = {**facts.results[made.stages[0].key], "train_counts": [30, 10]}
     facts.results[made.stages[0].key] = counts
     assert set(results_frame(outline(made), facts).chance) == {0.75}
 

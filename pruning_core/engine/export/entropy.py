@@ -1,8 +1,9 @@
-"""Entropy bound of a sparse file: an estimate of the smallest size that it could have.
+"""Order-0 entropy of a sparse file: its size if neighboring bits and bytes told nothing.
 
 Shannon 1948, https://doi.org/10.1002/j.1538-7305.1948.tb01338.x. The mask of a tensor is modeled
 as independent bits with the density of the tensor, and each byte position of all values as
-independent bytes (order 0). A compressor that uses correlations between neighbors can be smaller.
+independent bytes. It is a reference and no lower bound: a compressor that uses the order of the
+bytes, or that layers have values of different size, writes a smaller file.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from pruning_core.engine.export import sparse_file
 
 
-def entropy_bound(path: Path) -> dict[str, float]:
-    """Bytes of the `mask` and of the `values` of a sparse file at their entropy."""
+def order0_entropy(path: Path) -> dict[str, float]:
+    """Bytes of the `mask` and of the `values` of a sparse file at their order-0 entropy."""
     packed = [sparse_file.pack(name, t) for name, t in sparse_file.load(path).items()]
     # Counted by size of a value and byte position, over all tensors.
     counts: dict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(256, dtype=np.int64))

@@ -37,12 +37,12 @@ class FileWriter:
 
     `write` returns notes. `open` returns a function from normalized images (N, 3, S, S) to scores
     (N, classes) with the weights of the file; files that hold no graph take the architecture from
-    `FinishedModel.rebuild`. `entropy_bound` estimates the smallest size of a sparse file.
+    `FinishedModel.rebuild`. `order0_entropy` computes that of a sparse file.
     """
 
     write: Callable[[FinishedModel, Path], list[str]]
     open: Callable[[FinishedModel, Path], Run]
-    entropy_bound: Callable[[Path], dict[str, float]] | None = None
+    order0_entropy: Callable[[Path], dict[str, float]] | None = None
 
 
 def with_weights(source: FinishedModel, state: dict[str, Tensor]) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,11 @@ class _FileModel(nn.Module):
 
 
 def export(context: Context[ExportSettings]) -> ExportResult:
-    """Write a file, read it back, compare its scores, and measure its test accuracy."""
+    """Write a file, read it back, compare its scores, and measure its accuracy.
+
+    The accuracy on the test images is reported; that on the validation images decides which file
+    is recommended and whether it is offered.
+    """
     settings, say = context.settings, context.progress.say
     file_format = FILE_FORMATS[settings.format]
     writer: FileWriter = FILE_FORMATS.load(settings.format)()
@@ -72,14 +77,19 @@ def export(context: Context[ExportSettings]) -> ExportResult:
     difference = largest_difference(source.model, run, images, file_format.exact)
     say(0.7, "Measuring")
     test = evaluate(_FileModel(run), splits.test, data, "cpu")
+    validation = evaluate(_FileModel(run), splits.validation, data, "cpu")
     _write_predictions(context.folder / PREDICTIONS_FILE, test, splits.test.labels.tolist())
     return ExportResult(
         file=path.name,
         bytes=path.stat().st_size,
         difference=difference,
-        entropy_bound=writer.entropy_bound(path) if writer.entropy_bound else {},
+        order0_entropy=writer.order0_entropy(path) if writer.order0_entropy else {},
         **test.metrics(),
         notes=[*notes, *_calibration_notes(requested, len(splits.train))],
+        validation_accuracy=validation.accuracy,
+        validation_images=len(splits.validation),
+        processor=devices.processor("cpu"),
+        versions={name: version(name) for name in dict.fromkeys(("torch", *file_format.needs))},
         seconds=time.perf_counter() - started,
     )
 

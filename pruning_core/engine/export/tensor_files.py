@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pruning_core.engine.export import sparse_file, sparse_loader
 from pruning_core.engine.export.bn_folding import folded_state
-from pruning_core.engine.export.entropy import entropy_bound
+from pruning_core.engine.export.entropy import order0_entropy
 from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Run, with_weights
 from pruning_core.engine.export.sparse_file import (
     contiguous_state,
@@ -98,7 +98,9 @@ def _bitmask(convert: Callable[[FinishedModel], tuple[State, list[str]]]) -> Fil
         return notes
 
     return FileWriter(
-        write, lambda source, path: with_weights(source, sparse_loader.weights(path)), entropy_bound
+        write,
+        lambda source, path: with_weights(source, sparse_loader.weights(path)),
+        order0_entropy,
     )
 
 

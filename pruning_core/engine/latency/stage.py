@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.formatting import format_count, format_percent
+from pruning_core.common.machine import processor_name
 from pruning_core.common.paired_timing import (
     Ratio,
     Times,
@@ -274,13 +275,3 @@ def machine_facts(*packages: str) -> dict[str, Any]:
         "versions": {name: version(name) for name in names},
         "seconds_since_1970": int(time.time()),
     }
-
-
-def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The name of the processor, or its architecture where the system does not report it."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()

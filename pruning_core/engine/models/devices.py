@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.machine import processor_name
 from pruning_core.engine.models.small_convs import use_small_convs
 
 
@@ -32,10 +35,40 @@ def resolve(device: str) -> str:
 
 
 def prepare(threads: int) -> None:
-    """Set the number of threads, and allow only deterministic algorithms."""
+    """Set the number of threads, and allow only deterministic algorithms in full float32."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    _forbid_tf32()
+
+
+def _forbid_tf32() -> None:
+    """Compute float32 in float32: TF32, cuDNN's default for convolutions, keeps 10 of 23 bits."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    # PyTorch 2.9 has a setting for each kind of operation, which the switches above leave open.
+    for backend in (torch.backends.cudnn, torch.backends.mkldnn):
+        for name in ("conv", "rnn", "matmul"):
+            operation = getattr(backend, name, None)
+            if operation is not None and hasattr(operation, "fp32_precision"):
+                operation.fp32_precision = "ieee"
+
+
+def processor(device: str) -> str:
+    """What computes on a device, as far as it changes the bits of results.
+
+    A GPU with its architecture, or the processor with the instructions that PyTorch uses there.
+    """
+    if device == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        return f"{torch.cuda.get_device_name()} (sm_{major}{minor})"
+    if device == "mps":
+        return f"{processor_name()} (GPU)"
+    limits = (os.environ.get(f"{name}_MAX_CPU_ISA", "") for name in ("ONEDNN", "DNNL"))
+    limit = next(filter(None, limits), "").upper()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{processor_name()} ({instructions}{f', oneDNN up to {limit}' if limit else ''})"
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -100,8 +101,24 @@ X_AXES = {
 MAX_SPARSITY_LABELS = 16
 BUDGET_LABEL_WIDTH = 14  # over a budget, labels also have the sparsity
 MODELS = tuple(name for name in SERIES if name not in QUANTIZED)
+PRINT_HEIGHT = 230  # of a plot in an image file, in pixels
 PANEL_MARGIN = {"l": 64, "r": LABEL_WIDTH + 16, "t": 96, "b": 56, "pad": 0}
 PANEL_SIZE = {"width": 1240, "height": 860, "margin": PANEL_MARGIN}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One chart for an image file: its heading and its parts, on the axes x and y.
+
+    `labels` is the width of the labels at its right edge in pixels, `height` that of the plot.
+    """
+
+    name: str
+    title: str
+    subtitle: str
+    drawing: Drawing
+    labels: int
+    height: int = PRINT_HEIGHT
 
 
 def comparison_chart(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
@@ -111,9 +128,7 @@ def comparison_chart(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") 
     """
     chart, rows = CHARTS[y], _charted(frame)
     several = _several_runs(rows)
-    sparsity_width = BUDGET_LABEL_WIDTH if X_AXES[x].budget else 0
-    right = 16 if several else LABEL_WIDTH + sparsity_width
-    drawing = Drawing(layout(chart.title, _subtitle(rows, chart), right))
+    drawing = Drawing(layout(chart.title, _subtitle(rows, chart), _label_width(rows, x)))
     drawing.layout["uirevision"] = x  # keep the zoom when models are added, not when x changes
     _draw(drawing, rows, chart, X_AXES[x], Subplot())
     if several:
@@ -138,6 +153,26 @@ def comparison_panel(
         drawing.layout.update(showlegend=True, legend=legend_below())
     grid = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
     return on_white(drawing.add_to(grid))
+
+
+def comparison_plots(
+    frame: pd.DataFrame, x: str = "sparsity_prunable", charts: Mapping[str, Chart] = CHARTS
+) -> tuple[list[Plot], list[Part]]:
+    """The charts for an image file, and the entries of their legend (empty for a single run)."""
+    rows, plots = _charted(frame), []
+    for name, chart in charts.items():
+        drawing = Drawing({})
+        _draw(drawing, rows, chart, X_AXES[x], Subplot(height=PRINT_HEIGHT))
+        heading_lines = chart.title, _subtitle(rows, chart)
+        plots.append(Plot(name, *heading_lines, drawing, _label_width(rows, x)))
+    return plots, list(legend_entries(rows)) if _several_runs(rows) else []
+
+
+def _label_width(rows: list[Row], x: str) -> int:
+    """The width of the labels at the right edge in pixels; several runs have a legend instead."""
+    if _several_runs(rows):
+        return 16
+    return LABEL_WIDTH + (BUDGET_LABEL_WIDTH if X_AXES[x].budget else 0)
 
 
 def _charted(frame: pd.DataFrame) -> list[Row]:

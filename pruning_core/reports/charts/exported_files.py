@@ -1,4 +1,4 @@
-"""The exported files of a model: size on disk, accuracy and entropy bound."""
+"""The exported files of a model: size on disk, accuracy and order-0 entropy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT
 from pruning_core.reports.charts.style import FONT, GRID, SERIES, TRANSPARENT
 
 ROW_HEIGHT, FRAME_HEIGHT = 30, 70
-BAR_COLOR, BOUND_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
+BAR_COLOR, ENTROPY_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
 
 
 def file_size_chart(frame: pd.DataFrame) -> go.Figure:
-    """A bar for each exported file, with a mark at its entropy bound.
+    """A bar for each exported file, with a mark at the order-0 entropy of a sparse file.
 
     `frame` is that of `results.exported_files.files_frame`.
     """
@@ -37,7 +37,7 @@ def file_size_chart(frame: pd.DataFrame) -> go.Figure:
             hoverinfo="text",
         )
     )
-    figure.add_trace(_entropy_bounds(rows))
+    figure.add_trace(_order0_marks(rows))
     figure.update_layout(
         height=FRAME_HEIGHT + ROW_HEIGHT * len(rows),
         margin={"l": 8, "r": 24, "t": 30, "b": 40},
@@ -55,20 +55,19 @@ def file_size_chart(frame: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _entropy_bounds(rows: list[dict[Hashable, Any]]) -> go.Scatter:
-    bounded = [row for row in rows if not missing(row["entropy_bound_bytes"])]
+def _order0_marks(rows: list[dict[Hashable, Any]]) -> go.Scatter:
+    known = [row for row in rows if not missing(row["order0_entropy_bytes"])]
     return go.Scatter(
-        x=[row["entropy_bound_bytes"] / 1e6 for row in bounded],
-        y=[FILE_FORMATS[row["format"]].title for row in bounded],
+        x=[row["order0_entropy_bytes"] / 1e6 for row in known],
+        y=[FILE_FORMATS[row["format"]].title for row in known],
         mode="markers",
-        marker={"symbol": "line-ns", "size": 18, "line": {"color": BOUND_COLOR, "width": 3}},
-        hovertemplate="entropy bound %{x:.3f} MB: estimate of the smallest possible sparse file"
-        "<extra></extra>",
+        marker={"symbol": "line-ns", "size": 18, "line": {"color": ENTROPY_COLOR, "width": 3}},
+        hovertemplate="order-0 entropy %{x:.3f} MB: a reference, no lower bound<extra></extra>",
     )
 
 
 def _hover(row: dict[Hashable, Any]) -> str:
-    size, bound = row["bytes"], row["entropy_bound_bytes"]
+    size, entropy = row["bytes"], row["order0_entropy_bytes"]
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     lines = [
         FILE_FORMATS[row["format"]].title,
@@ -77,7 +76,7 @@ def _hover(row: dict[Hashable, Any]) -> str:
         f"{row['test_images']:,} test images",
         f"accuracy drop {format_points(row['accuracy_drop'])} (model minus file)",
     ]
-    if not missing(bound):
-        excess = f"file {100 * (size / bound - 1):+.1f} %"
-        lines.insert(2, f"entropy bound {format_bytes(bound)} ({excess})")
+    if not missing(entropy):
+        difference = f"file {100 * (size / entropy - 1):+.1f} %"
+        lines.insert(2, f"order-0 entropy {format_bytes(entropy)} ({difference})")
     return "<br>".join(lines)

@@ -1,4 +1,4 @@
-"""The entropy bound of a sparse file, by hand and against scipy."""
+"""The order-0 entropy of a sparse file, by hand and against scipy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from pruning_core.engine.export.entropy import byte_entropy, entropy_bound, mask_entropy
+from pruning_core.engine.export.entropy import byte_entropy, mask_entropy, order0_entropy
 from pruning_core.engine.export.sparse_file import save
 
 
@@ -27,9 +27,19 @@ def test_a_constant_byte_position_costs_nothing(tmp_path: Path) -> None:
     values = torch.zeros(100)
     values[:4] = torch.tensor([1.0, 1.0, 1.0, 2.0])
     save({"a": values}, tmp_path / "model.sparse")
-    bound = entropy_bound(tmp_path / "model.sparse")
-    assert bound["mask"] == pytest.approx((4 * math.log2(25) + 96 * math.log2(100 / 96)) / 8)
-    assert bound["values"] == pytest.approx((3 * math.log2(4 / 3) + math.log2(4)) / 8)
+    computed = order0_entropy(tmp_path / "model.sparse")
+    assert computed["mask"] == pytest.approx((4 * math.log2(25) + 96 * math.log2(100 / 96)) / 8)
+    assert computed["values"] == pytest.approx((3 * math.log2(4 / 3) + math.log2(4)) / 8)
+
+
+def test_a_file_with_patterns_is_smaller_than_its_order_0_entropy(tmp_path: Path) -> None:
+    """Order 0 knows no neighbors, so it is no lower bound: here every second weight is pruned."""
+    values = torch.arange(1, 8001, dtype=torch.float32)
+    values[::2] = 0.0
+    size = save({"a": values}, tmp_path / "model.sparse")
+    entropy_bytes = order0_entropy(tmp_path / "model.sparse")
+    assert entropy_bytes["mask"] == 1000
+    assert size < sum(entropy_bytes.values())
 
 
 def test_masks_and_byte_positions_are_counted_separately(tmp_path: Path) -> None:
@@ -41,12 +51,12 @@ def test_masks_and_byte_positions_are_counted_separately(tmp_path: Path) -> None
         pruned = torch.rand(4000, generator=generator) < sparsity
         tensors[name] = values.masked_fill(pruned, 0.0)
     save(tensors, tmp_path / "model.sparse")
-    bound = entropy_bound(tmp_path / "model.sparse")
+    computed = order0_entropy(tmp_path / "model.sparse")
     densities = [(value != 0).double().mean() for value in tensors.values()]
     bits = sum(4000 * entropy([density, 1 - density], base=2) for density in densities)
-    assert bound["mask"] == pytest.approx(bits / 8)
+    assert computed["mask"] == pytest.approx(bits / 8)
     stored = torch.cat([value[value != 0] for value in tensors.values()]).numpy().view(np.uint32)
     planes = [((stored << 1 | stored >> 31) >> 8 * i & 255) for i in range(4)]
     counts = [np.unique(plane, return_counts=True)[1] for plane in planes]
     bits = sum(len(stored) * entropy(count, base=2) for count in counts)
-    assert bound["values"] == pytest.approx(bits / 8)
+    assert computed["values"] == pytest.approx(bits / 8)

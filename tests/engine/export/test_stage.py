@@ -98,9 +98,9 @@ def test_each_format_is_smaller_than_the_one_before(exported: Exported) -> None:
 
 
 @pytest.mark.parametrize("name", ["bitmask_fp32", "bitmask_fp16", "bitmask_int8"])
-def test_a_sparse_file_is_near_its_entropy_bound(exported: Exported, name: str) -> None:
+def test_a_sparse_file_is_near_its_order0_entropy(exported: Exported, name: str) -> None:
     _, facts = result(exported, name)
-    assert facts["bytes"] < 1.1 * sum(facts["entropy_bound"].values())
+    assert facts["bytes"] < 1.1 * sum(facts["order0_entropy"].values())
 
 
 def test_onnx_runtime_opens_the_onnx_files(exported: Exported) -> None:

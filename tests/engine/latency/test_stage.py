@@ -17,7 +17,6 @@ from pruning_core.engine.latency.stage import (
     SAMPLES_FILE,
     Candidate,
     Group,
-    processor_name,
     rows_of,
 )
 from pruning_core.engine.latency.timed_models import check_image_size, load_timed_model, model_file
@@ -203,10 +202,3 @@ def test_a_speedup_within_the_control_is_noise() -> None:
     assert judgement(6.0) == FASTER
     assert judgement(4.8) == NOISY
     assert judgement(7.5) == NOISY
-
-
-def test_the_processor_name_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "cpuinfo"
-    path.write_text("processor\t: 0\nmodel name\t: Chip 9000\n")
-    assert processor_name(path) == "Chip 9000"
-    assert processor_name(tmp_path / "none")

@@ -13,11 +13,11 @@ def frame() -> pd.DataFrame:
     shared = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.93, "test_images": 1797}
     return pd.DataFrame(
         [
-            {"format": "zlib", "bytes": 2_000_000, "entropy_bound_bytes": float("nan"), **shared},
+            {"format": "zlib", "bytes": 2_000_000, "order0_entropy_bytes": float("nan"), **shared},
             {
                 "format": "bitmask_fp32",
                 "bytes": 1_100_000,
-                "entropy_bound_bytes": 1_000_000,
+                "order0_entropy_bytes": 1_000_000,
                 **shared,
             },
         ]
@@ -31,10 +31,10 @@ def test_each_file_is_a_bar_with_its_size_and_accuracy(frame: pd.DataFrame) -> N
     assert list(bars.text) == ["2.00 MB, 90 %", "1.10 MB, 90 %"]
 
 
-def test_an_entropy_bound_is_a_mark_where_it_is_known(frame: pd.DataFrame) -> None:
+def test_an_order0_entropy_is_a_mark_where_it_is_known(frame: pd.DataFrame) -> None:
     marks = file_size_chart(frame).data[1]
     assert (list(marks.x), list(marks.y)) == ([1.0], ["Sparse (bitmask) fp32"])
-    assert "entropy bound" in marks.hovertemplate
+    assert "order-0 entropy" in marks.hovertemplate
 
 
 def test_the_hover_text_compares_the_file_with_its_bound(frame: pd.DataFrame) -> None:
@@ -42,7 +42,7 @@ def test_the_hover_text_compares_the_file_with_its_bound(frame: pd.DataFrame) ->
     assert bounded.split("<br>") == [
         "Sparse (bitmask) fp32",
         "size on disk 1,100,000 bytes",
-        "entropy bound 1.00 MB (file +10.0 %)",
+        "order-0 entropy 1.00 MB (file +10.0 %)",
         "accuracy 90 % (95 % CI 85 % to 93 %), 1,797 test images",
         "accuracy drop 1 point (model minus file)",
     ]

@@ -18,6 +18,7 @@ import pandas as pd
 from pruning_core.common.formatting import format_bytes
 from pruning_core.common.paths import PROJECT
 from pruning_core.engine.data.loading import ImageSet
+from pruning_core.engine.export.bundle.verify import BUNDLE_VERSION, ORDER
 from pruning_core.engine.export.compact_file import widths_in
 from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
 from pruning_core.engine.stage_inputs import (
@@ -29,6 +30,7 @@ from pruning_core.engine.stage_inputs import (
 from pruning_core.engine.structured import widths
 from pruning_core.methods.file_formats import FILE_FORMATS, FileFormat
 from pruning_core.planning.stage import Outline, read_result
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import (
     BaselineSettings,
     BundleResult,
@@ -36,6 +38,7 @@ from pruning_core.planning.stage_types import (
     DatasetResult,
     DatasetSettings,
     ExportResult,
+    ModelResult,
     restored,
 )
 from pruning_core.reports import csv_export
@@ -48,7 +51,7 @@ from pruning_core.storage.stage_context import Context
 
 Result = dict[str, Any]
 HERE = Path(__file__).resolve().parent
-MANIFEST_FILE = "manifest.json"
+MANIFEST_FILE, STAGES_FILE = "manifest.json", "stages.json"
 VERSIONED_PACKAGES = (
     *("torch", "torchvision", "numpy", "safetensors", "torch-pruning"),
     *("onnx", "onnxscript", "onnxruntime", "executorch"),
@@ -66,20 +69,23 @@ def bundle(context: Context[BundleSettings]) -> BundleResult:
     base = baseline_settings(store, root)
     context.progress.say(0.1, "Packing the test images")
     splits = load_splits(store, store.settings(root)["parent"], base.data)
-    images = _images(splits.test, context.folder / IMAGES_FILE)
+    classes = read_result(store, store.settings(root)["parent"], DatasetResult).classes
+    images = _images(splits.test, classes, context.folder / IMAGES_FILE)
     inside = (context.folder / IMAGES_FILE).stat().st_size <= settings.image_bytes
     context.progress.say(0.5, "Packing the rest")
     files = {
         model.name: model.read_bytes(),
         PREDICTIONS_FILE: store.file(context.row.parent, PREDICTIONS_FILE).read_bytes(),
+        STAGES_FILE: _as_json(_stages(context)),
         **_results(context),
         **_programs(FILE_FORMATS[settings.format]),
         **({IMAGES_FILE: (context.folder / IMAGES_FILE).read_bytes()} if inside else {}),
     }
     manifest = _manifest(context, exported, base, root)
-    manifest |= {"model": model.name, "images": images}
+    manifest |= {"model": model.name, "images": images, "classes": classes}
     manifest["files"] = {name: _digest(content) for name, content in files.items()}
-    files[MANIFEST_FILE] = (json.dumps(manifest, indent=2) + "\n").encode()
+    files[MANIFEST_FILE] = _as_json(manifest)
+    manifest_sha256 = _digest(files[MANIFEST_FILE])["sha256"]
     _pack(files, context.folder / BUNDLE_FILE)
     zip_file = context.folder / BUNDLE_FILE
     return BundleResult(
@@ -87,19 +93,42 @@ def bundle(context: Context[BundleSettings]) -> BundleResult:
         bytes=zip_file.stat().st_size,
         images=IMAGES_FILE,
         images_inside=inside,
+        manifest_sha256=manifest_sha256,
         notes=[
             *([] if inside else [_images_note(context.folder / IMAGES_FILE)]),
             f"SHA-256 of {BUNDLE_FILE}: {_digest(zip_file.read_bytes())['sha256']}.",
+            f"SHA-256 of {MANIFEST_FILE}: {manifest_sha256}. verify.py prints it; compare both.",
         ],
     )
 
 
-def _images(test: ImageSet, path: Path) -> Result:
-    """Write the resized test images. Returns their entry in the manifest."""
+def _images(test: ImageSet, classes: list[str], path: Path) -> Result:
+    """Write the resized test images with their classes. Returns their entry in the manifest."""
     pixels, labels = test.batch(np.arange(len(test))).numpy(), test.labels.numpy().astype("<i8")
-    np.savez_compressed(path, images=pixels, labels=labels)
-    digest = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
-    return {"file": path.name, "count": len(test), "sha256": digest}
+    np.savez_compressed(path, images=pixels, labels=labels, classes=np.array(classes))
+    content = pixels.tobytes() + labels.tobytes() + json.dumps(classes).encode()
+    return {
+        "file": path.name,
+        "count": len(test),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _stages(context: Context[BundleSettings]) -> list[Result]:
+    """The stages from the data set to the bundle, as what enters their keys.
+
+    A key covers the stage and, by the key of its parent, all stages before it: from these entries
+    verify.py computes the key of the model again.
+    """
+    row, store = context.row, context.store
+    stages: list[Result] = [{"kind": row.kind, "parent": row.parent, "settings": row.settings}]
+    while parent := stages[-1]["parent"]:
+        stages.append(store.settings(parent))
+    return [{**s, "version": STAGE_KINDS[s["kind"]].version} for s in reversed(stages)]
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def _results(context: Context[BundleSettings]) -> dict[str, bytes]:
@@ -140,27 +169,33 @@ def _manifest(
     data, dataset = base.data, store.settings(root)["parent"]
     decoded = restored(DatasetSettings, store.settings(dataset)["settings"])
     return {
-        "bundle": 1,
+        "bundle": BUNDLE_VERSION,
         "format": settings.format,
         "opener": FILE_FORMATS[settings.format].opener,
         "label": settings.label,
-        "classes": read_result(store, dataset, DatasetResult).classes,
         "preprocessing": {
             "image_size": data["image_size"],
             "mean": data["mean"],
             "std": data["std"],
-            "order": "the shorter side resized to image_size, center crop, RGB, "
-            "(byte / 255 - mean) / std, float32 (N, 3, S, S)",
+            "order": ORDER,
         },
         "network": {**architecture_of(base), **_widths(context, exported)},
         "accuracy": exported.accuracy,
         "accuracy_interval_95": [exported.accuracy_low, exported.accuracy_high],
         "correct": exported.right,
         "data_sha256": decoded.digest,
-        "reproduce": "python -m pruning_core compare --spec spec.json, then export JOB; the key of "
-        f"the model's stage is {settings.point}",
+        "model_stage": settings.point,
+        "computed_on": {
+            "model": _machine(read_result(store, settings.point, ModelResult)),
+            "file": _machine(exported),
+        },
         "versions": _versions(),
     }
+
+
+def _machine(result: ModelResult | ExportResult) -> Result:
+    """Where a result was computed."""
+    return {"processor": result.processor, "versions": result.versions}
 
 
 def _widths(context: Context[BundleSettings], exported: ExportResult) -> Result:
