@@ -40,13 +40,25 @@ def inline(text: str) -> str:
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspections of a spec that start no download."""
     stages = [stage] if (stage := probe(spec, lab.store)) else []
-    data = inspect_data(spec)
+    data = inspect_data(spec, lab.store)
     facts = known(lab.store, data.key, InspectDatasetResult)
     if not DATASETS[spec.data.name].download or facts:
         stages.append(data)
     if facts and spec.model.weights != "pretrained":
         stages.append(inspect_model(spec, len(facts.classes)))
-    return stages
+    stages += listings(lab, spec)
+    return list({stage.key: stage for stage in stages}.values())
+
+
+def listings(lab: Lab, spec: Spec) -> list[Stage]:
+    """The next listing of the user's images, if it is time for one; past ones are deleted."""
+    path = spec.data.path
+    if not DATASETS[spec.data.name].user_images:
+        return []
+    for stage in lab.store.past_listings(path):
+        lab.store.remove(stage.key)
+        lab.queue.forget(stage.key)
+    return lab.store.next_listing(path)
 
 
 def request(lab: Lab, stages: list[Stage]) -> list[Stage]:
@@ -64,6 +76,16 @@ def request(lab: Lab, stages: list[Stage]) -> list[Stage]:
     if missing:
         ask(lab, missing)
     return missing
+
+
+def files_listed(lab: Lab, spec: Spec) -> bool:
+    """Whether the user's images were listed; before that, ask the worker and wait.
+
+    Raises `SpecError` where they cannot be read.
+    """
+    if pending := request(lab, listings(lab, spec)):
+        wait_for(pending, lab)
+    return inspect_data(spec, lab.store).kind != "list_files"
 
 
 def ask(lab: Lab, missing: list[Stage]) -> None:
@@ -119,6 +141,7 @@ def check_again(lab: Lab, keys: set[str]) -> None:
     """A callback: forget failed inspections, so that the page requests them again."""
     for key in keys:
         lab.queue.forget(key)
+    lab.store.list_again()
     st.session_state.pop(REQUESTED, None)
 
 
@@ -140,7 +163,7 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 def show_data(lab: Lab, spec: Spec) -> None:
     """The numbers of classes and images, once the data set is inspected."""
-    facts = known(lab.store, inspect_data(spec).key, InspectDatasetResult)
+    facts = known(lab.store, inspect_data(spec, lab.store).key, InspectDatasetResult)
     if facts is None:
         if DATASETS[spec.data.name].download:
             st.caption("Downloaded when the run starts, unless it is in the cache.")

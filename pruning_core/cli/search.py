@@ -203,7 +203,7 @@ class PresetSearch:
         progress = follow_job(self.cache, self.queue, job, self.console)
         if progress.state != "done":
             return report_failure(progress, self.cache)
-        data = read_result(self.store, inspect_data(base).key, InspectDatasetResult)
+        data = read_result(self.store, inspect_data(base, self.store).key, InspectDatasetResult)
         inspection = inspect_model(base, len(data.classes))
         model = read_result(self.store, inspection.key, InspectModelResult)
         self.layers = [Layer(**layer) for layer in model.layers]

@@ -12,6 +12,7 @@ from typing import Any
 from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
+from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
@@ -122,6 +123,7 @@ def _spans(chain: Any, steps: int) -> bool:
     return bool(chain.enabled and (chain.final_epochs > 0 or (chain.epochs > 0 and steps > 1)))
 
 
+USER_IMAGES = Condition(lambda spec: DATASETS[spec.data.name].user_images, "with your own images")
 ONE_SHOT = Condition(lambda spec: bool(spec.one_shot.amounts), "with one-shot sparsities")
 ITERATIVE = Condition(lambda spec: spec.iterative.enabled, "with iterative pruning")
 STRUCTURED = Condition(lambda spec: spec.structured.enabled, "with structured pruning")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pruning_core.common.files import fingerprint
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.structured import all_groups_spec, inspect_groups
@@ -59,12 +60,15 @@ class Facts:
     def __init__(
         self, spec: Spec, data: dict[str, Any] = DATA, model: dict[str, Any] = MODEL
     ) -> None:
-        self.results: dict[str, Any] = {inspect_data(spec).key: data}
+        self.results: dict[str, Any] = {inspect_data(spec, self).key: data}
         classes = len(data["classes"])
         self.results[inspect_model(spec, classes).key] = model
 
     def exists(self, key: str) -> bool:
         return key in self.results
+
+    def fingerprint(self, path: str) -> str:
+        return fingerprint(path)
 
     def read(self, key: str) -> dict[str, Any]:
         if key not in self.results:

@@ -26,7 +26,8 @@ from pruning_core.engine.data.dataset import (
     OpenDataset,
     Progress,
     array_digest,
-    labeled_arrays,
+    array_reader,
+    numbered,
     rescaled,
 )
 from pruning_core.engine.data.download import DownloadError, download, has_md5
@@ -81,9 +82,12 @@ def open_published(
     yield OpenDataset(
         field="data.name",
         location=title,
-        digest=array_digest(classes, *arrays[0], *arrays[1]),
+        read=array_reader(
+            array_digest(classes, *arrays[0], *arrays[1]),
+            {"train": arrays[0][0], "test": arrays[1][0]},
+        ),
         classes=classes,
-        subsets={"train": labeled_arrays(*arrays[0]), "test": labeled_arrays(*arrays[1])},
+        subsets={"train": numbered(arrays[0][1]), "test": numbered(arrays[1][1])},
         split="given",
         flip=published.flip,
     )

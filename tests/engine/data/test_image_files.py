@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from pruning_core.engine.data.image_files import UnreadableImage, decode_image, has_16_bits
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image, image_facts
 
 GRAYS = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
 FORMATS = [("PNG", {}), ("JPEG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
@@ -34,7 +34,7 @@ def colored(width: int = 32, height: int = 32) -> Image.Image:
 @pytest.mark.parametrize(("kind", "dtype"), DEEP)
 def test_16_bit_grays_become_their_upper_8_bits(kind: str, dtype: str) -> None:
     raw = encoded(Image.fromarray(GRAYS.astype(dtype)), kind)
-    assert has_16_bits(raw)
+    assert image_facts(raw).sixteen_bits
     assert (decode_image(raw, 32) == (GRAYS >> 8)[:, :, None]).all()
 
 
@@ -51,8 +51,8 @@ def test_floating_point_images_are_refused() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"P5", b"II*\0", encoded(colored(), "TIFF")])
 def test_only_16_bit_images_are_detected(raw: bytes) -> None:
-    assert not has_16_bits(raw)
-    assert not has_16_bits(encoded(colored()))
+    assert not image_facts(raw).sixteen_bits
+    assert not image_facts(encoded(colored())).sixteen_bits
 
 
 @pytest.mark.parametrize(("kind", "options"), FORMATS)

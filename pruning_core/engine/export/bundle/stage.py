@@ -17,6 +17,7 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_bytes
 from pruning_core.common.paths import PROJECT
+from pruning_core.engine.data.decoding import fitting
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.export.compact_file import widths_in
 from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
@@ -27,6 +28,7 @@ from pruning_core.engine.stage_inputs import (
     load_splits,
 )
 from pruning_core.engine.structured import widths
+from pruning_core.methods.datasets import RESIZE_METHODS
 from pruning_core.methods.file_formats import FILE_FORMATS, FileFormat
 from pruning_core.planning.stage import Outline, read_result
 from pruning_core.planning.stage_types import (
@@ -149,8 +151,7 @@ def _manifest(
             "image_size": data["image_size"],
             "mean": data["mean"],
             "std": data["std"],
-            "order": "the shorter side resized to image_size, center crop, RGB, "
-            "(byte / 255 - mean) / std, float32 (N, 3, S, S)",
+            "order": f"{_fitted(decoded)}, RGB, (byte / 255 - mean) / std, float32 (N, 3, S, S)",
         },
         "network": {**architecture_of(base), **_widths(context, exported)},
         "accuracy": exported.accuracy,
@@ -161,6 +162,15 @@ def _manifest(
         f"the model's stage is {settings.point}",
         "versions": _versions(),
     }
+
+
+def _fitted(decoded: DatasetSettings) -> str:
+    """How a file became a square of 8-bit values."""
+    method, limits = fitting(decoded)
+    text = f"resized to image_size ({RESIZE_METHODS[method].help.rstrip('.')})"
+    if limits:
+        text += f", 16-bit values {limits[0]} to {limits[1]} scaled to 0 to 255"
+    return text
 
 
 def _widths(context: Context[BundleSettings], exported: ExportResult) -> Result:
