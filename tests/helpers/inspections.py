@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruning_core.common.files import fingerprint
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.structured import all_groups_spec, inspect_groups
@@ -68,7 +67,7 @@ class Facts:
         return key in self.results
 
     def fingerprint(self, path: str) -> str:
-        return fingerprint(path)
+        return f"files of {path}"
 
     def read(self, key: str) -> dict[str, Any]:
         if key not in self.results:

@@ -13,6 +13,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.correction import CorrectionSpec
+from pruning_core.settings.data import DataSpec
 from pruning_core.settings.fields import SECTION, Condition, fields_of, section, setting
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
@@ -111,6 +112,7 @@ def test_a_setting_without_effect_changes_no_key_and_no_job_id(spec: Spec) -> No
 # Specs in which settings with a condition have an effect, by name.
 EFFECTIVE: dict[str, Spec] = {
     "defaults": QUICKSTART,
+    "own images": replace(QUICKSTART, data=DataSpec(name="images", path="/images")),
     "global": replace(QUICKSTART, pruning=PruningSpec(allocation="global")),
     "custom": replace(
         QUICKSTART, pruning=PruningSpec(allocation="custom", layer_sparsities=("*=0.5",))
