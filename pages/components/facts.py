@@ -9,8 +9,9 @@ import streamlit as st
 
 from pages.components.shell import Lab, link
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.common.formatting import format_count
-from pruning_core.methods.datasets import DATASETS
+from pruning_core.methods.datasets import DATASETS, class_order, not_square_note
 from pruning_core.methods.devices import DEVICES
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
@@ -171,7 +172,12 @@ def show_data(lab: Lab, spec: Spec) -> None:
     train, test = sum(facts.train_counts), sum(facts.test_counts)
     classes = format_count(len(facts.classes), "class", "classes")
     st.caption(f"{classes}, {train:,} training images, {test:,} test images.")
-    for note in facts.notes:
+    must = "" if spec.model.weights in PLAIN_WEIGHTS else " The checkpoint must follow it."
+    st.caption(f"Order of the classes: {inline(class_order(facts.classes))}.{must}")
+    notes = list(facts.notes)
+    if facts.not_square:
+        notes.append(not_square_note(facts.not_square, spec.data.resize))
+    for note in notes:
         st.caption(inline(note))
 
 

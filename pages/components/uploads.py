@@ -12,6 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.components.choices import PREFIX
 from pages.components.shell import Lab, plain
+from pruning_core.common.files import sha256
 
 
 def upload_for(lab: Lab, label: str, name: str, types: list[str], help: str) -> None:
@@ -30,7 +31,7 @@ def store_upload(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:
     digest = hashlib.sha256(content).hexdigest()
     path = lab.cache.upload(digest, file.name.rsplit(".", 1)[-1].lower())
     try:
-        if not path.is_file() or path.stat().st_size != len(content):
+        if not path.is_file() or sha256(path) != digest:
             _write(path, content)
     except OSError as error:
         reason = plain(f"{path.parent} ({error.strerror or error})")

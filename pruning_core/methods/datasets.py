@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pruning_core.common.formatting import join_words
@@ -156,6 +157,14 @@ AUGMENTATIONS = Registry(
         ),
     ),
 )
+
+
+def class_order(classes: Sequence[str], shown: int = 20) -> str:
+    """The first classes with the numbers of their outputs: "0 = cat, 1 = dog"."""
+    numbered = [f"{number} = {name}" for number, name in enumerate(classes)]
+    if len(numbered) > shown + 1:
+        numbered = [*numbered[:shown], "...", numbered[-1]]
+    return ", ".join(numbered)
 
 
 def not_square_note(images: int, method: str) -> str:

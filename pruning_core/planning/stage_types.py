@@ -269,7 +269,12 @@ class ModelResult(Accuracy):
 
 @dataclass(frozen=True)
 class BaselineResult(ModelResult):
-    """The dense model of a seed. Its totals are 0: they count fine-tuning."""
+    """The dense model of a seed. Its totals are 0: they count fine-tuning.
+
+    `chance` is the accuracy of always predicting the largest class of the test images.
+    """
+
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,17 @@ def model_rows(
     }
     dense_macs = _dense_macs(outline, store)
     inspections = _inspections(outline, store)
-    shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(inspections)}
+    shared = {"run": run, "run_id": run_id, "data": data}
+    chance = _chance(inspections)
     notes = [note for inspection in inspections for note in inspection.notes]
     rows = []
     for model in outline.models:
         result = known(store, model.key, _result_class(model))
         if result and (baseline := baselines[model.seed]):
             macs = result.macs if isinstance(result, StructuredResult) else dense_macs
-            rows.append({**_row(model, result, baseline, notes), "macs": macs, **shared})
+            row = _row(model, result, baseline, notes)
+            measured = chance if baseline.chance is None else baseline.chance
+            rows.append({**row, "macs": macs, **shared, "chance": measured})
     return rows
 
 
@@ -180,7 +183,10 @@ def _inspections(outline: Outline, store: Reader) -> list[_Inspection]:
 
 
 def _chance(inspections: list[_Inspection]) -> float:
-    """The share of the largest class: the accuracy of always predicting it."""
+    """The share of the largest class of all test images.
+
+    A baseline of an earlier version did not measure that of its own test images.
+    """
     for counts in (inspection.test_counts for inspection in inspections if inspection.test_counts):
         return float(max(counts) / sum(counts))
     return float("nan")

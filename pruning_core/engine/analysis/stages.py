@@ -94,8 +94,7 @@ def sensitivity(context: Context[SensitivitySettings]) -> SensitivityResult:
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
     splits = load_splits(store, store.settings(context.row.parent)["parent"], base.data)
     images = splits.validation.sample(settings.images, settings.seed)
-    # The accuracy of always predicting the most frequent class.
-    chance = float(images.labels.bincount().max()) / len(images)
+    chance = images.largest_share()
 
     def evaluate_model(model: nn.Module) -> Evaluation:
         return evaluate(model, images, base.data, settings.device)

@@ -1,25 +1,25 @@
 """CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, read by torchvision's classes.
 
-URLs and MD5 sums are those of the classes; files are in `downloads/<name>`.
+URLs and MD5 sums of downloads are those of the classes; files are in `downloads/<name>`. Files
+that a user put there may be packed in another way: what counts is their content.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
-import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from torchvision import datasets
-from torchvision.datasets.utils import extract_archive
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.dataset import (
@@ -45,19 +45,41 @@ _BROKEN = (
 )
 
 
+# Images, uint8 (N, H, W) or (N, H, W, 3), and labels (N,).
+Arrays = tuple[np.ndarray, np.ndarray]
+MOST_BYTES = 256 * 2**20
+# The MD5 sums of the unpacked files, which hold nothing but the shape and the values.
+IDX_MD5 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion_mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+
+
 @dataclass(frozen=True)
 class PublishedDataset:
     """A published data set, read by the torchvision class `dataset`.
 
     `fetch(dataset, root, title, progress)` downloads it. `manual(dataset, root)` returns the
     folder and the files for a manual download. `flip` is true where a mirrored image keeps its
-    class.
+    class. `check(name, arrays)` compares the decoded training and test images with the published
+    ones, and raises `ValueError` for others.
     """
 
     dataset: Any
     fetch: Callable[[Any, Path, str, Progress], None]
     manual: Callable[[Any, Path], tuple[Path, str]]
     flip: bool
+    check: Callable[[str, Iterable[Arrays]], None] | None = None
 
 
 @contextmanager
@@ -72,12 +94,14 @@ def open_published(
             published.dataset(str(root), train=is_train, download=False)
             for is_train in (True, False)
         )
+        arrays = [_arrays(dataset) for dataset in (train, test)]
+        if published.check:
+            published.check(name, arrays)
     except DownloadError as error:
         raise _error(title, published, root, "could not be downloaded ({error})", error) from None
     except _BROKEN as error:
         problem = "could not be prepared in {root} ({error})"
         raise _error(title, published, root, problem, error) from None
-    arrays = [_arrays(dataset) for dataset in (train, test)]
     classes = tuple(train.classes)
     yield OpenDataset(
         field="data.name",
@@ -109,13 +133,14 @@ def _error(
     )
 
 
-def _arrays(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(dataset: Any) -> Arrays:
     """Images, uint8 (N, H, W) or (N, H, W, 3), and labels (N,)."""
     images = np.ascontiguousarray(np.asarray(dataset.data))
     return images, np.asarray(dataset.targets, dtype=np.int64)
 
 
 def _fetch_cifar(dataset: Any, root: Path, title: str, progress: Progress) -> None:
+    """Download and unpack. The files are pickles, so only published ones may be read."""
     unpacked = root / dataset.base_folder
     files = [*dataset.train_list, *dataset.test_list]
     files.append((dataset.meta["filename"], dataset.meta["md5"]))
@@ -124,11 +149,26 @@ def _fetch_cifar(dataset: Any, root: Path, title: str, progress: Progress) -> No
     archive = root / dataset.filename
     _ensure_file(archive, [dataset.url], dataset.tgz_md5, title, progress)
     # Unpacked elsewhere and moved file by file, since another process may read the same files.
-    with tempfile.TemporaryDirectory(dir=root) as folder:
-        extract_archive(str(archive), folder)
-        unpacked.mkdir(exist_ok=True)
-        for file in (Path(folder) / dataset.base_folder).iterdir():
-            os.replace(file, unpacked / file.name)
+    with tempfile.TemporaryDirectory(dir=root) as folder, tarfile.open(archive) as packed:
+        for name, md5 in files:
+            file = Path(folder, name)
+            with _member(packed, f"{dataset.base_folder}/{name}") as source, file.open("wb") as out:
+                _copy(source, out, name)
+            if not has_md5(file, md5):
+                raise ValueError(f"{name} in {archive.name} is not the published file; delete it")
+            unpacked.mkdir(exist_ok=True)
+            os.replace(file, unpacked / name)
+
+
+def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A regular file in an archive. Raises `ValueError`."""
+    try:
+        stream = packed.extractfile(name)
+    except KeyError:
+        stream = None
+    if stream is None:
+        raise ValueError(f"{name} is missing in the archive; delete it")
+    return stream
 
 
 def _fetch_mnist(dataset: Any, root: Path, title: str, progress: Progress) -> None:
@@ -146,24 +186,56 @@ def _fetch_mnist(dataset: Any, root: Path, title: str, progress: Progress) -> No
 
 
 def _ensure_file(file: Path, urls: list[str], md5: str, title: str, progress: Progress) -> None:
-    """Download a file, or check the one that exists. Raises `DownloadError` or `ValueError`."""
+    """Download a file unless it exists. Raises `DownloadError`.
+
+    A file that exists may be packed in another way: its content is checked after unpacking.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         download(urls, file, md5, title, progress)
-    elif not has_md5(file, md5):
-        raise ValueError(f"{file.name} is not the published file, its MD5 sum differs; delete it")
 
 
 def _gunzip(packed: Path, target: Path) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:
         with gzip.open(packed) as source, os.fdopen(handle, "wb") as out:
-            shutil.copyfileobj(source, out)
+            _copy(source, out, target.name)
         os.replace(name, target)
     except (EOFError, zlib.error) as error:
         raise ValueError(f"{packed.name} cannot be unpacked, {error}") from None
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _copy(source: IO[bytes], out: IO[bytes], name: str) -> None:
+    """Copy an unpacked file of limited size. Raises `ValueError`."""
+    size = 0
+    while block := source.read(2**20):
+        size += len(block)
+        if size > MOST_BYTES:
+            raise ValueError(f"{name} is larger than the published file; delete it")
+        out.write(block)
+
+
+def _check_mnist(name: str, arrays: Iterable[Arrays]) -> None:
+    """Compare the decoded images and labels with the published ones. Raises `ValueError`."""
+    for part, (images, labels) in zip(("train", "t10k"), arrays, strict=True):
+        for what, values in (("images-idx3", images), ("labels-idx1", labels)):
+            file = f"{part}-{what}-ubyte"
+            if idx_md5(values) != IDX_MD5[name][file]:
+                noun = what.partition("-")[0]
+                raise ValueError(
+                    f"{file} holds {len(values):,} {noun}, which are not the published ones; "
+                    "delete this file"
+                )
+
+
+def idx_md5(values: np.ndarray) -> str:
+    """The MD5 sum of an array of bytes in the format of MNIST's files, however it was packed."""
+    shape = b"".join(side.to_bytes(4, "big") for side in values.shape)
+    return hashlib.md5(
+        bytes([0, 0, 8, values.ndim]) + shape + values.astype("u1").tobytes()
+    ).hexdigest()
 
 
 def _mnist_folder(dataset: Any, root: Path) -> Path:
@@ -180,11 +252,12 @@ def _mnist_files(dataset: Any, root: Path) -> tuple[Path, str]:
 
 
 def _cifar(dataset: Any) -> PublishedDataset:
+    # The sums of the files were compared before they were unpickled.
     return PublishedDataset(dataset, _fetch_cifar, _cifar_files, flip=True)
 
 
 def _mnist(dataset: Any, flip: bool) -> PublishedDataset:
-    return PublishedDataset(dataset, _fetch_mnist, _mnist_files, flip=flip)
+    return PublishedDataset(dataset, _fetch_mnist, _mnist_files, flip=flip, check=_check_mnist)
 
 
 Opened = AbstractContextManager[OpenDataset]
