@@ -44,7 +44,7 @@ from pruning_core.planning.stage import outline, read_result
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.store import Store
+from pruning_core.storage.store import FixedFiles, Store
 
 CSV = "search.csv"
 OUT = Path("outputs") / "search"
@@ -212,7 +212,8 @@ class PresetSearch:
     def check_time(self, base: Spec, grid: Cells, options: argparse.Namespace) -> None:
         """Print how long the search will take. Raises `SpecError` where that is too long."""
         rounds = self._rounds(base, grid, options)
-        remaining = remaining_seconds(rounds, base, self.layers, self.store, usable_cores())
+        store = FixedFiles(self.cache)
+        remaining = remaining_seconds(rounds, base, self.layers, store, usable_cores())
         check_hours(remaining, options.hours)
         say(OK, f"About {format_seconds(remaining)} of computing remain on this machine.")
 

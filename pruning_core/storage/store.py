@@ -239,3 +239,16 @@ class Store:
                 raise
             self.set_aside(key, f"it cannot be read: {error.strerror}")
             raise Missing(key) from error
+
+
+class FixedFiles(Store):
+    """A store that lists the user's images once, for the many plans of one estimate."""
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self.fingerprints: dict[str, str | Stage] = {}
+
+    def fingerprint(self, path: str) -> str | Stage:
+        if path not in self.fingerprints:
+            self.fingerprints[path] = super().fingerprint(path)
+        return self.fingerprints[path]

@@ -35,6 +35,8 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YC
 # Pillow uses mode `I` for 16-bit PGM, and for signed or 32-bit TIFF.
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 HIGHEST_VALUE = np.iinfo(np.uint16).max
+# No image whose sides differ more is decoded for its values.
+LONGEST = 10_000
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -107,7 +109,7 @@ def decode_image(
     255, and values outside are clipped. Raises `UnreadableImage`.
     """
     try:
-        image = _open(raw, size, resize, value_range)
+        image = _open(raw, size, value_range)
         return np.asarray(RESIZE_METHODS.load(resize)(image, size).convert("RGB"))
     except UnreadableImage:
         raise
@@ -137,6 +139,8 @@ def value_limits(raw: bytes) -> tuple[int, int] | None:
     """The lowest and the highest value of a 16-bit image; None where it cannot be decoded."""
     try:
         image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        if max(image.size) > LONGEST * min(image.size):
+            return None
         _check_pixels(*image.size)
         values = _values(raw, image)[0]
         return int(values.min()), int(values.max())
@@ -170,14 +174,13 @@ def _scaled(sides: tuple[int, int], size: int, reference: Callable[..., int]) ->
     return width, height
 
 
-def _open(raw: RawImage, size: int, resize: str, value_range: ValueRange) -> Image.Image:
+def _open(raw: RawImage, size: int, value_range: ValueRange) -> Image.Image:
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw)
     image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
     _check_pixels(*image.size)
-    if resize == CENTER_CROP:
-        # A very long image would become too large when its short side is enlarged.
-        _check_pixels(*_scaled(image.size, size, min))
+    # A very long image would become too large when its short side is enlarged.
+    _check_pixels(*_scaled(image.size, size, min))
     if image.mode not in EIGHT_BIT_MODES + DEEP_MODES:
         raise UnreadableImage(f"mode {image.mode}, not 8 or 16 bits per channel; save it with 8")
     # A JPEG of more than four times the size is decoded at a lower resolution, which is faster.

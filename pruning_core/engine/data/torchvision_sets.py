@@ -12,11 +12,12 @@ import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from torchvision import datasets
@@ -49,19 +50,17 @@ _BROKEN = (
 Arrays = tuple[np.ndarray, np.ndarray]
 MOST_BYTES = 256 * 2**20
 # The MD5 sums of the unpacked files, which hold nothing but the shape and the values.
-IDX_MD5 = {
-    "mnist": {
-        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-    },
-    "fashion_mnist": {
-        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-    },
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+FASHION_MNIST_MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
 
 
@@ -71,7 +70,7 @@ class PublishedDataset:
 
     `fetch(dataset, root, title, progress)` downloads it. `manual(dataset, root)` returns the
     folder and the files for a manual download. `flip` is true where a mirrored image keeps its
-    class. `check(name, arrays)` compares the decoded training and test images with the published
+    class. `check(arrays)` compares the decoded training and test images with the published
     ones, and raises `ValueError` for others.
     """
 
@@ -79,7 +78,7 @@ class PublishedDataset:
     fetch: Callable[[Any, Path, str, Progress], None]
     manual: Callable[[Any, Path], tuple[Path, str]]
     flip: bool
-    check: Callable[[str, Iterable[Arrays]], None] | None = None
+    check: Callable[[Iterable[Arrays]], None] | None = None
 
 
 @contextmanager
@@ -96,7 +95,7 @@ def open_published(
         )
         arrays = [_arrays(dataset) for dataset in (train, test)]
         if published.check:
-            published.check(name, arrays)
+            published.check(arrays)
     except DownloadError as error:
         raise _error(title, published, root, "could not be downloaded ({error})", error) from None
     except _BROKEN as error:
@@ -199,7 +198,7 @@ def _gunzip(packed: Path, target: Path) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:
         with gzip.open(packed) as source, os.fdopen(handle, "wb") as out:
-            _copy(source, out, target.name)
+            _copy(cast(IO[bytes], source), out, target.name)
         os.replace(name, target)
     except (EOFError, zlib.error) as error:
         raise ValueError(f"{packed.name} cannot be unpacked, {error}") from None
@@ -217,12 +216,15 @@ def _copy(source: IO[bytes], out: IO[bytes], name: str) -> None:
         out.write(block)
 
 
-def _check_mnist(name: str, arrays: Iterable[Arrays]) -> None:
-    """Compare the decoded images and labels with the published ones. Raises `ValueError`."""
+def _check_mnist(sums: Mapping[str, str], arrays: Iterable[Arrays]) -> None:
+    """Compare the decoded images and labels with the published ones. Raises `ValueError`.
+
+    `sums` holds the MD5 sum of each unpacked file.
+    """
     for part, (images, labels) in zip(("train", "t10k"), arrays, strict=True):
         for what, values in (("images-idx3", images), ("labels-idx1", labels)):
             file = f"{part}-{what}-ubyte"
-            if idx_md5(values) != IDX_MD5[name][file]:
+            if idx_md5(values) != sums[file]:
                 noun = what.partition("-")[0]
                 raise ValueError(
                     f"{file} holds {len(values):,} {noun}, which are not the published ones; "
@@ -256,8 +258,9 @@ def _cifar(dataset: Any) -> PublishedDataset:
     return PublishedDataset(dataset, _fetch_cifar, _cifar_files, flip=True)
 
 
-def _mnist(dataset: Any, flip: bool) -> PublishedDataset:
-    return PublishedDataset(dataset, _fetch_mnist, _mnist_files, flip=flip, check=_check_mnist)
+def _mnist(dataset: Any, sums: Mapping[str, str], flip: bool) -> PublishedDataset:
+    check = partial(_check_mnist, sums)
+    return PublishedDataset(dataset, _fetch_mnist, _mnist_files, flip=flip, check=check)
 
 
 Opened = AbstractContextManager[OpenDataset]
@@ -275,10 +278,12 @@ def open_cifar100(path: str, split_seed: int, downloads: Path, progress: Progres
 
 def open_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """MNIST. LeCun et al. 1998, https://doi.org/10.1109/5.726791."""
-    return open_published("mnist", _mnist(datasets.MNIST, flip=False), downloads, progress)
+    return open_published(
+        "mnist", _mnist(datasets.MNIST, MNIST_MD5, flip=False), downloads, progress
+    )
 
 
 def open_fashion_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """Fashion-MNIST. Xiao et al. 2017, https://arxiv.org/abs/1708.07747."""
-    published = _mnist(datasets.FashionMNIST, flip=True)
+    published = _mnist(datasets.FashionMNIST, FASHION_MNIST_MD5, flip=True)
     return open_published("fashion_mnist", published, downloads, progress)

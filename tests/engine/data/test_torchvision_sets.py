@@ -103,8 +103,8 @@ def make_mnist(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, kind
             (folder / f"{name}-{what}-ubyte.gz").write_bytes(data)
             resources.append((f"{name}-{what}-ubyte.gz", md5(data)))
     monkeypatch.setattr(kind, "resources", resources)
-    names = dict.fromkeys(("mnist", "fashion_mnist"), sums)
-    monkeypatch.setattr(torchvision_sets, "IDX_MD5", names)
+    monkeypatch.setattr(torchvision_sets, "MNIST_MD5", sums)
+    monkeypatch.setattr(torchvision_sets, "FASHION_MNIST_MD5", sums)
     monkeypatch.setattr(kind, "mirrors", [address + "missing/", address])
 
 
