@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import layer_table
-from pages.components.facts import inline
+from pages.components.facts import files_listed, inline
 from pages.components.guide_link import header_with_guide
 from pages.components.picking import MAX_RUNS, pick_model, pick_run
 from pages.components.run_stage import run_stage
@@ -65,6 +65,8 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
         "Prunes one layer (or dependency group) at a time, at several sparsities, and measures "
         "validation accuracy without retraining."
     )
+    if not files_listed(lab, spec):
+        return
     unit = pick_unit(spec)
     one_seed = replace(spec, seeds=spec.seeds[:1])
     analysis = sensitivity_only(replace(one_seed, sensitivity=replace(spec.sensitivity, unit=unit)))

@@ -19,7 +19,7 @@ from pruning_core.settings.spec import Spec
 
 def stages(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspection of the dependency groups; none without structured pruning or data."""
-    data = known(lab.store, inspect_data(spec).key, InspectDatasetResult)
+    data = known(lab.store, inspect_data(spec, lab.store).key, InspectDatasetResult)
     if not spec.structured.enabled or data is None:
         return []
     return [inspect_groups(spec, len(data.classes))]

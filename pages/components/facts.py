@@ -9,8 +9,9 @@ import streamlit as st
 
 from pages.components.shell import Lab, link
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.common.formatting import format_count
-from pruning_core.methods.datasets import DATASETS
+from pruning_core.methods.datasets import DATASETS, class_order, not_square_note
 from pruning_core.methods.devices import DEVICES
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
@@ -40,13 +41,25 @@ def inline(text: str) -> str:
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspections of a spec that start no download."""
     stages = [stage] if (stage := probe(spec, lab.store)) else []
-    data = inspect_data(spec)
+    data = inspect_data(spec, lab.store)
     facts = known(lab.store, data.key, InspectDatasetResult)
     if not DATASETS[spec.data.name].download or facts:
         stages.append(data)
     if facts and spec.model.weights != "pretrained":
         stages.append(inspect_model(spec, len(facts.classes)))
-    return stages
+    stages += listings(lab, spec)
+    return list({stage.key: stage for stage in stages}.values())
+
+
+def listings(lab: Lab, spec: Spec) -> list[Stage]:
+    """The next listing of the user's images, if it is time for one; past ones are deleted."""
+    path = spec.data.path
+    if not DATASETS[spec.data.name].user_images:
+        return []
+    for stage in lab.store.past_listings(path):
+        lab.store.remove(stage.key)
+        lab.queue.forget(stage.key)
+    return lab.store.next_listing(path)
 
 
 def request(lab: Lab, stages: list[Stage]) -> list[Stage]:
@@ -64,6 +77,16 @@ def request(lab: Lab, stages: list[Stage]) -> list[Stage]:
     if missing:
         ask(lab, missing)
     return missing
+
+
+def files_listed(lab: Lab, spec: Spec) -> bool:
+    """Whether the user's images were listed; before that, ask the worker and wait.
+
+    Raises `SpecError` where they cannot be read.
+    """
+    if pending := request(lab, listings(lab, spec)):
+        wait_for(pending, lab)
+    return inspect_data(spec, lab.store).kind != "list_files"
 
 
 def ask(lab: Lab, missing: list[Stage]) -> bool:
@@ -121,6 +144,7 @@ def check_again(lab: Lab, keys: set[str]) -> None:
     """A callback: forget failed inspections, so that the page requests them again."""
     for key in keys:
         lab.queue.forget(key)
+    lab.store.list_again()
     st.session_state.pop(REQUESTED, None)
 
 
@@ -142,7 +166,7 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 def show_data(lab: Lab, spec: Spec) -> None:
     """The numbers of classes and images, once the data set is inspected."""
-    facts = known(lab.store, inspect_data(spec).key, InspectDatasetResult)
+    facts = known(lab.store, inspect_data(spec, lab.store).key, InspectDatasetResult)
     if facts is None:
         if DATASETS[spec.data.name].download:
             st.caption("Downloaded when the run starts, unless it is in the cache.")
@@ -150,7 +174,12 @@ def show_data(lab: Lab, spec: Spec) -> None:
     train, test = sum(facts.train_counts), sum(facts.test_counts)
     classes = format_count(len(facts.classes), "class", "classes")
     st.caption(f"{classes}, {train:,} training images, {test:,} test images.")
-    for note in facts.notes:
+    must = "" if spec.model.weights in PLAIN_WEIGHTS else " The checkpoint must follow it."
+    st.caption(f"Order of the classes: {inline(class_order(facts.classes))}.{must}")
+    notes = list(facts.notes)
+    if facts.not_square:
+        notes.append(not_square_note(facts.not_square, spec.data.resize))
+    for note in notes:
         st.caption(inline(note))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import math
 import re
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
@@ -15,7 +17,9 @@ from streamlit.errors import StreamlitAPIException
 
 from pages.components.host_check import refusal
 from pruning_core.common.paths import Cache, CacheError, cache_at
-from pruning_core.planning.stage import Stage
+from pruning_core.planning.inspections import list_files
+from pruning_core.planning.stage import Stage, known
+from pruning_core.planning.stage_types import ListFilesResult
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -32,6 +36,8 @@ PAGES = {
     "Guide": "pages/6_Guide.py",
 }
 LOADING_OPENINGS = 3  # the first openings of a page import modules, some only while it is drawn
+# A page asks the worker to list the user's images again when the last listing is older.
+LISTING_SECONDS = 10.0
 _openings: Counter[str] = Counter()
 STYLE = """
 <style>
@@ -107,13 +113,74 @@ class PageQueue(Queue):
             return None
 
 
+@dataclass
+class Listing:
+    """The listings of a user's images for the pages of one cache.
+
+    `request` is the number of the listing that is asked for, 0 where none is; `fingerprint` that
+    of the last finished listing, taken at `time` (of `time.monotonic`); `past` are the stages of
+    listings that are not needed any more.
+    """
+
+    request: int = 0
+    fingerprint: str = ""
+    time: float = -math.inf
+    past: list[Stage] = field(default_factory=list)
+
+
+class PageStore(Store):
+    """The store for pages, which leaves the listing of a user's images to the worker.
+
+    A large or slow folder would block the page. The last finished listing counts until the next
+    one is finished; a run lists the images anew, whatever the pages know.
+    """
+
+    def fingerprint(self, path: str) -> str | Stage:
+        listing = self._listing(path)
+        if listing.request and self.exists((stage := list_files(path, listing.request)).key):
+            if result := known(self, stage.key, ListFilesResult):
+                listing.fingerprint, listing.time = result.fingerprint, time.monotonic()
+            listing.past.append(stage)
+            listing.request = 0
+        if listing.fingerprint:
+            return listing.fingerprint
+        listing.request = listing.request or time.time_ns()
+        return list_files(path, listing.request)
+
+    def next_listing(self, path: str) -> list[Stage]:
+        """The stage of the next listing, where the last one is old; see `fingerprint`."""
+        listing = self._listing(path)
+        if not listing.request and time.monotonic() - listing.time < LISTING_SECONDS:
+            return []
+        listing.request = listing.request or time.time_ns()
+        return [list_files(path, listing.request)]
+
+    def past_listings(self, path: str) -> list[Stage]:
+        """The stages of listings that may be deleted, each once; the newest one stays."""
+        past = self._listing(path).past
+        return [past.pop(0) for _ in past[1:]]
+
+    def list_again(self) -> None:
+        """Forget what is known about the user's images."""
+        for root, path in list(_listings):
+            if root == self.cache.root:
+                _listings.pop((root, path), None)
+
+    def _listing(self, path: str) -> Listing:
+        return _listings.setdefault((self.cache.root, path), Listing())
+
+
 @dataclass(frozen=True)
 class Lab:
     """The cache that this app shows."""
 
     cache: Cache
-    store: Store
+    store: PageStore
     queue: Queue
+
+
+# The listings of all browsers, by the cache and the path that was typed.
+_listings: dict[tuple[Path, str], Listing] = {}
 
 
 def open_page(title: str) -> Lab:
@@ -174,7 +241,7 @@ def _lab() -> Lab:
             st.stop()
     try:
         blocked = start.other_code(cache)
-        lab = Lab(cache, Store(cache), PageQueue(cache.queue, bool(problem), blocked))
+        lab = Lab(cache, PageStore(cache), PageQueue(cache.queue, bool(problem), blocked))
         _worker_line(cache, problem)
     except CacheError as error:
         st.error(plain(str(error)))

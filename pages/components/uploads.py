@@ -13,6 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.components.choices import PREFIX
 from pages.components.shell import Lab, plain
+from pruning_core.common.files import sha256
 
 
 def upload_for(lab: Lab, label: str, name: str, types: list[str] | None, help: str) -> None:
@@ -36,7 +37,7 @@ def store_upload(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:
     suffix = re.sub("[^a-z0-9]", "", file.name.rsplit(".", 1)[-1].lower())[:12] or "file"
     path = lab.cache.upload(digest, suffix)
     try:
-        if not path.is_file() or path.stat().st_size != len(content):
+        if not path.is_file() or sha256(path) != digest:
             _write(path, content)
     except OSError as error:
         reason = plain(f"{path.parent} ({error.strerror or error})")

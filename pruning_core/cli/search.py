@@ -44,7 +44,7 @@ from pruning_core.planning.stage_types import InspectDatasetResult, InspectModel
 from pruning_core.results.csv_text import csv_text
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.store import Store
+from pruning_core.storage.store import FixedFiles, Store
 
 CSV = "search.csv"
 OUT = Path("outputs") / "search"
@@ -203,7 +203,7 @@ class PresetSearch:
         progress = follow_job(self.cache, self.queue, job, self.console)
         if progress.state != "done":
             return report_failure(progress, self.cache)
-        data = read_result(self.store, inspect_data(base).key, InspectDatasetResult)
+        data = read_result(self.store, inspect_data(base, self.store).key, InspectDatasetResult)
         inspection = inspect_model(base, len(data.classes))
         model = read_result(self.store, inspection.key, InspectModelResult)
         self.layers = [Layer(**layer) for layer in model.layers]
@@ -212,7 +212,8 @@ class PresetSearch:
     def check_time(self, base: Spec, grid: Cells, options: argparse.Namespace) -> None:
         """Print how long the search will take. Raises `SpecError` where that is too long."""
         rounds = self._rounds(base, grid, options)
-        remaining = remaining_seconds(rounds, base, self.layers, self.store, usable_cores())
+        store = FixedFiles(self.cache)
+        remaining = remaining_seconds(rounds, base, self.layers, store, usable_cores())
         check_hours(remaining, options.hours)
         say(OK, f"About {format_seconds(remaining)} of computing remain on this machine.")
 

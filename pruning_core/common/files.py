@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import time
+import zipfile
+import zlib
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 
 from pruning_core.common.errors import SpecError
 
 PLAIN_WEIGHTS = ("none", "pretrained")
 MOST_FILES = 2_000_000
-# A page asks for the fingerprint of a folder several times while it is drawn.
-FINGERPRINT_SECONDS = 5.0
+# Longer than a tick of the clock of any usual file system.
+CLOCK_TICK_SECONDS = 0.05
+MOST_LISTINGS = 10
+# What zipfile raises on damaged files.
+UNREADABLE_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+    struct.error,
+)
 
 
 def expand_path(path: str) -> Path:
@@ -23,9 +36,12 @@ def expand_path(path: str) -> Path:
 
 
 def fingerprint(path: str) -> str:
-    """A digest of file names, sizes and times: a cheap test of whether images may have changed.
+    """A digest that changes whenever the user's images may have changed, without reading them.
 
-    Raises `SpecError` for `data.path` where there is no folder or file that can be read.
+    It covers the names, sizes, inodes and times of a folder's files, the time of change included,
+    and of a zip also its table of contents with the checksum of each entry. All files are listed
+    anew at each call, so it may take seconds. Raises `SpecError` for `data.path` where there is no
+    folder or file that can be read.
     """
     expanded = expand_path(path)
     if not os.path.exists(expanded):
@@ -33,7 +49,13 @@ def fingerprint(path: str) -> str:
     if not expanded.is_dir() and not expanded.is_file():
         raise SpecError("data.path", "{path} is neither a folder nor a file.", path=expanded)
     try:
-        return _recent_fingerprint(expanded, int(time.monotonic() / FINGERPRINT_SECONDS))
+        for _ in range(MOST_LISTINGS):
+            digest, changed = _fingerprint(expanded)
+            # A second change within the same tick of the file system's clock would not be seen.
+            if not 0 <= (age := time.time() - changed) < CLOCK_TICK_SECONDS:
+                break
+            time.sleep(CLOCK_TICK_SECONDS - age)
+        return digest
     except OSError as error:
         raise _unreadable("data.path", expanded, error) from None
 
@@ -52,36 +74,57 @@ def weights_identity(weights: str) -> str:
     if not os.path.isfile(path):
         raise SpecError("model.weights", "there is no file {path}.", path=path)
     try:
-        stat = path.stat()
-        return _weights_digest(path, stat.st_size, stat.st_mtime_ns)
+        return _weights_digest(path, _entry(path, "")[0])
     except OSError as error:
         raise _unreadable("model.weights", path, error) from None
 
 
-@lru_cache(maxsize=8)
-def _recent_fingerprint(path: Path, moment: int) -> str:
-    """A fingerprint that is computed once for each path and moment."""
-    return _fingerprint(path)
-
-
-def _fingerprint(path: Path) -> str:
-    if path.is_file():
-        return hashlib.sha256(_entry(path, path.suffix)).hexdigest()
+def _fingerprint(path: Path) -> tuple[str, float]:
+    """The fingerprint of a file or folder, and the latest time of change, seconds since 1970."""
     digest = hashlib.sha256()
-    files = list(islice(path.rglob("*"), MOST_FILES + 1))
-    if len(files) > MOST_FILES:
-        message = "{path} holds more than {most} files; give the folder of the images."
-        raise SpecError("data.path", message, path=path, most=f"{MOST_FILES:,}")
-    for file in sorted(files):
-        name = str(file.relative_to(path))
-        digest.update(_encoded(f"{name}/\n") if file.is_dir() else _entry(file, name))
-    return digest.hexdigest()
+    if path.is_file():
+        line, changed = _entry(path, path.suffix)
+        digest.update(line)
+        digest.update(_table_of_contents(path))
+        return digest.hexdigest(), changed
+    latest, count = path.stat().st_ctime, 0
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort()
+        count += len(names)
+        if count > MOST_FILES:
+            message = "{path} holds more than {most} files; give the folder of the images."
+            raise SpecError("data.path", message, path=path, most=f"{MOST_FILES:,}")
+        digest.update(_encoded(f"{os.path.relpath(folder, path)}/\n"))
+        for name in sorted(names):
+            line, changed = _entry(Path(folder, name), name)
+            digest.update(line)
+            latest = max(latest, changed)
+        for name in subfolders:
+            if os.path.islink(os.path.join(folder, name)):
+                digest.update(_entry(Path(folder, name), f"{name}@")[0])
+    return digest.hexdigest(), latest
 
 
-def _entry(file: Path, name: str) -> bytes:
+def _entry(file: Path, name: str) -> tuple[bytes, float]:
+    """What identifies a file without reading it, and its time of change."""
     # A link counts as its target. A broken link fails later, when it is opened as an image.
-    stat = file.stat() if os.path.exists(file) else file.lstat()
-    return _encoded(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n")
+    try:
+        stat = file.stat()
+    except OSError:
+        stat = file.lstat()
+    numbers = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+    return _encoded("\0".join(map(str, (name, *numbers))) + "\n"), stat.st_ctime
+
+
+def _table_of_contents(path: Path) -> bytes:
+    """The name, size and checksum of each entry of a zip; nothing for another file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except UNREADABLE_ZIP:
+        return b""  # the inspection of the images tells what is wrong
+    lines = (f"{e.orig_filename}\0{e.file_size}\0{e.CRC}\0{e.header_offset}\n" for e in entries)
+    return b"".join(map(_encoded, lines))
 
 
 def _encoded(name: str) -> bytes:
@@ -99,8 +142,8 @@ def _unreadable(field: str, path: Path, error: OSError) -> SpecError:
 
 
 @lru_cache
-def _weights_digest(path: Path, size: int, changed: int) -> str:
-    """The digest of a file, computed once while its size and time stay the same."""
+def _weights_digest(path: Path, entry: bytes) -> str:
+    """The digest of a file, computed once while its size, inode and times stay the same."""
     return f"sha256:{sha256(path)}"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from pruning_core.common.formatting import format_epochs
+from pruning_core.common.files import PLAIN_WEIGHTS
+from pruning_core.common.formatting import format_epochs, format_percent
 from pruning_core.engine.analysis.layer_statistics import layer_statistics
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export.file_sizes import save_and_measure
@@ -24,9 +25,12 @@ from pruning_core.engine.training.evaluate import evaluate
 from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import LRSegment, TrainingPlan
+from pruning_core.methods.datasets import class_order
+from pruning_core.planning.stage import read_result
 from pruning_core.planning.stage_types import (
     LAYERS_FILE,
     BaselineSettings,
+    DatasetResult,
     DatasetSettings,
     ModelResult,
     ModelSettings,
@@ -37,6 +41,9 @@ from pruning_core.planning.stage_types import (
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context, StageError
 
+# A checkpoint is near chance below this multiple of chance, and below this part of the way to
+# 100 %: with classes in another order, those whose place is right still count.
+NEAR_CHANCE, NEAR_CHANCE_SHARE = 2.5, 0.35
 VERSIONED_PACKAGES = ("torch", "torchvision", "numpy")
 
 
@@ -167,6 +174,33 @@ def since_baseline(measured: ModelResult, parent: ModelResult) -> ModelResult:
         epochs_total=plain(parent.epochs_total + measured.epochs),
         seconds_total=parent.seconds_total + measured.seconds,
     )
+
+
+def checkpoint_notes(
+    context: Context[BaselineSettings], measured: ModelResult, splits: Splits
+) -> list[str]:
+    """The order of the classes that a user's checkpoint must follow.
+
+    Where the checkpoint itself is the baseline and no better than chance, also the likely reasons.
+    Only validation images decide about that.
+    """
+    source = context.row.hints.get("weights", PLAIN_WEIGHTS[0])
+    classes = read_result(context.store, context.row.parent, DatasetResult).classes
+    own = source not in PLAIN_WEIGHTS
+    order = f"Order of the classes: {class_order(classes)}."
+    notes = [f"{order} The outputs of the checkpoint must follow it."] if own else []
+    chance, accuracy = splits.validation.largest_share(), measured.validation_accuracy
+    limit = min(NEAR_CHANCE * chance, chance + NEAR_CHANCE_SHARE * (1 - chance))
+    if context.settings.epochs or source == PLAIN_WEIGHTS[0] or accuracy > limit:
+        return notes
+    return [
+        *notes,
+        f"The checkpoint is right in {format_percent(accuracy)} of the validation images without "
+        f"training, and always predicting the largest class in {format_percent(chance)}. Likely "
+        "reasons: its classes have another order, its classifier was replaced because the number "
+        "of classes differs, or it was trained with another normalization (mean and std), image "
+        "size, resize method, first-layer stride or order of the color channels.",
+    ]
 
 
 def training_notes(state: TrainingState, epochs: float) -> list[str]:

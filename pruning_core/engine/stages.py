@@ -30,6 +30,7 @@ from pruning_core.engine.stage_inputs import (
     load_splits,
 )
 from pruning_core.engine.stage_training import (
+    checkpoint_notes,
     measure_model,
     since_baseline,
     training_notes,
@@ -90,7 +91,9 @@ def baseline(context: Context[BaselineSettings]) -> BaselineResult:
         sparse_file.save(state.kept_weights, context.folder / rewinding.KEPT_FILE)
     all_layers = {"layers": "all", "exclude": []}
     measured = measure_model(context, state, splits, settings.data, all_layers)
-    return BaselineResult(**vars(replace(measured, notes=[*notes, *training_notes(state, epochs)])))
+    notes += [*checkpoint_notes(context, measured, splits), *training_notes(state, epochs)]
+    chance = splits.validation.largest_share()
+    return BaselineResult(**vars(replace(measured, notes=notes)), chance=chance)
 
 
 def pruned(context: Context[PrunedSettings]) -> PrunedResult:

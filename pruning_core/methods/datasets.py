@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pruning_core.common.formatting import join_words
 from pruning_core.methods.registry import Method, Registry
 
 ENGINE = "pruning_core.engine.data"
@@ -24,6 +26,16 @@ class Dataset(Method):
     classes: int = 0
     download: bool = True
     user_images: bool = False
+
+
+@dataclass(frozen=True)
+class ResizeMethod(Method):
+    """How an image becomes square. The implementation takes a Pillow image and the size.
+
+    `whole` is true where no part of the image is cut off.
+    """
+
+    whole: bool = False
 
 
 DATASETS = Registry(
@@ -91,6 +103,33 @@ DATASETS = Registry(
     ),
 )
 
+CENTER_CROP = "crop"
+RESIZE_METHODS = Registry(
+    "resize method",
+    (
+        ResizeMethod(
+            CENTER_CROP,
+            "Center crop",
+            "Resizes the shorter side and cuts off both ends of the longer side.",
+            implementation=f"{ENGINE}.image_files:crop",
+        ),
+        ResizeMethod(
+            "letterbox",
+            "Letterbox",
+            "Resizes the longer side and adds black bars. The whole image is kept.",
+            implementation=f"{ENGINE}.image_files:letterbox",
+            whole=True,
+        ),
+        ResizeMethod(
+            "squash",
+            "Squash",
+            "Resizes both sides. The whole image is kept, and its proportions change.",
+            implementation=f"{ENGINE}.image_files:squash",
+            whole=True,
+        ),
+    ),
+)
+
 AUGMENTATIONS = Registry(
     "data augmentation",
     (
@@ -118,3 +157,21 @@ AUGMENTATIONS = Registry(
         ),
     ),
 )
+
+
+def class_order(classes: Sequence[str], shown: int = 20) -> str:
+    """The first classes with the numbers of their outputs: "0 = cat, 1 = dog"."""
+    numbered = [f"{number} = {name}" for number, name in enumerate(classes)]
+    if len(numbered) > shown + 1:
+        numbered = [*numbered[:shown], "...", numbered[-1]]
+    return ", ".join(numbered)
+
+
+def not_square_note(images: int, method: str) -> str:
+    """What a resize method does to images that are not square, and which keep them whole."""
+    resize = RESIZE_METHODS[method]
+    note = f"Images that are not square: {images:,}. {resize.title}: {resize.help}"
+    if resize.whole:
+        return note
+    others = join_words(m.title.lower() for m in RESIZE_METHODS.values() if m.whole)
+    return f"{note} The resize methods {others} keep the whole image."

@@ -18,7 +18,7 @@ from pruning_core.planning.costs import (
     planned_work,
 )
 from pruning_core.planning.inspections import inspect_data, inspect_model, known_layers
-from pruning_core.planning.stage import Plan, Reader, Stage, known
+from pruning_core.planning.stage import FilesReader, Plan, Stage, known
 from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, STAGE_KINDS
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
 from pruning_core.settings.recovery import RecoverySpec
@@ -41,7 +41,7 @@ class Estimate:
     remaining: float
 
 
-def probe(spec: Spec, store: Reader) -> Stage | None:
+def probe(spec: Spec, store: FilesReader) -> Stage | None:
     """The inspection that measures the speed; None while the data set is unknown.
 
     It uses random weights, so that a preset can be inspected without a download.
@@ -54,7 +54,7 @@ def probe(spec: Spec, store: Reader) -> Stage | None:
     return inspect_model(replace(spec, model=model, recovery=RecoverySpec()), size[1])
 
 
-def estimate(spec: Spec, plan: Plan, store: Reader, cores: int) -> Estimate | None:
+def estimate(spec: Spec, plan: Plan, store: FilesReader, cores: int) -> Estimate | None:
     """The seconds of a run on this number of cores; None until the speed is measured."""
     stages = [(stage.key, stage) for stage in plan.stages]  # a key is a hash: compute each once
     done = {key for key, _ in stages if store.exists(key)}
@@ -85,16 +85,16 @@ def estimate_text(estimated: Estimate | None) -> str:
     return f"about {format_seconds(max(unit, unit * round(seconds / unit)))}"
 
 
-def _data_size(spec: Spec, store: Reader) -> tuple[int, int] | None:
+def _data_size(spec: Spec, store: FilesReader) -> tuple[int, int] | None:
     """The numbers of training images and of classes; None while they are unknown."""
     dataset = DATASETS[spec.data.name]
     if dataset.train_images:
         return dataset.train_images, dataset.classes
-    facts = known(store, inspect_data(spec).key, InspectDatasetResult)
+    facts = known(store, inspect_data(spec, store).key, InspectDatasetResult)
     return (sum(facts.train_counts), len(facts.classes)) if facts else None
 
 
-def _sizes(spec: Spec, store: Reader) -> Sizes:
+def _sizes(spec: Spec, store: FilesReader) -> Sizes:
     """The sizes of training and validation set; one image each while they are unknown."""
     size, split = _data_size(spec, store), spec.data.validation_split
     images = spec.data.train_size or (size[0] if size else 2)
@@ -102,7 +102,7 @@ def _sizes(spec: Spec, store: Reader) -> Sizes:
     return Sizes(max(1.0, images * (1 - split)), max(1.0, images * split), layers)
 
 
-def _paces(spec: Spec, done: KeyedStages, store: Reader) -> dict[str, float] | None:
+def _paces(spec: Spec, done: KeyedStages, store: FilesReader) -> dict[str, float] | None:
     """Seconds per epoch for each kind of stage: of finished stages, or else of the trial."""
     facts = _trial(spec, store)
     if facts is None:
@@ -116,7 +116,7 @@ def _paces(spec: Spec, done: KeyedStages, store: Reader) -> dict[str, float] | N
     return {kind: _measured_pace(kind, done, store) or paces[kind] for kind in ESTIMATED_KINDS}
 
 
-def _trial(spec: Spec, store: Reader) -> InspectModelResult | None:
+def _trial(spec: Spec, store: FilesReader) -> InspectModelResult | None:
     """The inspection of the model: with random weights, or with the weights of the spec."""
     stage, size = probe(spec, store), _data_size(spec, store)
     if stage is None or size is None:
@@ -125,7 +125,7 @@ def _trial(spec: Spec, store: Reader) -> InspectModelResult | None:
     return known(store, stage.key, InspectModelResult) or known(store, own.key, InspectModelResult)
 
 
-def _measured_pace(kind: str, done: KeyedStages, store: Reader) -> float | None:
+def _measured_pace(kind: str, done: KeyedStages, store: FilesReader) -> float | None:
     """Seconds per epoch over the finished stages of a kind; None where none is finished."""
     trained = [key for key, stage in done if stage.kind == kind and stage.epochs]
     results = [known(store, key, ModelResult) for key in trained]

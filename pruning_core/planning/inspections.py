@@ -6,17 +6,18 @@ import functools
 import platform
 from importlib.metadata import version
 
-from pruning_core.common.files import expand_path, fingerprint, weights_identity
+from pruning_core.common.files import expand_path, weights_identity
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.layer_checks import step_notes, uncorrected_notes, zeros_notes
-from pruning_core.planning.stage import Reader, Stage, known
+from pruning_core.planning.stage import FilesReader, Stage, known
 from pruning_core.planning.stage_types import (
     InspectDatasetResult,
     InspectDatasetSettings,
     InspectGroupsResult,
     InspectModelResult,
     InspectModelSettings,
+    ListFilesSettings,
     stored,
 )
 from pruning_core.planning.structured import inspect_groups
@@ -29,15 +30,15 @@ from pruning_core.settings.spec import Spec
 installed = functools.cache(version)
 
 
-def pruning_notes(spec: Spec, store: Reader) -> list[str]:
+def pruning_notes(spec: Spec, store: FilesReader) -> list[str]:
     """Notes on the pruning steps of a spec, before they run; empty before the inspections."""
     facts = model_facts(spec, store)
     return [*notes_for_model(spec, facts), *_dry_run(spec, store)] if facts else []
 
 
-def _dry_run(spec: Spec, store: Reader) -> list[str]:
+def _dry_run(spec: Spec, store: FilesReader) -> list[str]:
     """The notes of the dry run of structured pruning, where it is enabled and finished."""
-    data = known(store, inspect_data(spec).key, InspectDatasetResult)
+    data = known(store, inspect_data(spec, store).key, InspectDatasetResult)
     if not (spec.structured.enabled and data):
         return []
     key = inspect_groups(spec, len(data.classes)).key
@@ -62,15 +63,15 @@ def notes_for_model(spec: Spec, facts: InspectModelResult) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def known_layers(spec: Spec, store: Reader) -> list[Layer]:
+def known_layers(spec: Spec, store: FilesReader) -> list[Layer]:
     """The layers of a spec's model, excluded ones too; none before its inspection."""
     facts = model_facts(spec, store)
     return [Layer(**layer) for layer in facts.layers] if facts else []
 
 
-def model_facts(spec: Spec, store: Reader) -> InspectModelResult | None:
+def model_facts(spec: Spec, store: FilesReader) -> InspectModelResult | None:
     """The result of the inspection of a spec's model; None before it."""
-    data = known(store, inspect_data(spec).key, InspectDatasetResult)
+    data = known(store, inspect_data(spec, store).key, InspectDatasetResult)
     if data is None:
         return None
     return known(store, inspect_model(spec, len(data.classes)).key, InspectModelResult)
@@ -82,14 +83,23 @@ def mask_targets(spec: Spec) -> list[float]:
     return list(dict.fromkeys([*spec.one_shot.amounts, *chain]))
 
 
-def inspect_data(spec: Spec) -> Stage:
-    """The stage that reads the data set: classes, image counts, the digest of the content."""
-    user_images = DATASETS[spec.data.name].user_images
-    settings = InspectDatasetSettings(
-        spec.data.name, spec.data.split_seed, fingerprint(spec.data.path) if user_images else None
-    )
+def inspect_data(spec: Spec, store: FilesReader) -> Stage:
+    """The stage that reads the data set: classes, image counts, the digest of the content.
+
+    Where the store does not know the user's files yet, the stage that lists them.
+    """
+    files = store.fingerprint(spec.data.path) if DATASETS[spec.data.name].user_images else None
+    if isinstance(files, Stage):
+        return files
+    settings = InspectDatasetSettings(spec.data.name, spec.data.split_seed, files)
     hints = {"path": str(expand_path(spec.data.path))} if spec.data.path else {}
     return Stage("inspect_dataset", "", stored(settings), hints)
+
+
+def list_files(path: str, request: int) -> Stage:
+    """The stage that lists the files of a user's images, anew for each number of a request."""
+    settings = ListFilesSettings(str(expand_path(path)), request)
+    return Stage("list_files", "", stored(settings))
 
 
 def inspect_model(spec: Spec, classes: int) -> Stage:

@@ -28,7 +28,14 @@ from pruning_core.planning.pruned import (
     schedule_place,
     without_rewinding,
 )
-from pruning_core.planning.stage import Plan, PlannedModel, Reader, Stage, known, with_urgencies
+from pruning_core.planning.stage import (
+    FilesReader,
+    Plan,
+    PlannedModel,
+    Stage,
+    known,
+    with_urgencies,
+)
 from pruning_core.planning.stage_types import (
     BaselineSettings,
     DatasetSettings,
@@ -64,12 +71,12 @@ MAX_STAGES = 3_000
 Branch = tuple[Stage, PlannedModel]
 
 
-def plan(spec: Spec, store: Reader) -> Plan:
+def plan(spec: Spec, store: FilesReader) -> Plan:
     """The stages of a spec. Raises `SpecError` where the inspections show that it cannot run."""
     spec = build(type(spec), to_dict(spec))
     _check_number(spec, 1 + len(spec.one_shot.amounts))
     check_criterion(spec)
-    data = inspect_data(spec)
+    data = inspect_data(spec, store)
     facts = known(store, data.key, InspectDatasetResult)
     if facts is None:
         return Plan((data,))
@@ -162,7 +169,7 @@ def _graph(
     analyzed: list[str],
 ) -> Plan:
     """The whole graph; `analyzed` are the layers or groups of the sensitivity analysis."""
-    decoded = _data_stage(spec, facts)
+    decoded = _data_stage(spec, facts, inspections[0])
     stages: dict[str, Stage] = {stage.key: stage for stage in (*inspections, decoded)}
     models: list[PlannedModel] = []
     for seed in spec.seeds:
@@ -182,7 +189,7 @@ def _graph(
     return Plan(with_urgencies(stages.values()), tuple(models), complete=True)
 
 
-def _data_stage(spec: Spec, facts: InspectDatasetResult) -> Stage:
+def _data_stage(spec: Spec, facts: InspectDatasetResult, inspection: Stage) -> Stage:
     data = spec.data
     images = sum(facts.train_counts) + sum(facts.test_counts)
     everything = images * data.image_size**2 * 3 <= DECODE_ALL_BYTES
@@ -192,8 +199,10 @@ def _data_stage(spec: Spec, facts: InspectDatasetResult) -> Stage:
         train_size=0 if everything else data.train_size,
         test_size=0 if everything else data.test_size,
         split_seed=data.split_seed,
+        resize=keyed_for(spec, data).get("resize"),
+        value_range=facts.value_range,
     )
-    hints = {"name": data.name, "path": data.path}
+    hints = {"name": data.name, "path": data.path, "inspection": inspection.key}
     return Stage("dataset", "", stored(settings), hints, threads=2)
 
 

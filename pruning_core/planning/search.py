@@ -16,7 +16,7 @@ from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.strategies import BASELINE
 from pruning_core.planning.estimate import estimate
 from pruning_core.planning.plan import plan
-from pruning_core.planning.stage import Outline, Plan, Reader, Stage
+from pruning_core.planning.stage import FilesReader, Outline, Plan, Stage
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
@@ -239,7 +239,7 @@ class Round:
 
 
 def remaining_seconds(
-    rounds: Iterable[Round], base: Spec, layers: Iterable[Layer], store: Reader, cores: int
+    rounds: Iterable[Round], base: Spec, layers: Iterable[Layer], store: FilesReader, cores: int
 ) -> float:
     """The seconds of all rounds, without what is in the cache already."""
     layers = list(layers)
@@ -247,7 +247,7 @@ def remaining_seconds(
 
 
 def _round_seconds(
-    part: Round, base: Spec, layers: list[Layer], store: Reader, cores: int
+    part: Round, base: Spec, layers: list[Layer], store: FilesReader, cores: int
 ) -> float:
     """The seconds of a round, whose runs share one queue; unreachable sparsities are skipped."""
     stages, spec = dict[str, Stage](), base

@@ -109,6 +109,17 @@ class Reader(Protocol):
     def read(self, key: str) -> dict[str, Any]: ...
 
 
+class FilesReader(Reader, Protocol):
+    """A store that also knows the user's images, which a plan begins with."""
+
+    def fingerprint(self, path: str) -> str | Stage:
+        """The fingerprint of a user's images, or the stage that has to compute it first.
+
+        Raises `SpecError` where there is nothing that can be read.
+        """
+        ...
+
+
 def with_urgencies(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     """The same stages, parents first, each with its urgency."""
     ordered, longest = list(stages), dict[str, float]()

@@ -42,6 +42,15 @@ STAGE_KINDS = Registry(
     "stage kind",
     (
         StageKind(
+            "list_files",
+            "List files",
+            "Lists a user's images, to see whether they may have changed.",
+            implementation=f"{ENGINE}.analysis.stages:list_files",
+            settings=types.ListFilesSettings,
+            result=types.ListFilesResult,
+            inspection=True,
+        ),
+        StageKind(
             "inspect_dataset",
             "Inspect dataset",
             "Counts images and classes, and computes the digest of their content.",

@@ -32,8 +32,23 @@ def restored(cls: type[T], value: Json) -> T:
 
 
 @dataclass(frozen=True)
+class ListFilesSettings:
+    """The folder or zip of a user's images; `request` tells a new request from an earlier one."""
+
+    path: str
+    request: int
+
+
+@dataclass(frozen=True)
+class ListFilesResult:
+    """What stands for the files of a user's images, without their content."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class InspectDatasetSettings:
-    """`fingerprint` stands for the files of own images: their names, sizes and times."""
+    """`fingerprint` stands for the files of own images, see `common.files.fingerprint`."""
 
     name: str
     split_seed: int
@@ -45,7 +60,8 @@ class InspectDatasetResult:
     """The classes, the images of each class, and the digest of the content.
 
     `split` is "given" or "seeded". `flip` says whether a mirrored image keeps its class. `images`
-    is the number of the user's own images.
+    is the number of the user's own images, `not_square` that of images that are not square.
+    `value_range` is the lowest and highest value of 16-bit training images that use few bits.
     """
 
     digest: str
@@ -56,6 +72,8 @@ class InspectDatasetResult:
     flip: bool
     notes: list[str] = field(default_factory=list)
     images: int | None = None
+    not_square: int | None = None
+    value_range: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,13 +113,19 @@ class InspectModelResult:
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """Which images are decoded, by the digest of their content; a size of 0 means all."""
+    """Which images are decoded, by the digest of their content; a size of 0 means all.
+
+    `resize` is a method other than a center crop. `value_range` are the values of 16-bit images
+    that become 0 and 255.
+    """
 
     digest: str
     image_size: int
     train_size: int
     test_size: int
     split_seed: int
+    resize: str | None = None
+    value_range: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,7 @@ class DatasetResult:
     train_images: int
     test_images: int
     classes: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -257,7 +282,13 @@ class ModelResult(Accuracy):
 
 @dataclass(frozen=True)
 class BaselineResult(ModelResult):
-    """The dense model of a seed. Its totals are 0: they count fine-tuning."""
+    """The dense model of a seed. Its totals are 0: they count fine-tuning.
+
+    `chance` is the accuracy of always predicting the largest class of the
+    validation images.
+    """
+
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -79,14 +79,17 @@ def model_rows(
     }
     dense_macs = _dense_macs(outline, store)
     inspections = _inspections(outline, store)
-    shared = {"run": run, "run_id": run_id, "data": data, "chance": _chance(inspections)}
+    shared = {"run": run, "run_id": run_id, "data": data}
+    chance = _chance(inspections)
     notes = [note for inspection in inspections for note in inspection.notes]
     rows = []
     for model in outline.models:
         result = known(store, model.key, _result_class(model))
         if result and (baseline := baselines[model.seed]):
             macs = result.macs if isinstance(result, StructuredResult) else dense_macs
-            rows.append({**_row(model, result, baseline, notes), "macs": macs, **shared})
+            row = _row(model, result, baseline, notes)
+            measured = chance if baseline.chance is None else baseline.chance
+            rows.append({**row, "macs": macs, **shared, "chance": measured})
     return rows
 
 
@@ -184,9 +187,9 @@ def _inspections(outline: Outline, store: Reader) -> list[_Inspection]:
 
 
 def _chance(inspections: list[_Inspection]) -> float:
-    """The share of the largest class: the accuracy of always predicting it.
+    """The share of the largest class of all training images.
 
-    It is that of the training images, of which the validation images are a stratified part.
+    A baseline of an earlier version did not measure that of its own validation images.
     """
     for counts in (item.train_counts for item in inspections if item.train_counts):
         return float(max(counts) / sum(counts))

@@ -13,6 +13,7 @@ from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
+from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.recovery import RECOVERY_METHODS
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
@@ -142,6 +143,7 @@ def _spans(chain: Any, steps: int) -> bool:
 CHECKPOINT = Condition(
     lambda spec: spec.model.weights not in PLAIN_WEIGHTS, "with a checkpoint file"
 )
+USER_IMAGES = Condition(lambda spec: DATASETS[spec.data.name].user_images, "with your own images")
 ONE_SHOT = Condition(lambda spec: bool(spec.one_shot.amounts), "with one-shot sparsities")
 ITERATIVE = Condition(lambda spec: spec.iterative.enabled, "with iterative pruning")
 STRUCTURED = Condition(lambda spec: spec.structured.enabled, "with structured pruning")

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.common.errors import check
-from pruning_core.methods.datasets import AUGMENTATIONS, DATASETS, IMAGENET_MEAN, IMAGENET_STD
+from pruning_core.methods.datasets import (
+    AUGMENTATIONS,
+    CENTER_CROP,
+    DATASETS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    RESIZE_METHODS,
+)
 from pruning_core.methods.models import MODELS
-from pruning_core.settings.conditions import CHECKPOINT
+from pruning_core.settings.conditions import CHECKPOINT, USER_IMAGES
 from pruning_core.settings.fields import SHARE, check_fields, setting
 
 
@@ -40,6 +47,15 @@ class DataSpec:
         minimum=28,
         maximum=224,
         slider=(28, 224),
+    )
+    resize: str = setting(
+        CENTER_CROP,
+        "Resize method",
+        help="How images that are not square become square. Center crop cuts off the ends of the "
+        "longer side; letterbox and squash keep the whole image.",
+        choices=RESIZE_METHODS,
+        neutral=CENTER_CROP,
+        read_when=USER_IMAGES,
     )
     train_size: int = setting(
         0,

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from pruning_core.planning.stage import Plan, outline
+from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.settings.relevance import active_settings
 from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, stage_row
+from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, marks, stage_row
 
 STARTED = (
     "EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key WHERE"
@@ -68,21 +69,23 @@ class Queue(StageQueue):
                 " label = excluded.label, status = 'planning', error = '', field = ''",
                 (job, label, canonical_json(to_dict(spec)), time.time()),
             )
-            _requeue(db, job)
+            _requeue(db, job, INSPECTIONS)
         return job
 
     def retry(self, job: str) -> None:
-        """Put a job's failed and cancelled stages back into the queue."""
+        """Plan a job again, which puts its failed and cancelled stages back into the queue."""
         with self._write() as db:
             again = "UPDATE jobs SET status = 'planning', error = '', field = '' WHERE id = ?"
             db.execute(again, (job,))
-            _requeue(db, job)
+            _requeue(db, job, INSPECTIONS)
 
     def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
         """Add the stages of a plan; `done` are the keys of those that the store holds.
 
-        A stage that failed for another job is retried when this job first wants it. A job that
-        was cancelled or deleted in the meantime does not change.
+        A stage that failed for another job is retried when this job first wants it, and a failed
+        training stage when its plan is complete. A failed stage that the plan does not hold any
+        more, because the user's files have changed, does not concern the job. A job that was
+        cancelled or deleted in the meantime does not change.
         """
         with self._write() as db:
             planning = "SELECT 1 FROM jobs WHERE id = ? AND status = 'planning'"
@@ -92,9 +95,12 @@ class Queue(StageQueue):
             for place, stage in enumerate(plan.stages):
                 values = (job, stage.key, place)
                 if db.execute("INSERT OR IGNORE INTO wants VALUES (?, ?, ?)", values).rowcount:
-                    _requeue(db, job, stage.key)
+                    _requeue(db, job, key=stage.key)
             if plan.complete:
                 _settle(db, job, plan)
+                _requeue(db, job)
+            else:
+                _drop_past(db, job, plan)
 
     def refuse(self, job: str, field: str, error: str) -> None:
         """Mark a job as refused, because its spec is wrong; see `Job` for the error."""
@@ -175,10 +181,9 @@ class Queue(StageQueue):
     def counts(self, jobs: Iterable[str]) -> dict[str, dict[str, int]]:
         """The number of stages by job and status."""
         wanted = list(jobs)
-        marks = ",".join("?" * len(wanted))
         rows = self._all(
             "SELECT w.job, s.status, COUNT(*) AS n FROM wants w JOIN stages s ON s.key = w.key"
-            f" WHERE w.job IN ({marks}) GROUP BY w.job, s.status",
+            f" WHERE w.job IN ({marks(wanted)}) GROUP BY w.job, s.status",
             *wanted,
         )
         counts: dict[str, dict[str, int]] = {job: {} for job in wanted}
@@ -203,8 +208,7 @@ class Queue(StageQueue):
 def _settle(db: sqlite3.Connection, job: str, plan: Plan) -> None:
     """Activate a job with a complete plan, and drop the stages that only an earlier plan had."""
     keys = [stage.key for stage in plan.stages]
-    marks = ",".join("?" * len(keys))
-    db.execute(f"DELETE FROM wants WHERE job = ? AND key NOT IN ({marks})", (job, *keys))
+    db.execute(f"DELETE FROM wants WHERE job = ? AND key NOT IN ({marks(keys)})", (job, *keys))
     db.execute(
         "UPDATE jobs SET status = 'active', outline = ? WHERE id = ?",
         (outline(plan).to_json(), job),
@@ -227,11 +231,37 @@ def _cancel(db: sqlite3.Connection, job: str) -> None:
     )
 
 
-def _requeue(db: sqlite3.Connection, job: str, key: str = "%") -> None:
-    """Queue the failed and cancelled stages of a job again, or only the stage `key`."""
+def _drop_past(db: sqlite3.Connection, job: str, plan: Plan) -> None:
+    """Drop what only an earlier plan of a job had, unless it runs or is done.
+
+    Such stages are of images that the user has changed; those that wait are cancelled.
+    """
+    keys = [stage.key for stage in plan.stages]
+    past = f"key IN (SELECT key FROM wants WHERE job = ?) AND key NOT IN ({marks(keys)})"
+    db.execute(
+        f"UPDATE stages SET status = 'cancelled' WHERE status = 'queued' AND {past}"
+        " AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job"
+        " WHERE w.key = stages.key AND w.job != ? AND j.status IN ('planning', 'active'))",
+        (job, *keys, job),
+    )
+    db.execute(
+        f"DELETE FROM wants WHERE job = ? AND {past}"
+        " AND key IN (SELECT key FROM stages WHERE status IN ('failed', 'cancelled'))",
+        (job, job, *keys),
+    )
+
+
+def _requeue(
+    db: sqlite3.Connection, job: str, kinds: Collection[str] = tuple(STAGE_KINDS), key: str = "%"
+) -> None:
+    """Queue the failed and cancelled stages of a job again, of these kinds or of this key.
+
+    Which training stages a job wants is known only after its inspections: the user's images may
+    have changed.
+    """
     db.execute(
         "UPDATE stages SET status = 'queued', attempts = 0, error = '', field = ''"
-        " WHERE status IN ('failed', 'cancelled')"
+        f" WHERE status IN ('failed', 'cancelled') AND kind IN ({marks(kinds)})"
         " AND key IN (SELECT key FROM wants WHERE job = ? AND key LIKE ?)",
-        (job, key),
+        (*kinds, job, key),
     )

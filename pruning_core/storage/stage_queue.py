@@ -61,7 +61,7 @@ class Row:
     field: str
 
 
-def _marks(values: Collection[str]) -> str:
+def marks(values: Collection[str]) -> str:
     """Question marks for the values of an SQL list."""
     return ", ".join("?" * len(values))
 
@@ -114,8 +114,8 @@ class StageQueue(Database):
         wanted = tuple(kinds or STAGE_KINDS)
         with self._write() as db:
             row = db.execute(
-                f"SELECT * FROM stages WHERE {READY} AND kind IN ({_marks(wanted)})"
-                f" AND (? OR {ON_CPU}) ORDER BY kind NOT IN ({_marks(INSPECTIONS)}),"
+                f"SELECT * FROM stages WHERE {READY} AND kind IN ({marks(wanted)})"
+                f" AND (? OR {ON_CPU}) ORDER BY kind NOT IN ({marks(INSPECTIONS)}),"
                 " created, urgency DESC, rowid LIMIT 1",
                 (*wanted, gpu, *INSPECTIONS),
             ).fetchone()

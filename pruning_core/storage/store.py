@@ -22,9 +22,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pruning_core.common.files import sha256, write_through
+from pruning_core.common.files import fingerprint, sha256, write_through
 from pruning_core.common.paths import Cache
-from pruning_core.planning.stage import Missing
+from pruning_core.planning.stage import Missing, Stage
 
 MANIFEST = "manifest.json"
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EPERM)
@@ -91,6 +91,10 @@ class Store:
         """The result of a stage. Raises `Missing`."""
         result: dict[str, Any] = self._manifest(key)["result"]
         return result
+
+    def fingerprint(self, path: str) -> str | Stage:
+        """The fingerprint of a user's images; see `common.files`. Raises `SpecError`."""
+        return fingerprint(path)
 
     def settings(self, key: str) -> dict[str, Any]:
         """Kind, parent and settings of a stage, by these names. Raises `Missing`."""
@@ -236,3 +240,16 @@ class Store:
                 raise
             self.set_aside(key, f"it cannot be read: {error.strerror}")
             raise Missing(key) from error
+
+
+class FixedFiles(Store):
+    """A store that lists the user's images once, for the many plans of one estimate."""
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self.fingerprints: dict[str, str | Stage] = {}
+
+    def fingerprint(self, path: str) -> str | Stage:
+        if path not in self.fingerprints:
+            self.fingerprints[path] = super().fingerprint(path)
+        return self.fingerprints[path]

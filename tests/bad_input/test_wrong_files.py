@@ -106,7 +106,7 @@ SETS: list[tuple[Make, str]] = [
     (one_class, "only one class folder"),
     (broken_image, "train/cat/7.png is not a readable image"),
     (broken_image_in_a_zip, "train/cat/7.png is not a readable image"),
-    (dangling_link, "train/cat/link.png cannot be read"),
+    (dangling_link, "cannot be read as a file: train/cat/link.png (a broken link)"),
     (name_of_other_bytes, "is not UTF-8"),
     (zip_leading_outside, "'../../evil.png' leads outside"),
     (zip_with_an_absolute_path, "'/etc/evil.png' is an absolute path"),

@@ -26,6 +26,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--dataset", "cifar10", {"data.name": "cifar10"}),
     ("--data", "/some/where", {"data.name": "images", "data.path": "/some/where"}),
     ("--image-size", "64", {"data.image_size": 64}),
+    ("--resize", "letterbox", {"data.resize": "letterbox"}),
     ("--train-size", "5000", {"data.train_size": 5000}),
     ("--test-size", "1000", {"data.test_size": 1000}),
     ("--validation-split", "0.2", {"data.validation_split": 0.2}),

@@ -19,10 +19,13 @@ from pruning_core.engine.stages import OPTIMIZER_FILE
 from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
-from pruning_core.planning.stage import outline
+from pruning_core.planning.stage import outline, read_result
+from pruning_core.planning.stage_types import BaselineResult
 from pruning_core.results.models import results_frame
+from pruning_core.settings.data import ModelSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.storage.store import Store
 from tests.helpers.stages import run_here
 from tests.helpers.workers import TINY
@@ -137,3 +140,31 @@ def test_no_temporary_file_is_left(ran: Cache) -> None:
     remaining = [*ran.building.iterdir(), *ran.checkpoint("x").parent.iterdir()]
     assert remaining == []
     assert not list(Path(ran.root).rglob("*.dense"))
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_checkpoint_near_chance_says_the_likely_reasons(
+    cache: Cache, tmp_path: Path, epochs: int
+) -> None:
+    """With and without training a note tells the order that its outputs must follow."""
+    path = tmp_path / "w.pth"
+    torch.manual_seed(0)
+    torch.save(
+        build({"name": "mobilenet_v2", "width": 0.1, "stem_stride": 2}, 10, 32).state_dict(), path
+    )
+    spec = replace(
+        TINY,
+        model=ModelSpec(width=0.1, weights=str(path)),
+        baseline_epochs=epochs,
+        one_shot=OneShotSpec((0.5,), 0),
+        iterative=IterativeSpec(enabled=False),
+    )
+    run_here(cache, spec)
+    store = Store(cache)
+    baseline = read_result(store, plan(spec, store).models[0].key, BaselineResult)
+    order, *reasons = baseline.notes
+    assert order.startswith("Order of the classes: 0 = 0, 1 = 1, ")
+    assert order.endswith("9 = 9. The outputs of the checkpoint must follow it.")
+    assert [note.startswith("The checkpoint is right in") for note in reasons] == [True][epochs:]
+    assert all("its classes have another order" in note for note in reasons)
+    assert baseline.chance == 0.1, "of the 100 test images, not of all"

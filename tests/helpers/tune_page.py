@@ -74,7 +74,7 @@ def metric(test: AppTest, label: str) -> str:
 def inspected(cache: Cache, spec: Spec = QUICKSTART) -> Store:
     """The store after the inspections of the data and the model of a spec."""
     store = Store(cache)
-    put(store, inspect_data(spec).key, "inspect_dataset", DATA)
+    put(store, inspect_data(spec, store).key, "inspect_dataset", DATA)
     stage = probe(spec, store)
     assert stage
     put(store, stage.key, "inspect_model", MODEL)

@@ -198,8 +198,8 @@ def serve(cache: Cache, shared: Container[str] = INSPECTIONS) -> None:
 def execute_here(cache: Cache, queue: Queue, row: Row, shared: Container[str]) -> None:
     """Execute a claimed stage in this process; see `serve`."""
     # The fingerprint of the user's files is not their content, and times differ each time.
-    content = "fingerprint" not in row.settings and not STAGE_KINDS[row.kind].timed
-    known = row.kind in shared and content
+    content = not {"fingerprint", "request"} & row.settings.keys()
+    known = row.kind in shared and content and not STAGE_KINDS[row.kind].timed
     if known:
         copy_stage(row.key, shared_stages(), cache)
     execute(cache, queue, row, lost=lambda: None)

@@ -36,6 +36,7 @@ ARGUMENTS = {
     "structured pruning scope": None,
     "data set": 4,
     "data augmentation": 2,
+    "resize method": 2,
     "file format": 0,
     "runtime": 0,
     "sparse kernel": 2,

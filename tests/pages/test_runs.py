@@ -27,7 +27,6 @@ from pruning_core.storage.job_list import JobList, Run, StageProgress, run_from_
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
-from pruning_core.storage.store import Store
 from tests.helpers.inspections import Facts
 from tests.helpers.pages import finished, open_page, texts
 
@@ -245,7 +244,7 @@ def test_the_iterative_steps_are_one_curve_in_whole_epochs(cache: Cache, queue: 
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": epochs(n)})
         queue.finish(row.key, "t")
     now = job_progress(queue, job)
-    lab = shell.Lab(cache, Store(cache), queue)
+    lab = shell.Lab(cache, shell.PageStore(cache), queue)
     histories, strategies = live.histories(lab, now, 0)
     each, steps = QUICKSTART.iterative.epochs, QUICKSTART.iterative.iterations
     assert [e["epoch"] for e in histories["iterative"]] == list(range(1, int(each) * steps + 1))
@@ -269,7 +268,7 @@ def test_half_epochs_and_final_fine_tuning_are_one_curve(cache: Cache, queue: Qu
         history = [{"epoch": end, "loss": 1.0, "accuracy": 0.5} for end in ends]
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": history})
         queue.finish(row.key, "t")
-    lab = shell.Lab(cache, Store(cache), queue)
+    lab = shell.Lab(cache, shell.PageStore(cache), queue)
     histories, _ = live.histories(lab, job_progress(queue, job), 0)
     entries = [(entry["epoch"], entry["stage"]) for entry in histories["iterative"]]
     planned = outline(plan(spec, Facts(spec)))

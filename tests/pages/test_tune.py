@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components import choices, facts
+from pages.components import choices, facts, shell
 from pages.components.setting_values import flat
+from pruning_core.common import files
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.inspections import inspect_model
@@ -27,6 +31,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import MODEL
 from tests.helpers.pages import put
+from tests.helpers.refusals import image_folder
 from tests.helpers.results import result
 from tests.helpers.tune_page import (
     captions,
@@ -42,6 +47,7 @@ from tests.helpers.tune_page import (
     widget,
     widgets,
 )
+from tests.helpers.workers import serve
 
 FLAT = flat(to_dict(QUICKSTART))
 AMOUNTS = "one_shot.amounts"
@@ -200,6 +206,68 @@ def test_a_path_that_a_run_has_used_needs_no_click(cache: Cache, tmp_path: Path)
     data = replace(QUICKSTART.data, name="images", path=str(tmp_path / "used"))
     Queue(cache.queue).submit(replace(QUICKSTART, data=data), "run")
     assert str(tmp_path) in error_text(tune(**{"data.name": "images", "data.path": data.path}))
+
+
+def test_a_page_lists_no_files_itself(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large folder would block it: the worker lists the files, and later lists them again."""
+    folder = image_folder(tmp_path / "images")
+    Image.new("RGB", (64, 32)).save(folder / "train/cat/0.png")
+
+    def drawn(test: AppTest) -> AppTest:
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "fingerprint", None)
+            patch.setattr(os, "walk", None)
+            patch.setattr(facts, "REST_SECONDS", 0.0)
+            return ran(test)
+
+    test = drawn(tune(**{"data.name": "images", "data.path": str(folder)}))
+    queued = Queue(cache.queue).claim("t", 2)
+    assert queued is not None
+    assert (queued.kind, queued.settings["path"]) == ("list_files", str(folder))
+    Queue(cache.queue).release(queued.key, "t")
+    for _ in range(2):
+        serve(cache)
+        drawn(test)
+    shown = captions(test)
+    assert "2 classes, 24 training images, 8 test images." in shown
+    assert "Order of the classes: 0 = cat, 1 = dög." in shown
+    assert "Images that are not square: 1. Center crop:" in shown
+    (folder / "train/cat/new.png").write_bytes((folder / "train/cat/1.png").read_bytes())
+    monkeypatch.setattr(shell, "LISTING_SECONDS", 0.0)
+    for _ in range(3):
+        drawn(test)
+        serve(cache)
+    assert "25 training images" in captions(drawn(test))
+
+
+def test_a_folder_that_does_not_exist_can_be_checked_again(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    folder = tmp_path / "images"
+    test = ran(tune(**{"data.name": "images", "data.path": str(folder)}))
+    serve(cache)
+    assert f"{folder} does not exist" in error_text(ran(test))
+    image_folder(folder)
+    next(button for button in test.button if button.label == "Check again").click()
+    for _ in range(2):
+        ran(test)
+        serve(cache)
+    assert "24 training images" in captions(ran(test))
+
+
+def test_an_upload_of_the_right_size_and_other_content_is_replaced(cache: Cache) -> None:
+    content = b"PK\x05\x06" + bytes(18)
+    path = cache.upload(hashlib.sha256(content).hexdigest(), "zip")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(len(content)))
+    test = tune(**{"data.name": "images"})
+    uploaders(test)[0].set_value(("mine.zip", content, "application/zip"))
+    ran(test)
+    assert widget(test, "data.path").value == str(path)
+    assert path.read_bytes() == content
 
 
 def test_a_setting_beside_a_wrong_one_is_kept() -> None:

@@ -13,6 +13,7 @@ from pruning_core.planning.exports import (
     mask_overlap_stage,
     predict_test_image,
 )
+from pruning_core.planning.inspections import list_files
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
@@ -42,6 +43,7 @@ KEYS = {
         "inspect_dataset": "4988f18e8500080a",
         "inspect_groups": "3c0fccfafb77a3b9",
         "inspect_model": "5e29825ce61ae456",
+        "list_files": "366228d839c1a564",
         "latency": "d84a6986f0cbbb2b",
         "mask_overlap": "e9e2ea63cb3e51f9",
         "predict": "b9b8948ec55ed278",
@@ -58,6 +60,7 @@ KEYS = {
         "inspect_dataset": "4988f18e8500080a",
         "inspect_groups": "cfb263aceebae0d8",
         "inspect_model": "5e29825ce61ae456",
+        "list_files": "366228d839c1a564",
         "latency": "73e6d4be4447567b",
         "mask_overlap": "20224e062edef1a9",
         "predict": "912a10aa7b78e093",
@@ -98,7 +101,7 @@ def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
-    """A stage of each of the 15 kinds: the last of a plan, or one that a page asks for."""
+    """A stage of each of the 16 kinds: the last of a plan, or one that a page asks for."""
     planned = plan(spec, FactsWithGroups(spec))
     stages = {stage.kind: stage for stage in planned.stages}
     if "inspect_groups" not in stages:
@@ -114,6 +117,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
         predict_test_image(dense, key, 0),
         export_stage(key, "onnx_int8"),
         bundle_stage(job, key, "bitmask_fp32", FactsWithGroups(spec)),
+        list_files("/images", 1),
         *latency_stages([dense, key]),
         replace(sparse_speedup_stage(key), threads=1),
     ]

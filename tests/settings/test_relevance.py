@@ -13,7 +13,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.correction import CorrectionSpec
-from pruning_core.settings.data import ModelSpec
+from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.fields import SECTION, Condition, fields_of, section, setting
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
@@ -114,6 +114,7 @@ EFFECTIVE: dict[str, Spec] = {
     "defaults": QUICKSTART,
     # Keys contain the digest of a file, whatever it is.
     "checkpoint": replace(QUICKSTART, model=ModelSpec(weights=__file__)),
+    "own images": replace(QUICKSTART, data=DataSpec(name="images", path="/images")),
     "global": replace(QUICKSTART, pruning=PruningSpec(allocation="global")),
     "custom": replace(
         QUICKSTART, pruning=PruningSpec(allocation="custom", layer_sparsities=("*=0.5",))

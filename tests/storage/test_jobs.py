@@ -12,7 +12,7 @@ import pytest
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage import Plan, Stage
 from pruning_core.storage import stage_queue
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
@@ -99,7 +99,7 @@ def test_running_again_after_a_cancel_queues_again(queue: Queue) -> None:
 
 
 def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(queue: Queue) -> None:
-    job, _ = submit(queue)
+    job, job_plan = submit(queue)
     key = finish_until(queue, "pruned")
     queue.fail(key, "t", "Traceback: boom")
     while row := queue.claim("t", 2):
@@ -109,9 +109,31 @@ def test_a_failed_stage_leaves_its_siblings_and_can_be_retried(queue: Queue) -> 
     assert sum(row.status == "done" for row in progress.rows) >= 4
     assert not queue.busy()
     queue.retry(job)
+    queue.expand(job, job_plan, [row.key for row in progress.rows if row.status == "done"])
     row = queue.stage(key)
     assert row is not None
     assert (row.status, row.error) == ("queued", "")
+
+
+@pytest.mark.parametrize("kind", ["inspect_dataset", "dataset"])
+def test_a_failure_of_images_that_have_changed_does_not_concern_the_job(
+    queue: Queue, kind: str
+) -> None:
+    """The plan of the mended images has another inspection, and the old failure is dropped."""
+    job, job_plan = submit(queue)
+    old = next(stage for stage in job_plan.stages if stage.kind == kind)
+    while (row := queue.claim("t", 2)) and row.key != old.key:
+        queue.finish(row.key, "t")
+    queue.fail(old.key, "t", "000.png cannot be read.", "data.path")
+    queue.submit(SMALL, "run")
+    mended = Stage("inspect_dataset", "", {"name": "images", "fingerprint": "new"})
+    queue.expand(job, Plan((mended,)), ())
+    rows = {row.key: row for row in queue.stages_of(job)}
+    assert rows[mended.key].status == "queued"
+    assert old.key not in rows
+    row = queue.stage(old.key)
+    assert row is not None
+    assert row.status in ("failed", "cancelled")
 
 
 def test_another_job_tries_a_failed_stage_again(queue: Queue) -> None:
@@ -274,7 +296,11 @@ def inspection(width: float) -> Stage:
 
 def test_a_request_that_is_not_renewed_ends(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page that waited is closed; a stage that a job wants does not end with the request."""
-    left, renewed, wanted = inspection(0.5), inspection(0.75), inspect_data(QUICKSTART)
+    left, renewed, wanted = (
+        inspection(0.5),
+        inspection(0.75),
+        inspect_data(QUICKSTART, Facts(QUICKSTART)),
+    )
     queue.request([left, renewed, wanted])
     queue.expand(queue.submit(QUICKSTART, "run"), plan(QUICKSTART, Facts(QUICKSTART)), ())
     assert queue.drop_requests() == []

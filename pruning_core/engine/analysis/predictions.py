@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.augment import normalize
+from pruning_core.engine.data.decoding import fitting
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.models import devices
@@ -24,7 +25,13 @@ from pruning_core.engine.stage_inputs import (
     load_splits,
 )
 from pruning_core.planning.stage import read_result
-from pruning_core.planning.stage_types import DatasetResult, PredictResult, PredictSettings
+from pruning_core.planning.stage_types import (
+    DatasetResult,
+    DatasetSettings,
+    PredictResult,
+    PredictSettings,
+    restored,
+)
 from pruning_core.storage.stage_context import Context
 
 ROUNDS, WARM_UP = 15, 3
@@ -41,7 +48,8 @@ def predict(context: Context[PredictSettings]) -> PredictResult:
     base = baseline_settings(store, root)
     data, dataset = base.data, store.settings(root)["parent"]
     devices.prepare(threads=1)
-    pixels, label = _image(settings, context.row.hints, load_splits(store, dataset, data), data)
+    decoded = restored(DatasetSettings, store.settings(dataset)["settings"])
+    pixels, label = _image(settings, context.row.hints, load_splits(store, dataset, data), decoded)
     images = normalize(pixels[None], data["mean"], data["std"]).contiguous()
     classes = read_result(store, dataset, DatasetResult).classes
     keys = {"dense": settings.dense, "point": settings.point}
@@ -62,7 +70,7 @@ def predict(context: Context[PredictSettings]) -> PredictResult:
 
 
 def _image(
-    settings: PredictSettings, hints: dict[str, Any], splits: Splits, data: dict[str, Any]
+    settings: PredictSettings, hints: dict[str, Any], splits: Splits, decoded: DatasetSettings
 ) -> tuple[Tensor, int | None]:
     """The image, uint8 (S, S, 3), and its label, None where that is unknown.
 
@@ -78,7 +86,8 @@ def _image(
         content = path.read_bytes()
         if len(content) > MAX_BYTES:
             raise SpecError("image", "The file is larger than 20 MB.")
-        return torch.from_numpy(decode_image(content, data["image_size"]).copy()), None
+        pixels = decode_image(content, decoded.image_size, *fitting(decoded))
+        return torch.from_numpy(pixels.copy()), None
     except UnreadableImage as error:
         raise SpecError("image", "This is not a readable image ({error}).", error=error) from None
     except OSError as error:

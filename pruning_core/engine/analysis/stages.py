@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import nn
 
+from pruning_core.common.files import fingerprint
 from pruning_core.engine.analysis import inspect_model as inspection
 from pruning_core.engine.analysis import layer_statistics
 from pruning_core.engine.analysis.group_sensitivity import GroupPruner, make_scorer
@@ -36,6 +37,8 @@ from pruning_core.planning.stage_types import (
     InspectDatasetSettings,
     InspectModelResult,
     InspectModelSettings,
+    ListFilesResult,
+    ListFilesSettings,
     MaskOverlapResult,
     MaskOverlapSettings,
     SensitivityResult,
@@ -44,6 +47,11 @@ from pruning_core.planning.stage_types import (
 )
 from pruning_core.results.layers import layer_statistics as read_layers
 from pruning_core.storage.stage_context import Context
+
+
+def list_files(context: Context[ListFilesSettings]) -> ListFilesResult:
+    """What stands for the files of a user's images."""
+    return ListFilesResult(fingerprint(context.settings.path))
 
 
 def inspect_dataset(context: Context[InspectDatasetSettings]) -> InspectDatasetResult:
@@ -63,13 +71,19 @@ def inspect_model(context: Context[InspectModelSettings]) -> InspectModelResult:
 
 def decode_dataset(context: Context[DatasetSettings]) -> DatasetResult:
     """The images of a data set as uint8 arrays in the folder of the stage."""
-    return decoding.decode_dataset(
-        context.settings,
-        context.row.hints,
-        context.folder,
-        context.cache.downloads,
-        context.progress.say,
-    )
+    hints = context.row.hints
+    try:
+        return decoding.decode_dataset(
+            context.settings,
+            hints,
+            context.folder,
+            context.cache.downloads,
+            context.progress.say,
+        )
+    except decoding.ImagesChanged:
+        # The next plan must not rely on an inspection that does not describe the images.
+        context.store.remove(hints["inspection"])
+        raise
 
 
 def sensitivity(context: Context[SensitivitySettings]) -> SensitivityResult:
@@ -80,8 +94,7 @@ def sensitivity(context: Context[SensitivitySettings]) -> SensitivityResult:
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
     splits = load_splits(store, store.settings(context.row.parent)["parent"], base.data)
     images = splits.validation.sample(settings.images, settings.seed)
-    # The accuracy of always predicting the most frequent class.
-    chance = float(images.labels.bincount().max()) / len(images)
+    chance = images.largest_share()
 
     def evaluate_model(model: nn.Module) -> Evaluation:
         return evaluate(model, images, base.data, settings.device)

@@ -21,13 +21,14 @@ from pruning_core.engine.data.loading import read_splits
 from pruning_core.planning.inspections import inspect_data
 from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, restored
 from pruning_core.results.benchmark import Figure
+from pruning_core.storage.store import Store
 
 
 def decoded(images: Images, folder: Path) -> Path:
     """The folder of the images, decoded at 32 pixels, which the reference reads."""
     spec = our_spec(images, Protocol())
-    stage = inspect_data(spec)
-    downloads = Cache(folder).downloads
+    cache = Cache(folder)
+    stage, downloads = inspect_data(spec, Store(cache)), cache.downloads
     facts = inspect_dataset(
         restored(InspectDatasetSettings, stage.settings), stage.hints, downloads, _silent
     )

@@ -43,16 +43,25 @@ def open_archive(path: Path) -> Iterator[Listing]:
         _check_sizes(path, entries)
         files: dict[tuple[str, ...], ZipInfo] = {}
         folders: set[tuple[str, ...]] = set()
+        foreign = 0
         for entry in entries:
-            parts = _checked_name(path, entry)
+            parts, readable = _checked_name(path, entry)
+            foreign += not readable
             if parts in files:
                 raise layout_error(str(path), "The entry {name} occurs twice.", name=entry.filename)
-            if entry.is_dir():
+            if _with_slashes(entry).endswith("/"):
                 folders.add(parts)
             else:
                 files[parts] = entry
+        notes = (
+            f"Names in the zip that are not UTF-8, so that letters may be wrong: {foreign:,}.",
+        )
         yield Listing(
-            str(path), files, frozenset(folders), lambda entry: _read(archive, path, entry)
+            str(path),
+            files,
+            frozenset(folders),
+            lambda entry: _read(archive, path, entry),
+            notes if foreign else (),
         )
 
 
@@ -80,17 +89,26 @@ def _check_sizes(path: Path, entries: list[ZipInfo]) -> None:
             )
 
 
-def _checked_name(path: Path, entry: ZipInfo) -> tuple[str, ...]:
-    """The entry's path, split. Raises `SpecError` where it could point outside, or is a link."""
-    name = entry.orig_filename
+def _with_slashes(entry: ZipInfo) -> str:
+    """The entry's path with slashes. Programs for Windows write backslashes between folders."""
+    return entry.orig_filename.replace("\\", "/")
+
+
+def _checked_name(path: Path, entry: ZipInfo) -> tuple[tuple[str, ...], bool]:
+    """The entry's path, split, and whether its letters are known.
+
+    Raises `SpecError` where it could point outside, or is no regular file.
+    """
+    name = _with_slashes(entry)
+    kind = stat.S_IFMT(entry.external_attr >> 16)
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     reasons = {
-        "contains a backslash": "\\" in name,
         "is an absolute path": name.startswith("/") or bool(re.match("[A-Za-z]:", name)),
         "leads outside the zip (..)": ".." in parts,
         "contains a zero byte": "\0" in name,
         "has no name": not parts,
-        "is a symbolic link": stat.S_ISLNK(entry.external_attr >> 16),
+        "is a symbolic link": kind == stat.S_IFLNK,
+        "is no regular file": kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
         "is encrypted": bool(entry.flag_bits & _ENCRYPTED),
         "is compressed by a method other than deflate": entry.compress_type not in _COMPRESSIONS,
     }
@@ -99,18 +117,23 @@ def _checked_name(path: Path, entry: ZipInfo) -> tuple[str, ...]:
             raise layout_error(
                 str(path),
                 "The entry {name} {reason}. Create the zip again without it.",
-                name=repr(name),
+                name=repr(entry.orig_filename),
                 reason=reason,
             )
-    return tuple(_decoded(part, entry) for part in parts)
+    decoded = [_decoded(part, entry) for part in parts]
+    return tuple(part for part, _ in decoded), all(known for _, known in decoded)
 
 
-def _decoded(name: str, entry: ZipInfo) -> str:
-    """The name as a folder would spell it: macOS writes UTF-8 without setting the flag for it."""
-    if not entry.flag_bits & _UTF8_NAME:
+def _decoded(name: str, entry: ZipInfo) -> tuple[str, bool]:
+    """The name as a folder would spell it, and whether its encoding is known.
+
+    macOS writes UTF-8 without setting the flag for it; other programs use the local code page.
+    """
+    known = bool(entry.flag_bits & _UTF8_NAME) or name.isascii()
+    if not known:
         with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return unicodedata.normalize("NFC", name)
+            name, known = name.encode("cp437").decode("utf-8"), True
+    return unicodedata.normalize("NFC", name), known
 
 
 def _read(archive: zipfile.ZipFile, path: Path, entry: ZipInfo) -> bytes:

@@ -10,23 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from pruning_core.engine.data.image_files import RawImage, image_facts, value_limits
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.planning.stage_types import InspectDatasetResult, InspectDatasetSettings
 
 Progress = Callable[[float, str], None]
-RawImage = bytes | np.ndarray
+# Takes the subset, the row in it, and the content of an image.
+Visit = Callable[[str, int, RawImage], None]
+# Where 16-bit images use less than this of their range, the upper 8 bits would lose too much.
+FULL_RANGE = 2**15
 
 
 @dataclass(frozen=True)
 class LabeledImages:
     """The training or the test images. Their order depends on content and paths only.
 
-    `labels` is int64 of shape (N,). `read(i)` returns image `i` as the bytes of its file or as
-    uint8 of shape (H, W) or (H, W, 3); one thread calls it. `name(i)` is for messages.
+    `labels` is int64 of shape (N,). `name(i)` is for messages.
     """
 
     labels: np.ndarray
-    read: Callable[[int], RawImage]
     name: Callable[[int], str]
 
 
@@ -34,14 +36,16 @@ class LabeledImages:
 class OpenDataset:
     """A data set whose images can be read.
 
-    `field` is the setting that an error about an image names, `location` the name of the data set
-    in messages. `subsets` holds "train" and "test". `split` is "given", or "seeded" where the
-    split seed chose the test images. `flip` is true where a mirrored image keeps its class.
+    `read(visit)` reads every image once, passes it to `visit`, and returns the digest of what was
+    read: an image is the bytes of its file, or uint8 of shape (H, W) or (H, W, 3). `field` is the
+    setting that an error about an image names, `location` the name of the data set in messages.
+    `subsets` holds "train" and "test". `split` is "given", or "seeded" where the split seed chose
+    the test images. `flip` is true where a mirrored image keeps its class.
     """
 
     field: str
     location: str
-    digest: str
+    read: Callable[[Visit], str]
     classes: tuple[str, ...]
     subsets: dict[str, LabeledImages]
     split: str
@@ -63,32 +67,89 @@ def inspect_dataset(
         hints.get("path", ""), settings.split_seed, downloads, progress
     )
     with opened as dataset:
-        facts = _facts(dataset)
+        facts = _facts(dataset, progress)
     if DATASETS[settings.name].user_images:
         facts = replace(facts, images=sum(facts.train_counts) + sum(facts.test_counts))
     progress(1.0, "All images read")
     return facts
 
 
-def _facts(dataset: OpenDataset) -> InspectDatasetResult:
+def _facts(dataset: OpenDataset, progress: Progress) -> InspectDatasetResult:
     counts = {
         name: np.bincount(images.labels, minlength=len(dataset.classes)).tolist()
         for name, images in dataset.subsets.items()
     }
+    survey = _Survey(sum(len(images.labels) for images in dataset.subsets.values()), progress)
+    digest = dataset.read(survey.visit)
     return InspectDatasetResult(
-        digest=dataset.digest,
+        digest=digest,
         classes=list(dataset.classes),
         train_counts=counts["train"],
         test_counts=counts["test"],
         split=dataset.split,
-        notes=list(dataset.notes),
+        notes=[*dataset.notes, *survey.notes()],
         flip=dataset.flip,
+        not_square=survey.not_square or None,
+        value_range=survey.value_range(),
     )
 
 
-def labeled_arrays(images: np.ndarray, labels: np.ndarray) -> LabeledImages:
-    """Images in memory, (N, H, W) or (N, H, W, 3), with their labels (N,)."""
-    return LabeledImages(labels, lambda i: images[i], lambda i: f"image {i}")
+class _Survey:
+    """What the headers of image files say, and the values of 16-bit training images."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self.total, self.progress, self.done = total, progress, 0
+        self.not_square = self.sixteen_bits = 0
+        self.limits: list[tuple[int, int]] = []
+
+    def visit(self, subset: str, row: int, raw: RawImage) -> None:
+        if isinstance(raw, np.ndarray):
+            return
+        if self.done % 500 == 0:
+            share = self.done / self.total
+            self.progress(share, f"Reading images, {self.done:,} of {self.total:,}")
+        self.done += 1
+        facts = image_facts(raw)
+        self.not_square += not facts.square
+        self.sixteen_bits += facts.sixteen_bits
+        if facts.sixteen_bits and subset == "train" and (limits := value_limits(raw)):
+            self.limits.append(limits)
+
+    def value_range(self) -> list[int] | None:
+        """The lowest and highest value of all training images; None where most bits are used."""
+        if not self.limits:
+            return None
+        low, high = min(low for low, _ in self.limits), max(high for _, high in self.limits)
+        return [low, high] if 0 <= low < high < low + FULL_RANGE else None
+
+    def notes(self) -> list[str]:
+        if not self.sixteen_bits:
+            return []
+        number = f"Images with 16 bits per channel, scaled to 8 bits: {self.sixteen_bits:,}."
+        if (limits := self.value_range()) is None:
+            return [number]
+        low, high = limits
+        return [
+            f"{number} The training images use the values {low:,} to {high:,} of 0 to 65,535. In "
+            f"all images {low:,} becomes 0 and {high:,} becomes 255; values outside are clipped."
+        ]
+
+
+def numbered(labels: np.ndarray) -> LabeledImages:
+    """The labels (N,) of images in memory, which have numbers for names."""
+    return LabeledImages(labels, lambda i: f"image {i}")
+
+
+def array_reader(digest: str, images: dict[str, np.ndarray]) -> Callable[[Visit], str]:
+    """The function `read` for images in memory, (N, H, W) or (N, H, W, 3), with a known digest."""
+
+    def read(visit: Visit) -> str:
+        for subset, array in images.items():
+            for row in range(len(array)):
+                visit(subset, row, array[row])
+        return digest
+
+    return read
 
 
 def array_digest(classes: Sequence[str], *arrays: np.ndarray) -> str:

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pruning_core.engine.data.dataset import OpenDataset, Progress, array_digest, labeled_arrays
+from pruning_core.engine.data.dataset import (
+    OpenDataset,
+    Progress,
+    array_digest,
+    array_reader,
+    numbered,
+)
 from pruning_core.engine.data.split import stratified_split
 
 TEST_IMAGES = 360
@@ -31,12 +37,11 @@ def open_digits(
     yield OpenDataset(
         field="data.name",
         location="digits",
-        digest=array_digest(classes, images, labels),
+        read=array_reader(
+            array_digest(classes, images, labels), {"train": images[train], "test": images[test]}
+        ),
         classes=classes,
-        subsets={
-            "train": labeled_arrays(images[train], labels[train]),
-            "test": labeled_arrays(images[test], labels[test]),
-        },
+        subsets={"train": numbered(labels[train]), "test": numbered(labels[test])},
         split="seeded",
         flip=False,
     )

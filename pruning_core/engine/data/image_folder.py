@@ -1,50 +1,87 @@
 """A folder of images: its files, and the layout that gives each image a subset and a class.
 
 Folder layout: `train/<class>/<image>` and `test/<class>/<image>`, or `<class>/<image>`; each with
-or without one folder around it.
+or without folders around it. The folders of training and test images may have other usual names.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import join_words
+from pruning_core.engine.data.image_files import IMAGE_SUFFIXES
 
 SUBSETS = ("train", "test")
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"),
-    *(".tif", ".tiff", ".ppm", ".pgm"),
+# The usual names of the folders of each part, in lower case, without "set", "images" and
+# separators. Validation images become the test images where there is no folder of test images.
+PARTS = {
+    "train": ("train", "training", "trn"),
+    "test": ("test", "testing", "tst"),
+    "validation": ("val", "valid", "validation", "dev", "eval", "evaluation"),
+}
+PART_SUFFIX = re.compile(r"[\s_.-]*(set|images?|data|dataset|split)?$")
+# Files and folders that operating systems, network drives and programs add, in lower case.
+SYSTEM_NAMES = frozenset(
+    (
+        *("__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb"),
+        *("@tmp", "@sharebin", "$recycle.bin", "recycler", "system volume information"),
+        *("lost+found", "found.000", "network trash folder", "temporary items", "__pycache__"),
+        *("sthumbs.dat", "picasa.ini", "zbthumbnail.info"),
+    )
 )
+SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", "~", ".part", ".crdownload")
 MAX_FILE_BYTES = 512 * 1024**2
 FIELD = "data.path"
+LAYOUT = "Folder layout: train/<class>/<image> and test/<class>/<image>, or <class>/<image>."
+SOME = 5
+# Kinds of file that are no images: reading one may never end.
+SPECIAL_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a link to a folder",
+    stat.S_IFLNK: "a broken link",
+}
 
 PathParts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a folder or zip. Paths are split at "/"; `read` takes a value of `files`."""
+    """The content of a folder or zip. Paths are split at "/"; `read` takes a value of `files`.
+
+    `notes` tell how names were read.
+    """
 
     location: str
     files: dict[PathParts, Any]
     folders: frozenset[PathParts]
     read: Callable[[Any], bytes]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ImageTree:
-    """The images of a listing, sorted by path without the outer folder.
+    """The images of a listing, sorted by path without the outer folders.
 
-    `paths` maps each image's path inside the data set to its path in the listing. `given_split`
-    is true where there are train and test folders. `notes` tell which files are ignored.
+    `paths` maps each image's path inside the data set to its path in the listing; the folders of
+    the parts are called train and test there. `classes` are in the order of their labels.
+    `given_split` is true where there are folders of training and test images. `notes` tell which
+    files are ignored.
     """
 
     paths: dict[PathParts, PathParts]
@@ -70,17 +107,19 @@ def open_folder(folder: Path) -> Iterator[Listing]:
     for current, subfolders, names in os.walk(folder, onerror=stop):
         here = Path(current)
         parts = tuple(_normalized(name) for name in here.relative_to(folder).parts)
+        folders.update((*parts, _normalized(name)) for name in subfolders)
+        subfolders[:] = [name for name in subfolders if is_visible((*parts, name))]
         _check_links(folder, here, parts, subfolders)
         _check_names(folder, parts, [*subfolders, *names])
-        folders.update((*parts, _normalized(name)) for name in subfolders)
         files.update({(*parts, _normalized(name)): here / name for name in names})
+    _check_special(folder, [file for path, file in files.items() if _is_image(path)])
     yield Listing(str(folder), files, frozenset(folders), partial(_read, folder))
 
 
 def _check_links(folder: Path, here: Path, parts: PathParts, subfolders: list[str]) -> None:
     # A link can lead back to a folder above it, and the walk would not end.
     for name in subfolders:
-        if is_visible((*parts, name)) and (here / name).is_symlink():
+        if (here / name).is_symlink():
             raise layout_error(
                 str(folder),
                 "The folder {name} is a symbolic link. Put the images themselves there.",
@@ -97,19 +136,50 @@ def _check_names(folder: Path, parts: PathParts, names: list[str]) -> None:
             )
 
 
+def _check_special(folder: Path, images: list[Path]) -> None:
+    """Refuse pipes, sockets, devices and broken links with the name of an image."""
+    special = {file: kind for file in images if (kind := _special(file))}
+    if special:
+        named = (
+            f"{file.relative_to(folder).as_posix()} ({kind})" for file, kind in special.items()
+        )
+        raise layout_error(
+            str(folder),
+            "{count} with the name of an image cannot be read as a file: {names}. Remove them.",
+            count="1 entry" if len(special) == 1 else f"{len(special):,} entries",
+            names=some(named),
+        )
+
+
+def _special(file: Path) -> str:
+    """What an entry is where it is no regular file, else an empty text."""
+    try:
+        kind = stat.S_IFMT(file.stat().st_mode)
+    except OSError:
+        kind = stat.S_IFLNK
+    return "" if stat.S_ISREG(kind) else SPECIAL_FILES.get(kind, "no regular file")
+
+
 def _read(folder: Path, file: Path) -> bytes:
+    """The bytes of a file, as many as the limit allows; a pipe or a device is not waited for."""
     name = file.relative_to(folder).as_posix()
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            limit = f"{MAX_FILE_BYTES // 1024**2:,} MiB"
-            raise layout_error(
-                str(folder), "{name} is larger than {limit}.", name=name, limit=limit
-            )
-        return file.read_bytes()
+        with open(file, "rb", opener=_open_at_once) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise OSError(f"it is {_special(file)}")
+            raw = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise layout_error(
             str(folder), "{name} cannot be read ({error}).", name=name, error=error
         ) from None
+    if len(raw) > MAX_FILE_BYTES:
+        limit = f"{MAX_FILE_BYTES // 1024**2:,} MiB"
+        raise layout_error(str(folder), "{name} is larger than {limit}.", name=name, limit=limit)
+    return raw
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _normalized(name: str) -> str:
@@ -122,18 +192,28 @@ def image_tree(listing: Listing) -> ImageTree:
     image_paths = [path for path in listing.files if _is_image(path)]
     folders = {path for path in _all_folders(listing) if is_visible(path)}
     outer = _outer_depth(image_paths, folders)
-    images = {path[outer:]: path for path in sorted(image_paths)}
+    images = {path[outer:]: path for path in image_paths if len(path) > outer}
     folders = {path[outer:] for path in folders if len(path) > outer}
-    given_split = any(len(path) > 2 and path[0] in SUBSETS for path in images)
-    kept = _in_class_folders(listing.location, images, given_split)
-    classes = _classes(listing.location, kept, folders, given_split)
-    notes = _notes(len(listing.files) - len(image_paths), len(images) - len(kept))
-    return ImageTree({path: images[path] for path in kept}, classes, given_split, notes)
+    parts = _parts(listing.location, images)
+    if parts:
+        images = {(parts[path[0]], *path[1:]): images[path] for path in images if path[0] in parts}
+        folders = {(parts[path[0]], *path[1:]) for path in folders if path[0] in parts}
+    images, folders = _without_repeats(images, folders, bool(parts))
+    images = {path: images[path] for path in sorted(images)}
+    kept = _in_class_folders(listing.location, images, bool(parts))
+    classes = _classes(listing, kept, folders, bool(parts))
+    notes = _notes(listing, image_paths, outer, parts, kept)
+    return ImageTree({path: images[path] for path in kept}, classes, bool(parts), notes)
 
 
 def is_visible(path: PathParts) -> bool:
-    """Whether neither the file nor a folder above it is hidden, or metadata of macOS."""
-    return not any(name.startswith(".") or name == "__MACOSX" for name in path)
+    """Whether neither the file nor a folder above it is hidden, or added by a system."""
+    return not any(
+        name.startswith((".", "~$"))
+        or name.lower() in SYSTEM_NAMES
+        or name.lower().endswith(SYSTEM_SUFFIXES)
+        for name in path
+    )
 
 
 def _is_image(path: PathParts) -> bool:
@@ -147,9 +227,65 @@ def _all_folders(listing: Listing) -> set[PathParts]:
 
 
 def _outer_depth(images: list[PathParts], folders: set[PathParts]) -> int:
-    """1 where a single folder holds the class folders, or train and test; else 0."""
-    top_folders = {path[0] for path in folders}
-    return int(len(top_folders) == 1 and bool(images) and all(len(path) > 2 for path in images))
+    """How many folders hold everything: the class folders, or those of the parts, are inside.
+
+    Images beside such a folder do not count.
+    """
+    depth = 0
+    while True:
+        inside = [path for path in images if len(path) > depth + 1]
+        names = {path[depth] for path in folders if len(path) > depth}
+        if len(names) != 1 or not inside or any(len(path) < depth + 3 for path in inside):
+            return depth
+        depth += 1
+
+
+def part_of(name: str) -> str:
+    """The part of a data set that a folder holds by its name, such as train for Training_set."""
+    stem = PART_SUFFIX.sub("", name.lower())
+    return next((part for part, names in PARTS.items() if stem in names), "")
+
+
+def _parts(location: str, images: Iterable[PathParts]) -> dict[str, str]:
+    """The subset by the name of its folder; empty where the folders are classes.
+
+    Only folders with class folders count. Raises `SpecError` where two hold the same part.
+    """
+    names = sorted({path[0] for path in images if len(path) > 2 and part_of(path[0])})
+    by_part: dict[str, list[str]] = {}
+    for name in names:
+        by_part.setdefault(part_of(name), []).append(name)
+    for part, folders in by_part.items():
+        if len(folders) > 1:
+            exact = [name for name in folders if name == part]
+            raise layout_error(
+                location,
+                "The folders {names} are all of {part} images. Keep one of them.",
+                names=join_words(exact + [name for name in folders if name not in exact]),
+                part=part,
+            )
+    if not {"train", "test"} & by_part.keys():
+        return {}
+    if "test" not in by_part and "validation" in by_part:
+        by_part["test"] = by_part["validation"]
+    return {by_part[name][0]: name for name in SUBSETS if name in by_part}
+
+
+def _without_repeats(
+    images: dict[PathParts, PathParts], folders: set[PathParts], given_split: bool
+) -> tuple[dict[PathParts, PathParts], set[PathParts]]:
+    """Leave out a folder that repeats that of its part: train/train/<class>."""
+    for part in SUBSETS if given_split else ():
+        inside = {path[1] for path in folders if len(path) > 1 and path[0] == part}
+        deep = all(len(path) > 3 for path in images if path[0] == part and len(path) > 2)
+        if len(inside) == 1 and part_of(next(iter(inside))) == part and deep:
+            images = {_shortened(path, part): full for path, full in images.items()}
+            folders = {_shortened(path, part) for path in folders if path != (part, *inside)}
+    return images, folders
+
+
+def _shortened(path: PathParts, part: str) -> PathParts:
+    return (part, *path[2:]) if path[0] == part and len(path) > 2 else path
 
 
 def _in_class_folders(
@@ -157,58 +293,81 @@ def _in_class_folders(
 ) -> list[PathParts]:
     """The images in class folders; images outside are ignored, deeper ones refused."""
     depth = 3 if given_split else 2
-    candidates = [path for path in images if not given_split or path[0] in SUBSETS]
-    deeper = [path for path in candidates if len(path) > depth]
+    deeper = [path for path in images if len(path) > depth]
     if deeper:
         raise layout_error(
             location,
-            "{name} is deeper than a class folder. Folder layout: train/<class>/<image> and "
-            "test/<class>/<image>, or <class>/<image>.",
+            "{name} is deeper than a class folder. {layout}",
             name="/".join(images[deeper[0]]),
+            layout=LAYOUT,
         )
-    return [path for path in candidates if len(path) == depth]
+    return [path for path in images if len(path) == depth]
 
 
 def _classes(
-    location: str, images: list[PathParts], folders: set[PathParts], given_split: bool
+    listing: Listing,
+    images: list[PathParts],
+    folders: set[PathParts],
+    given_split: bool,
 ) -> tuple[str, ...]:
-    """The class names, sorted. Raises `SpecError` where a class has too few images."""
-    depth = 2 if given_split else 1
-    class_folders = {
-        path for path in folders if len(path) == depth and (not given_split or path[0] in SUBSETS)
-    }
+    """The class names in their order. Raises `SpecError` where a class has too few images."""
+    location, depth = listing.location, 2 if given_split else 1
+    class_folders = {path for path in folders if len(path) == depth}
     counts = Counter(path[:depth] for path in images)
-    _check_counts(location, class_folders, counts, minimum=1 if given_split else 2)
+    _check_counts(listing, class_folders, counts, given_split)
     if given_split:
         train, test = ({path[1] for path in class_folders if path[0] == name} for name in SUBSETS)
         _check_same_classes(location, train, test)
-    classes = tuple(sorted({path[-1] for path in class_folders}))
+    classes = in_order(path[-1] for path in class_folders)
     if len(classes) == 1:
         raise layout_error(
             location,
-            "There is only one class folder, {name}. At least two are needed.",
+            "There is only one class folder, {name}. At least two are needed. {layout}",
             name=classes[0],
+            layout=LAYOUT,
         )
     if not classes:
-        raise layout_error(location, "There is no class folder. At least two are needed.")
+        raise layout_error(
+            location, "There is no class folder. At least two are needed. {layout}", layout=LAYOUT
+        )
     return classes
 
 
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the order of their labels: of numbers the numeric one, else alphabetical.
+
+    A network counts its outputs from 0, so that folders 0 to 11 are its outputs 0 to 11.
+    """
+    alphabetical = sorted(set(names))
+    if all(re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", name) for name in alphabetical):
+        return tuple(sorted(alphabetical, key=Decimal))
+    return tuple(alphabetical)
+
+
 def _check_counts(
-    location: str, class_folders: set[PathParts], counts: Counter[PathParts], minimum: int
+    listing: Listing,
+    class_folders: set[PathParts],
+    counts: Counter[PathParts],
+    given_split: bool,
 ) -> None:
+    location = listing.location
     empty = [f"{'/'.join(folder)}/" for folder in class_folders if not counts[folder]]
     if empty:
+        others = _other_endings(listing)
+        held = f" Files of other types: {others}. Save them as JPEG or PNG." if others else ""
         raise layout_error(
-            location, "There are no images in {names}. Add images or remove it.", names=_some(empty)
+            location,
+            "There are no images in {names}. Add images or remove it.{held}",
+            names=some(empty),
+            held=held,
         )
-    single = [f"{'/'.join(folder)}/" for folder in class_folders if counts[folder] < minimum]
-    if single:
+    single = [f"{'/'.join(folder)}/" for folder in class_folders if counts[folder] < 2]
+    if single and not given_split:
         raise layout_error(
             location,
             "There is a single image in {names}. A class needs two or more, so that one can be a "
             "test image.",
-            names=_some(single),
+            names=some(single),
         )
 
 
@@ -218,8 +377,8 @@ def _check_same_classes(location: str, train: set[str], test: set[str]) -> None:
             raise layout_error(
                 location, f"There is a folder {other}, but no folder {name} with classes."
             )
-    differences = [f"test lacks {_some(train - test)}"] if train - test else []
-    differences += [f"train lacks {_some(test - train)}"] if test - train else []
+    differences = [f"test lacks {some(train - test)}"] if train - test else []
+    differences += [f"train lacks {some(test - train)}"] if test - train else []
     if differences:
         raise layout_error(
             location,
@@ -228,17 +387,57 @@ def _check_same_classes(location: str, train: set[str], test: set[str]) -> None:
         )
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
     """At most five of the names, for a message."""
     ordered = sorted(names)
-    more = f" and {len(ordered) - 5:,} more" if len(ordered) > 5 else ""
-    return ", ".join(ordered[:5]) + more
+    more = f" and {len(ordered) - SOME:,} more" if len(ordered) > SOME else ""
+    return ", ".join(ordered[:SOME]) + more
 
 
-def _notes(other_files: int, outside: int) -> tuple[str, ...]:
-    notes = []
-    if other_files:
-        notes.append(f"Files ignored because they are hidden or not images: {other_files:,}.")
-    if outside:
+def _first_hidden(path: PathParts) -> PathParts:
+    """The path as far as the first hidden folder, or the hidden file; empty for a visible one."""
+    hidden = (depth for depth in range(1, len(path) + 1) if not is_visible(path[:depth]))
+    return path[: next(hidden, 0)]
+
+
+def _other_endings(listing: Listing) -> str:
+    """How many visible files of which endings are no images, the most frequent first."""
+    files = [path for path in listing.files if is_visible(path) and not _is_image(path)]
+    endings = Counter(os.path.splitext(path[-1])[1].lower() or "no ending" for path in files)
+    ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(count for _, count in ordered[SOME:])
+    shown = ", ".join(f"{count:,} {ending}" for ending, count in ordered[:SOME])
+    return shown + (f" and {rest:,} more" if rest else "")
+
+
+def _notes(
+    listing: Listing,
+    images: list[PathParts],
+    outer: int,
+    parts: dict[str, str],
+    kept: list[PathParts],
+) -> tuple[str, ...]:
+    """What of the folder is not used, and which folders hold the parts."""
+    notes = [*listing.notes]
+    if hidden := len({_first_hidden(path) for path in (*listing.files, *listing.folders)} - {()}):
+        notes.append(f"Hidden files and folders, and those of the system, ignored: {hidden:,}.")
+    if others := _other_endings(listing):
+        notes.append(f"Files of other types, ignored: {others}.")
+    unused = Counter(
+        path[outer]
+        for path in images
+        if parts and len(path) > outer + 1 and path[outer] not in parts
+    )
+    for name, count in sorted(unused.items()):
+        reason = (
+            "; validation images are a share of the training images"
+            if part_of(name) == "validation"
+            else ""
+        )
+        notes.append(f"Images in the folder {name}, not used: {count:,}{reason}.")
+    if outside := len(images) - sum(unused.values()) - len(kept):
         notes.append(f"Images ignored because they are outside the class folders: {outside:,}.")
+    renamed = [f"{name} ({part})" for name, part in parts.items() if name != part]
+    if renamed:
+        notes.append(f"Folders of training and test images: {', '.join(renamed)}.")
     return tuple(notes)

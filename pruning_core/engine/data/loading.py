@@ -40,6 +40,10 @@ class ImageSet:
         rows = self.indices[np.asarray(positions)]
         return torch.from_numpy(np.asarray(self.images)[rows])
 
+    def largest_share(self) -> float:
+        """The share of the largest class: the accuracy of always predicting it."""
+        return float(self.labels.bincount().max()) / len(self)
+
     def sample(self, count: int, seed: int) -> ImageSet:
         """A stratified subset of `count` images; all of them where `count` is 0 or at least N."""
         chosen = stratified_subset(self.labels.numpy(), count if count < len(self) else 0, seed)

@@ -1,32 +1,34 @@
 """CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, read by torchvision's classes.
 
-URLs and MD5 sums are those of the classes; files are in `downloads/<name>`.
+URLs and MD5 sums of downloads are those of the classes; files are in `downloads/<name>`. Files
+that a user put there may be packed in another way: what counts is their content.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
-import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from torchvision import datasets
-from torchvision.datasets.utils import extract_archive
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.dataset import (
     OpenDataset,
     Progress,
     array_digest,
-    labeled_arrays,
+    array_reader,
+    numbered,
     rescaled,
 )
 from pruning_core.engine.data.download import DownloadError, download, has_md5
@@ -44,19 +46,39 @@ _BROKEN = (
 )
 
 
+# Images, uint8 (N, H, W) or (N, H, W, 3), and labels (N,).
+Arrays = tuple[np.ndarray, np.ndarray]
+MOST_BYTES = 256 * 2**20
+# The MD5 sums of the unpacked files, which hold nothing but the shape and the values.
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+FASHION_MNIST_MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+
+
 @dataclass(frozen=True)
 class PublishedDataset:
     """A published data set, read by the torchvision class `dataset`.
 
     `fetch(dataset, root, title, progress)` downloads it. `manual(dataset, root)` returns the
     folder and the files for a manual download. `flip` is true where a mirrored image keeps its
-    class.
+    class. `check(arrays)` compares the decoded training and test images with the published
+    ones, and raises `ValueError` for others.
     """
 
     dataset: Any
     fetch: Callable[[Any, Path, str, Progress], None]
     manual: Callable[[Any, Path], tuple[Path, str]]
     flip: bool
+    check: Callable[[Iterable[Arrays]], None] | None = None
 
 
 @contextmanager
@@ -71,19 +93,24 @@ def open_published(
             published.dataset(str(root), train=is_train, download=False)
             for is_train in (True, False)
         )
+        arrays = [_arrays(dataset) for dataset in (train, test)]
+        if published.check:
+            published.check(arrays)
     except DownloadError as error:
         raise _error(title, published, root, "could not be downloaded ({error})", error) from None
     except _BROKEN as error:
         problem = "could not be prepared in {root} ({error})"
         raise _error(title, published, root, problem, error) from None
-    arrays = [_arrays(dataset) for dataset in (train, test)]
     classes = tuple(train.classes)
     yield OpenDataset(
         field="data.name",
         location=title,
-        digest=array_digest(classes, *arrays[0], *arrays[1]),
+        read=array_reader(
+            array_digest(classes, *arrays[0], *arrays[1]),
+            {"train": arrays[0][0], "test": arrays[1][0]},
+        ),
         classes=classes,
-        subsets={"train": labeled_arrays(*arrays[0]), "test": labeled_arrays(*arrays[1])},
+        subsets={"train": numbered(arrays[0][1]), "test": numbered(arrays[1][1])},
         split="given",
         flip=published.flip,
     )
@@ -105,13 +132,14 @@ def _error(
     )
 
 
-def _arrays(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(dataset: Any) -> Arrays:
     """Images, uint8 (N, H, W) or (N, H, W, 3), and labels (N,)."""
     images = np.ascontiguousarray(np.asarray(dataset.data))
     return images, np.asarray(dataset.targets, dtype=np.int64)
 
 
 def _fetch_cifar(dataset: Any, root: Path, title: str, progress: Progress) -> None:
+    """Download and unpack. The files are pickles, so only published ones may be read."""
     unpacked = root / dataset.base_folder
     files = [*dataset.train_list, *dataset.test_list]
     files.append((dataset.meta["filename"], dataset.meta["md5"]))
@@ -120,11 +148,26 @@ def _fetch_cifar(dataset: Any, root: Path, title: str, progress: Progress) -> No
     archive = root / dataset.filename
     _ensure_file(archive, [dataset.url], dataset.tgz_md5, title, progress)
     # Unpacked elsewhere and moved file by file, since another process may read the same files.
-    with tempfile.TemporaryDirectory(dir=root) as folder:
-        extract_archive(str(archive), folder)
-        unpacked.mkdir(exist_ok=True)
-        for file in (Path(folder) / dataset.base_folder).iterdir():
-            os.replace(file, unpacked / file.name)
+    with tempfile.TemporaryDirectory(dir=root) as folder, tarfile.open(archive) as packed:
+        for name, md5 in files:
+            file = Path(folder, name)
+            with _member(packed, f"{dataset.base_folder}/{name}") as source, file.open("wb") as out:
+                _copy(source, out, name)
+            if not has_md5(file, md5):
+                raise ValueError(f"{name} in {archive.name} is not the published file; delete it")
+            unpacked.mkdir(exist_ok=True)
+            os.replace(file, unpacked / name)
+
+
+def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A regular file in an archive. Raises `ValueError`."""
+    try:
+        stream = packed.extractfile(name)
+    except KeyError:
+        stream = None
+    if stream is None:
+        raise ValueError(f"{name} is missing in the archive; delete it")
+    return stream
 
 
 def _fetch_mnist(dataset: Any, root: Path, title: str, progress: Progress) -> None:
@@ -142,24 +185,59 @@ def _fetch_mnist(dataset: Any, root: Path, title: str, progress: Progress) -> No
 
 
 def _ensure_file(file: Path, urls: list[str], md5: str, title: str, progress: Progress) -> None:
-    """Download a file, or check the one that exists. Raises `DownloadError` or `ValueError`."""
+    """Download a file unless it exists. Raises `DownloadError`.
+
+    A file that exists may be packed in another way: its content is checked after unpacking.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         download(urls, file, md5, title, progress)
-    elif not has_md5(file, md5):
-        raise ValueError(f"{file.name} is not the published file, its MD5 sum differs; delete it")
 
 
 def _gunzip(packed: Path, target: Path) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:
         with gzip.open(packed) as source, os.fdopen(handle, "wb") as out:
-            shutil.copyfileobj(source, out)
+            _copy(cast(IO[bytes], source), out, target.name)
         os.replace(name, target)
     except (EOFError, zlib.error) as error:
         raise ValueError(f"{packed.name} cannot be unpacked, {error}") from None
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _copy(source: IO[bytes], out: IO[bytes], name: str) -> None:
+    """Copy an unpacked file of limited size. Raises `ValueError`."""
+    size = 0
+    while block := source.read(2**20):
+        size += len(block)
+        if size > MOST_BYTES:
+            raise ValueError(f"{name} is larger than the published file; delete it")
+        out.write(block)
+
+
+def _check_mnist(sums: Mapping[str, str], arrays: Iterable[Arrays]) -> None:
+    """Compare the decoded images and labels with the published ones. Raises `ValueError`.
+
+    `sums` holds the MD5 sum of each unpacked file.
+    """
+    for part, (images, labels) in zip(("train", "t10k"), arrays, strict=True):
+        for what, values in (("images-idx3", images), ("labels-idx1", labels)):
+            file = f"{part}-{what}-ubyte"
+            if idx_md5(values) != sums[file]:
+                noun = what.partition("-")[0]
+                raise ValueError(
+                    f"{file} holds {len(values):,} {noun}, which are not the published ones; "
+                    "delete this file"
+                )
+
+
+def idx_md5(values: np.ndarray) -> str:
+    """The MD5 sum of an array of bytes in the format of MNIST's files, however it was packed."""
+    shape = b"".join(side.to_bytes(4, "big") for side in values.shape)
+    return hashlib.md5(
+        bytes([0, 0, 8, values.ndim]) + shape + values.astype("u1").tobytes()
+    ).hexdigest()
 
 
 def _mnist_folder(dataset: Any, root: Path) -> Path:
@@ -176,11 +254,13 @@ def _mnist_files(dataset: Any, root: Path) -> tuple[Path, str]:
 
 
 def _cifar(dataset: Any) -> PublishedDataset:
+    # The sums of the files were compared before they were unpickled.
     return PublishedDataset(dataset, _fetch_cifar, _cifar_files, flip=True)
 
 
-def _mnist(dataset: Any, flip: bool) -> PublishedDataset:
-    return PublishedDataset(dataset, _fetch_mnist, _mnist_files, flip=flip)
+def _mnist(dataset: Any, sums: Mapping[str, str], flip: bool) -> PublishedDataset:
+    check = partial(_check_mnist, sums)
+    return PublishedDataset(dataset, _fetch_mnist, _mnist_files, flip=flip, check=check)
 
 
 Opened = AbstractContextManager[OpenDataset]
@@ -198,10 +278,12 @@ def open_cifar100(path: str, split_seed: int, downloads: Path, progress: Progres
 
 def open_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """MNIST. LeCun et al. 1998, https://doi.org/10.1109/5.726791."""
-    return open_published("mnist", _mnist(datasets.MNIST, flip=False), downloads, progress)
+    return open_published(
+        "mnist", _mnist(datasets.MNIST, MNIST_MD5, flip=False), downloads, progress
+    )
 
 
 def open_fashion_mnist(path: str, split_seed: int, downloads: Path, progress: Progress) -> Opened:
     """Fashion-MNIST. Xiao et al. 2017, https://arxiv.org/abs/1708.07747."""
-    published = _mnist(datasets.FashionMNIST, flip=True)
+    published = _mnist(datasets.FashionMNIST, FASHION_MNIST_MD5, flip=True)
     return open_published("fashion_mnist", published, downloads, progress)

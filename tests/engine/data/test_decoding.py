@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import zipfile
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,14 +44,19 @@ def make_set(root: Path, each: int = 100) -> Path:
     return root
 
 
-def run(path: Path, out: Path, digest: str = "", **changes: int) -> dict[str, Any]:
+def run(path: Path, out: Path, digest: str = "", **changes: Any) -> dict[str, Any]:
     hints = {"name": "images", "path": str(path)}
-    if not digest:
-        settings = InspectDatasetSettings("images", 0)
-        digest = inspect_dataset(settings, hints, out, lambda f, text: None).digest
-    sizes = {"image_size": 32, "train_size": 0, "test_size": 0, "split_seed": 0, **changes}
+    facts = inspect_dataset(InspectDatasetSettings("images", 0), hints, out, lambda f, text: None)
+    digest = digest or facts.digest
+    sizes: dict[str, Any] = {
+        "image_size": 32,
+        "train_size": 0,
+        "test_size": 0,
+        "split_seed": 0,
+        **changes,
+    }
     out.mkdir()
-    decode = DatasetSettings(digest, **sizes)
+    decode = DatasetSettings(digest, **{"value_range": facts.value_range, **sizes})
     return stored(decode_dataset(decode, hints, out, out, lambda f, text: None))
 
 
@@ -58,7 +64,12 @@ def test_every_image_in_the_order_of_its_path(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set")
     shutil.make_archive(str(tmp_path / "set"), "zip", root)
     facts = run(root, tmp_path / "a")
-    assert facts == {"train_images": 200, "test_images": 200, "classes": ["cat", "dog"]}
+    assert facts == {
+        "train_images": 200,
+        "test_images": 200,
+        "classes": ["cat", "dog"],
+        "notes": [],
+    }
     images = np.load(tmp_path / "a/train_images.npy")
     labels = np.load(tmp_path / "a/train_labels.npy")
     assert (images.dtype, images.shape) == (np.uint8, (200, 32, 32, 3))
@@ -85,10 +96,84 @@ def test_only_the_chosen_subset_is_decoded(tmp_path: Path) -> None:
         run(root, tmp_path / "more", test_size=41)
 
 
-def test_changed_images_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", [{}, {"test_size": 50}])
+def test_changed_images_are_refused(tmp_path: Path, sizes: dict[str, int]) -> None:
+    """Also where too few images are there for the sizes that were checked before."""
     root = make_set(tmp_path / "set", each=2)
     with pytest.raises(SpecError, match=r"data\.path: The images in .*set have changed since"):
-        run(root, tmp_path / "out", digest="0" * 64)
+        run(root, tmp_path / "out", digest="0" * 64, **sizes)
+
+
+def test_an_image_that_changes_while_it_is_decoded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is read once: what is decoded is what enters the digest."""
+    root = make_set(tmp_path / "set", each=2)
+    last = root / "train/dog/0001.png"
+
+    def change(raw: bytes, *arguments: Any) -> np.ndarray:
+        last.write_bytes(encoded(noise(32, 32, 77)))
+        return decode_image(raw, *arguments)
+
+    monkeypatch.setattr(decoding, "decode_image", change)
+    monkeypatch.setattr(decoding, "CHUNK_IMAGES", 1)
+    monkeypatch.setattr(decoding, "ThreadPoolExecutor", OneAtATime)
+    with pytest.raises(SpecError, match="have changed since"):
+        run(root, tmp_path / "out")
+
+
+class OneAtATime:
+    """A pool that computes at once."""
+
+    def __init__(self, threads: int) -> None:
+        pass
+
+    def submit(self, function: Any, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments))
+        return future
+
+    def shutdown(self, **options: bool) -> None:
+        pass
+
+
+def test_16_bit_images_use_the_range_of_the_training_images(tmp_path: Path) -> None:
+    """12 bits in 16: one range for all images, and values of test images outside are clipped."""
+    root = make_set(tmp_path / "set", each=3)
+    values = np.linspace(700, 4000, 1024).round().astype(np.uint16).reshape(32, 32)
+    for file in root.rglob("*.png"):
+        file.write_bytes(encoded(Image.fromarray(values)))
+    bright = root / "test/cat/0000.png"
+    bright.write_bytes(encoded(Image.fromarray(values + 30_000)))
+    (root / "train/cat/0001.png").write_bytes(encoded(Image.fromarray(values // 2)))
+    facts = run(root, tmp_path / "out", value_range=[350, 4000])
+    train, test = (np.load(tmp_path / f"out/{name}_images.npy") for name in ("train", "test"))
+    expected = np.rint((values - 350.0) * 255 / 3650).astype(np.uint8)
+    assert (train[0, :, :, 0] == expected).all()
+    assert len(np.unique(train[1])) > 100
+    assert (test[0] == 255).all()
+    assert facts["train_images"] == 6
+
+
+@pytest.mark.parametrize(
+    ("resize", "left", "word"),
+    [("crop", 100, "cuts off"), ("letterbox", 0, "black bars"), ("squash", 200, "proportions")],
+)
+def test_images_that_are_not_square(tmp_path: Path, resize: str, left: int, word: str) -> None:
+    """A note says how they became square; only a center crop loses the ends."""
+    root = make_set(tmp_path / "set", each=2)
+    wide = np.full((32, 128, 3), 100, np.uint8)
+    wide[:, :32] = 200
+    for file in root.rglob("*.png"):
+        file.write_bytes(encoded(Image.fromarray(wide)))
+    facts = run(root, tmp_path / "out", resize=None if resize == "crop" else resize)
+    image = np.load(tmp_path / "out/train_images.npy")[0, :, :, 0]
+    (note,) = facts["notes"]
+    assert "not square: 8." in note
+    assert word in note
+    assert ("letterbox and squash keep the whole image" in note) == (resize == "crop")
+    assert image[0, 0] == left
+    assert (image[16, 1] == 200) == (resize != "crop")
 
 
 @pytest.mark.parametrize("damage", ["cut", "text"])
@@ -107,7 +192,7 @@ def test_a_broken_image_in_a_zip_is_named_by_its_full_path(tmp_path: Path) -> No
         for name in ("a", "b"):
             for i in range(4):
                 archive.writestr(f"top/{name}/{i}.jpg", b"\xff\xd8\xff broken")
-    with pytest.raises(SpecError, match=r"top/[ab]/\d\.jpg is not a readable image"):
+    with pytest.raises(SpecError, match=r"8 images cannot be read: top/a/0\.jpg, .*top/b/3\.jpg\."):
         run(path, tmp_path / "out")
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from pruning_core.engine.data.image_files import UnreadableImage, decode_image, has_16_bits
+from pruning_core.engine.data.image_files import (
+    IMAGE_SUFFIXES,
+    SUFFIXES,
+    UnreadableImage,
+    decode_image,
+    image_facts,
+    value_limits,
+)
+from pruning_core.methods.datasets import RESIZE_METHODS
 
 GRAYS = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
 FORMATS = [("PNG", {}), ("JPEG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
@@ -34,7 +44,7 @@ def colored(width: int = 32, height: int = 32) -> Image.Image:
 @pytest.mark.parametrize(("kind", "dtype"), DEEP)
 def test_16_bit_grays_become_their_upper_8_bits(kind: str, dtype: str) -> None:
     raw = encoded(Image.fromarray(GRAYS.astype(dtype)), kind)
-    assert has_16_bits(raw)
+    assert image_facts(raw).sixteen_bits
     assert (decode_image(raw, 32) == (GRAYS >> 8)[:, :, None]).all()
 
 
@@ -51,8 +61,64 @@ def test_floating_point_images_are_refused() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"P5", b"II*\0", encoded(colored(), "TIFF")])
 def test_only_16_bit_images_are_detected(raw: bytes) -> None:
-    assert not has_16_bits(raw)
-    assert not has_16_bits(encoded(colored()))
+    assert not image_facts(raw).sixteen_bits
+    assert not image_facts(encoded(colored())).sixteen_bits
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A part of a PNG."""
+    check = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+
+def raw_png(width: int, height: int, bits: int, color: int, pixels: bytes) -> bytes:
+    """A PNG with this header, whatever its pixels are."""
+    head = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
+    parts = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("resize", RESIZE_METHODS)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        raw_png(8, 8, 8, 3, bytes(9 * 8)),  # a palette is announced, and there is none
+        raw_png(89_478_485, 1, 8, 2, bytes(100)),
+        raw_png(1, 89_478_485, 8, 2, bytes(100)),
+        raw_png(60_000, 60_000, 8, 2, bytes(100)),
+        raw_png(0, 8, 8, 2, b""),
+        raw_png(8, 8, 8, 9, bytes(100)),
+        raw_png(8, 8, 16, 0, bytes(3)),
+    ],
+)
+def test_a_header_that_lies_is_a_sentence(raw: bytes, resize: str) -> None:
+    """Nor does it fill the memory: images whose short side would be enlarged are not loaded."""
+    image_facts(raw)
+    value_limits(raw)
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(raw, 32, resize)
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colors_use_their_range(channels: int) -> None:
+    """Pillow keeps their upper 8 bits, of which 12 bits in 16 use 16 values."""
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32, channels), dtype=np.uint16)
+    values[..., 3:] = 65_535
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    raw = raw_png(32, 32, 16, 2 if channels == 3 else 6, rows)
+    assert value_limits(raw) == (values[..., :3].min(), values[..., :3].max())
+    expected = np.rint(values[..., :3] * (255 / 4095)).astype(np.uint8)
+    assert (decode_image(raw, 32, value_range=(0, 4095)) == expected).all()
+    assert (decode_image(raw, 32) == values[..., :3] >> 8).all()
+
+
+def test_every_kind_with_its_endings_is_decoded() -> None:
+    assert {".jpe", ".jfif", ".avif"} <= set(IMAGE_SUFFIXES)
+    for kind in SUFFIXES:
+        options = {"irreversible": False} if kind == "JPEG2000" else {}
+        decoded = decode_image(encoded(colored(), kind, **options), 32)
+        assert decoded.shape == (32, 32, 3), kind
 
 
 @pytest.mark.parametrize(("kind", "options"), FORMATS)

@@ -21,6 +21,7 @@ import pytest
 from torchvision import datasets
 
 from pruning_core.common.errors import SpecError
+from pruning_core.engine.data import torchvision_sets
 from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
 from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, stored
@@ -92,15 +93,18 @@ def make_cifar(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> P
 
 def make_mnist(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     rng = np.random.default_rng(1)
-    resources = []
+    resources, sums = [], {}
     for name, count in (("train", 30), ("t10k", 10)):
         for what, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
             values = rng.integers(0, 256 if len(shape) > 1 else 10, shape, dtype=np.uint8)
             head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+            sums[f"{name}-{what}-ubyte"] = md5(head + values.tobytes())
             data = gzip.compress(head + values.tobytes())
             (folder / f"{name}-{what}-ubyte.gz").write_bytes(data)
             resources.append((f"{name}-{what}-ubyte.gz", md5(data)))
     monkeypatch.setattr(kind, "resources", resources)
+    monkeypatch.setattr(torchvision_sets, "MNIST_MD5", sums)
+    monkeypatch.setattr(torchvision_sets, "FASHION_MNIST_MD5", sums)
     monkeypatch.setattr(kind, "mirrors", [address + "missing/", address])
 
 
@@ -195,17 +199,46 @@ def test_mnist_comes_from_the_mirror_that_has_it(
 
 
 @pytest.mark.parametrize("file", ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3"])
-def test_the_digest_covers_images_and_labels_of_both_subsets(
-    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+@pytest.mark.parametrize("change", ["a value", "fewer"])
+def test_other_content_of_images_and_labels_is_refused(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, change: str
 ) -> None:
+    """Also 10 labels for 30 images, which torchvision accepts."""
     raw = tmp_path / "downloads" / "mnist" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     make_mnist(raw, nowhere, monkeypatch, datasets.MNIST)
-    digest = inspected("mnist", tmp_path / "downloads")["digest"]
-    data = bytearray((raw / f"{file}-ubyte").read_bytes())
-    data[-1] ^= 1
-    (raw / f"{file}-ubyte").write_bytes(data)
-    assert inspected("mnist", tmp_path / "downloads")["digest"] != digest
+    inspected("mnist", tmp_path / "downloads")
+    path = raw / f"{file}-ubyte"
+    data, count = bytearray(path.read_bytes()), int.from_bytes(path.read_bytes()[4:8], "big")
+    if change == "fewer":
+        head = 4 * (1 + data[3])
+        data = data[: head + (len(data) - head) // count * (count - 5)]
+        count -= 5
+        data[4:8] = count.to_bytes(4, "big")
+    else:
+        data[-1] ^= 1
+    path.write_bytes(data)
+    noun = "labels" if "labels" in file else "images"
+    with pytest.raises(SpecError, match=f"{file}-ubyte holds {count} {noun}, which are not the"):
+        inspected("mnist", tmp_path / "downloads")
+
+
+def test_files_that_were_packed_in_another_way_are_read(
+    nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Linux distribution packs them: other bytes, the same images."""
+    raw, root = tmp_path / "fashion_mnist/FashionMNIST/raw", tmp_path / "cifar10"
+    raw.mkdir(parents=True)
+    root.mkdir()
+    make_mnist(raw, nowhere, monkeypatch, datasets.FashionMNIST)
+    for file in raw.iterdir():
+        file.write_bytes(
+            gzip.compress(gzip.decompress(file.read_bytes()), compresslevel=1, mtime=7)
+        )
+    assert sum(inspected("fashion_mnist", tmp_path)["train_counts"]) == 30
+    archive = make_cifar(root, nowhere, monkeypatch)
+    archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes()), 1, mtime=7))
+    assert sum(inspected("cifar10", tmp_path)["train_counts"]) == 20
 
 
 def test_packed_mnist_files_downloaded_manually_are_enough(
@@ -249,6 +282,9 @@ def test_a_file_with_another_md5_is_refused(
     ):
         inspected("cifar10", tmp_path)
     assert not list((tmp_path / "cifar10").iterdir()), "a damaged download is deleted"
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", "0" * 32]])
     shutil.copy(archive, tmp_path / "cifar10")
-    with pytest.raises(SpecError, match=r"small.tar.gz is not the published file.*delete it"):
+    message = r"test_batch in small.tar.gz is not the published file; delete it"
+    with pytest.raises(SpecError, match=message):
         inspected("cifar10", tmp_path)
+    assert not (tmp_path / "cifar10" / "small-batches" / "test_batch").exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from PIL import Image
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, image_folder
 from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.user_images import open_images
 from pruning_core.planning.stage_types import InspectDatasetSettings, stored
 from tests.helpers.project import ROOT, SHARED
 
@@ -126,7 +129,8 @@ def test_other_files_are_ignored_and_counted(tmp_path: Path) -> None:
         facts = inspected(path)
         assert facts["digest"] == digest
         assert facts["notes"] == [
-            "Files ignored because they are hidden or not images: 6.",
+            "Hidden files and folders, and those of the system, ignored: 5.",
+            "Files of other types, ignored: 1 .md.",
             "Images ignored because they are outside the class folders: 1.",
         ]
 
@@ -136,7 +140,134 @@ def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
     for name in GIVEN[:2]:
         Image.fromarray(np.zeros((4, 4), np.uint16)).save(root / name)
     note = "Images with 16 bits per channel, scaled to 8 bits: 2."
-    assert inspected(root)["notes"] == [note]
+    facts = inspected(root)
+    assert (facts["notes"], "value_range" in facts) == ([note], False), "all values are equal"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1023), (700, 4095), (33_000, 36_000), (9, 40_000)])
+def test_the_range_of_16_bit_images_is_that_of_the_training_images(
+    tmp_path: Path, low: int, high: int
+) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    for name in GIVEN:
+        value = {"train/a/0.png": low, "train/b/2.png": high}.get(name, (low + high) // 2)
+        if name.startswith("test"):
+            value = 65_535
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(root / name)
+    facts = inspected(root)
+    if high - low >= 2**15:
+        assert "value_range" not in facts, "the upper 8 bits hold enough"
+        return
+    assert facts["value_range"] == [low, high]
+    assert f"values {low:,} to {high:,} of 0 to 65,535" in facts["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("moves", "note"),
+    [
+        ({"train": "Train", "test": "Test"}, "Train (train), Test (test)"),
+        ({"train": "Training", "test": "Testing"}, "Training (train), Testing (test)"),
+        ({"train": "training_set", "test": "test-set"}, "training_set (train), test-set (test)"),
+        ({"train": "train", "test": "val"}, "val (test)"),
+        ({"train": "train", "test": "Validation"}, "Validation (test)"),
+        ({"train": "a/b/c/train", "test": "a/b/c/valid"}, "valid (test)"),
+        ({"train": "archive/train/train", "test": "archive/test/test"}, ""),
+    ],
+)
+def test_folders_of_other_names_are_read(tmp_path: Path, moves: dict[str, str], note: str) -> None:
+    """Under other usual names, and with folders around them, the images are the same data set."""
+    root, moved = tree(tmp_path / "set", GIVEN), tmp_path / "moved"
+    for part, name in moves.items():
+        shutil.copytree(root / part, moved / name)
+    (moved / "README.txt").write_text("about")
+    expected = inspected(root)
+    for path in (moved, zipped(moved, tmp_path / "moved.zip")):
+        facts = inspected(path)
+        assert facts["digest"] == expected["digest"]
+        assert facts["notes"][0] == "Files of other types, ignored: 1 .txt."
+        assert (note in facts["notes"][-1]) or not note
+
+
+def test_validation_images_beside_test_images_are_left_out_and_counted(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    digest = inspected(root)["digest"]
+    tree(root, ["valid/a/0.png", "valid/b/1.png", "extra/c/1.png"])
+    facts = inspected(root)
+    assert facts["digest"] == digest
+    assert facts["notes"] == [
+        "Images in the folder extra, not used: 1.",
+        "Images in the folder valid, not used: 2; validation images are a share of the training "
+        "images.",
+    ]
+
+
+def test_system_files_are_ignored(tmp_path: Path) -> None:
+    """Thumbnails of network drives and notebooks have the names of images."""
+    root = tree(tmp_path / "set", GIVEN)
+    digest = inspected(root)["digest"]
+    names = ["train/a/@eaDir/0.png/THUMB_M.png", "train/.ipynb_checkpoints/0.png", "#recycle/1.png"]
+    names += ["$RECYCLE.BIN/a/1.png", "test/b/Thumbs.db", "train/b/~$0.png", "Desktop.ini"]
+    tree(root, names)
+    for path in (root, zipped(root, tmp_path / "set.zip")):
+        facts = inspected(path)
+        assert facts["digest"] == digest
+        assert facts["notes"] == [
+            f"Hidden files and folders, and those of the system, ignored: {len(names)}."
+        ]
+
+
+def test_backslashes_in_a_zip_are_folders(tmp_path: Path) -> None:
+    """Programs for Windows write them, and mark folders by one at the end."""
+    root = tree(tmp_path / "set", GIVEN)
+    path = zipped(root, tmp_path / "set.zip", top="pets/")
+    with zipfile.ZipFile(path) as archive:
+        names = [info.orig_filename.encode() for info in archive.infolist()]
+    raw = path.read_bytes()
+    for name in sorted(names, key=len, reverse=True):
+        raw = raw.replace(name, name.replace(b"/", b"\\"))
+    path.write_bytes(raw)
+    assert b"/" not in raw
+    assert inspected(path)["digest"] == inspected(root)["digest"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([str(i) for i in range(12)], [str(i) for i in range(12)]),
+        (["-1", "0", "1.5", "10", "2"], ["-1", "0", "1.5", "2", "10"]),
+        (["01", "1", "002", "10"], ["01", "1", "002", "10"]),
+        (["0", "1", "10", "2", "other"], ["0", "1", "10", "2", "other"]),
+    ],
+)
+def test_classes_with_numbers_for_names_have_their_order(
+    tmp_path: Path, names: list[str], expected: list[str]
+) -> None:
+    paths = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in names for i in "12"]
+    root = tree(tmp_path / "set", paths)
+    assert inspected(root)["classes"] == expected
+    with open_images(str(root), 0, tmp_path, lambda f, text: None) as dataset:
+        images = dataset.subsets["train"]
+        for row, label in enumerate(images.labels):
+            assert images.name(row).split("/")[1] == expected[label]
+
+
+@pytest.mark.parametrize("kind", ["named pipe", "socket", "device", "broken link"])
+def test_an_entry_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    """Reading one of them would never end, or fill the memory."""
+    root = tree(tmp_path / "set", FLAT)
+    entry = root / "a/x.png"
+    if kind == "named pipe":
+        os.mkfifo(entry)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.relpath(entry))
+    else:
+        entry.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    assert f"1 entry with the name of an image cannot be read as a file: a/x.png (a {kind})" in (
+        refused(root)
+    )
+    entry.rename(root / "a/x.txt")
+    assert inspected(root)["images"] == 20
 
 
 @pytest.mark.parametrize(
@@ -147,11 +278,10 @@ def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
         ([*FLAT, "c/1.png"], "single image in c/"),
         ([*GIVEN, "train/c/1.png"], "test lacks c"),
         ([*GIVEN, "test/c/1.png", "train/d/1.png"], "test lacks d; train lacks c"),
-        ([*GIVEN[:6], "val/a/1.png", "val/b/1.png"], "no folder test"),
-        (["Train/a/1.png", "Test/a/1.png"], "Test/a/1.png is deeper than a class folder"),
+        ([*GIVEN[:6], "other/a/1.png", "other/b/1.png"], "no folder test"),
         ([*GIVEN, "train/a/deep/1.png"], "train/a/deep/1.png is deeper"),
-        ([f"out/in/{name}" for name in FLAT], ": out/in/a/0.png is deeper"),
-        ([f"out/in/{name}" for name in GIVEN], ": out/in/test/a/0.png is deeper"),
+        ([*GIVEN, "Training/a/1.png"], "folders train and Training are all of train images"),
+        ([*GIVEN[3:6], "train/a/1.heic", "train/a/2.txt"], "1 .heic, 1 .txt. Save them as JPEG"),
     ],
 )
 def test_a_wrong_layout_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
@@ -191,7 +321,8 @@ def test_a_missing_path_and_other_files_are_refused(tmp_path: Path) -> None:
         ("a/../../1.png", "leads outside"),
         ("/etc/1.png", "absolute path"),
         ("C:/a/1.png", "absolute path"),
-        ("a\\1.png", "backslash"),
+        ("..\\a\\1.png", "leads outside"),
+        ("C:\\a\\1.png", "absolute path"),
     ],
 )
 def test_a_zip_that_points_outside_is_refused(tmp_path: Path, name: str, reason: str) -> None:

@@ -21,7 +21,6 @@ from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.store import Store
 from tests.helpers.frames import DENSE_BYTES, comparison, frame, point
 from tests.helpers.inspections import DRY_RUN, Facts
 
@@ -93,7 +92,7 @@ def test_the_steps_of_a_ratio_are_one_live_curve(cache: Cache, queue: Queue) -> 
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": epochs})
         queue.finish(row.key, "t")
     state = job_progress(queue, job)
-    curves, strategies = live.histories(shell.Lab(cache, Store(cache), queue), state, 0)
+    curves, strategies = live.histories(shell.Lab(cache, shell.PageStore(cache), queue), state, 0)
     names = dict.fromkeys(
         name for model, name in chain_names(state.outline).items() if model.strategy == STRUCTURED
     )

@@ -62,10 +62,7 @@ ENTRIES: dict[str, Any] = {
     "files": dict,
 }
 OPTIONAL = {"network.": {"widths"}}
-ORDER = (
-    "the shorter side resized to image_size, center crop, RGB, (byte / 255 - mean) / std, "
-    "float32 (N, 3, S, S)"
-)
+ORDER = "RGB, (byte / 255 - mean) / std, float32 (N, 3, S, S)"
 # What reading a damaged or foreign file of arrays raises.
 UNREADABLE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError),

@@ -1,0 +1,106 @@
+"""Runs whose images change between two submissions, or between inspection and decoding."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pruning_core.common import files
+from pruning_core.common.paths import Cache
+from pruning_core.settings.data import DataSpec, ModelSpec
+from pruning_core.settings.spec import Spec
+from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.storage.job_progress import JobProgress, job_progress
+from pruning_core.storage.jobs import Queue
+from tests.helpers.refusals import image_folder
+from tests.helpers.workers import TINY, serve
+
+BROKEN = "test/cat/0.png"
+
+
+def spec_of(folder: Path) -> Spec:
+    """A run that decodes and evaluates, and trains nothing."""
+    return replace(
+        TINY,
+        data=DataSpec("images", str(folder)),
+        model=ModelSpec(width=0.1),
+        baseline_epochs=0,
+        one_shot=OneShotSpec(amounts=(0.5,), epochs=0),
+        iterative=IterativeSpec(enabled=False),
+    )
+
+
+def submitted(cache: Cache, folder: Path) -> JobProgress:
+    """The job of a folder after its stages have run."""
+    queue, spec = Queue(cache.queue), spec_of(folder)
+    job = queue.submit(spec, "run")
+    serve(cache)
+    return job_progress(queue, job)
+
+
+def reason(progress: JobProgress) -> str:
+    return " ".join([progress.job.error, *(row.error for row in progress.rows)])
+
+
+def write_back(file: Path, content: bytes) -> None:
+    """Write a file of the same size in place, and restore its time."""
+    old = file.stat()
+    assert old.st_size == len(content)
+    file.write_bytes(content)
+    os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def test_a_mended_folder_runs_at_once(cache: Cache, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "images")
+    whole = (folder / BROKEN).read_bytes()
+    write_back(folder / BROKEN, whole[:-20] + bytes(20))
+    progress = submitted(cache, folder)
+    assert progress.state == "failed"
+    assert f'"name": "{BROKEN}"' in reason(progress)
+    write_back(folder / BROKEN, whole)
+    progress = submitted(cache, folder)
+    assert progress.state == "done", reason(progress)
+
+
+def test_other_images_of_equal_names_sizes_and_times_have_other_results(
+    cache: Cache, tmp_path: Path
+) -> None:
+    folder = image_folder(tmp_path / "images")
+    file = folder / BROKEN
+    for value in (10, 200):
+        Image.fromarray(np.full((40, 40, 3), value, np.uint8)).save(file)
+        with file.open("ab") as stream:
+            stream.write(bytes(500 - file.stat().st_size))
+        os.utime(file, ns=(0, 10**18))
+    first = submitted(cache, folder)
+    same = submitted(cache, folder)
+    Image.fromarray(np.full((40, 40, 3), 10, np.uint8)).save(file)
+    with file.open("ab") as stream:
+        stream.write(bytes(500 - file.stat().st_size))
+    os.utime(file, ns=(0, 10**18))
+    other = submitted(cache, folder)
+    keys = [progress.outline.models[0].key for progress in (first, same, other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert {progress.state for progress in (first, same, other)} == {"done"}
+
+
+def test_an_inspection_of_other_images_is_not_relied_on_again(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that shows no change, a mended folder is refused once, not for ever."""
+    monkeypatch.setattr(files, "_entry", lambda file, name: (name.encode(), 0.0))
+    folder = image_folder(tmp_path / "images")
+    whole = (folder / BROKEN).read_bytes()
+    write_back(folder / BROKEN, whole[:-20] + bytes(20))
+    assert "not a readable image" in reason(submitted(cache, folder))
+    write_back(folder / BROKEN, whole)
+    assert "have changed since they were inspected. Run it again" in reason(
+        submitted(cache, folder)
+    )
+    progress = submitted(cache, folder)
+    assert progress.state == "done", reason(progress)
