@@ -110,7 +110,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert isinstance(results, list)
     assert result["amount"] == 0.7
     assert len(results) == 5
-    assert (tmp_path / "comparison.html").is_file()
+    assert (tmp_path / "pruning_comparison.png").is_file()
 
 
 def test_the_pictures_exist() -> None:
