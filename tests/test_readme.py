@@ -111,7 +111,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert result["amount"] == 0.7
     assert [row["iteration"] for row in results] == [0, 1, 2, 3, 4, 5]
     assert results[0]["sparsity"] < 1
-    assert (tmp_path / "comparison.html").is_file()
+    assert (tmp_path / "pruning_comparison.png").is_file()
 
 
 def test_the_pictures_exist() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -98,7 +97,7 @@ def circumstances(name: str) -> dict[str, object]:
     """The machine, and the version of torch."""
     return {
         "size": name,
-        "machine": platform.machine(),
+        "machine": devices.processor("cpu"),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "torch": version("torch"),
         "seconds_since_1970": int(time.time()),
