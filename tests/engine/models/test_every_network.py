@@ -138,7 +138,7 @@ NARROW: dict[str, tuple[Build, int]] = {
 }
 FULL = (
     *("mnasnet0_5", "shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v2"),
-    *("mobilenet_v3_small", "regnet_y_400mf", "efficientnet_b0", "googlenet"),
+    *("mobilenet_v3_small", "regnet_y_400mf"),
 )
 FAMILIES = NARROW | {name: (functools.partial(models.make, name, CLASSES), 32) for name in FULL}
 
