@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pruning_core.common.terminal import one_line
+
 SHOWN_CHARACTERS = 80
 # The reason of a failure that left neither a message nor a traceback.
 NO_REASON = "No reason was recorded."
@@ -59,7 +61,8 @@ class SpecError(ValueError):
     """
 
     def __init__(self, field: str, template: str, **values: Any) -> None:
-        self.field = field
+        # A name that the user wrote into a settings file may be any text.
+        self.field = _shortened_word(one_line(field))
         self.template = template
         self.values = values
         super().__init__(f"{field}: {self.message}")
@@ -157,9 +160,12 @@ def shortened(value: object) -> str:
 
 
 def brief(message: str) -> str:
-    """A message in which no value, path or sentence exceeds its limit of characters."""
-    lines = [" ".join(map(_shortened_word, line.split(" "))) for line in message.split("\n")]
-    return _limited("\n".join(lines), MESSAGE_CHARACTERS)
+    """A message of one line in which no value, path or sentence exceeds its limit of characters.
+
+    Names in it come from the user's files: their line breaks and control characters are escaped.
+    """
+    words = map(_shortened_word, one_line(message).split(" "))
+    return _limited(" ".join(words), MESSAGE_CHARACTERS)
 
 
 def _shortened_word(word: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
 
+from pruning_core.common.terminal import one_line
 from tests.fuzzing.checkpoints import CHECKPOINTS
 from tests.fuzzing.guard import Guard, limit_memory
 from tests.fuzzing.images import IMAGES
@@ -33,9 +34,8 @@ LONGEST_SENTENCE = 1600
 def check_sentence(text: str) -> None:
     """A refusal is one line that ends as a sentence does, without the words of a traceback."""
     assert text.endswith((".", "?")), text
-    # assert len(text) < LONGEST_SENTENCE, text
-    # assert "\n" not in text, text
-    # assert text.isprintable(), repr(text)
+    assert len(text) < LONGEST_SENTENCE, text
+    assert one_line(text) == text, repr(text)
     assert "Traceback" not in text, text
     assert " object at 0x" not in text, text
 
