@@ -104,10 +104,8 @@ class Cache:
             if path.is_relative_to(folder):
                 name = path.relative_to(folder).as_posix()
                 steps = [path, *path.parents]
-                below_root = steps[: steps.index(self.root)]
-                return bool(re.fullmatch(pattern, name)) and not any(
-                    map(os.path.islink, below_root)
-                )
+                linked = any(map(os.path.islink, steps[: steps.index(self.root)]))
+                return bool(re.fullmatch(pattern, name)) and not linked
         return False
 
     def prepare(self) -> None:
