@@ -278,21 +278,24 @@ def _why_none(rows: list[Row], tolerance: float) -> str:
         return " ".join(warnings) or "No pruned model has finished yet."
     limit, together = format_points(tolerance), among(means[0]["candidates"])
     safest = min(means, key=lambda row: float(row["drop_bound"]))
+    too_few = _too_few_images(means, tolerance)
     sentences = [
         f"No pruned model is certain to stay within {limit} (validation, {together}).",
         f"The smallest drop that can be promised is {format_points(safest['drop_bound'])}: "
         f"{_at_sparsity(safest)} (observed drop {format_points(safest['validation_drop'])}).",
         *_observed_within(means, tolerance, safest),
-        *_too_few_images(means, tolerance),
+        *too_few,
     ]
-    if safest["validation_drop"] <= tolerance + SLACK:
-        advice = (
+    within = safest["validation_drop"] <= tolerance + SLACK
+    if within or too_few:
+        sentences.append(
             "Use more validation images (a larger validation split or more training images), or "
             "allow a larger drop."
         )
+        sentences += [] if within else ["Prune less, or fine-tune for more epochs."]
     else:
-        advice = "Allow a larger drop, prune less, or fine-tune for more epochs."
-    return " ".join([*sentences, advice])
+        sentences.append("Allow a larger drop, prune less, or fine-tune for more epochs.")
+    return " ".join(sentences)
 
 
 def _observed_within(means: list[Row], tolerance: float, safest: Row) -> list[str]:

@@ -108,6 +108,9 @@ def test_too_few_validation_images_for_the_tolerance_are_named() -> None:
         "or more training images), or allow a larger drop."
     )
     assert best_model(few, 0.0267) is not None
+    worse = why_none(frame(point("one_shot", 0.9, **on_validation(5, 0, 144))))
+    assert "Use more validation images (a larger validation split" in worse
+    assert worse.endswith("Prune less, or fine-tune for more epochs.")
     enough = frame(point("baseline"), point("one_shot", 0.9, **on_validation(0, 0, 388)))
     assert best_model(enough) is not None
 
