@@ -27,12 +27,13 @@ INTERESTING = (
 
 @dataclass(frozen=True)
 class InputKind:
-    """`share` is the part of all examples that are of this kind."""
+    """`share` is the part of all examples of this kind. `prepare` makes what all of them need."""
 
     name: str
     examples: SearchStrategy[Any]
     attempt: Attempt
     share: float
+    prepare: Callable[[], object] = lambda: None
 
 
 @st.composite

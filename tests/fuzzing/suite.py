@@ -20,6 +20,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 
 from pruning_core.common.terminal import one_line
+from tests.fuzzing.bundles import BUNDLES
 from tests.fuzzing.checkpoints import CHECKPOINTS
 from tests.fuzzing.guard import Guard, limit_memory
 from tests.fuzzing.images import IMAGES
@@ -27,7 +28,7 @@ from tests.fuzzing.kinds import InputKind
 from tests.fuzzing.sparse_files import SPARSE_FILES
 from tests.fuzzing.specs import SPECS
 
-KINDS = (SPECS, CHECKPOINTS, IMAGES, SPARSE_FILES)
+KINDS = (SPECS, CHECKPOINTS, IMAGES, SPARSE_FILES, BUNDLES)
 LONGEST_SENTENCE = 1600
 
 
@@ -80,6 +81,7 @@ def main() -> int:
         guard = Guard(Path(folder))
         limit_memory()
         for kind in chosen:
+            kind.prepare()
             count = round(options.examples * kind.share / total)
             counts = try_kind(kind, guard, count, options.seed)
             print(

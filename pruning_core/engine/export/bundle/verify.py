@@ -454,7 +454,11 @@ def check_accuracy(computed: np.ndarray, recorded: np.ndarray, labels: Any) -> s
 
 def check_versions(folder: Path, manifest: Manifest) -> None:
     """Compare the versions of the manifest with requirements.txt. Raises `Differs`."""
-    for line in (folder / REQUIREMENTS).read_text(encoding="utf-8").splitlines():
+    try:
+        lines = (folder / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise Differs(f"{REQUIREMENTS} is no text ({one_line(error)}).") from error
+    for line in lines:
         name, _, least = line.partition(">=")
         if str(manifest["versions"].get(name, least)).split("+")[0] != least:
             raise Differs(f"{MANIFEST}: the version of {name} is not that of {REQUIREMENTS}.")
