@@ -13,13 +13,14 @@ from pages.components.run_stage import run_stage
 from pages.components.shell import Lab, plain
 from pages.components.uploads import store_upload
 from pruning_core.common.formatting import format_percent
+from pruning_core.methods.datasets import IMAGE_FORMATS
 from pruning_core.planning.exports import predict_image, predict_test_image
 from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
 from pruning_core.planning.stage_types import ModelResult, PredictResult
 from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Job
 
-TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "gif"]
+TYPES = [suffix[1:] for suffixes in IMAGE_FORMATS.values() for suffix in suffixes]
 MODELS = {"dense": "Dense baseline", "point": "This model"}
 
 
@@ -40,8 +41,7 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
             "Your image",
             TYPES,
             key="own image",
-            help="The short side is resized and the center cropped. The image stays on this "
-            "computer.",
+            help="The image becomes square as those of the run do. It stays on this computer.",
         )
     with number_column:
         count = read_result(lab.store, model.key, ModelResult).test_images

@@ -8,6 +8,7 @@ import struct
 import time
 import zipfile
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +19,17 @@ MOST_FILES = 2_000_000
 # Longer than a tick of the clock of any usual file system.
 CLOCK_TICK_SECONDS = 0.05
 MOST_LISTINGS = 10
+# Files and folders that operating systems, network drives and programs add, in lower case.
+SYSTEM_NAMES = frozenset(
+    (
+        *("__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb"),
+        *("@tmp", "@sharebin", "$recycle.bin", "recycler", "system volume information"),
+        *("lost+found", "found.000", "network trash folder", "temporary items", "__pycache__"),
+        *("sthumbs.dat", "picasa.ini", "zbthumbnail.info"),
+    )
+)
+SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", "~", ".part", ".crdownload")
 # What zipfile raises on damaged files.
 UNREADABLE_ZIP = (
     zipfile.BadZipFile,
@@ -28,6 +40,19 @@ UNREADABLE_ZIP = (
     ValueError,
     struct.error,
 )
+
+
+def is_visible(path: Sequence[str]) -> bool:
+    """Whether neither a file nor a folder above it is hidden, or added by a system.
+
+    `path` holds their names.
+    """
+    return not any(
+        name.startswith((".", "~$"))
+        or name.lower() in SYSTEM_NAMES
+        or name.lower().endswith(SYSTEM_SUFFIXES)
+        for name in path
+    )
 
 
 def expand_path(path: str) -> Path:
@@ -80,7 +105,10 @@ def weights_identity(weights: str) -> str:
 
 
 def _fingerprint(path: Path) -> tuple[str, float]:
-    """The fingerprint of a file or folder, and the latest time of change, seconds since 1970."""
+    """The fingerprint of a file or folder, and the latest time of change, seconds since 1970.
+
+    Hidden files do not count: programs may write them all the time.
+    """
     digest = hashlib.sha256()
     if path.is_file():
         line, changed = _entry(path, path.suffix)
@@ -89,13 +117,13 @@ def _fingerprint(path: Path) -> tuple[str, float]:
         return digest.hexdigest(), changed
     latest, count = path.stat().st_ctime, 0
     for folder, subfolders, names in os.walk(path):
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if is_visible([name]))
         count += len(names)
         if count > MOST_FILES:
             message = "{path} holds more than {most} files; give the folder of the images."
             raise SpecError("data.path", message, path=path, most=f"{MOST_FILES:,}")
         digest.update(_encoded(f"{os.path.relpath(folder, path)}/\n"))
-        for name in sorted(names):
+        for name in sorted(name for name in names if is_visible([name])):
             line, changed = _entry(Path(folder, name), name)
             digest.update(line)
             latest = max(latest, changed)

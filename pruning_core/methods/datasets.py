@@ -12,6 +12,19 @@ ENGINE = "pruning_core.engine.data"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 OWN_IMAGES = "images"
+# The formats that are decoded, and the endings of their files. Other decoders of Pillow start
+# programs (EPS), know no signature (TGA), or are rarely maintained.
+IMAGE_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "AVIF": (".avif", ".avifs"),
+}
 
 
 @dataclass(frozen=True)

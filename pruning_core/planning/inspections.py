@@ -11,6 +11,7 @@ from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.layer_checks import step_notes, uncorrected_notes, zeros_notes
 from pruning_core.planning.stage import FilesReader, Stage, known
+from pruning_core.planning.stage_kinds import DATA_INSPECTION
 from pruning_core.planning.stage_types import (
     InspectDatasetResult,
     InspectDatasetSettings,
@@ -93,7 +94,7 @@ def inspect_data(spec: Spec, store: FilesReader) -> Stage:
         return files
     settings = InspectDatasetSettings(spec.data.name, spec.data.split_seed, files)
     hints = {"path": str(expand_path(spec.data.path))} if spec.data.path else {}
-    return Stage("inspect_dataset", "", stored(settings), hints)
+    return Stage(DATA_INSPECTION, "", stored(settings), hints)
 
 
 def list_files(path: str, request: int) -> Stage:

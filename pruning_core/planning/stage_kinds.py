@@ -38,6 +38,7 @@ class StageKind(Method):
     removes_channels: bool = False
 
 
+DATA_INSPECTION = "inspect_dataset"
 STAGE_KINDS = Registry(
     "stage kind",
     (
@@ -51,7 +52,7 @@ STAGE_KINDS = Registry(
             inspection=True,
         ),
         StageKind(
-            "inspect_dataset",
+            DATA_INSPECTION,
             "Inspect dataset",
             "Counts images and classes, and computes the digest of their content.",
             implementation=f"{ENGINE}.analysis.stages:inspect_dataset",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pruning_core.planning.stage import Plan, outline
-from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
+from pruning_core.planning.stage_kinds import INSPECTIONS
 from pruning_core.settings.relevance import active_settings
 from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import Spec
@@ -69,7 +69,7 @@ class Queue(StageQueue):
                 " label = excluded.label, status = 'planning', error = '', field = ''",
                 (job, label, canonical_json(to_dict(spec)), time.time()),
             )
-            _requeue(db, job, INSPECTIONS)
+            _inspect_again(db, job)
         return job
 
     def retry(self, job: str) -> None:
@@ -77,7 +77,7 @@ class Queue(StageQueue):
         with self._write() as db:
             again = "UPDATE jobs SET status = 'planning', error = '', field = '' WHERE id = ?"
             db.execute(again, (job,))
-            _requeue(db, job, INSPECTIONS)
+            _inspect_again(db, job)
 
     def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
         """Add the stages of a plan; `done` are the keys of those that the store holds.
@@ -95,7 +95,7 @@ class Queue(StageQueue):
             for place, stage in enumerate(plan.stages):
                 values = (job, stage.key, place)
                 if db.execute("INSERT OR IGNORE INTO wants VALUES (?, ?, ?)", values).rowcount:
-                    _requeue(db, job, key=stage.key)
+                    _requeue(db, job, stage.key)
             if plan.complete:
                 _settle(db, job, plan)
                 _requeue(db, job)
@@ -231,6 +231,18 @@ def _cancel(db: sqlite3.Connection, job: str) -> None:
     )
 
 
+def _inspect_again(db: sqlite3.Connection, job: str) -> None:
+    """Let the next plan decide which inspections a job wants: the user's files may have changed.
+
+    It adds those that are done, and queues those that have failed.
+    """
+    db.execute(
+        "DELETE FROM wants WHERE job = ? AND key IN (SELECT key FROM stages WHERE"
+        f" kind IN ({marks(INSPECTIONS)}) AND status != 'running')",
+        (job, *INSPECTIONS),
+    )
+
+
 def _drop_past(db: sqlite3.Connection, job: str, plan: Plan) -> None:
     """Drop what only an earlier plan of a job had, unless it runs or is done.
 
@@ -251,17 +263,11 @@ def _drop_past(db: sqlite3.Connection, job: str, plan: Plan) -> None:
     )
 
 
-def _requeue(
-    db: sqlite3.Connection, job: str, kinds: Collection[str] = tuple(STAGE_KINDS), key: str = "%"
-) -> None:
-    """Queue the failed and cancelled stages of a job again, of these kinds or of this key.
-
-    Which training stages a job wants is known only after its inspections: the user's images may
-    have changed.
-    """
+def _requeue(db: sqlite3.Connection, job: str, key: str = "%") -> None:
+    """Queue the failed and cancelled stages of a job again, or only the stage `key`."""
     db.execute(
         "UPDATE stages SET status = 'queued', attempts = 0, error = '', field = ''"
-        f" WHERE status IN ('failed', 'cancelled') AND kind IN ({marks(kinds)})"
+        " WHERE status IN ('failed', 'cancelled')"
         " AND key IN (SELECT key FROM wants WHERE job = ? AND key LIKE ?)",
-        (*kinds, job, key),
+        (job, key),
     )

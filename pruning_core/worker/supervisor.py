@@ -29,7 +29,12 @@ from pruning_core.common.machine import (
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import IDLE_SECONDS, worker_command
 from pruning_core.planning.plan import plan
-from pruning_core.planning.stage_kinds import COMPUTATIONS, INSPECTIONS, STAGE_KINDS
+from pruning_core.planning.stage_kinds import (
+    COMPUTATIONS,
+    DATA_INSPECTION,
+    INSPECTIONS,
+    STAGE_KINDS,
+)
 from pruning_core.settings.messages import for_command_line
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Job, Queue
@@ -50,6 +55,8 @@ PAUSE_SECONDS, IDLE_PAUSE_SECONDS = 0.1, 0.5
 SLOW_SECONDS, IDLE_SLOW_SECONDS = 0.5, 5.0
 # A process without work is kept for the next stage, unless it holds more memory than this.
 KEPT_SECONDS, KEPT_BYTES = 30.0, 500 * 2**20
+# A job whose images have changed during this many inspections is refused.
+MOST_INSPECTIONS = 5
 # More than any stage needs: no limit.
 ANY_THREADS = 10**6
 log = logging.getLogger(__name__)
@@ -185,12 +192,21 @@ class Supervisor:
         return bool(states & {"queued", "running"}) and "failed" not in states
 
     def _plan(self, job: Job) -> None:
-        job_plan = plan(from_json(job.spec), self.store)
+        inspected = [row for row in self.queue.stages_of(job.id) if row.kind in INSPECTIONS]
+        if failed := [row for row in inspected if row.status == "failed"]:
+            self.queue.refuse(job.id, failed[0].field, failed[0].error)
+            return
+        spec = from_json(job.spec)
+        if sum(row.kind == DATA_INSPECTION for row in inspected) > MOST_INSPECTIONS:
+            raise SpecError(
+                "data.path",
+                "The files in {path} changed each time that they were inspected. Wait until all of "
+                "them are copied, or give a folder that nothing else writes to.",
+                path=spec.data.path,
+            )
+        job_plan = plan(spec, self.store)
         done = [stage.key for stage in job_plan.stages if self.store.intact(stage.key)]
         self.queue.expand(job.id, job_plan, done)
-        failed = [row for row in self.queue.stages_of(job.id) if row.status == "failed"]
-        if failed and not job_plan.complete:
-            self.queue.refuse(job.id, failed[0].field, failed[0].error)
 
     def _check_processes(self) -> bool:
         """End and drop processes that are of no more use. True when a stage has ended."""

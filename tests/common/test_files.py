@@ -78,3 +78,15 @@ def test_a_new_change_is_listed_again_after_a_tick_of_the_clock(
     monkeypatch.setattr(files.time, "sleep", change)
     assert fingerprint(str(path)) != first
     assert pauses == [pytest.approx(files.CLOCK_TICK_SECONDS - 0.01)]
+
+
+def test_hidden_files_do_not_count(tmp_path: Path) -> None:
+    """Programs write them all the time, and no image is among them."""
+    path = folder_of(tmp_path / "set", b"one")
+    before = fingerprint(str(path))
+    for name in (".cache/queue.sqlite", "Thumbs.db", "@eaDir/1.png"):
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(b"x")
+    assert fingerprint(str(path)) == before
+    (path / "2.png").write_bytes(b"x")
+    assert fingerprint(str(path)) != before

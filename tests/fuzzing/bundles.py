@@ -37,7 +37,7 @@ STATED = ("computed_on", "versions")
 
 @dataclass(frozen=True)
 class ChangedBundle:
-    """The files of a bundle that differ from those of the genuine one; None where one is missing."""
+    """The files that differ from those of the genuine bundle; None where one is missing."""
 
     changed: dict[str, bytes | None]
 

@@ -94,14 +94,6 @@ def test_a_changed_preset_loses_its_name(cache: Cache) -> None:
     assert job.label == "mobilenet_v2 on digits"
 
 
-def test_a_missing_folder_is_one_sentence(cache: Cache) -> None:
-    test = open_page("pages/1_Tune.py", **{"data.name": "images"})
-    test.text_input(key="w.data.path").set_value("/no/such/folder").run()
-    assert not test.exception
-    assert "/no/such/folder does not exist" in test.error[0].value
-    assert run_button(test).disabled
-
-
 def test_user_texts_are_not_read_as_markdown(cache: Cache) -> None:
     finished(cache, label="*star* $x$ <b>bold</b>")
     assert "\\*star\\*" in texts(open_page("app.py"))

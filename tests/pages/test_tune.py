@@ -250,6 +250,7 @@ def test_a_folder_that_does_not_exist_can_be_checked_again(
     test = ran(tune(**{"data.name": "images", "data.path": str(folder)}))
     serve(cache)
     assert f"{folder} does not exist" in error_text(ran(test))
+    assert run_button(test).disabled
     image_folder(folder)
     next(button for button in test.button if button.label == "Check again").click()
     for _ in range(2):

@@ -11,25 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
 
-from pruning_core.methods.datasets import CENTER_CROP, RESIZE_METHODS
+from pruning_core.methods.datasets import CENTER_CROP, IMAGE_FORMATS, RESIZE_METHODS
 
-# Only these decoders are tried, for files with these endings. Others start programs (EPS), have no
-# signature (TGA), or are rarely maintained.
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-    "JPEG2000": (".jp2", ".j2k", ".jpx"),
-    "AVIF": (".avif", ".avifs"),
-}
 # Pillow can be built without these.
 OPTIONAL = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
-FORMATS = tuple(kind for kind in SUFFIXES if kind not in OPTIONAL or features.check(OPTIONAL[kind]))
-IMAGE_SUFFIXES = tuple(suffix for kind in FORMATS for suffix in SUFFIXES[kind])
+FORMATS = tuple(
+    kind for kind in IMAGE_FORMATS if kind not in OPTIONAL or features.check(OPTIONAL[kind])
+)
+IMAGE_SUFFIXES = tuple(suffix for kind in FORMATS for suffix in IMAGE_FORMATS[kind])
 
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "La", "RGBa")
 # Pillow uses mode `I` for 16-bit PGM, and for signed or 32-bit TIFF.

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import is_visible
 from pruning_core.common.formatting import join_words
 from pruning_core.engine.data.image_files import IMAGE_SUFFIXES
 
@@ -32,17 +33,6 @@ PARTS = {
     "validation": ("val", "valid", "validation", "dev", "eval", "evaluation"),
 }
 PART_SUFFIX = re.compile(r"[\s_.-]*(set|images?|data|dataset|split)?$")
-# Files and folders that operating systems, network drives and programs add, in lower case.
-SYSTEM_NAMES = frozenset(
-    (
-        *("__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
-        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb"),
-        *("@tmp", "@sharebin", "$recycle.bin", "recycler", "system volume information"),
-        *("lost+found", "found.000", "network trash folder", "temporary items", "__pycache__"),
-        *("sthumbs.dat", "picasa.ini", "zbthumbnail.info"),
-    )
-)
-SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", "~", ".part", ".crdownload")
 MAX_FILE_BYTES = 512 * 1024**2
 FIELD = "data.path"
 LAYOUT = "Folder layout: train/<class>/<image> and test/<class>/<image>, or <class>/<image>."
@@ -204,16 +194,6 @@ def image_tree(listing: Listing) -> ImageTree:
     classes = _classes(listing, kept, folders, bool(parts))
     notes = _notes(listing, image_paths, outer, parts, kept)
     return ImageTree({path: images[path] for path in kept}, classes, bool(parts), notes)
-
-
-def is_visible(path: PathParts) -> bool:
-    """Whether neither the file nor a folder above it is hidden, or added by a system."""
-    return not any(
-        name.startswith((".", "~$"))
-        or name.lower() in SYSTEM_NAMES
-        or name.lower().endswith(SYSTEM_SUFFIXES)
-        for name in path
-    )
 
 
 def _is_image(path: PathParts) -> bool:

@@ -21,7 +21,9 @@ from pruning_core.engine.data.image_folder import (
     Listing,
     PathParts,
     image_tree,
+    layout_error,
     open_folder,
+    some,
 )
 from pruning_core.engine.data.split import stratified_split
 
@@ -80,14 +82,34 @@ def _read(listing: Listing, tree: ImageTree, rows: dict[str, np.ndarray], visit:
     """
     places = {index: (name, i) for name, chosen in rows.items() for i, index in enumerate(chosen)}
     digest = hashlib.sha256()
+    errors: list[SpecError] = []
     for index, (path, listed_path) in enumerate(tree.paths.items()):
-        raw = listing.read(listing.files[listed_path])
+        try:
+            raw = listing.read(listing.files[listed_path])
+        except SpecError as error:
+            errors.append(error)
+            continue
         content = hashlib.sha256(raw).hexdigest()
         digest.update(f"{'/'.join(path)}\0{content}\n".encode())
         visit(*places[index], raw)
+    if errors:
+        raise _unreadable(listing.location, errors)
     if list(tree.classes) != sorted(tree.classes):
         digest.update("\0".join(("classes", *tree.classes)).encode())
     return digest.hexdigest()
+
+
+def _unreadable(location: str, errors: list[SpecError]) -> SpecError:
+    """One error for all files that cannot be read."""
+    if len(errors) == 1:
+        return errors[0]
+    return layout_error(
+        location,
+        "{count} files cannot be read, for example {names}. The first of them: {reason}",
+        count=f"{len(errors):,}",
+        names=some(str(error.values.get("name", error.message)) for error in errors),
+        reason=errors[0].message,
+    )
 
 
 def _split(tree: ImageTree, split_seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:

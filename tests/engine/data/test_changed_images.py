@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.storage import store
 from pruning_core.storage.job_progress import JobProgress, job_progress
 from pruning_core.storage.jobs import Queue
 from tests.helpers.refusals import image_folder
@@ -104,3 +106,16 @@ def test_an_inspection_of_other_images_is_not_relied_on_again(
     )
     progress = submitted(cache, folder)
     assert progress.state == "done", reason(progress)
+
+
+def test_images_that_change_all_the_time_are_refused(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the job would inspect them for ever."""
+    count = itertools.count()
+    monkeypatch.setattr(store, "fingerprint", lambda path: str(next(count)))
+    progress = submitted(cache, image_folder(tmp_path / "images"))
+    assert progress.state == "refused"
+    assert "changed each time that they were inspected" in reason(progress)
+    monkeypatch.undo()
+    assert submitted(cache, tmp_path / "images").state == "done"

@@ -6,6 +6,7 @@ import io
 import shutil
 import zipfile
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from PIL import Image
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import decoding, image_files
 from pruning_core.engine.data.dataset import inspect_dataset
-from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.engine.data.decoding import decode_dataset, fitting
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.split import stratified_subset
 from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, stored
@@ -258,3 +259,10 @@ def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_the_listed_formats_are_opened(kind: str) -> None:
     with pytest.raises(UnreadableImage):
         decode_image(encoded(noise(32, 32), kind), 32)
+
+
+def test_an_image_to_predict_is_fitted_as_the_data_set_was() -> None:
+    """The prediction of an upload takes resize method and range from the decoded data set."""
+    plain = DatasetSettings("d", 32, 0, 0, 0)
+    assert fitting(plain) == ("crop", None)
+    assert fitting(replace(plain, resize="squash", value_range=[5, 900])) == ("squash", (5, 900))

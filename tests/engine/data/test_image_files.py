@@ -14,13 +14,12 @@ from PIL import ExifTags, Image, ImageOps
 
 from pruning_core.engine.data.image_files import (
     IMAGE_SUFFIXES,
-    SUFFIXES,
     UnreadableImage,
     decode_image,
     image_facts,
     value_limits,
 )
-from pruning_core.methods.datasets import RESIZE_METHODS
+from pruning_core.methods.datasets import IMAGE_FORMATS, RESIZE_METHODS
 
 GRAYS = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
 FORMATS = [("PNG", {}), ("JPEG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
@@ -115,7 +114,7 @@ def test_16_bit_colors_use_their_range(channels: int) -> None:
 
 def test_every_kind_with_its_endings_is_decoded() -> None:
     assert {".jpe", ".jfif", ".avif"} <= set(IMAGE_SUFFIXES)
-    for kind in SUFFIXES:
+    for kind in IMAGE_FORMATS:
         options = {"irreversible": False} if kind == "JPEG2000" else {}
         decoded = decode_image(encoded(colored(), kind, **options), 32)
         assert decoded.shape == (32, 32, 3), kind

@@ -405,6 +405,9 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
     damaged[raw.index(b"a/9.png") + 20] ^= 0xFF
     path.write_bytes(damaged)
     assert "a/9.png cannot be read" in refused(path)
+    damaged[raw.index(b"b/3.png") + 20] ^= 0xFF
+    path.write_bytes(damaged)
+    assert "2 files cannot be read, for example a/9.png, b/3.png." in refused(path)
 
 
 def test_inspecting_images_does_not_import_torch(tmp_path: Path) -> None:
