@@ -89,6 +89,7 @@ def _prepare(cache: Cache, command: Command) -> None:
     """Make the folders of the cache. Where that fails, its results can still be read."""
     try:
         cache.prepare()
+        cache.set_home()
     except CacheError as error:
         if command.needs_space or not cache.queue.is_file():
             raise
