@@ -98,6 +98,7 @@ def _prepare(cache: Cache, command: Command) -> None:
         return
     try:
         cache.prepare()
+        cache.set_home()
     except CacheError as error:
         if command.needs_space or not cache.queue.is_file():
             raise

@@ -57,6 +57,10 @@ class Cache:
         return self.root / "uploads"
 
     @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
     def benchmark(self) -> Path:
         return self.root / "benchmark.json"
 
@@ -152,6 +156,17 @@ class Cache:
                     f"The folder {self.root} cannot be the cache: {folder} holds other files "
                     f"({names[0]}). Give another folder with --cache-dir."
                 )
+
+    def set_home(self) -> None:
+        """Give this process and those it starts a home folder, if the user has none.
+
+        Libraries look for their settings there, and fail for a user without a name. The folder is
+        inside the cache, because others could put code into a shared one.
+        """
+        if os.path.isabs(os.path.expanduser("~")):
+            return
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        os.environ["HOME"] = str(self.home)
 
 
 def cache_at(folder: str | Path | None = None) -> Cache:

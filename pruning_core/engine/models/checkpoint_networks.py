@@ -197,7 +197,11 @@ def _candidates(
                 network.unexpected.append(name)
             else:
                 network.tensors[key] = tensor
+    # A file may hold one layer of the model under each of many thousand names: only networks with
+    # enough tensors are compared, and the one with most.
+    required = sum(not needed.optional(key) and key not in needed.head for key in needed.tensors)
     ordered = sorted(networks.values(), key=lambda network: -len(network.tensors))
+    ordered = [n for i, n in enumerate(ordered) if i == 0 or len(n.tensors) >= required]
     for network in ordered:
         _compare(network, stored, needed)
         network.averaged = _is_averaged(network.entry, tensors)

@@ -7,6 +7,7 @@ import collections
 import hashlib
 import itertools
 import math
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -214,6 +215,20 @@ def test_a_network_with_more_layers_is_another_network(tmp_path: Path) -> None:
         assert f"unexpected ({prefix}layer1.2.conv1.weight" in message
 
 
+def test_a_backbone_without_classifier_gets_a_new_one(tmp_path: Path) -> None:
+    expected, model = state(name="resnet18"), build("resnet18")
+    head = ("fc.weight", "fc.bias")
+    body = {f"backbone.{key}": value for key, value in expected.items() if key not in head}
+    source = write(tmp_path / "w.pt", {"state_dict": body | {"head.weight": torch.ones(3, 4)}})
+    notes = load_weights(model, source, "resnet18", tmp_path)
+    assert notes == [
+        "The weights were loaded from 'state_dict.backbone' in w.pt.",
+        "Not loaded from w.pt: state_dict.head.weight.",
+        "The file has no classifier: fc.weight, fc.bias kept their random weights.",
+    ]
+    assert same(model, expected, without=head)
+
+
 def test_names_of_another_library_are_refused_with_both_names(tmp_path: Path) -> None:
     renamed = {f"blocks.{i}.w": value for i, value in enumerate(state().values())}
     message = refusal(write(tmp_path / "w.pt", renamed), build(), tmp_path)
@@ -392,6 +407,45 @@ def test_a_mismatch_lists_and_counts(tmp_path: Path) -> None:
     assert "7 unexpected (extra.features.0.0.weight" in message
     assert "and 2 more)" in message
     assert "features.1.block.0.0.weight is 2 x 3" in message
+
+
+HUGE = (10**9, 10**9)
+CRAFTED: dict[str, Callable[[State], Any]] = {
+    "strides of 0": lambda s: s | {LINEAR: torch.zeros(1).expand(10**6, 10**6)},
+    "a sparse tensor": lambda s: s | {LINEAR: empty_sparse(HUGE)},
+    "a huge mask": lambda s: (
+        s | {f"{LINEAR}_orig": s.pop(LINEAR), f"{LINEAR}_mask": torch.zeros(1).expand(HUGE)}
+    ),
+    "many names of one layer": lambda s: {f"{i}.{LINEAR}": s[LINEAR] for i in range(5_000)},
+}
+
+
+def empty_sparse(shape: tuple[int, int]) -> torch.Tensor:
+    return torch.sparse_coo_tensor(torch.zeros(2, 0, dtype=torch.int64), [], shape)
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_a_small_file_that_claims_much_is_refused(tmp_path: Path, kind: str) -> None:
+    refusal(write(tmp_path / "w.pt", CRAFTED[kind](state())), build(), tmp_path)
+
+
+def test_huge_tensors_and_shared_dicts_beside_the_network_cost_nothing(tmp_path: Path) -> None:
+    expected, model, shared = state(), build(), dict[str, Any]()
+    for _ in range(60):
+        shared = {"a": shared, "b": shared}
+    content = {"net": expected, "other": empty_sparse(HUGE), "config": shared}
+    notes = load_weights(model, write(tmp_path / "w.pt", content), NAME, tmp_path)
+    assert notes[1:] == ["Not loaded from w.pt: other."]
+    assert same(model, expected)
+
+
+def test_a_zip_that_would_expand_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data/1", bytes(3 * 10**7))
+    message = refusal(str(tmp_path / "w.pt"), build(), tmp_path)
+    assert "would expand from" in message
+    assert "30.0 MB" in message
 
 
 class Runs:
