@@ -66,7 +66,7 @@ DASHES = {
 }
 # Set like all other properties of the image, so that a user's own style does not change it.
 CAPS: dict[str, Any] = {"solid_capstyle": "projecting", "dash_capstyle": "butt"}
-SIDES = {"bottom": True, "left": True, "top": False, "right": False}
+SIDES: dict[str, Any] = {"bottom": True, "left": True, "top": False, "right": False}
 # Fonts of the system with many scripts, for names that the font of the charts cannot write.
 OTHER_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Malgun Gothic"),
