@@ -67,7 +67,7 @@ LOADS = {
 READERS = {"json", "tomllib"}
 CACHE_NAMES = {
     *("queue.sqlite", "stages", "downloads", "building", "damaged", "uploads", "benchmark.json"),
-    *("checkpoints", "logs", "worker.log", "cache", ".pruning-lab-cache"),
+    *("checkpoints", "home_folder", "logs", "worker.log", "cache", ".pruning-lab-cache"),
 }
 # Files that say a name of the cache without building a path of it: the command `cache`, a table of
 # the queue, and the temporary caches of the benchmark, which are folders of their own.

@@ -58,7 +58,7 @@ class Cache:
 
     @property
     def home(self) -> Path:
-        return self.root / "home"
+        return self.root / "home_folder"
 
     @property
     def benchmark(self) -> Path:

@@ -22,5 +22,5 @@ def test_a_user_without_a_home_folder_gets_one_in_the_cache(
     assert os.environ["HOME"] == "/somewhere"
     monkeypatch.delenv("HOME")
     Cache(tmp_path).set_home()
-    assert Path.home() == tmp_path / "home"
-    assert (tmp_path / "home").stat().st_mode & 0o77 == 0
+    assert Path.home() == tmp_path / "home_folder"
+    assert (tmp_path / "home_folder").stat().st_mode & 0o77 == 0
