@@ -64,6 +64,9 @@ DASHES = {
     "longdash": (0, (8, 2)),
     "longdashdot": (0, (8, 2, 1, 2)),
 }
+# Set like all other properties of the image, so that a user's own style does not change it.
+CAPS: dict[str, Any] = {"solid_capstyle": "projecting", "dash_capstyle": "butt"}
+SIDES: dict[str, Any] = {"bottom": True, "left": True, "top": False, "right": False}
 # Fonts of the system with many scripts, for names that the font of the charts cannot write.
 OTHER_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Malgun Gothic"),
@@ -285,8 +288,8 @@ def _style_axes(axes: Axes, layout: Part) -> None:
         ticks = [float(value) for value in values if low <= value <= high]
         labels = [f"{tick:.6g}{layout[name]['ticksuffix']}" for tick in ticks]
         side.set_ticks(ticks, labels, **_text(11.5))
-        side.set_tick_params(color=AXIS, width=0.5, length=2.5, pad=2.5)
-        side.grid(True, color=GRID, linewidth=0.5, linestyle="-")
+        side.set_tick_params(color=AXIS, width=0.5, length=2.5, pad=2.5, direction="out", **SIDES)
+        side.grid(True, color=GRID, linewidth=0.5, linestyle="-", **CAPS)
     axes.set_xlim(*layout["xaxis"]["range"])
     axes.set_ylim(*layout["yaxis"]["range"])
     axes.set_axisbelow(True)
@@ -319,6 +322,7 @@ def _add_line(axes: Axes, shape: Part) -> None:
         linestyle=DASHES[shape["line"]["dash"]],
         alpha=shape.get("opacity", 1),
         zorder=2,
+        **CAPS,
     )
     axes.add_artist(line)
 
@@ -333,6 +337,7 @@ def _trace(trace: Part, order: float = 3) -> list[Artist]:
         line = trace["line"]
         width, dash = line["width"] * POINT, DASHES[line["dash"]]
         line_style = {"color": line["color"], "linewidth": width, "linestyle": dash}
+        line_style |= CAPS
         artists.append(Line2D(trace["x"], trace["y"], **line_style, **style))
     if "markers" not in trace["mode"]:
         return artists
@@ -351,6 +356,7 @@ def _trace(trace: Part, order: float = 3) -> list[Artist]:
             Line2D(
                 trace["x"],
                 trace["y"],
+                color=rim,
                 linestyle="none",
                 marker=symbol,
                 markersize=diameter,
@@ -364,25 +370,30 @@ def _trace(trace: Part, order: float = 3) -> list[Artist]:
 
 
 def _add_error_bars(axes: Axes, trace: Part, order: float) -> None:
-    bars = trace["error_y"]
+    """A vertical line from the low to the high end of each interval, with a cap at both ends."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.lines import Line2D
+
+    bars, opacity = trace["error_y"], trace.get("opacity", 1)
     rows = zip(trace["x"], trace["y"], bars["arrayminus"], bars["array"], strict=True)
-    # A length that is not known is NaN, and rounding may leave one just below 0.
-    known = [(x, y, max(down, 0.0), max(up, 0.0)) for x, y, down, up in rows if up == up]
-    if not known:
-        return
-    xs, ys, downs, ups = zip(*known, strict=True)
-    axes.errorbar(
-        xs,
-        ys,
-        (downs, ups),
-        fmt="none",
-        ecolor=bars["color"],
-        elinewidth=bars["thickness"] * POINT,
-        capsize=bars["width"] * POINT,
-        capthick=bars["thickness"] * POINT,
-        alpha=trace.get("opacity", 1),
-        zorder=order,
+    # The length of an interval that is not known is NaN.
+    ends = [((x, y - down), (x, y + up)) for x, y, down, up in rows if up == up]
+    width = bars["thickness"] * POINT
+    style = {"alpha": opacity, "zorder": order}
+    lines = LineCollection(ends, colors=bars["color"], linewidths=width, capstyle="butt", **style)
+    axes.add_collection(lines, autolim=False)
+    caps = Line2D(
+        [x for interval in ends for x, _ in interval],
+        [y for interval in ends for _, y in interval],
+        color=bars["color"],
+        linestyle="none",
+        marker="_",
+        markersize=2 * bars["width"] * POINT,
+        markeredgecolor=bars["color"],
+        markeredgewidth=width,
+        **style,
     )
+    axes.add_artist(caps)
 
 
 def _add_label(axes: Axes, label: Part) -> None:
@@ -447,6 +458,8 @@ def _add_legend(figure: Figure, entries: Sequence[Part], columns: int) -> None:
         borderaxespad=0,
         ncols=columns,
         frameon=False,
+        numpoints=1,
+        markerscale=1,
         prop=_text(12)["fontproperties"],
         handlelength=3.6,
         labelspacing=0.35,
