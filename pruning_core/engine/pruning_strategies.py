@@ -40,7 +40,7 @@ from pruning_core.common.formatting import format_count, join_words
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.masks import Masks, compute_masks
+from pruning_core.engine.masks.masks import Masks, compute_masks, zero_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.computed_weights import (
@@ -49,7 +49,6 @@ from pruning_core.engine.models.computed_weights import (
     make_plain,
     remove_hooks,
     unprunable_weights,
-    zero_masks,
 )
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
 from pruning_core.engine.models.modes import evaluation_mode, restored_modes

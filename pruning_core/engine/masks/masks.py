@@ -21,7 +21,7 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.ranking import sortable_keys
 from pruning_core.engine.masks.selection import REMOVED, LayerKeys, select_units
 from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
-from pruning_core.engine.models.layers import weights
+from pruning_core.engine.models.layers import plain_name, weights
 from pruning_core.storage.stage_context import StageError
 
 Tensors = dict[str, Tensor]
@@ -69,14 +69,15 @@ def compute_masks(
 def zero_masks(model: nn.Module) -> Tensors:
     """Masks (O, I, *K) of the prunable weights with zeros of an earlier pruning.
 
-    Left out are layers with at most `CHANCE_ZEROS` of zeros, and layers of zeros only, which were
-    initialized so.
+    Left out are layers with at most `CHANCE_ZEROS` of zeros, layers of zeros only, which were
+    initialized so, and weights that hooks of `torch.nn.utils.prune` mask.
     """
+    hooked = {plain_name(name) for name, _ in model.named_parameters() if name.endswith("_orig")}
     masks = {name: weight.detach() != 0 for name, weight in weights(model, "all").items()}
     return {
         name: mask
         for name, mask in masks.items()
-        if 0 < int(mask.sum()) < (1 - CHANCE_ZEROS) * mask.numel()
+        if name not in hooked and 0 < int(mask.sum()) < (1 - CHANCE_ZEROS) * mask.numel()
     }
 
 

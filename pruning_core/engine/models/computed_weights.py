@@ -26,8 +26,6 @@ from pruning_core.engine.models.modes import evaluation_mode
 Tensors = dict[str, Tensor]
 # The types in which weights can be pruned.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# A share of zeros below this is no pruning: initial values can be 0 by chance.
-CHANCE_ZEROS = 0.001
 Remove = Callable[[nn.Module, str], object]
 
 
@@ -117,22 +115,6 @@ def _flatten(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             module.flatten_parameters()
-
-
-def zero_masks(model: nn.Module) -> Tensors:
-    """Masks (True: stays) of the prunable weights with zeros of an earlier pruning, (O, I, *K).
-
-    Left out are weights of zeros only, which were initialized so, weights with so few zeros that
-    chance explains them, and weights that hooks of `torch.nn.utils.prune` mask.
-    """
-    masked = {plain_name(name) for name, _ in model.named_parameters() if name.endswith("_orig")}
-    masks = {}
-    for name, weight in weights(model, "all").items():
-        mask = weight.detach() != 0
-        kept = int(mask.sum())
-        if name not in masked and 0 < kept <= (1 - CHANCE_ZEROS) * mask.numel():
-            masks[name] = mask
-    return masks
 
 
 def unprunable_weights(model: nn.Module) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from pruning_core.common.paths import Cache
 from pruning_core.engine.export import sparse_file
@@ -181,3 +182,13 @@ def test_a_checkpoint_without_zeros_changes_no_key(cache: Cache, tmp_path: Path)
     run_here(cache, spec)
     (baseline,) = [m for m in plan(spec, Store(cache)).models if m.strategy == BASELINE]
     assert "keep_zeros" not in Store(cache).settings(baseline.key)["settings"]
+
+
+def test_zeros_by_chance_and_weights_under_hooks_get_no_mask() -> None:
+    model = nn.Sequential(nn.Linear(50, 50), nn.Linear(50, 50), nn.Linear(50, 50), nn.Linear(9, 9))
+    with torch.no_grad():
+        model.get_parameter("0.weight")[0, 0] = 0.0
+        model.get_parameter("1.weight")[:5] = 0.0
+        model.get_parameter("3.weight").zero_()
+    prune.l1_unstructured(model[2], "weight", amount=0.5)
+    assert list(zero_masks(model)) == ["1.weight"]

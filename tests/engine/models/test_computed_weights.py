@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 from torch.utils.data import DataLoader, TensorDataset
 
-from pruning_core.engine.models.computed_weights import unprunable_weights, zero_masks
+from pruning_core.engine.models.computed_weights import unprunable_weights
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.pruning_strategies import OneShotPruning
 
@@ -159,13 +159,3 @@ def test_weights_that_stay_dense_are_named() -> None:
     with pytest.warns(UserWarning, match=r"dense: table, embedding\.weight and fixed\.weight\. "):
         one_shot.prune(0.5)
     assert unprunable_weights(convolutional(lambda layer: layer)) == []
-
-
-def test_zeros_by_chance_and_weights_under_hooks_get_no_mask() -> None:
-    model = nn.Sequential(nn.Linear(50, 50), nn.Linear(50, 50), nn.Linear(50, 50), nn.Linear(9, 9))
-    with torch.no_grad():
-        model.get_parameter("0.weight")[0, 0] = 0.0
-        model.get_parameter("1.weight")[:5] = 0.0
-        model.get_parameter("3.weight").zero_()
-    prune.l1_unstructured(model[2], "weight", amount=0.5)
-    assert list(zero_masks(model)) == ["1.weight"]
