@@ -83,9 +83,9 @@ def test_all_tensors_that_multiply_the_input_are_prunable(name: str) -> None:
 
 @pytest.mark.parametrize("name", models.names())
 def test_versions_survive_a_sparse_file(name: str, tmp_path: Path) -> None:
-    """The tensors are replaced by one number each, because the versions are of the modules."""
+    """The versions are of the modules, so one number for each weight stands for the tensors."""
     state = shaped(name).state_dict()
-    numbers = {key: torch.zeros(1) for key in state}
+    numbers = {key: torch.zeros(1) for key in state if key.endswith(".weight")}
     path = tmp_path / "model.sparse"
     sparse_file.save(sparse_file.with_versions(numbers, sparse_file.versions_of(state)), path)
     versions = sparse_file.versions_of(sparse_file.load(path))
