@@ -52,7 +52,9 @@ MARKERS = {
     "x": "X",
     "cross": "P",
     "star": "*",
-    "hash": "h",
+    "hash": "p",
+    "hexagon": "H",
+    "hexagon2": "h",
 }
 INSIDE = {"dot": ("o", 0.3), "cross": ("+", 0.9), "x": ("x", 0.7)}
 # In units of the width of the line.

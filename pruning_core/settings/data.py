@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.common.errors import check
+from pruning_core.common.errors import check, shortened
 from pruning_core.methods.datasets import (
     AUGMENTATIONS,
     CENTER_CROP,
@@ -16,6 +16,9 @@ from pruning_core.methods.datasets import (
 from pruning_core.methods.models import MODELS
 from pruning_core.settings.conditions import CHECKPOINT, USER_IMAGES
 from pruning_core.settings.fields import SHARE, check_fields, setting
+
+# A checkpoint names its entries with a few words.
+LONGEST_ENTRY = 200
 
 
 @dataclass(frozen=True)
@@ -178,4 +181,11 @@ class ModelSpec:
     def __post_init__(self) -> None:
         check_fields(self, "model.")
         check(bool(self.name), "model.name", "name a torchvision classification model.")
+        check(
+            len(self.weights_entry) <= LONGEST_ENTRY,
+            "model.weights_entry",
+            "{name} is too long for the name of an entry; give {most} characters at most.",
+            name=shortened(self.weights_entry),
+            most=LONGEST_ENTRY,
+        )
         check(bool(self.weights), "model.weights", "give none, pretrained or a checkpoint file.")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components import latency
+from pages.components import facts, latency
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.timing import Conditions, latency_stages, sparse_speedup_stage
@@ -32,8 +32,9 @@ ZEROS = {
 
 
 @pytest.fixture(autouse=True)
-def _no_worker(no_worker: None) -> None:
-    """The pages start no process."""
+def _no_worker(no_worker: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages start no process, and request a value at the second look."""
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def png(size: tuple[int, int]) -> bytes:
 
 def uploaded(at: AppTest, name: str, content: bytes) -> AppTest:
     at.file_uploader[-1].set_value((name, content, "image/png")).run()
-    return at
+    return at.run()
 
 
 def test_both_models_predict_an_uploaded_image(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,14 +198,17 @@ def test_a_path_of_a_link_waits_for_a_click(
         assert str(widget(without, setting).value) == text
 
     again = press(tune(**link), "Read them")
-    assert str(path) in error_text(again)
+    serve(cache)
+    assert str(path) in error_text(ran(again))
     assert str(path) in error_text(tune(**link)), "a confirmed path is known to the next session"
 
 
 def test_a_path_that_a_run_has_used_needs_no_click(cache: Cache, tmp_path: Path) -> None:
     data = replace(QUICKSTART.data, name="images", path=str(tmp_path / "used"))
     Queue(cache.queue).submit(replace(QUICKSTART, data=data), "run")
-    assert str(tmp_path) in error_text(tune(**{"data.name": "images", "data.path": data.path}))
+    test = tune(**{"data.name": "images", "data.path": data.path})
+    serve(cache)
+    assert data.path in error_text(ran(test))
 
 
 def test_a_page_lists_no_files_itself(
@@ -222,7 +225,8 @@ def test_a_page_lists_no_files_itself(
             patch.setattr(facts, "REST_SECONDS", 0.0)
             return ran(test)
 
-    test = drawn(tune(**{"data.name": "images", "data.path": str(folder)}))
+    link = {"data.name": "images", "data.path": str(folder)}
+    test = drawn(press(tune(**link), "Read them"))
     queued = Queue(cache.queue).claim("t", 2)
     assert queued is not None
     assert (queued.kind, queued.settings["path"]) == ("list_files", str(folder))
@@ -247,7 +251,7 @@ def test_a_folder_that_does_not_exist_can_be_checked_again(
 ) -> None:
     monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
     folder = tmp_path / "images"
-    test = ran(tune(**{"data.name": "images", "data.path": str(folder)}))
+    test = press(tune(**{"data.name": "images", "data.path": str(folder)}), "Read them")
     serve(cache)
     assert f"{folder} does not exist" in error_text(ran(test))
     assert run_button(test).disabled

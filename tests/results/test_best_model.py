@@ -186,7 +186,7 @@ def test_the_dense_control_is_not_a_pruned_model() -> None:
 def doubtful(**changes: Any) -> list[dict]:
     """A comparison whose baseline classifies 44 of 400 images correctly; chance is 40."""
     rows = comparison(chance=0.1, **changes)
-    return [point("baseline", 0.0, 44, chance=0.1, **changes), *rows[1:]]
+    return [point("baseline", 0.0, 44, chance=0.1, validation_images=400, **changes), *rows[1:]]
 
 
 def test_a_baseline_no_better_than_chance_has_no_best_model() -> None:
@@ -204,7 +204,10 @@ def test_a_baseline_no_better_than_chance_has_no_best_model() -> None:
 
 def test_an_interval_above_chance_is_sound() -> None:
     # 54 of 400 are 13.5 %, from 10.5 % on: above 10 %, not above 11 %.
-    rows = [point("baseline", 0.0, 54, chance=0.1), *comparison(chance=0.1)[1:]]
+    rows = [
+        point("baseline", 0.0, 54, chance=0.1, validation_images=400),
+        *comparison(chance=0.1)[1:],
+    ]
     assert best_model(frame(rows)) is not None
     assert best_model(frame([{**row, "chance": 0.11} for row in rows])) is None
     assert best_model(frame([{**row, "chance": float("nan")} for row in rows])) is not None

@@ -262,7 +262,10 @@ def test_without_models_there_is_no_finding() -> None:
 
 
 def test_a_baseline_no_better_than_chance_is_the_first_finding() -> None:
-    rows = [point("baseline", 0.0, 44, chance=0.1), *comparison(chance=0.1)[1:]]
+    rows = [
+        point("baseline", 0.0, 44, chance=0.1, validation_images=400),
+        *comparison(chance=0.1)[1:],
+    ]
     assert findings(frame(rows))[0].kind == "baseline"
 
 

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
+from pruning_core.engine.models.modes import evaluation_mode
 from pruning_core.engine.models.small_convs import standard_convs
 
 Product = _ConvNd | nn.Linear
@@ -89,14 +90,10 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
     Attention's fused path is off, because neither hooks nor the counter reach inside it.
     """
-    modes = {module: module.training for module in model.modules()}
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluation_mode(model), torch.no_grad():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        for module, training in modes.items():
-            module.training = training

@@ -127,7 +127,7 @@ def test_tables_findings_and_csv_contain_it(ran: Cache) -> None:
     assert "structured" in set(results_table(actual)["Strategy"])
     assert "MACs" in results_table(actual)
     csv = pd.read_csv(io.StringIO(to_csv(actual)))
-    assert csv.columns[-2] == "macs"
+    assert "macs" in csv.columns
     assert csv.macs.notna().all()
     alone = [finding.text for finding in findings(frame(ran, ONE_STEP))]
     assert any("structured at 50 %" in text and "the baseline" in text for text in alone)
