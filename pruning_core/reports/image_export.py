@@ -40,6 +40,7 @@ PIXELS_PER_INCH, DPI = 120, 300
 POINT = 72 / PIXELS_PER_INCH
 CELL, LEFT, RIGHT, HEAD, FOOT, TITLE = 440, 54, 10, 44, 46, 30
 LEGEND_LINE, LEGEND_HANDLE, LETTER, NOTE_LINE = 19, 72, 7.6, 18
+LABEL_GAP = 4
 INK, AXIS, PAPER, GRID = "#222222", "#808080", "white", "#DDDDDD"
 TICKS = 6
 # Matplotlib's markers for Plotly's symbols, and what is drawn inside them.
@@ -161,12 +162,32 @@ def drawn(plots: Sequence[Plot], legend: Sequence[Part], title: str = "") -> Fig
         bottom = height - title_height - row * row_height - HEAD - plot.height
         box = left / width, bottom / height, plot_width / width, plot.height / height
         _draw_plot(figure.add_axes(box, facecolor=PAPER), plot)
+    _keep_labels_inside(figure, columns)
     if title:
         place = LEFT / width, 1 - 10 / height
         figure.text(*place, title, ha="left", va="top", **_text(16, bold=True))
     if legend:
         _add_legend(figure, legend, legend_columns)
     return figure
+
+
+def _keep_labels_inside(figure: Figure, columns: int) -> None:
+    """Make the plots so narrow that no label at the end of a line leaves its column.
+
+    The letters of the image are wider than those of the page, for which labels were wrapped.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    excess = 0.0
+    for i, axes in enumerate(figure.axes):
+        end = (i % columns + 1) * CELL - LABEL_GAP
+        for text in axes.texts:
+            right = text.get_window_extent(renderer).x1 * PIXELS_PER_INCH / figure.dpi
+            excess = max(excess, right - end)
+    for axes in figure.axes:
+        box = axes.get_position()
+        axes.set_position((box.x0, box.y0, box.width - excess / (columns * CELL), box.height))
 
 
 def _file(figure: Figure, image_format: str) -> bytes:

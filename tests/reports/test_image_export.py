@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
@@ -131,6 +132,18 @@ def test_an_image_has_the_values_lines_and_intervals_of_the_page(x: str) -> None
             low, high = dense - high, dense - low
         intervals = sorted(zip(low, high, strict=True)) if "accuracy" in plot.title.lower() else []
         assert np.allclose(sorted(ends), intervals)
+
+
+def test_no_label_leaves_the_image() -> None:
+    """The label of each strategy stands at its last point."""
+    rows = frame(comparison(), [point(name, 0.9) for name in SERIES])
+    plots, _ = comparison_plots(rows, "sparsity_prunable")
+    figure = drawn(plots, [])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    texts = [text for axes in figure.axes for text in axes.texts]
+    assert any("LR schedule" in text.get_text() for text in texts)
+    ends = [text.get_window_extent(renderer).x1 for text in texts]
+    assert max(ends) <= figure.bbox.x1
 
 
 def test_every_symbol_of_every_run_can_be_drawn() -> None:
