@@ -52,7 +52,7 @@ from pruning_core.worker.start import code_digest
 BEAT_SECONDS = 1.0
 # The pause between two rounds, and the time between two slow rounds: with work, and without.
 PAUSE_SECONDS, IDLE_PAUSE_SECONDS = 0.1, 0.5
-SLOW_SECONDS, IDLE_SLOW_SECONDS = 0.5, 5.0
+SLOW_SECONDS, IDLE_SLOW_SECONDS = 0.5, 10.0
 # A process without work is kept for the next stage, unless it holds more memory than this.
 KEPT_SECONDS, KEPT_BYTES = 30.0, 500 * 2**20
 # A job whose images have changed during this many inspections is refused.
