@@ -11,7 +11,7 @@ from pathlib import Path
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Missing
-from pruning_core.planning.stage_kinds import STAGE_KINDS
+from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
@@ -124,9 +124,14 @@ def _check_queue(store: Store, queue: Queue, stages: list[str], files: list[Path
 
 
 def _unused_stages(store: Store, queue: Queue) -> list[str]:
-    """The finished stages that no job wants and that do not run."""
+    """The finished stages that no job wants and that do not run.
+
+    A job that waits for its plan may want any inspection.
+    """
     wanted = _with_derived(store, queue.wanted_keys())
     stages = set(store.finished()) - wanted - queue.running()
+    if queue.planning():
+        stages = {key for key in stages if _kind(store, key) not in INSPECTIONS}
     return sorted(key for key in stages if store.cache.made(store.cache.stage(key)))
 
 
@@ -150,6 +155,14 @@ def _with_derived(store: Store, wanted: set[str]) -> set[str]:
     while more := {key for key, source in sources.items() if source in kept} - kept:
         kept |= more
     return kept
+
+
+def _kind(store: Store, key: str) -> str:
+    """The kind of a stage; "" for a damaged one."""
+    try:
+        return str(store.settings(key)["kind"])
+    except Missing:
+        return ""
 
 
 def _source(store: Store, key: str) -> str:

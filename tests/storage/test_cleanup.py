@@ -48,6 +48,20 @@ def test_clean_keeps_what_a_job_wants(store: Store, queue: Queue, wanted: list[s
     assert queue.stage(unused) is None
 
 
+def test_clean_keeps_the_inspections_of_a_job_that_waits_for_its_plan(
+    store: Store, queue: Queue
+) -> None:
+    """A job that is submitted again is planned again, and wants its inspections then."""
+    job_plan = plan(TINY, Facts(TINY))
+    queue.expand(queue.submit(TINY, "test"), job_plan, [])
+    stage = next(stage for stage in job_plan.stages if stage.kind == "inspect_model")
+    with store.building(stage.key) as folder:
+        store.publish(stage.key, folder, kind=stage.kind, parent="", settings={}, result={})
+    queue.submit(TINY, "test")
+    assert cleanup.clean(store, queue) == []
+    assert store.finished() == [stage.key]
+
+
 def test_clean_keeps_the_stages_derived_from_the_model_of_a_job(
     store: Store, queue: Queue, wanted: list[str]
 ) -> None:
