@@ -85,7 +85,16 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     check(ok, name, "{value} is not {type}.", value=shown, type=TYPE_NAMES[hint])
     if hint is str:
         check(_is_unicode(value), name, "{value} is not readable as UTF-8.", value=shown)
-    return value
+    # Keys and files hold rounded numbers, so a run uses the same.
+    rounded = canonical(value)
+    check(
+        rounded == value or rounded != 0,
+        name,
+        "{value} is too close to 0: settings are rounded to 0.000001. Give at least "
+        "that, or 0 where it is allowed.",
+        value=shown,
+    )
+    return rounded
 
 
 def _is_unicode(text: str) -> bool:

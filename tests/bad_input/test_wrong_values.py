@@ -131,7 +131,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--batch-size", ["--batch-size", "1"], "at least 2 and at most 4"),
     ("--lr", ["--lr", "0"], "0 is out of range: it must be above 0 and at most 10"),
     ("--lr", ["--lr", "-1"], "-1 is out of range"),
-    ("--lr", ["--lr", "1e-9"], "out of range: it must be above 0"),
+    ("--lr", ["--lr", "1e-9"], "1e-09 is too close to 0"),
     ("--baseline-lr", ["--baseline-lr", "11"], "11 is out of range"),
     ("--rewind-epoch", ["--rewind-epoch", "3"], "fine_tuning does not rewind"),
     ("--rewind-epoch", ["--recovery=lr_rewinding", "--rewind-epoch=99"], "nothing of its learning"),

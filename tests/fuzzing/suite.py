@@ -68,13 +68,18 @@ def try_kind(kind: InputKind, guard: Guard, count: int, number: int) -> Counter[
     return counts
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    options = argparse.ArgumentParser(prog="python -m tests.fuzzing.suite", description=__doc__)
+    options.add_argument("--examples", type=int, default=50_000, help="examples of all kinds")
+    options.add_argument("--seed", type=int, default=0, help="seed of the examples")
+    options.add_argument("--only", choices=[kind.name for kind in KINDS], help="one kind of input")
+    return options
+
+
 def main() -> int:
     """Run the suite. An example that is neither refused nor accepted is shown, and ends it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzzing.suite", description=__doc__)
-    parser.add_argument("--examples", type=int, default=50_000, help="examples of all kinds")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the examples")
-    parser.add_argument("--only", choices=[kind.name for kind in KINDS], help="one kind of input")
-    options = parser.parse_args()
+    options = parser().parse_args()
     chosen = [kind for kind in KINDS if options.only in (None, kind.name)]
     total = sum(kind.share for kind in chosen)
     with tempfile.TemporaryDirectory() as folder:

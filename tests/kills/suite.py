@@ -146,13 +146,18 @@ class Suite:
         return cache
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    options = argparse.ArgumentParser(prog="python -m tests.kills.suite", description=__doc__)
+    options.add_argument("--kills", type=int, default=500, help="processes to kill")
+    options.add_argument("--seed", type=int, default=0, help="seed of the order of the kills")
+    options.add_argument("--donor", type=Path, help="a cache with the finished run")
+    return options
+
+
 def main() -> int:
     """Run the suite. Returns 1 where something was lost or different."""
-    parser = argparse.ArgumentParser(prog="python -m tests.kills.suite", description=__doc__)
-    parser.add_argument("--kills", type=int, default=500, help="processes to kill")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the order of the kills")
-    parser.add_argument("--donor", type=Path, help="a cache with the finished run")
-    options = parser.parse_args()
+    options = parser().parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ.setdefault(SHARED_VARIABLE, str(folder / "shared"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,6 @@ from tests.helpers.project import ROOT
 
 FIELDS = fields_of(Spec)
 COMMAND = "python -m pruning_core "
-# Commands and options that the command line gets in another change.
-EXPECTED_AFTER_MERGE: tuple[str, ...] = ()
 CODE = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)]+)\)")
 
@@ -44,12 +43,12 @@ def files() -> list[Path]:
     return sorted(FOLDER.glob("*.md"))
 
 
-def commands() -> Iterator[str]:
-    """Each command of the Guide that starts this project's command line."""
+def commands(start: str = COMMAND) -> Iterator[str]:
+    """Each command of the Guide that starts in this way."""
     for path in files():
         for block in CODE.findall(path.read_text("utf-8")):
             lines = block.replace("\\\n", " ").splitlines()
-            yield from (line for line in lines if line.startswith(COMMAND))
+            yield from (line for line in lines if line.startswith(start))
 
 
 def guide(**params: str) -> AppTest:
@@ -170,22 +169,18 @@ def test_links_between_files_hold_outside_the_app() -> None:
             assert not anchor or anchor in map(slug, headings)
 
 
-def expected(command: str) -> object:
-    """The command as a test's parameter, marked if it needs what another change brings."""
-    words = shlex.split(command)
-    later = [word for word in EXPECTED_AFTER_MERGE if word in words]
-    reason = f"needs {', '.join(later)}"
-    return pytest.param(
-        command, marks=pytest.mark.xfail(reason=reason, strict=True) if later else ()
-    )
-
-
-@pytest.mark.parametrize("command", [expected(command) for command in commands()])
+@pytest.mark.parametrize("command", list(commands()))
 def test_commands_can_be_typed(command: str) -> None:
     try:
         parser().parse_args(shlex.split(command)[3:])
     except SystemExit as end:
         pytest.fail(f"{command} ends with {end.code}")
+
+
+@pytest.mark.parametrize("command", list(commands("python -m tests.")))
+def test_commands_of_the_tests_can_be_typed(command: str) -> None:
+    module, *options = shlex.split(command)[2:]
+    import_module(module).parser().parse_args(options)
 
 
 def test_one_topic_is_shown_with_a_way_to_all_others() -> None:
