@@ -174,8 +174,10 @@ def show_data(lab: Lab, spec: Spec) -> None:
     train, test = sum(facts.train_counts), sum(facts.test_counts)
     classes = format_count(len(facts.classes), "class", "classes")
     st.caption(f"{classes}, {train:,} training images, {test:,} test images.")
-    must = "" if spec.model.weights in PLAIN_WEIGHTS else " The checkpoint must follow it."
-    st.caption(f"Order of the classes: {inline(class_order(facts.classes))}.{must}")
+    checkpoint = spec.model.weights not in PLAIN_WEIGHTS
+    if checkpoint or DATASETS[spec.data.name].user_images:
+        must = " The checkpoint must follow it." if checkpoint else ""
+        st.caption(f"Order of the classes: {inline(class_order(facts.classes))}.{must}")
     notes = list(facts.notes)
     if facts.not_square:
         notes.append(not_square_note(facts.not_square, spec.data.resize))

@@ -180,7 +180,9 @@ def test_commands_can_be_typed(command: str) -> None:
 @pytest.mark.parametrize("command", list(commands("python -m tests.")))
 def test_commands_of_the_tests_can_be_typed(command: str) -> None:
     module, *options = shlex.split(command)[2:]
-    import_module(module).parser().parse_args(options)
+    parsed = vars(import_module(module).parser().parse_args(options))
+    names = [option.removeprefix("--").replace("-", "_") for option in options[::2]]
+    assert [str(parsed[name]) for name in names] == options[1::2]
 
 
 def test_one_topic_is_shown_with_a_way_to_all_others() -> None:

@@ -194,18 +194,24 @@ def reported(
     return code, printed.out, printed.err
 
 
+@pytest.fixture
+def copied(unpacked: Path, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A copy of the bundle for a test to change, and its manifest."""
+    folder = tmp_path / "copy"
+    shutil.copytree(unpacked, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return folder, manifest
+
+
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_claim_differs(
-    unpacked: Path,
-    tmp_path: Path,
+    copied: tuple[Path, dict[str, Any]],
     name: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where whoever edits it keeps the digests of the files right."""
-    folder, (edit, message) = tmp_path / "copy", EDITS[name]
-    shutil.copytree(unpacked, folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder, manifest), (edit, message) = copied, EDITS[name]
     edit(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     code, _, error = reported(folder, capsys, monkeypatch)
@@ -227,15 +233,12 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_file_with_its_right_digest_differs(
-    unpacked: Path,
-    tmp_path: Path,
+    copied: tuple[Path, dict[str, Any]],
     name: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, (file, change) = tmp_path / "copy", FORGED[name]
-    shutil.copytree(unpacked, folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder, manifest), (file, change) = copied, FORGED[name]
     content = change((folder / file).read_text()).encode()
     assert content != (folder / file).read_bytes()
     (folder / file).write_bytes(content)

@@ -426,7 +426,8 @@ def empty_sparse(shape: tuple[int, int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", CRAFTED)
 def test_a_small_file_that_claims_much_is_refused(tmp_path: Path, kind: str) -> None:
-    refusal(write(tmp_path / "w.pt", CRAFTED[kind](state())), build(), tmp_path)
+    message = refusal(write(tmp_path / "w.pt", CRAFTED[kind](state())), build(), tmp_path)
+    assert f"do not fit {NAME}" in message
 
 
 def test_huge_tensors_and_shared_dicts_beside_the_network_cost_nothing(tmp_path: Path) -> None:
