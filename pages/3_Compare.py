@@ -76,9 +76,9 @@ def draw_best_models(frame: pd.DataFrame, tolerance: Tolerance) -> None:
         1.0,
         0.1,
         key="tolerance",
-        help="The maximum accuracy drop. The sparsest model is shown whose drop is at most this "
-        "with 95 % confidence: an upper bound of its drop on the validation images counts, not the "
-        "drop that was observed, because of many models one looks good by luck.",
+        help="The maximum accuracy drop. The page shows the sparsest model whose drop is at most "
+        "this with 95 % confidence. The upper bound of the drop on the validation images counts, "
+        "because the observed drop of the best of many models is too small.",
     )
     for answer in answers(frame, tolerance.points / 100):
         draw_best_model(answer)

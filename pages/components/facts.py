@@ -16,13 +16,14 @@ from pruning_core.methods.devices import DEVICES
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
 from pruning_core.planning.inspections import (
+    data_facts,
     inspect_data,
     inspect_model,
     model_facts,
     notes_for_model,
 )
-from pruning_core.planning.stage import Stage, known
-from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult
+from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import InspectModelResult
 from pruning_core.settings.messages import failure_reason, for_page, title
 from pruning_core.settings.spec import Spec
 
@@ -42,7 +43,7 @@ def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspections of a spec that start no download."""
     stages = [stage] if (stage := probe(spec, lab.store)) else []
     data = inspect_data(spec, lab.store)
-    facts = known(lab.store, data.key, InspectDatasetResult)
+    facts = data_facts(data, lab.store)
     if not DATASETS[spec.data.name].download or facts:
         stages.append(data)
     if facts and spec.model.weights != "pretrained":
@@ -166,7 +167,7 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 def show_data(lab: Lab, spec: Spec) -> None:
     """The numbers of classes and images, once the data set is inspected."""
-    facts = known(lab.store, inspect_data(spec, lab.store).key, InspectDatasetResult)
+    facts = data_facts(inspect_data(spec, lab.store), lab.store)
     if facts is None:
         if DATASETS[spec.data.name].download:
             st.caption("Downloaded when the run starts, unless it is in the cache.")

@@ -19,7 +19,7 @@ def add_cache_options(command: argparse.ArgumentParser) -> None:
         "clean: remove what no job uses"
     )
     command.add_argument("action", choices=("size", "verify", "clean"), help=text)
-    text = "with clean: also where the queue was replaced and does not say what is used"
+    text = "with clean: also remove results that the queue does not list, after it was replaced"
     command.add_argument("--all", action="store_true", help=text)
 
 

@@ -7,7 +7,14 @@ import json
 import time
 
 from pruning_core.cli.arguments import count, folder
-from pruning_core.cli.output import OK, check_out, failure_message, report_failure, write_results
+from pruning_core.cli.output import (
+    OK,
+    add_excel,
+    check_out,
+    failure_message,
+    report_failure,
+    write_results,
+)
 from pruning_core.cli.selection import add_job, find_job, listed_models
 from pruning_core.common.paths import Cache
 from pruning_core.common.terminal import one_line
@@ -38,6 +45,7 @@ def add_show_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--show-spec", action="store_true", help="also print the settings")
     text = "also write the results as files into this folder"
     command.add_argument("--out", type=folder, metavar="DIR", help=text)
+    add_excel(command)
 
 
 def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
@@ -56,7 +64,7 @@ def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     if options.out:
         check_out(options.out)
     if progress.state == "done":
-        return write_results(progress, cache, queue, options.out)
+        return write_results(progress, cache, queue, options.out, options.excel)
     return report_failure(progress, cache) if progress.state in ("failed", "refused") else OK
 
 

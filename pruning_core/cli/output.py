@@ -61,9 +61,8 @@ def write_results(
 
     `excel` is for the CSV. Returns the exit code.
     """
-    from pruning_core.reports import csv_export
     from pruning_core.results.findings import findings
-    from pruning_core.results.tables import int8_notes, model_notes
+    from pruning_core.results.tables import int8_notes, model_notes, summary_tables
 
     store, job = Store(cache), progress.job
     frame = results_frame(progress.outline, store, job.label, job.id)
@@ -73,7 +72,7 @@ def write_results(
             queue.lost(key)
         results = "result is" if len(damaged) == 1 else "results are"
         return say(FAILED, f"{len(damaged)} {results} damaged; run the same command again.")
-    print(csv_export.summary_tables(frame))
+    print(summary_tables(frame))
     for finding in findings(frame):
         print(f"- {one_line(finding.text)}")
     code, notes = _write_files(progress, frame, out, excel) if out else (OK, [])
@@ -97,7 +96,8 @@ def _write_files(
         notes.append(str(error))
     except OSError as error:
         message = f"--out: {error.filename or out} cannot be written ({error.strerror or error})."
-        hint = f"The results are kept: python -m pruning_core show {job.id} --out DIR."
+        option = " --excel" if excel else ""
+        hint = f"The results are kept: python -m pruning_core show {job.id} --out DIR{option}."
         return say(FAILED, f"{message} {hint}"), notes
     for path in written:
         print(f"Wrote {one_line(str(path))}")

@@ -48,7 +48,7 @@ def has_ended(progress: JobProgress) -> bool:
 
 def is_planned(progress: JobProgress) -> bool:
     """Whether the stages of a job are known, and with them the notes on its pruning."""
-    return has_ended(progress) or progress.state != "planning"
+    return progress.state != "planning"
 
 
 def follow_job(

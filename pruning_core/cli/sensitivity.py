@@ -58,7 +58,9 @@ def sensitivity(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     by_layer = options.allocate is None or spec.sensitivity.unit != GROUP
     message = "it needs the sensitivity of layers; leave it out, or give {unit} layer."
     check(by_layer, ALLOCATE, message, unit=Ref("sensitivity.unit"))
-    write = functools.partial(write_sensitivity, overall_sparsity=options.allocate)
+    write = functools.partial(
+        write_sensitivity, excel=options.excel, overall_sparsity=options.allocate
+    )
     return run_spec(spec, options, cache, queue, write)
 
 
@@ -67,12 +69,13 @@ def write_sensitivity(
     cache: Cache,
     queue: Queue,
     out: Path | None,
+    excel: bool = False,
     overall_sparsity: float | None = None,
 ) -> int:
     """Print a finished sensitivity analysis, and write it as CSV into a folder.
 
-    With an `overall_sparsity` (a fraction) also print the allocation that reaches it. Raises
-    `SpecError` where the analysis does not cover it. Returns the exit code.
+    `excel` is for the CSV. With an `overall_sparsity` (a fraction) also print the allocation that
+    reaches it. Raises `SpecError` where the analysis does not cover it. Returns the exit code.
     """
     spec = from_json(progress.job.spec)
     frame = read_sensitivity(spec, Store(cache))
@@ -89,7 +92,7 @@ def write_sensitivity(
     )
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        (out / CSV).write_text(csv_text(frame), encoding="utf-8", newline="")
+        (out / CSV).write_text(csv_text(frame, excel=excel), encoding="utf-8", newline="")
         print(f"Wrote {out / CSV}")
     if overall_sparsity is not None:
         _print_allocation(frame, overall_sparsity, spec)

@@ -65,7 +65,7 @@ class SpecError(ValueError):
         self.field = _shortened_word(one_line(field))
         self.template = template
         self.values = values
-        super().__init__(f"{field}: {self.message}")
+        super().__init__(f"{self.field}: {self.message}")
 
     @property
     def message(self) -> str:

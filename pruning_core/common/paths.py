@@ -140,7 +140,7 @@ class Cache:
     def check(self) -> None:
         """Raise `CacheError` where the folder is no cache; nothing is written."""
         if not self._exists():
-            raise CacheError(f"{self.root} is no cache of Pruning Lab.")
+            raise CacheError(f"{self.root} is not a cache of Pruning Lab.")
 
     def _check_other_files(self) -> None:
         """Refuse a folder that is no cache and has a folder of the same name with other files."""

@@ -146,15 +146,6 @@ def _binomial(n: int, share: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[
     return k, np.exp(log + k * math.log(share) + (n - k) * math.log1p(-share))
 
 
-def most_discordant(right_first: int, right_second: int, n: int) -> tuple[int, int]:
-    """Lost and gained images of two models that disagree on as many of `n` images as possible.
-
-    It is the worst case where only the numbers of images that each classifies correctly are known.
-    """
-    gained = min(n - right_first, right_second)
-    return gained + right_first - right_second, gained
-
-
 def fewest_images(tolerance: float, error: float) -> int:
     """The fewest images with which `drop_bound` can be at most `tolerance` (above 0).
 

@@ -17,10 +17,10 @@ from pruning_core.planning.costs import (
     expected_work,
     planned_work,
 )
-from pruning_core.planning.inspections import inspect_data, inspect_model, known_layers
+from pruning_core.planning.inspections import data_facts, inspect_data, inspect_model, known_layers
 from pruning_core.planning.stage import FilesReader, Plan, Stage, known
 from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, STAGE_KINDS
-from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
+from pruning_core.planning.stage_types import InspectModelResult, ModelResult
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 
@@ -90,7 +90,7 @@ def _data_size(spec: Spec, store: FilesReader) -> tuple[int, int] | None:
     dataset = DATASETS[spec.data.name]
     if dataset.train_images:
         return dataset.train_images, dataset.classes
-    facts = known(store, inspect_data(spec, store).key, InspectDatasetResult)
+    facts = data_facts(inspect_data(spec, store), store)
     return (sum(facts.train_counts), len(facts.classes)) if facts else None
 
 
@@ -121,8 +121,9 @@ def _trial(spec: Spec, store: FilesReader) -> InspectModelResult | None:
     stage, size = probe(spec, store), _data_size(spec, store)
     if stage is None or size is None:
         return None
-    own = inspect_model(spec, size[1])
-    return known(store, stage.key, InspectModelResult) or known(store, own.key, InspectModelResult)
+    inspection = inspect_model(spec, size[1])
+    keys = (stage.key, inspection.key)
+    return next((facts for key in keys if (facts := known(store, key, InspectModelResult))), None)
 
 
 def _measured_pace(kind: str, done: KeyedStages, store: FilesReader) -> float | None:

@@ -10,7 +10,7 @@ from pruning_core.common.files import expand_path, weights_identity
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.layer_checks import step_notes, uncorrected_notes, zeros_notes
-from pruning_core.planning.stage import FilesReader, Stage, known
+from pruning_core.planning.stage import FilesReader, Reader, Stage, known
 from pruning_core.planning.stage_kinds import DATA_INSPECTION
 from pruning_core.planning.stage_types import (
     InspectDatasetResult,
@@ -39,7 +39,7 @@ def pruning_notes(spec: Spec, store: FilesReader) -> list[str]:
 
 def _dry_run(spec: Spec, store: FilesReader) -> list[str]:
     """The notes of the dry run of structured pruning, where it is enabled and finished."""
-    data = known(store, inspect_data(spec, store).key, InspectDatasetResult)
+    data = data_facts(inspect_data(spec, store), store)
     if not (spec.structured.enabled and data):
         return []
     key = inspect_groups(spec, len(data.classes)).key
@@ -72,10 +72,20 @@ def known_layers(spec: Spec, store: FilesReader) -> list[Layer]:
 
 def model_facts(spec: Spec, store: FilesReader) -> InspectModelResult | None:
     """The result of the inspection of a spec's model; None before it."""
-    data = known(store, inspect_data(spec, store).key, InspectDatasetResult)
+    data = data_facts(inspect_data(spec, store), store)
     if data is None:
         return None
     return known(store, inspect_model(spec, len(data.classes)).key, InspectModelResult)
+
+
+def data_facts(stage: Stage, store: Reader) -> InspectDatasetResult | None:
+    """The result of a stage of `inspect_data`.
+
+    None before it, and where the stage only lists the user's files.
+    """
+    if stage.kind != DATA_INSPECTION:
+        return None
+    return known(store, stage.key, InspectDatasetResult)
 
 
 def mask_targets(spec: Spec) -> list[float]:

@@ -17,7 +17,7 @@ from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning import sensitivity as sensitivity_
 from pruning_core.planning.correction import correction_branches
-from pruning_core.planning.inspections import inspect_data, inspect_model
+from pruning_core.planning.inspections import data_facts, inspect_data, inspect_model
 from pruning_core.planning.layer_checks import check_layers
 from pruning_core.planning.pruned import (
     final_training,
@@ -77,7 +77,7 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
     _check_number(spec, 1 + len(spec.one_shot.amounts))
     check_criterion(spec)
     data = inspect_data(spec, store)
-    facts = known(store, data.key, InspectDatasetResult)
+    facts = data_facts(data, store)
     if facts is None:
         return Plan((data,))
     check_sizes(spec, facts)

@@ -244,15 +244,16 @@ class ModelResult(Accuracy):
 
     Counts of weights: `prunable` of the prunable layers, `weights` of all convolution and
     linear layers, `parameters` of all parameters; `…_zeros` of them are zero.
-    `validation_correct` holds a bit for each validation image, base64; results of earlier versions
-    have none. `epochs` and `seconds` are those of this stage, `…_total` those since the baseline.
+    `validation_correct` holds a bit for each validation image, base64. `epochs` and `seconds` are
+    those of this stage, `…_total` those since the baseline.
     `parts` is the number of parts that a batch was split into; `skipped` counts training steps
     with gradients that were not finite. `processor` names what computed the stage with its
-    instruction set; it is empty in results from before it was recorded.
+    instruction set.
     """
 
     validation_accuracy: float
     validation_images: int
+    validation_correct: str
     test_digest: str
     prunable: int
     prunable_zeros: int
@@ -272,23 +273,21 @@ class ModelResult(Accuracy):
     threads: int
     precision: str
     machine: str
+    processor: str
     versions: dict[str, str]
     notes: list[str] = field(default_factory=list)
     epochs_total: float = 0
     seconds_total: float = 0.0
-    validation_correct: str = ""
-    processor: str = ""
 
 
 @dataclass(frozen=True)
 class BaselineResult(ModelResult):
     """The dense model of a seed. Its totals are 0: they count fine-tuning.
 
-    `chance` is the accuracy of always predicting the largest class of the
-    validation images.
+    `chance` is the accuracy of always predicting the largest class of the validation images.
     """
 
-    chance: float | None = None
+    chance: float = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,8 @@ from pruning_core.reports.image_export import panel_image
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.findings import findings
 from pruning_core.results.rows import with_seed_statistics
-from pruning_core.results.tables import summary_tables
 from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
-
-__all__ = [
-    "CSV_COLUMNS",
-    "summary_tables",  # the command line takes it from here
-    "to_csv",
-    "write_csv",
-    "write_report",
-]
 
 CSV_COLUMNS = (
     "strategy",

@@ -66,7 +66,6 @@ class BestModel:
     accuracy_drop: float
     ratio: float
     sparse_bytes: float
-    epochs: float
     seconds: float
     several_runs: bool = False
     iteration: int = 0
@@ -172,20 +171,9 @@ def _answer(group: list[Row], rows: list[Row], tolerance: float, several: bool) 
     best = _best_model(group, tolerance)
     text = best.text if best else _why_none(group, tolerance)
     warnings = _chance_warnings(rows, {row["run_id"] for row in group})
-    caveats = [*(best.caveats if best else ()), *_unpaired(_sound(group))]
+    caveats = best.caveats if best else ()
     place = _place(group) if several else ""
     return Answer(place, best, text if _sound(group) else "", (*warnings, *caveats))
-
-
-def _unpaired(rows: list[Row]) -> list[str]:
-    """A warning where the results of each validation image are not stored."""
-    if all(row["validation_paired"] for row in rows if is_pruned(row)):
-        return []
-    return [
-        "Some results come from an earlier version that did not store which validation images are "
-        "right. Their bounds assume that the models disagree on as many images as possible, so "
-        "they are larger than necessary."
-    ]
 
 
 def _place(group: list[Row]) -> str:
@@ -222,18 +210,13 @@ def _chance_warning(row: Row, runs: bool, seeds: bool) -> str:
     )
 
 
-def best_model(frame: pd.DataFrame, tolerance: float = 0.01) -> BestModel | None:
+def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
     """The sparsest model whose drop is at most `tolerance` (a fraction) with 95 % confidence.
 
     The selection uses validation images only; the test accuracy is reported, not used. Of
     equally sparse models the smaller file wins, then the shorter fine-tuning. Runs whose
-    baseline is no better than chance are left out. None where no pruned model qualifies;
-    `why_none` gives the reason. The frame holds one data set; `answers` takes several.
+    baseline is no better than chance are left out. None where no pruned model qualifies.
     """
-    return _best_model(rows_of(frame), tolerance)
-
-
-def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
     means = _pruned_means(_sound(rows))
     within = [row for row in means if row["drop_bound"] <= tolerance + SLACK]
     if not within:
@@ -250,7 +233,6 @@ def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
         accuracy_drop=float(best["accuracy_drop"]),
         ratio=float(best["compression_ratio"]),
         sparse_bytes=float(best["sparse_bytes"]),
-        epochs=float(best["epochs"]),
         seconds=float(best["seconds"]),
         several_runs=len({row["run_id"] for row in rows}) > 1,
         iteration=int(best["iteration"]),
@@ -266,12 +248,8 @@ def _order(row: Row) -> tuple[float, float, float]:
     return -round(row["sparsity_prunable"], 6), row["sparse_bytes"], row["seconds"]
 
 
-def why_none(frame: pd.DataFrame, tolerance: float = 0.01) -> str:
-    """Why no pruned model is within the tolerance, and what to do next."""
-    return _why_none(rows_of(frame), tolerance)
-
-
 def _why_none(rows: list[Row], tolerance: float) -> str:
+    """Why no pruned model is within the tolerance, and what to do next."""
     means = _pruned_means(_sound(rows))
     if not means:
         warnings = _chance_warnings(rows, {row["run_id"] for row in rows})
@@ -280,8 +258,8 @@ def _why_none(rows: list[Row], tolerance: float) -> str:
     safest = min(means, key=lambda row: float(row["drop_bound"]))
     too_few = _too_few_images(means, tolerance)
     sentences = [
-        f"No pruned model is certain to stay within {limit} (validation, {together}).",
-        f"The smallest drop that can be promised is {format_points(safest['drop_bound'])}: "
+        f"No pruned model stays within {limit} (validation, {together}).",
+        f"The smallest upper bound of the drop is {format_points(safest['drop_bound'])}: "
         f"{_at_sparsity(safest)} (observed drop {format_points(safest['validation_drop'])}).",
         *_observed_within(means, tolerance, safest),
         *too_few,

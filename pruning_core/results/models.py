@@ -11,7 +11,7 @@ from typing import Protocol
 import pandas as pd
 
 from pruning_core.common.formatting import format_epochs, format_percent
-from pruning_core.common.statistics import discordant, most_discordant
+from pruning_core.common.statistics import discordant
 from pruning_core.methods.strategies import (
     BASELINE,
     BUDGET_CONTROLS,
@@ -35,7 +35,6 @@ class _Inspection:
     """What rows hold of an inspection or a data set; a kind without it leaves a field empty."""
 
     notes: list[str] = field(default_factory=list)
-    train_counts: list[int] = field(default_factory=list)
 
 
 class Checker(Protocol):
@@ -67,10 +66,8 @@ def model_rows(
     training. `compression_ratio` is the baseline's dense file over the model's sparse file.
     `macs` are multiply-accumulates for one image, NaN where they were not counted.
     `validation_images` is the number of images behind `validation_drop`; on `validation_lost` of
-    them only the baseline is right, on `validation_gained` only the model. Where the results of
-    each image are not stored, `validation_paired` is False and the two are the largest numbers
-    that are possible. `chance` is the accuracy
-    of always predicting the largest class.
+    them only the baseline is right, on `validation_gained` only the model. `chance` is the
+    accuracy of always predicting the largest class.
     """
     baselines = {
         model.seed: known(store, model.key, BaselineResult)
@@ -80,7 +77,6 @@ def model_rows(
     dense_macs = _dense_macs(outline, store)
     inspections = _inspections(outline, store)
     shared = {"run": run, "run_id": run_id, "data": data}
-    chance = _chance(inspections)
     notes = [note for inspection in inspections for note in inspection.notes]
     rows = []
     for model in outline.models:
@@ -88,8 +84,7 @@ def model_rows(
         if result and (baseline := baselines[model.seed]):
             macs = result.macs if isinstance(result, StructuredResult) else dense_macs
             row = _row(model, result, baseline, notes)
-            measured = chance if baseline.chance is None else baseline.chance
-            rows.append({**row, "macs": macs, **shared, "chance": measured})
+            rows.append({**row, "macs": macs, **shared, "chance": baseline.chance})
     return rows
 
 
@@ -186,33 +181,12 @@ def _inspections(outline: Outline, store: Reader) -> list[_Inspection]:
     return [result for result in results if result]
 
 
-def _chance(inspections: list[_Inspection]) -> float:
-    """The share of the largest class of all training images.
-
-    A baseline of an earlier version did not measure that of its own validation images.
-    """
-    for counts in (item.train_counts for item in inspections if item.train_counts):
-        return float(max(counts) / sum(counts))
-    return float("nan")
-
-
 def _validation_pairs(baseline: BaselineResult, result: ModelResult) -> dict[str, object]:
     """The validation images that only the baseline or only the model classifies correctly."""
-    images = result.validation_images
-    paired = bool(baseline.validation_correct and result.validation_correct)
-    if paired:
-        stored = (baseline.validation_correct, result.validation_correct)
-        first, second = (base64.b64decode(text) for text in stored)
-        lost, gained = discordant(first, second, images)
-    else:
-        accuracies = (baseline.validation_accuracy, result.validation_accuracy)
-        right, right_pruned = (round(accuracy * images) for accuracy in accuracies)
-        lost, gained = most_discordant(right, right_pruned, images)
-    return {
-        "validation_lost": lost,
-        "validation_gained": gained,
-        "validation_paired": paired,
-    }
+    stored = (baseline.validation_correct, result.validation_correct)
+    first, second = (base64.b64decode(text) for text in stored)
+    lost, gained = discordant(first, second, result.validation_images)
+    return {"validation_lost": lost, "validation_gained": gained}
 
 
 def _final_note(model: PlannedModel, result: ModelResult) -> str:

@@ -85,5 +85,5 @@ def silence_text(row: dict[str, Any]) -> str:
     last = time.strftime(TIME_FORMAT, time.localtime(row["heartbeat"]))
     return (
         f"Waiting for the worker ({describe_worker(row)}), which last reported at {last}. If it "
-        "does not go on, end this process; another worker then starts."
+        f"stays silent, end process {row['pid']}. A new worker then starts."
     )

@@ -27,7 +27,7 @@ def test_a_folder_that_is_no_cache_is_refused_and_not_changed(
     upload.touch()
     code, out, error = run(Cache(tmp_path), capfd, "cache", action)
     assert (code, out) == (2, "")
-    assert one_line(error) == f"--cache-dir: {tmp_path} is no cache of Pruning Lab."
+    assert one_line(error) == f"--cache-dir: {tmp_path} is not a cache of Pruning Lab."
     assert sorted(tmp_path.rglob("*")) == [upload.parent, upload]
 
 

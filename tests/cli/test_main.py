@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pruning_core.common.paths import Cache
@@ -179,7 +180,7 @@ def test_detach_runs_in_the_background(lab: Cache, out: Path, tmp_path: Path) ->
     assert len(listed) == len(Queue(lab.queue).jobs())
     assert re.match(rf"{job}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +100%  mobilenet_v2", listed[0])
     assert call(lab, "jobs", "--limit", "1").stdout.splitlines() == listed[:1]
-    shown = call(lab, "show", job[:5], "--show-spec", "--out", str(tmp_path))
+    shown = call(lab, "show", job[:5], "--show-spec", "--out", str(tmp_path), "--excel")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("mobilenet_v2 on digits: done\n")
     plan = planned(lab, spec_of(*options))
@@ -190,7 +191,7 @@ def test_detach_runs_in_the_background(lab: Cache, out: Path, tmp_path: Path) ->
     ]
     assert '"target": 0.8' in shown.stdout
     assert "Iterative Pruning Results:" in shown.stdout
-    assert (tmp_path / "pruning_comparison.csv").is_file()
+    assert len(pd.read_csv(tmp_path / "pruning_comparison.csv", sep=";", decimal=",")) > 1
 
 
 def running(lab: Cache, job: str) -> int | None:

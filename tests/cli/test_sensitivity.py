@@ -69,10 +69,12 @@ def test_dependency_groups_have_no_allocation_to_layers(
         "--allocate: it needs the sensitivity of layers; leave it out, or give --sensitivity-unit "
         "layer.\n",
     )
-    code, out, _ = ended(capfd, *groups)
+    code, out, _ = ended(capfd, *groups, "--excel")
     assert code == 0
     assert "with only this dependency group pruned" in " ".join(out.split())
-    assert set(pd.read_csv(tmp_path / "sensitivity.csv")["size_unit"]) == {"channels"}
+    frame = pd.read_csv(tmp_path / "sensitivity.csv", sep=";", decimal=",")
+    assert set(frame["size_unit"]) == {"channels"}
+    assert frame["accuracy"].between(0, 1).all()
 
 
 def test_filters_are_allocated_in_filters_with_all_options_that_compare_needs(

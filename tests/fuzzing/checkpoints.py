@@ -104,6 +104,7 @@ def checkpoints(draw: DrawFn) -> Checkpoint:
             try:
                 with warnings.catch_warnings(action="ignore"):
                     state[name] = CHANGES[action](value)
+                    torch.save(state[name], io.BytesIO())  # torch cannot write every tensor
             except (RuntimeError, IndexError, TypeError, ValueError):
                 state[name] = value
     prefix = "".join(draw(st.lists(st.sampled_from(PREFIXES), max_size=3)))

@@ -70,7 +70,11 @@ def try_kind(kind: InputKind, guard: Guard, count: int, number: int) -> Counter[
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    options = argparse.ArgumentParser(prog="python -m tests.fuzzing.suite", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m tests.fuzzing.suite",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("--examples", type=int, default=50_000, help="examples of all kinds")
     options.add_argument("--seed", type=int, default=0, help="seed of the examples")
     options.add_argument("--only", choices=[kind.name for kind in KINDS], help="one kind of input")

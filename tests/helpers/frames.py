@@ -71,13 +71,9 @@ def point(strategy: str, asked: float = 0.0, right: int = 380, **changes: Any) -
 def validation_pairs(row: dict[str, Any]) -> dict[str, Any]:
     """The pairs of a model whose predictions differ from the baseline's only as far as needed."""
     if row["validation_drop"] != row["validation_drop"]:
-        return {"validation_lost": 0, "validation_gained": 0, "validation_paired": True}
+        return {"validation_lost": 0, "validation_gained": 0}
     images = round(row["validation_drop"] * row["validation_images"])
-    return {
-        "validation_lost": max(0, images),
-        "validation_gained": max(0, -images),
-        "validation_paired": True,
-    }
+    return {"validation_lost": max(0, images), "validation_gained": max(0, -images)}
 
 
 def comparison(seed: int = 0, luck: int = 0, **changes: Any) -> list[dict[str, Any]]:

@@ -47,6 +47,8 @@ def result(zeros: int, accuracy: float, epochs: float, total: float) -> dict[str
         "seed": 0,
         "precision": "fp32",
         "machine": "x86_64",
+        "processor": "Chip 9000 (AVX2)",
+        "chance": 0.1,
         "versions": {},
         "device": "cpu",
         "threads": 1,

@@ -148,7 +148,11 @@ class Suite:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    options = argparse.ArgumentParser(prog="python -m tests.kills.suite", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m tests.kills.suite",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("--kills", type=int, default=500, help="processes to kill")
     options.add_argument("--seed", type=int, default=0, help="seed of the order of the kills")
     options.add_argument("--donor", type=Path, help="a cache with the finished run")

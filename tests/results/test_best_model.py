@@ -9,8 +9,20 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.statistics import drop_bound
-from pruning_core.results.best_model import answers, best_model, why_none
+from pruning_core.results.best_model import BestModel, answers
 from tests.helpers.frames import comparison, frame, packed, point
+
+
+def best_model(models: pd.DataFrame, tolerance: float = 0.01) -> BestModel | None:
+    """The best model of one data set."""
+    (answer,) = answers(models, tolerance)
+    return answer.best
+
+
+def why_none(models: pd.DataFrame, tolerance: float = 0.01) -> str:
+    """Why there is no best model of one data set."""
+    (answer,) = answers(models, tolerance)
+    return answer.text or " ".join(answer.warnings)
 
 
 def test_the_sparsest_model_within_the_tolerance_is_best() -> None:
@@ -101,11 +113,11 @@ def test_more_models_need_larger_bounds() -> None:
 def test_too_few_validation_images_for_the_tolerance_are_named() -> None:
     few = frame(point("baseline"), point("one_shot", 0.9, **on_validation(0, 0, 144)))
     assert why_none(few) == (
-        "No pruned model is certain to stay within 1 point (validation, 95 % confidence). The "
-        "smallest drop that can be promised is 2.67 points: one-shot at 90 % sparsity (observed "
-        "drop 0 points). 144 validation images are too few for this tolerance: it needs at least "
-        "388, even if no prediction changes. Use more validation images (a larger validation split "
-        "or more training images), or allow a larger drop."
+        "No pruned model stays within 1 point (validation, 95 % confidence). The smallest upper "
+        "bound of the drop is 2.67 points: one-shot at 90 % sparsity (observed drop 0 points). "
+        "144 validation images are too few for this tolerance: it needs at least 388, even if no "
+        "prediction changes. Use more validation images (a larger validation split or more "
+        "training images), or allow a larger drop."
     )
     assert best_model(few, 0.0267) is not None
     worse = why_none(frame(point("one_shot", 0.9, **on_validation(5, 0, 144))))
@@ -113,17 +125,6 @@ def test_too_few_validation_images_for_the_tolerance_are_named() -> None:
     assert worse.endswith("Prune less, or fine-tune for more epochs.")
     enough = frame(point("baseline"), point("one_shot", 0.9, **on_validation(0, 0, 388)))
     assert best_model(enough) is not None
-
-
-def test_results_without_pairs_have_the_largest_possible_bound_and_a_warning() -> None:
-    row = point("one_shot", 0.9, **on_validation(5, 4, 1000, validation_paired=False))
-    (answer,) = answers(frame(point("baseline"), row), 0.05)
-    assert answer.best is not None
-    assert answer.warnings == (
-        "Some results come from an earlier version that did not store which validation images are "
-        "right. Their bounds assume that the models disagree on as many images as possible, so "
-        "they are larger than necessary.",
-    )
 
 
 def test_of_equal_sparsity_the_smaller_file_wins() -> None:
@@ -153,8 +154,8 @@ def test_without_a_best_model_the_smallest_bound_and_what_to_do_are_named() -> N
     models = frame(point("one_shot", 0.5, 368), point("iterative", 0.9, 340, iteration=5))
     assert best_model(models) is None
     assert why_none(models) == (
-        "No pruned model is certain to stay within 1 point (validation, 95 % confidence for all 2 "
-        "models together). The smallest drop that can be promised is 3.38 points: one-shot at 50 % "
+        "No pruned model stays within 1 point (validation, 95 % confidence for all 2 models "
+        "together). The smallest upper bound of the drop is 3.38 points: one-shot at 50 % "
         "sparsity (observed drop 3 points). Allow a larger drop, prune less, or fine-tune for more "
         "epochs."
     )

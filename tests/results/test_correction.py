@@ -9,7 +9,7 @@ from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import outline
-from pruning_core.results.best_model import best_model
+from pruning_core.results.best_model import answers
 from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import findings
 from pruning_core.results.models import titles
@@ -80,6 +80,6 @@ def test_a_finding_compares_the_last_correction_with_fine_tuning() -> None:
 
 def test_the_best_model_may_be_a_corrected_one() -> None:
     baseline = [row for row in comparison() if row["strategy"] == "baseline"]
-    best = best_model(frame(baseline, corrected(validation_drop=0.0)))
+    best = answers(frame(baseline, corrected(validation_drop=0.0)), 0.01)[0].best
     assert best is not None
     assert best.name.startswith("training-free")

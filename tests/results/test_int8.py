@@ -13,7 +13,7 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.results.best_model import best_model
+from pruning_core.results.best_model import answers
 from pruning_core.results.findings import findings
 from pruning_core.results.int8 import int8_rows, int8_stages
 from pruning_core.results.models import results_frame
@@ -57,7 +57,7 @@ def test_files_change_no_best_model_no_finding_and_no_table_of_the_assignment(ca
     make(cache, rows)
     before, after = frame(rows), frame(rows, int8_rows(rows, Store(cache)))
     assert len(after) == 3 * len(before)
-    assert best_model(after) == best_model(before)
+    assert answers(after, 0.01) == answers(before, 0.01)
     assert findings(after) == findings(before)
     assert summary_tables(after) == summary_tables(before)
 

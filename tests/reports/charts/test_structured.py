@@ -15,7 +15,7 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspect_groups
 from pruning_core.reports.charts.comparison import comparison_chart
 from pruning_core.reports.charts.style import SERIES
-from pruning_core.results.best_model import best_model
+from pruning_core.results.best_model import answers
 from pruning_core.results.findings import findings
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.structured import StructuredSpec
@@ -74,7 +74,7 @@ def test_it_is_compared_with_the_control_and_can_be_the_best_model() -> None:
     texts = [finding.text for finding in findings(frame(comparison(), rows))]
     assert any(f"{title} at 95 %" in text and "dense control" in text for text in texts)
     assert not any(title in text and STRATEGIES[ITERATIVE].title in text for text in texts)
-    best = best_model(frame(comparison(), rows))
+    best = answers(frame(comparison(), rows), 0.01)[0].best
     assert best is not None
     assert best.strategy == STRUCTURED
 
