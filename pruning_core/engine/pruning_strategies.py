@@ -40,7 +40,7 @@ from pruning_core.common.formatting import format_count, join_words
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.masks import Masks, compute_masks, zero_masks
+from pruning_core.engine.masks.masks import Masks, compute_masks, empty_layers, zero_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.computed_weights import (
@@ -89,12 +89,13 @@ class PruningStrategy:
     """
 
     def __init__(self, model: nn.Module, device: str = "auto") -> None:
-        """`device` is `cuda`, `mps`, `cpu`, or `auto` for the first of these that is available.
+        """`device` is `cuda`, `cuda:1`, `mps`, `cpu`, a `torch.device`, or `auto` for the first
+        of these types that is available.
 
         Raises `SpecError`, a `ValueError`, for a device that this machine lacks, for what is no
         module, and for a model that cannot be copied or whose parameters have no plain values.
         """
-        self.device = devices.resolve(str(device))
+        self.device = devices.resolve_with_index(str(device))
         check_model(model)
         self.model = copied(model).to(self.device)
         self._masks: Masks | None = None
@@ -195,6 +196,7 @@ class PruningStrategy:
         if not epochs:
             return
         trained = [p for p in self.model.parameters() if p.requires_grad]
+        undefined = _not_finite(self.model)
         if not trained:
             raise SpecError(
                 "model",
@@ -214,10 +216,9 @@ class PruningStrategy:
                     "All of its batches have a single image, and batch norm cannot train on one. "
                     "Use a larger batch size.",
                 )
-            if not bool(torch.stack(losses).isfinite().all()):
-                raise SpecError(
-                    "lr", "The training diverged: the loss is not finite. Lower the learning rate."
-                )
+            finite = torch.stack(losses).isfinite()
+            if not bool(finite.all()):
+                raise _not_finite_loss(undefined, bool(finite[0]))
         if self._masks:
             self._masks.check()
 
@@ -240,6 +241,13 @@ class PruningStrategy:
                     yield (share if steps is None else (position - 1) / steps), pixels, labels
             if not batches and position != steps:
                 raise SpecError("train_loader", why_no_batch(train_loader, epoch))
+        if steps is not None and position < steps:
+            yielded = format_count(batches, "batch", "batches")
+            raise SpecError(
+                "train_loader",
+                f"Its length is {length:,}, but it yields {yielded}. Fractions of epochs need the "
+                "true length.",
+            )
 
     def _is_trainable(self, loader: Loader, pixels: Tensor) -> bool:
         if len(pixels) != 1 or getattr(loader, "batch_size", None) == 1:
@@ -281,7 +289,15 @@ class PruningStrategy:
         if self._initial_state is None:
             self._initial_state = copy.deepcopy(self.model.state_dict())
             self._initial_masks = masks | zero_masks(self.model)
-        self.model.load_state_dict(self._initial_state)
+        try:
+            self.model.load_state_dict(self._initial_state)
+        except RuntimeError as error:
+            raise SpecError(
+                "model",
+                "The layers of `model` have changed since the first call of prune, so the weights "
+                "of that time cannot be restored. Pass the changed model to a new "
+                f"{type(self).__name__}.",
+            ) from error
         prunable = weights(self.model, "all")
         if not prunable:
             raise SpecError(
@@ -289,13 +305,28 @@ class PruningStrategy:
                 "The model has no convolution or linear weight to prune, and no recurrent or "
                 "attention weight." + "".join(f" {note}" for note in _notes_on_dense(self.model)),
             )
-        kept = {name: mask.to(self.device) for name, mask in self._initial_masks.items()}
+        parameters_by_name = self._all_parameters()
+        kept = {
+            name: mask.to(self.device)
+            for name, mask in self._initial_masks.items()
+            if name in parameters_by_name  # What a weight was computed from is no parameter now.
+        }
         self._masks = Masks(
-            self._all_parameters(),
+            parameters_by_name,
             {name: kept[name] for name in prunable if name in kept},
             {name: mask for name, mask in kept.items() if name not in prunable},
         )
         return [*notes, *_notes_on_dense(self.model)]
+
+    def _notes_on_empty(self) -> list[str]:
+        assert self._masks is not None
+        layers = empty_layers(self._masks.weight_masks)
+        if not layers:
+            return []
+        return [
+            f"Every weight of {join_words(layers)} is pruned, so no information about the image "
+            "passes there. Use a smaller amount."
+        ]
 
     def _prune_to(self, amount: float) -> None:
         """Prune to a sparsity; weights pruned before count towards it, and stay pruned."""
@@ -367,10 +398,11 @@ class OneShotPruning(PruningStrategy):
         Numbers may be those of NumPy and torch. Raises `SpecError`, a `ValueError`, for an amount
         outside [0, 1), negative epochs, a model without prunable weights, and as `fine_tune` does.
         """
-        amount = _fraction(amount)
+        amount = _fraction("amount", amount)
         epochs = _number("fine_tune_epochs", fine_tune_epochs, 0)
         self._warn(self._prepared(amount, train_loader, epochs, 1))
         self._prune_to(amount)
+        self._warn(self._notes_on_empty())
         self._fine_tune_after_pruning(train_loader, epochs)
         return {
             "amount": amount,
@@ -405,7 +437,7 @@ class IterativePruning(PruningStrategy):
         Raises `SpecError`, a `ValueError`, for a target outside [0, 1), for less than one
         iteration, and as `fine_tune` and `evaluate` do.
         """
-        target = _fraction(target_sparsity)
+        target = _fraction("target_sparsity", target_sparsity)
         iterations = _whole("num_iterations", num_iterations)
         epochs = _number("fine_tune_epochs", fine_tune_epochs, 0)
         if isinstance(test_loader, Iterator):
@@ -419,6 +451,7 @@ class IterativePruning(PruningStrategy):
             self._prune_to(amount)
             self._fine_tune_after_pruning(train_loader, epochs, done=i * epochs)
             results.append(self._result(i + 1, test_loader))
+        self._warn(self._notes_on_empty())
         return results
 
     def _result(self, iteration: int, test_loader: Loader | None) -> dict[str, Any]:
@@ -487,12 +520,37 @@ def _number(field: str, value: Number, low: float) -> float:
     return number
 
 
-def _fraction(value: Number) -> float:
+def _not_finite(model: nn.Module) -> list[str]:
+    """The names of the parameters with a value that is NaN or infinite, and buffers with NaN.
+
+    An infinite buffer can be right: attention is masked by minus infinity.
+    """
+    return [
+        *(name for name, value in model.named_parameters() if not bool(value.isfinite().all())),
+        *(name for name, value in model.named_buffers() if bool(value.isnan().any())),
+    ]
+
+
+def _not_finite_loss(undefined: list[str], first_is_finite: bool) -> SpecError:
+    """Why a loss is not finite; `undefined` are the tensors that were not before the training."""
+    if first_is_finite:
+        return SpecError(
+            "lr", "The training diverged: the loss is not finite. Lower the learning rate."
+        )
+    message = "The loss of the first batch is not finite, before any training step."
+    if undefined:
+        message += f" Values of {join_words(undefined)} are not finite. Load other weights."
+    else:
+        message += " The values in the model are too large: scale the images or the weights down."
+    return SpecError("model", message)
+
+
+def _fraction(field: str, value: Number) -> float:
     number = _float(value)
     if not 0 <= number < 1:
         hint = f" For {number:g} percent give {number / 100:g}." if 1 < number < 100 else ""
         raise SpecError(
-            "amount",
+            field,
             "{value} is not a fraction: use 0 to less than 1.{hint}",
             value=shortened(value),
             hint=hint,
@@ -511,6 +569,8 @@ def _whole(field: str, value: Number) -> int:
 
 def _float(value: Number) -> float:
     """A number of Python, NumPy or torch as a float; NaN for text, truth values and all else."""
+    if value is np.ma.masked or (isinstance(value, Tensor) and value.is_meta):
+        return math.nan
     if isinstance(value, Tensor | np.ndarray | np.generic) and not value.ndim:
         value = value.item()
     if isinstance(value, bool | str | bytes | Tensor | np.ndarray):

@@ -311,12 +311,16 @@ def test_tied_weights_stay_tied_and_count_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [-0.1, 1.0, 50, math.nan, True, "0.5", None, torch.tensor(2.0), np.array([0.5])]
+    "amount",
+    [
+        *(-0.1, 1.0, 50, math.nan, True, "0.5", None, torch.tensor(2.0), np.array([0.5])),
+        *(np.ma.masked, torch.empty((), device="meta")),
+    ],
 )
 def test_amounts_that_are_no_fraction_are_refused(amount: Any) -> None:
     with pytest.raises(SpecError):
         OneShotPruning(network()).prune(amount)
-    with pytest.raises(ValueError, match="fraction"):
+    with pytest.raises(ValueError, match=r"target_sparsity: .* fraction"):
         IterativePruning(network()).prune(amount)
 
 
@@ -345,6 +349,16 @@ def test_bad_numbers_are_refused(value: Any) -> None:
         OneShotPruning(network()).fine_tune(images(), 1, value if value != 1 else -1)
 
 
+class OfWrongLength:
+    """A loader that says nine batches and yields four."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(images())
+
+
 def test_equal_sums_of_epochs_are_equal_steps() -> None:
     """Half epochs of five batches are rounded over all iterations, not each alone."""
     steps = 0
@@ -363,6 +377,8 @@ def test_equal_sums_of_epochs_are_equal_steps() -> None:
     assert steps == 10
     with pytest.raises(SpecError, match="less than one training step"):
         OneShotPruning(network()).prune(0.5, images(40, 8), 0.05)
+    with pytest.raises(SpecError, match="length is 9, but it yields 4 batches"):
+        OneShotPruning(network()).prune(0.5, OfWrongLength(), 0.5)
     with pytest.raises(SpecError, match="need a loader with a length"):
         OneShotPruning(network()).prune(0.5, DataLoader(Stream(), batch_size=8), 0.5)
 
@@ -481,8 +497,10 @@ def test_scores_that_are_no_numbers_count_as_wrong() -> None:
         pruner.model.get_parameter("5.bias").fill_(math.nan)
     with pytest.warns(UserWarning, match="32 of 32 images are not numbers"):
         assert pruner.evaluate(images()) == 0.0
-    with pytest.raises(SpecError, match="diverged"):
+    with pytest.raises(SpecError, match=r"before any training step\. Values of 5\.bias are not"):
         pruner.fine_tune(images())
+    with pytest.raises(SpecError, match=r"The training diverged.*Lower the learning rate"):
+        PruningStrategy(network()).fine_tune(images(), 2, lr=1e30)
 
 
 def with_threshold(last: nn.Module) -> nn.Sequential:
@@ -530,5 +548,22 @@ def test_an_unknown_device_and_a_loader_without_images_are_refused() -> None:
         PruningStrategy(network()).evaluate(DataLoader(TensorDataset(torch.empty(0, 3))))
     with pytest.raises(SpecError, match="read only once"):
         IterativePruning(network()).prune(0.5, 2, None, generator())
-    with pytest.raises(SpecError, match="device"):
-        PruningStrategy(network(), device="tpu")
+    for device in ("tpu", "cpu:1", "cpu:x", "cuda:99"):
+        with pytest.raises(SpecError, match=f"device: {device} is not available"):
+            PruningStrategy(network(), device)
+    assert PruningStrategy(network(), "cpu:0").evaluate(images()) >= 0
+
+
+def test_a_layer_without_any_weight_is_named() -> None:
+    with pytest.warns(UserWarning, match=r"Every weight of 5\.weight is pruned"):
+        OneShotPruning(network()).prune(0.99)
+    with pytest.warns(UserWarning, match=r"Every weight of 5\.weight is pruned"):
+        IterativePruning(network()).prune(0.99, 2)
+
+
+def test_a_model_with_other_layers_than_before_is_refused() -> None:
+    one_shot = OneShotPruning(network())
+    one_shot.prune(0.5)
+    one_shot.model.register_module("5", nn.Linear(8, 3))
+    with pytest.raises(SpecError, match=r"layers of `model` have changed.* new OneShotPruning"):
+        one_shot.prune(0.5)

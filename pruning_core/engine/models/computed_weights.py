@@ -169,23 +169,52 @@ def copied(model: nn.Module) -> nn.Module:
 
     Raises `SpecError` for a model that cannot be copied.
     """
-    values = [
-        item
-        for module in model.modules()
-        for value in vars(module).values()
-        for item in (value if isinstance(value, list) else [value])
-    ]
     computed = {
         id(value): value.detach().clone()
-        for value in values
-        if isinstance(value, Tensor) and not value.is_leaf
+        for module in model.modules()
+        for value in _tensors_in(vars(module))
+        if not value.is_leaf
     }
     try:
         with torch.no_grad():  # Else copies of TorchScript modules hold no leaf tensors.
             replica = copy.deepcopy(model, memo=dict(computed))
-    except (TypeError, RuntimeError) as error:
+    except (AttributeError, TypeError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise SpecError("model", f"It cannot be copied: {reason}.") from error
+        raise SpecError(
+            "model",
+            f"It cannot be copied: {reason}. Remove the attribute that holds this object from "
+            "the model, or build a new model and load its state_dict.",
+        ) from error
     for original, parameter in zip(model.parameters(), replica.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
+    _separate_classes(replica)
     return replica
+
+
+def _tensors_in(value: object) -> Iterator[Tensor]:
+    """The tensors in an attribute of a module, also inside dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors_in(item)
+
+
+def _separate_classes(model: nn.Module) -> None:
+    """Give each parametrized module a class that no other module has.
+
+    A parametrization is a property of a class that torch makes for one module. A deep copy shares
+    that class, so to remove the parametrization of the copy would remove the original's too.
+    """
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            shared = type(module)
+            contents = {
+                name: value
+                for name, value in vars(shared).items()
+                if name not in ("__dict__", "__weakref__")
+            }
+            module.__class__ = type(shared.__name__, shared.__bases__, contents)

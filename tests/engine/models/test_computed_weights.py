@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 from torch.utils.data import DataLoader, TensorDataset
 
 from pruning_core.engine.models.computed_weights import unprunable_weights
@@ -87,6 +87,10 @@ def test_computed_weights_are_pruned_and_named(wrap: Wrap, frozen: bool) -> None
     with pytest.warns(UserWarning, match=r"plain parameters.*0\.weight \(.*3\.weight \("):
         one_shot.prune(0.0)
     torch.testing.assert_close(one_shot.model(IMAGES), expected)
+    torch.testing.assert_close(model(IMAGES), expected)  # The given model stays as it is,
+    twin = OneShotPruning(model, "cpu")  # and can be given again.
+    with pytest.warns(UserWarning, match="plain parameters"):
+        assert twin.prune(0.8) == pytest.approx(one_shot.prune(0.8))
     one_shot.prune(0.8, LOADER, 2)
     assert zero_shares(one_shot.model) == pytest.approx([0.8] * 3, abs=0.01)
     assert one_shot.model.get_parameter("0.weight").requires_grad is not frozen
@@ -159,3 +163,31 @@ def test_weights_that_stay_dense_are_named() -> None:
     with pytest.warns(UserWarning, match=r"dense: table, embedding\.weight and fixed\.weight\. "):
         one_shot.prune(0.5)
     assert unprunable_weights(convolutional(lambda layer: layer)) == []
+
+
+def test_zeros_of_a_hook_on_a_part_of_a_computed_weight_stay() -> None:
+    layer = weight_norm(nn.Linear(8, 3))
+    prune.l1_unstructured(layer, "weight_v", amount=0.5)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), layer)
+    one_shot = OneShotPruning(model, "cpu")
+    with pytest.warns(UserWarning, match=r"2\.weight \(12 of 24\)"):
+        one_shot.prune(0.25, LOADER, 1)
+    assert zero_shares(one_shot.model) == pytest.approx([0.25, 0.5])
+
+
+@pytest.mark.parametrize("kept", [{}, [], None])
+def test_models_that_keep_features_of_a_forward_pass_are_copied(kept: Any) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    model.kept = kept  # type: ignore[assignment]
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if isinstance(kept, dict):
+            kept["features"] = [output]
+        elif isinstance(kept, list):
+            kept.append((output,))
+        else:
+            module.kept = output
+
+    model[1].register_forward_hook(keep)
+    expected = model(IMAGES)
+    assert torch.equal(OneShotPruning(model, "cpu").model(IMAGES), expected)
