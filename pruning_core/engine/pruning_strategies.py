@@ -51,7 +51,7 @@ from pruning_core.engine.models.computed_weights import (
     unprunable_weights,
 )
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
-from pruning_core.engine.models.modes import evaluation_mode, restored_modes
+from pruning_core.engine.models.modes import evaluation_mode, fine_tuning_mode
 from pruning_core.engine.training.classification import (
     count_correct,
     mean_loss,
@@ -97,7 +97,8 @@ class PruningStrategy:
         """
         self.device = devices.resolve_with_index(str(device))
         check_model(model)
-        self.model = copied(model).to(self.device)
+        with torch.inference_mode(False):  # Else the copy could never be trained.
+            self.model = copied(model).to(self.device)
         self._masks: Masks | None = None
         self._initial_state: dict[str, Any] | None = None
         self._initial_masks: dict[str, Tensor] = {}
@@ -169,7 +170,8 @@ class PruningStrategy:
         zero: also those that hooks mask, and those that were zero before. `epochs` may be a
         fraction if the loader has a length: that share of its batches. A batch of a single image
         is left out where the model has batch norm, which cannot train on it, unless the loader's
-        `batch_size` is 1. Frozen parameters stay as they are.
+        `batch_size` is 1. Frozen parameters stay as they are, and so does a batch norm that is
+        frozen and in evaluation mode.
 
         Raises `SpecError`, a `ValueError`, where no batch or no parameter is left to train on,
         where the training diverges, and as `evaluate` does.
@@ -204,8 +206,7 @@ class PruningStrategy:
                 "model.requires_grad_(True) first, or set the number of epochs to 0.",
             )
         optimizer = torch.optim.SGD(trained, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-        with restored_modes(self.model):
-            self.model.train()
+        with fine_tuning_mode(self.model):
             losses = []
             for fraction, pixels, labels in self._training_batches(train_loader, epochs, done):
                 optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * fraction)) / 2

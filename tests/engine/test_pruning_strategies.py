@@ -445,6 +445,25 @@ def test_frozen_models_are_pruned_and_not_trained() -> None:
     assert not torch.equal(weight(partly.model, 5), weight(frozen, 5))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_frozen_batch_norm_in_evaluation_mode_keeps_its_statistics(frozen: bool) -> None:
+    model = network()
+    model[1].eval().requires_grad_(not frozen)
+    pruner = PruningStrategy(model)
+    pruner.fine_tune(images())
+    mean = pruner.model.get_buffer("1.running_mean")
+    assert bool((mean == 0).all()) is frozen
+    assert not pruner.model.get_submodule("1").training
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_training_works_where_gradients_are_off(context: Any) -> None:
+    with context():
+        result = OneShotPruning(network()).prune(0.5, images(), 1)
+        assert not torch.is_grad_enabled()
+    assert result == OneShotPruning(network()).prune(0.5, images(), 1)
+
+
 def zeros_after(one_shot: OneShotPruning, amount: float) -> int:
     one_shot.prune(amount)
     return zeros(one_shot.model)

@@ -191,3 +191,23 @@ def test_models_that_keep_features_of_a_forward_pass_are_copied(kept: Any) -> No
     model[1].register_forward_hook(keep)
     expected = model(IMAGES)
     assert torch.equal(OneShotPruning(model, "cpu").model(IMAGES), expected)
+
+
+@pytest.mark.parametrize("suffix", ["_orig", "_raw"])
+def test_weights_that_a_hook_of_the_user_computes_stay_dense_and_are_named(suffix: str) -> None:
+    """Zeros of the parameter behind such a weight need not be zeros of the weight."""
+    layer = nn.Linear(48, 8)
+    source = layer._parameters.pop("weight")
+    layer.register_parameter(f"weight{suffix}", source)
+
+    def centre(module: nn.Module, inputs: Any) -> None:
+        parameter = module.get_parameter(f"weight{suffix}")
+        module.weight = parameter - parameter.mean(1, keepdim=True)
+
+    layer.register_forward_pre_hook(centre)
+    model = nn.Sequential(nn.Flatten(), layer, nn.Linear(8, 3))
+    model(IMAGES)
+    one_shot = OneShotPruning(model, "cpu")
+    with pytest.warns(UserWarning, match=r"stay dense: 1\.weight"):
+        one_shot.prune(0.5, LOADER, 1)
+    assert zero_shares(one_shot.model) == [0.5]
