@@ -8,7 +8,8 @@ is the list of dicts (`iteration`, `sparsity`, `model_size`, `accuracy`) of `Ite
 another of these forms. Numbers may be those of NumPy and torch. A warning says what looks like
 fractions instead of percent, and what is left out.
 
-The baseline is the dense model: iteration 0, else the model with amount 0. Accuracy drops and
+The baseline is the dense model: iteration 0, else the model with amount 0, which also fills in
+what iteration 0 lacks. Accuracy drops and
 compression ratios are over it; without either there are none. A pruned model is never the
 baseline: where iteration 0 is clearly sparser than another model, the iterations count as numbered
 from 0 instead of 1, and dicts without `iteration` are numbered from 1.
@@ -67,12 +68,13 @@ def compare_pruning_strategies(
     """
     path = None if save_path is None else _path(save_path)
     one_shot, iterative, baseline = _all_records(one_shot_results, iterative_results)
-    if not baseline:
-        warnings.warn(
-            "No result is the dense model (amount 0, or iteration 0), so the charts of the "
-            "accuracy drop and of the compression ratio are empty.",
-            stacklevel=2,
-        )
+    for name, chart in (("accuracy", "accuracy drop"), ("model_size", "compression ratio")):
+        if name not in (baseline or {}):
+            warnings.warn(
+                f"No result is the dense model (amount 0, or iteration 0) with its {name}, so the "
+                f"chart of the {chart} is empty.",
+                stacklevel=2,
+            )
     frame = _frame(one_shot, iterative, baseline)
     figure = comparison_panel(frame, AXIS, PANELS)
     if path is not None:
@@ -103,7 +105,9 @@ def _all_records(
     _warn_of_fractions([*one_shot, *iterative])
     iterative = _numbered(iterative, one_shot)
     dense = (record for record in one_shot if record.get("amount") == 0)
-    return one_shot, iterative, _baseline_of(iterative) or next(dense, None)
+    # One of the two may have been measured without its accuracy.
+    baseline = {**next(dense, {}), **(_baseline_of(iterative) or {})}
+    return one_shot, iterative, baseline or None
 
 
 def _records(results: Results, name: str) -> list[Record]:

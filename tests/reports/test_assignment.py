@@ -192,3 +192,10 @@ def test_a_file_that_cannot_be_written_is_refused_with_a_sentence(tmp_path: Path
     for other in (3, b"four.png"):
         with pytest.raises(ValueError, match="Pass a path as text"):
             compare_pruning_strategies(ONE_SHOT, ITERATIVE, other)  # type: ignore[arg-type]
+
+
+def test_the_dense_one_shot_model_has_the_accuracy_that_iteration_0_lacks() -> None:
+    iterative = [{**row, "accuracy": None} for row in ITERATIVE]
+    figure = compare_pruning_strategies(ONE_SHOT, iterative)
+    markers = {(t.name, t.yaxis): t for t in figure.data if t.mode == "markers"}
+    assert list(markers["one_shot", "y3"].y) == pytest.approx([75.2 - 55.3])
