@@ -117,14 +117,12 @@ class PruningStrategy:
     def get_model_size(self) -> float:
         """The size in MB of the model's sparse file (see `sparse_file`), written to disk.
 
-        Values of -0.0, which hooks of `torch.nn.utils.prune` produce, are written as 0.0.
+        Values of -0.0, which hooks of `torch.nn.utils.prune` produce, are written as 0.0. Tensors
+        of a type that the file does not know, such as complex numbers, count with their bytes.
         """
-        state = self.model.state_dict()
+        state = _state_of(self.model)
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        plain = {
-            name: value + 0.0 if value.is_floating_point() else value
-            for name, value in fold_hooks(tensors).items()
-        }
+        plain = {name: _storable(value) for name, value in fold_hooks(tensors).items()}
         with tempfile.TemporaryDirectory() as folder:
             stored = sparse_file.with_versions(plain, sparse_file.versions_of(state))
             return sparse_file.save(stored, Path(folder) / "model") / BYTES_PER_MB
@@ -288,10 +286,10 @@ class PruningStrategy:
         computed = make_plain(self.model)
         notes = _notes_on_computed(computed)
         if self._initial_state is None:
-            self._initial_state = copy.deepcopy(self.model.state_dict())
+            self._initial_state = copy.deepcopy(_state_of(self.model))
             self._initial_masks = masks | zero_masks(self.model)
         try:
-            self.model.load_state_dict(self._initial_state)
+            nn.Module.load_state_dict(self.model, self._initial_state)
         except RuntimeError as error:
             raise SpecError(
                 "model",
@@ -519,6 +517,21 @@ def _number(field: str, value: Number, low: float) -> float:
     if number < low:
         raise SpecError(field, f"{number:g} is too small; use {low:g} or more.")
     return number
+
+
+def _state_of(model: nn.Module) -> dict[str, Any]:
+    """The state dict, also of a model whose class has a `state_dict` of its own."""
+    state: dict[str, Any] = nn.Module.state_dict(model)
+    return state
+
+
+def _storable(value: Tensor) -> Tensor:
+    """A tensor as the sparse file can store it, with the same number of bytes."""
+    if value.dtype in sparse_file.DTYPES.values():
+        return value + 0.0 if value.is_floating_point() else value
+    if value.is_quantized:
+        return value.int_repr()
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _not_finite(model: nn.Module) -> list[str]:

@@ -586,3 +586,28 @@ def test_a_model_with_other_layers_than_before_is_refused() -> None:
     one_shot.model.register_module("5", nn.Linear(8, 3))
     with pytest.raises(SpecError, match=r"layers of `model` have changed.* new OneShotPruning"):
         one_shot.prune(0.5)
+
+
+@pytest.mark.parametrize(
+    "values", [torch.randn(64, dtype=torch.complex64), torch.randn(64, 8).to(torch.float8_e5m2)]
+)
+def test_buffers_of_other_types_count_with_their_bytes(values: Tensor) -> None:
+    model = network()
+    size = PruningStrategy(model).get_model_size()
+    model.register_buffer("other", values)
+    one_shot = OneShotPruning(model)
+    assert 300e-6 < one_shot.get_model_size() - size < 700e-6
+    assert one_shot.prune(0.5, images(), 1)["amount"] == 0.5
+
+
+class WithStateDict(nn.Sequential):
+    """Its checkpoints have one more level."""
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        return {"model": super().state_dict(*arguments, **options)}
+
+
+def test_a_state_dict_of_the_class_changes_no_size_and_no_weight() -> None:
+    expected, actual = OneShotPruning(network()), OneShotPruning(WithStateDict(*network()))
+    for amount in (0.5, 0.3):
+        assert actual.prune(amount) == expected.prune(amount)

@@ -37,8 +37,8 @@ def run_here(cache: Cache, spec: Spec, shared: Container[str] = INSPECTIONS) -> 
         queue.expand(job, planned, [s.key for s in planned.stages if store.exists(s.key)])
         while row := queue.claim("token", 2):
             execute_here(cache, queue, row, shared)
-        failed = [row.error for row in queue.stages_of(job) if row.status == "failed"]
-        assert not failed, failed[0]
         if planned.complete:
             return
+        failed = [row.error for row in queue.stages_of(job) if row.status == "failed"]
+        assert not failed, failed[0]
         planned = plan(spec, store)

@@ -169,10 +169,11 @@ def copied(model: nn.Module) -> nn.Module:
 
     Raises `SpecError` for a model that cannot be copied.
     """
+    seen: set[int] = set()
     computed = {
         id(value): value.detach().clone()
         for module in model.modules()
-        for value in _tensors_in(vars(module))
+        for value in _tensors_in(vars(module), seen)
         if not value.is_leaf
     }
     try:
@@ -191,16 +192,17 @@ def copied(model: nn.Module) -> nn.Module:
     return replica
 
 
-def _tensors_in(value: object) -> Iterator[Tensor]:
-    """The tensors in an attribute of a module, also inside dicts, lists and tuples."""
+def _tensors_in(value: object, seen: set[int]) -> Iterator[Tensor]:
+    """The tensors in an attribute of a module, also inside dicts, lists and tuples.
+
+    `seen` holds the containers that were read: one may contain itself.
+    """
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors_in(item)
+    elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+        seen.add(id(value))
+        for item in list(value.values() if isinstance(value, dict) else value):
+            yield from _tensors_in(item, seen)
 
 
 def _separate_classes(model: nn.Module) -> None:
