@@ -178,8 +178,9 @@ def test_zeros_of_a_hook_on_a_part_of_a_computed_weight_stay() -> None:
 @pytest.mark.parametrize("kept", [{}, [], None])
 def test_models_that_keep_features_of_a_forward_pass_are_copied(kept: Any) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
-    model.kept = {"kept": kept}  # type: ignore[assignment]
-    model.kept["itself"] = model.kept  # type: ignore[index]
+    attribute: dict[str, Any] = {"kept": kept}
+    attribute["itself"] = attribute
+    model.attribute = attribute  # type: ignore[assignment]
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
         if isinstance(kept, dict):
