@@ -19,6 +19,7 @@ and C classes:
   object, as `logits` or first.
 
 Everything else is refused with a `SpecError`, a `ValueError`, that says what a batch or output is.
+Threads and the precision of products are those of torch's settings, such as TF32 on CUDA.
 """
 
 from __future__ import annotations

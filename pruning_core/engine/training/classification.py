@@ -36,8 +36,6 @@ LINEAR = {"Addmm", "Mm", "Bmm", "Baddbmm", "Addmv", "Mv", "Dot", "Linear", "Conv
 LINEAR |= {"MkldnnConvolution", "Mean", "Sum", "Tanh"}
 # What to do, by a part of the message with which torch refuses a batch.
 HINTS = {
-    "Byte": "Images of whole numbers need transforms.ToTensor(), or a division by 255",
-    "unsigned char": "Images of whole numbers need transforms.ToTensor(), or a division by 255",
     "more than 1 value per channel": "Batch norm cannot train on one image. Use a larger batch "
     "size",
 }
@@ -61,6 +59,8 @@ def run_model(model: nn.Module, images: Tensor, device: str) -> Any:
         text = f"{type(e).__name__} {e}" if isinstance(e, LookupError) else str(e)
         reason = (text.strip().splitlines() or [type(e).__name__])[0].rstrip(".")
         hints = [hint for part, hint in HINTS.items() if part in reason]
+        if not images.is_floating_point():
+            hints.append("Pass floating-point numbers: transforms.ToTensor(), or divide by 255")
         raise SpecError(
             "loader",
             f"The model does not take the images of the loader, a tensor {shape_of(images)} of "

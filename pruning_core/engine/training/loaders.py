@@ -6,6 +6,7 @@ A loader is a DataLoader or another iterable of batches. N is the number of imag
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pruning_core.common.errors import SpecError, shortened
 from pruning_core.common.formatting import format_count
+from pruning_core.engine.models.computed_weights import FLOATS
 
 Loader = Iterable[Any]
 # Names of images and of labels in any case of letters. The second row counts where no name of the
@@ -37,15 +39,29 @@ LABELS = "Labels must be the numbers of the classes, of shape (N,) or (N, 1), or
 
 
 def batches_of(loader: Loader, field: str) -> Iterator[Any]:
-    """The batches of a loader. Raises `SpecError` for what cannot be iterated over."""
+    """The batches of a loader.
+
+    Raises `SpecError` for what cannot be iterated over, where a batch cannot be loaded, and for
+    more batches than the loader's length: some loaders never end.
+    """
+    if isinstance(loader, itertools.cycle):
+        raise SpecError(
+            field, "itertools.cycle never ends. Pass a DataLoader or a list of batches."
+        )
     if isinstance(loader, Tensor | str | dict) or not (
         hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
     ):
         kind = type(loader).__name__
         raise SpecError(field, f"It is of type {kind}. Pass a DataLoader or a list of batches.")
-    number = 0
+    number, length = 0, length_of(loader)
     try:
-        for number, batch in enumerate(loader, start=1):  # noqa: B007, used after an error
+        for number, batch in enumerate(loader, start=1):
+            if number > length > 0:
+                raise SpecError(
+                    field,
+                    f"It yields more batches than its length, {length:,}. Either it never ends, or "
+                    "several workers read the same images of an iterable data set.",
+                )
             yield batch
     except (SpecError, GeneratorExit):
         raise
@@ -123,7 +139,7 @@ def read_batch(batch: Any) -> tuple[Tensor, Tensor]:
         raise SpecError("loader", f"The labels have the shape {shape_of(labels)}. {LABELS}.")
     if labels.is_complex():
         raise SpecError("loader", f"The labels are complex numbers. {LABELS}.")
-    if not bool(images.isfinite().all()):
+    if images.dtype in FLOATS and not bool(images.isfinite().all()):
         raise SpecError(
             "loader",
             "An image has a value that is not finite (NaN or infinite). Check the image files and "
@@ -174,12 +190,17 @@ def named_values(value: Any) -> Mapping[Any, Any]:
 
 def _tensor(value: Any, noun: str) -> Tensor:
     if isinstance(value, Tensor):
+        if value.is_meta or value.layout is not torch.strided:
+            kind = "has no values (device meta)" if value.is_meta else "is a sparse tensor"
+            raise SpecError("loader", f"The tensor of {noun} {kind}. Pass a dense tensor.")
         return value
-    if isinstance(value, np.ndarray | np.generic | list | tuple):
-        try:
-            return torch.as_tensor(np.asarray(value))
-        except (TypeError, ValueError, RuntimeError):
-            pass
+    if isinstance(value, list | tuple) or hasattr(value, "__array__"):
+        with suppress(TypeError, ValueError, RuntimeError):
+            # Torch takes no arrays that are flipped, of another byte order or read-only.
+            array = np.array(value, order="C")
+            if array.dtype == np.longdouble:
+                array = array.astype(np.float64)
+            return torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
     raise SpecError(
         "loader",
         f"The {noun} of a batch must be a tensor or an array of numbers; they are of type "

@@ -201,7 +201,7 @@ def raises(error: Exception) -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "images", "message"),
     [
-        (nn.Conv2d(2, 3, 3), (IMAGES * 9).to(torch.uint8), "division by 255"),
+        (nn.Conv2d(2, 3, 3), (IMAGES * 9).to(torch.uint8), "divide by 255"),
         (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(32)), IMAGES[:1], "larger batch size"),
         (raises(AssertionError("Wrong image height!")), IMAGES, "Wrong image height!"),
         (raises(KeyError("input_ids")), IMAGES, "KeyError 'input_ids'"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +22,7 @@ from pruning_core.engine.training.loaders import batches_of, read_batch, steps_o
 N = 6
 IMAGES = torch.randn(N, 2, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+FLIPPED = np.ascontiguousarray(IMAGES.numpy()[..., ::-1])
 
 
 class NamedBatch(NamedTuple):
@@ -52,6 +56,10 @@ class Batch:
         [{"data": IMAGES, "label": LABELS}],
         [(IMAGES, LABELS)],
         SimpleNamespace(images=IMAGES, targets=LABELS),
+        (FLIPPED[..., ::-1], LABELS),
+        (IMAGES.numpy().astype(">f4"), LABELS.numpy().astype(">i8")),
+        (np.frombuffer(IMAGES.numpy().tobytes(), np.float32).reshape(IMAGES.shape), LABELS),
+        (IMAGES, pd.Series(LABELS.tolist(), index=range(5, 5 + N))),
     ],
 )
 def test_batches_are_read(batch: Any) -> None:
@@ -77,6 +85,8 @@ def test_batches_are_read(batch: Any) -> None:
         ((IMAGES[0], LABELS[0]), "Wrap the data set in a DataLoader"),
         ((IMAGES, LABELS.to(torch.complex64)), "labels are complex numbers"),
         ((IMAGES / 0, LABELS), "An image has a value that is not finite"),
+        ((IMAGES, LABELS.to("meta")), "labels has no values"),
+        ((IMAGES.to_sparse(), LABELS), "images is a sparse tensor. Pass a dense"),
         (SimpleNamespace(images=IMAGES), "of type SimpleNamespace with the names images"),
     ],
 )
@@ -138,3 +148,20 @@ def test_an_error_of_the_reader_of_batches_is_its_own() -> None:
 
     with pytest.raises(ZeroDivisionError):
         read()
+
+
+class Endless:
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat((IMAGES, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [(Endless(), "more batches than its length, 2"), (itertools.cycle([1]), "never ends")],
+)
+def test_a_loader_that_never_ends_is_refused(loader: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        list(batches_of(loader, "loader"))
