@@ -41,7 +41,13 @@ from pruning_core.common.formatting import format_count, join_words
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.masks import Masks, compute_masks, empty_layers, zero_masks
+from pruning_core.engine.masks.masks import (
+    Masks,
+    compute_masks,
+    empty_layers,
+    zero_layers,
+    zero_masks,
+)
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.computed_weights import (
@@ -71,6 +77,7 @@ from pruning_core.engine.training.loaders import (
 )
 from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.methods.sparsity_schedules import geometric
+from pruning_core.planning.layer_checks import zero_layers_note
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
@@ -178,7 +185,7 @@ class PruningStrategy:
         epochs, lr = _number("epochs", epochs, 0), _number("lr", lr, 0)
         if self._masks is None:
             masks = zero_masks(self.model)
-            self._warn(_notes_on_zeros(masks, []))
+            self._warn(_notes_on_zeros(masks, [], self.model))
             self._masks = Masks(weights(self.model, "all"), masks)
             try:
                 self._train(train_loader, epochs, lr)
@@ -369,7 +376,8 @@ class PruningStrategy:
                 )
         notes = self._reset()
         assert self._masks is not None
-        notes += _notes_on_zeros(self._masks.all, sparser_layers(self._masks.weight_masks, amount))
+        sparser = sparser_layers(self._masks.weight_masks, amount)
+        notes += _notes_on_zeros(self._masks.all, sparser, self.model)
         if epochs and train_loader is None:
             notes.append("Nothing is fine-tuned: fine_tune_epochs is given without train_loader.")
         return notes
@@ -492,7 +500,7 @@ def _notes_on_dense(model: nn.Module) -> list[str]:
     ]
 
 
-def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str]) -> list[str]:
+def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str], model: nn.Module) -> list[str]:
     zeros = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
     layers = join_words(
         f"{name} ({zeros[name]:,} of {mask.numel():,})"
@@ -507,7 +515,8 @@ def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str]) -> list[str]:
     )
     if sparser:
         note += f" In {join_words(sparser)} they are more than the amount, and no more is pruned."
-    return [note]
+    others = [name for name in zero_layers(model) if name not in masks]
+    return [note, *zero_layers_note(others)]
 
 
 def _number(field: str, value: Number, low: float) -> float:

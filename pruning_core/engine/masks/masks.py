@@ -81,6 +81,12 @@ def zero_masks(model: nn.Module) -> Tensors:
     }
 
 
+def zero_layers(model: nn.Module) -> list[str]:
+    """The names of the prunable weights (O, I, *K) that hold zeros only."""
+    named = weights(model, "all")
+    return [name for name, weight in named.items() if weight.numel() and not bool(weight.any())]
+
+
 def empty_layers(masks: Tensors) -> list[str]:
     """The names of the layers whose mask (O, I, *K) keeps no weight."""
     return [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]

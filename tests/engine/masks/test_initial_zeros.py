@@ -133,6 +133,21 @@ def test_zeros_of_the_checkpoint_stay_zero(cache: Cache, checkpoint: Path, kind:
     assert models[-1][1]["nonzero"] < models[0][1]["nonzero"]
 
 
+def test_a_note_names_layers_of_zeros_only_beside_pruned_layers(
+    cache: Cache, checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "layer.pth"
+    state = torch.load(checkpoint)
+    state["classifier.1.weight"].zero_()
+    torch.save(state, path)
+    spec = spec_for(path, one_shot=OneShotSpec((0.8,), 0))
+    run_here(cache, spec)
+    facts = facts_of(spec, Store(cache))
+    assert facts
+    (note,) = (note for note in facts.notes if note.startswith("All weights of"))
+    assert note.startswith("All weights of 'classifier.1.weight' are zero. Such a layer counts as")
+
+
 def test_notes_say_that_weights_were_zero_and_which_targets_are_below(
     cache: Cache, checkpoint: Path
 ) -> None:
