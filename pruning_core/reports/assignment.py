@@ -41,6 +41,7 @@ Record = dict[str, float]
 NAMES = ("amount", "iteration", "sparsity", "model_size", "accuracy")
 # Percentage points. Zeros of a dense model, such as biases, can change in training.
 SAME_SPARSITY = 5.0
+HIGHEST = 100 * (1 + 1e-6)  # percent, as float32 may round it
 NAN = float("nan")
 AXIS = "sparsity_model"
 PANELS = {
@@ -113,7 +114,8 @@ def _all_records(
 def _records(results: Results, name: str) -> list[Record]:
     """Results of any form as a list of dicts of numbers."""
     if isinstance(results, pd.DataFrame):
-        results = results.to_dict("records")
+        named = results.reset_index() if results.index.name in NAMES else results
+        results = named.to_dict("records")
     if isinstance(results, Mapping):
         records: list[Any] = _from_mapping(results)
     elif isinstance(results, Iterable) and not isinstance(results, str):
@@ -132,7 +134,7 @@ def _record(record: Any, place: str) -> Record:
         raise ValueError(f"{place} has no 'sparsity'. Pass the dicts that prune() returns.")
     record = {name: value for name, value in numbers.items() if value is not None}
     for name in ("sparsity", "accuracy"):
-        if not 0 <= record.get(name, 0.0) <= 100:
+        if not 0 <= record.get(name, 0.0) <= HIGHEST:
             raise ValueError(f"{place}: {name} is {record[name]:g}, which is not 0 to 100 percent.")
     if record.get("model_size", 0.0) < 0:
         raise ValueError(f"{place}: model_size is {record['model_size']:g} MB, less than 0.")

@@ -41,9 +41,10 @@ def test_the_tables_are_those_of_the_assignment(capsys: pytest.CaptureFixture[st
         {name: [row[name] for row in ONE_SHOT] for name in ONE_SHOT[0]},
         {name: np.array([row[name] for row in ONE_SHOT]) for name in ONE_SHOT[0]},
         pd.DataFrame(ONE_SHOT),
+        pd.DataFrame(ONE_SHOT).set_index("amount"),
         iter(ONE_SHOT),
     ],
-    ids=["list", "by amount", "columns", "arrays", "frame", "iterator"],
+    ids=["list", "by amount", "columns", "arrays", "frame", "indexed frame", "iterator"],
 )
 def test_the_figure_takes_every_form_of_results(one_shot: Any) -> None:
     figure = compare_pruning_strategies(one_shot, ITERATIVE)
