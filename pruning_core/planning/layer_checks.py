@@ -236,7 +236,7 @@ def zero_layers_note(names: Sequence[str]) -> list[str]:
         return []
     return [
         f"All weights of {_quoted(names)} are zero. Such a layer counts as initialized with zeros "
-        "and not as pruned, so its weights change in training."
+        "and not as a result of pruning, so its weights change in training."
     ]
 
 
