@@ -53,6 +53,7 @@ from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.computed_weights import (
     check_model,
     copied,
+    has_pruned_computed_weight,
     make_plain,
     remove_hooks,
     unprunable_weights,
@@ -173,7 +174,8 @@ class PruningStrategy:
         """Train with SGD (momentum 0.9); the learning rate falls from `lr` to 0 along a cosine.
 
         The loss is cross-entropy, or binary cross-entropy for one output. Pruned weights stay
-        zero: also those that hooks mask, and those that were zero before. `epochs` may be a
+        zero: also those that hooks mask, and those that were zero before, for which computed
+        weights become plain parameters as in `OneShotPruning.prune`. `epochs` may be a
         fraction if the loader has a length: that share of its batches. A batch of a single image
         is left out where the model has batch norm, which cannot train on it, unless the loader's
         `batch_size` is 1. Frozen parameters stay as they are, and so does a batch norm that is
@@ -184,8 +186,13 @@ class PruningStrategy:
         """
         epochs, lr = _number("epochs", epochs, 0), _number("lr", lr, 0)
         if self._masks is None:
+            computed = {}
+            if has_pruned_computed_weight(self.model):
+                computed = make_plain(self.model)
             masks = zero_masks(self.model)
-            self._warn(_notes_on_zeros(masks, [], self.model))
+            self._warn(
+                [*_notes_on_computed(computed), *_notes_on_zeros(masks, [], self.model)],
+            )
             self._masks = Masks(weights(self.model, "all"), masks)
             try:
                 self._train(train_loader, epochs, lr)

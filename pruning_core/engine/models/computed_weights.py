@@ -26,6 +26,8 @@ from pruning_core.engine.models.modes import evaluation_mode
 Tensors = dict[str, Tensor]
 # The types in which weights can be pruned.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# With up to this share of exact zeros, a weight counts as not pruned.
+CHANCE_ZEROS = 0.01
 Remove = Callable[[nn.Module, str], object]
 
 
@@ -74,6 +76,23 @@ def _make_plain(module: nn.Module, name: str) -> str:
         setattr(module, name, nn.Parameter(value.detach().clone()))
     getattr(module, name).requires_grad_(trainable)
     return title
+
+
+@torch.no_grad()
+def has_pruned_computed_weight(model: nn.Module) -> bool:
+    """Whether a weight that is computed has zeros of an earlier pruning, which no hook masks.
+
+    Training the parameters behind it would change these zeros.
+    """
+    with evaluation_mode(model):
+        return any(
+            0 < int(torch.count_nonzero(value)) < (1 - CHANCE_ZEROS) * value.numel()
+            for module in model.modules()
+            if not any(name.endswith("_mask") for name in module._buffers)
+            for name in weight_names(module)
+            if parametrize.is_parametrized(module, name) or _old_hook(module, name)[0]
+            for value in (getattr(module, name),)
+        )
 
 
 def _old_hook(module: nn.Module, name: str) -> tuple[object | None, Remove]:

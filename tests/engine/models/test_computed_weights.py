@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pruning_core.engine.models.computed_weights import unprunable_weights
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.pruning_strategies import OneShotPruning
+from pruning_core.engine.pruning_strategies import OneShotPruning, PruningStrategy
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 IMAGES = torch.randn(12, 6, 8, generator=torch.Generator().manual_seed(0))
@@ -213,3 +213,22 @@ def test_weights_that_a_hook_of_the_user_computes_stay_dense_and_are_named(suffi
     with pytest.warns(UserWarning, match=r"stay dense: 1\.weight"):
         one_shot.prune(0.5, LOADER, 1)
     assert zero_shares(one_shot.model) == [0.5]
+
+
+@pytest.mark.parametrize("wrap", [weight_norm, parametrizations.weight_norm])
+def test_zeros_of_a_computed_weight_stay_in_fine_tuning(wrap: Wrap) -> None:
+    layer = nn.Linear(48, 3)
+    prune.remove(prune.l1_unstructured(layer, "weight", amount=0.5), "weight")
+    pruner = PruningStrategy(nn.Sequential(nn.Flatten(), wrap(layer)), "cpu")
+    with (
+        pytest.warns(UserWarning, match=r"plain parameters.*1\.weight"),
+        pytest.warns(UserWarning, match=r"zero before: 1\.weight \(72 of 144\)"),
+    ):
+        pruner.fine_tune(LOADER)
+    assert zero_shares(pruner.model) == [0.5]
+
+
+def test_fine_tuning_leaves_a_dense_computed_weight_computed() -> None:
+    pruner = PruningStrategy(convolutional(parametrizations.weight_norm), "cpu")
+    pruner.fine_tune(LOADER)
+    assert parametrize.is_parametrized(pruner.model.get_submodule("0"), "weight")
