@@ -88,7 +88,7 @@ def has_pruned_computed_weight(model: nn.Module) -> bool:
         return any(
             0 < int(torch.count_nonzero(value)) < (1 - CHANCE_ZEROS) * value.numel()
             for module in model.modules()
-            if not any(name.endswith("_mask") for name in module._buffers)
+            if not any(name.endswith("_mask") for name, _ in module.named_buffers(recurse=False))
             for name in weight_names(module)
             if parametrize.is_parametrized(module, name) or _old_hook(module, name)[0]
             for value in (getattr(module, name),)

@@ -141,6 +141,9 @@ def test_wrapped_models_are_copied_pruned_and_trained(wrap: Wrap) -> None:
     assert zero_shares(one_shot.model) == pytest.approx([0.8] * 3, abs=0.01)
     assert zero_shares(model) == [0.0] * 3
     assert all(bool((a != b).any()) for a, b in zip(trained, model.parameters(), strict=True))
+    pruner = PruningStrategy(model, "cpu")
+    pruner.fine_tune(LOADER)
+    assert zero_shares(pruner.model) == [0.0] * 3
 
 
 class Mixed(nn.Module):
