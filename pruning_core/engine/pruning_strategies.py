@@ -19,6 +19,7 @@ and C classes:
   object, as `logits` or first.
 
 Everything else is refused with a `SpecError`, a `ValueError`, that says what a batch or output is.
+Threads and the precision of products are those of torch's settings, such as TF32 on CUDA.
 """
 
 from __future__ import annotations
@@ -40,18 +41,25 @@ from pruning_core.common.formatting import format_count, join_words
 from pruning_core.engine.criteria.inputs import CriterionInputs
 from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.export import sparse_file
-from pruning_core.engine.masks.masks import Masks, compute_masks, zero_masks
+from pruning_core.engine.masks.masks import (
+    Masks,
+    compute_masks,
+    empty_layers,
+    zero_layers,
+    zero_masks,
+)
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.computed_weights import (
     check_model,
     copied,
+    has_pruned_computed_weight,
     make_plain,
     remove_hooks,
     unprunable_weights,
 )
 from pruning_core.engine.models.layers import count_zeros, fold_hooks, parameters, weights
-from pruning_core.engine.models.modes import evaluation_mode, restored_modes
+from pruning_core.engine.models.modes import evaluation_mode, fine_tuning_mode
 from pruning_core.engine.training.classification import (
     count_correct,
     mean_loss,
@@ -70,6 +78,7 @@ from pruning_core.engine.training.loaders import (
 )
 from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.methods.sparsity_schedules import geometric
+from pruning_core.planning.layer_checks import zero_layers_note
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
@@ -89,14 +98,16 @@ class PruningStrategy:
     """
 
     def __init__(self, model: nn.Module, device: str = "auto") -> None:
-        """`device` is `cuda`, `mps`, `cpu`, or `auto` for the first of these that is available.
+        """`device` is `cuda`, `cuda:1`, `mps`, `cpu`, a `torch.device`, or `auto` for the first
+        of these types that is available.
 
         Raises `SpecError`, a `ValueError`, for a device that this machine lacks, for what is no
         module, and for a model that cannot be copied or whose parameters have no plain values.
         """
-        self.device = devices.resolve(str(device))
+        self.device = devices.resolve_with_index(str(device))
         check_model(model)
-        self.model = copied(model).to(self.device)
+        with torch.inference_mode(False):  # Else the copy could never be trained.
+            self.model = copied(model).to(self.device)
         self._masks: Masks | None = None
         self._initial_state: dict[str, Any] | None = None
         self._initial_masks: dict[str, Tensor] = {}
@@ -115,14 +126,12 @@ class PruningStrategy:
     def get_model_size(self) -> float:
         """The size in MB of the model's sparse file (see `sparse_file`), written to disk.
 
-        Values of -0.0, which hooks of `torch.nn.utils.prune` produce, are written as 0.0.
+        Values of -0.0, which hooks of `torch.nn.utils.prune` produce, are written as 0.0. Tensors
+        of a type that the file does not know, such as complex numbers, count with their bytes.
         """
-        state = self.model.state_dict()
+        state = _state_of(self.model)
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        plain = {
-            name: value + 0.0 if value.is_floating_point() else value
-            for name, value in fold_hooks(tensors).items()
-        }
+        plain = {name: _storable(value) for name, value in fold_hooks(tensors).items()}
         with tempfile.TemporaryDirectory() as folder:
             stored = sparse_file.with_versions(plain, sparse_file.versions_of(state))
             return sparse_file.save(stored, Path(folder) / "model") / BYTES_PER_MB
@@ -165,18 +174,25 @@ class PruningStrategy:
         """Train with SGD (momentum 0.9); the learning rate falls from `lr` to 0 along a cosine.
 
         The loss is cross-entropy, or binary cross-entropy for one output. Pruned weights stay
-        zero: also those that hooks mask, and those that were zero before. `epochs` may be a
+        zero: also those that hooks mask, and those that were zero before, for which computed
+        weights become plain parameters as in `OneShotPruning.prune`. `epochs` may be a
         fraction if the loader has a length: that share of its batches. A batch of a single image
         is left out where the model has batch norm, which cannot train on it, unless the loader's
-        `batch_size` is 1. Frozen parameters stay as they are.
+        `batch_size` is 1. Frozen parameters stay as they are, and so does a batch norm that is
+        frozen and in evaluation mode.
 
         Raises `SpecError`, a `ValueError`, where no batch or no parameter is left to train on,
         where the training diverges, and as `evaluate` does.
         """
         epochs, lr = _number("epochs", epochs, 0), _number("lr", lr, 0)
         if self._masks is None:
+            computed = {}
+            if has_pruned_computed_weight(self.model):
+                computed = make_plain(self.model)
             masks = zero_masks(self.model)
-            self._warn(_notes_on_zeros(masks, []))
+            self._warn(
+                [*_notes_on_computed(computed), *_notes_on_zeros(masks, [], self.model)],
+            )
             self._masks = Masks(weights(self.model, "all"), masks)
             try:
                 self._train(train_loader, epochs, lr)
@@ -195,6 +211,7 @@ class PruningStrategy:
         if not epochs:
             return
         trained = [p for p in self.model.parameters() if p.requires_grad]
+        undefined = _not_finite(self.model)
         if not trained:
             raise SpecError(
                 "model",
@@ -202,8 +219,7 @@ class PruningStrategy:
                 "model.requires_grad_(True) first, or set the number of epochs to 0.",
             )
         optimizer = torch.optim.SGD(trained, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-        with restored_modes(self.model):
-            self.model.train()
+        with fine_tuning_mode(self.model):
             losses = []
             for fraction, pixels, labels in self._training_batches(train_loader, epochs, done):
                 optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * fraction)) / 2
@@ -214,10 +230,9 @@ class PruningStrategy:
                     "All of its batches have a single image, and batch norm cannot train on one. "
                     "Use a larger batch size.",
                 )
-            if not bool(torch.stack(losses).isfinite().all()):
-                raise SpecError(
-                    "lr", "The training diverged: the loss is not finite. Lower the learning rate."
-                )
+            finite = torch.stack(losses).isfinite()
+            if not bool(finite.all()):
+                raise _not_finite_loss(undefined, bool(finite[0]))
         if self._masks:
             self._masks.check()
 
@@ -240,6 +255,13 @@ class PruningStrategy:
                     yield (share if steps is None else (position - 1) / steps), pixels, labels
             if not batches and position != steps:
                 raise SpecError("train_loader", why_no_batch(train_loader, epoch))
+        if steps is not None and position < steps:
+            yielded = format_count(batches, "batch", "batches")
+            raise SpecError(
+                "train_loader",
+                f"Its length is {length:,}, but it yields {yielded}. Fractions of epochs need the "
+                "true length.",
+            )
 
     def _is_trainable(self, loader: Loader, pixels: Tensor) -> bool:
         if len(pixels) != 1 or getattr(loader, "batch_size", None) == 1:
@@ -279,9 +301,17 @@ class PruningStrategy:
         computed = make_plain(self.model)
         notes = _notes_on_computed(computed)
         if self._initial_state is None:
-            self._initial_state = copy.deepcopy(self.model.state_dict())
+            self._initial_state = copy.deepcopy(_state_of(self.model))
             self._initial_masks = masks | zero_masks(self.model)
-        self.model.load_state_dict(self._initial_state)
+        try:
+            nn.Module.load_state_dict(self.model, self._initial_state)
+        except RuntimeError as error:
+            raise SpecError(
+                "model",
+                "The layers of `model` have changed since the first call of prune, so the weights "
+                "of that time cannot be restored. Pass the changed model to a new "
+                f"{type(self).__name__}.",
+            ) from error
         prunable = weights(self.model, "all")
         if not prunable:
             raise SpecError(
@@ -289,13 +319,28 @@ class PruningStrategy:
                 "The model has no convolution or linear weight to prune, and no recurrent or "
                 "attention weight." + "".join(f" {note}" for note in _notes_on_dense(self.model)),
             )
-        kept = {name: mask.to(self.device) for name, mask in self._initial_masks.items()}
+        parameters_by_name = self._all_parameters()
+        kept = {
+            name: mask.to(self.device)
+            for name, mask in self._initial_masks.items()
+            if name in parameters_by_name  # What a weight was computed from is no parameter now.
+        }
         self._masks = Masks(
-            self._all_parameters(),
+            parameters_by_name,
             {name: kept[name] for name in prunable if name in kept},
             {name: mask for name, mask in kept.items() if name not in prunable},
         )
         return [*notes, *_notes_on_dense(self.model)]
+
+    def _notes_on_empty(self) -> list[str]:
+        assert self._masks is not None
+        layers = empty_layers(self._masks.weight_masks)
+        if not layers:
+            return []
+        return [
+            f"Every weight of {join_words(layers)} is pruned, so no information about the image "
+            "passes there. Use a smaller amount."
+        ]
 
     def _prune_to(self, amount: float) -> None:
         """Prune to a sparsity; weights pruned before count towards it, and stay pruned."""
@@ -338,7 +383,8 @@ class PruningStrategy:
                 )
         notes = self._reset()
         assert self._masks is not None
-        notes += _notes_on_zeros(self._masks.all, sparser_layers(self._masks.weight_masks, amount))
+        sparser = sparser_layers(self._masks.weight_masks, amount)
+        notes += _notes_on_zeros(self._masks.all, sparser, self.model)
         if epochs and train_loader is None:
             notes.append("Nothing is fine-tuned: fine_tune_epochs is given without train_loader.")
         return notes
@@ -367,10 +413,11 @@ class OneShotPruning(PruningStrategy):
         Numbers may be those of NumPy and torch. Raises `SpecError`, a `ValueError`, for an amount
         outside [0, 1), negative epochs, a model without prunable weights, and as `fine_tune` does.
         """
-        amount = _fraction(amount)
+        amount = _fraction("amount", amount)
         epochs = _number("fine_tune_epochs", fine_tune_epochs, 0)
         self._warn(self._prepared(amount, train_loader, epochs, 1))
         self._prune_to(amount)
+        self._warn(self._notes_on_empty())
         self._fine_tune_after_pruning(train_loader, epochs)
         return {
             "amount": amount,
@@ -405,7 +452,7 @@ class IterativePruning(PruningStrategy):
         Raises `SpecError`, a `ValueError`, for a target outside [0, 1), for less than one
         iteration, and as `fine_tune` and `evaluate` do.
         """
-        target = _fraction(target_sparsity)
+        target = _fraction("target_sparsity", target_sparsity)
         iterations = _whole("num_iterations", num_iterations)
         epochs = _number("fine_tune_epochs", fine_tune_epochs, 0)
         if isinstance(test_loader, Iterator):
@@ -419,6 +466,7 @@ class IterativePruning(PruningStrategy):
             self._prune_to(amount)
             self._fine_tune_after_pruning(train_loader, epochs, done=i * epochs)
             results.append(self._result(i + 1, test_loader))
+        self._warn(self._notes_on_empty())
         return results
 
     def _result(self, iteration: int, test_loader: Loader | None) -> dict[str, Any]:
@@ -459,7 +507,7 @@ def _notes_on_dense(model: nn.Module) -> list[str]:
     ]
 
 
-def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str]) -> list[str]:
+def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str], model: nn.Module) -> list[str]:
     zeros = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
     layers = join_words(
         f"{name} ({zeros[name]:,} of {mask.numel():,})"
@@ -474,7 +522,8 @@ def _notes_on_zeros(masks: dict[str, Tensor], sparser: list[str]) -> list[str]:
     )
     if sparser:
         note += f" In {join_words(sparser)} they are more than the amount, and no more is pruned."
-    return [note]
+    others = [name for name in zero_layers(model) if name not in masks]
+    return [note, *zero_layers_note(others)]
 
 
 def _number(field: str, value: Number, low: float) -> float:
@@ -487,12 +536,52 @@ def _number(field: str, value: Number, low: float) -> float:
     return number
 
 
-def _fraction(value: Number) -> float:
+def _state_of(model: nn.Module) -> dict[str, Any]:
+    """The state dict, also of a model whose class has a `state_dict` of its own."""
+    state: dict[str, Any] = nn.Module.state_dict(model)
+    return state
+
+
+def _storable(value: Tensor) -> Tensor:
+    """A tensor as the sparse file can store it, with the same number of bytes."""
+    if value.dtype in sparse_file.DTYPES.values():
+        return value + 0.0 if value.is_floating_point() else value
+    if value.is_quantized:
+        return value.int_repr()
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+def _not_finite(model: nn.Module) -> list[str]:
+    """The names of the parameters with a value that is NaN or infinite, and buffers with NaN.
+
+    An infinite buffer can be right: attention is masked by minus infinity.
+    """
+    return [
+        *(name for name, value in model.named_parameters() if not bool(value.isfinite().all())),
+        *(name for name, value in model.named_buffers() if bool(value.isnan().any())),
+    ]
+
+
+def _not_finite_loss(undefined: list[str], first_is_finite: bool) -> SpecError:
+    """Why a loss is not finite; `undefined` are the tensors that were not before the training."""
+    if first_is_finite:
+        return SpecError(
+            "lr", "The training diverged: the loss is not finite. Lower the learning rate."
+        )
+    message = "The loss of the first batch is not finite, before any training step."
+    if undefined:
+        message += f" Values of {join_words(undefined)} are not finite. Load other weights."
+    else:
+        message += " The values in the model are too large: scale the images or the weights down."
+    return SpecError("model", message)
+
+
+def _fraction(field: str, value: Number) -> float:
     number = _float(value)
     if not 0 <= number < 1:
         hint = f" For {number:g} percent give {number / 100:g}." if 1 < number < 100 else ""
         raise SpecError(
-            "amount",
+            field,
             "{value} is not a fraction: use 0 to less than 1.{hint}",
             value=shortened(value),
             hint=hint,
@@ -511,6 +600,8 @@ def _whole(field: str, value: Number) -> int:
 
 def _float(value: Number) -> float:
     """A number of Python, NumPy or torch as a float; NaN for text, truth values and all else."""
+    if value is np.ma.masked or (isinstance(value, Tensor) and value.is_meta):
+        return math.nan
     if isinstance(value, Tensor | np.ndarray | np.generic) and not value.ndim:
         value = value.item()
     if isinstance(value, bool | str | bytes | Tensor | np.ndarray):

@@ -230,6 +230,16 @@ def initial_zeros_note(layers: Sequence[Layer], zeros: Mapping[str, int]) -> lis
     ]
 
 
+def zero_layers_note(names: Sequence[str]) -> list[str]:
+    """A note on layers of zeros only, beside layers with zeros of an earlier pruning."""
+    if not names:
+        return []
+    return [
+        f"All weights of {_quoted(names)} are zero. Such a layer counts as initialized with zeros "
+        "and not as a result of pruning, so its weights change in training."
+    ]
+
+
 def zeros_notes(
     layers: Sequence[Layer],
     pruning: Mapping[str, Any],

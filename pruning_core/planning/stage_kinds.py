@@ -122,7 +122,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.analysis.stages:sensitivity",
             settings=types.SensitivitySettings,
             result=types.SensitivityResult,
-            version=3,
+            version=4,
             estimated=True,
         ),
         StageKind(

@@ -5,9 +5,11 @@ accuracy are percent and sizes are MB; an accuracy may be missing or None. `one_
 a list of dicts (`amount`, `sparsity`, `model_size`, `accuracy`), one such dict, a dict from
 amount to such dicts, or a table: a dict of lists or arrays, or a data frame. `iterative_results`
 is the list of dicts (`iteration`, `sparsity`, `model_size`, `accuracy`) of `IterativePruning`, or
-another of these forms. Numbers may be those of NumPy and torch.
+another of these forms. Numbers may be those of NumPy and torch. A warning says what looks like
+fractions instead of percent, and what is left out.
 
-The baseline is the dense model: iteration 0, else the model with amount 0. Accuracy drops and
+The baseline is the dense model: iteration 0, else the model with amount 0, which also fills in
+what iteration 0 lacks. Accuracy drops and
 compression ratios are over it; without either there are none. A pruned model is never the
 baseline: where iteration 0 is clearly sparser than another model, the iterations count as numbered
 from 0 instead of 1, and dicts without `iteration` are numbered from 1.
@@ -16,6 +18,8 @@ from 0 instead of 1, and dicts without `iteration` are numbered from 1.
 from __future__ import annotations
 
 import math
+import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +29,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from pruning_core.common.errors import SpecError
 from pruning_core.reports.charts.comparison import CHARTS, comparison_panel
 from pruning_core.reports.charts.references import Reference
 from pruning_core.reports.charts.style import chart_config
@@ -36,6 +41,7 @@ Record = dict[str, float]
 NAMES = ("amount", "iteration", "sparsity", "model_size", "accuracy")
 # Percentage points. Zeros of a dense model, such as biases, can change in training.
 SAME_SPARSITY = 5.0
+HIGHEST = 100 * (1 + 1e-6)  # percent, as float32 may round it
 NAN = float("nan")
 AXIS = "sparsity_model"
 PANELS = {
@@ -57,14 +63,23 @@ def compare_pruning_strategies(
 ) -> go.Figure:
     """Four charts over the sparsity of all parameters, as one figure.
 
-    `save_path` ends in .html or one of FORMATS: .png, .svg, .pdf, .jpg or .webp. Raises
-    `ValueError` for another ending and for empty results, and `ImageError` if an image cannot be
-    drawn.
+    `save_path` ends in .html or one of FORMATS: .png, .svg, .pdf, .jpg, .jpeg or .webp. Raises
+    `ValueError` for another ending, for a file that cannot be written and for empty results, and
+    `ImageError` if an image cannot be drawn.
     """
-    frame = _frame(one_shot_results, iterative_results)
+    path = None if save_path is None else _path(save_path)
+    one_shot, iterative, baseline = _all_records(one_shot_results, iterative_results)
+    for name, chart in (("accuracy", "accuracy drop"), ("model_size", "compression ratio")):
+        if name not in (baseline or {}):
+            warnings.warn(
+                f"No result is the dense model (amount 0, or iteration 0) with its {name}, so the "
+                f"chart of the {chart} is empty.",
+                stacklevel=2,
+            )
+    frame = _frame(one_shot, iterative, baseline)
     figure = comparison_panel(frame, AXIS, PANELS)
-    if save_path is not None:
-        _save(frame, figure, Path(save_path))
+    if path is not None:
+        _save(frame, figure, path)
     return figure
 
 
@@ -88,15 +103,19 @@ def _all_records(
     iterative = _records(iterative_results, "iterative_results")
     if not one_shot and not iterative:
         raise ValueError("No results to compare: both lists are empty.")
+    _warn_of_fractions([*one_shot, *iterative])
     iterative = _numbered(iterative, one_shot)
     dense = (record for record in one_shot if record.get("amount") == 0)
-    return one_shot, iterative, _baseline_of(iterative) or next(dense, None)
+    # One of the two may have been measured without its accuracy.
+    baseline = {**next(dense, {}), **(_baseline_of(iterative) or {})}
+    return one_shot, iterative, baseline or None
 
 
 def _records(results: Results, name: str) -> list[Record]:
     """Results of any form as a list of dicts of numbers."""
     if isinstance(results, pd.DataFrame):
-        results = results.to_dict("records")
+        named = results.reset_index() if results.index.name in NAMES else results
+        results = named.to_dict("records")
     if isinstance(results, Mapping):
         records: list[Any] = _from_mapping(results)
     elif isinstance(results, Iterable) and not isinstance(results, str):
@@ -113,7 +132,27 @@ def _record(record: Any, place: str) -> Record:
     numbers = {name: _number(record[name], f"{place}: {name}") for name in NAMES if name in record}
     if numbers.get("sparsity") is None:
         raise ValueError(f"{place} has no 'sparsity'. Pass the dicts that prune() returns.")
-    return {name: value for name, value in numbers.items() if value is not None}
+    record = {name: value for name, value in numbers.items() if value is not None}
+    for name in ("sparsity", "accuracy"):
+        if not 0 <= record.get(name, 0.0) <= HIGHEST:
+            raise ValueError(f"{place}: {name} is {record[name]:g}, which is not 0 to 100 percent.")
+    if record.get("model_size", 0.0) < 0:
+        raise ValueError(f"{place}: model_size is {record['model_size']:g} MB, less than 0.")
+    iteration = record.get("iteration", 0.0)
+    if iteration < 0 or not float(iteration).is_integer():
+        raise ValueError(f"{place}: iteration is {iteration:g}, not a whole number of 0 or more.")
+    return record
+
+
+def _warn_of_fractions(records: Sequence[Record]) -> None:
+    """Warn at the caller of a public function where values look like fractions, not percent."""
+    for name in ("sparsity", "accuracy"):
+        values = [record[name] for record in records if record.get(name)]
+        if values and max(values) <= 1:
+            warnings.warn(
+                f"No {name} is above 1 %. If the values are fractions, multiply them by 100.",
+                stacklevel=4,
+            )
 
 
 def _number(value: Any, place: str) -> float | None:
@@ -167,9 +206,10 @@ def _summary(record: Record) -> SummaryRow:
     )
 
 
-def _frame(one_shot_results: Results, iterative_results: Results) -> pd.DataFrame:
+def _frame(
+    one_shot: list[Record], iterative: list[Record], baseline: Record | None
+) -> pd.DataFrame:
     """The results as a frame with the columns that the charts of a comparison read."""
-    one_shot, iterative, baseline = _all_records(one_shot_results, iterative_results)
     rows = [_row("baseline", baseline, baseline)] if baseline else []
     rows += [_row("one_shot", r, baseline) for r in one_shot if r.get("amount") != 0]
     rows += [_row("iterative", r, baseline) for r in iterative if r["iteration"] != 0]
@@ -197,13 +237,38 @@ def _row(strategy: str, record: Record, baseline: Record | None) -> dict[str, An
     }
 
 
+def _path(save_path: Any) -> Path:
+    """The path of the file. Raises `SpecError` for another type or ending."""
+    if not isinstance(save_path, str | os.PathLike) or isinstance(os.fspath(save_path), bytes):
+        kind = type(save_path).__name__
+        raise SpecError("save_path", f"It is of type {kind}. Pass a path as text or a Path.")
+    path = Path(save_path).expanduser()
+    if _ending(path) not in (*FORMATS, "html"):
+        known = ", ".join(f".{name}" for name in ("html", *FORMATS, "jpeg"))
+        raise SpecError(
+            "save_path",
+            "{path} must be a file name that ends in one of {known}.",
+            path=path,
+            known=known,
+        )
+    return path
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.lower()[1:].replace("jpeg", "jpg")
+
+
 def _save(frame: pd.DataFrame, figure: go.Figure, path: Path) -> None:
-    ending = path.suffix.lower()[1:]
-    if ending not in (*FORMATS, "html"):
-        known = ", ".join(f".{name}" for name in ("html", *FORMATS))
-        raise ValueError(f"save_path: {path} must end in {known}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if ending == "html":
-        figure.write_html(path, include_plotlyjs=True, config=chart_config(path.stem))
-    else:
-        path.write_bytes(panel_image(frame, ending, AXIS, PANELS))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _ending(path) == "html":
+            figure.write_html(path, include_plotlyjs=True, config=chart_config(path.stem))
+        else:
+            path.write_bytes(panel_image(frame, _ending(path), AXIS, PANELS))
+    except OSError as error:
+        raise SpecError(
+            "save_path",
+            "{path} cannot be written: {reason}.",
+            path=path,
+            reason=error.strerror or error,
+        ) from error

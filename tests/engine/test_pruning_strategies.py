@@ -311,12 +311,16 @@ def test_tied_weights_stay_tied_and_count_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [-0.1, 1.0, 50, math.nan, True, "0.5", None, torch.tensor(2.0), np.array([0.5])]
+    "amount",
+    [
+        *(-0.1, 1.0, 50, math.nan, True, "0.5", None, torch.tensor(2.0), np.array([0.5])),
+        *(np.ma.masked, torch.empty((), device="meta")),
+    ],
 )
 def test_amounts_that_are_no_fraction_are_refused(amount: Any) -> None:
     with pytest.raises(SpecError):
         OneShotPruning(network()).prune(amount)
-    with pytest.raises(ValueError, match="fraction"):
+    with pytest.raises(ValueError, match=r"target_sparsity: .* fraction"):
         IterativePruning(network()).prune(amount)
 
 
@@ -345,6 +349,16 @@ def test_bad_numbers_are_refused(value: Any) -> None:
         OneShotPruning(network()).fine_tune(images(), 1, value if value != 1 else -1)
 
 
+class OfWrongLength:
+    """A loader that says nine batches and yields four."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(images())
+
+
 def test_equal_sums_of_epochs_are_equal_steps() -> None:
     """Half epochs of five batches are rounded over all iterations, not each alone."""
     steps = 0
@@ -363,6 +377,8 @@ def test_equal_sums_of_epochs_are_equal_steps() -> None:
     assert steps == 10
     with pytest.raises(SpecError, match="less than one training step"):
         OneShotPruning(network()).prune(0.5, images(40, 8), 0.05)
+    with pytest.raises(SpecError, match="length is 9, but it yields 4 batches"):
+        OneShotPruning(network()).prune(0.5, OfWrongLength(), 0.5)
     with pytest.raises(SpecError, match="need a loader with a length"):
         OneShotPruning(network()).prune(0.5, DataLoader(Stream(), batch_size=8), 0.5)
 
@@ -429,6 +445,25 @@ def test_frozen_models_are_pruned_and_not_trained() -> None:
     assert not torch.equal(weight(partly.model, 5), weight(frozen, 5))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_frozen_batch_norm_in_evaluation_mode_keeps_its_statistics(frozen: bool) -> None:
+    model = network()
+    model[1].eval().requires_grad_(not frozen)
+    pruner = PruningStrategy(model)
+    pruner.fine_tune(images())
+    mean = pruner.model.get_buffer("1.running_mean")
+    assert bool((mean == 0).all()) is frozen
+    assert not pruner.model.get_submodule("1").training
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_training_works_where_gradients_are_off(context: Any) -> None:
+    with context():
+        result = OneShotPruning(network()).prune(0.5, images(), 1)
+        assert not torch.is_grad_enabled()
+    assert result == OneShotPruning(network()).prune(0.5, images(), 1)
+
+
 def zeros_after(one_shot: OneShotPruning, amount: float) -> int:
     one_shot.prune(amount)
     return zeros(one_shot.model)
@@ -459,7 +494,10 @@ def test_zeros_stay_in_fine_tuning_and_initial_zeros_are_trained() -> None:
         weight(model)[:4] = 0.0
         weight(model, 5).zero_()
     pruner = PruningStrategy(model)
-    with pytest.warns(UserWarning, match=r"zero before: 0\.weight \(108 of 216\)\. They"):
+    with (
+        pytest.warns(UserWarning, match=r"zero before: 0\.weight \(108 of 216\)\. They"),
+        pytest.warns(UserWarning, match=r"All weights of '5\.weight' are zero\. .* in training"),
+    ):
         pruner.fine_tune(images())
     assert bool((weight(pruner.model)[:4] == 0).all())
     assert bool((weight(pruner.model, 5) != 0).any())
@@ -481,8 +519,10 @@ def test_scores_that_are_no_numbers_count_as_wrong() -> None:
         pruner.model.get_parameter("5.bias").fill_(math.nan)
     with pytest.warns(UserWarning, match="32 of 32 images are not numbers"):
         assert pruner.evaluate(images()) == 0.0
-    with pytest.raises(SpecError, match="diverged"):
+    with pytest.raises(SpecError, match=r"before any training step\. Values of 5\.bias are not"):
         pruner.fine_tune(images())
+    with pytest.raises(SpecError, match=r"The training diverged.*Lower the learning rate"):
+        PruningStrategy(network()).fine_tune(images(), 2, lr=1e30)
 
 
 def with_threshold(last: nn.Module) -> nn.Sequential:
@@ -530,5 +570,47 @@ def test_an_unknown_device_and_a_loader_without_images_are_refused() -> None:
         PruningStrategy(network()).evaluate(DataLoader(TensorDataset(torch.empty(0, 3))))
     with pytest.raises(SpecError, match="read only once"):
         IterativePruning(network()).prune(0.5, 2, None, generator())
-    with pytest.raises(SpecError, match="device"):
-        PruningStrategy(network(), device="tpu")
+    for device in ("tpu", "cpu:1", "cpu:x", "cuda:99"):
+        with pytest.raises(SpecError, match=f"device: {device} is not available"):
+            PruningStrategy(network(), device)
+    assert PruningStrategy(network(), "cpu:0").evaluate(images()) >= 0
+
+
+def test_a_layer_without_any_weight_is_named() -> None:
+    with pytest.warns(UserWarning, match=r"Every weight of 5\.weight is pruned"):
+        OneShotPruning(network()).prune(0.99)
+    with pytest.warns(UserWarning, match=r"Every weight of 5\.weight is pruned"):
+        IterativePruning(network()).prune(0.99, 2)
+
+
+def test_a_model_with_other_layers_than_before_is_refused() -> None:
+    one_shot = OneShotPruning(network())
+    one_shot.prune(0.5)
+    one_shot.model.register_module("5", nn.Linear(8, 3))
+    with pytest.raises(SpecError, match=r"layers of `model` have changed.* new OneShotPruning"):
+        one_shot.prune(0.5)
+
+
+@pytest.mark.parametrize(
+    "values", [torch.randn(64, dtype=torch.complex64), torch.randn(64, 8).to(torch.float8_e5m2)]
+)
+def test_buffers_of_other_types_count_with_their_bytes(values: Tensor) -> None:
+    model = network()
+    size = PruningStrategy(model).get_model_size()
+    model.register_buffer("other", values)
+    one_shot = OneShotPruning(model)
+    assert 300e-6 < one_shot.get_model_size() - size < 700e-6
+    assert one_shot.prune(0.5, images(), 1)["amount"] == 0.5
+
+
+class WithStateDict(nn.Sequential):
+    """Its checkpoints have one more level."""
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        return {"model": super().state_dict(*arguments, **options)}
+
+
+def test_a_state_dict_of_the_class_changes_no_size_and_no_weight() -> None:
+    expected, actual = OneShotPruning(network()), OneShotPruning(WithStateDict(*network()))
+    for amount in (0.5, 0.3):
+        assert actual.prune(amount) == expected.prune(amount)

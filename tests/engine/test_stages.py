@@ -26,6 +26,7 @@ from pruning_core.settings.data import ModelSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.stages import run_here
 from tests.helpers.workers import TINY
@@ -168,3 +169,25 @@ def test_a_checkpoint_near_chance_says_the_likely_reasons(
     assert [note.startswith("The checkpoint is right in") for note in reasons] == [True][epochs:]
     assert all("its classes have another order" in note for note in reasons)
     assert baseline.chance == 3 / 24, "of the 24 validation images"
+
+
+def test_a_checkpoint_with_outputs_that_are_not_finite_is_refused_with_the_reason(
+    cache: Cache, tmp_path: Path
+) -> None:
+    """All of its values are finite, and nothing was trained, so no training diverged."""
+    path = tmp_path / "large.pth"
+    model = build({"name": "mobilenet_v2", "width": 0.1, "stem_stride": 2}, 10, 32)
+    with torch.no_grad():
+        weight = model.get_parameter("classifier.1.weight")
+        weight.copy_(weight.sign() * 3e38)
+        model.get_parameter("features.18.1.bias").fill_(6.0)
+    torch.save(model.state_dict(), path)
+    model_spec = ModelSpec(width=0.1, weights=str(path))
+    spec = replace(TINY, model=model_spec, baseline_epochs=0, one_shot=OneShotSpec((0.5,), 0))
+    run_here(cache, spec)
+    row = Queue(cache.queue).stage(plan(spec, Store(cache)).models[0].key)
+    assert row is not None
+    assert row.status == "failed"
+    assert "The loss is not finite, without any training: with these weights, the outputs of" in (
+        row.error or ""
+    )

@@ -48,7 +48,7 @@ KEYS = {
         "mask_overlap": "c1e18ca4e2e49b95",
         "predict": "4bf15cd7b962ae2e",
         "pruned": "1458166a2f618187",
-        "sensitivity": "4028c852dc45a3d3",
+        "sensitivity": "8112b33913a76d83",
         "sparse_speedup": "9c7d665f00f073fc",
     },
     "everything": {
@@ -65,7 +65,7 @@ KEYS = {
         "mask_overlap": "6b3818e8eab22a9d",
         "predict": "d173f9192fbfb8b2",
         "pruned": "cb9f91a3a154ef60",
-        "sensitivity": "5d1e6f1c0684d7f3",
+        "sensitivity": "1777211dbbc76964",
         "sparse_speedup": "ef70b7c385f53e0b",
         "structured": "adfa543d4541fb80",
     },

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from pruning_core.common.files import expand_path, sha256
-from pruning_core.engine.masks.masks import zero_masks
+from pruning_core.engine.masks.masks import zero_layers, zero_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import has_batch_norm
 from pruning_core.engine.models.build import build
@@ -25,7 +25,7 @@ from pruning_core.engine.models.weights import load_weights
 from pruning_core.methods.corrections import NO_BATCH_NORM
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import load
-from pruning_core.planning.layer_checks import initial_zeros_note
+from pruning_core.planning.layer_checks import initial_zeros_note, zero_layers_note
 from pruning_core.planning.stage_types import InspectModelResult, InspectModelSettings
 
 TRIAL_SECONDS = 0.5
@@ -48,6 +48,10 @@ def inspect_model(
     notes = load_weights(model, source, model_settings["name"], downloads, entry)
     masks = zero_masks(model) if source != "none" else {}
     zeros = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
+    zeros_notes = [
+        *initial_zeros_note(layers(model), zeros),
+        *zero_layers_note(zero_layers(model) if zeros else []),
+    ]
     precision: dict[str, Any] = {}
     if settings.precision:
         precision = choose_precision(model, settings.classes, size, device)
@@ -56,7 +60,7 @@ def inspect_model(
         device=device,
         devices=devices.available(),
         weights=weights_identity(source, model_settings["name"], downloads),
-        notes=[*notes, *initial_zeros_note(layers(model), zeros), *precision_notes(precision)],
+        notes=[*notes, *zeros_notes, *precision_notes(precision)],
         zeros=zeros,
         unsupported=_unsupported(model),
         layers=[dataclasses.asdict(layer) for layer in layers(model)],

@@ -17,6 +17,7 @@ from pruning_core.engine.criteria.calibration import inputs_for_sensitivity
 from pruning_core.engine.data import dataset, decoding
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
+from pruning_core.engine.masks.pruning_step import initial_masks
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.layers import weights
 from pruning_core.engine.stage_inputs import (
@@ -133,6 +134,7 @@ def _layer_sensitivity(baseline: _Baseline) -> SensitivityResult:
         baseline.chance,
         partial(baseline.evaluate, model),
         pruning,
+        initial_masks(baseline.context.store, baseline.context.row.parent).get(name),
     )
     count = units(weight.shape, pruning)
     return SensitivityResult(weight.numel(), count, rows)

@@ -21,12 +21,11 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.ranking import sortable_keys
 from pruning_core.engine.masks.selection import REMOVED, LayerKeys, select_units
 from pruning_core.engine.masks.units import joined_scores, mask_of_units, remaining_units
+from pruning_core.engine.models.computed_weights import CHANCE_ZEROS
 from pruning_core.engine.models.layers import plain_name, weights
 from pruning_core.storage.stage_context import StageError
 
 Tensors = dict[str, Tensor]
-# With up to this share of exact zeros, a layer counts as not pruned.
-CHANCE_ZEROS = 0.01
 
 
 def compute_masks(
@@ -79,6 +78,12 @@ def zero_masks(model: nn.Module) -> Tensors:
         for name, mask in masks.items()
         if name not in hooked and 0 < int(mask.sum()) < (1 - CHANCE_ZEROS) * mask.numel()
     }
+
+
+def zero_layers(model: nn.Module) -> list[str]:
+    """The names of the prunable weights (O, I, *K) that hold zeros only."""
+    named = weights(model, "all")
+    return [name for name, weight in named.items() if weight.numel() and not bool(weight.any())]
 
 
 def empty_layers(masks: Tensors) -> list[str]:

@@ -26,6 +26,8 @@ from pruning_core.engine.models.modes import evaluation_mode
 Tensors = dict[str, Tensor]
 # The types in which weights can be pruned.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# With up to this share of exact zeros, a weight counts as not pruned.
+CHANCE_ZEROS = 0.01
 Remove = Callable[[nn.Module, str], object]
 
 
@@ -74,6 +76,23 @@ def _make_plain(module: nn.Module, name: str) -> str:
         setattr(module, name, nn.Parameter(value.detach().clone()))
     getattr(module, name).requires_grad_(trainable)
     return title
+
+
+@torch.no_grad()
+def has_pruned_computed_weight(model: nn.Module) -> bool:
+    """Whether a weight that is computed has zeros of an earlier pruning, which no hook masks.
+
+    Training the parameters behind it would change these zeros.
+    """
+    with evaluation_mode(model):
+        return any(
+            0 < int(torch.count_nonzero(value)) < (1 - CHANCE_ZEROS) * value.numel()
+            for module in model.modules()
+            if not any(name.endswith("_mask") for name, _ in module.named_buffers(recurse=False))
+            for name in weight_names(module)
+            if parametrize.is_parametrized(module, name) or _old_hook(module, name)[0]
+            for value in (getattr(module, name),)
+        )
 
 
 def _old_hook(module: nn.Module, name: str) -> tuple[object | None, Remove]:
@@ -169,23 +188,54 @@ def copied(model: nn.Module) -> nn.Module:
 
     Raises `SpecError` for a model that cannot be copied.
     """
-    values = [
-        item
-        for module in model.modules()
-        for value in vars(module).values()
-        for item in (value if isinstance(value, list) else [value])
-    ]
+    seen: set[int] = set()
     computed = {
         id(value): value.detach().clone()
-        for value in values
-        if isinstance(value, Tensor) and not value.is_leaf
+        for module in model.modules()
+        for value in _tensors_in(vars(module), seen)
+        if not value.is_leaf
     }
     try:
         with torch.no_grad():  # Else copies of TorchScript modules hold no leaf tensors.
             replica = copy.deepcopy(model, memo=dict(computed))
-    except (TypeError, RuntimeError) as error:
+    except (AttributeError, TypeError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise SpecError("model", f"It cannot be copied: {reason}.") from error
+        raise SpecError(
+            "model",
+            f"It cannot be copied: {reason}. Remove the attribute that holds this object from "
+            "the model, or build a new model and load its state_dict.",
+        ) from error
     for original, parameter in zip(model.parameters(), replica.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
+    _separate_classes(replica)
     return replica
+
+
+def _tensors_in(value: object, seen: set[int]) -> Iterator[Tensor]:
+    """The tensors in an attribute of a module, also inside dicts, lists and tuples.
+
+    `seen` holds the containers that were read: one may contain itself.
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+        seen.add(id(value))
+        for item in list(value.values() if isinstance(value, dict) else value):
+            yield from _tensors_in(item, seen)
+
+
+def _separate_classes(model: nn.Module) -> None:
+    """Give each parametrized module a class that no other module has.
+
+    A parametrization is a property of a class that torch makes for one module. A deep copy shares
+    that class, so to remove the parametrization of the copy would remove the original's too.
+    """
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            shared = type(module)
+            contents = {
+                name: value
+                for name, value in vars(shared).items()
+                if name not in ("__dict__", "__weakref__")
+            }
+            module.__class__ = type(shared.__name__, shared.__bases__, contents)

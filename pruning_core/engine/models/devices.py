@@ -34,6 +34,23 @@ def resolve(device: str) -> str:
     return device
 
 
+def resolve_with_index(device: str) -> str:
+    """As `resolve`, also for a device with its number, such as `cuda:1`."""
+    kind, colon, index = device.partition(":")
+    if not colon or kind not in available():
+        return resolve(device)
+    number = torch.cuda.device_count() if kind == "cuda" else 1
+    if not (index.isdecimal() and int(index) < number):
+        raise SpecError(
+            "device",
+            "{device} is not available; this machine has {kind}:0 to {kind}:{last}.",
+            device=device,
+            kind=kind,
+            last=number - 1,
+        )
+    return device
+
+
 def prepare(threads: int) -> None:
     """Set the number of threads, and allow only deterministic algorithms in full float32."""
     torch.set_num_threads(threads)

@@ -58,8 +58,13 @@ def parameters(model: nn.Module, repeat_shared: bool = False) -> dict[str, Tenso
 
 
 def _by_name(model: nn.Module) -> dict[str, Tensor]:
-    named = model.named_parameters(remove_duplicate=False)
-    return {plain_name(name): parameter for name, parameter in named}
+    named = dict(model.named_parameters(remove_duplicate=False))
+    masks = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    return {
+        # Other hooks too compute a weight from a parameter that ends in `_orig`.
+        plain_name(name) if f"{plain_name(name)}_mask" in masks else name: parameter
+        for name, parameter in named.items()
+    }
 
 
 def fold_hooks(state: dict[str, Tensor]) -> dict[str, Tensor]:

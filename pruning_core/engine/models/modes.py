@@ -30,6 +30,30 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
+def fine_tuning_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """A context with the model in training mode and with gradients; restores all modes.
+
+    A batch norm that was in evaluation mode stays in it if its parameters are frozen too.
+    """
+    frozen = [module for module in model.modules() if _is_frozen_norm(module)]
+    with restored_modes(model), torch.inference_mode(False), torch.enable_grad():
+        model.train()
+        for module in frozen:
+            module.eval()
+        yield model
+
+
+def _is_frozen_norm(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return (
+        isinstance(module, nn.modules.batchnorm._NormBase)
+        and not module.training
+        and bool(parameters)
+        and not any(parameter.requires_grad for parameter in parameters)
+    )
+
+
+@contextmanager
 def training_mode(model: nn.Module) -> Iterator[nn.Module]:
     """A context with the model in training mode, without dropout; restores modes and buffers."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]

@@ -19,7 +19,7 @@ from pruning_core.common.formatting import format_count, join_words
 from pruning_core.engine.models.computed_weights import FLOATS
 from pruning_core.engine.training.loaders import LABELS, named_values, shape_of, without_ones
 
-SCORE_NAMES = ("logits", "scores", "out")
+SCORE_NAMES = ("logits", "scores", "out", "output", "pred", "preds", "predictions", "y_hat")
 SCORES = (
     "A model must return one score for each class, a tensor (N, C), or (N,) or (N, 1) for two "
     "classes; alone, first in a tuple or list, or with the name logits"
@@ -27,8 +27,18 @@ SCORES = (
 TOLERANCE = 1e-3
 # Autograd's names of operations that change the shape of scores but not their values.
 RESHAPING = {"Squeeze", "Unsqueeze", "View", "UnsafeView", "Select", "Slice", "Clone", "ToCopy"}
-RESHAPING |= {"Transpose", "Permute", "Clamp"}
-SIGMOIDS = ("Sigmoid", "Hardsigmoid")
+RESHAPING |= {"Transpose", "T", "Permute", "Clamp", "Expand", "ReshapeAlias", "Split", "Unbind"}
+# Operations that make probabilities, those that make logarithms of probabilities, and those after
+# which a score is a logit.
+PROBABILITIES = ("Sigmoid", "Hardsigmoid", "Softmax")
+LOGARITHMS = ("LogSigmoid", "LogSoftmax", "Log")
+LINEAR = {"Addmm", "Mm", "Bmm", "Baddbmm", "Addmv", "Mv", "Dot", "Linear", "Convolution"}
+LINEAR |= {"MkldnnConvolution", "Mean", "Sum", "Tanh"}
+# What to do, by a part of the message with which torch refuses a batch.
+HINTS = {
+    "more than 1 value per channel": "Batch norm cannot train on one image. Use a larger batch "
+    "size",
+}
 # Compiled and scripted models hide their operations.
 HIDDEN = ("Compiled", "torch::")
 
@@ -43,17 +53,19 @@ def run_model(model: nn.Module, images: Tensor, device: str) -> Any:
     dtype = types.pop() if len(types) == 1 and images.is_floating_point() else images.dtype
     try:
         return model(images.to(device, dtype))
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, SpecError):
         raise
-    except (RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, SpecError):
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError) as e:
+        text = f"{type(e).__name__} {e}" if isinstance(e, LookupError) else str(e)
+        reason = (text.strip().splitlines() or [type(e).__name__])[0].rstrip(".")
+        hints = [hint for part, hint in HINTS.items() if part in reason]
+        if not images.is_floating_point():
+            hints.append("Pass floating-point numbers: transforms.ToTensor(), or divide by 255")
         raise SpecError(
             "loader",
             f"The model does not take the images of the loader, a tensor {shape_of(images)} of "
-            f"{_type(images)}: {reason}. It is called as model(images).",
-        ) from error
+            f"{_type(images)}: {reason}. {(hints or ['It is called as model(images)'])[0]}.",
+        ) from e
 
 
 def read_scores(output: Any, images: int) -> Tensor:
@@ -82,10 +94,10 @@ def read_scores(output: Any, images: int) -> Tensor:
 def _main_output(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
-    named = named_values(output) or (vars(output) if hasattr(output, "__dict__") else {})
+    named = named_values(output)
     for name in SCORE_NAMES:
         value = named.get(name, getattr(output, name, None))
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.is_floating_point():
             return value
     values: Iterable[Any] = output if isinstance(output, tuple | list) else named.values()
     tensors = [value for value in values if isinstance(value, Tensor)]
@@ -103,19 +115,27 @@ def _main_output(output: Any) -> Tensor:
 
 
 def one_score_is_probability(scores: Tensor) -> bool:
-    """Whether the scores (N, 1) of a model come out of a sigmoid, so that 0.5 and not 0 decides.
+    """Whether the scores (N, 1) of a model are probabilities, so that 0.5 and not 0 decides.
 
-    The scores need a gradient. Raises `SpecError` where neither the operations nor the values
-    tell.
+    They are after a sigmoid or softmax. The scores need a gradient. Raises `SpecError` where
+    neither the operations nor the values tell.
     """
     last = _last_operation(scores)
-    if not last and bool(((scores >= 0) & (scores <= 1)).all()):
+    if last in PROBABILITIES:
+        return True
+    if last in LOGARITHMS:
         raise SpecError(
             "model",
-            "Its one output is between 0 and 1 for every image, and its operations cannot be "
-            "read: it may be a probability or a logit. Return two scores for the two classes.",
+            "Its one output is the logarithm of a probability. Return the logit or the "
+            "probability of class 1, or two scores for the two classes.",
         )
-    return last in SIGMOIDS
+    if last not in LINEAR and bool(((scores >= 0) & (scores <= 1)).all()):
+        raise SpecError(
+            "model",
+            "Its one output is between 0 and 1 for every image, and its operations do not show "
+            "whether it is a probability or a logit. Return two scores for the two classes.",
+        )
+    return False
 
 
 def _last_operation(scores: Tensor) -> str:

@@ -6,8 +6,9 @@ A loader is a DataLoader or another iterable of batches. N is the number of imag
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,10 +18,19 @@ from torch import Tensor
 
 from pruning_core.common.errors import SpecError, shortened
 from pruning_core.common.formatting import format_count
+from pruning_core.engine.models.computed_weights import FLOATS
 
 Loader = Iterable[Any]
-IMAGE_NAMES = ("pixel_values", "images", "image", "imgs", "img", "inputs", "input", "x")
-LABEL_NAMES = ("labels", "label", "targets", "target", "y")
+# Names of images and of labels in any case of letters. The second row counts where no name of the
+# first is there.
+IMAGE_NAMES = (
+    ("pixel_values", "images", "image", "imgs", "img", "inputs", "input", "x"),
+    ("data", "features", "pixels", "jpg", "jpeg", "png", "webp"),
+)
+LABEL_NAMES = (
+    ("labels", "label", "targets", "target", "y"),
+    ("fine_label", "fine_labels", "classes", "class", "cls", "class_id", "category"),
+)
 PAIRS = (
     "A loader must yield pairs of (images, labels), longer tuples that begin with them, or "
     "mappings with the names pixel_values or images, and labels"
@@ -29,18 +39,46 @@ LABELS = "Labels must be the numbers of the classes, of shape (N,) or (N, 1), or
 
 
 def batches_of(loader: Loader, field: str) -> Iterator[Any]:
-    """The batches of a loader. Raises `SpecError` for what cannot be iterated over."""
+    """The batches of a loader.
+
+    Raises `SpecError` for what cannot be iterated over, where a batch cannot be loaded, and for
+    more batches than the loader's length: some loaders never end.
+    """
+    if isinstance(loader, itertools.cycle):
+        raise SpecError(
+            field, "itertools.cycle never ends. Pass a DataLoader or a list of batches."
+        )
     if isinstance(loader, Tensor | str | dict) or not (
         hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
     ):
         kind = type(loader).__name__
         raise SpecError(field, f"It is of type {kind}. Pass a DataLoader or a list of batches.")
-    yield from loader
+    number, length = 0, length_of(loader)
+    try:
+        for number, batch in enumerate(loader, start=1):
+            if number > length > 0:
+                raise SpecError(
+                    field,
+                    f"It yields more batches than its length, {length:,}. Either it never ends, or "
+                    "several workers read the same images of an iterable data set.",
+                )
+            yield batch
+    except (SpecError, GeneratorExit):
+        raise
+    except Exception as error:
+        # A worker process sends its traceback as the message; the error is its last line.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines[-1] if lines else type(error).__name__).rstrip(".")
+        raise SpecError(
+            field,
+            f"It cannot load batch {number + 1}: {reason}. The error is in the data set, its "
+            "transforms or the function that collates a batch.",
+        ) from error
 
 
 def length_of(loader: Loader) -> int:
     """The number of batches; 0 where it is not known."""
-    with suppress(TypeError, NotImplementedError):
+    with suppress(TypeError, NotImplementedError, ValueError, RuntimeError, AttributeError):
         return len(loader)  # type: ignore[arg-type]
     return 0
 
@@ -77,9 +115,10 @@ def read_batch(batch: Any) -> tuple[Tensor, Tensor]:
     """The images (N, ...) and labels (N, ...) of a batch.
 
     A batch is a tuple or list that begins with both (further parts are ignored), or a mapping,
-    dataclass or named tuple with one of IMAGE_NAMES and one of LABEL_NAMES. Images and labels are
-    tensors or arrays; labels may also be a list of numbers. Raises `SpecError` for any other
-    batch and for a number of labels that is not the number of images.
+    dataclass, named tuple or other object with one of IMAGE_NAMES and one of LABEL_NAMES, alone
+    or in a list. Images and labels are tensors or arrays; labels may also be a list of numbers.
+    Raises `SpecError` for any other batch, for a number of labels that is not the number of
+    images, and for images that are not finite.
     """
     images, labels = _parts(batch)
     images, labels = _tensor(images, "images"), _tensor(labels, "labels")
@@ -98,13 +137,22 @@ def read_batch(batch: Any) -> tuple[Tensor, Tensor]:
         )
     if labels.ndim > 2:
         raise SpecError("loader", f"The labels have the shape {shape_of(labels)}. {LABELS}.")
+    if labels.is_complex():
+        raise SpecError("loader", f"The labels are complex numbers. {LABELS}.")
+    if images.dtype in FLOATS and not bool(images.isfinite().all()):
+        raise SpecError(
+            "loader",
+            "An image has a value that is not finite (NaN or infinite). Check the image files and "
+            "the transforms of the data set, such as a division by 0.",
+        )
     return images, labels
 
 
 def _parts(batch: Any) -> tuple[Any, Any]:
+    while isinstance(batch, list | tuple) and len(batch) == 1 and not isinstance(batch[0], Tensor):
+        batch = batch[0]  # NVIDIA DALI yields a list with a dict for each pipeline.
     named = named_values(batch)
-    image_names = [name for name in IMAGE_NAMES if name in named]
-    label_names = [name for name in LABEL_NAMES if name in named]
+    image_names, label_names = (_names_in(named, names) for names in (IMAGE_NAMES, LABEL_NAMES))
     if len(image_names) == len(label_names) == 1:
         return named[image_names[0]], named[label_names[0]]
     if isinstance(batch, tuple | list) and len(batch) >= 2:
@@ -117,8 +165,17 @@ def _parts(batch: Any) -> tuple[Any, Any]:
     raise SpecError("loader", f"A batch is of type {kind}{size}. {PAIRS}.")
 
 
+def _names_in(named: Mapping[Any, Any], tiers: Iterable[Sequence[str]]) -> list[Any]:
+    """The names of the first tier that has one."""
+    matches = ([name for name in named if str(name).lower() in names] for names in tiers)
+    return next((names for names in matches if names), [])
+
+
 def named_values(value: Any) -> Mapping[Any, Any]:
-    """The values of a mapping, a dataclass or a named tuple by name; empty for anything else."""
+    """The values of a mapping, a dataclass, a named tuple or an object by name.
+
+    Empty for anything else, such as a tensor, a list and a tuple.
+    """
     if isinstance(value, Mapping):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -126,17 +183,24 @@ def named_values(value: Any) -> Mapping[Any, Any]:
         return {name: getattr(value, name, None) for name in names}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return dict(value._asdict())
-    return {}
+    if isinstance(value, Tensor | list | tuple) or not hasattr(value, "__dict__"):
+        return {}
+    return {name: item for name, item in vars(value).items() if not name.startswith("_")}
 
 
 def _tensor(value: Any, noun: str) -> Tensor:
     if isinstance(value, Tensor):
+        if value.is_meta or value.layout is not torch.strided:
+            kind = "has no values (device meta)" if value.is_meta else "is a sparse tensor"
+            raise SpecError("loader", f"The tensor of {noun} {kind}. Pass a dense tensor.")
         return value
-    if isinstance(value, np.ndarray | np.generic | list | tuple):
-        try:
-            return torch.as_tensor(np.asarray(value))
-        except (TypeError, ValueError, RuntimeError):
-            pass
+    if isinstance(value, list | tuple) or hasattr(value, "__array__"):
+        with suppress(TypeError, ValueError, RuntimeError):
+            # Torch takes no arrays that are flipped, of another byte order or read-only.
+            array = np.array(value, order="C")
+            if array.dtype == np.longdouble:
+                array = array.astype(np.float64)
+            return torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
     raise SpecError(
         "loader",
         f"The {noun} of a batch must be a tensor or an array of numbers; they are of type "

@@ -264,7 +264,7 @@ def _no_data(drawing: Drawing, chart: Chart, subplot: Subplot) -> Part:
             "showarrow": False,
         }
     )
-    return {"type": "scatter", "x": [None], "y": [None], "showlegend": False}
+    return {"type": "scatter", "mode": "none", "x": [None], "y": [None], "showlegend": False}
 
 
 def _distinct(references: list[Reference]) -> list[Reference]:

@@ -78,6 +78,16 @@ def test_a_sparsity_that_removes_nothing_is_left_out() -> None:
     assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.5, 3)]
 
 
+def test_zeros_of_an_earlier_pruning_count_whatever_their_score() -> None:
+    value = weight()
+    with torch.no_grad():
+        value[0, :2] = 0.0
+    scores, initial = 11 - weight().detach(), value.detach() != 0
+    evaluate = accuracy_by_zeros(value, {2: 0.9, 3: 0.85, 5: 0.8})
+    rows = layer_curve("w", value, scores, (0.1, 0.3, 0.5), 0.1, evaluate, initial=initial)
+    assert [(row["sparsity"], row["removed"]) for row in rows] == [(0.0, 0), (0.3, 1), (0.5, 3)]
+
+
 def test_the_weight_is_restored_after_an_error() -> None:
     value = weight()
 

@@ -22,9 +22,11 @@ from pruning_core.methods.strategies import BASELINE, STRUCTURED
 from pruning_core.planning.inspections import model_facts as facts_of
 from pruning_core.planning.inspections import notes_for_model
 from pruning_core.planning.plan import plan
+from pruning_core.results.sensitivity import read_sensitivity
 from pruning_core.settings.data import ModelSpec
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
 from pruning_core.settings.structured import StructuredSpec
@@ -131,6 +133,21 @@ def test_zeros_of_the_checkpoint_stay_zero(cache: Cache, checkpoint: Path, kind:
     assert models[-1][1]["nonzero"] < models[0][1]["nonzero"]
 
 
+def test_a_note_names_layers_of_zeros_only_beside_pruned_layers(
+    cache: Cache, checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "layer.pth"
+    state = torch.load(checkpoint)
+    state["classifier.1.weight"].zero_()
+    torch.save(state, path)
+    spec = spec_for(path, one_shot=OneShotSpec((0.8,), 0))
+    run_here(cache, spec)
+    facts = facts_of(spec, Store(cache))
+    assert facts
+    (note,) = (note for note in facts.notes if note.startswith("All weights of"))
+    assert note.startswith("All weights of 'classifier.1.weight' are zero. Such a layer counts as")
+
+
 def test_notes_say_that_weights_were_zero_and_which_targets_are_below(
     cache: Cache, checkpoint: Path
 ) -> None:
@@ -147,11 +164,32 @@ def test_notes_say_that_weights_were_zero_and_which_targets_are_below(
     ]
 
 
+def test_a_sensitivity_analysis_counts_the_zeros(cache: Cache, checkpoint: Path) -> None:
+    """Also with a criterion that does not give a zero the lowest score."""
+    spec = spec_for(
+        checkpoint,
+        one_shot=OneShotSpec((), 0),
+        pruning=PruningSpec(criterion="random", exclude=("features.*",)),
+        sensitivity=SensitivitySpec(enabled=True, sparsities=(0.3, 0.8)),
+    )
+    run_here(cache, spec)
+    curve = read_sensitivity(spec, Store(cache))
+    zeros = zeros_of(checkpoint)["classifier.1.weight"]
+    expected = round(0.8 * zeros.numel()) - int(zeros.sum())
+    assert list(zip(curve["sparsity"], curve["removed"], strict=True)) == [(0, 0), (0.8, expected)]
+
+
+@pytest.mark.parametrize("recovery", ["fine_tuning", "random_reinit"])
 def test_structured_pruning_keeps_the_zeros_of_the_remaining_channels(
-    cache: Cache, checkpoint: Path
+    cache: Cache, checkpoint: Path, recovery: str
 ) -> None:
     structured = StructuredSpec(enabled=True, ratios=(0.3,), steps=2, epochs=1)
-    spec = spec_for(checkpoint, one_shot=OneShotSpec((), 0), structured=structured)
+    spec = spec_for(
+        checkpoint,
+        one_shot=OneShotSpec((), 0),
+        structured=structured,
+        recovery=RecoverySpec(method=recovery),
+    )
     before = torch.load(checkpoint)
     models = [model for model in models_of(cache, spec) if model[0].strategy == STRUCTURED]
     assert models

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 from torch.utils.data import DataLoader, TensorDataset
 
 from pruning_core.engine.models.computed_weights import unprunable_weights
 from pruning_core.engine.models.layers import weights
-from pruning_core.engine.pruning_strategies import OneShotPruning
+from pruning_core.engine.pruning_strategies import OneShotPruning, PruningStrategy
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 IMAGES = torch.randn(12, 6, 8, generator=torch.Generator().manual_seed(0))
@@ -87,6 +87,10 @@ def test_computed_weights_are_pruned_and_named(wrap: Wrap, frozen: bool) -> None
     with pytest.warns(UserWarning, match=r"plain parameters.*0\.weight \(.*3\.weight \("):
         one_shot.prune(0.0)
     torch.testing.assert_close(one_shot.model(IMAGES), expected)
+    torch.testing.assert_close(model(IMAGES), expected)  # The given model stays as it is,
+    twin = OneShotPruning(model, "cpu")  # and can be given again.
+    with pytest.warns(UserWarning, match="plain parameters"):
+        assert twin.prune(0.8) == pytest.approx(one_shot.prune(0.8))
     one_shot.prune(0.8, LOADER, 2)
     assert zero_shares(one_shot.model) == pytest.approx([0.8] * 3, abs=0.01)
     assert one_shot.model.get_parameter("0.weight").requires_grad is not frozen
@@ -137,6 +141,9 @@ def test_wrapped_models_are_copied_pruned_and_trained(wrap: Wrap) -> None:
     assert zero_shares(one_shot.model) == pytest.approx([0.8] * 3, abs=0.01)
     assert zero_shares(model) == [0.0] * 3
     assert all(bool((a != b).any()) for a, b in zip(trained, model.parameters(), strict=True))
+    pruner = PruningStrategy(model, "cpu")
+    pruner.fine_tune(LOADER)
+    assert zero_shares(pruner.model) == [0.0] * 3
 
 
 class Mixed(nn.Module):
@@ -159,3 +166,72 @@ def test_weights_that_stay_dense_are_named() -> None:
     with pytest.warns(UserWarning, match=r"dense: table, embedding\.weight and fixed\.weight\. "):
         one_shot.prune(0.5)
     assert unprunable_weights(convolutional(lambda layer: layer)) == []
+
+
+def test_zeros_of_a_hook_on_a_part_of_a_computed_weight_stay() -> None:
+    layer = weight_norm(nn.Linear(8, 3))
+    prune.l1_unstructured(layer, "weight_v", amount=0.5)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), layer)
+    one_shot = OneShotPruning(model, "cpu")
+    with pytest.warns(UserWarning, match=r"2\.weight \(12 of 24\)"):
+        one_shot.prune(0.25, LOADER, 1)
+    assert zero_shares(one_shot.model) == pytest.approx([0.25, 0.5])
+
+
+@pytest.mark.parametrize("kept", [{}, [], None])
+def test_models_that_keep_features_of_a_forward_pass_are_copied(kept: Any) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    attribute: dict[str, Any] = {"kept": kept}
+    attribute["itself"] = attribute
+    model.attribute = attribute  # type: ignore[assignment]
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if isinstance(kept, dict):
+            kept["features"] = [output]
+        elif isinstance(kept, list):
+            kept.append((output,))
+        else:
+            module.kept = output
+
+    model[1].register_forward_hook(keep)
+    expected = model(IMAGES)
+    assert torch.equal(OneShotPruning(model, "cpu").model(IMAGES), expected)
+
+
+@pytest.mark.parametrize("suffix", ["_orig", "_raw"])
+def test_weights_that_a_hook_of_the_user_computes_stay_dense_and_are_named(suffix: str) -> None:
+    """Zeros of the parameter behind such a weight need not be zeros of the weight."""
+    layer = nn.Linear(48, 8)
+    source = layer._parameters.pop("weight")
+    layer.register_parameter(f"weight{suffix}", source)
+
+    def centre(module: nn.Module, inputs: Any) -> None:
+        parameter = module.get_parameter(f"weight{suffix}")
+        module.weight = parameter - parameter.mean(1, keepdim=True)
+
+    layer.register_forward_pre_hook(centre)
+    model = nn.Sequential(nn.Flatten(), layer, nn.Linear(8, 3))
+    model(IMAGES)
+    one_shot = OneShotPruning(model, "cpu")
+    with pytest.warns(UserWarning, match=r"stay dense: 1\.weight"):
+        one_shot.prune(0.5, LOADER, 1)
+    assert zero_shares(one_shot.model) == [0.5]
+
+
+@pytest.mark.parametrize("wrap", [weight_norm, parametrizations.weight_norm])
+def test_zeros_of_a_computed_weight_stay_in_fine_tuning(wrap: Wrap) -> None:
+    layer = nn.Linear(48, 3)
+    prune.remove(prune.l1_unstructured(layer, "weight", amount=0.5), "weight")
+    pruner = PruningStrategy(nn.Sequential(nn.Flatten(), wrap(layer)), "cpu")
+    with (
+        pytest.warns(UserWarning, match=r"plain parameters.*1\.weight"),
+        pytest.warns(UserWarning, match=r"zero before: 1\.weight \(72 of 144\)"),
+    ):
+        pruner.fine_tune(LOADER)
+    assert zero_shares(pruner.model) == [0.5]
+
+
+def test_fine_tuning_leaves_a_dense_computed_weight_computed() -> None:
+    pruner = PruningStrategy(convolutional(parametrizations.weight_norm), "cpu")
+    pruner.fine_tune(LOADER)
+    assert parametrize.is_parametrized(pruner.model.get_submodule("0"), "weight")

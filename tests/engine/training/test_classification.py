@@ -53,6 +53,8 @@ class Output:
         {"logits": LOGITS, "features": torch.zeros(N, 99)},
         OrderedDict(loss=None, logits=LOGITS),
         {"anything": LOGITS},
+        {"pred": LOGITS, "embedding": torch.zeros(N, 99)},
+        {"predictions": LABELS, "class_scores": LOGITS},
         SimpleNamespace(loss=None, logits=LOGITS),
         TwoOutputs(LOGITS * 2, LOGITS),
         Output(torch.tensor(0.0), LOGITS),
@@ -156,8 +158,14 @@ def test_one_score_is_a_logit_or_the_output_of_a_sigmoid() -> None:
         assert mean_loss(scores, binary).item() == pytest.approx(expected.item())
     right = int(((logits[:, 0] > 0) == binary).sum())
     assert count_correct(logits, binary) == count_correct(logits.sigmoid(), binary, True) == right
-    with pytest.raises(SpecError, match="probability or a logit"):
-        one_score_is_probability(logits.sigmoid().detach())
+    two = torch.cat([torch.zeros_like(logits), logits], 1).softmax(1)
+    assert one_score_is_probability(two[:, 1:])
+    assert mean_loss(two[:, 1:], binary).item() == pytest.approx(expected.item())
+    for hidden in (logits.sigmoid().detach(), 1 / (1 + (-logits).exp()), logits.sigmoid().round()):
+        with pytest.raises(SpecError, match="probability or a logit"):
+            one_score_is_probability(hidden)
+    with pytest.raises(SpecError, match="logarithm of a probability"):
+        one_score_is_probability(functional.logsigmoid(logits))
 
 
 def test_probabilities_of_a_softmax_have_the_loss_of_their_logits() -> None:
@@ -180,3 +188,25 @@ def test_images_get_the_type_of_the_model_and_errors_of_a_model_are_sentences() 
     for images in (IMAGES[:, :1], torch.zeros(N, 2, 4, 4, dtype=torch.uint8)):
         with pytest.raises(SpecError, match=r"does not take the images .* \(6, \d, 4, 4\)"):
             run_model(model, images, "cpu")
+
+
+def raises(error: Exception) -> nn.Module:
+    class Raises(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise error
+
+    return Raises()
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "message"),
+    [
+        (nn.Conv2d(2, 3, 3), (IMAGES * 9).to(torch.uint8), "divide by 255"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(32)), IMAGES[:1], "larger batch size"),
+        (raises(AssertionError("Wrong image height!")), IMAGES, "Wrong image height!"),
+        (raises(KeyError("input_ids")), IMAGES, "KeyError 'input_ids'"),
+    ],
+)
+def test_what_a_model_refuses_is_a_sentence(model: nn.Module, images: Tensor, message: str) -> None:
+    with pytest.raises(SpecError, match=f"does not take the images.*{message}"):
+        run_model(model, images, "cpu")
