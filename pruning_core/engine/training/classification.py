@@ -209,15 +209,15 @@ def count_correct(scores: Tensor, labels: Tensor, probability: bool = False) -> 
     return int(((predicted == labels) & ~scores.isnan().any(1)).sum())
 
 
-def mean_loss(scores: Tensor, labels: Tensor) -> Tensor:
+def mean_loss(scores: Tensor, labels: Tensor, probability: bool = False) -> Tensor:
     """The mean cross-entropy of scores (N, C), a scalar; `labels` as `read_labels` returns them.
 
-    One score (N, 1) is taken as the logit of class 1. Scores that a sigmoid of one output or a
-    softmax made are taken as probabilities.
+    One score (N, 1) is the logit of class 1, or its probability. Of more scores, those that a
+    softmax made are probabilities.
     """
     if scores.shape[1] == 1:
         target = labels.to(scores.dtype)
-        if one_score_is_probability(scores):
+        if probability:
             return functional.binary_cross_entropy(scores[:, 0], target)
         return functional.binary_cross_entropy_with_logits(scores[:, 0], target)
     if _last_operation(scores) == "Softmax":

@@ -155,12 +155,12 @@ def test_one_score_is_a_logit_or_the_output_of_a_sigmoid() -> None:
         assert mean_loss(scores, binary).item() == pytest.approx(expected.item())
     for scores in (logits.sigmoid(), logits.sigmoid().squeeze(1).unsqueeze(1).clamp(0, 1)):
         assert one_score_is_probability(scores)
-        assert mean_loss(scores, binary).item() == pytest.approx(expected.item())
+        assert mean_loss(scores, binary, True).item() == pytest.approx(expected.item())
     right = int(((logits[:, 0] > 0) == binary).sum())
     assert count_correct(logits, binary) == count_correct(logits.sigmoid(), binary, True) == right
     two = torch.cat([torch.zeros_like(logits), logits], 1).softmax(1)
     assert one_score_is_probability(two[:, 1:])
-    assert mean_loss(two[:, 1:], binary).item() == pytest.approx(expected.item())
+    assert mean_loss(two[:, 1:], binary, True).item() == pytest.approx(expected.item())
     for hidden in (logits.sigmoid().detach(), 1 / (1 + (-logits).exp()), logits.sigmoid().round()):
         with pytest.raises(SpecError, match="probability or a logit"):
             one_score_is_probability(hidden)
