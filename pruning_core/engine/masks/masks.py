@@ -68,16 +68,17 @@ def compute_masks(
 def zero_masks(model: nn.Module) -> Tensors:
     """Masks (O, I, *K) of the prunable weights with zeros of an earlier pruning.
 
-    Left out are layers with at most `CHANCE_ZEROS` of zeros, layers of zeros only, which were
-    initialized so, and weights that hooks of `torch.nn.utils.prune` mask.
+    A model was pruned where a layer has more than `CHANCE_ZEROS` of zeros; then the zeros of all
+    its layers count, because global pruning removes few weights of some. Left out are layers of
+    zeros only, which were initialized so, and weights that hooks of `torch.nn.utils.prune` mask.
     """
     hooked = {plain_name(name) for name, _ in model.named_parameters() if name.endswith("_orig")}
-    masks = {name: weight.detach() != 0 for name, weight in weights(model, "all").items()}
-    return {
-        name: mask
-        for name, mask in masks.items()
-        if name not in hooked and 0 < int(mask.sum()) < (1 - CHANCE_ZEROS) * mask.numel()
-    }
+    named = {name: w for name, w in weights(model, "all").items() if name not in hooked}
+    masks = {name: mask for name, w in named.items() if bool((mask := w.detach() != 0).any())}
+    zeros = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
+    if not any(zeros[name] > CHANCE_ZEROS * mask.numel() for name, mask in masks.items()):
+        return {}
+    return {name: mask for name, mask in masks.items() if zeros[name]}
 
 
 def zero_layers(model: nn.Module) -> list[str]:
