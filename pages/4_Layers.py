@@ -18,11 +18,12 @@ from pruning_core.common.formatting import format_count
 from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS
 from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.planning.exports import mask_overlap_stage
+from pruning_core.planning.measurement_types import MaskOverlapResult, SensitivitySettings
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
 from pruning_core.planning.stage import Outline, Stage, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.stage_types import MaskOverlapResult, SensitivitySettings, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
 from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.reports.charts.style import chart_config

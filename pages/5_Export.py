@@ -18,8 +18,9 @@ from pages.components.shell import Lab, link, open_page
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
+from pruning_core.planning.measurement_types import ExportSettings
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
-from pruning_core.planning.stage_types import ExportSettings, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.exported_files import file_size_chart
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import exported_files

@@ -13,8 +13,8 @@ from pages.components.run_stage import run_stage
 from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
+from pruning_core.planning.measurement_types import BundleResult
 from pruning_core.planning.stage import PlannedModel, Stage, read_result
-from pruning_core.planning.stage_types import BundleResult
 from pruning_core.results.exported_files import why_not_offered
 from pruning_core.storage.bundle import BUNDLE_FORMATS, bundle_stage
 from pruning_core.storage.jobs import Job

@@ -9,9 +9,9 @@ import streamlit as st
 from pages.components.facts import inline
 from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes, format_macs, format_percent
+from pruning_core.planning.inspection_types import InspectGroupsResult
 from pruning_core.planning.inspections import data_facts, inspect_data
 from pruning_core.planning.stage import Stage, known
-from pruning_core.planning.stage_types import InspectGroupsResult
 from pruning_core.planning.structured import inspect_groups
 from pruning_core.planning.structured_notes import groups_note
 from pruning_core.settings.spec import Spec

@@ -15,6 +15,7 @@ from pruning_core.methods.datasets import DATASETS, class_order, not_square_note
 from pruning_core.methods.devices import DEVICES
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
+from pruning_core.planning.inspection_types import InspectModelResult
 from pruning_core.planning.inspections import (
     data_facts,
     inspect_data,
@@ -23,7 +24,6 @@ from pruning_core.planning.inspections import (
     notes_for_model,
 )
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import InspectModelResult
 from pruning_core.settings.messages import failure_reason, for_page, title
 from pruning_core.settings.spec import Spec
 

@@ -14,8 +14,8 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRATEGIES
+from pruning_core.planning.model_types import ModelResult
 from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
-from pruning_core.planning.stage_types import ModelResult
 from pruning_core.planning.timing import (
     Conditions,
     latency_stages,

@@ -14,14 +14,11 @@ from pages.components.facts import explain, inline
 from pages.components.shell import Lab, link, plain
 from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
+from pruning_core.planning.measurement_types import SensitivitySettings
+from pruning_core.planning.model_types import ModelResult, ModelSettings
 from pruning_core.planning.stage import Missing, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.stage_types import (
-    ModelResult,
-    ModelSettings,
-    SensitivitySettings,
-    restored,
-)
+from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles

@@ -15,8 +15,9 @@ from pages.components.uploads import store_upload
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.datasets import IMAGE_FORMATS
 from pruning_core.planning.exports import predict_image, predict_test_image
+from pruning_core.planning.measurement_types import PredictResult
+from pruning_core.planning.model_types import ModelResult
 from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
-from pruning_core.planning.stage_types import ModelResult, PredictResult
 from pruning_core.results.predictions import predictions_table
 from pruning_core.storage.jobs import Job
 

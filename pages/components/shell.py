@@ -17,9 +17,9 @@ from streamlit.errors import StreamlitAPIException
 
 from pages.components.host_check import refusal
 from pruning_core.common.paths import Cache, CacheError, cache_at
+from pruning_core.planning.inspection_types import ListFilesResult
 from pruning_core.planning.inspections import list_files
 from pruning_core.planning.stage import Stage, known
-from pruning_core.planning.stage_types import ListFilesResult
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store

@@ -18,8 +18,8 @@ from pruning_core.common.paths import Cache
 from pruning_core.common.terminal import one_line
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
+from pruning_core.planning.measurement_types import BundleResult, ExportResult
 from pruning_core.planning.stage import Outline, Stage, read_result
-from pruning_core.planning.stage_types import BundleResult, ExportResult
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import (
     available_formats,

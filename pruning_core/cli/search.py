@@ -23,7 +23,9 @@ from pruning_core.common.machine import usable_cores
 from pruning_core.common.paths import Cache
 from pruning_core.methods.layers import Layer
 from pruning_core.planning import search as strategy_search
+from pruning_core.planning.inspection_types import InspectDatasetResult, InspectModelResult
 from pruning_core.planning.inspections import inspect_data, inspect_model
+from pruning_core.planning.model_types import ModelResult
 from pruning_core.planning.plan import plan
 from pruning_core.planning.search import (
     Cells,
@@ -40,7 +42,6 @@ from pruning_core.planning.search import (
     winners,
 )
 from pruning_core.planning.stage import outline, read_result
-from pruning_core.planning.stage_types import InspectDatasetResult, InspectModelResult, ModelResult
 from pruning_core.results.csv_text import csv_text
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue

@@ -11,8 +11,9 @@ from pruning_core.engine.export import sparse_file
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.structured import widths
 from pruning_core.methods.strategies import BASELINE
+from pruning_core.planning.model_types import BaselineSettings
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.stage_types import BaselineSettings, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.storage.store import Store
 
 MODEL_FILE = "model.sparse"

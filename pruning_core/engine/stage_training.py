@@ -26,18 +26,17 @@ from pruning_core.engine.training.loss import Objective, frozen
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import LRSegment, TrainingPlan
 from pruning_core.methods.datasets import class_order
-from pruning_core.planning.stage import read_result
-from pruning_core.planning.stage_types import (
+from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
+from pruning_core.planning.model_types import (
     LAYERS_FILE,
     BaselineSettings,
-    DatasetResult,
-    DatasetSettings,
     ModelResult,
     ModelSettings,
     PrunedSettings,
     StructuredSettings,
-    restored,
 )
+from pruning_core.planning.stage import read_result
+from pruning_core.planning.stage_types import restored
 from pruning_core.settings.serialization import plain
 from pruning_core.storage.stage_context import Context, StageError
 

@@ -49,14 +49,14 @@ from pruning_core.engine.training.rewinding import (
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.planning.layer_checks import step_notes, zeros_notes
-from pruning_core.planning.stage import read_result
-from pruning_core.planning.stage_types import (
+from pruning_core.planning.model_types import (
     BaselineResult,
     BaselineSettings,
     ModelResult,
     PrunedResult,
     PrunedSettings,
 )
+from pruning_core.planning.stage import read_result
 from pruning_core.storage.stage_context import Context
 
 OPTIMIZER_FILE = "optimizer.pt"

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from pruning_core.methods import strategies
 from pruning_core.methods.corrections import CORRECTIONS
+from pruning_core.planning.model_types import BaselineSettings, CorrectionSettings, PrunedSettings
 from pruning_core.planning.pruned import pruned_stage, without_rewinding
 from pruning_core.planning.stage import PlannedModel, Stage
-from pruning_core.planning.stage_types import (
-    BaselineSettings,
-    CorrectionSettings,
-    PrunedSettings,
-    restored,
-    stored,
-)
+from pruning_core.planning.stage_types import restored, stored
 from pruning_core.settings.pruning_steps import Step
 from pruning_core.settings.spec import Spec
 

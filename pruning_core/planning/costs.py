@@ -17,15 +17,11 @@ from pruning_core.methods.corrections import CORRECTIONS, MAX_INPUTS
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.strategies import BASELINE, STRUCTURED
+from pruning_core.planning.measurement_types import SensitivitySettings
+from pruning_core.planning.model_types import CorrectionSettings, PrunedSettings, StructuredSettings
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, STAGE_KINDS
-from pruning_core.planning.stage_types import (
-    CorrectionSettings,
-    PrunedSettings,
-    SensitivitySettings,
-    StructuredSettings,
-    restored,
-)
+from pruning_core.planning.stage_types import restored
 from pruning_core.settings.conditions import budget_controls
 from pruning_core.settings.pruning_steps import (
     steps,

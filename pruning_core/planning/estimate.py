@@ -17,10 +17,11 @@ from pruning_core.planning.costs import (
     expected_work,
     planned_work,
 )
+from pruning_core.planning.inspection_types import InspectModelResult
 from pruning_core.planning.inspections import data_facts, inspect_data, inspect_model, known_layers
+from pruning_core.planning.model_types import ModelResult
 from pruning_core.planning.stage import FilesReader, Plan, Stage, known
 from pruning_core.planning.stage_kinds import ESTIMATED_KINDS, STAGE_KINDS
-from pruning_core.planning.stage_types import InspectModelResult, ModelResult
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
 

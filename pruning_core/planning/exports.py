@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import (
+from pruning_core.planning.measurement_types import (
     ExportSettings,
     MaskOverlapSettings,
     PredictSettings,
-    stored,
 )
+from pruning_core.planning.stage import Stage
+from pruning_core.planning.stage_types import stored
 
 PREDICT = "predict"
 EXPORT = "export"

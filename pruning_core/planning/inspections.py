@@ -9,18 +9,18 @@ from importlib.metadata import version
 from pruning_core.common.files import expand_path, weights_identity
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer
-from pruning_core.planning.layer_checks import step_notes, uncorrected_notes, zeros_notes
-from pruning_core.planning.stage import FilesReader, Reader, Stage, known
-from pruning_core.planning.stage_kinds import DATA_INSPECTION
-from pruning_core.planning.stage_types import (
+from pruning_core.planning.inspection_types import (
     InspectDatasetResult,
     InspectDatasetSettings,
     InspectGroupsResult,
     InspectModelResult,
     InspectModelSettings,
     ListFilesSettings,
-    stored,
 )
+from pruning_core.planning.layer_checks import step_notes, uncorrected_notes, zeros_notes
+from pruning_core.planning.stage import FilesReader, Reader, Stage, known
+from pruning_core.planning.stage_kinds import DATA_INSPECTION
+from pruning_core.planning.stage_types import stored
 from pruning_core.planning.structured import inspect_groups
 from pruning_core.planning.structured_notes import dry_run_notes
 from pruning_core.settings.pruning_steps import steps

@@ -17,8 +17,15 @@ from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning import sensitivity as sensitivity_
 from pruning_core.planning.correction import correction_branches
+from pruning_core.planning.inspection_types import (
+    DatasetSettings,
+    InspectDatasetResult,
+    InspectGroupsResult,
+    InspectModelResult,
+)
 from pruning_core.planning.inspections import data_facts, inspect_data, inspect_model
 from pruning_core.planning.layer_checks import check_layers
+from pruning_core.planning.model_types import BaselineSettings
 from pruning_core.planning.pruned import (
     final_training,
     finetune_training,
@@ -36,15 +43,7 @@ from pruning_core.planning.stage import (
     known,
     with_urgencies,
 )
-from pruning_core.planning.stage_types import (
-    BaselineSettings,
-    DatasetSettings,
-    InspectDatasetResult,
-    InspectGroupsResult,
-    InspectModelResult,
-    restored,
-    stored,
-)
+from pruning_core.planning.stage_types import restored, stored
 from pruning_core.planning.structured import (
     all_groups_spec,
     inspect_groups,

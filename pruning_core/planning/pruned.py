@@ -8,14 +8,9 @@ from typing import Any
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.recovery import FINE_TUNING, RECOVERY_METHODS
+from pruning_core.planning.model_types import ModelSettings, PrunedSettings
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import (
-    Json,
-    ModelSettings,
-    PrunedSettings,
-    restored,
-    stored,
-)
+from pruning_core.planning.stage_types import Json, restored, stored
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.pruning_steps import Step, pruning_epochs, steps, total_epochs
 from pruning_core.settings.relevance import effective_settings, has_effect, keyed_for

@@ -10,14 +10,11 @@ from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.methods.granularity import UNSTRUCTURED
 from pruning_core.methods.sensitivity_units import GROUP
+from pruning_core.planning.measurement_types import SensitivitySettings
+from pruning_core.planning.model_types import BaselineSettings
 from pruning_core.planning.pruned import pruning_settings
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import (
-    BaselineSettings,
-    SensitivitySettings,
-    restored,
-    stored,
-)
+from pruning_core.planning.stage_types import restored, stored
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.settings.strategies import OneShotSpec
 

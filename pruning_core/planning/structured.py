@@ -11,6 +11,8 @@ from pruning_core.common.errors import SpecError
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.layers import Layer
 from pruning_core.methods.strategies import STRUCTURED
+from pruning_core.planning.inspection_types import InspectGroupsResult, InspectGroupsSettings
+from pruning_core.planning.model_types import BaselineSettings, ModelSettings, StructuredSettings
 from pruning_core.planning.pruned import (
     final_training,
     finetune_training,
@@ -19,15 +21,7 @@ from pruning_core.planning.pruned import (
     without_rewinding,
 )
 from pruning_core.planning.stage import PlannedModel, Stage
-from pruning_core.planning.stage_types import (
-    BaselineSettings,
-    InspectGroupsResult,
-    InspectGroupsSettings,
-    ModelSettings,
-    StructuredSettings,
-    restored,
-    stored,
-)
+from pruning_core.planning.stage_types import restored, stored
 from pruning_core.settings.pruning_steps import (
     Step,
     epochs_before,

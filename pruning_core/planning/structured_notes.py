@@ -12,7 +12,8 @@ from pruning_core.common.formatting import (
     join_first,
 )
 from pruning_core.methods.channel_importance import STRUCTURED_TARGETS
-from pruning_core.planning.stage_types import InspectGroupsResult, ModelResult
+from pruning_core.planning.inspection_types import InspectGroupsResult
+from pruning_core.planning.model_types import ModelResult
 
 COUNTED = "Removed weights count as zeros, relative to the dense baseline."
 

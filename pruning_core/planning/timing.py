@@ -19,8 +19,9 @@ from pruning_core.methods.runtimes import (
     backends,
     missing_packages,
 )
+from pruning_core.planning.measurement_types import LatencySettings, SparseSpeedupSettings
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import LatencySettings, SparseSpeedupSettings, stored
+from pruning_core.planning.stage_types import stored
 
 LATENCY = "latency"
 SPARSE_SPEEDUP = "sparse_speedup"

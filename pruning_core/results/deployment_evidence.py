@@ -13,8 +13,10 @@ from pruning_core.common.statistics import wilson
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import RUNTIMES
 from pruning_core.methods.strategies import STRATEGIES
+from pruning_core.planning.measurement_types import LatencySettings
+from pruning_core.planning.model_types import ModelResult
 from pruning_core.planning.stage import PlannedModel, Reader, Stage, read_result
-from pruning_core.planning.stage_types import LatencySettings, ModelResult, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.results.exported_files import files_frame
 from pruning_core.results.latency import latency_frame
 

@@ -19,8 +19,9 @@ from pruning_core.common.formatting import (
 from pruning_core.common.statistics import wilson
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
+from pruning_core.planning.measurement_types import ExportResult
+from pruning_core.planning.model_types import ModelResult
 from pruning_core.planning.stage import PlannedModel, Reader, known, read_result
-from pruning_core.planning.stage_types import ExportResult, ModelResult
 from pruning_core.results.csv_text import csv_text
 
 # A file that surely loses more accuracy than this no longer represents its model.

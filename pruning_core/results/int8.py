@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from pruning_core.methods.strategies import BASELINE, CORRECTION, QUANTIZED, STRATEGIES
 from pruning_core.planning.exports import export_stage
+from pruning_core.planning.measurement_types import ExportResult
 from pruning_core.planning.stage import Reader, Stage, known
-from pruning_core.planning.stage_types import ExportResult
 from pruning_core.results.rows import Row
 
 FORMATS = {name: STRATEGIES[name].file_format for name in QUANTIZED}

@@ -10,8 +10,8 @@ import pandas as pd
 from pruning_core.common.formatting import format_times
 from pruning_core.common.paired_timing import JUDGEMENTS
 from pruning_core.methods.runtimes import RUNTIMES
+from pruning_core.planning.measurement_types import LatencyResult
 from pruning_core.planning.stage import Outline, PlannedModel, Reader, Stage, known
-from pruning_core.planning.stage_types import LatencyResult
 from pruning_core.results.models import titles
 from pruning_core.storage.jobs import Job
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from pruning_core.planning.model_types import LAYERS_FILE
 from pruning_core.planning.stage import Missing
-from pruning_core.planning.stage_types import LAYERS_FILE
 
 COLUMNS = ["layer", "kind", "weights", "sparsity", "channels", "zero channels"]
 

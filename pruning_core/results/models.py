@@ -18,14 +18,14 @@ from pruning_core.methods.strategies import (
     CORRECTION,
     STRATEGIES,
 )
-from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
-from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.stage_types import (
+from pruning_core.planning.model_types import (
     BaselineResult,
     ModelResult,
     PrunedResult,
     StructuredResult,
 )
+from pruning_core.planning.stage import Outline, PlannedModel, Reader, known
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.results.int8 import int8_rows
 from pruning_core.results.rows import Row, model_name
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from pruning_core.common.errors import Ref, Share, SpecError
+from pruning_core.planning.measurement_types import SensitivityResult, SensitivitySettings
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
-from pruning_core.planning.stage_types import SensitivityResult, SensitivitySettings, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.runtimes import SPARSE_KERNELS
+from pruning_core.planning.measurement_types import SparseSpeedupResult
 from pruning_core.planning.stage import Reader, Stage, known
-from pruning_core.planning.stage_types import SparseSpeedupResult
 
 ALL_LAYERS = "all layers"
 # What a stage stores, and the column that holds it.

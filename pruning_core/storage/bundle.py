@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
+from pruning_core.planning.measurement_types import BundleSettings
 from pruning_core.planning.stage import Outline, Reader, Stage
-from pruning_core.planning.stage_types import BundleSettings, stored
+from pruning_core.planning.stage_types import stored
 from pruning_core.storage.jobs import Job
 
 BUNDLE = "bundle"

@@ -18,9 +18,9 @@ from pruning_core.engine.stage_inputs import MASK_FILE, MODEL_FILE
 from pruning_core.engine.stages import OPTIMIZER_FILE
 from pruning_core.methods.layers import LAYER_CHOICES, Layer
 from pruning_core.planning.inspections import inspect_model
+from pruning_core.planning.model_types import BaselineResult
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline, read_result
-from pruning_core.planning.stage_types import BaselineResult
 from pruning_core.results.models import results_frame
 from pruning_core.settings.data import ModelSpec
 from pruning_core.settings.pruning import PruningSpec

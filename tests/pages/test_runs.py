@@ -15,10 +15,11 @@ from streamlit.testing.v1 import AppTest
 from pages.components import live, shell
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
+from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage, outline
-from pruning_core.planning.stage_types import SensitivitySettings, stored
+from pruning_core.planning.stage_types import stored
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import titles
 from pruning_core.settings.spec import Spec

@@ -11,12 +11,13 @@ from pruning_core.cli.options import spec_from
 from pruning_core.common.errors import SpecError
 from pruning_core.methods.corrections import CORRECTIONS, NO_BATCH_NORM
 from pruning_core.methods.layers import Layer
+from pruning_core.planning.inspection_types import InspectModelResult
 from pruning_core.planning.inspections import notes_for_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.sensitivity import sensitivity_only
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.planning.stage_types import InspectModelResult, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.spec import Spec, from_json, to_json

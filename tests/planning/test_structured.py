@@ -12,10 +12,11 @@ from pruning_core.methods.layers import Layer
 from pruning_core.planning import structured
 from pruning_core.planning.costs import Sizes, stage_epochs
 from pruning_core.planning.estimate import estimate
+from pruning_core.planning.inspection_types import InspectGroupsResult
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage, outline
-from pruning_core.planning.stage_types import InspectGroupsResult, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.planning.structured import inspect_groups, prunable_groups
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.spec import Spec, from_dict

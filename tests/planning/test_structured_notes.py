@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pruning_core.planning.stage_types import InspectGroupsResult, ModelResult, restored
+from pruning_core.planning.inspection_types import InspectGroupsResult
+from pruning_core.planning.model_types import ModelResult
+from pruning_core.planning.stage_types import restored
 from pruning_core.planning.structured_notes import (
     counted_against_dense,
     dry_run_notes,

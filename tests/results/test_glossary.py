@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from pruning_core.methods.strategies import CORRECTION
+from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.stage import Reader, Stage
-from pruning_core.planning.stage_types import SensitivitySettings, stored
+from pruning_core.planning.stage_types import stored
 from pruning_core.reports.csv_export import CSV_COLUMNS
 from pruning_core.results import exported_files, latency, sparse_speedup
 from pruning_core.results.correction import correction_table

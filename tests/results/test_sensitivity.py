@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pruning_core.common.errors import SpecError
+from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.stage import Stage
-from pruning_core.planning.stage_types import SensitivitySettings, stored
+from pruning_core.planning.stage_types import stored
 from pruning_core.results.sensitivity import (
     allocate,
     images_text,

@@ -14,7 +14,8 @@ import pytest
 
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.planning.stage_types import InspectDatasetResult, restored
+from pruning_core.planning.inspection_types import InspectDatasetResult
+from pruning_core.planning.stage_types import restored
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue

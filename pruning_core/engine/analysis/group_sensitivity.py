@@ -19,7 +19,8 @@ from pruning_core.engine.structured.importance import ImportanceInputs, Scorer
 from pruning_core.engine.structured.selection import RankedGroup, lowest_channels
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
-from pruning_core.planning.stage_types import BaselineSettings, SensitivitySettings
+from pruning_core.planning.measurement_types import SensitivitySettings
+from pruning_core.planning.model_types import BaselineSettings
 from pruning_core.storage.stage_context import StageError
 
 

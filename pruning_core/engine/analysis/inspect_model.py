@@ -25,8 +25,8 @@ from pruning_core.engine.models.weights import load_weights
 from pruning_core.methods.corrections import NO_BATCH_NORM
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.registry import load
+from pruning_core.planning.inspection_types import InspectModelResult, InspectModelSettings
 from pruning_core.planning.layer_checks import initial_zeros_note, zero_layers_note
-from pruning_core.planning.stage_types import InspectModelResult, InspectModelSettings
 
 TRIAL_SECONDS = 0.5
 TRIAL_IMAGES = 16

@@ -24,14 +24,10 @@ from pruning_core.engine.stage_inputs import (
     load_model,
     load_splits,
 )
+from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
+from pruning_core.planning.measurement_types import PredictResult, PredictSettings
 from pruning_core.planning.stage import read_result
-from pruning_core.planning.stage_types import (
-    DatasetResult,
-    DatasetSettings,
-    PredictResult,
-    PredictSettings,
-    restored,
-)
+from pruning_core.planning.stage_types import restored
 from pruning_core.storage.stage_context import Context
 
 ROUNDS, WARM_UP = 15, 3

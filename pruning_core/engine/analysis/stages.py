@@ -30,8 +30,7 @@ from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.methods.granularity import units
 from pruning_core.methods.sensitivity_units import GROUP
-from pruning_core.planning.stage_types import (
-    BaselineSettings,
+from pruning_core.planning.inspection_types import (
     DatasetResult,
     DatasetSettings,
     InspectDatasetResult,
@@ -40,12 +39,15 @@ from pruning_core.planning.stage_types import (
     InspectModelSettings,
     ListFilesResult,
     ListFilesSettings,
+)
+from pruning_core.planning.measurement_types import (
     MaskOverlapResult,
     MaskOverlapSettings,
     SensitivityResult,
     SensitivitySettings,
-    stored,
 )
+from pruning_core.planning.model_types import BaselineSettings
+from pruning_core.planning.stage_types import stored
 from pruning_core.results.layers import layer_statistics as read_layers
 from pruning_core.storage.stage_context import Context
 

@@ -18,8 +18,9 @@ from pruning_core.engine.benchmark.timing import paired_ratio
 from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
 from pruning_core.engine.data.loading import read_splits
+from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
 from pruning_core.planning.inspections import inspect_data
-from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.results.benchmark import Figure
 from pruning_core.storage.store import Store
 

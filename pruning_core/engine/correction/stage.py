@@ -27,13 +27,13 @@ from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.corrections import CORRECTIONS
-from pruning_core.planning.stage import read_result
-from pruning_core.planning.stage_types import (
+from pruning_core.planning.model_types import (
     BaselineSettings,
     CorrectionResult,
     CorrectionSettings,
     ModelResult,
 )
+from pruning_core.planning.stage import read_result
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
 from pruning_core.storage.stage_context import Context

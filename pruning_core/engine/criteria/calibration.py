@@ -22,12 +22,8 @@ from pruning_core.engine.training.state import Movement, TrainingState
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.criteria import BASELINE, IMAGES, MOVEMENT, needs
 from pruning_core.methods.granularity import pattern_of
-from pruning_core.planning.stage_types import (
-    BaselineSettings,
-    PrunedSettings,
-    SensitivitySettings,
-    StructuredSettings,
-)
+from pruning_core.planning.measurement_types import SensitivitySettings
+from pruning_core.planning.model_types import BaselineSettings, PrunedSettings, StructuredSettings
 from pruning_core.storage.stage_context import Context
 
 MOVEMENT_FILE = "movement.pt"

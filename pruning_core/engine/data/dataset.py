@@ -12,7 +12,7 @@ import numpy as np
 
 from pruning_core.engine.data.image_files import RawImage, image_facts, value_limits
 from pruning_core.methods.datasets import DATASETS
-from pruning_core.planning.stage_types import InspectDatasetResult, InspectDatasetSettings
+from pruning_core.planning.inspection_types import InspectDatasetResult, InspectDatasetSettings
 
 Progress = Callable[[float, str], None]
 # Takes the subset, the row in it, and the content of an image.

@@ -26,7 +26,7 @@ from pruning_core.engine.data.image_files import (
 )
 from pruning_core.engine.data.split import MIN_PER_CLASS, stratified_subset
 from pruning_core.methods.datasets import CENTER_CROP, DATASETS, not_square_note
-from pruning_core.planning.stage_types import DatasetResult, DatasetSettings
+from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
 
 CHUNK_IMAGES = 64
 CHUNK_BYTES = 32 * 1024**2

@@ -29,7 +29,8 @@ from pruning_core.engine.stage_inputs import (
 from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.file_formats import FILE_FORMATS
-from pruning_core.planning.stage_types import BaselineSettings, ExportResult, ExportSettings
+from pruning_core.planning.measurement_types import ExportResult, ExportSettings
+from pruning_core.planning.model_types import BaselineSettings
 from pruning_core.storage.stage_context import Context, StageError
 from pruning_core.storage.store import Store
 

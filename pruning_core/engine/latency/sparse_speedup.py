@@ -26,7 +26,7 @@ from pruning_core.engine.latency.stage import machine_facts
 from pruning_core.engine.latency.timed_models import load_timed_model
 from pruning_core.engine.models import devices
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
-from pruning_core.planning.stage_types import SparseSpeedupResult, SparseSpeedupSettings
+from pruning_core.planning.measurement_types import SparseSpeedupResult, SparseSpeedupSettings
 from pruning_core.planning.timing import check_machine
 from pruning_core.results.sparse_speedup import ALL_LAYERS
 from pruning_core.storage.stage_context import Context, StageError

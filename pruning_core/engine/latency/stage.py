@@ -41,7 +41,7 @@ from pruning_core.engine.latency.timed_models import (
 from pruning_core.engine.models import devices
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import BACKENDS, RUNTIMES, Backend
-from pruning_core.planning.stage_types import LatencyResult, LatencySettings
+from pruning_core.planning.measurement_types import LatencyResult, LatencySettings
 from pruning_core.planning.timing import check_machine
 from pruning_core.storage.stage_context import Context, StageError
 

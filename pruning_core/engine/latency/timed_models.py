@@ -16,8 +16,8 @@ from pruning_core.engine.models.build import FAILURES
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.runtimes import AS_TRAINED, RUNTIMES
 from pruning_core.planning.exports import export_stage
+from pruning_core.planning.measurement_types import ExportResult
 from pruning_core.planning.stage import Missing, read_result
-from pruning_core.planning.stage_types import ExportResult
 from pruning_core.storage.stage_context import StageError
 from pruning_core.storage.store import Store
 

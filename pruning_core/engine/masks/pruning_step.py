@@ -22,7 +22,7 @@ from pruning_core.engine.models.traced_layers import traced_layers
 from pruning_core.engine.stage_inputs import MASK_FILE, baseline_key, baseline_settings
 from pruning_core.methods.criteria import CRITERIA
 from pruning_core.planning.layer_checks import layer_collapse
-from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings
+from pruning_core.planning.model_types import BaselineSettings, PrunedSettings
 from pruning_core.storage.stage_context import Context
 from pruning_core.storage.store import Store
 

@@ -50,16 +50,15 @@ from pruning_core.engine.training.rewinding import (
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.train import derived_seed, train
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTURED_TARGETS
-from pruning_core.planning.stage import read_result
-from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.stage_types import (
+from pruning_core.planning.inspection_types import InspectGroupsResult, InspectGroupsSettings
+from pruning_core.planning.model_types import (
     BaselineSettings,
-    InspectGroupsResult,
-    InspectGroupsSettings,
     ModelResult,
     StructuredResult,
     StructuredSettings,
 )
+from pruning_core.planning.stage import read_result
+from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.structured_notes import (
     counted_against_dense,
     example_notes,

@@ -19,8 +19,8 @@ from pruning_core.engine.masks.masks import Masks
 from pruning_core.engine.models.build import rebuild
 from pruning_core.engine.training.train import derived_seed
 from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.planning.model_types import BaselineSettings, PrunedSettings, StructuredSettings
 from pruning_core.planning.pruned import LOADED_WEIGHTS_NOTE
-from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, StructuredSettings
 from pruning_core.storage.stage_context import Context
 
 KEPT_FILE = "kept.sparse"

@@ -26,8 +26,9 @@ from pruning_core.engine.data.loading import ImageSet, Splits
 from pruning_core.engine.masks import masks
 from pruning_core.engine.stage_inputs import MASK_FILE
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
+from pruning_core.planning.measurement_types import SensitivitySettings
+from pruning_core.planning.model_types import BaselineSettings, PrunedSettings
 from pruning_core.planning.plan import plan
-from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, SensitivitySettings
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec

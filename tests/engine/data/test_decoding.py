@@ -21,7 +21,8 @@ from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset, fitting
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.split import stratified_subset
-from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, stored
+from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
+from pruning_core.planning.stage_types import stored
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -24,7 +24,8 @@ from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import torchvision_sets
 from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
-from pruning_core.planning.stage_types import DatasetSettings, InspectDatasetSettings, stored
+from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
+from pruning_core.planning.stage_types import stored
 
 Serve = Callable[[Path], str]
 

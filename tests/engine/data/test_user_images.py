@@ -22,7 +22,8 @@ from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, image_folder
 from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.user_images import open_images
-from pruning_core.planning.stage_types import InspectDatasetSettings, stored
+from pruning_core.planning.inspection_types import InspectDatasetSettings
+from pruning_core.planning.stage_types import stored
 from tests.helpers.project import ROOT, SHARED
 
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]

@@ -17,8 +17,9 @@ from pruning_core.engine.training import train as training
 from pruning_core.engine.training.rewinding import schedule_start
 from pruning_core.engine.training.train import train
 from pruning_core.methods.lr_schedules import LR_SCHEDULES, rate
+from pruning_core.planning.model_types import BaselineSettings, PrunedSettings
 from pruning_core.planning.plan import plan
-from pruning_core.planning.stage_types import BaselineSettings, PrunedSettings, restored
+from pruning_core.planning.stage_types import restored
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec

@@ -29,18 +29,12 @@ from pruning_core.engine.stage_inputs import (
 )
 from pruning_core.engine.structured import widths
 from pruning_core.methods.file_formats import FILE_FORMATS, FileFormat
+from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
+from pruning_core.planning.measurement_types import BundleResult, BundleSettings, ExportResult
+from pruning_core.planning.model_types import BaselineSettings, ModelResult
 from pruning_core.planning.stage import Outline, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
-from pruning_core.planning.stage_types import (
-    BaselineSettings,
-    BundleResult,
-    BundleSettings,
-    DatasetResult,
-    DatasetSettings,
-    ExportResult,
-    ModelResult,
-    restored,
-)
+from pruning_core.planning.stage_types import restored
 from pruning_core.reports import csv_export
 from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
