@@ -417,7 +417,7 @@ def test_inspecting_images_does_not_import_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; "
         "from pruning_core.engine.data.dataset import inspect_dataset; "
-        "from pruning_core.planning.stage_types import InspectDatasetSettings; "
+        "from pruning_core.planning.inspection_types import InspectDatasetSettings; "
         f"inspect_dataset({arguments}, lambda f, t: None); "
         "print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
