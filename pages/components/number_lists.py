@@ -10,6 +10,7 @@ from typing import TypeVar
 from pruning_core.common.formatting import trimmed
 
 SHOWN_CHARACTERS = 40
+MOST_DIGITS = 15
 SEPARATORS = re.compile(r"[,;\s]+")
 Number = TypeVar("Number", int, float)
 
@@ -35,6 +36,16 @@ def parse(text: str, kind: type[Number]) -> list[Number]:
         pass
     example = "0, 1, 2" if kind is int else "0.5, 30"
     raise ValueError(f"{quoted(text)} is not a list of numbers such as {example}.")
+
+
+def parse_whole(text: str) -> int:
+    """A whole number, with or without commas. Raises `ValueError` with a sentence."""
+    digits = text.replace(",", "").strip()
+    if not (digits.isascii() and digits.lstrip("-").isdigit()):
+        raise ValueError(f"{quoted(text)} is not a whole number.")
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"{quoted(text)} is too large.")
+    return int(digits)
 
 
 def parse_percent(text: str) -> list[float]:
