@@ -11,10 +11,10 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pruning_core.common.paths import Cache
 from pruning_core.storage.worker_record import WorkerRecord
@@ -206,8 +206,10 @@ class Walk:
         self._note(f"set {control.label}")
         value = control.set(self.page, control.label, self.draw)
         after = self._settle(
-            lambda shown: shown.get(control.label, "").startswith(value)
-            and _same(shown, before, (control.label, *control.implied)),
+            lambda shown: (
+                shown.get(control.label, "").startswith(value)
+                and _same(shown, before, (control.label, *control.implied))
+            ),
             f"{control.label} = {value!r} and the rest of {before}",
         )
         self._check_seen(before, after, (control.label,))
@@ -297,9 +299,7 @@ class Walk:
         differing = f"{self.page.url} shows {last}; expected {wanted}"
         raise Violation(f"{self.steps[-12:]}: {differing}.")
 
-    def _check_seen(
-        self, before: Snapshot, after: Snapshot, moving: tuple[str, ...] = ()
-    ) -> None:
+    def _check_seen(self, before: Snapshot, after: Snapshot, moving: tuple[str, ...] = ()) -> None:
         """No control has shown a value that is neither the last nor the next one."""
         seen: dict[str, list[str]] = self.page.evaluate(SEEN)
         for label, values in seen.items():
