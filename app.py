@@ -6,7 +6,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from pages.components import choices, facts, live
+from pages.components import facts, live
+from pages.components.history import HistoryScript
 from pages.components.host_check import HostCheck
 from pages.components.setting_values import params
 from pages.components.shell import PAGES, Lab, link, open_page, plain
@@ -49,7 +50,6 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
             job = lab.queue.submit(preset.spec, preset.title)
             st.switch_page(PAGES["Runs"], query_params={"job": job})
         if st.button("Edit settings", key=f"edit {name}", help="Opens the settings on Tune."):
-            choices.load(preset.spec)
             st.switch_page(PAGES["Tune"], query_params=params(preset.spec))
 
 
@@ -143,4 +143,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 else:
-    app = App(__file__, middleware=[Middleware(HostCheck)])
+    app = App(__file__, middleware=[Middleware(HostCheck), Middleware(HistoryScript)])

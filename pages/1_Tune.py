@@ -194,7 +194,7 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str = "") -> None:
             help="Starts the run in the background and opens Runs.",
         )
     if pressed and spec:
-        label = st.session_state.get("run label") or describe(spec)
+        label = st.session_state[choices.RUN_NAME].strip() or describe(spec)
         job = lab.queue.submit(spec, label)
         ensure_worker(lab.cache)
         st.switch_page(PAGES["Runs"], query_params={"job": job})
@@ -227,7 +227,7 @@ def draw_link_line(values: Values, valid: bool) -> None:
 def link_address(values: Values) -> str:
     """The address of this page with the settings."""
     page = (st.context.url or "").partition("?")[0]
-    return f"{page}?{urlencode(link_of(values))}"
+    return f"{page}?{urlencode(choices.parameters(values))}"
 
 
 def main() -> None:

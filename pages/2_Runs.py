@@ -7,9 +7,12 @@ from typing import Literal
 
 import streamlit as st
 
-from pages.components import choices, live
+from pages.components import live
+from pages.components.address import Address, Parameter, number
+from pages.components.number_lists import quoted
 from pages.components.setting_values import params
-from pages.components.shell import PAGES, Lab, link, open_page, plain
+from pages.components.shell import PAGES, Lab, draw_link_problems, link, open_page, plain
+from pruning_core.common.errors import HIGHEST
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_list import JobList, Run
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
@@ -21,6 +24,7 @@ PAGE = 20
 LIST_HEIGHT = 340
 ROWS_AT_ONCE = 8
 LOG_LINES = 200
+FIRST_LOG = "first log"  # the key of the session
 CANCEL = "Stops the run. Finished stages stay cached."
 RETRY = "Re-runs failed or cancelled stages only."
 STYLE = """
@@ -38,16 +42,24 @@ STYLE = """
 """
 
 
+ADDRESS = Address(
+    "Runs",
+    Parameter("job"),
+    number("page", 1, 1, HIGHEST),
+    Parameter("seed"),
+    Parameter("log"),
+)
+
+
 def pick(lab: Lab) -> Job | None:
-    """The run of the link, else the newest; None where there are no runs."""
-    linked = st.query_params.get("job", "")
+    """The run of the address, else the newest; None where there are no runs."""
+    linked = ADDRESS["job"]
     if linked and (job := lab.queue.job(linked)):
         return job
     newest, _ = JobList(lab.cache.queue).page(1)
-    if linked and newest:
-        st.warning(f"There is no run {plain(linked)}. The newest run is shown.")
-    if newest:
-        st.query_params["job"] = newest[0].job.id
+    if linked:
+        ADDRESS.reject(f"There is no run {quoted(linked)}.")
+    ADDRESS["job"] = newest[0].job.id if newest else ""
     return newest[0].job if newest else None
 
 
@@ -71,7 +83,7 @@ def draw_list(lab: Lab, chosen: Job) -> None:
 
 def page_number() -> int:
     """The number of the shown page of the list, from 1."""
-    return int(st.session_state.get("page", 1))
+    return int(ADDRESS["page"])
 
 
 def draw_row(run: Run) -> None:
@@ -81,7 +93,8 @@ def draw_row(run: Run) -> None:
     with row:
         name = f"**{plain(run.job.label)}**"
         if st.button(name, key=f"open {run.job.id}", type="tertiary", width=300):
-            st.query_params["job"] = run.job.id
+            ADDRESS["job"] = run.job.id
+            ADDRESS["seed"] = ADDRESS["log"] = ""
             st.rerun()
         st.markdown(live.badge(run.state), width=110)
         if run.active and run.fraction:
@@ -95,7 +108,7 @@ def draw_paging(more: bool) -> None:
     """Buttons for older and newer runs."""
 
     def turn(by: int) -> None:
-        st.session_state["page"] = page_number() + by
+        ADDRESS["page"] = page_number() + by
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Newer", on_click=turn, args=(-1,), disabled=page_number() == 1)
@@ -119,8 +132,9 @@ def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
             live.keep_worker(lab)
         live.draw_progress(now)
         live.draw_errors(now)
-        live.draw_curves(lab, now)
+        live.draw_curves(lab, now, ADDRESS)
         live.draw_stages(now)
+        ADDRESS.write()
 
     draw()
 
@@ -158,7 +172,6 @@ def draw_edit(job: Job, main: bool) -> None:
     style: Literal["primary", "secondary"] = "primary" if main else "secondary"
     if st.button("Duplicate and edit", type=style, help="Opens a copy of the settings on Tune."):
         spec = from_json(job.spec)
-        choices.load(spec)
         st.switch_page(PAGES["Tune"], query_params=params(spec))
 
 
@@ -167,7 +180,7 @@ def draw_delete(lab: Lab, job: Job) -> None:
 
     def delete() -> None:
         lab.queue.delete(job.id)
-        st.query_params.pop("job", None)
+        ADDRESS["job"] = ""
 
     with st.popover("Delete"):
         st.write("Removes the run from this list. Its results stay cached.")
@@ -183,32 +196,57 @@ def draw_log(lab: Lab, now: JobProgress) -> None:
             st.caption("No stage has written a log yet.")
             return
         names = {row.key: title for row, title in logged}
-        first = live.first_log([row for row, _ in logged])
-        chosen = st.selectbox(
-            "Stage",
-            list(names),
-            index=list(names).index(first),
-            format_func=names.__getitem__,
-            key=f"log {first}",  # A new failure is shown, whatever was chosen before.
-            help="Each stage writes its own log.",
-        )
+        chosen = pick_log(names, live.first_log([row for row, _ in logged]))
         lines = lab.cache.log(chosen).read_text(errors="replace").splitlines()
         st.code("\n".join(lines[-LOG_LINES:]), language=None)
 
 
-def main() -> None:
-    lab = open_page("Runs")
-    st.title("Runs")
-    job = pick(lab)
-    if job is None:
-        st.info("No runs yet. Run a preset on Home, or set up a comparison on Tune.")
-        link("Tune", "Set up a comparison")
-        return
+def pick_log(names: dict[str, str], first: str) -> str:
+    """The stage whose log is shown: `first`, until another one is chosen. Returns its key."""
+    # A new failure is shown, whatever was chosen before.
+    if first != st.session_state.setdefault(FIRST_LOG, first):
+        st.session_state[FIRST_LOG], ADDRESS["log"] = first, ""
+    widget = f"log {first}"
+
+    def choose() -> None:
+        ADDRESS["log"] = st.session_state[widget]
+
+    stages = list(names)
+    st.selectbox(
+        "Stage",
+        stages,
+        index=stages.index(ADDRESS["log"] if ADDRESS["log"] in names else first),
+        format_func=names.__getitem__,
+        key=widget,
+        on_change=choose,
+        help="Each stage writes its own log.",
+    )
+    return str(st.session_state[widget])
+
+
+def draw_run(lab: Lab, job: Job) -> None:
+    """The list, and one run with its actions, progress and log."""
     draw_list(lab, job)
     now = job_progress(lab.queue, job.id)
     draw_actions(lab, now)
     draw_live(lab, job, now)
     draw_log(lab, now)
+
+
+def main() -> None:
+    lab = open_page("Runs")
+    st.title("Runs")
+    ADDRESS.open()
+    place = st.container()
+    job = pick(lab)
+    if job is None:
+        st.info("No runs yet. Run a preset on Home, or set up a comparison on Tune.")
+        link("Tune", "Set up a comparison")
+    else:
+        draw_run(lab, job)
+    ADDRESS.write()
+    with place:
+        draw_link_problems()
 
 
 main()

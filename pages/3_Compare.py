@@ -9,11 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import int8_series, live
+from pages.components.address import Address, choice, id_list, number
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain, inline
 from pages.components.guide_link import header_with_guide
 from pages.components.picking import pick_runs
-from pages.components.shell import Lab, link, open_page, plain
+from pages.components.shell import Lab, draw_link_problems, link, open_page, plain
 from pages.components.table import draw_definitions, draw_table
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
@@ -37,6 +38,13 @@ from pruning_core.storage.stage_queue import Row
 SHOWN_FINDINGS = 10
 POLL_SECONDS = 2.0
 ENDED = ("done", "failed", "cancelled")
+ADDRESS = Address(
+    "Compare",
+    id_list("runs"),
+    number("tolerance", 1.0, 0.0, 10.0),
+    choice("x", list(X_AXES)),
+    choice("image", ["png", "svg"]),
+)
 
 Rows = dict[str, list[Row]]
 
@@ -73,13 +81,14 @@ def draw_best_models(frame: pd.DataFrame, tolerance: Tolerance) -> None:
         "Accuracy tolerance (percentage points)",
         0.0,
         10.0,
-        1.0,
+        ADDRESS["tolerance"],
         0.1,
-        key="tolerance",
+        key=ADDRESS.key("tolerance"),
         help="The maximum accuracy drop. The page shows the sparsest model whose drop is at most "
         "this with 95 % confidence. The upper bound of the drop on the validation images counts, "
         "because the observed drop of the best of many models is too small.",
     )
+    ADDRESS.write()
     for answer in answers(frame, tolerance.points / 100):
         draw_best_model(answer)
 
@@ -105,7 +114,8 @@ def draw_charts(frame: pd.DataFrame) -> str:
         x = st.selectbox(
             "X axis",
             list(X_AXES),
-            key="x",
+            index=list(X_AXES).index(ADDRESS["x"]),
+            key=ADDRESS.key("x"),
             format_func=lambda name: X_AXES[name].title.capitalize(),
             width=360,
             help="Sparsity is counted in three ways: over the prunable weights, over all "
@@ -114,9 +124,9 @@ def draw_charts(frame: pd.DataFrame) -> str:
         image = st.segmented_control(
             "Image format",
             ["png", "svg"],
-            default="png",
+            default=ADDRESS["image"],
             required=True,
-            key="image",
+            key=ADDRESS.key("image"),
             format_func=str.upper,
             help="The format of the camera button at the top right of each chart.",
         )
@@ -232,6 +242,7 @@ def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
 @st.fragment
 def draw(lab: Lab, jobs: list[Job]) -> None:
     """Everything about the finished models of the runs."""
+    ADDRESS.write()
     rows = {job.id: lab.queue.stages_of(job.id) for job in jobs}
     draw_failures(jobs, rows)
     draw_damaged(lab, jobs, rows)
@@ -258,7 +269,10 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
 def main() -> None:
     lab = open_page("Compare")
     st.title("Compare")
-    jobs = pick_runs(lab)
+    ADDRESS.open()
+    jobs = pick_runs(lab, ADDRESS)
+    ADDRESS.write()
+    draw_link_problems()
     if not jobs:
         st.info("Nothing to compare yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")

@@ -8,11 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import layer_table
+from pages.components.address import Address, Parameter, number
 from pages.components.facts import files_listed, inline
 from pages.components.guide_link import header_with_guide
-from pages.components.picking import MAX_RUNS, pick_model, pick_run
+from pages.components.picking import pick_model, pick_run
 from pages.components.run_stage import run_stage
-from pages.components.shell import Lab, link, open_page, plain
+from pages.components.shell import Lab, draw_link_problems, link, open_page, plain
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS
@@ -38,18 +39,32 @@ from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.jobs import Job
 
+ADDRESS = Address(
+    "Layers",
+    Parameter("run"),
+    Parameter("unit"),
+    number("overall", 80.0, 1.0, 99.0),
+    Parameter("model"),
+    Parameter("layer"),
+    number("sparsity", 50.0, 0.0, 99.9),
+    Parameter("first"),
+    Parameter("other"),
+    Parameter("second"),
+)
+
 
 def pick_unit(spec: Spec) -> str:
     """The unit that the analysis prunes; the default is that of the run's settings."""
     units = list(SENSITIVITY_UNITS)
+    unit = ADDRESS.limit("unit", units, spec.sensitivity.unit, "unit")
     return st.radio(
         title("sensitivity.unit"),
         units,
-        index=units.index(spec.sensitivity.unit),
+        index=units.index(unit),
         format_func=lambda unit: SENSITIVITY_UNITS[unit].title,
         captions=[unit.help for unit in SENSITIVITY_UNITS.values()],
         horizontal=True,
-        key="unit",
+        key=ADDRESS.key("unit"),
         help="Layers that share channels (through a residual sum, a depthwise convolution or "
         "batch norm) form a dependency group. They lose the same channels.",
     )
@@ -86,7 +101,7 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
     draw_heat_map(frame, analysis)
     complete = planned.complete and len(finished) == len(planned.stages)
     usable = frame if complete and unit != GROUP else frame.iloc[:0]
-    layer_table.draw_custom_sparsity(lab, job.id, spec, usable)
+    layer_table.draw_custom_sparsity(lab, job.id, spec, usable, ADDRESS)
 
 
 def stage_title(stage: Stage) -> str:
@@ -119,7 +134,7 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
 def draw_model(lab: Lab, job: Job) -> None:
     """The sparsity of each layer of a finished model, and a weight magnitude histogram."""
     st.header("Sparsity per layer")
-    model = pick_model(lab, job, "model")
+    model = pick_model(lab, job, ADDRESS)
     if model is None:
         return
     statistics = layer_statistics(lab.store, model.key)
@@ -150,11 +165,14 @@ def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
     st.header("Weight magnitude histogram")
     st.caption(f"Model: {plain(model)}.")
     layer_column, sparsity_column = st.columns(2)
+    layers = [str(layer["name"]) for layer in statistics]
+    chosen = ADDRESS.limit("layer", layers, layers[0], "layer")
     with layer_column:
         name = st.selectbox(
             "Layer",
-            [str(layer["name"]) for layer in statistics],
-            key="layer",
+            layers,
+            index=layers.index(chosen),
+            key=ADDRESS.key("layer"),
             help="The parameter name of a weight tensor.",
         )
     with sparsity_column:
@@ -162,10 +180,10 @@ def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
             "Sparsity",
             0.0,
             99.9,
-            50.0,
+            ADDRESS["sparsity"],
             0.1,
             format="%.1f %%",
-            key="sparsity",
+            key=ADDRESS.key("sparsity"),
             help="Magnitude pruning of single weights to this sparsity removes the weights below "
             "the threshold. The threshold is estimated from the bars.",
         )
@@ -180,19 +198,13 @@ def draw_overlap(lab: Lab, job: Job) -> None:
     header_with_guide("Mask overlap (Jaccard)", "sensitivity", "sparsity-weights-and-mask-overlap")
     first_column, second_column = st.columns(2)
     with first_column:
-        first = pick_model(lab, job, "first", "First model")
+        first = pick_model(lab, job, ADDRESS, "first", "First model")
     with second_column:
-        labels = lab.queue.started_labels(MAX_RUNS)
-        chosen = st.selectbox(
-            "Compare with run",
-            list(labels),
-            format_func=lambda name: f"{labels[name]} ({name[:6]})",
-            key="other run",
-            help="This run or another run.",
-        )
-        other = lab.queue.job(chosen) if chosen else None
+        other = pick_run(lab, ADDRESS, "other", "Compare with run", "This run or another run.")
         first_key = first.key if first else ""
-        second = pick_model(lab, other, "second", "Second model", first_key) if other else None
+        second = (
+            pick_model(lab, other, ADDRESS, "second", "Second model", first_key) if other else None
+        )
     if first is None or second is None or first.key == second.key:
         st.caption("Choose two different models.")
         return
@@ -205,7 +217,9 @@ def draw_overlap(lab: Lab, job: Job) -> None:
 def main() -> None:
     lab = open_page("Layers")
     st.title("Layers")
-    job = pick_run(lab)
+    ADDRESS.open()
+    place = st.container()
+    job = pick_run(lab, ADDRESS)
     if job is None:
         st.info("No baseline has finished yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")
@@ -217,6 +231,9 @@ def main() -> None:
         st.warning(inline(for_page(error)))
     draw_model(lab, job)
     draw_overlap(lab, job)
+    ADDRESS.write()
+    with place:
+        draw_link_problems()
 
 
 main()

@@ -7,14 +7,16 @@ import functools
 import pandas as pd
 import streamlit as st
 
+from pages.components.address import Address, Parameter, number
 from pages.components.bundle import draw_bundle
 from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
-from pages.components.latency import draw_latency
+from pages.components.latency import PARAMETERS, draw_latency
 from pages.components.picking import pick_model, pick_run
 from pages.components.predict import draw_predictions
 from pages.components.run_stage import run_stage
-from pages.components.shell import Lab, link, open_page
+from pages.components.shell import Lab, draw_link_problems, link, open_page
+from pruning_core.common.errors import HIGHEST
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
@@ -30,6 +32,16 @@ from pruning_core.results.exported_files import (
     files_frame,
     files_table,
     why_not_offered,
+)
+from pruning_core.storage.jobs import Job
+
+ADDRESS = Address(
+    "Export",
+    Parameter("run"),
+    Parameter("model"),
+    *PARAMETERS,
+    Parameter("bundle"),
+    number("image", 0, 0, HIGHEST),
 )
 
 
@@ -104,26 +116,34 @@ def draw_downloads(lab: Lab, files: pd.DataFrame) -> None:
         )
 
 
-def main() -> None:
-    lab = open_page("Export")
-    st.title("Export")
-    job = pick_run(lab)
-    if job is None:
-        st.info("No model has finished yet. Start a run on Home or Tune.")
-        link("Home", "Choose a preset")
-        return
-    model = pick_model(lab, job, "export")
-    if model is None:
-        return
+def draw_model(lab: Lab, job: Job, model: PlannedModel) -> None:
+    """Everything about one model."""
     # Filled below by the measurements that the summary needs.
     summary = st.container()
     files = draw_files(lab, model, Outline.from_json(job.outline).dense_of(model))
     if not files.empty:
         draw_downloads(lab, files)
-    draw_latency(lab, job, model, summary)
+    draw_latency(lab, job, model, summary, ADDRESS)
     if not files.empty:
-        draw_bundle(lab, job, model, files)
-    draw_predictions(lab, job, model)
+        draw_bundle(lab, job, model, files, ADDRESS)
+    draw_predictions(lab, job, model, ADDRESS)
+
+
+def main() -> None:
+    lab = open_page("Export")
+    st.title("Export")
+    ADDRESS.open()
+    place = st.container()
+    job = pick_run(lab, ADDRESS)
+    if job is None:
+        st.info("No model has finished yet. Start a run on Home or Tune.")
+        link("Home", "Choose a preset")
+        return
+    if model := pick_model(lab, job, ADDRESS):
+        draw_model(lab, job, model)
+    ADDRESS.write()
+    with place:
+        draw_link_problems()
 
 
 main()

@@ -7,6 +7,7 @@ import functools
 import pandas as pd
 import streamlit as st
 
+from pages.components.address import Address
 from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
 from pages.components.run_stage import run_stage
@@ -22,7 +23,9 @@ from pruning_core.storage.jobs import Job
 DEFAULT_FORMAT = "onnx"
 
 
-def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) -> None:
+def draw_bundle(
+    lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame, address: Address
+) -> None:
     """The section: a zip with one of the `files` of a model and everything to check it."""
     header_with_guide("Reproducibility bundle", "export", "reproducibility-bundle")
     st.caption(
@@ -32,19 +35,26 @@ def draw_bundle(lab: Lab, job: Job, model: PlannedModel, files: pd.DataFrame) ->
     )
     offered = {row["format"] for row in files.to_dict("records") if not why_not_offered(row)}
     formats = [name for name in BUNDLE_FORMATS if name in offered]
+    if not formats:
+        return
+    preferred = DEFAULT_FORMAT if DEFAULT_FORMAT in formats else formats[0]
+    # Until a file is chosen, the preferred format is, which may be exported later than others.
+    widget = f"bundle {preferred}"
+
+    def choose() -> None:
+        address["bundle"] = st.session_state[widget]
+
     name = st.selectbox(
         "File",
         formats,
-        index=formats.index(DEFAULT_FORMAT) if DEFAULT_FORMAT in formats else 0,
+        index=formats.index(address["bundle"] if address["bundle"] in formats else preferred),
         format_func=lambda name: FILE_FORMATS[name].title,
-        # A new widget once the default is exported, so that it is chosen.
-        key=f"bundle {DEFAULT_FORMAT in formats}",
+        key=widget,
+        on_change=choose,
         width=280,
         help="The model file in the bundle. For an ONNX file, verify.py needs numpy and "
         "onnxruntime only.",
     )
-    if not name:
-        return
     stage = bundle_stage(job, model.key, name, lab.store)
     if run_stage(
         lab, [stage], "Create bundle", busy="Creating the bundle", help="Takes a few seconds."

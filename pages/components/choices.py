@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components import number_lists
+from pages.components import address, number_lists
 from pages.components.setting_values import (
     DEFAULTS,
     SCHEDULE_SETTINGS,
@@ -34,9 +34,10 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
 PREFIX = "w."
+NAME = "name"  # the parameter of the address that holds the name of the run
 # Keys of the session.
 VALUES = "settings"
-OPENED_LINKS = "opened links"
+RUN_NAME = "run name"
 LINK_PROBLEMS = "link problems"
 ATTEMPTED_SPEC = "attempted spec"
 
@@ -54,39 +55,30 @@ def fill_widgets(values: Values, problems: tuple[str, ...] = ()) -> None:
     """Put values into the widgets. `problems` are shown until a setting changes."""
     st.session_state[VALUES] = values
     st.session_state[LINK_PROBLEMS] = problems
-    st.session_state.setdefault(OPENED_LINKS, []).append(link_of(values))
     for name, value in values.items():
         st.session_state[PREFIX + name] = to_widget(name, value)
 
 
 def begin() -> None:
-    """Fill the widgets when a session starts, and when a new link is opened.
+    """Fill the widgets from the address when a visit starts, and when a new link is opened.
 
     Call it before the widgets are drawn, and after anything else that changes them.
-
-    After two quick moves of a slider the browser may still send the address of the first. Such an
-    address is no new link, and must not undo the second move.
     """
-    if (given := _new_link()) is not None:
+    if (given := address.new_link()) is not None:
         _open_link(given)
     elif f"{PREFIX}seeds" not in st.session_state:
-        # Streamlit drops the widgets of a page that was left.
+        # Streamlit drops the values of widgets that were not drawn.
         fill_widgets(st.session_state[VALUES], st.session_state[LINK_PROBLEMS])
+    st.session_state.setdefault(RUN_NAME, address.last_address("Tune").get(NAME, ""))
     st.session_state[ATTEMPTED_SPEC] = _attempted_spec(_read_widgets()[0])
-
-
-def _new_link() -> dict[str, str] | None:
-    """The parameters of a link that this session has not opened yet; None without one."""
-    given = st.query_params.to_dict()
-    opened = st.session_state.setdefault(OPENED_LINKS, [])
-    new = VALUES not in st.session_state or (given and given not in opened)
-    return given if new else None
 
 
 def _open_link(given: dict[str, str], without: Iterable[str] = ()) -> None:
     """Put the settings of a link into the widgets, `without` some of them."""
-    st.session_state[OPENED_LINKS].append(given)
-    reading = from_params({name: text for name, text in given.items() if name not in without})
+    address.link_opened(given)
+    settings = {name: text for name, text in given.items() if name not in (*without, NAME)}
+    reading = from_params(settings)
+    st.session_state[RUN_NAME] = given.get(NAME, "")
     fill_widgets(reading.values, reading.problems)
 
 
@@ -96,7 +88,7 @@ def draw_unconfirmed_paths(known: Callable[[], Collection[str]]) -> None:
     Anyone can make a link, and a page that it opens would read what it names. `known` returns the
     paths that were used before.
     """
-    given = _new_link()
+    given = address.new_link()
     paths = paths_of(from_params(given).values) if given else {}
     new = {name: path for name, path in paths.items() if path not in _confirmed_paths}
     if given is None or not new or not set(new.values()) - set(known()):
@@ -129,11 +121,13 @@ def remember(values: Values) -> None:
         st.session_state[LINK_PROBLEMS] = ()
     st.session_state[VALUES] = values
     _confirmed_paths.update(paths_of(values).values())
-    link = link_of(values)
-    if link not in st.session_state[OPENED_LINKS]:
-        st.session_state[OPENED_LINKS].append(link)
-    if st.query_params.to_dict() != link:
-        st.query_params.from_dict(link)
+    address.write_address(parameters(values))
+
+
+def parameters(values: Values) -> dict[str, str]:
+    """The parameters of the address: the settings, and the name of the run."""
+    name = st.session_state.get(RUN_NAME, "").strip()
+    return link_of(values) | ({NAME: name} if name else {})
 
 
 def attempted_spec() -> Spec:
@@ -198,7 +192,7 @@ def to_widget(name: str, value: Any) -> Any:
     if field.is_list:
         return ", ".join(value) if field.item_type is str else number_lists.number_text(value)
     if field.about.none_is_zero:
-        return value or None
+        return str(value) if value else ""
     return round(value * 100, 4) if field.is_share else value
 
 
@@ -212,7 +206,7 @@ def from_widget(name: str, value: Any) -> Any:
     if field.is_list:
         return number_lists.parse(value, field.item_type)
     if field.about.none_is_zero:
-        return value or 0
+        return number_lists.parse_whole(value) if value.strip() not in ("", "all") else 0
     if field.type is str:
         return (value or "").strip()
     return round(value / 100, 6) if field.is_share else value

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from pages.components.address import Address, choice, id_list, some_of
 from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
 from pages.components.run_stage import run_stage
@@ -36,15 +37,23 @@ from pruning_core.storage.jobs import Job
 
 BATCH_SIZES = [1, 8, 32]
 RESOLUTIONS = [0, 64, 128, 224]
+PARAMETERS = (
+    id_list("also"),
+    some_of("batches", BATCH_SIZES, [1]),
+    some_of("threads", range(1, usable_cores() + 1), [1]),
+    choice("resolution", RESOLUTIONS),
+)
 ALONE = "Other stages wait meanwhile, so that they do not disturb the measurement."
 
 
-def draw_latency(lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerator) -> None:
+def draw_latency(
+    lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerator, address: Address
+) -> None:
     """The section, and into `summary` the sentence on size and speed."""
     header_with_guide("Latency on this machine", "latency", "how-latency-is-measured")
     dense = Outline.from_json(job.outline).dense_of(model)
-    others = _other_models(lab, job, model)
-    conditions = _conditions()
+    others = _other_models(lab, job, model, address)
+    conditions = _conditions(address)
     models = list(dict.fromkeys([dense, model, *others]))
     stages = latency_stages([one.key for one in models], conditions=conditions)
     if run_stage(
@@ -65,7 +74,7 @@ def draw_latency(lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerato
     _draw_break_even(lab, model, conditions)
 
 
-def _other_models(lab: Lab, job: Job, model: PlannedModel) -> list[PlannedModel]:
+def _other_models(lab: Lab, job: Job, model: PlannedModel, address: Address) -> list[PlannedModel]:
     """Further finished models of the run, to measure beside this one."""
     outline = Outline.from_json(job.outline)
     names = titles(outline)
@@ -76,36 +85,50 @@ def _other_models(lab: Lab, job: Job, model: PlannedModel) -> list[PlannedModel]
     }
     if not finished:
         return []
+    if address["also"] is None:
+        structured = [k for k, m in finished.items() if STRATEGIES[m.strategy].removes_channels]
+        address["also"] = structured[:1]
+    elif any(key not in finished for key in address["also"]):
+        address["also"] = [key for key in address["also"] if key in finished]
     chosen = st.multiselect(
         "Also benchmark",
         list(finished),
-        default=[k for k, one in finished.items() if STRATEGIES[one.strategy].removes_channels][:1],
+        default=address["also"],
         format_func=lambda key: names[key][0],
-        key=f"also {model.key}",
+        key=address.key("also"),
         help="The dense baseline and this model are always measured. The measurements of all "
         "models alternate.",
     )
     return [finished[key] for key in chosen]
 
 
-def _conditions() -> Conditions:
+def _conditions(address: Address) -> Conditions:
     """Batch sizes, threads and input resolution, chosen on the page."""
     batch_column, thread_column, resolution_column = st.columns(3)
     with batch_column:
         batches = st.multiselect(
-            "Batch size", BATCH_SIZES, [1], key="batches", help="Images per call."
+            "Batch size",
+            BATCH_SIZES,
+            address["batches"],
+            key=address.key("batches"),
+            help="Images per call.",
         )
     with thread_column:
         cores = list(range(1, usable_cores() + 1))
         threads = st.multiselect(
-            "Threads", cores, [1], key="threads", help="Number of CPU threads per call."
+            "Threads",
+            cores,
+            address["threads"],
+            key=address.key("threads"),
+            help="Number of CPU threads per call.",
         )
     with resolution_column:
         size = st.selectbox(
             "Input resolution",
             RESOLUTIONS,
+            index=RESOLUTIONS.index(address["resolution"]),
             format_func=lambda size: f"{size} x {size}" if size else "as trained",
-            key="resolution",
+            key=address.key("resolution"),
             help="A convolutional network also runs on larger images. Then only the time is "
             "measured, not the accuracy.",
         )

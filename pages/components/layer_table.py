@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
+from pages.components.address import Address
 from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
 from pages.components.shell import PAGES, Lab
@@ -62,7 +63,9 @@ def draw_overlap(frame: pd.DataFrame) -> None:
         )
 
 
-def draw_custom_sparsity(lab: Lab, job: str, spec: Spec, analysis: pd.DataFrame) -> None:
+def draw_custom_sparsity(
+    lab: Lab, job: str, spec: Spec, analysis: pd.DataFrame, address: Address
+) -> None:
     """A sparsity for each layer of a job's model: suggested, edited, and run.
 
     `analysis` is the whole sensitivity analysis, empty if it is not finished.
@@ -74,21 +77,21 @@ def draw_custom_sparsity(lab: Lab, job: str, spec: Spec, analysis: pd.DataFrame)
     if not sizes:
         st.caption("The layers of this model are not known yet. Inspect the model on Tune.")
         return
-    draw_suggestion(job, analysis)
+    draw_suggestion(job, analysis, address)
     sparsities = edit_table(job, sizes, unit_noun(pruning))
     draw_run(lab, spec, sparsities, sizes)
 
 
-def draw_suggestion(job: str, analysis: pd.DataFrame) -> None:
+def draw_suggestion(job: str, analysis: pd.DataFrame, address: Address) -> None:
     """The overall sparsity, and the button that allocates it by the sensitivity analysis."""
     overall = st.slider(
         "Overall sparsity",
         1.0,
         99.0,
-        80.0,
+        address["overall"],
         0.5,
         format="%.1f %%",
-        key="overall sparsity",
+        key=address.key("overall"),
         help="The sparsity of all analyzed layers together.",
     )
     if analysis.empty:

@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.components.address import Address
 from pages.components.facts import explain, inline
 from pages.components.shell import Lab, link, plain
 from pruning_core.common import machine
@@ -142,9 +143,9 @@ def _kind_title(row: Row) -> str:
     return f"{layer}: {title[0].lower()}{title[1:]}"
 
 
-def draw_curves(lab: Lab, now: JobProgress) -> None:
+def draw_curves(lab: Lab, now: JobProgress, address: Address) -> None:
     """Loss and validation accuracy of each epoch."""
-    epochs, strategies = histories(lab, now, pick_seed(now))
+    epochs, strategies = histories(lab, now, pick_seed(now, address))
     if not epochs:
         if now.state in ACTIVE:
             st.caption("Curves appear after the first epoch.")
@@ -166,17 +167,18 @@ def curves(arguments: str) -> go.Figure:
     return training_curves(*json.loads(arguments))
 
 
-def pick_seed(now: JobProgress) -> int:
+def pick_seed(now: JobProgress, address: Address) -> int:
     """The seed whose curves are drawn."""
-    seeds = list(dict.fromkeys(model.seed for model in now.outline.models))
+    seeds = list(dict.fromkeys(str(model.seed) for model in now.outline.models))
     if len(seeds) < 2:
-        return seeds[0] if seeds else 0
-    chosen = st.segmented_control(
+        return int(seeds[0]) if seeds else 0
+    chosen = address.limit("seed", seeds, seeds[0], "seed in this run")
+    st.segmented_control(
         "Seed",
         seeds,
-        default=seeds[0],
+        default=chosen,
         required=True,
-        key=f"seed {now.job.id}",
+        key=address.key("seed"),
         help="Each seed repeats the whole comparison. The curves are those of one seed.",
     )
     return int(chosen)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pruning_core.common.formatting import trimmed
 
 SHOWN_CHARACTERS = 40
+MOST_DIGITS = 15
 SEPARATORS = re.compile(r"[,;\s]+")
 Number = TypeVar("Number", int, float)
 
@@ -26,9 +27,12 @@ def percent_text(shares: Sequence[float]) -> str:
 
 
 def parse(text: str, kind: type[Number]) -> list[Number]:
-    """Numbers between commas, semicolons or spaces. Raises `ValueError` with a sentence."""
+    """Numbers between commas, semicolons or spaces, with or without the brackets of a list.
+
+    Raises `ValueError` with a sentence.
+    """
     try:
-        values = [kind(part) for part in SEPARATORS.split(text) if part]
+        values = [kind(part) for part in SEPARATORS.split(_without_brackets(text)) if part]
         if all(math.isfinite(value) for value in values):
             return values
     except (ValueError, OverflowError):
@@ -37,15 +41,34 @@ def parse(text: str, kind: type[Number]) -> list[Number]:
     raise ValueError(f"{quoted(text)} is not a list of numbers such as {example}.")
 
 
+def _without_brackets(text: str) -> str:
+    stripped = text.strip()
+    return stripped[1:-1] if stripped[:1] + stripped[-1:] in ("[]", "()") else stripped
+
+
+def parse_whole(text: str) -> int:
+    """A whole number, with or without commas. Raises `ValueError` with a sentence."""
+    digits = text.replace(",", "").strip()
+    if not (digits.isascii() and digits.lstrip("-").isdigit()):
+        raise ValueError(f"{quoted(text)} is not a whole number.")
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"{quoted(text)} is too large.")
+    return int(digits)
+
+
 def parse_percent(text: str) -> list[float]:
     """Shares from 0 to 1, from percent. Raises `ValueError` with a sentence.
 
-    Where every value is below 1 and the text has no %, the person probably meant shares: the
+    A list in brackets, as Python and settings files write it, has shares: `[0.0, 0.3, 0.5]`. Where
+    every other value is below 1 and the text has no %, the person probably meant shares: the
     error asks.
     """
     values = parse(text.replace("%", " "), float)
     nonzero = [value for value in values if value]
-    if nonzero and all(0 < value < 1 for value in nonzero) and "%" not in text:
+    shares = bool(nonzero) and all(0 < value < 1 for value in nonzero) and "%" not in text
+    if shares and _without_brackets(text) != text.strip():
+        return [round(value, 6) for value in values]
+    if shares:
         meant = ", ".join(trimmed(100 * value, 4) for value in values)
         typed = ", ".join(f"{trimmed(value, 4)} %" for value in nonzero)
         raise ValueError(

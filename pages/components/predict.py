@@ -7,6 +7,7 @@ import base64
 import numpy as np
 import streamlit as st
 
+from pages.components.address import Address
 from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
 from pages.components.run_stage import run_stage
@@ -25,15 +26,15 @@ TYPES = [suffix[1:] for suffixes in IMAGE_FORMATS.values() for suffix in suffixe
 MODELS = {"dense": "Dense baseline", "point": "This model"}
 
 
-def draw_predictions(lab: Lab, job: Job, model: PlannedModel) -> None:
+def draw_predictions(lab: Lab, job: Job, model: PlannedModel, address: Address) -> None:
     """The section: an image to choose, and both predictions side by side."""
     header_with_guide("Predict an image", "export", "predict-an-image")
-    stage = _chosen_image(lab, job, model)
+    stage = _chosen_image(lab, job, model, address)
     if stage and run_stage(lab, [stage], "Predict", busy="Running both models", at_once=True):
         _draw_predictions(read_result(lab.store, stage.key, PredictResult))
 
 
-def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
+def _chosen_image(lab: Lab, job: Job, model: PlannedModel, address: Address) -> Stage | None:
     """The stage that predicts an uploaded image, else a test image."""
     dense = Outline.from_json(job.outline).dense_of(model).key
     upload_column, number_column = st.columns(2)
@@ -46,12 +47,15 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel) -> Stage | None:
         )
     with number_column:
         count = read_result(lab.store, model.key, ModelResult).test_images
+        if address["image"] >= count:
+            address.reject(f"There is no test image {address['image']}.")
+            address["image"] = 0
         number = st.number_input(
             "Test image number",
             0,
             count - 1,
-            0,
-            key="test image",
+            address["image"],
+            key=address.key("image"),
             help=f"0 to {count - 1:,}. Used if you upload no image.",
             disabled=file is not None,
         )

@@ -20,8 +20,23 @@ def draw(spec: Spec | None) -> None:
     if error := st.session_state.get(PROBLEM):
         st.error(error)
     with st.expander("Name, export or import settings"):
+        st.text_input(
+            FIELDS["label"].title,
+            placeholder=describe(spec) if spec else "",
+            key=choices.RUN_NAME,
+            value=st.session_state[choices.RUN_NAME],
+            help=FIELDS["label"].about.help,
+        )
         if spec:
-            _draw_name_and_export(spec)
+            st.download_button(
+                "Export settings (JSON)",
+                to_json(spec),
+                "settings.json",
+                "application/json",
+                on_click="ignore",
+                help="All settings as a file, for import on this page or `--spec` on the command "
+                "line.",
+            )
         st.file_uploader(
             "Import settings",
             ["json"],
@@ -29,23 +44,6 @@ def draw(spec: Spec | None) -> None:
             on_change=import_file,
             help="A settings file (JSON). It replaces all settings on this page.",
         )
-
-
-def _draw_name_and_export(spec: Spec) -> None:
-    st.text_input(
-        FIELDS["label"].title,
-        placeholder=describe(spec),
-        key="run label",
-        help=FIELDS["label"].about.help,
-    )
-    st.download_button(
-        "Export settings (JSON)",
-        to_json(spec),
-        "settings.json",
-        "application/json",
-        on_click="ignore",
-        help="All settings as a file, for import on this page or `--spec` on the command line.",
-    )
 
 
 def import_file() -> None:

@@ -60,13 +60,16 @@ def setting_widget(name: str, on_change: Callable[[], None] | None = None) -> An
         "disabled": condition is not None,
         "on_change": on_change,
     }
+    # Without its value a new widget shows its default for some tenths of a second.
+    value = st.session_state[key(name)]
     if field.type is bool:
-        return st.checkbox(**common)
+        return st.checkbox(**common, value=value)
     if field.about.choices is not None and not field.is_list:
         return _select(field, common)
-    if field.is_list or field.type is str:
-        return st.text_input(**common, placeholder=field.about.placeholder)
-    return _number(field, common)
+    if field.is_list or field.type is str or field.about.none_is_zero:
+        placeholder = "all" if field.about.none_is_zero else field.about.placeholder
+        return st.text_input(**common, value=value, placeholder=placeholder)
+    return _number(field, {**common, "value": value})
 
 
 def _help(field: Field) -> str:
@@ -91,13 +94,14 @@ def _paper(method: Any) -> str:
 def _select(field: Field, common: dict[str, Any]) -> Any:
     """A select box. A value that was typed, or came with a link, joins the options."""
     options = field.choice_names
-    value = st.session_state.get(common["key"])
-    if value is not None and value not in options:
+    value = st.session_state[common["key"]]
+    if value not in options:
         options = (*options, value)
         # A box with other options is a new widget, which would start with the first of them.
         st.session_state[common["key"]] = value
     return st.selectbox(
         options=options,
+        index=options.index(value),
         format_func=field.choice_title,
         accept_new_options=field.about.free,
         **common,
@@ -110,9 +114,7 @@ def _number(field: Field, common: dict[str, Any]) -> Any:
     if field.about.slider:
         return st.slider(min_value=low, max_value=high, step=step, format=_format(field), **common)
     if field.about.none_is_zero:
-        return st.number_input(
-            min_value=1, max_value=high, step=1, value=None, placeholder="all", **common
-        )
+        return st.number_input(min_value=1, max_value=high, step=1, placeholder="all", **common)
     if field.is_share:
         # A number input, unlike a slider, cannot show the sign.
         common["help"] = f"In percent. {common['help']}"

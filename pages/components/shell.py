@@ -15,6 +15,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from pages.components import address
 from pages.components.host_check import refusal
 from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.planning.inspection_types import ListFilesResult
@@ -188,6 +189,7 @@ def open_page(title: str) -> Lab:
     st.set_page_config(page_title=f"{title} - Pruning Lab", page_icon="✂️", layout="wide")
     _stop_foreign_session()
     _freeze_modules(title)
+    address.visit_page(title)
     st.html(STYLE)
     _navigation()
     return _lab()
@@ -221,12 +223,23 @@ def _navigation() -> None:
 
 
 def link(page: str, label: str = "", **params: str) -> None:
-    """A link to a page; `params` become the parameters of its address."""
+    """A link to a page with these parameters, else with those of the last visit to it."""
     try:
-        st.page_link(PAGES[page], label=label or page, query_params=params)
+        parameters = params or address.last_address(page)
+        st.page_link(PAGES[page], label=label or page, query_params=parameters)
     except StreamlitAPIException:
         # A page that runs without app.py, as in a test, has no other pages to link.
         st.markdown(label or page, width="content")
+
+
+def draw_link_problems() -> None:
+    """Say which parts of the link that opened this page are not used, until a choice changes."""
+    sentences = [plain(problem) for problem in address.problems()]
+    opening = "Part of this link is not valid, so a default is shown."
+    if len(sentences) == 1:
+        st.warning(f"{opening} {sentences[0]}")
+    elif sentences:
+        st.warning("\n".join([opening, "", *(f"- {sentence}" for sentence in sentences)]))
 
 
 def _lab() -> Lab:

@@ -98,7 +98,9 @@ CONTROLS: dict[str, Control] = {
         test.slider(key="w.iterative.target").set_value(50.0 + i).run()
     ),
     "pages/2_Runs.py": lambda test, i: test.run(),
-    "pages/3_Compare.py": lambda test, i: test.slider(key="tolerance").set_value(0.1 * i).run(),
+    "pages/3_Compare.py": lambda test, i: (
+        test.slider(key="Compare.tolerance").set_value(0.1 * i).run()
+    ),
 }
 
 

@@ -97,6 +97,10 @@ def test_a_refusal_names_settings_by_title(name: str, value: Any) -> None:
         ("0.3, 0.5 %", [0.003, 0.005]),
         ("0", [0.0]),
         ("", []),
+        ("[0.0, 0.3, 0.5]", [0.0, 0.3, 0.5]),
+        (" (0.3,0.5) ", [0.3, 0.5]),
+        ("[0, 30, 50]", [0.0, 0.3, 0.5]),
+        ("[0.3 %]", [0.003]),
     ],
 )
 def test_percent_text_becomes_shares(text: str, shares: list[float]) -> None:

@@ -92,7 +92,7 @@ def test_a_failed_file_shows_its_reason_and_can_be_exported_again(
 
 
 def test_both_models_predict_a_test_image(ready: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = page(ready, monkeypatch).run().number_input(key="test image").set_value(3).run()
+    at = page(ready, monkeypatch).run().number_input(key="Export.image").set_value(3).run()
     assert not at.exception
     assert "Queued." in shown(at)
     serve(ready, STAGE_KINDS)

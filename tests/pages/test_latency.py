@@ -64,9 +64,9 @@ def test_the_chosen_conditions_are_measured(lab: Cache, monkeypatch: pytest.Monk
     monkeypatch.setattr(latency, "usable_cores", lambda: 2)
     at = page(lab, monkeypatch).run()
     assert "not measured yet" in shown(at)
-    at.multiselect(key="batches").set_value([1, 32]).run()
-    at.multiselect(key="threads").set_value([1, 2]).run()
-    at.selectbox(key="resolution").set_value(64).run()
+    at.multiselect(key="Export.batches").set_value([1, 32]).run()
+    at.multiselect(key="Export.threads").set_value([1, 2]).run()
+    at.selectbox(key="Export.resolution").set_value(64).run()
     at = press(at, "Measure latency")
     assert "Queued until the machine is idle; " in shown(at)
     wanted = timings(lab, Conditions((1, 32), (1, 2), 64))
@@ -75,7 +75,7 @@ def test_the_chosen_conditions_are_measured(lab: Cache, monkeypatch: pytest.Monk
 
 
 def test_break_even_is_measured_at_a_click(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = page(lab, monkeypatch).run().selectbox(key="resolution").set_value(64).run()
+    at = page(lab, monkeypatch).run().selectbox(key="Export.resolution").set_value(64).run()
     at = press(at, "Measure break-even")
     assert "Queued until the machine is idle." in shown(at)
     assert not at.exception
@@ -160,7 +160,7 @@ def uploaded(at: AppTest, name: str, content: bytes) -> AppTest:
 
 def test_both_models_predict_an_uploaded_image(lab: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     at = uploaded(page(lab, monkeypatch).run(), "red.png", png((60, 40)))
-    assert at.number_input(key="test image").disabled
+    assert at.number_input(key="Export.image").disabled
     serve(lab)
     at.run()
     assert not at.exception

@@ -101,7 +101,7 @@ def test_a_suggestion_fills_the_table_and_runs(
     store, queue = Store(analyzed), Queue(analyzed.queue)
     total = 0.3
     at = page(analyzed, monkeypatch).run()
-    at.slider(key="overall sparsity").set_value(100 * total)
+    at.slider(key="Layers.overall").set_value(100 * total)
     press(at, ALLOCATE)
     assert not at.exception
     assert "Overall sparsity 30 %. Runs one-shot only" in shown(at)
@@ -122,7 +122,7 @@ def test_what_was_not_measured_is_not_suggested(
     analyzed: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = page(analyzed, monkeypatch).run()
-    at.slider(key="overall sparsity").set_value(99.0)
+    at.slider(key="Layers.overall").set_value(99.0)
     press(at, ALLOCATE)
     assert "The overall sparsity 99 % is too high: the measured sparsities" in errors(at)
     assert "Lower it, or add higher values to 'Sparsities (sensitivity)'." in errors(at)
@@ -133,7 +133,7 @@ def test_the_worker_computes_the_overlap_of_two_models(
 ) -> None:
     """The baseline keeps all weights and the pruned model half of them: the overlap is 50 %."""
     at = page(analyzed, monkeypatch).run()
-    at.selectbox(key="second").select(0).run()
+    at.selectbox(key="Layers.second").select_index(0).run()
     assert "Queued." in shown(at)
     serve(analyzed, STAGE_KINDS)
     at.run()
@@ -183,7 +183,7 @@ def test_a_suggestion_belongs_to_its_run(analyzed: Cache, monkeypatch: pytest.Mo
     at = page(analyzed, monkeypatch).run()
     names = {option.split(" (")[0]: i for i, option in enumerate(at.selectbox[0].options)}
     at.selectbox[0].select_index(names["Small"]).run()
-    at.slider(key="overall sparsity").set_value(30.0)
+    at.slider(key="Layers.overall").set_value(30.0)
     press(at, ALLOCATE)
     assert "Overall sparsity 30 %" in shown(at)
     at.selectbox[0].select_index(names["Other"]).run()
@@ -252,7 +252,7 @@ def test_dependency_groups_can_be_analyzed_from_the_page(
     analyzed: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = page(analyzed, monkeypatch).run()
-    at.radio(key="unit").set_value("dependency_group").run()
+    at.radio(key="Layers.unit").set_value("dependency_group").run()
     assert not at.exception
     assert button(at, ALLOCATE).disabled
     press(at, ANALYZE)

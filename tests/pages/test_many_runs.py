@@ -202,7 +202,7 @@ def test_the_best_model_follows_the_slider_and_the_report_agrees(
     test, points = shown(caches[FEW], "pages/3_Compare.py"), points_of(caches[FEW])
     sentences = set()
     for tolerance in (0.1, 5.0, 10.0):
-        test.slider(key="tolerance").set_value(tolerance).run()
+        test.slider(key="Compare.tolerance").set_value(tolerance).run()
         (answer,) = answers(points, tolerance / 100)
         figures = answer.best.figures if answer.best else ()
         assert [metric.value for metric in test.metric] == [value for _, value in figures]

@@ -115,7 +115,7 @@ def test_compare_says_what_failed(cache: Cache) -> None:
 @pytest.mark.parametrize(("page", "name"), [("2_Runs", "job"), ("3_Compare", "runs")])
 def test_an_unknown_run_is_reported(cache: Cache, page: str, name: str) -> None:
     finished(cache)
-    assert "no run" in texts(open_page(f"pages/{page}.py", **{name: "zzz"}))
+    assert "There is no run" in texts(open_page(f"pages/{page}.py", **{name: "zzz"}))
 
 
 def test_tune_puts_its_settings_into_the_link() -> None:
@@ -206,7 +206,7 @@ def test_compare_draws_four_charts_findings_and_table(cache: Cache) -> None:
 @pytest.mark.parametrize("axis", ["epochs", "seconds", "sparsity_weights"])
 def test_compare_switches_the_horizontal_axis(cache: Cache, axis: str) -> None:
     test = open_page("pages/3_Compare.py", runs=finished(cache))
-    test.selectbox(key="x").set_value(axis).run()
+    test.selectbox(key="Compare.x").set_value(axis).run()
     assert not test.exception
 
 

@@ -514,8 +514,8 @@ def test_excluded_layers_are_counted_and_an_entry_without_a_match_refused(cache:
 
 def test_an_empty_number_of_images_means_all() -> None:
     test = tune(**{"data.train_size": "500"})
-    assert widget(test, "data.train_size").value == 500
-    choose(test, "data.train_size", None)
+    assert widget(test, "data.train_size").value == "500"
+    choose(test, "data.train_size", "")
     assert "data.train_size" not in test.query_params
 
 

@@ -1,0 +1,230 @@
+"""The address of a page holds all that the page shows, as parameters.
+
+Back, Forward, reload and a copied link restore it. Within one visit to a page the session holds
+the values, and the address follows; a new visit, or a new link, starts with the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from pages.components.number_lists import quoted
+from pruning_core.common.formatting import trimmed
+
+# Keys of the session.
+VISIT = "visit"
+ADDRESSES = "addresses"
+NONE = "none"  # the text of an empty list, which differs from no parameter
+
+Parameters = dict[str, str]
+
+
+@dataclass
+class Visit:
+    """A visit to a page: from its opening until another page is opened.
+
+    `written` are the addresses that were written in it. After two quick moves of a slider the
+    browser may still send the address of the first; it is no new link, and must not undo the
+    second move. `values` are those of the page's parameters, `given` those that came with the
+    link, and `problems` what is wrong with it.
+    """
+
+    page: str
+    opened: bool = False
+    written: list[Parameters] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    given: Parameters = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def visit_page(page: str) -> None:
+    """Begin a visit where the session showed another page before."""
+    if page != getattr(st.session_state.get(VISIT), "page", None):
+        st.session_state[VISIT] = Visit(page)
+
+
+def new_link() -> Parameters | None:
+    """The parameters that this visit has not read yet; None without any."""
+    visit: Visit = st.session_state[VISIT]
+    given: Parameters = st.query_params.to_dict()
+    return given if not visit.opened or given not in visit.written else None
+
+
+def link_opened(given: Parameters) -> None:
+    """Store that the parameters of a new link were read."""
+    visit: Visit = st.session_state[VISIT]
+    visit.opened = True
+    visit.written.append(given)
+
+
+def write_address(parameters: Parameters) -> None:
+    """Make these the parameters of the address, and of the links to this page."""
+    visit: Visit = st.session_state[VISIT]
+    link_opened(parameters)
+    st.session_state.setdefault(ADDRESSES, {})[visit.page] = parameters
+    if st.query_params.to_dict() != parameters:
+        st.query_params.from_dict(parameters)
+
+
+def last_address(page: str) -> Parameters:
+    """The parameters of the last visit of this session to a page."""
+    parameters: Parameters = st.session_state.get(ADDRESSES, {}).get(page, {})
+    return parameters
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of an address, with the functions that read and write its value.
+
+    `read` raises `ValueError` with a sentence where the text is no valid value. A value equal to
+    `default` is left out of the address.
+    """
+
+    name: str
+    default: Any = ""
+    read: Callable[[str], Any] = str
+    text: Callable[[Any], str] = str
+
+
+def number(name: str, default: float, low: float, high: float) -> Parameter:
+    """A parameter with a number from `low` to `high`; a whole one where `default` is whole."""
+    kind = type(default)
+
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            if low <= (value := kind(text)) <= high:
+                return value
+        raise ValueError(f"use a number from {trimmed(low, 6)} to {trimmed(high, 6)}")
+
+    return Parameter(name, default, read, lambda value: trimmed(value, 6))
+
+
+def choice(name: str, options: Sequence[Any]) -> Parameter:
+    """A parameter with one of several values; the default is the first of them."""
+    by_text = {str(option): option for option in options}
+
+    def read(text: str) -> Any:
+        if text not in by_text:
+            raise ValueError(f"use one of {', '.join(by_text)}")
+        return by_text[text]
+
+    return Parameter(name, options[0], read)
+
+
+def some_of(name: str, options: Sequence[int], default: Sequence[int]) -> Parameter:
+    """A parameter with any of several whole numbers."""
+    by_text = {str(option): option for option in options}
+
+    def read(text: str) -> list[int]:
+        parts = [part for part in text.split(",") if part != NONE]
+        if not set(parts) <= set(by_text):
+            raise ValueError(f"use some of {', '.join(by_text)}")
+        return [by_text[part] for part in dict.fromkeys(parts)]
+
+    return Parameter(name, list(default), read, lambda v: ",".join(map(str, v)) or NONE)
+
+
+def id_list(name: str) -> Parameter:
+    """A parameter with any number of ids; by default it has no value."""
+
+    def read(text: str) -> list[str]:
+        return list(dict.fromkeys(part for part in text.split(",") if part and part != NONE))
+
+    return Parameter(name, None, read, lambda ids: ",".join(ids) or NONE)
+
+
+class Address:
+    """The parameters of a page. Each is the value of the widget with the key `key(name)`."""
+
+    def __init__(self, page: str, *parameters: Parameter) -> None:
+        self.page, self.parameters = page, {one.name: one for one in parameters}
+
+    def key(self, name: str) -> str:
+        """The key of a parameter's widget."""
+        return f"{self.page}.{name}"
+
+    def open(self) -> None:
+        """Read a new link into the session; call before the widgets are drawn.
+
+        A widget that was not drawn in the last run has lost its value, which is set again.
+        """
+        visit = self._visit()
+        if (given := new_link()) is not None:
+            visit.given = {name: text for name, text in given.items() if name in self.parameters}
+            visit.values, visit.problems = {}, []
+            for name, parameter in self.parameters.items():
+                self[name] = self._read(parameter, given)
+            link_opened(given)
+        for name in self.parameters:
+            if self.key(name) not in st.session_state:
+                self[name] = visit.values[name]
+        self._follow_widgets()
+
+    def _follow_widgets(self) -> None:
+        """Take over the values of the widgets. Problems of the link end with the first change."""
+        visit = self._visit()
+        values = {name: self[name] for name in self.parameters}
+        if values != visit.values:
+            visit.problems = []
+        visit.values = values
+
+    def _read(self, parameter: Parameter, given: Parameters) -> Any:
+        if parameter.name not in given:
+            return parameter.default
+        try:
+            return parameter.read(given[parameter.name])
+        except ValueError as error:
+            self.reject(f"{parameter.name} {quoted(given[parameter.name])}: {error}.")
+            return parameter.default
+
+    def reject(self, problem: str) -> None:
+        """Store, as a sentence, why a value of the link is not used."""
+        self._visit().problems.append(problem)
+
+    def __getitem__(self, name: str) -> Any:
+        return st.session_state.get(self.key(name), self._visit().values.get(name))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set a value; only before its widget is drawn, or in a callback."""
+        self._visit().values[name] = value
+        st.session_state[self.key(name)] = value
+
+    def limit(self, name: str, options: Collection[str], default: str, noun: str) -> str:
+        """Make the value one of the options, else the default. Returns it.
+
+        `noun` names what the parameter is, for the message on a link with another value.
+        """
+        value = self[name]
+        if value in options:
+            return str(value)
+        if value and value == self._visit().given.get(name):
+            self.reject(f"There is no {noun} {quoted(value)}.")
+        self[name] = default
+        return default
+
+    def write(self) -> None:
+        """Write the values into the address; call after the widgets are drawn."""
+        self._follow_widgets()
+        self._visit().given = {}
+        write_address(
+            {
+                name: parameter.text(self[name])
+                for name, parameter in self.parameters.items()
+                if self[name] is not None and self[name] != parameter.default
+            }
+        )
+
+    def _visit(self) -> Visit:
+        visit: Visit = st.session_state[VISIT]
+        return visit
+
+
+def problems() -> list[str]:
+    """What is wrong with the link of this visit, as sentences, until a value changes."""
+    visit: Visit = st.session_state[VISIT]
+    return visit.problems

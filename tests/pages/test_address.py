@@ -1,0 +1,100 @@
+"""The address of a page: what it restores, what it leaves out, and what it says of a bad link."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.components import address
+from pruning_core.common.paths import Cache
+from tests.helpers.pages import finished, open_page, texts
+
+pytestmark = pytest.mark.usefixtures("no_worker")
+
+
+def params(test: AppTest) -> dict[str, str]:
+    """The address that the browser would show."""
+    given = test.query_params
+    return {name: v[0] if isinstance(v, list) else v for name, v in given.items()}
+
+
+def test_a_link_restores_all_that_compare_shows(cache: Cache) -> None:
+    link = {"runs": finished(cache), "tolerance": "2.5", "x": "epochs", "image": "svg"}
+    test = open_page("pages/3_Compare.py", **link)
+    assert test.slider(key="Compare.tolerance").value == 2.5
+    assert test.selectbox(key="Compare.x").value == "epochs"
+    assert params(test) == link
+    test.slider(key="Compare.tolerance").set_value(1.0).run()
+    assert params(test) == {n: v for n, v in link.items() if n != "tolerance"}, "the default"
+    test.multiselect(key="Compare.runs").set_value([]).run()
+    assert params(test)["runs"] == "none", "an empty choice is not the newest run"
+    assert open_page("pages/3_Compare.py", runs="none").multiselect(key="Compare.runs").value == []
+
+
+def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
+    job = finished(cache)
+    test = open_page("pages/5_Export.py")
+    key = (
+        test.selectbox(key="Export.model").select_index(1).run().selectbox(key="Export.model").value
+    )
+    assert params(test)["run"] == job
+    assert params(test)["model"] == key
+    assert open_page("pages/5_Export.py", **params(test)).selectbox(key="Export.model").value == key
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "text", "problem"),
+    [
+        ("2_Runs", "page", "-1", "page '-1': use a number from 1 to"),
+        ("3_Compare", "tolerance", "11", "tolerance '11': use a number from 0 to 10."),
+        ("3_Compare", "tolerance", "nan", "tolerance 'nan': use a number"),
+        ("3_Compare", "x", "weight", "x 'weight': use one of sparsity"),
+        ("4_Layers", "model", "abc", "There is no model in this run 'abc'."),
+        ("4_Layers", "unit", "cell", "There is no unit 'cell'."),
+        ("5_Export", "run", "zzz", "There is no run 'zzz'."),
+        ("5_Export", "image", "99999", "There is no test image 99999."),
+        ("5_Export", "threads", "1,x", "threads '1,x': use some of 1"),
+    ],
+)
+def test_what_is_wrong_in_a_link_is_named_until_a_choice_changes(
+    cache: Cache, page: str, name: str, text: str, problem: str
+) -> None:
+    finished(cache)
+    test = open_page(f"pages/{page}.py", **{name: text})
+    assert not test.exception
+    shown = texts(test).replace("\\", "")
+    assert "Part of this link is not valid, so a default is shown." in shown
+    assert problem in shown
+    assert text not in params(test).values()
+    assert problem in texts(test.run()).replace("\\", ""), "it stays while nothing changes"
+
+
+def test_parameters_of_another_page_are_dropped(cache: Cache) -> None:
+    job = finished(cache)
+    test = open_page("pages/2_Runs.py", job=job, tolerance="3", model="x")
+    assert set(params(test)) == {"job"}
+    assert "not valid" not in texts(test)
+
+
+def test_an_old_address_of_the_same_visit_is_no_new_link(cache: Cache) -> None:
+    """After two quick moves the browser may still send the address of the first."""
+    finished(cache)
+    test = open_page("pages/3_Compare.py")
+    test.slider(key="Compare.tolerance").set_value(2.0).run()
+    old = params(test)
+    test.slider(key="Compare.tolerance").set_value(3.0).run()
+    for name, value in old.items():
+        test.query_params[name] = value
+    test.run()
+    assert test.slider(key="Compare.tolerance").value == 3.0
+    assert params(test)["tolerance"] == "3"
+    test.query_params["tolerance"] = "4"
+    assert test.run().slider(key="Compare.tolerance").value == 4.0, "a new link counts"
+
+
+def test_numbers_are_read_as_they_are_written() -> None:
+    for default, text in ((1.0, "2.5"), (3, "7")):
+        parameter = address.number("n", default, 0, 10)
+        assert parameter.text(parameter.read(text)) == text
+    with pytest.raises(ValueError, match="use a number from 0 to 10"):
+        address.number("n", 3, 0, 10).read("2.5")

@@ -1,0 +1,58 @@
+"""The script that keeps one entry of the history for each visit: which responses hold it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pages.components.history import SCRIPT, HistoryScript
+from pages.components.host_check import Message, Receive, Send
+
+HTML = "<!DOCTYPE html><html><head><title>x</title></head><body>é</body></html>".encode()
+Headers = list[tuple[bytes, bytes]]
+
+
+async def document(scope: Message, receive: Receive, send: Send) -> None:
+    """A server that compresses, answers from caches, and sends a document in parts."""
+    asked = dict(scope["headers"])
+    if b"if-none-match" in asked:
+        await send({"type": "http.response.start", "status": 304, "headers": []})
+        await send({"type": "http.response.body"})
+        return
+    body = b"packed" if asked.get(b"accept-encoding") == b"gzip" else HTML
+    headers = [(b"content-length", str(len(body)).encode()), (b"etag", b"1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for byte in body[:-1]:
+        await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
+    await send({"type": "http.response.body", "body": body[-1:]})
+
+
+def answer(headers: Headers, method: str = "GET") -> tuple[int, dict[bytes, bytes], bytes]:
+    """The status, the headers and the body of the answer to a request."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "headers": headers}
+    asyncio.run(HistoryScript(document)(scope, receive, send))
+    body = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], dict(sent[0]["headers"]), body
+
+
+@pytest.mark.parametrize("further", [[], [(b"accept-encoding", b"gzip"), (b"if-none-match", b"1")]])
+def test_documents_hold_the_script_and_have_the_right_length(further: Headers) -> None:
+    status, headers, body = answer([(b"accept", b"text/html,*/*"), *further])
+    assert status == 200
+    assert body == HTML.replace(b"<head>", b"<head>" + SCRIPT)
+    assert headers == {b"content-length": str(len(body)).encode()}
+
+
+def test_other_requests_are_passed_on_as_they_are() -> None:
+    assert answer([(b"accept", b"*/*"), (b"accept-encoding", b"gzip")])[2] == b"packed"
+    assert answer([(b"if-none-match", b"1")])[0] == 304
+    assert answer([(b"accept", b"text/html")], "HEAD")[2] == HTML

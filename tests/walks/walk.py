@@ -1,0 +1,334 @@
+"""A random walk through the pages in a browser, and the state that each page must show.
+
+A step sets a control, opens a page, goes Back or Forward, reloads, or opens the address in a
+second tab, sometimes while the worker is stopped. After each step every control of the page must
+show the value of the model, and no control may have shown any other value in between.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pruning_core.common.paths import Cache
+from pruning_core.storage.worker_record import WorkerRecord
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SLOW, POLL, RESTS = 90_000, 200, 4
+# What every control of the page shows, by its label; the heading names the run on Runs.
+SNAPSHOT = """() => {
+    const shown = {};
+    const main = document.querySelector('[data-testid="stMain"]');
+    if (!main) return shown;
+    for (const input of main.querySelectorAll('input[aria-label]:not([type=file])')) {
+        const tags = input.closest('[data-testid="stMultiSelect"]');
+        shown[input.ariaLabel] = input.type === 'checkbox' ? String(input.checked)
+            : tags ? [...tags.querySelectorAll('[data-baseweb="tag"] span[title], [role="option"]')]
+                .map(tag => tag.title || tag.textContent).join(', ') : input.value;
+    }
+    for (const group of main.querySelectorAll('[role=radiogroup]')) {
+        const chosen = group.querySelector('[aria-checked=true], label:has(input:checked)');
+        shown[group.ariaLabel || 'group'] = chosen ? chosen.innerText.trim() : '';
+    }
+    const title = main.querySelector('h1'), run = main.querySelector('h2');
+    if (title) shown.title = title.innerText.trim();
+    if (shown.title === 'Runs' && run) shown.run = run.innerText.trim();
+    return shown;
+}"""
+# All values that each control has shown since `window.seen` was emptied. A text field of Streamlit
+# is empty until its first effect has run, which sends nothing to the server.
+RECORDER = f"""
+window.seen = {{}};
+window.snapshot = {SNAPSHOT};
+setInterval(() => {{
+    for (const [label, value] of Object.entries(window.snapshot()))
+        if (value !== '') (window.seen[label] ??= new Set()).add(value);
+}}, 15);
+"""
+SEEN = "() => Object.fromEntries(Object.entries(window.seen).map(([k, v]) => [k, [...v]]))"
+SETTLED = """() => document.querySelector('[data-testid="stApp"]')
+    ?.getAttribute('data-test-script-state') === 'notRunning'"""
+
+Snapshot = dict[str, str]
+
+
+class Violation(AssertionError):
+    """A page has shown, or shows, a value that is not the state's."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control that a step may set; `implied` are the labels of controls that may follow."""
+
+    label: str
+    set: Callable[[Page, str, random.Random], str]
+    implied: tuple[str, ...] = ()
+
+
+def slide(page: Page, label: str, draw: random.Random) -> str:
+    """Move a slider by up to four steps. Returns the value that it then shows."""
+    slider = page.get_by_label(label, exact=True)
+    slider.focus()
+    key = draw.choice(("ArrowLeft", "ArrowRight"))
+    for _ in range(draw.randint(1, 4)):
+        slider.press(key)
+    return slider.input_value()
+
+
+def typed(*texts: str) -> Callable[[Page, str, random.Random], str]:
+    """A function that types one of these texts into a field."""
+
+    def type_text(page: Page, label: str, draw: random.Random) -> str:
+        text = draw.choice(texts)
+        field = page.get_by_label(label, exact=True)
+        field.fill(text)
+        field.press("Enter")
+        return text
+
+    return type_text
+
+
+def select(page: Page, label: str, draw: random.Random) -> str:
+    """Choose any option of a select box. Returns it."""
+    box, options = page.get_by_role("combobox", name=label, exact=True), page.get_by_role("option")
+    box.click()
+    while not options.count():  # a redraw of the page may have closed the list
+        page.wait_for_timeout(POLL)
+        box.press("ArrowDown")
+    option = options.nth(draw.randrange(options.count()))
+    text = option.inner_text().strip()
+    option.click()
+    return text
+
+
+def toggle(page: Page, label: str, draw: random.Random) -> str:
+    """Click a checkbox. Returns whether it is then checked."""
+    box = page.get_by_label(label, exact=True)
+    before = box.is_checked()
+    page.locator("label", has=page.get_by_label(label, exact=True)).first.click()
+    return str(not before).lower()
+
+
+def open_run(page: Page, label: str, draw: random.Random) -> str:
+    """Open any run of the list. Returns the heading of the page."""
+    rows = page.locator('[class*="st-key-open-"] button')
+    row = rows.nth(draw.randrange(rows.count()))
+    name = row.inner_text().strip()
+    row.click()
+    return name
+
+
+CONTROLS = {
+    "Home": (),
+    "Guide": (),
+    "Tune": (
+        Control("Pruning steps", slide),
+        Control("Target sparsity", slide),
+        Control("Fine-tuning epochs per step", slide),
+        Control("Width multiplier", typed("0.35", "0.5", "1.4")),
+        Control("Training images", typed("", "200", "333")),
+        Control("One-shot sparsity levels", typed("0, 50 %", "0, 20, 60 %", "10 %")),
+        Control("Pruning criterion", select),
+    ),
+    "Runs": (Control("run", open_run, ("Stage",)),),
+    "Compare": (
+        Control("Accuracy tolerance (percentage points)", slide),
+        Control("X axis", select),
+    ),
+    "Layers": (
+        Control("Overall sparsity", slide),
+        Control("Sparsity", slide),
+        Control("Layer", select),
+        Control("Run", select, ("Model", "First model", "Layer", "Second model")),
+    ),
+    "Export": (
+        Control("Test image number", typed("0", "3", "7")),
+        Control("Input resolution", select),
+        Control("Run", select, ("Model", "Also benchmark")),
+    ),
+}
+PAGES = list(CONTROLS)
+STEPS = ("set", "set", "set", "open", "open", "back", "forward", "reload", "second tab")
+
+
+@dataclass
+class Entry:
+    """An entry of the browser's history: a page and what its controls show."""
+
+    page: str
+    shown: Snapshot
+
+
+class Walk:
+    """One tab of a browser, and the model of its history."""
+
+    def __init__(self, browser: Browser, url: str, cache: Cache, seed: int) -> None:
+        self.draw, self.url, self.cache = random.Random(seed), url, cache
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
+        self.context.add_init_script(RECORDER)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(SLOW)
+        self.entries: list[Entry] = []
+        self.index = -1
+        self.visited: dict[str, Snapshot] = {}
+        self.counts: Counter[str] = Counter()
+        self.steps: list[str] = []
+
+    def run(self, steps: int) -> None:
+        """Make so many steps. Raises `Violation`."""
+        self._start("Tune")
+        while len(self.steps) < steps:
+            kind = self.draw.choice(STEPS)
+            with self._worker_stopped() if self.draw.random() < 0.2 else _nothing():
+                getattr(self, f"_{kind.replace(' ', '_')}")()
+        self.context.close()
+
+    def _start(self, name: str) -> None:
+        self.page.goto(f"{self.url}/{name}")
+        self._arrive(name, None)
+
+    def _set(self) -> None:
+        controls = CONTROLS[self._entry.page]
+        if not controls:
+            return self._open()
+        control = self.draw.choice(controls)
+        before = self._entry.shown
+        if control.label not in before:
+            return None
+        self._note(f"set {control.label}")
+        value = control.set(self.page, control.label, self.draw)
+        after = self._settle(
+            lambda shown: (
+                shown.get(control.label, "").startswith(value)
+                and _same(shown, before, (control.label, *control.implied))
+            ),
+            f"{control.label} = {value!r} and the rest of {before}",
+        )
+        self._check_seen(before, after, (control.label,))
+        self._entry.shown = self.visited[self._entry.page] = after
+        return None
+
+    def _open(self) -> None:
+        name = self.draw.choice([one for one in PAGES if one != self._entry.page])
+        self._note(f"open {name}")
+        self.page.get_by_role("link", name=name, exact=True).first.click()
+        del self.entries[self.index + 1 :]
+        self._arrive(name, self.visited.get(name))
+
+    def _arrive(self, name: str, expected: Snapshot | None) -> None:
+        before = self.entries[self.index].shown if self.entries else {}
+        title = {"Tune": "Set up a comparison", "Home": "Pruning Lab"}.get(name, name)
+        labels = {"title", *(control.label for control in CONTROLS[name])}
+        shown = self._settle(
+            lambda now: (
+                now.get("title") == title
+                and labels <= set(now)
+                and (expected is None or now == expected)
+            ),
+            f"{name} with {expected or labels}",
+        )
+        self._check_seen(before, shown)
+        self.entries.append(Entry(name, shown))
+        self.index = len(self.entries) - 1
+        self.visited[name] = shown
+
+    def _back(self) -> None:
+        self._travel("go_back", -1)
+
+    def _forward(self) -> None:
+        self._travel("go_forward", 1)
+
+    def _travel(self, method: str, by: int) -> None:
+        if not 0 <= self.index + by < len(self.entries):
+            return
+        before = self._entry.shown
+        self.index += by
+        self._note(f"{method} to {self._entry.page}")
+        getattr(self.page, method)(wait_until="commit")
+        self._expect_entry(before)
+        self.visited[self._entry.page] = self._entry.shown
+
+    def _reload(self) -> None:
+        self._note("reload")
+        self.page.reload()
+        self._expect_entry({})
+        self.visited = {self._entry.page: self._entry.shown}
+
+    def _second_tab(self) -> None:
+        self._note("second tab")
+        first, self.page = self.page, self.context.new_page()
+        self.page.set_default_timeout(SLOW)
+        self.page.goto(first.url)
+        self._expect_entry({})
+        self.page.close()
+        self.page = first
+
+    @property
+    def _entry(self) -> Entry:
+        return self.entries[self.index]
+
+    def _note(self, text: str) -> None:
+        self.steps.append(text)
+        self.counts[text.split()[0]] += 1
+        self.page.evaluate("window.seen = {}")
+
+    def _expect_entry(self, before: Snapshot) -> None:
+        entry = self._entry
+        shown = self._settle(lambda now: now == entry.shown, f"{entry.page} with {entry.shown}")
+        self._check_seen(before, shown)
+
+    def _settle(self, holds: Callable[[Snapshot], bool], wanted: str) -> Snapshot:
+        """Wait until the page rests, shows no other values, and `holds`. Returns what it shows."""
+        last: Snapshot = {}
+        rests = 0
+        for _ in range(SLOW // POLL):
+            shown: Snapshot = self.page.evaluate("() => window.snapshot()")
+            quiet = self.page.evaluate(SETTLED) and shown == last and holds(shown)
+            rests, last = (rests + 1 if quiet else 0), shown
+            if rests == RESTS:
+                return shown
+            self.page.wait_for_timeout(POLL)
+        differing = f"{self.page.url} shows {last}; expected {wanted}"
+        raise Violation(f"{self.steps[-12:]}: {differing}.")
+
+    def _check_seen(self, before: Snapshot, after: Snapshot, moving: tuple[str, ...] = ()) -> None:
+        """No control has shown a value that is neither the last nor the next one."""
+        seen: dict[str, list[str]] = self.page.evaluate(SEEN)
+        for label, values in seen.items():
+            allowed = {before.get(label), after.get(label)}
+            if label not in moving and (other := [v for v in values if v not in allowed]):
+                raise Violation(
+                    f"{self.steps[-12:]}: {label} has shown {other}, allowed {allowed}."
+                )
+
+    @contextmanager
+    def _worker_stopped(self) -> Iterator[None]:
+        """The worker does nothing meanwhile."""
+        worker: dict[str, Any] | None = WorkerRecord(self.cache.queue).current()
+        if worker:
+            os.kill(worker["pid"], signal.SIGSTOP)
+            self.counts["worker stopped"] += 1
+        try:
+            yield
+        finally:
+            if worker:
+                os.kill(worker["pid"], signal.SIGCONT)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _same(shown: Snapshot, before: Snapshot, but: tuple[str, ...]) -> bool:
+    """Whether two snapshots are equal but for these labels."""
+    labels = {*shown, *before} - set(but)
+    return all(shown.get(label) == before.get(label) for label in labels)
