@@ -9,8 +9,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import choices, dry_run, facts, schedule, settings_file, tune_sections
+from pages.components.lab import Lab
+from pages.components.markdown import inline
 from pages.components.setting_values import Values, lacks_images, link_of, spec_of
-from pages.components.shell import PAGES, Lab, open_page
+from pages.components.shell import PAGES, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
@@ -100,7 +102,7 @@ def draw_outlook(lab: Lab, places: Places) -> Spec | None:
 
 def draw_problems(opening: str, problems: tuple[str, ...], box: Callable[[str], object]) -> None:
     """One box with a sentence for each problem."""
-    sentences = [facts.inline(problem) for problem in problems]
+    sentences = [inline(problem) for problem in problems]
     if len(sentences) == 1:
         box(f"{opening} {sentences[0]}")
     elif sentences:
@@ -121,7 +123,7 @@ def draw_prospect(lab: Lab, spec: Spec, places: Places) -> None:
         return
     draw_bar(lab, spec, time)
     for note in recovery_notes(spec):
-        st.caption(facts.inline(note))
+        st.caption(inline(note))
     if facts.downloads_needed(spec):
         st.caption("Needs a download unless the files are in the cache.")
     if pending:

@@ -9,11 +9,13 @@ import streamlit as st
 
 from pages.components import layer_table
 from pages.components.address import Address, Parameter, number
-from pages.components.facts import files_listed, inline
+from pages.components.facts import files_listed
 from pages.components.guide_link import header_with_guide
+from pages.components.lab import Lab
+from pages.components.markdown import inline, plain
 from pages.components.picking import pick_model, pick_run
 from pages.components.run_stage import run_stage
-from pages.components.shell import Lab, draw_link_problems, link, open_page, plain
+from pages.components.shell import draw_link_problems, link, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS

@@ -10,7 +10,8 @@ import json
 import streamlit as st
 
 from pages.components.guide_text import Section, Topic, find_link, topics
-from pages.components.shell import link, open_page, plain
+from pages.components.markdown import plain
+from pages.components.shell import link, open_page
 
 STYLE = """
 <style>

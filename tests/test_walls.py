@@ -56,9 +56,7 @@ IMPORTING_FILES = {
 # What `.load` is called on outside the engine: the choices of the pages, which load settings, the
 # registry through which the worker enters the engine, and the functions of the commands.
 LOADS = {
-    "app.py": {"choices"},
     "pages/1_Tune.py": {"choices"},
-    "pages/2_Runs.py": {"choices"},
     "pages/components/settings_file.py": {"choices"},
     "pruning_core/worker/execute.py": {"STAGE_KINDS"},
     "pruning_core/cli/main.py": {"load"},

@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from pages.components.address import Address
-from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
+from pages.components.lab import Lab
+from pages.components.markdown import inline
 from pages.components.run_stage import run_stage
-from pages.components.shell import Lab
 from pruning_core.common.formatting import format_bytes
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.measurement_types import BundleResult

@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components.facts import inline
-from pages.components.shell import Lab
+from pages.components.lab import Lab
+from pages.components.markdown import inline
 from pruning_core.common.formatting import format_bytes, format_macs, format_percent
 from pruning_core.planning.inspection_types import InspectGroupsResult
 from pruning_core.planning.inspections import data_facts, inspect_data

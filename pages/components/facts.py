@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import streamlit as st
 
-from pages.components.shell import Lab, link
+from pages.components.lab import Lab
+from pages.components.markdown import inline
+from pages.components.shell import link
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.common.formatting import format_count
@@ -32,11 +33,6 @@ REQUESTED = "requested inspections"
 # Errors of these settings may have a cause outside the page: a file, the disk, the network.
 EXTERNAL = ("", "data.name", "data.path", "model.weights", "device")
 ENDED = ("done", "cancelled")
-
-
-def inline(text: str) -> str:
-    """Text for the middle of a sentence: only inline Markdown is escaped."""
-    return re.sub(r"[\\`*_\[\]$~<>|]|:(?=\S)", r"\\\g<0>", text)
 
 
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from pages.components.facts import inline
+from pages.components.markdown import inline
 from pruning_core import methods
 from pruning_core.methods.registry import Method, Registry
 from pruning_core.planning import presets, stage_kinds

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.components.facts import inline
+from pages.components.lab import Lab
+from pages.components.markdown import inline
 from pages.components.run_stage import run_stage
-from pages.components.shell import Lab
 from pruning_core.common.formatting import format_count
 from pruning_core.results.int8 import int8_stages
 from pruning_core.results.rows import rows_of

@@ -7,10 +7,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.address import Address, choice, id_list, some_of
-from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
+from pages.components.lab import Lab
+from pages.components.markdown import inline
 from pages.components.run_stage import run_stage
-from pages.components.shell import Lab
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores
 from pruning_core.methods.runtimes import RUNTIMES

@@ -11,8 +11,10 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.address import Address
-from pages.components.facts import explain, inline
-from pages.components.shell import Lab, link, plain
+from pages.components.facts import explain
+from pages.components.lab import Lab
+from pages.components.markdown import inline, plain
+from pages.components.shell import link
 from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.measurement_types import SensitivitySettings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components.address import Address
+from pages.components.lab import Lab
 from pages.components.number_lists import quoted
-from pages.components.shell import Lab
 from pruning_core.methods.strategies import CORRECTION
 from pruning_core.planning.stage import Outline, PlannedModel
 from pruning_core.results.models import titles

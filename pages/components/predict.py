@@ -8,10 +8,10 @@ import numpy as np
 import streamlit as st
 
 from pages.components.address import Address
-from pages.components.facts import inline
 from pages.components.guide_link import header_with_guide
+from pages.components.lab import Lab
+from pages.components.markdown import inline, plain
 from pages.components.run_stage import run_stage
-from pages.components.shell import Lab, plain
 from pages.components.uploads import store_upload
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.datasets import IMAGE_FORMATS

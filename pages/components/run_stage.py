@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from pages.components.facts import ask, explain, inline
+from pages.components.facts import ask, explain
+from pages.components.lab import Lab
 from pages.components.live import keep_worker
-from pages.components.shell import Lab
+from pages.components.markdown import inline
 from pruning_core.common.formatting import join_words
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import STAGE_KINDS

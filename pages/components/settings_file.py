@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components import choices
-from pages.components.facts import inline
+from pages.components.markdown import inline
 from pages.components.settings_form import FIELDS
 from pruning_core.common.errors import SpecError
 from pruning_core.settings.messages import for_page

@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components.choices import PREFIX, attempted_spec
-from pages.components.facts import inline
+from pages.components.markdown import inline
 from pruning_core.common.errors import HIGHEST
 from pruning_core.methods.registry import Registry
 from pruning_core.settings.fields import Field, fields_of

@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.components import schedule
 from pages.components.choices import to_widget
+from pages.components.lab import Lab
 from pages.components.settings_form import (
     FIELDS,
     Callbacks,
@@ -17,7 +18,6 @@ from pages.components.settings_form import (
     settings_form,
     value_of,
 )
-from pages.components.shell import Lab
 from pages.components.uploads import upload_for
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.granularity import pattern_of, pattern_sparsity

@@ -12,7 +12,8 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages.components.choices import PREFIX
-from pages.components.shell import Lab, plain
+from pages.components.lab import Lab
+from pages.components.markdown import plain
 from pruning_core.common.files import sha256
 
 

@@ -12,8 +12,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import guide_tables
-from pages.components.facts import inline
 from pages.components.guide_text import FOLDER, TOPICS, Section, find_link, slug, topics
+from pages.components.markdown import inline
 from pages.components.shell import PAGES
 from pruning_core.cli.main import parser
 from pruning_core.methods.commands import COMMANDS

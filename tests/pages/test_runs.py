@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from pages.components import live, shell
+from pages.components import live
+from pages.components.lab import Lab
+from pages.components.page_store import PageStore
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.measurement_types import SensitivitySettings
@@ -245,7 +247,7 @@ def test_the_iterative_steps_are_one_curve_in_whole_epochs(cache: Cache, queue: 
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": epochs(n)})
         queue.finish(row.key, "t")
     now = job_progress(queue, job)
-    lab = shell.Lab(cache, shell.PageStore(cache), queue)
+    lab = Lab(cache, PageStore(cache), queue)
     histories, strategies = live.histories(lab, now, 0)
     each, steps = QUICKSTART.iterative.epochs, QUICKSTART.iterative.iterations
     assert [e["epoch"] for e in histories["iterative"]] == list(range(1, int(each) * steps + 1))
@@ -269,7 +271,7 @@ def test_half_epochs_and_final_fine_tuning_are_one_curve(cache: Cache, queue: Qu
         history = [{"epoch": end, "loss": 1.0, "accuracy": 0.5} for end in ends]
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": history})
         queue.finish(row.key, "t")
-    lab = shell.Lab(cache, shell.PageStore(cache), queue)
+    lab = Lab(cache, PageStore(cache), queue)
     histories, _ = live.histories(lab, job_progress(queue, job), 0)
     entries = [(entry["epoch"], entry["stage"]) for entry in histories["iterative"]]
     planned = outline(plan(spec, Facts(spec)))

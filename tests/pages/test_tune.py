@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components import choices, facts, shell
+from pages.components import choices, facts, page_store
 from pages.components.setting_values import flat
 from pruning_core.common import files
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
@@ -239,7 +239,7 @@ def test_a_page_lists_no_files_itself(
     assert "Order of the classes: 0 = cat, 1 = dög." in shown
     assert "Images that are not square: 1. Center crop:" in shown
     (folder / "train/cat/new.png").write_bytes((folder / "train/cat/1.png").read_bytes())
-    monkeypatch.setattr(shell, "LISTING_SECONDS", 0.0)
+    monkeypatch.setattr(page_store, "LISTING_SECONDS", 0.0)
     for _ in range(3):
         drawn(test)
         serve(cache)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from pages.components import live, shell
+from pages.components import live
+from pages.components.lab import Lab
+from pages.components.page_store import PageStore
 from pruning_core.common.paths import Cache
 from pruning_core.methods.strategies import ITERATIVE, STRATEGIES, STRUCTURED
 from pruning_core.planning.plan import plan
@@ -92,7 +94,7 @@ def test_the_steps_of_a_ratio_are_one_live_curve(cache: Cache, queue: Queue) -> 
         queue.beat(row.key, "t", 1, {"fraction": 1.0, "history": epochs})
         queue.finish(row.key, "t")
     state = job_progress(queue, job)
-    curves, strategies = live.histories(shell.Lab(cache, shell.PageStore(cache), queue), state, 0)
+    curves, strategies = live.histories(Lab(cache, PageStore(cache), queue), state, 0)
     names = dict.fromkeys(
         name for model, name in chain_names(state.outline).items() if model.strategy == STRUCTURED
     )

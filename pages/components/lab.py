@@ -1,0 +1,72 @@
+"""The cache that the pages show, with its store, its queue and its worker."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+import streamlit as st
+
+from pages.components.markdown import plain
+from pages.components.page_queue import PageQueue
+from pages.components.page_store import PageStore
+from pruning_core.common.paths import Cache, CacheError, cache_at
+from pruning_core.storage.jobs import Queue
+from pruning_core.storage.worker_record import WorkerRecord, silence_text
+from pruning_core.worker import start
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The cache that this app shows."""
+
+    cache: Cache
+    store: PageStore
+    queue: Queue
+
+
+def open_lab() -> Lab:
+    """The cache, ready for use or for reading only; the page stops where it is neither."""
+    cache, problem = cache_at(), ""
+    try:
+        cache.prepare()
+    except CacheError as error:
+        problem = str(error)
+        if not cache.queue.is_file():
+            st.error(plain(problem))
+            st.stop()
+    try:
+        blocked = start.other_code(cache)
+        lab = Lab(cache, PageStore(cache), PageQueue(cache.queue, bool(problem), blocked))
+        _worker_line(cache, problem)
+    except CacheError as error:
+        st.error(plain(str(error)))
+        st.stop()
+    except sqlite3.Error as error:
+        st.error(plain(problem) or _unusable(cache, error))
+        st.stop()
+    return lab
+
+
+def _unusable(cache: Cache, error: sqlite3.Error) -> str:
+    return (
+        f"The queue {plain(str(cache.queue))} cannot be read now ({plain(str(error))}). Finished "
+        "results are safe. Reload the page. If the problem stays, move this file to another "
+        "folder and restart the app."
+    )
+
+
+def _worker_line(cache: Cache, cache_problem: str) -> None:
+    """Start a worker if none is alive, and say why where that fails."""
+    if cache_problem:
+        st.warning(
+            f"{plain(cache_problem)} Finished results can be read. New runs cannot start until "
+            "this is fixed."
+        )
+    elif problem := start.ensure_worker(cache):
+        st.warning(plain(problem))
+    elif row := WorkerRecord(cache.queue).silent():
+        st.warning(plain(silence_text(row)))
+    elif WorkerRecord(cache.queue).current() is None:
+        log = plain(str(cache.worker_log))
+        st.caption(f"The worker is starting. If this message stays, see {log}.")
