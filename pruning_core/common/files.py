@@ -29,10 +29,18 @@ SYSTEM_NAMES = frozenset(
         *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb"),
         *("@tmp", "@sharebin", "$recycle.bin", "recycler", "system volume information"),
         *("lost+found", "found.000", "network trash folder", "temporary items", "__pycache__"),
+        *("~snapshot", "synoindex_media_info", "aquota.user", "aquota.group"),
         *("sthumbs.dat", "picasa.ini", "zbthumbnail.info"),
     )
 )
-SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", "~", ".part", ".crdownload")
+SYSTEM_SUFFIXES = (
+    "@synoeastream",
+    "@synoresource",
+    "~",
+    ".part",
+    ".crdownload",
+    ":zone.identifier",
+)
 # What zipfile raises on damaged files.
 UNREADABLE_ZIP = (
     zipfile.BadZipFile,
