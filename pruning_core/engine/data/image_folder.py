@@ -286,7 +286,9 @@ def _parts(
     if "test" not in chosen and "validation" in chosen:
         chosen["test"] = chosen["validation"]
     if "test" not in chosen:
-        empty = {path for path in folders if len(path) == 2 and path[0] != chosen["train"]}
+        empty: set[PathParts] = {
+            path for path in folders if len(path) == 2 and path[0] != chosen["train"]
+        }
         empty -= {path[:2] for path in images}
         _check_no_test_images(listing, chosen["train"], unknown, empty)
     return {chosen[name]: name for name in SUBSETS if name in chosen}
@@ -368,18 +370,7 @@ def _classes(
     location, depth = listing.location, 2 if given_split else 1
     class_folders = {path for path in folders if len(path) == depth}
     counts = Counter(path[:depth] for path in images)
-    _check_counts(listing, class_folders, counts, given_split)
-    if given_split:
-        train, test = ({path[1] for path in class_folders if path[0] == name} for name in SUBSETS)
-        _check_same_classes(location, train, test)
     classes = in_order(path[-1] for path in class_folders)
-    if len(classes) == 1:
-        raise layout_error(
-            location,
-            "There is only one class folder, {name}. At least two are needed. {layout}",
-            name=classes[0],
-            layout=LAYOUT,
-        )
     if classes and not given_split and all(map(part_of, classes)):
         raise layout_error(
             location,
@@ -387,9 +378,25 @@ def _classes(
             names=join_words(classes),
             layout=LAYOUT,
         )
-    if not classes:
+    _check_counts(listing, class_folders, counts, given_split)
+    if given_split:
+        train, test = ({path[1] for path in class_folders if path[0] == name} for name in SUBSETS)
+        _check_same_classes(location, train, test)
+    if len(classes) == 1:
         raise layout_error(
-            location, "There is no class folder. At least two are needed. {layout}", layout=LAYOUT
+            location,
+            "There is only one class folder, {name}. At least two are needed. {layout}",
+            name=classes[0],
+            layout=LAYOUT,
+        )
+    if not classes:
+        others = _other_endings(listing)
+        held = f" Files of other types: {others}." if others else ""
+        raise layout_error(
+            location,
+            "There is no class folder. At least two are needed. {layout}{held}",
+            layout=LAYOUT,
+            held=held,
         )
     return classes
 
