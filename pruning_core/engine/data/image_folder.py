@@ -123,7 +123,8 @@ def _check_links(folder: Path, here: Path, parts: PathParts, subfolders: list[st
         if (here / name).is_symlink():
             raise layout_error(
                 str(folder),
-                "The folder {name} is a symbolic link. Put the images themselves there.",
+                "The folder {name} is a symbolic link. Put the images themselves there, or choose "
+                "the folder that holds the images.",
                 name="/".join((*parts, name)),
             )
 

@@ -35,6 +35,7 @@ from pruning_core.engine.models.pickled_objects import (
     ARRAYS,
     CODE,
     STAND_INS,
+    PickledDict,
     StandIn,
     stand_in,
 )
@@ -188,9 +189,9 @@ def _read_torch(path: Path) -> Checkpoint:
             ):
                 warnings.simplefilter("ignore")
                 content = torch.load(file, map_location="cpu", weights_only=True)
-            modules = {name for name, kind in skipped.items() if kind.is_module}
-            names = sorted(name for name in skipped if _is_class(name) and name not in modules)
-            return Checkpoint(path, content, tuple(names), whole_model=bool(modules))
+            names = sorted(name for name, kind in skipped.items() if _is_skipped(name, kind))
+            whole_model = any(kind.is_module for kind in skipped.values())
+            return Checkpoint(path, content, tuple(names), whole_model)
         except UNREADABLE as error:
             if len(skipped) >= MOST_CLASSES or not _add_stand_in(skipped, str(error)):
                 raise _unreadable_torch(path, error) from error
@@ -211,9 +212,11 @@ def _add_stand_in(skipped: dict[str, StandIn], error: str) -> bool:
     return True
 
 
-def _is_class(name: str) -> bool:
-    """Whether a sentence names a class that was skipped: no type of Python or of arrays."""
-    return not name.startswith("builtins.") and name not in (*ARRAYS, ARRAY_TYPE, "numpy.ndarray")
+def _is_skipped(name: str, kind: StandIn) -> bool:
+    """Whether a sentence names a class as not read: no type of Python or of arrays, no model."""
+    if kind.is_module or issubclass(kind, PickledDict) or name.startswith("builtins."):
+        return False
+    return name not in (*ARRAYS, ARRAY_TYPE, "numpy.ndarray")
 
 
 def _unreadable_torch(path: Path, error: Exception) -> SpecError:
