@@ -6,6 +6,7 @@ array of NumPy its values.
 
 from __future__ import annotations
 
+import builtins
 from collections import OrderedDict
 from typing import Any
 
@@ -15,8 +16,12 @@ import torch
 STAND_INS = __name__
 # Where a module of torch keeps its tensors and the modules in it.
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")
-# Functions of Python that a file needs for no data: it was made to run code.
-CODE = ("eval", "exec", "compile", "open", "__import__", "breakpoint", "input")
+# What tools store of Python beside its classes, such as the function that compares two metrics. A
+# file that names another function was made to run code.
+FUNCTIONS = (
+    *("min", "max", "len", "sum", "abs", "round", "sorted", "any", "all", "print", "iter", "repr"),
+    *("getattr", "Ellipsis", "NotImplemented"),
+)
 ARRAYS = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 ARRAY_TYPE = "numpy.dtype"
 # The kinds of values that torch has too: booleans, integers and floating-point numbers.
@@ -95,6 +100,11 @@ class PickledArray(PickledObject):
 
 
 StandIn = type[PickledObject] | type[PickledDict]
+
+
+def is_named_for_data(name: str) -> bool:
+    """Whether a file may name a class or function of Python without being made to run code."""
+    return name in FUNCTIONS or isinstance(getattr(builtins, name, None), type)
 
 
 def stand_in(name: str, is_dict: bool = False) -> StandIn:

@@ -33,10 +33,10 @@ from pruning_core.engine.export import sparse_loader
 from pruning_core.engine.models.pickled_objects import (
     ARRAY_TYPE,
     ARRAYS,
-    CODE,
     STAND_INS,
     PickledDict,
     StandIn,
+    is_named_for_data,
     stand_in,
 )
 
@@ -200,8 +200,12 @@ def _read_torch(path: Path) -> Checkpoint:
 def _add_stand_in(skipped: dict[str, StandIn], error: str) -> bool:
     """Let a class stand for the one that an error of torch's reader names; False for none."""
     if unknown := UNSUPPORTED.search(error):
-        name = unknown[1] if "." in unknown[1] else f"builtins.{unknown[1]}"
-        if name in skipped or name.removeprefix("builtins.") in CODE:
+        name = unknown[1]
+        if "." not in name:
+            if not is_named_for_data(name):
+                return False
+            name = f"builtins.{name}"
+        if name in skipped:
             return False
         skipped[name] = stand_in(name)
         return True
