@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import time
 import zipfile
@@ -15,6 +16,8 @@ from pathlib import Path
 from pruning_core.common.errors import SpecError
 
 PLAIN_WEIGHTS = ("none", "pretrained")
+# An address of the internet, whose two slashes are one in a path.
+ADDRESS = re.compile(r"\b([a-z][a-z0-9]+:)//?([^/].*)")
 MOST_FILES = 2_000_000
 # Longer than a tick of the clock of any usual file system.
 CLOCK_TICK_SECONDS = 0.05
@@ -26,10 +29,18 @@ SYSTEM_NAMES = frozenset(
         *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb"),
         *("@tmp", "@sharebin", "$recycle.bin", "recycler", "system volume information"),
         *("lost+found", "found.000", "network trash folder", "temporary items", "__pycache__"),
+        *("~snapshot", "synoindex_media_info", "aquota.user", "aquota.group"),
         *("sthumbs.dat", "picasa.ini", "zbthumbnail.info"),
     )
 )
-SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", "~", ".part", ".crdownload")
+SYSTEM_SUFFIXES = (
+    "@synoeastream",
+    "@synoresource",
+    "~",
+    ".part",
+    ".crdownload",
+    ":zone.identifier",
+)
 # What zipfile raises on damaged files.
 UNREADABLE_ZIP = (
     zipfile.BadZipFile,
@@ -97,11 +108,23 @@ def weights_identity(weights: str) -> str:
         message = "{path} is a folder. Give the checkpoint file in it."
         raise SpecError("model.weights", message, path=path)
     if not os.path.isfile(path):
-        raise SpecError("model.weights", "there is no file {path}.", path=path)
+        raise no_weights_file(path)
     try:
         return _weights_digest(path, _entry(path, "")[0])
     except OSError as error:
         raise _unreadable("model.weights", path, error) from None
+
+
+def no_weights_file(path: Path) -> SpecError:
+    """The error for initial weights at a path where there is no regular file."""
+    if address := ADDRESS.search(str(path)):
+        message = "{path} is an address. Download the checkpoint, and give the path of its file."
+        return SpecError("model.weights", message, path="//".join(address.groups()))
+    if os.path.exists(path):
+        message = "{path} is no regular file, but a pipe or a device. Give a checkpoint file."
+        return SpecError("model.weights", message, path=path)
+    message = "there is no file {path}. Give a checkpoint file, " + " or ".join(PLAIN_WEIGHTS) + "."
+    return SpecError("model.weights", message, path=path)
 
 
 def _fingerprint(path: Path) -> tuple[str, float]:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from pruning_core.common.files import PLAIN_WEIGHTS
@@ -43,6 +45,9 @@ from pruning_core.storage.stage_context import Context, StageError
 # A checkpoint is near chance below this multiple of chance, and below this part of the way to
 # 100 %: with classes in another order, those whose place is right still count.
 NEAR_CHANCE, NEAR_CHANCE_SHARE = 2.5, 0.35
+# Another order of a checkpoint's classes is looked for with so many validation images for each
+# class, and told where the accuracy gains so much.
+ORDER_IMAGES, LEAST_IMAGES, ORDER_GAIN = 3, 20, 0.1
 VERSIONED_PACKAGES = ("torch", "torchvision", "numpy")
 
 
@@ -176,21 +181,29 @@ def since_baseline(measured: ModelResult, parent: ModelResult) -> ModelResult:
 
 
 def checkpoint_notes(
-    context: Context[BaselineSettings], measured: ModelResult, splits: Splits
+    context: Context[BaselineSettings], measured: ModelResult, model: nn.Module, splits: Splits
 ) -> list[str]:
     """The order of the classes that a user's checkpoint must follow.
 
-    Where the checkpoint itself is the baseline and no better than chance, also the likely reasons.
-    Only validation images decide about that.
+    Where the checkpoint itself is the baseline, also another order of its outputs with which it
+    would be right, or, where it is no better than chance, the likely reasons. Only validation
+    images decide about that.
     """
-    source = context.row.hints.get("weights", PLAIN_WEIGHTS[0])
+    settings, source = context.settings, context.row.hints.get("weights", PLAIN_WEIGHTS[0])
     classes = read_result(context.store, context.row.parent, DatasetResult).classes
     own = source not in PLAIN_WEIGHTS
     order = f"Order of the classes: {class_order(classes)}."
     notes = [f"{order} The outputs of the checkpoint must follow it."] if own else []
-    chance, accuracy = splits.validation.largest_share(), measured.validation_accuracy
+    if settings.epochs or source == PLAIN_WEIGHTS[0]:
+        return notes
+    validation, accuracy = splits.validation, measured.validation_accuracy
+    if own and accuracy < 1:
+        predictions = evaluate(model, validation, settings.data, settings.device).predictions
+        if other := other_order(predictions, validation.labels.numpy(), classes):
+            return [*notes, other]
+    chance = validation.largest_share()
     limit = min(NEAR_CHANCE * chance, chance + NEAR_CHANCE_SHARE * (1 - chance))
-    if context.settings.epochs or source == PLAIN_WEIGHTS[0] or accuracy > limit:
+    if accuracy > limit:
         return notes
     return [
         *notes,
@@ -200,6 +213,34 @@ def checkpoint_notes(
         "of classes differs, or it was trained with another normalization (mean and std), image "
         "size, resize method, first-layer stride or order of the color channels.",
     ]
+
+
+def other_order(predictions: np.ndarray, labels: np.ndarray, classes: list[str]) -> str:
+    """A sentence where the outputs follow another order of the classes; empty where none does.
+
+    `predictions` and `labels` (N,) are those of the validation images. Each output is assigned to
+    one class so that most images are right (Kuhn 1955). With few images of each class, that finds
+    an order for random outputs too.
+    """
+    count = len(classes)
+    if len(labels) < max(LEAST_IMAGES, ORDER_IMAGES * count):
+        return ""
+    pairs = np.bincount(labels * count + predictions, minlength=count**2).reshape(count, count)
+    rows, outputs = linear_sum_assignment(pairs, maximize=True)
+    accuracy, right = pairs.trace() / len(labels), pairs[rows, outputs].sum() / len(labels)
+    chance = pairs.sum(1).max() / len(labels)
+    if right < max(accuracy + ORDER_GAIN, (1 + chance) / 2):
+        return ""
+    order = [classes[row] for row in rows[np.argsort(outputs)]]
+    width = len(str(count - 1))
+    names = ", ".join(f"{number:0{width}}_{name}" for number, name in enumerate(order[:2]))
+    alphabetical = " (alphabetical)" if order == sorted(classes) else ""
+    return (
+        f"The checkpoint is right in {format_percent(accuracy)} of the validation images. With its "
+        f"outputs in another order{alphabetical} it would be right in {format_percent(right)}: "
+        f"{class_order(order)}. Name the class folders so that they have this order, such as "
+        f"{names}, or change the order in the checkpoint."
+    )
 
 
 def training_notes(state: TrainingState, epochs: float) -> list[str]:

@@ -91,7 +91,10 @@ def baseline(context: Context[BaselineSettings]) -> BaselineResult:
         sparse_file.save(state.kept_weights, context.folder / rewinding.KEPT_FILE)
     all_layers = {"layers": "all", "exclude": []}
     measured = measure_model(context, state, splits, settings.data, all_layers)
-    notes += [*checkpoint_notes(context, measured, splits), *training_notes(state, epochs)]
+    notes += [
+        *checkpoint_notes(context, measured, state.model, splits),
+        *training_notes(state, epochs),
+    ]
     chance = splits.validation.largest_share()
     return BaselineResult(**vars(replace(measured, notes=notes)), chance=chance)
 

@@ -15,14 +15,14 @@ OWN_IMAGES = "images"
 # The formats that are decoded, and the endings of their files. Other decoders of Pillow start
 # programs (EPS), know no signature (TGA), or are rarely maintained.
 IMAGE_FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"),
     "PNG": (".png", ".apng"),
     "BMP": (".bmp", ".dib"),
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
-    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     "AVIF": (".avif", ".avifs"),
 }
 

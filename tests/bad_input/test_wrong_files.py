@@ -190,7 +190,7 @@ def text_file(path: Path) -> Path:
 CHECKPOINTS: list[tuple[Make, list[str]]] = [
     (wrong_keys, ["missing (", "1 unexpected (fc.bias)", "of another shape"]),
     (not_finite, ["classifier.1.bias", "not numbers"]),
-    (pickled_model, ["holds Python objects (", "which could run any code when loaded. "]),
+    (pickled_model, ["holds no weights with the names of torchvision", "called weight, bias,"]),
     (cut_short, ["cannot be read as safetensors"]),
     (text_file, ["own weights.txt cannot be read as saved weights"]),
 ]

@@ -18,6 +18,22 @@ from pruning_core.engine.data.image_folder import FIELD, MAX_FILE_BYTES, Listing
 MAX_ENTRIES = 2_000_000
 MAX_TOTAL_BYTES = 20 * 1024**3
 
+# Other files, by the place and the bytes that tell their format.
+OTHER_FORMATS = (
+    (0, b"\x1f\x8b", "is compressed with gzip (.gz, .tgz). Unpack it, and give the folder"),
+    (0, b"\xfd7zXZ\x00", "is compressed with xz. Unpack it, and give the folder"),
+    (0, b"BZh", "is compressed with bzip2. Unpack it, and give the folder"),
+    (0, b"(\xb5/\xfd", "is compressed with Zstandard. Unpack it, and give the folder"),
+    (0, b"7z\xbc\xaf", "is a 7z archive. Unpack it, and give the folder"),
+    (0, b"Rar!", "is a RAR archive. Unpack it, and give the folder"),
+    (257, b"ustar", "is a tar archive. Unpack it, and give the folder"),
+    (0, b"PAR1", "is a Parquet table. Save its images as files in class folders"),
+    (0, b"<", "is a web page or XML. Open its address in a browser and download the file itself"),
+    (0, b"version https://git-lfs", "is a pointer of Git LFS. Fetch the file with `git lfs pull`"),
+    (0, b"\xff\xd8\xff", "is a single image. Give the folder that holds the class folders"),
+    (0, b"\x89PNG", "is a single image. Give the folder that holds the class folders"),
+)
+HEAD_BYTES = 300
 _ENCRYPTED = 0x1
 _UTF8_NAME = 0x800
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -31,6 +47,8 @@ def open_archive(path: Path) -> Iterator[Listing]:
     try:
         archive = zipfile.ZipFile(path)
     except _BROKEN as error:
+        if other := _other_format(path):
+            raise SpecError(FIELD, "{path} {reason}.", path=path, reason=other) from None
         raise SpecError(
             FIELD,
             "{path} is neither a folder nor a whole .zip file ({error}). It may have been cut "
@@ -63,6 +81,20 @@ def open_archive(path: Path) -> Iterator[Listing]:
             lambda entry: _read(archive, path, entry),
             notes if foreign else (),
         )
+
+
+def _other_format(path: Path) -> str:
+    """What a file is that is no zip, where its first bytes tell."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return ""
+    if not head:
+        return "is empty. Copy or download it again"
+    return next(
+        (reason for place, mark, reason in OTHER_FORMATS if head[place:].startswith(mark)), ""
+    )
 
 
 def _check_sizes(path: Path, entries: list[ZipInfo]) -> None:
@@ -114,11 +146,18 @@ def _checked_name(path: Path, entry: ZipInfo) -> tuple[tuple[str, ...], bool]:
     }
     for reason, holds in reasons.items():
         if holds:
+            unpack = reason.startswith(("is encrypted", "is compressed", "is an absolute"))
+            remedy = (
+                "Unpack the zip, and give the folder"
+                if unpack
+                else "Create the zip again without it"
+            )
             raise layout_error(
                 str(path),
-                "The entry {name} {reason}. Create the zip again without it.",
+                "The entry {name} {reason}. {remedy}.",
                 name=repr(entry.orig_filename),
                 reason=reason,
+                remedy=remedy,
             )
     decoded = [_decoded(part, entry) for part in parts]
     return tuple(part for part, _ in decoded), all(known for _, known in decoded)
@@ -143,7 +182,10 @@ def _read(archive: zipfile.ZipFile, path: Path, entry: ZipInfo) -> bytes:
             data = member.read(entry.file_size + 1)
     except _BROKEN as error:
         raise layout_error(
-            str(path), "{name} cannot be read ({error}).", name=entry.filename, error=error
+            str(path),
+            "{name} cannot be read ({error}). The zip is damaged: copy or download it again.",
+            name=entry.filename,
+            error=error,
         ) from None
     if len(data) != entry.file_size:
         raise layout_error(

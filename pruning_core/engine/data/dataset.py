@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pruning_core.engine.data.image_files import RawImage, image_facts, value_limits
+from pruning_core.engine.data.image_files import HIGHEST_VALUE, RawImage, image_facts, value_counts
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.planning.inspection_types import InspectDatasetResult, InspectDatasetSettings
 
@@ -19,6 +19,9 @@ Progress = Callable[[float, str], None]
 Visit = Callable[[str, int, RawImage], None]
 # Where 16-bit images use less than this of their range, the upper 8 bits would lose too much.
 FULL_RANGE = 2**15
+# Of the values, the lowest and the highest of this share are left out to see how many gray levels
+# the others keep; below `FEW_LEVELS` of 256 a note says so.
+OUTLIERS, FEW_LEVELS = 0.005, 64
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ class _Survey:
 
     def __init__(self, total: int, progress: Progress) -> None:
         self.total, self.progress, self.done = total, progress, 0
-        self.not_square = self.sixteen_bits = 0
-        self.limits: list[tuple[int, int]] = []
+        self.not_square = self.sixteen_bits = self.frames = 0
+        self.counts = np.zeros(HIGHEST_VALUE + 1, np.int64)
 
     def visit(self, subset: str, row: int, raw: RawImage) -> None:
         if isinstance(raw, np.ndarray):
@@ -112,27 +115,53 @@ class _Survey:
         facts = image_facts(raw)
         self.not_square += not facts.square
         self.sixteen_bits += facts.sixteen_bits
-        if facts.sixteen_bits and subset == "train" and (limits := value_limits(raw)):
-            self.limits.append(limits)
+        self.frames += facts.frames
+        if facts.sixteen_bits and subset == "train":
+            counts = value_counts(raw)
+            self.counts += 0 if counts is None else counts
 
     def value_range(self) -> list[int] | None:
         """The lowest and highest value of all training images; None where most bits are used."""
-        if not self.limits:
+        used = np.flatnonzero(self.counts)
+        if not len(used):
             return None
-        low, high = min(low for low, _ in self.limits), max(high for _, high in self.limits)
-        return [low, high] if 0 <= low < high < low + FULL_RANGE else None
+        low, high = int(used[0]), int(used[-1])
+        return [low, high] if low < high < low + FULL_RANGE else None
 
     def notes(self) -> list[str]:
+        notes = []
+        if self.frames:
+            notes.append(
+                f"Images with several pages or frames: {self.frames:,}. Only the first one of "
+                "each is used."
+            )
         if not self.sixteen_bits:
-            return []
-        number = f"Images with 16 bits per channel, scaled to 8 bits: {self.sixteen_bits:,}."
-        if (limits := self.value_range()) is None:
-            return [number]
-        low, high = limits
-        return [
-            f"{number} The training images use the values {low:,} to {high:,} of 0 to 65,535. In "
-            f"all images {low:,} becomes 0 and {high:,} becomes 255; values outside are clipped."
-        ]
+            return notes
+        note = f"Images with 16 bits per channel, scaled to 8 bits: {self.sixteen_bits:,}."
+        if limits := self.value_range():
+            low, high = limits
+            note += (
+                f" The training images use the values {low:,} to {high:,} of 0 to 65,535. In all "
+                f"images {low:,} becomes 0 and {high:,} becomes 255; values outside are clipped."
+            )
+        return [*notes, note + self._few_levels(limits)]
+
+    def _few_levels(self, limits: list[int] | None) -> str:
+        """A sentence where a few very low or high values leave few gray levels to the others."""
+        total = np.cumsum(self.counts)
+        if not total[-1]:
+            return ""
+        inner = (OUTLIERS, 1 - OUTLIERS)
+        low, high = (int(np.searchsorted(total, share * total[-1])) for share in inner)
+        lowest, highest = limits or (0, HIGHEST_VALUE)
+        levels = int((high - low) * 256 / (highest - lowest)) + 1
+        used = np.flatnonzero(self.counts)
+        if levels >= FEW_LEVELS or low == high or (used[0], used[-1]) == (low, high):
+            return ""
+        return (
+            f" 99 % of the values are between {low:,} and {high:,} and become about {levels} of "
+            "256 gray levels. To keep more, clip the highest and lowest values of the images."
+        )
 
 
 def numbered(labels: np.ndarray) -> LabeledImages:

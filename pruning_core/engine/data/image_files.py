@@ -33,6 +33,23 @@ PNG_DEPTH_OFFSET = 24  # of the bits per channel in the header of a PNG
 DEEP_SIGNATURES = (b"II*\0", b"MM\0*", b"P5", b"P6")  # TIFF in either byte order, PGM, PPM
 SIXTEEN_BITS = {"16L": "16B", "16B": "16L"}  # byte orders in Pillow's names of raw modes
 
+# Why a file is no image that can be read, by the place and the bytes that tell its format.
+FOREIGN = (
+    (4, b"ftyphei", "it is an HEIC image, whatever its ending; save it as JPEG or PNG"),
+    (4, b"ftypmif1", "it is an HEIC image, whatever its ending; save it as JPEG or PNG"),
+    (0, b"<", "it is a web page, XML or SVG and no image; download the image again"),
+    (0, b"version https://git-lfs", "it is a pointer of Git LFS; fetch it with `git lfs pull`"),
+    (0, b"%PDF", "it is a PDF; save it as JPEG or PNG"),
+    (0, b"8BPS", "it is a Photoshop file; save it as JPEG or PNG"),
+    (0, b"PK", "it is a zip; unpack it"),
+)
+OTHER_TIFF = (
+    "it is a TIFF with another number of channels or another type of values; save it with 1 or 3 "
+    "channels of 8 or 16 bits"
+)
+# Formats whose further frames are previews or depth maps of the first.
+PREVIEWS = ("MPO",)
+
 # The transposition for each EXIF orientation; 1 is upright.
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,12 +93,14 @@ class UnreadableImage(ValueError):
 class ImageFacts:
     """What the header of a file says: its size in pixels, and whether a channel has 16 bits.
 
-    The size is (0, 0) where the header cannot be read; decoding reports the file.
+    `frames` is true where there are further pages or frames, which are not read. The size is
+    (0, 0) where the header cannot be read; decoding reports the file.
     """
 
     width: int = 0
     height: int = 0
     sixteen_bits: bool = False
+    frames: bool = False
 
     @property
     def square(self) -> bool:
@@ -103,7 +122,7 @@ def decode_image(
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("its format is not recognized") from None
+        raise UnreadableImage(_foreign(bytes(raw))) from None
     except _BROKEN as error:
         raise UnreadableImage(str(error) or "its content is damaged") from None
 
@@ -112,7 +131,8 @@ def image_facts(raw: bytes) -> ImageFacts:
     """What the header of a file says; nothing is decoded."""
     if raw.startswith(PNG_SIGNATURE) and len(raw) > PNG_DEPTH_OFFSET:
         width, height = struct.unpack(">II", raw[16:PNG_DEPTH_OFFSET])
-        return ImageFacts(width, height, raw[PNG_DEPTH_OFFSET] == 16)
+        animated = 0 < raw.find(b"acTL") < raw.find(b"IDAT")
+        return ImageFacts(width, height, raw[PNG_DEPTH_OFFSET] == 16, animated)
     try:
         image = Image.open(io.BytesIO(raw), formats=FORMATS)
     except _BROKEN:
@@ -121,18 +141,41 @@ def image_facts(raw: bytes) -> ImageFacts:
     if not deep and raw.startswith(DEEP_SIGNATURES):
         bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
         deep = max(bits) > 8 or _maximum(image) > np.iinfo(np.uint8).max
-    return ImageFacts(*image.size, deep)
+    return ImageFacts(*image.size, deep, _has_frames(image))
 
 
-def value_limits(raw: bytes) -> tuple[int, int] | None:
-    """The lowest and the highest value of a 16-bit image; None where it cannot be decoded."""
+def _has_frames(image: Image.Image) -> bool:
+    """Whether an image has further pages or frames that are images of their own."""
+    try:
+        return image.format not in PREVIEWS and bool(getattr(image, "is_animated", False))
+    except _BROKEN:
+        return False  # the second frame is damaged, and is not read
+
+
+def _foreign(raw: bytes) -> str:
+    """Why a file cannot be read as an image."""
+    if not raw:
+        return "the file is empty"
+    if raw.startswith(DEEP_SIGNATURES[:2]):
+        return OTHER_TIFF
+    start = raw[:64].lower()
+    known = (text for place, mark, text in FOREIGN if start[place:].startswith(mark.lower()))
+    return next(known, "its format is not recognized")
+
+
+def value_counts(raw: bytes) -> np.ndarray | None:
+    """How often a 16-bit image has each value, int64 (65,536,); None where it has others, or
+    cannot be decoded.
+    """
     try:
         image = Image.open(io.BytesIO(raw), formats=FORMATS)
         if max(image.size) > LONGEST * min(image.size):
             return None
         _check_pixels(*image.size)
         values = _values(raw, image)[0]
-        return int(values.min()), int(values.max())
+        if values.min() < 0 or values.max() > HIGHEST_VALUE:
+            return None
+        return np.bincount(values.ravel(), minlength=HIGHEST_VALUE + 1)
     except (UnreadableImage, *_BROKEN):
         return None  # decoding reports the file
 

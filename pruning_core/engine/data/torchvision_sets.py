@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import os
 import tarfile
 import tempfile
@@ -49,6 +50,8 @@ _BROKEN = (
 # Images, uint8 (N, H, W) or (N, H, W, 3), and labels (N,).
 Arrays = tuple[np.ndarray, np.ndarray]
 MOST_BYTES = 256 * 2**20
+# Bytes of a value by its type in the header of a file of MNIST.
+IDX_BYTES = {0x08: 1, 0x09: 1, 0x0B: 2, 0x0C: 4, 0x0D: 4, 0x0E: 8}
 # The MD5 sums of the unpacked files, which hold nothing but the shape and the values.
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -148,7 +151,7 @@ def _fetch_cifar(dataset: Any, root: Path, title: str, progress: Progress) -> No
     archive = root / dataset.filename
     _ensure_file(archive, [dataset.url], dataset.tgz_md5, title, progress)
     # Unpacked elsewhere and moved file by file, since another process may read the same files.
-    with tempfile.TemporaryDirectory(dir=root) as folder, tarfile.open(archive) as packed:
+    with tempfile.TemporaryDirectory(dir=root) as folder, _opened(archive) as packed:
         for name, md5 in files:
             file = Path(folder, name)
             with _member(packed, f"{dataset.base_folder}/{name}") as source, file.open("wb") as out:
@@ -157,6 +160,13 @@ def _fetch_cifar(dataset: Any, root: Path, title: str, progress: Progress) -> No
                 raise ValueError(f"{name} in {archive.name} is not the published file; delete it")
             unpacked.mkdir(exist_ok=True)
             os.replace(file, unpacked / name)
+
+
+def _opened(archive: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(archive)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive.name} is no whole tar archive; delete it") from error
 
 
 def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
@@ -175,13 +185,30 @@ def _fetch_mnist(dataset: Any, root: Path, title: str, progress: Progress) -> No
     count = len(dataset.resources)
     for done, (name, md5) in enumerate(dataset.resources):
         packed, unpacked = raw / name, raw / Path(name).stem
-        if unpacked.is_file():
-            continue
-        urls = [f"{mirror}{name}" for mirror in dataset.mirrors]
-        file_progress = rescaled(progress, done / count, (done + 1) / count)
-        file_title = f"{title} (file {done + 1} of {count})"
-        _ensure_file(packed, urls, md5, file_title, file_progress)
-        _gunzip(packed, unpacked)
+        copy = raw / unpacked.name.replace("-idx", ".idx")
+        if not unpacked.is_file() and copy.is_file():
+            _publish(copy, unpacked, Path.open)
+        elif not unpacked.is_file():
+            urls = [f"{mirror}{name}" for mirror in dataset.mirrors]
+            file_progress = rescaled(progress, done / count, (done + 1) / count)
+            file_title = f"{title} (file {done + 1} of {count})"
+            _ensure_file(packed, urls, md5, file_title, file_progress)
+            _publish(packed, unpacked, gzip.open)
+        if not _is_idx(unpacked):
+            raise ValueError(f"{unpacked.name} is empty, cut short or no file of MNIST; delete it")
+
+
+def _is_idx(file: Path) -> bool:
+    """Whether a file is as long as the header of its format (IDX) says."""
+    with file.open("rb") as stream:
+        head = stream.read(4)
+        if len(head) < 4 or head[:2] != bytes(2) or head[2] not in IDX_BYTES:
+            return False
+        sizes = stream.read(4 * head[3])
+    if len(sizes) < 4 * head[3]:
+        return False
+    values = math.prod(np.frombuffer(sizes, ">u4").tolist()) * IDX_BYTES[head[2]]
+    return file.stat().st_size == 4 + len(sizes) + values
 
 
 def _ensure_file(file: Path, urls: list[str], md5: str, title: str, progress: Progress) -> None:
@@ -194,14 +221,15 @@ def _ensure_file(file: Path, urls: list[str], md5: str, title: str, progress: Pr
         download(urls, file, md5, title, progress)
 
 
-def _gunzip(packed: Path, target: Path) -> None:
+def _publish(packed: Path, target: Path, open_file: Callable[[Path, str], Any]) -> None:
+    """Write what `open_file` reads of a file to `target`, as a whole or not at all."""
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:
-        with gzip.open(packed) as source, os.fdopen(handle, "wb") as out:
+        with os.fdopen(handle, "wb") as out, open_file(packed, "rb") as source:
             _copy(cast(IO[bytes], source), out, target.name)
         os.replace(name, target)
-    except (EOFError, zlib.error) as error:
-        raise ValueError(f"{packed.name} cannot be unpacked, {error}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{packed.name} cannot be unpacked, {error}; delete it") from None
     finally:
         Path(name).unlink(missing_ok=True)
 

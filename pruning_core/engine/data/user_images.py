@@ -69,8 +69,8 @@ def _notes(tree: ImageTree, split_seed: int) -> tuple[str, ...]:
         return tree.notes
     return (
         *tree.notes,
-        f"No train/ and test/ folders: {100 * TEST_SHARE:.0f} % of each class is held out for "
-        f"testing (split seed {split_seed}).",
+        f"{tree.split_reason}: {100 * TEST_SHARE:.0f} % of each class is held out for testing "
+        f"(split seed {split_seed}).",
     )
 
 

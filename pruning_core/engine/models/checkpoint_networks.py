@@ -8,6 +8,7 @@ and its own; what stands before the names of the model's tensors is the network'
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,14 +17,17 @@ from torch import Tensor
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
-from pruning_core.engine.models.stored_tensors import StoredTensor, plain_tensor, shape_of
+from pruning_core.engine.models.pickled_objects import PickledObject
+from pruning_core.engine.models.pruned_tensors import MASKS, masks_beside, with_masks
+from pruning_core.engine.models.stored_tensors import StoredTensor, endings, plain_tensor, shape_of
 from pruning_core.engine.models.weight_files import HOW_TO_SAVE, Checkpoint
 
 SHOWN = 5
 TOP = "."
 # Names by which tools call an averaged copy of the weights.
 AVERAGED = re.compile(
-    r"(?<![a-z])(ema|swa)(?![a-z])|(E(ma|MA)|S(wa|WA))(?![a-z])|[Aa]verag|[Ss]hadow|[Pp]olyak"
+    r"(?<![a-z])(ema|swa|avg)|(ema|swa|avg|_ma)(?![a-z])|(E(ma|MA)|S(wa|WA)|A(vg|VG))(?![a-z])"
+    r"|[Aa]verag|[Ss]hadow|[Pp]olyak"
 )
 # A counter that `torch.optim.swa_utils.AveragedModel` keeps beside its network.
 AVERAGED_COUNTER = "n_averaged"
@@ -52,6 +56,7 @@ class Network:
 
     `tensors` are by the model's names, `unexpected` are names in the file of tensors within the
     modules of the model that it lacks, and `wrappers` names within its names that were ignored.
+    `head` is the name in the file of a classifier that has another name than that of the model.
     """
 
     entry: str
@@ -62,6 +67,7 @@ class Network:
     wrong_shapes: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
     averaged: bool = False
+    head: str = ""
 
     @property
     def name(self) -> str:
@@ -100,7 +106,13 @@ def choose_network(checkpoint: Checkpoint, needed: Needed, entry: str = "") -> C
         raise _misfit(networks[0], needed, tensors, values, file)
     else:
         chosen = _best(fitting, file)
-    others = [network for network in fitting if network is not chosen and not network.adapted]
+    others = [
+        network
+        for network in fitting
+        if network is not chosen and not network.adapted and not MASKS.search(network.entry)
+    ]
+    kept = {key: x for key, x in chosen.tensors.items() if key not in chosen.adapted}
+    chosen.tensors |= masks_beside(kept, tensors)
     return Choice(chosen, others, _remainder(tensors, [chosen, *others]))
 
 
@@ -112,6 +124,8 @@ def _flattened(content: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
     visited = set()
     while pending:
         name, value = pending.pop()
+        if isinstance(value, PickledObject):
+            value = value.content
         if isinstance(value, Tensor):
             tensors.setdefault(name, value)
         elif isinstance(value, dict | list | tuple):
@@ -120,10 +134,17 @@ def _flattened(content: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
                 continue
             visited.add(id(value))
             items = list(value.items() if isinstance(value, dict) else enumerate(value))
-            pending += [(f"{name}.{key}" if name else str(key), x) for key, x in reversed(items)]
+            pending += [
+                (f"{name}.{_text(key)}" if name else _text(key), x) for key, x in reversed(items)
+            ]
         else:
             values[name] = type(value).__name__
     return tensors, values
+
+
+def _text(key: Any) -> str:
+    """A key of a dict as a part of a name; Python 2 wrote names as bytes."""
+    return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
 
 
 def find_networks(tensors: dict[str, Tensor], needed: Needed) -> list[Network]:
@@ -132,8 +153,8 @@ def find_networks(tensors: dict[str, Tensor], needed: Needed) -> list[Network]:
     Where no candidate fits, names are compared without their parts that no name of the model has,
     such as `module` in `features.module.0.weight`.
     """
-    stored = _with_masks(tensors)
-    networks = _candidates(stored, tensors, needed, _endings)
+    stored = with_masks(tensors)
+    networks = _candidates(stored, tensors, needed, endings)
     if not any(network.fits for network in networks):
         words = {part for name in needed.tensors for part in name.split(".")}
         wrapped = _candidates(
@@ -153,27 +174,8 @@ def _parts_within(network: Network) -> set[str]:
     return {part for name in names for part in name.split(".")}
 
 
-def _with_masks(tensors: dict[str, Tensor]) -> dict[str, StoredTensor]:
-    """The tensors of a file; each pair `x_orig`, `x_mask` of one shape is the tensor `x`."""
-    stored = {}
-    for name, value in tensors.items():
-        plain, mask = name.removesuffix("_orig"), tensors.get(f"{name.removesuffix('_orig')}_mask")
-        if plain != name and mask is not None and shape_of(mask) == shape_of(value):
-            stored[plain] = StoredTensor(name, value, mask)
-        elif not (name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in tensors):
-            stored.setdefault(name, StoredTensor(name, value))
-    return stored
-
-
-def _endings(name: str) -> Iterator[tuple[str, str]]:
-    """A dotted name, divided at each of its dots: what stands before, and the ending."""
-    yield "", name
-    for match in re.finditer(r"\.", name):
-        yield name[: match.start()], name[match.end() :]
-
-
 def _endings_without_wrappers(name: str, words: set[str]) -> Iterator[tuple[str, str]]:
-    """As `_endings`; the endings are without the parts that are none of the `words`."""
+    """As `endings`; the endings are without the parts that are none of the `words`."""
     parts = name.split(".")
     for i, part in enumerate(parts):
         if part in words:
@@ -184,11 +186,11 @@ def _candidates(
     stored: dict[str, StoredTensor],
     tensors: dict[str, Tensor],
     needed: Needed,
-    endings: Callable[[str], Iterator[tuple[str, str]]],
+    divide: Callable[[str], Iterator[tuple[str, str]]],
 ) -> list[Network]:
     networks: dict[str, Network] = {}
     for name, tensor in stored.items():
-        for entry, ending in endings(name):
+        for entry, ending in divide(name):
             key = ending if ending in needed.tensors else needed.renamed(ending)
             if key not in needed.tensors:
                 continue
@@ -217,20 +219,74 @@ def _compare(network: Network, stored: dict[str, StoredTensor], needed: Needed) 
         (network.adapted if needed.adaptable(key, shape) else network.wrong_shapes).append(key)
     # A classifier is replaced as a whole: where it is missing, or where all of it differs.
     other_head = [key for key in network.adapted if key in needed.head]
-    headless = not any(key in network.tensors for key in needed.head)
     if other_head and len(other_head) < len(needed.head):
         network.wrong_shapes += other_head
         network.adapted = [key for key in network.adapted if key not in other_head]
-    if headless:
-        network.adapted += needed.head
     network.missing = [
-        key
-        for key in needed.tensors
-        if key not in network.tensors
-        and not needed.optional(key)
-        and not (headless and key in needed.head)
+        key for key in needed.tensors if key not in network.tensors and not needed.optional(key)
     ]
     network.unexpected += _within(network, stored, needed)
+    if not any(key in network.tensors for key in needed.head):
+        _add_head(network, stored, needed)
+
+
+def _add_head(network: Network, stored: dict[str, StoredTensor], needed: Needed) -> None:
+    """Give a network without the model's classifier that of the file, or else a new one.
+
+    Tools put a new classifier at another place (`fc.1`), or beside the network (`head.fc`). It is
+    taken if the file has a single one whose shapes are right.
+    """
+    top = {key.split(".")[0] for key in needed.head}
+    prefix = f"{network.entry}." if network.entry else ""
+    inside = [
+        name
+        for name in network.unexpected
+        if name.startswith(prefix) and name.removeprefix(prefix).split(".")[0] in top
+    ]
+    body = [key for key in network.missing if key.split(".")[0] not in top]
+    if body or len(inside) < len(network.unexpected):
+        network.adapted += needed.head
+        network.missing = [key for key in network.missing if key not in needed.head]
+        return
+    network.unexpected = []
+    heads = _heads(network, stored, needed, inside)
+    if len(heads) == 1 and all(key in needed.head for key in network.missing):
+        network.head = heads[0]
+        for key in needed.head:
+            network.tensors[key] = stored[f"{network.head}.{key.rpartition('.')[2]}"]
+    else:
+        network.adapted += network.missing
+    network.missing = []
+
+
+def _heads(
+    network: Network, stored: dict[str, StoredTensor], needed: Needed, inside: list[str]
+) -> list[str]:
+    """The entries in a file of single layers with the shapes of the model's classifier.
+
+    `inside` names the tensors at the classifier's place in the network; others count only where
+    there are none. A classifier of several layers is none.
+    """
+    shapes = {key.rpartition(".")[2]: tuple(needed.tensors[key].shape) for key in needed.head}
+    if len(shapes) != len(needed.head):
+        return []  # the model has several classifiers
+    used = {tensor.name for tensor in network.tensors.values()}
+    names = inside or [name for name, tensor in stored.items() if tensor.name not in used]
+    modules: dict[str, dict[str, tuple[int, ...] | None]] = {}
+    outer: Counter[str] = Counter()
+    for name in names:
+        entry, _, end = name.rpartition(".")
+        modules.setdefault(entry, {})[end] = shape_of(stored[name].value)
+        outer[entry.rpartition(".")[0]] += 1
+    alone = {entry for entry in modules if outer[entry.rpartition(".")[0]] == len(shapes)}
+    prefix = f"{network.entry}."
+    return [
+        entry
+        for entry, layer in modules.items()
+        if layer == shapes
+        and (len(inside) in (0, len(shapes)))
+        and (entry in alone or prefix.startswith(entry.rpartition(".")[0]))
+    ]
 
 
 def _is_counter(value: Tensor, right: tuple[int, ...]) -> bool:
@@ -253,7 +309,14 @@ def _within(network: Network, stored: dict[str, StoredTensor], needed: Needed) -
         and name.removeprefix(prefix).split(".")[0] in modules
         and tensor.name not in used
         and name not in network.unexpected
+        and not _is_count(name, tensor.value)
     ]
+
+
+def _is_count(name: str, value: Tensor) -> bool:
+    """Whether a tensor in a module is one number that tools write, such as `total_ops`."""
+    shape = shape_of(value)
+    return shape in ((), (1,)) and name.rpartition(".")[2] not in ("weight", "bias")
 
 
 def _is_averaged(entry: str, tensors: dict[str, Tensor]) -> bool:
@@ -269,6 +332,7 @@ def _best(fitting: list[Network], file: str) -> Network:
     for network in exact:
         if not any(_equal(network, other) for other in distinct):
             distinct.append(network)
+    distinct = [network for network in distinct if not MASKS.search(network.entry)] or distinct
     weights = [network for network in distinct if not network.averaged] or distinct
     if len(weights) > 1:
         names = ", ".join(f"'{network.name}'" for network in weights[:SHOWN])
@@ -377,13 +441,13 @@ def _remainder(tensors: dict[str, Tensor], networks: list[Network]) -> list[str]
         name
         for network in networks
         for tensor in network.tensors.values()
-        for name in (tensor.name, f"{tensor.name.removesuffix('_orig')}_mask")
+        for name in (tensor.name, tensor.mask_name)
     }
-    inner = {entry for name in used for entry, _ in _endings(name)}
+    inner = {entry for name in used for entry, _ in endings(name)}
     groups: dict[str, list[str]] = {}
     for name in tensors:
         if name not in used:
-            outer = next((entry for entry, _ in _endings(name) if entry not in inner), name)
+            outer = next((entry for entry, _ in endings(name) if entry not in inner), name)
             groups.setdefault(outer, []).append(name)
     return [
         names[0] if len(names) == 1 else f"{outer} ({format_count(len(names), 'tensor')})"

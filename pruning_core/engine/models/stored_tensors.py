@@ -7,6 +7,7 @@ A file may claim a shape that needs far more memory than the file has (sparse te
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,19 +26,27 @@ SPARSE = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file by its `name` there; with a `mask` where `torch.nn.utils.prune` left one.
+    """A tensor of a file by its `name` there; with a `mask` where a tool for pruning left one.
 
-    The weight is then their product; both have one shape.
+    The weight is then their product; both have one shape. `mask_name` is the mask's name.
     """
 
     name: str
     value: Tensor
     mask: Tensor | None = None
+    mask_name: str = ""
 
 
 def shape_of(tensor: Tensor) -> tuple[int, ...] | None:
     """The shape of a tensor; None where it has none, as nested tensors."""
     return None if tensor.is_nested else tuple(tensor.shape)
+
+
+def endings(name: str) -> Iterator[tuple[str, str]]:
+    """A dotted name, divided at each of its dots: what stands before, and the ending."""
+    yield "", name
+    for match in re.finditer(r"\.", name):
+        yield name[: match.start()], name[match.end() :]
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -80,6 +89,17 @@ def plain_tensor(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def is_mask(tensor: Tensor) -> bool:
+    """Whether all values are 0 or 1, of a tensor with the shape of a weight of the model."""
+    if problem(tensor, torch.zeros((), dtype=torch.int64)):
+        return False
+    try:
+        plain = plain_tensor(tensor).to(torch.float32)
+    except (RuntimeError, ValueError, NotImplementedError):
+        return False
+    return bool(((plain == 0) | (plain == 1)).all())
+
+
 def _check_indices(tensor: Tensor) -> None:
     """Check indices against the shape: torch does not, and would write outside the memory."""
     if tensor.layout == torch.sparse_coo:
@@ -105,9 +125,9 @@ def conversion_notes(tensors: list[StoredTensor]) -> list[str]:
             notes.append(f"{stored} stored as sparse ({name}) became dense, with the same values.")
     if count := sum(x.value.is_quantized for x in tensors):
         stored = "1 quantized tensor was" if count == 1 else f"{count} quantized tensors were"
-        notes.append(f"{stored} converted to float32 by their scales.")
-    if any(x.mask is not None for x in tensors):
-        notes.append(
-            "The file has masks of torch.nn.utils.prune; they were applied to its weights."
-        )
+        scales = "its scale" if count == 1 else "their scales"
+        notes.append(f"{stored} converted to float32 by {scales}.")
+    if masked := [x for x in tensors if x.mask is not None]:
+        tool = " of torch.nn.utils.prune" if masked[0].name.endswith("_orig") else ""
+        notes.append(f"The file has masks{tool}; they were applied to its weights.")
     return notes

@@ -6,7 +6,6 @@ numbers, texts, lists and dicts are read, and any other Python object is skipped
 
 from __future__ import annotations
 
-import builtins
 import os
 import pickle
 import re
@@ -28,9 +27,18 @@ from safetensors.torch import load_file
 from torchvision.models import get_model_weights
 
 from pruning_core.common.errors import SpecError
-from pruning_core.common.files import sha256
+from pruning_core.common.files import no_weights_file, sha256
 from pruning_core.common.formatting import format_bytes
 from pruning_core.engine.export import sparse_loader
+from pruning_core.engine.models.pickled_objects import (
+    ARRAY_TYPE,
+    ARRAYS,
+    STAND_INS,
+    PickledDict,
+    StandIn,
+    is_named_for_data,
+    stand_in,
+)
 
 TIMEOUT_SECONDS = 30
 HOW_TO_SAVE = "Save only the weights, with torch.save(model.state_dict(), ...) or as .safetensors."
@@ -56,8 +64,15 @@ OTHER_FORMATS = (
     (0, b"\x89HDF", "is an HDF5 file, as Keras writes it. Give weights of PyTorch"),
     (0, b"\x93NUMPY", "is an array of NumPy. Give weights of PyTorch"),
     (0, b"GGUF", "is a GGUF file. Give weights of PyTorch"),
+    (4, b"TFL3", "is a model of TensorFlow Lite. Give weights of PyTorch"),
+    (0, b"\x08", "is no file of PyTorch, but looks like ONNX. Give weights of PyTorch"),
+    (0, b"<", "is a web page or XML. Open its address in a browser and download the file itself"),
+    (0, b"version https://git-lfs", "is a pointer of Git LFS. Fetch the file with `git lfs pull`"),
+    (0, b"{", "is JSON, such as an index of files. Give a single file that holds all weights"),
 )
 UNSUPPORTED = re.compile(r"Unsupported global: GLOBAL (\S+) was not an allowed global")
+# The error for a class of dicts names its stand-in.
+SET_ITEMS = re.compile(rf"Can only SETITEMS? for .* got <class '{re.escape(STAND_INS)}\.(.+)'>")
 MOST_CLASSES = 200
 
 
@@ -65,36 +80,14 @@ MOST_CLASSES = 200
 class Checkpoint:
     """What a file holds: tensors in nested dicts and lists.
 
-    `skipped` names the classes of the Python objects that were not read.
+    `skipped` names the classes of the Python objects that were not read. `whole_model` is true
+    where the tensors of a pickled model were read.
     """
 
     path: Path
     content: Any
     skipped: tuple[str, ...] = ()
-
-
-class Skipped(list[Any]):
-    """Stands for a Python object of a file. It takes any arguments and keeps nothing."""
-
-    def __new__(cls, *_: object) -> Skipped:
-        return super().__new__(cls)
-
-    def __init__(self, *_: object) -> None:
-        super().__init__()
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-    def append(self, _: object) -> None:
-        pass
-
-    def extend(self, _: object) -> None:
-        pass
-
-
-def _plain_dict(*_: object) -> dict[Any, Any]:
-    """Stands for `collections.defaultdict`, whose arguments are a class and not needed here."""
-    return {}
+    whole_model: bool = False
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -105,15 +98,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if path.is_dir():
         raise _refused(path, "is a folder. Give the checkpoint file in it.")
     if not path.is_file():
-        raise SpecError("model.weights", f"there is no file {path}.")
+        raise no_weights_file(path)
     try:
         with path.open("rb") as file:
             head, size = file.read(HEAD_BYTES), path.stat().st_size
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror or error}).") from error
+    if not head:
+        raise _refused(path, "is empty. Copy or download it again.")
     if head.startswith(sparse_loader.MAGIC):
         return Checkpoint(path, _read_sparse(path))
-    if path.suffix.lower() == ".safetensors" or _is_safetensors(head, size):
+    if _is_safetensors(head, size):
         return Checkpoint(path, _read_safetensors(path))
     if head.startswith(b"PK"):
         _check_zip(path, size)
@@ -121,8 +116,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if LEGACY in head[:32]:
         return _read_torch(path)
     for place, start, reason in OTHER_FORMATS:
-        if head[place:].startswith(start):
+        if head[place:].lower().startswith(start.lower()):
             raise _refused(path, f"{reason}.")
+    if path.suffix.lower() == ".safetensors":
+        raise _refused(path, "is no whole file of safetensors. Copy or download it again.")
     if head[:1] == b"\x80":
         reason = "is a Python pickle, which could run any code when loaded."
         raise _refused(path, f"{reason} {HOW_TO_SAVE}")
@@ -177,31 +174,53 @@ def _check_zip(path: Path, size: int) -> None:
 def _read_torch(path: Path) -> Checkpoint:
     """Read a torch file; each class that torch does not know is skipped, and the file read again.
 
-    Raises `SpecError` for a file that is damaged or needs a built-in function.
+    Raises `SpecError` for a file that is damaged or made to run code.
     """
-    skipped: dict[str, Any] = {}
+    skipped: dict[str, StandIn] = {}
     while True:
-        # The names of the classes stand for `Skipped`: no class of the file is imported.
-        stand_ins: list[Any] = [(stand_in, name) for name, stand_in in skipped.items()]
+        # No class of the file is imported: others stand for them.
+        stand_ins: list[Any] = [(kind, name) for name, kind in skipped.items()]
         try:
-            with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            # Of a path, torch would read the ending.
+            with (
+                path.open("rb") as file,
+                torch.serialization.safe_globals(stand_ins),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
-                content = torch.load(path, map_location="cpu", weights_only=True)
-            names = (name for name in skipped if not name.startswith("builtins."))
-            return Checkpoint(path, content, tuple(sorted(names)))
+                content = torch.load(file, map_location="cpu", weights_only=True)
+            names = sorted(name for name, kind in skipped.items() if _is_skipped(name, kind))
+            whole_model = any(kind.is_module for kind in skipped.values())
+            return Checkpoint(path, content, tuple(names), whole_model)
         except UNREADABLE as error:
-            unknown = UNSUPPORTED.search(str(error))
-            name = _full_name(unknown[1]) if unknown else ""
-            if not name or len(skipped) >= MOST_CLASSES:
+            if len(skipped) >= MOST_CLASSES or not _add_stand_in(skipped, str(error)):
                 raise _unreadable_torch(path, error) from error
-            skipped[name] = _plain_dict if name == "collections.defaultdict" else Skipped
 
 
-def _full_name(name: str) -> str:
-    """The name of a class with its module; empty for a built-in function, such as `eval`."""
-    if "." in name:
-        return name
-    return f"builtins.{name}" if isinstance(getattr(builtins, name, None), type) else ""
+def _add_stand_in(skipped: dict[str, StandIn], error: str) -> bool:
+    """Let a class stand for the one that an error of torch's reader names; False for none."""
+    if unknown := UNSUPPORTED.search(error):
+        name = unknown[1]
+        if "." not in name:
+            if not is_named_for_data(name):
+                return False
+            name = f"builtins.{name}"
+        if name in skipped:
+            return False
+        skipped[name] = stand_in(name)
+        return True
+    not_a_dict = SET_ITEMS.search(error)
+    if not_a_dict is None or not_a_dict[1] not in skipped:
+        return False
+    skipped[not_a_dict[1]] = stand_in(not_a_dict[1], is_dict=True)
+    return True
+
+
+def _is_skipped(name: str, kind: StandIn) -> bool:
+    """Whether a sentence names a class as not read: no type of Python or of arrays, no model."""
+    if kind.is_module or issubclass(kind, PickledDict) or name.startswith("builtins."):
+        return False
+    return name not in (*ARRAYS, ARRAY_TYPE, "numpy.ndarray")
 
 
 def _unreadable_torch(path: Path, error: Exception) -> SpecError:
@@ -210,6 +229,8 @@ def _unreadable_torch(path: Path, error: Exception) -> SpecError:
     reason, text = "cannot be read as saved weights", str(error)
     if re.search("unsupported global|can only|whose module", text, re.IGNORECASE):
         reason = "holds Python objects, which could run any code when loaded"
+    elif "Unsupported operand" in text:
+        reason = "was saved with another pickle protocol than that of torch"
     elif "must be imported" in text:
         reason = "holds nested or distributed tensors (DTensor)"
     elif type(error) is RuntimeError and text:

@@ -25,8 +25,10 @@ from pruning_core.engine.models.checkpoint_networks import (
     printable,
 )
 from pruning_core.engine.models.stored_tensors import (
+    StoredTensor,
     conversion_notes,
     dtype_name,
+    is_mask,
     plain_tensor,
     problem,
 )
@@ -115,6 +117,8 @@ def _choice_notes(choice: Choice, checkpoint: Checkpoint) -> list[str]:
     if network.wrappers:
         wrappers = listed(sorted(network.wrappers))
         notes.append(f"Parts of names that the model does not have were ignored: {wrappers}.")
+    if network.head:
+        notes.append(f"The classifier was loaded from '{printable(network.head)}'.")
     for other in choice.others:
         what = "averaged weights (EMA or SWA)" if other.averaged else "weights that fit"
         notes.append(
@@ -123,6 +127,8 @@ def _choice_notes(choice: Choice, checkpoint: Checkpoint) -> list[str]:
         )
     if choice.remainder:
         notes.append(f"Not loaded from {file}: {listed(choice.remainder)}.")
+    if checkpoint.whole_model:
+        notes.append(f"{file} holds a whole model: its tensors were read, its code was not run.")
     if checkpoint.skipped:
         classes = listed(checkpoint.skipped)
         notes.append(f"Python objects in {file} were not read: {classes}.")
@@ -141,6 +147,7 @@ def _plain(network: Network, model: nn.Module, path: Path) -> State:
         location = f"{printable(stored.name)} in {path.name}"
         if reason := problem(stored.value, needed[key]):
             raise SpecError("model.weights", f"{location} {reason}")
+        _check_mask(stored, path)
         try:
             value = plain_tensor(stored.value)
             if stored.mask is not None:
@@ -153,6 +160,17 @@ def _plain(network: Network, model: nn.Module, path: Path) -> State:
             ) from error
         state[key] = value
     return state
+
+
+def _check_mask(stored: StoredTensor, path: Path) -> None:
+    """Refuse a mask whose meaning is not known. That of `torch.nn.utils.prune` is a factor."""
+    if stored.mask is None or stored.name.endswith("_orig") or is_mask(stored.mask):
+        return
+    raise SpecError(
+        "model.weights",
+        f"{printable(stored.mask_name)} in {path.name} has values other than 0 and 1. Save the "
+        "weights as the model uses them, without a mask.",
+    )
 
 
 def _patches_per_side(model: nn.Module, shape: tuple[int, ...]) -> int:
@@ -190,7 +208,8 @@ def _head_notes(network: Network, model: nn.Module, name: str) -> list[str]:
     needed = model.state_dict()[replaced[0]].shape[0]
     stored = network.tensors.get(replaced[0])
     if stored is None:
-        return [f"The file has no classifier: {', '.join(replaced)} kept their random weights."]
+        new = listed([key for key in network.adapted if key != POSITIONS])
+        return [f"The file has no classifier that fits: {new} kept their random weights."]
     return [
         f"The file has {stored.value.shape[0]} classes, the data set {needed}: the classifier was "
         "replaced by a new one with random weights."

@@ -17,7 +17,7 @@ from pruning_core.engine.data.image_files import (
     UnreadableImage,
     decode_image,
     image_facts,
-    value_limits,
+    value_counts,
 )
 from pruning_core.methods.datasets import IMAGE_FORMATS, RESIZE_METHODS
 
@@ -93,7 +93,7 @@ def raw_png(width: int, height: int, bits: int, color: int, pixels: bytes) -> by
 def test_a_header_that_lies_is_a_sentence(raw: bytes, resize: str) -> None:
     """Nor does it fill the memory: images whose short side would be enlarged are not loaded."""
     image_facts(raw)
-    value_limits(raw)
+    value_counts(raw)
     with pytest.raises(UnreadableImage) as caught:
         decode_image(raw, 32, resize)
     assert str(caught.value)
@@ -106,7 +106,9 @@ def test_16_bit_colors_use_their_range(channels: int) -> None:
     values[..., 3:] = 65_535
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     raw = raw_png(32, 32, 16, 2 if channels == 3 else 6, rows)
-    assert value_limits(raw) == (values[..., :3].min(), values[..., :3].max())
+    counts = value_counts(raw)
+    assert counts is not None
+    assert (counts == np.bincount(values[..., :3].ravel(), minlength=65_536)).all()
     expected = np.rint(values[..., :3] * (255 / 4095)).astype(np.uint8)
     assert (decode_image(raw, 32, value_range=(0, 4095)) == expected).all()
     assert (decode_image(raw, 32) == values[..., :3] >> 8).all()
@@ -171,7 +173,30 @@ def test_images_of_8_bits_keep_their_bytes() -> None:
     assert digest.hexdigest()[:16] == "bb8034b45fde2034"
 
 
-@pytest.mark.parametrize("raw", [b"", b"no image", b"\xff\xd8\xff broken"])
+OTHERS = {
+    "the file is empty": b"",
+    "an HEIC image": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "a web page": b"<!doctype html>",
+    "number of channels": b"II*\0\x08\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("reason", OTHERS)
+def test_the_kind_of_a_file_that_is_no_image_is_told(reason: str) -> None:
+    with pytest.raises(UnreadableImage, match=reason):
+        decode_image(OTHERS[reason], 32)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_further_frames_are_detected(kind: str) -> None:
+    """The second picture of an MPO of a camera is a preview of the first."""
+    first, second = colored(), colored().rotate(90)
+    assert not image_facts(encoded(first, "JPEG" if kind == "MPO" else kind)).frames
+    several = encoded(first, kind, save_all=True, append_images=[second])
+    assert image_facts(several).frames == (kind != "MPO")
+
+
+@pytest.mark.parametrize("raw", [b"no image", b"\xff\xd8\xff broken"])
 def test_the_message_for_other_files_shows_no_memory_address(raw: bytes) -> None:
     with pytest.raises(UnreadableImage) as caught:
         decode_image(raw, 32)

@@ -249,9 +249,18 @@ def test_packed_mnist_files_downloaded_manually_are_enough(
     raw.mkdir(parents=True)
     make_mnist(raw, nowhere, monkeypatch, datasets.MNIST)
     assert sum(inspected("mnist", tmp_path / "downloads")["train_counts"]) == 30
-    (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03 cut short")
-    with pytest.raises(SpecError, match=r"MNIST could not be prepared in"):
+    unpacked = raw / "train-images-idx3-ubyte"
+    content = unpacked.read_bytes()
+    for other in (b"", b"\0\0\x08\x03 cut short", content[:-1], b"\xff" * 100):
+        unpacked.write_bytes(other)
+        with pytest.raises(SpecError, match="idx3-ubyte is empty, cut short or no file of MNIST"):
+            inspected("mnist", tmp_path / "downloads")
+    unpacked.unlink()
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(b"<html>")
+    with pytest.raises(SpecError, match=r"idx3-ubyte.gz cannot be unpacked, .*; delete it"):
         inspected("mnist", tmp_path / "downloads")
+    (raw / "train-images.idx3-ubyte").write_bytes(content)
+    assert sum(inspected("mnist", tmp_path / "downloads")["train_counts"]) == 30
 
 
 def test_without_network_the_message_tells_what_to_do(

@@ -21,6 +21,7 @@ from PIL import Image
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, image_folder
 from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.image_folder import part_of
 from pruning_core.engine.data.user_images import open_images
 from pruning_core.planning.inspection_types import InspectDatasetSettings
 from pruning_core.planning.stage_types import stored
@@ -145,6 +146,34 @@ def test_images_of_16_bits_are_counted(tmp_path: Path) -> None:
     assert (facts["notes"], "value_range" in facts) == ([note], False), "all values are equal"
 
 
+def test_a_few_bright_pixels_that_leave_few_gray_levels_are_told(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    for name in GIVEN:
+        values = np.arange(10_000, dtype=np.uint16).reshape(100, 100) % 4096
+        if name == "train/a/0.png":
+            values[0, 0] = 65_535
+        Image.fromarray(values).save(root / name)
+    (note,) = inspected(root)["notes"]
+    assert "99 % of the values are between 16 and 4,071" in note
+    assert "become about 16 of 256 gray levels" in note
+
+
+def test_further_pages_are_told(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", GIVEN)
+    pages = [Image.new("L", (4, 4), value) for value in (1, 2)]
+    pages[0].save(root / "train/a/stack.tif", save_all=True, append_images=pages[1:])
+    (note,) = inspected(root)["notes"]
+    assert note.startswith("Images with several pages or frames: 1. Only the first")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system holds one of the names")
+def test_two_spellings_of_an_accent_are_one_name(tmp_path: Path) -> None:
+    """Without the check, one of two images would take the place of the other."""
+    names = [f"{cafe}/{i}.png" for cafe in ("caf\u00e9", "cafe\u0301") for i in "12"]
+    root = tree(tmp_path / "set", [*FLAT, *names])
+    assert "their paths differ only in how accented letters are stored" in refused(root)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1023), (700, 4095), (33_000, 36_000), (9, 40_000)])
 def test_the_range_of_16_bit_images_is_that_of_the_training_images(
     tmp_path: Path, low: int, high: int
@@ -187,6 +216,59 @@ def test_folders_of_other_names_are_read(tmp_path: Path, moves: dict[str, str], 
         assert facts["digest"] == expected["digest"]
         assert facts["notes"][0] == "Files of other types, ignored: 1 .txt."
         assert (note in facts["notes"][-1]) or not note
+
+
+TRAIN = [name for name in GIVEN if name.startswith("train/")]
+TRAINING_ALONE = {
+    "unlabeled test images": ([f"test/{i}.png" for i in range(3)], "test, not used: 3; they"),
+    "test images in one folder": (["val/images/1.png"], "val, not used: 1"),
+    "an empty folder": (["test/"], "Folders without images, ignored: set/test."),
+}
+
+
+@pytest.mark.parametrize("kind", TRAINING_ALONE)
+def test_training_images_alone_are_split(tmp_path: Path, kind: str) -> None:
+    """As in many published data sets, whose test images have no labels."""
+    names, note = TRAINING_ALONE[kind]
+    root = tree(tmp_path / "outer/set", TRAIN)
+    for name in names:
+        tree(root, [name]) if name.endswith(".png") else (root / name).mkdir()
+    facts, alone = inspected(tmp_path / "outer"), inspected(root / "train")
+    assert (facts["digest"], facts["split"]) == (alone["digest"], "seeded")
+    assert note in " ".join(facts["notes"])
+    assert "20 % of each class is held out" in facts["notes"][-1]
+
+
+@pytest.mark.parametrize(
+    "inner", ["food/images/{}", "{}/images", "pets/train/images/{}", "set/Final_Training/{}"]
+)
+def test_folders_without_images_and_inside_of_parts_are_left_out(
+    tmp_path: Path, inner: str
+) -> None:
+    names = [f"{inner.format(name)}/{i}.png" for name in "ab" for i in range(4)]
+    plain = inspected(
+        tree(tmp_path / "plain", [f"{name}/{i}.png" for name in "ab" for i in "0123"])
+    )
+    root = tree(tmp_path / "set", names)
+    if "/" in inner.split("{}")[0]:
+        top = root / inner.split("/")[0]
+        (top / "meta").mkdir()
+        (top / "meta/list.txt").write_text("a")
+    facts = inspected(root)
+    assert facts["digest"] == plain["digest"]
+    assert (facts["classes"], facts["split"]) == (["a", "b"], "seeded")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        *(("seg_train", "train"), ("imagenet-val", "validation"), ("train2017", "train")),
+        *(("FlowersTest", "test"), ("1_testing", "test"), ("TRAIN_IMAGES", "train")),
+        *(("trains", ""), ("contest", ""), ("evaluate", ""), ("train_test", ""), ("2017", "")),
+    ],
+)
+def test_the_part_is_one_of_the_words_of_a_name(name: str, part: str) -> None:
+    assert part_of(name) == part
 
 
 def test_validation_images_beside_test_images_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -280,6 +362,9 @@ def test_an_entry_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
         ([*GIVEN, "train/c/1.png"], "test lacks c"),
         ([*GIVEN, "test/c/1.png", "train/d/1.png"], "test lacks d; train lacks c"),
         ([*GIVEN[:6], "other/a/1.png", "other/b/1.png"], "no folder test"),
+        ([*GIVEN[:6], "other/a/1.png", "other/b/1.png"], "If other holds the test images, rename"),
+        ([*TRAIN, "test/a/1.heic", "test/b/1.heic"], "There are no images in test/a, test/b."),
+        (["images/train/1.png", "images/val/2.png"], "train and val are in no class folders"),
         ([*GIVEN, "train/a/deep/1.png"], "train/a/deep/1.png is deeper"),
         ([*GIVEN, "Training/a/1.png"], "folders train and Training are all of train images"),
         ([*GIVEN[3:6], "train/a/1.heic", "train/a/2.txt"], "1 .heic, 1 .txt. Save them as JPEG"),
@@ -313,6 +398,15 @@ def test_a_missing_path_and_other_files_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("hello")
     assert "neither a folder nor a whole .zip" in refused(file)
+    for content, words in (
+        (b"\x1f\x8b\x08", "compressed with gzip (.gz, .tgz). Unpack it"),
+        (b"Rar!\x1a\x07", "is a RAR archive. Unpack it"),
+        (b"<html>", "is a web page"),
+        (b"", "is empty"),
+        (png(1), "is a single image. Give the folder"),
+    ):
+        file.write_bytes(content)
+        assert words in refused(file)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +456,7 @@ def test_a_zip_by_another_method_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a/1.png", png(1))
-    assert "method other than deflate" in refused(path)
+    assert "method other than deflate. Unpack the zip, and give the folder." in refused(path)
 
 
 def test_limits_on_entries_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import collections
 import hashlib
 import itertools
 import math
+import os
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -104,6 +105,7 @@ FILES: dict[str, Callable[[State, Path], Any]] = {
     "last.ckpt": partial(torch.save, _use_new_zipfile_serialization=False),
     "old.pkl": partial(torch.save, _use_new_zipfile_serialization=False),
     "model.pt": save_file,
+    "model.safetensors": torch.save,
     "model.sparse": sparse_file.save,
 }
 
@@ -224,9 +226,54 @@ def test_a_backbone_without_classifier_gets_a_new_one(tmp_path: Path) -> None:
     assert notes == [
         "The weights were loaded from 'state_dict.backbone' in w.pt.",
         "Not loaded from w.pt: state_dict.head.weight.",
-        "The file has no classifier: fc.weight, fc.bias kept their random weights.",
+        "The file has no classifier that fits: fc.weight, fc.bias kept their random weights.",
     ]
     assert same(model, expected, without=head)
+
+
+def renamed(value: State, old: str, new: str) -> State:
+    return {key.replace(old, new): tensor for key, tensor in value.items()}
+
+
+MOVED_HEADS: dict[str, tuple[str, Callable[[State], State]]] = {
+    "fc.1": ("resnet18", lambda s: renamed(s, "fc.", "fc.1.")),
+    "classifier": ("mobilenet_v2", lambda s: renamed(s, "classifier.1.", "classifier.")),
+    "head.fc": (
+        "resnet18",
+        lambda s: {(f"head.{k}" if k.startswith("fc.") else f"backbone.{k}"): s[k] for k in s},
+    ),
+}
+
+
+@pytest.mark.parametrize("entry", MOVED_HEADS)
+def test_a_classifier_at_another_place_is_loaded(tmp_path: Path, entry: str) -> None:
+    name, move = MOVED_HEADS[entry]
+    expected, model = state(name=name), build(name)
+    notes = load_weights(model, write(tmp_path / "w.pt", move(expected)), name, tmp_path)
+    assert f"The classifier was loaded from '{entry}'." in notes
+    assert same(model, expected)
+
+
+def test_of_other_classifiers_none_is_guessed(tmp_path: Path) -> None:
+    expected, head = state(name="resnet18"), {"weight": torch.ones(10, 512), "bias": torch.ones(10)}
+    body = {key: value for key, value in expected.items() if not key.startswith("fc.")}
+    first = {f"fc.0.{end}": torch.ones(512, 512) for end in head}
+    for other in (
+        first | {f"fc.2.{end}": head[end] for end in head},
+        {f"{name}.{end}": head[end] for name in "ab" for end in head},
+    ):
+        model = build("resnet18")
+        notes = load_weights(model, write(tmp_path / "w.pt", body | other), "resnet18", tmp_path)
+        assert "no classifier that fits: fc.weight, fc.bias kept" in notes[-1]
+        assert same(model, expected, without=("fc.weight", "fc.bias"))
+
+
+def test_a_network_without_all_layers_of_its_classifier_gets_new_ones(tmp_path: Path) -> None:
+    expected, model = state(), build()
+    body = {key: value for key, value in expected.items() if key.startswith("features.")}
+    (note,) = load_weights(model, write(tmp_path / "w.pt", body), NAME, tmp_path)
+    assert "classifier.0.weight, classifier.0.bias, classifier.3.weight" in note
+    assert same(model, expected, without=tuple(expected.keys() - body.keys()))
 
 
 def test_names_of_another_library_are_refused_with_both_names(tmp_path: Path) -> None:
@@ -245,6 +292,44 @@ def test_masks_of_torch_prune_are_applied(tmp_path: Path) -> None:
     conv = pruned.get_submodule("features.0.0")
     product = conv.get_parameter("weight_orig") * conv.get_buffer("weight_mask")
     assert torch.equal(weight_of(model, "features.0.0"), product)
+
+
+STEM = "features.0.0.weight"
+MASKED: dict[str, Callable[[State, torch.Tensor], Any]] = {
+    "a buffer": lambda s, mask: s | {"features.0.0.mask": mask},
+    "a buffer of the weight": lambda s, mask: s | {f"{STEM}_mask": mask.bool()},
+    "a dict": lambda s, mask: {"net": s, "masks": {STEM: mask}},
+    "a dict by layers": lambda s, mask: {"net": s, "pruner": {"mask": {"features.0.0": mask}}},
+    "a parametrization": lambda s, mask: (
+        renamed(s, STEM, "features.0.0.parametrizations.weight.original")
+        | {"features.0.0.parametrizations.weight.0.mask": mask}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_masks_of_other_tools_are_applied(tmp_path: Path, kind: str) -> None:
+    expected, model = state(), build()
+    mask = (torch.arange(expected[STEM].numel()) % 3 > 0).reshape(expected[STEM].shape).float()
+    content = MASKED[kind](dict(expected), mask)
+    notes = load_weights(model, write(tmp_path / "w.pt", content), NAME, tmp_path)
+    assert "The file has masks; they were applied to its weights." in notes
+    assert not any("Not loaded" in note for note in notes)
+    assert same(model, expected | {STEM: expected[STEM] * mask})
+
+
+def test_a_mask_that_is_no_mask_is_refused(tmp_path: Path) -> None:
+    content = state() | {"features.0.0.mask": torch.full((16, 3, 3, 3), 0.5)}
+    message = refusal(write(tmp_path / "w.pt", content), build(), tmp_path)
+    assert "features.0.0.mask in w.pt has values other than 0 and 1" in message
+
+
+def test_numbers_that_tools_write_into_layers_are_left_out(tmp_path: Path) -> None:
+    expected, model = state(), build()
+    counts = {f"features.0.0.{name}": torch.zeros(1) for name in ("total_ops", "total_params")}
+    notes = load_weights(model, write(tmp_path / "w.pt", expected | counts), NAME, tmp_path)
+    assert notes == ["Not loaded from w.pt: features.0.0.total_ops, features.0.0.total_params."]
+    assert same(model, expected)
 
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
@@ -293,7 +378,7 @@ def test_odd_strides_scalars_and_quantized_tensors_load(tmp_path: Path) -> None:
         counter: expected[counter].reshape(1).int(),
     }
     notes = load_weights(model, write(tmp_path / "w.pt", stored), NAME, tmp_path)
-    assert notes == ["1 quantized tensor was converted to float32 by their scales."]
+    assert notes == ["1 quantized tensor was converted to float32 by its scale."]
     assert same(model, expected | {LINEAR: expected[LINEAR].dequantize()})
 
 
@@ -449,6 +534,30 @@ def test_a_zip_that_would_expand_is_refused_before_it_is_read(tmp_path: Path) ->
     assert "30.0 MB" in message
 
 
+class Settings(dict[str, Any]):
+    """A class of dicts, as many tools keep their settings in."""
+
+
+WHOLE: dict[str, Callable[[nn.Module], Any]] = {
+    "a model": lambda model: model,
+    "a dict with a copy": lambda model: {"model": model, "ema": build().half(), "epoch": 1},
+    "arrays": lambda model: {k: v.numpy() for k, v in model.state_dict().items()},
+    "a class of dicts": lambda model: {"net": Settings(model.state_dict()), "args": Settings(a=1)},
+    "names as bytes": lambda model: {k.encode(): v for k, v in model.state_dict().items()},
+    "functions": lambda model: {"net": model.state_dict(), "best": [min, torch.lt, getattr, ...]},
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_tensors_among_python_objects_are_read(tmp_path: Path, kind: str) -> None:
+    expected, model, source = state(), build(), build()
+    source.load_state_dict(expected)
+    notes = load_weights(model, write(tmp_path / "w.pt", WHOLE[kind](source)), NAME, tmp_path)
+    assert same(model, expected)
+    whole = "w.pt holds a whole model: its tensors were read, its code was not run."
+    assert (whole in notes) == (kind in ("a model", "a dict with a copy"))
+
+
 class Runs:
     """Unpickling it would create a file."""
 
@@ -461,7 +570,7 @@ class Runs:
 
 def test_a_pickle_that_needs_code_is_refused_and_not_run(tmp_path: Path) -> None:
     for suffix, value in itertools.product(
-        (".pt", ".ckpt"), (Runs(tmp_path / "ran"), build(), argparse.Namespace(a=1))
+        (".pt", ".ckpt"), (Runs(tmp_path / "ran"), argparse.Namespace(a=1))
     ):
         message = refusal(write(tmp_path / f"w{suffix}", {"model": value}), build(), tmp_path)
         assert "could run any code" in message
@@ -476,12 +585,25 @@ BROKEN = {
     "w.safetensors": b"not a safetensors file",
     "w.onnx": b"",
 }
+OTHERS = {
+    "is empty": b"",
+    "is a web page": b"<!DOCTYPE html><html>",
+    "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+    "is JSON": b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
+    "compressed with gzip": b"\x1f\x8b\x08",
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_files_that_are_no_weights_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(BROKEN[name])
     assert name in refusal(str(tmp_path / name), build(), tmp_path)
+
+
+@pytest.mark.parametrize("reason", OTHERS)
+def test_files_of_other_kinds_are_named(tmp_path: Path, reason: str) -> None:
+    (tmp_path / "w.pth").write_bytes(OTHERS[reason])
+    assert reason in refusal(str(tmp_path / "w.pth"), build(), tmp_path)
 
 
 @pytest.mark.parametrize("value", [{}, [1, 2], {"epoch": 3}, {"state_dict": {"a": "b"}}])
@@ -491,6 +613,9 @@ def test_torch_files_without_tensors_are_refused(tmp_path: Path, value: Any) -> 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "there is no file" in refusal(str(tmp_path / "w.pt"), build(), tmp_path)
+    assert "is an address" in refusal("https://example.org/w.pt", build(), tmp_path)
+    os.mkfifo(tmp_path / "pipe.pt")
+    assert "no regular file" in refusal(str(tmp_path / "pipe.pt"), build(), tmp_path)
 
 
 def test_the_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
