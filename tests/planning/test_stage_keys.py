@@ -37,7 +37,7 @@ from tests.helpers.inspections import FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "9359529060d0df2a",
-        "bundle": "25a77e60bd8d0f64",
+        "bundle": "98b0196afdf3e79c",
         "dataset": "71956c1723c8eb92",
         "export": "d34c19895eb908b6",
         "inspect_dataset": "4988f18e8500080a",
@@ -53,7 +53,7 @@ KEYS = {
     },
     "everything": {
         "baseline": "da6b07e1125d3a55",
-        "bundle": "2bf2fef6fdd54d4b",
+        "bundle": "fcb19cee85096b49",
         "correction": "b2de8a8de3f87d68",
         "dataset": "71956c1723c8eb92",
         "export": "22cfd4b0732db042",
