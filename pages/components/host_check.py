@@ -46,7 +46,7 @@ def refusal(headers: Mapping[str, str]) -> str:
             return (
                 f"Pruning Lab does not answer to a page of {_shown(origin)}, another program on "
                 "this machine. To allow it, start the app with --server.corsAllowedOrigins "
-                f"'[\"{_shown(origin)}\"]'."
+                f"{_shown(origin)}."
             )
     framed = headers.get("sec-fetch-dest") in FRAMES
     if framed and headers.get("sec-fetch-site") != "same-origin":
@@ -56,8 +56,8 @@ def refusal(headers: Mapping[str, str]) -> str:
 
 def _sentence(what: str, value: str) -> str:
     return (
-        f"Pruning Lab does not answer to {what} {_shown(value) or '(none)'}. Open it as localhost. To use "
-        "another name, start the app with --browser.serverAddress NAME."
+        f"Pruning Lab does not answer to {what} {_shown(value) or '(none)'}. Open it as localhost. "
+        "To use another name, start the app with --browser.serverAddress NAME."
     )
 
 

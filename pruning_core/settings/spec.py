@@ -182,7 +182,7 @@ def from_json(text: str) -> Spec:
             "this is not JSON: line {line}, column {column} begins with {text}. {advice}",
             line=error.lineno,
             column=error.colno,
-            text=shortened(text[error.pos : error.pos + SHOWN_OF_JSON].strip() or "nothing"),
+            text=shortened(_beginning(text[error.pos :])),
             advice=_advice(text, error.pos),
         ) from None
     except RecursionError:
@@ -192,6 +192,11 @@ def from_json(text: str) -> Spec:
     except ValueError:
         raise SpecError("spec", "a number in it has too many digits.") from None
     return from_dict(value)
+
+
+def _beginning(text: str) -> str:
+    """The beginning of the first line of a text."""
+    return text[:SHOWN_OF_JSON].strip().partition("\n")[0] or "nothing"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -213,9 +218,7 @@ def _advice(text: str, position: int) -> str:
     if after.startswith(("'", "\u2018", "\u201c", "\u201e")):
         return 'Write names and texts in straight double quotes: "name".'
     if not text.lstrip().startswith(("{", "[")):
-        return (
-            'A settings file begins with {. "Export settings (JSON)" on the page Tune writes one.'
-        )
+        return "A settings file begins with {. The page Tune exports one (Export settings)."
     return "Correct it there, or export the settings again on the page Tune."
 
 

@@ -121,7 +121,7 @@ def test_other_json_is_refused(text: str) -> None:
         ("baseline_epochs: 20", "A settings file begins with {"),
         ("[pruning]\ncriterion = 1", "line 1, column 2 begins with 'pruning"),
         ('{"label": "a"', "Correct it there"),
-        ('{"seeds": [0,5 7]}', "column 15 begins with '7]}'"),
+        ('{"seeds": [0,5 7]}', "column 16 begins with '7]}'"),
         ("[" * 100_000, "nested too deeply"),
         ('{"seeds": [' + "9" * 5000 + "]}", "a number in it has too many digits"),
     ],
