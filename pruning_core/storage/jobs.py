@@ -236,6 +236,11 @@ class Queue(StageQueue):
         """The keys of the stages that at least one job wants."""
         return {row["key"] for row in self._all("SELECT DISTINCT key FROM wants")}
 
+    def finished_keys(self) -> list[str]:
+        """The keys of the finished stages that at least one job wants."""
+        query = "SELECT DISTINCT s.key FROM stages s JOIN wants w ON w.key = s.key"
+        return [row["key"] for row in self._all(f"{query} WHERE s.status = 'done' ORDER BY s.key")]
+
     def named_files(self) -> set[str]:
         """Paths of images and weights that jobs, and stages that wait or run, use."""
         rows = self._all(
