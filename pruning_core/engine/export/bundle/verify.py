@@ -24,7 +24,6 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
 import argparse
 import csv
 import hashlib
-import importlib.util
 import json
 import lzma
 import math
@@ -446,13 +445,18 @@ def open_weights(path: Path, manifest: Manifest) -> Run:
     import torch
     from torchvision.models import get_model
 
+    # The bytes of the modules beside the model were compared; packages of a name go first.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     architecture = manifest["network"]
     network = get_model(architecture["name"], weights=None, **architecture["options"])
     if architecture["stem_stride"] == 1:
         first_layer = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
         first_layer.stride = (1, 1)
     if path.suffix == ".sparse":
-        state = module_beside(path, "sparse_loader").weights(path)
+        from sparse_loader import weights
+
+        state = weights(path)
     elif path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -460,7 +464,9 @@ def open_weights(path: Path, manifest: Manifest) -> Run:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     if "widths" in architecture:
-        module_beside(path, "widths").load(network, architecture["widths"], state)
+        from widths import load
+
+        load(network, architecture["widths"], state)
     else:
         network.load_state_dict(state)
     network.eval()
@@ -470,17 +476,6 @@ def open_weights(path: Path, manifest: Manifest) -> Run:
             return network(torch.from_numpy(images)).numpy()
 
     return run
-
-
-def module_beside(path: Path, name: str) -> Any:
-    """A module of the bundle, in the folder of the model; its bytes were compared before."""
-    spec = importlib.util.spec_from_file_location(name, path.parent / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{name}.py cannot be loaded")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look up the module that defines them
-    spec.loader.exec_module(module)
-    return module
 
 
 OPENERS: dict[str, Callable[[Path, Manifest], Run]] = {
