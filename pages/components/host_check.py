@@ -16,7 +16,8 @@ from streamlit import config
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # An app that listens on all addresses answers to each of them. An address cannot be rebound.
 ALL_ADDRESSES = ("0.0.0.0", "::")
-FRAMES = ("iframe", "frame", "embed", "object")
+FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
+DEFAULT_PORTS = {"http": "80", "https": "443"}
 FRAME_HEADERS = (
     (b"content-security-policy", b"frame-ancestors 'self'"),
     (b"x-frame-options", b"SAMEORIGIN"),
@@ -39,8 +40,14 @@ def refusal(headers: Mapping[str, str]) -> str:
         return _sentence("the host", host)
     if origin and origin not in _options("server.corsAllowedOrigins"):
         scheme, _, netloc = origin.partition("://")
-        if scheme not in ("http", "https") or not _allowed(netloc):
+        if scheme not in DEFAULT_PORTS or not _allowed(netloc):
             return _sentence("a page of", origin)
+        if _is_local(netloc) and _address(netloc, scheme) != _address(host, scheme):
+            return (
+                f"Pruning Lab does not answer to a page of {_shown(origin)}, another program on "
+                "this machine. To allow it, start the app with --server.corsAllowedOrigins "
+                f"{_shown(origin)}."
+            )
     framed = headers.get("sec-fetch-dest") in FRAMES
     if framed and headers.get("sec-fetch-site") != "same-origin":
         return "Pruning Lab does not run in a frame of another page. Open its address in a tab."
@@ -48,11 +55,26 @@ def refusal(headers: Mapping[str, str]) -> str:
 
 
 def _sentence(what: str, value: str) -> str:
-    shown = "".join(letter if letter.isprintable() else "?" for letter in value[:100])
     return (
-        f"Pruning Lab does not answer to {what} {shown or '(none)'}. Open it as localhost. To use "
-        "another name, start the app with --browser.serverAddress NAME."
+        f"Pruning Lab does not answer to {what} {_shown(value) or '(none)'}. Open it as localhost. "
+        "To use another name, start the app with --browser.serverAddress NAME."
     )
+
+
+def _shown(value: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in value[:100])
+
+
+def _is_local(netloc: str) -> bool:
+    """Whether a valid `host:port` names this machine itself."""
+    return (urlsplit(f"//{netloc}").hostname or "").rstrip(".") in LOCAL_HOSTS
+
+
+def _address(netloc: str, scheme: str) -> tuple[str, str]:
+    """The name of a host and its port, that of the scheme where none is written."""
+    parts = urlsplit(f"//{netloc}")
+    name = (parts.hostname or "").rstrip(".")
+    return name, str(parts.port or DEFAULT_PORTS[scheme])
 
 
 def _allowed(netloc: str) -> bool:

@@ -33,10 +33,13 @@ def maintain_cache(options: argparse.Namespace, cache: Cache, queue: Queue) -> i
         for part, size in sizes.items():
             print(f"  {part:12} {format_bytes(size)}")
     elif options.action == "verify":
-        damaged = cleanup.verify(store, queue)
+        damaged, missing = cleanup.verify(store, queue)
         stages = format_count(len(store.finished()), "stage")
         print(f"Verified: {stages} intact, {len(damaged)} damaged and set aside.")
-        code = FAILED if damaged else OK
+        if missing:
+            results = format_count(len(missing), "finished result")
+            say(FAILED, f"Missing: {results} of jobs. The worker computes them again.")
+        code = FAILED if damaged or missing else OK
     else:
         before = cleanup.size(cache)
         try:

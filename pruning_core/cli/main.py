@@ -8,7 +8,15 @@ import textwrap
 from typing import NoReturn
 
 from pruning_core.cli.arguments import folder
-from pruning_core.cli.output import BAD_INPUT, FAILED, INTERRUPTED, OK, queue_failure, say
+from pruning_core.cli.output import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    READABLE,
+    queue_failure,
+    say,
+)
 from pruning_core.common.errors import SpecError, brief
 from pruning_core.common.paths import Cache, CacheError, cache_at
 from pruning_core.common.terminal import printable_output
@@ -86,7 +94,8 @@ def _run(arguments: list[str] | None) -> int:
         raise
     except OSError as error:
         path, reason = error.filename or cache.root, error.strerror or error
-        return say(FAILED, f"{path} cannot be used ({reason}). Finished results are kept.")
+        advice = f" {READABLE}" if isinstance(error, PermissionError) else ""
+        return say(FAILED, f"{path} cannot be used ({reason}).{advice} Finished results are kept.")
     except KeyboardInterrupt:
         return say(INTERRUPTED, "Interrupted.")
 

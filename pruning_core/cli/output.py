@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sqlite3
 import sys
@@ -17,6 +18,7 @@ from pruning_core.reports.csv_export import write_report
 from pruning_core.results.models import results_frame
 from pruning_core.settings import spec as specs
 from pruning_core.settings.messages import failure_reason, for_command_line
+from pruning_core.storage.cleanup import unreadable
 from pruning_core.storage.job_progress import JobProgress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 # With less free space than this, the disk is full.
 MIN_FREE_BYTES = 2**16
+READABLE = "Make it readable and writable, then run the same command again."
+# The error codes of SQLite, in their low byte, for a file that is no queue any more.
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # The exit codes of the command line.
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -68,6 +73,8 @@ def write_results(
     frame = results_frame(progress.outline, store, job.label, job.id)
     damaged = [model.key for model in progress.outline.models if not store.exists(model.key)]
     if damaged:
+        for folder, reason in unreadable(cache).items():
+            return say(FAILED, f"{folder} cannot be read ({reason}). {READABLE}")
         for key in damaged:
             queue.lost(key)
         results = "result is" if len(damaged) == 1 else "results are"
@@ -127,9 +134,17 @@ def report_failure(progress: JobProgress, cache: Cache) -> int:
 
 def queue_failure(cache: Cache, error: sqlite3.Error) -> str:
     """Why the queue cannot be used, and what the user can do."""
-    full = shutil.disk_usage(cache.root).free < MIN_FREE_BYTES
-    advice = "The disk is full: free some space, then run" if full else "Run"
+    advice = "Run the same command again."
+    if shutil.disk_usage(cache.root).free < MIN_FREE_BYTES:
+        advice = "The disk is full: free some space, then run the same command again."
+    elif getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+        advice = (
+            "It is damaged. Move it and the files beside it that begin with its name to another "
+            "folder, then run the same command again: a new queue is made."
+        )
+    elif not os.access(cache.queue, os.R_OK | os.W_OK) and cache.queue.exists():
+        advice = READABLE
     return (
-        f"--cache-dir: the queue {cache.queue} cannot be used ({error}). {advice} the same command "
-        "again. Finished results are kept."
+        f"--cache-dir: the queue {cache.queue} cannot be used ({error}). {advice} Finished results "
+        "are kept."
     )

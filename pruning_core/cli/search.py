@@ -48,6 +48,8 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import FixedFiles, Store
 
 CSV = "search.csv"
+# Of a list: each value takes a run for each strategy.
+MOST_VALUES = 50
 OUT = Path("outputs") / "search"
 # An estimate may be wrong; most searches with the default options take about three hours.
 MAX_HOURS = 4.0
@@ -127,6 +129,10 @@ def _check_options(options: argparse.Namespace) -> None:
     for name, flag in given_settings(options).items():
         if name.partition(".")[0] in SET_BY_STRATEGIES:
             raise SpecError(flag, "every strategy of the search sets this; leave it out.")
+    for name in ("budgets", "sparsities", "fresh"):
+        count = len(getattr(options, name))
+        message = f"{count:,} values are too many; give at most {MOST_VALUES}."
+        check(count <= MOST_VALUES, f"--{name}", message)
     smallest = min(options.budgets)
     check(smallest > 0, "--budgets", "give epochs above 0, because each strategy trains.")
     seeds = spec_from(options).seeds

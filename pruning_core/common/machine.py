@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LEAST_BYTES = 2**30
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+GROUPS = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
+def usable_cores(cgroup: Path = CGROUP, groups: Path = GROUPS) -> int:
+    """How many cores this process may use: a container may be allowed the time of fewer."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    allowed = [*_quotas(cgroup, groups)]
+    return max(1, min([cores, *allowed]))
 
 
 def processor_name(cpuinfo: Path = CPUINFO) -> str:
@@ -45,9 +50,9 @@ def gpu_name(number: int) -> str:
     return str(number) if not allowed else allowed.split(",")[number].strip()
 
 
-def free_bytes(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int | None:
+def free_bytes(meminfo: Path = MEMINFO, cgroup: Path = CGROUP, groups: Path = GROUPS) -> int | None:
     """Memory that a new process can use, in bytes; None where the system does not report it."""
-    limits = [_available(meminfo), _container_available(cgroup)]
+    limits = [_available(meminfo), *_group_available(cgroup, groups)]
     known = [value for value in limits if value is not None]
     return min(known) if known else None
 
@@ -86,11 +91,68 @@ def _kilobytes(path: Path, name: str) -> int | None:
     return int(match[1]) * 1024 if match else None
 
 
-def _container_available(cgroup: Path) -> int | None:
-    """The memory within the limit of a container, in bytes."""
+def _group_folders(cgroup: Path, groups: Path, controller: str) -> Iterator[Path]:
+    """The folders with the limits of this process: of its control group, and of those above it.
+
+    A container sees its own group as the root; systemd and SLURM put a process deeper. `controller`
+    is "memory" or "cpu"; version 1 of control groups has a tree for each.
+    """
     try:
-        limit = (cgroup / "memory.max").read_text().strip()
-        used = int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None
-    return max(int(limit) - used, 0) if limit.isdecimal() else None
+        lines = groups.read_text().splitlines()
+    except OSError:
+        lines = []
+    yield cgroup
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        root = cgroup / controller if names else cgroup
+        folder = root / path.strip("/")
+        yield from (part for part in (folder, *folder.parents) if part.is_relative_to(root))
+
+
+def _numbers(path: Path) -> list[int]:
+    """The whole numbers in a file of a control group; none where there is no limit or no file."""
+    try:
+        words = path.read_text().split()
+    except OSError:
+        return []
+    return [int(word) for word in words] if all(word.isdecimal() for word in words) else []
+
+
+def _group_available(cgroup: Path, groups: Path) -> Iterator[int]:
+    """The memory within each limit of the control groups of this process, in bytes.
+
+    Files that the system keeps in memory count as used there, and are given back when needed.
+    """
+    for folder in _group_folders(cgroup, groups, "memory"):
+        for limit, used, cached in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            numbers = [*_numbers(folder / limit), *_numbers(folder / used)]
+            if len(numbers) == 2:
+                yield max(numbers[0] - numbers[1] + _statistic(folder, cached), 0)
+
+
+def _statistic(folder: Path, name: str) -> int:
+    try:
+        text = (folder / "memory.stat").read_text()
+    except OSError:
+        return 0
+    match = re.search(rf"^{name} (\d+)$", text, re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+def _quotas(cgroup: Path, groups: Path) -> Iterator[int]:
+    """The number of cores, rounded up, whose time the control groups of this process allow."""
+    for folder in _group_folders(cgroup, groups, "cpu"):
+        for numbers in (
+            _numbers(folder / "cpu.max"),
+            [
+                *_numbers(folder / "cpu.cfs_quota_us"),
+                *_numbers(folder / "cpu.cfs_period_us"),
+            ],
+        ):
+            if len(numbers) == 2 and min(numbers) > 0:
+                yield math.ceil(numbers[0] / numbers[1])

@@ -5,9 +5,10 @@ The worker and the benchmark share it, so that a benchmark measures what a worke
 
 from __future__ import annotations
 
+import hashlib
 import sys
 
-from pruning_core.common.paths import Cache
+from pruning_core.common.paths import PROJECT, Cache
 
 # OpenMP threads that spin long while they wait take the cores from each other on a busy machine;
 # threads that do not spin sleep and wake at each of a thousand small operations per second.
@@ -20,6 +21,14 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(2**26),
 }
 IDLE_SECONDS = 600.0  # a worker without work ends after this time
+
+
+def code_digest() -> str:
+    """The SHA-256 of the source files of this package, as they are on disk now."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "pruning_core").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def worker_command(cache: Cache, idle_seconds: float = IDLE_SECONDS, cores: int = 0) -> list[str]:

@@ -14,6 +14,8 @@ from pruning_core.common.errors import SpecError, check, shortened
 from pruning_core.settings.fields import METADATA
 
 NO_SUCH_SETTING = "there is no setting of this name."
+JSON_NAMES = {True: "true", False: "false", None: "null"}
+LARGEST_EXACT = 2.0**53  # above it, a float does not hold every whole number
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -80,8 +82,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return tuple(_convert(typing.get_args(hint)[0], v, name) for v in value)
     if hint is float and type(value) is int:
         value = float(value) if abs(value) < sys.float_info.max else math.inf
+    if hint is int and type(value) is float and value.is_integer() and abs(value) < LARGEST_EXACT:
+        value = int(value)  # other programs write whole numbers as 20.0 or 2e1
     ok = type(value) is hint and not (hint is float and not math.isfinite(value))
-    shown = shortened(value)
+    shown = JSON_NAMES[value] if isinstance(value, bool | None) else shortened(value)
     check(ok, name, "{value} is not {type}.", value=shown, type=TYPE_NAMES[hint])
     if hint is str:
         check(_is_unicode(value), name, "{value} is not readable as UTF-8.", value=shown)

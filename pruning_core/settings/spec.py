@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruning_core.common.errors import SpecError, check, once
+from pruning_core.common.errors import SpecError, check, once, shortened
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
@@ -48,6 +48,7 @@ from pruning_core.settings.training import TrainSpec
 
 MAX_SEED = 2**63 - 1
 MAX_FILE_BYTES = 10**7
+SHOWN_OF_JSON = 20
 # One option sets these fields of the baseline and of fine-tuning.
 SHARED = ("batch_size", "momentum", "clip_grad_norm", "bn_recalibration_images")
 FINE_TUNING_CONDITIONS = {
@@ -171,11 +172,54 @@ def to_json(spec: Spec) -> str:
 
 def from_json(text: str) -> Spec:
     """The spec in a JSON text. Raises `SpecError` where it is not one."""
+    text = text.removeprefix("\ufeff")
+    check(bool(text.strip()), "spec", "the file is empty.")
     try:
-        value = json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        raise SpecError("spec", "this is not JSON ({error}).", error=error) from None
+        value = json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise SpecError(
+            "spec",
+            "this is not JSON: line {line}, column {column} begins with {text}. {advice}",
+            line=error.lineno,
+            column=error.colno,
+            text=shortened(_beginning(text[error.pos :])),
+            advice=_advice(text, error.pos),
+        ) from None
+    except RecursionError:
+        raise SpecError("spec", "this is not JSON of settings: it is nested too deeply.") from None
+    except SpecError:
+        raise
+    except ValueError:
+        raise SpecError("spec", "a number in it has too many digits.") from None
     return from_dict(value)
+
+
+def _beginning(text: str) -> str:
+    """The beginning of the first line of a text."""
+    return text[:SHOWN_OF_JSON].strip().partition("\n")[0] or "nothing"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises `SpecError` where a name is repeated: one of the values would count."""
+    names = [name for name, _ in pairs]
+    for name in names if len(set(names)) < len(names) else ():
+        message = "the setting {name} is in it twice. Remove one of them."
+        check(names.count(name) == 1, "spec", message, name=shortened(name))
+    return dict(pairs)
+
+
+def _advice(text: str, position: int) -> str:
+    """What a person can do about a text that stops being JSON at this position."""
+    before, after = text[:position].rstrip(), text[position:].lstrip()
+    if after.startswith(("//", "/*", "#")):
+        return "JSON has no comments: remove them."
+    if (after.startswith(("}", "]")) and before.endswith(",")) or before.endswith((",}", ",]")):
+        return "Remove the comma before the closing bracket."
+    if after.startswith(("'", "\u2018", "\u201c", "\u201e")):
+        return 'Write names and texts in straight double quotes: "name".'
+    if not text.lstrip().startswith(("{", "[")):
+        return "A settings file begins with {. The page Tune exports one (Export settings)."
+    return "Correct it there, or export the settings again on the page Tune."
 
 
 def from_bytes(content: bytes) -> Spec:
@@ -188,8 +232,11 @@ def from_bytes(content: bytes) -> Spec:
     try:
         text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
-        message = "the file is not text in UTF-8 ({error}); save it again as UTF-8."
-        raise SpecError("spec", message, error=error) from None
+        message = (
+            "the file is not text in UTF-8: its byte {number} is not. Give a settings file (JSON), "
+            "or save it again as UTF-8."
+        )
+        raise SpecError("spec", message, number=error.start + 1) from None
     return from_json(text)
 
 

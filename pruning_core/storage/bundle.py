@@ -7,6 +7,8 @@ from pruning_core.planning.exports import export_stage
 from pruning_core.planning.measurement_types import BundleSettings
 from pruning_core.planning.stage import Outline, Reader, Stage
 from pruning_core.planning.stage_types import stored
+from pruning_core.settings.serialization import canonical_json, to_dict
+from pruning_core.settings.spec import from_json
 from pruning_core.storage.jobs import Job
 
 BUNDLE = "bundle"
@@ -29,7 +31,7 @@ def bundle_stage(job: Job, model_key: str, file_format: str, store: Reader) -> S
         point=model_key,
         job=job.id,
         label=job.label,
-        spec=job.spec,
+        spec=canonical_json(to_dict(from_json(job.spec))),
         outline=job.outline,
         done=[key for key in dict.fromkeys(m.key for m in models) if store.exists(key)],
         image_bytes=MAX_IMAGE_BYTES,

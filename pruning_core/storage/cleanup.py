@@ -64,17 +64,26 @@ def unreadable(cache: Cache) -> dict[str, str]:
     return reasons
 
 
-def verify(store: Store, queue: Queue) -> list[str]:
-    """Check every file of every stage. Returns the keys of damaged stages, which are set aside.
+def verify(store: Store, queue: Queue) -> tuple[list[str], list[str]]:
+    """Check every file of every stage, and that each finished result of a job is there.
 
-    Stages that a job wants are queued again, so the worker recomputes them. Folders that cannot
-    be read are not checked; see `unreadable`.
+    Returns the keys of damaged stages, which are set aside, and of missing ones. Those that a job
+    wants are queued again, so the worker recomputes them. Folders that cannot be read are not
+    checked; see `unreadable`.
     """
+    closed = [Path(folder) for folder in unreadable(store.cache)]
+    missing = [
+        key
+        for key in queue.finished_keys()
+        if not store.exists(key) and not any(map(store.cache.stage(key).is_relative_to, closed))
+    ]
     damaged = [key for key in store.finished() if not store.verify(key)]
     wanted = queue.wanted_keys()
     for key in damaged:
         queue.lost(key) if key in wanted else queue.forget(key)
-    return damaged
+    for key in missing:
+        queue.lost(key)
+    return damaged, missing
 
 
 def clean(store: Store, queue: Queue, everything: bool = False) -> list[str]:

@@ -28,7 +28,7 @@ LOCK_SECONDS = 30.0
 # The version of the tables, in `PRAGMA user_version`. A queue of a later version is refused. One
 # from before `KEPT_VERSION` holds settings and stage keys that no longer exist: its jobs and stages
 # are deleted when it is opened; finished stages stay on disk.
-QUEUE_VERSION, KEPT_VERSION = 4, 3
+QUEUE_VERSION, KEPT_VERSION = 5, 3
 RETRY_SECONDS = 0.01
 
 SCHEMA = """
@@ -49,12 +49,16 @@ CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
 CREATE TABLE IF NOT EXISTS wants (
     job TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (job, key));
 CREATE INDEX IF NOT EXISTS wants_by_key ON wants (key);
+CREATE TABLE IF NOT EXISTS submitters (
+    id TEXT PRIMARY KEY, checkout TEXT NOT NULL, code TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS worker (
     id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
-    code TEXT, started REAL, process TEXT, checkout TEXT);
+    code TEXT, started REAL, process TEXT, checkout TEXT, file TEXT);
 """
+# The tables by which a file is told from the database of another program.
+QUEUE_TABLES = {"jobs", "stages", "wants"}
 # The columns that a table of an earlier version lacks.
-ADDED_COLUMNS = {"worker": ("process TEXT", "checkout TEXT")}
+ADDED_COLUMNS = {"worker": ("process TEXT", "checkout TEXT", "file TEXT")}
 
 
 def alive(host: str | None, pid: int | None, heartbeat: float | None, now: float) -> bool:
@@ -101,11 +105,20 @@ def process_start(pid: int) -> str | None:
         return None
 
 
+def file_identity(path: Path) -> str | None:
+    """What tells a file from a copy of it on the same machine; None where there is no file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return f"{stat.st_dev}:{stat.st_ino}"
+
+
 class Database:
     """Every call opens its own connection, so any thread may call.
 
     Opening creates the tables and updates those of an earlier version of the queue. Raises
-    `CacheError` where the queue was written by a later version.
+    `CacheError` where the queue was written by a later version, or the file by another program.
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,6 +132,11 @@ class Database:
         try:
             with self._connect() as db:
                 version = _version(db)
+                if (tables := _tables(db)) and not tables >= QUEUE_TABLES:
+                    raise CacheError(
+                        f"{self.path} is the database of another program. Give another folder "
+                        "with --cache-dir."
+                    )
                 if version < QUEUE_VERSION:
                     db.execute("PRAGMA journal_mode = WAL")
                     _update_tables(db)

@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pruning_core.common.paths import PROJECT
 from pruning_core.planning.stage import Plan, outline
 from pruning_core.planning.stage_kinds import INSPECTIONS
 from pruning_core.settings.relevance import active_settings
 from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, marks, stage_row
+from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, marks, sign, stage_row
 
 STARTED = (
     "EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key WHERE"
@@ -69,6 +70,7 @@ class Queue(StageQueue):
                 " label = excluded.label, status = 'planning', error = '', field = ''",
                 (job, label, canonical_json(to_dict(spec)), time.time()),
             )
+            sign(db, [job])
             _inspect_again(db, job)
         return job
 
@@ -77,6 +79,7 @@ class Queue(StageQueue):
         with self._write() as db:
             again = "UPDATE jobs SET status = 'planning', error = '', field = '' WHERE id = ?"
             db.execute(again, (job,))
+            sign(db, [job])
             _inspect_again(db, job)
 
     def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
@@ -111,6 +114,43 @@ class Queue(StageQueue):
                 (field, error, job),
             )
 
+    def refuse_others(self, code: str) -> list[str]:
+        """Refuse what waits and was submitted from another checkout with other source code.
+
+        A worker that runs the source code `code` of this checkout would compute it with that.
+        Returns the ids of the jobs, and the keys of the stages of no job.
+        """
+        other = (str(PROJECT), code)
+        jobs = self._all(
+            "SELECT j.id, o.checkout FROM submitters o JOIN jobs j ON j.id = o.id"
+            " WHERE o.checkout != ? AND o.code != ? AND (j.status = 'planning'"
+            " OR j.status = 'active' AND EXISTS (SELECT 1 FROM wants w JOIN stages s"
+            " ON s.key = w.key WHERE w.job = j.id AND s.status IN ('queued', 'running')))",
+            *other,
+        )
+        stages = self._all(
+            "SELECT s.key, o.checkout FROM submitters o JOIN stages s ON s.key = o.id"
+            " WHERE o.checkout != ? AND o.code != ? AND s.status = 'queued'"
+            " AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.key = s.key)",
+            *other,
+        )
+        if not jobs and not stages:
+            return []
+        with self._write() as db:
+            for row in jobs:
+                _cancel(db, row["id"])
+                db.execute(
+                    "UPDATE jobs SET status = 'refused', field = '', error = ? WHERE id = ?",
+                    (_other_checkout(row["checkout"]), row["id"]),
+                )
+            for row in stages:
+                db.execute(
+                    "UPDATE stages SET status = 'failed', error = ?"
+                    " WHERE key = ? AND status = 'queued'",
+                    (_other_checkout(row["checkout"]), row["key"]),
+                )
+        return [*(row["id"] for row in jobs), *(row["key"] for row in stages)]
+
     def cancel(self, job: str) -> None:
         """Cancel a job and its stages that no other job wants; finished stages stay."""
         with self._write() as db:
@@ -122,6 +162,7 @@ class Queue(StageQueue):
             _cancel(db, job)
             db.execute("DELETE FROM wants WHERE job = ?", (job,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+            db.execute("DELETE FROM submitters WHERE id = ?", (job,))
 
     def jobs(self, limit: int = 1000, offset: int = 0) -> list[Job]:
         """All jobs, the newest first."""
@@ -195,6 +236,11 @@ class Queue(StageQueue):
         """The keys of the stages that at least one job wants."""
         return {row["key"] for row in self._all("SELECT DISTINCT key FROM wants")}
 
+    def finished_keys(self) -> list[str]:
+        """The keys of the finished stages that at least one job wants."""
+        query = "SELECT DISTINCT s.key FROM stages s JOIN wants w ON w.key = s.key"
+        return [row["key"] for row in self._all(f"{query} WHERE s.status = 'done' ORDER BY s.key")]
+
     def named_files(self) -> set[str]:
         """Paths of images and weights that jobs, and stages that wait or run, use."""
         rows = self._all(
@@ -203,6 +249,15 @@ class Queue(StageQueue):
             " json_extract(hints, '$.weights') FROM stages WHERE status IN ('queued', 'running')"
         )
         return {path for row in rows for path in row.values() if path}
+
+
+def _other_checkout(checkout: str) -> str:
+    return (
+        f"This was submitted from {checkout}, and the worker of this cache runs the other source "
+        f"code in {PROJECT}. It was not run; finished results are kept. Press Retry, or run the "
+        f"same command again, in {PROJECT} to use its source code. To use that of {checkout}, "
+        "stop the worker and start the app or the command there."
+    )
 
 
 def _settle(db: sqlite3.Connection, job: str, plan: Plan) -> None:

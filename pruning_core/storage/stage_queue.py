@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pruning_core.common.paths import PROJECT
+from pruning_core.common.processes import code_digest
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.storage.database import Database, alive
@@ -71,8 +73,10 @@ class StageQueue(Database):
 
     def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
         """Queue stages that belong to no job, such as the files that a page exports."""
+        added = list(stages)
         with self._write() as db:
-            add_stages(db, stages, set(done))
+            add_stages(db, added, set(done))
+            sign(db, [stage.key for stage in added])
 
     def request(self, stages: Iterable[Stage]) -> None:
         """Queue stages for a page that waits for them, or renew its request.
@@ -205,6 +209,7 @@ class StageQueue(Database):
                 " AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.key = stages.key)",
                 (key,),
             )
+            db.execute("DELETE FROM submitters WHERE id = ?", (key,))
 
     def running(self) -> set[str]:
         """The keys of the running stages."""
@@ -262,6 +267,15 @@ def add_stages(db: sqlite3.Connection, stages: Iterable[Stage], done: set[str]) 
         )
         update = "UPDATE stages SET hints = ? WHERE key = ? AND status != 'running'"
         db.execute(update, (hints, stage.key))
+
+
+def sign(db: sqlite3.Connection, ids: Iterable[str]) -> None:
+    """Record that jobs, or stages of no job, were submitted from this checkout."""
+    values = (str(PROJECT), code_digest())
+    db.executemany(
+        "INSERT OR REPLACE INTO submitters (id, checkout, code) VALUES (?, ?, ?)",
+        [(name, *values) for name in ids],
+    )
 
 
 def _finite(value: Any) -> Any:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from pruning_core.common.files import fingerprint, sha256, write_through
@@ -64,6 +65,8 @@ def _checked_once(path: Path, stamp: tuple[int, ...]) -> str:
 
 def _manifest_text(path: Path) -> str:
     stat = path.stat()
+    if not S_ISREG(stat.st_mode):  # such as a pipe, which would be waited for
+        raise _Damaged(path)
     if not stat.st_ctime < time.time() - SETTLED_SECONDS:
         return _checked(path)
     return _checked_once(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))

@@ -8,7 +8,13 @@ import time
 from typing import Any
 
 from pruning_core.common.paths import PROJECT
-from pruning_core.storage.database import STALE_SECONDS, Database, alive, process_start
+from pruning_core.storage.database import (
+    STALE_SECONDS,
+    Database,
+    alive,
+    file_identity,
+    process_start,
+)
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -21,17 +27,18 @@ class WorkerRecord(Database):
 
         Returns None on success, else the row of the worker that is alive.
         """
-        now, pid = time.time(), os.getpid()
+        now, pid, file = time.time(), os.getpid(), file_identity(self.path)
+        values = (platform.node(), pid, now, code, now, process_start(pid), str(PROJECT), file)
         with self._write() as db:
             row = db.execute("SELECT * FROM worker").fetchone()
             # A row with our process id was written by an earlier process that had this id.
-            if row is not None and row["pid"] != pid and _alive(dict(row)):
+            if row is not None and row["pid"] != pid and self._alive(dict(row)):
                 return dict(row)
             db.execute(
                 "INSERT OR REPLACE INTO worker"
-                " (id, token, host, pid, heartbeat, code, started, process, checkout)"
-                " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (token, platform.node(), pid, now, code, now, process_start(pid), str(PROJECT)),
+                " (id, token, host, pid, heartbeat, code, started, process, checkout, file)"
+                " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (token, *values),
             )
         return None
 
@@ -49,23 +56,24 @@ class WorkerRecord(Database):
     def current(self) -> dict[str, Any] | None:
         """The row of the worker that is alive, or None."""
         rows = self._all("SELECT * FROM worker")
-        return rows[0] if rows and _alive(rows[0]) else None
+        return rows[0] if rows and self._alive(rows[0]) else None
 
     def silent(self) -> dict[str, Any] | None:
         """The row of a worker that is alive and has written no recent heartbeat, or None."""
         row = self.current()
         return row if row and abs(time.time() - row["heartbeat"]) > STALE_SECONDS else None
 
+    def _alive(self, row: dict[str, Any]) -> bool:
+        """Whether the worker of a row is alive and serves this cache.
 
-def _alive(row: dict[str, Any]) -> bool:
-    """Whether the worker of a row is alive.
-
-    On this machine its process decides, and not the clock: a locked queue delays heartbeats, the
-    clock may be changed, and a process id may be used again by another process.
-    """
-    if row["host"] == platform.node() and row["process"]:
-        return process_start(row["pid"]) == row["process"]
-    return alive(row["host"], row["pid"], row["heartbeat"], time.time())
+        On this machine its process decides, and not the clock: a locked queue delays heartbeats,
+        the clock may be changed, and a process id may be used again by another process. In a copy
+        of a cache, the row is that of the worker of the original.
+        """
+        if row["host"] == platform.node() and row["process"]:
+            same_file = row["file"] in (None, file_identity(self.path))
+            return same_file and process_start(row["pid"]) == row["process"]
+        return alive(row["host"], row["pid"], row["heartbeat"], time.time())
 
 
 def is_elsewhere(row: dict[str, Any]) -> bool:

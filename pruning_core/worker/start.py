@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import threading
 import time
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.common.processes import worker_command
+from pruning_core.common.processes import code_digest, worker_command
 from pruning_core.storage.worker_record import WorkerRecord, describe_worker, is_elsewhere
 
 MAX_STARTS = 5
@@ -21,14 +20,6 @@ SHOWN_CHARACTERS = 200
 
 class WorkerError(RuntimeError):
     """The worker cannot be started, ends each time, or is not ours; the message is a sentence."""
-
-
-def code_digest() -> str:
-    """The SHA-256 of the source files of this package, as they are on disk now."""
-    digest = hashlib.sha256()
-    for path in sorted((PROJECT / "pruning_core").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def other_code(cache: Cache) -> str:

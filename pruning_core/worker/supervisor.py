@@ -27,7 +27,7 @@ from pruning_core.common.machine import (
     usable_cores,
 )
 from pruning_core.common.paths import PROJECT, Cache
-from pruning_core.common.processes import IDLE_SECONDS, worker_command
+from pruning_core.common.processes import IDLE_SECONDS, code_digest, worker_command
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage_kinds import (
     COMPUTATIONS,
@@ -47,7 +47,6 @@ from pruning_core.worker.processes import (
     start_stage_process,
     uses_gpu,
 )
-from pruning_core.worker.start import code_digest
 
 BEAT_SECONDS = 1.0
 # The pause between two rounds, and the time between two slow rounds: with work, and without.
@@ -103,6 +102,8 @@ class Supervisor:
         held = {process.row.token or "" for process in self.processes if process.row}
         for key in self.queue.return_stale(held):
             log.warning("The process of stage %s is dead; the stage is queued again.", key[:12])
+        for name in self.queue.refuse_others(self.code):
+            log.warning("%s was submitted from another checkout and is refused.", name[:12])
         for key in self.queue.drop_requests():
             log.info("No page waits for stage %s any more; it does not start.", key[:12])
         self._plan_jobs()

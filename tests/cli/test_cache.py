@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,42 @@ def test_a_folder_that_cannot_be_read_is_a_failure(
     assert code == 1
     assert out
     assert one_line(error).startswith(f"{cache.stages}/aa cannot be read (Permission denied)")
+
+
+def test_verify_tells_finished_results_that_are_missing(
+    cache: Cache, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody deleted a folder of the cache. One that cannot be read is not taken for missing."""
+    fill(cache, 1)
+    queue, store = Queue(cache.queue), Store(cache)
+    code, _, _ = run(cache, capfd, "cache", "verify")
+    assert code == 0
+    key = queue.finished_keys()[-1]
+    shutil.rmtree(cache.stage(key))
+    monkeypatch.setattr(cleanup, "unreadable", lambda _: {str(cache.stage(key).parent): "closed"})
+    assert cleanup.verify(store, queue) == ([], [])
+    monkeypatch.undo()
+    code, _, error = run(cache, capfd, "cache", "verify")
+    assert code == 1
+    assert one_line(error) == (
+        "Missing: 1 finished result of jobs. The worker computes them again."
+    )
+    row = queue.stage(key)
+    assert row is not None
+    assert row.status == "queued"
+
+
+def test_a_damaged_queue_is_told_with_the_way_out(
+    cache: Cache, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fill(cache, 1)
+    finished = Store(cache).finished()
+    cache.queue.write_bytes(b"no database at all, and longer than a header " * 40)
+    for path in cache.root.glob(f"{cache.queue.name}-*"):
+        path.unlink()
+    code, _, error = run(cache, capfd, "jobs")
+    assert code == 1
+    assert "It is damaged. Move it" in one_line(error)
+    cache.queue.rename(cache.root / "moved")
+    assert run(cache, capfd, "jobs")[0] == 0
+    assert Store(cache).finished() == finished

@@ -72,6 +72,7 @@ def test_it_tries_chooses_and_reports(
         (["--seed", "0,1"], "--seed: give one seed"),
         (["--fresh", "0,1"], "--fresh: 0 is the seed on which the strategies are chosen"),
         (["--budgets", "0,5"], "--budgets: give epochs above 0"),
+        (["--fresh", ",".join(map(str, range(1, 4001)))], "--fresh: 4,000 values are too many"),
     ],
 )
 def test_options_that_a_strategy_would_replace_are_refused(

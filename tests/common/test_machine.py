@@ -15,19 +15,73 @@ from pruning_core.common.machine import (
     peak_bytes,
     processor_name,
     room_for_another,
+    usable_cores,
 )
 
 
 def test_free_memory_is_the_lowest_limit(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:    4096 kB\n")
-    assert free_bytes(meminfo, tmp_path) == 4096 * 1024
+    assert free_bytes(meminfo, tmp_path, tmp_path) == 4096 * 1024
     (tmp_path / "memory.max").write_text("3000\n")
     (tmp_path / "memory.current").write_text("1000\n")
-    assert free_bytes(meminfo, tmp_path) == 2000
+    assert free_bytes(meminfo, tmp_path, tmp_path) == 2000
     (tmp_path / "memory.max").write_text("max\n")
-    assert free_bytes(meminfo, tmp_path) == 4096 * 1024
-    assert free_bytes(tmp_path / "nothing", tmp_path / "nothing") is None
+    assert free_bytes(meminfo, tmp_path, tmp_path) == 4096 * 1024
+    assert free_bytes(tmp_path / "nothing", tmp_path / "nothing", tmp_path) is None
+
+
+VERSION_2 = ("memory.max", "memory.current", "")
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+
+
+@pytest.mark.parametrize(
+    ("groups", "folder", "names"),
+    [
+        ("0::/slurm/job_7/step\n", "slurm/job_7", VERSION_2),
+        ("9:cpu,cpuacct:/x\n4:memory:/docker/a\n0::/\n", "memory/docker/a", VERSION_1),
+        ("4:memory:/path/of/the/host\n", "memory", VERSION_1),
+    ],
+)
+def test_a_limit_of_any_control_group_counts(
+    tmp_path: Path, groups: str, folder: str, names: tuple[str, str, str]
+) -> None:
+    """Of version 1 and 2, in a container, and of a group above that of the process."""
+    listed, limits = tmp_path / "groups", tmp_path / "cgroup" / folder
+    listed.write_text(groups)
+    limits.mkdir(parents=True)
+    (limits / names[0]).write_text("5000\n")
+    (limits / names[1]).write_text("4000\n")
+    nothing = tmp_path / "nothing"
+    assert free_bytes(nothing, tmp_path / "cgroup", listed) == 1000
+    (limits / "memory.stat").write_text(f"anon 3\n{names[2]}inactive_file 700\n")
+    assert free_bytes(nothing, tmp_path / "cgroup", listed) == 1700
+    (limits / names[0]).write_text("max\n")
+    assert free_bytes(nothing, tmp_path / "cgroup", listed) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "10000 100000"}, 1),
+        ({"job/cpu.max": "300000 100000", "cpu.max": "max 100000"}, 3),
+        ({"cpu/job/cpu.cfs_quota_us": "400000", "cpu/job/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/job/cpu.cfs_quota_us": "-1", "cpu/job/cpu.cfs_period_us": "100000"}, 64),
+        ({"cpu.max": "9900000 100000"}, 64),
+    ],
+)
+def test_a_container_may_be_allowed_the_time_of_fewer_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    groups = tmp_path / "groups"
+    groups.write_text("3:cpuacct:/other\n2:cpu:/job\n0::/job\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert usable_cores(tmp_path, groups) == cores
 
 
 def test_one_more_stage_needs_as_much_as_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:

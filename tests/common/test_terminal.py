@@ -19,6 +19,9 @@ ATTACKS = {
     "\x9b31mred": "\\x9b31mred",
     "\x00": "\\x00",
     "gpj\u202e.exe\u2066": "gpj\\u202e.exe\\u2066",
+    "abc\u061cdef": "abc\\u061cdef",
+    "caf\udce9": "caf\\udce9",
+    "hidden\U000e0041": "hidden\\U000e0041",
     "line\u2028separator": "line\\u2028separator",
 }
 HARMLESS = ("", "two\nlines\twith a tab", "дані ✂ 犬 é", "C:\\x1b", "👩\u200d🔬")

@@ -41,8 +41,26 @@ def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("host", LOCAL)
 def test_requests_to_this_machine_are_answered(host: str, options: dict[str, Any]) -> None:
-    for headers in ({}, {"origin": f"http://{host}"}, {"origin": "https://localhost:9000"}):
+    for headers in ({}, {"origin": f"http://{host}"}, {"origin": f"https://{host}"}):
         assert refusal({"host": host, **headers}) == ""
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "https://localhost", "http://127.0.0.1:8501"]
+)
+def test_a_page_of_another_program_on_this_machine_is_refused(
+    origin: str, options: dict[str, Any]
+) -> None:
+    """Another port is another origin: a notebook or the server of another user."""
+    headers = {"host": "localhost:8501", "origin": origin}
+    assert f"a page of {origin}, another program" in refusal(headers)
+    options["server.corsAllowedOrigins"] = [origin]
+    assert refusal(headers) == ""
+
+
+def test_a_port_that_the_scheme_implies_is_the_same_origin(options: dict[str, Any]) -> None:
+    assert refusal({"host": "localhost:443", "origin": "https://localhost"}) == ""
+    assert refusal({"host": "localhost", "origin": "http://localhost:80"}) == ""
 
 
 @pytest.mark.parametrize("host", FOREIGN)

@@ -37,7 +37,7 @@ from tests.helpers.inspections import FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "75bd8da245dc506c",
-        "bundle": "11d4567243d9ec57",
+        "bundle": "cdeac2b35aadc608",
         "dataset": "71956c1723c8eb92",
         "export": "c17ea185a7cdfbe9",
         "inspect_dataset": "364c99491cb9c7a7",
@@ -53,7 +53,7 @@ KEYS = {
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
-        "bundle": "051a54e80e7da495",
+        "bundle": "723dc2bd01edadc2",
         "correction": "95b3050323ec0b8e",
         "dataset": "71956c1723c8eb92",
         "export": "31e483a4bfebcfb5",

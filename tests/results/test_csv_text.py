@@ -12,6 +12,7 @@ import pytest
 from pruning_core.results.csv_text import csv_text
 
 FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\tx", "\r=1", " =1", "\n=1", "\uff1d1", "-", "-a")
+UNSEEN = ("\ufeff=1", "\u200b=1", "\x00=1", "\x1b+1", "\u202e@A1")
 TEXTS = ("", "a=b", "1 - 2", "0.5", "-0.5", "+1e-3", "résumé", 'say "hi", he said')
 
 
@@ -25,6 +26,22 @@ def test_a_text_that_would_run_begins_with_an_apostrophe(text: str) -> None:
     assert cell.startswith("'")
     assert cell.removeprefix("'").strip() == text.strip()
     assert number == "-0.25"
+
+
+@pytest.mark.parametrize("text", UNSEEN)
+def test_characters_that_are_not_seen_hide_no_formula(text: str) -> None:
+    assert csv_text(pd.DataFrame({"name": [text]})) == f"name\n'{text}\n"
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|", "; "])
+def test_a_formula_behind_another_separator_does_not_run(separator: str) -> None:
+    """A spreadsheet splits a line at the separator of its country."""
+    text = csv_text(pd.DataFrame({"name": [f"cat{separator}=HYPERLINK(A1)", "0,5", "a, -1); c"]}))
+    assert [cell for cell, *_ in rows(text)[1:]] == [
+        f"cat{separator}'=HYPERLINK(A1)",
+        "0,5",
+        "a, -1); c",
+    ]
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -105,6 +105,41 @@ def test_other_json_is_refused(text: str) -> None:
         specs.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "the file is empty"),
+        (" \r\n", "the file is empty"),
+        ('{"seeds": [1], "seeds": [2]}', "the setting 'seeds' is in it twice. Remove one of them"),
+        ('{"finetune": {"lr": 1, "lr": 2}}', "the setting 'lr' is in it twice"),
+        ('{\n// once\n"seeds": [1]}', "line 2, column 1 begins with '// once"),
+        ('{"seeds": [1] /* once */}', "JSON has no comments"),
+        ('{"seeds": [1],}', "Remove the comma before the closing bracket"),
+        ('{"seeds": [1, ]}', "Remove the comma before the closing bracket"),
+        ("{'seeds': [1]}", "in straight double quotes"),
+        ("{\u201cseeds\u201d: [1]}", "in straight double quotes"),
+        ("baseline_epochs: 20", "A settings file begins with {"),
+        ("[pruning]\ncriterion = 1", "line 1, column 2 begins with 'pruning"),
+        ('{"label": "a"', "Correct it there"),
+        ('{"seeds": [0,5 7]}', "column 16 begins with '7]}'"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"seeds": [' + "9" * 5000 + "]}", "a number in it has too many digits"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_text_that_is_no_json_is_told_where_and_what_to_do(text: str, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        specs.from_json(text)
+    assert caught.value.field == "spec"
+    assert words in caught.value.message
+
+
+def test_whole_numbers_of_other_programs_are_whole_numbers() -> None:
+    spec = specs.from_json('{"baseline_epochs": 7.0, "seeds": [2e0]}')
+    assert spec == replace(Spec(), baseline_epochs=7, seeds=(2,))
+    assert type(spec.seeds[0]) is int
+
+
 @pytest.mark.parametrize("value", ["1", 1.5, True, None, [1]])
 def test_a_value_of_another_type_is_refused(value: object) -> None:
     with pytest.raises(SpecError, match="baseline_epochs"):

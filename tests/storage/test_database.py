@@ -225,3 +225,20 @@ def test_a_queue_of_a_later_version_is_refused_and_not_changed(queue: Queue) -> 
     with pytest.raises(CacheError, match=f"later version of Pruning Lab .schema {later}; this"):
         Queue(queue.path)
     assert queue.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, database.QUEUE_VERSION])
+def test_the_database_of_another_program_is_refused_and_not_changed(
+    tmp_path: Path, version: int
+) -> None:
+    """Such as the queue of another library, with a table of the same name."""
+    path = tmp_path / "queue.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE jobs (id INTEGER, thesis TEXT)")
+        db.execute("INSERT INTO jobs VALUES (1, 'years of work')")
+        db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(CacheError, match="is the database of another program"):
+        Queue(path)
+    assert path.read_bytes() == before

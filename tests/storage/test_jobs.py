@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from pruning_core.common.paths import PROJECT
 from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
@@ -313,3 +314,64 @@ def test_a_request_that_is_not_renewed_ends(queue: Queue, monkeypatch: pytest.Mo
     queue.request([left])
     assert queue.drop_requests() == []
     assert queue.claim("t", 2, ["inspect_model"])
+
+
+ELSEWHERE = "/another/checkout"
+
+
+def submitted_from(queue: Queue, checkout: str, code: str) -> None:
+    """All that was submitted so far came from a checkout with this source code."""
+    with queue._write() as db:
+        db.execute("UPDATE submitters SET checkout = ?, code = ?", (checkout, code))
+
+
+@pytest.mark.parametrize(
+    ("checkout", "code"), [(ELSEWHERE, "mine"), (str(PROJECT), "theirs"), (str(PROJECT), "mine")]
+)
+def test_a_worker_runs_what_its_checkout_or_its_code_has_submitted(
+    queue: Queue, checkout: str, code: str
+) -> None:
+    job, _ = submit(queue)
+    submitted_from(queue, checkout, code)
+    assert queue.refuse_others("mine") == []
+    assert queue.planning() == []
+    assert {row.status for row in queue.stages_of(job)} == {"queued"}
+
+
+def test_what_another_checkout_has_submitted_is_refused_in_a_sentence(queue: Queue) -> None:
+    """A detached job waits for a worker, and the next one may be of another checkout."""
+    planned, _ = submit(queue)
+    claim(queue)
+    waiting = queue.submit(LARGE, "waits for its plan")
+    export = Stage("export", "", {"format": "onnx"})
+    queue.add([export])
+    submitted_from(queue, ELSEWHERE, "theirs")
+    here = queue.submit(replace(SMALL, seeds=(7,)), "of this checkout")
+    assert set(queue.refuse_others("mine")) == {planned, waiting, export.key}
+    assert queue.refuse_others("mine") == []
+    for error in (*(job.error for job in queue.jobs() if job.id != here), _error(queue, export)):
+        assert f"submitted from {ELSEWHERE}" in error
+        assert f"other source code in {PROJECT}" in error
+    assert {row.status for row in queue.stages_of(planned)} == {"cancelled"}
+    assert [job.id for job in queue.planning()] == [here]
+    queue.retry(planned)
+    queue.submit(LARGE, "again")
+    assert queue.refuse_others("mine") == [], "who retries here wants it from here"
+    assert len(queue.planning()) == 3
+
+
+def test_a_finished_job_of_another_checkout_stays(queue: Queue) -> None:
+    job, _ = submit(queue)
+    while row := queue.claim("t", 2):
+        queue.finish(row.key, "t")
+    submitted_from(queue, ELSEWHERE, "theirs")
+    assert queue.refuse_others("mine") == []
+    assert queue.jobs()[0].id == job
+    assert queue.jobs()[0].status == "active"
+
+
+def _error(queue: Queue, stage: Stage) -> str:
+    row = queue.stage(stage.key)
+    assert row is not None
+    assert row.status == "failed"
+    return row.error

@@ -82,6 +82,16 @@ def test_a_damaged_file_is_set_aside(store: Store) -> None:
     assert not store.exists(KEY)
 
 
+def test_a_manifest_that_is_no_file_is_damage_and_not_waited_for(store: Store) -> None:
+    """A pipe would never end."""
+    publish(store)
+    manifest = store.cache.stage(KEY) / MANIFEST
+    manifest.unlink()
+    os.mkfifo(manifest)
+    assert not store.intact(KEY)
+    assert list(store.cache.damaged.iterdir())
+
+
 def test_verify_finds_damage(store: Store) -> None:
     publish(store)
     flip(store.cache.stage(KEY) / "model")

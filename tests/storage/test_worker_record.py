@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,18 @@ def test_a_living_worker_stays_whatever_the_clock_says(
     assert describe_worker(silent).startswith(f"process {other}, started 2")
 
 
+def test_the_worker_of_a_cache_is_not_that_of_its_copy(
+    record: WorkerRecord, other: int, tmp_path: Path
+) -> None:
+    """A copy or a backup would wait for ever for a process that serves another cache."""
+    registered(record, other)
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(record.path, copy)
+    assert record.current() is not None
+    assert WorkerRecord(copy).current() is None
+    assert WorkerRecord(copy).register("mine", "code") is None
+
+
 @pytest.mark.parametrize("seconds", [0.0, 86400.0])
 def test_a_process_that_has_the_id_of_a_dead_worker_is_no_worker(
     record: WorkerRecord, other: int, seconds: float
@@ -127,7 +141,7 @@ def test_a_queue_that_lacks_the_newest_columns_keeps_its_jobs(queue: Queue) -> N
     record = WorkerRecord(queue.path)
     record.register("before", "code")
     with sqlite3.connect(queue.path) as db:
-        for column in ("process", "checkout"):
+        for column in ("process", "checkout", "file"):
             db.execute(f"ALTER TABLE worker DROP COLUMN {column}")
         db.execute(f"PRAGMA user_version = {database.KEPT_VERSION}")
     db.close()

@@ -189,6 +189,8 @@ def _check(model: nn.Module, widths: Structure) -> None:
         if not isinstance(widths.get(part), dict):
             raise StructureError(f"The structure has no {part}, so it describes no model.")
         _check_names(set(full[part]), set(widths[part]))
+    if set(widths) != set(full) or widths["format"] != FORMAT:
+        raise StructureError(f"This is not a structure of format {FORMAT}.")
     for name, width in widths["modules"].items():
         _check_width(name, full["modules"][name], width)
     for name, shape in widths["parameters"].items():
@@ -214,6 +216,11 @@ def _check_width(name: str, full: Mapping[str, Any], width: Any) -> None:
                 f"The structure says {attribute} = {value!r} of {name}, more than the {limit!r} of "
                 "the architecture. It belongs to another model."
             )
+    groups = width.get("groups", 1)
+    if any(value % groups for attribute, value in width.items() if "_channels" in attribute):
+        raise StructureError(
+            f"The structure says {groups} groups of {name}, which do not divide its channels."
+        )
 
 
 def _check_names(expected: set[str], given: set[str]) -> None:

@@ -157,11 +157,26 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "model stage": (lambda m: m.update(model_stage="0" * 64), "model_stage is not that of"),
     "label": (lambda m: m.update(label="Another run"), "label is not that of"),
     "format": (lambda m: m.update(format="onnx_int8"), "format is not that of"),
-    "opener": (lambda m: m.update(opener="open_weights"), "does not run as the manifest says"),
+    "opener": (lambda m: m.update(opener="open_weights"), "options.width_mult is not that of"),
     "no such opener": (lambda m: m.update(opener="\x1b[31m"), "there is no opener ?[31m"),
     "mean": (lambda m: m["preprocessing"].update(mean=[0.0, 0.0, 0.0]), "preprocessing.mean"),
     "order": (lambda m: m["preprocessing"].update(order="BGR"), "preprocessing.order"),
     "network": (lambda m: m["network"].update(name="resnet18"), "network.name"),
+    "width": (
+        lambda m: m["network"]["options"].update(width_mult=0.5),
+        "options.width_mult is not",
+    ),
+    "an unused option": (
+        lambda m: m["network"]["options"].update(image_size=64),
+        "nothing checks the entry network.options.image_size",
+    ),
+    "unused widths": (
+        lambda m: m["network"].update(widths={}),
+        "nothing checks the entry network.widths",
+    ),
+    "bundle stage": (lambda m: m.update(bundle_stage="0" * 64), "bundle_stage is not that of"),
+    "a text for a truth value": (lambda m: m.update(exact=1), "the entry exact is missing or"),
+    "the path of images": (lambda m: m["images"].update(file="../a.npz"), "is no file of a bundle"),
     "outputs": (lambda m: m["network"]["options"].update(num_classes=9), "num_classes"),
     "image digest": (lambda m: m["images"].update(sha256="0" * 64), "do not match the manifest"),
     "number of images": (lambda m: m["images"].update(count=99), "images"),
@@ -169,6 +184,11 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "no files": (lambda m: m["files"].clear(), "does not list verify.py"),
     "a file left out": (lambda m: m["files"].pop("results.csv"), "does not list results.csv"),
     "a file outside": (listed("../spec.json", {}), "is no file of a bundle"),
+    "another program": (listed("helper.py", {"bytes": 0, "sha256": ""}), "is no file of a bundle"),
+    "an entry of a file": (
+        lambda m: m["files"]["spec.json"].update(checked=True),
+        "lists spec.json, which is no file of a bundle",
+    ),
     "a file without a digest": (listed("spec.json", None), "is no file of a bundle"),
     "another claim": (lambda m: m.update(top5_accuracy=1.0), "nothing checks the entry top5_acc"),
     "a nested claim": (lambda m: m["images"].update(real=True), "nothing checks the entry images."),
@@ -219,6 +239,20 @@ def test_an_edited_claim_differs(
     assert message in one_line(error)
 
 
+def raised_accuracy(text: str, line: int, interval: bool = True) -> str:
+    """results.csv where a model has one more image right, and with `interval` also its interval."""
+    header, *rows = (row.split(",") for row in text.splitlines())
+    row = [header, *rows][line]
+    correct = round(100 * float(row[header.index("accuracy")])) + 10
+    row[header.index("accuracy")] = str(correct / 100)
+    if interval:
+        low, high = verification.wilson(correct, 100)
+        row[header.index("accuracy_low")], row[header.index("accuracy_high")] = str(low), str(high)
+        drop = header.index("accuracy_drop")
+        row[drop] = str(float(row[drop]) - 0.1) if row[0] != "baseline" else row[drop]
+    return "\n".join(map(",".join, (header, *rows))) + "\n"
+
+
 FORGED = {
     "results of another model": ("predictions.csv", lambda text: text.replace(",3\n", ",4\n")),
     "no predictions": ("predictions.csv", lambda text: text.splitlines()[0]),
@@ -227,6 +261,21 @@ FORGED = {
     "another seed": ("stages.json", lambda text: text.replace('"seed": 0', '"seed": 1')),
     "no stages": ("stages.json", lambda text: "[]"),
     "no JSON": ("stages.json", lambda text: "[" * 100_000),
+    "another job": ("stages.json", lambda text: text.replace('"job": "', '"job": "0')),
+    "an entry twice": ("spec.json", lambda text: text.replace('"seeds"', '"seeds": [7], "seeds"')),
+    "a further setting": ("spec.json", lambda text: text.replace('"seeds"', '"a": 1, "seeds"')),
+    "other columns": ("predictions.csv", lambda text: text.replace("label", "class", 1)),
+    "a package from elsewhere": (
+        "requirements.txt",
+        lambda text: f"--index-url https://example.com\n{text}",
+    ),
+    "another package": ("requirements.txt", lambda text: f"{text}evil>=1.0\n"),
+    "a better result": ("results.csv", lambda text: raised_accuracy(text, -1, interval=False)),
+    "a better model": ("results.csv", lambda text: raised_accuracy(text, -1)),
+    "a better baseline": ("results.csv", lambda text: raised_accuracy(text, 1)),
+    "a model fewer": ("results.csv", lambda text: "".join(text.splitlines(True)[:-1])),
+    "another strategy": ("results.csv", lambda text: text.replace("\none_shot", "\niterative")),
+    "no results": ("results.csv", lambda text: "nothing"),
     "other settings": ("spec.json", lambda text: text.replace('"seeds"', '"seed"')),
 }
 
@@ -248,6 +297,34 @@ def test_a_forged_file_with_its_right_digest_differs(
     code, _, error = reported(folder, capsys, monkeypatch)
     assert code == 1
     assert file in one_line(error) or "stages.json" in error
+
+
+def test_what_is_not_computed_again_and_not_of_the_bundle_is_named(
+    copied: tuple[Path, dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, _ = copied
+    (folder / "thesis.txt").touch()
+    (folder / "numpy").mkdir()
+    code, out, error = reported(folder, capsys, monkeypatch)
+    assert code == 0, error
+    assert "Not of this bundle, and not checked: numpy, thesis.txt." in out
+    assert "Not computed again: report.html, the columns of results.csv" in out
+    assert "It was packed with python 3" in out
+
+
+def test_a_file_beside_the_program_is_not_imported_before_it_was_checked(
+    copied: tuple[Path, dict[str, Any]], python: Python
+) -> None:
+    """Python looks for modules in the folder of a program first."""
+    folder, _ = copied
+    (folder / "json.py").write_text("raise SystemExit('this ran')")
+    (folder / "numpy").mkdir()
+    (folder / "numpy" / "__init__.py").write_text("raise SystemExit('this ran')")
+    done = verify(python, folder)
+    assert done.returncode == 1
+    assert "json.py is no file of the bundle" in done.stderr
 
 
 def test_the_digest_of_the_manifest_is_that_of_the_app(

@@ -63,6 +63,11 @@ def test_missing_and_foreign_entries_are_refused() -> None:
         "must give exactly in_channels": lambda structure: structure["modules"][
             "features.0.0"
         ].update(odd=1),
+        "not a structure of format 1": lambda structure: structure.update(format=2),
+        "This is not a structure": lambda structure: structure.update(note="verified"),
+        "16 groups of features.1.block.0.0, which do not divide": lambda structure: structure[
+            "modules"
+        ]["features.1.block.0.0"].update(in_channels=15),
     }
     for message, change in changes.items():
         assert message in refusal(change)

@@ -18,7 +18,7 @@ import pandas as pd
 from pruning_core.common.formatting import format_bytes
 from pruning_core.common.paths import PROJECT
 from pruning_core.engine.data.loading import ImageSet
-from pruning_core.engine.export.bundle.verify import BUNDLE_VERSION, ORDER
+from pruning_core.engine.export.bundle.verify import BUNDLE_VERSION, ORDER, open_weights
 from pruning_core.engine.export.compact_file import widths_in
 from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
 from pruning_core.engine.stage_inputs import (
@@ -130,8 +130,9 @@ def _results(context: Context[BundleSettings]) -> dict[str, bytes]:
     settings = context.settings
     spec = from_json(settings.spec)
     outline, job = Outline.from_json(settings.outline), settings.job
-    # Only what the key of the stage covers: int8 files of these models may be added at any time.
-    frame = pd.DataFrame(model_rows(outline, context.store, settings.label, job))
+    # Only what the key of the stage covers: int8 files and further models may be added at any time.
+    rows = model_rows(outline, context.store, settings.label, job)
+    frame = pd.DataFrame([row for row in rows if row["key"] in settings.done])
     return {
         "spec.json": to_json(spec).encode(),
         "results.csv": csv_export.to_csv(frame).encode(),
@@ -165,6 +166,7 @@ def _manifest(
     return {
         "bundle": BUNDLE_VERSION,
         "format": settings.format,
+        "exact": FILE_FORMATS[settings.format].exact,
         "opener": FILE_FORMATS[settings.format].opener,
         "label": settings.label,
         "preprocessing": {
@@ -173,12 +175,13 @@ def _manifest(
             "std": data["std"],
             "order": ORDER,
         },
-        "network": {**architecture_of(base), **_widths(context, exported)},
+        "network": _network(context, exported, base),
         "accuracy": exported.accuracy,
         "accuracy_interval_95": [exported.accuracy_low, exported.accuracy_high],
         "correct": exported.right,
         "data_sha256": decoded.digest,
         "model_stage": settings.point,
+        "bundle_stage": context.row.key,
         "computed_on": {
             "model": _machine(read_result(store, settings.point, ModelResult)),
             "file": _machine(exported),
@@ -190,6 +193,16 @@ def _manifest(
 def _machine(result: ModelResult | ExportResult) -> Result:
     """Where a result was computed."""
     return {"processor": result.processor, "versions": result.versions}
+
+
+def _network(
+    context: Context[BundleSettings], exported: ExportResult, base: BaselineSettings
+) -> Result:
+    """The architecture; how it is built only where the model file does not hold the network."""
+    network = architecture_of(base)
+    if FILE_FORMATS[context.settings.format].opener != open_weights.__name__:
+        return {**network, "options": {"num_classes": network["options"]["num_classes"]}}
+    return {**network, **_widths(context, exported)}
 
 
 def _widths(context: Context[BundleSettings], exported: ExportResult) -> Result:

@@ -3,10 +3,11 @@
     python verify.py
     python verify.py --data test_images.npz
 
-It compares the bytes of each file, the key of the model with the settings of all stages behind it,
-the classes, the preprocessing and the predictions. It computes the predictions, the accuracy and
-its interval again. Who makes a bundle can write a manifest that agrees with itself, so compare the
-digest that this program prints with the one that Pruning Lab shows for the bundle.
+It compares the bytes of each file, the keys of the model and of the bundle with the settings of all
+stages behind them, the classes, the preprocessing, the predictions and the table of results. It
+computes the predictions, the accuracy and its interval again, and names what it cannot compute
+again. Who makes a bundle can write a manifest that agrees with itself, so compare the digest that
+this program prints with the one that Pruning Lab shows for the bundle.
 
 Needs Python 3.10 and the packages of requirements.txt. Exit codes: 0 if the bundle matches its
 manifest, 1 if something differs, 2 if it could not be verified.
@@ -14,13 +15,20 @@ manifest, 1 if something differs, 2 if it could not be verified.
 
 from __future__ import annotations
 
+import sys
+
+# A file beside this program must not be imported in place of a package: its bytes are unchecked.
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
+    sys.path.pop(0)
+
 import argparse
+import csv
 import hashlib
 import json
 import lzma
 import math
 import platform
-import sys
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -36,15 +44,23 @@ TOLERANCE = 0.002
 MANIFEST, STAGES, PREDICTIONS, SPEC = "manifest.json", "stages.json", "predictions.csv", "spec.json"
 # The files that every bundle lists, beside the model.
 PROGRAM, REQUIREMENTS = "verify.py", "requirements.txt"
-REQUIRED = (PROGRAM, REQUIREMENTS, "results.csv", "report.html", STAGES, PREDICTIONS, SPEC)
-BUNDLE_VERSION = 2
+RESULTS, REPORT = "results.csv", "report.html"
+REQUIRED = (PROGRAM, REQUIREMENTS, RESULTS, REPORT, STAGES, PREDICTIONS, SPEC)
+PREDICTIONS_HEADER = "image,label,prediction"
+# The modules that open a file of weights.
+MODULES = ("sparse_loader.py", "widths.py")
+REQUIREMENT = re.compile(r"([A-Za-z0-9_-]+)>=([0-9][0-9A-Za-z.]*)")
+STAGE_ENTRIES = {"kind", "version", "parent", "settings"}
+BUNDLE_VERSION = 3
 # The entries of the manifest, with their types. Another entry is a claim that nothing checks.
 ENTRIES: dict[str, Any] = {
     "bundle": int,
     "label": str,
     "model": str,
     "model_stage": str,
+    "bundle_stage": str,
     "format": str,
+    "exact": bool,
     "opener": str,
     "classes": list,
     "preprocessing": {"image_size": int, "mean": list, "std": list, "order": str},
@@ -62,6 +78,10 @@ ENTRIES: dict[str, Any] = {
     "files": dict,
 }
 OPTIONAL = {"network.": {"widths"}}
+NOT_COMPUTED = (
+    f"Not computed again: {REPORT}, the columns of {RESULTS} that hold no accuracy, and the "
+    f"processors and versions. Only the digest of {MANIFEST} covers them."
+)
 ORDER = "RGB, (byte / 255 - mean) / std, float32 (N, 3, S, S)"
 # What reading a damaged or foreign file of arrays raises.
 UNREADABLE = (
@@ -69,6 +89,9 @@ UNREADABLE = (
     *(OSError, RuntimeError, TypeError, ValueError),
     *(lzma.LZMAError, zipfile.BadZipFile, zlib.error),
 )
+# What reading a table of results raises that does not have its form.
+ROUNDING = 1e-12
+NO_TABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, csv.Error)
 Manifest = dict[str, Any]
 Run = Callable[[np.ndarray], Any]
 
@@ -96,12 +119,22 @@ def one_line(value: object, longest: int = 300) -> str:
 def load_json(path: Path, kind: type) -> Any:
     """The JSON object or list in a file. Raises `Differs`."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise Differs(f"{path.name} is no JSON ({one_line(error)}).") from error
     if not isinstance(value, kind):
         raise Differs(f"{path.name} does not hold a JSON {'object' if kind is dict else 'list'}.")
     return value
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The entries of a JSON object. Raises `ValueError` where a name is repeated."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{one_line(repeated)} is there twice")
+    return entries
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -123,7 +156,7 @@ def check_entries(value: Manifest, entries: dict[str, Any], place: str) -> None:
     """Compare names and types of entries. Raises `Differs`."""
     for name, kind in entries.items():
         entry, kinds = value.get(name), dict if isinstance(kind, dict) else kind
-        if not isinstance(entry, kinds) or isinstance(entry, bool):
+        if not isinstance(entry, kinds) or isinstance(entry, bool) != (kinds is bool):
             raise Differs(f"{MANIFEST}: the entry {place}{name} is missing or of the wrong type.")
         if isinstance(kind, dict):
             check_entries(entry, kind, f"{place}{name}.")
@@ -134,13 +167,16 @@ def check_entries(value: Manifest, entries: dict[str, Any], place: str) -> None:
 
 def check_files(folder: Path, manifest: Manifest) -> None:
     """Compare each file with the manifest, byte for byte. Raises `Differs`."""
-    files = manifest["files"]
+    files, images = manifest["files"], manifest["images"]["file"]
     for name in (*REQUIRED, manifest["model"]):
         if name not in files:
             raise Differs(f"{MANIFEST} does not list {one_line(name)} among the files.")
+    modules = MODULES if manifest["opener"] == open_weights.__name__ else ()
+    expected_names = {*REQUIRED, *modules, manifest["model"], images}
     for name, expected in files.items():
         path = folder / name
-        if Path(name).name != name or not isinstance(expected, dict):
+        is_file = Path(name).name == name in expected_names and isinstance(expected, dict)
+        if not is_file or set(expected) != {"bytes", "sha256"}:
             raise Differs(f"{MANIFEST} lists {one_line(name)}, which is no file of a bundle.")
         if not path.is_file():
             raise Differs(f"{name} is missing.")
@@ -151,10 +187,18 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             )
         if sha256(path) != expected.get("sha256"):
             raise Differs(f"{name} has the right size, but not the right content.")
-    # Python would import such a file in place of a package.
     for path in sorted(folder.glob("*.py")):
         if path.name not in files:
-            raise Differs(f"{path.name} is no file of the bundle. Remove it.")
+            raise Differs(f"{one_line(path.name)} is no file of the bundle. Remove it.")
+
+
+def other_files(folder: Path, manifest: Manifest) -> str:
+    """The files and folders that are not of the bundle, in a sentence; they are not used."""
+    known = {*manifest["files"], MANIFEST, manifest["images"]["file"]}
+    names = sorted(path.name for path in folder.iterdir() if path.name not in known)
+    others = [name for name in names if not name.startswith((".", "__"))]
+    listed = one_line(", ".join(others))
+    return f"Not of this bundle, and not checked: {listed}.\n" if others else ""
 
 
 def canonical(value: Any) -> Any:
@@ -190,9 +234,11 @@ def compare_stages(stages: list[Any], folder: Path, manifest: Manifest) -> None:
     """As `check_stages`; raises the errors of a list that holds no stages too."""
     parent = ""
     for stage in stages:
-        if stage["parent"] != parent:
+        if set(stage) != STAGE_ENTRIES or stage["parent"] != parent:
             raise Differs(f"{STAGES}: the stage {one_line(stage['kind'])} has another parent.")
         parent = stage_key(stage)
+    if parent != manifest["bundle_stage"]:
+        raise Differs(f"{MANIFEST}: bundle_stage is not that of {STAGES}.")
     # From the decoded data set over the baseline to the model, its file and the bundle.
     dataset, baseline = (stage["settings"] for stage in stages[:2])
     model, exported, bundle = stages[-3:]
@@ -211,17 +257,77 @@ def compare_stages(stages: list[Any], folder: Path, manifest: Manifest) -> None:
     for name in ("name", "stem_stride"):
         if manifest["network"][name] != baseline["model"][name]:
             raise Differs(f"{MANIFEST}: network.{name} is not that of {STAGES}.")
-    if manifest["network"]["options"].get("num_classes") != baseline["classes"]:
-        raise Differs(f"{MANIFEST}: network.options.num_classes is not that of {STAGES}.")
-    if not contains(load_json(folder / SPEC, dict), json.loads(bundle["settings"]["spec"])):
+    options = manifest["network"]["options"]
+    width = baseline["model"].get("width", 1.0)
+    expected = {"num_classes": baseline["classes"], "width_mult": width}
+    default = {"width_mult": 1.0 if uses_network(manifest) else width}
+    for name, value in expected.items():
+        if options.get(name, default.get(name)) != value:
+            raise Differs(f"{MANIFEST}: network.options.{name} is not that of {STAGES}.")
+    if load_json(folder / SPEC, dict) != json.loads(bundle["settings"]["spec"]):
         raise Differs(f"{SPEC} does not hold the settings of {STAGES}.")
 
 
-def contains(value: Any, part: Any) -> bool:
-    """Whether a JSON value holds all entries of another; it may have more in its objects."""
-    if isinstance(part, dict) and isinstance(value, dict):
-        return all(name in value and contains(value[name], part[name]) for name in part)
-    return bool(value == part)
+def uses_network(manifest: Manifest) -> bool:
+    """Whether the network is built from the manifest, and not read from the model file."""
+    return bool(manifest["opener"] == open_weights.__name__)
+
+
+def check_network(manifest: Manifest) -> None:
+    """Refuse facts on the network that opening the file does not use. Raises `Differs`."""
+    network = manifest["network"]
+    unused = [f"options.{name}" for name in sorted(network["options"]) if name != "num_classes"]
+    unused += ["widths"] if "widths" in network else []
+    if unused and not uses_network(manifest):
+        raise Differs(f"{MANIFEST}: nothing checks the entry network.{one_line(unused[0])}.")
+
+
+def check_results(folder: Path, manifest: Manifest, count: int) -> None:
+    """Compare the table of results with the plan, and its accuracies. Raises `Differs`."""
+    bundle = load_json(folder / STAGES, list)[-1]["settings"]
+    try:
+        models = [m for m in json.loads(bundle["outline"])["models"] if m["key"] in bundle["done"]]
+        text = (folder / RESULTS).read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines(), strict=True))
+        if len(rows) != len(models):
+            raise Differs(f"{RESULTS} does not have a line for each model of {STAGES}.")
+        dense: dict[str, float] = {}
+        for number, (row, model) in enumerate(zip(rows, models, strict=True), 2):
+            place = f"{RESULTS}, line {number}"
+            for column, name in (("strategy", "strategy"), ("seed", "seed")):
+                if row[column] != str(model[name]):
+                    raise Differs(f"{place}: the {column} is not that of {STAGES}.")
+            for column, name in (("iteration", "iteration"), ("sparsity_asked", "target")):
+                if not near(float(row[column]), model[name]):
+                    raise Differs(f"{place}: {column} is not that of {STAGES}.")
+            check_row(place, row, count, dense)
+            same_model = manifest["exact"] and model["key"] == manifest["model_stage"]
+            others = abs(float(row["accuracy"]) - manifest["accuracy"]) * count
+            if same_model and others > allowed(count):
+                raise Differs(f"{place}: the accuracy of the model is not that of its file.")
+    except NO_TABLE as error:
+        raise Differs(f"{RESULTS} holds no table of results ({one_line(error)}).") from error
+
+
+def check_row(place: str, row: dict[str, str], count: int, dense: dict[str, float]) -> None:
+    """Compare the figures in a line that follow from others. Raises `Differs`.
+
+    `dense` holds the accuracy of the baseline of each seed, which comes before its models.
+    """
+    names = ("accuracy", "accuracy_low", "accuracy_high", "accuracy_drop", "sparsity_model")
+    accuracy, low, high, drop, sparsity = (float(row[name]) for name in names)
+    correct = round(accuracy * count)
+    baseline = dense.setdefault(row["seed"], accuracy)
+    expected = {
+        "accuracy": (accuracy, correct / count),
+        "accuracy_low": (low, wilson(correct, count)[0]),
+        "accuracy_high": (high, wilson(correct, count)[1]),
+        "accuracy_drop": (drop, baseline - accuracy),
+        "sparsity_model": (sparsity, 1 - int(row["nonzero"]) / int(row["parameters"])),
+    }
+    for name, (value, right) in expected.items():
+        if not abs(value - right) <= ROUNDING:
+            raise Differs(f"{place}: {name} does not follow from the other figures.")
 
 
 def load_test_images(folder: Path, manifest: Manifest, data: str) -> tuple[Any, Any]:
@@ -231,6 +337,8 @@ def load_test_images(folder: Path, manifest: Manifest, data: str) -> tuple[Any, 
     images, and `CannotVerify` if there are none.
     """
     expected = manifest["images"]
+    if Path(expected["file"]).name != expected["file"]:
+        raise Differs(f"{MANIFEST}: images.file is no name of a file.")
     path = images_path(folder, expected["file"], data)
     try:
         path.open("rb").close()
@@ -337,6 +445,9 @@ def open_weights(path: Path, manifest: Manifest) -> Run:
     import torch
     from torchvision.models import get_model
 
+    # The bytes of the modules beside the model were compared; packages of a name go first.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     architecture = manifest["network"]
     network = get_model(architecture["name"], weights=None, **architecture["options"])
     if architecture["stem_stride"] == 1:
@@ -399,7 +510,9 @@ def predict(path: Path, images: Any, manifest: Manifest) -> np.ndarray:
 def check_predictions(folder: Path, labels: Any, manifest: Manifest) -> np.ndarray:
     """The recorded predictions, int64 (N,), compared with labels and claims. Raises `Differs`."""
     try:
-        lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()[1:]
+        header, *lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
+        if header != PREDICTIONS_HEADER:
+            raise ValueError(f"its first line is not {PREDICTIONS_HEADER}")
         table = np.array([[int(value) for value in line.split(",")] for line in lines], np.int64)
         numbers, recorded_labels, recorded = table.T
     except (ValueError, OverflowError) as error:
@@ -443,13 +556,18 @@ def check_accuracy(computed: np.ndarray, recorded: np.ndarray, labels: Any) -> s
     count, correct = len(labels), int((computed == labels).sum())
     expected, others = int((recorded == labels).sum()), int((computed != recorded).sum())
     result = f"{correct:,} of {count:,} test images are correct, the manifest says {expected:,}"
-    if others > max(1, int(TOLERANCE * count)):
+    if others > allowed(count):
         raise Differs(
             f"{result}. {others:,} predictions are others than in {PREDICTIONS}: more than one "
             f"image and more than {100 * TOLERANCE:g} percentage points."
         )
     same = "every prediction is" if not others else f"all but {others:,} predictions are"
     return f"{result}; {same} that of {PREDICTIONS}."
+
+
+def allowed(count: int) -> int:
+    """The number of test images that may be predicted differently on another machine."""
+    return max(1, int(TOLERANCE * count))
 
 
 def check_versions(folder: Path, manifest: Manifest) -> None:
@@ -459,9 +577,11 @@ def check_versions(folder: Path, manifest: Manifest) -> None:
     except ValueError as error:
         raise Differs(f"{REQUIREMENTS} is no text ({one_line(error)}).") from error
     for line in lines:
-        name, _, least = line.partition(">=")
-        if str(manifest["versions"].get(name, least)).split("+")[0] != least:
-            raise Differs(f"{MANIFEST}: the version of {name} is not that of {REQUIREMENTS}.")
+        match = REQUIREMENT.fullmatch(line)
+        if not match or match[1] not in manifest["versions"]:
+            raise Differs(f"{REQUIREMENTS}: {one_line(line) or 'an empty line'} is no requirement.")
+        if str(manifest["versions"][match[1]]).split("+")[0] != match[2]:
+            raise Differs(f"{MANIFEST}: the version of {match[1]} is not that of {REQUIREMENTS}.")
 
 
 def machines(manifest: Manifest) -> str:
@@ -474,15 +594,20 @@ def machines(manifest: Manifest) -> str:
     hint = "" if same else " Another processor or version can give other bits and predictions."
     return (
         f"The bundle says that the model was computed on {place(model)}, and its file measured on "
-        f"{place(file)}. This machine: {place({'processor': processor(), 'versions': here})}.{hint}"
+        f"{place(file)}. It was packed with {in_words(manifest['versions'])}. "
+        f"This machine: {place({'processor': processor(), 'versions': here})}.{hint}"
     )
 
 
 def place(facts: Manifest) -> str:
     """A processor with versions of packages, in words."""
-    names = [facts["processor"] or "a processor that was not recorded"]
-    names += [f"{name} {number}" for name, number in facts["versions"].items()]
-    return one_line(", ".join(names))
+    name = facts["processor"] or "a processor that was not recorded"
+    return one_line(", ".join(filter(None, (name, in_words(facts["versions"])))))
+
+
+def in_words(versions: Manifest) -> str:
+    """Versions of packages in words."""
+    return one_line(", ".join(f"{name} {number}" for name, number in versions.items()))
 
 
 def processor() -> str:
@@ -511,18 +636,28 @@ def verify(folder: Path, data: str) -> str:
     manifest = load_manifest(folder)
     check_files(folder, manifest)
     check_stages(folder, manifest)
+    check_network(manifest)
     check_versions(folder, manifest)
     if manifest["preprocessing"]["order"] != ORDER:
         raise Differs(f"{MANIFEST}: preprocessing.order is not what this program does.")
     images, labels = load_test_images(folder, manifest, data)
     recorded = check_predictions(folder, labels, manifest)
+    check_results(folder, manifest, len(labels))
     accuracy = check_accuracy(
         predict(folder / manifest["model"], images, manifest), recorded, labels
     )
     return (
         f"All {len(manifest['files'])} files match the manifest, and the settings of all stages "
-        f"give the key of the model.\n{accuracy}\n{machines(manifest)}"
+        f"give the key of the model.\n{other_files(folder, manifest)}{accuracy}\n"
+        f"{machines(manifest)}\n{rounding(manifest)}{NOT_COMPUTED}"
     )
+
+
+def rounding(manifest: Manifest) -> str:
+    """That the accuracy of the file is not compared with that of the model, where it is so."""
+    if manifest["exact"]:
+        return ""
+    return f"This format rounds the weights, so {RESULTS} may have another accuracy of the model.\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
