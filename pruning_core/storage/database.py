@@ -26,9 +26,9 @@ UNWRITABLE = (
 )
 LOCK_SECONDS = 30.0
 # The version of the tables, in `PRAGMA user_version`. A queue of a later version is refused. One
-# from before `KEPT_VERSION` holds settings and stage keys that no longer exist: its jobs and stages
-# are deleted when it is opened; finished stages stay on disk.
-QUEUE_VERSION, KEPT_VERSION = 5, 3
+# of an earlier version holds settings and stage keys that no longer exist: its jobs and stages are
+# deleted when it is opened, and a worker of that version ends; finished stages stay on disk.
+QUEUE_VERSION = 5
 RETRY_SECONDS = 0.01
 
 SCHEMA = """
@@ -57,8 +57,6 @@ CREATE TABLE IF NOT EXISTS worker (
 """
 # The tables by which a file is told from the database of another program.
 QUEUE_TABLES = {"jobs", "stages", "wants"}
-# The columns that a table of an earlier version lacks.
-ADDED_COLUMNS = {"worker": ("process TEXT", "checkout TEXT", "file TEXT")}
 
 
 def alive(host: str | None, pid: int | None, heartbeat: float | None, now: float) -> bool:
@@ -100,7 +98,10 @@ def process_start(pid: int) -> str | None:
         pass
     try:
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+        # The text depends on the language and the time zone of who asks.
+        environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True)
+        return answer.stdout.strip() or None
     except OSError:
         return None
 
@@ -117,7 +118,7 @@ def file_identity(path: Path) -> str | None:
 class Database:
     """Every call opens its own connection, so any thread may call.
 
-    Opening creates the tables and updates those of an earlier version of the queue. Raises
+    Opening creates the tables, in place of those of an earlier version of the queue. Raises
     `CacheError` where the queue was written by a later version, or the file by another program.
     """
 
@@ -211,24 +212,15 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _update_tables(db: sqlite3.Connection) -> None:
-    """Create the tables in one transaction, or bring those of an earlier version up to date.
-
-    The row of the worker stays, so a worker that is alive is not started twice.
-    """
+    """Create the tables in one transaction, in place of those of an earlier version."""
     db.execute("BEGIN IMMEDIATE")
     version = _version(db)
     if version < QUEUE_VERSION:  # else another process was faster
-        outdated = version < KEPT_VERSION and _tables(db)
-        if outdated:
-            for table in ("wants", "jobs", "stages"):
-                db.execute(f"DROP TABLE IF EXISTS {table}")
+        outdated = _tables(db)
+        for table in outdated:
+            db.execute(f"DROP TABLE {table}")
         for statement in SCHEMA.split(";"):
             db.execute(statement)
-        for table, columns in ADDED_COLUMNS.items():
-            present = {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
-            for column in columns:
-                if column.split()[0] not in present:
-                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
         db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
         if outdated:
             log.warning("The queue was written by an earlier version: its jobs were removed.")
@@ -236,4 +228,6 @@ def _update_tables(db: sqlite3.Connection) -> None:
 
 
 def _tables(db: sqlite3.Connection) -> set[str]:
-    return {row["name"] for row in db.execute("SELECT name FROM sqlite_master")}
+    return {
+        row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }

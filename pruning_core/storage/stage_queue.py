@@ -74,24 +74,33 @@ class StageQueue(Database):
     def add(self, stages: Iterable[Stage], done: Iterable[str] = ()) -> None:
         """Queue stages that belong to no job, such as the files that a page exports."""
         added = list(stages)
+        keys = [stage.key for stage in added]
         with self._write() as db:
             add_stages(db, added, set(done))
-            sign(db, [stage.key for stage in added])
+            # It stays queued also after the page that requested it before is closed.
+            query = f"UPDATE stages SET requested = NULL WHERE key IN ({marks(keys)})"
+            db.execute(query, keys)
+            sign(db, keys)
 
     def request(self, stages: Iterable[Stage]) -> None:
         """Queue stages for a page that waits for them, or renew its request.
 
         A stage whose request was not renewed for `REQUEST_SECONDS` does not start (see
-        `drop_requests`), unless a job wants it.
+        `drop_requests`), unless a job wants it. A stage that was queued by `add` stays queued.
         """
         requested = list(stages)
+        keys = [stage.key for stage in requested]
         with self._write() as db:
+            query = (
+                f"SELECT key FROM stages WHERE key IN ({marks(keys)}) AND status = 'queued'"
+                " AND requested IS NULL"
+            )
+            added = {row["key"] for row in db.execute(query, keys)}
             add_stages(db, requested, set())
-            for stage in requested:
-                db.execute(
-                    "UPDATE stages SET requested = ? WHERE key = ? AND status = 'queued'",
-                    (time.time(), stage.key),
-                )
+            db.executemany(
+                "UPDATE stages SET requested = ? WHERE key = ? AND status = 'queued'",
+                [(time.time(), key) for key in keys if key not in added],
+            )
 
     def drop_requests(self) -> list[str]:
         """Cancel the waiting stages whose request has ended. Returns their keys."""
@@ -223,6 +232,11 @@ class StageQueue(Database):
         """One stage, or None."""
         rows = self._all("SELECT * FROM stages WHERE key = ?", key)
         return stage_row(rows[0]) if rows else None
+
+    def ready(self) -> bool:
+        """Whether a stage could start now."""
+        query = f"SELECT EXISTS (SELECT 1 FROM stages WHERE {READY}) AS ready"
+        return bool(self._all(query)[0]["ready"])
 
     def busy(self) -> bool:
         """Whether a stage runs or is ready, or a job waits for its plan."""

@@ -31,8 +31,9 @@ class WorkerRecord(Database):
         values = (platform.node(), pid, now, code, now, process_start(pid), str(PROJECT), file)
         with self._write() as db:
             row = db.execute("SELECT * FROM worker").fetchone()
-            # A row with our process id was written by an earlier process that had this id.
-            if row is not None and row["pid"] != pid and self._alive(dict(row)):
+            # A row of our process id here was written by an earlier process that had this id.
+            ours = row is not None and (row["host"], row["pid"]) == (platform.node(), pid)
+            if row is not None and not ours and self._alive(dict(row)):
                 return dict(row)
             db.execute(
                 "INSERT OR REPLACE INTO worker"
@@ -71,14 +72,14 @@ class WorkerRecord(Database):
         of a cache, the row is that of the worker of the original.
         """
         if row["host"] == platform.node() and row["process"]:
-            same_file = row["file"] in (None, file_identity(self.path))
+            same_file = row["file"] == file_identity(self.path)
             return same_file and process_start(row["pid"]) == row["process"]
         return alive(row["host"], row["pid"], row["heartbeat"], time.time())
 
 
 def is_elsewhere(row: dict[str, Any]) -> bool:
     """Whether the worker of a row runs from another folder or on another machine."""
-    return bool(row["host"] != platform.node() or row["checkout"] not in (None, str(PROJECT)))
+    return bool(row["host"] != platform.node() or row["checkout"] != str(PROJECT))
 
 
 def describe_worker(row: dict[str, Any]) -> str:

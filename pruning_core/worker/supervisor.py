@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 import uuid
+from collections.abc import Iterable
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.machine import (
@@ -107,6 +108,8 @@ class Supervisor:
         for key in self.queue.drop_requests():
             log.info("No page waits for stage %s any more; it does not start.", key[:12])
         self._plan_jobs()
+        if not self.queue.ready():
+            self._end_large()
         if code_digest() != self.code:
             self._restart()
         return self.queue.busy()
@@ -145,8 +148,8 @@ class Supervisor:
                 if busy or any(process.row for process in self.processes):
                     self.step()
                     active = time.monotonic()
-                else:
-                    self._end_idle(time.monotonic() - active)
+                elif time.monotonic() - active >= KEPT_SECONDS:
+                    self._end_processes(self._waiting())
                 last_error = ""
             except (sqlite3.Error, OSError) as error:
                 if last_error != str(error):
@@ -155,13 +158,18 @@ class Supervisor:
                 time.sleep(SLOW_SECONDS)
             time.sleep(PAUSE_SECONDS if busy else IDLE_PAUSE_SECONDS)
 
-    def _end_idle(self, seconds: float) -> None:
-        """End the processes that keep much memory, or have waited long; nothing is queued."""
-        for process in list(self.processes):
-            if seconds >= KEPT_SECONDS or held_bytes(process.popen.pid) > KEPT_BYTES:
-                log.info("Process %d ends: there is no stage for it.", process.popen.pid)
-                process.end()
-                self.processes.remove(process)
+    def _waiting(self) -> list[StageProcess]:
+        return [process for process in self.processes if process.row is None]
+
+    def _end_large(self) -> None:
+        """End the waiting processes that keep much memory, while no stage could start."""
+        self._end_processes(p for p in self._waiting() if held_bytes(p.popen.pid) > KEPT_BYTES)
+
+    def _end_processes(self, ended: Iterable[StageProcess]) -> None:
+        for process in list(ended):
+            log.info("Process %d ends: there is no stage for it.", process.popen.pid)
+            process.end()
+            self.processes.remove(process)
 
     def _plan_jobs(self) -> None:
         for job in self.queue.planning():

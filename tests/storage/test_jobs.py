@@ -295,6 +295,18 @@ def inspection(width: float) -> Stage:
     return inspect_model(replace(QUICKSTART, model=replace(QUICKSTART.model, width=width)), 10)
 
 
+def test_a_stage_that_was_added_does_not_end_with_a_request(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = inspection(0.5), inspection(0.75)
+    queue.request([before])
+    queue.add([before, after])
+    queue.request([after])
+    now = time.time()
+    monkeypatch.setattr(stage_queue.time, "time", lambda: now + stage_queue.REQUEST_SECONDS + 1)
+    assert queue.drop_requests() == []
+
+
 def test_a_request_that_is_not_renewed_ends(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page that waited is closed; a stage that a job wants does not end with the request."""
     left, renewed, wanted = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pruning_core.storage import database, worker_record
+from pruning_core.storage import database
 from pruning_core.storage.database import STALE_SECONDS, process_start
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord, describe_worker, is_elsewhere
-from tests.helpers.queues import submit
 
 
 @pytest.fixture
@@ -134,22 +132,3 @@ def test_without_proc_the_start_of_a_process_is_asked_of_the_system(
     monkeypatch.setattr(database.subprocess, "run", ps)
     assert process_start(os.getpid()) == "Fri Nov 27 02:00:00 2026"
     assert process_start(os.getpid()) is None
-
-
-def test_a_queue_that_lacks_the_newest_columns_keeps_its_jobs(queue: Queue) -> None:
-    job, _ = submit(queue)
-    record = WorkerRecord(queue.path)
-    record.register("before", "code")
-    with sqlite3.connect(queue.path) as db:
-        for column in ("process", "checkout", "file"):
-            db.execute(f"ALTER TABLE worker DROP COLUMN {column}")
-        db.execute(f"PRAGMA user_version = {database.KEPT_VERSION}")
-    db.close()
-    again = WorkerRecord(queue.path)
-    assert [listed.id for listed in Queue(queue.path).jobs()] == [job]
-    row = again.current()
-    assert row is not None, "judged by its heartbeat"
-    assert row["process"] is None
-    assert not is_elsewhere(row)
-    assert again.register("after", "code") is None
-    assert again.current()["checkout"] == str(worker_record.PROJECT)  # type: ignore[index]

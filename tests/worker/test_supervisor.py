@@ -18,7 +18,7 @@ import pytest
 from pruning_core.common import machine
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
-from pruning_core.planning.inspections import inspect_model
+from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Plan
 from pruning_core.settings.spec import Spec
@@ -250,22 +250,21 @@ def test_a_locked_queue_is_logged_and_waited_for(
     assert job_progress(queue, job).state == "queued"
 
 
-def test_without_work_processes_end_at_once_or_after_a_while(
-    worker: Supervisor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_waiting_process_with_much_memory_ends_where_no_stage_could_start(
+    queue: Queue, worker: Supervisor, monkeypatch: pytest.MonkeyPatch, ready: bool
 ) -> None:
-    """A process with much memory does not wait for the next stage."""
-    held = {1: supervisor.KEPT_BYTES + 1, 2: supervisor.KEPT_BYTES, 3: 0}
+    """Also beside a stage that runs for hours."""
+    held = {1: supervisor.KEPT_BYTES + 1, 2: supervisor.KEPT_BYTES, 3: 2 * supervisor.KEPT_BYTES}
     monkeypatch.setattr(supervisor, "held_bytes", held.__getitem__)
     ended: list[int] = []
     monkeypatch.setattr(StageProcess, "end", lambda self: ended.append(self.popen.pid))
-    worker.processes = [stage_process(pid) for pid in held]
-    for process in worker.processes:
-        process.row = None
-    worker._end_idle(0.0)
-    assert ended == [1]
-    worker._end_idle(supervisor.KEPT_SECONDS)
-    assert ended == [1, 2, 3]
-    assert worker.processes == []
+    worker.processes = [stage_process(1), stage_process(2), stage_process(3, "cpu", 0, queue)]
+    if ready:
+        queue.add([inspect_data(TINY, Facts(TINY))])
+    worker.slow_step()
+    assert ended == ([] if ready else [1])
+    assert [p.popen.pid for p in worker.processes] == ([1, 2, 3] if ready else [2, 3])
 
 
 class Waiting:
