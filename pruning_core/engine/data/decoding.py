@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.terminal import one_line
 from pruning_core.engine.data.dataset import OpenDataset, Progress, rescaled
 from pruning_core.engine.data.image_files import (
     RawImage,
@@ -128,7 +129,7 @@ def _check_readable(dataset: OpenDataset, unreadable: dict[str, str]) -> None:
         return
     unreadable = dict(sorted(unreadable.items()))
     for name, reason in unreadable.items():
-        log.error("%s is not a readable image (%s).", name, reason)
+        log.error("%s is not a readable image (%s).", one_line(name), reason)
     names = list(unreadable)
     (first, reason), more = next(iter(unreadable.items())), len(names) - MOST_NAMES
     if len(names) == 1:

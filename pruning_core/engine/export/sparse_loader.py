@@ -116,9 +116,14 @@ def decode(data: bytes) -> dict[str, Tensor]:
     try:
         return _tensors(body, max(MOST_BYTES, EXPANSION * len(data)))
     except (zlib.error, struct.error, safetensors.SafetensorError) as error:
-        raise SparseFileError(f"does not follow the format ({error}).") from error
+        raise SparseFileError(f"does not follow the format ({_text(error)}).") from error
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise SparseFileError(f"has an inconsistent header ({error}).") from error
+        raise SparseFileError(f"has an inconsistent header ({_text(error)}).") from error
+
+
+def _text(error: Exception) -> str:
+    """The message of an error, which may hold any bytes of the file, in printable letters."""
+    return ascii(str(error))[1:-1]
 
 
 def _tensors(body: memoryview, most_bytes: int) -> dict[str, Tensor]:

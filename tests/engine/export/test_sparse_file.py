@@ -179,6 +179,17 @@ def blob_of(small: bytes) -> bytes:
     return zlib.decompress(small[FRAMING + 4 :])
 
 
+def test_bytes_of_a_file_are_escaped_in_the_reason(small: bytes) -> None:
+    """safetensors quotes what it cannot read, such as the name of a type."""
+    blob = blob_of(small)
+    (length,) = struct.unpack_from("<Q", blob)
+    header = blob[8 : 8 + length].replace(b'"U8"', b'"\\u001b"', 1)
+    with pytest.raises(SparseFileError) as refused:
+        decode(repacked(struct.pack("<Q", len(header)) + header + blob[8 + length :]))
+    assert "`\\x1b`" in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
