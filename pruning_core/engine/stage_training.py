@@ -207,11 +207,11 @@ def checkpoint_notes(
         return notes
     return [
         *notes,
-        f"The checkpoint is right in {format_percent(accuracy)} of the validation images without "
-        f"training, and always predicting the largest class in {format_percent(chance)}. Likely "
-        "reasons: its classes have another order, its classifier was replaced because the number "
-        "of classes differs, or it was trained with another normalization (mean and std), image "
-        "size, resize method, first-layer stride or order of the color channels.",
+        f"Without training, the checkpoint classifies {format_percent(accuracy)} of the validation "
+        f"images correctly. Always predicting the largest class gives {format_percent(chance)}. "
+        "Likely reasons: its classes have another order, its classifier was replaced because the "
+        "number of classes differs, or it was trained with another normalization (mean and std), "
+        "image size, resize method, first-layer stride or order of the color channels.",
     ]
 
 
@@ -236,8 +236,8 @@ def other_order(predictions: np.ndarray, labels: np.ndarray, classes: list[str])
     names = ", ".join(f"{number:0{width}}_{name}" for number, name in enumerate(order[:2]))
     alphabetical = " (alphabetical)" if order == sorted(classes) else ""
     return (
-        f"The checkpoint is right in {format_percent(accuracy)} of the validation images. With its "
-        f"outputs in another order{alphabetical} it would be right in {format_percent(right)}: "
+        f"The checkpoint classifies {format_percent(accuracy)} of the validation images correctly. "
+        f"With its outputs in another order{alphabetical} it would be {format_percent(right)}: "
         f"{class_order(order)}. Name the class folders so that they have this order, such as "
         f"{names}, or change the order in the checkpoint."
     )

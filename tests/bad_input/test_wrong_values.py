@@ -235,7 +235,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("--data", ["--data", "b\udcffd"], "not readable as UTF-8"),
     ("--weights", ["--weights", "/nowhere/w.safetensors"], "no file /nowhere/w.safetensors"),
     ("--weights", ["--weights", "x" * 300], "no file"),
-    ("--weights", ["--weights", "/dev/zero"], "no file /dev/zero"),
+    ("--weights", ["--weights", "/dev/zero"], "no regular file"),
     ("--weights", ["--weights", ""], "give none, pretrained or a checkpoint file"),
     ("--spec", ["--spec", "/nowhere/spec.json"], "cannot be read"),
     ("--spec", ["--spec", ""], "cannot be read"),

@@ -88,9 +88,10 @@ def main() -> int:
     total = sum(kind.share for kind in chosen)
     with tempfile.TemporaryDirectory() as folder:
         guard = Guard(Path(folder))
-        limit_memory()
         for kind in chosen:
             kind.prepare()
+        limit_memory()  # of the attempts, not of what they need
+        for kind in chosen:
             count = round(options.examples * kind.share / total)
             counts = try_kind(kind, guard, count, options.seed)
             print(

@@ -6,13 +6,13 @@ import re
 import stat
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from zipfile import ZipInfo
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.files import UNREADABLE_ZIP
 from pruning_core.engine.data.image_folder import FIELD, MAX_FILE_BYTES, Listing, layout_error
 
 MAX_ENTRIES = 2_000_000
@@ -37,8 +37,6 @@ HEAD_BYTES = 300
 _ENCRYPTED = 0x1
 _UTF8_NAME = 0x800
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What zipfile raises on damaged files.
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError)
 
 
 @contextmanager
@@ -46,7 +44,7 @@ def open_archive(path: Path) -> Iterator[Listing]:
     """Every entry of the zip at `path`. Raises `SpecError` where it is unsafe or damaged."""
     try:
         archive = zipfile.ZipFile(path)
-    except _BROKEN as error:
+    except UNREADABLE_ZIP as error:
         if other := _other_format(path):
             raise SpecError(FIELD, "{path} {reason}.", path=path, reason=other) from None
         raise SpecError(
@@ -180,7 +178,7 @@ def _read(archive: zipfile.ZipFile, path: Path, entry: ZipInfo) -> bytes:
     try:
         with archive.open(entry) as member:
             data = member.read(entry.file_size + 1)
-    except _BROKEN as error:
+    except UNREADABLE_ZIP as error:
         raise layout_error(
             str(path),
             "{name} cannot be read ({error}). The zip is damaged: copy or download it again.",

@@ -24,7 +24,7 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YC
 # Pillow uses mode `I` for 16-bit PGM, and for signed or 32-bit TIFF.
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 HIGHEST_VALUE = np.iinfo(np.uint16).max
-# No image whose sides differ more is decoded for its values.
+# No image whose sides differ more is decoded.
 LONGEST = 10_000
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 
@@ -117,7 +117,7 @@ def decode_image(
     255, and values outside are clipped. Raises `UnreadableImage`.
     """
     try:
-        image = _open(raw, size, value_range)
+        image = _open(raw, size, value_range, enlarged=resize == CENTER_CROP)
         return np.asarray(RESIZE_METHODS.load(resize)(image, size).convert("RGB"))
     except UnreadableImage:
         raise
@@ -135,12 +135,12 @@ def image_facts(raw: bytes) -> ImageFacts:
         return ImageFacts(width, height, raw[PNG_DEPTH_OFFSET] == 16, animated)
     try:
         image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        deep = image.mode in DEEP_MODES
+        if not deep and raw.startswith(DEEP_SIGNATURES):
+            bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
+            deep = max(bits) > 8 or _maximum(image) > np.iinfo(np.uint8).max
     except _BROKEN:
         return ImageFacts()
-    deep = image.mode in DEEP_MODES
-    if not deep and raw.startswith(DEEP_SIGNATURES):
-        bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
-        deep = max(bits) > 8 or _maximum(image) > np.iinfo(np.uint8).max
     return ImageFacts(*image.size, deep, _has_frames(image))
 
 
@@ -206,13 +206,17 @@ def _scaled(sides: tuple[int, int], size: int, reference: Callable[..., int]) ->
     return width, height
 
 
-def _open(raw: RawImage, size: int, value_range: ValueRange) -> Image.Image:
+def _open(raw: RawImage, size: int, value_range: ValueRange, enlarged: bool) -> Image.Image:
+    """An image with 8 bits per channel; where it is `enlarged`, its short side becomes `size`."""
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw)
     image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
     _check_pixels(*image.size)
-    # A very long image would become too large when its short side is enlarged.
-    _check_pixels(*_scaled(image.size, size, min))
+    if max(image.size) > LONGEST * min(image.size):
+        sides = f"{image.width:,} x {image.height:,} pixels"
+        raise UnreadableImage(f"{sides}: one side is more than {LONGEST:,} times the other")
+    if enlarged:  # a very long image would become too large
+        _check_pixels(*_scaled(image.size, size, min))
     if image.mode not in EIGHT_BIT_MODES + DEEP_MODES:
         raise UnreadableImage(f"mode {image.mode}, not 8 or 16 bits per channel; save it with 8")
     # A JPEG of more than four times the size is decoded at a lower resolution, which is faster.

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
+from pruning_core.common.terminal import one_line
 from pruning_core.engine.models.pickled_objects import PickledObject
 from pruning_core.engine.models.pruned_tensors import MASKS, masks_beside, with_masks
 from pruning_core.engine.models.stored_tensors import StoredTensor, endings, plain_tensor, shape_of
@@ -72,7 +73,7 @@ class Network:
     @property
     def name(self) -> str:
         """The entry as sentences show it and the setting `weights_entry` takes it."""
-        return printable(self.entry) or TOP
+        return one_line(self.entry) or TOP
 
     @property
     def fits(self) -> bool:
@@ -109,7 +110,9 @@ def choose_network(checkpoint: Checkpoint, needed: Needed, entry: str = "") -> C
     others = [
         network
         for network in fitting
-        if network is not chosen and not network.adapted and not MASKS.search(network.entry)
+        if network is not chosen
+        and len(network.adapted) <= len(chosen.adapted)
+        and not MASKS.search(network.entry)
     ]
     kept = {key: x for key, x in chosen.tensors.items() if key not in chosen.adapted}
     chosen.tensors |= masks_beside(kept, tensors)
@@ -302,13 +305,14 @@ def _within(network: Network, stored: dict[str, StoredTensor], needed: Needed) -
     modules = {key.split(".")[0] for key in needed.tensors}
     prefix = f"{network.entry}." if network.entry else ""
     used = {tensor.name for tensor in network.tensors.values()}
+    listed_before = set(network.unexpected)
     return [
         name
         for name, tensor in stored.items()
         if name.startswith(prefix)
         and name.removeprefix(prefix).split(".")[0] in modules
         and tensor.name not in used
-        and name not in network.unexpected
+        and name not in listed_before
         and not _is_count(name, tensor.value)
     ]
 
@@ -368,11 +372,9 @@ def _named(networks: list[Network], fitting: list[Network], entry: str, file: st
     if len(matching) == 1 and matching[0].fits:
         return matching[0]
     names = ", ".join(f"'{network.name}'" for network in fitting[:SHOWN])
-    there = f"Networks in the file that fit: {names}" if names else "No network in the file fits"
-    raise SpecError(
-        "model.weights_entry",
-        f"'{entry}' is no network in {file} that fits, or not a single one. {there}.",
-    )
+    fit = f"Networks that fit: {names}" if names else "No network in the file fits the model"
+    problem = "names several networks" if len(matching) > 1 else "names no network that fits"
+    raise SpecError("model.weights_entry", f"'{entry}' {problem} in {file}. {fit}.")
 
 
 def _no_network(tensors: dict[str, Tensor], needed: Needed, checkpoint: Checkpoint) -> SpecError:
@@ -468,9 +470,4 @@ def size_text(shape: tuple[int, ...]) -> str:
 def listed(items: Sequence[str]) -> str:
     """The first items, and the number of the others."""
     rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(map(printable, items[:SHOWN])) + rest
-
-
-def printable(name: str) -> str:
-    """A name of a file as a sentence can show it: what moves a cursor is written as its code."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+    return ", ".join(map(one_line, items[:SHOWN])) + rest

@@ -167,8 +167,8 @@ def _check_zip(path: Path, size: int) -> None:
         raise _refused(path, reason)
     total = sum(entry.file_size for entry in entries)
     if total > EXPANSION * size:
-        reason = f"would expand from {format_bytes(size)} to {format_bytes(total)}"
-        raise _refused(path, f"{reason}, which is no checkpoint of torch. {HOW_TO_SAVE}")
+        sizes = f"it would unpack from {format_bytes(size)} to {format_bytes(total)}"
+        raise _refused(path, f"is not a checkpoint of torch: {sizes}. {HOW_TO_SAVE}")
 
 
 def _read_torch(path: Path) -> Checkpoint:

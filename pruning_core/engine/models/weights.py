@@ -15,6 +15,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.common.files import expand_path
 from pruning_core.common.formatting import format_count
+from pruning_core.common.terminal import one_line
 from pruning_core.engine.models.build import INCEPTIONS, shapes
 from pruning_core.engine.models.checkpoint_networks import (
     Choice,
@@ -22,7 +23,6 @@ from pruning_core.engine.models.checkpoint_networks import (
     Network,
     choose_network,
     listed,
-    printable,
 )
 from pruning_core.engine.models.stored_tensors import (
     StoredTensor,
@@ -118,7 +118,7 @@ def _choice_notes(choice: Choice, checkpoint: Checkpoint) -> list[str]:
         wrappers = listed(sorted(network.wrappers))
         notes.append(f"Parts of names that the model does not have were ignored: {wrappers}.")
     if network.head:
-        notes.append(f"The classifier was loaded from '{printable(network.head)}'.")
+        notes.append(f"The classifier was loaded from '{one_line(network.head)}'.")
     for other in choice.others:
         what = "averaged weights (EMA or SWA)" if other.averaged else "weights that fit"
         notes.append(
@@ -144,7 +144,7 @@ def _plain(network: Network, model: nn.Module, path: Path) -> State:
     for key, stored in network.tensors.items():
         if key in network.adapted and key != POSITIONS:
             continue
-        location = f"{printable(stored.name)} in {path.name}"
+        location = f"{one_line(stored.name)} in {path.name}"
         if reason := problem(stored.value, needed[key]):
             raise SpecError("model.weights", f"{location} {reason}")
         _check_mask(stored, path)
@@ -168,7 +168,7 @@ def _check_mask(stored: StoredTensor, path: Path) -> None:
         return
     raise SpecError(
         "model.weights",
-        f"{printable(stored.mask_name)} in {path.name} has values other than 0 and 1. Save the "
+        f"{one_line(stored.mask_name)} in {path.name} has values other than 0 and 1. Save the "
         "weights as the model uses them, without a mask.",
     )
 
@@ -254,7 +254,7 @@ def _check_values(state: State, network: Network, path: Path) -> None:
     """Refuse values with which a network computes nothing. Raises `SpecError`."""
     if problem_tensor := bad_values(state):
         key, reason = problem_tensor
-        location = f"{printable(network.tensors[key].name)} in {path.name}"
+        location = f"{one_line(network.tensors[key].name)} in {path.name}"
         raise SpecError("model.weights", f"{location} {reason}. Choose another checkpoint.")
 
 

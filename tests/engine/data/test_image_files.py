@@ -99,6 +99,14 @@ def test_a_header_that_lies_is_a_sentence(raw: bytes, resize: str) -> None:
     assert str(caught.value)
 
 
+def test_a_long_image_that_fits_is_read_where_its_short_side_is_not_enlarged() -> None:
+    raw = raw_png(3, 30_000, 8, 2, bytes(10 * 30_000))
+    for resize in ("letterbox", "squash"):
+        assert decode_image(raw, 32, resize).shape == (32, 32, 3)
+    with pytest.raises(UnreadableImage):
+        decode_image(raw, 640, "crop")
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bit_colors_use_their_range(channels: int) -> None:
     """Pillow keeps their upper 8 bits, of which 12 bits in 16 use 16 values."""
