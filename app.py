@@ -10,9 +10,10 @@ from pages.components import facts, live
 from pages.components.history import HistoryScript
 from pages.components.host_check import HostCheck
 from pages.components.lab import Lab
+from pages.components.links import PAGES, link
 from pages.components.markdown import plain
 from pages.components.setting_values import params
-from pages.components.shell import PAGES, link, open_page
+from pages.components.shell import open_page
 from pruning_core.common import machine
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import join_words

@@ -10,9 +10,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import choices, dry_run, facts, schedule, settings_file, tune_sections
 from pages.components.lab import Lab
+from pages.components.links import PAGES
 from pages.components.markdown import inline
 from pages.components.setting_values import Values, lacks_images, link_of, spec_of
-from pages.components.shell import PAGES, open_page
+from pages.components.shell import open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.common.machine import usable_cores

@@ -10,10 +10,11 @@ import streamlit as st
 from pages.components import live
 from pages.components.address import Address, Parameter, number
 from pages.components.lab import Lab
+from pages.components.links import PAGES, link
 from pages.components.markdown import plain
 from pages.components.number_lists import quoted
 from pages.components.setting_values import params
-from pages.components.shell import PAGES, draw_link_problems, link, open_page
+from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.errors import HIGHEST
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_list import JobList, Run

@@ -14,9 +14,10 @@ from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
+from pages.components.links import link
 from pages.components.markdown import inline, plain
 from pages.components.picking import pick_runs
-from pages.components.shell import draw_link_problems, link, open_page
+from pages.components.shell import draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline

@@ -12,10 +12,11 @@ from pages.components.address import Address, Parameter, number
 from pages.components.facts import files_listed
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
+from pages.components.links import link
 from pages.components.markdown import inline, plain
 from pages.components.picking import pick_model, pick_run
 from pages.components.run_stage import run_stage
-from pages.components.shell import draw_link_problems, link, open_page
+from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.sensitivity_units import SENSITIVITY_UNITS

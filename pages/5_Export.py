@@ -12,11 +12,12 @@ from pages.components.bundle import draw_bundle
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.latency import PARAMETERS, draw_latency
+from pages.components.links import link
 from pages.components.markdown import inline
 from pages.components.picking import pick_model, pick_run
 from pages.components.predict import draw_predictions
 from pages.components.run_stage import run_stage
-from pages.components.shell import draw_link_problems, link, open_page
+from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.errors import HIGHEST
 from pruning_core.common.formatting import format_count
 from pruning_core.methods.file_formats import FILE_FORMATS

@@ -10,8 +10,9 @@ import json
 import streamlit as st
 
 from pages.components.guide_text import Section, Topic, find_link, topics
+from pages.components.links import link
 from pages.components.markdown import plain
-from pages.components.shell import link, open_page
+from pages.components.shell import open_page
 
 STYLE = """
 <style>

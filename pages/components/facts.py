@@ -7,8 +7,8 @@ import time
 import streamlit as st
 
 from pages.components.lab import Lab
+from pages.components.links import link
 from pages.components.markdown import inline
-from pages.components.shell import link
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.common.formatting import format_count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.components.guide_text import find
-from pages.components.shell import link
+from pages.components.links import link
 
 
 def guide_link(topic: str, section: str = "") -> None:

@@ -11,8 +11,8 @@ import streamlit as st
 from pages.components.address import Address
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
+from pages.components.links import PAGES
 from pages.components.markdown import inline
-from pages.components.shell import PAGES
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.granularity import unit_noun, units

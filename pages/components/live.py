@@ -13,8 +13,8 @@ import streamlit as st
 from pages.components.address import Address
 from pages.components.facts import explain
 from pages.components.lab import Lab
+from pages.components.links import link
 from pages.components.markdown import inline, plain
-from pages.components.shell import link
 from pruning_core.common import machine
 from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.measurement_types import SensitivitySettings

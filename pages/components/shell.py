@@ -6,22 +6,15 @@ import gc
 from collections import Counter
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import address
+from pages.components.activity import draw_activity
 from pages.components.host_check import refusal
 from pages.components.lab import Lab, open_lab
+from pages.components.links import PAGES, link
 from pages.components.markdown import plain
 
-PAGES = {
-    "Home": "app.py",
-    "Tune": "pages/1_Tune.py",
-    "Runs": "pages/2_Runs.py",
-    "Compare": "pages/3_Compare.py",
-    "Layers": "pages/4_Layers.py",
-    "Export": "pages/5_Export.py",
-    "Guide": "pages/6_Guide.py",
-}
 LOADING_OPENINGS = 3  # the first openings of a page import modules, some only while it is drawn
 _openings: Counter[str] = Counter()
 STYLE = """
@@ -49,8 +42,11 @@ def open_page(title: str) -> Lab:
     _freeze_modules(title)
     address.visit_page(title)
     st.html(STYLE)
-    _navigation()
-    return open_lab()
+    place = _navigation()
+    lab = open_lab()
+    with place:
+        draw_activity(lab, title)
+    return lab
 
 
 def _stop_foreign_session() -> None:
@@ -73,21 +69,13 @@ def _freeze_modules(page: str) -> None:
         gc.freeze()
 
 
-def _navigation() -> None:
+def _navigation() -> DeltaGenerator:
+    """The links to all pages. Returns the place for the active runs."""
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.markdown("**Pruning Lab**", width="content")
         for name in PAGES:
             link(name)
-
-
-def link(page: str, label: str = "", **params: str) -> None:
-    """A link to a page with these parameters, else with those of the last visit to it."""
-    try:
-        parameters = params or address.last_address(page)
-        st.page_link(PAGES[page], label=label or page, query_params=parameters)
-    except StreamlitAPIException:
-        # A page that runs without app.py, as in a test, has no other pages to link.
-        st.markdown(label or page, width="content")
+        return st.container(width="content")
 
 
 def draw_link_problems() -> None:

@@ -49,7 +49,7 @@ from pruning_core.worker.processes import (
     uses_gpu,
 )
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 2.0
 # The pause between two rounds, and the time between two slow rounds: with work, and without.
 PAUSE_SECONDS, IDLE_PAUSE_SECONDS = 0.1, 0.5
 SLOW_SECONDS, IDLE_SLOW_SECONDS = 0.5, 10.0
@@ -128,7 +128,7 @@ class Supervisor:
         return True
 
     def _write_heartbeats(self, end: threading.Event) -> None:
-        """Write a heartbeat once a second; planning alone may take minutes in a large folder."""
+        """Write heartbeats; planning alone may take minutes in a large folder."""
         while not end.wait(BEAT_SECONDS):
             try:
                 if not self.record.beat(self.token) and not end.is_set():

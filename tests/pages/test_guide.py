@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import guide_tables
 from pages.components.guide_text import FOLDER, TOPICS, Section, find_link, slug, topics
+from pages.components.links import PAGES
 from pages.components.markdown import inline
-from pages.components.shell import PAGES
 from pruning_core.cli.main import parser
 from pruning_core.methods.commands import COMMANDS
 from pruning_core.methods.registry import Registry

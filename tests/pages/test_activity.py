@@ -1,0 +1,61 @@
+"""The active runs in the navigation of every page, and the message when one has ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.components import activity
+from pruning_core.common.paths import Cache
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.storage.job_progress import job_progress
+from pruning_core.storage.jobs import Queue
+from tests.helpers.inspections import Facts
+from tests.helpers.pages import open_page
+from tests.helpers.project import ROOT
+
+pytestmark = pytest.mark.usefixtures("no_worker")
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "pages").glob("[1-6]_*.py"))
+
+
+def submitted(queue: Queue) -> str:
+    """A job whose stages wait."""
+    job = queue.submit(QUICKSTART, "Quick *start*")
+    queue.expand(job, plan(QUICKSTART, Facts(QUICKSTART)), ())
+    return job
+
+
+def links(test: AppTest) -> list[str]:
+    elements: list[Any] = list(test.get("page_link"))
+    return [element.proto.label for element in elements]
+
+
+def toasts(test: AppTest) -> list[str]:
+    return [toast.value for toast in test.toast]
+
+
+@pytest.mark.parametrize("page", ["app.py", *PAGES])
+def test_every_page_shows_the_active_runs_and_says_when_one_ends(
+    cache: Cache, queue: Queue, page: str
+) -> None:
+    job = submitted(queue)
+    test = open_page(page)
+    assert "1 running, 0 %" in links(test)
+    assert toasts(test) == []
+    queue.cancel(job)
+    test.run()
+    assert not any("running" in label for label in links(test))
+    assert toasts(test) == ["Quick \\*start\\* was cancelled."]
+    assert toasts(test.run()) == [], "it is said once"
+
+
+def test_the_text_counts_runs_and_gives_their_mean_progress(queue: Queue) -> None:
+    assert activity.activity_text([]) == ""
+    progress = job_progress(queue, submitted(queue))
+    done = [replace(row, status="done") for row in progress.rows]
+    finished = replace(progress, rows=done)
+    assert activity.activity_text([progress, finished]) == "2 running, 50 %"
