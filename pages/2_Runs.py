@@ -149,14 +149,15 @@ def draw_actions(lab: Lab, now: JobProgress) -> None:
     with st.container(horizontal=True):
         if has_baseline(now):
             draw_compare(job)
+        draw_edit(job, main=now.state == "refused")
+        # In the place of Cancel, so that a second click on it starts nothing.
         if now.state in ACTIVE:
             cancel = lab.queue.cancel
             st.button("Cancel", on_click=cancel, args=(job.id,), help=CANCEL)
+        else:
+            draw_delete(lab, job)
         if now.state in ("failed", "refused", "cancelled"):
             st.button("Retry", on_click=lab.queue.retry, args=(job.id,), help=RETRY)
-        draw_edit(job, main=now.state == "refused")
-        if now.state not in ACTIVE:
-            draw_delete(lab, job)
 
 
 def has_baseline(now: JobProgress) -> bool:

@@ -40,6 +40,7 @@ STATE_TITLES = {
     "failed": "Failed",
     "refused": "Cannot run",
     "cancelled": "Cancelled",
+    "skipped": "Skipped",
 }
 ROWS_WITHOUT_SCROLLING, TABLE_HEIGHT = 25, 700
 BADGE_COLORS = {"done": "green", "failed": "red", "refused": "red", "running": "blue"}
@@ -188,10 +189,11 @@ def pick_seed(now: JobProgress, address: Address) -> int:
 
 def draw_stages(now: JobProgress) -> None:
     """A table with a row for each stage."""
+    skipped = now.skipped
     rows = [
         {
             "Stage": title,
-            "State": STATE_TITLES.get(row.status, row.status),
+            "State": STATE_TITLES["skipped" if row.key in skipped else row.status],
             "Progress": row.progress.get("message", "") if row.status == "running" else "",
             "Time": _time(row.started, row.finished) if row.status != "queued" else "",
         }

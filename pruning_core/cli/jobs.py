@@ -52,9 +52,11 @@ def show(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """Print the stages and models of a job and, when it is done, its results."""
     progress = job_progress(queue, find_job(queue, options.job).id)
     print(f"{one_line(progress.job.label)}: {progress.state}")
+    skipped = progress.skipped
     for row in progress.rows:
         detail = one_line(_detail(row))
-        print(f"  {row.key[:12]}  {row.kind:15}  {row.status:9}  {detail}".rstrip())
+        status = "skipped" if row.key in skipped else row.status
+        print(f"  {row.key[:12]}  {row.kind:15}  {status:9}  {detail}".rstrip())
     if names := listed_models(progress.job):
         print("Models, by their numbers for --index:")
         for number, name in enumerate(names):

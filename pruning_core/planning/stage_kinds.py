@@ -162,7 +162,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.bundle.stage:bundle",
             settings=measurement_types.BundleSettings,
             result=measurement_types.BundleResult,
-            version=6,
+            version=7,
         ),
         StageKind(
             "latency",

@@ -45,6 +45,8 @@ CSV_COLUMNS = (
     "quantized_from",
     "processor",
     "torch",
+    "validation_accuracy",
+    "validation_images",
 )
 NAME = "pruning_comparison"
 
@@ -57,7 +59,8 @@ def to_csv(frame: pd.DataFrame, excel: bool = False) -> str:
     seeds. `regrown` counts the weights that the pruning step regrew. `macs` are
     multiply-accumulates per image, empty where they were not counted. `quantized_from` is the
     strategy of the model that an int8 file holds. `processor` and `torch` say where a model was
-    computed. With several runs, the column `run` precedes `notes`. For `excel` see `csv_text`.
+    computed. The `validation_accuracy` on `validation_images` selects the best model. With several
+    runs, the column `run` precedes `notes`. For `excel` see `csv_text`.
     """
     columns = list(CSV_COLUMNS)
     if frame.empty:

@@ -153,6 +153,13 @@ ACCURACY = (
         ("accuracy_drop",),
     ),
     Term(
+        "Validation accuracy",
+        "The share of validation images that the model classifies correctly; these images select "
+        "the best model.",
+        PERCENT,
+        ("validation_accuracy",),
+    ),
+    Term(
         "Validation drop",
         "The validation accuracy of the baseline minus that of the model.",
         POINTS,

@@ -47,6 +47,8 @@ def _row(row: Row, strategy: str, export: ExportResult) -> Row:
         "accuracy_drop": row["accuracy_drop"] + row["accuracy"] - export.accuracy,
         "sparse_bytes": export.bytes,
         "compression_ratio": row["compression_ratio"] * row["sparse_bytes"] / export.bytes,
+        "validation_accuracy": export.validation_accuracy,
+        "validation_images": export.validation_images,
         "validation_drop": float("nan"),
         "correct": None,
         "notes": export.notes,

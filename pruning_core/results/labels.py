@@ -22,17 +22,22 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_labels(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """A label such as "lr=0.1" for each run, by id, from its flat settings.
+    """A label for each run, by id, from its flat settings.
 
-    The users' own labels are kept where every run has a different one. Otherwise a label names
-    the settings in which the runs differ, at most four. Runs with equal labels are numbered.
+    A name that a person gave, in `label`, is kept; where several runs have the same, the settings
+    in which these differ follow in parentheses. A run without a name is called by the settings in
+    which all runs differ, such as "lr=0.1". At most four settings are named, and runs with equal
+    labels are numbered.
     """
-    user_labels = [str(spec.get("label") or "") for spec in specs.values()]
-    if all(user_labels) and len(set(user_labels)) == len(user_labels):
-        return dict(zip(specs, user_labels, strict=True))
-    differing = _differing(specs)
-    names = _short_names(differing)
-    return _numbered({run: _label(spec, differing, names) for run, spec in specs.items()})
+    names = {run: str(spec.get("label") or "") for run, spec in specs.items()}
+    counts = Counter(names.values())
+    labels = {}
+    for run, name in names.items():
+        group = {other: specs[other] for other in specs if not name or names[other] == name}
+        differing = [] if name and counts[name] == 1 else _differing(group)
+        settings = _settings(specs[run], differing)
+        labels[run] = f"{name} ({settings})" if name and settings else name or settings or "run"
+    return _numbered(labels)
 
 
 def _differing(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -52,10 +57,10 @@ def _short_names(names: list[str]) -> dict[str, str]:
     return {name: last[name] if counts[last[name]] == 1 else name for name in names}
 
 
-def _label(spec: Mapping[str, Any], differing: list[str], names: dict[str, str]) -> str:
+def _settings(spec: Mapping[str, Any], differing: list[str]) -> str:
+    names = _short_names(differing)
     shown = [f"{names[name]}={_value(spec.get(name))}" for name in differing[:MAX_SETTINGS]]
-    more = ", …" if len(differing) > MAX_SETTINGS else ""
-    return ", ".join(shown) + more if shown else str(spec.get("label") or "run")
+    return ", ".join(shown) + (", …" if len(differing) > MAX_SETTINGS else "")
 
 
 def _value(value: Any) -> str:

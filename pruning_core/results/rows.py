@@ -35,6 +35,7 @@ MEAN_COLUMNS = [
     "sparsity_model",
     "accuracy",
     "accuracy_drop",
+    "validation_accuracy",
     "validation_drop",
     "validation_images",
     "dense_bytes",

@@ -34,6 +34,16 @@ class JobProgress:
         """From 0 to 1, by the number of stages; 0 before the job is planned."""
         return fraction(self.rows) if self.job.status != "planning" else 0.0
 
+    @property
+    def skipped(self) -> set[str]:
+        """The keys of the waiting stages that never start, because one before them has failed."""
+        failed = {row.key for row in self.rows if row.status == "failed"}
+        skipped: set[str] = set()
+        for row in self.rows:  # parents come before their children
+            if row.status == "queued" and row.parent in failed | skipped:
+                skipped.add(row.key)
+        return skipped
+
 
 def fraction(rows: list[Row]) -> float:
     """How much of these stages is done, from 0 to 1; each stage counts equally."""

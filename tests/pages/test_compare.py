@@ -169,7 +169,8 @@ def test_an_intact_run_shows_no_damage(cache: Cache) -> None:
 def test_runs_of_one_label_are_named_by_the_settings_that_differ(cache: Cache) -> None:
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7)))
     names = set(test.dataframe[0].value["Run"])
-    assert names == {f"baseline_epochs={QUICKSTART.baseline_epochs}", "baseline_epochs=7"}
+    epochs = QUICKSTART.baseline_epochs
+    assert names == {f"Quick start (baseline_epochs={n})" for n in (epochs, 7)}
 
 
 def test_several_seeds_show_mean_and_standard_deviation(cache: Cache) -> None:

@@ -32,6 +32,7 @@ from pruning_core.storage.jobs import Queue
 from pruning_core.storage.stage_queue import Row
 from tests.helpers.inspections import Facts
 from tests.helpers.pages import finished, open_page, texts
+from tests.helpers.refusals import ended
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
@@ -319,3 +320,34 @@ def test_duplicate_and_edit_opens_the_settings_on_tune(queue: Queue) -> None:
     assert not test.exception
     assert test.title[0].value == "Set up a comparison"
     assert test.text_input(key="w.seeds").value == "7"
+
+
+def test_stages_after_a_failed_one_are_skipped(
+    queue: Queue, cache: Cache, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = waiting(queue)
+    while (row := claimed(queue)).kind != "baseline":
+        queue.finish(row.key, "t")
+    queue.fail(row.key, "t", "why")
+    test = open_page("pages/2_Runs.py", job=job)
+    states = list(test.dataframe[0].value["State"])
+    assert set(states) == {"Finished", "Failed", "Skipped"}
+    assert states.count("Skipped") == len(states) - states.index("Failed") - 1
+    _, out, _ = ended(capfd, "show", job, "--cache-dir", str(cache.root))
+    assert out.count("  skipped") == states.count("Skipped")
+
+
+def test_no_action_that_starts_work_takes_the_place_of_cancel(queue: Queue) -> None:
+    job = waiting(queue)
+    test = open_page("pages/2_Runs.py", job=job)
+    before = actions(test)
+    after = actions(press(test, "Cancel"))
+    place = before.index("Cancel")
+    assert after[:place] == before[:place]
+    assert "Retry" in after
+    assert after[place] == "Delete this run", "in a popover, so it takes two clicks"
+
+
+def actions(test: AppTest) -> list[str]:
+    names = ("Compare", "Duplicate and edit", "Cancel", "Delete this run", "Retry")
+    return [button.label for button in test.button if button.label in names]

@@ -37,7 +37,7 @@ from tests.helpers.inspections import FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "75bd8da245dc506c",
-        "bundle": "cdeac2b35aadc608",
+        "bundle": "81b60edb13627c3c",
         "dataset": "71956c1723c8eb92",
         "export": "c17ea185a7cdfbe9",
         "inspect_dataset": "364c99491cb9c7a7",
@@ -53,7 +53,7 @@ KEYS = {
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
-        "bundle": "723dc2bd01edadc2",
+        "bundle": "138bae8ee185d0dd",
         "correction": "95b3050323ec0b8e",
         "dataset": "71956c1723c8eb92",
         "export": "31e483a4bfebcfb5",

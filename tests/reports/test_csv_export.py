@@ -89,7 +89,7 @@ def test_several_seeds_have_their_mean_and_standard_deviation() -> None:
     assert rows["accuracy_mean"].tolist() == pytest.approx([0.825] * 3)
     assert rows["accuracy_sd"].tolist() == pytest.approx([0.01] * 3)
     assert list(table.columns)[6:9] == ["sparsity_model", "accuracy", "accuracy_low"]
-    assert list(table.columns)[-9:-5] == ["notes", "seeds", "accuracy_mean", "accuracy_sd"]
+    assert list(table.columns)[-11:-7] == ["notes", "seeds", "accuracy_mean", "accuracy_sd"]
 
 
 def test_one_seed_has_no_standard_deviation() -> None:

@@ -33,6 +33,20 @@ def test_short_labels_prefer_own_labels_and_number_twins() -> None:
     assert twins == {"a": "x (1)", "b": "x (2)"}
 
 
+def test_a_typed_name_is_never_replaced() -> None:
+    """Not where another run has no name, and not where two have the same."""
+    assert short_labels({"a": {"label": "wide", "n": 1}, "b": {"n": 2}}) == {
+        "a": "wide",
+        "b": "n=2",
+    }
+    same = {"a": {"label": "x", "n": 1, "m": 3}, "b": {"label": "x", "n": 2, "m": 3}}
+    assert short_labels({**same, "c": {"label": "y", "n": 1, "m": 4}}) == {
+        "a": "x (n=1)",
+        "b": "x (n=2)",
+        "c": "y",
+    }
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.fixed_dictionaries({c: st.integers(0, 2) for c in "abcdef"}), max_size=5))
 def test_short_labels_are_never_the_same(values: list[dict[str, int]]) -> None:

@@ -69,6 +69,9 @@ def _accuracy(row: Row) -> Iterable[str]:
     yield f"accuracy {format_percent(row['accuracy'])}{interval}"
     if _known(row, "accuracy_drop") and row["strategy"] != BASELINE:
         yield f"accuracy drop {format_points(row['accuracy_drop'])}"
+    if _known(row, "validation_accuracy", "validation_images"):
+        images = f"{row['validation_images']:,.0f} images"
+        yield f"validation accuracy {format_percent(row['validation_accuracy'])} ({images})"
 
 
 def _size(row: Row) -> Iterable[str]:

@@ -14,6 +14,7 @@ def test_the_hover_text_has_every_value() -> None:
         "sparsity 90.00 % (conv + linear weights), 88.63 % (all parameters)",
         "accuracy 82.5 % (95 % CI 78.5 % to 85.9 %)",
         "accuracy drop 12.5 points",
+        "validation accuracy 82.5 % (10,000 images)",
         "sparse file 1.13 MB, dense file 9.19 MB",
         "compression ratio 8.1x",
         "254,378 of 2,236,682 parameters are non-zero",
