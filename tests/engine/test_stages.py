@@ -166,7 +166,9 @@ def test_a_checkpoint_near_chance_says_the_likely_reasons(
     order, *reasons = baseline.notes
     assert order.startswith("Order of the classes: 0 = 0, 1 = 1, ")
     assert order.endswith("9 = 9. The outputs of the checkpoint must follow it.")
-    assert [note.startswith("Without training, the checkpoint classifies") for note in reasons] == [True][epochs:]
+    assert [note.startswith("Without training, the checkpoint classifies") for note in reasons] == [
+        True
+    ][epochs:]
     assert all("its classes have another order" in note for note in reasons)
     assert baseline.chance == 3 / 24, "of the 24 validation images"
 

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,24 +10,13 @@ from urllib.parse import urlencode, urlsplit
 import pandas as pd
 import pytest
 
-from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
-from pruning_core.storage.worker_record import WorkerRecord
-from tests.helpers.workers import ROOT, until
+from tests.helpers.browser import ARGUMENTS, CHROME, log_of, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-CHROME = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SLOW = 240_000
 NARROW = 400
 PAGES = {"Tune": "Set up a comparison", "Runs": "Runs", "Compare": "Compare"}
@@ -53,25 +34,6 @@ TINY = {
 pytestmark = pytest.mark.skipif(CHROME is None, reason="no Chrome or Chromium on this machine")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def log_of(cache: Cache) -> Path:
-    """The server's output."""
-    return cache.root / "streamlit.log"
-
-
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """The cache of the server, which is empty at first."""
@@ -82,23 +44,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 @pytest.fixture(scope="module")
 def server(cache: Cache) -> Iterator[str]:
-    """A server of its own; its worker ends with it."""
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    environment = {**os.environ, CACHE_VARIABLE: str(cache.root)}
-    with log_of(cache).open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        url = f"http://localhost:{port}"
-        until(lambda: healthy(url) or None, "the server")
+    """A server of its own."""
+    with served(cache) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
-        if alive := WorkerRecord(cache.queue).current():
-            os.kill(alive["pid"], signal.SIGTERM)
 
 
 def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) -> None:

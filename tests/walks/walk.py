@@ -20,7 +20,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.storage.worker_record import WorkerRecord
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 SLOW, POLL, RESTS = 90_000, 200, 4
 # What every control of the page shows, by its label; the heading names the run on Runs.
@@ -73,9 +73,13 @@ class Control:
     implied: tuple[str, ...] = ()
 
 
+def _field(page: Page, label: str) -> Locator:
+    return page.locator(f'input[aria-label="{label}"]')
+
+
 def slide(page: Page, label: str, draw: random.Random) -> str:
     """Move a slider by up to four steps. Returns the value that it then shows."""
-    slider = page.get_by_label(label, exact=True)
+    slider = _field(page, label)
     slider.focus()
     key = draw.choice(("ArrowLeft", "ArrowRight"))
     for _ in range(draw.randint(1, 4)):
@@ -88,7 +92,7 @@ def typed(*texts: str) -> Callable[[Page, str, random.Random], str]:
 
     def type_text(page: Page, label: str, draw: random.Random) -> str:
         text = draw.choice(texts)
-        field = page.get_by_label(label, exact=True)
+        field = _field(page, label)
         field.fill(text)
         field.press("Enter")
         return text
@@ -111,9 +115,9 @@ def select(page: Page, label: str, draw: random.Random) -> str:
 
 def toggle(page: Page, label: str, draw: random.Random) -> str:
     """Click a checkbox. Returns whether it is then checked."""
-    box = page.get_by_label(label, exact=True)
+    box = _field(page, label)
     before = box.is_checked()
-    page.locator("label", has=page.get_by_label(label, exact=True)).first.click()
+    page.locator("label", has=_field(page, label)).first.click()
     return str(not before).lower()
 
 

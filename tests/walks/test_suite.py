@@ -1,0 +1,17 @@
+"""Random walks in a browser: each page shows its state after Back, Forward, reload and links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.browser import CHROME
+from tests.walks.suite import runs, walk
+
+
+@pytest.mark.skipif(CHROME is None, reason="no Chrome or Chromium on this machine")
+def test_walks_find_every_page_as_it_was_left(tmp_path: Path) -> None:
+    """`python -m tests.walks.suite` makes more walks."""
+    counts = walk(runs(tmp_path / "cache"), walks=2, steps=8, seed=0)
+    assert counts["set"] > 0
