@@ -29,7 +29,7 @@ from pruning_core.settings.messages import for_page
 from pruning_core.storage.jobs import Job
 
 LATEST = 5
-POLL_SECONDS = 2.0
+POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 
 
 def draw_presets(lab: Lab) -> None:
@@ -96,6 +96,7 @@ def draw_benchmark(lab: Lab) -> None:
     )
 
 
+@st.fragment(run_every=SLOW_SECONDS)
 def draw_latest(lab: Lab) -> None:
     """The newest results, each with its best model."""
     st.header("Latest results")
