@@ -47,6 +47,7 @@ ADDRESS = Address(
     Parameter("run"),
     Parameter("unit"),
     number("overall", 80.0, 1.0, 99.0),
+    layer_table.LAYERS,
     Parameter("model"),
     Parameter("layer"),
     number("sparsity", 50.0, 0.0, 99.9),
@@ -220,7 +221,8 @@ def draw_overlap(lab: Lab, job: Job) -> None:
 def main() -> None:
     lab = open_page("Layers")
     st.title("Layers")
-    ADDRESS.open()
+    if ADDRESS.open():
+        layer_table.start_table(ADDRESS["layers"])
     place = st.container()
     job = pick_run(lab, ADDRESS)
     if job is None:

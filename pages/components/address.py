@@ -148,13 +148,14 @@ class Address:
         """The key of a parameter's widget."""
         return f"{self.page}.{name}"
 
-    def open(self) -> None:
-        """Read a new link into the session; call before the widgets are drawn.
+    def open(self) -> bool:
+        """Read a new link into the session, and return whether there is one.
 
-        A widget that was not drawn in the last run has lost its value, which is set again.
+        Call it before the widgets are drawn. A widget that was not drawn in the last run has lost
+        its value, which is set again.
         """
-        visit = self._visit()
-        if (given := new_link()) is not None:
+        visit, given = self._visit(), new_link()
+        if given is not None:
             visit.given = {name: text for name, text in given.items() if name in self.parameters}
             visit.values, visit.problems = {}, []
             for name, parameter in self.parameters.items():
@@ -164,6 +165,11 @@ class Address:
             if self.key(name) not in st.session_state:
                 self[name] = visit.values[name]
         self._follow_widgets()
+        return given is not None
+
+    def given(self, name: str) -> str:
+        """The text of a parameter in a link that is being opened; empty for none."""
+        return self._visit().given.get(name, "")
 
     def _follow_widgets(self) -> None:
         """Take over the values of the widgets. Problems of the link end with the first change."""
@@ -202,7 +208,7 @@ class Address:
         value = self[name]
         if value in options:
             return str(value)
-        if value and value == self._visit().given.get(name):
+        if value and value == self.given(name):
             self.reject(f"There is no {noun} {quoted(value)}.")
         self[name] = default
         return default

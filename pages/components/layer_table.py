@@ -8,11 +8,12 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from pages.components.address import Address
+from pages.components.address import Address, Parameter
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.links import PAGES
 from pages.components.markdown import inline
+from pages.components.number_lists import quoted
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_percent
 from pruning_core.methods.granularity import unit_noun, units
@@ -25,8 +26,31 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.settings.strategies import OneShotSpec
 
-STATE = "layer sparsities"
+# Keys of the session: the sparsities with which the table began, its number, and its run.
+TABLE, TABLES, TABLE_RUN = "layer sparsities", "layer tables", "run of the layer table"
 PERCENT = "Sparsity"
+
+
+def read_table(text: str) -> dict[str, float]:
+    """The sparsity of each layer, as fractions, from an address. Raises `ValueError`."""
+    entries = [entry.rpartition("=") for entry in text.split(",")]
+    try:
+        table = {name: float(share) for name, _, share in entries}
+    except ValueError:
+        table = {"": 1.0}
+    if not all(name and 0 <= share < 1 for name, share in table.items()):
+        raise ValueError("use layer=share with shares from 0 to less than 1, between commas")
+    return table
+
+
+LAYERS = Parameter("layers", {}, read_table, lambda table: ",".join(sparsity_texts(table)))
+
+
+def start_table(sparsities: Mapping[str, float]) -> None:
+    """Begin a new table, so that edits of the last one do not change it."""
+    st.session_state.pop(TABLE_RUN, None)
+    st.session_state[TABLE] = dict(sparsities)
+    st.session_state[TABLES] = st.session_state.get(TABLES, 0) + 1
 
 
 def draw_layers(frame: pd.DataFrame) -> None:
@@ -78,12 +102,19 @@ def draw_custom_sparsity(
     if not sizes:
         st.caption("The layers of this model are not known yet. Inspect the model on Tune.")
         return
-    draw_suggestion(job, analysis, address)
+    for name in address["layers"] if address.given("layers") else ():
+        if name not in sizes:
+            address.reject(f"There is no prunable layer {quoted(name)}.")
+    for name in address["layers"] if address.given("layers") else ():
+        if name not in sizes:
+            address.reject(f"There is no prunable layer {quoted(name)}.")
+    draw_suggestion(analysis, address)
     sparsities = edit_table(job, sizes, unit_noun(pruning))
+    address["layers"] = {name: round(share, 6) for name, share in sparsities.items() if share}
     draw_run(lab, spec, sparsities, sizes)
 
 
-def draw_suggestion(job: str, analysis: pd.DataFrame, address: Address) -> None:
+def draw_suggestion(analysis: pd.DataFrame, address: Address) -> None:
     """The overall sparsity, and the button that allocates it by the sensitivity analysis."""
     overall = st.slider(
         "Overall sparsity",
@@ -107,8 +138,7 @@ def draw_suggestion(job: str, analysis: pd.DataFrame, address: Address) -> None:
     ):
         return
     try:
-        st.session_state[f"{STATE} {job}"] = allocate(analysis, overall / 100)
-        st.session_state["suggestions"] = st.session_state.get("suggestions", 0) + 1
+        start_table(allocate(analysis, overall / 100))
     except SpecError as error:
         st.error(inline(for_page(error.for_field(""))))
 
@@ -118,19 +148,21 @@ def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float
 
     `sizes` is the number of pruning units of each layer, `noun` their plural.
     """
-    suggested = st.session_state.get(f"{STATE} {job}", {})
+    if st.session_state.get(TABLE_RUN, job) != job:
+        start_table({})  # the sparsities are those of another model
+    st.session_state[TABLE_RUN] = job
+    sparsities = st.session_state[TABLE]
     edited = st.data_editor(
         pd.DataFrame(
             {
                 "Layer": list(sizes),
                 noun.capitalize(): list(sizes.values()),
-                PERCENT: [100 * suggested.get(name, 0.0) for name in sizes],
+                PERCENT: [100 * sparsities.get(name, 0.0) for name in sizes],
             }
         ),
         hide_index=True,
         disabled=["Layer", noun.capitalize()],
-        # A new suggestion is a new table, so that earlier edits do not change it.
-        key=f"{STATE} {job} {st.session_state.get('suggestions', 0)}",
+        key=f"layers of {job}, table {st.session_state[TABLES]}",
         column_config={
             PERCENT: st.column_config.NumberColumn(
                 min_value=0.0,

@@ -261,3 +261,31 @@ def test_dependency_groups_can_be_analyzed_from_the_page(
     at.run()
     assert "Importance: Group magnitude (L2)." in shown(at)
     Queue(analyzed.queue).delete(job.id)
+
+
+def test_the_address_holds_the_edited_sparsities(
+    analyzed: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = page(analyzed, monkeypatch)
+    at.query_params["layers"] = "features.0.0.weight=0.25,gone.weight=0.5"
+    at.run()
+    assert not at.exception
+    shares = next(t.value for t in at.dataframe if "Sparsity" in t.value and len(t.value) > 10)
+    assert shares.set_index("Layer")["Sparsity"]["features.0.0.weight"] == 25.0
+    assert "There is no prunable layer 'gone.weight'." in warned(at)
+    assert at.query_params["layers"] in (["features.0.0.weight=0.25"], "features.0.0.weight=0.25")
+
+
+def warned(at: AppTest) -> str:
+    return " ".join(warning.value for warning in at.warning).replace("\\", "")
+
+
+@pytest.mark.parametrize("text", ["a", "a=2", "=0.5", "a=x", "a=nan"])
+def test_sparsities_that_cannot_be_read_are_named(
+    analyzed: Cache, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    at = page(analyzed, monkeypatch)
+    at.query_params["layers"] = text
+    at.run()
+    assert not at.exception
+    assert f"layers '{text}': use layer=share" in warned(at)
