@@ -59,7 +59,8 @@ def link_opened(given: Parameters) -> None:
     """Store that the parameters of a new link were read."""
     visit: Visit = st.session_state[VISIT]
     visit.opened = True
-    visit.written.append(given)
+    if given not in visit.written:
+        visit.written.append(given)
 
 
 def write_address(parameters: Parameters) -> None:
