@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from pages.components.host_check import Application, Message, Receive, Send
 
-# Topics of the Guide are pages to a reader, so Back returns to the last one.
+# Topics of the Guide are pages to a reader, so Back returns to the last one. The parameters of a new
+# page may arrive before Streamlit has changed the path: then the entry of the page that is left gets
+# its own back. They are told by the new path, which comes with the same parameters.
 SCRIPT = b"""<script>
 (() => {
     const push = history.pushState, replace = history.replaceState;
+    let last = null;
     history.pushState = function (state, title, url) {
-        const path = new URL(url ?? "", location.href).pathname;
-        const stays = path === location.pathname && !path.endsWith("/Guide");
-        return (stays ? replace : push).call(this, state, title, url);
+        const next = new URL(url ?? "", location.href), path = location.pathname;
+        if (next.pathname === path && !path.endsWith("/Guide")) {
+            if (next.search !== location.search)
+                last = {path, before: location.search, search: next.search};
+            return replace.call(this, state, title, url);
+        }
+        if (last?.path === path && last.search === next.search && location.search === next.search)
+            replace.call(this, history.state, "", path + last.before);
+        last = null;
+        return push.call(this, state, title, url);
     };
 })();
 </script>"""
