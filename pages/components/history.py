@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pages.components.host_check import Application, Message, Receive, Send
 
-# Topics of the Guide are pages to a reader, so Back returns to the last one. The parameters of a new
-# page may arrive before Streamlit has changed the path: then the entry of the page that is left gets
-# its own back. They are told by the new path, which comes with the same parameters.
+# Topics of the Guide are pages to a reader, so Back returns to the last one. The parameters of a
+# new page may arrive before Streamlit has changed the path. Then the entry of the page that is left
+# gets its own back: they are told by the new path, which comes with the same parameters.
 SCRIPT = b"""<script>
 (() => {
     const push = history.pushState, replace = history.replaceState;
