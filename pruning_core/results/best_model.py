@@ -258,7 +258,7 @@ def _why_none(rows: list[Row], tolerance: float) -> str:
     safest = min(means, key=lambda row: float(row["drop_bound"]))
     too_few = _too_few_images(means, tolerance)
     sentences = [
-        f"No pruned model stays within {limit} (validation, {together}).",
+        f"No pruned model is shown to stay within {limit} (validation, {together}).",
         f"The smallest upper bound of the drop is {format_points(safest['drop_bound'])}: "
         f"{_at_sparsity(safest)} (observed drop {format_points(safest['validation_drop'])}).",
         *_observed_within(means, tolerance, safest),

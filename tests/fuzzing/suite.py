@@ -27,6 +27,7 @@ from tests.fuzzing.images import IMAGES
 from tests.fuzzing.kinds import InputKind
 from tests.fuzzing.sparse_files import SPARSE_FILES
 from tests.fuzzing.specs import SPECS
+from tests.helpers.project import suite_parser
 
 KINDS = (SPECS, CHECKPOINTS, IMAGES, SPARSE_FILES, BUNDLES)
 LONGEST_SENTENCE = 1600
@@ -70,11 +71,7 @@ def try_kind(kind: InputKind, guard: Guard, count: int, number: int) -> Counter[
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    options = argparse.ArgumentParser(
-        prog="python -m tests.fuzzing.suite",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = suite_parser("tests.fuzzing.suite", __doc__)
     options.add_argument("--examples", type=int, default=50_000, help="examples of all kinds")
     options.add_argument("--seed", type=int, default=0, help="seed of the examples")
     options.add_argument("--only", choices=[kind.name for kind in KINDS], help="one kind of input")

@@ -26,6 +26,7 @@ from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.worker.supervisor import Supervisor
+from tests.helpers.project import suite_parser
 from tests.helpers.stages import SMALL
 from tests.helpers.workers import SHARED_VARIABLE, finished_run
 from tests.kills import stub_engine
@@ -148,11 +149,7 @@ class Suite:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    options = argparse.ArgumentParser(
-        prog="python -m tests.kills.suite",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = suite_parser("tests.kills.suite", __doc__)
     options.add_argument("--kills", type=int, default=500, help="processes to kill")
     options.add_argument("--seed", type=int, default=0, help="seed of the order of the kills")
     options.add_argument("--donor", type=Path, help="a cache with the finished run")

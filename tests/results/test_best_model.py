@@ -113,11 +113,11 @@ def test_more_models_need_larger_bounds() -> None:
 def test_too_few_validation_images_for_the_tolerance_are_named() -> None:
     few = frame(point("baseline"), point("one_shot", 0.9, **on_validation(0, 0, 144)))
     assert why_none(few) == (
-        "No pruned model stays within 1 point (validation, 95 % confidence). The smallest upper "
-        "bound of the drop is 2.67 points: one-shot at 90 % sparsity (observed drop 0 points). "
-        "144 validation images are too few for this tolerance: it needs at least 388, even if no "
-        "prediction changes. Use more validation images (a larger validation split or more "
-        "training images), or allow a larger drop."
+        "No pruned model is shown to stay within 1 point (validation, 95 % confidence). The "
+        "smallest upper bound of the drop is 2.67 points: one-shot at 90 % sparsity (observed "
+        "drop 0 points). 144 validation images are too few for this tolerance: it needs at least "
+        "388, even if no prediction changes. Use more validation images (a larger validation split "
+        "or more training images), or allow a larger drop."
     )
     assert best_model(few, 0.0267) is not None
     worse = why_none(frame(point("one_shot", 0.9, **on_validation(5, 0, 144))))
@@ -154,8 +154,8 @@ def test_without_a_best_model_the_smallest_bound_and_what_to_do_are_named() -> N
     models = frame(point("one_shot", 0.5, 368), point("iterative", 0.9, 340, iteration=5))
     assert best_model(models) is None
     assert why_none(models) == (
-        "No pruned model stays within 1 point (validation, 95 % confidence for all 2 models "
-        "together). The smallest upper bound of the drop is 3.38 points: one-shot at 50 % "
+        "No pruned model is shown to stay within 1 point (validation, 95 % confidence for all 2 "
+        "models together). The smallest upper bound of the drop is 3.38 points: one-shot at 50 % "
         "sparsity (observed drop 3 points). Allow a larger drop, prune less, or fine-tune for more "
         "epochs."
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 from pruning_core.common.paths import Cache
 from pruning_core.storage.jobs import Queue
 from tests.helpers.browser import ARGUMENTS, CHROME, served
+from tests.helpers.project import suite_parser
 from tests.helpers.workers import ONE_CUT, SHARED_VARIABLE, finished_run, serve
 from tests.walks.walk import Violation, Walk
 
@@ -50,11 +51,7 @@ def walk(cache: Cache, walks: int, steps: int, seed: int) -> Counter[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    options = argparse.ArgumentParser(
-        prog="python -m tests.walks.suite",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = suite_parser("tests.walks.suite", __doc__)
     options.add_argument("--walks", type=int, default=200, help="number of walks")
     options.add_argument("--steps", type=int, default=12, help="steps of each walk")
     options.add_argument("--seed", type=int, default=0, help="seed of the first walk")
