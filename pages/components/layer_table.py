@@ -105,9 +105,6 @@ def draw_custom_sparsity(
     for name in address["layers"] if address.given("layers") else ():
         if name not in sizes:
             address.reject(f"There is no prunable layer {quoted(name)}.")
-    for name in address["layers"] if address.given("layers") else ():
-        if name not in sizes:
-            address.reject(f"There is no prunable layer {quoted(name)}.")
     draw_suggestion(analysis, address)
     sparsities = edit_table(job, sizes, unit_noun(pruning))
     address["layers"] = {name: round(share, 6) for name, share in sparsities.items() if share}

@@ -175,7 +175,7 @@ def pick_seed(now: JobProgress, address: Address) -> int:
     seeds = list(dict.fromkeys(str(model.seed) for model in now.outline.models))
     if len(seeds) < 2:
         return int(seeds[0]) if seeds else 0
-    chosen = address.limit("seed", seeds, seeds[0], "seed in this run")
+    chosen = address.limit("seed", seeds, seeds[0], "seed")
     st.segmented_control(
         "Seed",
         seeds,

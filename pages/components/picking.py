@@ -84,7 +84,7 @@ def pick_model(
         return None
     trained = [key for key, one in finished.items() if one.strategy != CORRECTION and key != other]
     options = list(finished)
-    chosen = address.limit(name, options, (trained or options)[-1], "model in this run")
+    chosen = address.limit(name, options, (trained or options)[-1], "model")
     st.selectbox(
         label,
         options,

@@ -49,7 +49,7 @@ def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
         ("3_Compare", "tolerance", "11", "tolerance '11': use a number from 0 to 10."),
         ("3_Compare", "tolerance", "nan", "tolerance 'nan': use a number"),
         ("3_Compare", "x", "weight", "x 'weight': use one of sparsity"),
-        ("4_Layers", "model", "abc", "There is no model in this run 'abc'."),
+        ("4_Layers", "model", "abc", "There is no model 'abc'."),
         ("4_Layers", "unit", "cell", "There is no unit 'cell'."),
         ("5_Export", "run", "zzz", "There is no run 'zzz'."),
         ("5_Export", "image", "99999", "There is no test image 99999."),
