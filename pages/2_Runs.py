@@ -27,7 +27,7 @@ PAGE = 20
 LIST_HEIGHT = 340
 ROWS_AT_ONCE = 8
 LOG_LINES = 200
-FIRST_LOG = "first log"  # the key of the session
+FIRST_LOG = "first log"  # the key of the session: a run, and the first log of it
 CANCEL = "Stops the run. Finished stages stay cached."
 RETRY = "Re-runs failed or cancelled stages only."
 STYLE = """
@@ -208,8 +208,10 @@ def draw_log(lab: Lab, now: JobProgress) -> None:
 def pick_log(names: dict[str, str], first: str) -> str:
     """The stage whose log is shown: `first`, until another one is chosen. Returns its key."""
     # A new failure is shown, whatever was chosen before.
-    if first != st.session_state.setdefault(FIRST_LOG, first):
-        st.session_state[FIRST_LOG], ADDRESS["log"] = first, ""
+    job, last = st.session_state.get(FIRST_LOG, ("", ""))
+    if job == ADDRESS["job"] and last != first:
+        ADDRESS["log"] = ""
+    st.session_state[FIRST_LOG] = (ADDRESS["job"], first)
     widget = f"log {first}"
 
     def choose() -> None:
