@@ -7,10 +7,13 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from pages.components import facts, live
+from pages.components.address import Address
+from pages.components.chart import draw_chart
+from pages.components.goal import PARAMETERS, current_goal
 from pages.components.history import HistoryScript
 from pages.components.host_check import HostCheck
 from pages.components.lab import Lab
-from pages.components.links import PAGES, link
+from pages.components.links import link, switch_page
 from pages.components.markdown import plain
 from pages.components.setting_values import params
 from pages.components.shell import open_page
@@ -28,6 +31,7 @@ from pruning_core.results.models import model_rows
 from pruning_core.settings.messages import for_page
 from pruning_core.storage.jobs import Job
 
+ADDRESS = Address("Home", *PARAMETERS)
 LATEST = 5
 POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 
@@ -51,9 +55,9 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
             "Run", key=f"run {name}", type="primary", help="Starts this run now and opens Runs."
         ):
             job = lab.queue.submit(preset.spec, preset.title)
-            st.switch_page(PAGES["Runs"], query_params={"job": job})
+            switch_page("Runs", {"job": job})
         if st.button("Edit settings", key=f"edit {name}", help="Opens the settings on Tune."):
-            st.switch_page(PAGES["Tune"], query_params=params(preset.spec))
+            switch_page("Tune", params(preset.spec))
 
 
 def cost(lab: Lab, preset: Preset) -> str:
@@ -87,7 +91,7 @@ def draw_benchmark(lab: Lab) -> None:
             "speed with the assignment's script."
         )
         return
-    st.plotly_chart(benchmark_chart(result), key="bench")
+    draw_chart(benchmark_chart(result), "benchmark")
     measured = [name for name in NOT_SPEEDUPS if name in result.figures]
     ratios = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in measured]
     more = f" Also measured: {join_words(ratios)}." if ratios else ""
@@ -117,7 +121,7 @@ def draw_result(lab: Lab, job: Job) -> None:
         complete = len(rows) == len(outline.models)
         note = "" if complete else f" :gray-badge[{len(rows)} of {len(outline.models)} models]"
         st.markdown(f"**{plain(job.label)}**{note}")
-        for answer in answers_of(rows):
+        for answer in answers_of(rows, current_goal()):
             for sentence in filter(None, (answer.text, *answer.warnings)):
                 st.write(plain(sentence))
         link("Compare", runs=job.id)
@@ -126,6 +130,7 @@ def draw_result(lab: Lab, job: Job) -> None:
 def main() -> None:
     lab = open_page("Home")
     st.title("Pruning Lab")
+    ADDRESS.open()
     st.write(
         "Compare one-shot and iterative pruning: how small can a network get, and how much "
         "accuracy does it lose? Everything is trained and measured on this machine."
@@ -140,6 +145,7 @@ def main() -> None:
     draw_running(lab)
     draw_latest(lab)
     draw_benchmark(lab)
+    ADDRESS.write()
 
 
 # Streamlit runs this file as `__main__` for each session. `streamlit run` imports it before, to

@@ -9,8 +9,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import choices, dry_run, facts, schedule, settings_file, tune_sections
+from pages.components.chart import draw_chart
 from pages.components.lab import Lab
-from pages.components.links import PAGES
+from pages.components.links import switch_page
 from pages.components.markdown import inline
 from pages.components.setting_values import Values, lacks_images, link_of, spec_of
 from pages.components.shell import open_page
@@ -153,7 +154,7 @@ def draw_schedule(spec: Spec, editable: bool) -> None:
         series[ITERATIVE] = [step.target for step in pruning_steps.steps(chain)]
         for control in budget_controls(spec):
             series[control] = [pruning_steps.last_target(chain)]
-    st.plotly_chart(schedule_chart(series), key="schedule")
+    draw_chart(schedule_chart(series), "schedule")
     if chain.enabled:
         for note in schedule.notes(chain):
             st.caption(note)
@@ -200,7 +201,7 @@ def draw_bar(lab: Lab, spec: Spec | None, time: str = "") -> None:
         label = st.session_state[choices.RUN_NAME].strip() or describe(spec)
         job = lab.queue.submit(spec, label)
         ensure_worker(lab.cache)
-        st.switch_page(PAGES["Runs"], query_params={"job": job})
+        switch_page("Runs", {"job": job})
 
 
 def draw_link_line(values: Values, valid: bool) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from pages.components import live
 from pages.components.address import Address, Parameter, number
 from pages.components.lab import Lab
-from pages.components.links import PAGES, link
+from pages.components.links import link, switch_page
 from pages.components.markdown import plain
 from pages.components.number_lists import quoted
 from pages.components.setting_values import params
@@ -168,7 +168,7 @@ def has_baseline(now: JobProgress) -> bool:
 def draw_compare(job: Job) -> None:
     """The button that opens Compare."""
     if st.button("Compare", type="primary", help="Opens charts, findings, table and downloads."):
-        st.switch_page(PAGES["Compare"], query_params={"runs": job.id})
+        switch_page("Compare", {"runs": job.id})
 
 
 def draw_edit(job: Job, main: bool) -> None:
@@ -176,7 +176,7 @@ def draw_edit(job: Job, main: bool) -> None:
     style: Literal["primary", "secondary"] = "primary" if main else "secondary"
     if st.button("Duplicate and edit", type=style, help="Opens a copy of the settings on Tune."):
         spec = from_json(job.spec)
-        st.switch_page(PAGES["Tune"], query_params=params(spec))
+        switch_page("Tune", params(spec))
 
 
 def draw_delete(lab: Lab, job: Job) -> None:

@@ -9,9 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import int8_series, live
-from pages.components.address import Address, choice, id_list, number
+from pages.components.address import Address, choice, id_list
+from pages.components.chart import draw_chart
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain
+from pages.components.goal import PARAMETERS as GOAL
+from pages.components.goal import draw_goal
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.links import link
@@ -23,12 +26,12 @@ from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
 from pruning_core.reports.charts.comparison import CHARTS, X_AXES, comparison_chart
-from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import images_zip, panel_image
 from pruning_core.results import models
 from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.findings import findings
+from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import combined, results_frame, titles
 from pruning_core.results.tables import model_notes
@@ -44,7 +47,7 @@ ENDED = ("done", "failed", "cancelled")
 ADDRESS = Address(
     "Compare",
     id_list("runs"),
-    number("tolerance", 1.0, 0.0, 10.0),
+    *GOAL,
     choice("x", list(X_AXES)),
     choice("image", ["png", "svg"]),
 )
@@ -77,28 +80,18 @@ def _name(job: Job) -> str:
 
 
 @dataclass
-class Tolerance:
-    """The accuracy tolerance of the page in percentage points. The HTML report uses it too."""
+class Shown:
+    """The goal that the page shows. The HTML report uses it too."""
 
-    points: float = 1.0
+    goal: Goal = DEFAULT_GOAL
 
 
 @st.fragment
-def draw_best_models(frame: pd.DataFrame, tolerance: Tolerance) -> None:
-    """The best model within the tolerance. A fragment, so that the charts are not drawn again."""
-    tolerance.points = st.slider(
-        "Accuracy tolerance (percentage points)",
-        0.0,
-        10.0,
-        ADDRESS["tolerance"],
-        0.1,
-        key=ADDRESS.key("tolerance"),
-        help="The maximum accuracy drop. The page shows the sparsest model whose drop is at most "
-        "this with 95 % confidence. The upper bound of the drop on the validation images counts, "
-        "because the observed drop of the best of many models is too small.",
-    )
+def draw_best_models(frame: pd.DataFrame, shown: Shown) -> None:
+    """The best model that meets the goal. A fragment, so that the charts are not drawn again."""
+    shown.goal = draw_goal(ADDRESS)
     ADDRESS.write()
-    for answer in answers(frame, tolerance.points / 100):
+    for answer in answers(frame, shown.goal):
         draw_best_model(answer)
 
 
@@ -142,8 +135,8 @@ def draw_charts(frame: pd.DataFrame) -> str:
     names = list(CHARTS)
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
-            drawn = comparison_chart(frame, name, x)
-            column.plotly_chart(drawn, key=f"chart {name}", config=chart_config(name, image))
+            with column:
+                draw_chart(comparison_chart(frame, name, x), name, image)
     return x
 
 
@@ -163,9 +156,7 @@ def draw_findings(frame: pd.DataFrame) -> None:
                 st.markdown(text)
 
 
-def draw_downloads(
-    frame: pd.DataFrame, specs: dict[str, Spec], x: str, tolerance: Tolerance
-) -> None:
+def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, shown: Shown) -> None:
     """The results as files."""
     st.header("Downloads")
     with st.container(horizontal=True):
@@ -178,7 +169,7 @@ def draw_downloads(
         )
         save(
             "HTML report",
-            lambda: html_report(frame, specs, findings(frame), x, tolerance.points / 100),
+            lambda: html_report(frame, specs, findings(frame), x, shown.goal),
             "pruning_comparison.html",
             "text/html",
         )
@@ -268,8 +259,8 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
         return
     if notes := [inline(note) for note in model_notes(frame)]:
         st.info("\n".join(f"- {note}" for note in notes) if len(notes) > 1 else notes[0])
-    tolerance = Tolerance()
-    draw_best_models(frame, tolerance)
+    shown = Shown()
+    draw_best_models(frame, shown)
     x = draw_charts(frame)
     int8_series.draw_button(lab, frame)
     draw_findings(frame)
@@ -278,7 +269,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     draw_table(frame)
     draw_definitions()
     int8_series.draw_notes(frame)
-    draw_downloads(frame, specs, x, tolerance)
+    draw_downloads(frame, specs, x, shown)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components import layer_table
 from pages.components.address import Address, Parameter, number
+from pages.components.chart import draw_chart
 from pages.components.facts import files_listed
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
@@ -30,7 +31,6 @@ from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
 from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
-from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import layers
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.labels import short
@@ -120,7 +120,7 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
     if frame.empty:
         st.caption("The heat map appears with the first finished layer.")
         return
-    st.plotly_chart(sensitivity_heatmap(frame), key="heat", config=chart_config("sensitivity"))
+    draw_chart(sensitivity_heatmap(frame), "sensitivity")
     st.caption(
         f"Color: accuracy drop on {images_text(frame, spec.sensitivity.images)}. Importance: "
         f"{importance_title(spec)}. Empty cells were not measured, because "
@@ -149,7 +149,7 @@ def draw_model(lab: Lab, job: Job) -> None:
     structured = STRATEGIES[model.strategy].removes_channels
     dense = layer_statistics(lab.store, outline.dense_of(model).key) if structured else []
     frame = layers_frame(statistics, dense)
-    st.plotly_chart(layer_sparsity_chart(frame), key="bars", config=chart_config("layers"))
+    draw_chart(layer_sparsity_chart(frame), "layers")
     st.caption(zero_channels(frame, structured))
     layer_table.draw_layers(frame)
     draw_histogram(statistics, titles(outline)[model.key][0])
@@ -192,9 +192,7 @@ def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
             "the threshold. The threshold is estimated from the bars.",
         )
     layer = next(one for one in statistics if one["name"] == name)
-    st.plotly_chart(
-        magnitude_histogram(layer, sparsity / 100), key="sizes", config=chart_config("weights")
-    )
+    draw_chart(magnitude_histogram(layer, sparsity / 100), "weights")
 
 
 def draw_overlap(lab: Lab, job: Job) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.components.address import Address, Parameter, number
 from pages.components.bundle import draw_bundle
+from pages.components.chart import draw_chart
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.latency import PARAMETERS, draw_latency
@@ -26,7 +27,6 @@ from pruning_core.planning.measurement_types import ExportSettings
 from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.exported_files import file_size_chart
-from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import exported_files
 from pruning_core.results.exported_files import (
     available_formats,
@@ -59,7 +59,7 @@ def draw_files(lab: Lab, model: PlannedModel, dense: PlannedModel) -> pd.DataFra
         "Each file was written, read back and run on the test images. Orange mark: order-0 entropy "
         "of the mask and the values, a reference and no lower bound."
     )
-    st.plotly_chart(file_size_chart(frame), key="bytes", config=chart_config("files"))
+    draw_chart(file_size_chart(frame), "files")
     with st.expander("Table"):
         st.dataframe(files_table(frame), hide_index=True)
     for row in frame.to_dict("records"):

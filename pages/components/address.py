@@ -216,15 +216,17 @@ class Address:
 
     def write(self) -> None:
         """Write the values into the address; call after the widgets are drawn."""
+        write_address(self.texts())
+
+    def texts(self) -> Parameters:
+        """The values as parameters of the address; call after the widgets are drawn."""
         self._follow_widgets()
         self._visit().given = {}
-        write_address(
-            {
-                name: parameter.text(self[name])
-                for name, parameter in self.parameters.items()
-                if self[name] is not None and self[name] != parameter.default
-            }
-        )
+        return {
+            name: parameter.text(self[name])
+            for name, parameter in self.parameters.items()
+            if self[name] is not None and self[name] != parameter.default
+        }
 
     def _visit(self) -> Visit:
         visit: Visit = st.session_state[VISIT]

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.components import address, number_lists
+from pages.components import address, goal, number_lists
 from pages.components.setting_values import (
     DEFAULTS,
     SCHEDULE_SETTINGS,
@@ -42,6 +42,8 @@ LINK_PROBLEMS = "link problems"
 ATTEMPTED_SPEC = "attempted spec"
 
 FIELDS = fields_of(Spec)
+# The settings have parameters of their own; these are the others.
+ADDRESS = address.Address("Tune", *goal.PARAMETERS)
 # The paths that a person has typed, uploaded or confirmed since the app started.
 _confirmed_paths: set[str] = set()
 
@@ -64,7 +66,9 @@ def begin() -> None:
 
     Call it before the widgets are drawn, and after anything else that changes them.
     """
-    if (given := address.new_link()) is not None:
+    given = address.new_link()
+    ADDRESS.open()
+    if given is not None:
         _open_link(given)
     elif f"{PREFIX}seeds" not in st.session_state:
         # Streamlit drops the values of widgets that were not drawn.
@@ -76,7 +80,8 @@ def begin() -> None:
 def _open_link(given: dict[str, str], without: Iterable[str] = ()) -> None:
     """Put the settings of a link into the widgets, `without` some of them."""
     address.link_opened(given)
-    settings = {name: text for name, text in given.items() if name not in (*without, NAME)}
+    others = (*without, NAME, *ADDRESS.parameters)
+    settings = {name: text for name, text in given.items() if name not in others}
     reading = from_params(settings)
     st.session_state[RUN_NAME] = given.get(NAME, "")
     fill_widgets(reading.values, reading.problems)
@@ -125,9 +130,9 @@ def remember(values: Values) -> None:
 
 
 def parameters(values: Values) -> dict[str, str]:
-    """The parameters of the address: the settings, and the name of the run."""
+    """The parameters of the address: the settings, the name of the run, and the goal."""
     name = st.session_state.get(RUN_NAME, "").strip()
-    return link_of(values) | ({NAME: name} if name else {})
+    return link_of(values) | ({NAME: name} if name else {}) | ADDRESS.texts()
 
 
 def attempted_spec() -> Spec:

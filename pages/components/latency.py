@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.address import Address, choice, id_list, some_of
+from pages.components.chart import draw_chart
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.markdown import inline
@@ -25,7 +26,6 @@ from pruning_core.planning.timing import (
 )
 from pruning_core.reports.charts.latency import latency_chart, speedup_chart
 from pruning_core.reports.charts.sparse_speedup import break_even_chart
-from pruning_core.reports.charts.style import chart_config
 from pruning_core.results import latency, sparse_speedup
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.deployment import verdict
@@ -150,8 +150,10 @@ def _draw_times(
                 latency_chart(frame, batch, threads),
                 speedup_chart(frame, batch, threads),
             )
-            time_column.plotly_chart(times, key=f"ms {key}", config=chart_config("time"))
-            ratio_column.plotly_chart(ratios, key=f"x {key}", config=chart_config("ratio"))
+            with time_column:
+                draw_chart(times, f"latency {key}")
+            with ratio_column:
+                draw_chart(ratios, f"speedup {key}")
     with st.expander("Table"):
         st.dataframe(_readable(frame), hide_index=True)
         st.download_button(
@@ -202,9 +204,7 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
     # Removed channels are no zeros in the products of the remaining weights.
     zeros = 0 if STRATEGIES[model.strategy].removes_channels else result.weights_zeros
     sparsity = zeros / result.weights
-    st.plotly_chart(
-        break_even_chart(frame, sparsity=sparsity), key="zeros", config=chart_config("zeros")
-    )
+    draw_chart(break_even_chart(frame, sparsity=sparsity), "break_even")
     for kernel in frame["kernel"].unique():
         st.caption(inline(break_even_text(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(

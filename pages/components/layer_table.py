@@ -11,7 +11,7 @@ import streamlit as st
 from pages.components.address import Address, Parameter
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
-from pages.components.links import PAGES
+from pages.components.links import switch_page
 from pages.components.markdown import inline
 from pages.components.number_lists import quoted
 from pruning_core.common.errors import SpecError
@@ -189,7 +189,7 @@ def draw_run(
             st.error(inline(for_page(error)))
             return
         job = lab.queue.submit(custom, custom.label)
-        st.switch_page(PAGES["Runs"], query_params={"job": job})
+        switch_page("Runs", {"job": job})
 
 
 def custom_spec(spec: Spec, sparsities: Mapping[str, float], overall: float) -> Spec:

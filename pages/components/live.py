@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.components.address import Address
+from pages.components.chart import draw_chart
 from pages.components.facts import explain
 from pages.components.lab import Lab
 from pages.components.links import link
@@ -22,7 +23,6 @@ from pruning_core.planning.model_types import ModelResult, ModelSettings
 from pruning_core.planning.stage import Missing, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
-from pruning_core.reports.charts.style import chart_config
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles
 from pruning_core.settings.serialization import plain as plain_number
@@ -157,7 +157,8 @@ def draw_curves(lab: Lab, now: JobProgress, address: Address) -> None:
         return
     for column, name in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         figure = curves(json.dumps([epochs, name, strategies]))
-        column.plotly_chart(figure, key=name, config=chart_config(name))
+        with column:
+            draw_chart(figure, name)
     st.caption(
         "Loss on the training images, accuracy on the validation images. Iterative steps are drawn "
         "one after another; one-shot models start at epoch 1."

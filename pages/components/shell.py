@@ -10,9 +10,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.components import address
 from pages.components.activity import draw_activity
+from pages.components.goal import follow_goal
 from pages.components.host_check import refusal
 from pages.components.lab import Lab, open_lab
-from pages.components.links import PAGES, link
+from pages.components.links import PAGES, WITH_GOAL, link
 from pages.components.markdown import plain
 
 LOADING_OPENINGS = 3  # the first openings of a page import modules, some only while it is drawn
@@ -41,6 +42,8 @@ def open_page(title: str) -> Lab:
     _stop_foreign_session()
     _freeze_modules(title)
     address.visit_page(title)
+    if title in WITH_GOAL:
+        follow_goal(title)
     st.html(STYLE)
     place = _navigation()
     lab = open_lab()

@@ -20,6 +20,7 @@ from pruning_core.results.best_model import Answer, answers
 from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import Finding
 from pruning_core.results.glossary import glossary_rows
+from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.tables import int8_notes, model_notes, results_table
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
@@ -56,16 +57,16 @@ def html_report(
     specs: Mapping[str, Spec | Mapping[str, Any]],
     findings: Sequence[Finding],
     x: str = "sparsity_prunable",
-    tolerance: float = 0.01,
+    goal: Goal = DEFAULT_GOAL,
 ) -> str:
     """The report as HTML: best models, charts, findings, tables, definitions, settings, versions.
 
-    `specs` maps a run's id to its settings, `x` is a key of X_AXES, and `tolerance` is the
-    maximum accuracy drop (a fraction) of the best model at the top.
+    `specs` maps a run's id to its settings, `x` is a key of X_AXES, and `goal` selects the best
+    model at the top.
     """
     body = [
         "<h1>Pruning comparison</h1>",
-        *(_answer(answer) for answer in answers(frame, tolerance)),
+        *(_answer(answer) for answer in answers(frame, goal)),
         _section("Charts", _charts(frame, x)),
         _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
         _section("Training-free correction", _corrections(frame)),

@@ -1,11 +1,12 @@
-"""The answer before the charts: the sparsest model whose drop of accuracy stays within a tolerance.
+"""The answer before the charts: the best model that meets the goal.
 
-Of several models that lose a little more than the tolerance, one looks good on few images by luck.
-So a model is not selected by its observed drop of validation accuracy, but by an upper confidence
-bound of it. The bounds of all models hold together with 95 % confidence, because the error
-probability is divided by their number (Bonferroni's inequality; Dunn 1961,
+With a limit of the accuracy drop it is the sparsest model within the limits, else the one with the
+smallest drop. Of several models that lose a little more than the limit, one looks good on few
+images by luck. So a model is not selected by its observed drop of validation accuracy, but by an
+upper confidence bound of it. The bounds of all models hold together with 95 % confidence, because
+the error probability is divided by their number (Bonferroni's inequality; Dunn 1961,
 https://doi.org/10.1080/01621459.1961.10482090). So the statement holds for whichever model is
-selected, and for any tolerance.
+selected, and for any limit.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pruning_core.common.formatting import (
     missing,
 )
 from pruning_core.common.statistics import drop_bound, fewest_images
+from pruning_core.results.goal import DEFAULT_GOAL, SLACK, Goal
 from pruning_core.results.rows import (
     MODEL_COLUMNS,
     Row,
@@ -42,12 +44,11 @@ from pruning_core.results.rows import (
 
 ERROR = 0.05  # the probability that the drop of any model is above its bound
 CONFIDENCE = "95 % confidence"
-SLACK = 1e-9  # a drop of exactly the tolerance must not fail on the last bit of a float
 
 
 @dataclass(frozen=True)
 class BestModel:
-    """The sparsest model whose drop is within the tolerance with 95 % confidence.
+    """The best model that meets the goal, its drop with 95 % confidence.
 
     Its figures are means over `seeds` seeds. `drop_bound` is the upper bound of its drop of
     accuracy, which holds for all `candidates` together; `validation_drop` was observed. `sparsity`
@@ -56,7 +57,7 @@ class BestModel:
     sentences name its run.
     """
 
-    tolerance: float
+    goal: Goal
     strategy: str
     run: str
     seeds: int
@@ -103,9 +104,9 @@ class BestModel:
             f"test accuracy {format_percent(self.accuracy)}",
         ]
         mean = f" (mean of {self.seeds} seeds)" if self.seeds > 1 else ""
-        tolerance = format_points(self.tolerance)
         return (
-            f"Best model within {tolerance} ({CONFIDENCE}, validation): {', '.join(parts)}{mean}. "
+            f"Best model with {self.goal.text} ({CONFIDENCE}, validation): "
+            f"{', '.join(parts)}{mean}. "
             f"On {format_count(round(self.validation_images), 'validation image')} its accuracy "
             f"{_change(self.validation_drop)}; the true drop is at most "
             f"{format_points(max(0.0, self.drop_bound))} ({among(self.candidates)})."
@@ -114,11 +115,12 @@ class BestModel:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Reasons to doubt the selection, one sentence or two each."""
-        if round(self.accuracy_drop, 4) <= self.tolerance + SLACK:
+        limit = self.goal.max_drop
+        if limit is None or round(self.accuracy_drop, 4) <= limit + SLACK:
             return ()
         return (
             f"The test accuracy of this model drops by {format_points(self.accuracy_drop)}, "
-            f"more than the tolerance of {format_points(self.tolerance)}.",
+            f"more than the goal of {format_points(limit)}.",
         )
 
 
@@ -151,25 +153,25 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-def answers(frame: pd.DataFrame, tolerance: float = 0.01) -> list[Answer]:
+def answers(frame: pd.DataFrame, goal: Goal = DEFAULT_GOAL) -> list[Answer]:
     """One answer for each set of test images: figures on different images do not compare.
 
-    `tolerance` is the largest drop of validation accuracy, a fraction.
+    The limit of `goal` on the drop is one of validation accuracy.
     """
-    return answers_of(rows_of(frame), tolerance)
+    return answers_of(rows_of(frame), goal)
 
 
-def answers_of(rows: list[Row], tolerance: float = 0.01) -> list[Answer]:
+def answers_of(rows: list[Row], goal: Goal = DEFAULT_GOAL) -> list[Answer]:
     """`answers` for a frame that is given as rows."""
     if not rows:
-        return [Answer("", None, _why_none(rows, tolerance))]
+        return [Answer("", None, _why_none(rows, goal))]
     groups = grouped(rows, "test_digest")
-    return [_answer(group, rows, tolerance, len(groups) > 1) for group in groups]
+    return [_answer(group, rows, goal, len(groups) > 1) for group in groups]
 
 
-def _answer(group: list[Row], rows: list[Row], tolerance: float, several: bool) -> Answer:
-    best = _best_model(group, tolerance)
-    text = best.text if best else _why_none(group, tolerance)
+def _answer(group: list[Row], rows: list[Row], goal: Goal, several: bool) -> Answer:
+    best = _best_model(group, goal)
+    text = best.text if best else _why_none(group, goal)
     warnings = _chance_warnings(rows, {row["run_id"] for row in group})
     caveats = best.caveats if best else ()
     place = _place(group) if several else ""
@@ -210,20 +212,19 @@ def _chance_warning(row: Row, runs: bool, seeds: bool) -> str:
     )
 
 
-def _best_model(rows: list[Row], tolerance: float) -> BestModel | None:
-    """The sparsest model whose drop is at most `tolerance` (a fraction) with 95 % confidence.
+def _best_model(rows: list[Row], goal: Goal) -> BestModel | None:
+    """The best model that meets the goal, its drop with 95 % confidence.
 
-    The selection uses validation images only; the test accuracy is reported, not used. Of
-    equally sparse models the smaller file wins, then the shorter fine-tuning. Runs whose
+    The selection uses validation images only; the test accuracy is reported, not used. Runs whose
     baseline is no better than chance are left out. None where no pruned model qualifies.
     """
     means = _pruned_means(_sound(rows))
-    within = [row for row in means if row["drop_bound"] <= tolerance + SLACK]
-    if not within:
+    within = [row for row in means if goal.allows(row["drop_bound"], row["sparse_bytes"])]
+    if not within or not goal.text:
         return None
-    best = min(within, key=_order)
+    best = min(within, key=_order if goal.max_drop is not None else _accuracy_order)
     return BestModel(
-        tolerance=tolerance,
+        goal=goal,
         strategy=str(best["strategy"]),
         run=str(best["run"]),
         seeds=int(best["seeds"]),
@@ -248,12 +249,52 @@ def _order(row: Row) -> tuple[float, float, float]:
     return -round(row["sparsity_prunable"], 6), row["sparse_bytes"], row["seconds"]
 
 
-def _why_none(rows: list[Row], tolerance: float) -> str:
-    """Why no pruned model is within the tolerance, and what to do next."""
+def _accuracy_order(row: Row) -> tuple[float, float, float]:
+    """The smallest bound of the drop first, then the smaller file, then the shorter fine-tuning."""
+    return row["drop_bound"], row["sparse_bytes"], row["seconds"]
+
+
+def _why_none(rows: list[Row], goal: Goal) -> str:
+    """Why no pruned model meets the goal, how near the nearest is, and what to do next."""
     means = _pruned_means(_sound(rows))
     if not means:
         warnings = _chance_warnings(rows, {row["run_id"] for row in rows})
         return " ".join(warnings) or "No pruned model has finished yet."
+    if not goal.text:
+        return "No goal is set. Enter a maximum accuracy drop or a maximum size."
+    return _why_too_large(means, goal) or _why_too_inaccurate(means, goal)
+
+
+def _why_too_large(means: list[Row], goal: Goal) -> str:
+    """The text where a limit of the size excludes models; empty where it excludes none."""
+    if goal.max_bytes is None or all(goal.allows_size(row["sparse_bytes"]) for row in means):
+        return ""
+    together = among(means[0]["candidates"])
+    sentences = [f"No pruned model meets the goal of {goal.text} (validation, {together})."]
+    small = [row for row in means if goal.allows_size(row["sparse_bytes"])]
+    if small:
+        nearest = min(small, key=_accuracy_order)
+        sentences.append(
+            f"Of the models of at most {format_bytes(goal.max_bytes)}, the smallest upper bound of "
+            f"the drop is {format_points(nearest['drop_bound'])}: {_at_sparsity(nearest)} "
+            f"(observed drop {format_points(nearest['validation_drop'])})."
+        )
+    accurate = [row for row in means if goal.allows_drop(row["drop_bound"])]
+    smallest = min(accurate if accurate else means, key=lambda row: float(row["sparse_bytes"]))
+    if accurate or not small:
+        drop = "" if goal.max_drop is None or not accurate else " within the accuracy limit"
+        excess = format_bytes(smallest["sparse_bytes"] - goal.max_bytes)
+        sentences.append(
+            f"The smallest file{drop} has {format_bytes(smallest['sparse_bytes'])}, {excess} too "
+            f"much: {_at_sparsity(smallest)}."
+        )
+    sentences.append("Prune more for a smaller file, or fine-tune for more epochs.")
+    return " ".join(sentences)
+
+
+def _why_too_inaccurate(means: list[Row], goal: Goal) -> str:
+    """The text where all models are small enough, and no drop is shown to be within its limit."""
+    tolerance = goal.max_drop or 0.0
     limit, together = format_points(tolerance), among(means[0]["candidates"])
     safest = min(means, key=lambda row: float(row["drop_bound"]))
     too_few = _too_few_images(means, tolerance)

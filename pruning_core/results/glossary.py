@@ -167,9 +167,9 @@ ACCURACY = (
     ),
     Term(
         "Best model",
-        "The sparsest model whose true drop of accuracy is at most the tolerance with 95 % "
-        "confidence: an upper bound of the drop on the validation images counts, not the drop that "
-        "was observed, and the bounds of all models hold together.",
+        "The sparsest model that meets the goal, where the drop of accuracy is an upper bound that "
+        "holds with 95 % confidence for all models together on the validation images, not the drop "
+        "that was observed; without a limit of the drop, the model with the smallest bound.",
     ),
     Term(
         "McNemar test with Holm correction",

@@ -99,7 +99,7 @@ CONTROLS: dict[str, Control] = {
     ),
     "pages/2_Runs.py": lambda test, i: test.run(),
     "pages/3_Compare.py": lambda test, i: (
-        test.slider(key="Compare.tolerance").set_value(0.1 * i).run()
+        test.text_input(key="Compare.max_drop").set_value(f"{0.1 * i:.1f}").run()
     ),
 }
 

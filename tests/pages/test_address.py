@@ -19,13 +19,13 @@ def params(test: AppTest) -> dict[str, str]:
 
 
 def test_a_link_restores_all_that_compare_shows(cache: Cache) -> None:
-    link = {"runs": finished(cache), "tolerance": "2.5", "x": "epochs", "image": "svg"}
+    link = {"runs": finished(cache), "max_drop": "2.5", "x": "epochs", "image": "svg"}
     test = open_page("pages/3_Compare.py", **link)
-    assert test.slider(key="Compare.tolerance").value == 2.5
+    assert test.text_input(key="Compare.max_drop").value == "2.5"
     assert test.selectbox(key="Compare.x").value == "epochs"
     assert params(test) == link
-    test.slider(key="Compare.tolerance").set_value(1.0).run()
-    assert params(test) == {n: v for n, v in link.items() if n != "tolerance"}, "the default"
+    test.text_input(key="Compare.max_drop").set_value("1").run()
+    assert params(test) == {n: v for n, v in link.items() if n != "max_drop"}, "the default"
     test.multiselect(key="Compare.runs").set_value([]).run()
     assert params(test)["runs"] == "none", "an empty choice is not the newest run"
     assert open_page("pages/3_Compare.py", runs="none").multiselect(key="Compare.runs").value == []
@@ -46,8 +46,8 @@ def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
     ("page", "name", "text", "problem"),
     [
         ("2_Runs", "page", "-1", "page '-1': use a number from 1 to"),
-        ("3_Compare", "tolerance", "11", "tolerance '11': use a number from 0 to 10."),
-        ("3_Compare", "tolerance", "nan", "tolerance 'nan': use a number"),
+        ("3_Compare", "max_drop", "101", "max_drop '101': use a number from 0 to 100"),
+        ("3_Compare", "max_mb", "nan", "max_mb 'nan': use a number"),
         ("3_Compare", "x", "weight", "x 'weight': use one of sparsity"),
         ("4_Layers", "model", "abc", "There is no model 'abc'."),
         ("4_Layers", "unit", "cell", "There is no unit 'cell'."),
@@ -71,7 +71,7 @@ def test_what_is_wrong_in_a_link_is_named_until_a_choice_changes(
 
 def test_parameters_of_another_page_are_dropped(cache: Cache) -> None:
     job = finished(cache)
-    test = open_page("pages/2_Runs.py", job=job, tolerance="3", model="x")
+    test = open_page("pages/2_Runs.py", job=job, max_drop="3", model="x")
     assert set(params(test)) == {"job"}
     assert "not valid" not in texts(test)
 
@@ -80,16 +80,16 @@ def test_an_old_address_of_the_same_visit_is_no_new_link(cache: Cache) -> None:
     """After two quick moves the browser may still send the address of the first."""
     finished(cache)
     test = open_page("pages/3_Compare.py")
-    test.slider(key="Compare.tolerance").set_value(2.0).run()
+    test.text_input(key="Compare.max_drop").set_value("2").run()
     old = params(test)
-    test.slider(key="Compare.tolerance").set_value(3.0).run()
+    test.text_input(key="Compare.max_drop").set_value("3").run()
     for name, value in old.items():
         test.query_params[name] = value
     test.run()
-    assert test.slider(key="Compare.tolerance").value == 3.0
-    assert params(test)["tolerance"] == "3"
-    test.query_params["tolerance"] = "4"
-    assert test.run().slider(key="Compare.tolerance").value == 4.0, "a new link counts"
+    assert test.text_input(key="Compare.max_drop").value == "3"
+    assert params(test)["max_drop"] == "3"
+    test.query_params["max_drop"] = "4"
+    assert test.run().text_input(key="Compare.max_drop").value == "4", "a new link counts"
 
 
 def test_numbers_are_read_as_they_are_written() -> None:

@@ -103,13 +103,13 @@ def test_each_data_set_has_its_best_model(cache: Cache) -> None:
         "Digits, 10 test images (run Quick start)",
         "Digits, 10 test images (run Others)",
     ]
-    test.slider(key="Compare.tolerance").set_value(10.0).run()
+    test.text_input(key="Compare.max_drop").set_value("10").run()
     assert len(test.metric) == 12
 
 
 def test_one_data_set_has_one_best_model_with_its_run(cache: Cache) -> None:
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others"))
-    test.slider(key="Compare.tolerance").set_value(10.0).run()
+    test.text_input(key="Compare.max_drop").set_value("10").run()
     assert not test.subheader
     assert [metric.label for metric in test.metric][-1] == "Run"
 
@@ -219,7 +219,7 @@ def test_the_words_of_the_page(cache: Cache) -> None:
     test = compare(run(cache, replace(QUICKSTART, correction=CorrectionSpec(True))))
     headers = [header.value for header in test.header]
     assert headers == ["Findings", "Training-free correction", "Table", "Downloads"]
-    assert test.slider(key="Compare.tolerance").label == "Accuracy tolerance (percentage points)"
+    assert test.text_input(key="Compare.max_drop").label == "Max. accuracy drop (points)"
     assert test.selectbox(key="Compare.x").label == "X axis"
     assert "Quantize all to int8" in [button.label for button in test.button]
     assert "Definitions" in [box.label for box in test.expander]

@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.stage import Missing, Outline
 from pruning_core.results.best_model import answers
+from pruning_core.results.goal import Goal
 from pruning_core.results.models import results_frame
 from pruning_core.results.rows import MEAN_COLUMNS, MODEL_COLUMNS, mean_over_seeds, rows_of
 from pruning_core.storage import store as stores
@@ -203,8 +204,8 @@ def test_the_best_model_follows_the_slider_and_the_report_agrees(
     test, points = shown(caches[FEW], "pages/3_Compare.py"), points_of(caches[FEW])
     sentences = set()
     for tolerance in (0.1, 5.0, 10.0):
-        test.slider(key="Compare.tolerance").set_value(tolerance).run()
-        (answer,) = answers(points, tolerance / 100)
+        test.text_input(key="Compare.max_drop").set_value(str(tolerance)).run()
+        (answer,) = answers(points, Goal(tolerance / 100))
         figures = answer.best.figures if answer.best else ()
         assert [metric.value for metric in test.metric] == [value for _, value in figures]
         assert answer.text in files["HTML report"]()

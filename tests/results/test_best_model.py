@@ -10,18 +10,19 @@ import pytest
 
 from pruning_core.common.statistics import drop_bound
 from pruning_core.results.best_model import BestModel, answers
+from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from tests.helpers.frames import comparison, frame, packed, point
 
 
-def best_model(models: pd.DataFrame, tolerance: float = 0.01) -> BestModel | None:
+def best_model(models: pd.DataFrame, max_drop: float = 0.01) -> BestModel | None:
     """The best model of one data set."""
-    (answer,) = answers(models, tolerance)
+    (answer,) = answers(models, Goal(max_drop))
     return answer.best
 
 
-def why_none(models: pd.DataFrame, tolerance: float = 0.01) -> str:
+def why_none(models: pd.DataFrame, goal: Goal = DEFAULT_GOAL) -> str:
     """Why there is no best model of one data set."""
-    (answer,) = answers(models, tolerance)
+    (answer,) = answers(models, goal)
     return answer.text or " ".join(answer.warnings)
 
 
@@ -32,10 +33,10 @@ def test_the_sparsest_model_within_the_tolerance_is_best() -> None:
     assert (best.validation_drop, best.candidates) == (pytest.approx(0.005), 9)
     assert best.drop_bound == drop_bound(50, 0, 10_000, 0.05 / 9)
     assert best.text == (
-        "Best model within 1 point (95 % confidence, validation): iterative, 74.9 % sparsity, "
-        "2.45 MB (3.75x), test accuracy 94.5 %. On 10,000 validation images its accuracy drops by "
-        "0.5 points; the true drop is at most 0.72 points (95 % confidence for all 9 models "
-        "together)."
+        "Best model with at most 1 point lost (95 % confidence, validation): iterative, 74.9 % "
+        "sparsity, 2.45 MB (3.75x), test accuracy 94.5 %. On 10,000 validation images its "
+        "accuracy drops by 0.5 points; the true drop is at most 0.72 points (95 % confidence for "
+        "all 9 models together)."
     )
     assert best.figures == (
         ("sparsity", "74.9 %"),
@@ -63,7 +64,7 @@ def test_a_large_drop_of_test_accuracy_is_a_caveat() -> None:
     (answer,) = answers(frame(rows))
     assert answer.best
     assert answer.warnings == (
-        "The test accuracy of this model drops by 20 points, more than the tolerance of 1 point.",
+        "The test accuracy of this model drops by 20 points, more than the goal of 1 point.",
     )
     rows[1]["accuracy_drop"] = 0.01
     assert answers(frame(rows))[0].warnings == ()
@@ -228,7 +229,7 @@ def test_test_images_choose_nothing(right: int) -> None:
     assert best is not None
     assert usual is not None
     assert (best.strategy, best.target) == (usual.strategy, usual.target)
-    assert why_none(frame(rows), -1.0) == why_none(frame(comparison(chance=0.1)), -1.0)
+    assert why_none(frame(rows), Goal(-1.0)) == why_none(frame(comparison(chance=0.1)), Goal(-1.0))
 
 
 def test_one_doubtful_seed_or_run_is_named() -> None:
@@ -317,3 +318,29 @@ def test_a_good_model_is_selected_although_others_are_worse() -> None:
     best = best_model(models, 0.02)
     assert best is not None
     assert best.target == pytest.approx(0.35)
+
+
+def test_a_limit_of_the_size_selects_among_smaller_files() -> None:
+    """Sizes of `comparison`: the sparsest model within 1 point has 2.45 MB."""
+    models = frame(comparison())
+    (both,) = answers(models, Goal(0.01, 2_500_000))
+    assert both.best
+    assert both.best.target == 0.749
+    assert "Best model with at most 1 point lost and at most 2.50 MB (95 %" in both.text
+    (size,) = answers(models, Goal(None, 1_500_000))
+    assert size.best
+    assert size.best.sparse_bytes <= 1_500_000
+    bounds = [row for row in comparison() if row.get("sparse_bytes", 9e9) <= 1_500_000]
+    assert size.best.validation_drop == min(row["validation_drop"] for row in bounds)
+    (none,) = answers(models, Goal(None, None))
+    assert (none.best, none.text[:15]) == (None, "No goal is set.")
+
+
+def test_where_no_model_meets_the_goal_the_nearest_are_named() -> None:
+    text = why_none(frame(comparison()), Goal(0.01, 2_000_000))
+    assert text.startswith("No pruned model meets the goal of at most 1 point lost and at most 2")
+    assert "Of the models of at most 2" in text
+    assert "The smallest file within the accuracy limit has 2.45 MB, 453 kB too much" in text
+    tiny = why_none(frame(comparison()), Goal(None, 1000))
+    assert "The smallest file has " in tiny
+    assert "accuracy limit" not in tiny

@@ -57,7 +57,7 @@ def test_files_change_no_best_model_no_finding_and_no_table_of_the_assignment(ca
     make(cache, rows)
     before, after = frame(rows), frame(rows, int8_rows(rows, Store(cache)))
     assert len(after) == 3 * len(before)
-    assert answers(after, 0.01) == answers(before, 0.01)
+    assert answers(after) == answers(before)
     assert findings(after) == findings(before)
     assert summary_tables(after) == summary_tables(before)
 

@@ -144,7 +144,7 @@ CONTROLS = {
     ),
     "Runs": (Control("run", open_run, ("Stage",)),),
     "Compare": (
-        Control("Accuracy tolerance (percentage points)", slide),
+        Control("Max. accuracy drop (points)", typed("", "1", "2.5")),
         Control("X axis", select),
     ),
     "Layers": (

@@ -76,7 +76,7 @@ def test_it_is_compared_with_the_control_and_can_be_the_best_model() -> None:
     texts = [finding.text for finding in findings(frame(comparison(), rows))]
     assert any(f"{title} at 95 %" in text and "dense control" in text for text in texts)
     assert not any(title in text and STRATEGIES[ITERATIVE].title in text for text in texts)
-    best = answers(frame(comparison(), rows), 0.01)[0].best
+    best = answers(frame(comparison(), rows))[0].best
     assert best is not None
     assert best.strategy == STRUCTURED
 

@@ -1,0 +1,128 @@
+"""The goal: two fields that Tune, Runs, Compare and Export share, kept in their addresses."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+
+import streamlit as st
+
+from pages.components.address import Address, Parameter, new_link
+from pages.components.markdown import inline
+from pages.components.number_lists import quoted
+from pruning_core.results.goal import DEFAULT_GOAL, Goal
+
+GOAL = "goal"  # the key of the session: the parameters of the last goal
+MAX_DROP, MAX_MB = "max_drop", "max_mb"
+NO_LIMIT = "none"  # the text of an empty field in an address
+# For each parameter: its label, its help, its default, its largest value.
+FIELDS = {
+    MAX_DROP: (
+        "Max. accuracy drop (points)",
+        "How many percentage points of accuracy a model may lose against the dense baseline. The "
+        "upper 95 % confidence bound on the validation images counts. Leave empty for no limit.",
+        "1",
+        100.0,
+    ),
+    MAX_MB: (
+        "Max. size (MB)",
+        "How large the file of a model may be, in megabytes (1 MB is 1,000,000 bytes). Leave empty "
+        "for no limit.",
+        "",
+        1e6,
+    ),
+}
+
+
+def read_limit(text: str, most: float) -> float | None:
+    """The number of a field; None where it is empty. Raises `ValueError` with a sentence."""
+    text = text.strip().replace(",", ".")
+    if text in ("", NO_LIMIT):
+        return None
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)) and 0 <= value <= most:
+            return value
+    raise ValueError(f"use a number from 0 to {most:,.0f}, or leave the field empty")
+
+
+def _parameter(name: str) -> Parameter:
+    _, _, default, most = FIELDS[name]
+
+    def read(text: str) -> str:
+        return "" if read_limit(text, most) is None else text.strip()
+
+    return Parameter(name, default, read, lambda text: text.strip() or NO_LIMIT)
+
+
+PARAMETERS = tuple(map(_parameter, FIELDS))
+
+
+def draw_goal(address: Address) -> Goal:
+    """Draw the two fields side by side. Returns the goal; a wrong field is no limit, and says so.
+
+    `address` must have the `PARAMETERS`.
+    """
+    limits: dict[str, float | None] = {}
+    with st.container(horizontal=True, key="goal"):
+        for name, (label, help_text, _, most) in FIELDS.items():
+            with st.container(width=210):
+                text = st.text_input(
+                    label,
+                    address[name],
+                    key=address.key(name),
+                    help=help_text,
+                    placeholder="no limit",
+                )
+                try:
+                    limits[name] = read_limit(text, most)
+                except ValueError as error:
+                    limits[name] = None
+                    st.error(inline(f"{quoted(text)}: {error}."))
+    return _goal(limits)
+
+
+def follow_goal(page: str) -> None:
+    """Make the goal of a page that of the session; call before links to other pages are drawn.
+
+    A link that is being opened decides, else the fields of the page.
+    """
+    given, texts = new_link(), st.session_state.setdefault(GOAL, {})
+    for parameter in PARAMETERS:
+        name = parameter.name
+        if given is None:
+            texts[name] = st.session_state.get(f"{page}.{name}", texts.get(name, ""))
+            continue
+        texts[name] = parameter.default
+        if name in given:
+            with suppress(ValueError):  # the page tells what is wrong with the link
+                texts[name] = parameter.read(given[name])
+
+
+def current_goal() -> Goal:
+    """The goal of this session; the default before a page has set one."""
+    texts = st.session_state.get(GOAL)
+    if texts is None:
+        return DEFAULT_GOAL
+    limits: dict[str, float | None] = {}
+    for name, text in texts.items():
+        limits[name] = None
+        with suppress(ValueError):
+            limits[name] = read_limit(text, FIELDS[name][3])
+    return _goal(limits)
+
+
+def goal_parameters() -> dict[str, str]:
+    """The parameters of the goal of this session, for links to pages that have a goal."""
+    texts = st.session_state.get(GOAL, {})
+    return {
+        parameter.name: parameter.text(texts[parameter.name])
+        for parameter in PARAMETERS
+        if texts.get(parameter.name, parameter.default) != parameter.default
+    }
+
+
+def _goal(limits: dict[str, float | None]) -> Goal:
+    drop, megabytes = limits[MAX_DROP], limits[MAX_MB]
+    return Goal(
+        None if drop is None else drop / 100, None if megabytes is None else megabytes * 1e6
+    )
