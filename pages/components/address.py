@@ -157,16 +157,21 @@ class Address:
         """
         visit, given = self._visit(), new_link()
         if given is not None:
-            visit.given = {name: text for name, text in given.items() if name in self.parameters}
-            visit.values, visit.problems = {}, []
-            for name, parameter in self.parameters.items():
-                self[name] = self._read(parameter, given)
-            link_opened(given)
+            self.read(given)
         for name in self.parameters:
             if self.key(name) not in st.session_state:
                 self[name] = visit.values[name]
         self._follow_widgets()
         return given is not None
+
+    def read(self, given: Parameters) -> None:
+        """Put the parameters of a link into the session, and defaults for those it lacks."""
+        visit = self._visit()
+        visit.given = {name: text for name, text in given.items() if name in self.parameters}
+        visit.values, visit.problems = {}, []
+        for name, parameter in self.parameters.items():
+            self[name] = self._read(parameter, given)
+        link_opened(given)
 
     def given(self, name: str) -> str:
         """The text of a parameter in a link that is being opened; empty for none."""

@@ -66,20 +66,19 @@ def begin() -> None:
 
     Call it before the widgets are drawn, and after anything else that changes them.
     """
-    given = address.new_link()
-    ADDRESS.open()
-    if given is not None:
+    if (given := address.new_link()) is not None:
         _open_link(given)
     elif f"{PREFIX}seeds" not in st.session_state:
         # Streamlit drops the values of widgets that were not drawn.
         fill_widgets(st.session_state[VALUES], st.session_state[LINK_PROBLEMS])
+    ADDRESS.open()
     st.session_state.setdefault(RUN_NAME, address.last_address("Tune").get(NAME, ""))
     st.session_state[ATTEMPTED_SPEC] = _attempted_spec(_read_widgets()[0])
 
 
 def _open_link(given: dict[str, str], without: Iterable[str] = ()) -> None:
     """Put the settings of a link into the widgets, `without` some of them."""
-    address.link_opened(given)
+    ADDRESS.read(given)
     others = (*without, NAME, *ADDRESS.parameters)
     settings = {name: text for name, text in given.items() if name not in others}
     reading = from_params(settings)
