@@ -56,7 +56,6 @@ IMPORTING_FILES = {
 # What `.load` is called on outside the engine: the choices of the pages, which load settings, the
 # registry through which the worker enters the engine, and the functions of the commands.
 LOADS = {
-    "pages/1_Tune.py": {"choices"},
     "pages/components/settings_file.py": {"choices"},
     "pruning_core/worker/execute.py": {"STAGE_KINDS"},
     "pruning_core/cli/main.py": {"load"},

@@ -42,8 +42,9 @@ LINK_PROBLEMS = "link problems"
 ATTEMPTED_SPEC = "attempted spec"
 
 FIELDS = fields_of(Spec)
+TABS = ("Pruning", "Schedule", "Fine-tuning", "Structured", "Advanced")
 # The settings have parameters of their own; these are the others.
-ADDRESS = address.Address("Tune", *goal.PARAMETERS)
+ADDRESS = address.Address("Tune", *goal.PARAMETERS, address.choice("tab", TABS))
 # The paths that a person has typed, uploaded or confirmed since the app started.
 _confirmed_paths: set[str] = set()
 
@@ -158,13 +159,11 @@ def collect() -> Reading:
 
 def _read_widgets() -> tuple[Values, list[SpecError]]:
     """The value of each widget that can be read, and an error for each that cannot."""
-    last_valid: Values = st.session_state[VALUES]
     values: Values = {}
     errors = []
     for name in DEFAULTS:
-        shown = st.session_state.get(PREFIX + name, to_widget(name, last_valid[name]))
         try:
-            values[name] = from_widget(name, shown)
+            values[name] = from_widget(name, widget_value(name))
         except ValueError as error:
             errors.append(SpecError(name, "{reason}", reason=error))
     return values, errors
@@ -186,6 +185,13 @@ def _with_effect(errors: Iterable[SpecError], values: Values) -> Iterable[SpecEr
         name = "iterative.schedule" if error.field in SCHEDULE_SETTINGS else error.field
         if name not in FIELDS or has_effect(name, spec):
             yield error
+
+
+def widget_value(name: str) -> Any:
+    """The value of a setting as its widget holds it, whether it is drawn or not."""
+    if (key := PREFIX + name) in st.session_state:
+        return st.session_state[key]
+    return to_widget(name, st.session_state[VALUES][name])
 
 
 def to_widget(name: str, value: Any) -> Any:

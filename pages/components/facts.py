@@ -25,7 +25,7 @@ from pruning_core.planning.inspections import (
     notes_for_model,
 )
 from pruning_core.planning.stage import Stage
-from pruning_core.settings.messages import failure_reason, for_page, title
+from pruning_core.settings.messages import failure_reason, for_page
 from pruning_core.settings.spec import Spec
 
 POLL_SECONDS, REST_SECONDS = 1.0, 0.5
@@ -118,11 +118,8 @@ def explain(field: str, error: str) -> str:
     return failure_reason(field, error, for_page)
 
 
-def refuse(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
-    """Why this cannot run, and what to do."""
-    st.error(f"This cannot run yet. {inline(for_page(error))}")
-    setting = inline(title(error.field)) if error.field else "the settings"
-    st.caption(f"Change {setting} to continue.")
+def draw_retry(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
+    """What to do where an inspection, one of `stages`, has failed with this error."""
     rows = [row for stage in stages if (row := lab.queue.stage(stage.key))]
     failed = {row.key for row in rows if row.status == "failed"}
     if failed & lab.queue.wanted_keys():

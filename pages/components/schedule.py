@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.components import number_lists
-from pages.components.choices import PREFIX, VALUES, to_widget
+from pages.components.choices import PREFIX, VALUES, to_widget, widget_value
 from pages.components.setting_values import Values, spec_of
 from pruning_core.common.formatting import format_epochs, format_percent, missing, trimmed
 from pruning_core.methods.sparsity_schedules import CUSTOM, SPARSITY_SCHEDULES
@@ -22,7 +22,7 @@ MOST_STEPS = 100
 
 def is_custom() -> bool:
     """Whether the schedule is custom, so that it implies the number of steps and the target."""
-    return bool(st.session_state.get(f"{PREFIX}iterative.schedule") == CUSTOM)
+    return bool(widget_value("iterative.schedule") == CUSTOM)
 
 
 def notes(chain: strategies.IterativeSpec) -> list[str]:
@@ -63,7 +63,7 @@ def schedule_chosen() -> None:
 def schedule_typed() -> None:
     """A callback: the number of steps and the target follow from the list, if it is readable."""
     with suppress(ValueError):  # the page reports what is wrong with it
-        text = st.session_state[f"{PREFIX}iterative.custom_schedule"]
+        text = widget_value("iterative.custom_schedule")
         use_targets(number_lists.parse_percent(text))
 
 

@@ -42,11 +42,12 @@ class Reading:
     @property
     def problems(self) -> tuple[str, ...]:
         """The errors as sentences of limited length."""
-        sentences = (for_page(error) for error in self.errors)
-        return tuple(
-            text if len(text) <= LONGEST_PROBLEM else f"{text[:LONGEST_PROBLEM]}…"
-            for text in sentences
-        )
+        return tuple(limited(for_page(error)) for error in self.errors)
+
+
+def limited(sentence: str) -> str:
+    """A sentence of limited length: it may quote what was typed."""
+    return sentence if len(sentence) <= LONGEST_PROBLEM else f"{sentence[:LONGEST_PROBLEM]}…"
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> Values:

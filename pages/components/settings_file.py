@@ -1,13 +1,17 @@
-"""The name of a run, and its settings as a file: export and import."""
+"""The settings of Tune as a whole: the name of the run, the link, export, import and reset."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pages.components import choices
+from pages.components.copy_link import draw_copy_link
 from pages.components.markdown import inline
+from pages.components.setting_values import link_of
 from pages.components.settings_form import FIELDS
 from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import format_count
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.spec import Spec, describe, from_bytes, to_json
 
@@ -16,34 +20,53 @@ PROBLEM = "settings file problem"
 
 
 def draw(spec: Spec | None) -> None:
-    """Name and export where there is a spec, and import."""
+    """The name, and the buttons. Without a valid spec nothing can be exported."""
     if error := st.session_state.get(PROBLEM):
         st.error(error)
-    with st.expander("Name, export or import settings"):
-        st.text_input(
-            FIELDS["label"].title,
-            placeholder=describe(spec) if spec else "",
-            key=choices.RUN_NAME,
-            value=st.session_state[choices.RUN_NAME],
-            help=FIELDS["label"].about.help,
+    st.text_input(
+        FIELDS["label"].title,
+        placeholder=describe(spec) if spec else "",
+        key=choices.RUN_NAME,
+        value=st.session_state[choices.RUN_NAME],
+        help=FIELDS["label"].about.help,
+    )
+    st.caption(_state(spec is not None))
+    with st.container(horizontal=True):
+        draw_copy_link()
+        st.download_button(
+            "Export settings",
+            to_json(spec) if spec else "",
+            "settings.json",
+            "application/json",
+            on_click="ignore",
+            disabled=spec is None,
+            help="All settings as a file (JSON), for import on this page or `--spec` on the "
+            "command line.",
         )
-        if spec:
-            st.download_button(
-                "Export settings (JSON)",
-                to_json(spec),
-                "settings.json",
-                "application/json",
-                on_click="ignore",
-                help="All settings as a file, for import on this page or `--spec` on the command "
-                "line.",
+        with st.popover("Import settings"):
+            st.file_uploader(
+                "Settings file",
+                ["json"],
+                key=UPLOAD,
+                on_change=import_file,
+                help="A settings file (JSON). It replaces all settings on this page.",
             )
-        st.file_uploader(
-            "Import settings",
-            ["json"],
-            key=UPLOAD,
-            on_change=import_file,
-            help="A settings file (JSON). It replaces all settings on this page.",
+        st.button(
+            "Reset",
+            on_click=choices.load,
+            args=(QUICKSTART,),
+            help="Sets all settings back to Quick start.",
         )
+
+
+def _state(valid: bool) -> str:
+    """How many settings differ from the quick start, and whether the link holds them."""
+    changed = len(link_of(st.session_state[choices.VALUES]))
+    if not valid:
+        return "The link still holds the last valid settings."
+    if changed:
+        return f"{format_count(changed, 'setting')} changed from Quick start."
+    return "The settings are those of Quick start."
 
 
 def import_file() -> None:

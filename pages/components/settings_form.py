@@ -1,23 +1,25 @@
 """Widgets of settings. A widget follows from the description of its field.
 
 Its label is the setting's title, its key is `w.` and the setting's dotted name, its help, bounds
-and choices are those of the field. A setting without an effect is disabled, and its help says
-when it has one.
+and choices are those of the field. A setting without an effect is not drawn.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
-from pages.components.choices import PREFIX, attempted_spec
+from pages.components.choices import PREFIX, attempted_spec, widget_value
 from pages.components.markdown import inline
 from pruning_core.common.errors import HIGHEST
 from pruning_core.methods.registry import Registry
+from pruning_core.methods.sparsity_schedules import CUSTOM
 from pruning_core.settings.fields import Field, fields_of
-from pruning_core.settings.relevance import unmet
+from pruning_core.settings.relevance import has_effect
 from pruning_core.settings.spec import Spec
 
 FIELDS = fields_of(Spec)
@@ -31,37 +33,56 @@ def key(name: str) -> str:
     return PREFIX + name
 
 
-def value_of(name: str) -> Any:
-    """The value that the widget of a setting holds, also before it is drawn."""
-    return st.session_state.get(key(name))
+@dataclass(frozen=True)
+class Form:
+    """What the widgets of a page share.
+
+    `callbacks` are called when a setting changes; `errors` are sentences on wrong settings. Both
+    are by the name of the setting.
+    """
+
+    callbacks: Callbacks = dataclasses.field(default_factory=dict)
+    errors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def draw(self, rows: Sequence[Row]) -> None:
+        """Draw the widgets of these settings; those of a tuple are side by side."""
+        for row in rows:
+            names = [name for name in ((row,) if isinstance(row, str) else row) if is_shown(name)]
+            columns = st.columns(len(names)) if len(names) > 1 else [st.container()]
+            for column, name in zip(columns, names, strict=False):
+                with column:
+                    self.draw_setting(name)
+
+    def draw_setting(self, name: str) -> Any:
+        """Draw the widget of one setting, and under it what is wrong with it. Returns its value."""
+        value = _widget(name, self.callbacks.get(name))
+        if name in self.errors:
+            st.error(inline(self.errors[name]))
+        return value
 
 
-def settings_form(rows: Sequence[Row], callbacks: Callbacks | None = None) -> None:
-    """Draw the widgets of these settings; those of a tuple are side by side."""
-    for row in rows:
-        names = (row,) if isinstance(row, str) else row
-        columns = st.columns(len(names)) if len(names) > 1 else [st.container()]
-        for column, name in zip(columns, names, strict=True):
-            with column:
-                setting_widget(name, (callbacks or {}).get(name))
+def is_shown(name: str) -> bool:
+    """Whether a setting has an effect beside the others, so that its widget is drawn.
+
+    A custom schedule is empty beside any other sparsity schedule.
+    """
+    spec = attempted_spec()
+    if name == "iterative.custom_schedule" and spec.iterative.schedule != CUSTOM:
+        return False
+    return has_effect(name, spec)
 
 
-def setting_widget(name: str, on_change: Callable[[], None] | None = None) -> Any:
-    """Draw the widget of one setting. Returns its value."""
+def _widget(name: str, on_change: Callable[[], None] | None) -> Any:
     field = FIELDS[name]
-    condition = unmet(name, attempted_spec())
-    help_text = _help(field)
-    if condition:
-        help_text += f"\n\nUsed only {condition.text}."
     common: dict[str, Any] = {
         "label": field.title,
         "key": key(name),
-        "help": help_text,
-        "disabled": condition is not None,
+        "help": _help(field),
         "on_change": on_change,
     }
-    # Without its value a new widget shows its default for some tenths of a second.
-    value = st.session_state[key(name)]
+    # A widget that was not drawn in the last run has lost its value. Without its value a new
+    # widget shows its default for some tenths of a second.
+    value = st.session_state.setdefault(key(name), widget_value(name))
     if field.type is bool:
         return st.checkbox(**common, value=value)
     if field.about.choices is not None and not field.is_list:

@@ -31,7 +31,10 @@ h3 {font-size: 1.0rem !important; padding: 0.3rem 0 0.1rem 0 !important;}
         position: sticky; top: 3.5rem; max-height: calc(100vh - 4rem); overflow-y: auto;
     }
 }
-@media (max-width: 640px) {.block-container {padding-left: 0.9rem; padding-right: 0.9rem;}}
+@media (max-width: 640px) {
+    .block-container {padding-left: 0.9rem; padding-right: 0.9rem;}
+    .modebar-container {display: none;}
+}
 </style>
 """
 

@@ -1,144 +1,198 @@
-"""The sections of the Tune page: which settings belong to which, and what a choice implies."""
+"""The parts of the Tune page: which settings belong to which, and what a choice implies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.components import schedule
-from pages.components.choices import to_widget
+from pages.components import choices, dry_run, facts, schedule
+from pages.components.choices import TABS, to_widget, widget_value
 from pages.components.lab import Lab
-from pages.components.settings_form import (
-    FIELDS,
-    Callbacks,
-    Row,
-    key,
-    setting_widget,
-    settings_form,
-    value_of,
-)
+from pages.components.settings_form import FIELDS, Form, Row, is_shown, key
 from pages.components.uploads import upload_for
+from pruning_core.common.errors import SpecError
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.granularity import pattern_of, pattern_sparsity
 from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.methods.recovery import RECOVERY_METHODS
+from pruning_core.settings import pruning_steps
+from pruning_core.settings.spec import Spec
 
-DATA: Sequence[Row] = (("data.train_size", "data.test_size"), "data.image_size")
-PRUNING: Sequence[Row] = (
-    "one_shot.amounts",
-    "iterative.target",
-    "pruning.criterion",
-    ("pruning.granularity", "pruning.allocation"),
-    "pruning.min_density",
-    "pruning.layers",
-    "pruning.exclude",
-    "pruning.layer_sparsities",
-)
-SCHEDULE: Sequence[Row] = (
-    "iterative.enabled",
-    ("iterative.iterations", "iterative.epochs"),
-    "iterative.schedule",
-    "iterative.custom_schedule",
-    ("one_shot.epochs", "iterative.final_epochs"),
-    "iterative.equal_budget",
-    "iterative.equal_schedule",
-)
-RECOVERY: Sequence[Row] = (
-    ("recovery.method", "recovery.rewind_epoch"),
-    ("finetune.optimizer", "finetune.lr"),
-    ("finetune.lr_schedule", "lr_schedule_span"),
-    ("recovery.distillation_weight", "recovery.distillation_temperature"),
-    ("correction.enabled", "correction.images"),
-)
-STRUCTURED: Sequence[Row] = tuple(name for name in FIELDS if name.startswith("structured."))
 STAYS = "The file stays on this computer."
-# Drawn one by one below, or in the settings file's part.
-DRAWN_ALONE = (
-    "data.name",
-    "data.path",
-    "model.name",
-    "model.width",
-    "model.stem_stride",
-    "model.weights",
-    "baseline_epochs",
-    "label",
+# The settings of the first part, besides those that are drawn one by one.
+MAIN: Sequence[Row] = (
+    "one_shot.amounts",
+    ("iterative.target", "iterative.iterations"),
+    ("iterative.epochs", "one_shot.epochs"),
+    ("baseline_epochs", "seeds"),
 )
+DRAWN_ALONE = ("data.name", "data.path", "model.name", "model.weights", "label")
 
 
-def data_section(lab: Lab) -> None:
-    """The data set, the number of images and their size."""
-    name = setting_widget("data.name", callbacks()["data.name"])
-    if DATASETS[name].user_images:
+@dataclass(frozen=True)
+class Section:
+    """Settings under one heading."""
+
+    title: str
+    rows: Sequence[Row]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the settings."""
+        return _names(self.rows)
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return [name for row in rows for name in ((row,) if isinstance(row, str) else row)]
+
+
+# A tab draws these sections, and then every other setting of its parts of a spec (`TABS_OF_PARTS`),
+# so that a new setting appears by itself.
+SECTIONS: Mapping[str, Sequence[Section]] = {
+    "Pruning": (
+        Section("Importance", ("pruning.criterion", "pruning.calibration_images")),
+        Section(
+            "Granularity",
+            ("pruning.granularity", ("pruning.filter_norm", "pruning.filter_dim")),
+        ),
+        Section(
+            "Allocation",
+            ("pruning.allocation", "pruning.min_density", "pruning.layer_sparsities"),
+        ),
+        Section("Layers", ("pruning.layers", "pruning.exclude")),
+    ),
+    "Schedule": (
+        Section(
+            "Iterative pruning",
+            (
+                "iterative.enabled",
+                "iterative.schedule",
+                "iterative.custom_schedule",
+                "iterative.final_epochs",
+            ),
+        ),
+        Section("One-shot controls", ("iterative.equal_budget", "iterative.equal_schedule")),
+    ),
+    "Fine-tuning": (
+        Section(
+            "Learning rate",
+            (
+                ("finetune.optimizer", "finetune.lr"),
+                ("finetune.lr_schedule", "lr_schedule_span"),
+                "finetune.warmup",
+            ),
+        ),
+        Section(
+            "Recovery",
+            (
+                "recovery.method",
+                "recovery.rewind_epoch",
+                ("recovery.distillation_weight", "recovery.distillation_temperature"),
+            ),
+        ),
+        Section("Training-free correction", ("correction.enabled", "correction.images")),
+    ),
+    "Structured": (),
+    "Advanced": (),
+}
+# By the title of a part; the others are in the last tab.
+TABS_OF_PARTS = {
+    "Pruning": "Pruning",
+    "One-shot pruning": "Schedule",
+    "Iterative pruning": "Schedule",
+    "Fine-tuning": "Fine-tuning",
+    "Recovery": "Fine-tuning",
+    "Training-free correction": "Fine-tuning",
+    "Structured pruning": "Structured",
+}
+
+
+def sections(tab: str) -> Iterator[Section]:
+    """The sections of a tab. Settings that no section names come last, by the part of the spec."""
+    yield from SECTIONS[tab]
+    named = {*_names(MAIN), *DRAWN_ALONE}
+    named.update(name for part in SECTIONS.values() for section in part for name in section.names)
+    others: dict[str, list[str]] = {}
+    for name, field in FIELDS.items():
+        if name not in named and TABS_OF_PARTS.get(field.section.title, TABS[-1]) == tab:
+            others.setdefault(field.section.title, []).append(name)
+    for title, names in others.items():
+        yield Section(title, [tuple(names[i : i + 2]) for i in range(0, len(names), 2)])
+
+
+def tab_of(name: str) -> str:
+    """The tab that draws a setting; empty for one of the first part."""
+    return next((tab for tab in TABS for s in sections(tab) if name in s.names), "")
+
+
+def draw_main(lab: Lab, spec: Spec, form: Form) -> None:
+    """The first part: data set, model, sparsities, epochs and seeds."""
+    if DATASETS[form.draw_setting("data.name")].user_images:
         upload_for(
             lab, "Upload a .zip", "data.path", ["zip"], f"{STAYS} {FIELDS['data.path'].about.help}"
         )
-        setting_widget("data.path")
-    settings_form(DATA)
+        form.draw_setting("data.path")
+    with suppress(SpecError):  # the error is told at its field
+        facts.show_data(lab, spec)
+    model_column, weights_column = st.columns(2)
+    with model_column:
+        form.draw_setting("model.name")
+    with weights_column:
+        # An upload changes the value of the box, so its code runs first, though it is drawn below.
+        box = st.container()
+        with st.popover("Upload a checkpoint", type="tertiary"):
+            upload_for(lab, "Checkpoint file", "model.weights", None, STAYS)
+        with box:
+            form.draw_setting("model.weights")
+    with suppress(SpecError):
+        facts.show_model(lab, spec)
+    form.draw(MAIN)
 
 
-def model_section(lab: Lab) -> None:
-    """The network, its initial weights, and the baseline's epochs."""
-    settings_form(("model.name", ("model.width", "model.stem_stride")))
-    # An upload changes the value of the box, so its code runs first, though it is drawn below.
-    box = st.container()
-    with st.expander("Upload a checkpoint"):
-        upload_for(lab, "Checkpoint file", "model.weights", None, STAYS)
-    with box:
-        setting_widget("model.weights")
-    setting_widget("baseline_epochs")
+def draw_tabs(lab: Lab, spec: Spec, form: Form, valid: bool) -> None:
+    """The other settings, in tabs with sections. What has no effect is not drawn."""
+    chosen = choices.ADDRESS["tab"]
+    tabs = st.tabs(TABS, default=chosen, key=choices.ADDRESS.key("tab"), on_change="rerun")
+    for name, tab in zip(TABS, tabs, strict=True):
+        if not tab.open:
+            continue
+        with tab:
+            for section in sections(name):
+                if any(map(is_shown, section.names)):
+                    st.subheader(section.title, anchor=False)
+                    form.draw(section.rows)
+            if name == "Schedule" and spec.iterative.enabled:
+                _draw_steps(spec, valid)
+            elif name == "Structured":
+                with suppress(SpecError):
+                    dry_run.show(lab, spec)
 
 
-def pruning_section() -> None:
-    """Sparsity, criterion, granularity, allocation and layers."""
-    settings_form(PRUNING, callbacks())
+def _draw_steps(spec: Spec, valid: bool) -> None:
+    """The sparsity of each pruning step, as sentences and as a table to edit.
 
-
-def schedule_section() -> None:
-    """The sparsity schedule, and the epochs after each step."""
-    settings_form(SCHEDULE, callbacks())
-
-
-def recovery_section() -> None:
-    """The recovery method, its training, and training-free correction."""
-    settings_form(RECOVERY, callbacks())
-
-
-def structured_section() -> None:
-    """All settings of structured pruning."""
-    settings_form(STRUCTURED)
-
-
-def advanced_section() -> None:
-    """Every setting that no other section draws, under the title of its group.
-
-    A new setting appears here by itself.
+    Beside an error the table would still hold the edit that caused the error, and repeat it.
     """
-    title = ""
-    for name in advanced_settings():
-        if FIELDS[name].section.title != title:
-            title = FIELDS[name].section.title
-            st.markdown(f"**{title}**")
-        setting_widget(name, callbacks().get(name))
+    for note in schedule.notes(spec.iterative):
+        st.caption(note)
+    if valid:
+        st.subheader("Sparsity per step", anchor=False)
+        schedule.draw_table(pruning_steps.targets(spec.iterative))
 
 
-def advanced_settings() -> list[str]:
-    """The names of the settings that no other section of the page draws."""
-    rows = (*DATA, *PRUNING, *SCHEDULE, *RECOVERY, *STRUCTURED)
-    drawn = {name for row in rows for name in ((row,) if isinstance(row, str) else row)}
-    return [name for name in FIELDS if name not in drawn and name not in DRAWN_ALONE]
-
-
-def callbacks() -> Callbacks:
+def callbacks() -> dict[str, Callable[[], None]]:
     """What the choice of a setting implies for others, by the setting's name."""
     return {
         # The augmentation of the last data set need not suit this one.
         "data.name": _set("data.augmentation", lambda: "auto"),
         "finetune.optimizer": _set(
-            "finetune.lr", lambda: OPTIMIZERS[value_of("finetune.optimizer")].lr
+            "finetune.lr", lambda: OPTIMIZERS[widget_value("finetune.optimizer")].lr
         ),
         "baseline.optimizer": _set(
-            "baseline.lr", lambda: OPTIMIZERS[value_of("baseline.optimizer")].baseline_lr
+            "baseline.lr", lambda: OPTIMIZERS[widget_value("baseline.optimizer")].baseline_lr
         ),
         "recovery.method": _set("recovery.rewind_epoch", _rewind_epoch),
         "pruning.granularity": _one_pattern_step,
@@ -158,8 +212,8 @@ def _set(name: str, value_for: Callable[[], object]) -> Callable[[], None]:
 
 def _rewind_epoch() -> int:
     """Only rewinding methods have a rewind epoch."""
-    rewinds = RECOVERY_METHODS[value_of("recovery.method")].rewinds
-    return value_of("recovery.rewind_epoch") if rewinds else 0
+    rewinds = RECOVERY_METHODS[widget_value("recovery.method")].rewinds
+    return int(widget_value("recovery.rewind_epoch")) if rewinds else 0
 
 
 def _one_pattern_step() -> None:
@@ -168,7 +222,7 @@ def _one_pattern_step() -> None:
     Another granularity restores the values from before the pattern.
     """
     before = st.session_state.setdefault("before a pattern", {})
-    granularity = value_of("pruning.granularity")
+    granularity = widget_value("pruning.granularity")
     if pattern_of(granularity):
         sparsity = pattern_sparsity(granularity)
         implied = {
@@ -177,7 +231,7 @@ def _one_pattern_step() -> None:
             "pruning.allocation": "uniform",
         }
         for name, value in implied.items():
-            before.setdefault(name, value_of(name))
+            before.setdefault(name, widget_value(name))
             st.session_state[key(name)] = to_widget(name, value)
         return
     for name in list(before):

@@ -28,6 +28,7 @@ def upload_for(lab: Lab, label: str, name: str, types: list[str] | None, help: s
     if stored := store_upload(lab, file):
         st.session_state[f"uploaded {name}"] = file.file_id
         st.session_state[PREFIX + name] = str(stored[1])
+        st.rerun()  # what follows from the settings was computed before
 
 
 def store_upload(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:

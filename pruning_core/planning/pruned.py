@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -93,9 +94,16 @@ def _fractional(epochs: float) -> bool:
 
 def lr_segments(spec: Spec) -> list[Json]:
     """The learning rates of the iterative run, as the parts of one training without its cuts."""
+    return step_segments(spec, steps(spec.iterative), schedule_place)
+
+
+def step_segments(
+    spec: Spec, planned: Iterable[Step], place: Callable[[Spec, Step, float], tuple[float, float]]
+) -> list[Json]:
+    """The learning rates of a chain of steps; `place` is as `schedule_place`."""
     segments, before = list[Json](), 0.0
-    for step in steps(spec.iterative):
-        lr_from_epoch, lr_epochs = schedule_place(spec, step, before)
+    for step in planned:
+        lr_from_epoch, lr_epochs = place(spec, step, before)
         train = final_training(spec) if step.final else finetune_training(spec)
         segment = {
             "epochs": step.epochs,

@@ -18,10 +18,11 @@ from pruning_core.planning.pruned import (
     finetune_training,
     recovery_settings,
     rounded_after,
+    step_segments,
     without_rewinding,
 )
 from pruning_core.planning.stage import PlannedModel, Stage
-from pruning_core.planning.stage_types import restored, stored
+from pruning_core.planning.stage_types import Json, restored, stored
 from pruning_core.settings.pruning_steps import (
     Step,
     epochs_before,
@@ -148,6 +149,11 @@ def uses_images(spec: Spec) -> bool:
 def _untrained(spec: Spec) -> TrainSpec:
     """The settings of a step without training: calibration images come in batches."""
     return TrainSpec(batch_size=spec.finetune.batch_size) if uses_images(spec) else TrainSpec()
+
+
+def structured_segments(spec: Spec, ratio: float) -> list[Json]:
+    """The learning rates of the chain to a ratio, as the parts of one training."""
+    return step_segments(spec, structured_steps(spec.structured, ratio), _schedule_place)
 
 
 def _schedule_place(spec: Spec, step: Step, before: float) -> tuple[float, float]:

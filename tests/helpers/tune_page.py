@@ -7,6 +7,7 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 from pages.components.settings_form import key
+from pages.components.tune_sections import tab_of
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.estimate import probe
@@ -44,13 +45,30 @@ def uploaders(test: AppTest) -> list[Any]:
 
 
 def widget(test: AppTest, name: str) -> Any:
-    """The widget of a setting, by the setting's dotted name."""
-    return next(w for w in widgets(test) if w.key == key(name))
+    """The widget of a setting, by the setting's dotted name; its tab is opened."""
+    drawn = find_widget(test, name)
+    assert drawn is not None, f"{name} is not drawn"
+    return drawn
+
+
+def find_widget(test: AppTest, name: str) -> Any | None:
+    """As `widget`; None where the setting is not drawn, because it has no effect."""
+    tab = tab_of(name)
+    if tab and test.session_state["Tune.tab"] != tab:
+        test.session_state["Tune.tab"] = tab
+        ran(test)
+    return next((w for w in widgets(test) if w.key == key(name)), None)
 
 
 def choose(test: AppTest, name: str, value: Any) -> AppTest:
     """The page after its user gave the widget of a setting a value."""
     widget(test, name).set_value(value)
+    return ran(test)
+
+
+def press(test: AppTest, label: str) -> AppTest:
+    """The page after a click on a button."""
+    next(button for button in test.button if button.label == label).click()
     return ran(test)
 
 
@@ -63,8 +81,8 @@ def captions(test: AppTest) -> str:
 
 
 def error_text(test: AppTest) -> str:
-    """The first error of the page, without the escapes of Markdown."""
-    return str(test.error[0].value).replace("\\", "")
+    """The errors of the page, without the escapes of Markdown."""
+    return "\n".join(str(error.value) for error in test.error).replace("\\", "")
 
 
 def metric(test: AppTest, label: str) -> str:

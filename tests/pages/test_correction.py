@@ -12,7 +12,7 @@ from pruning_core.common.paths import Cache
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.correction import CorrectionSpec
-from tests.helpers.tune_page import choose, error_text, run_button, tune, widget
+from tests.helpers.tune_page import choose, error_text, find_widget, run_button, tune
 from tests.pages.test_compare import compare, run
 
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -42,9 +42,9 @@ def test_compare_shows_a_row_for_each_correction_only_where_a_run_has_them(cache
 
 def test_tune_enables_it_and_refuses_it_without_a_pruned_model() -> None:
     test = tune()
-    assert widget(test, "correction.images").disabled
+    assert not find_widget(test, "correction.images")
     choose(test, "correction.enabled", True)
-    assert not widget(test, "correction.images").disabled
+    assert find_widget(test, "correction.images")
     choose(test, "one_shot.amounts", "0")
     assert "Training-free correction: " in error_text(test)
     assert "needs a one-shot sparsity above 0" in error_text(test)

@@ -33,14 +33,14 @@ NEW_SETTING = """
     def __post_init__"""
 DRAW = """
 import json
-from tests.helpers.tune_page import tune, widget
+from tests.helpers.tune_page import find_widget, tune, widget
 
 test = tune(**{"sensitivity.enabled": "true"})
 drawn = widget(test, "sensitivity.repeats")
-print(json.dumps([drawn.label, drawn.value, drawn.min, drawn.max, drawn.disabled, drawn.help]))
+print(json.dumps([drawn.label, drawn.value, drawn.min, drawn.max, drawn.help]))
 drawn.set_value(75).run()
 print(json.dumps([str(test.query_params["sensitivity.repeats"]), len(test.exception)]))
-print(json.dumps([widget(tune(), "sensitivity.repeats").disabled]))
+print(json.dumps([find_widget(tune(), "sensitivity.repeats") is None]))
 """
 
 
@@ -58,8 +58,8 @@ def test_a_new_setting_appears_on_tune(tmp_path: Path, cache: Cache, no_worker: 
     assert done.returncode == 0, done.stderr
     drawn, changed, without = map(json.loads, done.stdout.splitlines())
     assert drawn[:2] == ["Repeats", 50.0]
-    assert drawn[2:5] == [pytest.approx(0.0001), 100.0, False]
-    assert drawn[5] == "In percent. A setting of a test\\_, with \\*stars\\*."
+    assert drawn[2:4] == [pytest.approx(0.0001), 100.0]
+    assert drawn[4] == "In percent. A setting of a test\\_, with \\*stars\\*."
     assert "0.75" in changed[0]
     assert changed[1] == 0
     assert without == [True]

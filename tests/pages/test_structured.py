@@ -16,10 +16,22 @@ from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.jobs import Queue
 from tests.helpers.inspections import DRY_RUN
 from tests.helpers.pages import put
-from tests.helpers.tune_page import captions, error_text, inspected, ran, tune
+from tests.helpers.tune_page import (
+    captions,
+    choose,
+    error_text,
+    find_widget,
+    inspected,
+    tune,
+    widget,
+)
 
 pytestmark = pytest.mark.usefixtures("no_worker")
-ON: dict[str, str] = {"structured.enabled": "true", "structured.ratios": "[0.5]"}
+ON: dict[str, str] = {
+    "structured.enabled": "true",
+    "structured.ratios": "[0.5]",
+    "tab": "Structured",
+}
 
 
 def spec() -> Spec:
@@ -36,14 +48,13 @@ def table(test: AppTest, column: str) -> list[dict[str, object]]:
     return next(frame.to_dict("records") for frame in frames if column in frame)
 
 
-def test_its_settings_are_disabled_until_it_is_switched_on() -> None:
+def test_its_settings_are_not_drawn_until_it_is_switched_on() -> None:
     test = tune()
-    assert test.text_input(key="w.structured.ratios").disabled
-    assert test.selectbox(key="w.structured.ratio_of").disabled
-    test.checkbox(key="w.structured.enabled").check()
-    ran(test)
-    assert not test.text_input(key="w.structured.ratios").disabled
-    assert test.selectbox(key="w.structured.ratio_of").value == "macs"
+    assert not find_widget(test, "structured.ratios")
+    assert not find_widget(test, "structured.ratio_of")
+    choose(test, "structured.enabled", True)
+    assert find_widget(test, "structured.ratios")
+    assert widget(test, "structured.ratio_of").value == "macs"
 
 
 def test_the_dry_run_is_queued(cache: Cache) -> None:
@@ -92,5 +103,5 @@ def test_a_failed_dry_run_shows_the_reason(cache: Cache) -> None:
 
 def test_a_link_holds_settings_of_structured_pruning() -> None:
     test = tune(**{**ON, "structured.max_ratio": "0.75", "structured.channel_importance": "taylor"})
-    assert test.slider(key="w.structured.max_ratio").value == 75
-    assert not test.number_input(key="w.pruning.calibration_images").disabled
+    assert widget(test, "structured.max_ratio").value == 75
+    assert find_widget(test, "pruning.calibration_images")

@@ -1,0 +1,225 @@
+"""What a run will give: the sizes, the epochs, the time, and the chart of all its trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from pages.components import address
+from pages.components.address import Visit
+from pages.components.chart import draw_chart
+from pages.components.lab import Lab
+from pages.components.markdown import inline
+from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import (
+    epoch_number,
+    format_bytes,
+    format_count,
+    format_percent,
+    trimmed,
+)
+from pruning_core.common.machine import usable_cores
+from pruning_core.methods.layers import Layer
+from pruning_core.planning.estimate import Estimate, estimate, estimate_text
+from pruning_core.planning.inspections import model_facts
+from pruning_core.planning.outlook import (
+    Course,
+    Work,
+    courses,
+    measured_accuracies,
+    smallest_model,
+    training_epochs,
+    work,
+)
+from pruning_core.planning.size_estimate import ExpectedSize, expected_size, sparsity_for
+from pruning_core.planning.stage import Plan
+from pruning_core.reports.charts.outlook import NeededSparsity, outlook_chart
+from pruning_core.results.goal import Goal
+from pruning_core.settings.spec import Spec
+
+SHOWN = "outlook"  # the key of the session: the visit, and the last two outlooks
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What follows from settings. `smallest` is None until the model is inspected."""
+
+    courses: tuple[Course, ...]
+    smallest: ExpectedSize | None
+    work: Work
+    time: Estimate | None
+    complete: bool
+
+    @property
+    def summary(self) -> str:
+        """The figures in one line, for the bar of a narrow screen."""
+        size = [f"about {format_bytes(self.smallest.bytes)}"] if self.smallest else []
+        epochs = format_count_of_epochs(self.work.epochs)
+        return ", ".join([*size, epochs, estimate_text(self.time)])
+
+
+def format_count_of_epochs(epochs: float) -> str:
+    """A number of epochs with its noun."""
+    return f"{epoch_number(epochs)} epoch{'' if epochs == 1 else 's'}"
+
+
+def outlook_of(lab: Lab, spec: Spec, run_plan: Plan) -> Outlook:
+    """The outlook of a spec with its plan, which may be incomplete."""
+    return Outlook(
+        tuple(courses(spec, measured_accuracies(run_plan, lab.store))),
+        smallest_model(spec, lab.store),
+        work(spec, run_plan, lab.store),
+        estimate(spec, run_plan, lab.store, usable_cores()),
+        run_plan.complete,
+    )
+
+
+def outlook_without_plan(spec: Spec) -> Outlook:
+    """The outlook of a spec that cannot be planned: its series and epochs only."""
+    epochs = training_epochs(spec)
+    return Outlook(tuple(courses(spec, {})), None, Work(epochs, 0, 0), None, complete=False)
+
+
+def draw_outlook(lab: Lab, spec: Spec, outlook: Outlook, goal: Goal) -> None:
+    """The four figures with their change, and the chart with the state before the change."""
+    before = _before(outlook)
+    _draw_figures(outlook, before)
+    needed, note = _needed(lab, spec, outlook, goal)
+    draw_chart(outlook_chart(outlook.courses, before.courses if before else (), needed), "outlook")
+    measured = any(part.accuracy is not None for c in outlook.courses for part in c.parts)
+    st.caption(
+        " ".join(
+            [
+                "Each marker is a model.",
+                *(
+                    ["Filled markers are already computed; the label is the test accuracy."]
+                    if measured
+                    else []
+                ),
+                *(["Grey: before the last change."] if before else []),
+            ]
+        )
+    )
+    if note:
+        st.info(inline(note))
+
+
+def _before(outlook: Outlook) -> Outlook | None:
+    """The outlook before the last change in this visit; None before the first change."""
+    visit: Visit = st.session_state[address.VISIT]
+    shown_visit, before, now = st.session_state.get(SHOWN, (None, None, None))
+    if shown_visit is not visit:
+        before, now = None, None
+    if now is not None and _unmeasured(now) != _unmeasured(outlook):
+        before = now
+    st.session_state[SHOWN] = (visit, before, outlook)
+    return before
+
+
+def _unmeasured(outlook: Outlook) -> tuple[Course, ...]:
+    """The series without results, which change while nobody changes a setting."""
+    return tuple(
+        replace(c, parts=tuple(replace(part, accuracy=None) for part in c.parts))
+        for c in outlook.courses
+    )
+
+
+def _draw_figures(outlook: Outlook, before: Outlook | None) -> None:
+    """Size, non-zero weights, epochs and time."""
+    smallest, previous = outlook.smallest, before.smallest if before else None
+    with st.container(horizontal=True, key="figures"):
+        _metric(
+            "Smallest model",
+            f"about {format_bytes(smallest.bytes)}" if smallest else "not known yet",
+            _change(smallest.bytes, previous.bytes, format_bytes) if smallest and previous else "",
+            "The expected size of the sparse file of the sparsest model, from the sizes of the "
+            "layers and the masks. The measured size differs by a few percent.",
+        )
+        _metric(
+            "Non-zero weights",
+            format_percent(smallest.nonzero / smallest.parameters) if smallest else "not known yet",
+            _change(smallest.nonzero, previous.nonzero, _thousands)
+            if smallest and previous
+            else "",
+            f"{smallest.nonzero:,} of {smallest.parameters:,} parameters of the sparsest model are "
+            "not zero."
+            if smallest
+            else "The share of the parameters of the sparsest model that are not zero.",
+        )
+        _metric(
+            "Epochs in all",
+            epoch_number(outlook.work.epochs),
+            _change(outlook.work.epochs, before.work.epochs, epoch_number) if before else "",
+            "Training epochs of the baseline and of all models, for all seeds. Finished stages are "
+            "not trained again.",
+        )
+        _metric(
+            "Time",
+            "instant" if _is_instant(outlook) else estimate_text(outlook.time),
+            _time_change(outlook, before),
+            "The remaining time on this machine, from the speed of finished stages of this run, or "
+            "of a short trial of the model.",
+        )
+    if outlook.complete:
+        stages = format_count(outlook.work.stages, "stage")
+        st.caption(f"{outlook.work.done} of {stages} computed already.")
+
+
+def _metric(label: str, value: str, change: str, help_text: str) -> None:
+    st.metric(
+        label,
+        value,
+        change or None,
+        delta_color="off",
+        delta_arrow="off",
+        help=help_text,
+        width="content",
+    )
+
+
+def _change(now: float, before: float, write: Callable[[float], str]) -> str:
+    """The change with its sign; empty where there is none."""
+    text = write(abs(now - before))
+    return "" if now == before else f"{'+' if now > before else '−'}{text}"
+
+
+def _thousands(number: float) -> str:
+    return f"{number / 1000:,.0f} k" if number >= 1000 else f"{number:,.0f}"
+
+
+def _time_change(outlook: Outlook, before: Outlook | None) -> str:
+    if before is None or estimate_text(before.time) == estimate_text(outlook.time):
+        return ""
+    return f"was {'instant' if _is_instant(before) else estimate_text(before.time)}"
+
+
+def _is_instant(outlook: Outlook) -> bool:
+    """Whether everything is computed already."""
+    return outlook.complete and outlook.work.done == outlook.work.stages
+
+
+def _needed(
+    lab: Lab, spec: Spec, outlook: Outlook, goal: Goal
+) -> tuple[NeededSparsity | None, str]:
+    """The sparsity that the size of the goal needs; a sentence where no sparsity is enough."""
+    if goal.max_bytes is None or outlook.smallest is None:
+        return None, ""
+    limit = format_bytes(goal.max_bytes)
+    facts = model_facts(spec, lab.store)
+    assert facts is not None  # the smallest model was computed from them
+    layers = [Layer(**layer) for layer in facts.layers]
+    try:
+        sparsity = sparsity_for(spec, layers, facts.parameters, goal.max_bytes)
+        if sparsity is not None:
+            text = f"{limit} needs<br>about {trimmed(100 * sparsity, 1)} %"
+            return NeededSparsity(sparsity, text), ""
+        least = expected_size(spec, layers, facts.parameters, 0.999).bytes
+    except SpecError:
+        # The minimum density, or a table of sparsities, refuses so high a sparsity.
+        return None, f"These settings cannot reach {limit}: some layers keep too many weights."
+    return None, (
+        f"No sparsity reaches {limit}: at 99.9 % the file has about {format_bytes(least)}. Choose "
+        "a smaller model, or prune more layers."
+    )
