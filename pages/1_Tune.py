@@ -21,6 +21,7 @@ from pruning_core.common.formatting import join_words
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Stage
+from pruning_core.reports.charts.outlook import outlook_picture
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
@@ -35,7 +36,7 @@ STYLE = """
     [data-testid="stColumn"]:has(> div > div > .st-key-setup) > div {display: contents;}
     [data-testid="stColumn"]:has(.st-key-outlook) {order: 1;}
     [data-testid="stLayoutWrapper"]:has(> .st-key-more) {order: 2;}
-    .block-container {padding-bottom: 9rem;}
+    .block-container {padding-bottom: 11rem;}
     .st-key-runbar {
         position: fixed; left: 0; right: 0; bottom: 0; z-index: 90; width: 100% !important;
         padding: 0.5rem 0.9rem; background: Canvas; color: CanvasText; flex-wrap: nowrap;
@@ -112,7 +113,9 @@ def draw_run(lab: Lab, prospect: Prospect) -> None:
         with st.container(
             key="runbar", horizontal=True, vertical_alignment="center", width=RUN_WIDTH
         ):
-            with st.container(key="summary"):
+            with st.container(key="summary", gap=None):
+                picture = outlook_picture(prospect.outlook.courses)
+                st.image(picture, alt="Sparsity over the fine-tuning epochs.")
                 st.markdown(inline(prospect.outlook.summary))
             pressed = st.button(
                 "Run",

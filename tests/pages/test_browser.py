@@ -58,7 +58,9 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
         page.goto(f"{server}/Tune?{urlencode(TINY)}")
         expect(page.get_by_role("heading", name=PAGES["Tune"])).to_be_visible(timeout=SLOW)
         slider = page.get_by_role("slider", name="Pruning steps").first
-        expect(page.get_by_text("about", exact=False).first).to_be_visible(timeout=SLOW)
+        expect(page.locator(".st-key-figures").get_by_text("about").first).to_be_visible(
+            timeout=SLOW
+        )
         for iterations in (4, 3, 2):
             slider.press("ArrowLeft")
             page.wait_for_url(f"**iterative.iterations={iterations}&**", timeout=SLOW)
@@ -101,7 +103,7 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
     assert frame["sparsity_asked"].max() == pytest.approx(0.9)
 
 
-def test_a_narrow_screen_keeps_the_chart_and_run_visible(server: str) -> None:
+def test_a_narrow_screen_keeps_the_effect_of_a_slider_and_run_visible(server: str) -> None:
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
@@ -110,9 +112,13 @@ def test_a_narrow_screen_keeps_the_chart_and_run_visible(server: str) -> None:
         page.goto(f"{server}/Tune")
         run = page.get_by_role("button", name="Run", exact=True)
         expect(run).to_be_in_viewport(timeout=SLOW)
-        expect(page.locator(".js-plotly-plot")).to_be_in_viewport(timeout=SLOW)
-        page.get_by_role("textbox", name="One-shot sparsity levels").scroll_into_view_if_needed()
-        expect(run).to_be_in_viewport()
+        slider = page.get_by_role("slider", name="Pruning steps").first
+        slider.press("ArrowRight")
+        summary = page.locator(".st-key-summary").first
+        expect(summary).to_contain_text("46 epochs", timeout=SLOW)
+        control = page.get_by_role("group", name="Pruning steps")
+        for part in (control, summary, summary.locator("img"), run):
+            expect(part).to_be_in_viewport(ratio=0.5)
         width = page.evaluate("document.documentElement.scrollWidth")
         browser.close()
     assert width <= NARROW

@@ -215,3 +215,24 @@ def _labels(courses: Sequence[Course], last: float) -> Iterator[Label]:
             text += f" {format_percent(final.accuracy)}"
         y = 100 * max(part.sparsity for part in course.parts)
         yield Label(text, y, strategy.color, strategy.glyph)
+
+
+PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_MARGIN = 120, 44, 4
+
+
+def outlook_picture(courses: Sequence[Course]) -> str:
+    """A small picture of the sparsities over the epochs, as SVG, for a narrow screen."""
+    last = max((course.epochs for course in courses), default=0.0) or LEAST_EPOCHS
+    width, height = PICTURE_WIDTH - 2 * PICTURE_MARGIN, PICTURE_HEIGHT - 2 * PICTURE_MARGIN
+    lines = []
+    for course in courses:
+        points = " ".join(
+            f"{PICTURE_MARGIN + width * x / last:.1f},{PICTURE_MARGIN + height * (1 - y / 100):.1f}"
+            for x, y in zip(*_path(course), strict=True)
+        )
+        color = SERIES[course.strategy].color
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PICTURE_WIDTH} {PICTURE_HEIGHT}" width="{PICTURE_WIDTH}" '
+        f'height="{PICTURE_HEIGHT}">{"".join(lines)}</svg>'
+    )
