@@ -6,11 +6,11 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from pages.components import facts, live
+from pages.components import accessibility, facts, history, live
 from pages.components.address import Address
 from pages.components.chart import draw_chart
+from pages.components.document_script import DocumentScript
 from pages.components.goal import PARAMETERS, current_goal
-from pages.components.history import HistoryScript
 from pages.components.host_check import HostCheck
 from pages.components.lab import Lab
 from pages.components.links import link, switch_page
@@ -33,6 +33,7 @@ from pruning_core.storage.jobs import Job
 
 ADDRESS = Address("Home", *PARAMETERS)
 LATEST = 5
+SCRIPTS = (history.SCRIPT, accessibility.SCRIPT)
 POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 
 
@@ -153,4 +154,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 else:
-    app = App(__file__, middleware=[Middleware(HostCheck), Middleware(HistoryScript)])
+    app = App(__file__, middleware=[Middleware(HostCheck), Middleware(DocumentScript, SCRIPTS)])

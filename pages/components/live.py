@@ -67,7 +67,8 @@ def draw_progress(now: JobProgress) -> None:
     if run.state == "refused" or not (run.steps or run.active):
         return
     parts = [stages_done(run), time_text(run)]
-    st.progress(min(run.fraction, 1.0), text=", ".join(filter(None, parts)))
+    with st.container(key=f"progress {run.job.id}"):
+        st.progress(min(run.fraction, 1.0), text=", ".join(filter(None, parts)))
 
 
 def stages_done(run: Run) -> str:

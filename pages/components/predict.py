@@ -75,7 +75,10 @@ def _draw_predictions(result: PredictResult) -> None:
     with image_column:
         label = result.label  # unknown for an upload
         st.image(
-            pixels, width=144, caption=f"True label: {inline(label)}" if label else "Model input"
+            pixels,
+            width=144,
+            caption=f"True label: {inline(label)}" if label else "Model input",
+            alt="The image as the models get it.",
         )
     for column, (name, title) in zip(model_columns, MODELS.items(), strict=True):
         prediction = result.predictions[name]

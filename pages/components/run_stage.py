@@ -156,11 +156,13 @@ def _watch(
     if ended or new > len(stages) // REDRAWS:
         st.rerun()
     text = progress_text(missing, rows, busy, name)
-    if len(stages) == 1:
-        st.caption(text)
-        return
-    share = (len(stages) - len(missing) + len(rows) * fraction(list(rows.values()))) / len(stages)
-    st.progress(min(share, 1.0), text=text)
+    with st.container(key=f"progress {stages[0].key}"):
+        if len(stages) == 1:
+            st.caption(text)
+            return
+        running = len(rows) * fraction(list(rows.values()))
+        share = (len(stages) - len(missing) + running) / len(stages)
+        st.progress(min(share, 1.0), text=text)
 
 
 def progress_text(

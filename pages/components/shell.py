@@ -8,7 +8,7 @@ from collections import Counter
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components import address
+from pages.components import accessibility, address
 from pages.components.activity import draw_activity
 from pages.components.goal import follow_goal
 from pages.components.host_check import refusal
@@ -47,7 +47,7 @@ def open_page(title: str) -> Lab:
     address.visit_page(title)
     if title in WITH_GOAL:
         follow_goal(title)
-    st.html(STYLE)
+    st.html(STYLE + accessibility.STYLE)
     place = _navigation()
     lab = open_lab()
     with place:
@@ -77,11 +77,11 @@ def _freeze_modules(page: str) -> None:
 
 def _navigation() -> DeltaGenerator:
     """The links to all pages. Returns the place for the active runs."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="navigation"):
         st.markdown("**Pruning Lab**", width="content")
         for name in PAGES:
             link(name)
-        return st.container(width="content")
+        return st.container(width="content", key="activity")
 
 
 def draw_link_problems() -> None:

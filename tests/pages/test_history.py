@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from pages.components.history import SCRIPT, HistoryScript
+from pages.components.document_script import DocumentScript
+from pages.components.history import SCRIPT
 from pages.components.host_check import Message, Receive, Send
 
 HTML = "<!DOCTYPE html><html><head><title>x</title></head><body>é</body></html>".encode()
@@ -39,7 +40,7 @@ def answer(headers: Headers, method: str = "GET") -> tuple[int, dict[bytes, byte
         sent.append(message)
 
     scope = {"type": "http", "method": method, "headers": headers}
-    asyncio.run(HistoryScript(document)(scope, receive, send))
+    asyncio.run(DocumentScript(document, (SCRIPT, "<script>2</script>"))(scope, receive, send))
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return sent[0]["status"], dict(sent[0]["headers"]), body
 
@@ -48,7 +49,7 @@ def answer(headers: Headers, method: str = "GET") -> tuple[int, dict[bytes, byte
 def test_documents_hold_the_script_and_have_the_right_length(further: Headers) -> None:
     status, headers, body = answer([(b"accept", b"text/html,*/*"), *further])
     assert status == 200
-    assert body == HTML.replace(b"<head>", b"<head>" + SCRIPT)
+    assert body == HTML.replace(b"<head>", b"<head>" + SCRIPT.encode() + b"<script>2</script>")
     assert headers == {b"content-length": str(len(body)).encode()}
 
 

@@ -66,7 +66,9 @@ def outlook_chart(
     drawing.layout["xaxis"] = axis(
         "Fine-tuning epochs after the baseline", range=(-MARGIN * right, right), anchor="y2"
     )
-    drawing.layout["yaxis"] = axis("", " %", range=Y_RANGE, domain=SPARSITY_DOMAIN, nticks=6)
+    drawing.layout["yaxis"] = axis(
+        "Sparsity", " %", range=Y_RANGE, domain=SPARSITY_DOMAIN, nticks=6
+    )
     drawing.layout["yaxis2"] = axis(
         "Learning rate", domain=RATE_DOMAIN, rangemode="tozero", nticks=4, gridcolor=GRID
     )
@@ -233,6 +235,7 @@ def outlook_picture(courses: Sequence[Course]) -> str:
         color = SERIES[course.strategy].color
         lines.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PICTURE_WIDTH} {PICTURE_HEIGHT}" width="{PICTURE_WIDTH}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" '
+        f'viewBox="0 0 {PICTURE_WIDTH} {PICTURE_HEIGHT}" width="{PICTURE_WIDTH}" '
         f'height="{PICTURE_HEIGHT}">{"".join(lines)}</svg>'
     )

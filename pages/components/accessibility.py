@@ -1,0 +1,57 @@
+"""What Streamlit leaves out for people who use a keyboard or a screen reader.
+
+Streamlit gives no way to set the role of a container, so a script sets it after each change of the
+page. The style makes small text, the text of charts and the focus visible enough: contrast is at
+least 4.5 to 1 in light and dark (WCAG 2.2, https://www.w3.org/TR/WCAG22/#contrast-minimum).
+"""
+
+from __future__ import annotations
+
+# The attributes of elements, by selector. A region that is live is read out when it changes.
+SCRIPT = """<script>
+(() => {
+    const attributes = [
+        [".st-key-navigation", {role: "navigation", "aria-label": "Pages"}],
+        [".st-key-activity", {role: "status"}],
+        ["[class*=st-key-progress]", {role: "status"}],
+        ["[data-testid=stToastContainer]", {role: "status"}],
+        ["[data-testid=stCode] pre", {tabindex: "0"}],
+    ];
+    const apply = () => {
+        queued = false;
+        for (const [selector, values] of attributes)
+            for (const element of document.querySelectorAll(selector))
+                for (const [name, value] of Object.entries(values))
+                    if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+        for (const link of document.querySelectorAll(".st-key-navigation a")) {
+            const page = new URL(link.href).pathname === location.pathname;
+            const current = page && !link.closest(".st-key-activity");
+            if (current) link.setAttribute("aria-current", "page");
+            else link.removeAttribute("aria-current");
+        }
+    };
+    let queued = false;
+    new MutationObserver(() => {
+        if (queued) return;
+        queued = true;
+        requestAnimationFrame(apply);
+    }).observe(document, {childList: true, subtree: true});
+})();
+</script>"""
+STYLE = """
+<style>
+:root {--chart-text: light-dark(#3a4250, #d3d8e1);}
+[data-testid="stCaptionContainer"] {opacity: 1 !important;}
+[data-testid="stCaptionContainer"] :is(p, li) {color: light-dark(#4f5763, #b6bcc6) !important;}
+:is(a, button, input, textarea, [role]):focus-visible {
+    outline: 3px solid light-dark(#b35900, #ffb454) !important; outline-offset: 2px;
+}
+[data-testid="stBaseButton-primary"]:not(:disabled),
+[data-testid="stMultiSelect"] span[title],
+[data-testid="stBaseButton-segmented_controlActive"] {color: light-dark(#ffffff, #0b0f15);}
+.js-plotly-plot :is(.infolayer, [class*="axislayer"]) text {fill: var(--chart-text) !important;}
+.st-key-activity a {background: transparent !important;}
+[data-testid="stCode"] pre, [data-testid="stCode"] code {white-space: pre-wrap !important;}
+[data-testid="stCode"] .token {color: inherit !important;}
+</style>
+"""

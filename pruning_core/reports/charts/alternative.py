@@ -1,0 +1,179 @@
+"""What a figure shows, in sentences and as a table, for people who do not see it."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from pruning_core.common.formatting import format_count, missing, trimmed
+from pruning_core.methods.strategies import STRATEGIES
+
+MOST_SERIES = 8
+LONGEST_TEXT = 900
+DIGITS = 3  # significant digits of a number in a sentence
+TAG = re.compile(r"<[^>]*>")
+SERIES = "Series"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis shows, and the unit of its values."""
+
+    title: str
+    unit: str
+
+    @property
+    def column(self) -> str:
+        """The name of the axis as the heading of a column."""
+        unit = self.unit.strip()
+        return f"{self.title} ({unit})" if unit and f"({unit})" not in self.title else self.title
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a series. `cells` are the values of a heat map, which has no other y."""
+
+    name: str
+    x_axis: Axis
+    y_axis: Axis
+    x: list[Any]
+    y: list[Any]
+    cells: list[Any] | None = None
+
+
+def chart_title(figure: go.Figure) -> str:
+    """The title of a figure without its subtitle; empty for a figure without a title."""
+    return _lines(figure.layout.title.text)[0]
+
+
+def chart_text(figure: go.Figure) -> str:
+    """A sentence for the figure, and one for each series: its points, first and last value."""
+    content = figure.to_plotly_json()
+    lines = [line for line in _lines(_title_of(content["layout"])) if line]
+    series = _series(content)
+    sentences = [f"{'; '.join(lines)}." if lines else "A chart."]
+    sentences += [_sentence(points) for points in series[:MOST_SERIES]]
+    if len(series) > MOST_SERIES:
+        sentences.append(f"And {len(series) - MOST_SERIES} more series.")
+    text = " ".join(sentences)
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …"
+
+
+def chart_numbers(figure: go.Figure) -> pd.DataFrame:
+    """The points of all series: a row for each, with the titles of the axes as columns."""
+    rows: list[dict[str, Any]] = []
+    for points in _series(figure.to_plotly_json()):
+        columns = [points.x_axis.column, points.y_axis.column]
+        if columns[0] == columns[1]:
+            columns[1] = f"{columns[1]} (y)"
+        for i, (x, y) in enumerate(zip(points.x, points.y, strict=True)):
+            row = {SERIES: points.name, columns[0]: _cell(x), columns[1]: _cell(y)}
+            if points.cells is not None:
+                row["Value"] = _cell(points.cells[i])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _title_of(layout: Any) -> Any:
+    title = layout.get("title")
+    return title.get("text") if isinstance(title, dict) else title
+
+
+def _lines(text: Any) -> list[str]:
+    """The lines of a text of Plotly, without its tags."""
+    parts = re.split(r"<br\s*/?>", str(text or ""))
+    return [html.unescape(TAG.sub("", part)).strip() for part in parts]
+
+
+def _series(content: dict[str, Any]) -> list[Points]:
+    """The series of a figure. Of the traces with one name, those with markers count."""
+    traces = [trace for trace in content["data"] if trace.get("visible", True) is True]
+    marked = {t.get("name") for t in traces if "markers" in t.get("mode", "")}
+    joined: dict[tuple[str, str, str], Points] = {}
+    for trace in traces:
+        is_line = trace.get("mode") == "lines" and trace.get("name") in marked
+        for points in () if is_line else _points(content["layout"], trace):
+            key = (points.name, points.x_axis.column, points.y_axis.column)
+            if before := joined.get(key):
+                before.x.extend(points.x)
+                before.y.extend(points.y)
+            else:
+                joined[key] = points
+    return list(joined.values())
+
+
+def _points(layout: dict[str, Any], trace: dict[str, Any]) -> Iterator[Points]:
+    """The points of a trace; nothing for an entry of the legend without points."""
+    name = _name(trace)
+    x_axis = _axis(layout, "x", trace.get("xaxis", "x"))
+    y_axis = _axis(layout, "y", trace.get("yaxis", "y"))
+    if trace.get("type") == "heatmap":
+        columns, rows = _values(trace.get("x")), _values(trace.get("y"))
+        cells = [
+            (column, row, value)
+            for row, values in zip(rows, np.asarray(trace["z"], dtype=object), strict=False)
+            for column, value in zip(columns, values, strict=False)
+            if not missing(value)
+        ]
+        if cells:
+            x, y, values = (list(part) for part in zip(*cells, strict=True))
+            yield Points(name, x_axis, y_axis, x, y, values)
+        return
+    pairs = [
+        (x, y)
+        for x, y in zip(_values(trace.get("x")), _values(trace.get("y")), strict=False)
+        if not (missing(x) or missing(y))
+    ]
+    if pairs:
+        x, y = (list(part) for part in zip(*pairs, strict=True))
+        yield Points(name, x_axis, y_axis, x, y)
+
+
+def _name(trace: dict[str, Any]) -> str:
+    name = " ".join(_lines(trace.get("name"))).strip()
+    return STRATEGIES[name].title if name in STRATEGIES else name
+
+
+def _values(values: Any) -> list[Any]:
+    return [] if values is None else np.asarray(values).tolist()
+
+
+def _axis(layout: dict[str, Any], letter: str, axis: str) -> Axis:
+    """An axis. One without a title shows what the title of the figure says."""
+    content = layout.get(f"{letter}axis{axis[1:]}", {})
+    title = " ".join(_lines(_title_of(content))).strip()
+    if not title:
+        title = _lines(_title_of(layout))[0] if letter == "y" else letter
+    return Axis(title or letter, str(content.get("ticksuffix") or ""))
+
+
+def _sentence(points: Points) -> str:
+    name = f"{points.name}: " if points.name else ""
+    if points.cells is not None:
+        numbers = [float(value) for value in points.cells]
+        low, high = _shown(min(numbers), ""), _shown(max(numbers), "")
+        return f"{name}{format_count(len(numbers), 'cell')}, from {low} to {high}."
+    values = [_shown(value, points.y_axis.unit) for value in points.y]
+    places = [_shown(value, points.x_axis.unit) for value in points.x]
+    start = f"{name}{points.y_axis.title} {values[0]} at {points.x_axis.title} {places[0]}"
+    if len(values) == 1:
+        return f"{start}."
+    return f"{start}, {values[-1]} at {places[-1]} ({format_count(len(values), 'point')})."
+
+
+def _shown(value: Any, unit: str) -> str:
+    """A number with a few digits and its unit; another value as text."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return trimmed(float(f"{float(value):.{DIGITS}g}"), 6) + unit
+    return " ".join(_lines(value))
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(_lines(value)) if isinstance(value, str) else value
