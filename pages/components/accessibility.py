@@ -24,8 +24,10 @@ SCRIPT = """<script>
                 for (const [name, value] of Object.entries(values))
                     if (element.getAttribute(name) !== value) element.setAttribute(name, value);
         for (const link of document.querySelectorAll(".st-key-navigation a")) {
-            const page = new URL(link.href).pathname === location.pathname;
-            const current = page && !link.closest(".st-key-activity");
+            // The link to Home has no path.
+            const path = (link.getAttribute("href") ?? "").split("?")[0];
+            const here = path.split("/").pop() === location.pathname.split("/").pop();
+            const current = here && !link.closest(".st-key-activity");
             if (current) link.setAttribute("aria-current", "page");
             else link.removeAttribute("aria-current");
         }
