@@ -188,7 +188,11 @@ def _place(group: list[Row]) -> str:
 
 def chance_warnings(frame: pd.DataFrame) -> list[str]:
     """A warning for each baseline no better than chance, with what to do about it."""
-    rows = rows_of(frame)
+    return chance_warnings_of(rows_of(frame))
+
+
+def chance_warnings_of(rows: list[Row]) -> list[str]:
+    """`chance_warnings` for a frame that is given as rows."""
     return _chance_warnings(rows, {row["run_id"] for row in rows})
 
 
