@@ -108,7 +108,7 @@ def table(at: AppTest) -> dict[str, str]:
     html = [element.proto.body for element in at.get("html")]
     rows = [re.sub("<[^>]+>", "|", body) for body in html if 'class="file-row"' in body]
     cells = [[cell for cell in row.split("|") if cell] for row in rows]
-    return {row[0]: " ".join(row[1:]) for row in cells}
+    return {row[0]: "".join(row[1:]) for row in cells}
 
 
 def test_the_table_has_a_row_for_each_format_that_can_be_downloaded(
