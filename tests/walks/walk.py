@@ -150,8 +150,8 @@ CONTROLS = {
     "Layers": (
         Control("Overall sparsity", slide),
         Control("Sparsity", slide),
-        Control("Layer", select),
-        Control("Run", select, ("Model", "First model", "Layer", "Second model")),
+        Control("Layer", select, ("Sparsity",)),
+        Control("Run", select, ("Model", "First model", "Layer", "Second model", "Sparsity")),
     ),
     "Export": (
         Control("Test image number", typed("0", "3", "7")),
