@@ -33,7 +33,7 @@ from pruning_core.planning.stage import Outline, PlannedModel, Stage
 from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.exported_files import file_size_chart
 from pruning_core.results import exported_files
-from pruning_core.results.best_model import chance_warnings_of
+from pruning_core.results.best_model import chance_warnings
 from pruning_core.results.exported_files import (
     available_formats,
     file_notes,
@@ -164,7 +164,7 @@ def draw_model(lab: Lab, job: Job, model: PlannedModel, goal: Goal, card: DeltaG
         draw_card(
             titles(outline)[model.key][0],
             model_figures(row, checks, check_model(row, goal, models), goal, measured),
-            chance_warnings_of(rows),
+            chance_warnings(pd.DataFrame(rows)),
         )
 
 

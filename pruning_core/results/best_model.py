@@ -188,11 +188,7 @@ def _place(group: list[Row]) -> str:
 
 def chance_warnings(frame: pd.DataFrame) -> list[str]:
     """A warning for each baseline no better than chance, with what to do about it."""
-    return chance_warnings_of(rows_of(frame))
-
-
-def chance_warnings_of(rows: list[Row]) -> list[str]:
-    """`chance_warnings` for a frame that is given as rows."""
+    rows = rows_of(frame)
     return _chance_warnings(rows, {row["run_id"] for row in rows})
 
 
