@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,6 +12,7 @@ from pruning_core.common.formatting import format_percent, format_points
 from pruning_core.methods.strategies import ITERATIVE
 from pruning_core.reports.charts.style import SERIES, TRANSPARENT, compact_layout
 from pruning_core.results.labels import short
+from pruning_core.results.rows import rows_of
 from pruning_core.results.sensitivity import measured_sparsities
 
 ROW_HEIGHT, FRAME_HEIGHT = 15, 96
@@ -34,7 +36,13 @@ def sensitivity_heatmap(
     drops = frame.pivot_table("accuracy_drop", "layer", "sparsity").reindex(
         layers, columns=sparsities
     )
-    texts = [[_hover(frame, layer, sparsity) for sparsity in sparsities] for layer in layers]
+    rows = {(row["layer"], row["sparsity"]): row for row in rows_of(frame)}
+    cells = [
+        (format_percent(sparsity), layer, _hover(row))
+        for layer in layers
+        for sparsity in sparsities
+        if (row := rows.get((layer, sparsity)))
+    ]
     figure = go.Figure(
         go.Heatmap(
             z=100 * drops.to_numpy(),
@@ -50,18 +58,18 @@ def sensitivity_heatmap(
             colorbar={"title": {"text": "Accuracy<br>drop<br>(points)"}, "thickness": 12},
         )
     )
-    figure.add_trace(_cells(layers, sparsities, texts))
+    figure.add_trace(_points(cells))
     compact_layout(figure, FRAME_HEIGHT + ROW_HEIGHT * len(layers))
     figure.update_layout(hoverdistance=-1)  # the nearest cell, wherever the pointer is in it
     if chosen in layers:
-        row = layers.index(chosen)
+        number = layers.index(chosen)
         figure.add_shape(
             type="rect",
             xref="x domain",
             x0=0,
             x1=1,
-            y0=row - 0.5,
-            y1=row + 0.5,
+            y0=number - 0.5,
+            y1=number + 0.5,
             line={"color": CHOSEN_COLOR, "width": 3},
         )
     figure.update_xaxes(title="Sparsity of this layer only", type="category", side="top")
@@ -69,16 +77,11 @@ def sensitivity_heatmap(
     return figure
 
 
-def _cells(
-    layers: Sequence[str], sparsities: Sequence[float], texts: Sequence[Sequence[str]]
-) -> go.Scatter:
-    """An invisible point in each measured cell: a heat map has no points to click."""
-    cells = [
-        (format_percent(sparsity), layer, text)
-        for layer, row in zip(layers, texts, strict=True)
-        for sparsity, text in zip(sparsities, row, strict=True)
-        if text
-    ]
+def _points(cells: Sequence[tuple[str, str, str]]) -> go.Scatter:
+    """An invisible point in each measured cell (sparsity, layer, text), for clicks and hovers.
+
+    A heat map has no points to click.
+    """
     return go.Scatter(
         x=[sparsity for sparsity, _, _ in cells],
         y=[short(layer) for _, layer, _ in cells],
@@ -93,14 +96,11 @@ def _cells(
     )
 
 
-def _hover(frame: pd.DataFrame, layer: str, sparsity: float) -> str:
-    rows = frame[(frame["layer"] == layer) & (frame["sparsity"] == sparsity)]
-    if rows.empty:
-        return ""
-    row = rows.iloc[0]
+def _hover(row: Mapping[str, Any]) -> str:
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     return (
-        f"{layer}<br>sparsity {format_percent(sparsity)} of {row['size']:,} {row['size_unit']}<br>"
+        f"{row['layer']}<br>"
+        f"sparsity {format_percent(row['sparsity'])} of {row['size']:,} {row['size_unit']}<br>"
         f"accuracy {format_percent(row['accuracy'])} (95 % CI {low} to {high}), "
         f"{row['validation_images']:,} validation images<br>"
         f"accuracy drop {format_points(row['accuracy_drop'])}"
