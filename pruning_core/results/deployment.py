@@ -32,7 +32,7 @@ def speed_text(evidence: Evidence) -> str:
 def speed_figure(evidence: Evidence) -> tuple[str, str]:
     """The speed-up for a card, and the line below it: runtime and interval, or what to do."""
     if (timing := evidence.timing) is None:
-        return "not measured", "Measure it below."
+        return "not measured yet", "Measure the latency below."
     conclusion = {FASTER: "", ALIKE: ", no faster", SLOWER: ", slower", NOISY: ", inconclusive"}
     if timing.conclusion == ALIKE and timing.ratio.low > 1:
         conclusion[ALIKE] = ", hardly faster"
