@@ -72,8 +72,10 @@ def sensitivity_heatmap(
             y1=number + 0.5,
             line={"color": CHOSEN_COLOR, "width": 3},
         )
+    # The ranges of the cells alone: the points would add a margin.
     figure.update_xaxes(title="Sparsity of this layer only", type="category", side="top")
-    figure.update_yaxes(autorange="reversed", type="category", gridcolor=TRANSPARENT)
+    figure.update_xaxes(range=(-0.5, len(sparsities) - 0.5))
+    figure.update_yaxes(type="category", gridcolor=TRANSPARENT, range=(len(layers) - 0.5, -0.5))
     return figure
 
 

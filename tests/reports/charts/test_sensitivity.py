@@ -57,6 +57,7 @@ def test_rows_are_there_from_the_beginning_and_the_chosen_one_has_a_frame(
     assert np.isnan(chart.data[0].z[2]).all()
     assert {point[0] for point in chart.data[1].customdata} == {"a", "b"}
     assert (chart.layout.shapes[0].y0, chart.layout.shapes[0].y1) == (0.5, 1.5)
+    assert tuple(chart.layout.yaxis.range) == (2.5, -0.5)
     assert not sensitivity_heatmap(frame, chosen="elsewhere").layout.shapes
 
 
