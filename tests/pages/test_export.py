@@ -163,6 +163,22 @@ def test_the_goal_is_in_the_address_and_decides(
     assert "max_mb" not in at.query_params
 
 
+def test_the_model_of_the_run_that_meets_the_goal_is_offered(
+    ready: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense, pruned = models(ready)
+    size = Store(ready).read(pruned.key)["sparse_bytes"]
+    at = page(ready, monkeypatch)
+    at.query_params.update({"model": dense.key, "max_drop": "100", "max_mb": f"{size / 1e6}"})
+    at.run()
+    assert next(m for m in at.metric if m.label == "Goal").value == "not met"
+    (label,) = [label for label in labels(at) if "meets the goal" in label]
+    press(at, label)
+    assert not at.exception
+    assert at.selectbox(key="Export.model").value == pruned.key
+    assert at.query_params["model"] in (pruned.key, [pruned.key])
+
+
 def test_both_models_predict_a_test_image(ready: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     at = page(ready, monkeypatch).run().number_input(key="Export.image").set_value(3).run()
     assert not at.exception
