@@ -72,6 +72,13 @@ def test_a_rounded_allocation_has_short_shares_and_nearly_the_same_total(
     assert abs(reached - total) <= 0.005 * max(units) / sum(units) + 1e-9
 
 
+def test_errors_of_rounding_cancel_out() -> None:
+    """Ten layers at 75.24 % would all become 75 %; five of them get 75.5 %."""
+    curves: Curves = {f"l{i}": (100, [(0.0, 0.0), (0.9, 0.3)]) for i in range(10)}
+    shares = rounded(frame(curves), allocate(frame(curves), 0.7524), 0.7524)
+    assert sorted(shares.values()) == [0.75] * 5 + [0.755] * 5
+
+
 def test_below_the_first_drop_all_layers_keep_the_same_proportion() -> None:
     free: Curves = {"a": (10, [(0.0, 0.0), (0.8, 0.0)]), "b": (30, [(0.0, 0.0), (0.4, 0.0)])}
     assert allocate(frame(free), 0.25) == pytest.approx({"a": 0.4, "b": 0.2})
