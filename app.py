@@ -1,6 +1,8 @@
-"""Home: the presets with their cost on this machine, active runs, the latest results."""
+"""Home: what pruning does, the latest result, active runs, the presets, recent results."""
 
 from __future__ import annotations
+
+import time
 
 import streamlit as st
 from starlette.middleware import Middleware
@@ -15,6 +17,7 @@ from pages.components.host_check import HostCheck
 from pages.components.lab import Lab
 from pages.components.links import link, switch_page
 from pages.components.markdown import plain
+from pages.components.picture import draw_picture
 from pages.components.setting_values import params
 from pages.components.shell import open_page
 from pruning_core.common import machine
@@ -22,19 +25,37 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import join_words
 from pruning_core.planning.estimate import estimate, estimate_text, probe
 from pruning_core.planning.plan import plan
-from pruning_core.planning.presets import PRESETS, Preset
+from pruning_core.planning.presets import PRESETS, QUICKSTART, Preset
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
+from pruning_core.reports.charts.small import (
+    accuracy_picture,
+    pruning_picture,
+    schedule_picture,
+)
 from pruning_core.results.benchmark import FIGURES, last_result
+from pruning_core.results.best_line import best_line
 from pruning_core.results.best_model import answers_of
 from pruning_core.results.models import model_rows
+from pruning_core.results.rows import Row, is_pruned
 from pruning_core.settings.messages import for_page
+from pruning_core.settings.pruning_steps import targets
+from pruning_core.storage.job_progress import job_states
 from pruning_core.storage.jobs import Job
 
 ADDRESS = Address("Home", *PARAMETERS)
 LATEST = 5
 SCRIPTS = (history.SCRIPT, accessibility.SCRIPT)
 POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
+
+
+def draw_introduction() -> None:
+    """What pruning does, in a sentence and a picture of the quick start's schedule."""
+    st.write(
+        "Pruning removes the weights of a network that matter least, in one step or in several, "
+        "and trains the rest: how small can it get, and how much accuracy does it lose?"
+    )
+    draw_picture(pruning_picture(targets(QUICKSTART.iterative)))
 
 
 def draw_presets(lab: Lab) -> None:
@@ -46,27 +67,32 @@ def draw_presets(lab: Lab) -> None:
 
 
 def draw_card(lab: Lab, name: str, preset: Preset) -> None:
-    """What a preset is, its cost on this machine, and buttons to run or edit it."""
+    """What a preset is, its schedule, its cost on this machine, and buttons to run or edit it."""
     st.subheader(preset.title)
     st.write(preset.text)
     st.space("stretch")
+    draw_picture(schedule_picture(preset.spec))
     st.caption(cost(lab, preset))
     with st.container(horizontal=True):
         if st.button(
-            "Run", key=f"run {name}", type="primary", help="Starts this run now and opens Runs."
+            f"Run {preset.title}",
+            key=f"run {name}",
+            type="primary",
+            help="Starts this run now and opens Runs.",
         ):
             job = lab.queue.submit(preset.spec, preset.title)
             switch_page("Runs", {"job": job})
-        if st.button("Edit settings", key=f"edit {name}", help="Opens the settings on Tune."):
+        if st.button(f"Edit {preset.title}", key=f"edit {name}", help="Opens Tune with it."):
             switch_page("Tune", params(preset.spec))
 
 
 def cost(lab: Lab, preset: Preset) -> str:
-    """The time that a preset takes on this machine."""
+    """The time that a preset takes on this machine, and whether it has to download."""
     cores = machine.usable_cores()
     seconds = estimate(preset.spec, plan(preset.spec, lab.store), lab.store, cores)
     text = f"Time on this machine: {estimate_text(seconds)}."
-    return text + (" Needs a download first." if facts.downloads_needed(preset.spec) else "")
+    download = facts.downloads_needed(preset.spec)
+    return f"{text} {'Needs a download first.' if download else 'No download.'}"
 
 
 def speed_trials(lab: Lab) -> list[Stage]:
@@ -79,7 +105,7 @@ def draw_running(lab: Lab) -> None:
     """The active runs."""
     st.header("Running")
     if not live.running_now(lab):
-        st.caption("Nothing is running. Run a preset above, or set up a comparison on Tune.")
+        st.caption("Nothing is running. Run a preset below, or set up a comparison on Tune.")
 
 
 def draw_benchmark(lab: Lab) -> None:
@@ -103,39 +129,66 @@ def draw_benchmark(lab: Lab) -> None:
 
 @st.fragment(run_every=SLOW_SECONDS)
 def draw_latest(lab: Lab) -> None:
-    """The newest results, each with its best model."""
-    st.header("Latest results")
+    """The newest run with a pruned model: its accuracy over sparsity, and its best model."""
+    st.header("Latest result")
+    for job in lab.queue.started(LATEST):
+        rows = results_of(lab, job)
+        if any(map(is_pruned, rows)):
+            link("Compare", plain(job.label), runs=job.id)
+            draw_picture(accuracy_picture(rows, height=190, detailed=True))
+            st.caption(f"Test accuracy. {plain(best_line(answers_of(rows, current_goal())))}")
+            return
+    st.info("No results yet. Run a preset; results appear here as models finish.")
+
+
+@st.fragment(run_every=SLOW_SECONDS)
+def draw_recent(lab: Lab) -> None:
+    """The newest runs with results, a card each."""
     jobs = lab.queue.started(LATEST)
+    states = job_states(lab.queue, jobs)
     if not jobs:
-        st.info("No results yet. Run a preset; results appear here as models finish.")
-    for job in jobs:
-        draw_result(lab, job)
-
-
-def draw_result(lab: Lab, job: Job) -> None:
-    """A run: its name, its best model, the link to its charts."""
-    outline = Outline.from_json(job.outline)
-    rows = model_rows(outline, lab.store, job.label, job.id)
-    if not rows:
         return
+    st.header("Recent results")
+    for job in jobs:
+        if rows := results_of(lab, job):
+            draw_result(job, rows, states[job.id])
+    with st.container(horizontal=True):
+        link("Runs", "All runs")
+
+
+def results_of(lab: Lab, job: Job) -> list[Row]:
+    """The finished models of a run."""
+    return model_rows(Outline.from_json(job.outline), lab.store, job.label, job.id)
+
+
+def draw_result(job: Job, rows: list[Row], state: str) -> None:
+    """A run: its name, state and date, its accuracy over sparsity, its best model, its links."""
+    planned = len(Outline.from_json(job.outline).models)
+    some = f" :gray-badge[{len(rows)} of {planned} models]" if len(rows) < planned else ""
     with st.container(border=True):
-        complete = len(rows) == len(outline.models)
-        note = "" if complete else f" :gray-badge[{len(rows)} of {len(outline.models)} models]"
-        st.markdown(f"**{plain(job.label)}**{note}")
-        for answer in answers_of(rows, current_goal()):
-            for sentence in filter(None, (answer.text, *answer.warnings)):
-                st.write(plain(sentence))
-        link("Compare", runs=job.id)
+        text_column, picture_column = st.columns([3, 1], vertical_alignment="center")
+        with text_column:
+            st.markdown(f"**{plain(job.label)}** {live.badge(state)}{some}")
+            date = time.strftime("%d %b %Y, %H:%M", time.localtime(job.created))
+            line = best_line(answers_of(rows, current_goal()))
+            st.caption(f"{date}. {plain(line)}")
+            with st.container(horizontal=True):
+                link("Compare", f"Compare {job.id[:6]}", runs=job.id)
+                link("Runs", f"Run {job.id[:6]}", job=job.id)
+        with picture_column:
+            draw_picture(accuracy_picture(rows))
 
 
 def main() -> None:
     lab = open_page("Home")
     st.title("Pruning Lab")
     ADDRESS.open()
-    st.write(
-        "Compare one-shot and iterative pruning: how small can a network get, and how much "
-        "accuracy does it lose? Everything is trained and measured on this machine."
-    )
+    draw_introduction()
+    latest_column, running_column = st.columns([3, 2], gap="medium")
+    with latest_column:
+        draw_latest(lab)
+    with running_column:
+        draw_running(lab)
     draw_presets(lab)
     try:
         if pending := facts.request(lab, speed_trials(lab)):
@@ -143,8 +196,7 @@ def main() -> None:
     except SpecError as error:
         reason = plain(for_page(error))
         st.warning(f"The time on this machine could not be measured. {reason}")
-    draw_running(lab)
-    draw_latest(lab)
+    draw_recent(lab)
     draw_benchmark(lab)
     ADDRESS.write()
 

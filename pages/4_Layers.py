@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -14,7 +16,7 @@ from pages.components.facts import files_listed
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.links import link
-from pages.components.markdown import inline, plain
+from pages.components.markdown import inline
 from pages.components.picking import pick_model, pick_run
 from pages.components.run_stage import run_stage
 from pages.components.shell import draw_link_problems, open_page
@@ -26,7 +28,7 @@ from pruning_core.planning.exports import mask_overlap_stage
 from pruning_core.planning.measurement_types import MaskOverlapResult, SensitivitySettings
 from pruning_core.planning.plan import plan
 from pruning_core.planning.sensitivity import importance_title, sensitivity_only
-from pruning_core.planning.stage import Outline, Stage, read_result
+from pruning_core.planning.stage import Outline, PlannedModel, Stage, read_result
 from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.layers import layer_sparsity_chart, magnitude_histogram
@@ -34,14 +36,23 @@ from pruning_core.reports.charts.sensitivity import sensitivity_heatmap
 from pruning_core.results import layers
 from pruning_core.results.csv_text import csv_text
 from pruning_core.results.labels import short
-from pruning_core.results.layers import layer_statistics, layers_frame
-from pruning_core.results.models import titles
-from pruning_core.results.sensitivity import images_text, read_sensitivity
+from pruning_core.results.layers import (
+    layer_statistics,
+    layers_frame,
+    sparsities_text,
+    threshold_text,
+)
+from pruning_core.results.sensitivity import heatmap_text, images_text, read_sensitivity
 from pruning_core.settings.conditions import GROUP
 from pruning_core.settings.messages import for_page, title
+from pruning_core.settings.pruning_steps import last_target
 from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.jobs import Job
 
+SENSITIVITY = "sensitivity"  # the kind of the stages of an analysis
+MOST_PERCENT = 99.9
+TARGET = 0.5  # the threshold of a dense layer where the run has no target sparsity
+Statistics = list[dict[str, Any]]  # of each layer, see `layer_statistics`
 ADDRESS = Address(
     "Layers",
     Parameter("run"),
@@ -50,11 +61,22 @@ ADDRESS = Address(
     layer_table.LAYERS,
     Parameter("model"),
     Parameter("layer"),
-    number("sparsity", 50.0, 0.0, 99.9),
+    replace(number("sparsity", 0.0, 0.0, MOST_PERCENT), default=None),
     Parameter("first"),
     Parameter("other"),
     Parameter("second"),
 )
+
+
+def choose_layer(name: str) -> None:
+    """A callback: the whole page shows another layer."""
+    ADDRESS["layer"] = name
+    forget_threshold()
+
+
+def forget_threshold() -> None:
+    """A callback: the threshold of the histogram starts again at what fits the model and layer."""
+    ADDRESS["sparsity"] = None
 
 
 def pick_unit(spec: Spec) -> str:
@@ -102,7 +124,7 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
         primary=True,
     )
     frame = read_sensitivity(analysis, lab.store)
-    draw_heat_map(frame, analysis)
+    draw_heat_map(frame, analysis, planned.stages)
     complete = planned.complete and len(finished) == len(planned.stages)
     usable = frame if complete and unit != GROUP else frame.iloc[:0]
     layer_table.draw_custom_sparsity(lab, job.id, spec, usable, ADDRESS)
@@ -110,17 +132,25 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
 
 def stage_title(stage: Stage) -> str:
     """The layer of a sensitivity stage; the kind of another stage."""
-    if stage.kind == "sensitivity":
+    if stage.kind == SENSITIVITY:
         return short(restored(SensitivitySettings, stage.settings).layer)
     return STAGE_KINDS[stage.kind].title
 
 
-def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
-    """The finished layers of an analysis; nothing before the first."""
+def draw_heat_map(frame: pd.DataFrame, spec: Spec, stages: Iterable[Stage]) -> None:
+    """The finished layers of an analysis; nothing before the first.
+
+    All layers of its `stages` have a row from the beginning, so that the page does not move.
+    """
     if frame.empty:
         st.caption("The heat map appears with the first finished layer.")
         return
-    draw_chart(sensitivity_heatmap(frame), "sensitivity")
+    settings = (restored(SensitivitySettings, s.settings) for s in stages if s.kind == SENSITIVITY)
+    figure = sensitivity_heatmap(frame, [one.layer for one in settings], ADDRESS["layer"])
+    by_layer = spec.sensitivity.unit != GROUP
+    draw_chart(
+        figure, "sensitivity", alt=heatmap_text(frame), on_click=choose_layer if by_layer else None
+    )
     st.caption(
         f"Color: accuracy drop on {images_text(frame, spec.sensitivity.images)}. Importance: "
         f"{importance_title(spec)}. Empty cells were not measured, because "
@@ -135,24 +165,20 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec) -> None:
     )
 
 
-def draw_model(lab: Lab, job: Job) -> None:
+def draw_model(lab: Lab, job: Job, model: PlannedModel, statistics: Statistics) -> None:
     """The sparsity of each layer of a finished model, and a weight magnitude histogram."""
     st.header("Sparsity per layer")
-    model = pick_model(lab, job, ADDRESS)
-    if model is None:
-        return
-    statistics = layer_statistics(lab.store, model.key)
-    if not statistics:
-        st.caption("An older version trained this model without layer statistics. Run it again.")
-        return
     outline = Outline.from_json(job.outline)
     structured = STRATEGIES[model.strategy].removes_channels
     dense = layer_statistics(lab.store, outline.dense_of(model).key) if structured else []
     frame = layers_frame(statistics, dense)
-    draw_chart(layer_sparsity_chart(frame), "layers")
-    st.caption(zero_channels(frame, structured))
-    layer_table.draw_layers(frame)
-    draw_histogram(statistics, titles(outline)[model.key][0])
+    chosen = ADDRESS["layer"]
+    figure = layer_sparsity_chart(frame, chosen)
+    draw_chart(figure, "layers", alt=sparsities_text(frame), on_click=choose_layer)
+    st.caption(f"{zero_channels(frame, structured)} Click a bar or a row to choose the layer.")
+    layer_table.draw_layers(frame, chosen, choose_layer)
+    layer = next(one for one in statistics if one["name"] == chosen)
+    draw_histogram(layer, start_sparsity(layer, from_json(job.spec)))
 
 
 def zero_channels(frame: pd.DataFrame, structured: bool) -> str:
@@ -164,35 +190,35 @@ def zero_channels(frame: pd.DataFrame, structured: bool) -> str:
     return f"{zero:,} of {channels:,} output channels{where} {state}."
 
 
-def draw_histogram(statistics: list[dict[str, object]], model: str) -> None:
+def start_sparsity(layer: dict[str, Any], spec: Spec) -> float:
+    """Where the threshold starts: the sparsity of the layer, of a dense one the run's target."""
+    if layer["zeros"]:
+        return float(layer["zeros"] / layer["size"])
+    amounts = [*spec.one_shot.amounts, *spec.structured.ratios * spec.structured.enabled]
+    targets = [last_target(spec.iterative)] if spec.iterative.enabled else amounts
+    return max(targets, default=0.0) or TARGET
+
+
+def draw_histogram(layer: dict[str, Any], start: float) -> None:
     """The weight magnitudes of one layer, with the threshold of a sparsity."""
     st.header("Weight magnitude histogram")
-    st.caption(f"Model: {plain(model)}.")
-    layer_column, sparsity_column = st.columns(2)
-    layers = [str(layer["name"]) for layer in statistics]
-    chosen = ADDRESS.limit("layer", layers, layers[0], "layer")
-    with layer_column:
-        name = st.selectbox(
-            "Layer",
-            layers,
-            index=layers.index(chosen),
-            key=ADDRESS.key("layer"),
-            help="The parameter name of a weight tensor.",
-        )
-    with sparsity_column:
-        sparsity = st.slider(
-            "Sparsity",
-            0.0,
-            99.9,
-            ADDRESS["sparsity"],
-            0.1,
-            format="%.1f %%",
-            key=ADDRESS.key("sparsity"),
-            help="Magnitude pruning of single weights to this sparsity removes the weights below "
-            "the threshold. The threshold is estimated from the bars.",
-        )
-    layer = next(one for one in statistics if one["name"] == name)
-    draw_chart(magnitude_histogram(layer, sparsity / 100), "weights")
+    if ADDRESS["sparsity"] is None:
+        ADDRESS["sparsity"] = min(round(100 * start, 1), MOST_PERCENT)
+    sparsity = st.slider(
+        "Sparsity",
+        0.0,
+        MOST_PERCENT,
+        ADDRESS["sparsity"],
+        0.1,
+        format="%.1f %%",
+        key=ADDRESS.key("sparsity"),
+        help="Magnitude pruning of single weights to this sparsity removes the weights below "
+        "the threshold. It starts at the sparsity of the layer, in a dense layer at the target of "
+        "the run. The threshold is estimated from the bars.",
+    )
+    text = threshold_text(layer, sparsity / 100)
+    draw_chart(magnitude_histogram(layer, sparsity / 100), "weights", alt=text)
+    st.caption(inline(text))
 
 
 def draw_overlap(lab: Lab, job: Job) -> None:
@@ -213,7 +239,20 @@ def draw_overlap(lab: Lab, job: Job) -> None:
     stage = mask_overlap_stage(first.key, second.key)
     if run_stage(lab, [stage], "Compute overlap", busy="Computing overlap", at_once=True):
         overlap = read_result(lab.store, stage.key, MaskOverlapResult)
-        layer_table.draw_overlap(layers.jaccard(overlap.rows))
+        layer_table.draw_overlap(layers.jaccard(overlap.rows), ADDRESS["layer"], choose_layer)
+
+
+def pick_layer(statistics: Statistics) -> None:
+    """The layer that all parts of the page show."""
+    names = [str(layer["name"]) for layer in statistics]
+    st.selectbox(
+        "Layer",
+        names,
+        index=names.index(ADDRESS.limit("layer", names, names[0], "layer")),
+        key=ADDRESS.key("layer"),
+        help="The parameter name of a weight tensor. All charts and tables of this page mark it.",
+        on_change=forget_threshold,
+    )
 
 
 def main() -> None:
@@ -222,17 +261,28 @@ def main() -> None:
     if ADDRESS.open():
         layer_table.start_table(ADDRESS["layers"])
     place = st.container()
-    job = pick_run(lab, ADDRESS)
+    # These lists stand above all that is drawn again: a list closes when the page below it moves.
+    run_column, model_column, layer_column = st.columns(3)
+    with run_column:
+        job = pick_run(lab, ADDRESS, on_change=forget_threshold)
     if job is None:
         st.info("No baseline has finished yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")
         return
+    with model_column:
+        model = pick_model(lab, job, ADDRESS, on_change=forget_threshold)
+    statistics = layer_statistics(lab.store, model.key) if model else []
+    if model and statistics:
+        with layer_column:
+            pick_layer(statistics)
+        draw_model(lab, job, model, statistics)
+    elif model:
+        st.caption("An older version trained this model without layer statistics. Run it again.")
     try:
         draw_sensitivity(lab, job, from_json(job.spec))
     except SpecError as error:
-        # The models below were measured earlier and can still be shown.
+        # The models were measured earlier and can still be shown.
         st.warning(inline(for_page(error)))
-    draw_model(lab, job)
     draw_overlap(lab, job)
     ADDRESS.write()
     with place:

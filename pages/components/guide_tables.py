@@ -26,6 +26,7 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], str]]] = {
     "criteria": {"needs": lambda criterion: ", ".join(criterion.needs)},
     "file_formats": {
         "file name": lambda file_format: _code(f"*.{file_format.suffix}"),
+        "opens in": lambda file_format: inline(file_format.opens_in),
         "package": lambda file_format: _code(file_format.package),
     },
     "strategies": {"symbol": lambda strategy: strategy.glyph},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.address import Address, choice, id_list, some_of
 from pages.components.chart import draw_chart
@@ -28,8 +27,8 @@ from pruning_core.reports.charts.latency import latency_chart, speedup_chart
 from pruning_core.reports.charts.sparse_speedup import break_even_chart
 from pruning_core.results import latency, sparse_speedup
 from pruning_core.results.csv_text import csv_text
-from pruning_core.results.deployment import verdict
-from pruning_core.results.deployment_evidence import evidence, measured_conditions
+from pruning_core.results.deployment import speed_text
+from pruning_core.results.deployment_evidence import Evidence, evidence, measured_conditions
 from pruning_core.results.latency import latency_notes, model_names, speedup_text
 from pruning_core.results.models import titles
 from pruning_core.results.sparse_speedup import break_even_text, sparse_speedup_frame
@@ -46,11 +45,10 @@ PARAMETERS = (
 ALONE = "Other stages wait meanwhile, so that they do not disturb the measurement."
 
 
-def draw_latency(
-    lab: Lab, job: Job, model: PlannedModel, summary: DeltaGenerator, address: Address
-) -> None:
-    """The section, and into `summary` the sentence on size and speed."""
+def draw_latency(lab: Lab, job: Job, model: PlannedModel, address: Address) -> Evidence:
+    """The section. Returns what is measured of the model."""
     header_with_guide("Latency on this machine", "latency", "how-latency-is-measured")
+    summary = st.container()
     dense = Outline.from_json(job.outline).dense_of(model)
     others = _other_models(lab, job, model, address)
     conditions = _conditions(address)
@@ -65,13 +63,14 @@ def draw_latency(
     ):
         _draw_times(lab, stages, model_names(job, models), conditions)
     measured = evidence(model, dense, others, stages, lab.store)
-    summary.info(inline(verdict(measured)))
     if measured.timing:
+        summary.info(inline(speed_text(measured)))
         batch, threads = measured_conditions(stages)
         summary.caption(f"Speed: batch size {batch}, {format_count(threads, 'thread')}.")
     for note in [*skipped_notes(RUNTIMES, conditions), *latency_notes(stages, lab.store)]:
         st.caption(inline(note))
     _draw_break_even(lab, model, conditions)
+    return measured
 
 
 def _other_models(lab: Lab, job: Job, model: PlannedModel, address: Address) -> list[PlannedModel]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -15,12 +16,12 @@ from pages.components.links import switch_page
 from pages.components.markdown import inline
 from pages.components.number_lists import quoted
 from pruning_core.common.errors import SpecError
-from pruning_core.common.formatting import format_percent
+from pruning_core.common.formatting import format_percent, trimmed
 from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
 from pruning_core.planning.plan import plan
-from pruning_core.results.sensitivity import allocate, sparsity_texts
+from pruning_core.results.sensitivity import allocate, rounded, sparsity_texts
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, describe
@@ -28,7 +29,9 @@ from pruning_core.settings.strategies import OneShotSpec
 
 # Keys of the session: the sparsities with which the table began, its number, and its run.
 TABLE, TABLES, TABLE_RUN = "layer sparsities", "layer tables", "run of the layer table"
-PERCENT = "Sparsity"
+PERCENT, CHOSEN = "Sparsity", "Chosen"
+TABLE_HEIGHT = 290  # pixels
+Chooser = Callable[[str], None]  # what a click on a layer does
 
 
 def read_table(text: str) -> dict[str, float]:
@@ -53,21 +56,49 @@ def start_table(sparsities: Mapping[str, float]) -> None:
     st.session_state[TABLES] = st.session_state.get(TABLES, 0) + 1
 
 
-def draw_layers(frame: pd.DataFrame) -> None:
+def draw_layers(frame: pd.DataFrame, chosen: str, on_choose: Chooser) -> None:
     """Every layer of a model with its sparsity; `frame` is a `results.layers.layers_frame`."""
     shown = frame.assign(sparsity=100 * frame["sparsity"]).rename(columns=str.capitalize)
-    columns = {
+    columns: dict[str, Any] = {
         "Sparsity": st.column_config.NumberColumn(format="%.2f %%", help="Share of zeros."),
         "Weights": st.column_config.NumberColumn(format="localized"),
         "Zero channels": st.column_config.NumberColumn(
             help="Output channels whose weights are all zero."
         ),
     }
-    with st.expander("Table"):
-        st.dataframe(shown, hide_index=True, column_config=columns)
+    _draw_selectable(shown, "layers table", chosen, on_choose, columns)
 
 
-def draw_overlap(frame: pd.DataFrame) -> None:
+def _draw_selectable(
+    shown: pd.DataFrame, key: str, chosen: str, on_choose: Chooser, columns: dict[str, Any]
+) -> None:
+    """A table with a row for each layer; the row of the chosen layer is selected."""
+    names = shown["Layer"].tolist()
+    rows = [names.index(chosen)] if chosen in names else []
+    if _selected_rows(key) != rows:
+        st.session_state[key] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+
+    def choose() -> None:
+        if selected := _selected_rows(key):
+            on_choose(names[selected[0]])
+
+    st.dataframe(
+        shown,
+        hide_index=True,
+        column_config=columns,
+        height=TABLE_HEIGHT,
+        key=key,
+        on_select=choose,
+        selection_mode="single-row",
+    )
+
+
+def _selected_rows(key: str) -> list[int]:
+    state = st.session_state.get(key)
+    return list(state["selection"]["rows"]) if state else []
+
+
+def draw_overlap(frame: pd.DataFrame, chosen: str, on_choose: Chooser) -> None:
     """The Jaccard index of two masks, overall and per layer; `frame` is a `layers.jaccard`."""
     if frame.empty:
         st.caption("These models have no layer with the same name and shape.")
@@ -80,12 +111,8 @@ def draw_overlap(frame: pd.DataFrame) -> None:
     )
     shown = frame.assign(overlap=100 * frame["overlap"])[["layer", "weights", "overlap"]]
     shown = shown.rename(columns=str.capitalize)
-    with st.expander("Table"):
-        st.dataframe(
-            shown,
-            hide_index=True,
-            column_config={"Overlap": st.column_config.NumberColumn(format="%.1f %%")},
-        )
+    columns = {"Overlap": st.column_config.NumberColumn(format="%.1f %%")}
+    _draw_selectable(shown, "overlap table", chosen, on_choose, columns)
 
 
 def draw_custom_sparsity(
@@ -106,7 +133,7 @@ def draw_custom_sparsity(
         if name not in sizes:
             address.reject(f"There is no prunable layer {quoted(name)}.")
     draw_suggestion(analysis, address)
-    sparsities = edit_table(job, sizes, unit_noun(pruning))
+    sparsities = edit_table(job, sizes, unit_noun(pruning), address["layer"])
     address["layers"] = {name: round(share, 6) for name, share in sparsities.items() if share}
     draw_run(lab, spec, sparsities, sizes)
 
@@ -131,19 +158,21 @@ def draw_suggestion(analysis: pd.DataFrame, address: Address) -> None:
     if not st.button(
         "Allocate from sensitivity",
         disabled=analysis.empty,
-        help="Suggests the sparsities at which every layer alone has the same accuracy drop.",
+        help="Suggests the sparsities at which every layer alone has the same accuracy drop, "
+        "rounded to 0.5 %. So the overall sparsity below the table can differ a little.",
     ):
         return
     try:
-        start_table(allocate(analysis, overall / 100))
+        start_table(rounded(analysis, allocate(analysis, overall / 100), overall / 100))
     except SpecError as error:
         st.error(inline(for_page(error.for_field(""))))
 
 
-def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float]:
+def edit_table(job: str, sizes: Mapping[str, int], noun: str, chosen: str) -> dict[str, float]:
     """The table in which sparsities are edited. Returns a share from 0 to 1 for each layer.
 
-    `sizes` is the number of pruning units of each layer, `noun` their plural.
+    `sizes` is the number of pruning units of each layer, `noun` their plural. The row of the
+    `chosen` layer has a mark.
     """
     if st.session_state.get(TABLE_RUN, job) != job:
         start_table({})  # the sparsities are those of another model
@@ -152,21 +181,23 @@ def edit_table(job: str, sizes: Mapping[str, int], noun: str) -> dict[str, float
     edited = st.data_editor(
         pd.DataFrame(
             {
+                CHOSEN: ["●" if name == chosen else "" for name in sizes],
                 "Layer": list(sizes),
                 noun.capitalize(): list(sizes.values()),
                 PERCENT: [100 * sparsities.get(name, 0.0) for name in sizes],
             }
         ),
         hide_index=True,
-        disabled=["Layer", noun.capitalize()],
+        disabled=[CHOSEN, "Layer", noun.capitalize()],
         key=f"layers of {job}, table {st.session_state[TABLES]}",
         column_config={
+            CHOSEN: st.column_config.TextColumn(width=60, help="The layer chosen on this page."),
             PERCENT: st.column_config.NumberColumn(
                 min_value=0.0,
                 max_value=99.9,
                 format="%.2f %%",
                 help="Target sparsity of this layer, 0 to 99.9 %.",
-            )
+            ),
         },
     )
     return dict(zip(edited["Layer"], edited[PERCENT].fillna(0.0) / 100, strict=True))
@@ -178,7 +209,7 @@ def draw_run(
     """The overall sparsity of the table, and the button that runs it."""
     overall = sum(sparsities[name] * size for name, size in sizes.items()) / sum(sizes.values())
     st.caption(
-        f"Overall sparsity {format_percent(overall)}. Runs one-shot only, plus the fine-tuned "
+        f"Overall sparsity {trimmed(100 * overall, 2)} %. Runs one-shot only, plus the fine-tuned "
         "dense control."
     )
     if st.button("Run with these sparsities", type="primary", disabled=round(overall, 6) == 0):

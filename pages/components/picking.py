@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from pages.components.address import Address
@@ -51,8 +53,12 @@ def pick_run(
     name: str = "run",
     label: str = "Run",
     help: str = "Runs with a finished baseline.",
+    on_change: Callable[[], None] | None = None,
 ) -> Job | None:
-    """One run: that of the address, else the newest with a baseline; None without any."""
+    """One run: that of the address, else the newest with a baseline; None without any.
+
+    `on_change` is called when another one is chosen, before the page is drawn again.
+    """
     labels = run_labels(lab, [address[name]])
     if not labels:
         return None
@@ -65,16 +71,24 @@ def pick_run(
         key=address.key(name),
         format_func=lambda job: f"{labels[job]} ({job[:6]})",
         help=help,
+        on_change=on_change,
     )
     return lab.queue.job(chosen)
 
 
 def pick_model(
-    lab: Lab, job: Job, address: Address, name: str = "model", label: str = "Model", other: str = ""
+    lab: Lab,
+    job: Job,
+    address: Address,
+    name: str = "model",
+    label: str = "Model",
+    other: str = "",
+    on_change: Callable[[], None] | None = None,
 ) -> PlannedModel | None:
     """One finished model of a run: that of the address, else the last trained one; None without.
 
-    The default is no model with the stage key `other`.
+    The default is no model with the stage key `other`. `on_change` is called when another one is
+    chosen, before the page is drawn again.
     """
     outline = Outline.from_json(job.outline)
     names = titles(outline)
@@ -92,5 +106,6 @@ def pick_model(
         format_func=lambda key: names[key][0],
         key=address.key(name),
         help="The dense baseline or a pruned model.",
+        on_change=on_change,
     )
     return finished[chosen]

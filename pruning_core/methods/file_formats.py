@@ -14,8 +14,9 @@ class FileFormat(Method):
     """A file format. The implementation returns the `FileWriter` that writes and opens it.
 
     `exact` files give the outputs of the model up to rounding; for others the accuracy is
-    measured. `download` is false for formats that are only measured for comparison. `package`
-    must be installed besides the requirements. `calibrated` formats need calibration images.
+    measured. `download` is false for formats that are only measured for comparison. `opens_in`
+    names the programs that open a file, the one to try first at the beginning. `package` must be
+    installed besides the requirements. `calibrated` formats need calibration images.
 
     A reproducibility bundle may hold a format that has an `opener`: the function of `verify.py`
     that opens the file, for which it needs the packages `needs` and these `modules` of this
@@ -25,6 +26,7 @@ class FileFormat(Method):
     suffix: str = ""
     exact: bool = True
     download: bool = True
+    opens_in: str = ""
     package: str = ""
     calibrated: bool = False
     opener: str = ""
@@ -49,6 +51,7 @@ FILE_FORMATS = Registry(
             "https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html",
             f"{ENGINE}.tensor_files:state_dict",
             suffix="pth",
+            opens_in="PyTorch (torch.load)",
             opener="open_weights",
             needs=NETWORK,
             modules=(WIDTHS,),
@@ -81,6 +84,7 @@ FILE_FORMATS = Registry(
             "https://arxiv.org/abs/1510.00149",
             f"{ENGINE}.tensor_files:bitmask_fp32",
             suffix="sparse",
+            opens_in="PyTorch with sparse_loader.py",
             opener="open_weights",
             needs=(*NETWORK, "safetensors"),
             modules=(SPARSE_LOADER, WIDTHS),
@@ -93,6 +97,7 @@ FILE_FORMATS = Registry(
             "https://arxiv.org/abs/1510.00149",
             f"{ENGINE}.tensor_files:bitmask_fp16",
             suffix="fp16.sparse",
+            opens_in="PyTorch with sparse_loader.py",
             exact=False,
             opener="open_weights",
             needs=(*NETWORK, "safetensors"),
@@ -107,6 +112,7 @@ FILE_FORMATS = Registry(
             "https://arxiv.org/abs/1712.05877",
             f"{ENGINE}.tensor_files:bitmask_int8",
             suffix="int8.sparse",
+            opens_in="PyTorch with sparse_loader.py",
             exact=False,
             opener="open_weights",
             needs=(*NETWORK, "safetensors"),
@@ -121,6 +127,7 @@ FILE_FORMATS = Registry(
             "https://github.com/huggingface/safetensors",
             f"{ENGINE}.compact_file:compact",
             suffix="compact.safetensors",
+            opens_in="PyTorch with safetensors",
             opener="open_weights",
             needs=(*NETWORK, "safetensors"),
             modules=(WIDTHS,),
@@ -135,6 +142,7 @@ FILE_FORMATS = Registry(
             "https://onnx.ai",
             f"{ENGINE}.graph_files:onnx",
             suffix="onnx",
+            opens_in="ONNX Runtime, Netron",
             opener="open_onnx",
             needs=("onnxruntime",),
         ),
@@ -147,6 +155,7 @@ FILE_FORMATS = Registry(
             "https://arxiv.org/abs/1712.05877",
             f"{ENGINE}.graph_files:onnx_int8",
             suffix="int8.onnx",
+            opens_in="ONNX Runtime, Netron",
             exact=False,
             calibrated=True,
             opener="open_onnx",
@@ -160,6 +169,7 @@ FILE_FORMATS = Registry(
             "https://docs.pytorch.org/docs/stable/export.html",
             f"{ENGINE}.graph_files:torch_export",
             suffix="pt2",
+            opens_in="PyTorch (torch.export.load)",
             opener="open_torch_export",
             needs=("torch",),
         ),
@@ -172,6 +182,7 @@ FILE_FORMATS = Registry(
             "https://docs.pytorch.org/executorch/",
             f"{ENGINE}.graph_files:executorch",
             suffix="pte",
+            opens_in="ExecuTorch (phones)",
             package="executorch",
             opener="open_executorch",
             needs=("torch", "executorch"),

@@ -102,6 +102,7 @@ class ExportSettings:
 class ExportResult(Accuracy):
     """A file of the stage, its size, and what was measured with it.
 
+    `validation_correct` holds a bit for each validation image, base64.
     `difference` is the largest absolute difference of the scores from those of the model.
     `processor` names what measured it with its instruction set.
     `order0_entropy` holds the bytes of the mask and of the values of a sparse file at their order-0
@@ -117,6 +118,7 @@ class ExportResult(Accuracy):
     versions: dict[str, str]
     validation_accuracy: float
     validation_images: int
+    validation_correct: str
     notes: list[str] = field(default_factory=list)
 
 

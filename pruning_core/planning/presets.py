@@ -68,7 +68,7 @@ PRESETS: dict[str, Preset] = {
     "quickstart": Preset(
         "Quick start",
         "MobileNetV2 trained from scratch on handwritten digits. One-shot and iterative pruning "
-        "to 90 % sparsity. No download.",
+        "to 90 % sparsity.",
         QUICKSTART,
     ),
     "textbook": Preset(

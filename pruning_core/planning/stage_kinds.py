@@ -152,7 +152,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.stage:export",
             settings=measurement_types.ExportSettings,
             result=measurement_types.ExportResult,
-            version=7,
+            version=8,
             derived=True,
         ),
         StageKind(

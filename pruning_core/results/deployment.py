@@ -21,7 +21,27 @@ def verdict(evidence: Evidence) -> str:
         sentences = ["File size and speed not measured yet"]
     else:
         sentences = [_size(evidence), _speed(evidence)]
-    return " ".join(f"{s}." for s in [*sentences, *_int8(evidence), *_structured(evidence)])
+    return _text([*sentences, *_int8(evidence), *_structured(evidence)])
+
+
+def speed_text(evidence: Evidence) -> str:
+    """`verdict` without the size."""
+    return _text([_speed(evidence), *_int8(evidence), *_structured(evidence)])
+
+
+def speed_figure(evidence: Evidence) -> tuple[str, str]:
+    """The speed-up for a card, and the line below it: runtime and interval, or what to do."""
+    if (timing := evidence.timing) is None:
+        return "not measured yet", "Measure the latency below."
+    conclusion = {FASTER: "", ALIKE: ", no faster", SLOWER: ", slower", NOISY: ", inconclusive"}
+    if timing.conclusion == ALIKE and timing.ratio.low > 1:
+        conclusion[ALIKE] = ", hardly faster"
+    text = f"{_title(timing)}, {_interval(timing)}{conclusion[timing.conclusion]}"
+    return f"{_number(timing.ratio.median)}x", text
+
+
+def _text(sentences: list[str]) -> str:
+    return " ".join(f"{sentence}." for sentence in sentences)
 
 
 def _size_measured(evidence: Evidence) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -16,7 +17,7 @@ from pruning_core.common.formatting import (
     join_words,
     missing,
 )
-from pruning_core.common.statistics import wilson
+from pruning_core.common.statistics import discordant, wilson
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.exports import export_stage
 from pruning_core.planning.measurement_types import ExportResult
@@ -42,7 +43,14 @@ CSV_COLUMNS = (
 )
 
 # What decides which files are offered and recommended.
-VALIDATION_COLUMNS = ("validation_accuracy", "validation_drop", "validation_images")
+VALIDATION_COLUMNS = (
+    "validation_accuracy",
+    "validation_drop",
+    "validation_images",
+    "baseline_drop",
+    "validation_lost",
+    "validation_gained",
+)
 
 
 def files_frame(
@@ -56,28 +64,33 @@ def files_frame(
     Shares are fractions from 0 to 1, sizes are bytes. `compression_ratio` is the dense file of
     the baseline `dense` over this file. `accuracy_drop` is the accuracy of the model minus that
     of the file; `validation_drop` is this drop on the `validation_images` validation images, and
-    `validation_accuracy` that of the file. `output_difference` is the largest difference of any
+    `validation_accuracy` that of the file. `baseline_drop` is the drop from the baseline on them;
+    on `validation_lost` of them only the baseline is right, on `validation_gained` only the file.
+    `output_difference` is the largest difference of any
     output from the model's. `order0_entropy_bytes` is the entropy of the mask and of each byte
     position of the values, NaN where it is unknown. `key` is that of the stage.
     """
-    result = read_result(store, model.key, ModelResult)
-    dense_bytes = read_result(store, dense.key, ModelResult).dense_bytes
+    result, baseline = (read_result(store, one.key, ModelResult) for one in (model, dense))
     keys = {name: export_stage(model.key, name).key for name in names}
     exports = [(name, key, known(store, key, ExportResult)) for name, key in keys.items()]
-    rows = [_row(name, key, export, result, dense_bytes) for name, key, export in exports if export]
+    rows = [_row(name, key, export, result, baseline) for name, key, export in exports if export]
     return pd.DataFrame(rows, columns=[*CSV_COLUMNS, *VALIDATION_COLUMNS, "key"])
 
 
 def _row(
-    name: str, key: str, export: ExportResult, model: ModelResult, dense_bytes: int
+    name: str, key: str, export: ExportResult, model: ModelResult, baseline: ModelResult
 ) -> dict[str, Any]:
     entropy = export.order0_entropy
+    dense_right, file_right = (
+        base64.b64decode(result.validation_correct) for result in (baseline, export)
+    )
+    lost, gained = discordant(dense_right, file_right, export.validation_images)
     return {
         "format": name,
         "file": export.file,
         "bytes": export.bytes,
         "order0_entropy_bytes": sum(entropy.values()) if entropy else float("nan"),
-        "compression_ratio": dense_bytes / export.bytes,
+        "compression_ratio": baseline.dense_bytes / export.bytes,
         "accuracy": export.accuracy,
         "accuracy_low": export.accuracy_low,
         "accuracy_high": export.accuracy_high,
@@ -88,6 +101,9 @@ def _row(
         "validation_accuracy": export.validation_accuracy,
         "validation_drop": model.validation_accuracy - export.validation_accuracy,
         "validation_images": export.validation_images,
+        "baseline_drop": baseline.validation_accuracy - export.validation_accuracy,
+        "validation_lost": lost,
+        "validation_gained": gained,
         "key": key,
     }
 
@@ -143,6 +159,15 @@ def files_table(frame: pd.DataFrame) -> pd.DataFrame:
             "Accuracy drop": [format_points(row["accuracy_drop"]) for row in rows],
         }
     )
+
+
+def sizes_text(frame: pd.DataFrame) -> str:
+    """The sizes of all files in words, for people who do not see the chart."""
+    sizes = [
+        f"{FILE_FORMATS[row['format']].title} {format_bytes(row['bytes'])}"
+        for row in frame.to_dict("records")
+    ]
+    return f"Size on disk: {join_words(sizes)}."
 
 
 def available_formats(names: Iterable[str]) -> tuple[list[str], list[str]]:

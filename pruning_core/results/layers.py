@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from pruning_core.common.formatting import format_count, format_percent
 from pruning_core.planning.model_types import LAYERS_FILE
 from pruning_core.planning.stage import Missing
 
@@ -69,6 +70,28 @@ def threshold(layer: dict[str, Any], sparsity: float) -> float:
     counts = np.array([layer["zeros"], *layer["counts"]], dtype=float)
     edges = np.linspace(0.0, layer["largest"], len(layer["counts"]) + 1)
     return float(np.interp(sparsity * layer["size"], np.cumsum(counts), edges))
+
+
+def sparsities_text(frame: pd.DataFrame) -> str:
+    """The sparsest and the densest layer in words; `frame` is that of `layers_frame`."""
+    low, high = (frame.loc[i] for i in (frame["sparsity"].idxmin(), frame["sparsity"].idxmax()))
+    return (
+        f"Sparsity of each of the {len(frame)} layers, from {format_percent(low['sparsity'])} "
+        f"({low['layer']}) to {format_percent(high['sparsity'])} ({high['layer']})."
+    )
+
+
+def threshold_text(layer: dict[str, Any], sparsity: float) -> str:
+    """What a layer's histogram shows, and what pruning to this sparsity (a fraction) would do."""
+    weights, zeros = int(layer["size"]), int(layer["zeros"])
+    drawn = f"{layer['name']} has {format_count(weights, 'weight')}"
+    if zeros:
+        drawn += f", of which {zeros:,} ({format_percent(zeros / weights)}) are zero and not drawn"
+    more = round(sparsity * weights) - zeros
+    if more <= 0:
+        return f"{drawn}. {format_percent(sparsity)} sparsity removes no other weight."
+    limit = f"{threshold(layer, sparsity):.3g}"
+    return f"{drawn}. {format_percent(sparsity)} sparsity removes {more:,} weights below {limit}."
 
 
 def jaccard(rows: list[dict[str, Any]]) -> pd.DataFrame:

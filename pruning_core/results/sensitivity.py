@@ -7,12 +7,14 @@ sparsities and measures validation accuracy without training (see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from pruning_core.common.errors import Ref, Share, SpecError
+from pruning_core.common.formatting import format_count, format_percent, format_points
 from pruning_core.planning.measurement_types import SensitivityResult, SensitivitySettings
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Reader, Stage, known
@@ -23,6 +25,7 @@ from pruning_core.storage.store import Store
 BISECTIONS = 60
 # The allocation empties no layer, even where its highest measured sparsity is 1.
 MAX_SPARSITY = 0.999
+STEP = 0.005  # people read and type whole and half percent
 ROUNDING = 1e-9
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -96,6 +99,36 @@ def allocate(frame: pd.DataFrame, total: float) -> dict[str, float]:
     return _interpolated(_at_drop(curves, low), _at_drop(curves, high), units, total)
 
 
+def rounded(frame: pd.DataFrame, allocation: Mapping[str, float], total: float) -> dict[str, float]:
+    """An allocation in steps of `STEP`, whose overall sparsity stays near to `total`.
+
+    `frame` is that of `allocate`. Each sparsity is rounded to the nearest step. While it brings
+    the overall sparsity nearer, a layer then gets the step on the other side of its exact sparsity,
+    the most rounded layer first. No layer gets more than its highest measured sparsity.
+    """
+    layers = frame.groupby("layer", sort=False)
+    units = layers["units"].first().to_dict()
+    highest = layers["sparsity"].max().clip(upper=MAX_SPARSITY).to_dict()
+    exact = {name: share / STEP for name, share in allocation.items()}
+    steps = {
+        name: min(round(share), math.floor(highest[name] / STEP + ROUNDING))
+        for name, share in exact.items()
+    }
+    for name in sorted(steps, key=lambda name: -abs(exact[name] - steps[name])):
+        change = 1 if exact[name] > steps[name] else -1
+        other = {**steps, name: steps[name] + change}
+        allowed = 0 <= other[name] * STEP <= highest[name] + ROUNDING
+        if allowed and abs(_overall(_shares(other), units) - total) < abs(
+            _overall(_shares(steps), units) - total
+        ):
+            steps = other
+    return _shares(steps)
+
+
+def _shares(steps: Mapping[str, int]) -> dict[str, float]:
+    return {name: round(STEP * number, 3) for name, number in steps.items()}
+
+
 def _curve(rows: pd.DataFrame) -> Curve:
     """The accuracy drops of a layer, made monotonic, and the sparsities; shapes (N,)."""
     ordered = rows.sort_values("sparsity")
@@ -137,6 +170,17 @@ def _interpolated(
 def sparsity_texts(allocation: Mapping[str, float]) -> tuple[str, ...]:
     """An allocation in the form of the setting `pruning.layer_sparsities`."""
     return tuple(f"{name}={sparsity:.6g}" for name, sparsity in allocation.items())
+
+
+def heatmap_text(frame: pd.DataFrame) -> str:
+    """The largest drop of a sensitivity analysis in words, for people who do not see the chart."""
+    worst = frame.loc[frame["accuracy_drop"].idxmax()]
+    rows = format_count(frame["layer"].nunique(), "row")
+    return (
+        f"Accuracy drop of {rows}, each pruned alone to several sparsities. The largest drop is "
+        f"{format_points(worst['accuracy_drop'])}: {worst['layer']} at "
+        f"{format_percent(worst['sparsity'])} sparsity."
+    )
 
 
 def images_text(frame: pd.DataFrame, requested: int) -> str:

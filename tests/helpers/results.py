@@ -59,6 +59,7 @@ def result(zeros: int, accuracy: float, epochs: float, total: float) -> dict[str
 
 def exported(size: int, accuracy: float) -> dict[str, Any]:
     """The result of an exported file of `size` bytes, with an interval of 0.1 on each side."""
+    packed = np.packbits(np.arange(400) < round(400 * accuracy)).tobytes()
     return {
         "file": "model",
         "bytes": size,
@@ -73,6 +74,7 @@ def exported(size: int, accuracy: float) -> dict[str, Any]:
         "loss": 1.0,
         "validation_accuracy": accuracy,
         "validation_images": 400,
+        "validation_correct": base64.b64encode(packed).decode(),
         "processor": "Chip 9000 (AVX2)",
         "versions": {"torch": "2.9.0"},
         "seconds": 1.0,

@@ -11,6 +11,7 @@ from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES, STRUCTU
 from pruning_core.methods.commands import COMMANDS, Command
 from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.methods.criteria import CRITERIA
+from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.registry import Method, Registry, load
 from pruning_core.methods.strategies import STRATEGIES
 from pruning_core.planning.stage_kinds import STAGE_KINDS
@@ -138,3 +139,8 @@ def test_a_strategy_and_the_kind_of_its_stages_agree() -> None:
             kind = STAGE_KINDS[strategy.stage_kind]
             assert kind.removes_channels == strategy.removes_channels
         assert set(strategy.tested_against) <= set(STRATEGIES)
+
+
+def test_a_file_that_can_be_downloaded_says_what_opens_it() -> None:
+    for file_format in FILE_FORMATS.values():
+        assert bool(file_format.opens_in) == file_format.download

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components import choices
+from pages.components import choices, live
 from pages.components.setting_values import Reading, flat, from_params, nested, params
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
@@ -54,7 +56,32 @@ def test_home_shows_the_latest_results(cache: Cache) -> None:
     finished(cache)
     text = texts(open_page("app.py")).replace("\\", "")
     assert "**Quick start**" in text
-    assert [line for line in text.splitlines() if "1 point" in line and "validation" in line]
+    assert [line for line in text.splitlines() if "1 point" in line]
+
+
+def pictures(test: AppTest) -> list[str]:
+    """The texts of the pictures of a page."""
+    bodies = [element.proto.body for element in test.get("html")]
+    return [label for body in bodies for label in re.findall(r'aria-label="([^"]*)"', body)]
+
+
+def test_home_shows_what_pruning_does_the_schedules_and_the_accuracy_of_a_run(
+    cache: Cache,
+) -> None:
+    job = finished(cache)
+    test = open_page("app.py")
+    shown = pictures(test)
+    assert "90 % of them are removed" in shown[0]
+    assert [text.split(":")[0] for text in shown[1:]] == [
+        "Test accuracy over sparsity",
+        *["Sparsity per pruning step. Iterative, after each step"] * len(PRESETS),
+        "Test accuracy over sparsity",
+    ]
+    labels = {element.proto.label for element in test.get("page_link")}
+    assert {"Quick start", "All runs", f"Compare {job[:6]}", f"Run {job[:6]}"} <= labels
+    assert f"{live.badge('done')}" in texts(test)
+    assert texts(test).count("No download.") == 2
+    assert "Needs a download first." in texts(test)
 
 
 def test_home_without_results_says_what_to_do() -> None:

@@ -37,9 +37,9 @@ from tests.helpers.inspections import FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "75bd8da245dc506c",
-        "bundle": "81b60edb13627c3c",
+        "bundle": "c110d2d3e91d4e7c",
         "dataset": "71956c1723c8eb92",
-        "export": "c17ea185a7cdfbe9",
+        "export": "85f7d33691cd1c12",
         "inspect_dataset": "364c99491cb9c7a7",
         "inspect_groups": "47f81c8217685ed3",
         "inspect_model": "f0dc5dd522eb3b81",
@@ -53,10 +53,10 @@ KEYS = {
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
-        "bundle": "138bae8ee185d0dd",
+        "bundle": "5504acbb8d4b744d",
         "correction": "95b3050323ec0b8e",
         "dataset": "71956c1723c8eb92",
-        "export": "31e483a4bfebcfb5",
+        "export": "1e92c1aaef43afa9",
         "inspect_dataset": "364c99491cb9c7a7",
         "inspect_groups": "768af66f2c2c5080",
         "inspect_model": "f0dc5dd522eb3b81",

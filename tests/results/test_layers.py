@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from pruning_core.engine.analysis.layer_statistics import layer_statistics, mask_overlap
-from pruning_core.results.layers import jaccard, layers_frame, threshold
+from pruning_core.results.layers import (
+    jaccard,
+    layers_frame,
+    sparsities_text,
+    threshold,
+    threshold_text,
+)
 
 PORTRAIT = {"name": "w", "size": 100, "zeros": 20, "counts": [20, 20, 20, 20], "largest": 4.0}
 
@@ -48,3 +54,26 @@ def test_the_overlap_by_hand() -> None:
     found = jaccard(mask_overlap(first, second))
     assert found["layer"].tolist() == ["a", "b"]
     assert found["overlap"].tolist() == pytest.approx([1 / 3, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "text"),
+    [
+        (0.2, "20 % sparsity removes no other weight."),
+        (0.1, "10 % sparsity removes no other weight."),
+        (0.6, "60 % sparsity removes 40 weights below 2."),
+    ],
+)
+def test_a_histogram_says_what_its_threshold_removes(sparsity: float, text: str) -> None:
+    drawn = "w has 100 weights, of which 20 (20 %) are zero and not drawn. "
+    assert threshold_text(PORTRAIT, sparsity) == drawn + text
+
+
+def test_the_sparsities_in_words() -> None:
+    rows = [{**PORTRAIT, "name": name, "zeros": zeros} for name, zeros in (("a", 10), ("b", 90))]
+    frame = layers_frame(
+        [{**row, "kind": "conv", "channels": 4, "zero_channels": 0} for row in rows]
+    )
+    assert sparsities_text(frame) == (
+        "Sparsity of each of the 2 layers, from 10 % (a) to 90 % (b)."
+    )

@@ -15,6 +15,7 @@ from pruning_core.results.sensitivity import (
     allocate,
     images_text,
     measured_sparsities,
+    rounded,
     sensitivity_frame,
     sparsity_texts,
 )
@@ -44,6 +45,38 @@ def test_two_layers_by_hand() -> None:
     """At a drop of 0.1 the robust layer reaches 0.5, the fragile one 0.125: 0.3125 of all."""
     allocation = allocate(frame(TWO), 0.3125)
     assert allocation == pytest.approx({"robust": 0.5, "fragile": 0.125}, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    units=st.lists(st.integers(1, 10**6), min_size=1, max_size=8),
+    total=st.floats(0.0, 0.9),
+    last=st.sampled_from((0.9, 0.903, 0.998)),
+)
+@example(units=[864, 288, 409600], total=0.8, last=0.9)
+def test_a_rounded_allocation_has_short_shares_and_nearly_the_same_total(
+    units: list[int], total: float, last: float
+) -> None:
+    """No share is 0.5 points away, or above what was measured; the total is as near as any layer
+    can bring it."""
+    curves: Curves = {
+        f"l{i}": (size, [(0.0, 0.0), (0.5, 0.1 * (i + 1)), (last, 0.3 * (i + 1))])
+        for i, size in enumerate(units)
+    }
+    exact = allocate(frame(curves), total)
+    shares = rounded(frame(curves), exact, total)
+    assert all(abs(shares[name] - exact[name]) <= 0.005 + 1e-9 for name in exact)
+    assert all(share <= last + 1e-9 for share in shares.values())
+    assert all(len(f"{share:.6g}") <= 5 for share in shares.values())
+    reached = sum(shares[f"l{i}"] * size for i, size in enumerate(units)) / sum(units)
+    assert abs(reached - total) <= 0.005 * max(units) / sum(units) + 1e-9
+
+
+def test_errors_of_rounding_cancel_out() -> None:
+    """Ten layers at 75.24 % would all become 75 %; five of them get 75.5 %."""
+    curves: Curves = {f"l{i}": (100, [(0.0, 0.0), (0.9, 0.3)]) for i in range(10)}
+    shares = rounded(frame(curves), allocate(frame(curves), 0.7524), 0.7524)
+    assert sorted(shares.values()) == [0.75] * 5 + [0.755] * 5
 
 
 def test_below_the_first_drop_all_layers_keep_the_same_proportion() -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pages.components.links import WITH_GOAL
 from pruning_core.common.paths import Cache
 from pruning_core.storage.worker_record import WorkerRecord
 
@@ -137,8 +138,7 @@ CONTROLS = {
         Control("Pruning steps", slide),
         Control("Target sparsity", slide),
         Control("Fine-tuning epochs per step", slide),
-        Control("Width multiplier", typed("0.35", "0.5", "1.4")),
-        Control("Training images", typed("", "200", "333")),
+        Control("Max. size (MB)", typed("", "0.5", "3")),
         Control("One-shot sparsity levels", typed("0, 50 %", "0, 20, 60 %", "10 %")),
         Control("Pruning criterion", select),
     ),
@@ -150,16 +150,21 @@ CONTROLS = {
     "Layers": (
         Control("Overall sparsity", slide),
         Control("Sparsity", slide),
-        Control("Layer", select),
-        Control("Run", select, ("Model", "First model", "Layer", "Second model")),
+        Control("Layer", select, ("Sparsity",)),
+        Control("Run", select, ("Model", "First model", "Layer", "Second model", "Sparsity")),
     ),
     "Export": (
+        Control("Max. accuracy drop (points)", typed("", "1", "2.5")),
+        Control("Max. size (MB)", typed("", "0.5", "3")),
         Control("Test image number", typed("0", "3", "7")),
         Control("Input resolution", select),
         Control("Run", select, ("Model", "Also benchmark")),
     ),
 }
 PAGES = list(CONTROLS)
+# The goal is the session's: a link to one of these pages takes it along, from whichever page it was
+# set on. In a new session it is that of the address, else the default.
+GOAL = {"Max. accuracy drop (points)": "1", "Max. size (MB)": ""}
 STEPS = ("set", "set", "set", "open", "open", "back", "forward", "reload", "second tab")
 
 
@@ -169,6 +174,7 @@ class Entry:
 
     page: str
     shown: Snapshot
+    goal: Snapshot
 
 
 class Walk:
@@ -183,6 +189,7 @@ class Walk:
         self.entries: list[Entry] = []
         self.index = -1
         self.visited: dict[str, Snapshot] = {}
+        self.goal = dict(GOAL)
         self.counts: Counter[str] = Counter()
         self.steps: list[str] = []
 
@@ -218,6 +225,7 @@ class Walk:
         )
         self._check_seen(before, after, (control.label,))
         self._entry.shown = self.visited[self._entry.page] = after
+        self.goal = self._entry.goal = _with(self.goal, after)
         return None
 
     def _open(self) -> None:
@@ -227,8 +235,9 @@ class Walk:
         del self.entries[self.index + 1 :]
         self._arrive(name, self.visited.get(name))
 
-    def _arrive(self, name: str, expected: Snapshot | None) -> None:
+    def _arrive(self, name: str, visited: Snapshot | None) -> None:
         before = self.entries[self.index].shown if self.entries else {}
+        expected = None if visited is None else _with(visited, self.goal)
         title = {"Tune": "Set up a comparison", "Home": "Pruning Lab"}.get(name, name)
         labels = {"title", *(control.label for control in CONTROLS[name])}
         shown = self._settle(
@@ -240,7 +249,8 @@ class Walk:
             f"{name} with {expected or labels}",
         )
         self._check_seen(before, shown)
-        self.entries.append(Entry(name, shown))
+        self.goal = _with(self.goal, shown)
+        self.entries.append(Entry(name, shown, self.goal))
         self.index = len(self.entries) - 1
         self.visited[name] = shown
 
@@ -259,12 +269,15 @@ class Walk:
         getattr(self.page, method)(wait_until="commit")
         self._expect_entry(before)
         self.visited[self._entry.page] = self._entry.shown
+        if self._entry.page in WITH_GOAL:
+            self.goal = self._entry.goal
 
     def _reload(self) -> None:
         self._note("reload")
         self.page.reload()
         self._expect_entry({})
         self.visited = {self._entry.page: self._entry.shown}
+        self.goal = self._entry.goal if self._entry.page in WITH_GOAL else dict(GOAL)
 
     def _second_tab(self) -> None:
         self._note("second tab")
@@ -330,6 +343,11 @@ class Walk:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+def _with(values: Snapshot, others: Snapshot) -> Snapshot:
+    """The values, those of them that are in `others` replaced."""
+    return {label: others.get(label, value) for label, value in values.items()}
 
 
 def _same(shown: Snapshot, before: Snapshot, but: tuple[str, ...]) -> bool:

@@ -89,6 +89,7 @@ def export(context: Context[ExportSettings]) -> ExportResult:
         notes=[*notes, *_calibration_notes(requested, len(splits.train))],
         validation_accuracy=validation.accuracy,
         validation_images=len(splits.validation),
+        validation_correct=validation.packed(),
         processor=devices.processor("cpu"),
         versions={name: version(name) for name in dict.fromkeys(("torch", *file_format.needs))},
         seconds=time.perf_counter() - started,

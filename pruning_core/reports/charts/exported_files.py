@@ -13,7 +13,7 @@ from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT
 from pruning_core.reports.charts.style import FONT, GRID, SERIES, TRANSPARENT
 
-ROW_HEIGHT, FRAME_HEIGHT = 30, 70
+ROW_HEIGHT, FRAME_HEIGHT = 21, 66
 BAR_COLOR, ENTROPY_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
 
 
@@ -61,7 +61,7 @@ def _order0_marks(rows: list[dict[Hashable, Any]]) -> go.Scatter:
         x=[row["order0_entropy_bytes"] / 1e6 for row in known],
         y=[FILE_FORMATS[row["format"]].title for row in known],
         mode="markers",
-        marker={"symbol": "line-ns", "size": 18, "line": {"color": ENTROPY_COLOR, "width": 3}},
+        marker={"symbol": "line-ns", "size": 13, "line": {"color": ENTROPY_COLOR, "width": 3}},
         hovertemplate="order-0 entropy %{x:.3f} MB: a reference, no lower bound<extra></extra>",
     )
 

@@ -16,6 +16,7 @@ from pruning_core.results.layers import threshold
 CHART_HEIGHT = 300
 MAX_NAMED_LAYERS = 24
 KEPT_COLOR, PRUNED_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
+FAINT_COLOR = "rgba(0, 114, 178, 0.4)"  # of layers beside the chosen one
 
 
 def magnitude_histogram(layer: dict[str, Any], sparsity: float) -> go.Figure:
@@ -46,16 +47,20 @@ def magnitude_histogram(layer: dict[str, Any], sparsity: float) -> go.Figure:
     return figure
 
 
-def layer_sparsity_chart(frame: pd.DataFrame) -> go.Figure:
-    """The sparsity of each layer in network order.
+def layer_sparsity_chart(frame: pd.DataFrame, chosen: str = "") -> go.Figure:
+    """The sparsity of each layer in network order; the `chosen` layer stands out.
 
-    `frame` is that of `results.layers.layers_frame`.
+    `frame` is that of `results.layers.layers_frame`. The first value of `customdata` of a bar is
+    the name of its layer.
     """
+    colors = [KEPT_COLOR if not chosen or n == chosen else FAINT_COLOR for n in frame["layer"]]
     figure = go.Figure(
         go.Bar(
             x=[short(name) for name in frame["layer"]],
             y=100 * frame["sparsity"],
-            marker={"color": KEPT_COLOR},
+            marker={"color": colors},
+            selected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 1}},  # a click must not hide the other layers
             customdata=frame[["layer", "weights", "zero channels"]].to_numpy(),
             hovertemplate="%{customdata[0]}<br>sparsity %{y:.1f} % of %{customdata[1]:,} weights"
             "<br>zero channels: %{customdata[2]:,}<extra></extra>",

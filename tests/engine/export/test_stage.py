@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import io
 import json
 import lzma
@@ -16,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pruning_core.common.statistics import bits
 from pruning_core.engine.export import sparse_loader
 from pruning_core.engine.export.bn_folding import fold_model, folded_state
 from pruning_core.engine.export.file_writer import FileWriter
@@ -80,6 +82,9 @@ def test_each_file_is_measured(exported: Exported, name: str) -> None:
     assert facts["test_images"] == 100
     assert facts["accuracy"] == facts["right"] / 100
     store, model = exported
+    validation = base64.b64decode(facts["validation_correct"])
+    right = bits(validation, facts["validation_images"])
+    assert right.mean() == pytest.approx(facts["validation_accuracy"])
     if FILE_FORMATS[name].exact:
         assert facts["accuracy"] == pytest.approx(store.read(model)["accuracy"], abs=0.0101)
         assert facts["difference"] < 1e-2

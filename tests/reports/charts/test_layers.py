@@ -59,3 +59,11 @@ def test_the_sparsity_of_each_layer_is_a_bar_in_percent() -> None:
 def test_layers_are_named_only_where_their_names_fit() -> None:
     assert layer_sparsity_chart(layers_table(24)).layout.xaxis.showticklabels
     assert not layer_sparsity_chart(layers_table(25)).layout.xaxis.showticklabels
+
+
+def test_the_chosen_layer_stands_out() -> None:
+    chart = layer_sparsity_chart(layers_table(3), chosen="features.1.weight")
+    faint, chosen, last = chart.data[0].marker.color
+    assert (chosen, faint) == (KEPT_COLOR, last)
+    assert faint != chosen
+    assert set(layer_sparsity_chart(layers_table(3)).data[0].marker.color) == {KEPT_COLOR}

@@ -38,14 +38,27 @@ def test_the_heat_map_has_a_cell_for_each_measurement(frame: pd.DataFrame) -> No
 
 
 def test_the_hover_text_has_sparsity_accuracy_and_drop(frame: pd.DataFrame) -> None:
-    cells = sensitivity_heatmap(frame).data[0]
-    assert cells.text[0][1].split("<br>") == [
+    cells = sensitivity_heatmap(frame).data[1]
+    assert cells.text[1].split("<br>") == [
         "b",
         "sparsity 90 % of 1,000 weights",
         "accuracy 20 % (95 % CI 15 % to 24 %), 200 validation images",
         "accuracy drop 70 points",
     ]
-    assert cells.text[1][1] == ""
+    assert len(cells.text) == 3  # what was not measured has none
+
+
+def test_rows_are_there_from_the_beginning_and_the_chosen_one_has_a_frame(
+    frame: pd.DataFrame,
+) -> None:
+    """So the page does not move while layers finish; a click on a cell gives its layer."""
+    chart = sensitivity_heatmap(frame, ["b", "a", "waiting"], chosen="a")
+    assert list(chart.data[0].y) == ["b", "a", "waiting"]
+    assert np.isnan(chart.data[0].z[2]).all()
+    assert {point[0] for point in chart.data[1].customdata} == {"a", "b"}
+    assert (chart.layout.shapes[0].y0, chart.layout.shapes[0].y1) == (0.5, 1.5)
+    assert tuple(chart.layout.yaxis.range) == (2.5, -0.5)
+    assert not sensitivity_heatmap(frame, chosen="elsewhere").layout.shapes
 
 
 def test_the_axis_says_that_one_layer_is_pruned_alone(frame: pd.DataFrame) -> None:
