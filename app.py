@@ -118,7 +118,7 @@ def draw_benchmark(lab: Lab) -> None:
             "speed with the assignment's script."
         )
         return
-    draw_chart(benchmark_chart(result), "benchmark")
+    draw_chart(benchmark_chart(result), "benchmark", numbers="benchmark")
     measured = [name for name in NOT_SPEEDUPS if name in result.figures]
     ratios = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in measured]
     more = f" Also measured: {join_words(ratios)}." if ratios else ""

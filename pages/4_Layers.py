@@ -149,7 +149,11 @@ def draw_heat_map(frame: pd.DataFrame, spec: Spec, stages: Iterable[Stage]) -> N
     figure = sensitivity_heatmap(frame, [one.layer for one in settings], ADDRESS["layer"])
     by_layer = spec.sensitivity.unit != GROUP
     draw_chart(
-        figure, "sensitivity", alt=heatmap_text(frame), on_click=choose_layer if by_layer else None
+        figure,
+        "sensitivity",
+        alt=heatmap_text(frame),
+        numbers="sensitivity",
+        on_click=choose_layer if by_layer else None,
     )
     st.caption(
         f"Color: accuracy drop on {images_text(frame, spec.sensitivity.images)}. Importance: "
@@ -217,7 +221,9 @@ def draw_histogram(layer: dict[str, Any], start: float) -> None:
         "the run. The threshold is estimated from the bars.",
     )
     text = threshold_text(layer, sparsity / 100)
-    draw_chart(magnitude_histogram(layer, sparsity / 100), "weights", alt=text)
+    draw_chart(
+        magnitude_histogram(layer, sparsity / 100), "weights", alt=text, numbers="weight magnitudes"
+    )
     st.caption(inline(text))
 
 

@@ -1,4 +1,4 @@
-"""A chart on a page, with the toolbar that all charts have."""
+"""A chart on a page: its toolbar, its text for those who do not see it, and its numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 import streamlit as st
 
+from pruning_core.reports.charts.alternative import chart_numbers, chart_text
 from pruning_core.reports.charts.style import chart_config
 
 
@@ -15,14 +16,17 @@ def draw_chart(
     name: str,
     image_format: str = "png",
     *,
-    alt: str | None = None,
+    alt: str = "",
+    numbers: str = "",
     on_click: Callable[[str], None] | None = None,
 ) -> None:
     """Draw a figure. `name` is its key on the page, and the name of the image that it saves.
 
-    `image_format`, `png` or `svg`, is that of the button that saves it. `alt` says in a sentence
-    what the figure shows, for people who do not see it. A click on a point calls `on_click` with
-    the first value of the point's `customdata`, before the page is drawn again.
+    `image_format`, `png` or `svg`, is that of the button that saves it. `alt` says what the figure
+    shows, for people who do not see it; without it, the text follows from the figure. `numbers`
+    names the figure on the button that opens its numbers as a table; without it there is no button,
+    because a table of the page has them. A click on a point calls `on_click` with the first value
+    of the point's `customdata`, before the page is drawn again.
     """
     key = f"chart {name}"
 
@@ -34,7 +38,17 @@ def draw_chart(
         figure,
         key=key,
         config=chart_config(name, image_format),
-        alt=alt,
+        alt=alt or chart_text(figure),
         on_select=clicked if on_click else "ignore",
         selection_mode="points",
     )
+    if numbers:
+        _draw_numbers(figure, name, numbers)
+
+
+def _draw_numbers(figure: go.Figure, name: str, title: str) -> None:
+    """The button that shows the numbers of a figure; they are computed when it is open."""
+    label = f"Numbers: {title}"
+    popover = st.popover(label, type="tertiary", key=f"numbers {name}", on_change="rerun")
+    if popover.open:
+        popover.dataframe(chart_numbers(figure), hide_index=True)

@@ -203,7 +203,9 @@ def _draw_break_even(lab: Lab, model: PlannedModel, conditions: Conditions) -> N
     # Removed channels are no zeros in the products of the remaining weights.
     zeros = 0 if STRATEGIES[model.strategy].removes_channels else result.weights_zeros
     sparsity = zeros / result.weights
-    draw_chart(break_even_chart(frame, sparsity=sparsity), "break_even")
+    draw_chart(
+        break_even_chart(frame, sparsity=sparsity), "break_even", numbers="break-even sparsity"
+    )
     for kernel in frame["kernel"].unique():
         st.caption(inline(break_even_text(sparse_speedup.break_even(frame, kernel), kernel)))
     st.download_button(

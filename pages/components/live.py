@@ -159,7 +159,7 @@ def draw_curves(lab: Lab, now: JobProgress, address: Address) -> None:
     for column, name in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         figure = curves(json.dumps([epochs, name, strategies]))
         with column:
-            draw_chart(figure, name)
+            draw_chart(figure, name, numbers=name)
     st.caption(
         "Loss on the training images, accuracy on the validation images. Iterative steps are drawn "
         "one after another; one-shot models start at epoch 1."

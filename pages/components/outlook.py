@@ -87,7 +87,8 @@ def draw_outlook(lab: Lab, spec: Spec, outlook: Outlook, goal: Goal) -> None:
     before = _before(outlook)
     _draw_figures(outlook, before)
     needed, note = _needed(lab, spec, outlook, goal)
-    draw_chart(outlook_chart(outlook.courses, before.courses if before else (), needed), "outlook")
+    figure = outlook_chart(outlook.courses, before.courses if before else (), needed)
+    draw_chart(figure, "outlook", numbers="sparsity and learning rate")
     measured = any(part.accuracy is not None for c in outlook.courses for part in c.parts)
     st.caption(
         " ".join(

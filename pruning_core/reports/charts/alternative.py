@@ -120,7 +120,7 @@ def _points(layout: dict[str, Any], trace: dict[str, Any]) -> Iterator[Points]:
             (column, row, value)
             for row, values in zip(rows, np.asarray(trace["z"], dtype=object), strict=False)
             for column, value in zip(columns, values, strict=False)
-            if not missing(value)
+            if _given(value)
         ]
         if cells:
             x, y, values = (list(part) for part in zip(*cells, strict=True))
@@ -129,11 +129,16 @@ def _points(layout: dict[str, Any], trace: dict[str, Any]) -> Iterator[Points]:
     pairs = [
         (x, y)
         for x, y in zip(_values(trace.get("x")), _values(trace.get("y")), strict=False)
-        if not (missing(x) or missing(y))
+        if _given(x) and _given(y)
     ]
     if pairs:
         x, y = (list(part) for part in zip(*pairs, strict=True))
         yield Points(name, x_axis, y_axis, x, y)
+
+
+def _given(value: Any) -> bool:
+    """Whether a value is drawn: text, or a number that is known."""
+    return isinstance(value, str) or not missing(value)
 
 
 def _name(trace: dict[str, Any]) -> str:

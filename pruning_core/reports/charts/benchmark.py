@@ -6,7 +6,14 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_times
 from pruning_core.methods.strategies import ONE_SHOT
-from pruning_core.reports.charts.style import FONT, GREY, GRID, LOGARITHMIC, SERIES, TRANSPARENT
+from pruning_core.reports.charts.style import (
+    GREY,
+    GRID,
+    LOGARITHMIC,
+    SERIES,
+    TEXT_SIZE,
+    TRANSPARENT,
+)
 from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 88
@@ -23,7 +30,7 @@ def benchmark_chart(result: BenchmarkResult) -> go.Figure:
     figure.update_layout(
         height=FRAME_HEIGHT + ROW_HEIGHT * len(speedups),
         margin={"l": 8, "r": 24, "t": 26, "b": 44},
-        font={"family": FONT},
+        font={"size": TEXT_SIZE},
         paper_bgcolor=TRANSPARENT,
         plot_bgcolor=TRANSPARENT,
         showlegend=False,

@@ -17,6 +17,7 @@ from pruning_core.reports.charts.style import (
     LINE_HEIGHT,
     NEAR,
     SMALL_LINE,
+    TEXT_SIZE,
     Label,
     MarkerLabel,
     Subplot,
@@ -77,7 +78,7 @@ def _end_annotation(label: Label, shift: float, subplot: Subplot) -> Part:
         "arrowhead": 0,
         "arrowwidth": 1.2,
         "arrowcolor": label.color,
-        "font": {"size": 12},
+        "font": {"size": TEXT_SIZE},
     }
 
 
@@ -134,7 +135,7 @@ def _marker_annotation(label: MarkerLabel, ax: float, ay: float, subplot: Subplo
         "arrowwidth": 1,
         "arrowcolor": label.color,
         "standoff": 5,
-        "font": {"size": 10},
+        "font": {"size": TEXT_SIZE},
     }
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from pruning_core.common.formatting import format_bytes, format_percent, format_points, missing
 from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT
-from pruning_core.reports.charts.style import FONT, GRID, SERIES, TRANSPARENT
+from pruning_core.reports.charts.style import GRID, SERIES, TEXT_SIZE, TRANSPARENT
 
 ROW_HEIGHT, FRAME_HEIGHT = 21, 66
 BAR_COLOR, ENTROPY_COLOR = SERIES[ONE_SHOT].color, SERIES[ITERATIVE].color
@@ -41,7 +41,7 @@ def file_size_chart(frame: pd.DataFrame) -> go.Figure:
     figure.update_layout(
         height=FRAME_HEIGHT + ROW_HEIGHT * len(rows),
         margin={"l": 8, "r": 24, "t": 30, "b": 40},
-        font={"family": FONT},
+        font={"size": TEXT_SIZE},
         plot_bgcolor=TRANSPARENT,
         showlegend=False,
         bargap=0.3,

@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 
 from pruning_core.common.formatting import format_count
 from pruning_core.reports.charts.style import (
-    FONT,
     GREY,
     LOGARITHMIC,
     MODEL_SYMBOLS,
     OTHER_COLORS,
+    TEXT_SIZE,
     TRANSPARENT,
     axis,
     interval_bars,
@@ -94,7 +94,7 @@ def _dot_chart(
     figure.update_layout(**layout(title, subtitle, right=24))
     figure.update_layout(
         height=FRAME_HEIGHT + ROW_HEIGHT * (last + 1),
-        font={"family": FONT},
+        font={"size": TEXT_SIZE},
         paper_bgcolor=TRANSPARENT,
     )
     figure.update_xaxes(**axis(axis_title, **_scale(rows, columns)))

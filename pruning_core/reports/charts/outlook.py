@@ -15,6 +15,7 @@ from pruning_core.reports.charts.style import (
     GREY,
     GRID,
     SERIES,
+    TEXT_SIZE,
     Label,
     Subplot,
     axis,
@@ -196,7 +197,7 @@ def _accuracies(courses: Sequence[Course], last: float) -> Iterator[Part]:
             "xshift": 7,
             "yanchor": "bottom",
             "showarrow": False,
-            "font": {"size": 12},
+            "font": {"size": TEXT_SIZE},
         }
 
 

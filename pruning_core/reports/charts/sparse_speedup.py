@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 from pruning_core.common.formatting import format_count, format_percent
 from pruning_core.methods.runtimes import DENSE_KERNELS, SPARSE_KERNELS
 from pruning_core.reports.charts.style import (
-    FONT,
     GREY,
     HEIGHT,
     LOGARITHMIC,
     MODEL_SYMBOLS,
     OTHER_COLORS,
+    TEXT_SIZE,
     axis,
     interval_bars,
     layout,
@@ -49,7 +49,7 @@ def break_even_chart(
     _add_marks(figure, sparsity)
     figure.update_layout(**layout("Break-even sparsity", _subtitle(frame), right=24))
     figure.update_layout(height=CHART_HEIGHT, showlegend=True, legend=legend_below())
-    figure.update_layout(margin={"b": LEGEND_MARGIN}, font={"family": FONT})
+    figure.update_layout(margin={"b": LEGEND_MARGIN}, font={"size": TEXT_SIZE})
     figure.update_xaxes(**axis("Sparsity of the weight matrix", " %"))
     figure.update_yaxes(**axis("Speed-up over dense (95 % CI)", **LOGARITHMIC))
     return figure
@@ -66,7 +66,7 @@ def _add_marks(figure: go.Figure, sparsity: float | None) -> None:
         yanchor="bottom",
         text="break-even",
         showarrow=False,
-        font={"size": 12, "color": GREY},
+        font={"size": TEXT_SIZE},
     )
     if sparsity is not None:
         figure.add_vline(
@@ -74,7 +74,7 @@ def _add_marks(figure: go.Figure, sparsity: float | None) -> None:
             line={"color": GREY, "width": 1},
             annotation_text=f"this model: {format_percent(sparsity)}",
             annotation_position="top left",
-            annotation_font={"size": 12, "color": GREY},
+            annotation_font={"size": TEXT_SIZE},
         )
 
 

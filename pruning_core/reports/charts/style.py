@@ -40,7 +40,9 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-ser
 HEIGHT = 340
 TOP = 54
 LABEL_WIDTH = 116
-LINE_HEIGHT, SMALL_LINE = 15, 12
+# All text of a chart has one size; its title is larger.
+TEXT_SIZE, TITLE_SIZE = 12, 15
+LINE_HEIGHT, SMALL_LINE = 15, 14
 TICKS = [factor * 10.0**power for power in range(-3, 4) for factor in (1, 2, 5)]
 LOGARITHMIC: dict[str, Any] = {
     "type": "log",
@@ -121,9 +123,9 @@ def value_range(values: Sequence[float], from_zero: bool = False) -> tuple[float
 def axis(title: str = "", suffix: str = "", **settings: Any) -> dict[str, Any]:
     """An axis with a faint grid and its unit at each tick."""
     return {
-        "title": {"text": title, "standoff": 10, "font": {"size": 12}},
+        "title": {"text": title, "standoff": 10, "font": {"size": TEXT_SIZE}},
         "ticksuffix": suffix,
-        "tickfont": {"size": 12},
+        "tickfont": {"size": TEXT_SIZE},
         "gridcolor": GRID,
         "zeroline": False,
         "showgrid": True,
@@ -148,7 +150,7 @@ def interval_bars(rows: pd.DataFrame, columns: tuple[str, str, str], color: str)
 
 def heading(title: str, subtitle: str = "") -> str:
     """A bold title with a smaller line below."""
-    second_line = f'<br><span style="font-size: 12px; font-weight: 400">{subtitle}</span>'
+    second_line = f'<br><span style="font-size: {TEXT_SIZE}px; font-weight: 400">{subtitle}</span>'
     return f"<b>{title}</b>" + (second_line if subtitle else "")
 
 
@@ -158,14 +160,14 @@ def layout(title: str, subtitle: str = "", right: int = LABEL_WIDTH) -> dict[str
     return {
         "title": {
             "text": heading(title, subtitle),
-            "font": {"size": 15},
+            "font": {"size": TITLE_SIZE},
             "yref": "container",
             "pad": {"t": 19 if subtitle else 8, "l": 4},  # two lines are centred on the first
             **corner,
         },
         "height": HEIGHT,
         "margin": {"l": 64, "r": right, "t": TOP, "b": 52, "pad": 0},
-        "font": {"size": 13},
+        "font": {"size": TEXT_SIZE},
         "plot_bgcolor": TRANSPARENT,
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},
@@ -179,7 +181,7 @@ def compact_layout(figure: go.Figure, height: int) -> None:
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 16, "t": 28, "b": 40},
-        font={"family": FONT},
+        font={"size": TEXT_SIZE},
         plot_bgcolor=TRANSPARENT,
         showlegend=False,
         bargap=0.05,
@@ -200,7 +202,7 @@ def legend_below() -> dict[str, Any]:
         "yanchor": "bottom",
         "itemclick": False,
         "itemdoubleclick": False,
-        "font": {"size": 12},
+        "font": {"size": TEXT_SIZE},
     }
 
 
