@@ -30,7 +30,7 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import MODEL
-from tests.helpers.pages import put
+from tests.helpers.pages import put, texts
 from tests.helpers.refusals import image_folder
 from tests.helpers.results import result
 from tests.helpers.tune_page import (
@@ -285,14 +285,38 @@ def test_a_folder_that_does_not_exist_can_be_checked_again(
 
 def test_an_upload_of_the_right_size_and_other_content_is_replaced(cache: Cache) -> None:
     content = b"PK\x05\x06" + bytes(18)
-    path = cache.upload(hashlib.sha256(content).hexdigest(), "zip")
+    path = cache.upload(hashlib.sha256(content).hexdigest(), "mine.zip")
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(len(content)))
     test = tune(**{"data.name": "images"})
     uploaders(test)[0].set_value(("mine.zip", content, "application/zip"))
     ran(test)
-    assert widget(test, "data.path").value == str(path)
     assert path.read_bytes() == content
+    assert test.query_params["data.path"] in (str(path), [str(path)])
+
+
+def test_an_upload_has_its_own_name_everywhere(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page, in errors and as a choice; its digest nowhere."""
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    content, weights = b"no zip at all", b"no checkpoint"
+    test = tune(**{"data.name": "images"})
+    uploaders(test)[0].set_value(("cats & dogs.zip", content, "application/zip"))
+    uploaders(ran(test))[1].set_value(("nets/best.pth", weights, "application/zip"))
+    ran(test)
+    for _ in range(2):
+        serve(cache)
+        ran(test)
+    shown = "\n".join([texts(test), str(widget(test, "model.weights"))]).replace("\\", "")
+    assert "Image folder or .zip: **cats & dogs.zip** (uploaded)" in shown
+    assert "cats & dogs.zip is neither a folder nor a whole .zip file" in shown
+    assert "best.pth" in widget(test, "model.weights").options
+    for digest in (hashlib.sha256(part).hexdigest() for part in (content, weights)):
+        assert digest not in shown
+    press(test, "Remove the uploaded file")
+    assert widget(test, "data.path").value == ""
+    assert "cats & dogs.zip" not in texts(test)
 
 
 def test_a_setting_beside_a_wrong_one_is_kept() -> None:
