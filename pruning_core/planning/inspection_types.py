@@ -29,6 +29,7 @@ class InspectDatasetSettings:
     name: str
     split_seed: int
     fingerprint: str | None = None
+    leave_out_broken: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class InspectDatasetResult:
     `split` is "given" or "seeded". `flip` says whether a mirrored image keeps its class. `images`
     is the number of the user's own images, `not_square` that of images that are not square.
     `value_range` is the lowest and highest value of 16-bit training images that use few bits.
+    `broken` holds the reason by the name of each image that cannot be decoded, `left_out` the same
+    for those that do not belong to the data set any more.
     """
 
     digest: str
@@ -50,6 +53,38 @@ class InspectDatasetResult:
     images: int | None = None
     not_square: int | None = None
     value_range: list[int] | None = None
+    broken: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+MOST_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class ExampleImagesSettings:
+    """Which images are shown, by the digest of the content, and how they are prepared.
+
+    `resize` and `value_range` are as in `DatasetSettings`.
+    """
+
+    digest: str
+    image_size: int
+    split_seed: int
+    resize: str | None = None
+    value_range: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class ExampleImagesResult:
+    """The labels and names of training images, by class; each is a file (see `example_file`)."""
+
+    labels: list[int]
+    names: list[str]
+
+
+def example_file(number: int) -> str:
+    """The name of the file of an example image, by its number from 0."""
+    return f"{number}.png"
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,16 @@ _BROKEN = (
     Image.DecompressionBombWarning,
 )
 
-RawImage = bytes | np.ndarray
 # The values of 16-bit images that become 0 and 255; None keeps the upper 8 bits.
 ValueRange = tuple[int, int] | None
 
 
 class UnreadableImage(ValueError):
     """The image cannot be decoded. The message is the reason."""
+
+
+# A file whose bytes cannot be read, such as one in a damaged zip, is the reason itself.
+RawImage = bytes | np.ndarray | UnreadableImage
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def decode_image(
     white, and the EXIF orientation is applied first. Of 16 bits the `value_range` becomes 0 to
     255, and values outside are clipped. Raises `UnreadableImage`.
     """
+    if isinstance(raw, UnreadableImage):
+        raise raw
     try:
         image = _open(raw, size, value_range, enlarged=resize == CENTER_CROP)
         return np.asarray(RESIZE_METHODS.load(resize)(image, size).convert("RGB"))
@@ -206,7 +211,9 @@ def _scaled(sides: tuple[int, int], size: int, reference: Callable[..., int]) ->
     return width, height
 
 
-def _open(raw: RawImage, size: int, value_range: ValueRange, enlarged: bool) -> Image.Image:
+def _open(
+    raw: bytes | np.ndarray, size: int, value_range: ValueRange, enlarged: bool
+) -> Image.Image:
     """An image with 8 bits per channel; where it is `enlarged`, its short side becomes `size`."""
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw)
