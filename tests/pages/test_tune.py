@@ -266,6 +266,78 @@ def test_a_page_lists_no_files_itself(
     assert "25 training images" in captions(drawn(test))
 
 
+def inspect_folder(cache: Cache, folder: Path) -> AppTest:
+    """The page with the images of a folder, after the worker has inspected them."""
+    test = press(tune(**{"data.name": "images", "data.path": str(folder)}), "Read them")
+    return inspected_page(test, cache)
+
+
+def inspected_page(test: AppTest, cache: Cache) -> AppTest:
+    """The page after the worker has done all that it asks for."""
+    while Queue(cache.queue).busy():
+        serve(cache)
+        ran(ran(test))  # what it asks for next may have to rest for a run
+    return test
+
+
+def test_the_page_shows_the_classes_and_examples_as_the_model_sees_them(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    folder = image_folder(tmp_path / "images")
+    test = inspect_folder(cache, folder)
+    assert "Each class has 12 training and 4 test images." in captions(test)
+    (images,) = test.get("image")
+    assert [image.caption for image in images.proto.imgs] == ["cat"] * 5 + ["dög"] * 5
+    assert "as the model sees them (32 x 32 pixels, center crop)" in captions(test)
+    for number in range(14):
+        (folder / f"train/class {number}").mkdir()
+        (folder / f"test/class {number}").mkdir()
+        for part in ("train", "test"):
+            for copy in range(2 + number % 2):
+                target = folder / part / f"class {number}" / f"{copy}.png"
+                target.write_bytes((folder / "test/cat/1.png").read_bytes())
+    monkeypatch.setattr(page_store, "LISTING_SECONDS", 0.0)
+    ran(test)
+    serve(cache)
+    monkeypatch.setattr(page_store, "LISTING_SECONDS", 60.0)
+    shown = captions(inspected_page(ran(test), cache))
+    assert "0 = cat, 1 = class 0, " in shown
+    assert "..., 15 = dög." in shown
+    assert "Training + test images: cat 12 + 4, class 0 2 + 2, class 1 3 + 3" in shown
+    assert " and 4 more." in shown
+    table = next(frame.value for frame in test.dataframe if "Class" in frame.value)
+    assert list(table["Class"])[-1] == "dög"
+    assert table["Training images"].sum() == 24 + 35
+
+
+def test_broken_images_are_listed_and_can_be_left_out(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    folder = image_folder(tmp_path / "images")
+    names = [f"train/cat/{i}.png" for i in range(4)]
+    for name in names:
+        (folder / name).write_bytes(b"<html>404</html>")
+    test = inspect_folder(cache, folder)
+    assert run_button(test).disabled
+    assert "4 images cannot be read: train/cat/0.png, " in error_text(test)
+    assert "or set 'Leave out broken images'" in error_text(test)
+    assert "**4 images cannot be read:**" in texts(test)
+    assert "- train/cat/2.png: it is a web page" in texts(test)
+    assert "- train/cat/3.png" not in texts(test)
+    table = next(frame.value for frame in test.dataframe if "Reason" in frame.value)
+    assert list(table["File"]) == names
+    inspected_page(press(test, "Leave out these 4 images"), cache)
+    assert not test.error
+    assert not run_button(test).disabled
+    assert test.query_params["data.leave_out_broken"] in ("true", ["true"])
+    assert widget(test, "data.leave_out_broken").value
+    assert "20 training images, 8 test images." in captions(test)
+    note = "Images that cannot be read, left out: 4 (train/cat/0.png, train/cat/1.png, "
+    assert note in captions(test)
+
+
 def test_a_folder_that_does_not_exist_can_be_checked_again(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
