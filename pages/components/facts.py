@@ -37,7 +37,7 @@ ENDED = ("done", "cancelled")
 
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspections of a spec that start no download."""
-    stages = [stage] if (stage := probe(spec, lab.store)) else []
+    stages = [stage] if (stage := probe(spec, lab.store, lab.queue.running())) else []
     data = inspect_data(spec, lab.store)
     facts = data_facts(data, lab.store)
     if not DATASETS[spec.data.name].download or facts:

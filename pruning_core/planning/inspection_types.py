@@ -87,9 +87,15 @@ def example_file(number: int) -> str:
     return f"{number}.png"
 
 
+TRIAL_IMAGES = 16
+
+
 @dataclass(frozen=True)
 class InspectModelSettings:
-    """`model` holds a `ModelSpec`, its weights by content; `precision` only where it is tried."""
+    """`model` holds a `ModelSpec`, its weights by content; `precision` only where it is tried.
+
+    `attempt` is the number of a further measurement of the speed, after one on a busy machine.
+    """
 
     model: Json
     classes: int
@@ -98,6 +104,7 @@ class InspectModelSettings:
     machine: str
     torch: str
     precision: str | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,11 @@ class InspectModelResult:
     """The layers of a model, and its training speed on this machine.
 
     `unsupported` holds the reason by criterion or correction that cannot be used. `layers` holds
-    the fields of `methods.layers.Layer`. `zeros` counts the zeros of an earlier pruning in the
+    the fields of `methods.layers.Layer`. `images_per_second` is the speed of the fastest training
+    steps of the trial, in batches of `TRIAL_IMAGES`, of which each step takes `step_seconds` for
+    any number of images. `typical_share` is the speed of the median step as a share of the fastest.
+    `core_share` is the share of the time in which the trial had a core, None on a GPU; it ended at
+    `measured`, in seconds since 1970. `zeros` counts the zeros of an earlier pruning in the
     initial weights, by name of the layer.
     """
 
@@ -120,6 +131,10 @@ class InspectModelResult:
     precision: str | None = None
     bf16_speedup: float | None = None
     zeros: dict[str, int] = field(default_factory=dict)
+    step_seconds: float = 0.0
+    typical_share: float = 1.0
+    core_share: float | None = None
+    measured: float = 0.0
 
 
 @dataclass(frozen=True)

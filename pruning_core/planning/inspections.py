@@ -172,8 +172,11 @@ def list_files(path: str, request: int) -> Stage:
     return Stage("list_files", "", stored(settings))
 
 
-def inspect_model(spec: Spec, classes: int) -> Stage:
-    """The stage that builds the model once: layers, notes, and its training speed here."""
+def inspect_model(spec: Spec, classes: int, attempt: int | None = None) -> Stage:
+    """The stage that builds the model once: layers, notes, and its training speed here.
+
+    `attempt` is the number of a further measurement of the speed.
+    """
     weights = weights_identity(spec.model.weights)
     settings = InspectModelSettings(
         model={**keyed_for(spec, spec.model), "weights": weights},
@@ -183,5 +186,6 @@ def inspect_model(spec: Spec, classes: int) -> Stage:
         machine=platform.node(),
         torch=installed("torch"),
         precision="auto" if spec.precision == "auto" else None,
+        attempt=attempt,
     )
     return Stage("inspect_model", "", stored(settings), {"weights": spec.model.weights})

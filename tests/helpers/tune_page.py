@@ -91,7 +91,7 @@ def metric(test: AppTest, label: str) -> str:
     return str(next(m.value for m in test.metric if m.label == label))
 
 
-def inspected(cache: Cache, spec: Spec = QUICKSTART) -> Store:
+def inspected(cache: Cache, model: dict[str, Any] = MODEL, spec: Spec = QUICKSTART) -> Store:
     """The store after the inspections of the data and the model of a spec; no example images."""
     store = Store(cache)
     put(store, inspect_data(spec, store).key, "inspect_dataset", DATA)
@@ -99,7 +99,7 @@ def inspected(cache: Cache, spec: Spec = QUICKSTART) -> Store:
     put(store, examples.key, "example_images", {"labels": [], "names": []})
     stage = probe(spec, store)
     assert stage
-    put(store, stage.key, "inspect_model", MODEL)
+    put(store, stage.key, "inspect_model", model)
     return store
 
 
