@@ -23,10 +23,14 @@ from pruning_core.planning.stage import Missing, known
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
-CLASSES_SHOWN, BROKEN_SHOWN = 12, 3
+CLASSES_SHOWN, BROKEN_SHOWN = 12, 5
 IMAGE_WIDTH, CAPTION_CHARACTERS = 64, 16
-# A browser would blur small images, and hide how little the model sees.
-STYLE = "<style>.st-key-examples img {image-rendering: pixelated;}</style>"
+STYLE = """
+<style>
+.st-key-examples [data-testid="stImageContainer"] {padding-right: 6px;}
+.st-key-examples img {image-rendering: RENDERING; border-radius: 2px;}
+</style>
+"""
 
 
 def draw_dataset(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
@@ -91,8 +95,9 @@ def _draw_examples(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
     resize = f", {RESIZE_METHODS[spec.data.resize].title.lower()}" if user_images else ""
     st.caption(f"Examples of the training images as the model sees them ({size}{resize}):")
     with st.container(key="examples"):
-        if spec.data.image_size < IMAGE_WIDTH:
-            st.html(STYLE)
+        # A browser would blur small images, and hide how little the model sees.
+        small = spec.data.image_size < IMAGE_WIDTH
+        st.html(STYLE.replace("RENDERING", "pixelated" if small else "auto"))
         captions = [_caption(facts.classes[label]) for label in result.labels]
         st.image(list(images), caption=captions, width=IMAGE_WIDTH)
 

@@ -17,6 +17,7 @@ from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
 from pruning_core.planning.inspection_types import InspectModelResult
 from pruning_core.planning.inspections import (
+    BrokenImages,
     data_facts,
     example_images,
     inspect_data,
@@ -133,18 +134,24 @@ def draw_retry(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
     if failed & lab.queue.wanted_keys():
         st.caption("A run failed for this reason. Fix the problem, then press Retry on Runs.")
         link("Runs")
-    elif failed and error.field in EXTERNAL:
+        return
+    wrong = failed | ({error.inspection} if isinstance(error, BrokenImages) else set())
+    if wrong and error.field in EXTERNAL:
         st.button(
             "Check again",
             on_click=check_again,
-            args=(lab, failed),
+            args=(lab, wrong),
             help="Use this after you fixed a file, the disk or the network.",
         )
+    pending = [stage for stage in stages if not lab.store.exists(stage.key)]
+    if pending and not failed:
+        wait_for(pending, lab)
 
 
 def check_again(lab: Lab, keys: set[str]) -> None:
-    """A callback: forget failed inspections, so that the page requests them again."""
+    """A callback: forget inspections with an error, so that the page requests them again."""
     for key in keys:
+        lab.store.remove(key)
         lab.queue.forget(key)
     lab.store.list_again()
     st.session_state.pop(REQUESTED, None)

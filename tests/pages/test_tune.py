@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components import choices, facts, page_store
+from pages.components import choices, dataset, facts, page_store
 from pages.components.setting_values import flat
 from pruning_core.common import files
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
@@ -328,16 +328,22 @@ def test_broken_images_are_listed_and_can_be_left_out(
     assert "or set 'Leave out broken images'" in error_text(test)
     assert "**4 images cannot be read:**" in texts(test)
     assert "- train/cat/2.png: it is a web page" in texts(test)
-    assert "- train/cat/3.png" not in texts(test)
+    assert "All 4 images" not in str(test.expander)
+    monkeypatch.setattr(dataset, "BROKEN_SHOWN", 3)
+    assert "- train/cat/3.png" not in texts(ran(test))
     table = next(frame.value for frame in test.dataframe if "Reason" in frame.value)
     assert list(table["File"]) == names
-    inspected_page(press(test, "Leave out these 4 images"), cache)
+    for name in names[2:]:
+        (folder / name).write_bytes((folder / "train/cat/5.png").read_bytes())
+    inspected_page(press(test, "Check again"), cache)
+    assert "2 images cannot be read: train/cat/0.png, " in error_text(test)
+    inspected_page(press(test, "Leave out these 2 images"), cache)
     assert not test.error
     assert not run_button(test).disabled
     assert test.query_params["data.leave_out_broken"] in ("true", ["true"])
     assert widget(test, "data.leave_out_broken").value
-    assert "20 training images, 8 test images." in captions(test)
-    note = "Images that cannot be read, left out: 4 (train/cat/0.png, train/cat/1.png, "
+    assert "22 training images, 8 test images." in captions(test)
+    note = "Images that cannot be read, left out: 2 (train/cat/0.png, train/cat/1.png)."
     assert note in captions(test)
 
 
