@@ -37,8 +37,8 @@ SECONDS_PER_STAGE: Range = (0.5, 1.5)
 START_SECONDS: Range = (3.0, 8.0)
 # The trial is forward and backward passes; training also steps the optimizer and augments. With
 # batches of 32 to 128, MobileNetV2 and V3 and ResNet18 at 32 to 96 pixels had 0.58 to 0.81 of the
-# speed that the trial promised on a busy machine, and MobileNetV2 at 32 pixels 0.75 to 1.06 of it on
-# an idle one.
+# speed that the trial promised on a busy machine, and MobileNetV2 at 32 pixels had 0.75 to 1.06 of
+# it on an idle one.
 TRAINING_SHARE: Range = (0.6, 1.05)
 # Twice the threads make a step up to 1.7 times as fast. Small images gain nothing.
 MOST_GAIN = 1.7
@@ -85,7 +85,7 @@ def probe(spec: Spec, store: FilesReader, running: Collection[str] = ()) -> Stag
 
 
 def _attempts(spec: Spec, store: FilesReader) -> Iterator[Stage]:
-    """The inspections that may measure the speed, in their order."""
+    """The inspections that time the model, in their order."""
     size = _data_size(spec, store)
     if size is None:
         return

@@ -104,7 +104,7 @@ def _read(listing: Listing, tree: ImageTree, rows: dict[str, np.ndarray], visit:
             raw = listing.read(listing.files[listed_path])
             content = hashlib.sha256(raw).hexdigest()
         except UnreadableImage as error:
-            raw, content = error, "damaged"
+            raw, content = error, "unreadable"
         except SpecError as error:
             errors.append(error)
             continue
