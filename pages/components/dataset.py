@@ -9,6 +9,7 @@ import streamlit as st
 from pages.components.choices import PREFIX
 from pages.components.lab import Lab
 from pages.components.markdown import inline
+from pruning_core.common.errors import SpecError
 from pruning_core.common.files import PLAIN_WEIGHTS
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import Cache
@@ -18,7 +19,7 @@ from pruning_core.planning.inspection_types import (
     InspectDatasetResult,
     example_file,
 )
-from pruning_core.planning.inspections import example_images
+from pruning_core.planning.inspections import BrokenImages, example_images
 from pruning_core.planning.stage import Missing, known
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
@@ -120,6 +121,17 @@ def _example_files(cache: Cache, key: str, count: int) -> tuple[bytes, ...]:
         return _stored_files(cache, key, count)
     except Missing:
         return ()
+
+
+def without_list(error: SpecError) -> SpecError:
+    """The error for a page; of broken images without their names, which the page lists below."""
+    if not isinstance(error, BrokenImages):
+        return error
+    return SpecError(
+        error.field,
+        "{number} cannot be read. Leave out, replace or remove the files that are listed below.",
+        number=format_count(error.count, "image"),
+    )
 
 
 def _draw_broken(broken: dict[str, str]) -> None:

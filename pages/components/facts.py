@@ -143,9 +143,6 @@ def draw_retry(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
             args=(lab, wrong),
             help="Use this after you fixed a file, the disk or the network.",
         )
-    pending = [stage for stage in stages if not lab.store.exists(stage.key)]
-    if pending and not failed:
-        wait_for(pending, lab)
 
 
 def check_again(lab: Lab, keys: set[str]) -> None:

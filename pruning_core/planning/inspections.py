@@ -134,9 +134,10 @@ def data_hints(spec: Spec, facts: InspectDatasetResult) -> dict[str, Any]:
 
 
 class BrokenImages(SpecError):
-    """Images cannot be decoded. `inspection` is the key of the stage that has found them."""
+    """Images cannot be decoded: `count` of them. `inspection` is the stage that has found them."""
 
     inspection: str = ""
+    count: int = 0
 
 
 def broken_images(

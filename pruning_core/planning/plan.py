@@ -89,7 +89,7 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
     if facts.broken:
         location = str(expand_path(spec.data.path))
         error = broken_images("data.path", location, facts.broken, "data.leave_out_broken")
-        error.inspection = data.key
+        error.inspection, error.count = data.key, len(facts.broken)
         raise error
     check_sizes(spec, facts)
     classes = len(facts.classes)
