@@ -41,8 +41,8 @@ def draw_dataset(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
     notes = list(facts.notes)
     if facts.not_square:
         notes.append(not_square_note(facts.not_square, spec.data.resize))
-    for note in notes:
-        st.caption(inline(note))
+    if notes:
+        st.caption("  \n".join(map(inline, notes)))
     if facts.left_out:
         _draw_files("All images that are left out", facts.left_out)
     if facts.broken:
@@ -54,11 +54,13 @@ def _draw_classes(spec: Spec, facts: InspectDatasetResult) -> None:
     train, test = sum(facts.train_counts), sum(facts.test_counts)
     number = len(facts.classes)
     classes = format_count(number, "class", "classes")
-    st.caption(f"{classes}, {train:,} training images, {test:,} test images.")
     must = "" if spec.model.weights in PLAIN_WEIGHTS else " The checkpoint must follow it."
-    order = inline(class_order(facts.classes, CLASSES_SHOWN))
-    st.caption(f"Order of the classes: {order}.{must}")
-    st.caption(inline(_class_counts(facts)))
+    order = class_order(facts.classes, CLASSES_SHOWN)
+    lines = (
+        f"{classes}, {train:,} training images, {test:,} test images. {_class_counts(facts)}",
+        f"Order of the classes: {order}.{must}",
+    )
+    st.caption("  \n".join(map(inline, lines)))
     if number > CLASSES_SHOWN:
         with st.expander(f"All {number:,} classes"):
             columns = zip(facts.classes, facts.train_counts, facts.test_counts, strict=True)

@@ -44,6 +44,7 @@ def draw_upload(name: str) -> bool:
         st.markdown(f"{FIELDS[name].title}: **{inline(shown_path(path))}** (uploaded)")
         st.button(
             "Remove the uploaded file",
+            type="tertiary",
             key=f"remove {name}",
             on_click=st.session_state.update,
             args=({PREFIX + name: ""},),
