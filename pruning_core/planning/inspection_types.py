@@ -40,7 +40,8 @@ class InspectDatasetResult:
     is the number of the user's own images, `not_square` that of images that are not square.
     `value_range` is the lowest and highest value of 16-bit training images that use few bits.
     `broken` holds the reason by the name of each image that cannot be decoded, `left_out` the same
-    for those that do not belong to the data set any more.
+    for those that do not belong to the data set any more. `largest_crops` holds by name the largest
+    size to which a center crop can bring a very long image.
     """
 
     digest: str
@@ -55,6 +56,7 @@ class InspectDatasetResult:
     value_range: list[int] | None = None
     broken: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    largest_crops: dict[str, int] | None = None
 
 
 MOST_EXAMPLES = 10

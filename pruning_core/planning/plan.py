@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.common.files import expand_path
-from pruning_core.common.formatting import format_count
+from pruning_core.common.formatting import format_count, join_words
 from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
-from pruning_core.methods.datasets import DATASETS
+from pruning_core.methods.datasets import CENTER_CROP, DATASETS, RESIZE_METHODS
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning import sensitivity as sensitivity_
@@ -91,6 +91,7 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
         error = broken_images("data.path", location, facts.broken, "data.leave_out_broken")
         error.inspection, error.count = data.key, len(facts.broken)
         raise error
+    _check_long_images(spec, facts)
     check_sizes(spec, facts)
     classes = len(facts.classes)
     model = inspect_model(spec, classes)
@@ -113,6 +114,24 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
             return Plan(tuple(inspections))
         analyzed = prunable_groups(dry_run, layers)
     return _graph(spec, inspections, facts, model_facts, analyzed)
+
+
+def _check_long_images(spec: Spec, facts: InspectDatasetResult) -> None:
+    """Refuse a center crop that would enlarge a very long image too much. Raises `SpecError`."""
+    size = spec.data.image_size
+    if spec.data.resize != CENTER_CROP:
+        return
+    for name, largest in (facts.largest_crops or {}).items():
+        if size > largest:
+            raise SpecError(
+                "data.resize",
+                "{name} is too long for a center crop to {size} pixels. Choose {others}, an image "
+                "size up to {largest}, or remove the image.",
+                name=name,
+                size=size,
+                others=join_words(m.title.lower() for m in RESIZE_METHODS.values() if m.whole),
+                largest=largest,
+            )
 
 
 def _check_number(spec: Spec, stages: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -311,6 +312,15 @@ def _opaque(image: Image.Image) -> Image.Image:
         background.alpha_composite(image.convert("RGBA"))
         image = background
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def largest_crop(facts: ImageFacts) -> int:
+    """The largest size to which a center crop can bring an image.
+
+    The short side of a very long image cannot become large: the long one would be enlarged, too.
+    """
+    sides = facts.width, facts.height
+    return math.isqrt(MAX_PIXELS * min(sides) // max(sides)) if min(sides) else MAX_PIXELS
 
 
 def _check_pixels(width: int, height: int) -> None:

@@ -20,6 +20,7 @@ from pruning_core.engine.data.image_files import (
     UnreadableImage,
     decode_image,
     image_facts,
+    largest_crop,
     value_counts,
 )
 from pruning_core.methods.datasets import DATASETS
@@ -39,6 +40,8 @@ FULL_RANGE = 2**15
 # Of the values, the lowest and the highest of this share are left out to see how many gray levels
 # the others keep; below `FEW_LEVELS` of 256 a note says so.
 OUTLIERS, FEW_LEVELS = 0.005, 64
+# No larger image size can be chosen.
+LARGEST_SIZE = 224
 # A note names this many of the files that are left out.
 MOST_NAMES = 5
 
@@ -82,9 +85,10 @@ def _facts(dataset: OpenDataset, progress: Progress, check: bool) -> InspectData
     )
 
     def visit(subset: str, row: int, raw: RawImage) -> None:
-        survey.visit(subset, row, raw)
+        name = dataset.subsets[subset].name(row)
+        survey.visit(subset, name, raw)
         if check:
-            pool.add(dataset.subsets[subset].name(row), raw, lambda pixels: None)
+            pool.add(name, raw, lambda pixels: None)
 
     with pool:
         digest = dataset.read(visit)
@@ -99,6 +103,7 @@ def _facts(dataset: OpenDataset, progress: Progress, check: bool) -> InspectData
         not_square=survey.not_square or None,
         value_range=survey.value_range(),
         broken=dict(sorted(pool.unreadable.items())),
+        largest_crops=dict(sorted(survey.largest_crops.items())) or None,
     )
 
 
@@ -173,15 +178,18 @@ class _Survey:
     """What the headers of image files say, and the values of 16-bit training images."""
 
     def __init__(self) -> None:
+        self.largest_crops: dict[str, int] = {}
         self.not_square = self.sixteen_bits = self.frames = 0
         self.counts = np.zeros(HIGHEST_VALUE + 1, np.int64)
 
-    def visit(self, subset: str, row: int, raw: RawImage) -> None:
+    def visit(self, subset: str, name: str, raw: RawImage) -> None:
         """Add an image; arrays and damaged files have no header."""
         if not isinstance(raw, bytes):
             return
         facts = image_facts(raw)
         self.not_square += not facts.square
+        if (size := largest_crop(facts)) < LARGEST_SIZE:
+            self.largest_crops[name] = size
         self.sixteen_bits += facts.sixteen_bits
         self.frames += facts.frames
         if facts.sixteen_bits and subset == "train":

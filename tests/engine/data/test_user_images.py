@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from PIL import Image
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, image_folder
-from pruning_core.engine.data.image_files import decode_image
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.image_folder import part_of
 from pruning_core.engine.data.inspection import example_images, inspect_dataset
 from pruning_core.engine.data.user_images import open_images
@@ -29,7 +30,11 @@ from pruning_core.planning.inspection_types import (
     InspectDatasetSettings,
     example_file,
 )
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage_types import stored
+from pruning_core.settings.data import DataSpec
+from tests.helpers.inspections import Facts
 from tests.helpers.project import ROOT, SHARED
 
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]
@@ -588,6 +593,33 @@ def zipped_files(root: Path, target: Path) -> Path:
         for file in sorted(root.rglob("*.png")):
             archive.write(file, file.relative_to(root).as_posix())
     return target
+
+
+def test_a_very_long_image_is_refused_for_a_large_center_crop_before_the_run(
+    tmp_path: Path,
+) -> None:
+    """The size up to which it can be decoded is that of the decoding."""
+    root = tree(tmp_path / "set", FLAT)
+    Image.new("RGB", (9000, 2)).save(root / "a/3.png")
+    facts = inspect_dataset(
+        InspectDatasetSettings("images", 0), {"path": str(root)}, root, lambda f, text: None
+    )
+    raw, largest = (root / "a/3.png").read_bytes(), 141
+    assert (facts.broken, facts.largest_crops) == ({}, {"a/3.png": largest})
+    assert decode_image(raw, largest).shape == (largest, largest, 3)
+    with pytest.raises(UnreadableImage):
+        decode_image(raw, largest + 1)
+    data = DataSpec("images", str(root), image_size=largest + 1)
+    for changes in ({}, {"image_size": largest}, {"resize": "letterbox"}):
+        spec = replace(QUICKSTART, data=replace(data, **changes))
+        store = Facts(spec, data=stored(facts))
+        if changes:
+            assert plan(spec, store).complete
+            continue
+        with pytest.raises(
+            SpecError, match=r"a/3\.png is too long .* letterbox and squash, .* 140"
+        ):
+            plan(spec, store)
 
 
 def examples(path: Path, out: Path, **changes: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
