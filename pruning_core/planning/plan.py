@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pruning_core.common.errors import Ref, SpecError
 from pruning_core.common.files import expand_path
-from pruning_core.common.formatting import format_count, join_words
+from pruning_core.common.formatting import format_count
 from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
 from pruning_core.methods.datasets import CENTER_CROP, DATASETS, RESIZE_METHODS
@@ -129,7 +129,7 @@ def _check_long_images(spec: Spec, facts: InspectDatasetResult) -> None:
                 "size up to {largest}, or remove the image.",
                 name=name,
                 size=size,
-                others=join_words(m.title.lower() for m in RESIZE_METHODS.values() if m.whole),
+                others=" or ".join(m.title.lower() for m in RESIZE_METHODS.values() if m.whole),
                 largest=largest,
             )
 
