@@ -42,11 +42,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RawRow:
-    """The content of an image, what takes its pixels, and its name for messages."""
+    """The name of an image for messages, its content, and what decodes it."""
 
     name: str
     raw: RawImage
-    keep: Callable[[np.ndarray], None]
+    decode: Callable[[RawImage], None]
 
 
 class ImagesChanged(SpecError):
@@ -174,17 +174,15 @@ def _new_array(folder: Path, name: str, rows: np.ndarray, size: int) -> np.memma
     return out
 
 
-class DecodingPool:
+class ImagePool:
     """Decodes images in threads, in chunks of limited size, which bounds the memory.
 
-    `decode` turns an image into pixels, uint8 (S, S, 3). `unreadable` holds the reason by the name
-    of each image that cannot be decoded. `message` begins the report on the progress.
+    `unreadable` holds the reason by the name of each image that cannot be decoded. `message`
+    begins the report on the progress, of `total` images.
     """
 
-    def __init__(
-        self, decode: Callable[[RawImage], np.ndarray], total: int, message: str, progress: Progress
-    ) -> None:
-        self.decode, self.total, self.message, self.progress = decode, total, message, progress
+    def __init__(self, total: int, message: str, progress: Progress) -> None:
+        self.total, self.message, self.progress = total, message, progress
         self.unreadable: dict[str, str] = {}
         self.decoded = 0
         self.threads = min(8, os.cpu_count() or 1)
@@ -193,7 +191,7 @@ class DecodingPool:
         self.chunk: list[RawRow] = []
         self.bytes = 0
 
-    def __enter__(self) -> DecodingPool:
+    def __enter__(self) -> ImagePool:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
@@ -203,9 +201,9 @@ class DecodingPool:
                 self._count()
         self.pool.shutdown(cancel_futures=True)
 
-    def add(self, name: str, raw: RawImage, keep: Callable[[np.ndarray], None]) -> None:
-        """Decode an image, and pass its pixels to `keep` in one of the threads."""
-        self.chunk.append(RawRow(name, raw, keep))
+    def add(self, name: str, raw: RawImage, decode: Callable[[RawImage], None]) -> None:
+        """Call `decode` with an image in one of the threads; it raises `UnreadableImage`."""
+        self.chunk.append(RawRow(name, raw, decode))
         self.bytes += 0 if isinstance(raw, UnreadableImage) else len(raw)
         if len(self.chunk) == CHUNK_IMAGES or self.bytes > CHUNK_BYTES:
             self._submit()
@@ -226,7 +224,7 @@ class DecodingPool:
     def _decode(self, chunk: list[RawRow]) -> int:
         for image in chunk:
             try:
-                image.keep(self.decode(image.raw))
+                image.decode(image.raw)
             except UnreadableImage as error:
                 self.unreadable[image.name] = str(error)
         return len(chunk)
@@ -252,10 +250,7 @@ class _Decoder:
             for name, chosen in rows.items()
         }
         self.not_square = 0
-        size, fit, total = settings.image_size, fitting(settings), sum(map(len, rows.values()))
-        self.pool = DecodingPool(
-            lambda raw: decode_image(raw, size, *fit), total, "Decoding images", progress
-        )
+        self.pool = ImagePool(sum(map(len, rows.values())), "Decoding images", progress)
 
     def visit(self, subset: str, row: int, raw: RawImage) -> None:
         """Decode an image if it is one of the chosen."""
@@ -265,7 +260,10 @@ class _Decoder:
         if isinstance(raw, bytes):
             self.not_square += not image_facts(raw).square
         name = self.dataset.subsets[subset].name(row)
-        self.pool.add(name, raw, partial(self.arrays[subset].__setitem__, place))
+        self.pool.add(name, raw, partial(self._decode, self.arrays[subset], place))
+
+    def _decode(self, out: np.ndarray, place: int, raw: RawImage) -> None:
+        out[place] = decode_image(raw, self.settings.image_size, *fitting(self.settings))
 
     def notes(self) -> list[str]:
         """How images that are not square became square."""

@@ -13,11 +13,12 @@ from PIL import Image
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count, join_first
 from pruning_core.engine.data.dataset import OpenDataset, Progress, rescaled
-from pruning_core.engine.data.decoding import DecodingPool, fitting
+from pruning_core.engine.data.decoding import ImagePool, fitting
 from pruning_core.engine.data.image_files import (
     HIGHEST_VALUE,
     RawImage,
     UnreadableImage,
+    check_image,
     decode_image,
     image_facts,
     largest_crop,
@@ -33,8 +34,6 @@ from pruning_core.planning.inspection_types import (
     example_file,
 )
 
-# Whether a file can be decoded does not depend on the size, and a small one is the fastest.
-CHECK_SIZE = 28
 # Where 16-bit images use less than this of their range, the upper 8 bits would lose too much.
 FULL_RANGE = 2**15
 # Of the values, the lowest and the highest of this share are left out to see how many gray levels
@@ -80,15 +79,13 @@ def _facts(dataset: OpenDataset, progress: Progress, check: bool) -> InspectData
         for name, images in dataset.subsets.items()
     }
     survey, total = _Survey(), sum(map(sum, counts.values()))
-    pool = DecodingPool(
-        lambda raw: decode_image(raw, CHECK_SIZE), total, "Checking images", progress
-    )
+    pool = ImagePool(total, "Checking images", progress)
 
     def visit(subset: str, row: int, raw: RawImage) -> None:
         name = dataset.subsets[subset].name(row)
         survey.visit(subset, name, raw)
         if check:
-            pool.add(name, raw, lambda pixels: None)
+            pool.add(name, raw, check_image)
 
     with pool:
         digest = dataset.read(visit)
