@@ -170,7 +170,7 @@ def _trial_pace(spec: Spec, kind: str, facts: InspectModelResult, images: float)
     slow, fast = TRAINING_SHARE
     fast *= MOST_GAIN ** math.log2(threads) if facts.device == "cpu" else 1.0
     core_share = 1.0 if facts.core_share is None else facts.core_share
-    slow *= min(facts.typical_share, core_share)
+    slow *= facts.typical_share * core_share
     # A step takes a fixed time, which a larger batch divides among more images.
     fixed = facts.step_seconds * (1 / batch - 1 / TRIAL_IMAGES)
     epoch = images * max(1 / facts.images_per_second + fixed, 0.0)

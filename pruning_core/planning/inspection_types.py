@@ -116,9 +116,10 @@ class InspectModelResult:
     `unsupported` holds the reason by criterion or correction that cannot be used. `layers` holds
     the fields of `methods.layers.Layer`. `images_per_second` is the speed of the fastest training
     steps of the trial, in batches of `TRIAL_IMAGES`, of which each step takes `step_seconds` for
-    any number of images. `typical_share` is the speed of the median step as a share of the fastest.
-    `core_share` is the share of the time in which the trial had a core, None on a GPU; it ended at
-    `measured`, in seconds since 1970. `zeros` counts the zeros of an earlier pruning in the
+    any number of images; on a CPU in its time, without that of other programs. `typical_share` is
+    the speed of the median step as a share of the fastest. `core_share` is the share of the time in
+    which the trial had a core, None on a GPU; it ended at `measured`, in seconds since 1970.
+    `zeros` counts the zeros of an earlier pruning in the
     initial weights, by name of the layer.
     """
 

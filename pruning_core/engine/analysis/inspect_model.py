@@ -38,6 +38,7 @@ TRIAL_SECONDS, TRIALS = 0.5, 3
 TRIAL_BATCHES = (8, 24)
 # Of a step with the larger batch, at least this share is for its images: noise could say less.
 LEAST_IMAGE_SHARE = 0.2
+SHORTEST_STEP = 1e-6  # seconds; the clock of the processor may be coarse
 PRECISION_TRIALS = 5
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, 3, S, S) and labels (N,)
 
@@ -126,13 +127,18 @@ def speed_trial(model: nn.Module, classes: int, size: int, device: str) -> dict[
 def _trial(model: nn.Module, batches: list[Batch]) -> dict[str, Any]:
     """The speed of training steps in `TRIAL_SECONDS`, at least one with each batch.
 
-    A step takes a fixed time and a time for each image, which the fastest steps give.
+    A step takes a fixed time and a time for each image, which the fastest steps give. On a CPU it
+    is the time of the processor: it does not count the time in which other programs had the core.
     """
+    on_cpu = batches[0][0].device.type == "cpu"
+    clock = time.process_time if on_cpu else time.perf_counter
     wall, cpu = time.perf_counter(), time.process_time()
     steps: dict[int, list[float]] = {len(labels): [] for _, labels in batches}
     while not steps[TRIAL_BATCHES[-1]] or time.perf_counter() - wall < TRIAL_SECONDS:
         for images, labels in batches:
-            steps[len(labels)].append(len(labels) / timed_step(model, images, labels))
+            started = clock()
+            timed_step(model, images, labels)
+            steps[len(labels)].append(max(clock() - started, SHORTEST_STEP))
     (few, fast), (many, slow) = ((count, min(times)) for count, times in steps.items())
     each = max((slow - fast) / (many - few), LEAST_IMAGE_SHARE * slow / many)
     fixed = max(slow - many * each, 0.0)
@@ -144,7 +150,7 @@ def _trial(model: nn.Module, batches: list[Batch]) -> dict[str, Any]:
         ),
         "measured": time.time(),
     }
-    if batches[0][0].device.type == "cpu":
+    if on_cpu:
         used = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
         trial["core_share"] = min(used, 1.0)
     return trial
