@@ -78,7 +78,7 @@ def _class_counts(facts: InspectDatasetResult) -> str:
         train, test = counts[0]
         return f"Each class has {train:,} training and {test:,} test images."
     parts = [
-        f"{name} {train:,} + {test:,}"
+        f"{name}: {train:,} + {test:,}"
         for name, (train, test) in zip(facts.classes, counts, strict=True)
     ]
     more = len(parts) - CLASSES_SHOWN
@@ -101,8 +101,9 @@ def _draw_examples(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
         # A browser would blur small images, and hide how little the model sees.
         small = spec.data.image_size < IMAGE_WIDTH
         st.html(STYLE.replace("RENDERING", "pixelated" if small else "auto"))
-        captions = [_caption(facts.classes[label]) for label in result.labels]
-        st.image(list(images), caption=captions, width=IMAGE_WIDTH)
+        names = [facts.classes[label] for label in result.labels]
+        alts = [f"{file}, class {name}" for file, name in zip(result.names, names, strict=True)]
+        st.image(list(images), caption=[*map(_caption, names)], width=IMAGE_WIDTH, alt=alts)
 
 
 def _caption(name: str) -> str:

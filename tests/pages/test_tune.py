@@ -292,6 +292,7 @@ def test_the_page_shows_the_classes_and_examples_as_the_model_sees_them(
     assert "Each class has 12 training and 4 test images." in captions(test)
     *_, images = test.get("image")
     assert [image.caption for image in images.proto.imgs] == ["cat"] * 5 + ["dög"] * 5
+    assert images.proto.imgs[0].alt == "train/cat/0.png, class cat"
     assert "as the model sees them (32 x 32 pixels, center crop)" in captions(test)
     for number in range(14):
         (folder / f"train/class {number}").mkdir()
@@ -307,7 +308,7 @@ def test_the_page_shows_the_classes_and_examples_as_the_model_sees_them(
     shown = captions(inspected_page(ran(test), cache))
     assert "0 = cat, 1 = class 0, " in shown
     assert "..., 15 = dög." in shown
-    assert "Training + test images: cat 12 + 4, class 0 2 + 2, class 1 3 + 3" in shown
+    assert "Training + test images: cat: 12 + 4, class 0: 2 + 2, class 1: 3 + 3" in shown
     assert " and 4 more." in shown
     table = next(frame.value for frame in test.dataframe if "Class" in frame.value)
     assert list(table["Class"])[-1] == "dög"
