@@ -97,7 +97,9 @@ def cost(lab: Lab, preset: Preset) -> str:
 
 def speed_trials(lab: Lab) -> list[Stage]:
     """The inspections that measure the training speed of the presets on this machine."""
-    return [stage for p in PRESETS.values() if (stage := probe(p.spec, lab.store))]
+    running = lab.queue.running()
+    trials = (probe(preset.spec, lab.store, running) for preset in PRESETS.values())
+    return [stage for stage in trials if stage]
 
 
 @st.fragment(run_every=POLL_SECONDS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from pages.components import choices, dry_run, facts, schedule, settings_file, tune_sections
+from pages.components.dataset import without_list
 from pages.components.goal import draw_goal
 from pages.components.lab import Lab
 from pages.components.links import switch_page
@@ -92,7 +93,7 @@ def prospect_of(lab: Lab, reading: Reading) -> Prospect:
             outlook = outlook_of(lab, spec, plan(spec, lab.store))
         except SpecError as problem:
             error = problem
-            errors.setdefault(problem.field, limited(for_page(problem)))
+            errors.setdefault(problem.field, limited(for_page(without_list(problem))))
     return Prospect(spec, outlook, errors, lacking, pending, error, inspections)
 
 

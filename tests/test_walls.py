@@ -310,9 +310,9 @@ def test_the_names_of_the_cache_are_those_of_its_paths() -> None:
     made = Cache(root)
     properties = [name for name, value in vars(Cache).items() if isinstance(value, property)]
     paths = [*(getattr(made, name) for name in properties), made.checkpoint("x"), made.log("x")]
-    paths += [made.upload("x", "y"), made.stage("x")]
+    paths += [made.upload("x", "x"), made.stage("x")]
     parts = {part for path in paths for part in path.relative_to(root).parts}
-    assert parts - {"x", "x.y", "x.ckpt", "x.log"} == CACHE_NAMES - {"cache"}
+    assert parts - {"x", "x.ckpt", "x.log"} == CACHE_NAMES - {"cache"}
     assert cache_names(PATHS) == CACHE_NAMES
 
 

@@ -28,6 +28,7 @@ from pages.components.setting_values import (
     without_old_label,
 )
 from pruning_core.common.errors import SpecError
+from pruning_core.common.paths import shown_path
 from pruning_core.settings.fields import fields_of
 from pruning_core.settings.relevance import has_effect
 from pruning_core.settings.serialization import to_dict
@@ -103,7 +104,9 @@ def draw_unconfirmed_paths(known: Callable[[], Collection[str]]) -> None:
         "If you do not know who made the link, open it without them."
     )
     for name, path in new.items():
-        st.text_input(FIELDS[name].title, path, disabled=True, key=f"unconfirmed {name} {path}")
+        st.text_input(
+            FIELDS[name].title, shown_path(path), disabled=True, key=f"unconfirmed {name} {path}"
+        )
     with st.container(horizontal=True):
         st.button(
             "Read them",

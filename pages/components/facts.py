@@ -6,19 +6,20 @@ import time
 
 import streamlit as st
 
+from pages.components.dataset import draw_dataset
 from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.markdown import inline
 from pruning_core.common.errors import SpecError
-from pruning_core.common.files import PLAIN_WEIGHTS
-from pruning_core.common.formatting import format_count
-from pruning_core.methods.datasets import DATASETS, class_order, not_square_note
+from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.planning.estimate import probe
 from pruning_core.planning.inspection_types import InspectModelResult
 from pruning_core.planning.inspections import (
+    BrokenImages,
     data_facts,
+    example_images,
     inspect_data,
     inspect_model,
     model_facts,
@@ -37,15 +38,23 @@ ENDED = ("done", "cancelled")
 
 def inspections(lab: Lab, spec: Spec) -> list[Stage]:
     """The inspections of a spec that start no download."""
-    stages = [stage] if (stage := probe(spec, lab.store)) else []
+    stages = [stage] if (stage := probe(spec, lab.store, lab.queue.running())) else []
     data = inspect_data(spec, lab.store)
     facts = data_facts(data, lab.store)
     if not DATASETS[spec.data.name].download or facts:
         stages.append(data)
+    if facts and downloaded(lab, spec):
+        stages.append(example_images(spec, facts))
     if facts and spec.model.weights != "pretrained":
         stages.append(inspect_model(spec, len(facts.classes)))
     stages += listings(lab, spec)
     return list({stage.key: stage for stage in stages}.values())
+
+
+def downloaded(lab: Lab, spec: Spec) -> bool:
+    """Whether the data set needs no download, or its files are in the cache."""
+    dataset = DATASETS[spec.data.name]
+    return not dataset.download or (lab.cache.downloads / dataset.name).is_dir()
 
 
 def listings(lab: Lab, spec: Spec) -> list[Stage]:
@@ -125,18 +134,21 @@ def draw_retry(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
     if failed & lab.queue.wanted_keys():
         st.caption("A run failed for this reason. Fix the problem, then press Retry on Runs.")
         link("Runs")
-    elif failed and error.field in EXTERNAL:
+        return
+    wrong = failed | ({error.inspection} if isinstance(error, BrokenImages) else set())
+    if wrong and error.field in EXTERNAL:
         st.button(
             "Check again",
             on_click=check_again,
-            args=(lab, failed),
+            args=(lab, wrong),
             help="Use this after you fixed a file, the disk or the network.",
         )
 
 
 def check_again(lab: Lab, keys: set[str]) -> None:
-    """A callback: forget failed inspections, so that the page requests them again."""
+    """A callback: forget inspections with an error, so that the page requests them again."""
     for key in keys:
+        lab.store.remove(key)
         lab.queue.forget(key)
     lab.store.list_again()
     st.session_state.pop(REQUESTED, None)
@@ -159,24 +171,12 @@ def wait_for(stages: list[Stage], lab: Lab) -> None:
 
 
 def show_data(lab: Lab, spec: Spec) -> None:
-    """The numbers of classes and images, once the data set is inspected."""
+    """The classes and images of the data set, once it is inspected."""
     facts = data_facts(inspect_data(spec, lab.store), lab.store)
-    if facts is None:
-        if DATASETS[spec.data.name].download:
-            st.caption("Downloaded when the run starts, unless it is in the cache.")
-        return
-    train, test = sum(facts.train_counts), sum(facts.test_counts)
-    classes = format_count(len(facts.classes), "class", "classes")
-    st.caption(f"{classes}, {train:,} training images, {test:,} test images.")
-    checkpoint = spec.model.weights not in PLAIN_WEIGHTS
-    if checkpoint or DATASETS[spec.data.name].user_images:
-        must = " The checkpoint must follow it." if checkpoint else ""
-        st.caption(f"Order of the classes: {inline(class_order(facts.classes))}.{must}")
-    notes = list(facts.notes)
-    if facts.not_square:
-        notes.append(not_square_note(facts.not_square, spec.data.resize))
-    for note in notes:
-        st.caption(inline(note))
+    if facts:
+        draw_dataset(lab, spec, facts)
+    elif DATASETS[spec.data.name].download:
+        st.caption("Downloaded when the run starts, unless it is in the cache.")
 
 
 def show_model(lab: Lab, spec: Spec) -> None:

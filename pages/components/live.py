@@ -17,7 +17,7 @@ from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.markdown import inline, plain
 from pruning_core.common import machine
-from pruning_core.common.formatting import format_count, format_seconds
+from pruning_core.common.formatting import format_count, format_seconds, format_time_range
 from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.model_types import ModelResult, ModelSettings
 from pruning_core.planning.stage import Missing, read_result
@@ -83,8 +83,8 @@ def stages_done(run: Run) -> str:
 def time_text(run: Run) -> str:
     """The remaining time of an active run, else the time spent."""
     if run.active:
-        seconds = run.remaining_seconds(machine.usable_cores())
-        return f"about {format_seconds(seconds)} left" if seconds else ""
+        remaining = run.remaining_range(machine.usable_cores())
+        return f"{format_time_range(*remaining)} left" if remaining else ""
     spent = run.seconds_spent if run.state != "refused" else 0.0
     return f"took {format_seconds(spent)}" if spent else ""
 

@@ -56,9 +56,13 @@ class Form:
     def draw_setting(self, name: str) -> Any:
         """Draw the widget of one setting, and under it what is wrong with it. Returns its value."""
         value = _widget(name, self.callbacks.get(name))
+        self.draw_error(name)
+        return value
+
+    def draw_error(self, name: str) -> None:
+        """Draw what is wrong with a setting, if anything."""
         if name in self.errors:
             st.error(inline(self.errors[name]))
-        return value
 
 
 def is_shown(name: str) -> bool:

@@ -12,7 +12,7 @@ from pages.components import choices, dry_run, facts, schedule
 from pages.components.choices import TABS, to_widget, widget_value
 from pages.components.lab import Lab
 from pages.components.settings_form import FIELDS, Form, Row, is_shown, key
-from pages.components.uploads import upload_for
+from pages.components.uploads import draw_upload, upload_for
 from pruning_core.common.errors import SpecError
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.granularity import pattern_of, pattern_sparsity
@@ -134,7 +134,10 @@ def draw_main(lab: Lab, spec: Spec, form: Form) -> None:
         upload_for(
             lab, "Upload a .zip", "data.path", ["zip"], f"{STAYS} {FIELDS['data.path'].about.help}"
         )
-        form.draw_setting("data.path")
+        if draw_upload("data.path"):
+            form.draw_error("data.path")
+        else:
+            form.draw_setting("data.path")
     with suppress(SpecError):  # the error is told at its field
         facts.show_data(lab, spec)
     model_column, weights_column = st.columns(2)

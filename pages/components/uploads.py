@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import uuid
 from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages.components.choices import PREFIX
+from pages.components.choices import FIELDS, PREFIX, widget_value
 from pages.components.lab import Lab
-from pages.components.markdown import plain
+from pages.components.markdown import inline, plain
 from pruning_core.common.files import sha256
+from pruning_core.common.paths import is_upload, shown_path, upload_name
 
 
 def upload_for(lab: Lab, label: str, name: str, types: list[str] | None, help: str) -> None:
@@ -31,27 +31,46 @@ def upload_for(lab: Lab, label: str, name: str, types: list[str] | None, help: s
         st.rerun()  # what follows from the settings was computed before
 
 
+def draw_upload(name: str) -> bool:
+    """The uploaded file that is the value of a setting, by its own name, and a button to remove it.
+
+    False where the value is no upload: then its field is drawn.
+    """
+    path = str(widget_value(name))
+    if not is_upload(path):
+        return False
+    st.session_state[PREFIX + name] = path  # the session forgets what no widget shows
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{FIELDS[name].title}: **{inline(shown_path(path))}** (uploaded)")
+        st.button(
+            "Remove the uploaded file",
+            type="tertiary",
+            key=f"remove {name}",
+            on_click=st.session_state.update,
+            args=({PREFIX + name: ""},),
+            help="The setting is empty afterwards. Runs that use the file keep it.",
+        )
+    return True
+
+
 def store_upload(lab: Lab, file: UploadedFile) -> tuple[str, Path] | None:
     """Store an uploaded file. Returns its digest and path; None, with an error, if it failed."""
     content = file.getbuffer()
     digest = hashlib.sha256(content).hexdigest()
-    # A checkpoint may have any name; its ending serves people only.
-    suffix = re.sub("[^a-z0-9]", "", file.name.rsplit(".", 1)[-1].lower())[:12] or "file"
-    path = lab.cache.upload(digest, suffix)
+    path = lab.cache.upload(digest, upload_name(file.name))
     try:
         if not path.is_file() or sha256(path) != digest:
-            _write(path, content)
+            _write(path, lab.cache.upload_part(digest, uuid.uuid4().hex), content)
     except OSError as error:
-        reason = plain(f"{path.parent} ({error.strerror or error})")
+        reason = plain(f"{lab.cache.uploads} ({error.strerror or error})")
         st.error(f"The upload cannot be stored in {reason}. Free some space and upload it again.")
         return None
     return digest, path
 
 
-def _write(path: Path, content: memoryview) -> None:
+def _write(path: Path, part: Path, content: memoryview) -> None:
     """Write to a temporary name first, so that a file under the final name is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(content)
         os.replace(part, path)

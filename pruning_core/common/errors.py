@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pruning_core.common.paths import shown_path
 from pruning_core.common.terminal import one_line
 
 SHOWN_CHARACTERS = 80
@@ -75,8 +76,9 @@ class SpecError(ValueError):
     def render(self, render: Render) -> str:
         """The sentence, with the text that `render` gives for each value."""
         if not self.values:
-            return brief(self.template)
-        return brief(self.template.format(**{k: render(v) for k, v in self.values.items()}))
+            return brief(shown_path(self.template))
+        texts = {name: shown_path(render(value)) for name, value in self.values.items()}
+        return brief(self.template.format(**texts))
 
     def for_field(self, field: str) -> SpecError:
         """The same error of another field."""

@@ -92,6 +92,38 @@ def format_seconds(seconds: float | None) -> str:
     return _two(minutes // 60, "h", minutes % 60, "min")
 
 
+# The units of a time to come: up to how many seconds, the seconds of one, its name, and the steps
+# to which the number is rounded, each from a number on.
+_TIME_UNITS = (
+    (95.0, 1, "s", ((0, 5), (20, 10))),
+    (7000.0, 60, "min", ((0, 1), (10, 5), (60, 10))),
+    (48 * 3600.0, 3600, "h", ((0, 1), (10, 5))),
+    (math.inf, 24 * 3600, "days", ((0, 1), (10, 5))),
+)
+# The low end has the unit of the high end if it is at least this many of it.
+SAME_UNIT = 0.75
+
+
+def format_time_range(low: float, high: float) -> str:
+    """A range of seconds, rounded to what an estimate can tell: "2 to 4 min", "about 10 s".
+
+    Home, Tune, Runs and Compare write times to come by this function, so that they agree.
+    """
+    _, unit, name, steps = next(entry for entry in _TIME_UNITS if high < entry[0])
+    last = _to_step(high / unit, steps)
+    if unit == 1 or low >= SAME_UNIT * unit:
+        first = _to_step(low / unit, steps)
+        return f"about {last} {name}" if first == last else f"{first} to {last} {name}"
+    _, unit, low_name, steps = next(entry for entry in _TIME_UNITS if low < entry[0])
+    return f"{_to_step(low / unit, steps)} {low_name} to {last} {name}"
+
+
+def _to_step(number: float, steps: tuple[tuple[int, int], ...]) -> int:
+    """A number rounded to its step, and at least one step."""
+    step = [width for start, width in steps if number >= start][-1]
+    return max(step, step * round(number / step))
+
+
 def format_epochs(epochs: float | None) -> str:
     """Epochs with their noun, to three decimals: "1 epoch", "0.5 epochs"."""
     number = epoch_number(epochs)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LEAST_BYTES = 2**30
+# With a smaller share of a core, another program used it during a measurement.
+LOWEST_CORE_SHARE = 0.9
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 GROUPS = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")

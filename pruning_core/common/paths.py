@@ -15,6 +15,33 @@ MARKER_TEXT = (
     "This folder is a cache of Pruning Lab. The command `cache clean` removes files in it.\n"
 )
 KEY = "[0-9a-f]{64}"
+# An uploaded file up to its name. The path begins where a word does, and may contain spaces.
+ROOT = r"(?:[/~]|[A-Za-z]:[/\\])"
+UPLOAD = re.compile(rf"(?<![^\s'\"(=]){ROOT}(?:(?!\s{ROOT}).)*?[/\\]uploads[/\\]{KEY}[/\\]")
+LONGEST_NAME = 120  # characters of a name, of which each takes at most four bytes
+
+
+def shown_path(text: str) -> str:
+    """A path, or a sentence with paths, in which an upload has only its name.
+
+    An upload is stored under the digest of its content, which means nothing to its user.
+    """
+    return UPLOAD.sub("", text) if "uploads" in text else text
+
+
+def is_upload(path: str) -> bool:
+    """Whether a path is that of an uploaded file."""
+    return UPLOAD.match(path) is not None
+
+
+def upload_name(name: str) -> str:
+    """The name of an uploaded file as the name of a file here: no folders, and not too long.
+
+    A name that is too long keeps its end, with the ending of the file.
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    visible = "".join(c for c in last if c.isprintable()).strip().lstrip(".")
+    return visible[-LONGEST_NAME:].strip() or "file"
 
 
 class CacheError(OSError):
@@ -72,8 +99,13 @@ class Cache:
     def worker_log(self) -> Path:
         return self.logs / "worker.log"
 
-    def upload(self, digest: str, suffix: str) -> Path:
-        return self.uploads / f"{digest}.{suffix}"
+    def upload(self, digest: str, name: str) -> Path:
+        """The place of an uploaded file, by its content and the name that it had."""
+        return self.uploads / digest / name
+
+    def upload_part(self, digest: str, part: str) -> Path:
+        """The temporary file of an upload; `part` is a unique text."""
+        return self.uploads / f"{digest}.{part}.part"
 
     def stage(self, key: str) -> Path:
         return self.stages / key[:2] / key
@@ -99,7 +131,7 @@ class Cache:
             self.building: rf"{KEY}\.(\d+\.)?[0-9a-f]{{32}}",
             self.damaged: rf"{KEY}\.[0-9a-f]{{8}}",
             self.logs: rf"({KEY}|worker)\.log",
-            self.uploads: rf"{KEY}\.([^./]+|[0-9a-f]{{32}}\.part)",
+            self.uploads: rf"{KEY}(/[^/]+|\.[0-9a-f]{{32}}\.part)",
         }
 
     def made(self, path: Path) -> bool:

@@ -29,6 +29,7 @@ class InspectDatasetSettings:
     name: str
     split_seed: int
     fingerprint: str | None = None
+    leave_out_broken: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class InspectDatasetResult:
     `split` is "given" or "seeded". `flip` says whether a mirrored image keeps its class. `images`
     is the number of the user's own images, `not_square` that of images that are not square.
     `value_range` is the lowest and highest value of 16-bit training images that use few bits.
+    `broken` holds the reason by the name of each image that cannot be decoded, `left_out` the same
+    for those that do not belong to the data set any more. `largest_crops` holds by name the largest
+    size to which a center crop can bring a very long image.
     """
 
     digest: str
@@ -50,11 +54,50 @@ class InspectDatasetResult:
     images: int | None = None
     not_square: int | None = None
     value_range: list[int] | None = None
+    broken: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    largest_crops: dict[str, int] | None = None
+
+
+MOST_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class ExampleImagesSettings:
+    """Which images are shown, by the digest of the content, and how they are prepared.
+
+    `resize` and `value_range` are as in `DatasetSettings`.
+    """
+
+    digest: str
+    image_size: int
+    split_seed: int
+    resize: str | None = None
+    value_range: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class ExampleImagesResult:
+    """The labels and names of training images, by class; each is a file (see `example_file`)."""
+
+    labels: list[int]
+    names: list[str]
+
+
+def example_file(number: int) -> str:
+    """The name of the file of an example image, by its number from 0."""
+    return f"{number}.png"
+
+
+TRIAL_IMAGES = 16
 
 
 @dataclass(frozen=True)
 class InspectModelSettings:
-    """`model` holds a `ModelSpec`, its weights by content; `precision` only where it is tried."""
+    """`model` holds a `ModelSpec`, its weights by content; `precision` only where it is tried.
+
+    `attempt` is the number of a further measurement of the speed, after one on a busy machine.
+    """
 
     model: Json
     classes: int
@@ -63,6 +106,7 @@ class InspectModelSettings:
     machine: str
     torch: str
     precision: str | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +114,12 @@ class InspectModelResult:
     """The layers of a model, and its training speed on this machine.
 
     `unsupported` holds the reason by criterion or correction that cannot be used. `layers` holds
-    the fields of `methods.layers.Layer`. `zeros` counts the zeros of an earlier pruning in the
+    the fields of `methods.layers.Layer`. `images_per_second` is the speed of the fastest training
+    steps of the trial, in batches of `TRIAL_IMAGES`, of which each step takes `step_seconds` for
+    any number of images; on a CPU in its time, without that of other programs. `typical_share` is
+    the speed of the median step as a share of the fastest. `core_share` is the share of the time in
+    which the trial had a core, None on a GPU; it ended at `measured`, in seconds since 1970.
+    `zeros` counts the zeros of an earlier pruning in the
     initial weights, by name of the layer.
     """
 
@@ -85,6 +134,10 @@ class InspectModelResult:
     precision: str | None = None
     bf16_speedup: float | None = None
     zeros: dict[str, int] = field(default_factory=dict)
+    step_seconds: float = 0.0
+    typical_share: float = 1.0
+    core_share: float | None = None
+    measured: float = 0.0
 
 
 @dataclass(frozen=True)

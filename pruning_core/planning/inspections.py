@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
+from pruning_core.common.errors import Ref, SpecError
 from pruning_core.common.files import expand_path, weights_identity
+from pruning_core.common.formatting import join_first
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.inspection_types import (
+    ExampleImagesSettings,
     InspectDatasetResult,
     InspectDatasetSettings,
     InspectGroupsResult,
@@ -29,6 +34,8 @@ from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
 installed = functools.cache(version)
+# A message names this many images that cannot be read; the page and the log list all.
+MOST_NAMES = 20
 
 
 def pruning_notes(spec: Spec, store: FilesReader) -> list[str]:
@@ -102,9 +109,62 @@ def inspect_data(spec: Spec, store: FilesReader) -> Stage:
     files = store.fingerprint(spec.data.path) if DATASETS[spec.data.name].user_images else None
     if isinstance(files, Stage):
         return files
-    settings = InspectDatasetSettings(spec.data.name, spec.data.split_seed, files)
+    leave_out = keyed_for(spec, spec.data).get("leave_out_broken")
+    settings = InspectDatasetSettings(spec.data.name, spec.data.split_seed, files, leave_out)
     hints = {"path": str(expand_path(spec.data.path))} if spec.data.path else {}
     return Stage(DATA_INSPECTION, "", stored(settings), hints)
+
+
+def example_images(spec: Spec, facts: InspectDatasetResult) -> Stage:
+    """The stage that prepares some training images as the model of a spec sees them."""
+    settings = ExampleImagesSettings(
+        digest=facts.digest,
+        image_size=spec.data.image_size,
+        split_seed=spec.data.split_seed,
+        resize=keyed_for(spec, spec.data).get("resize"),
+        value_range=facts.value_range,
+    )
+    return Stage("example_images", "", stored(settings), data_hints(spec, facts))
+
+
+def data_hints(spec: Spec, facts: InspectDatasetResult) -> dict[str, Any]:
+    """Where a stage finds the images: `name`, `path`, and the names of files in `left_out`."""
+    hints: dict[str, Any] = {"name": spec.data.name, "path": spec.data.path}
+    return {**hints, "left_out": list(facts.left_out)} if facts.left_out else hints
+
+
+class BrokenImages(SpecError):
+    """Images cannot be decoded: `count` of them. `inspection` is the stage that has found them."""
+
+    inspection: str = ""
+    count: int = 0
+
+
+def broken_images(
+    field: str, location: str, broken: Mapping[str, str], or_set: str = ""
+) -> BrokenImages:
+    """The error for images that cannot be decoded; `broken` holds the reason by name.
+
+    `or_set` is a setting that helps, too.
+    """
+    (first, reason), *_ = broken.items()
+    several = len(broken) > 1
+    listed = "{count} images cannot be read: {names}. The first of them" if several else "{name}"
+    remedy = ", or set {setting}." if or_set else "."
+    return BrokenImages(
+        field,
+        "{location}: "
+        + listed
+        + " is not a readable image ({reason}). Replace or remove {which}"
+        + remedy,
+        location=location,
+        count=f"{len(broken):,}",
+        names=join_first(list(broken), "file", MOST_NAMES),
+        name=first,
+        reason=reason,
+        which="them" if several else "it",
+        setting=Ref(or_set),
+    )
 
 
 def list_files(path: str, request: int) -> Stage:
@@ -113,8 +173,11 @@ def list_files(path: str, request: int) -> Stage:
     return Stage("list_files", "", stored(settings))
 
 
-def inspect_model(spec: Spec, classes: int) -> Stage:
-    """The stage that builds the model once: layers, notes, and its training speed here."""
+def inspect_model(spec: Spec, classes: int, attempt: int | None = None) -> Stage:
+    """The stage that builds the model once: layers, notes, and its training speed here.
+
+    `attempt` is the number of a further measurement of the speed.
+    """
     weights = weights_identity(spec.model.weights)
     settings = InspectModelSettings(
         model={**keyed_for(spec, spec.model), "weights": weights},
@@ -124,5 +187,6 @@ def inspect_model(spec: Spec, classes: int) -> Stage:
         machine=platform.node(),
         torch=installed("torch"),
         precision="auto" if spec.precision == "auto" else None,
+        attempt=attempt,
     )
     return Stage("inspect_model", "", stored(settings), {"weights": spec.model.weights})

@@ -9,10 +9,11 @@ missing, or the whole graph.
 from __future__ import annotations
 
 from pruning_core.common.errors import Ref, SpecError
+from pruning_core.common.files import expand_path
 from pruning_core.common.formatting import format_count
 from pruning_core.methods import strategies
 from pruning_core.methods.criteria import MOVEMENT, needs
-from pruning_core.methods.datasets import DATASETS
+from pruning_core.methods.datasets import CENTER_CROP, DATASETS, RESIZE_METHODS
 from pruning_core.methods.layers import Layer, prunable
 from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning import sensitivity as sensitivity_
@@ -23,7 +24,13 @@ from pruning_core.planning.inspection_types import (
     InspectGroupsResult,
     InspectModelResult,
 )
-from pruning_core.planning.inspections import data_facts, inspect_data, inspect_model
+from pruning_core.planning.inspections import (
+    broken_images,
+    data_facts,
+    data_hints,
+    inspect_data,
+    inspect_model,
+)
 from pruning_core.planning.layer_checks import check_layers
 from pruning_core.planning.model_types import BaselineSettings
 from pruning_core.planning.pruned import (
@@ -79,6 +86,12 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
     facts = data_facts(data, store)
     if facts is None:
         return Plan((data,))
+    if facts.broken:
+        location = str(expand_path(spec.data.path))
+        error = broken_images("data.path", location, facts.broken, "data.leave_out_broken")
+        error.inspection, error.count = data.key, len(facts.broken)
+        raise error
+    _check_long_images(spec, facts)
     check_sizes(spec, facts)
     classes = len(facts.classes)
     model = inspect_model(spec, classes)
@@ -101,6 +114,24 @@ def plan(spec: Spec, store: FilesReader) -> Plan:
             return Plan(tuple(inspections))
         analyzed = prunable_groups(dry_run, layers)
     return _graph(spec, inspections, facts, model_facts, analyzed)
+
+
+def _check_long_images(spec: Spec, facts: InspectDatasetResult) -> None:
+    """Refuse a center crop that would enlarge a very long image too much. Raises `SpecError`."""
+    size = spec.data.image_size
+    if spec.data.resize != CENTER_CROP:
+        return
+    for name, largest in (facts.largest_crops or {}).items():
+        if size > largest:
+            raise SpecError(
+                "data.resize",
+                "{name} is too long for a center crop to {size} pixels. Choose {others}, an image "
+                "size up to {largest}, or remove the image.",
+                name=name,
+                size=size,
+                others=" or ".join(m.title.lower() for m in RESIZE_METHODS.values() if m.whole),
+                largest=largest,
+            )
 
 
 def _check_number(spec: Spec, stages: int) -> None:
@@ -153,9 +184,10 @@ def _check_classes(spec: Spec, facts: InspectDatasetResult) -> None:
         if count < 2:
             raise SpecError(
                 "data.path" if DATASETS[spec.data.name].user_images else "data.name",
-                "class {name} has a single training image; each class needs one for training and "
-                "one for validation. Add images, or choose another {setting}.",
+                "class {name} has a single training image{after}; each class needs one for "
+                "training and one for validation. Add images, or choose another {setting}.",
                 name=repr(name),
+                after=" without the images that cannot be read" if facts.left_out else "",
                 setting=Ref("data.name"),
             )
 
@@ -201,7 +233,7 @@ def _data_stage(spec: Spec, facts: InspectDatasetResult, inspection: Stage) -> S
         resize=keyed_for(spec, data).get("resize"),
         value_range=facts.value_range,
     )
-    hints = {"name": data.name, "path": data.path, "inspection": inspection.key}
+    hints = {**data_hints(spec, facts), "inspection": inspection.key}
     return Stage("dataset", "", stored(settings), hints, threads=2)
 
 
@@ -214,7 +246,7 @@ def _baseline(
 ) -> Stage:
     """The stage of a seed's dense baseline. Images enter its key by content, not by name."""
     data = keyed_for(spec, spec.data)
-    for location in ("name", "path"):
+    for location in ("name", "path", "leave_out_broken"):
         data.pop(location, None)
     if data["augmentation"] == "auto":
         data["augmentation"] = "crop_flip" if facts.flip else "crop"

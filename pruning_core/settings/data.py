@@ -60,6 +60,14 @@ class DataSpec:
         neutral=CENTER_CROP,
         read_when=USER_IMAGES,
     )
+    leave_out_broken: bool = setting(
+        False,
+        "Leave out broken images",
+        help="Images that cannot be read are left out, as if their files were removed. A note "
+        "names them. Without it, a data set with broken images is refused.",
+        neutral=False,
+        read_when=USER_IMAGES,
+    )
     train_size: int = setting(
         0,
         "Training images",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.common.errors import HIGHEST, Share, SpecError
+from pruning_core.common.paths import shown_path
 from pruning_core.methods.registry import Method
 
 METADATA, SECTION = "setting", "section"
@@ -167,10 +168,10 @@ class Field:
         return tuple(self.about.choices or ())
 
     def choice_title(self, value: Any) -> str:
-        """The title of a choice; of other values the value itself."""
+        """The title of a choice; of other values the value itself, of an upload its name."""
         choices = self.about.choices
         if not isinstance(choices, Mapping) or value not in choices:
-            return str(value)
+            return shown_path(str(value))
         choice = choices[value]
         return choice.title if isinstance(choice, Method) else str(choice)
 

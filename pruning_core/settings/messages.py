@@ -11,6 +11,7 @@ from typing import Any
 
 from pruning_core.common.errors import NO_REASON, Choice, Ref, Share, SpecError, plain_value
 from pruning_core.common.formatting import trimmed
+from pruning_core.common.paths import shown_path
 from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
 
@@ -77,4 +78,4 @@ def failure_reason(field: str, error: str, write: Callable[[SpecError], str]) ->
     if field:
         return write(SpecError.from_json(field, error))
     lines = error.strip().splitlines()
-    return lines[-1] if lines else NO_REASON
+    return shown_path(lines[-1]) if lines else NO_REASON

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from pruning_core.common.formatting import format_count
-from pruning_core.common.paths import Cache
+from pruning_core.common.paths import KEY, Cache
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
 from pruning_core.storage.jobs import Queue
@@ -186,7 +188,9 @@ def _source(store: Store, key: str) -> str:
 def _unused_uploads(cache: Cache, queue: Queue) -> list[Path]:
     """Uploaded files that no job and no waiting stage uses."""
     used = {os.path.realpath(path) for path in queue.named_files()}
-    uploads = [path for path in _files(cache.uploads) if not _fresh(path)]
+    entries = _files(cache.uploads)
+    inside = [file for entry in entries if entry.is_dir() for file in _files(entry)]
+    uploads = [path for path in (*entries, *inside) if path.is_file() and not _fresh(path)]
     return [path for path in uploads if os.path.realpath(path) not in used]
 
 
@@ -214,3 +218,6 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+        if re.fullmatch(KEY, path.parent.name):  # the folder of an upload, whose name is a digest
+            with suppress(OSError):
+                path.parent.rmdir()

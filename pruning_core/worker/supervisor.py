@@ -29,6 +29,7 @@ from pruning_core.common.machine import (
 )
 from pruning_core.common.paths import PROJECT, Cache
 from pruning_core.common.processes import IDLE_SECONDS, code_digest, worker_command
+from pruning_core.planning.inspections import BrokenImages
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage_kinds import (
     COMPUTATIONS,
@@ -213,7 +214,12 @@ class Supervisor:
                 "them are copied, or give a folder that nothing else writes to.",
                 path=spec.data.path,
             )
-        job_plan = plan(spec, self.store)
+        try:
+            job_plan = plan(spec, self.store)
+        except BrokenImages as error:
+            # The next plan inspects the images anew: a file system may show no change of them.
+            self.store.remove(error.inspection)
+            raise
         done = [stage.key for stage in job_plan.stages if self.store.intact(stage.key)]
         self.queue.expand(job.id, job_plan, done)
 

@@ -15,8 +15,8 @@ from hypothesis.strategies import DrawFn
 from PIL import Image
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.engine.data.inspection import inspect_dataset
 from pruning_core.methods.datasets import OWN_IMAGES
 from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
 from pruning_core.settings.messages import for_command_line

@@ -17,6 +17,8 @@ DATA: dict[str, Any] = {
     "split": "given",
     "notes": [],
     "flip": False,
+    "broken": {},
+    "left_out": {},
 }
 MODEL: dict[str, Any] = {
     "device": "cpu",

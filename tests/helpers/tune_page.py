@@ -11,8 +11,10 @@ from pages.components.tune_sections import tab_of
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.estimate import probe
-from pruning_core.planning.inspections import inspect_data
+from pruning_core.planning.inspection_types import InspectDatasetResult
+from pruning_core.planning.inspections import example_images, inspect_data
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.planning.stage_types import restored
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
@@ -89,13 +91,15 @@ def metric(test: AppTest, label: str) -> str:
     return str(next(m.value for m in test.metric if m.label == label))
 
 
-def inspected(cache: Cache, spec: Spec = QUICKSTART) -> Store:
-    """The store after the inspections of the data and the model of a spec."""
+def inspected(cache: Cache, model: dict[str, Any] = MODEL, spec: Spec = QUICKSTART) -> Store:
+    """The store after the inspections of the data and the model of a spec; no example images."""
     store = Store(cache)
     put(store, inspect_data(spec, store).key, "inspect_dataset", DATA)
+    examples = example_images(spec, restored(InspectDatasetResult, DATA))
+    put(store, examples.key, "example_images", {"labels": [], "names": []})
     stage = probe(spec, store)
     assert stage
-    put(store, stage.key, "inspect_model", MODEL)
+    put(store, stage.key, "inspect_model", model)
     return store
 
 

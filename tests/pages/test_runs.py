@@ -178,6 +178,33 @@ def test_the_remaining_time_follows_from_epochs_and_cores() -> None:
     assert run(StageProgress("queued", 1.0, 0.0, None, None)).remaining_seconds(2) is None
 
 
+def test_stages_without_epochs_take_an_unknown_time() -> None:
+    """Corrections may take minutes each."""
+    corrections = [StageProgress("queued", 0.2, 0.0, None, None)] * 4
+    assert run(done(10, 30, 10.0), *corrections).remaining_seconds(1) is None
+    training = [StageProgress("queued", 10.0, 0.0, None, None)] * 5
+    assert run(done(10, 30, 10.0), *corrections, *training).remaining_seconds(1) is not None
+
+
+def test_a_running_stage_ends_by_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_list.time, "time", lambda: 200.0)
+    slow = StageProgress("running", 10.0, 0.25, 100.0, None)
+    assert run(done(10, 30, 10.0), slow).remaining_seconds(1) == pytest.approx(300)
+    begun = StageProgress("running", 10.0, 0.01, 199.0, None)
+    assert run(done(10, 30, 10.0), begun).remaining_seconds(1) == pytest.approx(
+        21 / 10.1 * 10 * 0.99
+    )
+
+
+def test_the_remaining_time_is_a_rounded_range() -> None:
+    """As the estimate before a run, and the same in the list and on the page of the run."""
+    steps = (done(10, 210, 10.0), *[StageProgress("queued", 5.0, 0.0, None, None)] * 4)
+    assert run(*steps).remaining_range(2) == (150.0, 300.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live.machine, "usable_cores", lambda: 2)
+        assert live.time_text(run(*steps)) == "2 to 5 min left"
+
+
 def test_the_time_spent_excludes_pauses() -> None:
     assert run(done(0.5, 10), done(5, 12), done(1000, 1003)).seconds_spent == pytest.approx(14.5)
 

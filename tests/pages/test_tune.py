@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,20 +18,22 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.components import choices, facts, page_store
+from pages.components import choices, dataset, facts, page_store
 from pages.components.setting_values import flat
 from pruning_core.common import files
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
+from pruning_core.planning.estimate import probe
 from pruning_core.planning.inspections import inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
+from pruning_core.planning.stage import Stage
 from pruning_core.settings import messages
 from pruning_core.settings.serialization import to_dict
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.inspections import MODEL
-from tests.helpers.pages import put
+from tests.helpers.pages import put, texts
 from tests.helpers.refusals import image_folder
 from tests.helpers.results import result
 from tests.helpers.tune_page import (
@@ -266,6 +269,83 @@ def test_a_page_lists_no_files_itself(
     assert "25 training images" in captions(drawn(test))
 
 
+def inspect_folder(cache: Cache, folder: Path) -> AppTest:
+    """The page with the images of a folder, after the worker has inspected them."""
+    test = press(tune(**{"data.name": "images", "data.path": str(folder)}), "Read them")
+    return inspected_page(test, cache)
+
+
+def inspected_page(test: AppTest, cache: Cache) -> AppTest:
+    """The page after the worker has done all that it asks for."""
+    while Queue(cache.queue).busy():
+        serve(cache)
+        ran(ran(test))  # what it asks for next may have to rest for a run
+    return test
+
+
+def test_the_page_shows_the_classes_and_examples_as_the_model_sees_them(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    folder = image_folder(tmp_path / "images")
+    test = inspect_folder(cache, folder)
+    assert "Each class has 12 training and 4 test images." in captions(test)
+    *_, images = test.get("image")
+    assert [image.caption for image in images.proto.imgs] == ["cat"] * 5 + ["dög"] * 5
+    assert images.proto.imgs[0].alt == "train/cat/0.png, class cat"
+    assert "as the model sees them (32 x 32 pixels, center crop)" in captions(test)
+    for number in range(14):
+        (folder / f"train/class {number}").mkdir()
+        (folder / f"test/class {number}").mkdir()
+        for part in ("train", "test"):
+            for copy in range(2 + number % 2):
+                target = folder / part / f"class {number}" / f"{copy}.png"
+                target.write_bytes((folder / "test/cat/1.png").read_bytes())
+    monkeypatch.setattr(page_store, "LISTING_SECONDS", 0.0)
+    ran(test)
+    serve(cache)
+    monkeypatch.setattr(page_store, "LISTING_SECONDS", 60.0)
+    shown = captions(inspected_page(ran(test), cache))
+    assert "0 = cat, 1 = class 0, " in shown
+    assert "..., 15 = dög." in shown
+    assert "Training + test images: cat: 12 + 4, class 0: 2 + 2, class 1: 3 + 3" in shown
+    assert " and 4 more." in shown
+    table = next(frame.value for frame in test.dataframe if "Class" in frame.value)
+    assert list(table["Class"])[-1] == "dög"
+    assert table["Training images"].sum() == 24 + 35
+
+
+def test_broken_images_are_listed_and_can_be_left_out(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    folder = image_folder(tmp_path / "images")
+    names = [f"train/cat/{i}.png" for i in range(4)]
+    for name in names:
+        (folder / name).write_bytes(b"<html>404</html>")
+    test = inspect_folder(cache, folder)
+    assert run_button(test).disabled
+    assert "4 images cannot be read. Leave out, replace or remove the files" in error_text(test)
+    assert "**4 images cannot be read:**" in texts(test)
+    assert "- train/cat/2.png: it is a web page" in texts(test)
+    assert "All 4 images" not in str(test.expander)
+    monkeypatch.setattr(dataset, "BROKEN_SHOWN", 3)
+    assert "- train/cat/3.png" not in texts(ran(test))
+    table = next(frame.value for frame in test.dataframe if "Reason" in frame.value)
+    assert list(table["File"]) == names
+    for name in names[2:]:
+        (folder / name).write_bytes((folder / "train/cat/5.png").read_bytes())
+    inspected_page(press(test, "Check again"), cache)
+    assert "2 images cannot be read. Leave out, " in error_text(test)
+    inspected_page(press(test, "Leave out these 2 images"), cache)
+    assert not test.error
+    assert not run_button(test).disabled
+    assert test.query_params["data.leave_out_broken"] in ("true", ["true"])
+    assert "22 training images, 8 test images." in captions(test)
+    note = "Images that cannot be read, left out: 2 (train/cat/0.png, train/cat/1.png)."
+    assert note in captions(test)
+
+
 def test_a_folder_that_does_not_exist_can_be_checked_again(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,14 +365,38 @@ def test_a_folder_that_does_not_exist_can_be_checked_again(
 
 def test_an_upload_of_the_right_size_and_other_content_is_replaced(cache: Cache) -> None:
     content = b"PK\x05\x06" + bytes(18)
-    path = cache.upload(hashlib.sha256(content).hexdigest(), "zip")
+    path = cache.upload(hashlib.sha256(content).hexdigest(), "mine.zip")
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(len(content)))
     test = tune(**{"data.name": "images"})
     uploaders(test)[0].set_value(("mine.zip", content, "application/zip"))
     ran(test)
-    assert widget(test, "data.path").value == str(path)
     assert path.read_bytes() == content
+    assert test.query_params["data.path"] in (str(path), [str(path)])
+
+
+def test_an_upload_has_its_own_name_everywhere(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page, in errors and as a choice; its digest nowhere."""
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    content, weights = b"no zip at all", b"no checkpoint"
+    test = tune(**{"data.name": "images"})
+    uploaders(test)[0].set_value(("cats & dogs.zip", content, "application/zip"))
+    uploaders(ran(test))[1].set_value(("nets/best.pth", weights, "application/zip"))
+    ran(test)
+    for _ in range(2):
+        serve(cache)
+        ran(test)
+    shown = "\n".join([texts(test), str(widget(test, "model.weights"))]).replace("\\", "")
+    assert "Image folder or .zip: **cats & dogs.zip** (uploaded)" in shown
+    assert "cats & dogs.zip is neither a folder nor a whole .zip file" in shown
+    assert "best.pth" in widget(test, "model.weights").options
+    for digest in (hashlib.sha256(part).hexdigest() for part in (content, weights)):
+        assert digest not in shown
+    press(test, "Remove the uploaded file")
+    assert widget(test, "data.path").value == ""
+    assert "cats & dogs.zip" not in texts(test)
 
 
 def test_a_setting_beside_a_wrong_one_is_kept() -> None:
@@ -377,12 +481,34 @@ def test_an_inspection_of_a_failed_run_is_retried_there(cache: Cache) -> None:
 def test_the_cost_is_measured_then_estimated_then_nothing(cache: Cache) -> None:
     assert metric(tune(), "Time") == "measuring"
     store = inspected(cache)
-    assert metric(tune(), "Time").startswith("about ")
+    assert re.fullmatch(r"\d.* to \d+ (s|min)", metric(tune(), "Time"))
     for stage in plan(QUICKSTART, store).stages:
         put(store, stage.key, stage.kind, result(0, 0.9, 1, 1))
     test = tune()
     assert not metric(test, "Time").startswith(("about", "measuring"))
     assert "15 of 15 stages computed already." in captions(test)
+
+
+def test_the_speed_is_measured_again_when_the_machine_was_busy_and_nothing_runs(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    store, queue = inspected(cache, {**MODEL, "core_share": 0.4}), Queue(cache.queue)
+    queue.add([Stage("dataset", "", {"digest": "x"})])
+    (row,) = queue._all("SELECT key FROM stages")
+    queue.claim("t", 2)
+    wide = metric(ran(tune()), "Time")
+    assert [r["key"] for r in queue._all("SELECT key FROM stages")] == [row["key"]]
+    queue.finish(row["key"], "t")
+    test = ran(tune())
+    again = probe(QUICKSTART, store)
+    assert again
+    (asked,) = queue._all("SELECT key FROM stages WHERE status = 'queued'")
+    assert asked["key"] == again.key
+    assert "Checking the data set and model" in captions(test)
+    assert not run_button(test).disabled, "the run need not wait for it"
+    put(store, again.key, "inspect_model", {**MODEL, "core_share": 0.99})
+    assert metric(tune(), "Time") != wide
 
 
 def test_a_model_can_be_typed() -> None:

@@ -12,12 +12,16 @@ import pytest
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import weights_identity
 from pruning_core.planning import plan as plan_module
+from pruning_core.planning.inspections import BrokenImages
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage
+from pruning_core.settings.data import DataSpec
+from pruning_core.settings.messages import for_command_line, for_page
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import OneShotSpec
+from pruning_core.storage.jobs import job_id
 from tests.helpers.inspections import DATA, Facts
 
 
@@ -274,3 +278,37 @@ def test_a_run_with_too_many_stages_is_refused_before_they_are_planned(
         plan(spec, Facts(spec))
     assert error.value.field == field
     assert len(planned) <= 1
+
+
+def test_broken_images_are_refused_before_anything_is_planned() -> None:
+    """The error names them, and the setting that leaves them out."""
+    spec = replace(QUICKSTART, data=DataSpec("images", "/my photos"))
+    broken = {f"a/{i}.jpg": "truncated" for i in range(30)}
+    for number in (1, 30):
+        listed = dict(list(broken.items())[:number])
+        with pytest.raises(BrokenImages) as caught:
+            plan(spec, Facts(spec, data={**DATA, "broken": listed}))
+        for_user = for_command_line(caught.value)
+        assert for_user.startswith("--data: /my photos: ")
+        assert "a/0.jpg is not a readable image (truncated)" in for_user or number > 1
+        assert for_user.endswith(", or set --leave-out-broken.")
+        assert "'Leave out broken images'" in for_page(caught.value)
+    assert "30 images cannot be read: a/0.jpg, " in for_user
+    assert "a/19.jpg and 10 more files." in for_user
+    left_out = replace(spec, data=replace(spec.data, leave_out_broken=True))
+    facts = {**DATA, "left_out": broken}
+    with_rest, clean = (
+        plan(chosen, Facts(chosen, data=data)).stages
+        for chosen, data in ((left_out, facts), (spec, DATA))
+    )
+    kinds = ("inspect_dataset", "inspect_model")
+    keys = [[s.key for s in stages if s.kind not in kinds] for stages in (with_rest, clean)]
+    assert keys[0] == keys[1], "the same content has the same results"
+    decoded = next(stage for stage in with_rest if stage.kind == "dataset")
+    assert decoded.hints["left_out"] == list(broken)
+
+
+def test_the_setting_for_broken_images_changes_nothing_for_published_data() -> None:
+    spec = replace(QUICKSTART, data=replace(QUICKSTART.data, leave_out_broken=True))
+    assert [s.key for s in planned(spec).stages] == [s.key for s in planned(QUICKSTART).stages]
+    assert job_id(spec) == job_id(QUICKSTART)

@@ -13,7 +13,8 @@ from pruning_core.planning.exports import (
     mask_overlap_stage,
     predict_test_image,
 )
-from pruning_core.planning.inspections import list_files
+from pruning_core.planning.inspection_types import InspectDatasetResult
+from pruning_core.planning.inspections import example_images, list_files
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Stage, outline
@@ -30,19 +31,20 @@ from pruning_core.settings.strategies import IterativeSpec
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.bundle import bundle_stage
 from pruning_core.storage.jobs import Job, job_id
-from tests.helpers.inspections import FactsWithGroups
+from tests.helpers.inspections import DATA, FactsWithGroups
 
 # A key that changes makes every cached result of its kind unreachable. Change a line only
 # together with the version of the kind, and only where results really changed.
 KEYS = {
     "quickstart": {
         "baseline": "75bd8da245dc506c",
-        "bundle": "c110d2d3e91d4e7c",
+        "bundle": "34a73569486d8cc4",
         "dataset": "71956c1723c8eb92",
+        "example_images": "918a229e480c7fa5",
         "export": "85f7d33691cd1c12",
-        "inspect_dataset": "364c99491cb9c7a7",
+        "inspect_dataset": "dd344fc18734b12e",
         "inspect_groups": "47f81c8217685ed3",
-        "inspect_model": "f0dc5dd522eb3b81",
+        "inspect_model": "3d7ba529d6e3ab59",
         "latency": "983f410a3ee4ea09",
         "list_files": "366228d839c1a564",
         "mask_overlap": "73b454973cfde185",
@@ -53,13 +55,14 @@ KEYS = {
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
-        "bundle": "5504acbb8d4b744d",
+        "bundle": "0b50d296571abb97",
         "correction": "95b3050323ec0b8e",
         "dataset": "71956c1723c8eb92",
+        "example_images": "918a229e480c7fa5",
         "export": "1e92c1aaef43afa9",
-        "inspect_dataset": "364c99491cb9c7a7",
+        "inspect_dataset": "dd344fc18734b12e",
         "inspect_groups": "768af66f2c2c5080",
-        "inspect_model": "f0dc5dd522eb3b81",
+        "inspect_model": "3d7ba529d6e3ab59",
         "latency": "3fc3c7998f5e421f",
         "list_files": "366228d839c1a564",
         "mask_overlap": "2286a86f69cdb609",
@@ -101,7 +104,7 @@ def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
-    """A stage of each of the 16 kinds: the last of a plan, or one that a page asks for."""
+    """A stage of each of the 17 kinds: the last of a plan, or one that a page asks for."""
     planned = plan(spec, FactsWithGroups(spec))
     stages = {stage.kind: stage for stage in planned.stages}
     if "inspect_groups" not in stages:
@@ -118,6 +121,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
         export_stage(key, "onnx_int8"),
         bundle_stage(job, key, "bitmask_fp32", FactsWithGroups(spec)),
         list_files("/images", 1),
+        example_images(spec, restored(InspectDatasetResult, DATA)),
         *latency_stages([dense, key]),
         replace(sparse_speedup_stage(key), threads=1),
     ]

@@ -153,7 +153,8 @@ def test_clean_keeps_the_uploads_that_a_job_names(
     queue.submit(replace(TINY, data=data), "images")
     queue.submit(replace(TINY, model=replace(TINY.model, weights=str(weights))), "weights")
     cleanup.clean(store, queue)
-    assert set(cache.uploads.iterdir()) == {images, weights, young}
+    assert set(cache.uploads.glob("*/*")) == {images, weights, young}
+    assert {path.name for path in cache.uploads.iterdir()} == {a, b, e}
     assert not unused.exists()
     assert not part.exists()
 
@@ -235,8 +236,9 @@ def test_clean_follows_no_link(
     outside += [other.stage(key) / "file", old(other.building / f"{key}.{HEX}" / "file")]
     cache.checkpoints.rmdir()
     cache.checkpoints.symlink_to(other.checkpoints)
-    cache.uploads.mkdir()
+    cache.upload(key, "zip").parent.mkdir(parents=True)
     cache.upload(key, "zip").symlink_to(other.upload(key, "zip"))
+    (cache.uploads / ("b" * 64)).symlink_to(other.upload(key, "zip").parent)
     (cache.building / f"{key}.{HEX}").symlink_to(other.building / f"{key}.{HEX}")
     (cache.stages / "aa").symlink_to(other.stages / "aa")
     cleanup.clean(store, queue, everything=True)

@@ -14,7 +14,8 @@ from pruning_core.engine.analysis import layer_statistics
 from pruning_core.engine.analysis.group_sensitivity import GroupPruner, make_scorer
 from pruning_core.engine.analysis.sensitivity import DEFAULTS, accuracy_curve, layer_curve
 from pruning_core.engine.criteria.calibration import inputs_for_sensitivity
-from pruning_core.engine.data import dataset, decoding
+from pruning_core.engine.data import decoding
+from pruning_core.engine.data import inspection as data_inspection
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.export import sparse_file
 from pruning_core.engine.masks.pruning_step import initial_masks
@@ -33,6 +34,8 @@ from pruning_core.methods.sensitivity_units import GROUP
 from pruning_core.planning.inspection_types import (
     DatasetResult,
     DatasetSettings,
+    ExampleImagesResult,
+    ExampleImagesSettings,
     InspectDatasetResult,
     InspectDatasetSettings,
     InspectModelResult,
@@ -58,9 +61,20 @@ def list_files(context: Context[ListFilesSettings]) -> ListFilesResult:
 
 
 def inspect_dataset(context: Context[InspectDatasetSettings]) -> InspectDatasetResult:
-    """Classes, counts and the digest of a data set's content."""
-    return dataset.inspect_dataset(
+    """Classes, counts, broken images and the digest of a data set's content."""
+    return data_inspection.inspect_dataset(
         context.settings, context.row.hints, context.cache.downloads, context.progress.say
+    )
+
+
+def example_images(context: Context[ExampleImagesSettings]) -> ExampleImagesResult:
+    """Training images as the model sees them, as files of the stage."""
+    return data_inspection.example_images(
+        context.settings,
+        context.row.hints,
+        context.folder,
+        context.cache.downloads,
+        context.progress.say,
     )
 
 

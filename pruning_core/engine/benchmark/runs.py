@@ -15,8 +15,8 @@ from pruning_core.common.processes import ENVIRONMENT
 from pruning_core.engine.benchmark.comparison import ComparisonRunner, Images, our_spec, untrained
 from pruning_core.engine.benchmark.reference import CIFAR_SIZE, ComparisonResult, Protocol, run
 from pruning_core.engine.benchmark.timing import paired_ratio
-from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.engine.data.inspection import inspect_dataset
 from pruning_core.engine.data.loading import read_splits
 from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
 from pruning_core.planning.inspections import inspect_data

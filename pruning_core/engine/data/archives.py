@@ -13,6 +13,7 @@ from zipfile import ZipInfo
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import UNREADABLE_ZIP
+from pruning_core.engine.data.image_files import UnreadableImage
 from pruning_core.engine.data.image_folder import FIELD, MAX_FILE_BYTES, Listing, layout_error
 
 MAX_ENTRIES = 2_000_000
@@ -174,19 +175,19 @@ def _decoded(name: str, entry: ZipInfo) -> tuple[str, bool]:
 
 
 def _read(archive: zipfile.ZipFile, path: Path, entry: ZipInfo) -> bytes:
-    """The bytes of an entry: exactly as many as its header says, so that the limits hold."""
+    """The bytes of an entry: exactly as many as its header says, so that the limits hold.
+
+    Raises `UnreadableImage` where the entry is damaged, `SpecError` where the file cannot be read.
+    """
     try:
         with archive.open(entry) as member:
             data = member.read(entry.file_size + 1)
-    except UNREADABLE_ZIP as error:
+    except OSError as error:
         raise layout_error(
-            str(path),
-            "{name} cannot be read ({error}). The zip is damaged: copy or download it again.",
-            name=entry.filename,
-            error=error,
+            str(path), "{name} cannot be read ({error}).", name=entry.filename, error=error
         ) from None
+    except UNREADABLE_ZIP as error:
+        raise UnreadableImage(f"{error}; the zip is damaged, copy or download it again") from None
     if len(data) != entry.file_size:
-        raise layout_error(
-            str(path), "{name} is cut short, or its stated size is wrong.", name=entry.filename
-        )
+        raise UnreadableImage("it is cut short, or its stated size is wrong")
     return data

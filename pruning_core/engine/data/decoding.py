@@ -7,9 +7,10 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,25 @@ from pruning_core.engine.data.image_files import (
 )
 from pruning_core.engine.data.split import MIN_PER_CLASS, stratified_subset
 from pruning_core.methods.datasets import CENTER_CROP, DATASETS, not_square_note
-from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
+from pruning_core.planning.inspection_types import (
+    DatasetResult,
+    DatasetSettings,
+    ExampleImagesSettings,
+)
+from pruning_core.planning.inspections import broken_images
 
 CHUNK_IMAGES = 64
 CHUNK_BYTES = 32 * 1024**2
-# A message names this many unreadable images; the log of the stage names all.
-MOST_NAMES = 20
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """The content of an image, and its row in the array `out`. `name` is for messages."""
+    """The name of an image for messages, its content, and what decodes it."""
 
-    out: np.ndarray
-    row: int
     name: str
     raw: RawImage
+    decode: Callable[[RawImage], None]
 
 
 class ImagesChanged(SpecError):
@@ -59,25 +62,28 @@ def decode_dataset(
 ) -> DatasetResult:
     """Write `train_` and `test_images.npy` (uint8, (N, S, S, 3)) and `_labels.npy` (int64, (N,)).
 
-    `hints` holds `name` and `path`. Each file is read once, and the bytes that are decoded are
-    those that enter the digest. The order of the images does not depend on the number of threads.
-    Raises `ImagesChanged` where the content does not match `digest`, `SpecError` where images
-    cannot be read, and `OSError` where the disk is too small.
+    `hints` holds `name`, `path` and, in `left_out`, the names of files that are not used. Each
+    file is read once, and the bytes that are decoded are those that enter the digest. The order of
+    the images does not depend on the number of threads. Raises `ImagesChanged` where the content
+    does not match `digest`, `SpecError` where images cannot be read, and `OSError` where the disk
+    is too small.
     """
     opened = DATASETS.load(hints["name"])(
         hints.get("path", ""), settings.split_seed, downloads, rescaled(progress, 0, 0.3)
     )
     with opened as dataset:
+        if dataset.without and hints.get("left_out"):
+            dataset = _as_inspected(dataset, hints["left_out"])
         rows = _rows(dataset, settings)
         size = settings.image_size
         _check_disk_space(folder, sum(map(len, rows.values())) * size * size * 3)
         arrays = {name: _new_array(folder, name, rows[name], size) for name in rows}
         decoder = _Decoder(dataset, settings, rows, arrays, rescaled(progress, 0.3, 1))
-        with decoder:
+        with decoder.pool as pool:
             digest = dataset.read(decoder.visit)
         if digest != settings.digest:
             raise _changed(dataset)
-        _check_readable(dataset, decoder.unreadable)
+        _check_readable(dataset, pool.unreadable)
         for name, images in dataset.subsets.items():
             arrays[name].flush()
             np.save(folder / f"{name}_labels.npy", images.labels[rows[name]])
@@ -106,7 +112,17 @@ def _rows(dataset: OpenDataset, settings: DatasetSettings) -> dict[str, np.ndarr
         raise
 
 
-def fitting(settings: DatasetSettings) -> tuple[str, ValueRange]:
+def _as_inspected(dataset: OpenDataset, left_out: list[str]) -> OpenDataset:
+    """The data set without these files. Raises `ImagesChanged` where it would be refused now."""
+    if dataset.without is None:
+        return dataset
+    try:
+        return dataset.without(left_out)
+    except SpecError:
+        raise _changed(dataset) from None
+
+
+def fitting(settings: DatasetSettings | ExampleImagesSettings) -> tuple[str, ValueRange]:
     """The resize method of a decoded data set, and the range of its 16-bit values."""
     limits = settings.value_range
     return settings.resize or CENTER_CROP, (limits[0], limits[1]) if limits else None
@@ -121,35 +137,17 @@ def _changed(dataset: OpenDataset) -> ImagesChanged:
 
 
 def _check_readable(dataset: OpenDataset, unreadable: dict[str, str]) -> None:
-    """Refuse a data set with images that cannot be decoded; names all of them, as far as possible.
+    """Refuse a data set with images that cannot be decoded.
 
-    `unreadable` holds the reason by the name of the image.
+    `unreadable` holds the reason by the name of the image. The inspection has found the broken
+    ones; at this image size, one that is very long may become too large.
     """
     if not unreadable:
         return
     unreadable = dict(sorted(unreadable.items()))
     for name, reason in unreadable.items():
         log.error("%s is not a readable image (%s).", one_line(name), reason)
-    names = list(unreadable)
-    (first, reason), more = next(iter(unreadable.items())), len(names) - MOST_NAMES
-    if len(names) == 1:
-        raise SpecError(
-            dataset.field,
-            "{location}: {name} is not a readable image ({reason}). Replace or remove it.",
-            location=dataset.location,
-            name=first,
-            reason=reason,
-        )
-    raise SpecError(
-        dataset.field,
-        "{location}: {count} images cannot be read: {names}. The first of them is not a readable "
-        "image ({reason}). Replace or remove them.",
-        location=dataset.location,
-        count=f"{len(names):,}",
-        names=", ".join(names[:MOST_NAMES])
-        + (f" and {more:,} more, which the log of this stage names" if more > 0 else ""),
-        reason=reason,
-    )
+    raise broken_images(dataset.field, dataset.location, unreadable)
 
 
 def _check_disk_space(folder: Path, needed: int) -> None:
@@ -176,11 +174,66 @@ def _new_array(folder: Path, name: str, rows: np.ndarray, size: int) -> np.memma
     return out
 
 
-class _Decoder:
-    """Decodes the chosen images in threads, in chunks of limited size, which bounds the memory.
+class ImagePool:
+    """Decodes images in threads, in chunks of limited size, which bounds the memory.
 
-    `rows` are the chosen rows of each subset, `arrays` their images. `unreadable` holds the reason
-    by the name of each image that cannot be decoded.
+    `unreadable` holds the reason by the name of each image that cannot be decoded. `message`
+    begins the report on the progress, of `total` images.
+    """
+
+    def __init__(self, total: int, message: str, progress: Progress) -> None:
+        self.total, self.message, self.progress = total, message, progress
+        self.unreadable: dict[str, str] = {}
+        self.decoded = 0
+        self.threads = min(8, os.cpu_count() or 1)
+        self.pool = ThreadPoolExecutor(self.threads)
+        self.waiting: deque[Future[int]] = deque()
+        self.chunk: list[RawRow] = []
+        self.bytes = 0
+
+    def __enter__(self) -> ImagePool:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self._submit()
+            while self.waiting:
+                self._count()
+        self.pool.shutdown(cancel_futures=True)
+
+    def add(self, name: str, raw: RawImage, decode: Callable[[RawImage], None]) -> None:
+        """Call `decode` with an image in one of the threads; it raises `UnreadableImage`."""
+        self.chunk.append(RawRow(name, raw, decode))
+        self.bytes += 0 if isinstance(raw, UnreadableImage) else len(raw)
+        if len(self.chunk) == CHUNK_IMAGES or self.bytes > CHUNK_BYTES:
+            self._submit()
+
+    def _submit(self) -> None:
+        if not self.chunk:
+            return
+        self.waiting.append(self.pool.submit(self._decode, self.chunk))
+        self.chunk, self.bytes = [], 0
+        if len(self.waiting) > 2 * self.threads:
+            self._count()
+
+    def _count(self) -> None:
+        self.decoded += self.waiting.popleft().result()
+        share = self.decoded / max(self.total, 1)
+        self.progress(share, f"{self.message}, {self.decoded:,} of {self.total:,}")
+
+    def _decode(self, chunk: list[RawRow]) -> int:
+        for image in chunk:
+            try:
+                image.decode(image.raw)
+            except UnreadableImage as error:
+                self.unreadable[image.name] = str(error)
+        return len(chunk)
+
+
+class _Decoder:
+    """Decodes the chosen images into arrays.
+
+    `rows` are the chosen rows of each subset, `arrays` their images.
     """
 
     def __init__(
@@ -192,28 +245,12 @@ class _Decoder:
         progress: Progress,
     ) -> None:
         self.dataset, self.settings, self.arrays = dataset, settings, arrays
-        self.progress, self.decoded, self.total = progress, 0, sum(map(len, rows.values()))
         self.places = {
             name: dict(zip(chosen.tolist(), range(len(chosen)), strict=True))
             for name, chosen in rows.items()
         }
-        self.unreadable: dict[str, str] = {}
         self.not_square = 0
-        self.threads = min(8, os.cpu_count() or 1)
-        self.pool = ThreadPoolExecutor(self.threads)
-        self.waiting: deque[Future[int]] = deque()
-        self.chunk: list[RawRow] = []
-        self.bytes = 0
-
-    def __enter__(self) -> _Decoder:
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is None:
-            self._submit()
-            while self.waiting:
-                self._count()
-        self.pool.shutdown(cancel_futures=True)
+        self.pool = ImagePool(sum(map(len, rows.values())), "Decoding images", progress)
 
     def visit(self, subset: str, row: int, raw: RawImage) -> None:
         """Decode an image if it is one of the chosen."""
@@ -223,37 +260,13 @@ class _Decoder:
         if isinstance(raw, bytes):
             self.not_square += not image_facts(raw).square
         name = self.dataset.subsets[subset].name(row)
-        self.chunk.append(RawRow(self.arrays[subset], place, name, raw))
-        self.bytes += len(raw)
-        if len(self.chunk) == CHUNK_IMAGES or self.bytes > CHUNK_BYTES:
-            self._submit()
+        self.pool.add(name, raw, partial(self._decode, self.arrays[subset], place))
+
+    def _decode(self, out: np.ndarray, place: int, raw: RawImage) -> None:
+        out[place] = decode_image(raw, self.settings.image_size, *fitting(self.settings))
 
     def notes(self) -> list[str]:
         """How images that are not square became square."""
         if not self.not_square:
             return []
         return [not_square_note(self.not_square, self.settings.resize or CENTER_CROP)]
-
-    def _submit(self) -> None:
-        self.waiting.append(self.pool.submit(self._decode, self.chunk))
-        self.chunk, self.bytes = [], 0
-        if len(self.waiting) > 2 * self.threads:
-            self._count()
-
-    def _count(self) -> None:
-        self.decoded += self.waiting.popleft().result()
-        share = self.decoded / max(self.total, 1)
-        self.progress(share, f"Decoding images, {self.decoded:,} of {self.total:,}")
-
-    def _decode(self, chunk: list[RawRow]) -> int:
-        settings = self.settings
-        for image in chunk:
-            try:
-                image.out[image.row] = decode_image(
-                    image.raw,
-                    settings.image_size,
-                    *fitting(settings),
-                )
-            except UnreadableImage as error:
-                self.unreadable[image.name] = str(error)
-        return len(chunk)

@@ -13,6 +13,7 @@ from pruning_core.engine.data.dataset import (
     OpenDataset,
     Progress,
     array_digest,
+    array_image,
     array_reader,
     numbered,
 )
@@ -34,12 +35,12 @@ def open_digits(
     labels = digits.target.astype(np.int64)
     classes = tuple(str(digit) for digit in digits.target_names)
     train, test = stratified_split(labels, TEST_IMAGES, split_seed)
+    subsets = {"train": images[train], "test": images[test]}
     yield OpenDataset(
         field="data.name",
         location="digits",
-        read=array_reader(
-            array_digest(classes, images, labels), {"train": images[train], "test": images[test]}
-        ),
+        read=array_reader(array_digest(classes, images, labels), subsets),
+        image=array_image(subsets),
         classes=classes,
         subsets={"train": numbered(labels[train]), "test": numbered(labels[test])},
         split="seeded",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +28,8 @@ DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 HIGHEST_VALUE = np.iinfo(np.uint16).max
 # No image whose sides differ more is decoded.
 LONGEST = 10_000
+# The size for which the check of an image decodes it: a small one is the fastest.
+CHECK_SIZE = 28
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -80,13 +84,16 @@ _BROKEN = (
     Image.DecompressionBombWarning,
 )
 
-RawImage = bytes | np.ndarray
 # The values of 16-bit images that become 0 and 255; None keeps the upper 8 bits.
 ValueRange = tuple[int, int] | None
 
 
 class UnreadableImage(ValueError):
     """The image cannot be decoded. The message is the reason."""
+
+
+# A file whose bytes cannot be read, such as one in a damaged zip, is the reason itself.
+RawImage = bytes | np.ndarray | UnreadableImage
 
 
 @dataclass(frozen=True)
@@ -116,13 +123,26 @@ def decode_image(
     white, and the EXIF orientation is applied first. Of 16 bits the `value_range` becomes 0 to
     255, and values outside are clipped. Raises `UnreadableImage`.
     """
-    try:
+    with _unreadable_if_broken(raw):
         image = _open(raw, size, value_range, enlarged=resize == CENTER_CROP)
         return np.asarray(RESIZE_METHODS.load(resize)(image, size).convert("RGB"))
+
+
+def check_image(raw: RawImage) -> None:
+    """Decode an image as `decode_image` does, but for the resize. Raises `UnreadableImage`."""
+    with _unreadable_if_broken(raw):
+        _open(raw, CHECK_SIZE, None, enlarged=True)
+
+
+@contextmanager
+def _unreadable_if_broken(raw: RawImage) -> Iterator[None]:
+    """Turn what Pillow raises on a broken image into `UnreadableImage`."""
+    try:
+        yield
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage(_foreign(bytes(raw))) from None
+        raise UnreadableImage(_foreign(raw if isinstance(raw, bytes) else b"")) from None
     except _BROKEN as error:
         raise UnreadableImage(str(error) or "its content is damaged") from None
 
@@ -208,6 +228,8 @@ def _scaled(sides: tuple[int, int], size: int, reference: Callable[..., int]) ->
 
 def _open(raw: RawImage, size: int, value_range: ValueRange, enlarged: bool) -> Image.Image:
     """An image with 8 bits per channel; where it is `enlarged`, its short side becomes `size`."""
+    if isinstance(raw, UnreadableImage):
+        raise raw
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw)
     image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
@@ -304,6 +326,15 @@ def _opaque(image: Image.Image) -> Image.Image:
         background.alpha_composite(image.convert("RGBA"))
         image = background
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def largest_crop(facts: ImageFacts) -> int:
+    """The largest size to which a center crop can bring an image.
+
+    The short side of a very long image cannot become large: the long one would be enlarged, too.
+    """
+    sides = facts.width, facts.height
+    return math.isqrt(MAX_PIXELS * min(sides) // max(sides)) if min(sides) else MAX_PIXELS
 
 
 def _check_pixels(width: int, height: int) -> None:

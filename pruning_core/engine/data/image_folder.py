@@ -22,7 +22,7 @@ from typing import Any
 from pruning_core.common.errors import SpecError
 from pruning_core.common.files import is_visible
 from pruning_core.common.formatting import join_words
-from pruning_core.engine.data.image_files import IMAGE_SUFFIXES
+from pruning_core.engine.data.image_files import IMAGE_SUFFIXES, UnreadableImage
 
 SUBSETS = ("train", "test")
 # The usual names of the folders of each part, in lower case, without "set", "images" and
@@ -54,6 +54,8 @@ PathParts = tuple[str, ...]
 @dataclass(frozen=True)
 class Listing:
     """The content of a folder or zip. Paths are split at "/"; `read` takes a value of `files`.
+
+    `read` raises `UnreadableImage` for a damaged file, `SpecError` for one without access.
 
     `notes` tell how names were read.
     """
@@ -163,7 +165,10 @@ def _special(file: Path) -> str:
 
 
 def _read(folder: Path, file: Path) -> bytes:
-    """The bytes of a file, as many as the limit allows; a pipe or a device is not waited for."""
+    """The bytes of a file; a pipe or a device is not waited for.
+
+    Raises `UnreadableImage` for a file above the limit, `SpecError` for one that cannot be read.
+    """
     name = file.relative_to(folder).as_posix()
     try:
         with open(file, "rb", opener=_open_at_once) as stream:
@@ -175,8 +180,7 @@ def _read(folder: Path, file: Path) -> bytes:
             str(folder), "{name} cannot be read ({error}).", name=name, error=error
         ) from None
     if len(raw) > MAX_FILE_BYTES:
-        limit = f"{MAX_FILE_BYTES // 1024**2:,} MiB"
-        raise layout_error(str(folder), "{name} is larger than {limit}.", name=name, limit=limit)
+        raise UnreadableImage(f"it is larger than {MAX_FILE_BYTES // 1024**2:,} MiB")
     return raw
 
 
@@ -192,7 +196,7 @@ def _normalized(name: str) -> str:
 def image_tree(listing: Listing) -> ImageTree:
     """The images of a listing with their classes. Raises `SpecError` for a wrong layout."""
     image_paths = [path for path in listing.files if _is_image(path)]
-    folders = {path for path in _all_folders(listing) if is_visible(path)}
+    folders = {path for path in all_folders(listing) if is_visible(path)}
     outer = _outer_depth(image_paths, folders)
     images = {path[outer:]: path for path in image_paths if len(path) > outer}
     folders = {path[outer:] for path in folders if len(path) > outer}
@@ -217,7 +221,7 @@ def _is_image(path: PathParts) -> bool:
     return path[-1].lower().endswith(IMAGE_SUFFIXES) and is_visible(path)
 
 
-def _all_folders(listing: Listing) -> set[PathParts]:
+def all_folders(listing: Listing) -> set[PathParts]:
     """The folders of a listing, those included that a zip names only in its files' paths."""
     parents = {file[:-1] for file in listing.files} | listing.folders
     return {path[:depth] for path in parents for depth in range(1, len(path) + 1)}
@@ -491,7 +495,7 @@ def _without_images(listing: Listing, images: list[PathParts], outer: int) -> se
     kept = {path[:depth] for path in images for depth in range(1, outer + 2)}
     return {
         "/".join(path)
-        for path in _all_folders(listing)
+        for path in all_folders(listing)
         if len(path) <= outer + 1
         and is_visible(path)
         and path not in kept

@@ -28,6 +28,7 @@ from pruning_core.engine.data.dataset import (
     OpenDataset,
     Progress,
     array_digest,
+    array_image,
     array_reader,
     numbered,
     rescaled,
@@ -105,13 +106,12 @@ def open_published(
         problem = "could not be prepared in {root} ({error})"
         raise _error(title, published, root, problem, error) from None
     classes = tuple(train.classes)
+    subsets = {"train": arrays[0][0], "test": arrays[1][0]}
     yield OpenDataset(
         field="data.name",
         location=title,
-        read=array_reader(
-            array_digest(classes, *arrays[0], *arrays[1]),
-            {"train": arrays[0][0], "test": arrays[1][0]},
-        ),
+        read=array_reader(array_digest(classes, *arrays[0], *arrays[1]), subsets),
+        image=array_image(subsets),
         classes=classes,
         subsets={"train": numbered(arrays[0][1]), "test": numbered(arrays[1][1])},
         split="given",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import numpy as np
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data.archives import open_archive
 from pruning_core.engine.data.dataset import LabeledImages, OpenDataset, Progress, Visit
+from pruning_core.engine.data.image_files import RawImage, UnreadableImage
 from pruning_core.engine.data.image_folder import (
     FIELD,
     SUBSETS,
     ImageTree,
     Listing,
     PathParts,
+    all_folders,
     image_tree,
     layout_error,
     open_folder,
@@ -46,22 +49,34 @@ def open_images(
     if not location.is_dir() and not location.is_file():
         raise SpecError(FIELD, "{path} is neither a folder nor a file.", path=location)
     with (open_folder if location.is_dir() else open_archive)(location) as listing:
-        tree = image_tree(listing)
-        labels, rows = _split(tree, split_seed)
-        paths = list(tree.paths.values())
-        yield OpenDataset(
-            field=FIELD,
-            location=listing.location,
-            read=partial(_read, listing, tree, rows),
-            classes=tree.classes,
-            subsets={
-                name: LabeledImages(labels[chosen], partial(_name, paths, chosen))
-                for name, chosen in rows.items()
-            },
-            split="given" if tree.given_split else "seeded",
-            flip=True,
-            notes=_notes(tree, split_seed),
-        )
+        yield _dataset(listing, split_seed)
+
+
+def _dataset(listing: Listing, split_seed: int, left_out: Collection[str] = ()) -> OpenDataset:
+    """The images of a listing as a data set, as if the files in `left_out` were not there.
+
+    Their folders stay: a class without any other image is refused, not forgotten.
+    """
+    files = {path: file for path, file in listing.files.items() if "/".join(path) not in left_out}
+    listing = replace(listing, files=files, folders=frozenset(all_folders(listing)))
+    tree = image_tree(listing)
+    labels, rows = _split(tree, split_seed)
+    paths = list(tree.paths.values())
+    return OpenDataset(
+        field=FIELD,
+        location=listing.location,
+        read=partial(_read, listing, tree, rows),
+        image=lambda subset, row: listing.read(listing.files[paths[rows[subset][row]]]),
+        classes=tree.classes,
+        subsets={
+            name: LabeledImages(labels[chosen], partial(_name, paths, chosen))
+            for name, chosen in rows.items()
+        },
+        split="given" if tree.given_split else "seeded",
+        flip=True,
+        notes=_notes(tree, split_seed),
+        without=lambda names: _dataset(listing, split_seed, frozenset(names)),
+    )
 
 
 def _notes(tree: ImageTree, split_seed: int) -> tuple[str, ...]:
@@ -84,12 +99,15 @@ def _read(listing: Listing, tree: ImageTree, rows: dict[str, np.ndarray], visit:
     digest = hashlib.sha256()
     errors: list[SpecError] = []
     for index, (path, listed_path) in enumerate(tree.paths.items()):
+        raw: RawImage
         try:
             raw = listing.read(listing.files[listed_path])
+            content = hashlib.sha256(raw).hexdigest()
+        except UnreadableImage as error:
+            raw, content = error, "unreadable"
         except SpecError as error:
             errors.append(error)
             continue
-        content = hashlib.sha256(raw).hexdigest()
         digest.update(f"{'/'.join(path)}\0{content}\n".encode())
         visit(*places[index], raw)
     if errors:

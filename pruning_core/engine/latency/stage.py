@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pruning_core.common.formatting import format_count, format_percent
-from pruning_core.common.machine import processor_name
+from pruning_core.common.machine import LOWEST_CORE_SHARE, processor_name
 from pruning_core.common.paired_timing import (
     Ratio,
     Times,
@@ -47,8 +47,6 @@ from pruning_core.storage.stage_context import Context, StageError
 
 SAMPLES_FILE = "samples.json"
 COMPARISON_IMAGES = 2
-# With a smaller share of a core, another program was using it.
-LOWEST_CORE_SHARE = 0.9
 
 
 @dataclass(frozen=True)

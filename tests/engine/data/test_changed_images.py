@@ -62,11 +62,37 @@ def test_a_mended_folder_runs_at_once(cache: Cache, tmp_path: Path) -> None:
     whole = (folder / BROKEN).read_bytes()
     write_back(folder / BROKEN, whole[:-20] + bytes(20))
     progress = submitted(cache, folder)
-    assert progress.state == "failed"
+    assert (progress.state, progress.job.field) == ("refused", "data.path")
     assert f'"name": "{BROKEN}"' in reason(progress)
     write_back(folder / BROKEN, whole)
     progress = submitted(cache, folder)
     assert progress.state == "done", reason(progress)
+
+
+def test_a_run_leaves_out_broken_images_as_if_they_were_removed(
+    cache: Cache, tmp_path: Path
+) -> None:
+    """The result is that of the folder without them, from the cache; a note names them."""
+    folder = image_folder(tmp_path / "images")
+    broken = [folder / name for name in (BROKEN, "train/cat/7.png")]
+    for file in broken:
+        file.write_bytes(b"broken")
+    spec = spec_of(folder)
+    queue, leave_out = Queue(cache.queue), replace(spec.data, leave_out_broken=True)
+    job = queue.submit(replace(spec, data=leave_out), "run")
+    serve(cache)
+    progress = job_progress(queue, job)
+    assert progress.state == "done", reason(progress)
+    notes = [
+        note for key in progress.outline.noted for note in store.Store(cache).read(key)["notes"]
+    ]
+    assert f"Images that cannot be read, left out: 2 ({BROKEN}, train/cat/7.png)." in notes
+    for file in broken:
+        file.unlink()
+    other = submitted(cache, folder)
+    assert other.outline.models == progress.outline.models
+    dataset = next(row for row in other.rows if row.kind == "dataset")
+    assert store.Store(cache).read(dataset.key)["train_images"] == 23
 
 
 def test_other_images_of_equal_names_sizes_and_times_have_other_results(
@@ -94,18 +120,23 @@ def test_other_images_of_equal_names_sizes_and_times_have_other_results(
 def test_an_inspection_of_other_images_is_not_relied_on_again(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a file system that shows no change, a mended folder is refused once, not for ever."""
+    """On a file system that shows no change, other images are refused once, not for ever."""
     monkeypatch.setattr(files, "_entry", lambda file, name: (name.encode(), 0.0))
     folder = image_folder(tmp_path / "images")
     whole = (folder / BROKEN).read_bytes()
     write_back(folder / BROKEN, whole[:-20] + bytes(20))
-    assert "not a readable image" in reason(submitted(cache, folder))
+    for _ in range(2):
+        assert "not a readable image" in reason(submitted(cache, folder))
     write_back(folder / BROKEN, whole)
-    assert "have changed since they were inspected. Run it again" in reason(
-        submitted(cache, folder)
-    )
-    progress = submitted(cache, folder)
-    assert progress.state == "done", reason(progress)
+    assert submitted(cache, folder).state == "done"
+    write_back(folder / BROKEN, (folder / "test/cat/1.png").read_bytes())
+    other_size = replace(spec_of(folder), data=DataSpec("images", str(folder), image_size=40))
+    for expected in ("have changed since they were inspected. Run it again", ""):
+        queue = Queue(cache.queue)
+        job = queue.submit(other_size, "run")
+        serve(cache)
+        assert expected in reason(job_progress(queue, job))
+    assert job_progress(queue, job).state == "done"
 
 
 def test_images_that_change_all_the_time_are_refused(

@@ -17,9 +17,9 @@ from PIL import Image
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import decoding, image_files
-from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset, fitting
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
+from pruning_core.engine.data.inspection import inspect_dataset
 from pruning_core.engine.data.split import stratified_subset
 from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
 from pruning_core.planning.stage_types import stored

@@ -11,8 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pruning_core.common.errors import SpecError
-from pruning_core.engine.data.dataset import inspect_dataset
 from pruning_core.engine.data.decoding import decode_dataset
+from pruning_core.engine.data.inspection import inspect_dataset
 from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
 from pruning_core.planning.stage_types import stored
 

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,20 @@ from PIL import Image
 
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, image_folder
-from pruning_core.engine.data.dataset import inspect_dataset
+from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.image_folder import part_of
+from pruning_core.engine.data.inspection import example_images, inspect_dataset
 from pruning_core.engine.data.user_images import open_images
-from pruning_core.planning.inspection_types import InspectDatasetSettings
+from pruning_core.planning.inspection_types import (
+    ExampleImagesSettings,
+    InspectDatasetSettings,
+    example_file,
+)
+from pruning_core.planning.plan import plan
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage_types import stored
+from pruning_core.settings.data import DataSpec
+from tests.helpers.inspections import Facts
 from tests.helpers.project import ROOT, SHARED
 
 GIVEN = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in "ab" for i in range(3)]
@@ -52,15 +62,15 @@ def zipped(root: Path, target: Path, top: str = "") -> Path:
     return target
 
 
-def inspected(path: Path, split_seed: int = 0) -> dict[str, Any]:
-    settings = InspectDatasetSettings("images", split_seed)
+def inspected(path: Path, split_seed: int = 0, leave_out: bool = False) -> dict[str, Any]:
+    settings = InspectDatasetSettings("images", split_seed, leave_out_broken=leave_out or None)
     hints = {"path": str(path)}
     return stored(inspect_dataset(settings, hints, path.parent / "downloads", lambda f, text: None))
 
 
-def refused(path: Path) -> str:
+def refused(path: Path, leave_out: bool = False) -> str:
     with pytest.raises(SpecError) as caught:
-        inspected(path)
+        inspected(path, leave_out=leave_out)
     assert caught.value.field == "data.path"
     return caught.value.message
 
@@ -472,7 +482,9 @@ def test_limits_on_entries_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "the limit for one file" in refused(path)
     with monkeypatch.context() as patch:
         patch.setattr(image_folder, "MAX_FILE_BYTES", 10)
-        assert "a/0.png is larger" in refused(tmp_path / "set")
+        broken = inspected(tmp_path / "set")["broken"]
+        assert list(broken) == sorted(FLAT)
+        assert "larger than" in broken["a/0.png"]
 
 
 def test_a_header_that_lies_about_the_size_is_refused(tmp_path: Path) -> None:
@@ -486,12 +498,11 @@ def test_a_header_that_lies_about_the_size_is_refused(tmp_path: Path) -> None:
         start = raw.index(b"PK\x01\x02") + 24
         raw[start : start + 4] = lie.to_bytes(4, "little")
         path.write_bytes(raw)
-        message = refused(path)
-        assert "a/0.png" in message
-        assert "CRC" in message or "stated size" in message
+        reason = inspected(path)["broken"]["a/0.png"]
+        assert "CRC" in reason or "stated size" in reason
 
 
-def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
+def test_the_damaged_files_of_a_zip_are_listed(tmp_path: Path) -> None:
     path = zipped(tree(tmp_path / "set", FLAT), tmp_path / "set.zip")
     raw = path.read_bytes()
     path.write_bytes(raw[:-40])
@@ -499,10 +510,150 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
     damaged = bytearray(raw)
     damaged[raw.index(b"a/9.png") + 20] ^= 0xFF
     path.write_bytes(damaged)
-    assert "a/9.png cannot be read" in refused(path)
+    assert list(inspected(path)["broken"]) == ["a/9.png"]
     damaged[raw.index(b"b/3.png") + 20] ^= 0xFF
     path.write_bytes(damaged)
-    assert "2 files cannot be read, for example a/9.png, b/3.png." in refused(path)
+    broken = inspected(path)["broken"]
+    assert list(broken) == ["a/9.png", "b/3.png"]
+    assert "the zip is damaged, copy or download it again" in broken["b/3.png"]
+
+
+def break_some(root: Path) -> dict[str, str]:
+    """Break four images of `FLAT`, each in another way. Returns a part of each reason."""
+    whole = (root / "a/0.png").read_bytes()
+    contents = {
+        "a/1.png": (b"", "the file is empty"),
+        "a/5.png": (b"<html>404</html>", "it is a web page"),
+        "b/0.png": (whole[:45], "truncated"),
+        "b/9.png": (b"\xff\xd8\xff" + whole, "not recognized"),
+    }
+    for name, (content, _) in contents.items():
+        (root / name).write_bytes(content)
+    return {name: reason for name, (_, reason) in contents.items()}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_broken_images_are_found_and_left_out_as_if_they_were_removed(
+    tmp_path: Path, packed: bool
+) -> None:
+    root = tree(tmp_path / "set", FLAT)
+    reasons = break_some(root)
+    path = zipped(root, tmp_path / "set.zip") if packed else root
+    facts = inspected(path)
+    assert list(facts["broken"]) == list(reasons)
+    assert all(reason in facts["broken"][name] for name, reason in reasons.items())
+    assert (facts["images"], facts["left_out"]) == (20, {})
+    rest = inspected(path, leave_out=True)
+    for name in reasons:
+        (root / name).unlink()
+    removed = inspected(root)
+    note = "Images that cannot be read, left out: 4 (a/1.png, a/5.png, b/0.png, b/9.png)."
+    expected = {**removed, "left_out": facts["broken"], "notes": [note, *removed["notes"]]}
+    assert rest == expected
+    assert inspected(root, leave_out=True) == removed, "nothing is broken any more"
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize(
+    ("names", "whole", "message"),
+    [
+        (
+            FLAT,
+            0,
+            "10 images cannot be read. Without them the data set cannot be used: {}: There "
+            "are no images in a/.",
+        ),
+        (
+            FLAT,
+            1,
+            "9 images cannot be read. Without them the data set cannot be used: {}: There "
+            "is a single image in a/.",
+        ),
+        (
+            GIVEN,
+            0,
+            "6 images cannot be read. Without them the data set cannot be used: {}: There "
+            "are no images in test/a/, train/a/.",
+        ),
+    ],
+)
+def test_a_class_without_enough_readable_images_is_refused(
+    tmp_path: Path, names: list[str], whole: int, message: str, packed: bool
+) -> None:
+    root = tree(tmp_path / "set", names)
+    for name in [name for name in names if Path(name).parent.name == "a"][whole:]:
+        (root / name).write_bytes(b"broken")
+    path = zipped_files(root, tmp_path / "set.zip") if packed else root
+    assert refused(path, leave_out=True).startswith(message.format(path))
+
+
+def zipped_files(root: Path, target: Path) -> Path:
+    """A zip without entries for folders, as many programs write it."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(root.rglob("*.png")):
+            archive.write(file, file.relative_to(root).as_posix())
+    return target
+
+
+def test_a_very_long_image_is_refused_for_a_large_center_crop_before_the_run(
+    tmp_path: Path,
+) -> None:
+    """The size up to which it can be decoded is that of the decoding."""
+    root = tree(tmp_path / "set", FLAT)
+    Image.new("RGB", (9000, 2)).save(root / "a/3.png")
+    facts = inspect_dataset(
+        InspectDatasetSettings("images", 0), {"path": str(root)}, root, lambda f, text: None
+    )
+    raw, largest = (root / "a/3.png").read_bytes(), 141
+    assert (facts.broken, facts.largest_crops) == ({}, {"a/3.png": largest})
+    assert decode_image(raw, largest).shape == (largest, largest, 3)
+    with pytest.raises(UnreadableImage):
+        decode_image(raw, largest + 1)
+    data = DataSpec("images", str(root), image_size=largest + 1)
+    for changes in ({}, {"image_size": largest}, {"resize": "letterbox"}):
+        spec = replace(QUICKSTART, data=replace(data, **changes))
+        store = Facts(spec, data=stored(facts))
+        if changes:
+            assert plan(spec, store).complete
+            continue
+        with pytest.raises(SpecError, match=r"a/3\.png is too long .* size up to 141") as caught:
+            plan(spec, store)
+        assert caught.value.field == "data.resize"
+
+
+def examples(path: Path, out: Path, **changes: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
+    hints = {"name": "images", "path": str(path), **changes.pop("hints", {})}
+    out.mkdir()
+    settings = ExampleImagesSettings(**{"digest": "", "image_size": 30, "split_seed": 0, **changes})
+    result = example_images(settings, hints, out, out, lambda f, text: None)
+    images = [np.asarray(Image.open(out / example_file(i))) for i in range(len(result.names))]
+    return stored(result), images
+
+
+def test_examples_are_what_the_model_sees(tmp_path: Path) -> None:
+    """One readable image of each class, then the next ones, prepared as for training."""
+    names = [f"train/{c}/{i}.png" for c in "abcd" for i in range(4)]
+    root = tree(tmp_path / "set", [*names, *(f"test/{c}/0.png" for c in "abcd")])
+    wide = np.zeros((20, 80, 3), np.uint8)
+    wide[:, :20] = 255
+    Image.fromarray(wide).save(root / "train/a/0.png")
+    (root / "train/b/0.png").write_bytes(b"broken")
+    result, images = examples(root, tmp_path / "crop")
+    assert result["labels"] == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
+    assert result["names"][3:5] == ["train/b/1.png", "train/b/2.png"]
+    for name, image in zip(result["names"], images, strict=True):
+        assert np.array_equal(image, decode_image((root / name).read_bytes(), 30))
+    _, squashed = examples(root, tmp_path / "squash", resize="squash", image_size=40)
+    assert images[0].max() == 0, "the center crop cuts off the white end"
+    assert (squashed[0].shape, squashed[0][20, 5, 0]) == ((40, 40, 3), 255)
+    result, _ = examples(root, tmp_path / "rest", hints={"left_out": ["train/b/0.png"]})
+    assert result["names"][3:5] == ["train/b/1.png", "train/b/2.png"]
+
+
+def test_there_are_at_most_ten_examples(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", [f"{c}/{i}.png" for c in "abcdefghijklm" for i in range(3)])
+    result, _ = examples(root, tmp_path / "out")
+    assert result["labels"] == list(range(10))
 
 
 def test_inspecting_images_does_not_import_torch(tmp_path: Path) -> None:
@@ -510,7 +661,7 @@ def test_inspecting_images_does_not_import_torch(tmp_path: Path) -> None:
     arguments = f"InspectDatasetSettings('images', 0), {{'path': {str(root)!r}}}, Path('.')"
     code = (
         "import sys; from pathlib import Path; "
-        "from pruning_core.engine.data.dataset import inspect_dataset; "
+        "from pruning_core.engine.data.inspection import inspect_dataset; "
         "from pruning_core.planning.inspection_types import InspectDatasetSettings; "
         f"inspect_dataset({arguments}, lambda f, t: None); "
         "print('torch' in sys.modules, 'sklearn' in sys.modules)"
