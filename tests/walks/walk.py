@@ -31,7 +31,8 @@ SNAPSHOT = """() => {
     if (!main) return shown;
     for (const input of main.querySelectorAll('input[aria-label]:not([type=file])')) {
         const tags = input.closest('[data-testid="stMultiSelect"]');
-        shown[input.ariaLabel] = input.type === 'checkbox' ? String(input.checked)
+        const inTab = input.closest('[role=tabpanel]') ? 'tab: ' : '';
+        shown[inTab + input.ariaLabel] = input.type === 'checkbox' ? String(input.checked)
             : tags ? [...tags.querySelectorAll('[data-baseweb="tag"] span[title], [role="option"]')]
                 .map(tag => tag.title || tag.textContent).join(', ') : input.value;
     }
@@ -39,6 +40,8 @@ SNAPSHOT = """() => {
         const chosen = group.querySelector('[aria-checked=true], label:has(input:checked)');
         shown[group.ariaLabel || 'group'] = chosen ? chosen.innerText.trim() : '';
     }
+    const tab = main.querySelector('[role=tab][aria-selected=true]');
+    if (tab) shown.tab = tab.innerText.trim();
     const title = main.querySelector('h1'), run = main.querySelector('h2');
     if (title) shown.title = title.innerText.trim();
     if (shown.title === 'Runs' && run) shown.run = run.innerText.trim();
@@ -59,6 +62,7 @@ SETTLED = """() => document.querySelector('[data-testid="stApp"]')
     ?.getAttribute('data-test-script-state') === 'notRunning'"""
 
 Snapshot = dict[str, str]
+TAB = "tab: "  # begins the labels of controls in a tab
 
 
 class Violation(AssertionError):
@@ -122,6 +126,15 @@ def toggle(page: Page, label: str, draw: random.Random) -> str:
     return str(not before).lower()
 
 
+def open_tab(page: Page, label: str, draw: random.Random) -> str:
+    """Open any tab. Returns its title."""
+    tabs = page.get_by_role("tab")
+    tab = tabs.nth(draw.randrange(tabs.count()))
+    title = tab.inner_text().strip()
+    tab.click()
+    return title
+
+
 def open_run(page: Page, label: str, draw: random.Random) -> str:
     """Open any run of the list. Returns the heading of the page."""
     rows = page.locator('[class*="st-key-open-"] button')
@@ -140,7 +153,9 @@ CONTROLS = {
         Control("Fine-tuning epochs per step", slide),
         Control("Max. size (MB)", typed("", "0.5", "3")),
         Control("One-shot sparsity levels", typed("0, 50 %", "0, 20, 60 %", "10 %")),
-        Control("Pruning criterion", select),
+        Control("Baseline epochs", typed("0", "3", "12")),
+        Control("Seeds", typed("0", "0, 1", "4")),
+        Control("tab", open_tab),
     ),
     "Runs": (Control("run", open_run, ("Stage",)),),
     "Compare": (
@@ -220,6 +235,7 @@ class Walk:
             lambda shown: (
                 shown.get(control.label, "").startswith(value)
                 and _same(shown, before, (control.label, *control.implied))
+                and (control.label == "tab" or _tab_of(shown) == _tab_of(before))
             ),
             f"{control.label} = {value!r} and the rest of {before}",
         )
@@ -345,12 +361,17 @@ def _nothing() -> Iterator[None]:
     yield
 
 
+def _tab_of(shown: Snapshot) -> Snapshot:
+    """What the controls of the open tab show."""
+    return {label: value for label, value in shown.items() if label.startswith(TAB)}
+
+
 def _with(values: Snapshot, others: Snapshot) -> Snapshot:
     """The values, those of them that are in `others` replaced."""
     return {label: others.get(label, value) for label, value in values.items()}
 
 
 def _same(shown: Snapshot, before: Snapshot, but: tuple[str, ...]) -> bool:
-    """Whether two snapshots are equal but for these labels."""
-    labels = {*shown, *before} - set(but)
+    """Whether two snapshots are equal but for these labels and those of tabs."""
+    labels = {label for label in {*shown, *before} - set(but) if not label.startswith(TAB)}
     return all(shown.get(label) == before.get(label) for label in labels)

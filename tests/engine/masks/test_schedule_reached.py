@@ -9,10 +9,12 @@ import torch
 
 from pruning_core.engine.masks.regrowth import drop_and_grow
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
-from pruning_core.reports.charts.schedule import schedule_chart
+from pruning_core.planning.outlook import courses
+from pruning_core.reports.charts.outlook import outlook_chart
 from pruning_core.settings import pruning_steps
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec
 from tests.helpers.pruning import masks_of
 
@@ -34,11 +36,13 @@ def test_every_target_on_the_chart_is_reached_to_the_weight(name: str, allocatio
     generator = torch.Generator().manual_seed(3)
     weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
     steps = pruning_steps.steps(chain(name))
-    (drawn,) = schedule_chart({"iterative": [step.target for step in steps]}).data
-    assert drawn.y[0] == 0
-    assert len(drawn.y) == len(steps) + 1
+    traces = outlook_chart(courses(Spec(iterative=chain(name)), {})).data
+    (drawn,) = (
+        t.y[::2] for t in traces if (t.name, t.mode) == ("iterative", "lines") and t.y[0] == 0
+    )
+    assert len(drawn) == len(steps) + 1
     masks = None
-    for percent, step in zip(drawn.y[1:], steps, strict=True):
+    for percent, step in zip(drawn[1:], steps, strict=True):
         before = None if step.dense else masks
         masks = masks_of(weights, step.target, allocation, min_density=0.01, previous=before)
         if step.regrowth:
