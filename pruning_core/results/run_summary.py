@@ -8,6 +8,7 @@ from pruning_core.common.formatting import format_bytes, format_percent
 from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT, STRUCTURED
 from pruning_core.planning.stage import Outline, Reader
 from pruning_core.results.best_model import answers_of
+from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.models import model_rows
 from pruning_core.results.rows import Row, is_pruned, mean_over_seeds
 
@@ -17,7 +18,7 @@ TARGETED = (ITERATIVE, ONE_SHOT, STRUCTURED)
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The sparsest model within the tolerance, "none" where no model is, "" where none is finished.
+    """`best` is the sparsest model that meets the goal: "none" where no model does, "" without any.
 
     `accuracy` is the test accuracy at the target sparsity, "" before that model is finished. It is
     that of the iterative model, else of the sparsest one-shot or structured model.
@@ -27,13 +28,13 @@ class RunSummary:
     accuracy: str = ""
 
 
-def run_summary(outline: Outline, store: Reader, tolerance: float = 0.01) -> RunSummary:
-    """The summary of the finished models of a job; `tolerance` is a fraction, as in `answers`."""
+def run_summary(outline: Outline, store: Reader, goal: Goal = DEFAULT_GOAL) -> RunSummary:
+    """The summary of the finished models of a job."""
     rows = model_rows(outline, store)
     pruned = [row for row in rows if is_pruned(row)]
     if not pruned:
         return RunSummary()
-    best = [answer.best for answer in answers_of(rows, tolerance) if answer.best]
+    best = [answer.best for answer in answers_of(rows, goal) if answer.best]
     texts = [f"{format_percent(one.sparsity)}, {format_bytes(one.sparse_bytes)}" for one in best]
     return RunSummary("; ".join(texts) or "none", _accuracy_at_target(outline, pruned))
 

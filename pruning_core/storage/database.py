@@ -15,7 +15,7 @@ from typing import Any
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import CacheError
-from pruning_core.settings.spec import Spec, dataset_name, from_json
+from pruning_core.settings.spec import Spec, dataset_name, describe, from_json
 
 STALE_SECONDS = 10.0
 log = logging.getLogger(__name__)
@@ -261,7 +261,8 @@ def _update_tables(db: sqlite3.Connection) -> None:
 def _add_columns(db: sqlite3.Connection) -> None:
     """Give the jobs of version 5 the columns of this version, and end the worker of that one.
 
-    A name that is neither in the settings nor the default of that version was typed.
+    A name that is neither in the settings nor the default of that version was typed. A default
+    name becomes that of this version.
     """
     db.execute("DELETE FROM worker")
     for name, kind in ADDED_COLUMNS.items():
@@ -272,10 +273,11 @@ def _add_columns(db: sqlite3.Connection) -> None:
         except SpecError:  # it was written by hand; the job still has its name
             continue
         default = f"{spec.model.name} on {dataset_name(spec)}"
-        origin = TYPED if row["label"] not in (spec.label, default) else label_origin(spec)
+        typed = row["label"] not in (spec.label, default)
+        label, origin = (row["label"], TYPED) if typed else (describe(spec), label_origin(spec))
         db.execute(
-            "UPDATE jobs SET origin = ?, dataset = ?, model = ? WHERE id = ?",
-            (origin, dataset_name(spec), spec.model.name, row["id"]),
+            "UPDATE jobs SET label = ?, origin = ?, dataset = ?, model = ? WHERE id = ?",
+            (label, origin, dataset_name(spec), spec.model.name, row["id"]),
         )
 
 

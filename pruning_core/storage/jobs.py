@@ -367,8 +367,7 @@ def _edited(job: Job, change: Edit) -> dict[str, Any]:
         label, origin = " ".join(change.name.split()), TYPED
         if not label:
             label, origin = describe(spec), label_origin(spec)
-    tags = dict.fromkeys((*job.tags, *(tag.strip() for tag in change.add_tags)))
-    tags = [tag for tag in tags if tag not in change.remove_tags]
+    tags = {*job.tags, *(tag.strip() for tag in change.add_tags)} - set(change.remove_tags)
     return {
         "label": label,
         "origin": origin,
