@@ -212,7 +212,7 @@ def _cells(lab: Lab, run: Run, goal: Goal) -> dict[str, str]:
     job = run.job
     summary = _summary(lab, run, goal)
     state = live.STATE_TITLES[run.state]
-    fraction = f", {format_percent(run.fraction, 0)}" if run.active and run.fraction else ""
+    fraction = f", {format_percent(run.fraction, 0)}" if run.state == "running" else ""
     return {
         "star": STAR * job.starred,
         "name": job.label,
@@ -315,18 +315,21 @@ def _draw_changes(lab: Lab, address: Address, selected: list[Job]) -> None:
 def _draw_tagging(lab: Lab, selected: list[Job]) -> None:
     """Add tags to the selected runs, or remove some that they have."""
     known = JobList(lab.cache.queue).names()["tag"]
-    tags = st.multiselect(
+    key = f"tags to add or remove {known}"
+    st.multiselect(
         "Tags to add or remove",
         known,
-        key=f"tags of {len(known)} {hash(tuple(known))}",
+        key=key,
         accept_new_options=True,
         placeholder="Choose or type tags",
     )
+
+    def change(field: str) -> None:
+        edit_runs(lab, _ids(selected), **{field: tuple(st.session_state[key])})
+
     with st.container(horizontal=True):
-        st.button("Add tags", on_click=lambda: edit_runs(lab, _ids(selected), add_tags=tuple(tags)))
-        st.button(
-            "Remove tags", on_click=lambda: edit_runs(lab, _ids(selected), remove_tags=tuple(tags))
-        )
+        st.button("Add tags", on_click=change, args=("add_tags",))
+        st.button("Remove tags", on_click=change, args=("remove_tags",))
 
 
 def _draw_undo(lab: Lab, address: Address, deleted: list[Job]) -> None:

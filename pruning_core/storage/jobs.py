@@ -363,10 +363,10 @@ def _edited(job: Job, change: Edit) -> dict[str, Any]:
     """The columns of a job after a change."""
     label, origin = job.label, job.origin
     if change.name is not None:
-        spec = from_json(job.spec)
         label, origin = " ".join(change.name.split()), TYPED
-        if not label:
-            label, origin = describe(spec), label_origin(spec)
+    if not label:
+        spec = from_json(job.spec)
+        label, origin = describe(spec), label_origin(spec)
     tags = {*job.tags, *(tag.strip() for tag in change.add_tags)} - set(change.remove_tags)
     return {
         "label": label,
@@ -374,7 +374,7 @@ def _edited(job: Job, change: Edit) -> dict[str, Any]:
         "notes": job.notes if change.notes is None else change.notes.strip(),
         "starred": job.starred if change.starred is None else change.starred,
         "archived": job.archived if change.archived is None else change.archived,
-        "tags": json.dumps(sorted(tags, key=str.casefold), ensure_ascii=False),
+        "tags": json.dumps(sorted(tags, key=lambda t: (t.casefold(), t)), ensure_ascii=False),
     }
 
 
