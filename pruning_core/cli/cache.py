@@ -50,8 +50,8 @@ def maintain_cache(options: argparse.Namespace, cache: Cache, queue: Queue) -> i
         print(f"Removed {stages} that no job uses: {freed}.")
         if deleted := queue.deleted():
             jobs = format_count(len(deleted), "deleted job")
-            text = f"{jobs} can be brought back for a day, so the results are kept."
-            print(f"{text} `jobs purge` removes deleted jobs for good.")
+            print(f"{jobs} can be restored for a day, so the results are kept.")
+            print("`jobs purge` removes deleted jobs for good.")
     for folder, reason in cleanup.unreadable(cache).items():
         code = say(FAILED, f"{folder} cannot be read ({reason}): its files are not included.")
     return code
