@@ -18,10 +18,11 @@ TARGETED = (ITERATIVE, ONE_SHOT, STRUCTURED)
 
 @dataclass(frozen=True)
 class RunSummary:
-    """`best` is the sparsest model that meets the goal: "none" where no model does, "" without any.
+    """The best model of a run, and its accuracy at the target sparsity, as texts.
 
-    `accuracy` is the test accuracy at the target sparsity, "" before that model is finished. It is
-    that of the iterative model, else of the sparsest one-shot or structured model.
+    `best` is the sparsest model that meets the goal: "none" where no model does, "" without a
+    finished model or without a goal. `accuracy` is the test accuracy of the iterative model at its
+    target, else of the sparsest one-shot or structured model: "" before that model is finished.
     """
 
     best: str = ""
@@ -36,7 +37,8 @@ def run_summary(outline: Outline, store: Reader, goal: Goal = DEFAULT_GOAL) -> R
         return RunSummary()
     best = [answer.best for answer in answers_of(rows, goal) if answer.best]
     texts = [f"{format_percent(one.sparsity)}, {format_bytes(one.sparse_bytes)}" for one in best]
-    return RunSummary("; ".join(texts) or "none", _accuracy_at_target(outline, pruned))
+    missing = "none" if goal.text else ""
+    return RunSummary("; ".join(texts) or missing, _accuracy_at_target(outline, pruned))
 
 
 def _accuracy_at_target(outline: Outline, pruned: list[Row]) -> str:

@@ -57,9 +57,12 @@ STATES = {
     "refused": "j.status = 'refused'",
     "cancelled": "j.status = 'cancelled'",
 }
-_TEXTS = ("label", "tags", "notes", "dataset", "model")
+# In JSON, quotation marks and backslashes are escaped.
+_TAGS = "replace(replace(j.tags, '\\\"', '\"'), '\\\\', '\\')"
+_TEXTS = ("j.label", _TAGS, "j.notes", "j.dataset", "j.model")
 SHORTEST_ID = 4  # a shorter word would begin the id of many jobs by chance
-SEARCHED = f"casefold({' || char(10) || '.join(f'j.{name}' for name in _TEXTS)})"
+SEARCHED = f"casefold({' || char(10) || '.join(_TEXTS)})"
+
 
 # Newest first, by an index. Of these, the first page also holds jobs that can run now, however old
 # they are. The settings of the job before show what a job has changed.

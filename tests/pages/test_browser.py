@@ -68,7 +68,8 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
 
     def watch(page: Page) -> None:
         expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=SLOW)
-        expect(page.get_by_text("Finished", exact=True).first).to_be_visible(timeout=SLOW)
+        run = page.get_by_role("heading", level=2)
+        expect(run.get_by_text("Finished", exact=True)).to_be_visible(timeout=SLOW)
         page.get_by_role("button", name="Compare").click()
 
     def compare(page: Page) -> pd.DataFrame:
