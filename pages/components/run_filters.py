@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import streamlit as st
@@ -44,7 +45,8 @@ COLUMNS = {
     "took": "Took",
     "notes": "Notes",
 }
-FILTERS = ("search", "state", *NAMES, "starred", "show")
+# The parameters that Clear filters sets back.
+FILTERS = [field.name for field in dataclasses.fields(JobFilter) if field.name != "sort"]
 PARAMETERS = (
     number("page", 1, 1, HIGHEST),
     Parameter("search"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.common.formatting import format_bytes, format_percent
-from pruning_core.methods.strategies import ITERATIVE, ONE_SHOT, STRUCTURED
+from pruning_core.methods.strategies import MASKED, RATIO_PRUNED
 from pruning_core.planning.stage import Outline, Reader
 from pruning_core.results.best_model import answers_of
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
@@ -13,7 +13,7 @@ from pruning_core.results.models import model_rows
 from pruning_core.results.rows import Row, is_pruned, mean_over_seeds
 
 # The target sparsity of a run is that of the first of these strategies which it has.
-TARGETED = (ITERATIVE, ONE_SHOT, STRUCTURED)
+TARGETED = (*MASKED, *RATIO_PRUNED)
 
 
 @dataclass(frozen=True)
