@@ -79,6 +79,8 @@ def draw_list(lab: Lab, address: Address, opened: str) -> None:
 
     @st.fragment(run_every=SLOW_SECONDS)
     def draw() -> None:
+        if address["job"] != opened:
+            st.rerun()
         jobs, goal = draw_filters(lab, address)
         runs, more = _page(lab, address, jobs)
         selected = _selected(lab, address)
@@ -91,8 +93,6 @@ def draw_list(lab: Lab, address: Address, opened: str) -> None:
         if more or address["page"] > 1:
             _draw_paging(address, more)
         _draw_actions(lab, address, selected, [run.job.id for run in runs])
-        if address["job"] != opened:
-            st.rerun()
         address.write()
 
     draw()
@@ -138,7 +138,8 @@ def _draw_table(
     order = hashlib.sha256(repr(state).encode()).hexdigest()[:12]
     key = f"runs {order}"
     here = [position for position, name in enumerate(ids) if name in {job.id for job in selected}]
-    _show_selection(key, here, ids.index(opened) if opened in ids else None, titles)
+    chosen = _show_selection(key, here, ids.index(opened) if opened in ids else None)
+    entry = None if chosen else (0, titles[0])
     frame = pd.DataFrame([_cells(lab, run, goal) for run in runs])[shown]
     frame.columns = titles
 
@@ -155,27 +156,33 @@ def _draw_table(
                 for name in shown
             },
             key=key,
-            on_select=_taken_over(address, key, ids, here),
+            on_select=_taken_over(address, key, ids, here, entry),
             selection_mode=["multi-row", "single-cell", "single-column"],
         )
 
 
-def _show_selection(key: str, rows: list[int], opened: int | None, titles: list[str]) -> None:
-    """Make the table show the state: the selected rows, and the cell of the opened run."""
+def _show_selection(key: str, rows: list[int], opened: int | None) -> bool:
+    """Make the table show the state: the selected rows, and a cell of the opened run.
+
+    A cell is shown only after one was chosen. Returns whether one was.
+    """
     now = st.session_state.get(key, {}).get("selection", {})
     cells = [tuple(cell) for cell in now.get("cells", [])]
-    if [row for row, _ in cells] != ([] if opened is None else [opened]):
-        column = cells[0][1] if cells else titles[0]
-        cells = [] if opened is None else [(opened, column)]
-    wanted = {"rows": rows, "columns": [], "cells": cells}
-    if {**wanted, "rows": sorted(now.get("rows", []))} != wanted or now.get("columns"):
-        st.session_state[key] = {"selection": wanted}
+    wanted = [(opened, column) for _, column in cells] if opened is not None else []
+    if sorted(now.get("rows", [])) != rows or cells != wanted:
+        selection = {"rows": rows, "columns": [], "cells": wanted}
+        st.session_state[key] = {"selection": selection}
+    return bool(cells)
 
 
 def _taken_over(
-    address: Address, key: str, ids: list[str], before: list[int]
+    address: Address, key: str, ids: list[str], before: list[int], entry: tuple[int, str] | None
 ) -> Callable[[], None]:
-    """A callback: the state follows a click on the table."""
+    """A callback: the state follows a click on the table.
+
+    `before` are the rows that were selected. A person who comes to the table with the key Tab gets
+    the cell `entry`, which opens no run: the next action must not be for another run.
+    """
 
     def take_over() -> None:
         selection = st.session_state[key].selection
@@ -186,8 +193,10 @@ def _taken_over(
         if selection.columns:
             st.session_state[TITLE_CLICKS] = st.session_state.get(TITLE_CLICKS, 0) + 1
             _sort_by(address, str(selection.columns[0]))
-        elif selection.cells and (job := ids[selection.cells[0][0]]) != address["job"]:
-            open_run(address, job)
+        elif selection.cells and tuple(selection.cells[0]) != entry:
+            job = ids[selection.cells[0][0]]
+            if job != address["job"]:
+                open_run(address, job)
 
     return take_over
 

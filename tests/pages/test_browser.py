@@ -127,6 +127,10 @@ def test_a_narrow_screen_keeps_the_effect_of_a_slider_and_run_visible(server: st
     assert width <= NARROW
 
 
+RESTS = """() => document.querySelector('[data-testid="stApp"]')
+    ?.getAttribute('data-test-script-state') === 'notRunning'"""
+
+
 def test_runs_are_opened_selected_and_sorted_in_the_table(server: str, cache: Cache) -> None:
     """With the mouse and with the keyboard; the state is in the address."""
     from playwright.sync_api import expect, sync_playwright
@@ -146,12 +150,22 @@ def test_runs_are_opened_selected_and_sorted_in_the_table(server: str, cache: Ca
             heading = page.get_by_role("heading", name=f"{name} listed Cancelled", level=2)
             expect(heading).to_be_visible(timeout=SLOW)
             page.wait_for_url(url, timeout=SLOW)
+            page.wait_for_function(RESTS, timeout=SLOW)
 
         def click(x: int, row: int) -> None:
             table.click(position={"x": x, "y": 35 * (row + 1.5)})
 
         opened("Beta", f"**job={jobs['B']}**")
         click(150, 1)
+        opened("Gamma", f"**job={jobs['G']}**")
+        page.reload()
+        opened("Gamma", f"**job={jobs['G']}**")
+        expect(table.locator("tbody tr")).to_have_count(len(jobs), timeout=SLOW)
+        page.get_by_role("button", name="Clear filters").press("Tab")
+        # The first cell of the table gets the focus, and then the row of the opened run.
+        expect(table.locator("[id^=glide-cell-1-1]")).to_be_focused(timeout=SLOW)
+        page.keyboard.press("Tab")
+        expect(table.locator("[id^=glide-cell-2-1]")).to_be_focused(timeout=SLOW)
         opened("Gamma", f"**job={jobs['G']}**")
         click(15, 0)
         page.wait_for_url(f"**selected={jobs['B']}&**", timeout=SLOW)
