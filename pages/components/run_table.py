@@ -32,6 +32,9 @@ from pruning_core.storage.jobs import Edit, Job
 SLOW_SECONDS = 10.0
 PAGE = 20
 ROW_HEIGHT, ROWS_AT_ONCE = 35, 10
+# The summaries that are kept, and those that are computed in a response and in a step after it.
+MOST_SUMMARIES, AT_ONCE, IN_A_STEP, STEP_SECONDS = 5000, 2, 5, 0.3
+PENDING = "…"  # instead of a summary that is not computed yet
 UNDO = "deleted runs"  # the key of the session: the ids of the runs deleted last
 TITLE_CLICKS = "clicks on titles"  # the key of the session: their number
 STAR = "★"
@@ -85,7 +88,10 @@ def draw_list(lab: Lab, address: Address, opened: str) -> None:
         runs, more = _page(lab, address, jobs)
         selected = _selected(lab, address)
         if runs:
+            missing = _summarize(lab, runs, goal, AT_ONCE)
             _draw_table(lab, address, runs, selected, opened, goal)
+            if missing:
+                _draw_rest(lab, missing, goal)
         elif jobs.selective or jobs.show != JobFilter().show:
             st.info("No run matches these filters.")
         else:
@@ -219,7 +225,7 @@ def _sort_by(address: Address, title: str) -> None:
 def _cells(lab: Lab, run: Run, goal: Goal) -> dict[str, str]:
     """The texts of a row by column."""
     job = run.job
-    summary = _summary(lab, run, goal)
+    summary = _summaries.get(_key(lab, run, goal), RunSummary(PENDING, PENDING))
     state = live.STATE_TITLES[run.state]
     fraction = f", {format_percent(run.fraction, 0)}" if run.state == "running" else ""
     return {
@@ -249,23 +255,49 @@ def _took(run: Run) -> str:
 def _changes(spec: str, before: str) -> str:
     """What a run has changed, cached for all browsers."""
     try:
-        return changes(from_json(spec), from_json(before))
+        return changes(_settings(spec), _settings(before))
     except SpecError:  # settings of another version
         return ""
 
 
+# The settings of a run, which are compared with those before and after it.
+_settings = functools.lru_cache(maxsize=100)(from_json)
 # The summaries of all browsers, by the cache, the run, its finished stages and the goal.
 _summaries: dict[tuple[Any, ...], RunSummary] = {}
-MOST_SUMMARIES = 5000
 
 
-def _summary(lab: Lab, run: Run, goal: Goal) -> RunSummary:
-    key = (str(lab.cache.root), run.job.id, run.done, hash(run.job.outline), goal)
-    if key not in _summaries:
-        if len(_summaries) >= MOST_SUMMARIES:
-            _summaries.clear()
-        _summaries[key] = run_summary(Outline.from_json(run.job.outline), lab.store, goal)
-    return _summaries[key]
+def _key(lab: Lab, run: Run, goal: Goal) -> tuple[Any, ...]:
+    return (str(lab.cache.root), run.job.id, run.done, hash(run.job.outline), goal)
+
+
+def _summarize(lab: Lab, runs: list[Run], goal: Goal, most: int) -> list[Run]:
+    """Compute at most so many of the missing summaries. Returns the runs without one.
+
+    Each takes about 10 ms, and a page must answer before all of them are computed.
+    """
+    if len(_summaries) > MOST_SUMMARIES:
+        _summaries.clear()
+    missing = [run for run in runs if _key(lab, run, goal) not in _summaries]
+    for run in missing[:most]:
+        outline = Outline.from_json(run.job.outline)
+        _summaries[_key(lab, run, goal)] = run_summary(outline, lab.store, goal)
+    return missing[most:]
+
+
+def _draw_rest(lab: Lab, missing: list[Run], goal: Goal) -> None:
+    """Compute the missing summaries in several steps, then draw the list again."""
+    waiting = [missing]
+
+    @st.fragment(run_every=STEP_SECONDS)
+    def fill() -> None:
+        if ticks:
+            waiting.append(_summarize(lab, waiting[-1], goal, IN_A_STEP))
+            if not waiting[-1]:
+                st.rerun()
+        ticks.append(True)
+
+    ticks: list[bool] = []
+    fill()
 
 
 def _draw_paging(address: Address, more: bool) -> None:
