@@ -162,7 +162,7 @@ def _draw_table(
                 for name in shown
             },
             key=key,
-            on_select=_taken_over(address, key, ids, here, entry),
+            on_select=_taken_over(lab, address, key, ids, here, entry),
             selection_mode=["multi-row", "single-cell", "single-column"],
         )
 
@@ -182,7 +182,12 @@ def _show_selection(key: str, rows: list[int], opened: int | None) -> bool:
 
 
 def _taken_over(
-    address: Address, key: str, ids: list[str], before: list[int], entry: tuple[int, str] | None
+    lab: Lab,
+    address: Address,
+    key: str,
+    ids: list[str],
+    before: list[int],
+    entry: tuple[int, str] | None,
 ) -> Callable[[], None]:
     """A callback: the state follows a click on the table.
 
@@ -201,7 +206,7 @@ def _taken_over(
             _sort_by(address, str(selection.columns[0]))
         elif selection.cells and tuple(selection.cells[0]) != entry:
             job = ids[selection.cells[0][0]]
-            if job != address["job"]:
+            if job != address["job"] and lab.queue.job(job):  # a deleted run cannot be opened
                 open_run(address, job)
 
     return take_over
@@ -318,9 +323,11 @@ def _draw_actions(lab: Lab, address: Address, selected: list[Job], here: list[st
     if deleted:
         _draw_undo(lab, address, deleted)
     elif not selected:
-        st.caption(
+        actions = (
             "Click a row to open a run. Tick rows to compare, tag, star, archive or delete them."
         )
+        restore = "Tick rows to restore these runs."
+        st.caption(restore if address["show"] == "deleted" else actions)
     if not selected:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="selected"):
@@ -392,6 +399,8 @@ def _draw_undo(lab: Lab, address: Address, deleted: list[Job]) -> None:
 def delete_runs(lab: Lab, address: Address, ids: list[str]) -> None:
     """Delete runs and offer to undo it; call it in a callback."""
     lab.queue.delete(*ids)
+    if lab.queue.job(ids[0]):  # the queue could not be written, and the page says so
+        return
     st.session_state[UNDO] = ids
     _select(address, [name for name in address["selected"] or [] if name not in ids])
     if address["job"] in ids:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from pages.components import live
+from pages.components import live, run_table
 from pages.components.lab import Lab
 from pages.components.page_store import PageStore
 from pages.components.run_filters import COLUMNS
@@ -456,6 +456,17 @@ def test_a_stage_without_a_log_is_told(queue: Queue) -> None:
     key = queue.stages_of(job)[-1].key
     test = open_page("pages/2_Runs.py", job=job, log=key)
     assert "has no log" in test.warning[0].value
+
+
+def test_results_that_are_not_read_yet_follow(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_table, "_summaries", {})
+    for i in range(run_table.AT_ONCE + 1):
+        finished(cache, seeded(i), f"run {i}")
+    test = open_page("pages/2_Runs.py")
+    assert listed(test, "Accuracy at target") == ["63 % at 90 %"] * 2 + ["…"]
+    assert listed(test.run(), "Accuracy at target") == ["63 % at 90 %"] * 3
 
 
 def test_the_columns_are_those_of_the_address(queue: Queue) -> None:
