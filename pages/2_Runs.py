@@ -226,10 +226,12 @@ def pick_log(names: dict[str, str], first: str) -> str:
     if job == ADDRESS["job"] and last != first:
         ADDRESS["log"] = ""
     st.session_state[FIRST_LOG] = (ADDRESS["job"], first)
-    widget = f"log {first}"
+    opened = ADDRESS["job"]
+    widget = f"log {opened} {first}"
 
     def choose() -> None:
-        ADDRESS["log"] = st.session_state[widget]
+        if ADDRESS["job"] == opened:  # else the browser still shows the run before
+            ADDRESS["log"] = st.session_state[widget]
 
     stages = list(names)
     st.selectbox(

@@ -36,6 +36,7 @@ ROW_HEIGHT, ROWS_AT_ONCE = 35, 10
 MOST_SUMMARIES, AT_ONCE, IN_A_STEP, STEP_SECONDS = 5000, 2, 5, 0.3
 PENDING = "…"  # instead of a summary that is not computed yet
 UNDO = "deleted runs"  # the key of the session: the ids of the runs deleted last
+SHOWN_TABLE = "shown table"  # the key of the session: the key of the table
 TITLE_CLICKS = "clicks on titles"  # the key of the session: their number
 STAR = "★"
 WIDTHS = {
@@ -142,7 +143,7 @@ def _draw_table(
     # A click on a title selects the column; a new table has none selected.
     state = (ids, shown, st.session_state.get(TITLE_CLICKS, 0))
     order = hashlib.sha256(repr(state).encode()).hexdigest()[:12]
-    key = f"runs {order}"
+    key = st.session_state[SHOWN_TABLE] = f"runs {order}"
     here = [position for position, name in enumerate(ids) if name in {job.id for job in selected}]
     chosen = _show_selection(key, here, ids.index(opened) if opened in ids else None)
     entry = None if chosen else (0, titles[0])
@@ -196,6 +197,8 @@ def _taken_over(
     """
 
     def take_over() -> None:
+        if st.session_state[SHOWN_TABLE] != key:  # the browser still shows the list before
+            return
         selection = st.session_state[key].selection
         others = [name for name in address["selected"] or [] if name not in ids]
         _select(address, [*others, *(ids[row] for row in sorted(selection.rows))])
