@@ -67,6 +67,8 @@ def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
 
     @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
+        if lab.queue.job(job.id) is None:  # deleted in another tab or by a command
+            st.rerun()
         now = job_progress(lab.queue, job.id)
         if (now.state, has_baseline(now)) != (before.state, has_baseline(before)):
             st.rerun()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError, check, once, shortened
+from pruning_core.common.formatting import format_percent
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
@@ -53,7 +54,7 @@ MAX_FILE_BYTES = 10**7
 SHOWN_OF_JSON = 20
 # One option sets these fields of the baseline and of fine-tuning.
 SHARED = ("batch_size", "momentum", "clip_grad_norm", "bn_recalibration_images")
-# The choices that a default name tells where they are not the default ones, some of them always.
+# The settings that a default name tells where they are not the default ones, some of them always.
 NAMED_SETTINGS = (
     "pruning.allocation",
     "pruning.criterion",
@@ -61,6 +62,7 @@ NAMED_SETTINGS = (
     "iterative.schedule",
     "recovery.method",
     "structured.channel_importance",
+    "iterative.target",
 )
 ALWAYS_NAMED = ("pruning.allocation",)
 FINE_TUNING_CONDITIONS = {
@@ -293,13 +295,13 @@ def _distinctive(spec: Spec) -> Iterator[str]:
     if spec.structured.enabled:
         yield "structured"
     elif not one_shot and not spec.iterative.enabled:
-        yield "sensitivity"
+        yield "sensitivity" if spec.sensitivity.enabled else "dense control"
     for name in NAMED_SETTINGS:
         field = fields_of(Spec)[name]
         value = operator.attrgetter(name)(spec)
         special = value != field.default or name in ALWAYS_NAMED
         if special and all(condition.holds(spec) for condition in field.conditions):
-            yield _term(field.choice_title(value))
+            yield format_percent(value) if field.is_share else _term(field.choice_title(value))
     if len(spec.seeds) > 1:
         yield f"{len(spec.seeds)} seeds"
     elif any(spec.seeds):
