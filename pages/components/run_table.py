@@ -118,13 +118,13 @@ def _page(lab: Lab, address: Address, jobs: JobFilter) -> tuple[list[Run], bool]
 
 def _selected(lab: Lab, address: Address) -> list[Job]:
     """The selected runs, also those on other pages of the list."""
-    chosen = []
-    for name in address["selected"] or []:
-        if job := lab.queue.job(name) or lab.queue.job(name, deleted=True):
-            chosen.append(job)
-        else:
+    wanted = address["selected"] or []
+    jobs = lab.queue.jobs_by_id(wanted)
+    for name in wanted:
+        if name not in jobs:
             address.reject(f"There is no run {quoted(name)} to select.")
-    _select(address, [job.id for job in chosen])
+    chosen = [jobs[name] for name in wanted if name in jobs]
+    _select(address, _ids(chosen))
     return chosen
 
 
@@ -246,10 +246,17 @@ def _cells(lab: Lab, run: Run, goal: Goal) -> dict[str, str]:
         "changes": _changes(job.spec, run.spec_before) if run.spec_before else "",
         "best": summary.best,
         "accuracy": summary.accuracy,
-        "started": time.strftime("%d %b %H:%M", time.localtime(job.created)),
+        "started": _time_text(job.created),
         "took": _took(run),
         "notes": " ".join(job.notes.split()),
     }
+
+
+def _time_text(seconds: float) -> str:
+    """A time without its year, or in an earlier year the day without the time."""
+    time_then, now = time.localtime(seconds), time.localtime()
+    this_year = time_then.tm_year == now.tm_year
+    return time.strftime("%d %b %H:%M" if this_year else "%d %b %Y", time_then)
 
 
 def _took(run: Run) -> str:
@@ -322,7 +329,8 @@ def _draw_paging(address: Address, more: bool) -> None:
 
 def _draw_actions(lab: Lab, address: Address, selected: list[Job], here: list[str]) -> None:
     """What can be done with the selected runs; without any, how to select some, or Undo."""
-    deleted = [job for name in st.session_state.get(UNDO, []) if (job := lab.queue.job(name, True))]
+    last = lab.queue.jobs_by_id(st.session_state.get(UNDO, []))
+    deleted = [job for job in last.values() if job.deleted]
     if deleted:
         _draw_undo(lab, address, deleted)
     elif not selected:

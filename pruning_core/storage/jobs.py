@@ -268,6 +268,13 @@ class Queue(StageQueue):
         rows = self._all(query, start, start + LAST_CHARACTER)
         return job_row(rows[0]) if len(rows) == 1 else None
 
+    def jobs_by_id(self, ids: Collection[str]) -> dict[str, Job]:
+        """The jobs with these ids, also deleted ones; unknown ids are left out."""
+        if not ids:
+            return {}
+        rows = self._all(f"SELECT * FROM jobs WHERE id IN ({marks(ids)})", *ids)
+        return {row["id"]: job_row(row) for row in rows}
+
     def deleted(self) -> list[Job]:
         """The jobs whose deletion can still be undone, the last deleted first."""
         query = "SELECT * FROM jobs WHERE deleted IS NOT NULL ORDER BY deleted DESC"
