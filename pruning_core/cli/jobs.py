@@ -137,9 +137,10 @@ def _line(run: Run) -> str:
     begin = f"{job.id}  {created}  {run.state:9}  {run.fraction:4.0%}  "
     parts = ["*"] * job.starred + [one_line(job.label), *(f"[{one_line(tag)}]" for tag in job.tags)]
     parts += [f"({one_line(' '.join(job.notes.split()))})"] * bool(job.notes)
-    return textwrap.fill(
-        " ".join(parts), WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin)
-    )
+    text = " ".join(parts).replace(" %", "\N{NO-BREAK SPACE}%")
+    indent = " " * len(begin)
+    lines = textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=indent)
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def edit(options: argparse.Namespace, queue: Queue) -> int:
