@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import streamlit as st
 
-from pages.components import live
-from pages.components.address import Address, Parameter, number
+from pages.components import live, run_filters, run_table
+from pages.components.address import Address, Parameter, id_list
 from pages.components.lab import Lab
 from pages.components.links import link, switch_page
 from pages.components.markdown import plain
 from pages.components.number_lists import quoted
 from pages.components.setting_values import params
 from pages.components.shell import draw_link_problems, open_page
-from pruning_core.common.errors import HIGHEST
 from pruning_core.settings.spec import from_json
-from pruning_core.storage.job_list import JobList, Run
+from pruning_core.storage.job_list import JobFilter, JobList
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.jobs import LONGEST_NAME, LONGEST_NOTES, Job
 
-POLL_SECONDS = 2.0
-SLOW_SECONDS = 10.0
-PAGE = 20
-LIST_HEIGHT = 340
-ROWS_AT_ONCE = 8
+POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 LOG_LINES = 200
 FIRST_LOG = "first log"  # the key of the session: a run, and the first log of it
 CANCEL = "Stops the run. Finished stages stay cached."
 RETRY = "Re-runs failed or cancelled stages only."
-STYLE = """
-<style>
-[class*="st-key-row-"] {padding: 0 0.6rem; border-top: 1px solid rgba(128, 128, 128, 0.22);}
-[class*="st-key-row-"] {column-gap: 0.8rem; row-gap: 0;}
-[class*="st-key-row-"] button, [class*="st-key-row-"] button div {justify-content: flex-start;}
-[class*="st-key-row-"] button {width: 100%;}
-[class*="st-key-row-"] [data-testid="stMarkdownContainer"] {margin: 0;}
-[class*="st-key-row-"] [data-testid="stCaptionContainer"] {margin: 0;}
-[class*="st-key-row-"] p {margin: 0; overflow-wrap: anywhere; text-align: left;}
-.st-key-row-CHOSEN {background: rgba(0, 114, 178, 0.14); box-shadow: inset 3px 0 0 #0072B2;}
-@media (max-width: 640px) {[class*="st-key-row-"] {padding-bottom: 0.4rem;}}
-</style>
-"""
-
-
 ADDRESS = Address(
     "Runs",
     Parameter("job"),
-    number("page", 1, 1, HIGHEST),
     Parameter("seed"),
     Parameter("log"),
+    id_list("selected"),
+    *run_filters.PARAMETERS,
 )
 
 
@@ -59,64 +40,22 @@ def pick(lab: Lab) -> Job | None:
     linked = ADDRESS["job"]
     if linked and (job := lab.queue.job(linked)):
         return job
-    newest, _ = JobList(lab.cache.queue).page(1)
     if linked:
-        ADDRESS.reject(f"There is no run {quoted(linked)}.")
+        ADDRESS.reject(no_run(lab, linked))
+    listing = JobList(lab.cache.queue)
+    newest, _ = listing.page(1)
+    if not newest:
+        newest, _ = listing.page(1, jobs=JobFilter(show="all"))
     ADDRESS["job"] = newest[0].job.id if newest else ""
     return newest[0].job if newest else None
 
 
-def draw_list(lab: Lab, chosen: Job) -> None:
-    """The list of runs: active ones first, then the newest; a click opens a run below."""
-    st.html(STYLE.replace("CHOSEN", chosen.id))
-    listing = JobList(lab.cache.queue)
-
-    @st.fragment(run_every=SLOW_SECONDS)
-    def draw() -> None:
-        runs, more = listing.page(PAGE, page_number(), chosen.id)
-        scrolls = len(runs) > ROWS_AT_ONCE
-        with st.container(height=LIST_HEIGHT if scrolls else "content", border=True, gap=None):
-            for run in runs:
-                draw_row(run)
-        if more or page_number() > 1:
-            draw_paging(more)
-
-    draw()
-
-
-def page_number() -> int:
-    """The number of the shown page of the list, from 1."""
-    return int(ADDRESS["page"])
-
-
-def draw_row(run: Run) -> None:
-    """A run in one line: its name, its state, its progress, when it was submitted."""
-    submitted = time.strftime("%d %b %H:%M", time.localtime(run.job.created))
-    row = st.container(horizontal=True, key=f"row-{run.job.id}", vertical_alignment="center")
-    with row:
-        name = f"**{plain(run.job.label)}**"
-        if st.button(name, key=f"open {run.job.id}", type="tertiary", width=300):
-            ADDRESS["job"] = run.job.id
-            ADDRESS["seed"] = ADDRESS["log"] = ""
-            st.rerun()
-        st.markdown(live.badge(run.state), width=110)
-        if run.active and run.fraction:
-            st.progress(min(run.fraction, 1.0), width=130)
-        else:
-            st.caption(live.stages_done(run), width=130)
-        st.caption(", ".join(filter(None, [submitted, live.time_text(run)])), width="stretch")
-
-
-def draw_paging(more: bool) -> None:
-    """Buttons for older and newer runs."""
-
-    def turn(by: int) -> None:
-        ADDRESS["page"] = page_number() + by
-
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Newer", on_click=turn, args=(-1,), disabled=page_number() == 1)
-        st.button("Older", on_click=turn, args=(1,), disabled=not more)
-        st.caption(f"Page {page_number()}, {PAGE} runs per page", width="content")
+def no_run(lab: Lab, linked: str) -> str:
+    """Why a link opens no run."""
+    if deleted := lab.queue.job(linked, deleted=True):
+        name = quoted(deleted.label)
+        return f"The run {name} was deleted. To restore it, choose Show: Deleted runs in Filters."
+    return f"There is no run {quoted(linked)}."
 
 
 def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
@@ -128,6 +67,8 @@ def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
 
     @st.fragment(run_every=POLL_SECONDS if active else SLOW_SECONDS)
     def draw() -> None:
+        if lab.queue.job(job.id) is None:  # deleted in another tab or by a command
+            st.rerun()
         now = job_progress(lab.queue, job.id)
         if (now.state, has_baseline(now)) != (before.state, has_baseline(before)):
             st.rerun()
@@ -143,13 +84,18 @@ def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:
 
 
 def draw_actions(lab: Lab, now: JobProgress) -> None:
-    """The name and state of the run, and the actions that its state allows."""
+    """The name and state of the run, its tags and notes, and the actions that its state allows."""
     job = now.job
     st.header(f"{plain(job.label)} {live.badge(now.state)}")
+    if job.tags:
+        st.markdown(" ".join(f":gray-badge[{plain(tag)}]" for tag in job.tags))
+    if job.notes:
+        st.caption(plain(job.notes).replace("\n", "  \n"))
     with st.container(horizontal=True):
         if has_baseline(now):
             draw_compare(job)
         draw_edit(job, main=now.state == "refused")
+        draw_name(lab, job)
         # In the place of Cancel, so that a second click on it starts nothing.
         if now.state in ACTIVE:
             cancel = lab.queue.cancel
@@ -158,6 +104,68 @@ def draw_actions(lab: Lab, now: JobProgress) -> None:
             draw_delete(lab, job)
         if now.state in ("failed", "refused", "cancelled"):
             st.button("Retry", on_click=lab.queue.retry, args=(job.id,), help=RETRY)
+
+
+def draw_name(lab: Lab, job: Job) -> None:
+    """Fields for the name, the tags, the notes and the star of the run.
+
+    The key of a field holds the stored value, so that it shows what another page has changed.
+    """
+
+    def key(field: str, value: object) -> str:
+        return f"{field} {job.id} {value}"
+
+    def save(widget: str, read: Callable[[Any], dict[str, Any]]) -> None:
+        run_table.edit_runs(lab, [job.id], **read(st.session_state[widget]))
+
+    def tagged(tags: list[str]) -> dict[str, Any]:
+        removed = tuple(tag for tag in job.tags if tag not in tags)
+        return {"add_tags": tuple(tags), "remove_tags": removed}
+
+    with st.popover("Name, tags and notes"):
+        name, tags, notes, star = (
+            key(field, value)
+            for field, value in (
+                ("name", job.label),
+                ("tags", job.tags),
+                ("notes", job.notes),
+                ("star", job.starred),
+            )
+        )
+        st.text_input(
+            "Name of this run",
+            job.label,
+            key=name,
+            max_chars=LONGEST_NAME,
+            on_change=save,
+            args=(name, lambda text: {"name": text}),
+            help="Charts, tables and files use this name. Leave empty for the default name.",
+        )
+        st.multiselect(
+            "Tags of this run",
+            sorted({*JobList(lab.cache.queue).names()["tag"], *job.tags}, key=str.casefold),
+            default=list(job.tags),
+            key=tags,
+            accept_new_options=True,
+            placeholder="Choose or type tags",
+            on_change=save,
+            args=(tags, tagged),
+        )
+        st.text_area(
+            "Notes on this run",
+            job.notes,
+            key=notes,
+            max_chars=LONGEST_NOTES,
+            on_change=save,
+            args=(notes, lambda text: {"notes": text}),
+        )
+        st.toggle(
+            "Star",
+            job.starred,
+            key=star,
+            on_change=save,
+            args=(star, lambda on: {"starred": on}),
+        )
 
 
 def has_baseline(now: JobProgress) -> bool:
@@ -180,22 +188,18 @@ def draw_edit(job: Job, main: bool) -> None:
 
 
 def draw_delete(lab: Lab, job: Job) -> None:
-    """Delete, with a confirmation."""
-
-    def delete() -> None:
-        lab.queue.delete(job.id)
-        ADDRESS["job"] = ""
-
+    """Delete, in a popover: a second click on Cancel, which was here, deletes nothing."""
     with st.popover("Delete"):
-        st.write("Removes the run from this list. Its results stay cached.")
-        st.button("Delete this run", on_click=delete)
+        st.write("Removes the run from all lists. You can undo this for a day.")
+        st.button("Delete this run", on_click=run_table.delete_runs, args=(lab, ADDRESS, [job.id]))
 
 
 def draw_log(lab: Lab, now: JobProgress) -> None:
     """The last lines of the log of a stage: first of a failed one, else of a running one."""
-    with st.expander("Log"):
-        stages = live.titled(now)
-        logged = [(row, title) for row, title in stages if lab.cache.log(row.key).is_file()]
+    stages = live.titled(now)
+    logged = [(row, title) for row, title in stages if lab.cache.log(row.key).is_file()]
+    check_log({row.key: title for row, title in stages}, [row.key for row, _ in logged])
+    with st.expander("Log", expanded=bool(ADDRESS["log"])):
         if not logged:
             st.caption("No stage has written a log yet.")
             return
@@ -205,6 +209,18 @@ def draw_log(lab: Lab, now: JobProgress) -> None:
         st.code("\n".join(lines[-LOG_LINES:]), language=None)
 
 
+def check_log(titles: dict[str, str], logged: list[str]) -> None:
+    """Say why the log that a link names is not shown."""
+    log = ADDRESS["log"]
+    if not log or log in logged:
+        return
+    if log in titles:
+        ADDRESS.reject(f"The stage {quoted(titles[log])} has no log.")
+    else:
+        ADDRESS.reject(f"This run has no stage {quoted(log)}, so its log cannot be shown.")
+    ADDRESS["log"] = ""
+
+
 def pick_log(names: dict[str, str], first: str) -> str:
     """The stage whose log is shown: `first`, until another one is chosen. Returns its key."""
     # A new failure is shown, whatever was chosen before.
@@ -212,10 +228,12 @@ def pick_log(names: dict[str, str], first: str) -> str:
     if job == ADDRESS["job"] and last != first:
         ADDRESS["log"] = ""
     st.session_state[FIRST_LOG] = (ADDRESS["job"], first)
-    widget = f"log {first}"
+    opened = ADDRESS["job"]
+    widget = f"log {opened} {first}"
 
     def choose() -> None:
-        ADDRESS["log"] = st.session_state[widget]
+        if ADDRESS["job"] == opened:  # else the browser still shows the run before
+            ADDRESS["log"] = st.session_state[widget]
 
     stages = list(names)
     st.selectbox(
@@ -230,26 +248,22 @@ def pick_log(names: dict[str, str], first: str) -> str:
     return str(st.session_state[widget])
 
 
-def draw_run(lab: Lab, job: Job) -> None:
-    """The list, and one run with its actions, progress and log."""
-    draw_list(lab, job)
-    now = job_progress(lab.queue, job.id)
-    draw_actions(lab, now)
-    draw_live(lab, job, now)
-    draw_log(lab, now)
-
-
 def main() -> None:
     lab = open_page("Runs")
     st.title("Runs")
     ADDRESS.open()
     place = st.container()
     job = pick(lab)
-    if job is None:
+    if job or lab.queue.deleted():
+        run_table.draw_list(lab, ADDRESS, job.id if job else "")
+    else:
         st.info("No runs yet. Run a preset on Home, or set up a comparison on Tune.")
         link("Tune", "Set up a comparison")
-    else:
-        draw_run(lab, job)
+    if job:
+        now = job_progress(lab.queue, job.id)
+        draw_actions(lab, now)
+        draw_live(lab, job, now)
+        draw_log(lab, now)
     ADDRESS.write()
     with place:
         draw_link_problems()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
@@ -36,7 +36,7 @@ from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import combined, results_frame, titles
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.serialization import to_dict
-from pruning_core.settings.spec import Spec, dataset_name, describe, from_json
+from pruning_core.settings.spec import Spec, dataset_name, from_json
 from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
@@ -58,7 +58,7 @@ Rows = dict[str, list[Row]]
 def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
     """The finished models of several runs, and the settings of each run by its id."""
     specs = {job.id: from_json(job.spec) for job in jobs}
-    flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": _name(job)} for job in jobs}
+    flat = {job.id: {**flatten(to_dict(specs[job.id])), "label": job.label} for job in jobs}
     labels = short_labels(flat) if len(jobs) > 1 else {job.id: job.label for job in jobs}
     frames = [
         results_frame(
@@ -71,12 +71,6 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
         for job in jobs
     ]
     return combined(frames), specs
-
-
-def _name(job: Job) -> str:
-    """The name that a person gave a run; empty for the default, which does not tell runs apart."""
-    default = describe(replace(from_json(job.spec), label=""))
-    return "" if job.label == default else job.label
 
 
 @dataclass

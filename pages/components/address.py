@@ -111,17 +111,17 @@ def choice(name: str, options: Sequence[Any]) -> Parameter:
 
     def read(text: str) -> Any:
         if text not in by_text:
-            raise ValueError(f"use one of {', '.join(by_text)}")
+            raise ValueError(f"use one of {', '.join(filter(None, by_text))}")
         return by_text[text]
 
     return Parameter(name, options[0], read)
 
 
-def some_of(name: str, options: Sequence[int], default: Sequence[int]) -> Parameter:
-    """A parameter with any of several whole numbers."""
+def some_of(name: str, options: Sequence[Any], default: Sequence[Any]) -> Parameter:
+    """A parameter with any of several values."""
     by_text = {str(option): option for option in options}
 
-    def read(text: str) -> list[int]:
+    def read(text: str) -> list[Any]:
         parts = [part for part in text.split(",") if part != NONE]
         if not set(parts) <= set(by_text):
             raise ValueError(f"use some of {', '.join(by_text)}")

@@ -38,7 +38,10 @@ def open_lab() -> Lab:
     try:
         blocked = start.other_code(cache)
         lab = Lab(cache, PageStore(cache), PageQueue(cache.queue, bool(problem), blocked))
-        _worker_line(cache, problem)
+        # In a container of its own: a line that ends must not draw the page anew below it, which
+        # would take the focus and a click from a table.
+        with st.container():
+            _worker_line(cache, problem)
     except CacheError as error:
         st.error(plain(str(error)))
         st.stop()

@@ -72,9 +72,7 @@ def draw_progress(now: JobProgress) -> None:
 
 
 def stages_done(run: Run) -> str:
-    """How many of the stages are finished. A refused run has inspections only."""
-    if run.state == "refused":
-        return "Not started"
+    """How many of the stages are finished."""
     if not run.steps:
         return "No stages yet"
     return f"{run.done} of {format_count(len(run.steps), 'stage')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import streamlit as st
@@ -11,7 +11,7 @@ import streamlit as st
 from pages.components.markdown import plain
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import Spec
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import Edit, Queue
 
 
 class PageQueue(Queue):
@@ -45,8 +45,14 @@ class PageQueue(Queue):
     def cancel(self, job: str) -> None:
         self._attempt(lambda: super(PageQueue, self).cancel(job))
 
-    def delete(self, job: str) -> None:
-        self._attempt(lambda: super(PageQueue, self).delete(job))
+    def delete(self, *jobs: str) -> None:
+        self._attempt(lambda: super(PageQueue, self).delete(*jobs))
+
+    def undelete(self, *jobs: str) -> None:
+        self._attempt(lambda: super(PageQueue, self).undelete(*jobs))
+
+    def edit(self, jobs: Collection[str], change: Edit) -> None:
+        self._attempt(lambda: super(PageQueue, self).edit(jobs, change))
 
     def forget(self, key: str) -> None:
         self._attempt(lambda: super(PageQueue, self).forget(key))

@@ -48,6 +48,10 @@ def maintain_cache(options: argparse.Namespace, cache: Cache, queue: Queue) -> i
             return say(FAILED, str(error))
         freed = format_bytes(max(before - cleanup.size(cache), 0))
         print(f"Removed {stages} that no job uses: {freed}.")
+        if deleted := queue.deleted():
+            jobs = format_count(len(deleted), "deleted job")
+            print(f"{jobs} can be restored for a day, so the results are kept.")
+            print("`jobs purge` removes deleted jobs for good.")
     for folder, reason in cleanup.unreadable(cache).items():
         code = say(FAILED, f"{folder} cannot be read ({reason}): its files are not included.")
     return code

@@ -1,41 +1,194 @@
-"""The commands `jobs`, `show` and `cancel`: list jobs, show one, stop one."""
+"""The commands `jobs`, `show` and `cancel`: list and change jobs, show one, stop one."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import textwrap
 import time
 
 from pruning_core.cli.arguments import count, folder
 from pruning_core.cli.output import (
+    BAD_INPUT,
     OK,
     add_excel,
     check_out,
     failure_message,
     report_failure,
+    say,
     write_results,
 )
 from pruning_core.cli.selection import add_job, find_job, listed_models
+from pruning_core.common.errors import SpecError, check
+from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import Cache
 from pruning_core.common.terminal import one_line
+from pruning_core.settings.messages import for_command_line
+from pruning_core.storage.job_list import (
+    NEWEST,
+    SORTS,
+    STATES,
+    JobFilter,
+    JobList,
+    Run,
+    run_from_progress,
+)
 from pruning_core.storage.job_progress import ACTIVE, job_progress
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import Edit, Queue
 from pruning_core.storage.stage_queue import Row
+
+WIDTH = 80
+ACTIONS = {
+    "edit": "Change the name, tags, notes, star or archive of jobs.",
+    "delete": "Cancel and delete jobs. They can be restored for a day.",
+    "undelete": "Restore deleted jobs.",
+    "purge": "Remove all deleted jobs for good.",
+}
+EDIT_OPTIONS = {"name": "--name", "notes": "--notes", "tag": "--add-tag"}
 
 
 def add_jobs_options(command: argparse.ArgumentParser) -> None:
-    """The option of `jobs`."""
+    """The filters and the order of the list, and the actions that change jobs."""
+    _add_filters(command)
+    actions = command.add_subparsers(
+        title="actions",
+        description="Without an action, the jobs are listed.",
+        dest="action",
+        metavar="ACTION",
+    )
+    for name, help_text in ACTIONS.items():
+        action = actions.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            allow_abbrev=False,
+            formatter_class=command.formatter_class,
+        )
+        # As for the list. Without it here, the folder that was given before the action stays.
+        text = "folder of results, queue and downloads (default: the project's cache)"
+        action.add_argument(
+            "--cache-dir", type=folder, default=argparse.SUPPRESS, metavar="DIR", help=text
+        )
+        if name != "purge":
+            text = "the id of a job, or its first characters"
+            action.add_argument("jobs", nargs="+", metavar="JOB", help=text)
+    _add_changes(actions.choices["edit"])
+
+
+def _add_filters(command: argparse.ArgumentParser) -> None:
+    text = "words in the name, tags, notes, data set or model, or the beginning of an id"
+    command.add_argument("--search", default="", metavar="WORDS", help=text)
+    text = f"only jobs in this state: {', '.join(STATES)}"
+    command.add_argument("--state", default="", choices=STATES, metavar="STATE", help=text)
+    for name, noun in (("tag", "tag"), ("dataset", "data set"), ("model", "model")):
+        text = f"only jobs with this {noun}"
+        command.add_argument(f"--{name}", default="", metavar="NAME", help=text)
+    command.add_argument("--starred", action="store_true", help="only jobs with a star")
+    shown = command.add_mutually_exclusive_group()
+    for name in ("archived", "deleted"):
+        text = f"list the {name} jobs instead of the current ones"
+        shown.add_argument(
+            f"--{name}", action="store_const", const=name, default="current", dest="show", help=text
+        )
+    text = f"order of the list: {', '.join(SORTS)} (default: {NEWEST})"
+    command.add_argument("--sort", default=NEWEST, choices=SORTS, metavar="ORDER", help=text)
     text = "number of jobs to list (default: 20)"
     command.add_argument("--limit", type=count, default=20, metavar="N", help=text)
 
 
-def list_jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
-    """Print the newest jobs, one in a line: id, time, state, progress, label."""
-    for job in queue.jobs(options.limit):
-        progress = job_progress(queue, job.id)
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
-        state = f"{progress.state:9}  {progress.fraction:4.0%}"
-        print(f"{job.id}  {created}  {state}  {one_line(job.label)}")
+def _add_changes(command: argparse.ArgumentParser) -> None:
+    text = "name of the job on lists, charts and in files; '' gives the default name"
+    command.add_argument("--name", metavar="NAME", help=text)
+    for name, verb in (("add-tag", "add"), ("remove-tag", "remove")):
+        text = f"{verb} a tag; may be given several times"
+        command.add_argument(f"--{name}", action="append", default=None, metavar="TAG", help=text)
+    command.add_argument("--notes", metavar="TEXT", help="notes; '' removes them")
+    text = "give the job a star, or remove it"
+    command.add_argument("--star", action=argparse.BooleanOptionalAction, help=text)
+    text = "archive the job, or bring it back: archived jobs are left out of lists"
+    command.add_argument("--archive", action=argparse.BooleanOptionalAction, help=text)
+
+
+def jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """List jobs, or change some."""
+    actions = {"edit": edit, "delete": delete, "undelete": undelete, "purge": purge}
+    return actions.get(options.action, list_jobs)(options, queue)
+
+
+def list_jobs(options: argparse.Namespace, queue: Queue) -> int:
+    """Print the jobs that the filters select: id, time, state, progress, name, tags and notes."""
+    names = [field.name for field in dataclasses.fields(JobFilter)]
+    selected = JobFilter(**{name: getattr(options, name) for name in names})
+    runs, more = JobList(queue.path).page(options.limit, 1, selected)
+    for run in runs[: options.limit]:
+        print(_line(run))
+    if not runs and (selected.selective or selected.show != JobFilter().show):
+        say(OK, "No job matches.")
+    if more:
+        say(OK, f"More jobs match; to list them, give a --limit above {options.limit}.")
+    return OK
+
+
+def _line(run: Run) -> str:
+    """A job in a line of at most 80 characters; a longer text continues below its beginning."""
+    job = run.job
+    created = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
+    begin = f"{job.id}  {created}  {run.state:9}  {run.fraction:4.0%}  "
+    parts = ["*"] * job.starred + [one_line(job.label), *(f"[{one_line(tag)}]" for tag in job.tags)]
+    parts += [f"({one_line(' '.join(job.notes.split()))})"] * bool(job.notes)
+    text = " ".join(parts).replace(" %", "\N{NO-BREAK SPACE}%")
+    indent = " " * len(begin)
+    lines = textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=indent)
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def edit(options: argparse.Namespace, queue: Queue) -> int:
+    """Change jobs."""
+    jobs = [find_job(queue, start) for start in options.jobs]
+    message = "it is for one job, not for {number}."
+    check(options.name is None or len(jobs) == 1, "--name", message, number=len(jobs))
+    try:
+        change = Edit(
+            name=options.name,
+            notes=options.notes,
+            starred=options.star,
+            archived=options.archive,
+            add_tags=tuple(options.add_tag or ()),
+            remove_tags=tuple(options.remove_tag or ()),
+        )
+    except SpecError as error:
+        return say(BAD_INPUT, for_command_line(error, EDIT_OPTIONS[error.field]))
+    if change == Edit():
+        return say(BAD_INPUT, "JOB: no change is given; see python -m pruning_core jobs edit -h.")
+    queue.edit([job.id for job in jobs], change)
+    for run in map(job_progress, [queue] * len(jobs), [job.id for job in jobs]):
+        print(_line(run_from_progress(run)))
+    return OK
+
+
+def delete(options: argparse.Namespace, queue: Queue) -> int:
+    """Delete jobs."""
+    ids = [find_job(queue, start).id for start in options.jobs]
+    queue.delete(*ids)
+    ids_text = " ".join(dict.fromkeys(ids))
+    print(f"Deleted. To restore within a day: python -m pruning_core jobs undelete {ids_text}")
+    return OK
+
+
+def undelete(options: argparse.Namespace, queue: Queue) -> int:
+    """Restore deleted jobs."""
+    jobs = [find_job(queue, start, deleted=True) for start in options.jobs]
+    queue.undelete(*(job.id for job in jobs))
+    for job in jobs:
+        print(f"Job {job.id} is restored: {one_line(job.label)}")
+    return OK
+
+
+def purge(options: argparse.Namespace, queue: Queue) -> int:
+    """Remove deleted jobs for good."""
+    removed = format_count(queue.purge(), "deleted job")
+    print(f"Removed {removed} for good. `cache clean` removes the results that no job uses.")
     return OK
 
 

@@ -21,13 +21,19 @@ def add_index(command: argparse.ArgumentParser) -> None:
     command.add_argument("--index", type=int, default=-1, metavar="N", help=text)
 
 
-def find_job(queue: Queue, start: str) -> Job:
-    """The job whose id begins with `start`. Raises `SpecError` unless exactly one does."""
-    job = queue.job(start)
+def find_job(queue: Queue, start: str, deleted: bool = False) -> Job:
+    """The job whose id begins with `start`. Raises `SpecError` unless exactly one does.
+
+    With `deleted` it is one that was deleted, without it one that was not.
+    """
+    job = queue.job(start, deleted)
+    if job is None and not deleted and (other := queue.job(start, deleted=True)):
+        message = "{id} was deleted; `jobs undelete {id}` restores it."
+        raise SpecError("JOB", message, id=other.id)
+    noun, command = ("deleted job", "jobs --deleted") if deleted else ("job", "jobs")
+    message = "the id {start} matches no {noun} or several {noun}s; `{command}` lists the ids."
     if job is None:
-        raise SpecError(
-            "JOB", f"the id {start!r} matches no job or several jobs; `jobs` lists the ids."
-        )
+        raise SpecError("JOB", message, start=repr(start), noun=noun, command=command)
     return job
 
 

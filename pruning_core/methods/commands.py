@@ -71,8 +71,8 @@ COMMANDS = Registry(
         Command(
             "jobs",
             "Jobs",
-            "List the jobs, the newest first.",
-            implementation=f"{CLI}.jobs:list_jobs",
+            "List, search and edit the jobs.",
+            implementation=f"{CLI}.jobs:jobs",
             options=f"{CLI}.jobs:add_jobs_options",
             needs_space=False,
         ),

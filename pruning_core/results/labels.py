@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from pruning_core.settings.relevance import has_effect
+from pruning_core.settings.serialization import to_dict
+from pruning_core.settings.spec import Spec
+
 MAX_SETTINGS = 4
+# A setting with such a name is called by its section: "model=resnet18", "iterative=off".
+UNSPECIFIC = ("name", "enabled", "method")
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -24,10 +30,10 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def short_labels(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """A label for each run, by id, from its flat settings.
 
-    A name that a person gave, in `label`, is kept; where several runs have the same, the settings
-    in which these differ follow in parentheses. A run without a name is called by the settings in
-    which all runs differ, such as "lr=0.1". At most four settings are named, and runs with equal
-    labels are numbered.
+    The name of a run, in `label`, is kept; where several runs have the same, the settings in which
+    these differ follow in parentheses. A run without a name is called by the settings in which all
+    runs differ, such as "lr=0.1". At most four settings are named, and runs with equal labels are
+    numbered.
     """
     names = {run: str(spec.get("label") or "") for run, spec in specs.items()}
     counts = Counter(names.values())
@@ -38,6 +44,16 @@ def short_labels(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         settings = _settings(specs[run], differing)
         labels[run] = f"{name} ({settings})" if name and settings else name or settings or "run"
     return _numbered(labels)
+
+
+def changes(spec: Spec, before: Spec) -> str:
+    """The settings that differ from those of another run, with their values: "seeds=0,1,2".
+
+    Those without an effect in this run are left out, and at most four are named.
+    """
+    flat = flatten(to_dict(spec))
+    differing = _differing({"": flat, "before": flatten(to_dict(before))})
+    return _settings(flat, [name for name in differing if has_effect(name, spec)])
 
 
 def _differing(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -51,10 +67,15 @@ def _differing(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _short_names(names: list[str]) -> dict[str, str]:
-    """The last part of each dotted name, where it is unique; else the whole name."""
-    last = {name: name.rsplit(".", 1)[-1] for name in names}
+    """The last specific part of each dotted name, where it is unique; else the whole name."""
+    last = {name: _last_part(name) for name in names}
     counts = Counter(last.values())
     return {name: last[name] if counts[last[name]] == 1 else name for name in names}
+
+
+def _last_part(name: str) -> str:
+    section, _, last = name.rpartition(".")
+    return section if section and last in UNSPECIFIC else last
 
 
 def _settings(spec: Mapping[str, Any], differing: list[str]) -> str:
@@ -66,6 +87,8 @@ def _settings(spec: Mapping[str, Any], differing: list[str]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(_value(v) for v in value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, float):
         return f"{value:g}"
     text = str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -62,7 +63,7 @@ def keyed(settings: Any) -> dict[str, Any]:
 def build(cls: Any, value: Any, prefix: str = "") -> Any:
     """A settings object from JSON values. Raises `SpecError`; `prefix` starts its fields."""
     check(isinstance(value, dict), prefix.rstrip(".") or "spec", "a JSON object is needed here.")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     unknown = sorted(set(value) - set(hints))
     check(not unknown, prefix + (unknown or [""])[0], NO_SUCH_SETTING)
     fields = {name: _convert(hints[name], v, prefix + name) for name, v in value.items()}
@@ -72,6 +73,12 @@ def build(cls: Any, value: Any, prefix: str = "") -> Any:
         if prefix and not error.field.startswith(prefix):
             raise error.for_field(prefix + error.field) from None
         raise
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of the fields of a class. Python evaluates them anew each time."""
+    return typing.get_type_hints(cls)
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pruning_core.common.errors import SpecError, check, once, shortened
+from pruning_core.common.formatting import format_percent
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
@@ -28,7 +31,7 @@ from pruning_core.settings.conditions import (
 )
 from pruning_core.settings.correction import CorrectionSpec, check_correction
 from pruning_core.settings.data import DataSpec, ModelSpec
-from pruning_core.settings.fields import check_fields, section, setting
+from pruning_core.settings.fields import check_fields, fields_of, section, setting
 from pruning_core.settings.pruning import (
     PruningSpec,
     check_pattern,
@@ -51,6 +54,17 @@ MAX_FILE_BYTES = 10**7
 SHOWN_OF_JSON = 20
 # One option sets these fields of the baseline and of fine-tuning.
 SHARED = ("batch_size", "momentum", "clip_grad_norm", "bn_recalibration_images")
+# The settings that a default name tells where they are not the default ones, some of them always.
+NAMED_SETTINGS = (
+    "pruning.allocation",
+    "pruning.criterion",
+    "pruning.granularity",
+    "iterative.schedule",
+    "recovery.method",
+    "structured.channel_importance",
+    "iterative.target",
+)
+ALWAYS_NAMED = ("pruning.allocation",)
 FINE_TUNING_CONDITIONS = {
     **{field.name: FINE_TUNES for field in dataclasses.fields(TrainSpec)},
     "lr": FINE_TUNING_LR,
@@ -257,8 +271,49 @@ def read(path: Path) -> Spec:
 
 
 def describe(spec: Spec) -> str:
-    """The label of a run; without one, its model and data set."""
-    return spec.label or f"{spec.model.name} on {dataset_name(spec)}"
+    """The name of a run: that of its settings, else its data set and what is special about it.
+
+    Such as "digits, global, 3 seeds": the model, the strategies, the criterion and others are
+    named where they are not the default ones, the allocation always.
+    """
+    return spec.label or ", ".join(_distinctive(spec))
+
+
+def _distinctive(spec: Spec) -> Iterator[str]:
+    """The parts of a default name."""
+    default = ModelSpec()
+    yield dataset_name(spec)
+    if spec.model.name != default.name:
+        yield spec.model.name
+    if spec.model.width != default.width:
+        yield f"width {spec.model.width:g}"
+    if spec.model.weights != default.weights:
+        yield Path(spec.model.weights).name
+    one_shot = any(spec.one_shot.amounts)
+    if one_shot != spec.iterative.enabled:
+        yield "one-shot" if one_shot else "iterative"
+    if spec.structured.enabled:
+        yield "structured"
+    elif not one_shot and not spec.iterative.enabled:
+        yield "sensitivity" if spec.sensitivity.enabled else "dense control"
+    for name in NAMED_SETTINGS:
+        field = fields_of(Spec)[name]
+        value = operator.attrgetter(name)(spec)
+        special = value != field.default or name in ALWAYS_NAMED
+        if special and all(condition.holds(spec) for condition in field.conditions):
+            yield format_percent(value) if field.is_share else _term(field.choice_title(value))
+    if len(spec.seeds) > 1:
+        yield f"{len(spec.seeds)} seeds"
+    elif any(spec.seeds):
+        yield f"seed {spec.seeds[0]}"
+
+
+def _term(title: str) -> str:
+    """The title of a choice within a name: "global", "OBD" for "Optimal Brain Damage (OBD)"."""
+    term, _, explanation = title.partition(" (")
+    if (abbreviation := explanation.removesuffix(")")).isalpha() and abbreviation.isupper():
+        return abbreviation
+    return term if term[1:].lower() != term[1:] and " " not in term else term[0].lower() + term[1:]
 
 
 def dataset_name(spec: Spec) -> str:

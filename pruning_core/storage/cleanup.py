@@ -14,7 +14,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import KEY, Cache
 from pruning_core.planning.stage import Missing
 from pruning_core.planning.stage_kinds import INSPECTIONS, STAGE_KINDS
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import UNDO_SECONDS, Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
 
@@ -93,7 +93,8 @@ def clean(store: Store, queue: Queue, everything: bool = False) -> list[str]:
 
     Exported files and latencies of a kept model stay. Reproducibility bundles are removed,
     because packing them again takes seconds. Only what the project made, by its name, is removed.
-    Returns the keys of the removed stages.
+    A deleted job uses its results while its deletion can be undone. Returns the keys of the removed
+    stages.
 
     Raises `CleanError`, before anything is removed, where the folder is not marked as a cache.
     Without `everything` also where the queue does not know finished stages or has no job: it was
@@ -104,6 +105,7 @@ def clean(store: Store, queue: Queue, everything: bool = False) -> list[str]:
             f"{store.cache.root} is not marked as a cache of Pruning Lab. Nothing was removed. If "
             "it is a cache, run the command `jobs` with it first, which marks it."
         )
+    queue.purge(UNDO_SECONDS)
     stages, files = _unused_stages(store, queue), _unused_files(store, queue)
     if not everything:
         _check_queue(store, queue, stages, files)
@@ -126,7 +128,7 @@ def _check_queue(store: Store, queue: Queue, stages: list[str], files: list[Path
             f"The queue {store.cache.queue} does not know {results} of {len(finished):,}: it was "
             f"moved away or replaced. Put the former queue back to keep them. {advice}"
         )
-    if not queue.jobs(1) and (stages or files):
+    if not queue.jobs(1) and not queue.deleted() and (stages or files):
         raise CleanError(
             f"The queue {store.cache.queue} has no job, so that nothing in this cache is used: "
             f"{format_count(len(stages), 'finished result')} and "

@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import CacheError
+from pruning_core.settings.spec import Spec, dataset_name, describe, from_json
 
 STALE_SECONDS = 10.0
 log = logging.getLogger(__name__)
+# Where the name of a job comes from; a name never replaces one of a later origin in this list.
+DEFAULT, FROM_SETTINGS, TYPED = range(3)
 # The error codes of SQLite, in their low byte, for a disk that is full or cannot be written.
 UNWRITABLE = (
     sqlite3.SQLITE_CANTOPEN,
@@ -26,26 +30,38 @@ UNWRITABLE = (
 )
 LOCK_SECONDS = 30.0
 # The version of the tables, in `PRAGMA user_version`. A queue of a later version is refused. One
-# of an earlier version holds settings and stage keys that no longer exist: its jobs and stages are
-# deleted when it is opened, and a worker of that version ends; finished stages stay on disk.
-QUEUE_VERSION = 5
+# from before `FIRST_KEPT` holds settings and stage keys that no longer exist: its jobs and stages
+# are deleted when it is opened; finished stages stay on disk. A later one gets the columns that it
+# lacks. A worker of an earlier version ends.
+QUEUE_VERSION = 6
+FIRST_KEPT = 5
 RETRY_SECONDS = 0.01
 
-SCHEMA = """
+# The columns of jobs that version 6 has added; `Job` describes them.
+ADDED_COLUMNS = {
+    "origin": "INTEGER NOT NULL DEFAULT 0",
+    "dataset": "TEXT NOT NULL DEFAULT ''",
+    "model": "TEXT NOT NULL DEFAULT ''",
+    "starred": "INTEGER NOT NULL DEFAULT 0",
+    "archived": "INTEGER NOT NULL DEFAULT 0",
+    "tags": "TEXT NOT NULL DEFAULT '[]'",
+    "notes": "TEXT NOT NULL DEFAULT ''",
+    "deleted": "REAL",
+}
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS stages (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, parent TEXT NOT NULL, settings TEXT NOT NULL,
     hints TEXT NOT NULL, threads INTEGER NOT NULL, urgency REAL NOT NULL, status TEXT NOT NULL,
     created REAL NOT NULL, started REAL, finished REAL, token TEXT, host TEXT, pid INTEGER,
     heartbeat REAL, requested REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    progress TEXT NOT NULL DEFAULT '{}',
+    progress TEXT NOT NULL DEFAULT '{{}}',
     error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS stages_by_status ON stages (status, created);
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, label TEXT NOT NULL, spec TEXT NOT NULL, created REAL NOT NULL,
     status TEXT NOT NULL, error TEXT NOT NULL DEFAULT '', field TEXT NOT NULL DEFAULT '',
-    outline TEXT NOT NULL DEFAULT '{"models": [], "noted": []}');
-CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created);
-CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
+    outline TEXT NOT NULL DEFAULT '{{"models": [], "noted": []}}',
+    {", ".join(" ".join(column) for column in ADDED_COLUMNS.items())});
 CREATE TABLE IF NOT EXISTS wants (
     job TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (job, key));
 CREATE INDEX IF NOT EXISTS wants_by_key ON wants (key);
@@ -54,6 +70,14 @@ CREATE TABLE IF NOT EXISTS submitters (
 CREATE TABLE IF NOT EXISTS worker (
     id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, host TEXT, pid INTEGER, heartbeat REAL,
     code TEXT, started REAL, process TEXT, checkout TEXT, file TEXT);
+"""
+# They are created after the columns that they name.
+JOB_INDEXES = """
+CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created);
+CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
+CREATE INDEX IF NOT EXISTS jobs_by_dataset ON jobs (dataset);
+CREATE INDEX IF NOT EXISTS jobs_by_model ON jobs (model);
+CREATE INDEX IF NOT EXISTS jobs_by_deletion ON jobs (deleted) WHERE deleted IS NOT NULL
 """
 # The tables by which a file is told from the database of another program.
 QUEUE_TABLES = {"jobs", "stages", "wants"}
@@ -206,25 +230,61 @@ class Database:
             return [dict(row) for row in db.execute(query, values)]
 
 
+def label_origin(spec: Spec) -> int:
+    """The origin of the name of a job that nobody has typed."""
+    return FROM_SETTINGS if spec.label else DEFAULT
+
+
 def _version(db: sqlite3.Connection) -> int:
     """The version of the queue; 0 for a new file, and for queues from before the versions."""
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _update_tables(db: sqlite3.Connection) -> None:
-    """Create the tables in one transaction, in place of those of an earlier version."""
+    """Create the tables in one transaction, or bring those of an earlier version up to date."""
     db.execute("BEGIN IMMEDIATE")
     version = _version(db)
     if version < QUEUE_VERSION:  # else another process was faster
-        outdated = _tables(db)
+        outdated = _tables(db) if version < FIRST_KEPT else set()
         for table in outdated:
             db.execute(f"DROP TABLE {table}")
-        for statement in SCHEMA.split(";"):
-            db.execute(statement)
+        _run_each(db, SCHEMA)
+        if version >= FIRST_KEPT:
+            _add_columns(db)
+        _run_each(db, JOB_INDEXES)
         db.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
         if outdated:
             log.warning("The queue was written by an earlier version: its jobs were removed.")
     db.execute("COMMIT")
+
+
+def _add_columns(db: sqlite3.Connection) -> None:
+    """Give the jobs of version 5 the columns of this version, and end the worker of that one.
+
+    A name that is neither in the settings nor the default of that version was typed. A default
+    name becomes that of this version.
+    """
+    db.execute("DELETE FROM worker")
+    for name, kind in ADDED_COLUMNS.items():
+        db.execute(f"ALTER TABLE jobs ADD COLUMN {name} {kind}")
+    for row in db.execute("SELECT id, label, spec FROM jobs").fetchall():
+        try:
+            spec = from_json(row["spec"])
+        except SpecError:  # it was written by hand; the job still has its name
+            continue
+        default = f"{spec.model.name} on {dataset_name(spec)}"
+        typed = row["label"] not in (spec.label, default)
+        label, origin = (row["label"], TYPED) if typed else (describe(spec), label_origin(spec))
+        db.execute(
+            "UPDATE jobs SET label = ?, origin = ?, dataset = ?, model = ? WHERE id = ?",
+            (label, origin, dataset_name(spec), spec.model.name, row["id"]),
+        )
+
+
+def _run_each(db: sqlite3.Connection, statements: str) -> None:
+    """Execute statements, without the COMMIT that `executescript` begins with."""
+    for statement in statements.split(";"):
+        db.execute(statement)
 
 
 def _tables(db: sqlite3.Connection) -> set[str]:

@@ -1,4 +1,4 @@
-"""The list of jobs, a page at a time, with the progress of each."""
+"""The list of jobs: searched, filtered and sorted, a page at a time, with the progress of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_state
-from pruning_core.storage.jobs import Job
+from pruning_core.storage.jobs import Job, job_row
 
 # The work of a stage without training, in epochs.
 MIN_STAGE_WORK = 0.2
@@ -19,23 +19,122 @@ MIN_FRACTION = 0.1
 # more where another program began to use the machine.
 REMAINING_ERROR = (0.75, 1.5)
 
-# Newest first, by an index. The first page also holds jobs that can run now, and each page holds
-# the wanted job, however old these are.
+# Which jobs a list shows, in SQL.
+SHOWN = {
+    "current": "j.deleted IS NULL AND NOT j.archived",
+    "archived": "j.deleted IS NULL AND j.archived",
+    "all": "j.deleted IS NULL",
+    "deleted": "j.deleted IS NOT NULL",
+}
+NEWEST = "newest"
+# The orders of a list, in SQL. Equal values are sorted by time.
+SORTS = {
+    NEWEST: "",
+    "oldest": "j.created,",
+    "name": "casefold(j.label),",
+    "dataset": "casefold(j.dataset),",
+    "model": "casefold(j.model),",
+    "starred": "j.starred DESC,",
+}
+
+
+def _with_stage(condition: str) -> str:
+    return (
+        "j.id IN (SELECT w.job FROM stages s JOIN wants w ON w.key = s.key"
+        f" WHERE s.status {condition})"
+    )
+
+
+# As `job_state` computes them. The index of the stages leads to the jobs that are not finished.
+_RUNNING, _FAILED = _with_stage("= 'running'"), _with_stage("= 'failed'")
+_UNFINISHED = _with_stage("IN ('queued', 'running', 'failed', 'cancelled')")
+STATES = {
+    "planning": "j.status = 'planning'",
+    "queued": f"j.status = 'active' AND {_UNFINISHED} AND NOT {_RUNNING} AND NOT {_FAILED}",
+    "running": f"j.status = 'active' AND {_RUNNING}",
+    "done": f"j.status = 'active' AND NOT {_UNFINISHED}",
+    "failed": f"j.status = 'active' AND {_FAILED} AND NOT {_RUNNING}",
+    "refused": "j.status = 'refused'",
+    "cancelled": "j.status = 'cancelled'",
+}
+# In JSON, quotation marks and backslashes are escaped.
+_TAGS = "replace(replace(j.tags, '\\\"', '\"'), '\\\\', '\\')"
+_TEXTS = ("j.label", _TAGS, "j.notes", "j.dataset", "j.model")
+SHORTEST_ID = 4  # a shorter word would begin the id of many jobs by chance
+SEARCHED = f"casefold({' || char(10) || '.join(_TEXTS)})"
+
+
+# Newest first, by an index. Of these, the first page also holds jobs that can run now, however old
+# they are. The settings of the job before show what a job has changed.
 QUERY = """
-WITH page AS (SELECT id FROM jobs ORDER BY created DESC LIMIT :limit OFFSET :offset),
+WITH page AS (SELECT j.id FROM jobs j WHERE {where} ORDER BY {order} j.created DESC
+    LIMIT :limit OFFSET :offset),
 active AS (
-    SELECT DISTINCT w.job AS id FROM stages s JOIN wants w ON w.key = s.key
-    JOIN jobs j ON j.id = w.job
-    WHERE :offset = 0 AND j.status IN ('planning', 'active') AND s.status IN ('queued', 'running')
+    SELECT DISTINCT j.id FROM stages s JOIN wants w ON w.key = s.key JOIN jobs j ON j.id = w.job
+    WHERE :first AND j.status IN ('planning', 'active') AND s.status IN ('queued', 'running')
     AND (s.status = 'running' OR s.parent = '' OR EXISTS
         (SELECT 1 FROM stages p WHERE p.key = s.parent AND p.status = 'done'))
-    LIMIT :limit),
-shown AS (SELECT id FROM page UNION SELECT id FROM active UNION SELECT :wanted)
-SELECT j.*, j.id IN (SELECT id FROM page) AS paged, (SELECT json_group_array(json_array(
+    AND {where} LIMIT :limit),
+shown AS (SELECT id FROM page UNION SELECT id FROM active)
+SELECT j.*, j.id IN (SELECT id FROM page) AS paged,
+(SELECT p.spec FROM jobs p WHERE p.created < j.created AND p.deleted IS NULL
+    ORDER BY p.created DESC LIMIT 1) AS spec_before,
+(SELECT json_group_array(json_array(
     s.status, json_extract(s.settings, '$.epochs'), json_extract(s.progress, '$.fraction'),
     s.started, s.finished)) FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = j.id) AS steps
-FROM jobs j WHERE j.id IN (SELECT id FROM shown) ORDER BY j.created DESC
+FROM jobs j WHERE j.id IN (SELECT id FROM shown) ORDER BY {order} j.created DESC
 """
+NAMES_QUERY = """
+SELECT 'dataset' AS kind, dataset AS name FROM jobs WHERE dataset != '' GROUP BY dataset
+UNION SELECT 'model', model FROM jobs WHERE model != '' GROUP BY model
+UNION SELECT 'tag', t.value FROM jobs j, json_each(j.tags) t WHERE j.tags != '[]'
+ORDER BY name
+"""
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a list shows, and in which order; empty texts select all jobs.
+
+    Each word of `search` is in the name, a tag, the notes, the data set or the model, or begins the
+    id.
+    `state` is one of `STATES`, `show` one of `SHOWN`, `sort` one of `SORTS`.
+    """
+
+    search: str = ""
+    state: str = ""
+    tag: str = ""
+    dataset: str = ""
+    model: str = ""
+    starred: bool = False
+    show: str = "current"
+    sort: str = NEWEST
+
+    @property
+    def selective(self) -> bool:
+        """Whether it leaves out jobs that are neither archived nor deleted."""
+        return self != JobFilter(show=self.show, sort=self.sort)
+
+    def where(self) -> tuple[str, dict[str, str]]:
+        """The condition in SQL, and its values by name."""
+        conditions, values = [SHOWN[self.show]], {}
+        for number, word in enumerate(self.search.split()):
+            name = f"word{number}"
+            id_start = f"substr(j.id, 1, max(length(:{name}), {SHORTEST_ID})) = :{name}"
+            conditions.append(f"instr({SEARCHED}, :{name}) > 0 OR {id_start}")
+            values[name] = word.casefold()
+        for name in ("dataset", "model"):
+            if value := getattr(self, name):
+                conditions.append(f"j.{name} = :{name}")
+                values[name] = value
+        if self.tag:
+            conditions.append("EXISTS (SELECT 1 FROM json_each(j.tags) WHERE value = :tag)")
+            values["tag"] = self.tag
+        if self.state:
+            conditions.append(STATES[self.state])
+        if self.starred:
+            conditions.append("j.starred")
+        return " AND ".join(f"({condition})" for condition in conditions), values
 
 
 @dataclass(frozen=True)
@@ -71,11 +170,15 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class Run:
-    """A job in the list. `state` is one of those of `JobProgress`."""
+    """A job in the list. `state` is one of those of `JobProgress`.
+
+    `spec_before` are the settings of the job that was submitted before it, as JSON; "" for none.
+    """
 
     job: Job
     state: str
     steps: tuple[StageProgress, ...]
+    spec_before: str = ""
 
     @property
     def active(self) -> bool:
@@ -96,8 +199,11 @@ class Run:
 
     @property
     def seconds_spent(self) -> float:
-        """Seconds in which at least one stage ran; stages that overlap count once."""
-        spent, end = 0.0, 0.0
+        """Seconds in which at least one stage ran; stages that overlap count once.
+
+        What ran before the job was submitted does not count: it was read from the cache.
+        """
+        spent, end = 0.0, self.job.created
         for start, stop in sorted(step.times for step in self.steps):
             spent += max(stop - max(start, end), 0.0)
             end = max(end, stop)
@@ -109,7 +215,8 @@ class Run:
         A stage without epochs, such as a correction, may take seconds or minutes: where most of
         the waiting stages are such, the time is unknown.
         """
-        started = [step for step in self.steps if step.status in ("done", "running")]
+        # A stage that this queue has not run has no time, so it tells nothing about the pace.
+        started = [step for step in self.steps if step.times[1]]
         work = sum(step.work * step.fraction for step in started)
         if self.state != "running" or self.fraction < MIN_FRACTION or not work:
             return None
@@ -139,25 +246,42 @@ def run_from_progress(progress: JobProgress) -> Run:
 class JobList(Database):
     """The jobs of one cache, a page at a time."""
 
-    def page(self, size: int, number: int = 1, wanted: str = "") -> tuple[list[Run], bool]:
-        """The runs of a page, the active ones first, then the newest; and whether more follow.
+    def page(
+        self, size: int, number: int = 1, jobs: JobFilter = JobFilter()
+    ) -> tuple[list[Run], bool]:
+        """The runs of a page in the order of the filter, and whether more follow.
 
-        The first page also holds older runs that are active, and each page holds the `wanted`
-        one. It is one query, whose cost depends on the runs shown, not on all runs.
+        The newest first means: active runs come before others, and the first page also holds
+        older runs that are active. It is one query, whose cost then depends on the runs shown,
+        not on all runs.
         """
-        values = {"limit": size + 1, "offset": size * (number - 1), "wanted": wanted}
+        where, values = jobs.where()
+        newest = jobs.sort == NEWEST
+        query = QUERY.format(where=where, order=SORTS[jobs.sort])
+        bounds = {"limit": size + 1, "offset": size * (number - 1), "first": newest and number == 1}
         with self._connect() as db:
-            rows = [dict(row) for row in db.execute(QUERY, values)]
+            db.create_function("casefold", 1, str.casefold, deterministic=True)
+            rows = [dict(row) for row in db.execute(query, {**values, **bounds})]
         paged = [row["id"] for row in rows if row.pop("paged")]
         runs = [_run(row) for row in rows]
-        shown = [r for r in runs if r.active or r.job.id in (*paged[:size], wanted)]
-        return sorted(shown, key=lambda run: not run.active), len(paged) > size
+        shown = [run for run in runs if run.job.id in paged[:size] or (newest and run.active)]
+        if newest:
+            shown.sort(key=lambda run: not run.active)
+        return shown, len(paged) > size
+
+    def names(self) -> dict[str, list[str]]:
+        """The data sets, models and tags of all jobs, sorted, by "dataset", "model" and "tag"."""
+        names: dict[str, list[str]] = {"dataset": [], "model": [], "tag": []}
+        for row in self._all(NAMES_QUERY):
+            names[row["kind"]].append(row["name"])
+        return names
 
 
 def _run(row: dict[str, Any]) -> Run:
     steps = tuple(_step(*values) for values in json.loads(row.pop("steps")))
-    job = Job(**row)
-    return Run(job, job_state(job, [step.status for step in steps]), steps)
+    before = row.pop("spec_before") or ""
+    job = job_row(row)
+    return Run(job, job_state(job, [step.status for step in steps]), steps, before)
 
 
 def _step(

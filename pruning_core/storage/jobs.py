@@ -7,17 +7,21 @@ two jobs want has one row, and cancelling a job stops only stages that no other 
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from pruning_core.common.errors import check, shortened
 from pruning_core.common.paths import PROJECT
 from pruning_core.planning.stage import Plan, outline
 from pruning_core.planning.stage_kinds import INSPECTIONS
 from pruning_core.settings.relevance import active_settings
 from pruning_core.settings.serialization import canonical_json, to_dict
-from pruning_core.settings.spec import Spec
+from pruning_core.settings.spec import Spec, dataset_name, describe, from_json
+from pruning_core.storage.database import TYPED, label_origin
 from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, marks, sign, stage_row
 
 STARTED = (
@@ -28,6 +32,10 @@ STARTED = (
     " OR json_extract(jobs.spec, '$.iterative.enabled'))"
 )
 LAST_CHARACTER = chr(0x10FFFF)
+LISTED = "deleted IS NULL AND NOT archived"
+# So long a deletion can be undone.
+UNDO_SECONDS = 86_400.0
+LONGEST_NAME, LONGEST_TAG, LONGEST_NOTES = 200, 50, 10_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,9 @@ class Job:
     """A submitted comparison. `status` is planning, active, refused or cancelled.
 
     `error` is a text, or `SpecError.to_json()` where `field` names the wrong setting. `outline`
-    lists the models as JSON.
+    lists the models as JSON. `label` is the name of the run, and `origin` says where it is from:
+    the default, the settings, or a person who typed it. `dataset` and `model` are names. `deleted`
+    is the time of the deletion, which can be undone; None for other jobs.
     """
 
     id: str
@@ -46,6 +56,43 @@ class Job:
     error: str
     field: str
     outline: str
+    origin: int = 0
+    dataset: str = ""
+    model: str = ""
+    starred: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    deleted: float | None = None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change to jobs; None leaves a value as it is.
+
+    An empty `name` is the default name. Tags are added before others are removed.
+    """
+
+    name: str | None = None
+    notes: str | None = None
+    starred: bool | None = None
+    archived: bool | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises `SpecError` where a text is too long, or a tag cannot be one."""
+        texts = [
+            ("name", self.name or "", LONGEST_NAME),
+            ("notes", self.notes or "", LONGEST_NOTES),
+        ]
+        texts += [("tag", tag, LONGEST_TAG) for tag in self.add_tags]
+        for field, text, most in texts:
+            message = "this text has {length} characters; give at most {most}."
+            check(len(text) <= most, field, message, length=len(text), most=most)
+        message = "{tag} is no tag; write a word, or a few words without a comma."
+        for tag in self.add_tags:
+            check(bool(tag.strip()) and "," not in tag, "tag", message, tag=shortened(tag))
 
 
 def job_id(spec: Spec) -> str:
@@ -61,14 +108,26 @@ class Queue(StageQueue):
     """The jobs and stages of one cache."""
 
     def submit(self, spec: Spec, label: str) -> str:
-        """Submit a comparison, or submit an existing one again. Returns the id of the job."""
+        """Submit a comparison, or submit an existing one again. Returns the id of the job.
+
+        A name that a person has typed is only replaced by another typed one. A job that was
+        deleted is a new one, with the tags and notes that it had.
+        """
         job = job_id(spec)
+        origin = label_origin(spec) if label == describe(spec) else TYPED
         with self._write() as db:
+            _purge(db, time.time() - UNDO_SECONDS)
             db.execute(
-                "INSERT INTO jobs (id, label, spec, created, status)"
-                " VALUES (?, ?, ?, ?, 'planning') ON CONFLICT (id) DO UPDATE SET"
-                " label = excluded.label, status = 'planning', error = '', field = ''",
-                (job, label, canonical_json(to_dict(spec)), time.time()),
+                "INSERT INTO jobs (id, label, origin, spec, dataset, model, created, status)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 'planning') ON CONFLICT (id) DO UPDATE SET"
+                " label = iif(excluded.origin >= origin, excluded.label, label),"
+                " origin = max(excluded.origin, origin),"
+                " created = iif(deleted IS NULL, created, excluded.created),"
+                " status = 'planning', error = '', field = '', archived = 0, deleted = NULL",
+                (
+                    *(job, label, origin, canonical_json(to_dict(spec))),
+                    *(dataset_name(spec), spec.model.name, time.time()),
+                ),
             )
             sign(db, [job])
             _inspect_again(db, job)
@@ -156,40 +215,86 @@ class Queue(StageQueue):
         with self._write() as db:
             _cancel(db, job)
 
-    def delete(self, job: str) -> None:
-        """Cancel and delete a job; its results stay in the store until the cache is cleaned."""
+    def delete(self, *jobs: str) -> None:
+        """Cancel jobs and remove them from all lists. `undelete` brings them back for a day.
+
+        Their results stay in the store; see `purge`.
+        """
+        now = time.time()
         with self._write() as db:
-            _cancel(db, job)
-            db.execute("DELETE FROM wants WHERE job = ?", (job,))
-            db.execute("DELETE FROM jobs WHERE id = ?", (job,))
-            db.execute("DELETE FROM submitters WHERE id = ?", (job,))
+            _purge(db, now - UNDO_SECONDS)
+            for job in jobs:
+                _cancel(db, job)
+                query = "UPDATE jobs SET deleted = ? WHERE id = ? AND deleted IS NULL"
+                db.execute(query, (now, job))
+
+    def undelete(self, *jobs: str) -> None:
+        """Bring deleted jobs back. Those that waited or ran are cancelled, and can be retried."""
+        with self._write() as db:
+            db.execute(f"UPDATE jobs SET deleted = NULL WHERE id IN ({marks(jobs)})", jobs)
+
+    def purge(self, seconds: float = 0.0) -> int:
+        """Remove the jobs for good that were deleted at least so many seconds ago.
+
+        Their results belong to no job then, and stay in the store until the cache is cleaned.
+        Returns the number of jobs.
+        """
+        with self._write() as db:
+            return _purge(db, time.time() - seconds)
+
+    def edit(self, jobs: Collection[str], change: Edit) -> None:
+        """Change the name, tags, notes, star or archive of jobs, all of them or none."""
+        with self._write() as db:
+            query = f"SELECT * FROM jobs WHERE id IN ({marks(jobs)})"
+            for row in db.execute(query, tuple(jobs)).fetchall():
+                values = _edited(job_row(dict(row)), change)
+                assignments = ", ".join(f"{name} = ?" for name in values)
+                db.execute(
+                    f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), row["id"])
+                )
 
     def jobs(self, limit: int = 1000, offset: int = 0) -> list[Job]:
-        """All jobs, the newest first."""
-        rows = self._all("SELECT * FROM jobs ORDER BY created DESC LIMIT ? OFFSET ?", limit, offset)
-        return [Job(**row) for row in rows]
+        """All jobs that are not deleted, the newest first."""
+        query = "SELECT * FROM jobs WHERE deleted IS NULL ORDER BY created DESC LIMIT ? OFFSET ?"
+        return [job_row(row) for row in self._all(query, limit, offset)]
 
-    def job(self, start: str) -> Job | None:
-        """The job whose id begins with `start`; None where no job, or more than one, matches."""
-        query = "SELECT * FROM jobs WHERE id >= ? AND id < ? LIMIT 2"
+    def job(self, start: str, deleted: bool = False) -> Job | None:
+        """The job whose id begins with `start`; None where no job, or more than one, matches.
+
+        With `deleted` it is one that was deleted, without it one that was not.
+        """
+        state = "NOT NULL" if deleted else "NULL"
+        query = f"SELECT * FROM jobs WHERE id >= ? AND id < ? AND deleted IS {state} LIMIT 2"
         rows = self._all(query, start, start + LAST_CHARACTER)
-        return Job(**rows[0]) if len(rows) == 1 else None
+        return job_row(rows[0]) if len(rows) == 1 else None
+
+    def jobs_by_id(self, ids: Collection[str]) -> dict[str, Job]:
+        """The jobs with these ids, also deleted ones; unknown ids are left out."""
+        if not ids:
+            return {}
+        rows = self._all(f"SELECT * FROM jobs WHERE id IN ({marks(ids)})", *ids)
+        return {row["id"]: job_row(row) for row in rows}
+
+    def deleted(self) -> list[Job]:
+        """The jobs whose deletion can still be undone, the last deleted first."""
+        query = "SELECT * FROM jobs WHERE deleted IS NOT NULL ORDER BY deleted DESC"
+        return [job_row(row) for row in self._all(query)]
 
     def unfinished(self, limit: int) -> list[Job]:
         """Jobs that are planned, wait or run, the newest first."""
         # Indexes lead from the unfinished stages to their jobs. Each + hides a column from the
         # query planner, which would scan all jobs instead.
         rows = self._all(
-            "SELECT * FROM jobs WHERE +status IN ('planning', 'active') AND id IN"
-            " (SELECT id FROM jobs WHERE status = 'planning' UNION SELECT w.job FROM stages s"
-            " JOIN wants w ON w.key = s.key WHERE s.status IN ('queued', 'running'))"
+            "SELECT * FROM jobs WHERE +status IN ('planning', 'active') AND deleted IS NULL"
+            " AND id IN (SELECT id FROM jobs WHERE status = 'planning' UNION SELECT w.job"
+            " FROM stages s JOIN wants w ON w.key = s.key WHERE s.status IN ('queued', 'running'))"
             " ORDER BY +created DESC LIMIT ?",
             limit,
         )
-        return [Job(**row) for row in rows]
+        return [job_row(row) for row in rows]
 
     def finished(self, limit: int) -> list[Job]:
-        """Jobs all of whose stages are done, the newest first."""
+        """Jobs all of whose stages are done, the newest first, without archived ones."""
         return self._where(
             "status = 'active' AND NOT EXISTS (SELECT 1 FROM wants w JOIN stages s"
             " ON s.key = w.key WHERE w.job = jobs.id AND s.status != 'done')",
@@ -197,22 +302,26 @@ class Queue(StageQueue):
         )
 
     def started(self, limit: int) -> list[Job]:
-        """Comparisons with a finished baseline, the newest first: these have results to show."""
+        """Comparisons with a finished baseline, which have results to show, the newest first.
+
+        Archived ones are left out.
+        """
         return self._where(STARTED, limit)
 
     def started_labels(self, limit: int) -> dict[str, str]:
         """The labels of the jobs in `started`, by id."""
-        query = f"SELECT id, label FROM jobs WHERE {STARTED} ORDER BY created DESC LIMIT ?"
+        query = f"SELECT id, label FROM jobs WHERE {LISTED} AND {STARTED}"
+        query += " ORDER BY created DESC LIMIT ?"
         return {row["id"]: row["label"] for row in self._all(query, limit)}
 
     def _where(self, condition: str, limit: int) -> list[Job]:
-        query = f"SELECT * FROM jobs WHERE {condition} ORDER BY created DESC LIMIT ?"
-        return [Job(**row) for row in self._all(query, limit)]
+        query = f"SELECT * FROM jobs WHERE {LISTED} AND {condition} ORDER BY created DESC LIMIT ?"
+        return [job_row(row) for row in self._all(query, limit)]
 
     def planning(self) -> list[Job]:
         """Jobs whose plan is not complete, the oldest first."""
         rows = self._all("SELECT * FROM jobs WHERE status = 'planning' ORDER BY created")
-        return [Job(**row) for row in rows]
+        return [job_row(row) for row in rows]
 
     def stages_of(self, job: str) -> list[Row]:
         """The stages of a job, parents first."""
@@ -242,13 +351,47 @@ class Queue(StageQueue):
         return [row["key"] for row in self._all(f"{query} WHERE s.status = 'done' ORDER BY s.key")]
 
     def named_files(self) -> set[str]:
-        """Paths of images and weights that jobs, and stages that wait or run, use."""
+        """Paths of images and weights that jobs, also deleted ones, and pending stages use."""
         rows = self._all(
             "SELECT json_extract(spec, '$.data.path') AS a, json_extract(spec, '$.model.weights')"
             " AS b FROM jobs UNION SELECT json_extract(hints, '$.path'),"
             " json_extract(hints, '$.weights') FROM stages WHERE status IN ('queued', 'running')"
         )
         return {path for row in rows for path in row.values() if path}
+
+
+def job_row(values: dict[str, Any]) -> Job:
+    """A row of the table as a `Job`."""
+    flags = {name: bool(values[name]) for name in ("starred", "archived")}
+    return Job(**{**values, **flags, "tags": tuple(json.loads(values["tags"]))})
+
+
+def _edited(job: Job, change: Edit) -> dict[str, Any]:
+    """The columns of a job after a change."""
+    label, origin = job.label, job.origin
+    if change.name is not None:
+        label, origin = " ".join(change.name.split()), TYPED
+    if not label:
+        spec = from_json(job.spec)
+        label, origin = describe(spec), label_origin(spec)
+    tags = {*job.tags, *(tag.strip() for tag in change.add_tags)} - set(change.remove_tags)
+    return {
+        "label": label,
+        "origin": origin,
+        "notes": job.notes if change.notes is None else change.notes.strip(),
+        "starred": job.starred if change.starred is None else change.starred,
+        "archived": job.archived if change.archived is None else change.archived,
+        "tags": json.dumps(sorted(tags, key=lambda t: (t.casefold(), t)), ensure_ascii=False),
+    }
+
+
+def _purge(db: sqlite3.Connection, until: float) -> int:
+    """Remove the jobs for good that were deleted until a time. Returns their number."""
+    rows = db.execute("SELECT id FROM jobs WHERE deleted <= ?", (until,)).fetchall()
+    for row in rows:
+        for table, column in (("wants", "job"), ("jobs", "id"), ("submitters", "id")):
+            db.execute(f"DELETE FROM {table} WHERE {column} = ?", (row["id"],))
+    return len(rows)
 
 
 def _other_checkout(checkout: str) -> str:
@@ -281,7 +424,7 @@ def _cancel(db: sqlite3.Connection, job: str) -> None:
         "UPDATE stages SET status = 'cancelled', token = NULL WHERE status IN"
         " ('queued', 'running') AND key IN (SELECT key FROM wants WHERE job = ?)"
         " AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job WHERE"
-        " w.key = stages.key AND j.status IN ('planning', 'active'))",
+        " w.key = stages.key AND j.status IN ('planning', 'active') AND j.deleted IS NULL)",
         (job,),
     )
 

@@ -55,6 +55,10 @@ def test_an_earlier_cache_without_a_mark_is_marked_by_its_next_use(
     assert code == 1
     assert "is not marked as a cache" in one_line(error)
     assert run(cache, capfd, "jobs")[0] == 0
+    out = run(cache, capfd, "cache", "clean")[1]
+    assert out.startswith("Removed 0 stages")
+    assert "1 deleted job can be restored for a day, so the results are kept." in out
+    assert run(cache, capfd, "jobs", "purge")[1].startswith("Removed 1 deleted job for good.")
     code, out, _ = run(cache, capfd, "cache", "clean")
     assert code == 0
     assert not out.startswith("Removed 0 stages")

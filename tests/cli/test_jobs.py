@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -13,11 +15,12 @@ from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import Edit, Queue
 from pruning_core.worker import start
 from tests.helpers.inspections import Facts
 from tests.helpers.refusals import ended, one_line
 
+Jobs = Callable[..., tuple[object, str, str]]
 ERROR = SpecError(
     "pruning.allocation",
     "{share} with {other} needs {choice}; give {braces}.",
@@ -167,3 +170,95 @@ def test_a_job_is_cancelled_once(
     assert (code, out) == (0, f"Job {job} is cancelled; its finished stages are kept.\n")
     code, out, _ = ended(capfd, "cancel", job[:6], "--cache-dir", str(cache.root))
     assert (code, out) == (0, f"Job {job} has ended already: cancelled.\n")
+
+
+@pytest.fixture
+def jobs(cache: Cache, capfd: pytest.CaptureFixture[str]) -> Jobs:
+    """Runs `jobs` with arguments. Returns the exit code, the output and the errors."""
+    return lambda *words: ended(capfd, "jobs", "--cache-dir", str(cache.root), *words)
+
+
+def names(out: str) -> list[str]:
+    """The names in a list of jobs that has one line for each job."""
+    return [line.split("%  ")[1] for line in out.splitlines()]
+
+
+def three(queue: Queue) -> list[str]:
+    """Three cancelled jobs."""
+    ids: list[str] = []
+    for name in ("Beta", "alpha", "Gamma"):
+        ids.append(queue.submit(replace(QUICKSTART, seeds=(len(ids),)), name))
+        queue.cancel(ids[-1])
+    return ids
+
+
+def test_the_list_is_filtered_sorted_and_limited(queue: Queue, jobs: Jobs) -> None:
+    beta, alpha, gamma = three(queue)
+    assert names(jobs()[1]) == ["Gamma", "alpha", "Beta"]
+    assert names(jobs("--sort", "name")[1]) == ["alpha", "Beta", "Gamma"]
+    code, out, error = jobs("--sort", "oldest", "--limit", "1")
+    assert (code, names(out)) == (0, ["Beta"])
+    assert "More jobs match" in one_line(error)
+    assert names(jobs("--search", "ALPH")[1]) == ["alpha"]
+    assert names(jobs("--search", gamma[:5])[1]) == ["Gamma"]
+    assert jobs("--state", "done")[1:] == ("", "No job matches.\n")
+    assert len(names(jobs("--state", "cancelled", "--dataset", "digits")[1])) == 3
+    jobs("edit", alpha[:6], gamma, "--add-tag", "thesis", "--add-tag", "old", "--star")
+    assert names(jobs("--tag", "thesis")[1]) == ["* Gamma [old] [thesis]", "* alpha [old] [thesis]"]
+    jobs("edit", gamma, "--remove-tag", "old", "--no-star", "--notes", "a note")
+    assert names(jobs("--starred")[1]) == ["* alpha [old] [thesis]"]
+    assert names(jobs("--search", "note")[1]) == ["Gamma [thesis] (a note)"]
+    jobs("edit", beta, "--archive")
+    assert names(jobs("--archived")[1]) == ["Beta"]
+    assert len(names(jobs()[1])) == 2
+    jobs("edit", beta, "--no-archive", "--name", " A  new name ")
+    assert names(jobs("--search", "new")[1]) == ["A new name"]
+    jobs("edit", beta, "--name", "")
+    assert names(jobs("--sort", "oldest")[1])[0] == "Quick start", "the name in the settings"
+
+
+def test_a_deleted_job_is_restored_or_removed(queue: Queue, jobs: Jobs) -> None:
+    beta, alpha, gamma = three(queue)
+    assert f"jobs undelete {beta} {alpha}" in jobs("delete", beta, alpha)[1]
+    assert names(jobs()[1]) == ["Gamma"]
+    assert names(jobs("--deleted")[1]) == ["alpha", "Beta"]
+    code, _, error = jobs("edit", beta, "--star")
+    assert (code, one_line(error)[:4]) == (2, "JOB:")
+    assert f"`jobs undelete {beta}` restores it" in error
+    assert jobs("undelete", beta[:6])[1] == f"Job {beta} is restored: Beta\n"
+    assert jobs("purge")[1].startswith("Removed 1 deleted job for good.")
+    assert "matches no deleted job" in jobs("undelete", alpha)[2]
+    assert {job.id for job in queue.jobs()} == {beta, gamma}
+
+
+def test_a_list_fits_80_columns_and_keeps_whole_names(queue: Queue, jobs: Jobs) -> None:
+    name = "A long name of a run that a person has typed, with many words, and more of them"
+    job = queue.submit(QUICKSTART, name)
+    queue.edit([job], Edit(notes="first line\nsecond " * 20, add_tags=("one tag", "another tag")))
+    out = jobs()[1]
+    assert max(map(len, out.splitlines())) <= 80
+    assert name in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("edit", "JOB"), "JOB: no change is given"),
+        (("edit", "JOB", "OTHER", "--name", "x"), "--name: it is for one job, not for 2."),
+        (("edit", "JOB", "--add-tag", "a,b"), "--add-tag: 'a,b' is no tag"),
+        (("edit", "JOB", "--add-tag", " "), "--add-tag: ' ' is no tag"),
+        (("edit", "JOB", "--name", "n" * 300), "--name: this text has 300 characters"),
+        (("edit", "zz", "--star"), "JOB: the id 'zz' matches no job"),
+        (("delete", "JOB", "zz"), "JOB: the id 'zz' matches no job"),
+        (("rename", "JOB"), "argument"),
+    ],
+)
+def test_a_wrong_change_is_told_and_changes_nothing(
+    queue: Queue, jobs: Jobs, words: tuple[str, ...], sentence: str
+) -> None:
+    first, other, _ = three(queue)
+    before = queue.jobs()
+    code, out, error = jobs(*({"JOB": first, "OTHER": other}.get(word, word) for word in words))
+    assert (code, out) == (2, "")
+    assert sentence in f"argument {one_line(error)}"
+    assert queue.jobs() == before

@@ -67,6 +67,7 @@ def test_clean_reports_a_queue_that_cannot_be_written(
     """Files are removed before the queue, whose failure is reported."""
     job, _ = fill(cache, 2)
     Queue(cache.queue).delete(job)
+    Queue(cache.queue).purge()
 
     def no_row(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
@@ -82,6 +83,7 @@ def test_clean_on_a_read_only_disk_is_one_sentence(
 ) -> None:
     job, _ = fill(cache, 2)
     Queue(cache.queue).delete(job)
+    Queue(cache.queue).purge()
 
     def read_only(source: Path, target: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(source))

@@ -71,7 +71,7 @@ def test_what_is_wrong_in_a_link_is_named_until_a_choice_changes(
 
 def test_parameters_of_another_page_are_dropped(cache: Cache) -> None:
     job = finished(cache)
-    test = open_page("pages/2_Runs.py", job=job, max_drop="3", model="x")
+    test = open_page("pages/2_Runs.py", job=job, image="svg", layer="x")
     assert set(params(test)) == {"job"}
     assert "not valid" not in texts(test)
 

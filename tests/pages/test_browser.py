@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pruning_core.common.paths import Cache
+from pruning_core.planning.presets import QUICKSTART
 from pruning_core.storage.jobs import Queue
 from tests.helpers.browser import ARGUMENTS, CHROME, log_of, served
 
@@ -68,7 +70,8 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
 
     def watch(page: Page) -> None:
         expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=SLOW)
-        expect(page.get_by_text("Finished", exact=True).first).to_be_visible(timeout=SLOW)
+        run = page.get_by_role("heading", level=2)
+        expect(run.get_by_text("Finished", exact=True)).to_be_visible(timeout=SLOW)
         page.get_by_role("button", name="Compare").click()
 
     def compare(page: Page) -> pd.DataFrame:
@@ -122,6 +125,69 @@ def test_a_narrow_screen_keeps_the_effect_of_a_slider_and_run_visible(server: st
         width = page.evaluate("document.documentElement.scrollWidth")
         browser.close()
     assert width <= NARROW
+
+
+RESTS = """() => document.querySelector('[data-testid="stApp"]')
+    ?.getAttribute('data-test-script-state') === 'notRunning'"""
+
+
+def test_runs_are_opened_selected_and_sorted_in_the_table(server: str, cache: Cache) -> None:
+    """With the mouse and with the keyboard; the state is in the address."""
+    from playwright.sync_api import expect, sync_playwright
+
+    queue = Queue(cache.queue)
+    jobs = {}
+    for seed, name in enumerate(("Alpha listed", "Gamma listed", "Beta listed")):
+        jobs[name[0]] = queue.submit(replace(QUICKSTART, seeds=(90 + seed,)), name)
+        queue.cancel(jobs[name[0]])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROME, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"{server}/Runs?search=listed")
+        table = page.locator(".st-key-runs [data-testid=stDataFrame]")
+
+        def opened(name: str, url: str) -> None:
+            heading = page.get_by_role("heading", name=f"{name} listed Cancelled", level=2)
+            expect(heading).to_be_visible(timeout=SLOW)
+            page.wait_for_url(url, timeout=SLOW)
+            page.wait_for_function(RESTS, timeout=SLOW)
+
+        def click(x: int, row: int) -> None:
+            table.click(position={"x": x, "y": 35 * (row + 1.5)})
+
+        opened("Beta", f"**job={jobs['B']}**")
+        click(150, 1)
+        opened("Gamma", f"**job={jobs['G']}**")
+        page.reload()
+        opened("Gamma", f"**job={jobs['G']}**")
+        expect(table.locator("tbody tr")).to_have_count(len(jobs), timeout=SLOW)
+        page.get_by_role("button", name="Clear filters").press("Tab")
+        # The first cell of the table gets the focus, and then the row of the opened run.
+        expect(table.locator("[id^=glide-cell-1-1]")).to_be_focused(timeout=SLOW)
+        page.keyboard.press("Tab")
+        expect(table.locator("[id^=glide-cell-2-1]")).to_be_focused(timeout=SLOW)
+        opened("Gamma", f"**job={jobs['G']}**")
+        click(15, 0)
+        page.wait_for_url(f"**selected={jobs['B']}&**", timeout=SLOW)
+        click(15, 2)
+        page.wait_for_url(f"**selected={jobs['B']}%2C{jobs['A']}&**", timeout=SLOW)
+        click(150, -1)  # the title of the column Name
+        page.wait_for_url("**sort=name**", timeout=SLOW)
+        expect(table.locator("tbody tr").first).to_contain_text("Alpha", timeout=SLOW)
+        click(150, 0)
+        opened("Alpha", f"**job={jobs['A']}**")
+        page.keyboard.press("ArrowDown")
+        opened("Beta", f"**job={jobs['B']}**")
+        page.keyboard.press("Shift+Space")
+        page.wait_for_url(f"**selected={jobs['A']}&**", timeout=SLOW)
+        page.reload()
+        opened("Beta", f"**selected={jobs['A']}&search=listed&sort=name**")
+        page.get_by_role("button", name="Delete selected").click()
+        expect(page.get_by_text("Deleted the run Alpha listed.")).to_be_visible(timeout=SLOW)
+        page.get_by_role("button", name="Undo").click()
+        opened("Alpha", f"**job={jobs['A']}**")
+        browser.close()
+    assert {job.id for job in queue.jobs()} >= set(jobs.values())
 
 
 CONNECT = """url => new Promise(done => {

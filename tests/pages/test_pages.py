@@ -118,7 +118,7 @@ def test_a_changed_preset_loses_its_name(cache: Cache) -> None:
     test.slider(key="w.iterative.iterations").set_value(3).run()
     test.button(key="run").click().run()
     (job,) = Queue(cache.queue).jobs()
-    assert job.label == "mobilenet_v2 on digits"
+    assert job.label == "digits, uniform"
 
 
 def test_user_texts_are_not_read_as_markdown(cache: Cache) -> None:

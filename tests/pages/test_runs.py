@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from pages.components import live
+from pages.components import live, run_table
 from pages.components.lab import Lab
 from pages.components.page_store import PageStore
+from pages.components.run_filters import COLUMNS
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.measurement_types import SensitivitySettings
@@ -26,9 +27,9 @@ from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import titles
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
-from pruning_core.storage.job_list import JobList, Run, StageProgress, run_from_progress
+from pruning_core.storage.job_list import JobFilter, JobList, Run, StageProgress, run_from_progress
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import Edit, Job, Queue
 from pruning_core.storage.stage_queue import Row
 from tests.helpers.inspections import Facts
 from tests.helpers.pages import finished, open_page, texts
@@ -60,9 +61,9 @@ def claimed(queue: Queue) -> Row:
     return row
 
 
-def rows(test: AppTest) -> list[str]:
-    """The labels of the runs in the list, in order."""
-    return [b.label for b in test.button if (b.key or "").startswith("open ")]
+def listed(test: AppTest, column: str = "Name") -> list[str]:
+    """The texts of a column of the list, in order."""
+    return list(test.dataframe[0].value[column])
 
 
 def press(test: AppTest, label: str) -> AppTest:
@@ -73,32 +74,27 @@ def test_the_list_shows_every_run_with_its_state(cache: Cache, queue: Queue) -> 
     waiting(queue, 1)
     finished(cache)
     test = open_page("pages/2_Runs.py")
-    assert rows(test) == ["**waiting 1**", "**Quick start**"]
-    badges = re.findall(r"badge\[(\w+)\]", "".join(m.value for m in test.markdown))
-    assert badges[:2] == ["Waiting", "Finished"]
-    assert "15 of 15 stages" in texts(test)
+    assert listed(test) == ["waiting 1", "Quick start"]
+    assert listed(test, "State") == ["Waiting", "Finished"]
+    assert listed(test, "Data set") == ["digits"] * 2
+    assert listed(test, "Changed settings") == ["", "seeds=0"]
+    assert listed(test, "Accuracy at target") == ["", "63 % at 90 %"]
+    assert listed(test, "Best within goal")[1] == "none"
 
 
-def test_a_click_opens_a_run_below_and_names_it_in_the_link(cache: Cache, queue: Queue) -> None:
-    job = finished(cache)
-    other = waiting(queue, 1)
-    test = open_page("pages/2_Runs.py", job=other)
-    assert "Cancel" in [b.label for b in test.button]
-    test.button(key=f"open {job}").click().run()
-    assert test.query_params["job"] in (job, [job])
-    assert "Compare" in [b.label for b in test.button]
-    assert not test.exception
-
-
-def test_twenty_runs_a_page_and_the_linked_one_on_each(queue: Queue) -> None:
-    names = [cancelled(queue, i) for i in range(25)]
-    test = open_page("pages/2_Runs.py", job=names[0])
-    assert len(rows(test)) == 21
-    assert "cancelled 0" in rows(test)[-1]
-    assert "cancelled 24" in rows(test)[0]
-    press(test, "Older")
-    assert [r.strip("*").split()[-1] for r in rows(test)] == ["4", "3", "2", "1", "0"]
-    assert "cancelled 24" in rows(press(test, "Newer"))[0]
+def test_twenty_runs_a_page(queue: Queue) -> None:
+    for i in range(25):
+        cancelled(queue, i)
+    test = open_page("pages/2_Runs.py")
+    assert len(listed(test)) == 20
+    assert listed(test)[0] == "cancelled 24"
+    press(test, "Next page")
+    assert listed(test) == [f"cancelled {i}" for i in (4, 3, 2, 1, 0)]
+    assert test.query_params["page"] == "2"
+    assert listed(press(test, "Previous page"))[0] == "cancelled 24"
+    test = open_page("pages/2_Runs.py", page="3")
+    assert len(listed(test)) == 20
+    assert "The list has no page 3" in texts(test)
 
 
 def test_active_runs_come_first_however_old(queue: Queue) -> None:
@@ -110,6 +106,8 @@ def test_active_runs_come_first_however_old(queue: Queue) -> None:
     assert [run.job.label for run in shown[1:]] == [f"cancelled {i}" for i in range(24, 4, -1)]
     second, more = JobList(queue.path).page(20, 2)
     assert (len(second), more) == (6, False)
+    third, _ = JobList(queue.path).page(20, 1, JobFilter(state="cancelled"))
+    assert old not in [run.job.id for run in third]
 
 
 def test_a_failed_run_that_blocks_stages_is_not_active(queue: Queue) -> None:
@@ -141,11 +139,11 @@ def test_a_page_of_the_list_is_one_query(queue: Queue, monkeypatch: pytest.Monke
 
 
 def test_a_page_of_the_list_reads_no_table_from_end_to_end(queue: Queue) -> None:
-    values = {"limit": 21, "offset": 0, "wanted": ""}
+    where, _ = JobFilter().where()
+    query = job_list.QUERY.format(where=where, order="")
     with queue._connect() as db:
-        steps = [
-            row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {job_list.QUERY}", values)
-        ]
+        values = {"limit": 21, "offset": 0, "first": True}
+        steps = [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
     scans = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
     assert [s for s in scans if re.fullmatch(r"SCAN (jobs|stages|wants|[jswp])", s)] == []
 
@@ -154,16 +152,17 @@ def test_the_list_and_the_opened_run_agree(cache: Cache, queue: Queue) -> None:
     job = waiting(queue)
     row = claimed(queue)
     queue.beat(row.key, "t", 1, {"fraction": 0.5, "history": []})
-    (listed,), _ = JobList(queue.path).page(20)
+    (entry,), _ = JobList(queue.path).page(20)
     opened = run_from_progress(job_progress(queue, job))
-    assert (listed.state, listed.done) == (opened.state, opened.done) == ("running", 0)
-    steps = [(step.status, step.work, step.fraction) for step in listed.steps]
+    assert (entry.state, entry.done) == (opened.state, opened.done) == ("running", 0)
+    steps = [(step.status, step.work, step.fraction) for step in entry.steps]
     assert sorted(steps) == sorted((s.status, s.work, s.fraction) for s in opened.steps)
-    assert 0 < listed.fraction < 0.02  # half of an inspection is not half of the run
+    assert 0 < entry.fraction < 0.02  # half of an inspection is not half of the run
 
 
-def run(*steps: StageProgress, state: str = "running") -> Run:
-    return Run(None, state, steps)  # type: ignore[arg-type]
+def run(*steps: StageProgress, state: str = "running", created: float = 0.0) -> Run:
+    job = Job("0" * 12, "run", "{}", created, "active", "", "", "")
+    return Run(job, state, steps)
 
 
 def done(begin: float, end: float, work: float = 1.0) -> StageProgress:
@@ -217,6 +216,16 @@ def test_the_time_spent_is_the_seconds_in_which_a_stage_ran(spans: list[tuple[in
     assert run(*steps).seconds_spent == pytest.approx(len(busy))
 
 
+def test_stages_from_the_cache_took_no_time_and_set_no_pace() -> None:
+    """One stage ran before this run was submitted, one ran then, and one was in the store."""
+    cached, stored = done(100, 200, 5.0), StageProgress("done", 5.0, 1.0, None, None)
+    waiting = StageProgress("queued", 10.0, 0.0, None, None)
+    steps = (cached, done(190, 230), done(300, 310), stored, waiting)
+    assert run(*steps, created=210).seconds_spent == pytest.approx(30)
+    pace = (100 + 40 + 10) / 7
+    assert run(*steps, created=210).remaining_seconds(1) == pytest.approx(10 * pace)
+
+
 def logged_stage(test: AppTest) -> str:
     """The key of the stage whose log is shown."""
     return str(next(box for box in test.selectbox if box.label == "Stage").value)
@@ -260,7 +269,7 @@ def test_an_ended_run_promises_no_curves(queue: Queue, end: str) -> None:
     # The queue holds JSON; the page shows the sentence with the title and percent.
     assert ("Training images: 50 % is more than there are." in text) == (end == "refuse")
     assert "{" not in text
-    assert ("Not started" in text) == (end == "refuse")
+    assert "stages" not in text
 
 
 def epochs(n: int) -> list[dict[str, float]]:
@@ -357,7 +366,7 @@ def test_stages_after_a_failed_one_are_skipped(
         queue.finish(row.key, "t")
     queue.fail(row.key, "t", "why")
     test = open_page("pages/2_Runs.py", job=job)
-    states = list(test.dataframe[0].value["State"])
+    states = list(test.dataframe[1].value["State"])
     assert set(states) == {"Finished", "Failed", "Skipped"}
     assert states.count("Skipped") == len(states) - states.index("Failed") - 1
     _, out, _ = ended(capfd, "show", job, "--cache-dir", str(cache.root))
@@ -378,3 +387,156 @@ def test_no_action_that_starts_work_takes_the_place_of_cancel(queue: Queue) -> N
 def actions(test: AppTest) -> list[str]:
     names = ("Compare", "Duplicate and edit", "Cancel", "Delete this run", "Retry")
     return [button.label for button in test.button if button.label in names]
+
+
+def tagged(queue: Queue, i: int, **values: Any) -> str:
+    """A cancelled run with these changes."""
+    job = cancelled(queue, i)
+    queue.edit([job], Edit(**values))
+    return job
+
+
+def test_the_address_searches_filters_and_sorts(cache: Cache, queue: Queue) -> None:
+    finished(cache)
+    tagged(queue, 1, name="Über", add_tags=("thesis",), notes="slow machine")
+    tagged(queue, 2, name="beta", add_tags=("thesis", "old"), starred=True)
+    tagged(queue, 3, name="gone", archived=True)
+    links = {
+        "search=ÜBER": ["Über"],
+        "search=machine slow": ["Über"],
+        "search=100%": [],
+        "tag=thesis": ["beta", "Über"],
+        "tag=thesis&starred=True": ["beta"],
+        "state=done": ["Quick start"],
+        "state=cancelled&sort=name": ["beta", "Über"],
+        "show=archived": ["gone"],
+        "show=all&sort=oldest": ["Quick start", "Über", "beta", "gone"],
+        "dataset=digits&model=mobilenet_v2&sort=starred": ["beta", "Über", "Quick start"],
+    }
+    for link, names in links.items():
+        given = dict(part.split("=") for part in link.split("&"))
+        test = open_page("pages/2_Runs.py", **given)
+        assert not test.exception
+        assert not test.warning, link
+        shown = listed(test) if names else []
+        assert shown == names, link
+        kept = {name: test.query_params[name] for name in given}
+        assert kept == given, "the address keeps what was chosen"
+    assert "No run matches these filters." in texts(open_page("pages/2_Runs.py", search="zebra"))
+    press(test, "Clear filters")
+    assert listed(test) == ["beta", "Über", "Quick start"], "and keeps the order"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "text", "problem"),
+    [
+        ("tag", "thesis", "There is no tag 'thesis'"),
+        ("model", "vgg", "There is no model 'vgg'"),
+        ("state", "paused", "use one of planning, queued, running"),
+        ("columns", "name,size", "use some of star, name"),
+        ("selected", "abc", "There is no run 'abc' to select"),
+        ("log", "f" * 64, "This run has no stage 'fff"),
+        ("job", "zz", "There is no run 'zz'"),
+    ],
+)
+def test_an_unknown_value_in_a_link_is_told(
+    queue: Queue, parameter: str, text: str, problem: str
+) -> None:
+    job = cancelled(queue, 1)
+    test = open_page("pages/2_Runs.py", **{"job": job, parameter: text})
+    assert not test.exception
+    assert len(test.warning) == 1
+    assert problem in test.warning[0].value.replace("\\", "")
+    assert listed(test) == ["cancelled 1"]
+    assert parameter == "job" or parameter not in test.query_params
+
+
+def test_a_stage_without_a_log_is_told(queue: Queue) -> None:
+    job = waiting(queue)
+    key = queue.stages_of(job)[-1].key
+    test = open_page("pages/2_Runs.py", job=job, log=key)
+    assert "has no log" in test.warning[0].value
+
+
+def test_results_that_are_not_read_yet_follow(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_table, "_summaries", {})
+    for i in range(run_table.AT_ONCE + 1):
+        finished(cache, seeded(i), f"run {i}")
+    test = open_page("pages/2_Runs.py")
+    assert listed(test, "Accuracy at target") == ["63 % at 90 %"] * 2 + ["…"]
+    assert listed(test.run(), "Accuracy at target") == ["63 % at 90 %"] * 3
+
+
+def test_the_columns_are_those_of_the_address(queue: Queue) -> None:
+    cancelled(queue, 1)
+    test = open_page("pages/2_Runs.py", columns="took,name")
+    assert list(test.dataframe[0].value) == ["Name", "Took"]
+    assert list(open_page("pages/2_Runs.py").dataframe[0].value) == list(COLUMNS.values())
+
+
+def test_actions_on_selected_runs(queue: Queue) -> None:
+    jobs = [cancelled(queue, i) for i in range(3)]
+    first = ",".join(jobs[:2])
+    test = open_page("pages/2_Runs.py", selected=first, job=jobs[2])
+    assert "2 selected" in texts(test)
+    press(test, "Star selected")
+    assert listed(test, "Star") == ["", "★", "★"]
+    assert "Unstar selected" in [button.label for button in test.button]
+    box = next(box for box in test.multiselect if box.label == "Tags to add or remove")
+    box.set_value(["thesis"])
+    press(test, "Add tags")
+    assert listed(test, "Tags") == ["", "thesis", "thesis"]
+    press(test, "Archive selected")
+    assert listed(test) == ["cancelled 2"]
+    assert "selected" not in test.query_params
+    test = open_page("pages/2_Runs.py", selected=first, show="archived")
+    press(test, "Unarchive selected")
+    assert [job.archived for job in queue.jobs()] == [False] * 3
+
+
+def test_deleted_runs_come_back_with_undo(queue: Queue) -> None:
+    jobs = [cancelled(queue, i) for i in range(3)]
+    test = open_page("pages/2_Runs.py", selected=",".join(jobs[:2]), job=jobs[0])
+    press(test, "Delete selected")
+    assert listed(test) == ["cancelled 2"]
+    assert test.header[0].value.startswith("cancelled 2"), "the opened run was deleted"
+    assert "Deleted 2 runs" in texts(test)
+    press(test, "Undo")
+    assert listed(test) == ["cancelled 2", "cancelled 1", "cancelled 0"]
+    assert "Deleted" not in [button.label for button in test.button]
+    press(test, "Delete this run")
+    assert "Deleted the run cancelled 2" in texts(test)
+    test = open_page("pages/2_Runs.py", job=jobs[2])
+    assert "The run 'cancelled 2' was deleted" in test.warning[0].value
+    test = open_page("pages/2_Runs.py", show="deleted", selected=jobs[2])
+    assert listed(test) == ["cancelled 2"]
+    press(test, "Restore selected")
+    assert {job.id for job in queue.jobs()} == set(jobs)
+
+
+def test_the_name_tags_and_notes_of_a_run_are_edited(queue: Queue) -> None:
+    job = cancelled(queue, 1)
+    tagged(queue, 2, add_tags=("thesis",))
+    test = open_page("pages/2_Runs.py", job=job)
+    named(test.text_input, "Name of this run").set_value("Wide *and* slow").run()
+    assert listed(test) == ["cancelled 2", "Wide *and* slow"]
+    named(test.multiselect, "Tags of this run").set_value(["thesis"]).run()
+    named(test.text_area, "Notes on this run").set_value("one\ntwo").run()
+    named(test.toggle, "Star").set_value(True).run()
+    edited = queue.job(job)
+    assert edited is not None
+    assert (edited.tags, edited.notes, edited.starred) == (("thesis",), "one\ntwo", True)
+    assert listed(test, "Notes")[1] == "one two"
+    named(test.multiselect, "Tags of this run").set_value([]).run()
+    assert listed(test, "Tags") == ["thesis", ""]
+    named(test.text_input, "Name of this run").set_value("").run()
+    assert listed(test)[1] == "Quick start", "the name in the settings"
+    queue.edit([job], Edit(name="renamed elsewhere"))
+    test.run()
+    assert named(test.text_input, "Name of this run").value == "renamed elsewhere"
+
+
+def named(elements: Any, label: str) -> Any:
+    return next(element for element in elements if element.label == label)

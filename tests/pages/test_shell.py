@@ -100,8 +100,13 @@ def test_actions_on_a_locked_queue_are_refused_and_the_page_goes_on(
     assert not test.exception
     assert "database is locked" in test.error[0].value
     assert "Quick start" in texts(test)
+    assert "Deleted" not in texts(test)
+    field = next(field for field in test.text_input if field.label == "Name of this run")
+    field.set_value("Another name").run()
+    assert "database is locked" in test.error[0].value
     other.close()
-    assert [queued.id for queued in Queue(cache.queue).jobs()] == [job]
+    (kept,) = Queue(cache.queue).jobs()
+    assert (kept.id, kept.label) == (job, "Quick start")
 
 
 def test_every_page_reports_a_worker_that_cannot_start(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning_core.results.labels import flatten, short_labels
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.results.labels import changes, flatten, short_labels
 
 
 def test_short_labels_drop_what_all_runs_share() -> None:
@@ -52,6 +55,28 @@ def test_a_typed_name_is_never_replaced() -> None:
 def test_short_labels_are_never_the_same(values: list[dict[str, int]]) -> None:
     labels = short_labels({str(i): value for i, value in enumerate(values)})
     assert len(set(labels.values())) == len(values)
+
+
+def test_changes_name_what_has_an_effect_and_differs() -> None:
+    base = replace(QUICKSTART, label="one")
+    model = replace(base.model, name="resnet18")
+    assert changes(replace(base, label="two"), base) == ""
+    assert changes(replace(base, seeds=(0, 1), model=model), base) == "model=resnet18, seeds=0,1"
+    off = replace(base, iterative=replace(base.iterative, enabled=False, target=0.5))
+    assert changes(off, base) == "iterative=off", "its target has no effect"
+    assert changes(base, off) == "iterative=on, target=0.9"
+    files = (replace(base.data, name="images", path=f"/x/{name}.zip") for name in ("a", "b"))
+    first, second = (replace(base, data=data) for data in files)
+    assert changes(second, first) == "path=b.zip"
+    everything = replace(
+        base,
+        seeds=(5,),
+        baseline_epochs=1,
+        model=model,
+        data=replace(base.data, train_size=200),
+        finetune=replace(base.finetune, lr=0.5),
+    )
+    assert changes(everything, base).endswith(", …")
 
 
 def test_flatten_names_nested_settings_with_dots() -> None:

@@ -17,9 +17,12 @@ from pruning_core.planning.presets import PRESETS
 from pruning_core.settings import spec as specs
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.pruning import PruningSpec
+from pruning_core.settings.recovery import RecoverySpec
+from pruning_core.settings.sensitivity import SensitivitySpec
 from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import Spec
 from pruning_core.settings.strategies import IterativeSpec, OneShotSpec
+from pruning_core.settings.structured import StructuredSpec
 from pruning_core.settings.training import TrainSpec
 
 shares = st.floats(0, 0.999).map(lambda x: round(x, 6))
@@ -175,3 +178,39 @@ def test_a_file_of_another_encoding_is_one_sentence(content: bytes) -> None:
     with pytest.raises(SpecError, match=r"save it again as UTF-8|not JSON") as error:
         specs.from_bytes(content)
     assert error.value.field == "spec"
+
+
+ONE_SHOT, ITERATIVE = {"one_shot": OneShotSpec((), 0)}, {"iterative": IterativeSpec(enabled=False)}
+STRUCTURED = {"structured": StructuredSpec(enabled=True)}
+SENSITIVITY = {"sensitivity": SensitivitySpec(enabled=True)}
+GLOBAL, ERK = PruningSpec(allocation="global"), PruningSpec("obd", allocation="erk")
+PRETRAINED = ModelSpec("resnet18", weights="pretrained")
+CHECKPOINT = ModelSpec(width=0.5, weights="/a/b/mine.pt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "digits, uniform"),
+        ({"pruning": GLOBAL, "seeds": (0, 1, 2)}, "digits, global, 3 seeds"),
+        ({"pruning": ERK, "seeds": (7,)}, "digits, ERK, OBD, seed 7"),
+        (
+            {"pruning": PruningSpec("taylor", granularity="filter")},
+            "digits, uniform, first-order Taylor, filter",
+        ),
+        (ITERATIVE, "digits, one-shot, uniform"),
+        ({"one_shot": OneShotSpec((0.0,), 2)}, "digits, iterative, uniform"),
+        ({"iterative": IterativeSpec(target=0.95, schedule="rigl")}, "digits, uniform, RigL, 95 %"),
+        ({"one_shot": OneShotSpec((0.0,), 2), **ITERATIVE}, "digits, dense control"),
+        (STRUCTURED, "digits, structured, uniform"),
+        ({**ONE_SHOT, **ITERATIVE, **STRUCTURED}, "digits, structured"),
+        ({**ONE_SHOT, **ITERATIVE, **SENSITIVITY}, "digits, sensitivity"),
+        ({"model": PRETRAINED}, "digits, resnet18, pretrained, uniform"),
+        ({"model": CHECKPOINT}, "digits, width 0.5, mine.pt, uniform"),
+        ({"data": DataSpec("images", path="/a/flowers.zip")}, "flowers.zip, uniform"),
+        ({"recovery": RecoverySpec("weight_rewinding")}, "digits, uniform, weight rewinding"),
+        ({"label": "Mine, all of it", "seeds": (0, 1)}, "Mine, all of it"),
+    ],
+)
+def test_a_default_name_tells_what_is_special(changes: dict[str, object], name: str) -> None:
+    assert specs.describe(replace(Spec(), **changes)) == name  # type: ignore[arg-type]

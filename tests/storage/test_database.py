@@ -10,18 +10,24 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pruning_core.common.paths import Cache, CacheError
+from pruning_core.planning.plan import plan
+from pruning_core.settings.spec import describe
 from pruning_core.storage import database
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from pruning_core.storage.worker_record import WorkerRecord
+from tests.helpers.inspections import Facts
 from tests.helpers.queues import SMALL, submit
+
+LARGE = replace(SMALL, one_shot=replace(SMALL.one_shot, amounts=(0.0, 0.7)))
 
 
 def fill(folder: Path) -> None:
@@ -203,6 +209,56 @@ def test_an_earlier_queue_is_opened_without_its_jobs_and_finished_stages_stay(
     caplog.clear()
     assert [listed.id for listed in Queue(cache.queue).jobs()] == [job]
     assert caplog.messages == []
+
+
+@pytest.fixture
+def version_5(cache: Cache) -> Path:
+    """A queue as version 5 wrote it: with a default, a preset's and a typed name, and a worker."""
+    queue = Queue(cache.queue)
+    unnamed = replace(SMALL, label="", seeds=(1,))
+    names = {"mobilenet_v2 on digits": unnamed, SMALL.label: SMALL, "Typed": LARGE}
+    for name, spec in names.items():
+        queue.expand(queue.submit(spec, name), plan(spec, Facts(spec)), ())
+    with sqlite3.connect(cache.queue) as db:
+        for index in ("dataset", "model", "deletion"):
+            db.execute(f"DROP INDEX jobs_by_{index}")
+        for column in database.ADDED_COLUMNS:
+            db.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        db.execute("INSERT INTO worker (id, token) VALUES (1, 'old')")
+        db.execute("PRAGMA user_version = 5")
+    db.close()
+    return cache.queue
+
+
+def test_the_jobs_of_version_5_stay(
+    version_5: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(db: sqlite3.Connection) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_add_columns", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Queue(version_5)
+    queue = Queue(version_5)
+    jobs = queue.jobs()
+    assert [job.label for job in jobs] == ["Typed", SMALL.label, "digits, uniform, seed 1"]
+    assert {(job.dataset, job.model) for job in jobs} == {("digits", "mobilenet_v2")}
+    assert {(job.tags, job.notes, job.starred, job.deleted) for job in jobs} == {
+        ((), "", False, None)
+    }
+    assert all(queue.stages_of(job.id) for job in jobs)
+    assert not WorkerRecord(version_5).beat("old"), "the worker of that version ends"
+    queue.submit(LARGE, describe(LARGE))
+    assert queue.jobs()[0].label == "Typed"
+    assert caplog.messages == []
+
+
+def test_a_job_of_version_5_with_unreadable_settings_keeps_its_name(version_5: Path) -> None:
+    with sqlite3.connect(version_5) as db:
+        db.execute("""UPDATE jobs SET spec = '{"pruning": {"scope": 1}}' WHERE label = 'Typed'""")
+    db.close()
+    assert "Typed" in [job.label for job in Queue(version_5).jobs()]
 
 
 def test_a_new_queue_is_no_earlier_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

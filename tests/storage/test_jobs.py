@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,10 @@ from pruning_core.planning.inspections import inspect_data, inspect_model
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage
-from pruning_core.storage import stage_queue
+from pruning_core.settings.spec import describe
+from pruning_core.storage import jobs, stage_queue
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import UNDO_SECONDS, Edit, Job, Queue
 from tests.helpers.inspections import DATA, Facts
 from tests.helpers.queues import SMALL, claim, finish_until, submit
 
@@ -191,12 +193,83 @@ def test_a_stage_lost_from_the_store_is_queued_again(queue: Queue) -> None:
     assert row.status == "queued"
 
 
-def test_deleting_a_job_forgets_it(queue: Queue) -> None:
+def test_a_deleted_job_leaves_all_lists_and_comes_back_as_it_was(queue: Queue) -> None:
+    job, job_plan = submit(queue)
+    queue.edit([job], Edit(name="Mine", add_tags=("thesis",)))
+    queue.delete(job)
+    lists = [queue.jobs(), queue.unfinished(5), queue.started(5), queue.finished(5)]
+    assert lists == [[], [], [], []]
+    assert queue.job(job) is None
+    assert [deleted.id for deleted in queue.deleted()] == [job]
+    assert not queue.busy()
+    queue.undelete(job)
+    (restored,) = queue.jobs()
+    assert (restored.label, restored.tags, restored.status) == ("Mine", ("thesis",), "cancelled")
+    queue.retry(job)
+    queue.expand(job, job_plan, done=())
+    assert {row.status for row in queue.stages_of(job)} == {"queued"}
+
+
+def test_a_deleted_job_is_removed_after_a_day(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job, _ = submit(queue)
     queue.delete(job)
-    assert queue.jobs() == []
+    assert queue.purge(UNDO_SECONDS) == 0
+    assert queue.wanted_keys(), "its results are kept as long as it can be restored"
+    later = time.time() + UNDO_SECONDS
+    monkeypatch.setattr("pruning_core.storage.jobs.time.time", lambda: later)
+    queue.submit(LARGE, "another")
+    assert queue.deleted() == []
     assert queue.wanted_keys() == set()
-    assert not queue.busy()
+
+
+def test_a_deleted_job_that_is_submitted_again_is_a_new_one(queue: Queue) -> None:
+    job, _ = submit(queue)
+    first = queue.jobs()[0]
+    queue.delete(job)
+    assert submit(queue)[0] == job
+    (again,) = queue.jobs()
+    assert again.created > first.created
+    assert queue.deleted() == []
+
+
+@pytest.mark.parametrize("typed", ["edit", "submit"])
+def test_only_a_typed_name_replaces_a_typed_name(queue: Queue, typed: str) -> None:
+    """Neither the default name nor that of a preset or a settings file does."""
+    unnamed = replace(SMALL, label="")
+    job = queue.submit(unnamed, describe(unnamed))
+    if typed == "edit":
+        queue.edit([job], Edit(name="My name"))
+    else:
+        queue.submit(unnamed, "My name")
+    queue.submit(unnamed, describe(unnamed))
+    queue.submit(SMALL, SMALL.label)
+    assert queue.jobs()[0].label == "My name"
+    queue.submit(unnamed, "Another name")
+    assert queue.jobs()[0].label == "Another name"
+    queue.edit([job], Edit(name="  "))
+    assert queue.jobs()[0].label == describe(unnamed)
+    queue.submit(SMALL, SMALL.label)
+    assert queue.jobs()[0].label == SMALL.label
+
+
+def test_a_change_of_several_jobs_changes_all_or_none(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [submit(queue)[0], submit(queue, LARGE)[0]]
+    calls = []
+
+    def interrupted(job: Job, change: Edit) -> dict[str, Any]:
+        calls.append(job)
+        if len(calls) == len(ids):
+            raise KeyboardInterrupt
+        return {"starred": True}
+
+    monkeypatch.setattr(jobs, "_edited", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        queue.edit(ids, Edit(starred=True))
+    assert [job.starred for job in Queue(queue.path).jobs()] == [False, False]
 
 
 @pytest.mark.parametrize("start", ["zz", "%", "_"])
@@ -212,7 +285,9 @@ def test_a_late_plan_does_not_restart_a_cancelled_job(queue: Queue) -> None:
     assert not queue.busy()
     queue.delete(job)
     queue.expand(job, job_plan, done=())
+    queue.purge()
     assert queue.wanted_keys() == set()
+    assert not queue.busy()
 
 
 def test_a_job_wants_what_its_newest_plan_holds(queue: Queue) -> None:

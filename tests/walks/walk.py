@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 SLOW, POLL, RESTS = 90_000, 200, 4
+ROW_HEIGHT = 35  # of a table of Streamlit, in pixels
 # What every control of the page shows, by its label; the heading names the run on Runs.
 SNAPSHOT = """() => {
     const shown = {};
@@ -137,10 +138,12 @@ def open_tab(page: Page, label: str, draw: random.Random) -> str:
 
 def open_run(page: Page, label: str, draw: random.Random) -> str:
     """Open any run of the list. Returns the heading of the page."""
-    rows = page.locator('[class*="st-key-open-"] button')
-    row = rows.nth(draw.randrange(rows.count()))
-    name = row.inner_text().strip()
-    row.click()
+    table = page.locator('.st-key-runs [data-testid="stDataFrame"]')
+    # The rows are drawn as an image, and stand in a table for screen readers, too.
+    rows = table.locator("tbody tr")
+    row = draw.randrange(rows.count())
+    name = (rows.nth(row).locator("td").nth(1).text_content() or "").strip()
+    table.click(position={"x": 150, "y": ROW_HEIGHT * (row + 1.5)})
     return name
 
 
@@ -157,7 +160,10 @@ CONTROLS = {
         Control("Seeds", typed("0", "0, 1", "4")),
         Control("tab", open_tab),
     ),
-    "Runs": (Control("run", open_run, ("Stage",)),),
+    "Runs": (
+        Control("run", open_run, ("Stage",)),
+        Control("Search", typed("", "run", "First")),
+    ),
     "Compare": (
         Control("Max. accuracy drop (points)", typed("", "1", "2.5")),
         Control("X axis", select),

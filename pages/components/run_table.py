@@ -1,0 +1,430 @@
+"""The list of runs as a table: rows to open, to select, and the actions on selected runs."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.components import live
+from pages.components.address import Address
+from pages.components.lab import Lab
+from pages.components.links import switch_page
+from pages.components.markdown import inline, plain
+from pages.components.number_lists import quoted
+from pages.components.run_filters import COLUMNS, draw_filters
+from pruning_core.common.errors import SpecError
+from pruning_core.common.formatting import format_count, format_percent, format_seconds
+from pruning_core.planning.stage import Outline
+from pruning_core.results.goal import Goal
+from pruning_core.results.labels import changes
+from pruning_core.results.run_summary import RunSummary, run_summary
+from pruning_core.settings.messages import for_page
+from pruning_core.settings.spec import from_json
+from pruning_core.storage.job_list import JobFilter, JobList, Run
+from pruning_core.storage.jobs import Edit, Job
+
+SLOW_SECONDS = 10.0
+PAGE = 20
+ROW_HEIGHT, ROWS_AT_ONCE = 35, 10
+# The summaries that are kept, and those that are computed in a response and in a step after it.
+MOST_SUMMARIES, AT_ONCE, IN_A_STEP, STEP_SECONDS = 5000, 2, 5, 0.3
+PENDING = "…"  # instead of a summary that is not computed yet
+UNDO = "deleted runs"  # the key of the session: the ids of the runs deleted last
+SHOWN_TABLE = "shown table"  # the key of the session: the key of the table
+TITLE_CLICKS = "clicks on titles"  # the key of the session: their number
+STAR = "★"
+WIDTHS = {
+    "star": 45,
+    "name": 210,
+    "tags": 110,
+    "state": 110,
+    "dataset": 90,
+    "model": 120,
+    "changes": 230,
+    "best": 130,
+    "accuracy": 130,
+    "started": 110,
+    "took": 100,
+    "notes": 200,
+}
+HELP = {
+    "changes": "The settings that differ from those of the run that was submitted before.",
+    "best": "The sparsity and the size of the sparsest model that meets the goal. Set the goal in "
+    "Sort and columns.",
+    "accuracy": "Test accuracy at the target sparsity: of the iterative model, else of the "
+    "sparsest one-shot or structured model; the mean over the seeds.",
+    "started": "When the run was submitted.",
+    "took": "The time of the stages that ran for this run. Stages from the cache do not count.",
+}
+# The orders of the list that a click on the title of a column chooses, in turn.
+ORDERS = {
+    "star": ("starred",),
+    "name": ("name",),
+    "dataset": ("dataset",),
+    "model": ("model",),
+    "started": ("newest", "oldest"),
+}
+OPENED_STYLE = "background-color: rgba(0, 114, 178, 0.2)"
+# The toolbar of the table would search and save the shown page only.
+STYLE = """
+<style>.st-key-runs [data-testid="stElementToolbar"] {display: none;}</style>
+"""
+
+
+def draw_list(lab: Lab, address: Address, opened: str) -> None:
+    """The filters, the table, and the actions on the selected runs. A click on a row opens it."""
+    st.html(STYLE)
+
+    @st.fragment(run_every=SLOW_SECONDS)
+    def draw() -> None:
+        if address["job"] != opened:
+            st.rerun()
+        jobs, goal = draw_filters(lab, address)
+        runs, more = _page(lab, address, jobs)
+        selected = _selected(lab, address)
+        if runs:
+            missing = _summarize(lab, runs, goal, AT_ONCE)
+            _draw_table(lab, address, runs, selected, opened, goal)
+            if missing:
+                _draw_rest(lab, missing, goal)
+        elif jobs.selective or jobs.show != JobFilter().show:
+            st.info("No run matches these filters.")
+        else:
+            st.info("All runs are archived or deleted. Choose Show in Filters to see them.")
+        if more or address["page"] > 1:
+            _draw_paging(address, more)
+        _draw_actions(lab, address, selected, [run.job.id for run in runs])
+        address.write()
+
+    draw()
+
+
+def _page(lab: Lab, address: Address, jobs: JobFilter) -> tuple[list[Run], bool]:
+    """The runs of the shown page; those of the first one where the list has fewer pages."""
+    listing = JobList(lab.cache.queue)
+    runs, more = listing.page(PAGE, address["page"], jobs)
+    if not runs and address["page"] > 1:
+        address.reject(f"The list has no page {address['page']}.")
+        address["page"] = 1
+        runs, more = listing.page(PAGE, 1, jobs)
+    return runs, more
+
+
+def _selected(lab: Lab, address: Address) -> list[Job]:
+    """The selected runs, also those on other pages of the list."""
+    wanted = address["selected"] or []
+    jobs = lab.queue.jobs_by_id(wanted)
+    for name in wanted:
+        if name not in jobs:
+            address.reject(f"There is no run {quoted(name)} to select.")
+    chosen = [jobs[name] for name in wanted if name in jobs]
+    _select(address, _ids(chosen))
+    return chosen
+
+
+def _select(address: Address, ids: Sequence[str]) -> None:
+    address["selected"] = list(ids) or None
+
+
+def _draw_table(
+    lab: Lab, address: Address, runs: list[Run], selected: list[Job], opened: str, goal: Goal
+) -> None:
+    """The table. Its widget belongs to these runs in this order: a click on a list that has
+    changed in the meantime hits no other run."""
+    ids = [run.job.id for run in runs]
+    shown = [name for name in COLUMNS if name in address["columns"]] or ["name"]
+    titles = [COLUMNS[name] for name in shown]
+    # A click on a title selects the column; a new table has none selected.
+    state = (ids, shown, st.session_state.get(TITLE_CLICKS, 0))
+    order = hashlib.sha256(repr(state).encode()).hexdigest()[:12]
+    key = st.session_state[SHOWN_TABLE] = f"runs {order}"
+    here = [position for position, name in enumerate(ids) if name in {job.id for job in selected}]
+    chosen = _show_selection(key, here, ids.index(opened) if opened in ids else None)
+    entry = None if chosen else (0, titles[0])
+    frame = pd.DataFrame([_cells(lab, run, goal) for run in runs])[shown]
+    frame.columns = titles
+
+    def highlight(row: pd.Series) -> list[str]:
+        return [OPENED_STYLE * (ids[row.name] == opened)] * len(row)
+
+    with st.container(key="runs"):
+        st.dataframe(
+            frame.style.apply(highlight, axis=1),
+            hide_index=True,
+            height=ROW_HEIGHT * (min(len(runs), ROWS_AT_ONCE) + 1) + 3,
+            column_config={
+                COLUMNS[name]: st.column_config.Column(width=WIDTHS[name], help=HELP.get(name))
+                for name in shown
+            },
+            key=key,
+            on_select=_taken_over(lab, address, key, ids, here, entry),
+            selection_mode=["multi-row", "single-cell", "single-column"],
+        )
+
+
+def _show_selection(key: str, rows: list[int], opened: int | None) -> bool:
+    """Make the table show the state: the selected rows, and a cell of the opened run.
+
+    A cell is shown only after one was chosen. Returns whether one was.
+    """
+    now = st.session_state.get(key, {}).get("selection", {})
+    cells = [tuple(cell) for cell in now.get("cells", [])]
+    wanted = [(opened, column) for _, column in cells] if opened is not None else []
+    if sorted(now.get("rows", [])) != rows or cells != wanted:
+        selection = {"rows": rows, "columns": [], "cells": wanted}
+        st.session_state[key] = {"selection": selection}
+    return bool(cells)
+
+
+def _taken_over(
+    lab: Lab,
+    address: Address,
+    key: str,
+    ids: list[str],
+    before: list[int],
+    entry: tuple[int, str] | None,
+) -> Callable[[], None]:
+    """A callback: the state follows a click on the table.
+
+    `before` are the rows that were selected. A person who comes to the table with the key Tab gets
+    the cell `entry`, which opens no run: the next action must not be for another run.
+    """
+
+    def take_over() -> None:
+        if st.session_state[SHOWN_TABLE] != key:  # the browser still shows the list before
+            return
+        selection = st.session_state[key].selection
+        others = [name for name in address["selected"] or [] if name not in ids]
+        _select(address, [*others, *(ids[row] for row in sorted(selection.rows))])
+        if selection.rows != before:
+            st.session_state.pop(UNDO, None)
+        if selection.columns:
+            st.session_state[TITLE_CLICKS] = st.session_state.get(TITLE_CLICKS, 0) + 1
+            _sort_by(address, str(selection.columns[0]))
+        elif selection.cells and tuple(selection.cells[0]) != entry:
+            job = ids[selection.cells[0][0]]
+            if job != address["job"] and lab.queue.job(job):  # a deleted run cannot be opened
+                open_run(address, job)
+
+    return take_over
+
+
+def open_run(address: Address, job: str) -> None:
+    """Open a run below the list; call it in a callback."""
+    address["job"] = job
+    address["seed"] = address["log"] = ""
+
+
+def _sort_by(address: Address, title: str) -> None:
+    name = next(name for name, column in COLUMNS.items() if column == title)
+    if orders := ORDERS.get(name):
+        now = address["sort"]
+        place = orders.index(now) + 1 if now in orders else 0
+        address["sort"] = orders[place % len(orders)]
+        address["page"] = 1
+
+
+def _cells(lab: Lab, run: Run, goal: Goal) -> dict[str, str]:
+    """The texts of a row by column."""
+    job = run.job
+    summary = _summaries.get(_key(lab, run, goal), RunSummary(PENDING, PENDING))
+    state = live.STATE_TITLES[run.state]
+    fraction = f", {format_percent(run.fraction, 0)}" if run.state == "running" else ""
+    return {
+        "star": STAR * job.starred,
+        "name": job.label,
+        "tags": ", ".join(job.tags),
+        "state": state + fraction,
+        "dataset": job.dataset,
+        "model": job.model,
+        "changes": _changes(job.spec, run.spec_before) if run.spec_before else "",
+        "best": summary.best,
+        "accuracy": summary.accuracy,
+        "started": _time_text(job.created),
+        "took": _took(run),
+        "notes": " ".join(job.notes.split()),
+    }
+
+
+def _time_text(seconds: float) -> str:
+    """A time without its year, or in an earlier year the day without the time."""
+    time_then, now = time.localtime(seconds), time.localtime()
+    this_year = time_then.tm_year == now.tm_year
+    return time.strftime("%d %b %H:%M" if this_year else "%d %b %Y", time_then)
+
+
+def _took(run: Run) -> str:
+    if run.active:
+        return live.time_text(run)
+    spent = 0.0 if run.state == "refused" else run.seconds_spent
+    return format_seconds(spent) if spent else ""
+
+
+@functools.lru_cache(maxsize=1000)
+def _changes(spec: str, before: str) -> str:
+    """What a run has changed, cached for all browsers."""
+    try:
+        return changes(_settings(spec), _settings(before))
+    except SpecError:  # settings of another version
+        return ""
+
+
+# The settings of a run, which are compared with those before and after it.
+_settings = functools.lru_cache(maxsize=100)(from_json)
+# The summaries of all browsers, by the cache, the run, its finished stages and the goal.
+_summaries: dict[tuple[Any, ...], RunSummary] = {}
+
+
+def _key(lab: Lab, run: Run, goal: Goal) -> tuple[Any, ...]:
+    return (str(lab.cache.root), run.job.id, run.done, hash(run.job.outline), goal)
+
+
+def _summarize(lab: Lab, runs: list[Run], goal: Goal, most: int) -> list[Run]:
+    """Compute at most so many of the missing summaries. Returns the runs without one.
+
+    Each takes about 10 ms, and a page must answer before all of them are computed.
+    """
+    if len(_summaries) > MOST_SUMMARIES:
+        _summaries.clear()
+    missing = [run for run in runs if _key(lab, run, goal) not in _summaries]
+    for run in missing[:most]:
+        outline = Outline.from_json(run.job.outline)
+        _summaries[_key(lab, run, goal)] = run_summary(outline, lab.store, goal)
+    return missing[most:]
+
+
+def _draw_rest(lab: Lab, missing: list[Run], goal: Goal) -> None:
+    """Compute the missing summaries in several steps, then draw the list again."""
+    waiting = [missing]
+
+    @st.fragment(run_every=STEP_SECONDS)
+    def fill() -> None:
+        if ticks:
+            waiting.append(_summarize(lab, waiting[-1], goal, IN_A_STEP))
+            if not waiting[-1]:
+                st.rerun()
+        ticks.append(True)
+
+    ticks: list[bool] = []
+    fill()
+
+
+def _draw_paging(address: Address, more: bool) -> None:
+    """Buttons for the other pages of the list."""
+
+    def turn(by: int) -> None:
+        address["page"] += by
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Previous page", on_click=turn, args=(-1,), disabled=address["page"] == 1)
+        st.button("Next page", on_click=turn, args=(1,), disabled=not more)
+        st.caption(f"Page {address['page']}, {PAGE} runs per page", width="content")
+
+
+def _draw_actions(lab: Lab, address: Address, selected: list[Job], here: list[str]) -> None:
+    """What can be done with the selected runs; without any, how to select some, or Undo."""
+    last = lab.queue.jobs_by_id(st.session_state.get(UNDO, []))
+    deleted = [job for job in last.values() if job.deleted]
+    if deleted:
+        _draw_undo(lab, address, deleted)
+    elif not selected:
+        actions = (
+            "Click a row to open a run. Tick rows to compare, tag, star, archive or delete them."
+        )
+        restore = "Tick rows to restore these runs."
+        st.caption(restore if address["show"] == "deleted" else actions)
+    if not selected:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="selected"):
+        elsewhere = sum(job.id not in here for job in selected)
+        note = f", {elsewhere} not on this page" if elsewhere else ""
+        st.markdown(f"{len(selected)} selected{note}", width="content")
+        if any(job.deleted for job in selected):
+            st.button("Restore selected", on_click=lambda: lab.queue.undelete(*_ids(selected)))
+        else:
+            _draw_changes(lab, address, selected)
+        st.button("Clear selection", type="tertiary", on_click=lambda: _select(address, []))
+
+
+def _draw_changes(lab: Lab, address: Address, selected: list[Job]) -> None:
+    """Compare, tag, star, archive and delete the selected runs."""
+    if st.button("Compare selected"):
+        switch_page("Compare", {"runs": ",".join(_ids(selected))})
+    with st.popover("Tag selected"):
+        _draw_tagging(lab, selected)
+    starred = all(job.starred for job in selected)
+    star = "Unstar selected" if starred else "Star selected"
+    st.button(star, on_click=lambda: edit_runs(lab, _ids(selected), starred=not starred))
+    archived = all(job.archived for job in selected)
+
+    def archive() -> None:
+        edit_runs(lab, _ids(selected), archived=not archived)
+        _select(address, [])
+
+    st.button("Unarchive selected" if archived else "Archive selected", on_click=archive)
+    st.button("Delete selected", on_click=lambda: delete_runs(lab, address, _ids(selected)))
+
+
+def _draw_tagging(lab: Lab, selected: list[Job]) -> None:
+    """Add tags to the selected runs, or remove some that they have."""
+    known = JobList(lab.cache.queue).names()["tag"]
+    key = f"tags to add or remove {known}"
+    st.multiselect(
+        "Tags to add or remove",
+        known,
+        key=key,
+        accept_new_options=True,
+        placeholder="Choose or type tags",
+    )
+
+    def change(field: str) -> None:
+        edit_runs(lab, _ids(selected), **{field: tuple(st.session_state[key])})
+
+    with st.container(horizontal=True):
+        st.button("Add tags", on_click=change, args=("add_tags",))
+        st.button("Remove tags", on_click=change, args=("remove_tags",))
+
+
+def _draw_undo(lab: Lab, address: Address, deleted: list[Job]) -> None:
+    """What was deleted last, and the button that brings it back."""
+    one = len(deleted) == 1
+    what = f"the run {deleted[0].label}" if one else format_count(len(deleted), "run")
+
+    def undo() -> None:
+        lab.queue.undelete(*_ids(deleted))
+        st.session_state.pop(UNDO, None)
+        if one:
+            open_run(address, deleted[0].id)
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Deleted {plain(what)}.", width="content")
+        st.button("Undo", on_click=undo)
+
+
+def delete_runs(lab: Lab, address: Address, ids: list[str]) -> None:
+    """Delete runs and offer to undo it; call it in a callback."""
+    lab.queue.delete(*ids)
+    if lab.queue.job(ids[0]):  # the queue could not be written, and the page says so
+        return
+    st.session_state[UNDO] = ids
+    _select(address, [name for name in address["selected"] or [] if name not in ids])
+    if address["job"] in ids:
+        open_run(address, "")
+
+
+def edit_runs(lab: Lab, ids: list[str], **values: Any) -> None:
+    """Change runs by the fields of `Edit`, or say which value is wrong; call it in a callback."""
+    try:
+        lab.queue.edit(ids, Edit(**values))
+    except SpecError as error:
+        st.error(inline(for_page(error)))
+
+
+def _ids(jobs: list[Job]) -> list[str]:
+    return [job.id for job in jobs]

@@ -1,0 +1,100 @@
+"""The list of jobs: its filters agree with the states and the texts of the jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pruning_core.planning.presets import QUICKSTART
+from pruning_core.storage.job_list import SHOWN, SORTS, STATES, JobFilter, JobList
+from pruning_core.storage.job_progress import job_progress
+from pruning_core.storage.jobs import Edit, Queue
+from tests.helpers.queues import SMALL, submit
+
+
+@pytest.fixture
+def states(queue: Queue) -> dict[str, str]:
+    """A job in each state, by the state."""
+    jobs = {}
+    for seed, state in enumerate(STATES):
+        spec = replace(SMALL, seeds=(seed,), data=replace(SMALL.data, split_seed=seed))
+        if state in ("planning", "refused", "cancelled"):
+            job = queue.submit(spec, state)
+        else:
+            job, _ = submit(queue, spec)
+        jobs[state] = job
+        if state == "refused":
+            queue.refuse(job, "seeds", "no")
+        elif state == "cancelled":
+            queue.cancel(job)
+    ended = {state: queue.stages_of(jobs[state]) for state in ("running", "failed", "done")}
+    with queue._write() as db:
+        for state, rows in ended.items():
+            # The last stage is of no other job.
+            values = [(state, row.key) for row in (rows if state == "done" else rows[-1:])]
+            db.executemany("UPDATE stages SET status = ? WHERE key = ?", values)
+    return jobs
+
+
+QUOTE = 'a "quote\\"'
+
+
+def ids(queue: Queue, **chosen: object) -> list[str]:
+    runs, _ = JobList(queue.path).page(20, 1, JobFilter(**chosen))  # type: ignore[arg-type]
+    return [run.job.id for run in runs]
+
+
+def test_each_state_selects_the_jobs_in_it(queue: Queue, states: dict[str, str]) -> None:
+    for state, job in states.items():
+        assert job_progress(queue, job).state == state
+        assert ids(queue, state=state) == [job]
+
+
+def test_a_job_with_a_failed_and_a_running_stage_runs(queue: Queue) -> None:
+    job, _ = submit(queue)
+    keys = [row.key for row in queue.stages_of(job)]
+    with queue._write() as db:
+        values = [("failed", keys[0]), ("running", keys[1])]
+        db.executemany("UPDATE stages SET status = ? WHERE key = ?", values)
+    assert ids(queue, state="running") == [job]
+    assert ids(queue, state="failed") == []
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_every_order_has_every_job_once_over_its_pages(
+    queue: Queue, states: dict[str, str], sort: str
+) -> None:
+    for show in SHOWN:
+        listing, found = JobList(queue.path), []
+        for page in range(1, 5):
+            runs, more = listing.page(2, page, JobFilter(sort=sort, show=show))
+            found += [run.job.id for run in runs]
+            assert more == (page * 2 < len(states) and show in ("current", "all"))
+        wanted = set(states.values()) if show in ("current", "all") else set()
+        assert set(found) == wanted
+        # The first page of the newest runs also holds the older ones that are active.
+        assert len(found) == len(wanted) or sort == "newest"
+
+
+def test_words_are_searched_in_all_texts_without_case(queue: Queue) -> None:
+    job, _ = submit(queue)
+    queue.edit([job], Edit(name="Größe 100 %_a", notes="Straße", add_tags=("Ärger", QUOTE)))
+    other = queue.submit(QUICKSTART, "other")
+    for words in ("GRÖSSE", "strasse größe", "ärger", '"quote\\"', "%_A", "digits", job[:4]):
+        assert job in ids(queue, search=words), words
+    for words in ("ärger other", "%%", "_b", job[1:6]):
+        assert ids(queue, search=words) == [], words
+    assert ids(queue, search="  ") == [other, job]
+    assert ids(queue, tag=QUOTE) == [job]
+    assert ids(queue, tag="a") == []
+
+
+def test_a_run_knows_the_settings_of_the_one_submitted_before(queue: Queue) -> None:
+    first, _ = submit(queue)
+    second = queue.submit(replace(SMALL, seeds=(1,)), "second")
+    third = queue.submit(replace(SMALL, seeds=(2,)), "third")
+    queue.delete(second)
+    runs = {run.job.id: run for run in JobList(queue.path).page(20)[0]}
+    assert runs[third].spec_before == runs[first].job.spec
+    assert runs[first].spec_before == ""
