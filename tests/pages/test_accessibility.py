@@ -1,0 +1,123 @@
+"""Accessibility in Chromium: axe-core on all pages, landmarks, names, and Run by keyboard.
+
+npm install axe-core
+AXE_CORE=node_modules/axe-core/axe.min.js pytest tests/pages/test_accessibility.py
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pages.components.links import PAGES
+from pruning_core.common.paths import Cache
+from tests.helpers.browser import ARGUMENTS, CHROME, served
+from tests.helpers.workers import ONE_CUT, finished_run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+AXE = Path(os.environ.get("AXE_CORE", ""))
+SLOW = 240_000
+MOST_TABS = 25
+pytestmark = pytest.mark.skipif(not CHROME, reason="no Chrome or Chromium")
+# Findings of axe-core that stop people: https://github.com/dequelabs/axe-core
+FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
+    .filter(one => ["serious", "critical"].includes(one.impact))
+    .map(one => `${one.id}: ${one.nodes.slice(0, 3).map(node => node.html.slice(0, 120))}`)"""
+HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4")]
+    .filter(one => one.checkVisibility()).map(one => Number(one.tagName[1]))"""
+BUTTONS = """() => [...document.querySelectorAll('[data-testid="stMain"] button')]
+    .filter(one => one.checkVisibility() && one.closest(".stButton, .stDownloadButton"))
+    .map(one => one.innerText.trim())"""
+CHARTS = """() => [...document.querySelectorAll('[data-testid="stPlotlyChart"]')]
+    .map(one => one.ariaLabel ?? one.querySelector("[aria-label]")?.ariaLabel ?? "")"""
+FOCUSED = """() => {
+    const one = document.activeElement;
+    return (one.ariaLabel || one.innerText || one.tagName).trim();
+}"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache with a finished run."""
+    return finished_run(tmp_path_factory.mktemp("accessibility") / "cache", ONE_CUT, "A run")
+
+
+@pytest.fixture(scope="module")
+def server(cache: Cache) -> Iterator[str]:
+    with served(cache) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROME, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+def opened(browser: Browser, url: str, name: str, scheme: str = "light", width: int = 1280) -> Page:
+    """A page that has been drawn to its end."""
+    path = "" if name == "Home" else name
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_default_timeout(SLOW)
+    page.goto(f"{url}/{path}")
+    page.wait_for_selector("h1")
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    return page
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the top of this module")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(server: str, browser: Browser, scheme: str) -> None:
+    found: dict[str, list[str]] = {}
+    for name in PAGES:
+        page = opened(browser, server, name, scheme)
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        if findings := page.evaluate(FINDINGS):
+            found[name] = findings
+        page.close()
+    assert found == {}
+
+
+def test_pages_have_landmarks_headings_in_order_and_buttons_of_their_own_name(
+    server: str, browser: Browser
+) -> None:
+    from playwright.sync_api import expect
+
+    for name in PAGES:
+        page = opened(browser, server, name)
+        navigation = page.get_by_role("navigation", name="Pages")
+        link = navigation.get_by_role("link", name=name, exact=True)
+        expect(link).to_have_attribute("aria-current", "page")
+        assert navigation.locator("[aria-current]").count() == 1, name
+        levels = page.evaluate(HEADINGS)
+        assert levels[0] == 1, name
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+        repeated = [text for text, n in Counter(page.evaluate(BUTTONS)).items() if text and n > 1]
+        assert repeated == [], name
+        assert all(page.evaluate(CHARTS)), name
+        page.close()
+
+
+def test_run_is_reached_by_the_keyboard(server: str, browser: Browser) -> None:
+    page = opened(browser, server, "Tune")
+    page.get_by_text("computed already").wait_for()  # the page is complete
+    stops: list[str] = []
+    while "Run" not in stops and len(stops) < MOST_TABS:
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate(FOCUSED)[:30].splitlines()[0])
+    assert stops[-1] == "Run", stops
+    outline = page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "the focus is visible"
+    page.close()
