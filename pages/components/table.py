@@ -11,9 +11,9 @@ from pruning_core.results.glossary import definitions, glossary_rows
 from pruning_core.results.tables import results_table
 
 
-def draw_table(frame: pd.DataFrame) -> None:
-    """One row per model."""
-    table = results_table(frame)
+def draw_table(frame: pd.DataFrame, reference: str) -> None:
+    """One row per model, with its differences from the reference."""
+    table = results_table(frame, reference)
     columns = column_help(table)
     columns["Strategy"] = st.column_config.Column(pinned=True)
     st.dataframe(table, hide_index=True, column_config=columns, height="content", key="table")

@@ -171,7 +171,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.bundle.stage:bundle",
             settings=measurement_types.BundleSettings,
             result=measurement_types.BundleResult,
-            version=7,
+            version=8,
         ),
         StageKind(
             "latency",

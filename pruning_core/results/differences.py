@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from pruning_core.common.formatting import (
+    UNKNOWN,
     format_bytes,
     format_count,
     format_p,
@@ -223,8 +224,8 @@ class Matrix:
                 if number
             ]
             holm_text = (
-                f" p is given for {format_count(self.pairs, 'pair')}, corrected with Holm's method "
-                f"over {' and '.join(families)}."
+                f" p is given for {format_count(self.pairs, 'pair')} (\u2022), corrected with "
+                f"Holm's method over {' and '.join(families)}."
             )
         return (
             f"Test accuracy{seeds}. Below it: the difference from {self.reference} in percentage "
@@ -234,6 +235,8 @@ class Matrix:
 
 def signed(fraction: float) -> str:
     """A difference in percentage points with its sign: "+1.2", "−0.4", "0"."""
+    if math.isnan(fraction):
+        return UNKNOWN
     text = trimmed(100 * fraction, 2)
     if text.startswith("-"):
         return f"\u2212{text[1:]}"
@@ -242,6 +245,8 @@ def signed(fraction: float) -> str:
 
 def signed_bytes(size: float) -> str:
     """A difference of sizes with its sign."""
+    if math.isnan(size):
+        return UNKNOWN
     if not round(size):
         return "0 bytes"
     return f"{'+' if size > 0 else chr(0x2212)}{format_bytes(abs(size))}"

@@ -49,6 +49,9 @@ MEAN_COLUMNS = [
 ]
 
 
+DIFFERENCES = ("accuracy_difference", "bytes_difference")  # from a reference, where there is one
+
+
 def is_control(row: Row) -> bool:
     """Whether this is the fine-tuned dense control: one-shot at sparsity 0."""
     return bool(row["strategy"] == ONE_SHOT and row["sparsity_asked"] == 0)
@@ -146,6 +149,8 @@ def mean_over_seeds(rows: Iterable[Row]) -> list[Row]:
             **{name: group[0][name] for name in MODEL_COLUMNS},
             **{name: _mean(group, name) for name in MEAN_COLUMNS},
             **{f"{name}_sd": _deviation(group, name) for name in ("accuracy", "accuracy_drop")},
+            **{name: _mean(group, name) for name in DIFFERENCES if name in group[0]},
+            **({"reference": group[0]["reference"]} if "reference" in group[0] else {}),
             "seeds": len(group),
             "key": group[0]["key"],
             "keys": tuple(row["key"] for row in group),

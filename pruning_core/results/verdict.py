@@ -109,6 +109,21 @@ class Verdict:
             if part
         )
 
+    @property
+    def summary(self) -> str:
+        """One sentence: the model with its figures, or the first reason."""
+        if self.best is None or self.kind != MET:
+            reason = next(iter((*filter(None, (self.sentence,)), *self.reasons)), "")
+            return f"{self.heading}: {reason}"
+        best = self.best
+        size = f"{format_bytes(best.sparse_bytes)} ({format_times(best.ratio)}x smaller)"
+        return (
+            f"{self.sentence.removesuffix('.')}: {size}, "
+            f"test accuracy {format_percent(best.accuracy)}, "
+            f"true drop at most {format_points(max(0.0, best.drop_bound))} "
+            f"({among(best.candidates)})."
+        )
+
 
 def verdicts(frame: pd.DataFrame, goal: Goal = DEFAULT_GOAL) -> list[Verdict]:
     """One verdict for each set of test images: figures on different images do not compare."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -194,7 +195,11 @@ def test_impossible_counts_have_no_bound(arguments: tuple, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("only_a", "only_b", "n"), [(0.02, 0.02, 300), (0.01, 0.0, 300), (0.15, 0.05, 80), (0.3, 0, 40)]
+    ("only_a", "only_b", "n"),
+    [
+        *((0.02, 0.02, 300), (0.01, 0.0, 300), (0.15, 0.05, 80), (0.3, 0, 40), (0.02, 0.022, 300)),
+        *((0.025, 0.02, 300), (0.03, 0.01, 300), (0.02, 0.001, 300)),
+    ],
 )
 def test_the_interval_of_a_paired_difference_covers_it(
     only_a: float, only_b: float, n: int
@@ -208,6 +213,14 @@ def test_the_interval_of_a_paired_difference_covers_it(
     )
     assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
     assert covered >= 0.95
+
+
+def test_the_interval_contains_0_if_and_only_if_the_test_shows_no_difference() -> None:
+    for a, b in itertools.product(range(25), range(25)):
+        low, high = difference_interval(a, b, 200)
+        assert low <= (a - b) / 200 <= high
+        p = mcnemar(flags(*range(a), n=200), flags(*range(a, a + b), n=200), 200).p
+        assert (low <= 0 <= high) == (p >= 0.05), (a, b)
 
 
 def multinomial(n: int, p: float, q: float) -> dict[tuple[int, int], float]:

@@ -38,7 +38,7 @@ from tests.helpers.inspections import DATA, FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "75bd8da245dc506c",
-        "bundle": "34a73569486d8cc4",
+        "bundle": "4144685e11026cc0",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",
         "export": "85f7d33691cd1c12",
@@ -55,7 +55,7 @@ KEYS = {
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
-        "bundle": "0b50d296571abb97",
+        "bundle": "b32632e8c7d1c036",
         "correction": "95b3050323ec0b8e",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",

@@ -109,8 +109,8 @@ def test_too_large_files_are_no_question_of_images() -> None:
 
 
 def test_each_set_of_test_images_has_its_verdict() -> None:
-    other = {"run": "b", "run_id": "run-2", "test_digest": "images-2"}
-    first, second = verdicts(frame(comparison(data="digits"), comparison(**other)))
+    other = comparison(run="b", run_id="run-2", test_digest="images-2")
+    first, second = verdicts(frame(comparison(data="digits"), other))
     assert (first.run_id, second.run_id) == ("run-1", "run-2")
     assert first.place.startswith("digits, 400 test images")
 

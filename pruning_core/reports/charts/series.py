@@ -235,9 +235,8 @@ def marker_trace(series: Series, chart: Chart) -> Part:
     ups, downs = series.column("up"), series.column("down")
     # The bars of each seed would hide the mean.
     if chart.error_bars and series.kind != "seed" and not all(map(missing, ups)):
-        bars = {"array": ups, "arrayminus": downs, "color": series.color}
-        bars |= {"thickness": 1, "width": 3}
-        trace["error_y"] = bars
+        lengths = {"array": ups, "arrayminus": downs}
+        trace["error_y"] = {**lengths, "color": series.color, "thickness": 1, "width": 3}
     return trace
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from statistics import fmean
 
@@ -40,18 +39,14 @@ def verdict_chart(
 
     A bar goes down to the 95 % bound of the drop, so a model meets the goal if its bar ends in the
     shaded part. Where runs have different baselines, the axis is the change against the baseline
-    of the run. `runs` are the numbers of the runs, for their colors. Models far below are counted
-    in the subtitle, because the band would be too thin to see.
+    of the run. `runs` are the numbers of the runs, for their colors. Models far below are left out
+    and counted by `chart_caption`, because the band would be too thin to see.
     """
     zero, absolute = _zero(verdict)
     lowest = zero - _depth(verdict)
-    models = [row for row in verdict.models if zero - row["validation_drop"] >= lowest]
-    below = len(verdict.models) - len(models)
-    subtitle = "bars: to the 95 % bound of the drop"
-    if below:
-        subtitle += f"; {format_count(below, 'model')} below this range"
+    models = _drawn(verdict, zero, lowest)
     title = "Validation accuracy" if absolute else "Change of validation accuracy (points)"
-    drawing = Drawing({**layout(title, subtitle, right=16), "height": HEIGHT})
+    drawing = Drawing({**layout(title, right=16), "height": HEIGHT})
     sizes = [row["sparse_bytes"] / 1e6 for row in (*verdict.models, *verdict.baselines)]
     limit = verdict.goal.max_bytes
     widest = 1.08 * max([*sizes, (limit or 0) / 1e6, 1e-3])
@@ -67,8 +62,27 @@ def verdict_chart(
     _add_baseline(drawing, verdict, zero)
     ringed = next((row for row in models if row["key"] == verdict.key), None)
     if ringed:
-        _add_ring(drawing, ringed, zero, verdict.kind == MET, widest)
+        _add_ring(drawing, ringed, zero, verdict.kind == MET)
     return drawing.figure()
+
+
+def chart_caption(verdict: Verdict) -> str:
+    """What stands on the chart, and how many models do not."""
+    zero, _ = _zero(verdict)
+    drawn = _drawn(verdict, zero, zero - _depth(verdict))
+    parts = ["Shaded: what the goal allows"] if verdict.goal.text else []
+    if any(row["key"] == verdict.key for row in drawn):
+        parts.append(f"ring: the {'best' if verdict.kind == MET else 'nearest'} model")
+    parts.append("bars: down to the 95 % bound of the drop")
+    if below := len(verdict.models) - len(drawn):
+        parts.append(f"{format_count(below, 'model')} with larger drops not drawn")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _drawn(verdict: Verdict, zero: float, lowest: float) -> list[Row]:
+    """The models that are not below the plot."""
+    return [row for row in verdict.models if zero - row["validation_drop"] >= lowest]
 
 
 def _zero(verdict: Verdict) -> tuple[float, bool]:
@@ -109,17 +123,6 @@ def _shade(
         drawing.shapes.append({**line, "x0": 0, "x1": right, "y0": bottom, "y1": bottom})
     if goal.max_bytes is not None:
         drawing.shapes.append({**line, "x0": right, "x1": right, "y0": bottom, "y1": high})
-    drawing.annotations.append(
-        {
-            "text": "allowed by the goal",
-            "x": 0,
-            "y": bottom,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "showarrow": False,
-            "font": {"size": 12},
-        }
-    )
 
 
 def _markers(
@@ -177,13 +180,23 @@ def _add_baseline(drawing: Drawing, verdict: Verdict, zero: float) -> None:
         }
     )
     largest = max(row["sparse_bytes"] for row in rows)
-    drawing.annotations.append(_label("dense baseline", largest / 1e6, 100 * zero, -16, "right"))
+    drawing.annotations.append(
+        {
+            "text": "dense baseline",
+            "x": largest / 1e6,
+            "y": 100 * zero,
+            "yshift": -16,
+            "xanchor": "right",
+            "showarrow": False,
+            "font": {"size": 12},
+        }
+    )
 
 
-def _add_ring(drawing: Drawing, row: Row, zero: float, met: bool, widest: float) -> None:
-    """A ring around the chosen model; a dotted name where it is only the nearest one."""
+def _add_ring(drawing: Drawing, row: Row, zero: float, met: bool) -> None:
+    """A ring around the chosen model, grey where it is only the nearest one."""
     x, y = row["sparse_bytes"] / 1e6, 100 * (zero - row["validation_drop"])
-    ring = {"color": "#808080", "symbol": "circle-open", "size": 24, "line": {"width": 3}}
+    ring = {"symbol": "circle-open", "size": 24, "line": {"width": 3}}
     drawing.traces.append(
         {
             "type": "scatter",
@@ -196,17 +209,3 @@ def _add_ring(drawing: Drawing, row: Row, zero: float, met: bool, widest: float)
             "showlegend": False,
         }
     )
-    side = "left" if x < widest / 2 else "right"
-    drawing.annotations.append(_label("best model" if met else "nearest", x, y, -22, side))
-
-
-def _label(text: str, x: float, y: float, shift: float, side: str) -> Part:
-    return {
-        "text": text if math.isfinite(y) else "",
-        "x": x,
-        "y": y,
-        "yshift": shift,
-        "xanchor": side,
-        "showarrow": False,
-        "font": {"size": 12},
-    }

@@ -230,7 +230,7 @@ def test_runs_differ_in_dash_and_symbol_and_share_one_legend() -> None:
         "run lr=0.1",
     ):
         assert f"> {name}</li>" in legend
-    assert 'stroke-dasharray="7 4"' in legend
+    assert "#808080 0px 8px,transparent 8px 12px" in legend
     assert "run run" not in legend_html(rows_of(frame(comparison())))
 
 
@@ -242,7 +242,7 @@ def test_the_color_of_several_runs_can_be_that_of_the_run() -> None:
     }
     assert len({t.marker.symbol for t in pruned}) == len(COLORS)
     legend = legend_html(rows_of(two_runs()), BY_RUN)
-    assert 'stroke="#0072B2"' in legend
+    assert "#0072B2 0px 30px" in legend
     assert "#009E73" not in legend
     one = comparison_chart(frame(comparison()), "accuracy", color_by=BY_RUN)
     assert traces(one, "iterative", "markers")[0].marker.color == COLORS["iterative"]
