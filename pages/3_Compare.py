@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from pages.components import int8_series, live, matrix
+from pages.components import int8_series, live, matrix, scrubber
 from pages.components.address import Address, choice, id_list
 from pages.components.chart import draw_chart
 from pages.components.correction_table import draw_corrections
@@ -21,6 +21,7 @@ from pages.components.links import link
 from pages.components.markdown import inline, plain
 from pages.components.matrix import draw_matrix, pick_reference
 from pages.components.picking import pick_runs
+from pages.components.scrubber import draw_scrubber
 from pages.components.shell import draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
 from pages.components.verdict import draw_verdict
@@ -63,6 +64,7 @@ ADDRESS = Address(
     choice("image", ["png", "svg"]),
     choice("color", list(COLORS)),
     *matrix.PARAMETERS,
+    *scrubber.PARAMETERS,
 )
 LEGEND_STYLE = """
 <style>
@@ -288,14 +290,17 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
         return
     finished = rows_of(frame)
     matrix.limit_choices(finished, ADDRESS)
+    scrubber.limit_choices(finished, jobs, ADDRESS)
     shown = Shown(color_by=ADDRESS["color"] if several_runs(finished) else BY_STRATEGY)
     draw_verdicts(frame, finished, shown)
     draw_notes(frame)
     st.header("Charts")
     x, reference = draw_choices(finished)
-    draw_charts(with_reference(finished, reference), x, shown.color_by)
+    compared = with_reference(finished, reference)
+    draw_charts(compared, x, shown.color_by)
     int8_series.draw_button(lab, frame)
     draw_matrix(frame, finished, reference, ADDRESS)
+    draw_scrubber(lab, jobs, compared, ADDRESS)
     draw_corrections(frame)
     header_with_guide("Table", "metrics", "sparsity")
     draw_table(frame, reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import Cache
-from pruning_core.planning.exports import export_stage
+from pruning_core.planning.exports import export_stage, prediction_changes
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline
@@ -282,6 +283,7 @@ def test_the_words_of_the_page(cache: Cache) -> None:
         "Findings",
         "Charts",
         "Differences",
+        "Models one by one",
         "Training-free correction",
         "Table",
         "Downloads",
@@ -301,3 +303,78 @@ def test_every_model_is_quantized_at_a_click(cache: Cache) -> None:
     rows = [Queue(cache.queue).stage(stage.key) for stage in stages]
     assert all(row and row.status == "queued" for row in rows)
     assert f"Queued; {len(stages)} left." in shown(compare(job))
+
+
+def changed(cache: Cache, key: str, dense: str) -> None:
+    """Publish the changed predictions of a model."""
+    picture = base64.b64encode(b"png").decode()
+    image = {"number": 3, "label": "<seven>", "dense": ["<seven>", 0.98], "model": ["1", 0.91]}
+    value = {
+        "classes": [
+            {"name": "one", "images": 10, "dense": 10, "model": 9},
+            {"name": "<seven>", "images": 10, "dense": 9, "model": 3},
+        ],
+        "lost": 7,
+        "gained": 0,
+        "lost_images": [{**image, "png": picture}],
+        "gained_images": [],
+    }
+    put(Store(cache), prediction_changes(dense, key).key, "prediction_changes", value)
+
+
+def test_the_slider_moves_through_the_models_in_order_of_sparsity(cache: Cache) -> None:
+    job = run(cache)
+    dense, *models = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models
+    by_key = {model.key: model.target for model in models}
+    test = compare(job)
+    slider = test.select_slider(key="Compare.model")
+    assert [by_key[key] for key in by_key if key == slider.value] == [0.9], "the sparsest"
+    chosen = next(model for model in models if model.target == 0.5)
+    changed(cache, chosen.key, dense.key)
+    slider.set_value(chosen.key).run()
+    assert not test.exception
+    assert test.query_params["model"] in (chosen.key, [chosen.key])
+    assert [header.value for header in test.subheader] == [
+        "Right with the dense model only (7)",
+        "Right with this model only (0)",
+        "Classes that lost most accuracy",
+    ]
+    (images,) = [one.proto.body for one in test.get("html") if 'class="images"' in one.proto.body]
+    assert 'alt="Test image 3, true class &lt;seven&gt;"' in images
+    assert "dense: &lt;seven&gt; (98 %)" in images
+    assert "this: 1 (91 %)" in images
+    (table,) = [one.value for one in test.dataframe if "This model" in one.value]
+    assert list(table["Class"]) == ["<seven>", "one"]
+    assert list(table["Difference (points)"]) == ["\u221260", "\u221210"]
+
+
+def test_changed_predictions_are_computed_without_a_click_where_the_images_are_few(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = run(cache)
+    dense, *models = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models
+    key = prediction_changes(dense.key, models[-1].key).key
+
+    def opened() -> AppTest:
+        return open_page("pages/3_Compare.py", runs=job, model=models[-1].key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pages.components.scrubber.PIXELS_AT_ONCE", 0)
+        labels = [button.label for button in opened().button]
+        assert "Find changed predictions" in labels
+        assert Queue(cache.queue).stage(key) is None
+    opened()
+    row = Queue(cache.queue).stage(key)
+    assert row
+    assert row.status == "queued"
+
+
+def test_a_link_to_a_model_opens_its_run(cache: Cache) -> None:
+    first, second = run(cache), run(cache, shorter(QUICKSTART, 7), "Others")
+    newest = next(job for job in Queue(cache.queue).jobs() if job.id == second)
+    models = Outline.from_json(newest.outline).models
+    test = open_page("pages/3_Compare.py", runs=f"{first},{second}", model=models[4].key)
+    assert test.selectbox(key="Compare.run").value == second
+    assert test.select_slider(key="Compare.model").value == models[4].key
+    other = open_page("pages/3_Compare.py", runs=first, model=models[4].key)
+    assert "There is no model" in texts(other)

@@ -12,6 +12,7 @@ from pruning_core.planning.exports import (
     export_stage,
     mask_overlap_stage,
     predict_test_image,
+    prediction_changes,
 )
 from pruning_core.planning.inspection_types import InspectDatasetResult
 from pruning_core.planning.inspections import example_images, list_files
@@ -49,6 +50,7 @@ KEYS = {
         "list_files": "366228d839c1a564",
         "mask_overlap": "73b454973cfde185",
         "predict": "fadfa71b4d498004",
+        "prediction_changes": "82521bc7e2b59c13",
         "pruned": "c4bf74bc091756b4",
         "sensitivity": "3f2d6a91badd33dc",
         "sparse_speedup": "7a222aef1bd989bc",
@@ -67,6 +69,7 @@ KEYS = {
         "list_files": "366228d839c1a564",
         "mask_overlap": "2286a86f69cdb609",
         "predict": "3e81348eaac8ed87",
+        "prediction_changes": "3fb1f3ab1ee4ed24",
         "pruned": "d5af383fac43fe8e",
         "sensitivity": "dc861e5a050673b8",
         "sparse_speedup": "05624d7e62c776ce",
@@ -118,6 +121,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     derived = [
         mask_overlap_stage(dense, key),
         predict_test_image(dense, key, 0),
+        prediction_changes(dense, key),
         export_stage(key, "onnx_int8"),
         bundle_stage(job, key, "bitmask_fp32", FactsWithGroups(spec)),
         list_files("/images", 1),
