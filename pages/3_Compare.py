@@ -20,6 +20,7 @@ from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.markdown import inline, plain
 from pages.components.matrix import draw_matrix, pick_reference
+from pages.components.next_runs import draw_next
 from pages.components.picking import pick_runs
 from pages.components.scrubber import draw_scrubber
 from pages.components.shell import draw_link_problems, open_page
@@ -68,8 +69,9 @@ ADDRESS = Address(
 )
 LEGEND_STYLE = """
 <style>
-.legend {display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; list-style: none; padding: 0;
-    margin: 0; font-size: 0.85rem;}
+.legend {display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; list-style: none;
+    padding: 0 !important; margin: 0 !important;}
+.legend li {margin: 0 !important; font-size: 0.85rem;}
 </style>
 """
 
@@ -103,8 +105,14 @@ class Shown:
 
 
 @st.fragment
-def draw_verdicts(frame: pd.DataFrame, rows: list[result_rows.Row], shown: Shown) -> None:
-    """What follows from the goal: verdicts and findings.
+def draw_verdicts(
+    lab: Lab,
+    frame: pd.DataFrame,
+    rows: list[result_rows.Row],
+    specs: dict[str, Spec],
+    shown: Shown,
+) -> None:
+    """What follows from the goal: verdicts, findings, and what to run next.
 
     It is a fragment, so that the charts are not drawn again.
     """
@@ -116,6 +124,8 @@ def draw_verdicts(frame: pd.DataFrame, rows: list[result_rows.Row], shown: Shown
         several = len(every) > 1
         draw_verdict(verdict, number, several, ADDRESS.texts(), shown.color_by, numbers)
     draw_findings(frame, shown.goal)
+    if len(every) == 1:
+        draw_next(lab, every[0], specs)
 
 
 def draw_notes(frame: pd.DataFrame) -> None:
@@ -292,7 +302,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     matrix.limit_choices(finished, ADDRESS)
     scrubber.limit_choices(finished, jobs, ADDRESS)
     shown = Shown(color_by=ADDRESS["color"] if several_runs(finished) else BY_STRATEGY)
-    draw_verdicts(frame, finished, shown)
+    draw_verdicts(lab, frame, finished, specs, shown)
     draw_notes(frame)
     st.header("Charts")
     x, reference = draw_choices(finished)

@@ -33,7 +33,7 @@ STYLE = """
 .matrix table {border-collapse: collapse; font-variant-numeric: tabular-nums;}
 .matrix th, .matrix td {text-align: left; padding: 0.3rem 0.9rem 0.3rem 0; vertical-align: top;
     border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent);}
-.matrix th {font-weight: 600;}
+.matrix th {font-weight: 600; min-width: 8rem;}
 .matrix td div + div {font-size: 0.82rem; white-space: nowrap; opacity: 0.85;}
 .matrix tr.tested th::after {content: " \\2022"; color: #0072B2;}
 </style>

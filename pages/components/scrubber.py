@@ -35,8 +35,10 @@ PARAMETERS = (Parameter(RUN), Parameter(MODEL))
 PIXELS_AT_ONCE = 4_000 * 32 * 32
 STYLE = """
 <style>
-.images {display: flex; flex-wrap: wrap; gap: 0.8rem; list-style: none; padding: 0; margin: 0;}
-.images li {width: 96px; font-size: 0.75rem; line-height: 1.25; overflow-wrap: anywhere;}
+.images {display: flex; flex-wrap: wrap; gap: 0.8rem; list-style: none;
+    padding: 0 !important; margin: 0 !important;}
+.images li {margin: 0 !important; width: 96px; font-size: 0.75rem; line-height: 1.25;
+    overflow-wrap: anywhere;}
 .images img {width: 72px; height: 72px; image-rendering: pixelated; display: block;}
 </style>
 """

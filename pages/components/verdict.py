@@ -50,7 +50,7 @@ def _draw_texts(verdict: Verdict) -> None:
                 st.metric(
                     figure.label,
                     plain(figure.value),
-                    figure.change,
+                    figure.change or None,
                     delta_color="off",
                     delta_arrow="off",
                     width="content",

@@ -199,14 +199,16 @@ def _better(ranking: _Ranking) -> Finding:
         claim = f"{better} is better than {worse}{of}"
     else:  # the seeds that both have disagree with the means of all seeds
         claim = f"{better} is worse than {worse}{of} on equal seeds"
-    also = _also(ranking, (first, second), with_strategy=bool(of))
+    won = verdict == BETTER and test.difference > 0
+    also = _also(ranking, (first, second), bool(of), "also " * won)
     return Finding("better", f"{place}, {claim}: {numbers}{also}.", verdict, test.adjusted)
 
 
-def _also(ranking: _Ranking, pair: tuple[int, int], with_strategy: bool) -> str:
+def _also(ranking: _Ranking, pair: tuple[int, int], between_runs: bool, word: str) -> str:
     """The other models than which the first of the pair is better.
 
-    Between runs, the other strategies with which the run of the first is better.
+    Between runs, the other strategies with which the run of the first is better. `word` is
+    "also " after a pair with a difference.
     """
     runs = tuple(ranking.models[i][0]["run_id"] for i in pair)
     won = [
@@ -214,16 +216,17 @@ def _also(ranking: _Ranking, pair: tuple[int, int], with_strategy: bool) -> str:
         for (i, j), test in ranking.tests.items()
         if (i, j) != pair and test.adjusted < SIGNIFICANCE and test.difference > 0
     ]
-    if with_strategy:
+    if between_runs:
         names = [
             _name(ranking.models[i][0], False)
             for i, j in won
             if (ranking.models[i][0]["run_id"], ranking.models[j][0]["run_id"]) == runs
         ]
-        return f"; also better with {join_words(names)}" if names else ""
+        run = f"run {ranking.models[pair[0]][0]['run']}"
+        return f"; {run} is {word}better with {join_words(names)}" if names else ""
     names = [_name(ranking.models[j][0], ranking.several_runs) for i, j in won if i == pair[0]]
     first = _name(ranking.models[pair[0]][0], ranking.several_runs)
-    return f"; {first} is also better than {join_words(names)}" if names else ""
+    return f"; {first} is {word}better than {join_words(names)}" if names else ""
 
 
 def _test_name(test: PairedTest) -> str:

@@ -274,7 +274,7 @@ def _figures(best: BestModel) -> tuple[Figure, ...]:
     observed = format_points(best.validation_drop).replace("-", "\u2212")
     return (
         Figure("Sparse file", format_bytes(best.sparse_bytes), smaller),
-        Figure("Sparsity", format_percent(best.sparsity), "of the prunable weights"),
+        Figure("Sparsity", format_percent(best.sparsity)),
         Figure("Test accuracy", format_percent(best.accuracy), f"{change} points"),
         Figure(
             "Accuracy drop, at most",

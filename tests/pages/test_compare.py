@@ -281,6 +281,7 @@ def test_the_words_of_the_page(cache: Cache) -> None:
     assert headings(test) == [
         "No model meets the goal",
         "Findings",
+        "Next",
         "Charts",
         "Differences",
         "Models one by one",
@@ -378,3 +379,32 @@ def test_a_link_to_a_model_opens_its_run(cache: Cache) -> None:
     assert test.select_slider(key="Compare.model").value == models[4].key
     other = open_page("pages/3_Compare.py", runs=first, model=models[4].key)
     assert "There is no model" in texts(other)
+
+
+def test_a_proposal_runs_or_opens_its_settings(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr(
+        "pages.components.next_runs.switch_page", lambda name, params: opened.append((name, params))
+    )
+    job = run(cache)
+    test = compare(job)
+    labels = [button.label for button in test.button]
+    assert [label for label in labels if label.startswith("Run ")] == [
+        "Run twice the epochs",
+        "Run 15 % sparsity",
+        "Run global allocation",
+    ]
+    assert "Time: " in texts(test)
+    test.button(key="edit global allocation").click().run()
+    assert opened[0][0] == "Tune"
+    assert opened[0][1]["pruning.allocation"] == "global"
+    test.button(key="run global allocation").click().run()
+    assert not test.exception
+    page, parameters = opened[1]
+    assert page == "Runs"
+    (submitted,) = [one for one in Queue(cache.queue).jobs() if one.id == parameters["job"]]
+    assert submitted.label == "Quick start, global allocation"
+    labels = [button.label for button in compare(job).button]
+    assert "Run global allocation" not in labels, "this run exists now"

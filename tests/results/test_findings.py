@@ -88,7 +88,7 @@ def test_several_seeds_are_compared_over_the_seeds() -> None:
         "At 90 % target sparsity, run run-2 is better than run run-1 with one-shot (equal budget): "
         "90.7 vs 85.8 %, "
     )
-    assert finding.text.endswith("; also better with iterative and one-shot.")
+    assert finding.text.endswith("; run run-2 is also better with iterative and one-shot.")
     differences = [19 / 400, 19 / 400, 21 / 400]
     test = paired_t(differences, 1 / 400)
     assert test

@@ -36,7 +36,7 @@ def test_a_model_that_meets_the_goal_comes_with_four_figures() -> None:
     )
     assert [(f.label, f.value, f.change) for f in one.figures] == [
         ("Sparse file", "2.45 MB", "3.75x smaller"),
-        ("Sparsity", "74.9 %", "of the prunable weights"),
+        ("Sparsity", "74.9 %", ""),
         ("Test accuracy", "94.5 %", "\u22120.5 points"),
         ("Accuracy drop, at most", "0.72 points", "observed 0.5 points"),
     ]
