@@ -121,8 +121,7 @@ def draw_verdicts(
     numbers = {group[0]["run_id"]: i for i, group in enumerate(grouped(rows, "run_id"))}
     every = verdicts_of(rows, shown.goal)
     for number, verdict in enumerate(every):
-        several = len(every) > 1
-        draw_verdict(verdict, number, several, ADDRESS.texts(), shown.color_by, numbers)
+        draw_verdict(verdict, number, len(every) > 1, shown.color_by, numbers)
     draw_findings(frame, shown.goal)
     if len(every) == 1:
         draw_next(lab, every[0], specs)
@@ -189,9 +188,10 @@ def draw_charts(rows: list[result_rows.Row], x: str, color_by: str) -> None:
 
 
 def draw_findings(frame: pd.DataFrame, goal: Goal) -> None:
-    """What the data show, in at most three sentences."""
+    """What the data show, in a few sentences; the card above has said which model is best."""
     header_with_guide("Findings", "metrics", "statistical-significance")
-    texts = [f"- {plain(finding.text)}" for finding in findings(frame, goal)]
+    shown = [finding for finding in findings(frame, goal) if finding.kind != "best"]
+    texts = [f"- {plain(finding.text)}" for finding in shown]
     for text in texts:
         st.markdown(text)
     if not texts:

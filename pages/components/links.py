@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NoReturn
-from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -46,11 +45,3 @@ def with_goal(page: str, params: Mapping[str, str]) -> dict[str, str]:
         return dict(params)
     others = {name: text for name, text in params.items() if name not in (MAX_DROP, MAX_MB)}
     return others | goal_parameters()
-
-
-def draw_copy_link(params: Mapping[str, str], key: str = "copy link") -> None:
-    """A button that shows the link to this page with its parameters, to copy it."""
-    page = (st.context.url or "").partition("?")[0]
-    with st.popover("Copy link", key=key):
-        st.caption("This link opens the page with everything that it shows now.")
-        st.code(f"{page}?{urlencode(params)}", language=None, wrap_lines=True)

@@ -7,21 +7,17 @@ from collections.abc import Mapping
 import streamlit as st
 
 from pages.components.chart import draw_chart
-from pages.components.links import draw_copy_link, switch_page
+from pages.components.copy_link import draw_copy_link
+from pages.components.links import switch_page
 from pages.components.markdown import plain
 from pruning_core.reports.charts.verdict import chart_caption, verdict_chart
 from pruning_core.results.verdict import MET, Verdict
 
 
 def draw_verdict(
-    verdict: Verdict,
-    number: int,
-    several: bool,
-    link: Mapping[str, str],
-    color_by: str,
-    runs: Mapping[str, int],
+    verdict: Verdict, number: int, several: bool, color_by: str, runs: Mapping[str, int]
 ) -> None:
-    """One card. `number` is its place among `several`; `link` are the parameters of the page.
+    """One card. `number` is its place among `several`.
 
     `color_by` and `runs` are those of `verdict_chart`.
     """
@@ -35,7 +31,7 @@ def draw_verdict(
         texts, chart = st.columns([6, 5], gap="medium")
         with texts:
             _draw_texts(verdict)
-            _draw_buttons(verdict, number, several, link)
+            _draw_buttons(verdict, number, several)
         with chart:
             draw_chart(verdict_chart(verdict, color_by, runs), f"verdict {number}")
             st.caption(chart_caption(verdict))
@@ -63,7 +59,7 @@ def _draw_texts(verdict: Verdict) -> None:
         st.caption(plain(note))
 
 
-def _draw_buttons(verdict: Verdict, number: int, several: bool, link: Mapping[str, str]) -> None:
+def _draw_buttons(verdict: Verdict, number: int, several: bool) -> None:
     """What one can do with the model, where there is one, and the link to the page."""
     # With several cards the buttons say which model they mean.
     which = f" of card {number + 1}" if several else ""
@@ -75,4 +71,4 @@ def _draw_buttons(verdict: Verdict, number: int, several: bool, link: Mapping[st
             if st.button(f"See its layers{which}", key=f"layers {number}"):
                 switch_page("Layers", model)
         if number == 0:
-            draw_copy_link(link)
+            draw_copy_link()

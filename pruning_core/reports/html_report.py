@@ -77,7 +77,8 @@ def html_report(
     body = [
         "<h1>Pruning comparison</h1>",
         *(_verdict(verdict) for verdict in verdicts(frame, goal)),
-        _section("Findings", _list(finding.text for finding in findings(frame, goal))),
+        # The verdicts above say which model is best.
+        _section("Findings", _list(f.text for f in findings(frame, goal) if f.kind != "best")),
         _section("Charts", _charts(frame, x, color_by)),
         _section("All pairwise comparisons", _pair_section(frame)),
         _section("Training-free correction", _corrections(frame)),

@@ -77,7 +77,7 @@ def _candidates(verdict: Verdict) -> Iterator[Propose]:
     if verdict.kind == MET:
         yield from (_prune_further, _more_seeds)
     elif verdict.kind == MISSED and _too_large(verdict):
-        yield _reach_size
+        yield from (_reach_size, _reach_size_longer)
     elif verdict.kind == MISSED:
         yield from (_train_longer, _prune_less, _global_allocation)
     elif verdict.kind == UNRELIABLE and not verdict.models:
@@ -190,10 +190,16 @@ def _prune_less(verdict: Verdict, spec: Spec) -> Proposal | None:
 
 
 def _reach_size(verdict: Verdict, spec: Spec) -> Proposal | None:
-    """The target at which the file is expected to be small enough."""
-    model, limit = _model(verdict), verdict.goal.max_bytes or 0.0
+    """The target at which the file is expected to be small enough.
+
+    Its strategy is that of the most accurate of the sparsest models.
+    """
+    limit = verdict.goal.max_bytes or 0.0
+    alike = _alike(verdict, _model(verdict))
+    low = max(float(row["sparsity_asked"]) for row in alike)
+    sparsest = [row for row in alike if row["sparsity_asked"] > low - LEAST_STEP]
+    model = min(sparsest, key=lambda row: float(row["drop_bound"]))
     ratio = model["strategy"] in RATIO_PRUNED
-    low = max(float(row["sparsity_asked"]) for row in _alike(verdict, model))
     fitting = (
         target
         for target in np.arange(low, HIGHEST_TARGET, 0.001)
@@ -206,16 +212,32 @@ def _reach_size(verdict: Verdict, spec: Spec) -> Proposal | None:
     return _at_target(verdict, spec, model, float(target), reason)
 
 
+def _reach_size_longer(verdict: Verdict, spec: Spec) -> Proposal | None:
+    """As `_reach_size`, with twice the epochs, where the accuracy matters too."""
+    proposal = _reach_size(verdict, spec)
+    if proposal is None or verdict.goal.max_drop is None:
+        return None
+    return replace(
+        proposal,
+        name=f"{proposal.name}, twice the epochs",
+        reason=f"{proposal.reason} More fine-tuning recovers accuracy.",
+        spec=_longer(proposal.spec),
+    )
+
+
 def _train_longer(verdict: Verdict, spec: Spec) -> Proposal:
     """Twice the fine-tuning epochs."""
-    changed = replace(
+    size = float(_model(verdict)["sparse_bytes"])
+    return Proposal("twice the epochs", "More fine-tuning recovers accuracy.", _longer(spec), size)
+
+
+def _longer(spec: Spec) -> Spec:
+    return replace(
         spec,
         one_shot=replace(spec.one_shot, epochs=2 * spec.one_shot.epochs or 1.0),
         iterative=replace(spec.iterative, epochs=2 * spec.iterative.epochs or 1.0),
         structured=replace(spec.structured, epochs=2 * spec.structured.epochs or 1.0),
     )
-    size = float(_model(verdict)["sparse_bytes"])
-    return Proposal("twice the epochs", "More fine-tuning recovers accuracy.", changed, size)
 
 
 def _global_allocation(verdict: Verdict, spec: Spec) -> Proposal | None:
@@ -236,25 +258,22 @@ def _more_validation_images(verdict: Verdict, spec: Spec) -> Proposal | None:
     model = _model(verdict)
     images = float(model["validation_images"])
     every = images / spec.data.validation_split
-    needed = SPARE * fewest_images(limit, ERROR / int(model["candidates"]))
-    share = math.ceil(20 * max(needed / every, 1.5 * spec.data.validation_split)) / 20
-    if needed / every > MAX_SPLIT or share <= spec.data.validation_split:
+    fewest = fewest_images(limit, ERROR / int(model["candidates"]))
+    share = max(SPARE * fewest / every, 1.5 * spec.data.validation_split)
+    share = min(MAX_SPLIT, math.ceil(20 * share) / 20)
+    size = float(model["sparse_bytes"])
+    if fewest / every > MAX_SPLIT or share <= spec.data.validation_split:
         if not spec.data.train_size:
             return None
         changed = replace(spec, data=replace(spec.data, train_size=0))
-        return Proposal(
-            "all training images",
-            "A larger training set also has more validation images.",
-            changed,
-            float(model["sparse_bytes"]),
-        )
-    changed = replace(spec, data=replace(spec.data, validation_split=min(share, MAX_SPLIT)))
+        reason = "A larger training set also has more validation images."
+        return Proposal("all training images", reason, changed, size)
+    changed = replace(spec, data=replace(spec.data, validation_split=share))
     reason = (
-        f"About {round(min(share, MAX_SPLIT) * every):,} validation images in place of "
-        f"{round(images):,}, to show a drop of at most {format_points(limit)}."
+        f"About {round(share * every):,} validation images in place of {round(images):,}; at least "
+        f"{fewest:,} are needed to show a drop of at most {format_points(limit)}."
     )
-    name = f"validation split {format_percent(min(share, MAX_SPLIT))}"
-    return Proposal(name, reason, changed, float(model["sparse_bytes"]))
+    return Proposal(f"validation split {format_percent(share)}", reason, changed, size)
 
 
 def _more_seeds(verdict: Verdict, spec: Spec) -> Proposal | None:

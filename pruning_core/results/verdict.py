@@ -114,7 +114,8 @@ class Verdict:
         """One sentence: the model with its figures, or the first reason."""
         if self.best is None or self.kind != MET:
             reason = next(iter((*filter(None, (self.sentence,)), *self.reasons)), "")
-            return f"{self.heading}: {reason}"
+            # "No model" and the like go on after the colon, numbers and names as they are.
+            return f"{self.heading}: {reason[:1].lower()}{reason[1:]}"
         best = self.best
         size = f"{format_bytes(best.sparse_bytes)} ({format_times(best.ratio)}x smaller)"
         return (
@@ -195,8 +196,9 @@ def _no_model(verdict: Verdict, means: list[Row]) -> Verdict:
         return _too_few(verdict, small, within, too_few)
     if small:
         nearest = min(small, key=accuracy_order)
-    else:
-        nearest = min(means, key=lambda row: float(row["sparse_bytes"]))
+    else:  # the smallest file, of the models within the accuracy limit where there are any
+        accurate = [row for row in means if goal.allows_drop(row["drop_bound"])]
+        nearest = min(accurate or means, key=lambda row: float(row["sparse_bytes"]))
     verdict = replace(verdict, kind=MISSED, key=nearest["key"], run_id=nearest["run_id"])
     if too_large := why_too_large(means, goal):
         # Its first sentence says what the heading says.

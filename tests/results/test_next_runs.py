@@ -83,13 +83,15 @@ def uniform(allocation: str = "uniform") -> Spec:
 def test_after_files_that_are_too_large_comes_the_sparsity_that_the_size_needs() -> None:
     goal = Goal(None, 800_000)
     assert verdict(comparison(), goal).kind == MISSED
-    first = next(iter(proposed(comparison(), goal).values()))
-    target = first.spec.one_shot.amounts[-1]
+    (first,) = proposed(comparison(), goal).values()
+    target = first.spec.iterative.target
     assert 0.9 < target < 1
     assert first.bytes <= 800_000
     actual = point("one_shot", target)["sparse_bytes"]  # sizes of the helper lie on a line
     assert first.bytes == pytest.approx(actual, rel=0.01)
     assert proposed(comparison(), Goal(None, 1)) == {}
+    both = list(proposed(comparison(), Goal(0.01, 800_000)))
+    assert both == [first.name, f"{first.name}, twice the epochs"]
 
 
 def test_after_too_few_validation_images_comes_a_larger_split() -> None:

@@ -29,6 +29,7 @@ EDGE = "#009E73"
 HEIGHT = 300
 LEAST_DEPTH = 0.05  # of the plot below the baseline, a fraction: 5 points
 DEPTHS = 6  # how many times the allowed drop the plot reaches down
+HEADROOM = 0.1  # of the y axis, for the name of the baseline
 FALLBACK = "circle-open"  # the symbol of a model that has none on the charts
 
 
@@ -52,7 +53,8 @@ def verdict_chart(
     widest = 1.08 * max([*sizes, (limit or 0) / 1e6, 1e-3])
     ends = [100 * max(lowest, zero - row["drop_bound"]) for row in models]
     tops = [100 * (zero - row["validation_drop"]) for row in models]
-    y_range = value_range([100 * zero, *ends, *tops, *_edges(verdict, zero)])
+    low, high = value_range([100 * zero, *ends, *tops, *_edges(verdict, zero)])
+    y_range = low, high + HEADROOM * (high - low)
     drawing.layout["xaxis"] = axis("Size of the sparse file", " MB", range=(0, widest))
     drawing.layout["yaxis"] = axis("", " %" if absolute else "", range=y_range)
     _shade(drawing, verdict, zero, (widest, y_range))
@@ -185,7 +187,7 @@ def _add_baseline(drawing: Drawing, verdict: Verdict, zero: float) -> None:
             "text": "dense baseline",
             "x": largest / 1e6,
             "y": 100 * zero,
-            "yshift": -16,
+            "yshift": 14,
             "xanchor": "right",
             "showarrow": False,
             "font": {"size": 12},
