@@ -13,7 +13,7 @@ from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_bytes, format_percent, format_points
 from pruning_core.common.statistics import fewest_images
 from pruning_core.methods.sparsity_schedules import CUSTOM
-from pruning_core.methods.strategies import CORRECTION, ONE_SHOT, RATIO_PRUNED
+from pruning_core.methods.strategies import BUDGET_CONTROLS, RATIO_PRUNED, STRATEGIES
 from pruning_core.results.best_model import ERROR
 from pruning_core.results.rows import Row
 from pruning_core.results.verdict import MET, MISSED, UNRELIABLE, Verdict
@@ -27,7 +27,6 @@ HIGHEST_TARGET = 0.999
 SPARE = 1.25  # more validation images than the fewest with which the goal can be shown
 MAX_SPLIT = 0.5
 SIZE_SHARE = 0.95  # of the largest allowed size, for which a target is chosen
-ONE_SHOT_PRUNED = (ONE_SHOT, CORRECTION)
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,8 @@ def _with_target(spec: Spec, strategy: str, target: float) -> Spec:
     if strategy in RATIO_PRUNED:
         ratios = tuple(sorted({*spec.structured.ratios, target}))
         return replace(spec, structured=replace(spec.structured, ratios=ratios))
-    chain = spec.iterative
-    if strategy in ONE_SHOT_PRUNED or not chain.enabled or chain.schedule == CUSTOM:
+    chain, steps = spec.iterative, STRATEGIES[strategy].has_steps or strategy in BUDGET_CONTROLS
+    if not steps or not chain.enabled or chain.schedule == CUSTOM:
         amounts = tuple(sorted({*spec.one_shot.amounts, target}))
         return replace(spec, one_shot=replace(spec.one_shot, amounts=amounts))
     return replace(spec, iterative=replace(chain, target=target))
