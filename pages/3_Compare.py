@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
 from pages.components import int8_series, live, matrix, scrubber
 from pages.components.address import Address, choice, id_list
-from pages.components.chart import draw_chart
+from pages.components.chart import draw_chart, remembered
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain
 from pages.components.goal import PARAMETERS as GOAL
@@ -180,11 +181,17 @@ def draw_charts(rows: list[result_rows.Row], x: str, color_by: str) -> None:
     """The assignment's four charts, under one legend where there are several runs."""
     if several_runs(rows):
         st.html(LEGEND_STYLE + legend_html(rows, color_by))
-    frame, names = pd.DataFrame(rows), list(CHARTS)
+    names, key = list(CHARTS), (x, color_by, rows[0]["reference"], identity(rows))
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
             with column:
-                draw_chart(comparison_chart(frame, name, x, color_by), name, ADDRESS["image"])
+                make = partial(comparison_chart, rows, name, x, color_by)
+                draw_chart(remembered(f"chart {name}", key, make), name, ADDRESS["image"])
+
+
+def identity(rows: list[result_rows.Row]) -> tuple[tuple[str, ...], ...]:
+    """What tells the models of the page apart: a stage has one result, a run one name."""
+    return tuple((row["run_id"], row["run"], row["strategy"], row["key"]) for row in rows)
 
 
 def draw_findings(frame: pd.DataFrame, goal: Goal) -> None:
@@ -309,11 +316,11 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     compared = with_reference(finished, reference)
     draw_charts(compared, x, shown.color_by)
     int8_series.draw_button(lab, frame)
-    draw_matrix(frame, finished, reference, ADDRESS)
+    draw_matrix(finished, reference, ADDRESS, identity(finished))
     draw_scrubber(lab, jobs, compared, ADDRESS)
     draw_corrections(frame)
     header_with_guide("Table", "metrics", "sparsity")
-    draw_table(frame, reference)
+    draw_table(frame, reference, identity(finished))
     draw_definitions()
     int8_series.draw_notes(frame)
     draw_downloads(frame, specs, x, shown)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Hashable
 
-import pandas as pd
 import streamlit as st
 
 from pages.components.address import Address, Parameter
+from pages.components.chart import remembered
 from pages.components.markdown import plain
 from pruning_core.common.formatting import format_percent
 from pruning_core.results.differences import (
@@ -92,16 +93,21 @@ def _pick_tested(rows: list[Row], address: Address) -> float | str | None:
     return float(chosen)
 
 
-def draw_matrix(frame: pd.DataFrame, rows: list[Row], reference: str, address: Address) -> None:
-    """The section: the matrix, and, folded, its tests and those of all pairs one by one."""
+def draw_matrix(rows: list[Row], reference: str, address: Address, identity: Hashable) -> None:
+    """The section: the matrix, and, folded, its tests and those of all pairs one by one.
+
+    `identity` tells the models from others.
+    """
     st.header("Differences")
-    table = matrix(rows, reference, _pick_tested(rows, address))
+    tested = _pick_tested(rows, address)
+    key = identity, reference, tested
+    table = remembered("matrix", key, lambda: matrix(rows, reference, tested))
     st.html(STYLE + matrix_html(table))
     st.caption(plain(table.caption))
     if tests := table.tests:
         with st.expander("Each test"):
             st.dataframe(tests, hide_index=True, key="tests")
-    pairs = pair_table(frame)
+    pairs = remembered("pairs", identity, lambda: pair_table(rows))
     if not pairs.empty:
         with st.expander(f"All pairwise comparisons ({len(pairs)})"):
             st.dataframe(pairs, hide_index=True, key="pairs")

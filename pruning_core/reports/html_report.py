@@ -21,6 +21,7 @@ from pruning_core.reports.charts.comparison import (
     several_runs,
 )
 from pruning_core.reports.charts.style import BY_STRATEGY, chart_config, on_white
+from pruning_core.reports.charts.verdict import chart_caption, verdict_chart
 from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import control_notes, findings
 from pruning_core.results.glossary import glossary_rows
@@ -76,7 +77,7 @@ def html_report(
     """
     body = [
         "<h1>Pruning comparison</h1>",
-        *(_verdict(verdict) for verdict in verdicts(frame, goal)),
+        *(_verdict(verdict, number) for number, verdict in enumerate(verdicts(frame, goal))),
         # The verdicts above say which model is best.
         _section("Findings", _list(f.text for f in findings(frame, goal) if f.kind != "best")),
         _section("Charts", _charts(frame, x, color_by)),
@@ -105,7 +106,7 @@ def _list(sentences: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: Verdict, number: int) -> str:
     place = f": {verdict.place}" if verdict.place else ""
     heading = f"<h2>{escape(verdict.heading + place)}</h2>"
     figures = "".join(
@@ -117,11 +118,24 @@ def _verdict(verdict: Verdict) -> str:
     texts = (*verdict.reasons, *verdict.nearest, verdict.basis, *verdict.notes)
     sentences = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
     first = f"<p>{escape(verdict.sentence)}</p>" if verdict.sentence else ""
-    return f"{heading}{first}{row}{sentences}"
+    chart = _verdict_chart(verdict, f"verdict-{number}") if verdict.models else ""
+    return f"{heading}{first}{row}{sentences}{chart}"
+
+
+def _verdict_chart(verdict: Verdict, name: str) -> str:
+    chart = pio.to_html(
+        on_white(verdict_chart(verdict)),
+        config=chart_config(name),
+        include_plotlyjs=False,
+        full_html=False,
+        div_id=f"chart-{name}",
+        default_width="620px",
+    )
+    return f'<div>{chart}<p class="small">{escape(chart_caption(verdict))}</p></div>'
 
 
 def _pair_section(frame: pd.DataFrame) -> str:
-    table = pair_table(frame)
+    table = pair_table(rows_of(frame))
     return "" if table.empty else f"<details><summary>Table</summary>{_table(table)}</details>"
 
 

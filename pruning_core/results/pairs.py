@@ -30,7 +30,7 @@ from pruning_core.results.differences import (
     paired,
     signed,
 )
-from pruning_core.results.rows import Row, grouped, is_control, name_in_sentence, rows_of
+from pruning_core.results.rows import Row, grouped, is_control, name_in_sentence
 
 TOLERANCE = 1e-6  # target sparsities closer than this are equal
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no significant difference"
@@ -95,11 +95,8 @@ def pair_results(rows: Iterable[Row]) -> list[PairResult]:
     return [*_adjusted(single), *_adjusted([result for result in several if result.test])]
 
 
-def pair_table(frame: pd.DataFrame) -> pd.DataFrame:
+def pair_table(rows: list[Row]) -> pd.DataFrame:
     """Every pair as text: both models, what is paired, the difference, its interval, p."""
-    if frame.empty:
-        return pd.DataFrame()
-    rows = rows_of(frame)
     table = pd.DataFrame([_cells(result) for result in pair_results(rows)])
     several = len({row["run_id"] for row in rows}) > 1
     return table if several or table.empty else table.drop(columns="Runs")

@@ -6,12 +6,15 @@ import base64
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components.chart import remembered
+from pages.components.matrix import matrix_html
 from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage, prediction_changes
 from pruning_core.planning.plan import plan
@@ -19,6 +22,7 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.reports.html_report import html_report
+from pruning_core.results.differences import matrix
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.spec import Spec
@@ -408,3 +412,24 @@ def test_a_proposal_runs_or_opens_its_settings(
     assert submitted.label == "Quick start, global allocation"
     labels = [button.label for button in compare(job).button]
     assert "Run global allocation" not in labels, "this run exists now"
+
+
+def test_the_names_of_people_are_text_in_the_matrix() -> None:
+    rows = comparison(run="<b>x</b>") + comparison(run="b", run_id="run-2")
+    body = matrix_html(matrix(rows, tested=0.9))
+    assert "&lt;b&gt;x&lt;/b&gt;" in body
+    assert "<b>" not in body
+    assert body.count('class="tested"') == 3
+
+
+def test_a_result_is_made_again_when_its_key_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamlit.session_state", {})
+    calls: list[int] = []
+    for key in (1, 1, 2, 1):
+        assert remembered("x", key, partial(_called, calls, key)) == key
+    assert calls == [1, 2, 1]
+
+
+def _called(calls: list[int], key: int) -> int:
+    calls.append(key)
+    return key

@@ -12,6 +12,7 @@ import pytest
 from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
 from pruning_core.results.pairs import pair_table
+from pruning_core.results.rows import rows_of
 from pruning_core.results.verdict import verdicts
 from pruning_core.settings.spec import Spec
 from tests.helpers.frames import comparison, frame, point
@@ -30,13 +31,14 @@ def test_it_has_answer_charts_findings_table_and_settings() -> None:
         assert escape(sentence) in text
     for figure in verdict.figures:
         assert f"<b>{escape(figure.value)}</b>" in text
+    assert 'id="chart-verdict-0"' in text
     for name in ("accuracy", "size", "drop", "ratio"):
         assert f'id="chart-{name}"' in text
         for image_format in ("png", "svg"):
             assert f"downloadImage('chart-{name}', {{format: '{image_format}'" in text
     for finding in findings(results):
         assert (escape(finding.text) in text) == (finding.kind != "best")
-    assert text.count("<tr") == 2 + len(results) + len(pair_table(results))
+    assert text.count("<tr") == 2 + len(results) + len(pair_table(rows_of(results)))
     assert "&quot;stem_stride&quot;: 2" in text
     assert "<li>Mean guessed.</li>" in text
     assert "Wilson" in text

@@ -68,7 +68,7 @@ def test_other_tables_contain_corrected_models() -> None:
 
 def test_the_last_correction_is_compared_with_fine_tuning() -> None:
     """At the highest sparsity, with the epochs of both."""
-    table = pair_table(frame(comparison(), corrected(0.9)))
+    table = pair_table([*comparison(), *corrected(0.9)])
     (row,) = table[table["First model"].str.startswith("training-free")].to_dict("records")
     assert row["First model"] == "training-free (weight reconstruction)"
     assert (row["Second model"], row["First model is"]) == ("one-shot", "better")

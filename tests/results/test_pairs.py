@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from pruning_core.common.statistics import holm, mcnemar
@@ -17,7 +16,7 @@ from pruning_core.results.pairs import (
     pair_results,
     pair_table,
 )
-from tests.helpers.frames import comparison, frame, point
+from tests.helpers.frames import comparison, point
 
 
 def two(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
@@ -38,7 +37,7 @@ def names(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def test_a_row_has_all_numbers_of_a_pair() -> None:
-    table = pair_table(frame(two({"right": 300}, {"right": 340})))
+    table = pair_table(two({"right": 300}, {"right": 340}))
     assert table.to_dict("records") == [
         {
             "Target sparsity": "90 %",
@@ -54,7 +53,7 @@ def test_a_row_has_all_numbers_of_a_pair() -> None:
             "First model is": WORSE,
         }
     ]
-    assert pair_table(pd.DataFrame()).empty
+    assert pair_table([]).empty
 
 
 @pytest.mark.parametrize(
@@ -110,8 +109,8 @@ def test_equal_models_of_two_runs_are_a_pair() -> None:
         "one-shot",
         "one-shot (equal budget)",
     ]
-    assert "Runs" in pair_table(frame(rows))
-    assert "Runs" not in pair_table(frame(comparison()))
+    assert "Runs" in pair_table(rows)
+    assert "Runs" not in pair_table(comparison())
 
 
 def test_runs_that_share_stages_count_a_pair_once() -> None:

@@ -137,14 +137,17 @@ class Plot:
 
 
 def comparison_chart(
-    frame: pd.DataFrame, y: str, x: str = "sparsity_prunable", color_by: str = BY_STRATEGY
+    models: pd.DataFrame | list[Row],
+    y: str,
+    x: str = "sparsity_prunable",
+    color_by: str = BY_STRATEGY,
 ) -> go.Figure:
-    """One chart of the models in `frame`. `y` is a key of CHARTS, `x` a key of X_AXES.
+    """One chart of the `models`. `y` is a key of CHARTS, `x` a key of X_AXES.
 
-    The x range depends on `frame` and `x` only, so it is equal in all four charts. `color_by` is
+    The x range depends on `models` and `x` only, so it is equal in all four charts. `color_by` is
     `BY_STRATEGY` or `BY_RUN`. The legend of several runs is `legend_html`, once for all charts.
     """
-    chart, rows = CHARTS[y], charted(frame)
+    chart, rows = CHARTS[y], charted(models)
     drawing = Drawing(layout(chart.title, _subtitle(rows, chart), _label_width(rows, x)))
     drawing.layout["uirevision"] = x  # keep the zoom when models are added, not when x changes
     _draw(drawing, rows, chart, X_AXES[x], Subplot(), color_by)
@@ -234,12 +237,13 @@ def _label_width(rows: list[Row], x: str) -> int:
     return LABEL_WIDTH + (BUDGET_LABEL_WIDTH if X_AXES[x].budget else 0)
 
 
-def charted(frame: pd.DataFrame) -> list[Row]:
+def charted(models: pd.DataFrame | list[Row]) -> list[Row]:
     """All rows but training-free corrections, which have a table.
 
     Four more markers at each sparsity would hide the strategies that the charts compare.
     """
-    return [row for row in rows_of(frame) if row["strategy"] != CORRECTION]
+    rows = rows_of(models) if isinstance(models, pd.DataFrame) else models
+    return [row for row in rows if row["strategy"] != CORRECTION]
 
 
 def _add_title(drawing: Drawing, text: str, subplot: Subplot) -> None:
