@@ -74,7 +74,7 @@ Propose = Callable[[Verdict, Spec], Proposal | None]
 def _candidates(verdict: Verdict) -> Iterator[Propose]:
     """What may be proposed after this kind of verdict, in this order."""
     if verdict.kind == MET:
-        yield from (_prune_further, _more_seeds)
+        yield from (_prune_further, _more_seeds, _train_longer)
     elif verdict.kind == MISSED and _too_large(verdict):
         yield from (_reach_size, _reach_size_longer)
     elif verdict.kind == MISSED:
@@ -225,9 +225,15 @@ def _reach_size_longer(verdict: Verdict, spec: Spec) -> Proposal | None:
 
 
 def _train_longer(verdict: Verdict, spec: Spec) -> Proposal:
-    """Twice the fine-tuning epochs."""
-    size = float(_model(verdict)["sparse_bytes"])
-    return Proposal("twice the epochs", "More fine-tuning recovers accuracy.", _longer(spec), size)
+    """Twice the fine-tuning epochs; after a model that meets the goal, for the next sparser one."""
+    model, reason = _model(verdict), "More fine-tuning recovers accuracy."
+    if verdict.kind == MET:
+        reason = "With more fine-tuning, a sparser model may meet the goal."
+        target = model["sparsity_asked"] + LEAST_STEP
+        sparser = [row for row in _alike(verdict, model) if row["sparsity_asked"] > target]
+        model = min(sparser, key=lambda row: float(row["sparsity_asked"]), default=model)
+    size = float(model["sparse_bytes"])
+    return Proposal("twice the epochs", reason, _longer(spec), size)
 
 
 def _longer(spec: Spec) -> Spec:

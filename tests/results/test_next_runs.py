@@ -31,13 +31,15 @@ def proposed(
 
 def test_after_a_model_that_meets_the_goal_comes_a_sparser_one_and_more_seeds() -> None:
     assert verdict(comparison()).kind == MET
-    further, seeds = proposed(comparison()).values()
+    further, seeds, longer = proposed(comparison()).values()
     assert further.name == "79.5 % sparsity"  # between 74.9 %, which meets it, and 84.2 %
     assert further.spec.iterative.target == 0.795
     assert "Between 74.9 %, which meets the goal, and 84.2 %, which does not." in further.reason
     sizes = [row["sparse_bytes"] for row in comparison() if row["sparsity_asked"] in (0.749, 0.842)]
     assert min(sizes) < further.bytes < max(sizes)
     assert (seeds.name, seeds.spec.seeds) == ("three seeds", (0, 1, 2))
+    assert longer.reason == "With more fine-tuning, a sparser model may meet the goal."
+    assert longer.bytes == next(r["sparse_bytes"] for r in comparison() if r["iteration"] == 4)
     assert seeds.spec.label == "Quick start, three seeds"
     assert "three seeds" not in proposed(comparison(), spec=replace(QUICKSTART, seeds=(4, 5)))
 
@@ -119,7 +121,7 @@ def test_nothing_is_proposed_that_exists_or_cannot_run() -> None:
     every = proposals(verdict(comparison()), QUICKSTART, lambda spec: False)
     seeds = every[1].spec
     left = proposals(verdict(comparison()), QUICKSTART, lambda spec: spec.seeds == seeds.seeds)
-    assert [one.name for one in left] == [every[0].name]
+    assert [one.name for one in left] == [every[0].name, every[2].name]
     assert proposals(verdict(comparison()), QUICKSTART, lambda spec: True) == []
     pattern = replace(
         QUICKSTART,
@@ -128,7 +130,7 @@ def test_nothing_is_proposed_that_exists_or_cannot_run() -> None:
         iterative=replace(QUICKSTART.iterative, enabled=False),
     )
     rows = [point("baseline"), point("one_shot", 0.5)]
-    assert list(proposed(rows, spec=pattern)) == ["three seeds"]
+    assert list(proposed(rows, spec=pattern)) == ["three seeds", "twice the epochs"]
 
 
 def test_the_expected_size_is_interpolated() -> None:
