@@ -186,7 +186,12 @@ def draw_charts(rows: list[result_rows.Row], x: str, color_by: str) -> None:
         for column, name in zip(st.columns(2), pair, strict=True):
             with column:
                 make = partial(comparison_chart, rows, name, x, color_by)
-                draw_chart(remembered(f"chart {name}", key, make), name, ADDRESS["image"])
+                figure = remembered(f"chart {name}", key, make)
+                alt = (
+                    f"{CHARTS[name].title} of {format_count(len(rows), 'model')} over "
+                    f"{X_AXES[x].title}. The table on this page has the numbers."
+                )
+                draw_chart(figure, name, ADDRESS["image"], alt=alt)
 
 
 def identity(rows: list[result_rows.Row]) -> tuple[tuple[str, ...], ...]:

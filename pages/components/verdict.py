@@ -33,8 +33,13 @@ def draw_verdict(
             _draw_texts(verdict)
             _draw_buttons(verdict, number, several)
         with chart:
-            draw_chart(verdict_chart(verdict, color_by, runs), f"verdict {number}")
-            st.caption(chart_caption(verdict))
+            caption = chart_caption(verdict)
+            draw_chart(
+                verdict_chart(verdict, color_by, runs),
+                f"verdict {number}",
+                alt=f"Accuracy against the size of the sparse file. {verdict.summary} {caption}",
+            )
+            st.caption(caption)
 
 
 def _draw_texts(verdict: Verdict) -> None:
