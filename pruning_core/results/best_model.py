@@ -22,7 +22,6 @@ from pruning_core.common.formatting import (
     format_count,
     format_percent,
     format_points,
-    format_seconds,
     format_times,
     join_words,
     missing,
@@ -82,19 +81,6 @@ class BestModel:
     def name(self) -> str:
         """The name of the series, as charts and tables print it."""
         return model_name(self.strategy, self.target, self.iteration)
-
-    @property
-    def figures(self) -> tuple[tuple[str, str], ...]:
-        """Label and value of each figure, in the order in which pages show them."""
-        return (
-            ("sparsity", format_percent(self.sparsity)),
-            ("compression", f"{format_times(self.ratio)}x"),
-            ("sparse file", format_bytes(self.sparse_bytes)),
-            ("fine-tuning", format_seconds(self.seconds)),
-            ("test accuracy", format_percent(self.accuracy)),
-            ("strategy", self.name),
-            *([("run", self.run)] if self.several_runs else []),
-        )
 
     @property
     def text(self) -> str:

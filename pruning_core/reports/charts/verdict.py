@@ -76,6 +76,8 @@ def chart_caption(verdict: Verdict) -> str:
     if any(row["key"] == verdict.key for row in drawn):
         parts.append(f"ring: the {'best' if verdict.kind == MET else 'nearest'} model")
     parts.append("bars: down to the 95 % bound of the drop")
+    if any(row["strategy"] == CORRECTION for row in drawn):
+        parts.append("grey: training-free correction")
     if below := len(verdict.models) - len(drawn):
         parts.append(f"{format_count(below, 'model')} with larger drops not drawn")
     text = "; ".join(parts)

@@ -66,6 +66,15 @@ def test_models_far_below_are_counted_and_not_drawn() -> None:
     assert "not drawn" not in chart_caption(wide)
 
 
+def test_corrections_are_grey_and_the_caption_says_so() -> None:
+    rows = [*comparison(), point("correction", 0.5, 378, iteration=3)]
+    one = verdict(rows)
+    (markers,) = [trace for trace in verdict_chart(one).data if trace.name == "correction"]
+    assert markers.marker.color == "#808080"
+    assert "grey: training-free correction" in chart_caption(one)
+    assert "grey" not in chart_caption(verdict(comparison()))
+
+
 def test_runs_with_other_baselines_share_the_baseline_as_zero() -> None:
     rows = [*comparison(), *comparison(run="b", run_id="run-2", luck=-8)]
     one = verdict(rows)
