@@ -107,7 +107,7 @@ def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
-    """A stage of each of the 17 kinds: the last of a plan, or one that a page asks for."""
+    """A stage of each of the 18 kinds: the last of a plan, or one that a page asks for."""
     planned = plan(spec, FactsWithGroups(spec))
     stages = {stage.kind: stage for stage in planned.stages}
     if "inspect_groups" not in stages:
