@@ -1,16 +1,17 @@
-"""Compare: the best model, four charts, the findings, the table, the downloads."""
+"""Compare: the verdict, the findings, four charts, differences, the table, the downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from pages.components import int8_series, live
+from pages.components import int8_series, live, matrix, scrubber
 from pages.components.address import Address, choice, id_list
-from pages.components.chart import draw_chart
+from pages.components.chart import draw_chart, remembered
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain
 from pages.components.goal import PARAMETERS as GOAL
@@ -19,38 +20,61 @@ from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.markdown import inline, plain
+from pages.components.matrix import draw_matrix, pick_reference
+from pages.components.next_runs import draw_next
 from pages.components.picking import pick_runs
+from pages.components.scrubber import draw_scrubber
 from pages.components.shell import draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
+from pages.components.verdict import draw_verdict
 from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.reports import csv_export
-from pruning_core.reports.charts.comparison import CHARTS, X_AXES, comparison_chart
+from pruning_core.reports.charts.comparison import (
+    CHARTS,
+    X_AXES,
+    comparison_chart,
+    legend_html,
+)
+from pruning_core.reports.charts.style import BY_RUN, BY_STRATEGY
 from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import images_zip, panel_image
 from pruning_core.results import models
-from pruning_core.results.best_model import Answer, answers
-from pruning_core.results.findings import findings
+from pruning_core.results import rows as result_rows
+from pruning_core.results.differences import with_reference
+from pruning_core.results.findings import control_notes, findings
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import combined, results_frame, titles
+from pruning_core.results.rows import grouped, rows_of
 from pruning_core.results.tables import model_notes
+from pruning_core.results.verdict import verdicts_of
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec, dataset_name, from_json
 from pruning_core.storage.job_progress import ACTIVE, job_states
 from pruning_core.storage.jobs import Job, Queue
 from pruning_core.storage.stage_queue import Row
 
-SHOWN_FINDINGS = 10
 POLL_SECONDS = 2.0
 ENDED = ("done", "failed", "cancelled")
+COLORS = {BY_RUN: "Run", BY_STRATEGY: "Strategy"}
 ADDRESS = Address(
     "Compare",
     id_list("runs"),
     *GOAL,
     choice("x", list(X_AXES)),
     choice("image", ["png", "svg"]),
+    choice("color", list(COLORS)),
+    *matrix.PARAMETERS,
+    *scrubber.PARAMETERS,
 )
+LEGEND_STYLE = """
+<style>
+.legend {display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; list-style: none;
+    padding: 0 !important; margin: 0 !important;}
+.legend li {margin: 0 !important; font-size: 0.85rem;}
+</style>
+"""
 
 Rows = dict[str, list[Row]]
 
@@ -75,37 +99,50 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
 
 @dataclass
 class Shown:
-    """The goal that the page shows. The HTML report uses it too."""
+    """What the page shows that its downloads use too."""
 
     goal: Goal = DEFAULT_GOAL
+    color_by: str = BY_STRATEGY
 
 
 @st.fragment
-def draw_best_models(frame: pd.DataFrame, shown: Shown) -> None:
-    """The best model that meets the goal. A fragment, so that the charts are not drawn again."""
+def draw_verdicts(
+    lab: Lab,
+    frame: pd.DataFrame,
+    rows: list[result_rows.Row],
+    specs: dict[str, Spec],
+    shown: Shown,
+) -> None:
+    """What follows from the goal: verdicts, findings, and what to run next.
+
+    It is a fragment, so that the charts are not drawn again.
+    """
     shown.goal = draw_goal(ADDRESS)
     ADDRESS.write()
-    for answer in answers(frame, shown.goal):
-        draw_best_model(answer)
+    numbers = {group[0]["run_id"]: i for i, group in enumerate(grouped(rows, "run_id"))}
+    every = verdicts_of(rows, shown.goal)
+    for number, verdict in enumerate(every):
+        draw_verdict(verdict, number, len(every) > 1, shown.color_by, numbers)
+    draw_findings(frame, shown.goal)
+    if len(every) == 1:
+        draw_next(lab, every[0], specs)
 
 
-def draw_best_model(answer: Answer) -> None:
-    """The figures for one data set, or why no model is shown."""
-    if answer.place:
-        st.subheader(plain(answer.place[0].upper() + answer.place[1:]))
-    if answer.best is None and answer.text:
-        st.info(plain(answer.text))
-    elif answer.best:
-        with st.container(horizontal=True, gap="medium"):
-            for label, value in answer.best.figures:
-                st.metric(label.capitalize(), plain(value), width="content")
-        st.caption(plain(answer.text))
-    for warning in answer.warnings:
-        st.warning(plain(warning))
+def draw_notes(frame: pd.DataFrame) -> None:
+    """Notes on the models, folded: they come after the answer."""
+    notes = [inline(note) for note in (*model_notes(frame), *control_notes(frame))]
+    if notes:
+        with st.expander(format_count(len(notes), "note")):
+            st.markdown("\n".join(f"- {note}" for note in notes))
 
 
-def draw_charts(frame: pd.DataFrame) -> str:
-    """The assignment's four charts. Returns the name of the chosen x axis."""
+def several_runs(rows: list[result_rows.Row]) -> bool:
+    """Whether the page shows more than one run."""
+    return len({row["run_id"] for row in rows}) > 1
+
+
+def draw_choices(rows: list[result_rows.Row]) -> tuple[str, str]:
+    """The choices of the charts. Returns the names of the x axis and of the reference."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         x = st.selectbox(
             "X axis",
@@ -113,11 +150,22 @@ def draw_charts(frame: pd.DataFrame) -> str:
             index=list(X_AXES).index(ADDRESS["x"]),
             key=ADDRESS.key("x"),
             format_func=lambda name: X_AXES[name].title.capitalize(),
-            width=360,
+            width=300,
             help="Sparsity is counted in three ways: over the prunable weights, over all "
             "convolution and linear weights, and over all parameters.",
         )
-        image = st.segmented_control(
+        reference = pick_reference(rows, ADDRESS)
+        if several_runs(rows):
+            st.segmented_control(
+                "Color by",
+                list(COLORS),
+                default=ADDRESS["color"],
+                required=True,
+                key=ADDRESS.key("color"),
+                format_func=COLORS.__getitem__,
+                help="Runs or strategies have the colors; the others differ by their symbols.",
+            )
+        st.segmented_control(
             "Image format",
             ["png", "svg"],
             default=ADDRESS["image"],
@@ -126,28 +174,40 @@ def draw_charts(frame: pd.DataFrame) -> str:
             format_func=str.upper,
             help="The format of the camera button at the top right of each chart.",
         )
-    names = list(CHARTS)
+    return x, reference
+
+
+def draw_charts(rows: list[result_rows.Row], x: str, color_by: str) -> None:
+    """The assignment's four charts, under one legend where there are several runs."""
+    if several_runs(rows):
+        st.html(LEGEND_STYLE + legend_html(rows, color_by))
+    names, key = list(CHARTS), (x, color_by, rows[0]["reference"], identity(rows))
     for pair in (names[:2], names[2:]):
         for column, name in zip(st.columns(2), pair, strict=True):
             with column:
-                draw_chart(comparison_chart(frame, name, x), name, image)
-    return x
+                make = partial(comparison_chart, rows, name, x, color_by)
+                figure = remembered(f"chart {name}", key, make)
+                alt = (
+                    f"{CHARTS[name].title} of {format_count(len(rows), 'model')} over "
+                    f"{X_AXES[x].title}. The table on this page has the numbers."
+                )
+                draw_chart(figure, name, ADDRESS["image"], alt=alt)
 
 
-def draw_findings(frame: pd.DataFrame) -> None:
-    """What the data show, in sentences with their numbers."""
+def identity(rows: list[result_rows.Row]) -> tuple[tuple[str, ...], ...]:
+    """What tells the models of the page apart: a stage has one result, a run one name."""
+    return tuple((row["run_id"], row["run"], row["strategy"], row["key"]) for row in rows)
+
+
+def draw_findings(frame: pd.DataFrame, goal: Goal) -> None:
+    """What the data show, in a few sentences; the card above has said which model is best."""
     header_with_guide("Findings", "metrics", "statistical-significance")
-    # The best models above already warn of a bad baseline.
-    shown = [finding for finding in findings(frame) if finding.kind != "baseline"]
+    shown = [finding for finding in findings(frame, goal) if finding.kind != "best"]
     texts = [f"- {plain(finding.text)}" for finding in shown]
+    for text in texts:
+        st.markdown(text)
     if not texts:
         st.caption("Nothing to compare yet: fewer than two comparable models have finished.")
-    for text in texts[:SHOWN_FINDINGS]:
-        st.markdown(text)
-    if len(texts) > SHOWN_FINDINGS:
-        with st.expander(format_count(len(texts) - SHOWN_FINDINGS, "more finding")):
-            for text in texts[SHOWN_FINDINGS:]:
-                st.markdown(text)
 
 
 def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, shown: Shown) -> None:
@@ -163,19 +223,19 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, shown: S
         )
         save(
             "HTML report",
-            lambda: html_report(frame, specs, findings(frame), x, shown.goal),
+            lambda: html_report(frame, specs, x, shown.goal, shown.color_by),
             "pruning_comparison.html",
             "text/html",
         )
         save(
             "Assignment chart (PNG)",
-            lambda: panel_image(frame, "png", x),
+            lambda: panel_image(frame, "png", x, color_by=shown.color_by),
             "pruning_comparison.png",
             "image/png",
         )
         save(
             "All charts (PNG, SVG, PDF)",
-            lambda: images_zip(frame, x),
+            lambda: images_zip(frame, x, shown.color_by),
             "pruning_comparison.zip",
             "application/zip",
         )
@@ -242,7 +302,6 @@ def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
 @st.fragment
 def draw(lab: Lab, jobs: list[Job]) -> None:
     """Everything about the finished models of the runs."""
-    ADDRESS.write()
     rows = {job.id: lab.queue.stages_of(job.id) for job in jobs}
     draw_failures(jobs, rows)
     draw_damaged(lab, jobs, rows)
@@ -251,16 +310,22 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
         st.info("No finished model yet. See progress on Runs.")
         link("Runs", job=jobs[0].id)
         return
-    if notes := [inline(note) for note in model_notes(frame)]:
-        st.info("\n".join(f"- {note}" for note in notes) if len(notes) > 1 else notes[0])
-    shown = Shown()
-    draw_best_models(frame, shown)
-    x = draw_charts(frame)
+    finished = rows_of(frame)
+    matrix.limit_choices(finished, ADDRESS)
+    scrubber.limit_choices(finished, jobs, ADDRESS)
+    shown = Shown(color_by=ADDRESS["color"] if several_runs(finished) else BY_STRATEGY)
+    draw_verdicts(lab, frame, finished, specs, shown)
+    draw_notes(frame)
+    st.header("Charts")
+    x, reference = draw_choices(finished)
+    compared = with_reference(finished, reference)
+    draw_charts(compared, x, shown.color_by)
     int8_series.draw_button(lab, frame)
-    draw_findings(frame)
+    draw_matrix(finished, reference, ADDRESS, identity(finished))
+    draw_scrubber(lab, jobs, compared, ADDRESS)
     draw_corrections(frame)
     header_with_guide("Table", "metrics", "sparsity")
-    draw_table(frame)
+    draw_table(frame, reference, identity(finished))
     draw_definitions()
     int8_series.draw_notes(frame)
     draw_downloads(frame, specs, x, shown)
@@ -271,9 +336,11 @@ def main() -> None:
     st.title("Compare")
     ADDRESS.open()
     jobs = pick_runs(lab, ADDRESS)
-    ADDRESS.write()
-    draw_link_problems()
+    place = st.container()
     if not jobs:
+        ADDRESS.write()
+        with place:
+            draw_link_problems()
         st.info("Nothing to compare yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")
         return
@@ -281,6 +348,9 @@ def main() -> None:
     if unfinished:
         watch(lab, jobs, unfinished, ended_before)
     draw(lab, jobs)
+    ADDRESS.write()
+    with place:
+        draw_link_problems()
 
 
 main()

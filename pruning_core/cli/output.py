@@ -66,7 +66,7 @@ def write_results(
 
     `excel` is for the CSV. Returns the exit code.
     """
-    from pruning_core.results.findings import findings
+    from pruning_core.results.findings import control_notes, findings
     from pruning_core.results.tables import int8_notes, model_notes, summary_tables
 
     store, job = Store(cache), progress.job
@@ -83,7 +83,7 @@ def write_results(
     for finding in findings(frame):
         print(f"- {one_line(finding.text)}")
     code, notes = _write_files(progress, frame, out, excel) if out else (OK, [])
-    for note in [*model_notes(frame), *int8_notes(frame), *notes]:
+    for note in [*model_notes(frame), *control_notes(frame), *int8_notes(frame), *notes]:
         print(f"Note: {one_line(note)}")
     return code
 

@@ -1,9 +1,10 @@
-"""The statistics of the findings: an interval, a paired test and a bound, multiple tests."""
+"""The statistics of the findings: intervals, paired tests, a bound, multiple tests."""
 
 from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,72 @@ def drop_bound(lost: int, gained: int, n: int, error: float) -> float:
     # small difference rises with the share, and the largest share is the worst.
     shares = [share] if share <= 2 / 3 else np.linspace(2 / 3, share, 20).tolist()
     return max(_drop_bound_at(share, lost - gained, n, error - spent) for share in shares)
+
+
+def difference_interval(
+    only_a: int, only_b: int, n: int, level: float = 0.95
+) -> tuple[float, float]:
+    """The interval of the difference of two accuracies, `a` minus `b`, on the same `n` images.
+
+    `only_a` images are right only with `a`, `only_b` only with `b`. Each end is a `drop_bound`
+    with half of the error probability; where the models disagree on few images, intervals by a
+    normal approximation cover the difference less often than they say. The bound is a little wider
+    than McNemar's exact test, which looks only at the images on which the models disagree. Where
+    that test shows a difference and the bound does not, the end near 0 comes from the test: the
+    bound of the share that is right only with one model (Clopper and Pearson 1934), times that of
+    the share of images on which they disagree. So the interval contains 0 if and only if the test
+    shows no difference. It covers the sampling of the images, not the randomness of training.
+    Raises ValueError as `drop_bound` does.
+    """
+    error = (1 - level) / 2
+    low, high = -drop_bound(only_b, only_a, n, error), drop_bound(only_a, only_b, n, error)
+    if _two_sided(min(only_a, only_b), only_a + only_b) >= 1 - level:
+        return min(low, 0.0), max(high, 0.0)
+    if only_a > only_b:
+        return (low if low > 0 else _conditional_end(only_a, only_a + only_b, n, error)), high
+    return low, (high if high < 0 else -_conditional_end(only_b, only_a + only_b, n, error))
+
+
+def _conditional_end(more: int, disagreeing: int, n: int, error: float) -> float:
+    """The end near 0 of a difference that McNemar's test shows; see `difference_interval`."""
+    from scipy.special import betaincinv  # imported here: pages must start fast
+
+    share = float(betaincinv(more, disagreeing - more + 1, error))
+    disagreement = betaincinv(disagreeing, n - disagreeing + 1, NUISANCE_SHARE * error)
+    return max(0.0, 2 * share - 1) * float(disagreement)
+
+
+@dataclass(frozen=True)
+class PairedT:
+    """The mean of paired differences, its interval, and the two-sided p-value."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_t(
+    differences: Sequence[float], resolution: float = 0.0, level: float = 0.95
+) -> PairedT | None:
+    """Student's paired t interval and test of differences, such as one a seed. None below two.
+
+    It covers the randomness of training, if the differences are about normal. `resolution` is the
+    least step in which a difference can change, such as 1 / images: with few seeds, equal
+    differences would otherwise give an interval without width. The standard deviation is taken as
+    at least this step.
+    """
+    n = len(differences)
+    if n < 2:
+        return None
+    from scipy.special import stdtr, stdtrit  # imported here: pages must start fast
+
+    error = max(statistics.stdev(differences), resolution) / math.sqrt(n)
+    mean = statistics.fmean(differences)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    if error == 0:
+        return PairedT(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    return PairedT(mean, mean - half, mean + half, 2 * float(stdtr(n - 1, -abs(mean) / error)))
 
 
 def _drop_bound_at(share: float, difference: int, n: int, error: float) -> float:

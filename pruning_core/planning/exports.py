@@ -1,4 +1,4 @@
-"""The stages of finished models: exported files, predictions for an image, mask overlap."""
+"""The stages of finished models: exported files, predictions, mask overlap."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pruning_core.methods.file_formats import FILE_FORMATS
 from pruning_core.planning.measurement_types import (
     ExportSettings,
     MaskOverlapSettings,
+    PredictionChangesSettings,
     PredictSettings,
 )
 from pruning_core.planning.stage import Stage
 from pruning_core.planning.stage_types import stored
 
 PREDICT = "predict"
+PREDICTION_CHANGES = "prediction_changes"
 EXPORT = "export"
 MASK_OVERLAP = "mask_overlap"
 CALIBRATION_IMAGES = 512
 CALIBRATION_SEED = 0
+SHOWN_IMAGES = 12  # of each direction of changed predictions
+SHOWN_PIXELS = 64  # of the side of a shown image
 
 
 def predict_test_image(dense: str, model: str, number: int) -> Stage:
@@ -32,6 +36,12 @@ def predict_image(dense: str, model: str, digest: str, path: str) -> Stage:
     """
     settings = stored(PredictSettings(dense, model, image=digest))
     return Stage(PREDICT, model, settings, {"path": path})
+
+
+def prediction_changes(dense: str, model: str) -> Stage:
+    """The stage that compares the predictions of two finished models on all test images."""
+    settings = PredictionChangesSettings(dense, model, SHOWN_IMAGES, SHOWN_PIXELS)
+    return Stage(PREDICTION_CHANGES, model, stored(settings))
 
 
 def mask_overlap_stage(first: str, second: str) -> Stage:

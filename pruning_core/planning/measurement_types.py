@@ -89,6 +89,38 @@ class PredictResult:
 
 
 @dataclass(frozen=True)
+class PredictionChangesSettings:
+    """The keys of two finished models, and the limits of what the result shows.
+
+    At most `images` images in each direction, of at most `pixels` pixels per side.
+    """
+
+    dense: str
+    model: str
+    images: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class PredictionChangesResult:
+    """The test images that only one of two models classifies correctly.
+
+    `classes` holds for each class its `name`, its test `images`, and how many of them `dense` and
+    `model` classify correctly. `lost` images are right only with the dense model, `gained` only
+    with the other; `lost_images` and `gained_images` are those with the most confident wrong
+    prediction, that one first: `number`, true `label`, the `dense` and the `model` prediction with
+    their confidences, and the image as a `png`, base64.
+    """
+
+    classes: list[Json]
+    lost: int
+    gained: int
+    lost_images: list[Json]
+    gained_images: list[Json]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class ExportSettings:
     """A file of the parent model; `images` and `seed` where the format is calibrated."""
 

@@ -155,6 +155,15 @@ STAGE_KINDS = Registry(
             inspection=True,
         ),
         StageKind(
+            "prediction_changes",
+            "Compare predictions",
+            "Finds the test images that only one of two models classifies correctly.",
+            implementation=f"{ENGINE}.analysis.prediction_changes:prediction_changes",
+            settings=measurement_types.PredictionChangesSettings,
+            result=measurement_types.PredictionChangesResult,
+            inspection=True,
+        ),
+        StageKind(
             "export",
             "Export model",
             "Writes a file of a model, reads it back, and measures its accuracy.",
@@ -171,7 +180,7 @@ STAGE_KINDS = Registry(
             implementation=f"{ENGINE}.export.bundle.stage:bundle",
             settings=measurement_types.BundleSettings,
             result=measurement_types.BundleResult,
-            version=7,
+            version=8,
         ),
         StageKind(
             "latency",

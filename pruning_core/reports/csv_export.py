@@ -12,7 +12,6 @@ from pruning_core.common.formatting import missing
 from pruning_core.reports.html_report import html_report
 from pruning_core.reports.image_export import panel_image
 from pruning_core.results.csv_text import csv_text
-from pruning_core.results.findings import findings
 from pruning_core.results.rows import with_seed_statistics
 from pruning_core.settings.serialization import plain
 from pruning_core.settings.spec import Spec
@@ -99,6 +98,6 @@ def write_report(
     """
     table, report, image = (folder / f"{NAME}.{ending}" for ending in ("csv", "html", "png"))
     write_csv(frame, table, excel)
-    report.write_text(html_report(frame, specs, findings(frame)), encoding="utf-8")
+    report.write_text(html_report(frame, specs), encoding="utf-8")
     image.write_bytes(panel_image(frame))
     return [table, report, image]

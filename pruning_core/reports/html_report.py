@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.metadata import version
 from typing import Any
@@ -14,14 +14,22 @@ import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 from pruning_core.common.formatting import format_count
-from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
-from pruning_core.reports.charts.style import chart_config, on_white
-from pruning_core.results.best_model import Answer, answers
+from pruning_core.reports.charts.comparison import (
+    CHARTS,
+    comparison_chart,
+    legend_html,
+    several_runs,
+)
+from pruning_core.reports.charts.style import BY_STRATEGY, chart_config, on_white
+from pruning_core.reports.charts.verdict import chart_caption, verdict_chart
 from pruning_core.results.correction import correction_table
-from pruning_core.results.findings import Finding
+from pruning_core.results.findings import control_notes, findings
 from pruning_core.results.glossary import glossary_rows
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
+from pruning_core.results.pairs import pair_table
+from pruning_core.results.rows import rows_of
 from pruning_core.results.tables import int8_notes, model_notes, results_table
+from pruning_core.results.verdict import Verdict, verdicts
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
 
@@ -35,7 +43,10 @@ h2 { font-size: 18px; margin: 32px 0 8px; }
 .figures { display: flex; flex-wrap: wrap; gap: 8px 32px; margin: 16px 0 8px; }
 .figures div { display: flex; flex-direction: column-reverse; }
 .figures b { font-size: 24px; font-weight: 600; line-height: 1.2; }
-.figures span, .save, .small { font-size: 13px; color: #595959; }
+.figures i { font-style: normal; }
+.figures span, .figures i, .save, .small { font-size: 13px; color: #595959; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 20px; list-style: none; padding: 0;
+  font-size: 13px; }
 .charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 24px 16px; }
 .save button { font: inherit; color: #0060a0; background: none; border: 0; padding: 0 4px;
   cursor: pointer; text-decoration: underline; }
@@ -55,23 +66,25 @@ pre { font-size: 12px; background: #f5f5f5; padding: 12px; overflow-x: auto; }
 def html_report(
     frame: pd.DataFrame,
     specs: Mapping[str, Spec | Mapping[str, Any]],
-    findings: Sequence[Finding],
     x: str = "sparsity_prunable",
     goal: Goal = DEFAULT_GOAL,
+    color_by: str = BY_STRATEGY,
 ) -> str:
-    """The report as HTML: best models, charts, findings, tables, definitions, settings, versions.
+    """The report as HTML: verdict, findings, charts, tables, definitions, settings, versions.
 
     `specs` maps a run's id to its settings, `x` is a key of X_AXES, and `goal` selects the best
-    model at the top.
+    model at the top. `color_by` says what the color of a series stands for.
     """
     body = [
         "<h1>Pruning comparison</h1>",
-        *(_answer(answer) for answer in answers(frame, goal)),
-        _section("Charts", _charts(frame, x)),
-        _section("Findings", _list(f.text for f in findings if f.kind != "baseline")),
+        *(_verdict(verdict, number) for number, verdict in enumerate(verdicts(frame, goal))),
+        # The verdicts above say which model is best.
+        _section("Findings", _list(f.text for f in findings(frame, goal) if f.kind != "best")),
+        _section("Charts", _charts(frame, x, color_by)),
+        _section("All pairwise comparisons", _pair_section(frame)),
         _section("Training-free correction", _corrections(frame)),
         _section("Models", _table(results_table(frame))),
-        _section("Notes", _list([*model_notes(frame), *int8_notes(frame)])),
+        _section("Notes", _list([*model_notes(frame), *control_notes(frame), *int8_notes(frame)])),
         _section("Definitions", _definitions()),
         _section("Settings", _settings(frame, specs)),
         _section("Software and hardware", _list(_versions(frame))),
@@ -93,27 +106,51 @@ def _list(sentences: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _answer(answer: Answer) -> str:
-    heading = f"<h2>{escape(answer.place)}</h2>" if answer.place else ""
+def _verdict(verdict: Verdict, number: int) -> str:
+    place = f": {verdict.place}" if verdict.place else ""
+    heading = f"<h2>{escape(verdict.heading + place)}</h2>"
     figures = "".join(
-        f"<div><span>{escape(label)}</span><b>{escape(value)}</b></div>"
-        for label, value in (answer.best.figures if answer.best else ())
+        f"<div><i>{escape(figure.change)}</i><b>{escape(figure.value)}</b>"
+        f"<span>{escape(figure.label)}</span></div>"
+        for figure in verdict.figures
     )
     row = f'<div class="figures">{figures}</div>' if figures else ""
-    sentences = "".join(
-        f"<p>{escape(text)}</p>" for text in (answer.text, *answer.warnings) if text
+    texts = (*verdict.reasons, *verdict.nearest, verdict.basis, *verdict.notes)
+    sentences = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
+    first = f"<p>{escape(verdict.sentence)}</p>" if verdict.sentence else ""
+    chart = _verdict_chart(verdict, f"verdict-{number}") if verdict.models else ""
+    return f"{heading}{first}{row}{sentences}{chart}"
+
+
+def _verdict_chart(verdict: Verdict, name: str) -> str:
+    chart = pio.to_html(
+        on_white(verdict_chart(verdict)),
+        config=chart_config(name),
+        include_plotlyjs=False,
+        full_html=False,
+        div_id=f"chart-{name}",
+        default_width="620px",
     )
-    return heading + row + sentences
+    return f'<div>{chart}<p class="small">{escape(chart_caption(verdict))}</p></div>'
 
 
-def _charts(frame: pd.DataFrame, x: str) -> str:
-    return f'<div class="charts">{"".join(_chart(frame, name, x) for name in CHARTS)}</div>'
+def _pair_section(frame: pd.DataFrame) -> str:
+    table = pair_table(rows_of(frame))
+    return "" if table.empty else f"<details><summary>Table</summary>{_table(table)}</details>"
 
 
-def _chart(frame: pd.DataFrame, name: str, x: str) -> str:
+def _charts(frame: pd.DataFrame, x: str, color_by: str) -> str:
+    """The four charts, and one legend for several runs: those of one run have labels."""
+    rows = rows_of(frame)
+    legend = legend_html(rows, color_by) if several_runs(rows) else ""
+    charts = "".join(_chart(frame, name, x, color_by) for name in CHARTS)
+    return f'{legend}<div class="charts">{charts}</div>'
+
+
+def _chart(frame: pd.DataFrame, name: str, x: str, color_by: str) -> str:
     element = f"chart-{name}"
     chart = pio.to_html(
-        on_white(comparison_chart(frame, name, x)),
+        on_white(comparison_chart(frame, name, x, color_by)),
         config=chart_config(name),
         include_plotlyjs=False,
         full_html=False,

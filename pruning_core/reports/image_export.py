@@ -22,6 +22,7 @@ import numpy as np
 
 from pruning_core.reports.charts.comparison import CHARTS, Plot, comparison_plots
 from pruning_core.reports.charts.series import Chart, Part
+from pruning_core.reports.charts.style import BY_STRATEGY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,20 +93,21 @@ def panel_image(
     image_format: str = "png",
     x: str = "sparsity_prunable",
     charts: Mapping[str, Chart] = CHARTS,
+    color_by: str = BY_STRATEGY,
 ) -> bytes:
     """The four charts of a comparison as one image in one of FORMATS. Raises `ImageError`."""
     _import_matplotlib()
-    plots, legend = comparison_plots(frame, x, charts)
+    plots, legend = comparison_plots(frame, x, charts, color_by)
     return _file(drawn(plots, legend, PANEL_TITLE), image_format)
 
 
-def images_zip(frame: pd.DataFrame, x: str) -> bytes:
+def images_zip(frame: pd.DataFrame, x: str, color_by: str = BY_STRATEGY) -> bytes:
     """A ZIP archive of the panel and each of its charts as PNG, SVG and PDF.
 
     Raises `ImageError`.
     """
     _import_matplotlib()
-    plots, legend = comparison_plots(frame, x)
+    plots, legend = comparison_plots(frame, x, color_by=color_by)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for image_format in ZIPPED_FORMATS:

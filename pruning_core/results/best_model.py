@@ -22,7 +22,6 @@ from pruning_core.common.formatting import (
     format_count,
     format_percent,
     format_points,
-    format_seconds,
     format_times,
     join_words,
     missing,
@@ -54,7 +53,8 @@ class BestModel:
     accuracy, which holds for all `candidates` together; `validation_drop` was observed. `sparsity`
     is that of the prunable weights, `ratio` the compression ratio; `epochs` and `seconds` are
     those of fine-tuning. `several_runs` says that it was selected among several runs, so that
-    sentences name its run.
+    sentences name its run. `key` is the key of the stage of its first seed, `run_id` that of its
+    run.
     """
 
     goal: Goal
@@ -70,6 +70,8 @@ class BestModel:
     seconds: float
     several_runs: bool = False
     iteration: int = 0
+    key: str = ""
+    run_id: str = ""
     validation_images: float = math.nan
     validation_drop: float = math.nan
     drop_bound: float = math.nan
@@ -79,19 +81,6 @@ class BestModel:
     def name(self) -> str:
         """The name of the series, as charts and tables print it."""
         return model_name(self.strategy, self.target, self.iteration)
-
-    @property
-    def figures(self) -> tuple[tuple[str, str], ...]:
-        """Label and value of each figure, in the order in which pages show them."""
-        return (
-            ("sparsity", format_percent(self.sparsity)),
-            ("compression", f"{format_times(self.ratio)}x"),
-            ("sparse file", format_bytes(self.sparse_bytes)),
-            ("fine-tuning", format_seconds(self.seconds)),
-            ("test accuracy", format_percent(self.accuracy)),
-            ("strategy", self.name),
-            *([("run", self.run)] if self.several_runs else []),
-        )
 
     @property
     def text(self) -> str:
@@ -108,7 +97,7 @@ class BestModel:
             f"Best model with {self.goal.text} ({CONFIDENCE}, validation): "
             f"{', '.join(parts)}{mean}. "
             f"On {format_count(round(self.validation_images), 'validation image')} its accuracy "
-            f"{_change(self.validation_drop)}; the true drop is at most "
+            f"{change_text(self.validation_drop)}; the true drop is at most "
             f"{format_points(max(0.0, self.drop_bound))} ({among(self.candidates)})."
         )
 
@@ -131,7 +120,7 @@ def among(candidates: int) -> str:
     return f"{CONFIDENCE} for all {candidates} models together"
 
 
-def _change(drop: float) -> str:
+def change_text(drop: float) -> str:
     """The observed drop of accuracy as a verb: "drops by 0.2 points", "rises by 1 point"."""
     if round(drop, 6) == 0:
         return "stays equal"
@@ -172,10 +161,10 @@ def answers_of(rows: list[Row], goal: Goal = DEFAULT_GOAL) -> list[Answer]:
 def _answer(group: list[Row], rows: list[Row], goal: Goal, several: bool) -> Answer:
     best = _best_model(group, goal)
     text = best.text if best else _why_none(group, goal)
-    warnings = _chance_warnings(rows, {row["run_id"] for row in group})
+    warnings = chance_warnings_of(rows, {row["run_id"] for row in group})
     caveats = best.caveats if best else ()
     place = _place(group) if several else ""
-    return Answer(place, best, text if _sound(group) else "", (*warnings, *caveats))
+    return Answer(place, best, text if sound(group) else "", (*warnings, *caveats))
 
 
 def _place(group: list[Row]) -> str:
@@ -189,10 +178,10 @@ def _place(group: list[Row]) -> str:
 def chance_warnings(frame: pd.DataFrame) -> list[str]:
     """A warning for each baseline no better than chance, with what to do about it."""
     rows = rows_of(frame)
-    return _chance_warnings(rows, {row["run_id"] for row in rows})
+    return chance_warnings_of(rows, {row["run_id"] for row in rows})
 
 
-def _chance_warnings(rows: list[Row], run_ids: set[str]) -> list[str]:
+def chance_warnings_of(rows: list[Row], run_ids: set[str]) -> list[str]:
     """The warnings of these runs; all `rows` decide whether run and seed are named."""
     runs, seeds = (len({row[name] for row in rows}) > 1 for name in ("run_id", "seed"))
     doubtful = (row for row in chance_baselines(rows) if row["run_id"] in run_ids)
@@ -218,11 +207,11 @@ def _best_model(rows: list[Row], goal: Goal) -> BestModel | None:
     The selection uses validation images only; the test accuracy is reported, not used. Runs whose
     baseline is no better than chance are left out. None where no pruned model qualifies.
     """
-    means = _pruned_means(_sound(rows))
+    means = pruned_means(sound(rows))
     within = [row for row in means if goal.allows(row["drop_bound"], row["sparse_bytes"])]
     if not within or not goal.text:
         return None
-    best = min(within, key=_order if goal.max_drop is not None else _accuracy_order)
+    best = min(within, key=sparsity_order if goal.max_drop is not None else accuracy_order)
     return BestModel(
         goal=goal,
         strategy=str(best["strategy"]),
@@ -237,6 +226,8 @@ def _best_model(rows: list[Row], goal: Goal) -> BestModel | None:
         seconds=float(best["seconds"]),
         several_runs=len({row["run_id"] for row in rows}) > 1,
         iteration=int(best["iteration"]),
+        key=str(best["key"]),
+        run_id=str(best["run_id"]),
         validation_images=float(best["validation_images"]),
         validation_drop=float(best["validation_drop"]),
         drop_bound=float(best["drop_bound"]),
@@ -244,28 +235,28 @@ def _best_model(rows: list[Row], goal: Goal) -> BestModel | None:
     )
 
 
-def _order(row: Row) -> tuple[float, float, float]:
+def sparsity_order(row: Row) -> tuple[float, float, float]:
     """The sparsest first, then the smaller file, then the shorter fine-tuning."""
     return -round(row["sparsity_prunable"], 6), row["sparse_bytes"], row["seconds"]
 
 
-def _accuracy_order(row: Row) -> tuple[float, float, float]:
+def accuracy_order(row: Row) -> tuple[float, float, float]:
     """The smallest bound of the drop first, then the smaller file, then the shorter fine-tuning."""
     return row["drop_bound"], row["sparse_bytes"], row["seconds"]
 
 
 def _why_none(rows: list[Row], goal: Goal) -> str:
     """Why no pruned model meets the goal, how near the nearest is, and what to do next."""
-    means = _pruned_means(_sound(rows))
+    means = pruned_means(sound(rows))
     if not means:
-        warnings = _chance_warnings(rows, {row["run_id"] for row in rows})
+        warnings = chance_warnings_of(rows, {row["run_id"] for row in rows})
         return " ".join(warnings) or "No pruned model has finished yet."
     if not goal.text:
         return "No goal is set. Enter a maximum accuracy drop or a maximum size."
-    return _why_too_large(means, goal) or _why_too_inaccurate(means, goal)
+    return why_too_large(means, goal) or why_too_inaccurate(means, goal)
 
 
-def _why_too_large(means: list[Row], goal: Goal) -> str:
+def why_too_large(means: list[Row], goal: Goal) -> str:
     """The text where a limit of the size excludes models; empty where it excludes none."""
     if goal.max_bytes is None or all(goal.allows_size(row["sparse_bytes"]) for row in means):
         return ""
@@ -273,10 +264,10 @@ def _why_too_large(means: list[Row], goal: Goal) -> str:
     sentences = [f"No pruned model meets the goal of {goal.text} (validation, {together})."]
     small = [row for row in means if goal.allows_size(row["sparse_bytes"])]
     if small:
-        nearest = min(small, key=_accuracy_order)
+        nearest = min(small, key=accuracy_order)
         sentences.append(
             f"Of the models of at most {format_bytes(goal.max_bytes)}, the smallest upper bound of "
-            f"the drop is {format_points(nearest['drop_bound'])}: {_at_sparsity(nearest)} "
+            f"the drop is {format_points(nearest['drop_bound'])}: {at_sparsity(nearest)} "
             f"(observed drop {format_points(nearest['validation_drop'])})."
         )
     accurate = [row for row in means if goal.allows_drop(row["drop_bound"])]
@@ -286,23 +277,23 @@ def _why_too_large(means: list[Row], goal: Goal) -> str:
         excess = format_bytes(smallest["sparse_bytes"] - goal.max_bytes)
         sentences.append(
             f"The smallest file{drop} has {format_bytes(smallest['sparse_bytes'])}, {excess} too "
-            f"much: {_at_sparsity(smallest)}."
+            f"much: {at_sparsity(smallest)}."
         )
     sentences.append("Prune more for a smaller file, or fine-tune for more epochs.")
     return " ".join(sentences)
 
 
-def _why_too_inaccurate(means: list[Row], goal: Goal) -> str:
+def why_too_inaccurate(means: list[Row], goal: Goal) -> str:
     """The text where all models are small enough, and no drop is shown to be within its limit."""
     tolerance = goal.max_drop or 0.0
     limit, together = format_points(tolerance), among(means[0]["candidates"])
     safest = min(means, key=lambda row: float(row["drop_bound"]))
-    too_few = _too_few_images(means, tolerance)
+    too_few = too_few_images(means, tolerance)
     sentences = [
         f"No pruned model is shown to stay within {limit} (validation, {together}).",
         f"The smallest upper bound of the drop is {format_points(safest['drop_bound'])}: "
-        f"{_at_sparsity(safest)} (observed drop {format_points(safest['validation_drop'])}).",
-        *_observed_within(means, tolerance, safest),
+        f"{at_sparsity(safest)} (observed drop {format_points(safest['validation_drop'])}).",
+        *observed_within(means, tolerance, safest),
         *too_few,
     ]
     within = safest["validation_drop"] <= tolerance + SLACK
@@ -317,20 +308,20 @@ def _why_too_inaccurate(means: list[Row], goal: Goal) -> str:
     return " ".join(sentences)
 
 
-def _observed_within(means: list[Row], tolerance: float, safest: Row) -> list[str]:
+def observed_within(means: list[Row], tolerance: float, safest: Row) -> list[str]:
     """A sentence on the sparsest model whose observed drop is within the tolerance."""
     within = [row for row in means if row["validation_drop"] <= tolerance + SLACK]
-    sparsest = min(within, key=_order, default=safest)
+    sparsest = min(within, key=sparsity_order, default=safest)
     if sparsest is safest:
         return []
     drop, bound = (format_points(sparsest[name]) for name in ("validation_drop", "drop_bound"))
     return [
         f"The sparsest model with an observed drop within {format_points(tolerance)} is "
-        f"{_at_sparsity(sparsest)} (observed drop {drop}, at most {bound})."
+        f"{at_sparsity(sparsest)} (observed drop {drop}, at most {bound})."
     ]
 
 
-def _too_few_images(means: list[Row], tolerance: float) -> list[str]:
+def too_few_images(means: list[Row], tolerance: float) -> list[str]:
     """A sentence where the images are too few for the tolerance, whatever the models do."""
     images = min(int(row["validation_images"]) for row in means)
     if tolerance <= 0:
@@ -344,18 +335,18 @@ def _too_few_images(means: list[Row], tolerance: float) -> list[str]:
     ]
 
 
-def _at_sparsity(row: Row) -> str:
+def at_sparsity(row: Row) -> str:
     name = name_in_sentence(row["strategy"], row["sparsity_asked"], row["iteration"])
     return f"{name} at {format_percent(row['sparsity_prunable'])} sparsity"
 
 
-def _sound(rows: list[Row]) -> list[Row]:
+def sound(rows: list[Row]) -> list[Row]:
     """The rows of the runs whose baselines are better than chance."""
     doubtful = {row["run_id"] for row in chance_baselines(rows)}
     return [row for row in rows if row["run_id"] not in doubtful]
 
 
-def _pruned_means(rows: list[Row]) -> list[Row]:
+def pruned_means(rows: list[Row]) -> list[Row]:
     """The means of each pruned model over its seeds, with the bound of their drop.
 
     The bound of a mean is the mean of the bounds of the seeds, which hold together.

@@ -166,6 +166,16 @@ ACCURACY = (
         ("validation_drop",),
     ),
     Term(
+        "Difference (points)",
+        "The test accuracy of the model minus that of the reference, which is the fine-tuned dense "
+        "control of the same run and seed unless another model is chosen.",
+        POINTS,
+    ),
+    Term(
+        "Difference (size)",
+        "The size of the sparse file of the model minus that of the reference.",
+    ),
+    Term(
         "Best model",
         "The sparsest model that meets the goal, where the drop of accuracy is an upper bound that "
         "holds with 95 % confidence for all models together on the validation images, not the drop "
@@ -173,9 +183,10 @@ ACCURACY = (
     ),
     Term(
         "McNemar test with Holm correction",
-        "A model is called better only if McNemar's exact test (1947) on the same test images, "
-        "with Holm's correction (1979) over all pairs shown, gives p < 0.05; the test compares two "
-        "trained models, not two strategies over all seeds.",
+        "A model is called better only if a paired test with Holm's correction (1979) over the "
+        "pairs asked about gives p < 0.05: with one seed McNemar's exact test (1947) on the same "
+        "test images, which compares two trained models, and with several seeds Student's paired t "
+        "test over the seeds, which compares two ways of pruning.",
     ),
     Term(
         "Sensitivity",

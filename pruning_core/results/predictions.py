@@ -1,4 +1,4 @@
-"""The prediction of a model for one image, as a table."""
+"""Predictions as tables: of a model for one image, and those that two models differ in by class."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 import pandas as pd
 
 from pruning_core.common.formatting import format_percent
+from pruning_core.planning.measurement_types import PredictionChangesResult
+from pruning_core.results.differences import signed
 
 TOP_CLASSES = 5
+CHANGED_CLASSES = 5
 
 
 def predictions_table(prediction: dict[str, Any]) -> pd.DataFrame:
@@ -19,4 +22,23 @@ def predictions_table(prediction: dict[str, Any]) -> pd.DataFrame:
             "Class": [name for name, _ in top_classes],
             "Probability": [format_percent(probability) for _, probability in top_classes],
         }
+    )
+
+
+def changed_classes(result: PredictionChangesResult) -> pd.DataFrame:
+    """The classes that lost most accuracy, as text; empty where none lost any.
+
+    Of equal losses the class with fewer images comes first, then the order of the classes.
+    """
+    lost = [row for row in result.classes if row["model"] < row["dense"]]
+    lost.sort(key=lambda row: ((row["model"] - row["dense"]) / row["images"], row["images"]))
+    return pd.DataFrame(
+        {
+            "Class": row["name"],
+            "Test images": row["images"],
+            "Dense model": format_percent(row["dense"] / row["images"]),
+            "This model": format_percent(row["model"] / row["images"]),
+            "Difference (points)": signed((row["model"] - row["dense"]) / row["images"]),
+        }
+        for row in lost[:CHANGED_CLASSES]
     )

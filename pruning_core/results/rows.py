@@ -9,7 +9,7 @@ other rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -47,6 +47,9 @@ MEAN_COLUMNS = [
     "epochs",
     "seconds",
 ]
+
+
+DIFFERENCES = ("accuracy_difference", "bytes_difference")  # from a reference, where there is one
 
 
 def is_control(row: Row) -> bool:
@@ -136,15 +139,29 @@ def with_seed_statistics(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_over_seeds(rows: Iterable[Row]) -> list[Row]:
-    """One row for each model of a run: means of its known figures, and `seeds`, their number."""
+    """One row for each model of a run: means of its known figures, and `seeds`, their number.
+
+    `keys` are the keys of the stages of the seeds, `key` is the first. `accuracy_sd` and
+    `accuracy_drop_sd` are standard deviations over the seeds (n - 1), NaN for a single seed.
+    """
     return [
         {
             **{name: group[0][name] for name in MODEL_COLUMNS},
             **{name: _mean(group, name) for name in MEAN_COLUMNS},
+            **{f"{name}_sd": _deviation(group, name) for name in ("accuracy", "accuracy_drop")},
+            **{name: _mean(group, name) for name in DIFFERENCES if name in group[0]},
+            **({"reference": group[0]["reference"]} if "reference" in group[0] else {}),
             "seeds": len(group),
+            "key": group[0]["key"],
+            "keys": tuple(row["key"] for row in group),
         }
         for group in grouped(rows, *MODEL_COLUMNS)
     ]
+
+
+def _deviation(rows: list[Row], name: str) -> float:
+    known = [row[name] for row in rows if not missing(row[name])]
+    return stdev(known) if len(known) > 1 else float("nan")
 
 
 def _mean(rows: list[Row], name: str) -> float:

@@ -30,6 +30,7 @@ from pruning_core.methods.strategies import (
     QUANTIZED,
     STRATEGIES,
 )
+from pruning_core.results.differences import DENSE, signed, signed_bytes, with_reference
 from pruning_core.results.rows import Row, model_name, row_name, rows_of, with_seed_statistics
 
 # These three lines are the assignment's.
@@ -138,13 +139,15 @@ def _control_note(rows: list[Row]) -> str:
     return f"\nOne-shot at 0.00 is the {CONTROL_TITLE}: no pruning, {epochs[0]} of fine-tuning."
 
 
-def results_table(frame: pd.DataFrame) -> pd.DataFrame:
+def results_table(frame: pd.DataFrame, reference: str = DENSE) -> pd.DataFrame:
     """Every figure of every model as text; `results.glossary` defines the columns.
 
-    The column Run appears only where there are several runs, Mean ± SD only where there are
-    several seeds, MACs only where they were counted.
+    Differences are from the `reference` of `results.differences`. The column Run appears only where
+    there are several runs, Mean ± SD only where there are several seeds, MACs only where they were
+    counted.
     """
-    table = pd.DataFrame([_cells(row) for row in rows_of(with_seed_statistics(frame))])
+    rows = with_reference(rows_of(with_seed_statistics(frame)), reference)
+    table = pd.DataFrame([_cells(row) for row in rows])
     constant = [name for name, key in OPTIONAL.items() if frame[key].nunique() == 1]
     unknown = ["MACs"] if frame["macs"].isna().all() else []
     return table.drop(columns=constant + unknown)
@@ -165,6 +168,9 @@ def _cells(row: Row) -> dict[str, object]:
         "95 % CI": f"{low} to {high}",
         "Mean ± SD": _mean(row),
         "Accuracy drop": format_points(row["accuracy_drop"]),
+        "Validation accuracy": format_percent(row["validation_accuracy"]),
+        "Difference (points)": signed(row["accuracy_difference"]),
+        "Difference (size)": signed_bytes(row["bytes_difference"]),
         "Dense file": format_bytes(row["dense_bytes"]),
         "Sparse file": format_bytes(row["sparse_bytes"]),
         "Compression": f"{format_times(row['compression_ratio'])}x",

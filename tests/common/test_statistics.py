@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 
 from pruning_core.common.statistics import (
     bits,
+    difference_interval,
     discordant,
     drop_bound,
     fewest_images,
     holm,
     mcnemar,
+    paired_t,
     wilson,
 )
 
@@ -189,3 +192,84 @@ def test_the_fewest_images_and_the_discordant_ones() -> None:
 def test_impossible_counts_have_no_bound(arguments: tuple, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         drop_bound(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"),
+    [
+        *((0.02, 0.02, 300), (0.01, 0.0, 300), (0.15, 0.05, 80), (0.3, 0, 40), (0.02, 0.022, 300)),
+        *((0.025, 0.02, 300), (0.03, 0.01, 300), (0.02, 0.001, 300)),
+    ],
+)
+def test_the_interval_of_a_paired_difference_covers_it(
+    only_a: float, only_b: float, n: int
+) -> None:
+    """Exact coverage: the probabilities of all counts whose interval contains the difference."""
+    weights = multinomial(n, only_a, only_b)
+    covered = sum(
+        weight
+        for (a, b), weight in weights.items()
+        if (ends := difference_interval(a, b, n))[0] <= only_a - only_b <= ends[1]
+    )
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
+    assert covered >= 0.95
+
+
+def test_the_interval_contains_0_if_and_only_if_the_test_shows_no_difference() -> None:
+    for a, b in itertools.product(range(25), range(25)):
+        low, high = difference_interval(a, b, 200)
+        assert low <= (a - b) / 200 <= high
+        p = mcnemar(flags(*range(a), n=200), flags(*range(a, a + b), n=200), 200).p
+        assert (low <= 0 <= high) == (p >= 0.05), (a, b)
+
+
+def multinomial(n: int, p: float, q: float) -> dict[tuple[int, int], float]:
+    """The probabilities of the likely pairs of counts among `n` images."""
+    result = {}
+    for a in range(n + 1):
+        for b in range(n - a + 1):
+            if (a and not p) or (b and not q):
+                continue
+            log = math.lgamma(n + 1) - math.lgamma(a + 1) - math.lgamma(b + 1)
+            log -= math.lgamma(n - a - b + 1)
+            log += a * math.log(p or 1) + b * math.log(q or 1) + (n - a - b) * math.log(1 - p - q)
+            if log > math.log(1e-7):
+                result[a, b] = math.exp(log)
+    return result
+
+
+def test_the_interval_of_a_difference_mirrors_and_is_near_the_normal_one() -> None:
+    low, high = difference_interval(300, 200, 10_000)
+    assert difference_interval(200, 300, 10_000) == (-high, -low)
+    half = 1.96 * math.sqrt(500 / 10_000 - 0.01**2) / 100
+    assert (low, high) == pytest.approx(
+        (0.01 - half, 0.01 + half), abs=6e-4
+    )  # an exact interval is wider
+
+
+def test_the_paired_t_test_is_that_of_students_table() -> None:
+    test = paired_t([0.01, 0.02, 0.03])
+    assert test is not None
+    # t is 4.303 for 2 degrees of freedom, and the standard error 0.01 / sqrt(3).
+    assert (test.low, test.high) == pytest.approx((0.02 - 0.02484, 0.02 + 0.02484), abs=1e-5)
+    t = 0.02 / (0.01 / math.sqrt(3))
+    assert test.p == pytest.approx(1 - t / math.sqrt(t * t + 2))  # closed form for 2 degrees
+    assert paired_t([0.01]) is None
+    assert paired_t([0.0, 0.0]).p == 1  # type: ignore[union-attr]
+
+
+def test_equal_differences_of_two_seeds_prove_nothing() -> None:
+    """Accuracies are multiples of 1 / images, so two equal differences are no rare event."""
+    test = paired_t([1 / 360, 1 / 360], resolution=1 / 360)
+    assert test is not None
+    assert test.low < 0 < test.high
+    assert test.p > 0.05
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_interval_over_seeds_covers_counted_differences(seeds: int) -> None:
+    random = np.random.default_rng(seeds)
+    counts = np.round(random.normal(3, 1.5, (4000, seeds))) / 360
+    tests = [paired_t(row, 1 / 360) for row in counts.tolist()]
+    covered = np.mean([t is not None and t.low <= 3 / 360 <= t.high for t in tests])
+    assert covered > 0.94

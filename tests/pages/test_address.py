@@ -7,6 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from pages.components import address
 from pruning_core.common.paths import Cache
+from pruning_core.planning.stage import Outline
+from pruning_core.storage.jobs import Queue
 from tests.helpers.pages import finished, open_page, texts
 
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -19,8 +21,12 @@ def params(test: AppTest) -> dict[str, str]:
 
 
 def test_a_link_restores_all_that_compare_shows(cache: Cache) -> None:
-    link = {"runs": finished(cache), "max_drop": "2.5", "x": "epochs", "image": "svg"}
+    job = finished(cache)
+    model = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models[3].key
+    link = {"runs": job, "max_drop": "2.5", "x": "epochs", "image": "svg"}
+    link |= {"run": job, "model": model}
     test = open_page("pages/3_Compare.py", **link)
+    assert test.select_slider(key="Compare.model").value == model
     assert test.text_input(key="Compare.max_drop").value == "2.5"
     assert test.selectbox(key="Compare.x").value == "epochs"
     assert params(test) == link

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.components.chart import remembered
+from pages.components.matrix import matrix_html
 from pruning_core.common.paths import Cache
-from pruning_core.planning.exports import export_stage
+from pruning_core.planning.exports import export_stage, prediction_changes
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.reports.html_report import html_report
+from pruning_core.results.differences import matrix
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.spec import Spec
@@ -66,6 +71,11 @@ def compare(*jobs: str) -> AppTest:
     return test
 
 
+def table_of(test: AppTest) -> pd.DataFrame:
+    """The table of all models."""
+    return next(one.value for one in test.dataframe if "Sparse file" in one.value)
+
+
 def unescaped(elements: Iterable[Any]) -> list[str]:
     """What Markdown shows of texts whose signs are escaped."""
     return [element.value.replace("\\", "") for element in elements]
@@ -86,48 +96,103 @@ def other_images(model: Any, result: dict[str, Any]) -> None:
 
 def test_a_baseline_at_chance_causes_a_warning_and_no_best_model(cache: Cache) -> None:
     test = compare(run(cache, change=at_chance))
-    warning = unescaped(test.warning)[0]
-    assert "no better than chance" in warning
-    assert "always predicting the largest class gives 10 %" in warning
+    assert headings(test)[0] == "No reliable answer"
+    card = texts(test).replace("\\", "")
+    assert "no better than chance" in card
+    assert "always predicting the largest class gives 10 %" in card
     assert len(test.metric) == 0
-    assert "At most" not in texts(test)
+    assert "Export this model" not in [button.label for button in test.button]
     home = texts(open_page("app.py"))
     assert "no better than chance" in home
 
 
-def test_each_data_set_has_its_best_model(cache: Cache) -> None:
+def headings(test: AppTest) -> list[str]:
+    return [header.value for header in test.header]
+
+
+def test_each_data_set_has_its_verdict(cache: Cache) -> None:
     first = run(cache)
     second = run(cache, shorter(QUICKSTART, 7), "Others", other_images)
     test = compare(first, second)
-    assert unescaped(test.subheader) == [
-        "Digits, 10 test images (run Quick start)",
-        "Digits, 10 test images (run Others)",
-    ]
     test.text_input(key="Compare.max_drop").set_value("10").run()
-    assert len(test.metric) == 12
+    assert headings(test)[:2] == ["Best model within the goal"] * 2
+    captions = unescaped(test.caption)
+    assert "Digits, 10 test images (run Quick start)" in captions
+    assert "Digits, 10 test images (run Others)" in captions
+    assert len(test.metric) == 8
+    labels = [button.label for button in test.button]
+    assert len(labels) == len(set(labels))
 
 
-def test_one_data_set_has_one_best_model_with_its_run(cache: Cache) -> None:
+def test_the_verdict_has_figures_a_chart_and_buttons(cache: Cache) -> None:
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others"))
+    assert headings(test)[0] == "No model meets the goal"
+    assert len(test.metric) == 0
     test.text_input(key="Compare.max_drop").set_value("10").run()
-    assert not test.subheader
-    assert [metric.label for metric in test.metric][-1] == "Run"
+    assert headings(test)[0] == "Best model within the goal"
+    labels = [metric.label for metric in test.metric]
+    assert labels == ["Sparse file", "Sparsity", "Test accuracy", "Accuracy drop, at most"]
+    assert {"Export this model", "See its layers"} <= {button.label for button in test.button}
+    assert "(run " in texts(test).replace("\\", "")
 
 
-def test_the_training_cost_is_the_last_finding(cache: Cache) -> None:
-    findings = [text for text in unescaped(compare(run(cache)).markdown) if text.startswith("- ")]
-    assert findings[0].startswith("- Iterative at 90 % target sparsity: accuracy ")
-    assert any(text.startswith("- At 90 % target sparsity, seed 0: ") for text in findings)
-    assert findings[-1].startswith("- Training cost to 90 %: ")
+@pytest.mark.parametrize(
+    ("button", "page"), [("Export this model", "Export"), ("See its layers", "Layers")]
+)
+def test_the_best_model_is_opened_by_its_address(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, button: str, page: str
+) -> None:
+    opened: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr(
+        "pages.components.verdict.switch_page", lambda name, params: opened.append((name, params))
+    )
+    job = run(cache)
+    test = compare(job)
+    test.text_input(key="Compare.max_drop").set_value("10").run()
+    next(one for one in test.button if one.label == button).click().run()
+    assert not test.exception
+    ((name, model),) = opened
+    assert (name, model["run"]) == (page, job)
+    models = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models
+    targets = {one.key: one.target for one in models}
+    assert round(targets[model["model"]], 3) == 0.369
 
 
-def test_a_note_names_its_run_and_model(cache: Cache) -> None:
+def test_there_are_at_most_three_findings_and_a_table_of_all_pairs(cache: Cache) -> None:
+    test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others"))
+    sentences = [text for text in unescaped(test.markdown) if text.startswith("- ")]
+    assert [sentence.split()[1] for sentence in sentences[:2]] == ["At", "Training"]
+    assert not any("significant" in sentence for sentence in sentences[2:])
+    assert any(box.label.startswith("All pairwise comparisons (") for box in test.expander)
+
+
+def test_the_notes_come_after_the_verdict_and_name_their_run_and_model(cache: Cache) -> None:
     def skipped(model: Any, result: dict[str, Any]) -> None:
         if model.strategy == "one_shot" and model.target == 0.9:
             result["notes"] = ["2 steps were skipped."]
 
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7), "Others", skipped))
-    assert "Run Others, one-shot at 90 %: 2 steps were skipped." in unescaped(test.info)
+    (box,) = [box for box in test.expander if "note" in box.label]
+    assert "Run Others, one-shot at 90 %: 2 steps were skipped." in box.markdown[0].value
+
+
+def test_the_reference_and_the_tested_sparsity_are_in_the_address(cache: Cache) -> None:
+    job, other = run(cache), run(cache, shorter(QUICKSTART, 7), "Others")
+    test = compare(job, other)
+    own = "from the fine-tuned dense control of the same run"
+    assert own in texts(test).replace("\\", "")
+    test.selectbox(key="Compare.reference").set_value(job).run()
+    test.selectbox(key="Compare.tested").set_value("all").run()
+    test.segmented_control(key="Compare.color").set_value("strategy").run()
+    params = dict(test.query_params)
+    params = {name: value if isinstance(value, str) else value[0] for name, value in params.items()}
+    assert (params["reference"], params["tested"], params["color"]) == (job, "all", "strategy")
+    again = open_page("pages/3_Compare.py", **params)
+    assert again.selectbox(key="Compare.reference").value == job
+    assert "from the same model of run Quick start" in texts(again).replace("\\", "")
+    wrong = open_page("pages/3_Compare.py", runs=job, reference="zz", tested="0.123")
+    assert "There is no reference 'zz'" in texts(wrong).replace("\\", "")
+    assert "There is no target sparsity '0.123'" in texts(wrong).replace("\\", "")
 
 
 def damage_models(cache: Cache, job: str, n: int) -> list[str]:
@@ -142,7 +207,7 @@ def test_damaged_results_are_shown_and_run_again(cache: Cache) -> None:
     keys = damage_models(cache, job, 2)
     test = compare(job)
     assert "2 damaged results on disk" in test.warning[0].value
-    assert len(test.dataframe[0].value) == 10
+    assert len(table_of(test)) == 10
     test.button(key="again").click().run()
     assert not test.exception
     rows = {row.key: row.status for row in Queue(cache.queue).stages_of(job)}
@@ -168,7 +233,7 @@ def test_an_intact_run_shows_no_damage(cache: Cache) -> None:
 
 def test_runs_of_one_label_are_named_by_the_settings_that_differ(cache: Cache) -> None:
     test = compare(run(cache), run(cache, shorter(QUICKSTART, 7)))
-    names = set(test.dataframe[0].value["Run"])
+    names = set(table_of(test)["Run"])
     epochs = QUICKSTART.baseline_epochs
     assert names == {f"Quick start (baseline_epochs={n})" for n in (epochs, 7)}
 
@@ -177,9 +242,9 @@ def test_several_seeds_show_mean_and_standard_deviation(cache: Cache) -> None:
     def lucky(model: Any, result: dict[str, Any]) -> None:
         result["accuracy"] += 0.02 * model.seed
 
-    table = compare(run(cache, replace(QUICKSTART, seeds=(0, 1)), change=lucky)).dataframe[0].value
+    table = table_of(compare(run(cache, replace(QUICKSTART, seeds=(0, 1)), change=lucky)))
     assert table["Mean ± SD"].tolist()[0] == "91 % ± 1.41"
-    assert "Mean ± SD" not in compare(run(cache)).dataframe[0].value
+    assert "Mean ± SD" not in table_of(compare(run(cache)))
 
 
 def noted(strategy: str, asked: float, **changes: Any) -> dict[str, Any]:
@@ -198,7 +263,7 @@ def test_a_note_names_what_it_belongs_to() -> None:
 def test_a_note_names_its_run_on_every_way_out() -> None:
     points = frame(comparison(), comparison(run="other", run_id="run-2", notes=["Head replaced."]))
     assert model_notes(points) == ["Run other: Head replaced."]
-    assert "<li>Run other: Head replaced.</li>" in html_report(points, {}, [])
+    assert "<li>Run other: Head replaced.</li>" in html_report(points, {})
     back = pd.read_csv(io.StringIO(to_csv(points)))
     assert set(back[back["notes"] == "Head replaced."]["run"]) == {"other"}
     both = frame(
@@ -217,8 +282,17 @@ def test_many_models_of_a_note_are_counted() -> None:
 def test_the_words_of_the_page(cache: Cache) -> None:
     """Titles and labels are the terms of the field."""
     test = compare(run(cache, replace(QUICKSTART, correction=CorrectionSpec(True))))
-    headers = [header.value for header in test.header]
-    assert headers == ["Findings", "Training-free correction", "Table", "Downloads"]
+    assert headings(test) == [
+        "No model meets the goal",
+        "Findings",
+        "Next",
+        "Charts",
+        "Differences",
+        "Models one by one",
+        "Training-free correction",
+        "Table",
+        "Downloads",
+    ]
     assert test.text_input(key="Compare.max_drop").label == "Max. accuracy drop (points)"
     assert test.selectbox(key="Compare.x").label == "X axis"
     assert "Quantize all to int8" in [button.label for button in test.button]
@@ -234,3 +308,128 @@ def test_every_model_is_quantized_at_a_click(cache: Cache) -> None:
     rows = [Queue(cache.queue).stage(stage.key) for stage in stages]
     assert all(row and row.status == "queued" for row in rows)
     assert f"Queued; {len(stages)} left." in shown(compare(job))
+
+
+def changed(cache: Cache, key: str, dense: str) -> None:
+    """Publish the changed predictions of a model."""
+    picture = base64.b64encode(b"png").decode()
+    image = {"number": 3, "label": "<seven>", "dense": ["<seven>", 0.98], "model": ["1", 0.91]}
+    value = {
+        "classes": [
+            {"name": "one", "images": 10, "dense": 10, "model": 9},
+            {"name": "<seven>", "images": 10, "dense": 9, "model": 3},
+        ],
+        "lost": 7,
+        "gained": 0,
+        "lost_images": [{**image, "png": picture}],
+        "gained_images": [],
+    }
+    put(Store(cache), prediction_changes(dense, key).key, "prediction_changes", value)
+
+
+def test_the_slider_moves_through_the_models_in_order_of_sparsity(cache: Cache) -> None:
+    job = run(cache)
+    dense, *models = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models
+    by_key = {model.key: model.target for model in models}
+    test = compare(job)
+    slider = test.select_slider(key="Compare.model")
+    assert [by_key[key] for key in by_key if key == slider.value] == [0.9], "the sparsest"
+    chosen = next(model for model in models if model.target == 0.5)
+    changed(cache, chosen.key, dense.key)
+    slider.set_value(chosen.key).run()
+    assert not test.exception
+    assert test.query_params["model"] in (chosen.key, [chosen.key])
+    assert [header.value for header in test.subheader] == [
+        "Right with the dense model only (7)",
+        "Right with this model only (0)",
+        "Classes that lost most accuracy",
+    ]
+    (images,) = [one.proto.body for one in test.get("html") if 'class="images"' in one.proto.body]
+    assert 'alt="Test image 3, true class &lt;seven&gt;"' in images
+    assert "dense: &lt;seven&gt; (98 %)" in images
+    assert "this: 1 (91 %)" in images
+    (table,) = [one.value for one in test.dataframe if "This model" in one.value]
+    assert list(table["Class"]) == ["<seven>", "one"]
+    assert list(table["Difference (points)"]) == ["\u221260", "\u221210"]
+
+
+def test_changed_predictions_are_computed_without_a_click_where_the_images_are_few(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = run(cache)
+    dense, *models = Outline.from_json(Queue(cache.queue).jobs()[0].outline).models
+    key = prediction_changes(dense.key, models[-1].key).key
+
+    def opened() -> AppTest:
+        return open_page("pages/3_Compare.py", runs=job, model=models[-1].key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pages.components.scrubber.PIXELS_AT_ONCE", 0)
+        labels = [button.label for button in opened().button]
+        assert "Find changed predictions" in labels
+        assert Queue(cache.queue).stage(key) is None
+    opened()
+    row = Queue(cache.queue).stage(key)
+    assert row
+    assert row.status == "queued"
+
+
+def test_a_link_to_a_model_opens_its_run(cache: Cache) -> None:
+    first, second = run(cache), run(cache, shorter(QUICKSTART, 7), "Others")
+    newest = next(job for job in Queue(cache.queue).jobs() if job.id == second)
+    models = Outline.from_json(newest.outline).models
+    test = open_page("pages/3_Compare.py", runs=f"{first},{second}", model=models[4].key)
+    assert test.selectbox(key="Compare.run").value == second
+    assert test.select_slider(key="Compare.model").value == models[4].key
+    other = open_page("pages/3_Compare.py", runs=first, model=models[4].key)
+    assert "There is no model" in texts(other)
+
+
+def test_a_proposal_runs_or_opens_its_settings(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr(
+        "pages.components.next_runs.switch_page", lambda name, params: opened.append((name, params))
+    )
+    job = run(cache)
+    test = compare(job)
+    labels = [button.label for button in test.button]
+    assert [label for label in labels if label.startswith("Run ")] == [
+        "Run twice the epochs",
+        "Run 15 % sparsity",
+        "Run global allocation",
+    ]
+    assert "Time: " in texts(test)
+    test.button(key="edit global allocation").click().run()
+    assert opened[0][0] == "Tune"
+    assert opened[0][1]["pruning.allocation"] == "global"
+    test.button(key="run global allocation").click().run()
+    assert not test.exception
+    page, parameters = opened[1]
+    assert page == "Runs"
+    (submitted,) = [one for one in Queue(cache.queue).jobs() if one.id == parameters["job"]]
+    assert submitted.label == "Quick start, global allocation"
+    labels = [button.label for button in compare(job).button]
+    assert "Run global allocation" not in labels, "this run exists now"
+
+
+def test_the_names_of_people_are_text_in_the_matrix() -> None:
+    rows = comparison(run="<b>x</b>") + comparison(run="b", run_id="run-2")
+    body = matrix_html(matrix(rows, tested=0.9))
+    assert "&lt;b&gt;x&lt;/b&gt;" in body
+    assert "<b>" not in body
+    assert body.count('class="tested"') == 3
+
+
+def test_a_result_is_made_again_when_its_key_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamlit.session_state", {})
+    calls: list[int] = []
+    for key in (1, 1, 2, 1):
+        assert remembered("x", key, partial(_called, calls, key)) == key
+    assert calls == [1, 2, 1]
+
+
+def _called(calls: list[int], key: int) -> int:
+    calls.append(key)
+    return key

@@ -17,10 +17,10 @@ from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
 from pruning_core.planning.stage import Missing, Outline
-from pruning_core.results.best_model import answers
 from pruning_core.results.goal import Goal
 from pruning_core.results.models import results_frame
 from pruning_core.results.rows import MEAN_COLUMNS, MODEL_COLUMNS, mean_over_seeds, rows_of
+from pruning_core.results.verdict import verdicts
 from pruning_core.storage import store as stores
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_list import JobList
@@ -205,11 +205,12 @@ def test_the_best_model_follows_the_slider_and_the_report_agrees(
     sentences = set()
     for tolerance in (0.1, 5.0, 10.0):
         test.text_input(key="Compare.max_drop").set_value(str(tolerance)).run()
-        (answer,) = answers(points, Goal(tolerance / 100))
-        figures = answer.best.figures if answer.best else ()
-        assert [metric.value for metric in test.metric] == [value for _, value in figures]
-        assert answer.text in files["HTML report"]()
-        sentences.add(answer.text)
+        (verdict,) = verdicts(points, Goal(tolerance / 100))
+        figures = [figure.value for figure in verdict.figures]
+        assert [metric.value for metric in test.metric] == figures
+        report = files["HTML report"]()
+        assert all(text in report for text in (*figures, *verdict.reasons, verdict.sentence))
+        sentences.add(verdict.text)
     assert len(sentences) == 3
 
 

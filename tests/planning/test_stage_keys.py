@@ -12,6 +12,7 @@ from pruning_core.planning.exports import (
     export_stage,
     mask_overlap_stage,
     predict_test_image,
+    prediction_changes,
 )
 from pruning_core.planning.inspection_types import InspectDatasetResult
 from pruning_core.planning.inspections import example_images, list_files
@@ -38,7 +39,7 @@ from tests.helpers.inspections import DATA, FactsWithGroups
 KEYS = {
     "quickstart": {
         "baseline": "75bd8da245dc506c",
-        "bundle": "34a73569486d8cc4",
+        "bundle": "4144685e11026cc0",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",
         "export": "85f7d33691cd1c12",
@@ -49,13 +50,14 @@ KEYS = {
         "list_files": "366228d839c1a564",
         "mask_overlap": "73b454973cfde185",
         "predict": "fadfa71b4d498004",
+        "prediction_changes": "82521bc7e2b59c13",
         "pruned": "c4bf74bc091756b4",
         "sensitivity": "3f2d6a91badd33dc",
         "sparse_speedup": "7a222aef1bd989bc",
     },
     "everything": {
         "baseline": "9ae8b9f2b7d69734",
-        "bundle": "0b50d296571abb97",
+        "bundle": "b32632e8c7d1c036",
         "correction": "95b3050323ec0b8e",
         "dataset": "71956c1723c8eb92",
         "example_images": "918a229e480c7fa5",
@@ -67,6 +69,7 @@ KEYS = {
         "list_files": "366228d839c1a564",
         "mask_overlap": "2286a86f69cdb609",
         "predict": "3e81348eaac8ed87",
+        "prediction_changes": "3fb1f3ab1ee4ed24",
         "pruned": "d5af383fac43fe8e",
         "sensitivity": "dc861e5a050673b8",
         "sparse_speedup": "05624d7e62c776ce",
@@ -104,7 +107,7 @@ def fixed_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
-    """A stage of each of the 17 kinds: the last of a plan, or one that a page asks for."""
+    """A stage of each of the 18 kinds: the last of a plan, or one that a page asks for."""
     planned = plan(spec, FactsWithGroups(spec))
     stages = {stage.kind: stage for stage in planned.stages}
     if "inspect_groups" not in stages:
@@ -118,6 +121,7 @@ def last_of_each_kind(spec: Spec) -> dict[str, Stage]:
     derived = [
         mask_overlap_stage(dense, key),
         predict_test_image(dense, key, 0),
+        prediction_changes(dense, key),
         export_stage(key, "onnx_int8"),
         bundle_stage(job, key, "bitmask_fp32", FactsWithGroups(spec)),
         list_files("/images", 1),

@@ -6,7 +6,6 @@ from pruning_core.methods.corrections import CORRECTIONS
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.reports.html_report import html_report
-from pruning_core.results.findings import findings
 from tests.helpers.frames import comparison, frame, point
 
 CORRECTED = [
@@ -27,5 +26,5 @@ def test_files_contain_corrected_models() -> None:
     both = frame(comparison(), CORRECTED)
     assert to_csv(both).count("\ncorrection,") == len(CORRECTIONS)
     heading = "<h2>Training-free correction</h2>"
-    assert heading in html_report(both, {}, findings(both))
-    assert heading not in html_report(frame(comparison()), {}, [])
+    assert heading in html_report(both, {})
+    assert heading not in html_report(frame(comparison()), {})

@@ -10,29 +10,35 @@ import pandas as pd
 import pytest
 
 from pruning_core.reports.html_report import html_report
-from pruning_core.results.best_model import answers
 from pruning_core.results.findings import findings
+from pruning_core.results.pairs import pair_table
+from pruning_core.results.rows import rows_of
+from pruning_core.results.verdict import verdicts
 from pruning_core.settings.spec import Spec
 from tests.helpers.frames import comparison, frame, point
 
 
 def report(results: pd.DataFrame, specs: dict[str, Any] | None = None) -> str:
-    return html_report(results, specs or {"run-1": Spec()}, findings(results))
+    return html_report(results, specs or {"run-1": Spec()})
 
 
 def test_it_has_answer_charts_findings_table_and_settings() -> None:
     results = frame(comparison(notes=["Mean guessed."]))
     text = report(results)
-    (answer,) = answers(results)
-    assert "74.9 %" in answer.text
-    assert escape(answer.text) in text
+    (verdict,) = verdicts(results)
+    assert "74.9 %" in verdict.sentence
+    for sentence in (verdict.heading, verdict.sentence, verdict.basis):
+        assert escape(sentence) in text
+    for figure in verdict.figures:
+        assert f"<b>{escape(figure.value)}</b>" in text
+    assert 'id="chart-verdict-0"' in text
     for name in ("accuracy", "size", "drop", "ratio"):
         assert f'id="chart-{name}"' in text
         for image_format in ("png", "svg"):
             assert f"downloadImage('chart-{name}', {{format: '{image_format}'" in text
     for finding in findings(results):
-        assert escape(finding.text) in text
-    assert text.count("<tr") == 1 + len(results)
+        assert (escape(finding.text) in text) == (finding.kind != "best")
+    assert text.count("<tr") == 2 + len(results) + len(pair_table(rows_of(results)))
     assert "&quot;stem_stride&quot;: 2" in text
     assert "<li>Mean guessed.</li>" in text
     assert "Wilson" in text
@@ -43,8 +49,10 @@ def test_its_sections_have_plain_titles_in_reading_order() -> None:
     correction = point("correction", 0.5, iteration=1)
     text = report(frame(comparison(notes=["Mean guessed."]), [correction]))
     assert re.findall("<h2>(.*?)</h2>", text) == [
-        "Charts",
+        "Best model within the goal",
         "Findings",
+        "Charts",
+        "All pairwise comparisons",
         "Training-free correction",
         "Models",
         "Notes",
@@ -77,9 +85,18 @@ def test_it_escapes_what_people_wrote() -> None:
 
 def test_it_gives_the_reason_where_no_model_is_within_the_tolerance() -> None:
     results = frame([row for row in comparison() if row["sparsity_asked"] in (0.0, 0.9)])
-    (answer,) = answers(results)
-    assert answer.text.startswith("No ")
-    assert escape(answer.text) in report(results)
+    (verdict,) = verdicts(results)
+    assert verdict.heading == "No model meets the goal"
+    text = report(results)
+    for sentence in (verdict.heading, *verdict.reasons, *verdict.nearest):
+        assert escape(sentence) in text
+    assert '<div class="figures">' not in text
+
+
+def test_several_runs_have_one_legend() -> None:
+    assert 'class="legend"' not in report(frame(comparison()))
+    both = frame(comparison(), comparison(run="b", run_id="run-2"))
+    assert report(both).count('<ul class="legend"') == 1
 
 
 @pytest.mark.parametrize(("threads", "text"), [(1, "1 thread."), (2, "2 threads.")])

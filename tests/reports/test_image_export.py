@@ -126,12 +126,16 @@ def test_an_image_has_the_values_lines_and_intervals_of_the_page(x: str) -> None
         assert looks([line for line in series if line.get_marker() != "_"]) == expected(page)
         bars = [c for c in axes.collections if isinstance(c, LineCollection)]
         ends = [(low[1], high[1]) for collection in bars for low, high in collection.get_segments()]
-        low, high = (100 * rows[f"accuracy_{end}"] for end in ("low", "high"))
-        if plot.name == "drop":
-            dense = 100 * rows.groupby("seed")["accuracy"].transform("first")
-            low, high = dense - high, dense - low
-        intervals = sorted(zip(low, high, strict=True)) if "accuracy" in plot.title.lower() else []
-        assert np.allclose(sorted(ends), intervals)
+        intervals = [
+            (y - down, y + up)
+            for trace in page.data
+            if trace.error_y.array is not None
+            for y, up, down in zip(
+                trace.y, trace.error_y.array, trace.error_y.arrayminus, strict=True
+            )
+        ]
+        assert bool(intervals) == ("accuracy" in plot.title.lower())
+        assert np.allclose(sorted(ends), sorted(intervals))
 
 
 def test_no_label_leaves_the_image() -> None:

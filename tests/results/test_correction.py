@@ -11,8 +11,8 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import outline
 from pruning_core.results.best_model import answers
 from pruning_core.results.correction import correction_table
-from pruning_core.results.findings import findings
 from pruning_core.results.models import titles
+from pruning_core.results.pairs import pair_table
 from pruning_core.results.rows import model_name
 from pruning_core.results.tables import results_table, summary_tables
 from pruning_core.settings.correction import CorrectionSpec
@@ -66,16 +66,13 @@ def test_other_tables_contain_corrected_models() -> None:
     assert "training-free, no correction" in summary_tables(both)
 
 
-def test_a_finding_compares_the_last_correction_with_fine_tuning() -> None:
+def test_the_last_correction_is_compared_with_fine_tuning() -> None:
     """At the highest sparsity, with the epochs of both."""
-    sentences = [
-        finding.text
-        for finding in findings(frame(comparison(), corrected(0.9)))
-        if "training-free" in finding.text
-    ]
-    assert len(sentences) == 1
-    assert "training-free (weight reconstruction) is better than one-shot" in sentences[0]
-    assert "75 vs 70 %, 0 vs 2 epochs" in sentences[0]
+    table = pair_table([*comparison(), *corrected(0.9)])
+    (row,) = table[table["First model"].str.startswith("training-free")].to_dict("records")
+    assert row["First model"] == "training-free (weight reconstruction)"
+    assert (row["Second model"], row["First model is"]) == ("one-shot", "better")
+    assert (row["Accuracy"], row["Epochs"]) == ("75 vs 70 %", "0 vs 2 epochs")
 
 
 def test_the_best_model_may_be_a_corrected_one() -> None:

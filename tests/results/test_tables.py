@@ -35,7 +35,7 @@ def test_runs_of_different_machines_are_told(machine: dict[str, Any], named: str
     assert "Chip 9000 (AVX2), PyTorch 2.9.0 (run run)" in note
     assert named in note
     assert "can come from the machine" in note
-    assert note in html_report(results, {}, [])
+    assert note in html_report(results, {})
 
 
 def test_models_within_a_run_are_named() -> None:

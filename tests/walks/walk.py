@@ -167,6 +167,9 @@ CONTROLS = {
     "Compare": (
         Control("Max. accuracy drop (points)", typed("", "1", "2.5")),
         Control("X axis", select),
+        Control("Reference", select),
+        Control("Test at target sparsity", select),
+        Control("Model, in order of sparsity", slide),
     ),
     "Layers": (
         Control("Overall sparsity", slide),

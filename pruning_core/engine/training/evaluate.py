@@ -24,12 +24,13 @@ BATCH, BATCH_PIXELS, MIN_BATCH = 500, 500 * 32 * 32, 16
 class Evaluation:
     """`correct` (N,) says which images were classified correctly; `loss` is the mean over images.
 
-    `predictions` (N,) are the predicted classes.
+    `predictions` (N,) are the predicted classes, `confidences` (N,) their probabilities.
     """
 
     correct: np.ndarray
     loss: float
     predictions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    confidences: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
     def accuracy(self) -> float:
@@ -62,7 +63,7 @@ def evaluate(model: nn.Module, images: ImageSet, data: dict[str, Any], device: s
     `data` holds the `image_size`, `mean` and `std` of a `DataSpec`. The model keeps its modes.
     """
     batch = max(MIN_BATCH, min(BATCH, BATCH_PIXELS // data["image_size"] ** 2))
-    correct, losses, predictions = [], [], []
+    correct, losses, predictions, confidences = [], [], [], []
     with evaluation_mode(model):
         for positions in torch.arange(len(images)).split(batch):
             pixels = images.batch(positions).to(device)
@@ -70,6 +71,12 @@ def evaluate(model: nn.Module, images: ImageSet, data: dict[str, Any], device: s
             logits = model(normalize(pixels, data["mean"], data["std"]))
             losses.append(functional.cross_entropy(logits, labels, reduction="sum").double().cpu())
             predictions.append(logits.argmax(1).cpu())
+            confidences.append(logits.softmax(1).amax(1).cpu())
             correct.append(predictions[-1] == images.labels[positions])
     loss = float(torch.stack(losses).sum()) / len(images)
-    return Evaluation(torch.cat(correct).numpy(), loss, torch.cat(predictions).numpy())
+    return Evaluation(
+        torch.cat(correct).numpy(),
+        loss,
+        torch.cat(predictions).numpy(),
+        torch.cat(confidences).numpy(),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pruning_core.common.formatting import missing
-from pruning_core.methods.strategies import BASELINE, CORRECTION, QUANTIZED
+from pruning_core.methods.strategies import BASELINE, CONTROL_TITLE, CORRECTION, QUANTIZED
 from pruning_core.reports.charts.drawing import (
     Drawing,
     Part,
@@ -35,11 +36,14 @@ from pruning_core.reports.charts.series import (
     legend_entries,
     line_trace,
     marker_trace,
+    run_names,
     sparsity_labels,
 )
 from pruning_core.reports.charts.style import (
+    BY_RUN,
+    BY_STRATEGY,
+    DASHES,
     GREY,
-    HEIGHT,
     LABEL_WIDTH,
     SERIES,
     Label,
@@ -49,15 +53,26 @@ from pruning_core.reports.charts.style import (
     layout,
     legend_below,
     on_white,
+    series_color,
     value_range,
 )
-from pruning_core.results.rows import Row, rows_of
+from pruning_core.results.rows import Row, grouped, is_control, rows_of
 
+CONFIDENCE_BARS = "95 % CI (test set)"
+# The patterns of Plotly's dashes in pixels: a stroke, a gap, and so on.
+DASH_PIXELS = {
+    "solid": (30,),
+    "dash": (8, 4),
+    "dot": (3, 3),
+    "dashdot": (8, 3, 3, 3),
+    "longdash": (13, 4),
+    "longdashdot": (12, 3, 3, 3),
+}
 CHARTS = {
     "accuracy": Chart(
         "accuracy",
         "Accuracy",
-        "error bars: 95 % CI (test set)",
+        f"error bars: {CONFIDENCE_BARS}",
         100,
         " %",
         accuracy_references,
@@ -75,7 +90,7 @@ CHARTS = {
     "drop": Chart(
         "accuracy_drop",
         "Accuracy drop (percentage points)",
-        "error bars: 95 % CI (test set)",
+        f"error bars: {CONFIDENCE_BARS}",
         100,
         "",
         drop_references,
@@ -121,20 +136,64 @@ class Plot:
     height: int = PRINT_HEIGHT
 
 
-def comparison_chart(frame: pd.DataFrame, y: str, x: str = "sparsity_prunable") -> go.Figure:
-    """One chart of the models in `frame`. `y` is a key of CHARTS, `x` a key of X_AXES.
+def comparison_chart(
+    models: pd.DataFrame | list[Row],
+    y: str,
+    x: str = "sparsity_prunable",
+    color_by: str = BY_STRATEGY,
+) -> go.Figure:
+    """One chart of the `models`. `y` is a key of CHARTS, `x` a key of X_AXES.
 
-    The x range depends on `frame` and `x` only, so it is equal in all four charts.
+    The x range depends on `models` and `x` only, so it is equal in all four charts. `color_by` is
+    `BY_STRATEGY` or `BY_RUN`. The legend of several runs is `legend_html`, once for all charts.
     """
-    chart, rows = CHARTS[y], _charted(frame)
-    several = _several_runs(rows)
+    chart, rows = CHARTS[y], charted(models)
     drawing = Drawing(layout(chart.title, _subtitle(rows, chart), _label_width(rows, x)))
     drawing.layout["uirevision"] = x  # keep the zoom when models are added, not when x changes
-    _draw(drawing, rows, chart, X_AXES[x], Subplot())
-    if several:
-        drawing.traces.extend(legend_entries(rows))
-        drawing.layout.update(showlegend=True, legend=legend_below(), height=HEIGHT + 90)
+    _draw(drawing, rows, chart, X_AXES[x], Subplot(), color_by)
     return drawing.figure()
+
+
+def legend_html(rows: list[Row], color_by: str = BY_STRATEGY) -> str:
+    """The legend of all charts of a page, as a list in HTML: symbols of strategies, then runs.
+
+    The symbols are those of a single run; with several, their colors or fills are the runs'.
+    """
+    several = several_runs(rows)
+    by_run = several and color_by == BY_RUN
+    items = [
+        (_glyph(SERIES[name].glyph, GREY if by_run else SERIES[name].color), SERIES[name].title)
+        for name in SERIES
+        if any(row["strategy"] == name and not is_control(row) for row in rows)
+    ]
+    if any(row["strategy"] == BASELINE for row in rows):
+        items.append((_dash("dash", GREY), "dense baseline"))
+    if any(map(is_control, rows)):
+        items.append((_dash("dot", GREY), CONTROL_TITLE))
+    for run, name in enumerate(run_names(rows) if several else []):
+        color = series_color("", run, BY_RUN) if by_run else GREY
+        items.append(
+            (_dash("solid" if by_run else DASHES[run % len(DASHES)], color), f"run {name}")
+        )
+    entries = "".join(f"<li>{handle} {html.escape(name)}</li>" for handle, name in items)
+    return f'<ul class="legend" aria-label="Legend of the charts">{entries}</ul>'
+
+
+def _glyph(glyph: str, color: str) -> str:
+    return f'<span style="color:{color}" aria-hidden="true">{glyph}</span>'
+
+
+def _dash(dash: str, color: str) -> str:
+    """A short line with one of Plotly's dashes, as a background: pages allow no SVG in HTML."""
+    stops, place = [], 0
+    for i, length in enumerate(DASH_PIXELS[dash]):
+        stops.append(f"{color if i % 2 == 0 else 'transparent'} {place}px {place + length}px")
+        place += length
+    style = (
+        "display:inline-block;width:30px;height:3px;vertical-align:middle;"
+        f"background:repeating-linear-gradient(to right,{','.join(stops)})"
+    )
+    return f'<span style="{style}" aria-hidden="true"></span>'
 
 
 def comparison_panel(
@@ -143,12 +202,12 @@ def comparison_panel(
     """The four charts as a 2 x 2 panel on white, for a file."""
     from plotly.subplots import make_subplots  # imported here: only files need it
 
-    rows, drawing = _charted(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
+    rows, drawing = charted(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
     for i, chart in enumerate(charts.values(), 1):
         subplot = Subplot(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
         _draw(drawing, rows, chart, X_AXES[x], subplot)
         _add_title(drawing, heading(chart.title, _subtitle(rows, chart)), subplot)
-    if _several_runs(rows):
+    if several_runs(rows):
         drawing.traces.extend(legend_entries(rows))
         drawing.layout.update(showlegend=True, legend=legend_below())
     grid = make_subplots(2, 2, horizontal_spacing=0.16, vertical_spacing=0.2)
@@ -156,31 +215,35 @@ def comparison_panel(
 
 
 def comparison_plots(
-    frame: pd.DataFrame, x: str = "sparsity_prunable", charts: Mapping[str, Chart] = CHARTS
+    frame: pd.DataFrame,
+    x: str = "sparsity_prunable",
+    charts: Mapping[str, Chart] = CHARTS,
+    color_by: str = BY_STRATEGY,
 ) -> tuple[list[Plot], list[Part]]:
     """The charts for an image file, and the entries of their legend (empty for a single run)."""
-    rows, plots = _charted(frame), []
+    rows, plots = charted(frame), []
     for name, chart in charts.items():
         drawing = Drawing({})
-        _draw(drawing, rows, chart, X_AXES[x], Subplot(height=PRINT_HEIGHT))
+        _draw(drawing, rows, chart, X_AXES[x], Subplot(height=PRINT_HEIGHT), color_by)
         heading_lines = chart.title, _subtitle(rows, chart)
         plots.append(Plot(name, *heading_lines, drawing, _label_width(rows, x)))
-    return plots, list(legend_entries(rows)) if _several_runs(rows) else []
+    return plots, list(legend_entries(rows, color_by)) if several_runs(rows) else []
 
 
 def _label_width(rows: list[Row], x: str) -> int:
     """The width of the labels at the right edge in pixels; several runs have a legend instead."""
-    if _several_runs(rows):
+    if several_runs(rows):
         return 16
     return LABEL_WIDTH + (BUDGET_LABEL_WIDTH if X_AXES[x].budget else 0)
 
 
-def _charted(frame: pd.DataFrame) -> list[Row]:
+def charted(models: pd.DataFrame | list[Row]) -> list[Row]:
     """All rows but training-free corrections, which have a table.
 
     Four more markers at each sparsity would hide the strategies that the charts compare.
     """
-    return [row for row in rows_of(frame) if row["strategy"] != CORRECTION]
+    rows = rows_of(models) if isinstance(models, pd.DataFrame) else models
+    return [row for row in rows if row["strategy"] != CORRECTION]
 
 
 def _add_title(drawing: Drawing, text: str, subplot: Subplot) -> None:
@@ -202,17 +265,31 @@ def _add_title(drawing: Drawing, text: str, subplot: Subplot) -> None:
 
 
 def _subtitle(rows: list[Row], chart: Chart) -> str:
-    seeds = {row["seed"] for row in rows}
-    return chart.subtitle + ("; thin lines: seeds" if len(seeds) > 1 else "")
+    """The subtitle of a chart: what its error bars and its thin lines are."""
+    counts = {len({row["seed"] for row in run}) for run in grouped(rows, "run_id")}
+    if counts <= {1}:
+        return chart.subtitle
+    seeds = "thin lines: seeds"
+    if not chart.error_bars:
+        return f"{chart.subtitle}; {seeds}"
+    single = f" (one seed: {CONFIDENCE_BARS})" if 1 in counts else ""
+    return f"error bars: standard deviation over seeds{single}; {seeds}"
 
 
-def _several_runs(rows: list[Row]) -> bool:
+def several_runs(rows: list[Row]) -> bool:
     return len({row["run_id"] for row in rows}) > 1
 
 
-def _draw(drawing: Drawing, rows: list[Row], chart: Chart, x_axis: XAxis, subplot: Subplot) -> None:
+def _draw(
+    drawing: Drawing,
+    rows: list[Row],
+    chart: Chart,
+    x_axis: XAxis,
+    subplot: Subplot,
+    color_by: str = BY_STRATEGY,
+) -> None:
     """Add axes, reference lines, series and labels of one chart."""
-    series = all_series(rows, chart, x_axis)
+    series = all_series(rows, chart, x_axis, color_by if several_runs(rows) else BY_STRATEGY)
     references = _distinct(chart.references(rows))
     x_range, y_range = _x_range(rows, x_axis), _y_range(series, references, chart)
     drawing.layout[subplot.xaxis.replace("x", "xaxis")] = axis(
@@ -227,7 +304,7 @@ def _draw(drawing: Drawing, rows: list[Row], chart: Chart, x_axis: XAxis, subplo
         drawing.traces.append({**trace, "xaxis": subplot.xaxis, "yaxis": subplot.yaxis})
     if x_axis.budget:
         _add_sparsities(drawing, series, (x_range, y_range), subplot)
-    if not _several_runs(rows):
+    if not several_runs(rows):
         named = [s for s in series if s.kind != "seed" and s.strategy in SERIES]
         for s in named:
             add_leader_line(drawing, s.end, x_range[1], SERIES[s.strategy].color, subplot)

@@ -17,6 +17,7 @@ from pruning_core.common.formatting import (
     missing,
 )
 from pruning_core.methods.strategies import BASELINE, QUANTIZED, STRATEGIES
+from pruning_core.results.differences import signed, signed_bytes
 from pruning_core.results.rows import Row, row_name
 
 WIDTH = 80
@@ -29,6 +30,7 @@ def hover_text(row: Row) -> str:
         *_sparsity(row),
         *_accuracy(row),
         *_size(row),
+        *_difference(row),
         *_training(row),
         *(html.escape(line) for note in row.get("notes") or () for line in wrap(str(note), WIDTH)),
     ]
@@ -86,6 +88,13 @@ def _size(row: Row) -> Iterable[str]:
         yield f"{row['nonzero']:,.0f} of {row['parameters']:,.0f} parameters are non-zero"
     if _known(row, "macs"):
         yield f"{format_macs(row['macs'])} multiply-accumulates (MACs) per image"
+
+
+def _difference(row: Row) -> Iterable[str]:
+    """The differences from the reference, where the rows have one."""
+    if _known(row, "accuracy_difference", "bytes_difference"):
+        points, size = signed(row["accuracy_difference"]), signed_bytes(row["bytes_difference"])
+        yield f"{points} points and {size} from {html.escape(row['reference'])}"
 
 
 def _training(row: Row) -> Iterable[str]:

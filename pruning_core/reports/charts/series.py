@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pruning_core.common.formatting import format_percent, missing
@@ -17,7 +17,20 @@ from pruning_core.methods.strategies import (
 )
 from pruning_core.reports.charts.hover import hover_text
 from pruning_core.reports.charts.references import Reference
-from pruning_core.reports.charts.style import DASHES, GREY, SERIES, Label, MarkerLabel, symbol
+from pruning_core.reports.charts.style import (
+    BY_RUN,
+    BY_STRATEGY,
+    DASHES,
+    GREY,
+    RUN_COLORS,
+    SERIES,
+    Label,
+    MarkerLabel,
+    series_color,
+    series_dash,
+    series_symbol,
+    symbol,
+)
 from pruning_core.results.rows import Row, grouped, is_control, mean_over_seeds
 
 Part = dict[str, Any]
@@ -60,7 +73,9 @@ class Series:
     """The models of one strategy in run number `run`; `kind` is single, seed or mean.
 
     Each of `rows` has the coordinates px and py, the lengths of its error bars up and down (NaN
-    for none) and its text hover. The line to the first of them begins at `start`.
+    for none) and its text hover. The line to the first of them begins at `start`. `color_by` says
+    what its color stands for. `color_by` says
+    what its color stands for.
     """
 
     strategy: str
@@ -68,6 +83,14 @@ class Series:
     kind: str
     rows: list[Row]
     start: list[Row]
+    color_by: str = BY_STRATEGY
+
+    @property
+    def color(self) -> str:
+        """The color of its strategy or of its run; the dense models are grey."""
+        if self.strategy == BASELINE:
+            return GREY
+        return series_color(self.strategy, self.run, self.color_by)
 
     @property
     def end(self) -> tuple[float, float]:
@@ -80,19 +103,37 @@ class Series:
         return [row[name] for row in self.rows]
 
 
-def all_series(rows: list[Row], chart: Chart, x_axis: XAxis) -> list[Series]:
-    """Every series of the rows; with several seeds, one series a seed and one of their means."""
+def all_series(
+    rows: list[Row], chart: Chart, x_axis: XAxis, color_by: str = BY_STRATEGY
+) -> list[Series]:
+    """Every series of the rows; with several seeds, one series a seed and one of their means.
+
+    A dense model that several runs share is drawn once.
+    """
     series: list[Series] = []
     for run, run_rows in enumerate(grouped(rows, "run_id")):
         seeds = grouped(run_rows, "seed")
-        if len(seeds) == 1:
-            series += _by_strategy(_with_coordinates(run_rows, chart, x_axis), run, "single")
+        kinds = [("single", run_rows)]
+        if len(seeds) > 1:
+            kinds = [("seed", seed_rows) for seed_rows in seeds]
+            kinds.append(("mean", mean_over_seeds(run_rows)))
+        for kind, models in kinds:
+            drawn = _with_coordinates(models, chart, x_axis)
+            series += [replace(s, color_by=color_by) for s in _by_strategy(drawn, run, kind)]
+    return list(_shared_once(series))
+
+
+def _shared_once(series: Iterable[Series]) -> Iterator[Series]:
+    """The series without the dense models that stand in an earlier one of their kind."""
+    drawn: set[tuple[str, object]] = set()
+    for one in series:
+        if one.strategy != BASELINE:
+            yield one
             continue
-        for seed_rows in seeds:
-            series += _by_strategy(_with_coordinates(seed_rows, chart, x_axis), run, "seed")
-        means = mean_over_seeds(run_rows)
-        series += _by_strategy(_with_coordinates(means, chart, x_axis), run, "mean")
-    return series
+        keys = {(one.kind, row.get("keys") or row.get("key", id(row))): row for row in one.rows}
+        if rows := [row for key, row in keys.items() if key not in drawn]:
+            yield replace(one, rows=rows)
+        drawn |= keys.keys()
 
 
 def _with_coordinates(rows: list[Row], chart: Chart, x_axis: XAxis) -> list[Row]:
@@ -102,8 +143,13 @@ def _with_coordinates(rows: list[Row], chart: Chart, x_axis: XAxis) -> list[Row]
 
 def _drawn_row(row: Row, chart: Chart, x_axis: XAxis) -> Row:
     accuracy, scale = row["accuracy"], chart.scale
-    above = (row.get("accuracy_high", NAN) - accuracy) * scale if chart.error_bars else NAN
-    below = (accuracy - row.get("accuracy_low", NAN)) * scale if chart.error_bars else NAN
+    above = below = NAN
+    if "seeds" in row:
+        # The deviation of the drop is that of the column: the baselines differ by seed, too.
+        above = below = row.get(f"{chart.column}_sd", NAN) * scale if chart.error_bars else NAN
+    elif chart.error_bars:
+        above = (row.get("accuracy_high", NAN) - accuracy) * scale
+        below = (accuracy - row.get("accuracy_low", NAN)) * scale
     # The row of the baseline holds its own training, which is no fine-tuning.
     no_budget = x_axis.budget and row["strategy"] == BASELINE
     return {
@@ -154,9 +200,9 @@ def line_trace(series: Series) -> Part:
         "mode": "lines",
         "name": series.strategy,
         "line": {
-            "color": strategy.color,
+            "color": series.color,
             "width": 1 if thin else strategy.width,
-            "dash": DASHES[series.run % len(DASHES)],
+            "dash": series_dash(series.strategy, series.run, series.color_by),
         },
         "opacity": 0.55 if thin else 1,
         "hoverinfo": "skip",
@@ -187,10 +233,10 @@ def marker_trace(series: Series, chart: Chart) -> Part:
         "showlegend": False,
     }
     ups, downs = series.column("up"), series.column("down")
-    if chart.error_bars and not all(map(missing, ups)):
-        color = STRATEGIES[series.strategy].color
-        bars = {"array": ups, "arrayminus": downs, "color": color, "thickness": 1, "width": 3}
-        trace["error_y"] = bars
+    # The bars of each seed would hide the mean.
+    if chart.error_bars and series.kind != "seed" and not all(map(missing, ups)):
+        lengths = {"array": ups, "arrayminus": downs}
+        trace["error_y"] = {**lengths, "color": series.color, "thickness": 1, "width": 3}
     return trace
 
 
@@ -199,12 +245,12 @@ def _marker(series: Series) -> dict[str, object]:
         return {"color": GREY, "symbol": "circle", "size": 4 if series.kind == "seed" else 7}
     strategy = SERIES[series.strategy]
     if series.kind == "seed":
-        return {"color": strategy.color, "symbol": strategy.symbol, "size": 4}
+        return {"color": series.color, "symbol": strategy.symbol, "size": 4}
     return {
-        "color": strategy.color,
-        "symbol": symbol(series.strategy, series.run),
+        "color": series.color,
+        "symbol": series_symbol(series.strategy, series.run, series.color_by),
         "size": strategy.size,
-        "line": {"width": 2, "color": strategy.color},
+        "line": {"width": 2, "color": series.color},
     }
 
 
@@ -235,19 +281,30 @@ def sparsity_labels(series: Series) -> Iterator[MarkerLabel]:
         yield MarkerLabel(text, float(row["px"]), float(row["py"]), strategy.color, up)
 
 
-def legend_entries(rows: list[Row]) -> Iterator[Part]:
-    """Legend entries for several runs, equal in all four charts, so that the plots align."""
+def legend_entries(rows: list[Row], color_by: str = BY_STRATEGY) -> Iterator[Part]:
+    """Legend entries for several runs: the strategies, the dense models, the runs."""
+    by_run = color_by == BY_RUN
     for name, strategy in STRATEGIES.items():
         if name in SERIES and any(row["strategy"] == name for row in rows):
-            marker = symbol(name, 0)
-            yield _entry(strategy.title, strategy.color, marker, "solid", strategy.width)
+            color = GREY if by_run else strategy.color
+            dash = series_dash(name, 0, color_by) if strategy.width else "solid"
+            yield _entry(strategy.title, color, symbol(name, 0), dash, strategy.width)
     yield _entry("baseline, dense file", GREY, "", "dash", 1.5)
     if any(map(is_control, rows)):
         yield _entry(CONTROL_TITLE, GREY, "", "dot", 1.5)
-    for run, run_rows in enumerate(grouped(rows, "run_id")):
-        name = run_rows[0]["run"]
-        text = name if len(name) <= MAX_RUN_LABEL else name[: MAX_RUN_LABEL - 1] + "…"
-        yield _entry(text, GREY, symbol(ONE_SHOT, run), DASHES[run % len(DASHES)], 2)
+    for run, name in enumerate(run_names(rows)):
+        if by_run:
+            yield _entry(name, RUN_COLORS[run % len(RUN_COLORS)], "", "solid", 2.5)
+        else:
+            yield _entry(name, GREY, symbol(ONE_SHOT, run), DASHES[run % len(DASHES)], 2)
+
+
+def run_names(rows: list[Row]) -> list[str]:
+    """The names of the runs in their order, shortened for a legend."""
+    names = [str(group[0]["run"]) for group in grouped(rows, "run_id")]
+    return [
+        name if len(name) <= MAX_RUN_LABEL else f"{name[: MAX_RUN_LABEL - 1]}…" for name in names
+    ]
 
 
 def _entry(name: str, color: str, marker: str, dash: str, width: float) -> Part:

@@ -20,6 +20,9 @@ from pruning_core.methods.strategies import STRATEGIES
 SERIES = {name: strategy for name, strategy in STRATEGIES.items() if strategy.size}
 GREY = "#808080"
 OTHER_COLORS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+# Of runs, where the color is the run's: the same colors, those that stand out on white first.
+RUN_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+BY_STRATEGY, BY_RUN = "strategy", "run"  # what the color of a series stands for
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 FILLS = ("-open", "-open-dot", "-cross-open", "-x-open", "")
 # Plotly has no cross inside these shapes: they have four fills, and the fifth run another shape.
@@ -90,6 +93,26 @@ def symbol(strategy: str, run: int) -> str:
         return symbols[run % len(symbols)]
     fills = ("", *FILLS[:-1]) if filled else FILLS
     return shape + fills[run % len(fills)]
+
+
+def series_color(strategy: str, run: int, color_by: str = BY_STRATEGY) -> str:
+    """The color of a strategy, or of run number `run`."""
+    if color_by == BY_RUN:
+        return RUN_COLORS[run % len(RUN_COLORS)]
+    return SERIES[strategy].color
+
+
+def series_symbol(strategy: str, run: int, color_by: str = BY_STRATEGY) -> str:
+    """The Plotly symbol of a strategy; its fill is the run's, unless the color is."""
+    return symbol(strategy, run // len(RUN_COLORS) if color_by == BY_RUN else run)
+
+
+def series_dash(strategy: str, run: int, color_by: str = BY_STRATEGY) -> str:
+    """The dash of a line: the run's, or the strategy's where the color is the run's."""
+    if color_by == BY_STRATEGY:
+        return DASHES[run % len(DASHES)]
+    lines = [name for name, one in SERIES.items() if one.width]
+    return DASHES[lines.index(strategy) % len(DASHES)]
 
 
 def separate_labels(targets: Sequence[float], sizes: Sequence[float], space: float) -> list[float]:

@@ -17,8 +17,9 @@ from pruning_core.engine.stage_inputs import baseline_settings, channels_removed
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import outline
 from pruning_core.reports.csv_export import to_csv
-from pruning_core.results.findings import findings
 from pruning_core.results.models import results_frame, titles
+from pruning_core.results.pairs import pair_table
+from pruning_core.results.rows import rows_of
 from pruning_core.results.tables import results_table, summary_tables
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
@@ -129,8 +130,9 @@ def test_tables_findings_and_csv_contain_it(ran: Cache) -> None:
     csv = pd.read_csv(io.StringIO(to_csv(actual)))
     assert "macs" in csv.columns
     assert csv.macs.notna().all()
-    alone = [finding.text for finding in findings(frame(ran, ONE_STEP))]
-    assert any("structured at 50 %" in text and "the baseline" in text for text in alone)
+    alone = pair_table(rows_of(frame(ran, ONE_STEP)))
+    (pair,) = alone[["First model", "Second model"]].to_numpy().tolist()
+    assert pair == ["structured at 50 %", "baseline"]
 
 
 def test_the_names_of_the_stages(ran: Cache) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from statistics import stdev
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,11 +14,14 @@ from pruning_core.reports.charts.comparison import (
     X_AXES,
     comparison_chart,
     comparison_panel,
+    legend_html,
 )
 from pruning_core.reports.charts.style import (
+    BY_RUN,
     SERIES,
     Subplot,
 )
+from pruning_core.results.rows import rows_of
 from tests.helpers.frames import comparison, frame, point
 
 COLORS = {"one_shot": "#0072B2", "iterative": "#D55E00", "one_shot_equal_budget": "#009E73"}
@@ -182,7 +186,21 @@ def test_seeds_are_thin_and_their_mean_is_thick_with_one_label() -> None:
     assert mean.y[-1] == pytest.approx(100 * (330 + 338 + 328) / 1200)
     assert "mean of 3 seeds" in traces(chart, "iterative", "markers")[-1].hovertext[-1]
     assert sum("iterative" in text for text in texts(chart)) == 1
-    assert "error bars: 95 % CI (test set); thin lines: seeds" in chart.layout.title.text
+    subtitle = "error bars: standard deviation over seeds; thin lines: seeds"
+    assert subtitle in chart.layout.title.text
+
+
+def test_the_error_bars_of_a_mean_are_the_deviation_of_the_seeds() -> None:
+    models = frame(comparison(), comparison(1, 8), comparison(2, -2))
+    chart = comparison_chart(models, "accuracy")
+    *seeds, mean = traces(chart, "iterative", "markers")
+    assert mean.error_y.array[-1] == pytest.approx(100 * stdev([330, 338, 328]) / 400)
+    assert all(trace.error_y.array is None for trace in seeds)
+    drop = traces(comparison_chart(models, "drop"), "iterative", "markers")[-1]
+    assert max(drop.error_y.array) < 1e-9  # the baselines have the same luck
+    mixed = frame(models.to_dict("records"), comparison(run="b", run_id="run-2"))
+    title = comparison_chart(mixed, "accuracy").layout.title.text
+    assert "standard deviation over seeds (one seed: 95 % CI (test set)); thin lines" in title
 
 
 def test_texts_are_escaped() -> None:
@@ -195,22 +213,52 @@ def test_texts_are_escaped() -> None:
     assert all("<b>" not in (trace.name or "") for trace in chart.data)
 
 
-def test_runs_differ_in_dash_and_symbol_and_have_a_legend() -> None:
+def test_runs_differ_in_dash_and_symbol_and_share_one_legend() -> None:
     chart = comparison_chart(two_runs(), "accuracy")
     dashes = [t.line.dash for t in traces(chart, "iterative", "lines")]
     assert dashes == ["solid", "dash"]
     symbols = [t.marker.symbol for t in traces(chart, "one_shot_equal_budget", "markers")]
     assert len(set(symbols)) == 2
-    names = {t.name for t in chart.data if t.showlegend}
-    strategies = {"one-shot", "iterative", "one-shot, equal budget"}
-    dense = {"baseline, dense file", "fine-tuned dense control"}
-    assert {"run", "lr=0.1"} | strategies | dense == names
-    assert chart.layout.legend.orientation == "h"
+    assert not chart.layout.showlegend
+    legend = legend_html(rows_of(two_runs()))
+    strategies = ("one-shot", "iterative", "one-shot, equal budget")
+    for name in (
+        *strategies,
+        "dense baseline",
+        "fine-tuned dense control",
+        "run run",
+        "run lr=0.1",
+    ):
+        assert f"> {name}</li>" in legend
+    assert "#808080 0px 8px,transparent 8px 12px" in legend
+    assert "run run" not in legend_html(rows_of(frame(comparison())))
 
 
-def test_legends_of_several_runs_are_equal_so_that_plots_align() -> None:
-    charts = [comparison_chart(two_runs(), y) for y in CHARTS]
-    assert len({tuple(t.name for t in d.data if t.showlegend) for d in charts}) == 1
+def test_the_color_of_several_runs_can_be_that_of_the_run() -> None:
+    chart = comparison_chart(two_runs(), "accuracy", color_by=BY_RUN)
+    pruned = [t for t in chart.data if t.name in COLORS and t.mode == "markers"]
+    assert {(t.name, t.marker.color) for t in pruned} == {
+        (name, color) for name in COLORS for color in ("#0072B2", "#D55E00")
+    }
+    assert len({t.marker.symbol for t in pruned}) == len(COLORS)
+    legend = legend_html(rows_of(two_runs()), BY_RUN)
+    assert "#0072B2 0px 30px" in legend
+    assert "#009E73" not in legend
+    one = comparison_chart(frame(comparison()), "accuracy", color_by=BY_RUN)
+    assert traces(one, "iterative", "markers")[0].marker.color == COLORS["iterative"]
+
+
+def test_the_shared_baseline_of_two_runs_is_drawn_once() -> None:
+    first = comparison()
+    second = [{**row, "run": "b", "run_id": "run-2"} for row in first]
+    for row in second[2:]:
+        row["key"] += " of another run"
+    chart = comparison_chart(frame(first, second), "accuracy")
+    dense = [t for t in chart.data if t.name == "baseline"]
+    assert [len(t.x) for t in dense] == [2]  # baseline and control
+    assert len(traces(chart, "iterative", "markers")) == 2
+    other = comparison_chart(two_runs(), "accuracy")
+    assert len([t for t in other.data if t.name == "baseline"]) == 2
 
 
 def test_an_unfinished_run_is_drawn_as_far_as_it_has_finished() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pruning_core.reports.charts.hover import hover_text
+from pruning_core.results.differences import with_reference
+from pruning_core.results.rows import mean_over_seeds
 from tests.helpers.frames import comparison, point
 
 
@@ -49,3 +51,11 @@ def test_long_notes_are_wrapped_and_escaped() -> None:
     lines = hover_text(point("one_shot", 0.5, notes=["<i> " * 60])).split("<br>")
     assert lines[-1].count("&lt;i&gt;") < 60
     assert "<i>" not in lines[-1]
+
+
+def test_the_differences_from_the_reference_are_given() -> None:
+    row = with_reference(comparison())[-2]
+    line = "\u221213 points and \u22127.86 MB from the fine-tuned dense control"
+    assert line in hover_text(row).split("<br>")
+    mean = mean_over_seeds(with_reference([*comparison(), *comparison(1, 3)]))[-2]
+    assert line in hover_text(mean).split("<br>")

@@ -11,15 +11,15 @@ from pages.components import live
 from pages.components.lab import Lab
 from pages.components.page_store import PageStore
 from pruning_core.common.paths import Cache
-from pruning_core.methods.strategies import ITERATIVE, STRATEGIES, STRUCTURED
+from pruning_core.methods.strategies import STRATEGIES, STRUCTURED
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.structured import inspect_groups
 from pruning_core.reports.charts.comparison import comparison_chart
 from pruning_core.reports.charts.style import SERIES
 from pruning_core.results.best_model import answers
-from pruning_core.results.findings import findings
 from pruning_core.results.models import chain_names, titles
+from pruning_core.results.pairs import pair_results
 from pruning_core.settings.structured import StructuredSpec
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Queue
@@ -73,9 +73,10 @@ def test_the_dense_file_is_that_of_the_baseline() -> None:
 def test_it_is_compared_with_the_control_and_can_be_the_best_model() -> None:
     rows = [structured(0.95, 380, sparsity_prunable=0.95, validation_drop=0.0)]
     title = STRATEGIES[STRUCTURED].title
-    texts = [finding.text for finding in findings(frame(comparison(), rows))]
-    assert any(f"{title} at 95 %" in text and "dense control" in text for text in texts)
-    assert not any(title in text and STRATEGIES[ITERATIVE].title in text for text in texts)
+    pairs = [result.names for result in pair_results([*comparison(), *rows])]
+    assert [pair for pair in pairs if f"{title} at 95 %" in pair] == [
+        (f"{title} at 95 %", "fine-tuned dense control")
+    ]
     best = answers(frame(comparison(), rows))[0].best
     assert best is not None
     assert best.strategy == STRUCTURED

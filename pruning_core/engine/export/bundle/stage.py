@@ -37,7 +37,6 @@ from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
 from pruning_core.reports import csv_export
 from pruning_core.reports.html_report import html_report
-from pruning_core.results.findings import findings
 from pruning_core.results.models import model_rows
 from pruning_core.settings.spec import from_json, to_json
 from pruning_core.storage.bundle import BUNDLE_FILE, IMAGES_FILE
@@ -136,7 +135,7 @@ def _results(context: Context[BundleSettings]) -> dict[str, bytes]:
     return {
         "spec.json": to_json(spec).encode(),
         "results.csv": csv_export.to_csv(frame).encode(),
-        "report.html": html_report(frame, {job: spec}, findings(frame)).encode(),
+        "report.html": html_report(frame, {job: spec}).encode(),
     }
 
 
