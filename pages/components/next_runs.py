@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.components.lab import Lab
 from pages.components.links import switch_page
-from pages.components.markdown import inline, plain
+from pages.components.markdown import plain
 from pages.components.setting_values import params
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_bytes
@@ -17,7 +17,6 @@ from pruning_core.planning.estimate import estimate, estimate_text
 from pruning_core.planning.plan import plan
 from pruning_core.results.next_runs import Proposal, proposals
 from pruning_core.results.verdict import Verdict
-from pruning_core.settings.messages import for_page
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.jobs import job_id
 from pruning_core.worker.start import ensure_worker
@@ -29,20 +28,21 @@ def draw_next(lab: Lab, verdict: Verdict, specs: dict[str, Spec]) -> None:
     """The section; nothing where nothing follows. `specs` are the settings of the runs, by id."""
     spec = specs.get(verdict.run_id) or next(iter(specs.values()))
     chosen = proposals(verdict, spec, lambda spec: lab.queue.job(job_id(spec)) is not None)
-    if not chosen:
+    timed = [(one, time) for one in chosen if (time := _time(lab, one.spec))]
+    if not timed:
         return
     st.header("Next")
-    for column, proposal in zip(st.columns(len(chosen)), chosen, strict=True):
+    for column, (proposal, time) in zip(st.columns(len(timed)), timed, strict=True):
         with column, st.container(border=True, height="stretch"):
-            _draw_proposal(lab, proposal)
+            _draw_proposal(lab, proposal, time)
 
 
-def _draw_proposal(lab: Lab, proposal: Proposal) -> None:
+def _draw_proposal(lab: Lab, proposal: Proposal, time: str) -> None:
     name = proposal.name
     st.markdown(f"**{plain(name[0].upper() + name[1:])}**")
     st.write(plain(proposal.reason))
     size = "" if math.isnan(proposal.bytes) else f"File: about {format_bytes(proposal.bytes)}. "
-    st.caption(f"{size}Time: {_time(lab, proposal.spec)}.")
+    st.caption(f"{size}Time: {time}.")
     with st.container(horizontal=True):
         if st.button(f"Run {name}", key=f"run {name}", help="Starts this run and opens Runs."):
             job = lab.queue.submit(proposal.spec, describe(proposal.spec))
@@ -55,14 +55,14 @@ def _draw_proposal(lab: Lab, proposal: Proposal) -> None:
 
 
 def _time(lab: Lab, spec: Spec) -> str:
-    """The expected time of a run, or why it is not known. It is asked once in a session."""
+    """The expected time of a run, asked once in a session; empty where it cannot run."""
     times: dict[str, str] = st.session_state.setdefault(TIMES, {})
     key = job_id(spec)
     if key not in times:
         try:
             seconds = estimate(spec, plan(spec, lab.store), lab.store, usable_cores())
-        except SpecError as error:
-            return f"unknown ({inline(for_page(error))})"
+        except SpecError:
+            return ""
         if seconds is None:
             return "not measured yet"
         times[key] = estimate_text(seconds)

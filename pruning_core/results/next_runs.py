@@ -12,6 +12,7 @@ import numpy as np
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_bytes, format_percent, format_points
 from pruning_core.common.statistics import fewest_images
+from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.sparsity_schedules import CUSTOM
 from pruning_core.methods.strategies import BUDGET_CONTROLS, RATIO_PRUNED, STRATEGIES
 from pruning_core.results.best_model import ERROR
@@ -156,7 +157,18 @@ def _at_target(
     size = expected_bytes(verdict, model["run_id"], target, ratio)
     kind = "pruning ratio" if ratio else "sparsity"
     changed = _with_target(spec, model["strategy"], target)
+    if not ratio and (density := _possible_density(spec, target)) < spec.pruning.min_density:
+        changed = replace(changed, pruning=replace(changed.pruning, min_density=density))
+        reason += f" The minimum density per layer becomes {format_percent(density)}."
     return Proposal(f"{format_percent(target)} {kind}", reason, changed, size)
+
+
+def _possible_density(spec: Spec, target: float) -> float:
+    """The minimum density per layer, lowered where it would not allow the target."""
+    density = spec.pruning.min_density
+    if not ALLOCATIONS[spec.pruning.allocation].min_density:
+        return density
+    return min(density, round((1 - target) / 2, 4))
 
 
 def _prune_further(verdict: Verdict, spec: Spec) -> Proposal | None:

@@ -50,6 +50,16 @@ def test_where_all_models_meet_the_goal_the_next_is_beyond_the_sparsest() -> Non
     assert further.bytes < min(row["sparse_bytes"] for row in comparison())
 
 
+def test_a_sparser_model_lowers_the_minimum_density_where_it_must() -> None:
+    pruning = replace(QUICKSTART.pruning, allocation="global", min_density=0.05)
+    spec = replace(QUICKSTART, pruning=pruning)
+    further = proposed(comparison(), Goal(0.5), spec)["95 % sparsity"]
+    assert further.spec.pruning.min_density == 0.025
+    assert further.reason.endswith("The minimum density per layer becomes 2.5 %.")
+    near = proposed(comparison(), DEFAULT_GOAL, spec)["79.5 % sparsity"]
+    assert near.spec.pruning.min_density == 0.05
+
+
 def test_the_strategy_of_the_model_decides_which_setting_changes() -> None:
     one_shot = [row for row in comparison() if row["strategy"] in ("baseline", "one_shot")]
     amounts = proposed(one_shot)["60 % sparsity"].spec.one_shot.amounts
