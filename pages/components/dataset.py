@@ -25,7 +25,7 @@ from pruning_core.settings.spec import Spec
 from pruning_core.storage.store import Store
 
 CLASSES_SHOWN, BROKEN_SHOWN = 12, 5
-IMAGE_WIDTH, CAPTION_CHARACTERS = 64, 16
+IMAGE_WIDTH, CAPTION_CHARACTERS, TABLE_HEIGHT = 64, 16, 300
 STYLE = """
 <style>
 .st-key-examples [data-testid="stImageContainer"] {padding-right: 6px;}
@@ -36,8 +36,15 @@ STYLE = """
 
 def draw_dataset(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
     """The classes with their images, examples, notes, and the images that cannot be read."""
-    _draw_classes(spec, facts)
-    _draw_examples(lab, spec, facts)
+    train, test = sum(facts.train_counts), sum(facts.test_counts)
+    classes = format_count(len(facts.classes), "class", "classes")
+    st.caption(f"{classes}, {train:,} training images, {test:,} test images.")
+    # Of data sets and models that are a user's own, their classes may be wrong.
+    checkpoint = spec.model.weights not in PLAIN_WEIGHTS
+    expanded = checkpoint or DATASETS[spec.data.name].user_images
+    with st.expander("Classes and examples", expanded=expanded):
+        _draw_classes(spec, facts)
+        _draw_examples(lab, spec, facts)
     notes = list(facts.notes)
     if facts.not_square:
         notes.append(not_square_note(facts.not_square, spec.data.resize))
@@ -51,24 +58,17 @@ def draw_dataset(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
 
 def _draw_classes(spec: Spec, facts: InspectDatasetResult) -> None:
     """The order of the classes and the images of each; all of many classes in a table."""
-    train, test = sum(facts.train_counts), sum(facts.test_counts)
-    number = len(facts.classes)
-    classes = format_count(number, "class", "classes")
     must = "" if spec.model.weights in PLAIN_WEIGHTS else " The checkpoint must follow it."
     order = class_order(facts.classes, CLASSES_SHOWN)
-    lines = (
-        f"{classes}, {train:,} training images, {test:,} test images. {_class_counts(facts)}",
-        f"Order of the classes: {order}.{must}",
-    )
+    lines = (_class_counts(facts), f"Order of the classes: {order}.{must}")
     st.caption("  \n".join(map(inline, lines)))
-    if number > CLASSES_SHOWN:
-        with st.expander(f"All {number:,} classes"):
-            columns = zip(facts.classes, facts.train_counts, facts.test_counts, strict=True)
-            rows = [
-                {"Output": output, "Class": name, "Training images": train, "Test images": test}
-                for output, (name, train, test) in enumerate(columns)
-            ]
-            st.dataframe(rows, hide_index=True, key="classes")
+    if len(facts.classes) > CLASSES_SHOWN:
+        columns = zip(facts.classes, facts.train_counts, facts.test_counts, strict=True)
+        rows = [
+            {"Output": output, "Class": name, "Training images": train, "Test images": test}
+            for output, (name, train, test) in enumerate(columns)
+        ]
+        st.dataframe(rows, hide_index=True, key="classes", height=TABLE_HEIGHT)
 
 
 def _class_counts(facts: InspectDatasetResult) -> str:

@@ -29,6 +29,7 @@ Y_RANGE = (-4.0, 106.0)
 MARGIN = 0.03  # of the epochs, at both ends of the x axis
 LEAST_EPOCHS = 0.5
 GHOST = 0.35
+LABEL_SHARE = 0.14  # of the x axis, that a text needs
 RATE, EPOCHS = Subplot("x", "y2", 70), Subplot("x", "y", 205)
 
 
@@ -184,21 +185,29 @@ def _ghost(course: Course) -> Iterator[Part]:
 
 
 def _accuracies(courses: Sequence[Course], last: float) -> Iterator[Part]:
-    """The measured accuracy at the end of each series; at the right edge the label has it."""
+    """The measured accuracy of each model; at the right edge the label of its series has it.
+
+    Steps that are too short for a text have it in their hover text only.
+    """
     for course in courses:
-        part = course.parts[-1]
-        if part.accuracy is None or part.end == last:
-            continue
-        yield {
-            "text": format_percent(part.accuracy),
-            "x": part.end,
-            "y": 100 * part.sparsity,
-            "xanchor": "left",
-            "xshift": 7,
-            "yanchor": "bottom",
-            "showarrow": False,
-            "font": {"size": TEXT_SIZE},
-        }
+        several = len(course.parts) > 1
+        for part in course.parts:
+            wide = last and (part.end - part.start) / last >= LABEL_SHARE
+            if part.accuracy is None or part.end == last or (several and not wide):
+                continue
+            # Above its own stair there is room, and beside the end of a line.
+            place = (
+                {"xanchor": "right", "xshift": -4} if several else {"xanchor": "left", "xshift": 7}
+            )
+            yield {
+                "text": format_percent(part.accuracy),
+                "x": part.end,
+                "y": 100 * part.sparsity,
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": TEXT_SIZE},
+                **place,
+            }
 
 
 def _labels(courses: Sequence[Course], last: float) -> Iterator[Label]:
