@@ -82,13 +82,18 @@ PAGE = """
 import json
 from streamlit.testing.v1 import AppTest
 
-tune = AppTest.from_file("pages/1_Tune.py", default_timeout=120).run()
-assert not tune.exception, tune.exception
-titles = [option for box in tune.selectbox for option in box.options]
-labels = [w.label for kind in (tune.number_input, tune.slider, tune.text_input) for w in kind]
+from pages.components.choices import TABS
+
+titles, labels = [], []
+for tab in TABS:
+    tune = AppTest.from_file("pages/1_Tune.py", default_timeout=120)
+    tune.query_params["tab"] = tab
+    assert not tune.run().exception, tune.exception
+    titles += [option for box in tune.selectbox for option in box.options]
+    labels += [w.label for kind in (tune.number_input, tune.slider, tune.text_input) for w in kind]
 export = AppTest.from_file("pages/5_Export.py", default_timeout=120).run()
 assert not export.exception, export.exception
-files = [button.proto.label for button in export.get("download_button")]
+files = " ".join(text.value for text in export.markdown)
 from pages.components.guide_text import topics
 
 guide = "\\n".join(section.markdown for topic in topics().values() for section in topic.sections)

@@ -137,6 +137,7 @@ VALUES: list[tuple[str, str, dict[str, object]]] = [
     ("--baseline-bn-recalibration-images", "64", {"baseline.bn_recalibration_images": 64}),
 ]
 SWITCHES = [
+    ("--leave-out-broken", "data.leave_out_broken", True),
     ("--no-iterative", "iterative.enabled", False),
     ("--no-equal-budget", "iterative.equal_budget", False),
     ("--equal-schedule", "iterative.equal_schedule", True),
