@@ -9,6 +9,7 @@ test: the test compiles a page when it opens it, which a server does once.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import resource
 import statistics
@@ -26,6 +27,7 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from pruning_core.common.paths import CACHE_VARIABLE, Cache
+from pruning_core.planning.model_types import LAYERS_FILE
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Plan, Stage
@@ -36,7 +38,7 @@ from tests.helpers.project import ROOT
 from tests.helpers.results import result
 
 ROUNDS = 20
-TEST_IMAGES = 1000
+TEST_IMAGES, LAYERS = 1000, 53
 Control = Callable[[AppTest, int], object]
 
 
@@ -67,6 +69,8 @@ def _publish(store: Store, planned: Plan, stage: Stage, random: np.random.Genera
         target = next(model.target for model in planned.models if model.key == stage.key)
         value = _invented(target, random)
     with store.building(stage.key) as folder:
+        if stage.kind not in inspections:
+            (folder / LAYERS_FILE).write_text(json.dumps(_layers()), encoding="utf-8")
         store.publish(
             stage.key,
             folder,
@@ -75,6 +79,13 @@ def _publish(store: Store, planned: Plan, stage: Stage, random: np.random.Genera
             settings=stage.settings,
             result=value,
         )
+
+
+def _layers() -> list[dict[str, Any]]:
+    """Invented statistics of as many layers as a MobileNetV2 has."""
+    layer = {"kind": "conv", "role": "", "size": 900, "zeros": 90, "channels": 30}
+    bins = {"zero_channels": 1, "largest": 1.0, "counts": list(range(60))}
+    return [{"name": f"features.{i}.weight", **layer, **bins} for i in range(LAYERS)]
 
 
 def _invented(target: float, random: np.random.Generator) -> dict[str, Any]:
@@ -100,6 +111,10 @@ CONTROLS: dict[str, Control] = {
     "pages/2_Runs.py": lambda test, i: test.run(),
     "pages/3_Compare.py": lambda test, i: (
         test.text_input(key="Compare.max_drop").set_value(f"{0.1 * i:.1f}").run()
+    ),
+    "pages/4_Layers.py": lambda test, i: test.run(),
+    "pages/5_Export.py": lambda test, i: (
+        test.text_input(key="Export.max_drop").set_value(f"{0.1 * i:.1f}").run()
     ),
 }
 
@@ -146,6 +161,8 @@ def main(runs: int) -> None:
         with mock.patch("pruning_core.worker.start.ensure_worker", return_value=""):
             for page in CONTROLS:
                 print(_line(page, response_times(page)))
+            guide = AppTest.from_file(str(ROOT / "pages/6_Guide.py"), default_timeout=60)
+            print(_line("pages/6_Guide.py", _times(guide.run(), lambda test, i: test.run())))
             empty = [AppTest.from_string(EMPTY, default_timeout=60) for _ in range(5)]
             print(_line("an empty page", _times(empty[0].run(), lambda test, i: test.run())))
             cold = [opening_time(job) for job in jobs[:: max(1, len(jobs) // 5)][:5]]
