@@ -55,7 +55,7 @@ NO_IMAGES = (
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prospect:
     """What follows from the settings on the page.
 

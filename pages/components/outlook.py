@@ -17,6 +17,7 @@ from pruning_core.common.formatting import (
     epoch_number,
     format_bytes,
     format_count,
+    format_epochs,
     format_percent,
     trimmed,
 )
@@ -56,13 +57,7 @@ class Outlook:
     def summary(self) -> str:
         """The figures in one line, for the bar of a narrow screen."""
         size = [f"about {format_bytes(self.smallest.bytes)}"] if self.smallest else []
-        epochs = format_count_of_epochs(self.work.epochs)
-        return ", ".join([*size, epochs, estimate_text(self.time)])
-
-
-def format_count_of_epochs(epochs: float) -> str:
-    """A number of epochs with its noun."""
-    return f"{epoch_number(epochs)} epoch{'' if epochs == 1 else 's'}"
+        return ", ".join([*size, format_epochs(self.work.epochs), estimate_text(self.time)])
 
 
 def outlook_of(lab: Lab, spec: Spec, run_plan: Plan) -> Outlook:
