@@ -32,7 +32,7 @@ SNAPSHOT = """() => {
     if (!main) return shown;
     for (const input of main.querySelectorAll('input[aria-label]:not([type=file])')) {
         const tags = input.closest('[data-testid="stMultiSelect"]');
-        const inTab = input.closest('[role=tabpanel]') ? 'tab: ' : '';
+        const inTab = input.closest('[data-testid="stTabs"]') ? 'tab: ' : '';
         shown[inTab + input.ariaLabel] = input.type === 'checkbox' ? String(input.checked)
             : tags ? [...tags.querySelectorAll('[data-baseweb="tag"] span[title], [role="option"]')]
                 .map(tag => tag.title || tag.textContent).join(', ') : input.value;
