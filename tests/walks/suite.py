@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pruning_core.common.paths import Cache
+from pruning_core.settings.strategies import OneShotSpec
 from pruning_core.storage.jobs import Queue
 from tests.helpers.browser import ARGUMENTS, CHROME, served
 from tests.helpers.project import suite_parser
@@ -25,8 +26,9 @@ from tests.walks.walk import Violation, Walk
 
 def runs(folder: Path) -> Cache:
     """A cache with two finished runs."""
-    cache = finished_run(folder, ONE_CUT, "First run")
-    Queue(cache.queue).submit(replace(ONE_CUT, seeds=(1,)), "Second run")
+    spec = replace(ONE_CUT, one_shot=OneShotSpec((0.5, 0.9), 0.5))
+    cache = finished_run(folder, spec, "First run")
+    Queue(cache.queue).submit(replace(spec, seeds=(1,)), "Second run")
     serve(cache)
     return cache
 
