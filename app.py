@@ -19,7 +19,7 @@ from pages.components.links import link, switch_page
 from pages.components.markdown import plain
 from pages.components.picture import draw_picture
 from pages.components.setting_values import params
-from pages.components.shell import open_page
+from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common import machine
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import join_words
@@ -185,6 +185,7 @@ def main() -> None:
     lab = open_page("Home")
     st.title("Pruning Lab")
     ADDRESS.open()
+    draw_link_problems()
     draw_introduction()
     latest_column, running_column = st.columns([3, 2], gap="medium")
     with latest_column:

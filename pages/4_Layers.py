@@ -272,6 +272,7 @@ def main() -> None:
     with run_column:
         job = pick_run(lab, ADDRESS, on_change=forget_threshold)
     if job is None:
+        draw_link_problems()
         st.info("No baseline has finished yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")
         return

@@ -150,7 +150,13 @@ def draw_model(lab: Lab, job: Job, model: PlannedModel, goal: Goal, card: DeltaG
     outline = Outline.from_json(job.outline)
     dense = outline.dense_of(model)
     rows = model_rows(outline, lab.store, job.label, job.id)
-    row = next(row for row in rows if row["key"] == model.key)
+    row = next((row for row in rows if row["key"] == model.key), None)
+    if row is None:
+        st.warning(
+            "The result of this model or of its dense baseline is missing or damaged. Open Compare "
+            "and press Run again, or choose another model."
+        )
+        return
     frame = files_frame(model, dense, lab.store)
     models = candidates(rows)
     checks = check_files(frame, goal, models, dense=model == dense)
@@ -177,6 +183,7 @@ def main() -> None:
     with run_column:
         job = pick_run(lab, ADDRESS)
     if job is None:
+        draw_link_problems()
         st.info("No model has finished yet. Start a run on Home or Tune.")
         link("Home", "Choose a preset")
         return

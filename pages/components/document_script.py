@@ -27,8 +27,11 @@ class DocumentScript:
         body = bytearray()
 
         async def send_with_script(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and _is_document(message):
                 start.update(message)
+                return
+            if not start:  # a file, which stays as it is
+                await send(message)
                 return
             body.extend(message.get("body", b""))
             if message.get("more_body"):
@@ -42,6 +45,13 @@ class DocumentScript:
             await send({"type": "http.response.body", "body": content})
 
         await self.app({**scope, "headers": headers}, receive, send_with_script)
+
+
+def _is_document(start: Message) -> bool:
+    """Whether a response is a page of the app, and no file to download."""
+    headers = {name.lower(): value for name, value in start["headers"]}
+    html = headers.get(b"content-type", b"").startswith(b"text/html")
+    return html and b"content-disposition" not in headers
 
 
 def _asks_for_document(scope: Message) -> bool:

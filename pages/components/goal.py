@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 
 import streamlit as st
@@ -10,46 +11,58 @@ import streamlit as st
 from pages.components.address import Address, Parameter, new_link
 from pages.components.markdown import inline
 from pages.components.number_lists import quoted
+from pruning_core.common.formatting import trimmed
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
 
 GOAL = "goal"  # the key of the session: the parameters of the last goal
 MAX_DROP, MAX_MB = "max_drop", "max_mb"
 NO_LIMIT = "none"  # the text of an empty field in an address
-# For each parameter: its label, its help, its default, its largest value.
+# For each parameter: its label, its help, its default, and its bounds.
 FIELDS = {
     MAX_DROP: (
         "Max. accuracy drop (points)",
         "How many percentage points of accuracy a model may lose against the dense baseline. The "
         "upper 95 % confidence bound on the validation images counts. Leave empty for no limit.",
         "1",
-        100.0,
+        (0.01, 100.0),  # points have two decimals
     ),
     MAX_MB: (
         "Max. size (MB)",
         "How large the file of a model may be, in megabytes (1 MB is 1,000,000 bytes). Leave empty "
         "for no limit.",
         "",
-        1e6,
+        (1e-6, 1e6),
     ),
 }
 
 
-def read_limit(text: str, most: float) -> float | None:
-    """The number of a field; None where it is empty. Raises `ValueError` with a sentence."""
-    text = text.strip().replace(",", ".")
+def read_limit(text: str, bounds: tuple[float, float]) -> float | None:
+    """The number of a field, 0 or within the bounds; None where it is empty.
+
+    Raises `ValueError` with a sentence.
+    """
+    text, (least, most) = text.strip(), bounds
     if text in ("", NO_LIMIT):
         return None
+    # "1,000" may be one or a thousand.
+    ambiguous = re.fullmatch(r"\d+(,\d{3})+", text) or "_" in text
     with suppress(ValueError):
-        if math.isfinite(value := float(text)) and 0 <= value <= most:
+        value = float(text.replace(",", "."))
+        if math.isfinite(value) and least <= value <= most and not ambiguous:
             return value
-    raise ValueError(f"use a number from 0 to {most:,.0f}, or leave the field empty")
+        if value == 0 and not ambiguous:
+            return 0.0
+    raise ValueError(
+        f"use 0, or a number from {trimmed(least, 6)} to {most:.0f} without separators of "
+        "thousands, or leave the field empty"
+    )
 
 
 def _parameter(name: str) -> Parameter:
-    _, _, default, most = FIELDS[name]
+    _, _, default, bounds = FIELDS[name]
 
     def read(text: str) -> str:
-        return "" if read_limit(text, most) is None else text.strip()
+        return "" if read_limit(text, bounds) is None else text.strip()
 
     return Parameter(name, default, read, lambda text: text.strip() or NO_LIMIT)
 
@@ -64,7 +77,7 @@ def draw_goal(address: Address) -> Goal:
     """
     limits: dict[str, float | None] = {}
     with st.container(horizontal=True, key="goal"):
-        for name, (label, help_text, _, most) in FIELDS.items():
+        for name, (label, help_text, _, bounds) in FIELDS.items():
             with st.container(width=210):
                 text = st.text_input(
                     label,
@@ -74,7 +87,7 @@ def draw_goal(address: Address) -> Goal:
                     placeholder="no limit",
                 )
                 try:
-                    limits[name] = read_limit(text, most)
+                    limits[name] = read_limit(text, bounds)
                 except ValueError as error:
                     limits[name] = None
                     st.error(inline(f"{quoted(text)}: {error}."))

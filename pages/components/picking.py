@@ -61,6 +61,8 @@ def pick_run(
     """
     labels = run_labels(lab, [address[name]])
     if not labels:
+        if address[name]:
+            address.reject(f"There is no run {quoted(address[name])}.")
         return None
     options = list(labels)
     chosen = address.limit(name, options, options[0], "run")

@@ -17,7 +17,7 @@ from pages.components.number_lists import quoted
 from pruning_core.common.errors import HIGHEST
 from pruning_core.common.formatting import join_words
 from pruning_core.results.goal import Goal
-from pruning_core.storage.job_list import SHOWN, SORTS, STATES, JobFilter, JobList
+from pruning_core.storage.job_list import LONGEST_SEARCH, SHOWN, SORTS, STATES, JobFilter, JobList
 
 SHOWN_TITLES = dict(
     zip(SHOWN, ("Current runs", "Archived runs", "All runs", "Deleted runs"), strict=True)
@@ -47,9 +47,18 @@ COLUMNS = {
 }
 # The parameters that Clear filters sets back.
 FILTERS = [field.name for field in dataclasses.fields(JobFilter) if field.name != "sort"]
+
+
+def _search(text: str) -> str:
+    """The words of a link. Raises `ValueError` where they are too long."""
+    if len(text) > LONGEST_SEARCH:
+        raise ValueError(f"use at most {LONGEST_SEARCH} characters")
+    return text
+
+
 PARAMETERS = (
     number("page", 1, 1, HIGHEST),
-    Parameter("search"),
+    Parameter("search", read=_search),
     choice("state", ["", *STATES]),
     *map(Parameter, NAMES),
     choice("starred", [False, True]),
@@ -70,6 +79,7 @@ def draw_filters(lab: Lab, address: Address) -> tuple[JobFilter, Goal]:
             address["search"],
             key=address.key("search"),
             placeholder="Name, tag, note, data set or model",
+            max_chars=LONGEST_SEARCH,
             width=320,
             on_change=first_page,
         )

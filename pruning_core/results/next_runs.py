@@ -262,7 +262,7 @@ def _global_allocation(verdict: Verdict, spec: Spec) -> Proposal | None:
     if spec.pruning.allocation != "uniform" or _model(verdict)["strategy"] in RATIO_PRUNED:
         return None
     changed = replace(spec, pruning=replace(spec.pruning, allocation="global"))
-    reason = "One threshold for all layers prunes those less that matter more."
+    reason = "With one threshold for all layers, important layers keep more weights."
     size = float(_model(verdict)["sparse_bytes"])
     return Proposal("global allocation", reason, changed, size)
 

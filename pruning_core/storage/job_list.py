@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pruning_core.common.errors import check
 from pruning_core.storage.database import Database
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_state
 from pruning_core.storage.jobs import Job, job_row
@@ -57,9 +58,9 @@ STATES = {
     "refused": "j.status = 'refused'",
     "cancelled": "j.status = 'cancelled'",
 }
-# In JSON, quotation marks and backslashes are escaped.
-_TAGS = "replace(replace(j.tags, '\\\"', '\"'), '\\\\', '\\')"
+_TAGS = "coalesce((SELECT group_concat(t.value, char(10)) FROM json_each(j.tags) t), '')"
 _TEXTS = ("j.label", _TAGS, "j.notes", "j.dataset", "j.model")
+LONGEST_SEARCH = 300  # SQLite limits the depth of a condition
 SHORTEST_ID = 4  # a shorter word would begin the id of many jobs by chance
 SEARCHED = f"casefold({' || char(10) || '.join(_TEXTS)})"
 
@@ -115,10 +116,16 @@ class JobFilter:
         """Whether it leaves out jobs that are neither archived nor deleted."""
         return self != JobFilter(show=self.show, sort=self.sort)
 
+    def __post_init__(self) -> None:
+        """Raises `SpecError` where the search is too long."""
+        message = "the search has {length} characters; give at most {most}."
+        length = len(self.search)
+        check(length <= LONGEST_SEARCH, "search", message, length=length, most=LONGEST_SEARCH)
+
     def where(self) -> tuple[str, dict[str, str]]:
         """The condition in SQL, and its values by name."""
         conditions, values = [SHOWN[self.show]], {}
-        for number, word in enumerate(self.search.split()):
+        for number, word in enumerate(dict.fromkeys(self.search.split())):
             name = f"word{number}"
             id_start = f"substr(j.id, 1, max(length(:{name}), {SHORTEST_ID})) = :{name}"
             conditions.append(f"instr({SEARCHED}, :{name}) > 0 OR {id_start}")
@@ -264,7 +271,9 @@ class JobList(Database):
             rows = [dict(row) for row in db.execute(query, {**values, **bounds})]
         paged = [row["id"] for row in rows if row.pop("paged")]
         runs = [_run(row) for row in rows]
-        shown = [run for run in runs if run.job.id in paged[:size] or (newest and run.active)]
+        # The row behind the last one only tells that more follow.
+        behind = set(paged[size:])
+        shown = [run for run in runs if run.job.id not in behind]
         if newest:
             shown.sort(key=lambda run: not run.active)
         return shown, len(paged) > size

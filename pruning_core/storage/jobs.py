@@ -92,7 +92,8 @@ class Edit:
             check(len(text) <= most, field, message, length=len(text), most=most)
         message = "{tag} is no tag; write a word, or a few words without a comma."
         for tag in self.add_tags:
-            check(bool(tag.strip()) and "," not in tag, "tag", message, tag=shortened(tag))
+            one_line = tag.strip() and "," not in tag and len(tag.splitlines()) == 1
+            check(bool(one_line), "tag", message, tag=shortened(tag))
 
 
 def job_id(spec: Spec) -> str:
@@ -374,7 +375,9 @@ def _edited(job: Job, change: Edit) -> dict[str, Any]:
     if not label:
         spec = from_json(job.spec)
         label, origin = describe(spec), label_origin(spec)
-    tags = {*job.tags, *(tag.strip() for tag in change.add_tags)} - set(change.remove_tags)
+    tags = {*job.tags, *(tag.strip() for tag in change.add_tags)} - {
+        tag.strip() for tag in change.remove_tags
+    }
     return {
         "label": label,
         "origin": origin,

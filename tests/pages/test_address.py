@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.components import address
+from pages.components.goal import read_limit
 from pruning_core.common.paths import Cache
 from pruning_core.planning.stage import Outline
 from pruning_core.storage.jobs import Queue
@@ -52,8 +53,8 @@ def test_the_address_names_the_model_that_export_shows(cache: Cache) -> None:
     ("page", "name", "text", "problem"),
     [
         ("2_Runs", "page", "-1", "page '-1': use a number from 1 to"),
-        ("3_Compare", "max_drop", "101", "max_drop '101': use a number from 0 to 100"),
-        ("3_Compare", "max_mb", "nan", "max_mb 'nan': use a number"),
+        ("3_Compare", "max_drop", "101", "max_drop '101': use 0, or a number from 0.01 to 100"),
+        ("3_Compare", "max_mb", "nan", "max_mb 'nan': use 0, or a number"),
         ("3_Compare", "x", "weight", "x 'weight': use one of sparsity"),
         ("4_Layers", "model", "abc", "There is no model 'abc'."),
         ("4_Layers", "unit", "cell", "There is no unit 'cell'."),
@@ -73,6 +74,36 @@ def test_what_is_wrong_in_a_link_is_named_until_a_choice_changes(
     assert problem in shown
     assert text not in params(test).values()
     assert problem in texts(test.run()).replace("\\", ""), "it stays while nothing changes"
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "problem"),
+    [
+        ("app.py", {"max_drop": "abc"}, "max_drop 'abc': use 0, or a number from 0.01 to 100"),
+        ("pages/4_Layers.py", {"run": "nothing"}, "There is no run 'nothing'."),
+        ("pages/5_Export.py", {"run": "nothing", "max_mb": "1,000"}, "max_mb '1,000': use 0, or"),
+        ("pages/2_Runs.py", {"search": "x" * 400}, "use at most 300 characters"),
+    ],
+)
+def test_a_wrong_link_is_told_where_no_run_exists(
+    page: str, link: dict[str, str], problem: str
+) -> None:
+    test = open_page(page, **link)
+    assert not test.exception
+    assert problem in " ".join(box.value.replace("\\", "") for box in test.warning)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("", None), ("none", None), ("0", 0.0), ("2,5", 2.5), (" 1000 ", 1000.0)]
+)
+def test_limits_of_a_goal_are_read(text: str, value: float | None) -> None:
+    assert read_limit(text, (0.01, 1e6)) == value
+
+
+@pytest.mark.parametrize("text", ["1,000", "1_0", "-1", "nan", "0.001", "2e6", "small"])
+def test_ambiguous_and_impossible_limits_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"use 0, or a number from 0\.01 to 1000000"):
+        read_limit(text, (0.01, 1e6))
 
 
 def test_parameters_of_another_page_are_dropped(cache: Cache) -> None:

@@ -768,5 +768,5 @@ def test_a_size_of_the_goal_is_drawn_as_the_sparsity_that_it_needs(cache: Cache)
     sentences = [box.value.replace("\\", "") for box in ran(test).info]
     assert "No sparsity reaches 2 bytes" in sentences[0]
     test.text_input(key="Tune.max_mb").set_value("small")
-    assert "'small': use a number from 0 to" in error_text(ran(test))
+    assert "'small': use 0, or a number from 0.000001 to" in error_text(ran(test))
     assert not run_button(test).disabled, "the goal changes no run"
