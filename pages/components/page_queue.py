@@ -21,6 +21,8 @@ class PageQueue(Queue):
     no run may start, if there is one.
     """
 
+    lock_seconds = 5.0  # a page that waits shows nothing
+
     def __init__(self, path: Path, only_read: bool = False, blocked: str = "") -> None:
         super().__init__(path)
         self.only_read, self.blocked = only_read or bool(blocked), blocked

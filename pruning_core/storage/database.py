@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import sqlite3
@@ -146,6 +147,8 @@ class Database:
     `CacheError` where the queue was written by a later version, or the file by another program.
     """
 
+    lock_seconds = math.inf  # how long a write waits for another one, if less than `LOCK_SECONDS`
+
     def __init__(self, path: Path) -> None:
         self.path = path
         deadline = time.monotonic() + LOCK_SECONDS
@@ -199,7 +202,9 @@ class Database:
 
     def _connected(self, name: str) -> sqlite3.Connection:
         uri = name.startswith("file:")
-        db = sqlite3.connect(name, timeout=LOCK_SECONDS, isolation_level=None, uri=uri)
+        db = sqlite3.connect(
+            name, timeout=min(LOCK_SECONDS, self.lock_seconds), isolation_level=None, uri=uri
+        )
         try:
             db.row_factory = sqlite3.Row
             db.execute("SELECT 1 FROM sqlite_master").fetchone()

@@ -84,7 +84,8 @@ def test_a_link_shows_its_values_alone_while_the_inspections_are_slow(
     page.goto(server)  # starts the worker
     settled(page, "Pruning Lab")
     worker = until(WorkerRecord(cache.queue).current, "the worker")
-    os.kill(worker["pid"], signal.SIGSTOP)
+    with Queue(cache.queue)._write():  # the worker does not hold the lock while it is stopped
+        os.kill(worker["pid"], signal.SIGSTOP)
     try:
         for reload in (False, True):
             if reload:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pages.components.links import WITH_GOAL
 from pruning_core.common.paths import Cache
+from pruning_core.storage.jobs import Queue
 from pruning_core.storage.worker_record import WorkerRecord
 
 if TYPE_CHECKING:
@@ -356,7 +357,9 @@ class Walk:
         """The worker does nothing meanwhile."""
         worker: dict[str, Any] | None = WorkerRecord(self.cache.queue).current()
         if worker:
-            os.kill(worker["pid"], signal.SIGSTOP)
+            # With the lock, so that the worker does not hold it while it is stopped.
+            with Queue(self.cache.queue)._write():
+                os.kill(worker["pid"], signal.SIGSTOP)
             self.counts["worker stopped"] += 1
         try:
             yield
