@@ -34,4 +34,4 @@ def draw_copy_link() -> None:
     ):
         # The browser changes the address a moment after the page, so the script runs last.
         st.html(SCRIPT, unsafe_allow_javascript=True)
-        st.toast("Link copied.")
+        st.toast("Copying the link. It is also in the address bar.")

@@ -176,11 +176,10 @@ def best_model_of_run(rows: Iterable[Row], goal: Goal, models: int) -> str:
 
 
 def bound_note(models: int, images: int) -> str:
-    """What the drop is that counts for the goal."""
+    """Which drop decides whether a file meets the goal."""
     return (
-        "For the goal counts the drop of validation accuracy from the dense baseline: its upper "
-        f"bound on {format_count(images, 'validation image')} ({among(models)}, for each format "
-        "alone)."
+        "The goal uses the upper bound of the drop of validation accuracy from the dense baseline, "
+        f"on {format_count(images, 'validation image')} ({among(models)}, for each format alone)."
     )
 
 

@@ -179,4 +179,6 @@ def test_back_returns_to_the_run_and_to_the_choices_of_each_page(
 )
 def test_a_wrong_id_is_told(server: str, page: Page, link: str) -> None:
     page.goto(f"{server}/{link}")
-    page.get_by_text("There is no run 'nothing'").first.wait_for()
+    message = page.get_by_text("There is no run 'nothing'").first
+    message.wait_for()
+    assert message.is_visible()

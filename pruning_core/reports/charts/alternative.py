@@ -48,11 +48,6 @@ class Points:
     cells: list[Any] | None = None
 
 
-def chart_title(figure: go.Figure) -> str:
-    """The title of a figure without its subtitle; empty for a figure without a title."""
-    return _lines(figure.layout.title.text)[0]
-
-
 def chart_text(figure: go.Figure) -> str:
     """A sentence for the figure, and one for each series: its points, first and last value."""
     content = figure.to_plotly_json()

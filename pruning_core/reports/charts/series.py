@@ -74,7 +74,6 @@ class Series:
 
     Each of `rows` has the coordinates px and py, the lengths of its error bars up and down (NaN
     for none) and its text hover. The line to the first of them begins at `start`. `color_by` says
-    what its color stands for. `color_by` says
     what its color stands for.
     """
 

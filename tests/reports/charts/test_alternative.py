@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from pruning_core.reports.charts.alternative import chart_numbers, chart_text, chart_title
+from pruning_core.reports.charts.alternative import chart_numbers, chart_text
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
 from tests.helpers.frames import comparison, frame
 
@@ -13,7 +13,6 @@ from tests.helpers.frames import comparison, frame
 def test_the_text_names_each_series_with_its_ends() -> None:
     figure = comparison_chart(frame(comparison()), "accuracy")
     text = chart_text(figure)
-    assert chart_title(figure) == "Accuracy"
     assert text.startswith("Accuracy; error bars: 95 % CI (test set)")
     assert "iterative: Accuracy " in text
     assert "one-shot: Accuracy " in text
