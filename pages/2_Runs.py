@@ -191,8 +191,8 @@ def draw_delete(lab: Lab, job: Job) -> None:
     """Delete, in a popover: a second click on Cancel, which was here, deletes nothing."""
     with st.popover("Delete"):
         st.write(
-            "Removes the run from all lists. You can undo this for a day. An active run is cancelled; "
-            "after Undo, press Retry to continue it."
+            "Removes the run from all lists. You can undo this for a day. An active run is "
+            "cancelled; after Undo, press Retry to continue it."
         )
         st.button("Delete this run", on_click=run_table.delete_runs, args=(lab, ADDRESS, [job.id]))
 
