@@ -49,6 +49,11 @@ SCRIPTS = (history.SCRIPT, accessibility.SCRIPT)
 POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 
 
+def has_runs(lab: Lab) -> bool:
+    """Whether there is a run that is active or has results."""
+    return bool(lab.queue.unfinished(1) or lab.queue.started(1))
+
+
 def draw_introduction() -> None:
     """What pruning does, in a sentence and a picture of the quick start's schedule."""
     st.write(
@@ -104,7 +109,9 @@ def speed_trials(lab: Lab) -> list[Stage]:
 
 @st.fragment(run_every=POLL_SECONDS)
 def draw_running(lab: Lab) -> None:
-    """The active runs."""
+    """The active runs; nothing before the first run."""
+    if not has_runs(lab):
+        return
     st.header("Running")
     if not live.running_now(lab):
         st.caption("Nothing is running. Run a preset below, or set up a comparison on Tune.")
@@ -131,7 +138,12 @@ def draw_benchmark(lab: Lab) -> None:
 
 @st.fragment(run_every=SLOW_SECONDS)
 def draw_latest(lab: Lab) -> None:
-    """The newest run with a pruned model: its accuracy over sparsity, and its best model."""
+    """The newest run with a pruned model: its accuracy over sparsity, and its best model.
+
+    Nothing before the first run.
+    """
+    if not has_runs(lab):
+        return
     st.header("Latest result")
     for job in lab.queue.started(LATEST):
         rows = results_of(lab, job)
@@ -140,7 +152,7 @@ def draw_latest(lab: Lab) -> None:
             draw_picture(accuracy_picture(rows, height=190, detailed=True))
             st.caption(f"Test accuracy. {plain(best_line(answers_of(rows, current_goal())))}")
             return
-    st.info("No results yet. Run a preset; results appear here as models finish.")
+    st.info("No results yet. They appear here as models finish.")
 
 
 @st.fragment(run_every=SLOW_SECONDS)

@@ -9,11 +9,15 @@ from typing import Any
 
 from pruning_core.common.errors import check
 from pruning_core.storage.database import Database
-from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_state
+from pruning_core.storage.job_progress import (
+    ACTIVE,
+    MIN_STAGE_WORK,
+    JobProgress,
+    job_state,
+    stage_work,
+)
 from pruning_core.storage.jobs import Job, job_row
 
-# The work of a stage without training, in epochs.
-MIN_STAGE_WORK = 0.2
 # Below this fraction the pace of a run, or of a stage, is too uncertain for an estimate.
 MIN_FRACTION = 0.1
 # Finished runs had taken 0.75 to 1.5 times the remaining time that their pace had promised, and
@@ -301,4 +305,4 @@ def _step(
     finished: float | None,
 ) -> StageProgress:
     done = 1.0 if status == "done" else fraction or 0.0
-    return StageProgress(status, max(epochs or 0.0, MIN_STAGE_WORK), done, started, finished)
+    return StageProgress(status, stage_work(epochs), done, started, finished)

@@ -11,6 +11,8 @@ from pruning_core.storage.stage_queue import Row
 
 # The states in which a job can still change.
 ACTIVE = ("planning", "queued", "running")
+# The work of a stage without training, in epochs.
+MIN_STAGE_WORK = 0.2
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class JobProgress:
 
     @property
     def fraction(self) -> float:
-        """From 0 to 1, by the number of stages; 0 before the job is planned."""
+        """From 0 to 1, by the work of the stages; 0 before the job is planned."""
         return fraction(self.rows) if self.job.status != "planning" else 0.0
 
     @property
@@ -45,10 +47,17 @@ class JobProgress:
         return skipped
 
 
+def stage_work(epochs: float | None) -> float:
+    """The work of a stage with so many epochs, in epochs; None for a stage that does not train."""
+    return max(epochs or 0.0, MIN_STAGE_WORK)
+
+
 def fraction(rows: list[Row]) -> float:
-    """How much of these stages is done, from 0 to 1; each stage counts equally."""
+    """How much of these stages is done, from 0 to 1, by their work; 0 for no stages."""
     parts = [1.0 if row.status == "done" else row.progress.get("fraction", 0.0) for row in rows]
-    return sum(parts) / max(len(parts), 1)
+    work = [stage_work(row.settings.get("epochs")) for row in rows]
+    done = sum(size * part for size, part in zip(work, parts, strict=True))
+    return done / sum(work) if rows else 0.0
 
 
 def job_progress(queue: Queue, job_id: str) -> JobProgress:

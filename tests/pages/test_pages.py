@@ -84,10 +84,14 @@ def test_home_shows_what_pruning_does_the_schedules_and_the_accuracy_of_a_run(
     assert "Needs a download first." in texts(test)
 
 
-def test_home_without_results_says_what_to_do() -> None:
-    text = texts(open_page("app.py"))
-    assert "No results yet. Run a preset; results appear here as models finish." in text
-    assert "benchmark --quick` compares training speed" in text
+def test_home_begins_with_the_presets_until_something_has_run(queue: Queue) -> None:
+    test = open_page("app.py")
+    assert [header.value for header in test.header] == ["Start from a preset", "This machine"]
+    assert "benchmark --quick` compares training speed" in texts(test)
+    queue.submit(QUICKSTART, "Quick start")
+    test.run()
+    assert [header.value for header in test.header][:2] == ["Latest result", "Running"]
+    assert "No results yet. They appear here as models finish." in texts(test)
 
 
 def test_tune_fills_its_widgets_from_the_link() -> None:

@@ -155,6 +155,9 @@ def test_the_list_and_the_opened_run_agree(cache: Cache, queue: Queue) -> None:
     (entry,), _ = JobList(queue.path).page(20)
     opened = run_from_progress(job_progress(queue, job))
     assert (entry.state, entry.done) == (opened.state, opened.done) == ("running", 0)
+    assert job_progress(queue, job).fraction == pytest.approx(
+        entry.fraction
+    )  # in the navigation and the list
     steps = [(step.status, step.work, step.fraction) for step in entry.steps]
     assert sorted(steps) == sorted((s.status, s.work, s.fraction) for s in opened.steps)
     assert 0 < entry.fraction < 0.02  # half of an inspection is not half of the run
