@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import streamlit as st
 from starlette.middleware import Middleware
@@ -163,9 +164,11 @@ def draw_recent(lab: Lab) -> None:
     if not jobs:
         return
     st.header("Recent results")
+    labels = Counter(job.label for job in jobs)
     for job in jobs:
         if rows := results_of(lab, job):
-            draw_result(job, rows, states[job.id])
+            suffix = f" ({job.id[:6]})" if labels[job.label] > 1 else ""
+            draw_result(job, rows, states[job.id], plain(job.label) + suffix)
     with st.container(horizontal=True):
         link("Runs", "All runs")
 
@@ -175,8 +178,11 @@ def results_of(lab: Lab, job: Job) -> list[Row]:
     return model_rows(Outline.from_json(job.outline), lab.store, job.label, job.id)
 
 
-def draw_result(job: Job, rows: list[Row], state: str) -> None:
-    """A run: its name, state and date, its accuracy over sparsity, its best model, its links."""
+def draw_result(job: Job, rows: list[Row], state: str, name: str) -> None:
+    """A run: its name, state and date, its accuracy over sparsity, its best model, its links.
+
+    `name` tells it from the other runs of the page.
+    """
     planned = len(Outline.from_json(job.outline).models)
     some = f" :gray-badge[{len(rows)} of {planned} models]" if len(rows) < planned else ""
     with st.container(border=True):
@@ -187,8 +193,8 @@ def draw_result(job: Job, rows: list[Row], state: str) -> None:
             line = best_line(answers_of(rows, current_goal()))
             st.caption(f"{date}. {plain(line)}")
             with st.container(horizontal=True):
-                link("Compare", f"Compare {job.id[:6]}", runs=job.id)
-                link("Runs", f"Run {job.id[:6]}", job=job.id)
+                link("Compare", f"Compare {name}", runs=job.id)
+                link("Runs", f"Open {name}", job=job.id)
         with picture_column:
             draw_picture(accuracy_picture(rows))
 
