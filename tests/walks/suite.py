@@ -33,22 +33,34 @@ def runs(folder: Path) -> Cache:
     return cache
 
 
-def walk(cache: Cache, walks: int, steps: int, seed: int) -> Counter[str]:
-    """Make so many walks. Returns the number of steps of each kind. Raises `Violation`."""
-    from playwright.sync_api import sync_playwright
+def walk(
+    cache: Cache, walks: int, steps: int, seed: int, screenshots: Path | None = None
+) -> tuple[Counter[str], list[str]]:
+    """Make so many walks. Returns the number of steps of each kind, and what pages showed wrongly.
+
+    The page of a walk that failed is photographed into the folder `screenshots`.
+    """
+    from playwright.sync_api import Error, sync_playwright
 
     counts: Counter[str] = Counter()
+    violations = []
     with served(cache) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROME, args=ARGUMENTS)
         for number in range(walks):
             one = Walk(browser, url, cache, seed + number)
             try:
                 one.run(steps)
-            except Violation as violation:
-                raise Violation(f"Walk {seed + number}: {violation}") from None
+            except (Violation, Error) as violation:
+                violations.append(f"Walk {seed + number}, {one.steps[-3:]}: {violation}")
+                print(violations[-1], flush=True)
+                if screenshots:
+                    screenshots.mkdir(parents=True, exist_ok=True)
+                    one.page.screenshot(path=screenshots / f"walk-{seed + number}.png")
+            finally:
+                one.context.close()
             counts += one.counts
         browser.close()
-    return counts
+    return counts, violations
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--walks", type=int, default=200, help="number of walks")
     options.add_argument("--steps", type=int, default=12, help="steps of each walk")
     options.add_argument("--seed", type=int, default=0, help="seed of the first walk")
+    options.add_argument("--screenshots", type=Path, help="folder for pages of failed walks")
     return options
 
 
@@ -66,14 +79,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ.setdefault(SHARED_VARIABLE, str(folder / "shared"))
-        try:
-            counts = walk(runs(folder / "cache"), options.walks, options.steps, options.seed)
-        except Violation as violation:
-            print(violation)
-            return 1
+        counts, violations = walk(
+            runs(folder / "cache"), options.walks, options.steps, options.seed, options.screenshots
+        )
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    print(f"{options.walks} walks ({kinds}): every page showed its state.")
-    return 0
+    failed = f"{len(violations)} failed" if violations else "every page showed its state"
+    print(f"{options.walks} walks ({kinds}): {failed}.")
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -225,7 +225,6 @@ class Walk:
             kind = self.draw.choice(STEPS)
             with self._worker_stopped() if self.draw.random() < 0.2 else _nothing():
                 getattr(self, f"_{kind.replace(' ', '_')}")()
-        self.context.close()
 
     def _start(self, name: str) -> None:
         self.page.goto(f"{self.url}/{name}")
@@ -245,7 +244,7 @@ class Walk:
             lambda shown: (
                 shown.get(control.label, "").startswith(value)
                 and _same(shown, before, (control.label, *control.implied))
-                and (control.label == "tab" or _tab_of(shown) == _tab_of(before))
+                and (control.label == "tab" or _agree(_tab_of(shown), _tab_of(before)))
             ),
             f"{control.label} = {value!r} and the rest of {before}",
         )
@@ -376,6 +375,11 @@ def _nothing() -> Iterator[None]:
 def _tab_of(shown: Snapshot) -> Snapshot:
     """What the controls of the open tab show."""
     return {label: value for label, value in shown.items() if label.startswith(TAB)}
+
+
+def _agree(shown: Snapshot, before: Snapshot) -> bool:
+    """Whether the controls of both have the same values. A choice may show or hide another one."""
+    return all(shown[label] == before[label] for label in shown.keys() & before.keys())
 
 
 def _with(values: Snapshot, others: Snapshot) -> Snapshot:
