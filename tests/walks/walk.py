@@ -116,7 +116,10 @@ def select(page: Page, label: str, draw: random.Random) -> str:
         box.press("ArrowDown")
     option = options.nth(draw.randrange(options.count()))
     text = option.inner_text().strip()
-    option.click()
+    chosen = page.get_by_role("option", name=text, exact=True)
+    while chosen.count():  # a redraw between pressing and releasing the button loses the click
+        chosen.first.click()
+        page.wait_for_timeout(POLL)
     return text
 
 
