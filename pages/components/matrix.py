@@ -11,17 +11,16 @@ from pages.components.address import Address, Parameter
 from pages.components.chart import remembered
 from pages.components.markdown import plain
 from pruning_core.common.formatting import format_percent
-from pruning_core.results.differences import (
+from pruning_core.results.difference_matrix import (
     ALL,
-    DENSE,
     Cell,
     Matrix,
     MatrixRow,
     matrix,
-    references,
     targets,
     usual_target,
 )
+from pruning_core.results.differences import DENSE, references
 from pruning_core.results.pairs import pair_table
 from pruning_core.results.rows import Row
 

@@ -16,13 +16,14 @@ from pruning_core.common.formatting import (
     format_count,
     format_percent,
     format_times,
+    signed,
+    signed_bytes,
 )
 from pruning_core.methods.strategies import BASELINE, QUANTIZED, STRATEGIES
 from pruning_core.planning.exports import prediction_changes
 from pruning_core.planning.measurement_types import PredictionChangesResult
 from pruning_core.planning.stage import Outline, read_result
 from pruning_core.planning.stage_types import Json
-from pruning_core.results.differences import signed, signed_bytes
 from pruning_core.results.models import titles
 from pruning_core.results.predictions import changed_classes
 from pruning_core.results.rows import Row

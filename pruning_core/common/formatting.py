@@ -60,6 +60,25 @@ def format_bytes(size: float | None) -> str:
     return f"{size:.0f} bytes"
 
 
+def signed(fraction: float) -> str:
+    """A difference in percentage points with its sign: "+1.2", "−0.4", "0"."""
+    if math.isnan(fraction):
+        return UNKNOWN
+    text = trimmed(100 * fraction, 2)
+    if text.startswith("-"):
+        return f"\u2212{text[1:]}"
+    return text if text == "0" else f"+{text}"
+
+
+def signed_bytes(size: float) -> str:
+    """A difference of sizes with its sign."""
+    if math.isnan(size):
+        return UNKNOWN
+    if not round(size):
+        return "0 bytes"
+    return f"{'+' if size > 0 else chr(0x2212)}{format_bytes(abs(size))}"
+
+
 def format_times(ratio: float | None) -> str:
     """A ratio with sensible digits: "8.75", "12.3", "140"."""
     if ratio is None or missing(ratio):

@@ -40,6 +40,7 @@ from pruning_core.results.rows import (
     rows_of,
     validation_interval,
 )
+from pruning_core.results.shared_models import largest
 
 ERROR = 0.05  # the probability that the drop of any model is above its bound
 CONFIDENCE = "95 % confidence"
@@ -349,17 +350,19 @@ def sound(rows: list[Row]) -> list[Row]:
 def pruned_means(rows: list[Row]) -> list[Row]:
     """The means of each pruned model over its seeds, with the bound of their drop.
 
-    The bound of a mean is the mean of the bounds of the seeds, which hold together.
+    The bound of a mean is the mean of the bounds of the seeds, which hold together. A model whose
+    seeds are all part of the same model of another run is left out: one lucky seed of it would
+    otherwise be selected in place of the mean.
     """
     pruned = [row for row in rows if is_pruned(row) and not missing(row["validation_drop"])]
     candidates = len({row["key"] for row in pruned})  # runs may share models
-    bounds = [
-        fmean(_bound(row, ERROR / candidates) for row in group)
-        for group in grouped(pruned, *MODEL_COLUMNS)
-    ]
+    groups = largest(grouped(pruned, *MODEL_COLUMNS))
+    bounds = [fmean(_bound(row, ERROR / candidates) for row in group) for group in groups]
     return [
         {**row, "drop_bound": bound, "candidates": candidates}
-        for row, bound in zip(mean_over_seeds(pruned), bounds, strict=True)
+        for row, bound in zip(
+            mean_over_seeds(row for group in groups for row in group), bounds, strict=True
+        )
     ]
 
 

@@ -3,6 +3,7 @@
 "Better" requires that a paired test stays below 5 % after Holm's correction over all pairs that
 the sentence chooses from: Student's paired t test over the seeds where there are several, else the
 exact McNemar test on the stored results of each test image. `pairs.pair_table` has all tests.
+Runs share stages: models that share one are one model, with the seeds of all (`shared_models`).
 """
 
 from __future__ import annotations
@@ -21,30 +22,36 @@ from pruning_core.common.formatting import (
     format_percent,
     format_seconds,
     join_words,
+    signed,
 )
 from pruning_core.methods.strategies import BASELINE, BUDGET_CONTROLS, ITERATIVE, RATIO_PRUNED
 from pruning_core.results.best_model import chance_warnings, sound
-from pruning_core.results.differences import (
+from pruning_core.results.difference_matrix import usual_target
+from pruning_core.results.goal import DEFAULT_GOAL, Goal
+from pruning_core.results.paired_tests import (
+    NO_IMAGES,
+    NO_SEED,
+    OTHER_IMAGES,
+    SAME_MODEL,
     SIGNIFICANCE,
     Comparison,
     PairedTest,
     adjusted,
-    charted,
     paired,
-    signed,
-    usual_target,
 )
-from pruning_core.results.goal import DEFAULT_GOAL, Goal
-from pruning_core.results.pairs import BETTER, NO_DIFFERENCE, TOLERANCE
+from pruning_core.results.pairs import BETTER, BETWEEN_RUNS, NO_DIFFERENCE
 from pruning_core.results.rows import (
     MODEL_COLUMNS,
     Row,
+    charted,
     grouped,
     is_control,
     is_pruned,
     name_in_sentence,
     rows_of,
+    target_sparsity,
 )
+from pruning_core.results.shared_models import pooled, run_text, runs_by_stage
 from pruning_core.results.verdict import verdicts_of
 from pruning_core.settings.fields import fields_of
 from pruning_core.settings.serialization import plain
@@ -53,35 +60,45 @@ from pruning_core.settings.spec import Spec
 MAX_COSTS = 4  # models whose cost one sentence tells
 
 
+# Why two models are not tested.
+REASONS = {
+    NO_SEED: "they have no seed in common",
+    SAME_MODEL: "they are the same trained model",
+    NO_IMAGES: "no results on the same test images are stored",
+    OTHER_IMAGES: "no results on the same test images are stored",
+}
+
+
 @dataclass(frozen=True)
 class Finding:
     """One sentence. `kind` is better, best, cost or caveat.
 
     A sentence on which model is better has a `verdict` (`BETTER` or `NO_DIFFERENCE`) and the
-    corrected p-value `p`.
+    corrected p-value `p`. `note` says which models it leaves out; it is empty for none.
     """
 
     kind: str
     text: str
     verdict: str = ""
     p: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class _Ranking:
     """The models at one target sparsity, the most accurate first, and their tests.
 
-    `tests` are by the places of both models, corrected over all pairs.
+    `tests` are by the places of both models, corrected over all of them; without any, `problem`
+    is the one of the first two models. `several_runs` says that no run has all models, so that
+    they are named with their run; `equal_strategies` that only those of one strategy are tested.
     """
 
     target: float
     models: list[list[Row]]
     tests: dict[tuple[int, int], PairedTest]
-
-    @property
-    def several_runs(self) -> bool:
-        """Whether the models are of several runs."""
-        return len({model[0]["run_id"] for model in self.models}) > 1
+    problem: str = ""
+    several_runs: bool = False
+    equal_strategies: bool = False
 
 
 def findings(frame: pd.DataFrame, goal: Goal = DEFAULT_GOAL) -> list[Finding]:
@@ -100,7 +117,7 @@ def findings(frame: pd.DataFrame, goal: Goal = DEFAULT_GOAL) -> list[Finding]:
         ),
         None,
     )
-    last = [*warnings, *_other_images(rows), *_cost(ranking)]
+    last = [*warnings, *_other_images(rows), *_other_seeds(rows), *_cost(ranking)]
     return [*filter(None, (better, best)), *last[:1]]
 
 
@@ -117,115 +134,157 @@ def _ranking(rows: list[Row]) -> _Ranking | None:
     target = usual_target(candidates)
     if target is None:
         return None
-    near = [r for r in candidates if is_pruned(r) and abs(r["sparsity_asked"] - target) < TOLERANCE]
+    near = [r for r in candidates if is_pruned(r) and target_sparsity(r) == target]
     last: dict[tuple[object, ...], list[Row]] = {}
     for model in grouped(near, *MODEL_COLUMNS):
         place = model[0]["run_id"], model[0]["strategy"]
         if place not in last or model[0]["iteration"] > last[place][0]["iteration"]:
             last[place] = model
-    unique = {tuple(row["key"] for row in model): model for model in last.values()}
-    models = list(unique.values())
+    runs = {key: set(ids) for key, ids in runs_by_stage(group).items()}
+    models = _distinct(pooled(last.values()), runs)
     if len(models) < 2:
-        models += _dense_of(models[0], group)
+        models += _dense_of(models[0], group, runs)
     models.sort(key=lambda model: -_mean(model, "accuracy"))
-    return _tested(target, models) if len(models) > 1 else None
+    return _tested(target, models, runs) if len(models) > 1 else None
 
 
-def _dense_of(model: list[Row], rows: list[Row]) -> list[list[Row]]:
-    """The dense control of a model's run, else its baseline, as a model."""
-    run = [row for row in rows if row["run_id"] == model[0]["run_id"]]
-    controls = [row for row in run if is_control(row)]
-    dense = controls or [row for row in run if row["strategy"] == BASELINE]
-    return [dense] if dense else []
+def _runs_of(model: list[Row], runs: dict[str, set[str]]) -> set[str]:
+    """The ids of the runs that hold a stage of the model."""
+    return set[str]().union(*(runs[row["key"]] for row in model))
 
 
-def _tested(target: float, models: list[list[Row]]) -> _Ranking:
-    """The tests of all pairs; between runs, of the pairs of one strategy."""
-    runs = len({model[0]["run_id"] for model in models}) > 1
+def _distinct(models: list[list[Row]], runs: dict[str, set[str]]) -> list[list[Row]]:
+    """The models without those that are, in all their runs, the same stages as another one.
+
+    An example is one-shot pruning with as many epochs as iterative pruning.
+    """
+    chosen: list[list[Row]] = []
+    for model in sorted(models, key=len, reverse=True):
+        keys, ids = {row["key"] for row in model}, _runs_of(model, runs)
+        if not any(
+            keys <= {row["key"] for row in other} and ids <= _runs_of(other, runs)
+            for other in chosen
+        ):
+            chosen.append(model)
+    return chosen
+
+
+def _dense_of(model: list[Row], rows: list[Row], runs: dict[str, set[str]]) -> list[list[Row]]:
+    """The dense control of a model's runs, else their baseline, as a model: of several, the one
+    with the most seeds of the model.
+    """
+    ids, seeds = _runs_of(model, runs), {row["seed"] for row in model}
+    of_runs = [row for row in rows if row["run_id"] in ids]
+    controls = [row for row in of_runs if is_control(row)]
+    dense = controls or [row for row in of_runs if row["strategy"] == BASELINE]
+    models = pooled(grouped(dense, *MODEL_COLUMNS))
+    models.sort(key=lambda one: -len(seeds & {row["seed"] for row in one}))
+    return models[:1]
+
+
+def _tested(target: float, models: list[list[Row]], runs: dict[str, set[str]]) -> _Ranking:
+    """The tests of all pairs; between runs, of the pairs of one strategy where there are any."""
     pairs = list(itertools.combinations(range(len(models)), 2))
-    shared = [(i, j) for i, j in pairs if _strategy(models[i]) == _strategy(models[j])]
-    tests = {}
-    for i, j in shared if runs and shared else pairs:
-        comparison = _common(models[i], models[j])
-        if comparison and (test := comparison.strongest()):
-            tests[i, j] = test
-    corrected = dict(zip(tests, adjusted(list(tests.values())), strict=True))
-    return _Ranking(target, models, corrected)
+    several = not set.intersection(*(_runs_of(model, runs) for model in models))
+    equal = [(i, j) for i, j in pairs if _strategy(models[i]) == _strategy(models[j])]
+    tests = _tests(models, equal) if several else {}
+    restricted = bool(tests) and len(equal) < len(pairs)
+    tests = tests or _tests(models, pairs)
+    problem = "" if tests else _common(*models[:2]).problem
+    return _Ranking(target, models, tests, problem, several, restricted)
+
+
+def _tests(
+    models: list[list[Row]], pairs: list[tuple[int, int]]
+) -> dict[tuple[int, int], PairedTest]:
+    """The tests of these pairs of models, where they can be tested, corrected together."""
+    tests = {(i, j): _common(models[i], models[j]).strongest() for i, j in pairs}
+    known = {pair: test for pair, test in tests.items() if test}
+    return dict(zip(known, adjusted(list(known.values())), strict=True))
 
 
 def _strategy(model: list[Row]) -> str:
     return str(model[0]["strategy"])
 
 
-def _common(first: list[Row], second: list[Row]) -> Comparison | None:
-    """Two models, paired by equal seeds; None without one."""
+def _common(first: list[Row], second: list[Row]) -> Comparison:
+    """Two models, paired by equal seeds."""
     others = {row["seed"]: row for row in second}
     common = [row for row in first if row["seed"] in others]
-    return paired(common, [others[row["seed"]] for row in common]) if common else None
+    if not common:
+        return Comparison((), (), NO_SEED)
+    return paired(common, [others[row["seed"]] for row in common])
 
 
 def _better(ranking: _Ranking) -> Finding:
     """The most accurate model against the next one, and against those it is better than.
 
-    Between runs, only models of one strategy are compared: they answer which run is better.
+    Between runs, models of one strategy are compared: they answer which run is better. Where no
+    such pair can be tested, all pairs are.
     """
-    names = [_name(model[0], ranking.several_runs) for model in ranking.models]
+    names = [_name(model, ranking.several_runs) for model in ranking.models]
     accuracies = [format_percent(_mean(model, "accuracy")) for model in ranking.models]
     ratio = any(model[0]["strategy"] in RATIO_PRUNED for model in ranking.models)
     kind = "pruning ratio" if ratio else "target sparsity"
     place = f"At {format_percent(ranking.target)} {kind}"
     if not ranking.tests:
-        text = (
-            f"{place}: {names[0]} and {names[1]} cannot be compared, because no results on the "
-            "same test images and seeds are stored."
-        )
+        reason = REASONS[ranking.problem]
+        text = f"{place}: {names[0]} and {names[1]} cannot be compared, because {reason}."
         return Finding("better", text)
     first, second = min(ranking.tests)
     test = ranking.tests[first, second]
-    pairs = format_count(len(ranking.tests), "pair")
+    pairs = format_count(len({test.stages for test in ranking.tests.values()}), "pair")
     numbers = (
         f"{accuracies[first].removesuffix(' %')} vs {accuracies[second]}, a difference of "
         f"{signed(test.difference)} points (95 % CI {test.interval}; {_test_name(test)}: "
         f"{format_p(test.p)}; Holm over {pairs}: {format_p(test.adjusted)})"
     )
-    better, worse, of = names[first], names[second], ""
-    if ranking.several_runs and len({_strategy(ranking.models[i]) for i in (first, second)}) == 1:
-        better, worse = (f"run {ranking.models[i][0]['run']}" for i in (first, second))
-        of = f" with {_name(ranking.models[first][0], False)}"
+    better, worse, of, verb = names[first], names[second], "", "is"
+    if _between_runs(ranking, (first, second)):
+        better, worse = (run_text(ranking.models[i]) for i in (first, second))
+        of = f" with {_name(ranking.models[first], False)}"
+        verb = "are" if better.startswith("runs ") else "is"
     verdict = NO_DIFFERENCE if test.adjusted >= SIGNIFICANCE else BETTER
     if verdict == NO_DIFFERENCE:
         claim = f"no significant difference between {better} and {worse}{of}"
     elif test.difference > 0:
-        claim = f"{better} is better than {worse}{of}"
+        claim = f"{better} {verb} better than {worse}{of}"
     else:  # the seeds that both have disagree with the means of all seeds
-        claim = f"{better} is worse than {worse}{of} on equal seeds"
+        claim = f"{better} {verb} worse than {worse}{of} on equal seeds"
     won = verdict == BETTER and test.difference > 0
-    also = _also(ranking, (first, second), bool(of), "also " * won)
-    return Finding("better", f"{place}, {claim}: {numbers}{also}.", verdict, test.adjusted)
+    also = _also(ranking, (first, second), "also " * won)
+    note = BETWEEN_RUNS if ranking.equal_strategies else ""
+    return Finding("better", f"{place}, {claim}: {numbers}{also}.", verdict, test.adjusted, note)
 
 
-def _also(ranking: _Ranking, pair: tuple[int, int], between_runs: bool, word: str) -> str:
+def _between_runs(ranking: _Ranking, pair: tuple[int, int]) -> bool:
+    """Whether a pair is one strategy in two runs."""
+    first, second = (ranking.models[i] for i in pair)
+    return ranking.several_runs and _strategy(first) == _strategy(second)
+
+
+def _also(ranking: _Ranking, pair: tuple[int, int], word: str) -> str:
     """The other models than which the first of the pair is better.
 
     Between runs, the other strategies with which the run of the first is better. `word` is
     "also " after a pair with a difference.
     """
-    runs = tuple(ranking.models[i][0]["run_id"] for i in pair)
+    runs = [run_text(ranking.models[i]) for i in pair]
     won = [
         (i, j)
         for (i, j), test in ranking.tests.items()
         if (i, j) != pair and test.adjusted < SIGNIFICANCE and test.difference > 0
     ]
-    if between_runs:
+    if _between_runs(ranking, pair):
         names = [
-            _name(ranking.models[i][0], False)
+            _name(ranking.models[i], False)
             for i, j in won
-            if (ranking.models[i][0]["run_id"], ranking.models[j][0]["run_id"]) == runs
+            if [run_text(ranking.models[i]), run_text(ranking.models[j])] == runs
         ]
-        run = f"run {ranking.models[pair[0]][0]['run']}"
-        return f"; {run} is {word}better with {join_words(names)}" if names else ""
-    names = [_name(ranking.models[j][0], ranking.several_runs) for i, j in won if i == pair[0]]
-    first = _name(ranking.models[pair[0]][0], ranking.several_runs)
+        verb = "are" if runs[0].startswith("runs ") else "is"
+        return f"; {runs[0]} {verb} {word}better with {join_words(names)}" if names else ""
+    names = [_name(ranking.models[j], ranking.several_runs) for i, j in won if i == pair[0]]
+    first = _name(ranking.models[pair[0]], ranking.several_runs)
     return f"; {first} is {word}better than {join_words(names)}" if names else ""
 
 
@@ -236,10 +295,11 @@ def _test_name(test: PairedTest) -> str:
     return f"{test.method} over {test.pairing}"
 
 
-def _name(row: Row, several: bool) -> str:
+def _name(model: list[Row], several: bool) -> str:
+    row = model[0]
     name = name_in_sentence(row["strategy"], row["sparsity_asked"], row["iteration"])
     name = f"the {name}" if row["strategy"] == BASELINE or is_control(row) else name
-    return f"{name} of run {row['run']}" if several else name
+    return f"{name} of {run_text(model)}" if several else name
 
 
 def _other_images(rows: list[Row]) -> list[Finding]:
@@ -256,6 +316,23 @@ def _other_images(rows: list[Row]) -> list[Finding]:
     ]
 
 
+def _other_seeds(rows: list[Row]) -> list[Finding]:
+    """A caveat where runs on the same test images have no seed in common."""
+    for group in grouped(rows, "test_digest"):
+        together: list[tuple[set[int], list[str]]] = []
+        for run in grouped(group, "run_id"):
+            seeds, names = {int(row["seed"]) for row in run}, [str(run[0]["run"])]
+            for other in [one for one in together if one[0] & seeds]:
+                together.remove(other)
+                seeds, names = other[0] | seeds, [*other[1], *names]
+            together.append((seeds, names))
+        if len(together) > 1:
+            names_text = " | ".join(join_words(names) for _, names in together)
+            text = f"Runs without a seed in common are not compared: {names_text}."
+            return [Finding("caveat", text)]
+    return []
+
+
 def _cost(ranking: _Ranking | None) -> list[Finding]:
     """The cost of the models at the highest target sparsity."""
     if ranking is None:
@@ -265,7 +342,7 @@ def _cost(ranking: _Ranking | None) -> list[Finding]:
     number = max(len(model) for model in models)
     mean = f" (mean of {number} seeds)" if number > 1 else ""
     costs = [
-        f"{_name(model[0], several)} {format_epochs(_mean(model, 'epochs'))}, "
+        f"{_name(model, several)} {format_epochs(_mean(model, 'epochs'))}, "
         f"{format_seconds(_mean(model, 'seconds'))}"
         for model in models[:MAX_COSTS]
     ]

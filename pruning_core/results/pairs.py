@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -14,6 +14,7 @@ from pruning_core.common.formatting import (
     format_p,
     format_percent,
     join_words,
+    signed,
 )
 from pruning_core.methods.strategies import (
     BASELINE,
@@ -22,43 +23,44 @@ from pruning_core.methods.strategies import (
     ONE_SHOT,
     RATIO_PRUNED,
 )
-from pruning_core.results.differences import (
+from pruning_core.results.paired_tests import (
     SIGNIFICANCE,
     Comparison,
     PairedTest,
     adjusted,
     paired,
-    signed,
 )
-from pruning_core.results.rows import Row, grouped, is_control, name_in_sentence
+from pruning_core.results.rows import (
+    MODEL_COLUMNS,
+    Row,
+    grouped,
+    is_control,
+    name_in_sentence,
+    target_sparsity,
+)
+from pruning_core.results.shared_models import pooled, runs_by_stage
 
-TOLERANCE = 1e-6  # target sparsities closer than this are equal
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no significant difference"
 UNKNOWN_IMAGES = "not compared: no results on the same test images are stored"
-# What identifies a model within a run, whatever its seed.
-MODEL = ("strategy", "quantized_from", "iteration", "sparsity_asked")
+BETWEEN_RUNS = (
+    "Between runs, only models of the same strategy and the same target sparsity are compared."
+)
 
-
-@dataclass(frozen=True)
-class Pair:
-    """Two rows of one seed, and the labels of all runs that contain both."""
-
-    first: Row
-    second: Row
-    runs: tuple[str, ...]
+Pair = tuple[Row, Row]  # two rows of one seed
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """A pair with its test, over images for one seed or over all its seeds.
+    """Two models with their test, over images for one seed or over all their seeds.
 
-    `test` is None where the models cannot be compared. `adjusted` of the test is corrected with
-    Holm's method over all tests of the table with the same pairing.
+    `runs` are the runs that contain both: "A and B"; for models of different runs "A vs B". `test`
+    is None where the models cannot be compared. `adjusted` of the test is corrected with Holm's
+    method over all tests of the table with the same pairing.
     """
 
     first: Row
     second: Row
-    runs: tuple[str, ...]
+    runs: str
     comparison: Comparison
     test: PairedTest | None
 
@@ -77,22 +79,54 @@ class PairResult:
         return BETTER if self.test.difference > 0 else WORSE
 
 
-def pairs(rows: Iterable[Row]) -> list[Pair]:
-    """Every pair of models to compare, each pair of stages once."""
-    rows = list(rows)
-    return _unique(itertools.chain(_all_pairs(rows), _between_runs(rows)))
-
-
 def pair_results(rows: Iterable[Row]) -> list[PairResult]:
-    """Every pair with its test over the images of each seed, then over its seeds."""
-    candidates = pairs(rows)
-    single = [_result(pair, [pair]) for pair in candidates]
-    by_model: dict[tuple[object, ...], list[Pair]] = {}
+    """Every pair with its test over the images of each seed, then over its seeds.
+
+    Runs share stages: two stages make one pair, and models of several runs that share a stage are
+    compared as one model with the seeds of all (`shared_models`).
+    """
+    rows = list(rows)
+    candidates = [*_within_runs(rows), *_between_runs(rows)]
+    single: dict[frozenset[str], Pair] = {}
     for pair in candidates:
-        models = (tuple(row[name] for name in MODEL) for row in (pair.first, pair.second))
-        by_model.setdefault((pair.runs, *models), []).append(pair)
-    several = [_result(group[0], group) for group in by_model.values() if len(group) > 1]
-    return [*_adjusted(single), *_adjusted([result for result in several if result.test])]
+        if len(_stages(pair)) > 1:  # a stage makes no pair with itself
+            single.setdefault(_stages(pair), pair)
+    several = {frozenset(group): list(group.values()) for group in _by_models(rows, candidates)}
+    whole = [group for pairs, group in several.items() if not any(pairs < one for one in several)]
+    holders = runs_by_stage(rows)
+    by_images = [_result([pair], holders) for pair in single.values()]
+    by_seeds = [_result(group, holders) for group in whole if len(group) > 1]
+    return [*_adjusted(by_images), *_adjusted([result for result in by_seeds if result.test])]
+
+
+def _by_models(rows: list[Row], candidates: list[Pair]) -> list[dict[frozenset[str], Pair]]:
+    """The pairs grouped by their two models, each pair of stages once, in the order of the seeds.
+
+    The first rows of a group are of one model, and the second ones of the other.
+    """
+    models = pooled(grouped(rows, *MODEL_COLUMNS))
+    numbers = {_stage(row): number for number, model in enumerate(models) for row in model}
+    groups: dict[frozenset[int], dict[frozenset[str], Pair]] = {}
+    for pair in candidates:
+        if len(_stages(pair)) == 1:
+            continue
+        sides = [numbers[_stage(row)] for row in pair]
+        group = groups.setdefault(frozenset(sides), {})
+        beginning = next(iter(group.values()), pair)[0]
+        ordered = pair if numbers[_stage(beginning)] == sides[0] else pair[::-1]
+        group.setdefault(_stages(pair), ordered)
+    return [
+        dict(sorted(group.items(), key=lambda entry: int(entry[1][0]["seed"])))
+        for group in groups.values()
+    ]
+
+
+def _stage(row: Row) -> tuple[str, str, str]:
+    return row["key"], row["strategy"], row["quantized_from"]
+
+
+def _stages(pair: Pair) -> frozenset[str]:
+    return frozenset(row["key"] for row in pair)
 
 
 def pair_table(rows: list[Row]) -> pd.DataFrame:
@@ -115,11 +149,37 @@ def fine_tuning_epochs(row: Row) -> float:
     return 0 if row["strategy"] == BASELINE else row["epochs"]
 
 
-def _result(pair: Pair, group: list[Pair]) -> PairResult:
-    comparison = paired([one.first for one in group], [one.second for one in group])
+def _result(group: list[Pair], holders: Mapping[str, Mapping[str, str]]) -> PairResult:
+    """The pairs of two models, one a seed, with their test."""
+    first, second = map(list, zip(*group, strict=True))
+    comparison = paired(first, second)
     tests = comparison.over_images()
     test = comparison.over_seeds() if len(group) > 1 else next(iter(tests), None)
-    return PairResult(pair.first, pair.second, pair.runs, comparison, test)
+    runs = _runs_text(first, second, holders)
+    return PairResult(first[0], second[0], runs, comparison, test)
+
+
+def _runs_text(
+    first: list[Row], second: list[Row], holders: Mapping[str, Mapping[str, str]]
+) -> str:
+    """The runs that hold all rows: "A and B"; where none does, those of both models: "A vs B"."""
+    if together := _runs_of([*first, *second], holders):
+        return join_words(together)
+    sides = [
+        join_words(_runs_of(rows, holders) or dict.fromkeys(_names(rows, holders)))
+        for rows in (first, second)
+    ]
+    return sides[0] if sides[0] == sides[1] else " vs ".join(sides)
+
+
+def _runs_of(rows: list[Row], holders: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The names of the runs that hold all rows."""
+    ids = set.intersection(*(set(holders[row["key"]]) for row in rows))
+    return [label for run, label in holders[rows[0]["key"]].items() if run in ids]
+
+
+def _names(rows: list[Row], holders: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    return itertools.chain.from_iterable(holders[row["key"]].values() for row in rows)
 
 
 def _adjusted(results: list[PairResult]) -> list[PairResult]:
@@ -136,7 +196,7 @@ def _cells(result: PairResult) -> dict[str, object]:
         for rows in (result.comparison.first, result.comparison.second)
     ]
     return {
-        "Runs": join_words(result.runs),
+        "Runs": result.runs,
         "Target sparsity": format_percent(first["sparsity_asked"]) if same else "",
         "First model": result.names[0],
         "Second model": result.names[1],
@@ -161,26 +221,31 @@ def epochs_text(first: Row, second: Row) -> str:
 
 def equal_target(first: Row, second: Row) -> bool:
     """Whether both models are pruned, and to the same target sparsity."""
-    targets = first["sparsity_asked"], second["sparsity_asked"]
-    return targets[0] > 0 and abs(targets[0] - targets[1]) < TOLERANCE
+    targets = target_sparsity(first), target_sparsity(second)
+    return targets[0] > 0 and targets[0] == targets[1]
 
 
-def _all_pairs(rows: Iterable[Row]) -> Iterator[Pair]:
+def _within_runs(rows: Iterable[Row]) -> Iterator[Pair]:
     for group in grouped(rows, "run_id", "seed"):
-        run = (str(group[0]["run"]),)
-        for first, second in [*_between_strategies(group), *_against_dense(group)]:
-            yield Pair(first, second, run)
+        yield from _between_strategies(group)
+        yield from _against_dense(group)
 
 
 def _between_runs(rows: list[Row]) -> Iterator[Pair]:
-    """The sparsest models of one strategy in two runs, at equal target sparsity and seed."""
+    """The models of one strategy in two runs, at their highest equal target sparsity and a seed."""
     for group in grouped(rows, "test_digest", "seed"):
         runs = grouped(group, "run_id")
         for strategy in (*MASKED, *RATIO_PRUNED):
-            models = [(run[0]["run"], model) for run in runs if (model := _sparsest(run, strategy))]
-            for (name, first), (other, second) in itertools.combinations(models, 2):
-                if equal_target(first, second):
-                    yield Pair(first, second, (str(name), str(other)))
+            models = [model for run in runs if (model := _by_target(run, strategy))]
+            for first, second in itertools.combinations(models, 2):
+                if common := first.keys() & second.keys():
+                    yield first[max(common)], second[max(common)]
+
+
+def _by_target(rows: list[Row], strategy: str) -> dict[float, Row]:
+    """The pruned models of a strategy by their target sparsity, of several steps the last one."""
+    pruned = [row for row in rows if row["strategy"] == strategy and row["sparsity_asked"] > 0]
+    return {target_sparsity(row): row for row in sorted(pruned, key=lambda r: int(r["iteration"]))}
 
 
 def _between_strategies(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
@@ -191,7 +256,7 @@ def _between_strategies(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
     """
     for first_strategy, second_strategy in EQUAL_SPARSITY:
         first = _sparsest(rows, first_strategy)
-        second = first and _at(rows, second_strategy, first["sparsity_asked"])
+        second = first and _at(rows, second_strategy, target_sparsity(first))
         if first and second:
             yield first, second
 
@@ -213,27 +278,10 @@ def _against_dense(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
 
 
 def _sparsest(rows: list[Row], strategy: str) -> Row | None:
-    pruned = [r for r in rows if r["strategy"] == strategy and r["sparsity_asked"] > 0]
-    return max(pruned, key=lambda r: (r["sparsity_asked"], r["iteration"]), default=None)
+    models = _by_target(rows, strategy)
+    return models[max(models)] if models else None
 
 
 def _at(rows: list[Row], strategy: str, target: float) -> Row | None:
-    near = (
-        r
-        for r in rows
-        if r["strategy"] == strategy and abs(r["sparsity_asked"] - target) < TOLERANCE
-    )
+    near = (r for r in rows if r["strategy"] == strategy and target_sparsity(r) == target)
     return next(near, None)
-
-
-def _unique(candidates: Iterator[Pair]) -> list[Pair]:
-    """Each pair of stages once: runs share stages, and a stage makes no pair with itself."""
-    unique: dict[tuple[str, str], Pair] = {}
-    for pair in candidates:
-        keys = (pair.first["key"], pair.second["key"])
-        if keys in unique:
-            runs = dict.fromkeys([*unique[keys].runs, *pair.runs])
-            unique[keys] = replace(unique[keys], runs=tuple(runs))
-        elif keys[0] != keys[1]:
-            unique[keys] = pair
-    return list(unique.values())

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.common.formatting import format_percent
+from pruning_core.common.formatting import format_percent, signed
 from pruning_core.planning.measurement_types import PredictionChangesResult
-from pruning_core.results.differences import signed
 
 TOP_CLASSES = 5
 CHANGED_CLASSES = 5

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_core.common.formatting import missing
+from pruning_core.common.formatting import format_percent, missing
 from pruning_core.common.statistics import wilson
 from pruning_core.methods.corrections import correction_at
 from pruning_core.methods.strategies import (
@@ -49,6 +49,7 @@ MEAN_COLUMNS = [
 ]
 
 
+TARGET_DIGITS = 6  # target sparsities that agree in as many digits are equal
 DIFFERENCES = ("accuracy_difference", "bytes_difference")  # from a reference, where there is one
 
 
@@ -60,6 +61,21 @@ def is_control(row: Row) -> bool:
 def is_pruned(row: Row) -> bool:
     """Whether the target sparsity of this model is above 0. A quantized file is no model."""
     return bool(STRATEGIES[row["strategy"]].pruned and row["sparsity_asked"] > 0)
+
+
+def charted(rows: Iterable[Row]) -> list[Row]:
+    """The models without their training-free corrections and their int8 files."""
+    return [row for row in rows if row["strategy"] not in (CORRECTION, *QUANTIZED)]
+
+
+def target_sparsity(row: Row) -> float:
+    """The target sparsity, rounded: equal targets of several runs are equal numbers."""
+    return round(float(row["sparsity_asked"]), TARGET_DIGITS)
+
+
+def strategy_at_target(row: Row) -> tuple[object, ...]:
+    """What the same models of several runs have in common."""
+    return row["strategy"], row["quantized_from"], target_sparsity(row)
 
 
 def model_name(strategy: str, target: float, iteration: int = 0) -> str:
@@ -83,6 +99,12 @@ def name_in_sentence(strategy: str, target: float, iteration: int = 0) -> str:
     """The name for a sentence, without a comma: "one-shot (equal budget)"."""
     series, _, kind = model_name(strategy, target, iteration).partition(", ")
     return f"{series} ({kind.partition(' (')[0]})" if kind else series
+
+
+def model_at_target(row: Row) -> str:
+    """The name for a sentence with the target sparsity: "one-shot at 50 %"."""
+    name = name_in_sentence(row["strategy"], row["sparsity_asked"], row["iteration"])
+    return f"{name} at {format_percent(row['sparsity_asked'])}" if is_pruned(row) else name
 
 
 def row_name(row: Row) -> str:

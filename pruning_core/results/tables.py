@@ -19,6 +19,8 @@ from pruning_core.common.formatting import (
     format_times,
     join_words,
     missing,
+    signed,
+    signed_bytes,
     trimmed,
 )
 from pruning_core.methods.strategies import (
@@ -30,7 +32,7 @@ from pruning_core.methods.strategies import (
     QUANTIZED,
     STRATEGIES,
 )
-from pruning_core.results.differences import DENSE, signed, signed_bytes, with_reference
+from pruning_core.results.differences import DENSE, with_reference
 from pruning_core.results.rows import Row, model_name, row_name, rows_of, with_seed_statistics
 
 # These three lines are the assignment's.

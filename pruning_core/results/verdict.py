@@ -16,6 +16,7 @@ from pruning_core.common.formatting import (
     format_percent,
     format_points,
     format_times,
+    signed,
 )
 from pruning_core.methods.strategies import BASELINE
 from pruning_core.results.best_model import (
@@ -32,7 +33,6 @@ from pruning_core.results.best_model import (
     too_few_images,
     why_too_large,
 )
-from pruning_core.results.differences import signed
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.rows import Row, grouped, mean_over_seeds, rows_of
 

@@ -94,6 +94,16 @@ def comparison(seed: int = 0, luck: int = 0, **changes: Any) -> list[dict[str, A
     return rows
 
 
+def in_run(rows: list[dict[str, Any]], name: str, *seeds: int) -> list[dict[str, Any]]:
+    """The rows of these seeds as those of a run that shares their stages."""
+    return [{**row, "run": name, "run_id": f"run-{name}"} for row in rows if row["seed"] in seeds]
+
+
+def three_seeds(lucks: tuple[int, int, int] = (0, 4, -4), **changes: Any) -> list[dict[str, Any]]:
+    """The rows of a comparison with seeds 0, 1 and 2; `lucks` are added to their counts."""
+    return [row for seed in range(3) for row in comparison(seed, lucks[seed], **changes)]
+
+
 def frame(*rows: dict[str, Any] | list[dict[str, Any]]) -> pd.DataFrame:
     """A frame of single rows and of lists of rows."""
     flat = [row for entry in rows for row in (entry if isinstance(entry, list) else [entry])]

@@ -22,7 +22,7 @@ from pruning_core.planning.presets import QUICKSTART
 from pruning_core.planning.stage import Outline
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.reports.html_report import html_report
-from pruning_core.results.differences import matrix
+from pruning_core.results.difference_matrix import matrix
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.correction import CorrectionSpec
 from pruning_core.settings.spec import Spec

@@ -11,7 +11,7 @@ import pytest
 from pruning_core.common.statistics import drop_bound
 from pruning_core.results.best_model import BestModel, answers
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
-from tests.helpers.frames import comparison, frame, packed, point
+from tests.helpers.frames import comparison, frame, in_run, packed, point
 
 
 def best_model(models: pd.DataFrame, max_drop: float = 0.01) -> BestModel | None:
@@ -87,6 +87,23 @@ def test_the_bound_of_the_paired_drop_decides_and_not_the_observed_drop() -> Non
     assert wide is not None
     assert wide.target == 0.9
     assert best_model(frame(rows), 0.002) is None
+
+
+def test_a_lucky_seed_of_a_run_is_not_selected_in_place_of_the_mean_of_another_run() -> None:
+    """Seed 0 alone would meet the goal; the mean of the seeds of the same settings does not."""
+    rows = [
+        row
+        for seed, lost in enumerate((0, 150, 150))
+        for row in (
+            point("baseline", seed=seed),
+            point("one_shot", 0.9, seed=seed, **on_validation(lost, 0, 10_000)),
+        )
+    ]
+    assert best_model(frame(in_run(rows, "a", 0)))
+    assert best_model(frame(in_run(rows, "a", 0), in_run(rows, "b", 0, 1, 2))) is None
+    both = best_model(frame(in_run(rows, "a", 0), in_run(rows, "b", 0, 1, 2)), 0.02)
+    assert both
+    assert (both.run, both.seeds, both.candidates) == ("b", 3, 3)
 
 
 def test_more_models_need_larger_bounds() -> None:

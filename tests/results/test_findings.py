@@ -11,8 +11,8 @@ from pruning_core.common.formatting import format_p
 from pruning_core.common.statistics import difference_interval, holm, mcnemar, paired_t
 from pruning_core.results.findings import Finding, control_notes, findings
 from pruning_core.results.goal import Goal
-from pruning_core.results.pairs import BETTER, NO_DIFFERENCE
-from tests.helpers.frames import comparison, frame, packed, point
+from pruning_core.results.pairs import BETTER, BETWEEN_RUNS, NO_DIFFERENCE
+from tests.helpers.frames import comparison, frame, in_run, packed, point, three_seeds
 
 
 def of_kind(models: pd.DataFrame, kind: str) -> list[str]:
@@ -122,6 +122,75 @@ def test_stages_that_runs_share_are_one_model() -> None:
     first = comparison()
     second = [{**row, "run": "other", "run_id": "run-2"} for row in first]
     assert "Holm over 3 pairs" in better(frame(first, second)).text
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [((0,), (0, 1, 2)), ((0, 1, 2), (1,)), ((0, 1), (1, 2)), ((0,), (0, 1), (0, 1, 2))],
+    ids=str,
+)
+def test_runs_of_equal_settings_say_what_one_run_with_their_seeds_says(
+    runs: tuple[tuple[int, ...], ...],
+) -> None:
+    rows = three_seeds((0, 6, -3))
+    for row in rows:  # so that the differences of the seeds are not all equal
+        row["accuracy"] += (row["strategy"] == "iterative") * row["seed"] / 200
+    expected = better(frame(rows))
+    assert "is better than iterative: " in expected.text
+    assert "paired t over 3 seeds" in expected.text
+    shared = [row for i, seeds in enumerate(runs) for row in in_run(rows, str(i), *seeds)]
+    assert better(frame(shared)) == expected
+    assert of_kind(frame(shared), "cost") == of_kind(frame(rows), "cost")
+
+
+def test_runs_that_share_stages_are_one_run_against_a_third() -> None:
+    method, other = three_seeds((9, 7, 11)), three_seeds(run="b", run_id="run-b")
+    finding = better(frame(in_run(method, "a", 0), other, in_run(method, "c", 0, 1, 2)))
+    assert "run c and run b with one-shot (equal budget): 90.2 vs 88 %" in finding.text
+    assert "paired t over 3 seeds" in finding.text
+    assert "Holm over 3 pairs" in finding.text
+    parts = [in_run(method, "a", 0, 1), in_run(method, "c", 1, 2)]
+    assert "between runs a and c and run b with" in better(frame(*parts, other)).text
+
+
+def test_runs_that_share_a_strategy_are_compared_with_the_other_one() -> None:
+    first = comparison()
+    second = in_run(first, "b", 0)
+    for row in second:
+        if row["strategy"] == "one_shot" and row["sparsity_asked"] == 0.9:
+            row |= {"key": "longer", "correct": packed(310), "accuracy": 310 / 400}
+    finding = better(frame(first, second))
+    assert finding.text.startswith(
+        "At 90 % target sparsity, run b is better than run run with one-shot: 77.5 vs 70 %, "
+    )
+    assert "Holm over 1 pair:" in finding.text
+    assert finding.note == BETWEEN_RUNS
+
+
+def test_runs_that_share_only_the_baseline_are_compared() -> None:
+    other = [
+        row if row["strategy"] != "baseline" else {**row, "key": comparison()[0]["key"]}
+        for row in comparison(luck=-9, run="b", run_id="run-b")
+    ]
+    text = better(frame(comparison(), other)).text
+    assert "run run is better than run b with one-shot (equal budget)" in text
+
+
+def test_runs_without_a_common_seed_say_so_and_what_is_true_of_each() -> None:
+    rows = [*comparison(0), *comparison(5, -9, run="b", run_id="run-b")]
+    first, *_, last = findings(frame(rows))
+    assert "one-shot (equal budget) of run run is better than iterative of run run" in first.text
+    assert "cannot be compared" not in first.text
+    assert first.note == ""
+    assert last.text == "Runs without a seed in common are not compared: run | b."
+    alone = [point("iterative", 0.9, seed=0), point("iterative", 0.9, seed=1, run_id="b", run="b")]
+    assert better(frame(alone)).text.endswith("because they have no seed in common.")
+
+
+def test_a_stage_of_two_strategies_in_one_run_is_compared_with_the_dense_control() -> None:
+    rows = [row for row in comparison() if row["strategy"] in ("baseline", "one_shot")]
+    same = {**rows[-1], "strategy": "one_shot_equal_budget"}
+    assert "dense control is better than one-shot: " in better(frame(rows, same)).text
 
 
 def test_the_goal_selects_the_best_model() -> None:

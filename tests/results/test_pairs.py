@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pruning_core.common.statistics import holm, mcnemar
+from pruning_core.common.statistics import holm, mcnemar, paired_t
 from pruning_core.results.pairs import (
     BETTER,
     NO_DIFFERENCE,
@@ -16,7 +16,7 @@ from pruning_core.results.pairs import (
     pair_results,
     pair_table,
 )
-from tests.helpers.frames import comparison, point
+from tests.helpers.frames import comparison, in_run, point, three_seeds
 
 
 def two(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def test_several_seeds_are_paired_over_images_and_over_seeds() -> None:
 
 def test_equal_models_of_two_runs_are_a_pair() -> None:
     rows = [*comparison(), *comparison(run="b", run_id="run-2", luck=-9)]
-    between = [result for result in pair_results(rows) if result.runs == ("run", "b")]
+    between = [result for result in pair_results(rows) if result.runs == "run vs b"]
     assert [result.names[0] for result in between] == [
         "iterative",
         "one-shot",
@@ -117,8 +117,61 @@ def test_runs_that_share_stages_count_a_pair_once() -> None:
     first = comparison()
     second = [{**row, "run": "other", "run_id": "run-2"} for row in first]
     results = pair_results([*first, *second])
-    assert [result.runs for result in results] == [("run", "other")] * 7
+    assert [result.runs for result in results] == ["run and other"] * 7
     assert pair_results(two({"key": "same"}, {"key": "same"})) == []
+
+
+SHARED = {
+    "nested": ((0,), (0, 1, 2)),
+    "overlapping": ((0, 1), (1, 2)),
+    "identical": ((0, 1, 2), (0, 1, 2)),
+    "joined by a third": ((0,), (2,), (0, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_runs_that_share_stages_lose_no_seed(kind: str) -> None:
+    rows = three_seeds()
+    runs = [in_run(rows, str(i), *seeds) for i, seeds in enumerate(SHARED[kind])]
+    alone, shared = pair_results(rows), pair_results([row for run in runs for row in run])
+
+    def tests(results: list[PairResult]) -> list[tuple[object, ...]]:
+        return sorted(
+            (*result.names, result.test.pairing, result.test.p, result.test.adjusted)
+            for result in results
+            if result.test
+        )
+
+    assert tests(shared) == tests(alone)
+    (over,) = [r for r in shared if r.names[1] == "baseline" and len(r.comparison.first) == 3]
+    last = {"nested": "1", "joined by a third": "2"}.get(kind, "0 and 1")
+    assert over.runs == last
+
+
+def test_two_runs_that_share_stages_are_one_against_a_third() -> None:
+    """A single seed of a method, another method, and the method with all seeds, in this order."""
+    method, other = three_seeds((9, 7, 11)), three_seeds(run="b", run_id="run-b")
+    rows = [*in_run(method, "a", 0), *other, *in_run(method, "c", 0, 1, 2)]
+    between = [r for r in pair_results(rows) if " vs " in r.runs and r.first["iteration"]]
+    assert [(r.runs, r.test.pairing) for r in between if r.test] == [
+        ("a and c vs b", "images, seed 0"),
+        ("b vs c", "images, seed 1"),
+        ("b vs c", "images, seed 2"),
+        ("c vs b", "3 seeds"),
+    ]
+    test = between[-1].test
+    assert test
+    expected = paired_t([9 / 400, 3 / 400, 15 / 400], 1 / 400)
+    assert expected
+    assert (test.difference, test.p) == pytest.approx((expected.mean, expected.p))
+    directions = {result.runs: result.verdict for result in between[1:3]}
+    assert set(directions.values()) <= {WORSE, NO_DIFFERENCE}
+
+
+def test_runs_are_compared_at_their_highest_common_sparsity() -> None:
+    sparser = [*comparison(run="b", run_id="run-b"), point("one_shot", 0.95, run_id="run-b")]
+    between = [r for r in pair_results([*comparison(luck=5), *sparser]) if " vs " in r.runs]
+    assert [r.first["sparsity_asked"] for r in between] == [0.9, 0.9, 0.9]
 
 
 def test_models_without_results_on_the_same_images_are_not_compared() -> None:

@@ -15,9 +15,10 @@ from pruning_core.common.formatting import (
     format_seconds,
     format_times,
     missing,
+    signed,
+    signed_bytes,
 )
 from pruning_core.methods.strategies import BASELINE, QUANTIZED, STRATEGIES
-from pruning_core.results.differences import signed, signed_bytes
 from pruning_core.results.rows import Row, row_name
 
 WIDTH = 80
