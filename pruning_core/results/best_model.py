@@ -44,6 +44,13 @@ from pruning_core.results.shared_models import largest
 
 ERROR = 0.05  # the probability that the drop of any model is above its bound
 CONFIDENCE = "95 % confidence"
+NO_DROP = "without an observed drop"
+KEEP_ACCURACY = "fine-tune for more epochs to keep the accuracy"
+MORE_IMAGES = (
+    "Use more validation images (a larger validation split or more training images), or allow a "
+    "larger drop."
+)
+LEAST_BOUND = 0.0001  # the least one that is printed: 0.01 points
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,8 @@ class BestModel:
             f"Best model with {self.goal.text} ({CONFIDENCE}, validation): "
             f"{', '.join(parts)}{mean}. "
             f"On {format_count(round(self.validation_images), 'validation image')} its accuracy "
-            f"{change_text(self.validation_drop)}; the true drop is at most "
-            f"{format_points(max(0.0, self.drop_bound))} ({among(self.candidates)})."
+            f"{change_text(self.validation_drop)}; {bound_sentence(self.drop_bound)} "
+            f"({among(self.candidates)})."
         )
 
     @property
@@ -108,10 +115,11 @@ class BestModel:
         limit = self.goal.max_drop
         if limit is None or round(self.accuracy_drop, 4) <= limit + SLACK:
             return ()
-        return (
-            f"The test accuracy of this model drops by {format_points(self.accuracy_drop)}, "
-            f"more than the goal of {format_points(limit)}.",
-        )
+        goal = "but the goal is no accuracy loss"
+        if limit > 0:
+            goal = f"more than the goal of {format_points(limit)}"
+        drop = format_points(self.accuracy_drop)
+        return (f"The test accuracy of this model drops by {drop}, {goal}.",)
 
 
 def among(candidates: int) -> str:
@@ -126,6 +134,30 @@ def change_text(drop: float) -> str:
     if round(drop, 6) == 0:
         return "stays equal"
     return f"{'drops' if drop > 0 else 'rises'} by {format_points(abs(drop))}"
+
+
+def observed_text(drop: float) -> str:
+    """The observed drop of accuracy as a noun: "observed drop 0.2 points", "no observed drop"."""
+    if round(drop, 6) == 0:
+        return "no observed drop"
+    return f"observed {'drop' if drop > 0 else 'gain'} {format_points(abs(drop))}"
+
+
+def bound_text(bound: float) -> str:
+    """The upper bound of the true drop as a noun: "true drop at most 0.72 points"."""
+    return f"true drop at most {_bound_points(bound)}" if bound > 0 else "no true drop"
+
+
+def bound_sentence(bound: float) -> str:
+    """The upper bound of the true drop as a clause: "the true drop is at most 0.72 points"."""
+    if bound > 0:
+        return f"the true drop is at most {_bound_points(bound)}"
+    return "the true accuracy does not drop"
+
+
+def _bound_points(bound: float) -> str:
+    """A bound above 0 is not rounded to 0."""
+    return format_points(max(bound, LEAST_BOUND))
 
 
 @dataclass(frozen=True)
@@ -269,7 +301,7 @@ def why_too_large(means: list[Row], goal: Goal) -> str:
         sentences.append(
             f"Of the models of at most {format_bytes(goal.max_bytes)}, the smallest upper bound of "
             f"the drop is {format_points(nearest['drop_bound'])}: {at_sparsity(nearest)} "
-            f"(observed drop {format_points(nearest['validation_drop'])})."
+            f"({observed_text(nearest['validation_drop'])})."
         )
     accurate = [row for row in means if goal.allows_drop(row["drop_bound"])]
     smallest = min(accurate if accurate else means, key=lambda row: float(row["sparse_bytes"]))
@@ -280,29 +312,41 @@ def why_too_large(means: list[Row], goal: Goal) -> str:
             f"The smallest file{drop} has {format_bytes(smallest['sparse_bytes'])}, {excess} too "
             f"much: {at_sparsity(smallest)}."
         )
-    sentences.append("Prune more for a smaller file, or fine-tune for more epochs.")
-    return " ".join(sentences)
+    return " ".join([*sentences, _size_advice(small, accurate, goal)])
+
+
+def _size_advice(small: list[Row], accurate: list[Row], goal: Goal) -> str:
+    """What to do where the `small` files are not accurate enough, and the `accurate` too large.
+
+    Pruning makes a file smaller. Fine-tuning does not; it makes a small file more accurate.
+    """
+    if not small:
+        advice = "Prune more for a smaller file"
+        return f"{advice}." if goal.max_drop is None else f"{advice}, and {KEEP_ACCURACY}."
+    if any(goal.allows_drop(row["validation_drop"]) for row in small):
+        return MORE_IMAGES
+    between = "Prune to a sparsity between these two" if accurate else "Prune less"
+    limits = "a larger drop or a larger file" if accurate else "a larger drop"
+    return f"{between}, fine-tune the small models for more epochs, or allow {limits}."
 
 
 def why_too_inaccurate(means: list[Row], goal: Goal) -> str:
     """The text where all models are small enough, and no drop is shown to be within its limit."""
     tolerance = goal.max_drop or 0.0
-    limit, together = format_points(tolerance), among(means[0]["candidates"])
+    together = among(means[0]["candidates"])
+    limit = f"stay within {format_points(tolerance)}" if tolerance > 0 else "keep the full accuracy"
     safest = min(means, key=lambda row: float(row["drop_bound"]))
     too_few = too_few_images(means, tolerance)
     sentences = [
-        f"No pruned model is shown to stay within {limit} (validation, {together}).",
+        f"No pruned model is shown to {limit} (validation, {together}).",
         f"The smallest upper bound of the drop is {format_points(safest['drop_bound'])}: "
-        f"{at_sparsity(safest)} (observed drop {format_points(safest['validation_drop'])}).",
+        f"{at_sparsity(safest)} ({observed_text(safest['validation_drop'])}).",
         *observed_within(means, tolerance, safest),
         *too_few,
     ]
     within = safest["validation_drop"] <= tolerance + SLACK
     if within or too_few:
-        sentences.append(
-            "Use more validation images (a larger validation split or more training images), or "
-            "allow a larger drop."
-        )
+        sentences.append(MORE_IMAGES)
         sentences += [] if within else ["Prune less, or fine-tune for more epochs."]
     else:
         sentences.append("Allow a larger drop, prune less, or fine-tune for more epochs.")
@@ -315,11 +359,15 @@ def observed_within(means: list[Row], tolerance: float, safest: Row) -> list[str
     sparsest = min(within, key=sparsity_order, default=safest)
     if sparsest is safest:
         return []
-    drop, bound = (format_points(sparsest[name]) for name in ("validation_drop", "drop_bound"))
     return [
-        f"The sparsest model with an observed drop within {format_points(tolerance)} is "
-        f"{at_sparsity(sparsest)} (observed drop {drop}, at most {bound})."
+        f"The sparsest model {within_text(tolerance)} is {at_sparsity(sparsest)} "
+        f"({observed_text(sparsest['validation_drop'])}, {bound_text(sparsest['drop_bound'])})."
     ]
+
+
+def within_text(limit: float) -> str:
+    """Which observed drops a limit allows: "with an observed drop within 1 point"."""
+    return f"with an observed drop within {format_points(limit)}" if limit > 0 else NO_DROP
 
 
 def too_few_images(means: list[Row], tolerance: float) -> list[str]:

@@ -63,14 +63,26 @@ class GoalCheck:
 
     @property
     def excess_text(self) -> str:
-        """What is too much: "0.2 MB too large and drop 1.3 points too much (up to 4 points)"."""
-        parts = [f"{format_bytes(self.size_excess)} too large"] if self.size_excess else []
-        if self.drop_excess and self.goal.allows_drop(self.drop):
-            parts.append(f"the drop may be {_points(self.drop_excess)} too much")
-        elif self.drop_excess:
-            excess = self.drop - (self.goal.max_drop or 0.0)
-            parts.append(f"drop {_points(excess)} too much (up to {_points(self.drop_excess)})")
-        return " and ".join(parts)
+        """How the goal is missed: "0.2 MB too large, and the drop is 1 point above the limit"."""
+        size = [f"{format_bytes(self.size_excess)} too large"] if self.size_excess else []
+        drop = [f"the drop {self._drop_text}"] if self.drop_excess else []
+        return ", and ".join([*size, *drop])
+
+    @property
+    def excess_clause(self) -> str:
+        """The same after the name of the file: "which is 0.2 MB too large"."""
+        size = [f"which is {format_bytes(self.size_excess)} too large"] if self.size_excess else []
+        drop = [f"whose drop {self._drop_text}"] if self.drop_excess else []
+        return " and ".join([*size, *drop])
+
+    @property
+    def _drop_text(self) -> str:
+        """How far the drop is above the limit, and its bound."""
+        above = _points(self.drop_excess)
+        if self.goal.allows_drop(self.drop):
+            return f"may be up to {above} above the limit"
+        excess = self.drop - (self.goal.max_drop or 0.0)
+        return f"is {_points(excess)} above the limit (upper bound: {above})"
 
     @property
     def answer(self) -> str:
@@ -160,12 +172,12 @@ def goal_text(checks: Sequence[GoalCheck], goal: Goal) -> str:
 def _nearest_text(check: GoalCheck, goal: Goal) -> str:
     both = goal.max_drop is not None and goal.max_bytes is not None
     if check.size_excess and check.drop_excess:
-        return f"the nearest is {check.name}, {check.excess_text}"
+        return f"the nearest is {check.name}, {check.excess_clause}"
     if check.size_excess:
         within = "of the files that are accurate enough, " if both else ""
-        return f"{within}the smallest is {check.name}, {check.excess_text}"
+        return f"{within}the smallest is {check.name}, {check.excess_clause}"
     within = "of the files that are small enough, " if both else ""
-    return f"{within}the most accurate is {check.name}, {check.excess_text}"
+    return f"{within}the most accurate is {check.name}, {check.excess_clause}"
 
 
 def best_model_of_run(rows: Iterable[Row], goal: Goal, models: int) -> str:

@@ -21,8 +21,13 @@ class Goal:
 
     @property
     def text(self) -> str:
-        """The limits in words: "at most 1 point lost and at most 1 MB"; empty without any."""
+        """The limits in words: "at most 1 point lost and at most 1 MB"; empty without any.
+
+        It follows "with" or "the goal of".
+        """
         drop = [] if self.max_drop is None else [f"at most {format_points(self.max_drop)} lost"]
+        if self.max_drop == 0:
+            drop = ["no accuracy loss"]
         size = [] if self.max_bytes is None else [f"at most {format_bytes(self.max_bytes)}"]
         return " and ".join([*drop, *size])
 

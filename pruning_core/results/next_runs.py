@@ -190,9 +190,22 @@ def _prune_further(verdict: Verdict, spec: Spec) -> Proposal | None:
 
 
 def _prune_less(verdict: Verdict, spec: Spec) -> Proposal | None:
-    """Half of the least sparse target, if its file is allowed."""
+    """Half of the least sparse target, if its file is allowed.
+
+    Where a model is accurate enough and its file too large, the least sparse target above it whose
+    file is expected to be small enough.
+    """
     model = _model(verdict)
-    lowest = min(_alike(verdict, model), key=lambda row: float(row["sparsity_asked"]))
+    alike, limit = _alike(verdict, model), verdict.goal.max_bytes
+    accurate = [row for row in alike if verdict.goal.allows_drop(row["drop_bound"])]
+    if accurate and limit is not None:
+        large = max(accurate, key=lambda row: float(row["sparsity_asked"]))
+        target = _target_for_size(verdict, model, float(large["sparsity_asked"]))
+        if target is None or target > model["sparsity_asked"]:
+            return None
+        reason = f"{format_percent(large['sparsity_asked'])} is accurate enough, but too large."
+        return _at_target(verdict, spec, model, target, reason)
+    lowest = min(alike, key=lambda row: float(row["sparsity_asked"]))
     target = lowest["sparsity_asked"] / 2
     reason = f"Even {format_percent(lowest['sparsity_asked'])} loses more than the goal allows."
     proposal = _at_target(verdict, spec, model, target, reason)
@@ -210,17 +223,22 @@ def _reach_size(verdict: Verdict, spec: Spec) -> Proposal | None:
     low = max(float(row["sparsity_asked"]) for row in alike)
     sparsest = [row for row in alike if row["sparsity_asked"] > low - LEAST_STEP]
     model = min(sparsest, key=lambda row: float(row["drop_bound"]))
-    ratio = model["strategy"] in RATIO_PRUNED
-    fitting = (
-        target
-        for target in np.arange(low, HIGHEST_TARGET, 0.001)
-        if expected_bytes(verdict, model["run_id"], float(target), ratio) <= SIZE_SHARE * limit
-    )
-    target = next(fitting, None)
+    target = _target_for_size(verdict, model, low)
     if target is None:
         return None
     reason = f"The file is expected to have less than {format_bytes(limit)}."
-    return _at_target(verdict, spec, model, float(target), reason)
+    return _at_target(verdict, spec, model, target, reason)
+
+
+def _target_for_size(verdict: Verdict, model: Row, low: float) -> float | None:
+    """The least target from `low` on at which the file is expected to be small enough."""
+    limit, ratio = verdict.goal.max_bytes or 0.0, model["strategy"] in RATIO_PRUNED
+    fitting = (
+        float(target)
+        for target in np.arange(low, HIGHEST_TARGET, 0.001)
+        if expected_bytes(verdict, model["run_id"], float(target), ratio) <= SIZE_SHARE * limit
+    )
+    return next(fitting, None)
 
 
 def _reach_size_longer(verdict: Verdict, spec: Spec) -> Proposal | None:

@@ -20,18 +20,23 @@ from pruning_core.common.formatting import (
 )
 from pruning_core.methods.strategies import BASELINE
 from pruning_core.results.best_model import (
+    MORE_IMAGES,
     Answer,
     BestModel,
     accuracy_order,
     among,
     answers_of,
     at_sparsity,
+    bound_sentence,
+    bound_text,
     change_text,
+    observed_text,
     pruned_means,
     sound,
     sparsity_order,
     too_few_images,
     why_too_large,
+    within_text,
 )
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.rows import Row, grouped, mean_over_seeds, rows_of
@@ -51,10 +56,6 @@ HEADINGS = {
     UNFINISHED: "No result yet",
     NO_GOAL: "No goal is set",
 }
-MORE_IMAGES = (
-    "Use more validation images (a larger validation split or more training images), or allow a "
-    "larger drop."
-)
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ class Verdict:
         return (
             f"{self.sentence.removesuffix('.')}: {size}, "
             f"test accuracy {format_percent(best.accuracy)}, "
-            f"true drop at most {format_points(max(0.0, best.drop_bound))} "
-            f"({among(best.candidates)})."
+            f"{bound_text(best.drop_bound)} ({among(best.candidates)})."
         )
 
 
@@ -148,7 +148,7 @@ def _verdict(answer: Answer, rows: list[Row], goal: Goal) -> Verdict:
         goal,
         answer.place,
         models=tuple(means),
-        baselines=tuple(mean_over_seeds(row for row in usable if row["strategy"] == BASELINE)),
+        baselines=tuple(_baselines(usable, means)),
     )
     if rows and not usable:
         return replace(verdict, kind=UNRELIABLE, reasons=answer.warnings)
@@ -185,6 +185,13 @@ def _verdict(answer: Answer, rows: list[Row], goal: Goal) -> Verdict:
     )
 
 
+def _baselines(rows: list[Row], means: list[Row]) -> list[Row]:
+    """The means of the baselines of the runs whose models are candidates."""
+    runs = {row["run_id"] for row in means}
+    baselines = [row for row in rows if row["strategy"] == BASELINE]
+    return mean_over_seeds(row for row in baselines if not runs or row["run_id"] in runs)
+
+
 def _no_model(verdict: Verdict, means: list[Row]) -> Verdict:
     """Why no model meets the goal: none does, or the images are too few to tell."""
     goal = verdict.goal
@@ -205,7 +212,8 @@ def _no_model(verdict: Verdict, means: list[Row]) -> Verdict:
         return replace(verdict, reasons=(too_large.partition("). ")[2] or too_large,))
     return replace(
         verdict,
-        sentence=f"No pruned model loses {goal.text.partition(' lost')[0]}.",
+        sentence=f"{_every(means)} loses {_more_than(goal.max_drop or 0.0)} on the "
+        "validation images.",
         reasons=("Allow a larger drop, prune less, or fine-tune for more epochs.",),
         nearest=(f"The nearest is {_nearest(nearest)}.",),
     )
@@ -213,16 +221,17 @@ def _no_model(verdict: Verdict, means: list[Row]) -> Verdict:
 
 def _too_few(verdict: Verdict, small: list[Row], within: list[Row], why: list[str]) -> Verdict:
     """The verdict where `small` models may meet the goal, and the images are too few to tell."""
-    limit, nearest = format_points(verdict.goal.max_drop), min(small, key=accuracy_order)
+    limit, nearest = verdict.goal.max_drop or 0.0, min(small, key=accuracy_order)
     images = min(int(row["validation_images"]) for row in small)
-    unproven = (
-        f"{format_count(images, 'validation image')} cannot show that the true drop of a model is "
-        f"at most {limit}, although an observed drop is."
-    )
+    claim = "a model keeps the full accuracy, although one has no observed drop"
+    if limit > 0:
+        claim = f"the true drop of a model is at most {format_points(limit)}, although an observed "
+        claim += "drop is"
+    unproven = f"{format_count(images, 'validation image')} cannot show that {claim}."
     chosen, texts = nearest, [f"The nearest is {_nearest(nearest)}."]
     if within:
         chosen = min(within, key=sparsity_order)
-        texts = [f"The sparsest model with an observed drop within {limit} is {_nearest(chosen)}."]
+        texts = [f"The sparsest model {within_text(limit)} is {_nearest(chosen)}."]
     if chosen is not nearest:
         texts.append(f"The smallest upper bound is that of {_nearest(nearest)}.")
     return replace(
@@ -241,12 +250,20 @@ def _observed(row: Row) -> float:
 
 def _nearest(row: Row) -> str:
     """A model with its size, its observed drop and the bound of it."""
-    bound = format_points(max(0.0, row["drop_bound"]))
     return (
-        f"{at_sparsity(row)}: {format_bytes(row['sparse_bytes'])}, observed drop "
-        f"{format_points(_observed(row))}, true drop at most {bound} "
+        f"{at_sparsity(row)}: {format_bytes(row['sparse_bytes'])}, "
+        f"{observed_text(_observed(row))}, {bound_text(row['drop_bound'])} "
         f"({among(row['candidates'])})"
     )
+
+
+def _every(means: list[Row]) -> str:
+    return "Every pruned model" if len(means) > 1 else "The pruned model"
+
+
+def _more_than(limit: float) -> str:
+    """A drop above the limit: "more than 1 point"."""
+    return f"more than {format_points(limit)}" if limit > 0 else "accuracy"
 
 
 def _name(best: BestModel) -> str:
@@ -261,8 +278,8 @@ def _basis(best: BestModel) -> str:
     mean = f" (mean of {best.seeds} seeds)" if best.seeds > 1 else ""
     return (
         f"On {format_count(round(best.validation_images), 'validation image')} its accuracy "
-        f"{change_text(best.validation_drop)}{mean}; the true drop is at most "
-        f"{format_points(max(0.0, best.drop_bound))} ({among(best.candidates)})."
+        f"{change_text(best.validation_drop)}{mean}; {bound_sentence(best.drop_bound)} "
+        f"({among(best.candidates)})."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from pruning_core.common.statistics import drop_bound
 from pruning_core.results.best_model import BestModel, answers
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
+from pruning_core.results.verdict import verdicts_of
 from tests.helpers.frames import comparison, frame, in_run, packed, point
 
 
@@ -124,8 +126,8 @@ def test_too_few_validation_images_for_the_tolerance_are_named() -> None:
     few = frame(point("baseline"), point("one_shot", 0.9, **on_validation(0, 0, 144)))
     assert why_none(few) == (
         "No pruned model is shown to stay within 1 point (validation, 95 % confidence). The "
-        "smallest upper bound of the drop is 2.67 points: one-shot at 90 % sparsity (observed "
-        "drop 0 points). 144 validation images are too few for this tolerance: it needs at least "
+        "smallest upper bound of the drop is 2.67 points: one-shot at 90 % sparsity (no "
+        "observed drop). 144 validation images are too few for this tolerance: it needs at least "
         "388, even if no prediction changes. Use more validation images (a larger validation split "
         "or more training images), or allow a larger drop."
     )
@@ -175,7 +177,7 @@ def test_without_a_best_model_the_smallest_bound_and_what_to_do_are_named() -> N
     ]
     assert (
         "The sparsest model with an observed drop within 1 point is iterative at 90 % sparsity "
-        "(observed drop 0.9 points, at most "
+        "(observed drop 0.9 points, true drop at most "
     ) in why_none(frame(rows))
 
 
@@ -350,6 +352,40 @@ def test_where_no_model_meets_the_goal_the_nearest_are_named() -> None:
     assert text.startswith("No pruned model meets the goal of at most 1 point lost and at most 2")
     assert "Of the models of at most 2" in text
     assert "The smallest file within the accuracy limit has 2.45 MB, 453 kB too much" in text
+    assert "sparsity between these two, fine-tune the small models for more epochs" in text
     tiny = why_none(frame(comparison()), Goal(None, 1000))
     assert "The smallest file has " in tiny
     assert "accuracy limit" not in tiny
+    assert tiny.endswith(" Prune more for a smaller file."), "epochs change no size"
+    both = why_none(frame(comparison()), Goal(0.01, 1000))
+    assert "Prune more for a smaller file, and fine-tune for more epochs to keep the acc" in both
+    few = [point("baseline"), point("one_shot", 0.5), point("one_shot", 0.9)]
+    for row in few[1:]:
+        row |= on_validation(0, 0, 144)
+    assert why_none(frame(few), Goal(0.01, 2_000_000)).endswith("or allow a larger drop.")
+    assert "Use more validation images" in why_none(frame(few), Goal(0.01, 2_000_000))
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.01])
+@pytest.mark.parametrize("lost", [0, 20, 500])
+def test_no_text_speaks_of_0_points(limit: float, lost: int) -> None:
+    """A goal of 0, no observed drop, a gain and a bound of 0 are told in words."""
+    for gained in (0, 600):
+        one = point("one_shot", 0.5, **on_validation(lost, gained, 10_000), accuracy_drop=0.03)
+        rows = [point("baseline"), one, {**one, "key": "other", "sparsity_asked": 0.7}]
+        for goal in (Goal(limit), Goal(limit, 4e6), Goal(limit, 5e6)):
+            (only,) = verdicts_of(rows, goal)
+            (answer,) = answers(frame(rows), goal)
+            for text in (only.text, only.summary, answer.text, *answer.warnings):
+                assert not re.search(r"(?<![\d.])-?0 points|drop -", text), text
+
+
+def test_a_goal_of_no_drop_says_so() -> None:
+    rows = [point("baseline"), point("one_shot", 0.5, **on_validation(0, 400, 10_000))]
+    (only,) = verdicts_of(rows, Goal(0.0))
+    assert only.sentence == "One-shot at 50 % sparsity is the sparsest model with no accuracy loss."
+    assert "rises by 4 points; the true accuracy does not drop (95 % confidence)" in only.basis
+    rows[1] |= on_validation(100, 0, 10_000)
+    (missed,) = verdicts_of(rows, Goal(0.0))
+    assert missed.sentence == "The pruned model loses accuracy on the validation images."
+    assert "No pruned model is shown to keep the full accuracy" in why_none(frame(rows), Goal(0.0))

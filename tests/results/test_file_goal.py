@@ -85,10 +85,10 @@ def test_the_bound_of_the_drop_counts_and_not_the_observed_drop(store: Store) ->
     (checked,) = check(store, PRUNED, Goal(0.006)).values()
     assert checked.drop == pytest.approx(0.005)
     assert 0.006 < checked.bound < 0.02
-    assert checked.answer.startswith("not shown: the drop may be ")
+    assert checked.answer.startswith("not shown: the drop may be up to ")
     assert not checked.meets
     (worse,) = check(store, PRUNED, Goal(0.001)).values()
-    assert worse.answer.startswith("no: drop 0.4 points too much (up to ")
+    assert worse.answer.startswith("no: the drop is 0.4 points above the limit (upper bound: ")
 
 
 def test_an_exact_file_gets_the_answer_of_its_model(store: Store) -> None:
@@ -121,13 +121,18 @@ def test_files_of_the_dense_baseline_lose_nothing_where_they_are_exact(store: St
         (
             {"bitmask_fp32": (2e6, 15), "bitmask_int8": (4e5, 70)},
             BOTH,
-            "of the files that are small enough, the most accurate is Sparse (bitmask) int8, drop "
-            "4 points too much (up to 5.8 points); of the files that are accurate enough, the "
-            "smallest is Sparse (bitmask) fp32, 1.00 MB too large",
+            "of the files that are small enough, the most accurate is Sparse (bitmask) int8, "
+            "whose drop is 4 points above the limit (upper bound: 5.8 points); of the files that "
+            "are accurate enough, the smallest is Sparse (bitmask) fp32, which is 1.00 MB too "
+            "large",
         ),
         ({"bitmask_fp32": (2e6, 15)}, Goal(None, 1.5e6), "the smallest is Sparse (bitmask) fp32, "),
         ({"bitmask_fp32": (2e6, 40)}, Goal(0.01), "the most accurate is Sparse (bitmask) fp32, "),
-        ({"bitmask_fp32": (2e6, 70)}, BOTH, "the nearest is Sparse (bitmask) fp32, 1.00 MB too "),
+        (
+            {"bitmask_fp32": (2e6, 70)},
+            BOTH,
+            "the nearest is Sparse (bitmask) fp32, which is 1.00 MB ",
+        ),
     ],
 )
 def test_where_no_file_meets_the_goal_the_nearest_is_named(

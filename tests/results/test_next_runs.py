@@ -88,6 +88,15 @@ def test_after_a_drop_that_is_too_large_come_epochs_less_pruning_and_global_allo
     assert "global allocation" not in proposed(rows, spec=uniform("lamp"))
 
 
+def test_between_an_accurate_file_and_a_small_one_comes_a_sparsity_between_them() -> None:
+    """74.9 % is accurate enough and 2.45 MB; 84.2 % is small enough and loses too much."""
+    goal = Goal(0.01, 2_100_000)
+    (between,) = [p for p in proposed(comparison(), goal).values() if "sparsity" in p.name]
+    assert between.reason == "74.9 % is accurate enough, but too large."
+    assert 0.749 < between.spec.iterative.target < 0.842
+    assert between.bytes <= goal.max_bytes
+
+
 def uniform(allocation: str = "uniform") -> Spec:
     return replace(QUICKSTART, pruning=PruningSpec(allocation=allocation))
 

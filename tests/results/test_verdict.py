@@ -91,7 +91,7 @@ def test_where_no_model_meets_the_goal_the_nearest_is_named() -> None:
     dense = [row for row in comparison() if row["sparsity_asked"] in (0.0, 0.9)]
     one = verdict(frame(dense))
     assert (one.kind, one.heading, one.figures) == (MISSED, "No model meets the goal", ())
-    assert one.sentence == "No pruned model loses at most 1 point."
+    assert one.sentence == "Every pruned model loses more than 1 point on the validation images."
     assert one.nearest == (
         "The nearest is one-shot (equal budget) at 90 % sparsity: 1.13 MB, observed drop 7 points, "
         "true drop at most 7.59 points (95 % confidence for all 3 models together).",
