@@ -13,6 +13,7 @@ from pages.components.lab import Lab
 from pages.components.links import link, switch_page
 from pages.components.markdown import plain
 from pages.components.number_lists import quoted
+from pages.components.picking import no_run
 from pages.components.setting_values import params
 from pages.components.shell import draw_link_problems, open_page
 from pruning_core.settings.spec import from_json
@@ -48,14 +49,6 @@ def pick(lab: Lab) -> Job | None:
         newest, _ = listing.page(1, jobs=JobFilter(show="all"))
     ADDRESS["job"] = newest[0].job.id if newest else ""
     return newest[0].job if newest else None
-
-
-def no_run(lab: Lab, linked: str) -> str:
-    """Why a link opens no run."""
-    if deleted := lab.queue.job(linked, deleted=True):
-        name = quoted(deleted.label)
-        return f"The run {name} was deleted. To restore it, choose Show: Deleted runs in Filters."
-    return f"There is no run {quoted(linked)}."
 
 
 def draw_live(lab: Lab, job: Job, before: JobProgress) -> None:

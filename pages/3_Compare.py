@@ -206,6 +206,8 @@ def draw_findings(frame: pd.DataFrame, goal: Goal) -> None:
     texts = [f"- {plain(finding.text)}" for finding in shown]
     for text in texts:
         st.markdown(text)
+    for note in filter(None, (finding.note for finding in shown)):
+        st.caption(note)
     if not texts:
         st.caption("Nothing to compare yet: fewer than two comparable models have finished.")
 

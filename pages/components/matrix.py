@@ -21,7 +21,7 @@ from pruning_core.results.difference_matrix import (
     usual_target,
 )
 from pruning_core.results.differences import DENSE, references
-from pruning_core.results.pairs import pair_table
+from pruning_core.results.pairs import BETWEEN_RUNS, pair_table
 from pruning_core.results.rows import Row
 
 REFERENCE, TESTED = "reference", "tested"
@@ -110,9 +110,10 @@ def draw_matrix(rows: list[Row], reference: str, address: Address, identity: Has
     if not pairs.empty:
         with st.expander(f"All pairwise comparisons ({len(pairs)})"):
             st.dataframe(pairs, hide_index=True, key="pairs")
+            between = f"{BETWEEN_RUNS} " if len(table.runs) > 1 else ""
             st.caption(
-                "The p-values are corrected with Holm's method over all rows with the same "
-                "pairing: over images, or over seeds."
+                f"{between}The p-values are corrected with Holm's method over all rows with the "
+                "same pairing: over images, or over seeds. Each interval is of its pair alone."
             )
 
 

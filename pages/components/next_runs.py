@@ -21,7 +21,9 @@ from pruning_core.settings.spec import Spec, describe
 from pruning_core.storage.jobs import job_id
 from pruning_core.worker.start import ensure_worker
 
-TIMES = "times of proposals"  # the key of the session: what a plan costs is not asked at each move
+# The key of the session: the stamp of the store, and the times of the proposals at it. A plan and
+# its estimate take some 20 ms, and the goal is changed often.
+TIMES = "times of proposals"
 
 
 def draw_next(lab: Lab, verdict: Verdict, specs: dict[str, Spec]) -> None:
@@ -55,9 +57,15 @@ def _draw_proposal(lab: Lab, proposal: Proposal, time: str) -> None:
 
 
 def _time(lab: Lab, spec: Spec) -> str:
-    """The expected time of a run, asked once in a session; empty where it cannot run."""
-    times: dict[str, str] = st.session_state.setdefault(TIMES, {})
-    key = job_id(spec)
+    """The expected time of a run; empty where it cannot run.
+
+    It is computed again when a stage was stored or removed, because a run computes what is missing.
+    """
+    stamp, key = lab.store.stamp(), job_id(spec)
+    before, times = st.session_state.get(TIMES, (None, {}))
+    if stamp is None or stamp != before:
+        times = {}
+    st.session_state[TIMES] = stamp, times
     if key not in times:
         try:
             seconds = estimate(spec, plan(spec, lab.store), lab.store, usable_cores())
@@ -66,4 +74,4 @@ def _time(lab: Lab, spec: Spec) -> str:
         if seconds is None:
             return "not measured yet"
         times[key] = estimate_text(seconds)
-    return times[key]
+    return str(times[key])

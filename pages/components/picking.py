@@ -24,13 +24,23 @@ def run_labels(lab: Lab, linked: list[str]) -> dict[str, str]:
     return labels | {name: job.label for name in others if (job := lab.queue.job(name))}
 
 
+def no_run(lab: Lab, linked: str) -> str:
+    """Why a link opens no run: it was deleted, or there is none."""
+    if deleted := lab.queue.job(linked, deleted=True):
+        return (
+            f"The run {quoted(deleted.label)} was deleted. To restore it, choose Show: Deleted "
+            "runs in the filters of Runs."
+        )
+    return f"There is no run {quoted(linked)}."
+
+
 def pick_runs(lab: Lab, address: Address) -> list[Job]:
     """Any number of runs: those of the address, else the newest with a baseline."""
     linked = address["runs"]
     labels = run_labels(lab, linked or [])
     for name in linked or []:
         if name not in labels:
-            address.reject(f"There is no run {quoted(name)}.")
+            address.reject(no_run(lab, name))
     chosen = [name for name in linked or [] if name in labels]
     if linked is None or (linked and not chosen):
         chosen = list(labels)[:1]
@@ -60,9 +70,10 @@ def pick_run(
     `on_change` is called when another one is chosen, before the page is drawn again.
     """
     labels = run_labels(lab, [address[name]])
+    if address[name] and address[name] not in labels:
+        address.reject(no_run(lab, address[name]))
+        address[name] = ""
     if not labels:
-        if address[name]:
-            address.reject(f"There is no run {quoted(address[name])}.")
         return None
     options = list(labels)
     chosen = address.limit(name, options, options[0], "run")

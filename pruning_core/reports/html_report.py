@@ -26,7 +26,7 @@ from pruning_core.results.correction import correction_table
 from pruning_core.results.findings import control_notes, findings
 from pruning_core.results.glossary import glossary_rows
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
-from pruning_core.results.pairs import pair_table
+from pruning_core.results.pairs import BETWEEN_RUNS, pair_table
 from pruning_core.results.rows import rows_of
 from pruning_core.results.tables import int8_notes, model_notes, results_table
 from pruning_core.results.verdict import Verdict, verdicts
@@ -79,7 +79,7 @@ def html_report(
         "<h1>Pruning comparison</h1>",
         *(_verdict(verdict, number) for number, verdict in enumerate(verdicts(frame, goal))),
         # The verdicts above say which model is best.
-        _section("Findings", _list(f.text for f in findings(frame, goal) if f.kind != "best")),
+        _section("Findings", _findings(frame, goal)),
         _section("Charts", _charts(frame, x, color_by)),
         _section("All pairwise comparisons", _pair_section(frame)),
         _section("Training-free correction", _corrections(frame)),
@@ -95,6 +95,12 @@ def html_report(
         f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
         f"<body>{''.join(body)}</body></html>"
     )
+
+
+def _findings(frame: pd.DataFrame, goal: Goal) -> str:
+    shown = [finding for finding in findings(frame, goal) if finding.kind != "best"]
+    notes = (f'<p class="small">{escape(one.note)}</p>' for one in shown if one.note)
+    return _list(one.text for one in shown) + "".join(notes)
 
 
 def _section(title: str, content: str) -> str:
@@ -135,8 +141,12 @@ def _verdict_chart(verdict: Verdict, name: str) -> str:
 
 
 def _pair_section(frame: pd.DataFrame) -> str:
-    table = pair_table(rows_of(frame))
-    return "" if table.empty else f"<details><summary>Table</summary>{_table(table)}</details>"
+    rows = rows_of(frame)
+    table = pair_table(rows)
+    if table.empty:
+        return ""
+    note = f'<p class="small">{BETWEEN_RUNS}</p>' if several_runs(rows) else ""
+    return f"<details><summary>Table</summary>{note}{_table(table)}</details>"
 
 
 def _charts(frame: pd.DataFrame, x: str, color_by: str) -> str:

@@ -182,6 +182,19 @@ class Store:
         paths = [path.parent for path in self.cache.stages.glob(f"*/*/{MANIFEST}")]
         return sorted(path.name for path in paths if path == self.cache.stage(path.name))
 
+    def stamp(self) -> tuple[int, ...] | None:
+        """The times of the last changes: equal while no stage is published or removed.
+
+        None soon after a change, because the next one may have the same time.
+        """
+        try:
+            with os.scandir(self.cache.stages) as folders:
+                times = tuple(sorted(folder.stat().st_mtime_ns for folder in folders))
+        except OSError:
+            return None
+        settled = not times or times[-1] < 1e9 * (time.time() - SETTLED_SECONDS)
+        return times if settled else None
+
     def verify(self, key: str) -> bool:
         """Whether every file of a stage matches its digest; a damaged stage is set aside.
 

@@ -94,6 +94,20 @@ def test_a_wrong_link_is_told_where_no_run_exists(
 
 
 @pytest.mark.parametrize(
+    ("page", "name"),
+    [("2_Runs", "job"), ("3_Compare", "runs"), ("4_Layers", "run"), ("5_Export", "run")],
+)
+def test_a_link_to_a_deleted_run_says_so_on_every_page(cache: Cache, page: str, name: str) -> None:
+    job = finished(cache)
+    Queue(cache.queue).delete(job)
+    (warning,) = open_page(f"pages/{page}.py", **{name: job}).warning
+    assert warning.value.replace("\\", "").endswith(
+        "The run 'Quick start' was deleted. To restore it, choose Show: Deleted runs in the "
+        "filters of Runs."
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "value"), [("", None), ("none", None), ("0", 0.0), ("2,5", 2.5), (" 1000 ", 1000.0)]
 )
 def test_limits_of_a_goal_are_read(text: str, value: float | None) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -23,9 +25,10 @@ from pruning_core.planning.stage import Outline
 from pruning_core.reports.csv_export import to_csv
 from pruning_core.reports.html_report import html_report
 from pruning_core.results.difference_matrix import matrix
+from pruning_core.results.pairs import BETWEEN_RUNS
 from pruning_core.results.tables import model_notes
 from pruning_core.settings.correction import CorrectionSpec
-from pruning_core.settings.spec import Spec
+from pruning_core.settings.spec import Spec, from_json
 from pruning_core.storage.jobs import Queue
 from pruning_core.storage.store import Store
 from tests.helpers.export_page import press, shown
@@ -412,6 +415,51 @@ def test_a_proposal_runs_or_opens_its_settings(
     assert submitted.label == "Quick start, global allocation"
     labels = [button.label for button in compare(job).button]
     assert "Run global allocation" not in labels, "this run exists now"
+
+
+def test_a_run_and_the_same_with_more_seeds_are_one_way_of_pruning(cache: Cache) -> None:
+    """What the proposal "three seeds" makes: the runs share seed 0."""
+
+    def worse(model: Any, value: dict[str, Any]) -> None:
+        lost = {"iterative": 25, "one_shot": 40}.get(model.strategy, 0) * (model.target > 0.8)
+        right = 75 - lost - model.seed * (1 + lost // 30)
+        packed = np.packbits(np.arange(80) < right).tobytes()
+        value |= {"correct": base64.b64encode(packed).decode(), "accuracy": right / 80}
+        value["test_images"] = 80
+
+    one = run(cache, label="one seed", change=worse)
+    three = run(cache, replace(QUICKSTART, seeds=(0, 1, 2)), "three seeds", worse)
+    for jobs in ((one, three), (three, one)):
+        shown = texts(compare(*jobs)).replace("\\", "")
+        assert "cannot be compared" not in shown
+        assert "equal budget) is better than iterative: " in shown
+        assert "paired t over 3 seeds" in shown
+        assert "of run one seed" not in shown
+
+
+def test_runs_of_two_methods_say_what_is_compared_between_them(cache: Cache) -> None:
+    pruning = replace(QUICKSTART.pruning, allocation="global")
+    jobs = run(cache), run(cache, replace(QUICKSTART, pruning=pruning), "global")
+    assert texts(compare(*jobs)).count(BETWEEN_RUNS) == 2, "under the findings and the table"
+    assert BETWEEN_RUNS not in texts(compare(jobs[0]))
+
+
+def test_the_time_of_a_proposal_follows_what_is_stored(cache: Cache) -> None:
+    job = run(cache)
+    for folder in cache.stages.iterdir():  # as if the run had ended some time ago
+        os.utime(folder, (0, 1e9))
+    test = compare(job)
+    assert "Time: instant" not in texts(test)
+    spec = from_json(Queue(cache.queue).jobs()[0].spec)
+    longer = replace(
+        spec,
+        one_shot=replace(spec.one_shot, epochs=2 * spec.one_shot.epochs),
+        iterative=replace(spec.iterative, epochs=2 * spec.iterative.epochs),
+        structured=replace(spec.structured, epochs=2 * spec.structured.epochs or 1.0),
+    )
+    for stage in plan(longer, Facts(longer)).stages:
+        put(Store(cache), stage.key, stage.kind, result(50, 0.9, 2, 4))
+    assert "Time: instant (all results cached)." in texts(test.run())
 
 
 def test_the_names_of_people_are_text_in_the_matrix() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
-from pruning_core.results.pairs import pair_table
+from pruning_core.results.pairs import BETWEEN_RUNS, pair_table
 from pruning_core.results.rows import rows_of
 from pruning_core.results.verdict import verdicts
 from pruning_core.settings.spec import Spec
@@ -97,6 +97,8 @@ def test_several_runs_have_one_legend() -> None:
     assert 'class="legend"' not in report(frame(comparison()))
     both = frame(comparison(), comparison(run="b", run_id="run-2"))
     assert report(both).count('<ul class="legend"') == 1
+    assert report(both).count(BETWEEN_RUNS) == 2, "under the findings and with the table"
+    assert BETWEEN_RUNS not in report(frame(comparison()))
 
 
 @pytest.mark.parametrize(("threads", "text"), [(1, "1 thread."), (2, "2 threads.")])

@@ -114,6 +114,22 @@ def test_a_removed_stage_is_missing(store: Store) -> None:
     assert not store.exists(KEY)
 
 
+def test_the_stamp_changes_with_the_stages(store: Store) -> None:
+    def stamp() -> tuple[int, ...] | None:
+        """The stamp, when the last change is some time ago."""
+        assert store.stamp() is None or not list(store.cache.stages.iterdir())
+        for place, folder in enumerate(store.cache.stages.iterdir()):
+            os.utime(folder, ns=(0, folder.stat().st_mtime_ns - 10**10 - place))
+        return store.stamp()
+
+    before = stamp()
+    publish(store)
+    with_stage = stamp()
+    assert with_stage == store.stamp()
+    store.remove(KEY)
+    assert len({before, with_stage, stamp()}) == 3
+
+
 def test_a_folder_is_verified_before_its_first_use(store: Store) -> None:
     """Large files are memory-mapped, so damage must be found before."""
     publish(store)
