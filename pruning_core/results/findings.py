@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -223,7 +224,6 @@ def _better(ranking: _Ranking) -> Finding:
     such pair can be tested, all pairs are.
     """
     names = [_name(model, ranking.several_runs) for model in ranking.models]
-    accuracies = [format_percent(_mean(model, "accuracy")) for model in ranking.models]
     ratio = any(model[0]["strategy"] in RATIO_PRUNED for model in ranking.models)
     kind = "pruning ratio" if ratio else "target sparsity"
     place = f"At {format_percent(ranking.target)} {kind}"
@@ -233,9 +233,13 @@ def _better(ranking: _Ranking) -> Finding:
         return Finding("better", text)
     first, second = min(ranking.tests)
     test = ranking.tests[first, second]
+    paired_rows = _common(ranking.models[first], ranking.models[second])
+    accuracies = [
+        format_percent(_mean(rows, "accuracy")) for rows in (paired_rows.first, paired_rows.second)
+    ]
     pairs = format_count(len({test.stages for test in ranking.tests.values()}), "pair")
     numbers = (
-        f"{accuracies[first].removesuffix(' %')} vs {accuracies[second]}, a difference of "
+        f"{accuracies[0].removesuffix(' %')} vs {accuracies[1]}, a difference of "
         f"{signed(test.difference)} points (95 % CI {test.interval}; {_test_name(test)}: "
         f"{format_p(test.p)}; Holm over {pairs}: {format_p(test.adjusted)})"
     )
@@ -339,8 +343,10 @@ def _cost(ranking: _Ranking | None) -> list[Finding]:
         return []
     models = [model for model in ranking.models if is_pruned(model[0])]
     several = ranking.several_runs
-    number = max(len(model) for model in models)
-    mean = f" (mean of {number} seeds)" if number > 1 else ""
+    least, most = (choose(len(model) for model in models) for choose in (min, max))
+    mean = f" (mean of {most} seeds)" if most > 1 else ""
+    if least < most:
+        mean = f" (means of {least} to {most} seeds)"
     costs = [
         f"{_name(model, several)} {format_epochs(_mean(model, 'epochs'))}, "
         f"{format_seconds(_mean(model, 'seconds'))}"
@@ -350,7 +356,7 @@ def _cost(ranking: _Ranking | None) -> list[Finding]:
     return [Finding("cost", text)]
 
 
-def _mean(rows: list[Row], column: str) -> float:
+def _mean(rows: Sequence[Row], column: str) -> float:
     return fmean(row[column] for row in rows)
 
 

@@ -367,11 +367,13 @@ def test_where_no_model_meets_the_goal_the_nearest_are_named() -> None:
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.01])
+@pytest.mark.parametrize("test_drop", [0.0, 0.03])
 @pytest.mark.parametrize("lost", [0, 20, 500])
-def test_no_text_speaks_of_0_points(limit: float, lost: int) -> None:
+def test_no_text_speaks_of_0_points(limit: float, lost: int, test_drop: float) -> None:
     """A goal of 0, no observed drop, a gain and a bound of 0 are told in words."""
     for gained in (0, 600):
-        one = point("one_shot", 0.5, **on_validation(lost, gained, 10_000), accuracy_drop=0.03)
+        one = point("one_shot", 0.5, **on_validation(lost, gained, 10_000))
+        one["accuracy_drop"] = test_drop
         rows = [point("baseline"), one, {**one, "key": "other", "sparsity_asked": 0.7}]
         for goal in (Goal(limit), Goal(limit, 4e6), Goal(limit, 5e6)):
             (only,) = verdicts_of(rows, goal)

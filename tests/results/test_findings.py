@@ -153,6 +153,17 @@ def test_runs_that_share_stages_are_one_run_against_a_third() -> None:
     assert "between runs a and c and run b with" in better(frame(*parts, other)).text
 
 
+def test_the_numbers_of_a_pair_are_those_of_its_equal_seeds() -> None:
+    """One run has seed 0, the other one three seeds: the means over all differ by 4.75 points."""
+    rows = [*comparison(0, 8), *three_seeds((0, -30, -30), run="b", run_id="run-b")]
+    finding = better(frame(rows))
+    assert "with one-shot (equal budget): 90 vs 88 %, a difference of +2 points" in finding.text
+    assert "McNemar over the test images, seed 0" in finding.text
+    assert of_kind(frame(rows), "cost")[0].startswith(
+        "Training cost to 90 % (means of 1 to 3 seeds): "
+    )
+
+
 def test_runs_that_share_a_strategy_are_compared_with_the_other_one() -> None:
     first = comparison()
     second = in_run(first, "b", 0)
