@@ -16,6 +16,7 @@ from pruning_core.common.formatting import (
     format_times,
 )
 from pruning_core.methods.strategies import BASELINE
+from pruning_core.results.best_model import bound_text, observed_text
 from pruning_core.results.deployment import speed_figure
 from pruning_core.results.deployment_evidence import Evidence
 from pruning_core.results.file_goal import GoalCheck, best_file, nearest_files
@@ -78,7 +79,7 @@ def _drop(row: Mapping[str, Any], check: GoalCheck) -> Figure:
     value = format_points(row["accuracy_drop"])
     if row["strategy"] == BASELINE:
         return "Accuracy drop", value, "This is the dense baseline."
-    text = f"Validation: {format_points(check.drop)}, at most {format_points(check.bound)}"
+    text = f"Validation: {observed_text(check.drop)}, {bound_text(check.bound)}"
     return "Accuracy drop", value, text
 
 

@@ -145,19 +145,19 @@ def observed_text(drop: float) -> str:
 
 def bound_text(bound: float) -> str:
     """The upper bound of the true drop as a noun: "true drop at most 0.72 points"."""
-    return f"true drop at most {_bound_points(bound)}" if bound > 0 else "no true drop"
+    return f"true drop at most {bound_points(bound)}" if bound > 0 else "no true drop"
 
 
 def bound_sentence(bound: float) -> str:
     """The upper bound of the true drop as a clause: "the true drop is at most 0.72 points"."""
     if bound > 0:
-        return f"the true drop is at most {_bound_points(bound)}"
+        return f"the true drop is at most {bound_points(bound)}"
     return "the true accuracy does not drop"
 
 
-def _bound_points(bound: float) -> str:
-    """A bound above 0 is not rounded to 0."""
-    return format_points(max(bound, LEAST_BOUND))
+def bound_points(bound: float) -> str:
+    """The upper bound of a drop in points: a bound above 0 is not rounded to 0, and 0 is "none"."""
+    return format_points(max(bound, LEAST_BOUND)) if bound > 0 else "none"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from pruning_core.results.best_model import (
     among,
     answers_of,
     at_sparsity,
+    bound_points,
     bound_sentence,
     bound_text,
     change_text,
@@ -297,7 +298,7 @@ def _figures(best: BestModel) -> tuple[Figure, ...]:
         Figure("Test accuracy", format_percent(best.accuracy), f"{change} points"),
         Figure(
             "Accuracy drop, at most",
-            format_points(max(0.0, best.drop_bound)),
-            f"observed {observed}",
+            bound_points(best.drop_bound),
+            f"observed {observed}" if round(best.validation_drop, 6) else "none observed",
         ),
     )

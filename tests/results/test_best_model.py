@@ -378,7 +378,8 @@ def test_no_text_speaks_of_0_points(limit: float, lost: int, test_drop: float) -
         for goal in (Goal(limit), Goal(limit, 4e6), Goal(limit, 5e6)):
             (only,) = verdicts_of(rows, goal)
             (answer,) = answers(frame(rows), goal)
-            for text in (only.text, only.summary, answer.text, *answer.warnings):
+            figures = [f"{figure.value} {figure.change}" for figure in only.figures[3:]]
+            for text in (only.text, only.summary, answer.text, *answer.warnings, *figures):
                 assert not re.search(r"(?<![\d.])-?0 points|drop -", text), text
 
 

@@ -17,7 +17,7 @@ from pruning_core.results.verdict import (
     Verdict,
     verdicts,
 )
-from tests.helpers.frames import comparison, frame, point
+from tests.helpers.frames import comparison, frame, in_run, point, three_seeds
 from tests.results.test_best_model import on_validation
 
 
@@ -114,6 +114,15 @@ def test_each_set_of_test_images_has_its_verdict() -> None:
     first, second = verdicts(frame(comparison(data="digits"), other))
     assert (first.run_id, second.run_id) == ("run-1", "run-2")
     assert first.place.startswith("digits, 400 test images")
+
+
+def test_a_run_that_is_part_of_another_one_adds_no_candidate_and_no_baseline() -> None:
+    rows = three_seeds()
+    alone = verdict(frame(rows))
+    both = verdict(frame(in_run(rows, "a", 0), in_run(rows, "b", 0, 1, 2)))
+    assert [row["key"] for row in both.models] == [row["key"] for row in alone.models]
+    assert [(row["run"], row["seeds"]) for row in both.baselines] == [("b", 3)]
+    assert (both.kind, both.key) == (alone.kind, alone.key)
 
 
 def test_without_models_or_goal_it_says_so() -> None:
