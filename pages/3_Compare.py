@@ -46,7 +46,7 @@ from pruning_core.results.findings import control_notes, findings
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.labels import flatten, short_labels
 from pruning_core.results.models import combined, results_frame, titles
-from pruning_core.results.rows import grouped, rows_of
+from pruning_core.results.rows import rows_of
 from pruning_core.results.tables import model_notes
 from pruning_core.results.verdict import verdicts_of
 from pruning_core.settings.serialization import to_dict
@@ -119,7 +119,7 @@ def draw_verdicts(
     """
     shown.goal = draw_goal(ADDRESS)
     ADDRESS.write()
-    numbers = {group[0]["run_id"]: i for i, group in enumerate(grouped(rows, "run_id"))}
+    numbers = result_rows.run_numbers(rows)
     every = verdicts_of(rows, shown.goal)
     for number, verdict in enumerate(every):
         draw_verdict(verdict, number, len(every) > 1, shown.color_by, numbers)

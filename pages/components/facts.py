@@ -54,7 +54,7 @@ def inspections(lab: Lab, spec: Spec) -> list[Stage]:
 def downloaded(lab: Lab, spec: Spec) -> bool:
     """Whether the data set needs no download, or its files are in the cache."""
     dataset = DATASETS[spec.data.name]
-    return not dataset.download or (lab.cache.downloads / dataset.name).is_dir()
+    return not dataset.download or lab.cache.dataset_download(dataset.name).is_dir()
 
 
 def listings(lab: Lab, spec: Spec) -> list[Stage]:

@@ -79,8 +79,8 @@ PRESET_VALUES = {preset.spec.label: flat(to_dict(preset.spec)) for preset in PRE
 
 def lacks_images(values: Values) -> bool:
     """Whether own images are chosen, but no folder or file yet."""
-    own = [name for name, dataset in DATASETS.items() if dataset.user_images]
-    return values["data.name"] in own and not values["data.path"]
+    user_sets = [name for name, dataset in DATASETS.items() if dataset.user_images]
+    return values["data.name"] in user_sets and not values["data.path"]
 
 
 def paths_of(values: Values) -> dict[str, str]:

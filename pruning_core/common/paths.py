@@ -71,6 +71,10 @@ class Cache:
     def downloads(self) -> Path:
         return self.root / "downloads"
 
+    def dataset_download(self, name: str) -> Path:
+        """The folder with the downloaded files of a data set."""
+        return self.downloads / name
+
     @property
     def building(self) -> Path:
         return self.root / "building"

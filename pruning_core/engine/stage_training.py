@@ -191,13 +191,13 @@ def checkpoint_notes(
     """
     settings, source = context.settings, context.row.hints.get("weights", PLAIN_WEIGHTS[0])
     classes = read_result(context.store, context.row.parent, DatasetResult).classes
-    own = source not in PLAIN_WEIGHTS
+    is_checkpoint = source not in PLAIN_WEIGHTS
     order = f"Order of the classes: {class_order(classes)}."
-    notes = [f"{order} The outputs of the checkpoint must follow it."] if own else []
+    notes = [f"{order} The outputs of the checkpoint must follow it."] if is_checkpoint else []
     if settings.epochs or source == PLAIN_WEIGHTS[0]:
         return notes
     validation, accuracy = splits.validation, measured.validation_accuracy
-    if own and accuracy < 1:
+    if is_checkpoint and accuracy < 1:
         predictions = evaluate(model, validation, settings.data, settings.device).predictions
         if other := other_order(predictions, validation.labels.numpy(), classes):
             return [*notes, other]

@@ -187,8 +187,8 @@ def _trial(spec: Spec, store: FilesReader) -> InspectModelResult | None:
         if (facts := known(store, stage.key, InspectModelResult)) is None:
             break
         trials.append(facts)
-    if own := known(store, inspect_model(spec, size[1]).key, InspectModelResult):
-        trials.append(own)
+    if trial := known(store, inspect_model(spec, size[1]).key, InspectModelResult):
+        trials.append(trial)
     return max(trials, key=lambda facts: facts.core_share or 1.0, default=None)
 
 

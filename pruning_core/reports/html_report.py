@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
@@ -27,7 +28,7 @@ from pruning_core.results.findings import control_notes, findings
 from pruning_core.results.glossary import glossary_rows
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.pairs import BETWEEN_RUNS, pair_table
-from pruning_core.results.rows import rows_of
+from pruning_core.results.rows import rows_of, run_numbers
 from pruning_core.results.tables import int8_notes, model_notes, results_table
 from pruning_core.results.verdict import Verdict, verdicts
 from pruning_core.settings.serialization import to_dict
@@ -75,9 +76,13 @@ def html_report(
     `specs` maps a run's id to its settings, `x` is a key of X_AXES, and `goal` selects the best
     model at the top. `color_by` says what the color of a series stands for.
     """
+    numbers = run_numbers(rows_of(frame))
     body = [
         "<h1>Pruning comparison</h1>",
-        *(_verdict(verdict, number) for number, verdict in enumerate(verdicts(frame, goal))),
+        *(
+            _verdict(verdict, f"verdict-{number}", color_by, numbers)
+            for number, verdict in enumerate(verdicts(frame, goal))
+        ),
         # The verdicts above say which model is best.
         _section("Findings", _findings(frame, goal)),
         _section("Charts", _charts(frame, x, color_by)),
@@ -112,7 +117,7 @@ def _list(sentences: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _verdict(verdict: Verdict, number: int) -> str:
+def _verdict(verdict: Verdict, name: str, color_by: str, runs: Mapping[str, int]) -> str:
     place = f": {verdict.place}" if verdict.place else ""
     heading = f"<h2>{escape(verdict.heading + place)}</h2>"
     figures = "".join(
@@ -124,20 +129,23 @@ def _verdict(verdict: Verdict, number: int) -> str:
     texts = (*verdict.reasons, *verdict.nearest, verdict.basis, *verdict.notes)
     sentences = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
     first = f"<p>{escape(verdict.sentence)}</p>" if verdict.sentence else ""
-    chart = _verdict_chart(verdict, f"verdict-{number}") if verdict.models else ""
+    chart = ""
+    if verdict.models:
+        figure = verdict_chart(verdict, color_by, runs)
+        chart = _verdict_chart(figure, chart_caption(verdict), name)
     return f"{heading}{first}{row}{sentences}{chart}"
 
 
-def _verdict_chart(verdict: Verdict, name: str) -> str:
+def _verdict_chart(figure: go.Figure, caption: str, name: str) -> str:
     chart = pio.to_html(
-        on_white(verdict_chart(verdict)),
+        on_white(figure),
         config=chart_config(name),
         include_plotlyjs=False,
         full_html=False,
         div_id=f"chart-{name}",
         default_width="620px",
     )
-    return f'<div>{chart}<p class="small">{escape(chart_caption(verdict))}</p></div>'
+    return f'<div>{chart}<p class="small">{escape(caption)}</p></div>'
 
 
 def _pair_section(frame: pd.DataFrame) -> str:

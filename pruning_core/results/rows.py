@@ -129,6 +129,11 @@ def grouped(rows: Iterable[Row], *columns: str) -> list[list[Row]]:
     return list(groups.values())
 
 
+def run_numbers(rows: Iterable[Row]) -> dict[str, int]:
+    """The number of each run from 0, by its id: it decides the color of the run on all charts."""
+    return {group[0]["run_id"]: number for number, group in enumerate(grouped(rows, "run_id"))}
+
+
 def chance_baselines(rows: Iterable[Row]) -> list[Row]:
     """The baselines whose validation accuracy is not above chance: its 95 % interval decides.
 

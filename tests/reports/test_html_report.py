@@ -8,11 +8,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from plotly.io.json import to_json_plotly
 
+from pruning_core.reports.charts.style import BY_RUN, BY_STRATEGY, on_white
+from pruning_core.reports.charts.verdict import verdict_chart
 from pruning_core.reports.html_report import html_report
 from pruning_core.results.findings import findings
 from pruning_core.results.pairs import BETWEEN_RUNS, pair_table
-from pruning_core.results.rows import rows_of
+from pruning_core.results.rows import rows_of, run_numbers
 from pruning_core.results.verdict import verdicts
 from pruning_core.settings.spec import Spec
 from tests.helpers.frames import comparison, frame, point
@@ -107,3 +110,12 @@ def test_it_names_the_software_and_hardware_of_the_training(threads: int, text: 
     html = report(results)
     assert "Trained with torch 9.9." in html
     assert f"Device cpu (Chip 9000 (AVX2)), {text}" in html
+
+
+@pytest.mark.parametrize("color_by", [BY_RUN, BY_STRATEGY])
+def test_the_chart_of_the_verdict_has_the_colors_of_the_page(color_by: str) -> None:
+    results = frame(comparison(), comparison(run="b", run_id="run-2", luck=-8))
+    (verdict,) = verdicts(results)
+    chart = verdict_chart(verdict, color_by, run_numbers(rows_of(results)))
+    traces = to_json_plotly(on_white(chart).to_dict()["data"])
+    assert traces in html_report(results, {}, color_by=color_by)

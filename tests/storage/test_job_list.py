@@ -66,15 +66,15 @@ def test_every_order_has_every_job_once_over_its_pages(
     queue: Queue, states: dict[str, str], sort: str
 ) -> None:
     for show in SHOWN:
-        listing, found = JobList(queue.path), []
+        listing, listed = JobList(queue.path), []
         for page in range(1, 5):
             runs, more = listing.page(2, page, JobFilter(sort=sort, show=show))
-            found += [run.job.id for run in runs]
+            listed += [run.job.id for run in runs]
             assert more == (page * 2 < len(states) and show in ("current", "all"))
         wanted = set(states.values()) if show in ("current", "all") else set()
-        assert set(found) == wanted
+        assert set(listed) == wanted
         # The first page of the newest runs also holds the older ones that are active.
-        assert len(found) == len(wanted) or sort == "newest"
+        assert len(listed) == len(wanted) or sort == "newest"
 
 
 def test_words_are_searched_in_all_texts_without_case(queue: Queue) -> None:
