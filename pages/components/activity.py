@@ -26,28 +26,32 @@ def draw_activity(lab: Lab, page: str) -> None:
 
     @st.fragment(run_every=POLL_SECONDS if active_runs(lab) else SLOW_SECONDS)
     def draw() -> None:
-        active = active_runs(lab)
+        active, (running, waiting) = active_runs(lab), lab.queue.unfinished_counts()
         _announce_ended(lab, active)
-        text = activity_text(active)
-        st.set_page_config(page_title=" - ".join(filter(None, (text, page, "Pruning Lab"))))
-        if text:
-            link("Runs", text, job=active[0].job.id)
+        short = activity_text(active, running, 0 if running else waiting)
+        st.set_page_config(page_title=" - ".join(filter(None, (short, page, "Pruning Lab"))))
+        if active:
+            link("Runs", activity_text(active, running, waiting), job=active[0].job.id)
 
     draw()
 
 
 def active_runs(lab: Lab) -> list[JobProgress]:
-    """The progress of the runs that wait or run."""
+    """The progress of the runs that wait or run: of those that run first, at most `MOST_RUNS`."""
     progress = (job_progress(lab.queue, job.id) for job in lab.queue.unfinished(MOST_RUNS))
     return [now for now in progress if now.state in ACTIVE]
 
 
-def activity_text(active: list[JobProgress]) -> str:
-    """How many runs are active, and their mean progress: "1 running, 63 %"; "" for none."""
+def activity_text(active: list[JobProgress], running: int, waiting: int) -> str:
+    """How many runs run and wait, and the mean progress of `active`; "" for none.
+
+    Such as "1 running, 2 waiting, 63 %".
+    """
     if not active:
         return ""
+    parts = [f"{running} running"] * bool(running) + [f"{waiting} waiting"] * bool(waiting)
     mean = sum(now.fraction for now in active) / len(active)
-    return f"{len(active)} running, {format_percent(mean, 0)}"
+    return ", ".join([*parts, format_percent(mean, 0)])
 
 
 def _announce_ended(lab: Lab, active: list[JobProgress]) -> None:

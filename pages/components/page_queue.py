@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 
@@ -12,6 +13,8 @@ from pages.components.markdown import plain
 from pruning_core.planning.stage import Stage
 from pruning_core.settings.spec import Spec
 from pruning_core.storage.jobs import Edit, Queue
+
+Written = TypeVar("Written")
 
 
 class PageQueue(Queue):
@@ -41,8 +44,13 @@ class PageQueue(Queue):
         if missing and not self.only_read:
             self._attempt(lambda: super(PageQueue, self).request(missing))
 
-    def retry(self, job: str) -> None:
-        self._start(lambda: super(PageQueue, self).retry(job))
+    def retry(self, *jobs: str) -> list[str]:
+        """As `Queue.retry`; says where a run was deleted in the meantime."""
+        started = self._start(lambda: super(PageQueue, self).retry(*jobs))
+        if started is not None and (missing := len(jobs) - len(started)):
+            what = "The run was" if missing == 1 else f"{missing} runs were"
+            st.error(f"{what} deleted in the meantime. To start it again, restore it first.")
+        return started or []
 
     def cancel(self, job: str) -> None:
         self._attempt(lambda: super(PageQueue, self).cancel(job))
@@ -53,20 +61,24 @@ class PageQueue(Queue):
     def undelete(self, *jobs: str) -> None:
         self._attempt(lambda: super(PageQueue, self).undelete(*jobs))
 
-    def edit(self, jobs: Collection[str], change: Edit) -> None:
-        self._attempt(lambda: super(PageQueue, self).edit(jobs, change))
+    def edit(self, jobs: Collection[str], change: Edit) -> list[str]:
+        """As `Queue.edit`; says what was not done."""
+        notes = self._attempt(lambda: super(PageQueue, self).edit(jobs, change)) or []
+        for note in notes:
+            st.warning(plain(note))
+        return notes
 
     def forget(self, key: str) -> None:
         self._attempt(lambda: super(PageQueue, self).forget(key))
 
-    def _start(self, write: Callable[[], str | None]) -> str | None:
+    def _start(self, write: Callable[[], Written]) -> Written | None:
         """Write what starts a run, unless none may start."""
         if not self.blocked:
             return self._attempt(write)
         st.error(plain(self.blocked))
         return None
 
-    def _attempt(self, write: Callable[[], str | None]) -> str | None:
+    def _attempt(self, write: Callable[[], Written]) -> Written | None:
         try:
             return write()
         except sqlite3.Error as error:

@@ -161,9 +161,11 @@ def edit(options: argparse.Namespace, queue: Queue) -> int:
         return say(BAD_INPUT, for_command_line(error, EDIT_OPTIONS[error.field]))
     if change == Edit():
         return say(BAD_INPUT, "JOB: no change is given; see python -m pruning_core jobs edit -h.")
-    queue.edit([job.id for job in jobs], change)
+    notes = queue.edit([job.id for job in jobs], change)
     for run in map(job_progress, [queue] * len(jobs), [job.id for job in jobs]):
         print(_line(run_from_progress(run)))
+    for note in notes:
+        say(OK, one_line(note))
     return OK
 
 

@@ -70,8 +70,8 @@ def verify(store: Store, queue: Queue) -> tuple[list[str], list[str]]:
     """Check every file of every stage, and that each finished result of a job is there.
 
     Returns the keys of damaged stages, which are set aside, and of missing ones. Those that a job
-    wants are queued again, so the worker recomputes them. Folders that cannot be read are not
-    checked; see `unreadable`.
+    wants are queued again, so the worker recomputes them; a deleted job wants none. Folders that
+    cannot be read are not checked; see `unreadable`.
     """
     closed = [Path(folder) for folder in unreadable(store.cache)]
     missing = [
@@ -80,9 +80,12 @@ def verify(store: Store, queue: Queue) -> tuple[list[str], list[str]]:
         if not store.exists(key) and not any(map(store.cache.stage(key).is_relative_to, closed))
     ]
     damaged = [key for key in store.finished() if not store.verify(key)]
-    wanted = queue.wanted_keys()
+    wanted, kept = queue.wanted_keys(), queue.wanted_keys(deleted=True)
     for key in damaged:
-        queue.lost(key) if key in wanted else queue.forget(key)
+        if key in wanted:
+            queue.lost(key)
+        elif key not in kept:  # Compare computes that of a restored job again
+            queue.forget(key)
     for key in missing:
         queue.lost(key)
     return damaged, missing
@@ -141,7 +144,7 @@ def _unused_stages(store: Store, queue: Queue) -> list[str]:
 
     A job that waits for its plan may want any inspection.
     """
-    wanted = _with_derived(store, queue.wanted_keys())
+    wanted = _with_derived(store, queue.wanted_keys(deleted=True))
     stages = set(store.finished()) - wanted - queue.running()
     if queue.planning():
         stages = {key for key in stages if _kind(store, key) not in INSPECTIONS}
@@ -150,7 +153,7 @@ def _unused_stages(store: Store, queue: Queue) -> list[str]:
 
 def _unused_files(store: Store, queue: Queue) -> list[Path]:
     """Leftovers, uploads and logs that no job uses."""
-    running, wanted = queue.running(), queue.wanted_keys()
+    running, wanted = queue.running(), queue.wanted_keys(deleted=True)
     files = []
     for path in store.leftovers():
         key = path.name.partition(".")[0]
@@ -198,7 +201,7 @@ def _unused_uploads(cache: Cache, queue: Queue) -> list[Path]:
 
 def _unused_logs(cache: Cache, queue: Queue) -> list[Path]:
     """Logs of stages that no job wants, and the worker's log while no worker is alive."""
-    used = queue.wanted_keys() | queue.running()
+    used = queue.wanted_keys(deleted=True) | queue.running()
     if WorkerRecord(cache.queue).current():
         used.add(cache.worker_log.stem)
     return [path for path in _files(cache.logs) if path.stem not in used]

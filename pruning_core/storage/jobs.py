@@ -10,11 +10,12 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pruning_core.common.errors import check, shortened
+from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import PROJECT
 from pruning_core.planning.stage import Plan, outline
 from pruning_core.planning.stage_kinds import INSPECTIONS
@@ -22,7 +23,16 @@ from pruning_core.settings.relevance import active_settings
 from pruning_core.settings.serialization import canonical_json, to_dict
 from pruning_core.settings.spec import Spec, dataset_name, describe, from_json
 from pruning_core.storage.database import TYPED, label_origin
-from pruning_core.storage.stage_queue import Row, StageQueue, add_stages, marks, sign, stage_row
+from pruning_core.storage.stage_queue import (
+    ACTIVE_JOB,
+    Row,
+    StageQueue,
+    add_stages,
+    marks,
+    sign,
+    stage_row,
+    wanted,
+)
 
 STARTED = (
     "EXISTS (SELECT 1 FROM wants w JOIN stages s ON s.key = w.key WHERE"
@@ -36,6 +46,21 @@ LISTED = "deleted IS NULL AND NOT archived"
 # So long a deletion can be undone.
 UNDO_SECONDS = 86_400.0
 LONGEST_NAME, LONGEST_TAG, LONGEST_NOTES = 200, 50, 10_000
+
+
+def _jobs_with(status: str) -> str:
+    """The ids of the jobs that want a stage with this status, in SQL."""
+    return f"SELECT w.job FROM stages s JOIN wants w ON w.key = s.key WHERE s.status = '{status}'"
+
+
+# Indexes lead from the unfinished stages to their jobs. Each + hides a column from the query
+# planner, which would scan all jobs instead. The stages after a failed one stay queued for ever.
+UNFINISHED = (
+    "+status IN ('planning', 'active') AND deleted IS NULL"
+    f" AND id IN (SELECT id FROM jobs WHERE status = 'planning' UNION {_jobs_with('queued')}"
+    f" UNION {_jobs_with('running')}) AND (+status = 'planning'"
+    f" OR id IN ({_jobs_with('running')}) OR id NOT IN ({_jobs_with('failed')}))"
+)
 
 
 @dataclass(frozen=True)
@@ -134,13 +159,21 @@ class Queue(StageQueue):
             _inspect_again(db, job)
         return job
 
-    def retry(self, job: str) -> None:
-        """Plan a job again, which puts its failed and cancelled stages back into the queue."""
+    def retry(self, *jobs: str) -> list[str]:
+        """Plan jobs again, which puts their failed and cancelled stages back into the queue.
+
+        Returns the ids of those that were. A job that was deleted in the meantime does not start.
+        """
+        again = (
+            "UPDATE jobs SET status = 'planning', error = '', field = ''"
+            " WHERE id = ? AND deleted IS NULL"
+        )
         with self._write() as db:
-            again = "UPDATE jobs SET status = 'planning', error = '', field = '' WHERE id = ?"
-            db.execute(again, (job,))
-            sign(db, [job])
-            _inspect_again(db, job)
+            started = [job for job in jobs if db.execute(again, (job,)).rowcount]
+            sign(db, started)
+            for job in started:
+                _inspect_again(db, job)
+        return started
 
     def expand(self, job: str, plan: Plan, done: Iterable[str]) -> None:
         """Add the stages of a plan; `done` are the keys of those that the store holds.
@@ -151,7 +184,7 @@ class Queue(StageQueue):
         cancelled or deleted in the meantime does not change.
         """
         with self._write() as db:
-            planning = "SELECT 1 FROM jobs WHERE id = ? AND status = 'planning'"
+            planning = "SELECT 1 FROM jobs WHERE id = ? AND status = 'planning' AND deleted IS NULL"
             if db.execute(planning, (job,)).fetchone() is None:
                 return
             add_stages(db, plan.stages, set(done))
@@ -170,7 +203,7 @@ class Queue(StageQueue):
         with self._write() as db:
             db.execute(
                 "UPDATE jobs SET status = 'refused', field = ?, error = ?"
-                " WHERE id = ? AND status = 'planning'",
+                " WHERE id = ? AND status = 'planning' AND deleted IS NULL",
                 (field, error, job),
             )
 
@@ -178,12 +211,14 @@ class Queue(StageQueue):
         """Refuse what waits and was submitted from another checkout with other source code.
 
         A worker that runs the source code `code` of this checkout would compute it with that.
+        Deleted jobs are left as they are: nothing is computed for them.
         Returns the ids of the jobs, and the keys of the stages of no job.
         """
         other = (str(PROJECT), code)
         jobs = self._all(
             "SELECT j.id, o.checkout FROM submitters o JOIN jobs j ON j.id = o.id"
-            " WHERE o.checkout != ? AND o.code != ? AND (j.status = 'planning'"
+            " WHERE o.checkout != ? AND o.code != ? AND j.deleted IS NULL"
+            " AND (j.status = 'planning'"
             " OR j.status = 'active' AND EXISTS (SELECT 1 FROM wants w JOIN stages s"
             " ON s.key = w.key WHERE w.job = j.id AND s.status IN ('queued', 'running')))",
             *other,
@@ -191,7 +226,7 @@ class Queue(StageQueue):
         stages = self._all(
             "SELECT s.key, o.checkout FROM submitters o JOIN stages s ON s.key = o.id"
             " WHERE o.checkout != ? AND o.code != ? AND s.status = 'queued'"
-            " AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.key = s.key)",
+            f" AND NOT {wanted('s.key')}",
             *other,
         )
         if not jobs and not stages:
@@ -243,16 +278,23 @@ class Queue(StageQueue):
         with self._write() as db:
             return _purge(db, time.time() - seconds)
 
-    def edit(self, jobs: Collection[str], change: Edit) -> None:
-        """Change the name, tags, notes, star or archive of jobs, all of them or none."""
+    def edit(self, jobs: Collection[str], change: Edit) -> list[str]:
+        """Change the name, tags, notes, star or archive of jobs, all in one step.
+
+        Returns what was not done, as sentences: a job that was deleted in the meantime does not
+        change, and a tag that no job has cannot be removed.
+        """
         with self._write() as db:
             query = f"SELECT * FROM jobs WHERE id IN ({marks(jobs)})"
-            for row in db.execute(query, tuple(jobs)).fetchall():
-                values = _edited(job_row(dict(row)), change)
+            rows = [job_row(dict(row)) for row in db.execute(query, tuple(jobs)).fetchall()]
+            present = [job for job in rows if job.deleted is None]
+            for job in present:
+                values = _edited(job, change)
                 assignments = ", ".join(f"{name} = ?" for name in values)
                 db.execute(
-                    f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), row["id"])
+                    f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job.id)
                 )
+        return list(_not_done(set(jobs), rows, change))
 
     def jobs(self, limit: int = 1000, offset: int = 0) -> list[Job]:
         """All jobs that are not deleted, the newest first."""
@@ -282,17 +324,15 @@ class Queue(StageQueue):
         return [job_row(row) for row in self._all(query)]
 
     def unfinished(self, limit: int) -> list[Job]:
-        """Jobs that are planned, wait or run, the newest first."""
-        # Indexes lead from the unfinished stages to their jobs. Each + hides a column from the
-        # query planner, which would scan all jobs instead.
-        rows = self._all(
-            "SELECT * FROM jobs WHERE +status IN ('planning', 'active') AND deleted IS NULL"
-            " AND id IN (SELECT id FROM jobs WHERE status = 'planning' UNION SELECT w.job"
-            " FROM stages s JOIN wants w ON w.key = s.key WHERE s.status IN ('queued', 'running'))"
-            " ORDER BY +created DESC LIMIT ?",
-            limit,
-        )
-        return [job_row(row) for row in rows]
+        """Jobs that are planned, wait or run: those that run first, then the newest first."""
+        query = f"SELECT * FROM jobs WHERE {UNFINISHED} ORDER BY id IN ({_jobs_with('running')})"
+        return [job_row(row) for row in self._all(f"{query} DESC, +created DESC LIMIT ?", limit)]
+
+    def unfinished_counts(self) -> tuple[int, int]:
+        """How many jobs run, and how many others are planned or wait."""
+        running = f"SUM(id IN ({_jobs_with('running')})) AS running"
+        (row,) = self._all(f"SELECT COUNT(*) AS jobs, {running} FROM jobs WHERE {UNFINISHED}")
+        return row["running"] or 0, row["jobs"] - (row["running"] or 0)
 
     def finished(self, limit: int) -> list[Job]:
         """Jobs all of whose stages are done, the newest first, without archived ones."""
@@ -321,7 +361,8 @@ class Queue(StageQueue):
 
     def planning(self) -> list[Job]:
         """Jobs whose plan is not complete, the oldest first."""
-        rows = self._all("SELECT * FROM jobs WHERE status = 'planning' ORDER BY created")
+        query = "SELECT * FROM jobs WHERE status = 'planning' AND deleted IS NULL ORDER BY created"
+        rows = self._all(query)
         return [job_row(row) for row in rows]
 
     def stages_of(self, job: str) -> list[Row]:
@@ -342,14 +383,20 @@ class Queue(StageQueue):
             counts[row["job"]][row["status"]] = row["n"]
         return counts
 
-    def wanted_keys(self) -> set[str]:
-        """The keys of the stages that at least one job wants."""
-        return {row["key"] for row in self._all("SELECT DISTINCT key FROM wants")}
+    def wanted_keys(self, deleted: bool = False) -> set[str]:
+        """The keys of the stages that at least one job wants.
+
+        With `deleted` also of those that only deleted jobs want: they are kept for an undo.
+        """
+        query = "SELECT DISTINCT w.key FROM wants w"
+        if not deleted:
+            query += " JOIN jobs j ON j.id = w.job WHERE j.deleted IS NULL"
+        return {row["key"] for row in self._all(query)}
 
     def finished_keys(self) -> list[str]:
-        """The keys of the finished stages that at least one job wants."""
-        query = "SELECT DISTINCT s.key FROM stages s JOIN wants w ON w.key = s.key"
-        return [row["key"] for row in self._all(f"{query} WHERE s.status = 'done' ORDER BY s.key")]
+        """The keys of the finished stages that at least one job wants; deleted jobs want none."""
+        query = f"SELECT key FROM stages WHERE status = 'done' AND {wanted('stages.key')}"
+        return [row["key"] for row in self._all(f"{query} ORDER BY key")]
 
     def named_files(self) -> set[str]:
         """Paths of images and weights that jobs, also deleted ones, and pending stages use."""
@@ -386,6 +433,21 @@ def _edited(job: Job, change: Edit) -> dict[str, Any]:
         "archived": job.archived if change.archived is None else change.archived,
         "tags": json.dumps(sorted(tags, key=lambda t: (t.casefold(), t)), ensure_ascii=False),
     }
+
+
+def _not_done(asked: set[str], rows: list[Job], change: Edit) -> Iterator[str]:
+    """What an edit of the jobs `asked` has not done; `rows` are the jobs that exist."""
+    deleted = [job for job in rows if job.deleted is not None]
+    for job in deleted:
+        name = shortened(job.label)
+        yield f"The run {name} was deleted, so it was not changed. Restore it first."
+    if purged := len(asked) - len(rows):
+        yield f"{format_count(purged, 'run')} not changed: deleted for good in the meantime."
+    present = [job for job in rows if job.deleted is None]
+    for tag in change.remove_tags if present else ():
+        if not any(tag.strip() in job.tags for job in present):
+            which = "The run has no tag" if len(present) == 1 else "No chosen run has the tag"
+            yield f"{which} {shortened(tag)}, so none was removed."
 
 
 def _purge(db: sqlite3.Connection, until: float) -> int:
@@ -426,8 +488,7 @@ def _cancel(db: sqlite3.Connection, job: str) -> None:
     db.execute(
         "UPDATE stages SET status = 'cancelled', token = NULL WHERE status IN"
         " ('queued', 'running') AND key IN (SELECT key FROM wants WHERE job = ?)"
-        " AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job WHERE"
-        " w.key = stages.key AND j.status IN ('planning', 'active') AND j.deleted IS NULL)",
+        f" AND NOT {wanted('stages.key', ACTIVE_JOB)}",
         (job,),
     )
 
@@ -453,8 +514,7 @@ def _drop_past(db: sqlite3.Connection, job: str, plan: Plan) -> None:
     past = f"key IN (SELECT key FROM wants WHERE job = ?) AND key NOT IN ({marks(keys)})"
     db.execute(
         f"UPDATE stages SET status = 'cancelled' WHERE status = 'queued' AND {past}"
-        " AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job"
-        " WHERE w.key = stages.key AND w.job != ? AND j.status IN ('planning', 'active'))",
+        f" AND NOT {wanted('stages.key', ACTIVE_JOB + ' AND w.job != ?')}",
         (job, *keys, job),
     )
     db.execute(

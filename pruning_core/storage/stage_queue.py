@@ -34,6 +34,7 @@ READY = (
     " AND p.key = json_extract(stages.progress, '$.waits_for'))"
 )
 ON_CPU = "coalesce(json_extract(settings, '$.device'), 'cpu') = 'cpu'"
+ACTIVE_JOB = " AND j.status IN ('planning', 'active')"
 REQUEUE_DONE = "UPDATE stages SET status = 'queued', attempts = 0 WHERE key = ? AND status = 'done'"
 
 
@@ -66,6 +67,17 @@ class Row:
 def marks(values: Collection[str]) -> str:
     """Question marks for the values of an SQL list."""
     return ", ".join("?" * len(values))
+
+
+def wanted(key: str, and_job: str = "") -> str:
+    """The condition in SQL that a job wants the stage `key`; `and_job` narrows down the job `j`.
+
+    A deleted job wants nothing: its stages stay for an undo, but nothing is computed for it.
+    """
+    return (
+        f"EXISTS (SELECT 1 FROM wants w JOIN jobs j ON j.id = w.job WHERE w.key = {key}"
+        f" AND j.deleted IS NULL{and_job})"
+    )
 
 
 class StageQueue(Database):
@@ -107,8 +119,7 @@ class StageQueue(Database):
         with self._write() as db:
             rows = db.execute(
                 "UPDATE stages SET status = 'cancelled' WHERE status = 'queued'"
-                " AND requested < ? AND NOT EXISTS (SELECT 1 FROM wants w JOIN jobs j"
-                " ON j.id = w.job WHERE w.key = stages.key AND j.status IN ('planning', 'active'))"
+                f" AND requested < ? AND NOT {wanted('stages.key', ACTIVE_JOB)}"
                 " RETURNING key",
                 (time.time() - REQUEST_SECONDS,),
             ).fetchall()
@@ -211,11 +222,14 @@ class StageQueue(Database):
             db.execute(REQUEUE_DONE, (key,))
 
     def forget(self, key: str) -> None:
-        """Delete the row of a stage that no job wants, unless it waits or runs."""
+        """Delete the row of a stage that no job wants, unless it waits or runs.
+
+        A job that is deleted does not count; one that is restored plans its stages again.
+        """
         with self._write() as db:
             db.execute(
                 "DELETE FROM stages WHERE key = ? AND status NOT IN ('queued', 'running')"
-                " AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.key = stages.key)",
+                f" AND NOT {wanted('stages.key')}",
                 (key,),
             )
             db.execute("DELETE FROM submitters WHERE id = ?", (key,))
@@ -242,7 +256,7 @@ class StageQueue(Database):
         """Whether a stage runs or is ready, or a job waits for its plan."""
         query = (
             f"SELECT EXISTS (SELECT 1 FROM stages WHERE status = 'running' OR ({READY}))"
-            " OR EXISTS (SELECT 1 FROM jobs WHERE status = 'planning') AS busy"
+            " OR EXISTS (SELECT 1 FROM jobs WHERE status = 'planning' AND deleted IS NULL) AS busy"
         )
         return bool(self._all(query)[0]["busy"])
 

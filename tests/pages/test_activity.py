@@ -44,18 +44,35 @@ def test_every_page_shows_the_active_runs_and_says_when_one_ends(
 ) -> None:
     job = submitted(queue)
     test = open_page(page)
-    assert "1 running, 0 %" in links(test)
+    assert "1 waiting, 0 %" in links(test)
     assert toasts(test) == []
     queue.cancel(job)
     test.run()
-    assert not any("running" in label for label in links(test))
+    assert not any("waiting" in label for label in links(test))
     assert toasts(test) == ["Quick \\*start\\* was cancelled."]
     assert toasts(test.run()) == [], "it is said once"
 
 
 def test_the_text_counts_runs_and_gives_their_mean_progress(queue: Queue) -> None:
-    assert activity.activity_text([]) == ""
+    assert activity.activity_text([], 0, 0) == ""
     progress = job_progress(queue, submitted(queue))
     done = [replace(row, status="done") for row in progress.rows]
     finished = replace(progress, rows=done)
-    assert activity.activity_text([progress, finished]) == "2 running, 50 %"
+    both = [progress, finished]
+    assert activity.activity_text(both, 1, 2) == "1 running, 2 waiting, 50 %"
+    assert activity.activity_text(both, 0, 2) == "2 waiting, 50 %"
+    assert activity.activity_text(both, 2, 0) == "2 running, 50 %"
+
+
+def test_the_link_counts_what_runs_and_what_waits_and_the_tab_only_what_runs(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(queue)
+    assert queue.claim("t", 2)
+    queue.submit(replace(QUICKSTART, seeds=(5,)), "waits")
+    titles: list[str] = []
+    monkeypatch.setattr(
+        activity.st, "set_page_config", lambda page_title, **_: titles.append(page_title)
+    )
+    assert "1 running, 1 waiting, 0 %" in links(open_page("pages/2_Runs.py"))
+    assert titles[-1] == "1 running, 0 % - Runs - Pruning Lab"

@@ -216,12 +216,68 @@ def test_a_deleted_job_is_removed_after_a_day(
     job, _ = submit(queue)
     queue.delete(job)
     assert queue.purge(UNDO_SECONDS) == 0
-    assert queue.wanted_keys(), "its results are kept as long as it can be restored"
+    assert queue.wanted_keys() == set(), "nothing is computed for it"
+    assert queue.wanted_keys(deleted=True), "its results are kept as long as it can be restored"
     later = time.time() + UNDO_SECONDS
     monkeypatch.setattr("pruning_core.storage.jobs.time.time", lambda: later)
     queue.submit(LARGE, "another")
     assert queue.deleted() == []
-    assert queue.wanted_keys() == set()
+    assert queue.wanted_keys(deleted=True) == set()
+
+
+def test_a_deleted_job_neither_starts_nor_refuses_nor_keeps_another(queue: Queue) -> None:
+    """Not by the page of another browser, and not where its finished stages are lost."""
+    job, job_plan = submit(queue)
+    while row := queue.claim("t", 2):
+        queue.finish(row.key, "t")
+    queue.delete(job)
+    before = queue.deleted()
+    assert queue.retry(job) == []
+    queue.lost(job_plan.stages[-1].key)
+    with queue._write() as db:
+        db.execute("UPDATE submitters SET checkout = 'elsewhere', code = 'other'")
+    assert queue.refuse_others("this") == []
+    (note,) = queue.edit([job], Edit(name="New", add_tags=("tag",)))
+    assert note == "The run 'run' was deleted, so it was not changed. Restore it first."
+    assert queue.deleted() == before
+    assert queue.planning() == []
+    key = job_plan.stages[-1].key
+    with queue._write() as db:
+        db.execute("UPDATE stages SET requested = 1 WHERE key = ?", (key,))
+    assert queue.drop_requests() == [key], "no page waits for it, and no job"
+    queue.forget(key)
+    assert queue.stage(key) is None
+
+
+def test_a_tag_that_no_run_has_is_told(queue: Queue) -> None:
+    ids = [submit(queue)[0], submit(queue, LARGE)[0]]
+    queue.edit(ids[:1], Edit(add_tags=("thesis",)))
+    assert queue.edit(ids, Edit(remove_tags=("thesis ", "tehsis"))) == [
+        "No chosen run has the tag 'tehsis', so none was removed."
+    ]
+    assert queue.edit(ids[:1], Edit(remove_tags=("thesis",))) == [
+        "The run has no tag 'thesis', so none was removed."
+    ]
+
+
+def test_runs_that_run_come_first_and_those_that_failed_are_no_longer_unfinished(
+    queue: Queue,
+) -> None:
+    """Failed runs have stages that stay queued for ever: they would displace those that run."""
+    running, _ = submit(queue)
+    key = claim(queue)
+    shared = {row.key for row in queue.stages_of(running)}
+    waiting, failed = (
+        queue.submit(replace(QUICKSTART, seeds=(seed,)), f"seed {seed}") for seed in (7, 8)
+    )
+    stages = [Stage("pruned", "", {"failed": i}) for i in range(2)]
+    queue.expand(failed, Plan((stages[0], replace(stages[1], parent=stages[0].key)), (), True), ())
+    with queue._write() as db:
+        db.execute("UPDATE stages SET status = 'failed' WHERE key = ?", (stages[0].key,))
+    assert key in shared
+    assert job_progress(queue, failed).state == "failed"
+    assert [job.id for job in queue.unfinished(5)] == [running, waiting]
+    assert queue.unfinished_counts() == (1, 1)
 
 
 def test_a_deleted_job_that_is_submitted_again_is_a_new_one(queue: Queue) -> None:
