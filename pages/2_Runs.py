@@ -25,7 +25,12 @@ POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 LOG_LINES = 200
 FIRST_LOG = "first log"  # the key of the session: a run, and the first log of it
 CANCEL = "Stops the run. Finished stages stay cached."
-RETRY = "Re-runs failed or cancelled stages only."
+# What starts a run again, and what the button says about it, by the state.
+AGAIN = {
+    "failed": ("Retry", "Re-runs failed stages only."),
+    "refused": ("Retry", "Checks the settings, the files and this machine again."),
+    "cancelled": ("Resume", "Continues the run. Finished stages are not repeated."),
+}
 ADDRESS = Address(
     "Runs",
     Parameter("job"),
@@ -95,8 +100,9 @@ def draw_actions(lab: Lab, now: JobProgress) -> None:
             st.button("Cancel", on_click=cancel, args=(job.id,), help=CANCEL)
         else:
             draw_delete(lab, job)
-        if now.state in ("failed", "refused", "cancelled"):
-            st.button("Retry", on_click=lab.queue.retry, args=(job.id,), help=RETRY)
+        if now.state in AGAIN:
+            label, text = AGAIN[now.state]
+            st.button(label, on_click=run_table.resume_runs, args=(lab, [job.id]), help=text)
 
 
 def draw_name(lab: Lab, job: Job) -> None:
@@ -185,7 +191,7 @@ def draw_delete(lab: Lab, job: Job) -> None:
     with st.popover("Delete"):
         st.write(
             "Removes the run from all lists. You can undo this for a day. An active run is "
-            "cancelled; after Undo, press Retry to continue it."
+            "cancelled and stays cancelled after Undo; Resume starts it."
         )
         st.button("Delete this run", on_click=run_table.delete_runs, args=(lab, ADDRESS, [job.id]))
 

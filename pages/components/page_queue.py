@@ -45,12 +45,7 @@ class PageQueue(Queue):
             self._attempt(lambda: super(PageQueue, self).request(missing))
 
     def retry(self, *jobs: str) -> list[str]:
-        """As `Queue.retry`; says where a run was deleted in the meantime."""
-        started = self._start(lambda: super(PageQueue, self).retry(*jobs))
-        if started is not None and (missing := len(jobs) - len(started)):
-            what = "The run was" if missing == 1 else f"{missing} runs were"
-            st.error(f"{what} deleted in the meantime. To start it again, restore it first.")
-        return started or []
+        return self._start(lambda: super(PageQueue, self).retry(*jobs)) or []
 
     def cancel(self, job: str) -> None:
         self._attempt(lambda: super(PageQueue, self).cancel(job))
@@ -62,11 +57,7 @@ class PageQueue(Queue):
         self._attempt(lambda: super(PageQueue, self).undelete(*jobs))
 
     def edit(self, jobs: Collection[str], change: Edit) -> list[str]:
-        """As `Queue.edit`; says what was not done."""
-        notes = self._attempt(lambda: super(PageQueue, self).edit(jobs, change)) or []
-        for note in notes:
-            st.warning(plain(note))
-        return notes
+        return self._attempt(lambda: super(PageQueue, self).edit(jobs, change)) or []
 
     def forget(self, key: str) -> None:
         self._attempt(lambda: super(PageQueue, self).forget(key))

@@ -36,6 +36,8 @@ ROW_HEIGHT, ROWS_AT_ONCE = 35, 10
 MOST_SUMMARIES, AT_ONCE, IN_A_STEP, STEP_SECONDS = 5000, 2, 5, 0.3
 PENDING = "…"  # instead of a summary that is not computed yet
 UNDO = "deleted runs"  # the key of the session: the ids of the runs deleted last
+NOTES = "notes on runs"  # the key of the session: what the last change has not done, as sentences
+RESTORED = "restored runs"  # the key of the session: the ids of the runs restored last
 SHOWN_TABLE = "shown table"  # the key of the session: the key of the table
 TITLE_CLICKS = "clicks on titles"  # the key of the session: their number
 STAR = "★"
@@ -203,7 +205,7 @@ def _taken_over(
         others = [name for name in address["selected"] or [] if name not in ids]
         _select(address, [*others, *(ids[row] for row in sorted(selection.rows))])
         if selection.rows != before:
-            st.session_state.pop(UNDO, None)
+            _forget_last()
         if selection.columns:
             st.session_state[TITLE_CLICKS] = st.session_state.get(TITLE_CLICKS, 0) + 1
             _sort_by(address, str(selection.columns[0]))
@@ -329,10 +331,15 @@ def _draw_paging(address: Address, more: bool) -> None:
 
 def _draw_actions(lab: Lab, address: Address, selected: list[Job], here: list[str]) -> None:
     """What can be done with the selected runs; without any, how to select some, or Undo."""
+    # A callback cannot draw them: the list, which is a fragment, may be drawn again after it.
+    for note in st.session_state.get(NOTES, []):
+        st.warning(inline(note))
     last = lab.queue.jobs_by_id(st.session_state.get(UNDO, []))
     deleted = [job for job in last.values() if job.deleted]
     if deleted:
         _draw_undo(lab, address, deleted)
+    elif st.session_state.get(RESTORED):
+        _draw_restored(lab)
     elif not selected:
         actions = (
             "Click a row to open a run. Tick rows to compare, tag, star, archive or delete them."
@@ -345,8 +352,8 @@ def _draw_actions(lab: Lab, address: Address, selected: list[Job], here: list[st
         elsewhere = sum(job.id not in here for job in selected)
         note = f", {elsewhere} not on this page" if elsewhere else ""
         st.markdown(f"{len(selected)} selected{note}", width="content")
-        if any(job.deleted for job in selected):
-            st.button("Restore selected", on_click=lambda: lab.queue.undelete(*_ids(selected)))
+        if gone := [job for job in selected if job.deleted]:
+            st.button("Restore selected", on_click=lambda: _restore(lab, address, gone))
         else:
             _draw_changes(lab, address, selected)
         st.button("Clear selection", type="tertiary", on_click=lambda: _select(address, []))
@@ -393,18 +400,53 @@ def _draw_tagging(lab: Lab, selected: list[Job]) -> None:
 
 def _draw_undo(lab: Lab, address: Address, deleted: list[Job]) -> None:
     """What was deleted last, and the button that brings it back."""
-    one = len(deleted) == 1
-    what = f"the run {deleted[0].label}" if one else format_count(len(deleted), "run")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Deleted {_counted(deleted)}.", width="content")
+        st.button("Undo", on_click=lambda: _restore(lab, address, deleted))
 
-    def undo() -> None:
-        lab.queue.undelete(*_ids(deleted))
-        st.session_state.pop(UNDO, None)
-        if one:
-            open_run(address, deleted[0].id)
+
+def _restore(lab: Lab, address: Address, deleted: list[Job]) -> None:
+    """Bring deleted runs back, and open the only one; call it in a callback."""
+    lab.queue.undelete(*_ids(deleted))
+    present = [job.id for job in deleted if lab.queue.job(job.id)]
+    if not present:  # the queue could not be written, and the page says so
+        return
+    _forget_last()
+    st.session_state[RESTORED] = present
+    _select(address, [])
+    if len(present) == 1:
+        open_run(address, present[0])
+
+
+def _draw_restored(lab: Lab) -> None:
+    """What was restored last. Runs that were active are cancelled: how to start them."""
+    restored = [job for name in st.session_state[RESTORED] if (job := lab.queue.job(name))]
+    stopped = [job for job in restored if job.status == "cancelled"]
+    if not restored:
+        return
+    sentences = [f"Restored {_counted(restored)}."]
+    if stopped and len(restored) == 1:
+        sentences.append("It stays cancelled. Resume starts it.")
+    elif stopped:
+        some = "They stay" if len(stopped) == len(restored) else f"{len(stopped)} of them stay"
+        sentences.append(f"{some} cancelled. Resume starts them.")
 
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Deleted {plain(what)}.", width="content")
-        st.button("Undo", on_click=undo)
+        st.markdown(" ".join(sentences), width="content")
+        if stopped:
+            what = "run" if len(stopped) == 1 else format_count(len(stopped), "run")
+            st.button(f"Resume restored {what}", on_click=resume_runs, args=(lab, _ids(stopped)))
+
+
+def _forget_last() -> None:
+    """Show no longer what was deleted or restored last, and what was not done then."""
+    for key in (UNDO, RESTORED, NOTES):
+        st.session_state.pop(key, None)
+
+
+def _counted(jobs: list[Job]) -> str:
+    """A run by its name, or how many there are."""
+    return f"the run {plain(jobs[0].label)}" if len(jobs) == 1 else format_count(len(jobs), "run")
 
 
 def delete_runs(lab: Lab, address: Address, ids: list[str]) -> None:
@@ -412,6 +454,7 @@ def delete_runs(lab: Lab, address: Address, ids: list[str]) -> None:
     lab.queue.delete(*ids)
     if lab.queue.job(ids[0]):  # the queue could not be written, and the page says so
         return
+    _forget_last()
     st.session_state[UNDO] = ids
     _select(address, [name for name in address["selected"] or [] if name not in ids])
     if address["job"] in ids:
@@ -421,9 +464,21 @@ def delete_runs(lab: Lab, address: Address, ids: list[str]) -> None:
 def edit_runs(lab: Lab, ids: list[str], **values: Any) -> None:
     """Change runs by the fields of `Edit`, or say which value is wrong; call it in a callback."""
     try:
-        lab.queue.edit(ids, Edit(**values))
+        st.session_state[NOTES] = lab.queue.edit(ids, Edit(**values))
     except SpecError as error:
-        st.error(inline(for_page(error)))
+        st.session_state[NOTES] = [for_page(error)]
+
+
+def resume_runs(lab: Lab, ids: list[str]) -> None:
+    """Start cancelled, failed or refused runs again; call it in a callback."""
+    lab.queue.retry(*ids)
+    jobs = lab.queue.jobs_by_id(ids)
+    _forget_last()
+    st.session_state[NOTES] = [
+        f"The run {quoted(job.label)} was deleted, so it was not started. Restore it first."
+        for job in jobs.values()
+        if job.deleted
+    ]
 
 
 def _ids(jobs: list[Job]) -> list[str]:

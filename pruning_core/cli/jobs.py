@@ -184,6 +184,10 @@ def undelete(options: argparse.Namespace, queue: Queue) -> int:
     queue.undelete(*(job.id for job in jobs))
     for job in jobs:
         print(f"Job {job.id} is restored: {one_line(job.label)}")
+    stopped = [job for job in jobs if job.status == "cancelled"]
+    if stopped:
+        what = "It stays" if len(jobs) == 1 else f"{len(stopped)} of {len(jobs)} stay"
+        print(f"{what} cancelled. Run the same command again, or press Resume on the page Runs.")
     return OK
 
 

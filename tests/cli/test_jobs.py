@@ -206,6 +206,9 @@ def test_the_list_is_filtered_sorted_and_limited(queue: Queue, jobs: Jobs) -> No
     jobs("edit", alpha[:6], gamma, "--add-tag", "thesis", "--add-tag", "old", "--star")
     assert names(jobs("--tag", "thesis")[1]) == ["* Gamma [old] [thesis]", "* alpha [old] [thesis]"]
     jobs("edit", gamma, "--remove-tag", "old", "--no-star", "--notes", "a note")
+    code, out, error = jobs("edit", gamma, "--remove-tag", "old")
+    assert (code, names(out)) == (0, ["Gamma [thesis] (a note)"])
+    assert error == "The run has no tag 'old', so none was removed.\n"
     assert names(jobs("--starred")[1]) == ["* alpha [old] [thesis]"]
     assert names(jobs("--search", "note")[1]) == ["Gamma [thesis] (a note)"]
     jobs("edit", beta, "--archive")
@@ -225,7 +228,10 @@ def test_a_deleted_job_is_restored_or_removed(queue: Queue, jobs: Jobs) -> None:
     code, _, error = jobs("edit", beta, "--star")
     assert (code, one_line(error)[:4]) == (2, "JOB:")
     assert f"`jobs undelete {beta}` restores it" in error
-    assert jobs("undelete", beta[:6])[1] == f"Job {beta} is restored: Beta\n"
+    assert jobs("undelete", beta[:6])[1].splitlines() == [
+        f"Job {beta} is restored: Beta",
+        "It stays cancelled. Run the same command again, or press Resume on the page Runs.",
+    ]
     assert jobs("purge")[1].startswith("Removed 1 deleted job for good.")
     assert "matches no deleted job" in jobs("undelete", alpha)[2]
     assert {job.id for job in queue.jobs()} == {beta, gamma}

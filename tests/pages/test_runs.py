@@ -383,12 +383,12 @@ def test_no_action_that_starts_work_takes_the_place_of_cancel(queue: Queue) -> N
     after = actions(press(test, "Cancel"))
     place = before.index("Cancel")
     assert after[:place] == before[:place]
-    assert "Retry" in after
+    assert "Resume" in after
     assert after[place] == "Delete this run", "in a popover, so it takes two clicks"
 
 
 def actions(test: AppTest) -> list[str]:
-    names = ("Compare", "Duplicate and edit", "Cancel", "Delete this run", "Retry")
+    names = ("Compare", "Duplicate and edit", "Cancel", "Delete this run", "Resume")
     return [button.label for button in test.button if button.label in names]
 
 
@@ -509,6 +509,7 @@ def test_deleted_runs_come_back_with_undo(queue: Queue) -> None:
     press(test, "Undo")
     assert listed(test) == ["cancelled 2", "cancelled 1", "cancelled 0"]
     assert "Deleted" not in [button.label for button in test.button]
+    assert "Restored 2 runs. They stay cancelled. Resume starts them." in texts(test)
     press(test, "Delete this run")
     assert "Deleted the run cancelled 2" in texts(test)
     test = open_page("pages/2_Runs.py", job=jobs[2])
@@ -517,6 +518,35 @@ def test_deleted_runs_come_back_with_undo(queue: Queue) -> None:
     assert listed(test) == ["cancelled 2"]
     press(test, "Restore selected")
     assert {job.id for job in queue.jobs()} == set(jobs)
+    assert "Restored the run cancelled 2. It stays cancelled. Resume starts it." in texts(test)
+    press(test, "Resume restored run")
+    assert "Resume" not in actions(test)
+    assert [job.id for job in queue.planning()] == [jobs[2]]
+
+
+def test_a_finished_run_is_restored_as_it_was(cache: Cache, queue: Queue) -> None:
+    finished(cache)
+    test = press(open_page("pages/2_Runs.py"), "Delete this run")
+    press(test, "Undo")
+    assert "Restored the run Quick start." in texts(test)
+    assert "It stays cancelled" not in texts(test)
+    assert listed(test, "State") == ["Finished"]
+
+
+def test_a_run_deleted_in_another_browser_is_told(queue: Queue) -> None:
+    """Each action of a page that still shows the run says what happened, and changes nothing."""
+    first, other = cancelled(queue, 1), cancelled(queue, 2)
+    test = open_page("pages/2_Runs.py", job=first, selected=f"{first},{other}")
+    queue.delete(first)
+    press(test, "Star selected")
+    assert "The run 'cancelled 1' was deleted, so it was not changed." in texts(test)
+    assert [job.starred for job in (*queue.jobs(), *queue.deleted())] == [True, False]
+    queue.undelete(first)
+    test = open_page("pages/2_Runs.py", job=first)
+    queue.delete(first)
+    press(test, "Resume")
+    assert "The run 'cancelled 1' was deleted, so it was not started." in texts(test)
+    assert queue.planning() == []
 
 
 def test_the_name_tags_and_notes_of_a_run_are_edited(queue: Queue) -> None:
