@@ -189,7 +189,8 @@ def main() -> None:
         st.header("What you will get", anchor=False)
         draw_outlook(lab, prospect.spec, prospect.outlook, draw_goal(choices.ADDRESS))
         draw_notes(prospect)
-        settings_file.draw(prospect.spec if prospect.runnable else None)
+        spec = prospect.spec if prospect.runnable else None
+        settings_file.draw(spec, prospect.errors.get("label", ""))
     if prospect.pending:
         facts.wait_for(prospect.pending, lab)
 

@@ -16,10 +16,11 @@ from pages.components.number_lists import quoted
 from pages.components.picking import no_run
 from pages.components.setting_values import params
 from pages.components.shell import draw_link_problems, open_page
+from pruning_core.common.names import LONGEST_NAME, LONGEST_NOTES
 from pruning_core.settings.spec import from_json
 from pruning_core.storage.job_list import JobFilter, JobList
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
-from pruning_core.storage.jobs import LONGEST_NAME, LONGEST_NOTES, Job
+from pruning_core.storage.jobs import Job
 
 POLL_SECONDS, SLOW_SECONDS = 2.0, 10.0
 LOG_LINES = 200

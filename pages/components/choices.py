@@ -7,7 +7,7 @@ keys before the widgets are drawn.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import streamlit as st
@@ -28,6 +28,7 @@ from pages.components.setting_values import (
     without_old_label,
 )
 from pruning_core.common.errors import SpecError
+from pruning_core.common.names import run_name
 from pruning_core.common.paths import shown_path
 from pruning_core.settings.fields import fields_of
 from pruning_core.settings.relevance import has_effect
@@ -157,7 +158,16 @@ def collect() -> Reading:
     values, errors = _read_widgets()
     resolved = resolve(values, st.session_state[VALUES], all_errors=False)
     errors = [*errors, *resolved.errors]
-    return Reading(without_old_label(resolved.values), tuple(_with_effect(errors, values)))
+    errors = [*_with_effect(errors, values), *_name_errors()]
+    return Reading(without_old_label(resolved.values), tuple(errors))
+
+
+def _name_errors() -> Iterator[SpecError]:
+    """Why the text in the field for the name cannot be the name of the run, if it cannot."""
+    try:
+        run_name("label", st.session_state[RUN_NAME])
+    except SpecError as error:
+        yield error
 
 
 def _read_widgets() -> tuple[Values, list[SpecError]]:

@@ -17,6 +17,7 @@ from pages.components.markdown import inline
 from pages.components.number_lists import quoted
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_percent, trimmed
+from pruning_core.common.names import within_name
 from pruning_core.methods.granularity import unit_noun, units
 from pruning_core.methods.layers import prunable
 from pruning_core.planning.inspections import known_layers
@@ -234,5 +235,5 @@ def custom_spec(spec: Spec, sparsities: Mapping[str, float], overall: float) -> 
         correction=replace(spec.correction, enabled=False),
         structured=replace(spec.structured, enabled=False),
         sensitivity=replace(spec.sensitivity, enabled=False),
-        label=f"{describe(spec)}, custom per-layer sparsity",
+        label=within_name("", describe(spec), ", custom per-layer sparsity"),
     )

@@ -11,6 +11,7 @@ from pages.components.setting_values import link_of
 from pages.components.settings_form import FIELDS
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_count
+from pruning_core.common.names import LONGEST_NAME
 from pruning_core.planning.presets import QUICKSTART
 from pruning_core.settings.messages import for_page
 from pruning_core.settings.spec import Spec, describe, from_bytes, to_json
@@ -19,8 +20,11 @@ UPLOAD = "settings file"
 PROBLEM = "settings file problem"
 
 
-def draw(spec: Spec | None) -> None:
-    """The name, and the buttons. Without a valid spec nothing can be exported."""
+def draw(spec: Spec | None, wrong_name: str) -> None:
+    """The name, and the buttons. Without a valid spec nothing can be exported.
+
+    `wrong_name` says why the text in the field cannot be the name of the run.
+    """
     if error := st.session_state.get(PROBLEM):
         st.error(error)
     st.text_input(
@@ -28,8 +32,11 @@ def draw(spec: Spec | None) -> None:
         placeholder=describe(spec) if spec else "",
         key=choices.RUN_NAME,
         value=st.session_state[choices.RUN_NAME],
+        max_chars=LONGEST_NAME,
         help=FIELDS["label"].about.help,
     )
+    if wrong_name:
+        st.error(inline(wrong_name))
     st.caption(_state(spec is not None))
     with st.container(horizontal=True):
         draw_copy_link()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from pruning_core.common.names import within_name
 from pruning_core.methods.channel_importance import CHANNEL_IMPORTANCES
 from pruning_core.methods.criteria import CRITERIA, IMAGES, needs
 from pruning_core.methods.granularity import UNSTRUCTURED
@@ -89,5 +90,5 @@ def sensitivity_only(spec: Spec) -> Spec:
         iterative=replace(spec.iterative, enabled=False),
         correction=replace(spec.correction, enabled=False),
         structured=replace(spec.structured, enabled=False),
-        label=f"Sensitivity of {describe(spec)}",
+        label=within_name("Sensitivity of ", describe(spec)),
     )

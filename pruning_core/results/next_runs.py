@@ -11,6 +11,7 @@ import numpy as np
 
 from pruning_core.common.errors import SpecError
 from pruning_core.common.formatting import format_bytes, format_percent, format_points
+from pruning_core.common.names import within_name
 from pruning_core.common.statistics import fewest_images
 from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.sparsity_schedules import CUSTOM
@@ -64,8 +65,8 @@ def proposals(
             continue
         known.add(job_id(proposal.spec))
         label = proposal.spec.label
-        named = replace(proposal.spec, label=f"{label}, {proposal.name}" if label else "")
-        chosen.append(replace(proposal, spec=named))
+        name = within_name("", label, f", {proposal.name}") if label else ""
+        chosen.append(replace(proposal, spec=replace(proposal.spec, label=name)))
     return chosen[:most]
 
 

@@ -16,7 +16,14 @@ from pruning_core.settings.fields import Field, fields_of
 from pruning_core.settings.spec import Spec
 
 # Names in errors that are no settings of a spec.
-OTHER_TITLES = {"image": "Your image", "amount": "Sparsity", "spec": "Settings file"}
+OTHER_TITLES = {
+    "image": "Your image",
+    "amount": "Sparsity",
+    "spec": "Settings file",
+    "name": "Name of the run",
+    "tag": "Tag",
+    "notes": "Notes",
+}
 
 
 def field_of(name: str) -> Field | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pruning_core.common.errors import SpecError, check, once, shortened
 from pruning_core.common.formatting import format_percent
+from pruning_core.common.names import made_name, run_name
 from pruning_core.methods.datasets import DATASETS
 from pruning_core.methods.devices import DEVICES, PRECISIONS
 from pruning_core.methods.lr_schedules import LR_SCHEDULE_SPANS
@@ -149,6 +150,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        object.__setattr__(self, "label", run_name("label", self.label))
         check(bool(self.seeds), "seeds", "give at least one seed.")
         once("seeds", self.seeds)
         chains = [chain for chain in (self.iterative, self.structured) if chain.enabled]
@@ -274,9 +276,10 @@ def describe(spec: Spec) -> str:
     """The name of a run: that of its settings, else its data set and what is special about it.
 
     Such as "digits, global, 3 seeds": the model, the strategies, the criterion and others are
-    named where they are not the default ones, the allocation always.
+    named where they are not the default ones, the allocation always. A name of a folder or file
+    that cannot be the name of a run is escaped and shortened.
     """
-    return spec.label or ", ".join(_distinctive(spec))
+    return spec.label or made_name(", ".join(_distinctive(spec)))
 
 
 def _distinctive(spec: Spec) -> Iterator[str]:

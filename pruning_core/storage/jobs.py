@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pruning_core.common.errors import check, shortened
+from pruning_core.common.errors import shortened
 from pruning_core.common.formatting import format_count
+from pruning_core.common.names import run_name, run_notes, run_tag
 from pruning_core.common.paths import PROJECT
 from pruning_core.planning.stage import Plan, outline
 from pruning_core.planning.stage_kinds import INSPECTIONS
@@ -45,7 +46,6 @@ LAST_CHARACTER = chr(0x10FFFF)
 LISTED = "deleted IS NULL AND NOT archived"
 # So long a deletion can be undone.
 UNDO_SECONDS = 86_400.0
-LONGEST_NAME, LONGEST_TAG, LONGEST_NOTES = 200, 50, 10_000
 
 
 def _jobs_with(status: str) -> str:
@@ -96,6 +96,9 @@ class Edit:
     """A change to jobs; None leaves a value as it is.
 
     An empty `name` is the default name. Tags are added before others are removed.
+
+    Raises `SpecError` where a text cannot be a name, notes or a tag; see `common.names`. Any text
+    may be removed as a tag.
     """
 
     name: str | None = None
@@ -106,19 +109,10 @@ class Edit:
     remove_tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises `SpecError` where a text is too long, or a tag cannot be one."""
-        texts = [
-            ("name", self.name or "", LONGEST_NAME),
-            ("notes", self.notes or "", LONGEST_NOTES),
-        ]
-        texts += [("tag", tag, LONGEST_TAG) for tag in self.add_tags]
-        for field, text, most in texts:
-            message = "this text has {length} characters; give at most {most}."
-            check(len(text) <= most, field, message, length=len(text), most=most)
-        message = "{tag} is no tag; write a word, or a few words without a comma."
-        for tag in self.add_tags:
-            one_line = tag.strip() and "," not in tag and len(tag.splitlines()) == 1
-            check(bool(one_line), "tag", message, tag=shortened(tag))
+        for name, checked in (("name", run_name), ("notes", run_notes)):
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, checked(name, text))
+        object.__setattr__(self, "add_tags", tuple(run_tag("tag", tag) for tag in self.add_tags))
 
 
 def job_id(spec: Spec) -> str:
@@ -137,9 +131,11 @@ class Queue(StageQueue):
         """Submit a comparison, or submit an existing one again. Returns the id of the job.
 
         A name that a person has typed is only replaced by another typed one. A job that was
-        deleted is a new one, with the tags and notes that it had.
+        deleted is a new one, with the tags and notes that it had. Raises `SpecError` where `label`
+        cannot be a name; an empty one is the default name.
         """
         job = job_id(spec)
+        label = run_name("label", label) or describe(spec)
         origin = label_origin(spec) if label == describe(spec) else TYPED
         with self._write() as db:
             _purge(db, time.time() - UNDO_SECONDS)
@@ -418,17 +414,15 @@ def _edited(job: Job, change: Edit) -> dict[str, Any]:
     """The columns of a job after a change."""
     label, origin = job.label, job.origin
     if change.name is not None:
-        label, origin = " ".join(change.name.split()), TYPED
+        label, origin = change.name, TYPED
     if not label:
         spec = from_json(job.spec)
         label, origin = describe(spec), label_origin(spec)
-    tags = {*job.tags, *(tag.strip() for tag in change.add_tags)} - {
-        tag.strip() for tag in change.remove_tags
-    }
+    tags = {*job.tags, *change.add_tags} - {tag.strip() for tag in change.remove_tags}
     return {
         "label": label,
         "origin": origin,
-        "notes": job.notes if change.notes is None else change.notes.strip(),
+        "notes": job.notes if change.notes is None else change.notes,
         "starred": job.starred if change.starred is None else change.starred,
         "archived": job.archived if change.archived is None else change.archived,
         "tags": json.dumps(sorted(tags, key=lambda t: (t.casefold(), t)), ensure_ascii=False),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruning_core.common.errors import SpecError
+from pruning_core.common.names import BLANK
 from pruning_core.methods.allocation import ALLOCATIONS
 from pruning_core.methods.optimizers import OPTIMIZERS
 from pruning_core.planning.presets import PRESETS
@@ -50,7 +51,9 @@ whole_specs = st.builds(
     one_shot=st.builds(OneShotSpec, amounts=amounts, epochs=st.integers(0, 50)),
     iterative=st.builds(IterativeSpec, iterations=st.integers(1, 100)),
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True).map(tuple),
-    label=st.text(max_size=20),
+    label=st.text(
+        st.characters(categories=("L", "N", "P", "S"), exclude_characters=BLANK), max_size=20
+    ),
 )
 
 
