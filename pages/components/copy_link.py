@@ -5,28 +5,45 @@ from __future__ import annotations
 import streamlit as st
 
 # Browsers give the clipboard to secure pages only, such as those of this computer. The selection
-# of a text field works on others too.
+# of a text field works on others too. Where neither does, the link is shown, to copy it by hand.
 SCRIPT = """
+<style>
+#copied-link:empty {display: none;}
+#copied-link {font-size: 0.875rem; padding-top: 0.35rem;}
+#copied-link input {font: inherit; width: 100%; padding: 0.25rem; box-sizing: border-box;}
+</style>
+<div id="copied-link" role="status"></div>
 <script>
 (async () => {
-    const link = location.href;
+    const link = location.href, place = document.getElementById("copied-link");
+    const field = document.createElement("input");
+    field.value = link;
+    field.readOnly = true;
+    let copied = false;
     try {
         await navigator.clipboard.writeText(link);
+        copied = true;
     } catch {
-        const field = document.createElement("textarea");
-        field.value = link;
-        document.body.append(field);
+        place.append(field);
         field.select();
-        document.execCommand("copy");
-        field.remove();
+        try { copied = document.execCommand("copy"); } catch { copied = false; }
     }
+    if (copied) {
+        place.textContent = "Link copied.";
+        return;
+    }
+    const label = document.createElement("label");
+    label.textContent = "The browser did not copy the link. Copy it here: ";
+    label.append(field);
+    place.replaceChildren(label);
+    field.select();
 })();
 </script>
 """
 
 
 def draw_copy_link() -> None:
-    """Draw the button. The address holds everything that the page shows."""
+    """Draw the button, and what the browser has done. The address holds all that the page shows."""
     if st.button(
         "Copy link",
         key="copy link",
@@ -34,4 +51,3 @@ def draw_copy_link() -> None:
     ):
         # The browser changes the address a moment after the page, so the script runs last.
         st.html(SCRIPT, unsafe_allow_javascript=True)
-        st.toast("Copying the link. It is also in the address bar.")

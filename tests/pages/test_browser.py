@@ -56,6 +56,19 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
 
     outside: list[str] = []
 
+    def copy_link(page: Page) -> None:
+        """The page says that the link is copied only where the browser has done it."""
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        button, said = page.get_by_role("button", name="Copy link"), page.locator("#copied-link")
+        button.click()
+        expect(said).to_have_text("Link copied.", timeout=SLOW)
+        assert page.evaluate("navigator.clipboard.readText()") == page.url
+        page.evaluate("navigator.clipboard.writeText = () => Promise.reject()")
+        page.evaluate("document.execCommand = () => false")
+        button.click()
+        expect(said).to_contain_text("The browser did not copy the link.", timeout=SLOW)
+        expect(said.get_by_role("textbox")).to_have_value(page.url)
+
     def tune(page: Page) -> None:
         page.goto(f"{server}/Tune?{urlencode(TINY)}")
         expect(page.get_by_role("heading", name=PAGES["Tune"])).to_be_visible(timeout=SLOW)
@@ -66,6 +79,7 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
         for iterations in (4, 3, 2):
             slider.press("ArrowLeft")
             page.wait_for_url(f"**iterative.iterations={iterations}&**", timeout=SLOW)
+        copy_link(page)
         page.get_by_role("button", name="Run", exact=True).click()
 
     def watch(page: Page) -> None:
@@ -137,7 +151,9 @@ def test_runs_are_opened_selected_and_sorted_in_the_table(server: str, cache: Ca
 
     queue = Queue(cache.queue)
     jobs = {}
-    for seed, name in enumerate(("Alpha listed", "Gamma listed", "Beta listed")):
+    # A name is drawn as it was typed, also where Streamlit would make an icon or a sign of it.
+    special = "Alpha :material/home: :smile: <-> a -> b -- $x$ &amp; [c](d) **e** listed"
+    for seed, name in enumerate((special, "Gamma listed", "Beta listed")):
         jobs[name[0]] = queue.submit(replace(QUICKSTART, seeds=(90 + seed,)), name)
         queue.cancel(jobs[name[0]])
     with sync_playwright() as playwright:
@@ -147,7 +163,8 @@ def test_runs_are_opened_selected_and_sorted_in_the_table(server: str, cache: Ca
         table = page.locator(".st-key-runs [data-testid=stDataFrame]")
 
         def opened(name: str, url: str) -> None:
-            heading = page.get_by_role("heading", name=f"{name} listed Cancelled", level=2)
+            label = special if name == "Alpha" else f"{name} listed"
+            heading = page.get_by_role("heading", name=f"{label} Cancelled", level=2)
             expect(heading).to_be_visible(timeout=SLOW)
             page.wait_for_url(url, timeout=SLOW)
             page.wait_for_function(RESTS, timeout=SLOW)
@@ -183,7 +200,7 @@ def test_runs_are_opened_selected_and_sorted_in_the_table(server: str, cache: Ca
         page.reload()
         opened("Beta", f"**selected={jobs['A']}&search=listed&sort=name**")
         page.get_by_role("button", name="Delete selected").click()
-        expect(page.get_by_text("Deleted the run Alpha listed.")).to_be_visible(timeout=SLOW)
+        expect(page.get_by_text(f"Deleted the run {special}.")).to_be_visible(timeout=SLOW)
         page.get_by_role("button", name="Undo").click()
         opened("Alpha", f"**job={jobs['A']}**")
         browser.close()
