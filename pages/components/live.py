@@ -16,8 +16,7 @@ from pages.components.facts import explain
 from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.markdown import inline, plain
-from pruning_core.common import machine
-from pruning_core.common.formatting import format_count, format_seconds, format_time_range
+from pruning_core.common.formatting import format_count, format_seconds
 from pruning_core.planning.measurement_types import SensitivitySettings
 from pruning_core.planning.model_types import ModelResult, ModelSettings
 from pruning_core.planning.stage import Missing, read_result
@@ -25,6 +24,7 @@ from pruning_core.planning.stage_kinds import STAGE_KINDS
 from pruning_core.planning.stage_types import restored
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import chain_names, titles
+from pruning_core.results.run_columns import STATE_TITLES, time_text
 from pruning_core.settings.serialization import plain as plain_number
 from pruning_core.storage.job_list import Run, run_from_progress
 from pruning_core.storage.job_progress import ACTIVE, JobProgress, job_progress
@@ -32,16 +32,6 @@ from pruning_core.storage.stage_queue import Row
 from pruning_core.storage.worker_record import WorkerRecord
 from pruning_core.worker import start
 
-STATE_TITLES = {
-    "planning": "Preparing",
-    "queued": "Waiting",
-    "running": "Running",
-    "done": "Finished",
-    "failed": "Failed",
-    "refused": "Cannot run",
-    "cancelled": "Cancelled",
-    "skipped": "Skipped",
-}
 ROWS_WITHOUT_SCROLLING, TABLE_HEIGHT = 25, 700
 BADGE_COLORS = {"done": "green", "failed": "red", "refused": "red", "running": "blue"}
 
@@ -66,7 +56,7 @@ def draw_progress(now: JobProgress) -> None:
     run = run_from_progress(now)
     if run.state == "refused" or not (run.steps or run.active):
         return
-    parts = [stages_done(run), time_text(run)]
+    parts = [stages_done(run), _time_text(run)]
     with st.container(key=f"progress {run.job.id}"):
         st.progress(min(run.fraction, 1.0), text=", ".join(filter(None, parts)))
 
@@ -78,13 +68,10 @@ def stages_done(run: Run) -> str:
     return f"{run.done} of {format_count(len(run.steps), 'stage')}"
 
 
-def time_text(run: Run) -> str:
+def _time_text(run: Run) -> str:
     """The remaining time of an active run, else the time spent."""
-    if run.active:
-        remaining = run.remaining_range(machine.usable_cores())
-        return f"{format_time_range(*remaining)} left" if remaining else ""
-    spent = run.seconds_spent if run.state != "refused" else 0.0
-    return f"took {format_seconds(spent)}" if spent else ""
+    text = time_text(run)
+    return f"took {text}" if text and not run.active else text
 
 
 def histories(lab: Lab, now: JobProgress, seed: int) -> tuple[Curves, dict[str, str]]:

@@ -11,42 +11,20 @@ from pages.components.address import Address, Parameter, choice, number, some_of
 from pages.components.goal import PARAMETERS as GOAL
 from pages.components.goal import draw_goal
 from pages.components.lab import Lab
-from pages.components.live import STATE_TITLES
 from pages.components.markdown import inline
 from pages.components.number_lists import quoted
 from pruning_core.common.errors import HIGHEST
 from pruning_core.common.formatting import join_words
 from pruning_core.results.goal import Goal
-from pruning_core.storage.job_list import LONGEST_SEARCH, SHOWN, SORTS, STATES, JobFilter, JobList
+from pruning_core.results.run_columns import COLUMNS, STARTED, STATE_TITLES
+from pruning_core.storage.job_list import LONGEST_SEARCH, SHOWN, STATES, JobFilter, JobList
 
 SHOWN_TITLES = dict(
     zip(SHOWN, ("Current runs", "Archived runs", "All runs", "Deleted runs"), strict=True)
 )
-SORT_TITLES = dict(
-    zip(
-        SORTS,
-        ("Newest first", "Oldest first", "Name", "Data set", "Model", "Starred first"),
-        strict=True,
-    )
-)
 NAMES = {"tag": "Tag", "dataset": "Data set", "model": "Model"}
-# The columns of the list, by their names in the address.
-COLUMNS = {
-    "star": "Star",
-    "name": "Name",
-    "state": "State",
-    "tags": "Tags",
-    "dataset": "Data set",
-    "model": "Model",
-    "changes": "Changed settings",
-    "best": "Best within goal",
-    "accuracy": "Accuracy at target",
-    "started": "Started",
-    "took": "Took",
-    "notes": "Notes",
-}
 # The parameters that Clear filters sets back.
-FILTERS = [field.name for field in dataclasses.fields(JobFilter) if field.name != "sort"]
+FILTERS = [field.name for field in dataclasses.fields(JobFilter)]
 
 
 def _search(text: str) -> str:
@@ -63,7 +41,8 @@ PARAMETERS = (
     *map(Parameter, NAMES),
     choice("starred", [False, True]),
     choice("show", list(SHOWN)),
-    choice("sort", list(SORTS)),
+    choice("sort", [STARTED, *(name for name in COLUMNS if name != STARTED)]),
+    choice("reverse", [False, True]),
     some_of("columns", list(COLUMNS), list(COLUMNS)),
     *GOAL,
 )
@@ -71,7 +50,7 @@ PARAMETERS = (
 
 def draw_filters(lab: Lab, address: Address) -> tuple[JobFilter, Goal]:
     """The search and the filters. Returns what they choose, and the goal of a column."""
-    names = JobList(lab.cache.queue).names()
+    names = JobList(lab.cache.queue).names(address["show"])
     first_page = _first_page(address)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input(
@@ -95,7 +74,6 @@ def draw_filters(lab: Lab, address: Address) -> tuple[JobFilter, Goal]:
         model=address["model"],
         starred=address["starred"],
         show=address["show"],
-        sort=address["sort"],
     )
     _draw_chosen(address, chosen)
     return chosen, goal
@@ -148,19 +126,20 @@ def _draw_choices(
 def _draw_view(address: Address, changed: Callable[[], None]) -> Goal:
     st.selectbox(
         "Sort by",
-        list(SORTS),
-        index=list(SORTS).index(address["sort"]),
+        list(COLUMNS),
+        index=list(COLUMNS).index(address["sort"]),
         key=address.key("sort"),
-        format_func=SORT_TITLES.__getitem__,
+        format_func=lambda name: f"{COLUMNS[name].title} ({COLUMNS[name].first})",
         on_change=changed,
-        help="A click on the title of one of these columns sorts by it, too.",
+        help="A click on the title of a column sorts by it, too; a second one reverses the order.",
     )
+    st.toggle("Reverse order", address["reverse"], key=address.key("reverse"), on_change=changed)
     st.multiselect(
         "Columns",
         list(COLUMNS),
         default=address["columns"],
         key=address.key("columns"),
-        format_func=COLUMNS.__getitem__,
+        format_func=lambda name: COLUMNS[name].title,
     )
     return draw_goal(address)
 

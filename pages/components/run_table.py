@@ -2,76 +2,40 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from pages.components import live
 from pages.components.address import Address
 from pages.components.lab import Lab
 from pages.components.links import switch_page
 from pages.components.markdown import inline, plain
 from pages.components.number_lists import quoted
-from pages.components.run_filters import COLUMNS, draw_filters
+from pages.components.run_filters import draw_filters
 from pruning_core.common.errors import SpecError
-from pruning_core.common.formatting import format_count, format_percent, format_seconds
+from pruning_core.common.formatting import format_count
 from pruning_core.planning.stage import Outline
 from pruning_core.results.goal import Goal
-from pruning_core.results.labels import changes
+from pruning_core.results.run_columns import COLUMNS, needs_results, order_of
 from pruning_core.results.run_summary import RunSummary, run_summary
 from pruning_core.settings.messages import for_page
-from pruning_core.settings.spec import from_json
-from pruning_core.storage.job_list import JobFilter, JobList, Run
+from pruning_core.storage.job_list import JobFilter, JobList, JobModels, Order, Run
 from pruning_core.storage.jobs import Edit, Job
 
 SLOW_SECONDS = 10.0
 PAGE = 20
 ROW_HEIGHT, ROWS_AT_ONCE = 35, 10
 # The summaries that are kept, and those that are computed in a response and in a step after it.
-MOST_SUMMARIES, AT_ONCE, IN_A_STEP, STEP_SECONDS = 5000, 2, 5, 0.3
+MOST_SUMMARIES, AT_ONCE, IN_A_STEP, STEP_SECONDS = 20_000, 2, 8, 0.3
 PENDING = "…"  # instead of a summary that is not computed yet
 UNDO = "deleted runs"  # the key of the session: the ids of the runs deleted last
 NOTES = "notes on runs"  # the key of the session: what the last change has not done, as sentences
 RESTORED = "restored runs"  # the key of the session: the ids of the runs restored last
 SHOWN_TABLE = "shown table"  # the key of the session: the key of the table
 TITLE_CLICKS = "clicks on titles"  # the key of the session: their number
-STAR = "★"
-WIDTHS = {
-    "star": 45,
-    "name": 210,
-    "tags": 110,
-    "state": 110,
-    "dataset": 90,
-    "model": 120,
-    "changes": 230,
-    "best": 130,
-    "accuracy": 130,
-    "started": 110,
-    "took": 100,
-    "notes": 200,
-}
-HELP = {
-    "changes": "The settings that differ from those of the run that was submitted before.",
-    "best": "The sparsity and the size of the sparsest model that meets the goal. Set the goal in "
-    "Sort and columns.",
-    "accuracy": "Test accuracy at the target sparsity: of the iterative model, else of the "
-    "sparsest one-shot or structured model; the mean over the seeds.",
-    "started": "When the run was submitted.",
-    "took": "The time of the stages that ran for this run. Stages from the cache do not count.",
-}
-# The orders of the list that a click on the title of a column chooses, in turn.
-ORDERS = {
-    "star": ("starred",),
-    "name": ("name",),
-    "dataset": ("dataset",),
-    "model": ("model",),
-    "started": ("newest", "oldest"),
-}
 OPENED_STYLE = "background-color: rgba(0, 114, 178, 0.2)"
 # The toolbar of the table would search and save the shown page only.
 STYLE = """
@@ -88,13 +52,14 @@ def draw_list(lab: Lab, address: Address, opened: str) -> None:
         if address["job"] != opened:
             st.rerun()
         jobs, goal = draw_filters(lab, address)
-        runs, more = _page(lab, address, jobs)
+        every = JobList(lab.cache.queue).models(jobs) if needs_results(address["sort"]) else []
+        runs, more = _page(lab, address, jobs, _order(lab, address, every, goal))
         selected = _selected(lab, address)
         if runs:
-            missing = _summarize(lab, runs, goal, AT_ONCE)
+            missing = _summarize(lab, [*(run.models for run in runs), *every], goal, AT_ONCE)
             _draw_table(lab, address, runs, selected, opened, goal)
             if missing:
-                _draw_rest(lab, missing, goal)
+                _draw_rest(lab, missing, goal, len(every))
         elif jobs.selective or jobs.show != JobFilter().show:
             st.info("No run matches these filters.")
         else:
@@ -107,14 +72,21 @@ def draw_list(lab: Lab, address: Address, opened: str) -> None:
     draw()
 
 
-def _page(lab: Lab, address: Address, jobs: JobFilter) -> tuple[list[Run], bool]:
+def _order(lab: Lab, address: Address, every: list[JobModels], goal: Goal) -> Order:
+    """The order of the list. By results, runs whose results are not read yet come last."""
+    known = {one.id: _summaries.get(_key(lab, one, goal)) for one in every}
+    summaries = {job: summary for job, summary in known.items() if summary}
+    return order_of(address["sort"], address["reverse"], summaries)
+
+
+def _page(lab: Lab, address: Address, jobs: JobFilter, order: Order) -> tuple[list[Run], bool]:
     """The runs of the shown page; those of the first one where the list has fewer pages."""
     listing = JobList(lab.cache.queue)
-    runs, more = listing.page(PAGE, address["page"], jobs)
+    runs, more = listing.page(PAGE, address["page"], jobs, order)
     if not runs and address["page"] > 1:
         address.reject(f"The list has no page {address['page']}.")
         address["page"] = 1
-        runs, more = listing.page(PAGE, 1, jobs)
+        runs, more = listing.page(PAGE, 1, jobs, order)
     return runs, more
 
 
@@ -141,7 +113,7 @@ def _draw_table(
     changed in the meantime hits no other run."""
     ids = [run.job.id for run in runs]
     shown = [name for name in COLUMNS if name in address["columns"]] or ["name"]
-    titles = [COLUMNS[name] for name in shown]
+    titles = [COLUMNS[name].title for name in shown]
     # A click on a title selects the column; a new table has none selected.
     state = (ids, shown, st.session_state.get(TITLE_CLICKS, 0))
     order = hashlib.sha256(repr(state).encode()).hexdigest()[:12]
@@ -161,8 +133,8 @@ def _draw_table(
             hide_index=True,
             height=ROW_HEIGHT * (min(len(runs), ROWS_AT_ONCE) + 1) + 3,
             column_config={
-                COLUMNS[name]: st.column_config.Column(width=WIDTHS[name], help=HELP.get(name))
-                for name in shown
+                column.title: st.column_config.Column(width=column.width, help=column.help or None)
+                for column in map(COLUMNS.__getitem__, shown)
             },
             key=key,
             on_select=_taken_over(lab, address, key, ids, here, entry),
@@ -224,85 +196,47 @@ def open_run(address: Address, job: str) -> None:
 
 
 def _sort_by(address: Address, title: str) -> None:
-    name = next(name for name, column in COLUMNS.items() if column == title)
-    if orders := ORDERS.get(name):
-        now = address["sort"]
-        place = orders.index(now) + 1 if now in orders else 0
-        address["sort"] = orders[place % len(orders)]
-        address["page"] = 1
+    """Sort by the column with this title, and in reverse where the list is sorted by it."""
+    name = next(name for name, column in COLUMNS.items() if column.title == title)
+    address["reverse"] = name == address["sort"] and not address["reverse"]
+    address["sort"] = name
+    address["page"] = 1
 
 
 def _cells(lab: Lab, run: Run, goal: Goal) -> dict[str, str]:
     """The texts of a row by column."""
-    job = run.job
-    summary = _summaries.get(_key(lab, run, goal), RunSummary(PENDING, PENDING))
-    state = live.STATE_TITLES[run.state]
-    fraction = f", {format_percent(run.fraction, 0)}" if run.state == "running" else ""
-    return {
-        "star": STAR * job.starred,
-        "name": job.label,
-        "tags": ", ".join(job.tags),
-        "state": state + fraction,
-        "dataset": job.dataset,
-        "model": job.model,
-        "changes": _changes(job.spec, run.spec_before) if run.spec_before else "",
-        "best": summary.best,
-        "accuracy": summary.accuracy,
-        "started": _time_text(job.created),
-        "took": _took(run),
-        "notes": " ".join(job.notes.split()),
-    }
+    summary = _summaries.get(_key(lab, run.models, goal), RunSummary(PENDING, PENDING))
+    return {name: column.text(run, summary) for name, column in COLUMNS.items()}
 
 
-def _time_text(seconds: float) -> str:
-    """A time without its year, or in an earlier year the day without the time."""
-    time_then, now = time.localtime(seconds), time.localtime()
-    this_year = time_then.tm_year == now.tm_year
-    return time.strftime("%d %b %H:%M" if this_year else "%d %b %Y", time_then)
-
-
-def _took(run: Run) -> str:
-    if run.active:
-        return live.time_text(run)
-    spent = 0.0 if run.state == "refused" else run.seconds_spent
-    return format_seconds(spent) if spent else ""
-
-
-@functools.lru_cache(maxsize=1000)
-def _changes(spec: str, before: str) -> str:
-    """What a run has changed, cached for all browsers."""
-    try:
-        return changes(_settings(spec), _settings(before))
-    except SpecError:  # settings of another version
-        return ""
-
-
-# The settings of a run, which are compared with those before and after it.
-_settings = functools.lru_cache(maxsize=100)(from_json)
 # The summaries of all browsers, by the cache, the run, its finished stages and the goal.
 _summaries: dict[tuple[Any, ...], RunSummary] = {}
 
 
-def _key(lab: Lab, run: Run, goal: Goal) -> tuple[Any, ...]:
-    return (str(lab.cache.root), run.job.id, run.done, hash(run.job.outline), goal)
+def _key(lab: Lab, models: JobModels, goal: Goal) -> tuple[Any, ...]:
+    return (str(lab.cache.root), models.id, models.done, hash(models.outline), goal)
 
 
-def _summarize(lab: Lab, runs: list[Run], goal: Goal, most: int) -> list[Run]:
+def _summarize(lab: Lab, runs: Iterable[JobModels], goal: Goal, most: int) -> list[JobModels]:
     """Compute at most so many of the missing summaries. Returns the runs without one.
 
     Each takes about 10 ms, and a page must answer before all of them are computed.
     """
     if len(_summaries) > MOST_SUMMARIES:
         _summaries.clear()
-    missing = [run for run in runs if _key(lab, run, goal) not in _summaries]
+    wanted = {_key(lab, run, goal): run for run in runs}
+    missing = [run for key, run in wanted.items() if key not in _summaries]
     for run in missing[:most]:
-        outline = Outline.from_json(run.job.outline)
+        outline = Outline.from_json(run.outline)
         _summaries[_key(lab, run, goal)] = run_summary(outline, lab.store, goal)
     return missing[most:]
 
 
-def _draw_rest(lab: Lab, missing: list[Run], goal: Goal) -> None:
-    """Compute the missing summaries in several steps, then draw the list again."""
+def _draw_rest(lab: Lab, missing: list[JobModels], goal: Goal, sorted_runs: int) -> None:
+    """Compute the missing summaries in several steps, then draw the list again.
+
+    `sorted_runs` is the number of runs whose results decide the order; 0 where no result does.
+    """
     waiting = [missing]
 
     @st.fragment(run_every=STEP_SECONDS)
@@ -312,6 +246,9 @@ def _draw_rest(lab: Lab, missing: list[Run], goal: Goal) -> None:
             if not waiting[-1]:
                 st.rerun()
         ticks.append(True)
+        if sorted_runs:
+            done, every = sorted_runs - len(waiting[-1]), format_count(sorted_runs, "run")
+            st.caption(f"Reading results to sort by: {done:,} of {every}. The others come last.")
 
     ticks: list[bool] = []
     fill()

@@ -47,6 +47,19 @@ def count(text: str) -> int:
     return int(text)
 
 
+def limit(text: str) -> float | None:
+    """A number from 0, or `none` for no limit."""
+    if text == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{shortened(text)} is no number from 0, and not none")
+    return value
+
+
 def seconds(text: str) -> float:
     """A number of seconds from 0."""
     try:

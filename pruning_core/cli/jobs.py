@@ -8,7 +8,10 @@ import json
 import textwrap
 import time
 
-from pruning_core.cli.arguments import count, folder
+from rich.markup import escape
+from rich.table import Column, Table
+
+from pruning_core.cli.arguments import count, folder, limit, names
 from pruning_core.cli.output import (
     BAD_INPUT,
     OK,
@@ -19,26 +22,36 @@ from pruning_core.cli.output import (
     say,
     write_results,
 )
+from pruning_core.cli.progress import Terminal
 from pruning_core.cli.selection import add_job, find_job, listed_models
 from pruning_core.common.errors import SpecError, check
 from pruning_core.common.formatting import format_count
 from pruning_core.common.paths import Cache
 from pruning_core.common.terminal import one_line
+from pruning_core.planning.stage import Outline
+from pruning_core.results.goal import Goal
+from pruning_core.results.run_columns import COLUMNS, STARTED, needs_results, order_of
+from pruning_core.results.run_summary import RunSummary, run_summary
 from pruning_core.settings.messages import for_command_line
 from pruning_core.storage.job_list import (
-    NEWEST,
-    SORTS,
     STATES,
     JobFilter,
     JobList,
+    JobModels,
     Run,
     run_from_progress,
 )
 from pruning_core.storage.job_progress import ACTIVE, job_progress
 from pruning_core.storage.jobs import Edit, Queue
 from pruning_core.storage.stage_queue import Row
+from pruning_core.storage.store import Store
 
 WIDTH = 80
+SHOW_OPTIONS = {
+    "archived": "list the archived jobs instead of the current ones",
+    "all": "list the archived jobs, too",
+    "deleted": "list the deleted jobs instead of the current ones",
+}
 ACTIONS = {
     "edit": "Change the name, tags, notes, star or archive of jobs.",
     "delete": "Cancel and delete jobs. They can be restored for a day.",
@@ -86,13 +99,24 @@ def _add_filters(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{name}", default="", metavar="NAME", help=text)
     command.add_argument("--starred", action="store_true", help="only jobs with a star")
     shown = command.add_mutually_exclusive_group()
-    for name in ("archived", "deleted"):
-        text = f"list the {name} jobs instead of the current ones"
+    for name, text in SHOW_OPTIONS.items():
         shown.add_argument(
             f"--{name}", action="store_const", const=name, default="current", dest="show", help=text
         )
-    text = f"order of the list: {', '.join(SORTS)} (default: {NEWEST})"
-    command.add_argument("--sort", default=NEWEST, choices=SORTS, metavar="ORDER", help=text)
+    orders = ", ".join(f"{name} ({column.first})" for name, column in COLUMNS.items())
+    text = f"order of the list, by a column: {orders} (default: {STARTED})"
+    command.add_argument("--sort", default=STARTED, choices=COLUMNS, metavar="COLUMN", help=text)
+    command.add_argument("--reverse", action="store_true", help="reverse the order")
+    text = (
+        "print a table with these columns instead of a line for each job: names as for --sort, "
+        "separated by commas, or all"
+    )
+    columns = names([*COLUMNS, "all"], "column")
+    command.add_argument("--columns", type=columns, default=(), metavar="A,B", help=text)
+    text = "accuracy drop that the best model may have, in percentage points, or none (default: 1)"
+    command.add_argument("--max-drop", type=limit, default=1.0, metavar="POINTS", help=text)
+    text = "size that the file of the best model may have, in megabytes, or none (default: none)"
+    command.add_argument("--max-mb", type=limit, default=None, metavar="MB", help=text)
     text = "number of jobs to list (default: 20)"
     command.add_argument("--limit", type=count, default=20, metavar="N", help=text)
 
@@ -113,21 +137,53 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
 def jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
     """List jobs, or change some."""
     actions = {"edit": edit, "delete": delete, "undelete": undelete, "purge": purge}
-    return actions.get(options.action, list_jobs)(options, queue)
+    if options.action in actions:
+        return actions[options.action](options, queue)
+    return list_jobs(options, cache, queue)
 
 
-def list_jobs(options: argparse.Namespace, queue: Queue) -> int:
-    """Print the jobs that the filters select: id, time, state, progress, name, tags and notes."""
-    names = [field.name for field in dataclasses.fields(JobFilter)]
-    selected = JobFilter(**{name: getattr(options, name) for name in names})
-    runs, more = JobList(queue.path).page(options.limit, 1, selected)
-    for run in runs[: options.limit]:
-        print(_line(run))
+def list_jobs(options: argparse.Namespace, cache: Cache, queue: Queue) -> int:
+    """Print the jobs that the filters select: id, time, state, progress, name, tags and notes.
+
+    Or a table with the chosen columns, which are those of the page Runs.
+    """
+    fields = [field.name for field in dataclasses.fields(JobFilter)]
+    selected = JobFilter(**{name: getattr(options, name) for name in fields})
+    listing = JobList(queue.path)
+    megabytes, points = options.max_mb, options.max_drop
+    goal = Goal(
+        None if points is None else points / 100, None if megabytes is None else megabytes * 1e6
+    )
+
+    def summary(job: JobModels) -> RunSummary:
+        return run_summary(Outline.from_json(job.outline), Store(cache), goal)
+
+    every = listing.models(selected) if needs_results(options.sort) else []
+    order = order_of(options.sort, options.reverse, {job.id: summary(job) for job in every})
+    runs, more = listing.page(options.limit, 1, selected, order)
+    if options.columns and runs:
+        chosen = list(COLUMNS) if "all" in options.columns else options.columns
+        rows = [(run, summary(run.models)) for run in runs[: options.limit]]
+        Terminal().print(_table(rows, chosen))
+    else:
+        for run in runs[: options.limit]:
+            print(_line(run))
     if not runs and (selected.selective or selected.show != JobFilter().show):
         say(OK, "No job matches.")
     if more:
         say(OK, f"More jobs match; to list them, give a --limit above {options.limit}.")
     return OK
+
+
+def _table(runs: list[tuple[Run, RunSummary]], columns: list[str]) -> Table:
+    """The jobs with these columns. The ids and the names of columns are never cut."""
+    shown = [COLUMNS[name] for name in dict.fromkeys(columns)]
+    headings = [Column(column.title, overflow="fold") for column in shown]
+    table = Table(Column("Job", no_wrap=True), *headings)
+    for run, summary in runs:
+        cells = [column.text(run, summary) for column in shown]
+        table.add_row(run.job.id, *map(escape, map(one_line, cells)))
+    return table
 
 
 def _line(run: Run) -> str:

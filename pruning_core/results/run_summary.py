@@ -23,10 +23,13 @@ class RunSummary:
     `best` is the sparsest model that meets the goal: "none" where no model does, "" without a
     finished model or without a goal. `accuracy` is the test accuracy of the iterative model at its
     target, else of the sparsest one-shot or structured model: "" before that model is finished.
+    `sparsity` and `test_accuracy` are the numbers in them, from 0 to 1; None where there is none.
     """
 
     best: str = ""
     accuracy: str = ""
+    sparsity: float | None = None
+    test_accuracy: float | None = None
 
 
 def run_summary(outline: Outline, store: Reader, goal: Goal = DEFAULT_GOAL) -> RunSummary:
@@ -38,10 +41,12 @@ def run_summary(outline: Outline, store: Reader, goal: Goal = DEFAULT_GOAL) -> R
     best = [answer.best for answer in answers_of(rows, goal) if answer.best]
     texts = [f"{format_percent(one.sparsity)}, {format_bytes(one.sparse_bytes)}" for one in best]
     missing = "none" if goal.text else ""
-    return RunSummary("; ".join(texts) or missing, _accuracy_at_target(outline, pruned))
+    sparsity = max((one.sparsity for one in best), default=None)
+    text, accuracy = _accuracy_at_target(outline, pruned)
+    return RunSummary("; ".join(texts) or missing, text, sparsity, accuracy)
 
 
-def _accuracy_at_target(outline: Outline, pruned: list[Row]) -> str:
+def _accuracy_at_target(outline: Outline, pruned: list[Row]) -> tuple[str, float | None]:
     planned = {model.strategy for model in outline.models if model.target > 0}
     strategy = next((name for name in TARGETED if name in planned), "")
     places = [(m.target, m.iteration) for m in outline.models if m.strategy == strategy]
@@ -49,5 +54,5 @@ def _accuracy_at_target(outline: Outline, pruned: list[Row]) -> str:
     for row in means:
         if (row["sparsity_asked"], row["iteration"]) == max(places):
             accuracy, target = format_percent(row["accuracy"]), format_percent(max(places)[0])
-            return f"{accuracy} at {target}"
-    return ""
+            return f"{accuracy} at {target}", row["accuracy"]
+    return "", None

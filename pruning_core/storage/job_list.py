@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,16 +32,6 @@ SHOWN = {
     "archived": "j.deleted IS NULL AND j.archived",
     "all": "j.deleted IS NULL",
     "deleted": "j.deleted IS NOT NULL",
-}
-NEWEST = "newest"
-# The orders of a list, in SQL. Equal values are sorted by time.
-SORTS = {
-    NEWEST: "",
-    "oldest": "j.created,",
-    "name": "casefold(j.label),",
-    "dataset": "casefold(j.dataset),",
-    "model": "casefold(j.model),",
-    "starred": "j.starred DESC,",
 }
 
 
@@ -69,41 +61,56 @@ SHORTEST_ID = 4  # a shorter word would begin the id of many jobs by chance
 SEARCHED = f"casefold({' || char(10) || '.join(_TEXTS)})"
 
 
+# The columns of a list that are no columns of the jobs, in SQL.
+_CASES = (f"WHEN {condition} THEN {number}" for number, condition in enumerate(STATES.values()))
+BY_STATE = f"CASE {' '.join(_CASES)} END"
+SPEC_BEFORE = (
+    "(SELECT p.spec FROM jobs p WHERE p.created < j.created AND p.deleted IS NULL"
+    " ORDER BY p.created DESC LIMIT 1)"
+)
+STEPS = (
+    "(SELECT json_group_array(json_array(s.status, json_extract(s.settings, '$.epochs'),"
+    " json_extract(s.progress, '$.fraction'), s.started, s.finished))"
+    " FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = j.id)"
+)
+BY_TIME_SPENT = f"seconds_spent({STEPS}, j.created, j.status)"
+
 # Newest first, by an index. Of these, the first page also holds jobs that can run now, however old
 # they are. The settings of the job before show what a job has changed.
-QUERY = """
-WITH page AS (SELECT j.id FROM jobs j WHERE {where} ORDER BY {order} j.created DESC
+QUERY = f"""
+WITH page AS (SELECT j.id FROM jobs j WHERE {{where}} ORDER BY {{order}} j.created DESC
     LIMIT :limit OFFSET :offset),
 active AS (
     SELECT DISTINCT j.id FROM stages s JOIN wants w ON w.key = s.key JOIN jobs j ON j.id = w.job
     WHERE :first AND j.status IN ('planning', 'active') AND s.status IN ('queued', 'running')
     AND (s.status = 'running' OR s.parent = '' OR EXISTS
         (SELECT 1 FROM stages p WHERE p.key = s.parent AND p.status = 'done'))
-    AND {where} LIMIT :limit),
+    AND {{where}} LIMIT :limit),
 shown AS (SELECT id FROM page UNION SELECT id FROM active)
 SELECT j.*, j.id IN (SELECT id FROM page) AS paged,
-(SELECT p.spec FROM jobs p WHERE p.created < j.created AND p.deleted IS NULL
-    ORDER BY p.created DESC LIMIT 1) AS spec_before,
-(SELECT json_group_array(json_array(
-    s.status, json_extract(s.settings, '$.epochs'), json_extract(s.progress, '$.fraction'),
-    s.started, s.finished)) FROM wants w JOIN stages s ON s.key = w.key WHERE w.job = j.id) AS steps
-FROM jobs j WHERE j.id IN (SELECT id FROM shown) ORDER BY {order} j.created DESC
+{SPEC_BEFORE} AS spec_before, {STEPS} AS steps
+FROM jobs j WHERE j.id IN (SELECT id FROM shown) ORDER BY {{order}} j.created DESC
 """
 NAMES_QUERY = """
-SELECT 'dataset' AS kind, dataset AS name FROM jobs WHERE dataset != '' GROUP BY dataset
-UNION SELECT 'model', model FROM jobs WHERE model != '' GROUP BY model
-UNION SELECT 'tag', t.value FROM jobs j, json_each(j.tags) t WHERE j.tags != '[]'
+SELECT 'dataset' AS kind, dataset AS name FROM jobs j WHERE dataset != '' AND {shown}
+    GROUP BY dataset
+UNION SELECT 'model', model FROM jobs j WHERE model != '' AND {shown} GROUP BY model
+UNION SELECT 'tag', t.value FROM jobs j, json_each(j.tags) t WHERE j.tags != '[]' AND {shown}
 ORDER BY name
+"""
+MODELS_QUERY = """
+SELECT j.id, j.outline, (SELECT COUNT(*) FROM wants w JOIN stages s ON s.key = w.key
+    WHERE w.job = j.id AND s.status = 'done') AS done FROM jobs j WHERE {where}
 """
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs a list shows, and in which order; empty texts select all jobs.
+    """Which jobs a list shows; empty texts select all jobs.
 
     Each word of `search` is in the name, a tag, the notes, the data set or the model, or begins the
     id.
-    `state` is one of `STATES`, `show` one of `SHOWN`, `sort` one of `SORTS`.
+    `state` is one of `STATES`, `show` one of `SHOWN`.
     """
 
     search: str = ""
@@ -113,12 +120,11 @@ class JobFilter:
     model: str = ""
     starred: bool = False
     show: str = "current"
-    sort: str = NEWEST
 
     @property
     def selective(self) -> bool:
         """Whether it leaves out jobs that are neither archived nor deleted."""
-        return self != JobFilter(show=self.show, sort=self.sort)
+        return self != JobFilter(show=self.show)
 
     def __post_init__(self) -> None:
         """Raises `SpecError` where the search is too long."""
@@ -146,6 +152,42 @@ class JobFilter:
         if self.starred:
             conditions.append("j.starred")
         return " AND ".join(f"({condition})" for condition in conditions), values
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of a list: by an expression in SQL over the job `j`, else the newest first.
+
+    Jobs without a value (NULL) come last in both directions, equal ones newest first. `value` is
+    the function `value` of the expression, with one argument or two.
+    """
+
+    expression: str = ""
+    descending: bool = False
+    value: Callable[..., Any] | None = None
+
+    @property
+    def newest(self) -> bool:
+        """Whether the newest jobs come first."""
+        return not self.expression
+
+    @property
+    def sql(self) -> str:
+        """What ORDER BY has before the time."""
+        direction = "DESC" if self.descending else "ASC"
+        return f"{self.expression} {direction} NULLS LAST," if self.expression else ""
+
+
+NEWEST_FIRST = Order()
+
+
+@dataclass(frozen=True)
+class JobModels:
+    """What the results of a job follow from: its models, and how many stages are done."""
+
+    id: str
+    outline: str
+    done: int
 
 
 @dataclass(frozen=True)
@@ -202,6 +244,11 @@ class Run:
         return sum(step.status == "done" for step in self.steps)
 
     @property
+    def models(self) -> JobModels:
+        """What the results of the job follow from."""
+        return JobModels(self.job.id, self.job.outline, self.done)
+
+    @property
     def fraction(self) -> float:
         """From 0 to 1, by the work of the stages; 0 before the job is planned."""
         work = sum(step.work for step in self.steps)
@@ -214,11 +261,7 @@ class Run:
 
         What ran before the job was submitted does not count: it was read from the cache.
         """
-        spent, end = 0.0, self.job.created
-        for start, stop in sorted(step.times for step in self.steps):
-            spent += max(stop - max(start, end), 0.0)
-            end = max(end, stop)
-        return spent
+        return seconds_spent(self.steps, self.job.created)
 
     def remaining_seconds(self, cores: int) -> float | None:
         """Remaining seconds, by the pace of the stages so far; None while that is unknown.
@@ -245,6 +288,15 @@ class Run:
         return None if seconds is None else (low * seconds, high * seconds)
 
 
+def seconds_spent(steps: Iterable[StageProgress], created: float) -> float:
+    """As `Run.seconds_spent`, of a job that was submitted at the time `created`."""
+    spent, end = 0.0, created
+    for start, stop in sorted(step.times for step in steps):
+        spent += max(stop - max(start, end), 0.0)
+        end = max(end, stop)
+    return spent
+
+
 def run_from_progress(progress: JobProgress) -> Run:
     """The same job as an entry of the list."""
     steps = [
@@ -258,36 +310,66 @@ class JobList(Database):
     """The jobs of one cache, a page at a time."""
 
     def page(
-        self, size: int, number: int = 1, jobs: JobFilter = JobFilter()
+        self,
+        size: int,
+        number: int = 1,
+        jobs: JobFilter = JobFilter(),
+        order: Order = NEWEST_FIRST,
     ) -> tuple[list[Run], bool]:
-        """The runs of a page in the order of the filter, and whether more follow.
+        """The runs of a page, and whether more follow.
 
         The newest first means: active runs come before others, and the first page also holds
         older runs that are active. It is one query, whose cost then depends on the runs shown,
         not on all runs.
         """
         where, values = jobs.where()
-        newest = jobs.sort == NEWEST
-        query = QUERY.format(where=where, order=SORTS[jobs.sort])
-        bounds = {"limit": size + 1, "offset": size * (number - 1), "first": newest and number == 1}
+        query = QUERY.format(where=where, order=order.sql)
+        first = order.newest and number == 1
+        bounds = {"limit": size + 1, "offset": size * (number - 1), "first": first}
         with self._connect() as db:
-            db.create_function("casefold", 1, str.casefold, deterministic=True)
+            _add_functions(db, order)
             rows = [dict(row) for row in db.execute(query, {**values, **bounds})]
         paged = [row["id"] for row in rows if row.pop("paged")]
         runs = [_run(row) for row in rows]
         # The row behind the last one only tells that more follow.
         behind = set(paged[size:])
         shown = [run for run in runs if run.job.id not in behind]
-        if newest:
+        if order.newest:
             shown.sort(key=lambda run: not run.active)
         return shown, len(paged) > size
 
-    def names(self) -> dict[str, list[str]]:
-        """The data sets, models and tags of all jobs, sorted, by "dataset", "model" and "tag"."""
+    def models(self, jobs: JobFilter) -> list[JobModels]:
+        """What the results of all jobs of the list follow from."""
+        where, values = jobs.where()
+        with self._connect() as db:
+            _add_functions(db, NEWEST_FIRST)
+            rows = db.execute(MODELS_QUERY.format(where=where), values).fetchall()
+        return [JobModels(**dict(row)) for row in rows]
+
+    def names(self, show: str = "all") -> dict[str, list[str]]:
+        """The data sets, models and tags of the jobs, sorted, by "dataset", "model" and "tag".
+
+        `show` is one of `SHOWN`. Deleted jobs have names of their own: those of "deleted".
+        """
         names: dict[str, list[str]] = {"dataset": [], "model": [], "tag": []}
-        for row in self._all(NAMES_QUERY):
+        shown = SHOWN["deleted" if show == "deleted" else "all"]
+        for row in self._all(NAMES_QUERY.format(shown=shown)):
             names[row["kind"]].append(row["name"])
         return names
+
+
+def _add_functions(db: sqlite3.Connection, order: Order) -> None:
+    """The functions in SQL of the filters and the orders."""
+
+    def spent(steps: str, created: float, status: str) -> float | None:
+        if status == "refused":
+            return None
+        return seconds_spent((_step(*values) for values in json.loads(steps)), created) or None
+
+    db.create_function("casefold", 1, str.casefold, deterministic=True)
+    db.create_function("seconds_spent", 3, spent)
+    if order.value:
+        db.create_function("value", -1, order.value)
 
 
 def _run(row: dict[str, Any]) -> Run:

@@ -15,9 +15,11 @@ from pruning_core.common.errors import Choice, Ref, Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import QUICKSTART
+from pruning_core.results.run_columns import COLUMNS
 from pruning_core.storage.jobs import Edit, Queue
 from pruning_core.worker import start
 from tests.helpers.inspections import Facts
+from tests.helpers.pages import finished
 from tests.helpers.refusals import ended, one_line
 
 Jobs = Callable[..., tuple[object, str, str]]
@@ -196,7 +198,7 @@ def test_the_list_is_filtered_sorted_and_limited(queue: Queue, jobs: Jobs) -> No
     beta, alpha, gamma = three(queue)
     assert names(jobs()[1]) == ["Gamma", "alpha", "Beta"]
     assert names(jobs("--sort", "name")[1]) == ["alpha", "Beta", "Gamma"]
-    code, out, error = jobs("--sort", "oldest", "--limit", "1")
+    code, out, error = jobs("--sort", "started", "--reverse", "--limit", "1")
     assert (code, names(out)) == (0, ["Beta"])
     assert "More jobs match" in one_line(error)
     assert names(jobs("--search", "ALPH")[1]) == ["alpha"]
@@ -217,7 +219,30 @@ def test_the_list_is_filtered_sorted_and_limited(queue: Queue, jobs: Jobs) -> No
     jobs("edit", beta, "--no-archive", "--name", " A  new name ")
     assert names(jobs("--search", "new")[1]) == ["A new name"]
     jobs("edit", beta, "--name", "")
-    assert names(jobs("--sort", "oldest")[1])[0] == "Quick start", "the name in the settings"
+    assert names(jobs("--reverse")[1])[0] == "Quick start", "the name in the settings"
+
+
+def test_the_list_has_the_columns_and_the_orders_of_the_page(
+    cache: Cache, queue: Queue, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    cancelled = queue.submit(replace(QUICKSTART, seeds=(9,)), "[bold]last[/bold] \N{SNOWMAN}")
+    queue.cancel(cancelled)
+    ids = [finished(cache, replace(QUICKSTART, seeds=(i,)), f"run {i}") for i in range(2)]
+    queue.edit(ids[:1], Edit(archived=True, notes="first\nsecond"))
+    code, out, error = jobs("--columns", "all", "--sort", "accuracy", "--all", "--max-drop", "50")
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in out.splitlines()]
+    table = [row for row in rows if row]
+    assert (code, error) == (0, "")
+    assert table[0] == ["Job", *(column.title for column in COLUMNS.values())]
+    assert [row[0] for row in table[1:]] == [ids[1], ids[0], cancelled], "those without come last"
+    shown = dict(zip(COLUMNS, table[2][1:], strict=True))
+    assert (shown["best"], shown["accuracy"]) == ("90 %, 250 bytes", "63 % at 90 %")
+    assert (shown["name"], shown["notes"], shown["dataset"]) == ("run 0", "first second", "digits")
+    assert table[3][1 + list(COLUMNS).index("name")] == "[bold]last[/bold] \N{SNOWMAN}"
+    assert ids[0] not in jobs("--columns", "took,name")[1]
+    code, _, error = jobs("--columns", "name,size")
+    assert (code, error[:31]) == (2, "--columns: 'size' is not a colu")
 
 
 def test_a_deleted_job_is_restored_or_removed(queue: Queue, jobs: Jobs) -> None:

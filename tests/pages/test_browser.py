@@ -63,8 +63,10 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
         button.click()
         expect(said).to_have_text("Link copied.", timeout=SLOW)
         assert page.evaluate("navigator.clipboard.readText()") == page.url
-        page.evaluate("navigator.clipboard.writeText = () => Promise.reject()")
-        page.evaluate("document.execCommand = () => false")
+        page.evaluate(
+            "() => { navigator.clipboard.writeText = () => Promise.reject();"
+            " document.execCommand = () => false; }"
+        )
         button.click()
         expect(said).to_contain_text("The browser did not copy the link.", timeout=SLOW)
         expect(said.get_by_role("textbox")).to_have_value(page.url)

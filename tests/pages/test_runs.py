@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from pages.components import live, run_table
 from pages.components.lab import Lab
 from pages.components.page_store import PageStore
-from pages.components.run_filters import COLUMNS
+from pruning_core.common import machine
 from pruning_core.common.errors import Share, SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.measurement_types import SensitivitySettings
@@ -25,6 +25,7 @@ from pruning_core.planning.stage import Plan, Stage, outline
 from pruning_core.planning.stage_types import stored
 from pruning_core.reports.charts.training import training_curves
 from pruning_core.results.models import titles
+from pruning_core.results.run_columns import COLUMNS, time_text
 from pruning_core.settings.spec import Spec
 from pruning_core.storage import job_list
 from pruning_core.storage.job_list import JobFilter, JobList, Run, StageProgress, run_from_progress
@@ -203,8 +204,8 @@ def test_the_remaining_time_is_a_rounded_range() -> None:
     steps = (done(10, 210, 10.0), *[StageProgress("queued", 5.0, 0.0, None, None)] * 4)
     assert run(*steps).remaining_range(2) == (150.0, 300.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(live.machine, "usable_cores", lambda: 2)
-        assert live.time_text(run(*steps)) == "2 to 5 min left"
+        patch.setattr(machine, "usable_cores", lambda: 2)
+        assert time_text(run(*steps)) == "2 to 5 min left"
 
 
 def test_the_time_spent_excludes_pauses() -> None:
@@ -413,8 +414,8 @@ def test_the_address_searches_filters_and_sorts(cache: Cache, queue: Queue) -> N
         "state=done": ["Quick start"],
         "state=cancelled&sort=name": ["beta", "Über"],
         "show=archived": ["gone"],
-        "show=all&sort=oldest": ["Quick start", "Über", "beta", "gone"],
-        "dataset=digits&model=mobilenet_v2&sort=starred": ["beta", "Über", "Quick start"],
+        "show=all&reverse=True": ["Quick start", "Über", "beta", "gone"],
+        "dataset=digits&model=mobilenet_v2&sort=star": ["beta", "Über", "Quick start"],
     }
     for link, names in links.items():
         given = dict(part.split("=") for part in link.split("&"))
@@ -472,11 +473,35 @@ def test_results_that_are_not_read_yet_follow(
     assert listed(test.run(), "Accuracy at target") == ["63 % at 90 %"] * 3
 
 
+def test_the_order_by_results_follows_as_they_are_read(
+    cache: Cache, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that the page says how many are, and does not wait for the others."""
+    monkeypatch.setattr(run_table, "_summaries", {})
+    monkeypatch.setattr(run_table, "PAGE", 2)
+    without = cancelled(queue, 50)
+    sparsities = {0: 0.5, 1: 0.9, 2: 0.7}
+    for seed, sparsity in sparsities.items():
+        one_shot = replace(QUICKSTART.one_shot, amounts=(0.0, sparsity))
+        chain = replace(QUICKSTART.iterative, enabled=False)
+        spec = replace(QUICKSTART, seeds=(seed,), one_shot=one_shot, iterative=chain)
+        finished(cache, spec, f"{sparsity}")
+    cancelled(queue, 51)
+    test = open_page("pages/2_Runs.py", sort="accuracy", job=without)
+    test.run()
+    assert "Reading results to sort by" in texts(test) or listed(test) == ["0.5", "0.7"]
+    assert listed(test.run().run()) == ["0.5", "0.7"]
+    assert listed(press(test, "Next page")) == ["0.9", "cancelled 51"]
+    assert listed(open_page("pages/2_Runs.py", sort="accuracy", reverse="True")) == ["0.9", "0.7"]
+
+
 def test_the_columns_are_those_of_the_address(queue: Queue) -> None:
     cancelled(queue, 1)
     test = open_page("pages/2_Runs.py", columns="took,name")
     assert list(test.dataframe[0].value) == ["Name", "Took"]
-    assert list(open_page("pages/2_Runs.py").dataframe[0].value) == list(COLUMNS.values())
+    assert list(open_page("pages/2_Runs.py").dataframe[0].value) == [
+        column.title for column in COLUMNS.values()
+    ]
 
 
 def test_actions_on_selected_runs(queue: Queue) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pruning_core.planning.presets import QUICKSTART
-from pruning_core.storage.job_list import SHOWN, SORTS, STATES, JobFilter, JobList
+from pruning_core.storage.job_list import STATES, JobFilter, JobList
 from pruning_core.storage.job_progress import job_progress
 from pruning_core.storage.jobs import Edit, Queue
 from tests.helpers.queues import SMALL, submit
@@ -61,22 +61,6 @@ def test_a_job_with_a_failed_and_a_running_stage_runs(queue: Queue) -> None:
     assert ids(queue, state="failed") == []
 
 
-@pytest.mark.parametrize("sort", SORTS)
-def test_every_order_has_every_job_once_over_its_pages(
-    queue: Queue, states: dict[str, str], sort: str
-) -> None:
-    for show in SHOWN:
-        listing, listed = JobList(queue.path), []
-        for page in range(1, 5):
-            runs, more = listing.page(2, page, JobFilter(sort=sort, show=show))
-            listed += [run.job.id for run in runs]
-            assert more == (page * 2 < len(states) and show in ("current", "all"))
-        wanted = set(states.values()) if show in ("current", "all") else set()
-        assert set(listed) == wanted
-        # The first page of the newest runs also holds the older ones that are active.
-        assert len(listed) == len(wanted) or sort == "newest"
-
-
 def test_words_are_searched_in_all_texts_without_case(queue: Queue) -> None:
     job, _ = submit(queue)
     queue.edit([job], Edit(name="Größe 100 %_a", notes="Straße", add_tags=("Ärger", QUOTE)))
@@ -98,3 +82,14 @@ def test_a_run_knows_the_settings_of_the_one_submitted_before(queue: Queue) -> N
     runs = {run.job.id: run for run in JobList(queue.path).page(20)[0]}
     assert runs[third].spec_before == runs[first].job.spec
     assert runs[first].spec_before == ""
+
+
+def test_the_names_to_filter_by_are_those_of_the_shown_jobs(queue: Queue) -> None:
+    first, _ = submit(queue)
+    queue.edit([first], Edit(add_tags=("kept",)))
+    deleted = queue.submit(replace(SMALL, seeds=(1,)), "deleted")
+    queue.edit([deleted], Edit(add_tags=("deleted",)))
+    queue.delete(deleted)
+    listing = JobList(queue.path)
+    assert listing.names()["tag"] == ["kept"]
+    assert listing.names("deleted")["tag"] == ["deleted"]
