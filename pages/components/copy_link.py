@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+CLICKS = "clicks on Copy link"  # the key of the session: their number
 # Browsers give the clipboard to secure pages only, such as those of this computer. The selection
 # of a text field works on others too. Where neither does, the link is shown, to copy it by hand.
 SCRIPT = """
@@ -12,7 +13,7 @@ SCRIPT = """
 #copied-link {font-size: 0.875rem; padding-top: 0.35rem;}
 #copied-link input {font: inherit; width: 100%; padding: 0.25rem; box-sizing: border-box;}
 </style>
-<div id="copied-link" role="status"></div>
+<div id="copied-link" role="status" data-click="NUMBER"></div>
 <script>
 (async () => {
     const link = location.href, place = document.getElementById("copied-link");
@@ -49,5 +50,6 @@ def draw_copy_link() -> None:
         key="copy link",
         help="Copies the address of this page. It opens the page as it is now.",
     ):
-        # The browser changes the address a moment after the page, so the script runs last.
-        st.html(SCRIPT, unsafe_allow_javascript=True)
+        # The browser runs no script a second time that has not changed since the last click.
+        number = st.session_state[CLICKS] = st.session_state.get(CLICKS, 0) + 1
+        st.html(SCRIPT.replace("NUMBER", str(number)), unsafe_allow_javascript=True)

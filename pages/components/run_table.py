@@ -289,8 +289,8 @@ def _draw_actions(lab: Lab, address: Address, selected: list[Job], here: list[st
         elsewhere = sum(job.id not in here for job in selected)
         note = f", {elsewhere} not on this page" if elsewhere else ""
         st.markdown(f"{len(selected)} selected{note}", width="content")
-        if gone := [job for job in selected if job.deleted]:
-            st.button("Restore selected", on_click=lambda: _restore(lab, address, gone))
+        if restorable := [job for job in selected if job.deleted]:
+            st.button("Restore selected", on_click=lambda: _restore(lab, address, restorable))
         else:
             _draw_changes(lab, address, selected)
         st.button("Clear selection", type="tertiary", on_click=lambda: _select(address, []))

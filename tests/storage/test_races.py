@@ -11,9 +11,11 @@ import pytest
 
 from pruning_core.storage import stage_queue
 from pruning_core.storage.job_progress import job_progress
-from pruning_core.storage.jobs import Queue
+from pruning_core.storage.jobs import Edit, Queue
 from pruning_core.storage.stage_queue import StageQueue
 from tests.helpers.queues import SMALL, claim, finish_until, submit
+
+DEAD = 2**22 + 1  # the id of no process
 
 
 def test_a_claimed_row_has_its_token_even_if_it_is_cancelled_at_once(
@@ -124,6 +126,51 @@ def test_a_job_is_cancelled_and_deleted_in_one_step(
     queue.delete(job)
     assert queue.jobs() == []
     assert not queue.busy()
+
+
+def test_two_browsers_change_the_same_runs_at_the_same_time(queue: Queue) -> None:
+    """Each change is kept, also where the other browser deletes and restores the run between."""
+    job, _ = submit(queue)
+    tags = [f"tag {number}" for number in range(12)]
+
+    def change(part: list[str], browser: Queue) -> None:
+        for tag in part:
+            while browser.edit([job], Edit(add_tags=(tag,))):  # deleted: restore it first
+                browser.undelete(job)
+            browser.delete(job)
+            browser.undelete(job)
+
+    threads = [
+        threading.Thread(target=change, args=(tags[i::2], Queue(queue.path))) for i in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(queue.jobs()[0].tags) == set(tags)
+
+
+def test_a_run_is_deleted_while_its_worker_is_killed(queue: Queue) -> None:
+    """Nothing of it starts again until a person resumes it, and then every stage runs once."""
+    job, job_plan = submit(queue)
+    finished, running = claim(queue), claim(queue)
+    queue.finish(finished, "t")
+    queue.beat(running, "t", DEAD, {"published": 1, "history": []})
+    browsers = [Queue(queue.path) for _ in range(2)]
+    for browser in browsers:
+        browser.delete(job)
+    assert queue.return_stale() == [], "the deletion has cancelled the stage"
+    queue.finish(running, "t")  # the last word of the killed process
+    assert not queue.busy()
+    for browser in browsers:
+        browser.undelete(job)
+    assert job_progress(queue, job).state == "cancelled"
+    assert not queue.busy(), "a restored run does not start by itself"
+    assert [browser.retry(job) for browser in browsers] == [[job], [job]]
+    queue.expand(job, job_plan, done=[finished])
+    statuses = [row.status for row in queue.stages_of(job)]
+    assert sorted(statuses) == ["done", *["queued"] * (len(statuses) - 1)]
+    assert len(statuses) == len(job_plan.stages)
 
 
 def test_paths_that_jobs_and_stages_use(queue: Queue, tmp_path: Path) -> None:
