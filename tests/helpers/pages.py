@@ -16,7 +16,7 @@ from tests.helpers.project import ROOT
 from tests.results.test_models import result
 
 
-def open_page(name: str, **params: str) -> AppTest:
+def open_page(name: str, /, **params: str) -> AppTest:
     """A page of the app, opened by a link with these parameters."""
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     if name != "app.py":

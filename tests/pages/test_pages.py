@@ -208,7 +208,7 @@ def test_runs_cancels_and_retries(cache: Cache) -> None:
     test = open_page("pages/2_Runs.py", job=job)
     next(b for b in test.button if b.label == "Cancel").click().run()
     assert "Cancelled" in texts(test)
-    next(b for b in test.button if b.label == "Retry").click().run()
+    next(b for b in test.button if b.label == "Resume").click().run()
     retried = queue.job(job)
     assert retried is not None
     assert retried.status == "planning"

@@ -770,3 +770,27 @@ def test_a_size_of_the_goal_is_drawn_as_the_sparsity_that_it_needs(cache: Cache)
     test.text_input(key="Tune.max_mb").set_value("small")
     assert "'small': use 0, or a number from 0.000001 to" in error_text(ran(test))
     assert not run_button(test).disabled, "the goal changes no run"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("n" * 201, "Name of the run: this text has 201 characters; give at most 200."),
+        ("two\nlines", "Name of the run: it has a line break at place 4."),
+        ("\x1b[31mred", "Name of the run: it has the control character U+001B at place 1."),
+        ("\u200b", "Name of the run: it has no character that can be seen."),
+    ],
+)
+def test_a_link_with_a_name_that_cannot_be_one_is_told_at_its_field(
+    queue: Queue, name: str, sentence: str
+) -> None:
+    test = tune(name=name)
+    errors = [error.value.replace("\\", "") for error in test.error]
+    assert any(error.startswith(sentence) for error in errors), errors
+    assert "This cannot run yet. Change Name of the run." in errors
+    assert run_button(test).disabled
+    test.text_input(key=choices.RUN_NAME).set_value(" My $x$ run ")
+    ran(test)
+    run_button(test).click()
+    ran(test)
+    assert [job.label for job in queue.jobs()] == ["My $x$ run"]
