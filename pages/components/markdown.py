@@ -11,13 +11,14 @@ REPLACED = (
     r"(?<=:)(?=[\w+-]+:|material/)|(?:(?<=\s[-<>~])|(?<=^[-<>~]))(?=(?:->|>|-|=)(?:\s|$))"
     r"|(?:(?<=\s<-)|(?<=^<-))(?=>(?:\s|$))"
 )
+LINKED = r"(?=://)|(?<=www)(?=\.)|(?<=@)(?=[\w-]+\.)"
 ENTITY = r"&(?=#?\w+;)"
 BREAK = ":small[]"  # an element of no width
 
 
 def plain(text: str) -> str:
-    """Text without any Markdown: every special character is escaped."""
-    return _escaped(r"[\\`*_{}\[\]()#+\-.!|~$<>:]", text)
+    """Text without any Markdown: every special character is escaped, and no address is a link."""
+    return _escaped(LINKED + r"|[\\`*_{}\[\]()#+\-.!|~$<>:]", text)
 
 
 def inline(text: str) -> str:

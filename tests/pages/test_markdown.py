@@ -24,6 +24,13 @@ def test_each_special_character_is_escaped_and_each_sign_broken_up(text: str) ->
     assert plain(text) == ESCAPED[text]
 
 
+def test_an_address_in_a_name_is_no_link() -> None:
+    assert plain("https://a.org www.a.org me@a.org") == (
+        rf"https{BREAK}\://a\.org www{BREAK}\.a\.org me@{BREAK}a\.org"
+    )
+    assert inline("See https://a.org.") == "See https://a.org.", "a sentence may have one"
+
+
 @pytest.mark.parametrize("text", ESCAPED)
 def test_inside_a_sentence_the_same_without_needless_escapes(text: str) -> None:
     def bare(markdown: str) -> str:
