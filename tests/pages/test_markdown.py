@@ -28,7 +28,7 @@ def test_an_address_in_a_name_is_no_link() -> None:
     assert plain("https://a.org www.a.org me@a.org") == (
         rf"https{BREAK}\://a\.org www{BREAK}\.a\.org me@{BREAK}a\.org"
     )
-    assert inline("See https://a.org.") == "See https://a.org.", "a sentence may have one"
+    assert BREAK not in inline("See https://a.org."), "a sentence may have one"
 
 
 @pytest.mark.parametrize("text", ESCAPED)
