@@ -35,8 +35,8 @@ from pruning_core.reports.charts.small import (
     schedule_picture,
 )
 from pruning_core.results.benchmark import FIGURES, last_result
-from pruning_core.results.best_line import best_line
 from pruning_core.results.best_model import answers_of
+from pruning_core.results.best_model_summary import best_model_summary
 from pruning_core.results.models import model_rows
 from pruning_core.results.rows import Row, is_pruned
 from pruning_core.settings.messages import for_page
@@ -151,7 +151,8 @@ def draw_latest(lab: Lab) -> None:
         if any(map(is_pruned, rows)):
             link("Compare", plain(job.label), runs=job.id)
             draw_picture(accuracy_picture(rows, height=190, detailed=True))
-            st.caption(f"Test accuracy. {plain(best_line(answers_of(rows, current_goal())))}")
+            summary = best_model_summary(answers_of(rows, current_goal()))
+            st.caption(f"Test accuracy. {plain(summary)}")
             return
     st.info("No results yet. They appear here as models finish.")
 
@@ -190,8 +191,8 @@ def draw_result(job: Job, rows: list[Row], state: str, name: str) -> None:
         with text_column:
             st.markdown(f"**{plain(job.label)}** {live.badge(state)}{some}")
             date = time.strftime("%d %b %Y, %H:%M", time.localtime(job.created))
-            line = best_line(answers_of(rows, current_goal()))
-            st.caption(f"{date}. {plain(line)}")
+            summary = best_model_summary(answers_of(rows, current_goal()))
+            st.caption(f"{date}. {plain(summary)}")
             with st.container(horizontal=True):
                 link("Compare", f"Compare {name}", runs=job.id)
                 link("Runs", f"Open {name}", job=job.id)

@@ -13,7 +13,7 @@ from pages.components.goal import draw_goal
 from pages.components.lab import Lab
 from pages.components.links import switch_page
 from pages.components.markdown import inline
-from pages.components.outlook import Outlook, draw_outlook, outlook_of, outlook_without_plan
+from pages.components.preview import Preview, draw_preview, preview_of, preview_without_plan
 from pages.components.setting_values import Reading, lacks_images, limited, spec_of
 from pages.components.settings_form import Form, is_shown
 from pages.components.shell import draw_link_problems, open_page
@@ -22,7 +22,7 @@ from pruning_core.common.formatting import join_words
 from pruning_core.planning.plan import plan
 from pruning_core.planning.pruned import recovery_notes
 from pruning_core.planning.stage import Stage
-from pruning_core.reports.charts.outlook import outlook_picture
+from pruning_core.reports.charts.preview import preview_picture
 from pruning_core.settings.messages import for_page, title
 from pruning_core.settings.spec import Spec, describe
 from pruning_core.worker.start import ensure_worker
@@ -35,7 +35,7 @@ STYLE = """
 @media (max-width: 640px) {
     [data-testid="stColumn"]:has(> div > div > .st-key-setup),
     [data-testid="stColumn"]:has(> div > div > .st-key-setup) > div {display: contents;}
-    [data-testid="stColumn"]:has(.st-key-outlook) {order: 1;}
+    [data-testid="stColumn"]:has(.st-key-preview) {order: 1;}
     [data-testid="stLayoutWrapper"]:has(> .st-key-more) {order: 2;}
     .block-container {padding-bottom: 11rem;}
     .st-key-runbar {
@@ -56,7 +56,7 @@ NO_IMAGES = (
 
 
 @dataclass(frozen=True)
-class Prospect:
+class SettingsCheck:
     """What follows from the settings on the page.
 
     `spec` holds the last valid settings. `errors` are sentences on wrong settings, by name; an
@@ -66,7 +66,7 @@ class Prospect:
     """
 
     spec: Spec
-    outlook: Outlook
+    preview: Preview
     errors: dict[str, str] = field(default_factory=dict)
     lacks_images: bool = False
     pending: list[Stage] = field(default_factory=list)
@@ -78,23 +78,23 @@ class Prospect:
         return not (self.errors or self.lacks_images)
 
 
-def prospect_of(lab: Lab, reading: Reading) -> Prospect:
+def check_settings(lab: Lab, reading: Reading) -> SettingsCheck:
     """Inspect what the settings name, and plan the run."""
     spec = spec_of(reading.values)
     errors = {error.field: limited(for_page(error)) for error in reversed(reading.errors)}
     lacking = lacks_images(reading.values)
-    outlook, error = outlook_without_plan(spec), None
+    preview, error = preview_without_plan(spec), None
     inspections: list[Stage] = []
     pending: list[Stage] = []
     if not lacking:
         try:
             inspections = [*facts.inspections(lab, spec), *dry_run.stages(lab, spec)]
             pending = facts.request(lab, inspections)
-            outlook = outlook_of(lab, spec, plan(spec, lab.store))
+            preview = preview_of(lab, spec, plan(spec, lab.store))
         except SpecError as problem:
             error = problem
             errors.setdefault(problem.field, limited(for_page(without_list(problem))))
-    return Prospect(spec, outlook, errors, lacking, pending, error, inspections)
+    return SettingsCheck(spec, preview, errors, lacking, pending, error, inspections)
 
 
 def draw_problems(opening: str, problems: tuple[str, ...], box: Callable[[str], object]) -> None:
@@ -106,7 +106,7 @@ def draw_problems(opening: str, problems: tuple[str, ...], box: Callable[[str], 
         box("\n".join([opening, "", *(f"- {sentence}" for sentence in sentences)]))
 
 
-def draw_run(lab: Lab, prospect: Prospect) -> None:
+def draw_run(lab: Lab, check: SettingsCheck) -> None:
     """The button Run, and why it is disabled; on a narrow screen the main figures beside it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container():
@@ -115,38 +115,38 @@ def draw_run(lab: Lab, prospect: Prospect) -> None:
             key="runbar", horizontal=True, vertical_alignment="center", width=RUN_WIDTH
         ):
             with st.container(key="summary", gap=None):
-                picture = outlook_picture(prospect.outlook.courses)
+                picture = preview_picture(check.preview.series)
                 st.image(picture, alt="Sparsity over the fine-tuning epochs.")
-                st.markdown(inline(prospect.outlook.summary))
+                st.markdown(inline(check.preview.summary))
             pressed = st.button(
                 "Run",
                 type="primary",
                 width="stretch",
                 key="run",
-                disabled=not prospect.runnable,
+                disabled=not check.runnable,
                 help="Starts the run in the background and opens Runs.",
             )
-    draw_reasons(lab, prospect)
-    if pressed and prospect.runnable:
-        label = st.session_state[choices.RUN_NAME].strip() or describe(prospect.spec)
-        job = lab.queue.submit(prospect.spec, label)
+    draw_reasons(lab, check)
+    if pressed and check.runnable:
+        label = st.session_state[choices.RUN_NAME].strip() or describe(check.spec)
+        job = lab.queue.submit(check.spec, label)
         ensure_worker(lab.cache)
         switch_page("Runs", {"job": job})
 
 
-def draw_reasons(lab: Lab, prospect: Prospect) -> None:
+def draw_reasons(lab: Lab, check: SettingsCheck) -> None:
     """Why the settings cannot run: the fields with an error, and other errors as sentences."""
-    if prospect.lacks_images:
+    if check.lacks_images:
         st.info(NO_IMAGES)
-    drawn = [name for name in prospect.errors if is_drawn(name)]
+    drawn = [name for name in check.errors if is_drawn(name)]
     if drawn:
         st.error(f"This cannot run yet. Change {inline(join_words(map(title, drawn)))}.")
-    for name, sentence in prospect.errors.items():
+    for name, sentence in check.errors.items():
         if name not in drawn:
             tab = tune_sections.tab_of(name)
             st.error(f"This cannot run yet. {inline(sentence)}" + f" (Tab {tab}.)" * bool(tab))
-    if prospect.error:
-        facts.draw_retry(lab, prospect.error, prospect.inspections)
+    if check.error:
+        facts.draw_retry(lab, check.error, check.inspections)
 
 
 def is_drawn(name: str) -> bool:
@@ -156,11 +156,11 @@ def is_drawn(name: str) -> bool:
     return tune_sections.tab_of(name) in ("", choices.ADDRESS["tab"])
 
 
-def draw_notes(prospect: Prospect) -> None:
-    """What the settings imply, below the outlook."""
-    for note in recovery_notes(prospect.spec):
+def draw_notes(check: SettingsCheck) -> None:
+    """What the settings imply, below the preview."""
+    for note in recovery_notes(check.spec):
         st.caption(inline(note))
-    if facts.downloads_needed(prospect.spec):
+    if facts.downloads_needed(check.spec):
         st.caption("Needs a download unless the files are in the cache.")
 
 
@@ -173,26 +173,26 @@ def main() -> None:
     choices.begin()
     reading = choices.collect()
     choices.remember(reading.values)
-    prospect = prospect_of(lab, reading)
+    check = check_settings(lab, reading)
     draw_problems(BAD_LINK, choices.link_problems(), st.warning)
     draw_link_problems()
-    form = Form(tune_sections.callbacks(), prospect.errors)
-    controls, outlook = st.columns([5, 6], gap="large")
-    with controls:
+    form = Form(tune_sections.callbacks(), check.errors)
+    setup_column, preview_column = st.columns([5, 6], gap="large")
+    with setup_column:
         with st.container(border=True, key="setup"):
-            draw_run(lab, prospect)
-            tune_sections.draw_main(lab, prospect.spec, form)
+            draw_run(lab, check)
+            tune_sections.draw_main(lab, check.spec, form)
         with st.container(key="more"):
             st.header("All settings", anchor=False)
-            tune_sections.draw_tabs(lab, prospect.spec, form, prospect.runnable)
-    with outlook, st.container(key="outlook"):
+            tune_sections.draw_tabs(lab, check.spec, form, check.runnable)
+    with preview_column, st.container(key="preview"):
         st.header("What you will get", anchor=False)
-        draw_outlook(lab, prospect.spec, prospect.outlook, draw_goal(choices.ADDRESS))
-        draw_notes(prospect)
-        spec = prospect.spec if prospect.runnable else None
-        settings_file.draw(spec, prospect.errors.get("label", ""))
-    if prospect.pending:
-        facts.wait_for(prospect.pending, lab)
+        draw_preview(lab, check.spec, check.preview, draw_goal(choices.ADDRESS))
+        draw_notes(check)
+        spec = check.spec if check.runnable else None
+        settings_file.draw(spec, check.errors.get("label", ""))
+    if check.pending:
+        facts.wait_for(check.pending, lab)
 
 
 main()

@@ -9,7 +9,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from pages.components import int8_series, live, matrix, scrubber
+from pages.components import int8_series, live, matrix, model_slider
 from pages.components.address import Address, choice, id_list
 from pages.components.chart import draw_chart, remembered
 from pages.components.correction_table import draw_corrections
@@ -21,9 +21,9 @@ from pages.components.lab import Lab
 from pages.components.links import link
 from pages.components.markdown import inline, plain
 from pages.components.matrix import draw_matrix, pick_reference
+from pages.components.model_slider import draw_model_slider
 from pages.components.next_runs import draw_next
 from pages.components.picking import pick_runs
-from pages.components.scrubber import draw_scrubber
 from pages.components.shell import draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
 from pages.components.verdict import draw_verdict
@@ -66,7 +66,7 @@ ADDRESS = Address(
     choice("image", ["png", "svg"]),
     choice("color", list(COLORS)),
     *matrix.PARAMETERS,
-    *scrubber.PARAMETERS,
+    *model_slider.PARAMETERS,
 )
 LEGEND_STYLE = """
 <style>
@@ -314,7 +314,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
         return
     finished = rows_of(frame)
     matrix.limit_choices(finished, ADDRESS)
-    scrubber.limit_choices(finished, jobs, ADDRESS)
+    model_slider.limit_choices(finished, jobs, ADDRESS)
     shown = Shown(color_by=ADDRESS["color"] if several_runs(finished) else BY_STRATEGY)
     draw_verdicts(lab, frame, finished, specs, shown)
     draw_notes(frame)
@@ -324,7 +324,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     draw_charts(compared, x, shown.color_by)
     int8_series.draw_button(lab, frame)
     draw_matrix(finished, reference, ADDRESS, identity(finished))
-    draw_scrubber(lab, jobs, compared, ADDRESS)
+    draw_model_slider(lab, jobs, compared, ADDRESS)
     draw_corrections(frame)
     header_with_guide("Table", "metrics", "sparsity")
     draw_table(frame, reference, identity(finished))

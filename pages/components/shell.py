@@ -26,8 +26,8 @@ h2 {font-size: 1.2rem !important; padding: 0.6rem 0 0.2rem 0 !important;}
 h3 {font-size: 1.0rem !important; padding: 0.3rem 0 0.1rem 0 !important;}
 [data-testid="stMetricValue"] {font-size: 1.45rem;}
 @media (min-width: 900px) {
-    [data-testid="stColumn"]:has(.st-key-outlook) > div {height: 100%;}
-    [data-testid="stLayoutWrapper"]:has(> .st-key-outlook) {
+    [data-testid="stColumn"]:has(.st-key-preview) > div {height: 100%;}
+    [data-testid="stLayoutWrapper"]:has(> .st-key-preview) {
         position: sticky; top: 3.5rem; max-height: calc(100vh - 4rem); overflow-y: auto;
     }
 }

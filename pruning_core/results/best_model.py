@@ -165,8 +165,8 @@ class Answer:
     """The answer for one set of test images.
 
     `place` names the data set where there are several, else it is empty. `warnings` are about
-    baselines no better than chance and about a doubtful selection. Where no sound baseline
-    remains, `text` is empty.
+    baselines no better than chance and about a doubtful selection. Where no
+    baseline above chance remains, `text` is empty.
     """
 
     place: str
@@ -197,7 +197,7 @@ def _answer(group: list[Row], rows: list[Row], goal: Goal, several: bool) -> Ans
     warnings = chance_warnings_of(rows, {row["run_id"] for row in group})
     caveats = best.caveats if best else ()
     place = _place(group) if several else ""
-    return Answer(place, best, text if sound(group) else "", (*warnings, *caveats))
+    return Answer(place, best, text if above_chance(group) else "", (*warnings, *caveats))
 
 
 def _place(group: list[Row]) -> str:
@@ -240,7 +240,7 @@ def _best_model(rows: list[Row], goal: Goal) -> BestModel | None:
     The selection uses validation images only; the test accuracy is reported, not used. Runs whose
     baseline is no better than chance are left out. None where no pruned model qualifies.
     """
-    means = pruned_means(sound(rows))
+    means = pruned_means(above_chance(rows))
     within = [row for row in means if goal.allows(row["drop_bound"], row["sparse_bytes"])]
     if not within or not goal.text:
         return None
@@ -280,7 +280,7 @@ def accuracy_order(row: Row) -> tuple[float, float, float]:
 
 def _why_none(rows: list[Row], goal: Goal) -> str:
     """Why no pruned model meets the goal, how near the nearest is, and what to do next."""
-    means = pruned_means(sound(rows))
+    means = pruned_means(above_chance(rows))
     if not means:
         warnings = chance_warnings_of(rows, {row["run_id"] for row in rows})
         return " ".join(warnings) or "No pruned model has finished yet."
@@ -389,7 +389,7 @@ def at_sparsity(row: Row) -> str:
     return f"{name} at {format_percent(row['sparsity_prunable'])} sparsity"
 
 
-def sound(rows: list[Row]) -> list[Row]:
+def above_chance(rows: list[Row]) -> list[Row]:
     """The rows of the runs whose baselines are better than chance."""
     doubtful = {row["run_id"] for row in chance_baselines(rows)}
     return [row for row in rows if row["run_id"] not in doubtful]

@@ -26,7 +26,7 @@ from pruning_core.common.formatting import (
     signed,
 )
 from pruning_core.methods.strategies import BASELINE, BUDGET_CONTROLS, ITERATIVE, RATIO_PRUNED
-from pruning_core.results.best_model import chance_warnings, sound
+from pruning_core.results.best_model import above_chance, chance_warnings
 from pruning_core.results.difference_matrix import usual_target
 from pruning_core.results.goal import DEFAULT_GOAL, Goal
 from pruning_core.results.paired_tests import (
@@ -108,7 +108,7 @@ def findings(frame: pd.DataFrame, goal: Goal = DEFAULT_GOAL) -> list[Finding]:
         return []
     rows = rows_of(frame)
     warnings = [Finding("caveat", text) for text in chance_warnings(frame)]
-    ranking = _ranking(sound(rows))
+    ranking = _ranking(above_chance(rows))
     better = _better(ranking) if ranking else None
     best = next(
         (

@@ -26,7 +26,7 @@ MOST = 3
 SEEDS = 3
 LEAST_STEP = 0.01  # target sparsities closer than this are no new question
 HIGHEST_TARGET = 0.999
-SPARE = 1.25  # more validation images than the fewest with which the goal can be shown
+IMAGE_MARGIN = 1.25  # more validation images than the fewest with which the goal can be shown
 MAX_SPLIT = 0.5
 SIZE_SHARE = 0.95  # of the largest allowed size, for which a target is chosen
 
@@ -295,7 +295,7 @@ def _more_validation_images(verdict: Verdict, spec: Spec) -> Proposal | None:
     images = float(model["validation_images"])
     every = images / spec.data.validation_split
     fewest = fewest_images(limit, ERROR / int(model["candidates"]))
-    share = max(SPARE * fewest / every, 1.5 * spec.data.validation_split)
+    share = max(IMAGE_MARGIN * fewest / every, 1.5 * spec.data.validation_split)
     share = min(MAX_SPLIT, math.ceil(20 * share) / 20)
     size = float(model["sparse_bytes"])
     if fewest / every > MAX_SPLIT or share <= spec.data.validation_split:

@@ -138,8 +138,8 @@ def chance_baselines(rows: Iterable[Row]) -> list[Row]:
     """The baselines whose validation accuracy is not above chance: its 95 % interval decides.
 
     `chance` is the accuracy of always predicting the largest class. A baseline with unknown
-    chance counts as sound. Test images take no part, because runs with such a baseline are left
-    out of the selection of the best model.
+    chance counts as above chance. Test images are not used, because runs with such a baseline are
+    excluded from the selection of the best model.
     """
     baselines = (row for row in rows if row["strategy"] == BASELINE and "chance" in row)
     return [row for row in baselines if validation_interval(row)[0] <= row["chance"]]

@@ -23,6 +23,7 @@ from pruning_core.results.best_model import (
     MORE_IMAGES,
     Answer,
     BestModel,
+    above_chance,
     accuracy_order,
     among,
     answers_of,
@@ -33,7 +34,6 @@ from pruning_core.results.best_model import (
     change_text,
     observed_text,
     pruned_means,
-    sound,
     sparsity_order,
     too_few_images,
     why_too_large,
@@ -142,7 +142,7 @@ def verdicts_of(rows: list[Row], goal: Goal = DEFAULT_GOAL) -> list[Verdict]:
 
 
 def _verdict(answer: Answer, rows: list[Row], goal: Goal) -> Verdict:
-    usable = sound(rows)
+    usable = above_chance(rows)
     means = pruned_means(usable)
     verdict = Verdict(
         UNFINISHED,

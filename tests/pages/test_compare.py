@@ -367,7 +367,7 @@ def test_changed_predictions_are_computed_without_a_click_where_the_images_are_f
         return open_page("pages/3_Compare.py", runs=job, model=models[-1].key)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pages.components.scrubber.PIXELS_AT_ONCE", 0)
+        patch.setattr("pages.components.model_slider.PIXELS_AT_ONCE", 0)
         labels = [button.label for button in opened().button]
         assert "Find changed predictions" in labels
         assert Queue(cache.queue).stage(key) is None

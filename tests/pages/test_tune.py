@@ -738,7 +738,7 @@ def test_movement_without_training_is_refused_in_the_page_s_words(cache: Cache) 
     assert run_button(test).disabled
 
 
-def outlook_traces(test: AppTest) -> list[dict[str, Any]]:
+def preview_traces(test: AppTest) -> list[dict[str, Any]]:
     figure: dict[str, Any] = json.loads(test.get("plotly_chart")[0].proto.spec)
     return list(figure["data"])
 
@@ -746,13 +746,13 @@ def outlook_traces(test: AppTest) -> list[dict[str, Any]]:
 def test_a_change_is_shown_beside_the_state_before_it(cache: Cache) -> None:
     inspected(cache)
     test = tune()
-    assert not [t for t in outlook_traces(test) if "before the last change" in t["name"]]
+    assert not [t for t in preview_traces(test) if "before the last change" in t["name"]]
     choose(test, "iterative.iterations", 6)
     epochs = next(m for m in test.metric if m.label == "Epochs in all")
     assert (epochs.value, epochs.delta) == ("46", "+4")
-    ghosts = [t for t in outlook_traces(test) if t["name"] == "before the last change"]
-    assert ghosts[5]["y"][1] == pytest.approx(36.9043, abs=1e-4)
-    assert [t for t in outlook_traces(ran(test)) if "before the last change" in t["name"]]
+    previous = [t for t in preview_traces(test) if t["name"] == "before the last change"]
+    assert previous[5]["y"][1] == pytest.approx(36.9043, abs=1e-4)
+    assert [t for t in preview_traces(ran(test)) if "before the last change" in t["name"]]
     choose(test, "iterative.target", 80.0)
     nonzero = next(m for m in test.metric if m.label == "Non-zero weights")
     assert (nonzero.value, nonzero.delta) == ("10 %", "")

@@ -9,8 +9,8 @@ import torch
 
 from pruning_core.engine.masks.regrowth import drop_and_grow
 from pruning_core.methods.sparsity_schedules import SPARSITY_SCHEDULES
-from pruning_core.planning.outlook import courses
-from pruning_core.reports.charts.outlook import outlook_chart
+from pruning_core.planning.preview import training_series
+from pruning_core.reports.charts.preview import preview_chart
 from pruning_core.settings import pruning_steps
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
@@ -36,7 +36,7 @@ def test_every_target_on_the_chart_is_reached_to_the_weight(name: str, allocatio
     generator = torch.Generator().manual_seed(3)
     weights = {n: torch.randn(size, generator=generator) for n, size in SIZES.items()}
     steps = pruning_steps.steps(chain(name))
-    traces = outlook_chart(courses(Spec(iterative=chain(name)), {})).data
+    traces = preview_chart(training_series(Spec(iterative=chain(name)), {})).data
     (drawn,) = (
         t.y[::2] for t in traces if (t.name, t.mode) == ("iterative", "lines") and t.y[0] == 0
     )

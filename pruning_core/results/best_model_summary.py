@@ -12,7 +12,7 @@ from pruning_core.results.rows import name_in_sentence
 IN_PARENTHESES = r" \([^)]*\)"  # numbers that Compare shows
 
 
-def best_line(answers: Iterable[Answer]) -> str:
+def best_model_summary(answers: Iterable[Answer]) -> str:
     """The best model that meets the goal, or that there is none; with several test sets, of each.
 
     Compare says why, and how sure the answer is.

@@ -9,9 +9,9 @@ import pytest
 
 from pruning_core.methods.lr_schedules import rate
 from pruning_core.methods.strategies import ITERATIVE, STRATEGIES
-from pruning_core.planning.outlook import Course, courses, measured_accuracies, work
 from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART
+from pruning_core.planning.preview import TrainingSeries, measured_accuracies, training_series, work
 from pruning_core.planning.stage import PlannedModel, Stage
 from pruning_core.settings.recovery import RecoverySpec
 from pruning_core.settings.spec import Spec
@@ -60,37 +60,37 @@ def start_rate(settings: dict[str, Any], spec: Spec) -> float:
     return rate(settings["train"], rewound + (1 - rewound) * done)
 
 
-def rate_after(course: Course, epoch: float) -> float:
+def rate_after(series: TrainingSeries, epoch: float) -> float:
     """The learning rate with which training goes on at an epoch."""
-    return [value for at, value in course.rates if at == pytest.approx(epoch)][-1]
+    return [value for at, value in series.rates if at == pytest.approx(epoch)][-1]
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_the_series_are_those_of_the_plan(name: str) -> None:
     spec = SPECS[name]
     expected = chains(spec)
-    drawn = courses(spec, {})
-    order = [STRATEGIES[course.strategy].name for course in drawn]
+    drawn = training_series(spec, {})
+    order = [STRATEGIES[series.strategy].name for series in drawn]
     assert sorted(order) == sorted(chain[0][0].strategy for chain in expected)
-    for course in drawn:
+    for series in drawn:
         chain = next(
             c
             for c in expected
             if (c[0][0].strategy, c[-1][0].target)
-            == (course.strategy, pytest.approx(course.parts[-1].sparsity))
+            == (series.strategy, pytest.approx(series.steps[-1].sparsity))
         )
-        assert [part.sparsity for part in course.parts] == [m.target for m, _ in chain]
+        assert [step.sparsity for step in series.steps] == [m.target for m, _ in chain]
         epochs = [stage.settings["epochs"] for _, stage in chain]
-        assert [part.end - part.start for part in course.parts] == pytest.approx(epochs)
-        for part, (_, stage) in zip(course.parts, chain, strict=True):
+        assert [step.end - step.start for step in series.steps] == pytest.approx(epochs)
+        for step, (_, stage) in zip(series.steps, chain, strict=True):
             if stage.settings["epochs"] and not stage.settings.get("lr_segments"):
                 expected_rate = start_rate(stage.settings, spec)
-                assert rate_after(course, part.start) == pytest.approx(expected_rate)
+                assert rate_after(series, step.start) == pytest.approx(expected_rate)
 
 
 def test_one_shot_with_an_equal_schedule_has_the_learning_rates_of_the_iterative_run() -> None:
     for name in ("final", "span"):
-        drawn = {course.strategy: course for course in courses(SPECS[name], {})}
+        drawn = {series.strategy: series for series in training_series(SPECS[name], {})}
         assert drawn["one_shot_equal_schedule"].rates == drawn[ITERATIVE].rates
 
 
@@ -100,8 +100,8 @@ def test_finished_models_have_their_accuracy_and_count_as_done() -> None:
     step = next(m for m in planned.models if (m.strategy, m.iteration) == (ITERATIVE, 2))
     store.results[step.key] = result(0, 0.9, 1, 1)
     measured = measured_accuracies(planned, store)
-    (course,) = (c for c in courses(QUICKSTART, measured) if c.strategy == ITERATIVE)
-    assert [part.accuracy for part in course.parts] == [None, 0.9, None, None, None]
+    (series,) = (c for c in training_series(QUICKSTART, measured) if c.strategy == ITERATIVE)
+    assert [step.accuracy for step in series.steps] == [None, 0.9, None, None, None]
     amount = work(QUICKSTART, planned, store)
     assert amount.epochs == 12 + 5 * 2 + 2 * 10
     assert amount.stages == len(planned.stages) > amount.done > 0

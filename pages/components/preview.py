@@ -25,29 +25,29 @@ from pruning_core.common.machine import usable_cores
 from pruning_core.methods.layers import Layer
 from pruning_core.planning.estimate import Estimate, estimate, estimate_text
 from pruning_core.planning.inspections import model_facts
-from pruning_core.planning.outlook import (
-    Course,
+from pruning_core.planning.preview import (
+    TrainingSeries,
     Work,
-    courses,
     measured_accuracies,
     smallest_model,
     training_epochs,
+    training_series,
     work,
 )
 from pruning_core.planning.size_estimate import ExpectedSize, expected_size, sparsity_for
 from pruning_core.planning.stage import Plan
-from pruning_core.reports.charts.outlook import NeededSparsity, outlook_chart
+from pruning_core.reports.charts.preview import NeededSparsity, preview_chart
 from pruning_core.results.goal import Goal
 from pruning_core.settings.spec import Spec
 
-SHOWN = "outlook"  # the key of the session: the visit, and the last two outlooks
+SHOWN = "preview"  # the key of the session: the visit, and the last two previews
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Preview:
     """What follows from settings. `smallest` is None until the model is inspected."""
 
-    courses: tuple[Course, ...]
+    series: tuple[TrainingSeries, ...]
     smallest: ExpectedSize | None
     work: Work
     time: Estimate | None
@@ -60,10 +60,10 @@ class Outlook:
         return ", ".join([*size, format_epochs(self.work.epochs), estimate_text(self.time)])
 
 
-def outlook_of(lab: Lab, spec: Spec, run_plan: Plan) -> Outlook:
-    """The outlook of a spec with its plan, which may be incomplete."""
-    return Outlook(
-        tuple(courses(spec, measured_accuracies(run_plan, lab.store))),
+def preview_of(lab: Lab, spec: Spec, run_plan: Plan) -> Preview:
+    """The preview of a spec with its plan, which may be incomplete."""
+    return Preview(
+        tuple(training_series(spec, measured_accuracies(run_plan, lab.store))),
         smallest_model(spec, lab.store),
         work(spec, run_plan, lab.store),
         estimate(spec, run_plan, lab.store, usable_cores()),
@@ -71,20 +71,20 @@ def outlook_of(lab: Lab, spec: Spec, run_plan: Plan) -> Outlook:
     )
 
 
-def outlook_without_plan(spec: Spec) -> Outlook:
-    """The outlook of a spec that cannot be planned: its series and epochs only."""
+def preview_without_plan(spec: Spec) -> Preview:
+    """The preview of a spec that cannot be planned: its series and epochs only."""
     epochs = training_epochs(spec)
-    return Outlook(tuple(courses(spec, {})), None, Work(epochs, 0, 0), None, complete=False)
+    return Preview(tuple(training_series(spec, {})), None, Work(epochs, 0, 0), None, complete=False)
 
 
-def draw_outlook(lab: Lab, spec: Spec, outlook: Outlook, goal: Goal) -> None:
+def draw_preview(lab: Lab, spec: Spec, preview: Preview, goal: Goal) -> None:
     """The four figures with their change, and the chart with the state before the change."""
-    before = _before(outlook)
-    _draw_figures(outlook, before)
-    needed, note = _needed(lab, spec, outlook, goal)
-    figure = outlook_chart(outlook.courses, before.courses if before else (), needed)
-    draw_chart(figure, "outlook", numbers="sparsity and learning rate")
-    measured = any(part.accuracy is not None for c in outlook.courses for part in c.parts)
+    previous = _previous(preview)
+    _draw_figures(preview, previous)
+    needed, note = _needed(lab, spec, preview, goal)
+    figure = preview_chart(preview.series, previous.series if previous else (), needed)
+    draw_chart(figure, "preview", numbers="sparsity and learning rate")
+    measured = any(step.accuracy is not None for series in preview.series for step in series.steps)
     st.caption(
         " ".join(
             [
@@ -94,7 +94,7 @@ def draw_outlook(lab: Lab, spec: Spec, outlook: Outlook, goal: Goal) -> None:
                     if measured
                     else []
                 ),
-                *(["Grey: before the last change."] if before else []),
+                *(["Grey: before the last change."] if previous else []),
             ]
         )
     )
@@ -102,42 +102,44 @@ def draw_outlook(lab: Lab, spec: Spec, outlook: Outlook, goal: Goal) -> None:
         st.info(inline(note))
 
 
-def _before(outlook: Outlook) -> Outlook | None:
-    """The outlook before the last change in this visit; None before the first change."""
+def _previous(preview: Preview) -> Preview | None:
+    """The preview before the last change in this visit; None before the first change."""
     visit: Visit = st.session_state[address.VISIT]
-    shown_visit, before, now = st.session_state.get(SHOWN, (None, None, None))
+    shown_visit, previous, last = st.session_state.get(SHOWN, (None, None, None))
     if shown_visit is not visit:
-        before, now = None, None
-    if now is not None and _unmeasured(now) != _unmeasured(outlook):
-        before = now
-    st.session_state[SHOWN] = (visit, before, outlook)
-    return before
+        previous, last = None, None
+    if last is not None and _unmeasured(last) != _unmeasured(preview):
+        previous = last
+    st.session_state[SHOWN] = (visit, previous, preview)
+    return previous
 
 
-def _unmeasured(outlook: Outlook) -> tuple[Course, ...]:
+def _unmeasured(preview: Preview) -> tuple[TrainingSeries, ...]:
     """The series without results, which change while nobody changes a setting."""
     return tuple(
-        replace(c, parts=tuple(replace(part, accuracy=None) for part in c.parts))
-        for c in outlook.courses
+        replace(series, steps=tuple(replace(step, accuracy=None) for step in series.steps))
+        for series in preview.series
     )
 
 
-def _draw_figures(outlook: Outlook, before: Outlook | None) -> None:
+def _draw_figures(preview: Preview, previous: Preview | None) -> None:
     """Size, non-zero weights, epochs and time."""
-    smallest, previous = outlook.smallest, before.smallest if before else None
+    smallest, smallest_before = preview.smallest, previous.smallest if previous else None
     with st.container(horizontal=True, key="figures"):
         _metric(
             "Smallest model",
             f"about {format_bytes(smallest.bytes)}" if smallest else "not known yet",
-            _change(smallest.bytes, previous.bytes, format_bytes) if smallest and previous else "",
+            _change(smallest.bytes, smallest_before.bytes, format_bytes)
+            if smallest and smallest_before
+            else "",
             "The expected size of the sparse file of the sparsest model, from the sizes of the "
             "layers and the masks. The measured size differs by a few percent.",
         )
         _metric(
             "Non-zero weights",
             format_percent(smallest.nonzero / smallest.parameters) if smallest else "not known yet",
-            _change(smallest.nonzero, previous.nonzero, _thousands)
-            if smallest and previous
+            _change(smallest.nonzero, smallest_before.nonzero, _thousands)
+            if smallest and smallest_before
             else "",
             f"{smallest.nonzero:,} of {smallest.parameters:,} parameters of the sparsest model are "
             "not zero."
@@ -146,21 +148,21 @@ def _draw_figures(outlook: Outlook, before: Outlook | None) -> None:
         )
         _metric(
             "Epochs in all",
-            epoch_number(outlook.work.epochs),
-            _change(outlook.work.epochs, before.work.epochs, epoch_number) if before else "",
+            epoch_number(preview.work.epochs),
+            _change(preview.work.epochs, previous.work.epochs, epoch_number) if previous else "",
             "Training epochs of the baseline and of all models, for all seeds. Finished stages are "
             "not trained again.",
         )
         _metric(
             "Time",
-            "instant" if _is_instant(outlook) else estimate_text(outlook.time),
-            _time_change(outlook, before),
+            "instant" if _is_instant(preview) else estimate_text(preview.time),
+            _time_change(preview, previous),
             "The remaining time on this machine, from the speed of finished stages of this run, or "
             "of a short trial of the model.",
         )
-    if outlook.complete:
-        stages = format_count(outlook.work.stages, "stage")
-        st.caption(f"{outlook.work.done} of {stages} computed already.")
+    if preview.complete:
+        stages = format_count(preview.work.stages, "stage")
+        st.caption(f"{preview.work.done} of {stages} computed already.")
 
 
 def _metric(label: str, value: str, change: str, help_text: str) -> None:
@@ -185,22 +187,22 @@ def _thousands(number: float) -> str:
     return f"{number / 1000:,.0f} k" if number >= 1000 else f"{number:,.0f}"
 
 
-def _time_change(outlook: Outlook, before: Outlook | None) -> str:
-    if before is None or estimate_text(before.time) == estimate_text(outlook.time):
+def _time_change(preview: Preview, previous: Preview | None) -> str:
+    if previous is None or estimate_text(previous.time) == estimate_text(preview.time):
         return ""
-    return f"was {'instant' if _is_instant(before) else estimate_text(before.time)}"
+    return f"was {'instant' if _is_instant(previous) else estimate_text(previous.time)}"
 
 
-def _is_instant(outlook: Outlook) -> bool:
+def _is_instant(preview: Preview) -> bool:
     """Whether everything is computed already."""
-    return outlook.complete and outlook.work.done == outlook.work.stages
+    return preview.complete and preview.work.done == preview.work.stages
 
 
 def _needed(
-    lab: Lab, spec: Spec, outlook: Outlook, goal: Goal
+    lab: Lab, spec: Spec, preview: Preview, goal: Goal
 ) -> tuple[NeededSparsity | None, str]:
     """The sparsity that the size of the goal needs; a sentence where no sparsity is enough."""
-    if goal.max_bytes is None or outlook.smallest is None:
+    if goal.max_bytes is None or preview.smallest is None:
         return None, ""
     limit = format_bytes(goal.max_bytes)
     facts = model_facts(spec, lab.store)

@@ -44,7 +44,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class TrainedPart:
+class TrainedStep:
     """A pruning step to `sparsity` (a fraction) and its training, from epoch `start` to `end`.
 
     Epochs count from the end of the baseline. `accuracy` is the mean over the seeds that are
@@ -58,20 +58,20 @@ class TrainedPart:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingSeries:
     """One series over the fine-tuning epochs: a chain of pruning steps, or a single one.
 
     `rates` are points (epoch, learning rate).
     """
 
     strategy: str
-    parts: tuple[TrainedPart, ...]
+    steps: tuple[TrainedStep, ...]
     rates: tuple[Point, ...]
 
     @property
     def epochs(self) -> float:
         """The fine-tuning epochs of the series."""
-        return self.parts[-1].end
+        return self.steps[-1].end
 
 
 @dataclass(frozen=True)
@@ -83,31 +83,35 @@ class Work:
     done: int
 
 
-def courses(spec: Spec, measured: Mapping[tuple[str, int, float], float]) -> list[Course]:
+def training_series(
+    spec: Spec, measured: Mapping[tuple[str, int, float], float]
+) -> list[TrainingSeries]:
     """Every series of a spec. `measured` is the result of `measured_accuracies`."""
-    series = [
-        _course(ONE_SHOT, [Step(target, spec.one_shot.epochs)], _whole(spec, spec.one_shot.epochs))
+    chains = [
+        _one_series(
+            ONE_SHOT, [Step(target, spec.one_shot.epochs)], _whole(spec, spec.one_shot.epochs)
+        )
         for target in spec.one_shot.amounts
     ]
     chain = spec.iterative
     if chain.enabled:
-        series.append(_course(ITERATIVE, steps(chain), lr_segments(spec), numbered=True))
+        chains.append(_one_series(ITERATIVE, steps(chain), lr_segments(spec)))
         step = Step(last_target(chain), total_epochs(chain))
         for control in budget_controls(spec):
             equal = control == EQUAL_SCHEDULE
             segments = lr_segments(spec) if equal else _whole(spec, step.epochs)
-            series.append(_course(control, [step], segments))
+            chains.append(_one_series(control, [step], segments))
     for ratio in spec.structured.ratios if spec.structured.enabled else ():
         planned = structured_steps(spec.structured, ratio)
-        series.append(_course(STRUCTURED, planned, structured_segments(spec, ratio)))
+        chains.append(_one_series(STRUCTURED, planned, structured_segments(spec, ratio)))
     start = _rewound_share(spec)
     return [
-        Course(
-            course.strategy,
-            tuple(_with_accuracy(course, i, measured) for i in range(len(course.parts))),
+        TrainingSeries(
+            series.strategy,
+            tuple(_with_accuracy(series, i, measured) for i in range(len(series.steps))),
             tuple(_rates(segments, start)),
         )
-        for course, segments in series
+        for series, segments in chains
     ]
 
 
@@ -128,7 +132,7 @@ def work(spec: Spec, plan: Plan, store: Reader) -> Work:
 
 def training_epochs(spec: Spec) -> float:
     """The training epochs of the baseline and of all models, for all seeds."""
-    epochs = spec.baseline_epochs + sum(course.epochs for course in courses(spec, {}))
+    epochs = spec.baseline_epochs + sum(series.epochs for series in training_series(spec, {}))
     return plain(epochs * len(spec.seeds))
 
 
@@ -139,24 +143,24 @@ def _place(model: PlannedModel) -> tuple[str, int, float]:
 Segments = Sequence[Mapping[str, Any]]
 
 
-def _course(
-    strategy: str, planned: Sequence[Step], segments: Segments, numbered: bool = False
-) -> tuple[Course, Segments]:
-    parts, before = list[TrainedPart](), 0.0
+def _one_series(
+    strategy: str, planned: Sequence[Step], segments: Segments
+) -> tuple[TrainingSeries, Segments]:
+    steps, before = list[TrainedStep](), 0.0
     for step in planned:
         end = plain(before + step.epochs)
-        parts.append(TrainedPart(before, end, step.target))
+        steps.append(TrainedStep(before, end, step.target))
         before = end
-    return Course(strategy, tuple(parts), ()), segments
+    return TrainingSeries(strategy, tuple(steps), ()), segments
 
 
 def _with_accuracy(
-    course: Course, i: int, measured: Mapping[tuple[str, int, float], float]
-) -> TrainedPart:
-    part = course.parts[i]
-    several = STRATEGIES[course.strategy].one_chain or len(course.parts) > 1
-    place = (course.strategy, i + 1 if several else 0, part.sparsity)
-    return replace(part, accuracy=measured.get(place))
+    series: TrainingSeries, i: int, measured: Mapping[tuple[str, int, float], float]
+) -> TrainedStep:
+    step = series.steps[i]
+    several = STRATEGIES[series.strategy].one_chain or len(series.steps) > 1
+    place = (series.strategy, i + 1 if several else 0, step.sparsity)
+    return replace(step, accuracy=measured.get(place))
 
 
 def _whole(spec: Spec, epochs: float) -> Segments:

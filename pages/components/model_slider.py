@@ -80,7 +80,7 @@ def limit_choices(rows: list[Row], jobs: Sequence[Job], address: Address) -> Non
 
 
 @st.fragment
-def draw_scrubber(lab: Lab, jobs: Sequence[Job], rows: list[Row], address: Address) -> None:
+def draw_model_slider(lab: Lab, jobs: Sequence[Job], rows: list[Row], address: Address) -> None:
     """The section. `rows` have their differences from the reference."""
     st.header("Models one by one")
     by_id = {job.id: job for job in jobs if any(row["run_id"] == job.id for row in rows)}
