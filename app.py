@@ -29,7 +29,7 @@ from pruning_core.planning.plan import plan
 from pruning_core.planning.presets import PRESETS, QUICKSTART, Preset
 from pruning_core.planning.stage import Outline, Stage
 from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
-from pruning_core.reports.charts.small import (
+from pruning_core.reports.charts.small_charts import (
     accuracy_picture,
     pruning_picture,
     schedule_picture,

@@ -14,6 +14,7 @@ from pages.components.lab import Lab
 from pages.components.links import switch_page
 from pages.components.markdown import inline
 from pages.components.preview import Preview, draw_preview, preview_of, preview_without_plan
+from pages.components.setting_sections import tab_of
 from pages.components.setting_values import Reading, lacks_images, limited, spec_of
 from pages.components.settings_form import Form, is_shown
 from pages.components.shell import draw_link_problems, open_page
@@ -143,7 +144,7 @@ def draw_reasons(lab: Lab, check: SettingsCheck) -> None:
         st.error(f"This cannot run yet. Change {inline(join_words(map(title, drawn)))}.")
     for name, sentence in check.errors.items():
         if name not in drawn:
-            tab = tune_sections.tab_of(name)
+            tab = tab_of(name)
             st.error(f"This cannot run yet. {inline(sentence)}" + f" (Tab {tab}.)" * bool(tab))
     if check.error:
         facts.draw_retry(lab, check.error, check.inspections)
@@ -153,7 +154,7 @@ def is_drawn(name: str) -> bool:
     """Whether the widget of a setting is drawn now, so that its error is told there."""
     if name not in choices.FIELDS or not is_shown(name):
         return False
-    return tune_sections.tab_of(name) in ("", choices.ADDRESS["tab"])
+    return tab_of(name) in ("", choices.ADDRESS["tab"])
 
 
 def draw_notes(check: SettingsCheck) -> None:
@@ -172,7 +173,7 @@ def main() -> None:
     schedule.use_edited_table()
     choices.begin()
     reading = choices.collect()
-    choices.remember(reading.values)
+    choices.store_values(reading.values)
     check = check_settings(lab, reading)
     draw_problems(BAD_LINK, choices.link_problems(), st.warning)
     draw_link_problems()

@@ -13,7 +13,7 @@ from pages.components.lab import Lab
 from pages.components.links import link, switch_page
 from pages.components.markdown import plain
 from pages.components.number_lists import quoted
-from pages.components.picking import no_run
+from pages.components.run_picker import no_run
 from pages.components.setting_values import params
 from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.names import LONGEST_NAME, LONGEST_NOTES

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.components import int8_series, live, matrix, model_slider
 from pages.components.address import Address, choice, id_list
-from pages.components.chart import draw_chart, remembered
+from pages.components.chart import cached, draw_chart
 from pages.components.correction_table import draw_corrections
 from pages.components.facts import explain
 from pages.components.goal import PARAMETERS as GOAL
@@ -23,8 +23,8 @@ from pages.components.markdown import inline, plain
 from pages.components.matrix import draw_matrix, pick_reference
 from pages.components.model_slider import draw_model_slider
 from pages.components.next_runs import draw_next
-from pages.components.picking import pick_runs
-from pages.components.shell import draw_link_problems, open_page
+from pages.components.run_picker import draw_no_results, pick_runs
+from pages.components.shell import IMAGE_FORMAT, draw_link_problems, open_page
 from pages.components.table import draw_definitions, draw_table
 from pages.components.verdict import draw_verdict
 from pruning_core.common.formatting import format_count
@@ -35,6 +35,7 @@ from pruning_core.reports.charts.comparison import (
     X_AXES,
     comparison_chart,
     legend_html,
+    several_runs,
 )
 from pruning_core.reports.charts.style import BY_RUN, BY_STRATEGY
 from pruning_core.reports.html_report import html_report
@@ -136,23 +137,16 @@ def draw_notes(frame: pd.DataFrame) -> None:
             st.markdown("\n".join(f"- {note}" for note in notes))
 
 
-def several_runs(rows: list[result_rows.Row]) -> bool:
-    """Whether the page shows more than one run."""
-    return len({row["run_id"] for row in rows}) > 1
-
-
 def draw_choices(rows: list[result_rows.Row]) -> tuple[str, str]:
     """The choices of the charts. Returns the names of the x axis and of the reference."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        x = st.selectbox(
+        x = ADDRESS.select_box(
+            "x",
             "X axis",
-            list(X_AXES),
-            index=list(X_AXES).index(ADDRESS["x"]),
-            key=ADDRESS.key("x"),
-            format_func=lambda name: X_AXES[name].title.capitalize(),
-            width=300,
-            help="Sparsity is counted in three ways: over the prunable weights, over all "
-            "convolution and linear weights, and over all parameters.",
+            {name: axis.title.capitalize() for name, axis in X_AXES.items()},
+            "Sparsity is counted in three ways: over the prunable weights, over all convolution "
+            "and linear weights, and over all parameters.",
+            300,
         )
         reference = pick_reference(rows, ADDRESS)
         if several_runs(rows):
@@ -165,15 +159,17 @@ def draw_choices(rows: list[result_rows.Row]) -> tuple[str, str]:
                 format_func=COLORS.__getitem__,
                 help="Runs or strategies have the colors; the others differ by their symbols.",
             )
-        st.segmented_control(
-            "Image format",
-            ["png", "svg"],
-            default=ADDRESS["image"],
-            required=True,
-            key=ADDRESS.key("image"),
-            format_func=str.upper,
-            help="The format of the camera button at the top right of each chart.",
-        )
+        with st.container(key=IMAGE_FORMAT, width="content"):
+            st.segmented_control(
+                "Image format",
+                ["png", "svg"],
+                default=ADDRESS["image"],
+                required=True,
+                key=ADDRESS.key("image"),
+                format_func=str.upper,
+                help="Each chart has a camera button at its top right. It saves the chart in this "
+                "format. Narrow screens have no such button: save the charts under Downloads.",
+            )
     return x, reference
 
 
@@ -186,7 +182,7 @@ def draw_charts(rows: list[result_rows.Row], x: str, color_by: str) -> None:
         for column, name in zip(st.columns(2), pair, strict=True):
             with column:
                 make = partial(comparison_chart, rows, name, x, color_by)
-                figure = remembered(f"chart {name}", key, make)
+                figure = cached(f"chart {name}", key, make)
                 alt = (
                     f"{CHARTS[name].title} of {format_count(len(rows), 'model')} over "
                     f"{X_AXES[x].title}. The table on this page has the numbers."
@@ -343,8 +339,7 @@ def main() -> None:
         ADDRESS.write()
         with place:
             draw_link_problems()
-        st.info("Nothing to compare yet. Start a run on Home or Tune.")
-        link("Home", "Choose a preset")
+        draw_no_results()
         return
     ended_before, unfinished = ended(lab.queue, jobs), unfinished_labels(lab, jobs)
     if unfinished:

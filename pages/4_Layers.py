@@ -15,9 +15,8 @@ from pages.components.chart import draw_chart
 from pages.components.facts import files_listed
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
-from pages.components.links import link
 from pages.components.markdown import inline
-from pages.components.picking import pick_model, pick_run
+from pages.components.run_picker import draw_no_results, pick_model, pick_run
 from pages.components.run_stage import run_stage
 from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.errors import SpecError
@@ -251,12 +250,12 @@ def draw_overlap(lab: Lab, job: Job) -> None:
 def pick_layer(statistics: Statistics) -> None:
     """The layer that all parts of the page show."""
     names = [str(layer["name"]) for layer in statistics]
-    st.selectbox(
+    ADDRESS.limit("layer", names, names[0], "layer")
+    ADDRESS.select_box(
+        "layer",
         "Layer",
-        names,
-        index=names.index(ADDRESS.limit("layer", names, names[0], "layer")),
-        key=ADDRESS.key("layer"),
-        help="The parameter name of a weight tensor. All charts and tables of this page mark it.",
+        {name: name for name in names},
+        "The parameter name of a weight tensor. All charts and tables of this page mark it.",
         on_change=forget_threshold,
     )
 
@@ -273,8 +272,7 @@ def main() -> None:
         job = pick_run(lab, ADDRESS, on_change=forget_threshold)
     if job is None:
         draw_link_problems()
-        st.info("No baseline has finished yet. Start a run on Home or Tune.")
-        link("Home", "Choose a preset")
+        draw_no_results()
         return
     with model_column:
         model = pick_model(lab, job, ADDRESS, on_change=forget_threshold)

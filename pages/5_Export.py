@@ -17,11 +17,10 @@ from pages.components.goal import draw_goal
 from pages.components.guide_link import header_with_guide
 from pages.components.lab import Lab
 from pages.components.latency import PARAMETERS, draw_latency
-from pages.components.links import link
 from pages.components.markdown import inline
 from pages.components.model_card import draw_card, model_figures
-from pages.components.picking import pick_model, pick_run
 from pages.components.predict import draw_predictions
+from pages.components.run_picker import draw_no_results, pick_model, pick_run
 from pages.components.run_stage import run_stage
 from pages.components.shell import draw_link_problems, open_page
 from pruning_core.common.errors import HIGHEST
@@ -184,8 +183,7 @@ def main() -> None:
         job = pick_run(lab, ADDRESS)
     if job is None:
         draw_link_problems()
-        st.info("No model has finished yet. Start a run on Home or Tune.")
-        link("Home", "Choose a preset")
+        draw_no_results()
         return
     with model_column:
         model = pick_model(lab, job, ADDRESS)

@@ -82,7 +82,7 @@ PAGE = """
 import json
 from streamlit.testing.v1 import AppTest
 
-from pages.components.choices import TABS
+from pages.components.setting_sections import TABS
 
 titles, labels = [], []
 for tab in TABS:

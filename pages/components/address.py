@@ -6,10 +6,10 @@ the values, and the address follows; a new visit, or a new link, starts with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -218,6 +218,28 @@ class Address:
             self.reject(f"There is no {noun} {quoted(value)}.")
         self[name] = default
         return default
+
+    def select_box(
+        self,
+        name: str,
+        label: str,
+        titles: Mapping[Any, str],
+        help: str,
+        width: int | Literal["stretch"] = "stretch",
+        on_change: Callable[[], None] | None = None,
+    ) -> Any:
+        """Draw the select box of a parameter. `titles` are its options with their texts."""
+        options = list(titles)
+        return st.selectbox(
+            label,
+            options,
+            index=options.index(self[name]),
+            key=self.key(name),
+            format_func=titles.__getitem__,
+            help=help,
+            width=width,
+            on_change=on_change,
+        )
 
     def write(self) -> None:
         """Write the values into the address; call after the widgets are drawn."""

@@ -8,20 +8,20 @@ from typing import TypeVar
 import plotly.graph_objects as go
 import streamlit as st
 
-from pruning_core.reports.charts.alternative import chart_numbers, chart_text
 from pruning_core.reports.charts.style import chart_config
+from pruning_core.reports.charts.text_alternative import chart_numbers, chart_text
 
-REMEMBERED = "remembered"  # the key of the session
+CACHED = "cached"  # the key of the session
 T = TypeVar("T")
 
 
-def remembered(name: str, key: Hashable, make: Callable[[], T]) -> T:
+def cached(name: str, key: Hashable, make: Callable[[], T]) -> T:
     """What `make` returns; made again only when `key` differs from that of the last time.
 
     Streamlit runs a page again at each click. `key` must hold everything that the result depends
     on, and the result must not be changed.
     """
-    results = st.session_state.setdefault(REMEMBERED, {})
+    results = st.session_state.setdefault(CACHED, {})
     if name not in results or results[name][0] != key:
         results[name] = key, make()
     value: T = results[name][1]

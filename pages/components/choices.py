@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from pages.components import address, goal, number_lists
+from pages.components.setting_sections import FIELDS, TABS
 from pages.components.setting_values import (
     DEFAULTS,
     SCHEDULE_SETTINGS,
@@ -30,7 +31,6 @@ from pages.components.setting_values import (
 from pruning_core.common.errors import SpecError
 from pruning_core.common.names import run_name
 from pruning_core.common.paths import shown_path
-from pruning_core.settings.fields import fields_of
 from pruning_core.settings.relevance import has_effect
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.spec import Spec
@@ -43,8 +43,6 @@ RUN_NAME = "run name"
 LINK_PROBLEMS = "link problems"
 ATTEMPTED_SPEC = "attempted spec"
 
-FIELDS = fields_of(Spec)
-TABS = ("Pruning", "Schedule", "Fine-tuning", "Structured", "Advanced")
 # The settings have parameters of their own; these are the others.
 ADDRESS = address.Address("Tune", *goal.PARAMETERS, address.choice("tab", TABS))
 # The paths that a person has typed, uploaded or confirmed since the app started.
@@ -124,7 +122,7 @@ def draw_unconfirmed_paths(known: Callable[[], Collection[str]]) -> None:
     st.stop()
 
 
-def remember(values: Values) -> None:
+def store_values(values: Values) -> None:
     """Store the values in the session and in the address."""
     if values != st.session_state[VALUES]:
         st.session_state[LINK_PROBLEMS] = ()

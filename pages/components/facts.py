@@ -29,7 +29,7 @@ from pruning_core.planning.stage import Stage
 from pruning_core.settings.messages import failure_reason, for_page
 from pruning_core.settings.spec import Spec
 
-POLL_SECONDS, REST_SECONDS = 1.0, 0.5
+POLL_SECONDS, DEBOUNCE_SECONDS = 1.0, 0.5
 REQUESTED = "requested inspections"
 # Errors of these settings may have a cause outside the page: a file, the disk, the network.
 EXTERNAL = ("", "data.name", "data.path", "model.weights", "device")
@@ -103,21 +103,21 @@ def ask(lab: Lab, missing: list[Stage]) -> bool:
     """
     rows = [lab.queue.stage(stage.key) for stage in missing]
     requested = all(row is not None and row.status not in ENDED for row in rows)
-    asked = requested or rested(lab, [stage.key for stage in missing])
+    asked = requested or debounced(lab, [stage.key for stage in missing])
     if asked:
         lab.queue.request(missing)
     return asked
 
 
-def rested(lab: Lab, keys: list[str]) -> bool:
+def debounced(lab: Lab, keys: list[str]) -> bool:
     """Whether the page may ask for these keys now.
 
-    They have not changed for `REST_SECONDS`, or those before them are all finished.
+    They have not changed for `DEBOUNCE_SECONDS`, or those before them are all finished.
     """
     now, state = time.monotonic(), st.session_state
     before, changed = state.get(REQUESTED, ([], now))
     if keys == before:
-        return now - changed >= REST_SECONDS
+        return now - changed >= DEBOUNCE_SECONDS
     state[REQUESTED] = (keys, now)
     return all(lab.store.exists(key) for key in before)
 

@@ -122,14 +122,12 @@ def _conditions(address: Address) -> Conditions:
             help="Number of CPU threads per call.",
         )
     with resolution_column:
-        size = st.selectbox(
+        size = address.select_box(
+            "resolution",
             "Input resolution",
-            RESOLUTIONS,
-            index=RESOLUTIONS.index(address["resolution"]),
-            format_func=lambda size: f"{size} x {size}" if size else "as trained",
-            key=address.key("resolution"),
-            help="A convolutional network also runs on larger images. Then only the time is "
-            "measured, not the accuracy.",
+            {size: f"{size} x {size}" if size else "as trained" for size in RESOLUTIONS},
+            "A convolutional network also runs on larger images. Then only the time is measured, "
+            "not the accuracy.",
         )
     return Conditions(tuple(sorted(batches)) or (1,), tuple(sorted(threads)) or (1,), size)
 

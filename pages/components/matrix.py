@@ -8,7 +8,7 @@ from collections.abc import Hashable
 import streamlit as st
 
 from pages.components.address import Address, Parameter
-from pages.components.chart import remembered
+from pages.components.chart import cached
 from pages.components.markdown import plain
 from pruning_core.common.formatting import format_percent
 from pruning_core.results.difference_matrix import (
@@ -59,33 +59,23 @@ def _tested_names(rows: list[Row]) -> dict[str, str]:
 def pick_reference(rows: list[Row], address: Address) -> str:
     """The select box of the reference. Returns a key of `references`."""
     names = references(rows)
-    chosen = str(address[REFERENCE])
-    st.selectbox(
-        "Reference",
-        list(names),
-        index=list(names).index(chosen),
-        key=address.key(REFERENCE),
-        format_func=lambda key: names[key][0].upper() + names[key][1:],
-        width=360,
-        help="The differences on this page are from this model.",
-    )
-    return chosen
+    titles = {key: name[0].upper() + name[1:] for key, name in names.items()}
+    help_text = "The differences on this page are from this model."
+    return str(address.select_box(REFERENCE, "Reference", titles, help_text, 360))
 
 
 def _pick_tested(rows: list[Row], address: Address) -> float | str | None:
     """The select box of the target sparsity whose models are tested."""
-    names, chosen = _tested_names(rows), str(address[TESTED])
+    names = _tested_names(rows)
     if not names:
         return None
-    st.selectbox(
+    chosen = address.select_box(
+        TESTED,
         "Test at target sparsity",
-        list(names),
-        index=list(names).index(chosen),
-        key=address.key(TESTED),
-        format_func=names.__getitem__,
-        width=260,
-        help="The models at this sparsity are tested against the reference. The p-values are "
-        "corrected for the number of these tests, and not for those that you do not ask about.",
+        names,
+        "The models at this sparsity are tested against the reference. The p-values are corrected "
+        "for the number of these tests only.",
+        260,
     )
     if chosen in (USUAL, ALL):
         return ALL if chosen else usual_target(rows)
@@ -100,13 +90,13 @@ def draw_matrix(rows: list[Row], reference: str, address: Address, identity: Has
     st.header("Differences")
     tested = _pick_tested(rows, address)
     key = identity, reference, tested
-    table = remembered("matrix", key, lambda: matrix(rows, reference, tested))
+    table = cached("matrix", key, lambda: matrix(rows, reference, tested))
     st.html(STYLE + matrix_html(table))
     st.caption(plain(table.caption))
     if tests := table.tests:
         with st.expander("Each test"):
             st.dataframe(tests, hide_index=True, key="tests")
-    pairs = remembered("pairs", identity, lambda: pair_table(rows))
+    pairs = cached("pairs", identity, lambda: pair_table(rows))
     if not pairs.empty:
         with st.expander(f"All pairwise comparisons ({len(pairs)})"):
             st.dataframe(pairs, hide_index=True, key="pairs")

@@ -29,10 +29,10 @@ STYLE = """
 .st-key-card-figures > * {width: auto;}
 </style>
 """
-Figure = tuple[str, str, str]  # label, value, and the line below it
+CardFigure = tuple[str, str, str]  # label, value, and the line below it
 
 
-def draw_card(title: str, figures: Iterable[Figure], warnings: Iterable[str] = ()) -> None:
+def draw_card(title: str, figures: Iterable[CardFigure], warnings: Iterable[str] = ()) -> None:
     """A card with a figure beside the other, each with a line of text below it."""
     with st.container(border=True, key="card"):
         st.html(STYLE)
@@ -52,7 +52,7 @@ def model_figures(
     model_check: GoalCheck,
     goal: Goal,
     measured: Evidence,
-) -> list[Figure]:
+) -> list[CardFigure]:
     """The figures of a model.
 
     `row` is its row of `model_rows`, `checks` those of its exported files; before an export the
@@ -69,13 +69,13 @@ def model_figures(
     ]
 
 
-def _accuracy(row: Mapping[str, Any]) -> Figure:
+def _accuracy(row: Mapping[str, Any]) -> CardFigure:
     low, high = format_percent(row["accuracy_low"]), format_percent(row["accuracy_high"])
     images = format_count(int(row["test_images"]), "test image")
     return "Test accuracy", format_percent(row["accuracy"]), f"95 % CI {low} to {high}, {images}"
 
 
-def _drop(row: Mapping[str, Any], check: GoalCheck) -> Figure:
+def _drop(row: Mapping[str, Any], check: GoalCheck) -> CardFigure:
     value = format_points(row["accuracy_drop"])
     if row["strategy"] == BASELINE:
         return "Accuracy drop", value, "This is the dense baseline."
@@ -83,7 +83,7 @@ def _drop(row: Mapping[str, Any], check: GoalCheck) -> Figure:
     return "Accuracy drop", value, text
 
 
-def _size(check: GoalCheck, row: Mapping[str, Any], exported: bool) -> Figure:
+def _size(check: GoalCheck, row: Mapping[str, Any], exported: bool) -> CardFigure:
     dense_bytes = row["compression_ratio"] * row["sparse_bytes"]
     smaller = dense_bytes > check.size
     ratio = f"{format_times(dense_bytes / check.size)}x smaller than dense" if smaller else ""
@@ -93,7 +93,7 @@ def _size(check: GoalCheck, row: Mapping[str, Any], exported: bool) -> Figure:
     return "Size", format_bytes(check.size), text
 
 
-def _goal(check: GoalCheck, goal: Goal) -> Figure:
+def _goal(check: GoalCheck, goal: Goal) -> CardFigure:
     if not goal.text:
         return "Goal", "not set", "Enter a maximum drop or a maximum size."
     limits = f"{goal.text[0].upper()}{goal.text[1:]}."

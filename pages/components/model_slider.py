@@ -86,16 +86,10 @@ def draw_model_slider(lab: Lab, jobs: Sequence[Job], rows: list[Row], address: A
     by_id = {job.id: job for job in jobs if any(row["run_id"] == job.id for row in rows)}
     run = str(address[RUN])
     if len(by_id) > 1:
-        labels = {row["run_id"]: row["run"] for row in rows}
-        run = st.selectbox(
-            "Run of the model",
-            list(by_id),
-            index=list(by_id).index(run),
-            key=address.key(RUN),
-            format_func=labels.__getitem__,
-            width=360,
-            help="The slider moves through the models of this run.",
-        )
+        names_by_id = {row["run_id"]: row["run"] for row in rows}
+        labels = {name: names_by_id[name] for name in by_id}
+        help_text = "The slider moves through the models of this run."
+        run = address.select_box(RUN, "Run of the model", labels, help_text, 360)
     models = {row["key"]: row for row in models_in_order(rows, run)}
     if not models:
         st.caption("This run has no finished model beside its baseline yet.")

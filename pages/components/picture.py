@@ -6,5 +6,5 @@ import streamlit as st
 
 
 def draw_picture(html: str) -> None:
-    """Draw a picture of `reports.charts.small`, which says in a text what it shows."""
+    """Draw a picture of `reports.charts.small_charts`, which says in a text what it shows."""
     st.html(html)

@@ -15,16 +15,14 @@ import streamlit as st
 
 from pages.components.choices import PREFIX, attempted_spec, widget_value
 from pages.components.markdown import inline
+from pages.components.setting_sections import FIELDS, Row
 from pruning_core.common.errors import HIGHEST
 from pruning_core.methods.registry import Registry
 from pruning_core.methods.sparsity_schedules import CUSTOM
-from pruning_core.settings.fields import Field, fields_of
+from pruning_core.settings.fields import Field
 from pruning_core.settings.relevance import has_effect
-from pruning_core.settings.spec import Spec
 
-FIELDS = fields_of(Spec)
 Callbacks = Mapping[str, Callable[[], None]]
-Row = str | tuple[str, ...]
 SMALLEST_DIFFERENCE = 1e-6
 
 

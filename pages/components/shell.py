@@ -34,9 +34,10 @@ h3 {font-size: 1.0rem !important; padding: 0.3rem 0 0.1rem 0 !important;}
 @media (max-width: 640px) {
     .block-container {padding-left: 0.9rem; padding-right: 0.9rem;}
 }
-@media (max-width: 900px) {.modebar-container {display: none;}}
+@media (max-width: 900px) {.modebar-container, .st-key-image-format {display: none;}}
 </style>
 """
+IMAGE_FORMAT = "image-format"  # the key of the control for the toolbars of charts
 
 
 def open_page(title: str) -> Lab:

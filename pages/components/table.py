@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from pages.components.chart import remembered
+from pages.components.chart import cached
 from pages.components.guide_link import guide_link
 from pruning_core.results.glossary import definitions, glossary_rows
 from pruning_core.results.tables import results_table
@@ -20,7 +20,7 @@ def draw_table(frame: pd.DataFrame, reference: str, identity: Hashable) -> None:
     `identity` tells the models of the frame from others.
     """
     key = identity, reference
-    table = remembered("table", key, lambda: results_table(frame, reference))
+    table = cached("table", key, lambda: results_table(frame, reference))
     columns = column_help(table)
     columns["Strategy"] = st.column_config.Column(pinned=True)
     st.dataframe(table, hide_index=True, column_config=columns, height="content", key="table")

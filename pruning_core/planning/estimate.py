@@ -47,7 +47,7 @@ PACE_ERROR = 0.1
 # Knowledge distillation adds the teacher's forward pass, a third of a training step.
 DISTILLATION_STEPS = 4 / 3
 # The speed is measured again so often, and no sooner after the last time, in seconds.
-MOST_ATTEMPTS, REST_SECONDS = 5, 30.0
+MOST_ATTEMPTS, RETRY_SECONDS = 5, 30.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def probe(spec: Spec, store: FilesReader, running: Collection[str] = ()) -> Stag
     stage: Stage | None = None
     for attempt in _attempts(spec, store):
         waits = last and (
-            set(running) - {attempt.key} or time.time() - last.measured < REST_SECONDS
+            set(running) - {attempt.key} or time.time() - last.measured < RETRY_SECONDS
         )
         facts = known(store, attempt.key, InspectModelResult)
         if facts is None and waits:

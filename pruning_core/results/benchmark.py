@@ -53,7 +53,7 @@ FIGURES: dict[str, Measure] = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class MedianRange:
     """The median of several rounds, and the lowest and the highest of them."""
 
     median: float
@@ -65,7 +65,7 @@ class Figure:
 class BenchmarkResult:
     """The figures of one run of `benchmark`, and the environment that it ran in."""
 
-    figures: dict[str, Figure]
+    figures: dict[str, MedianRange]
     circumstances: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -96,9 +96,9 @@ class BenchmarkResult:
         return cls(figures, dict(value.get("circumstances", {})))
 
 
-def _figure(value: Any) -> Figure:
+def _figure(value: Any) -> MedianRange:
     try:
-        figure = Figure(**{name: float(value[name]) for name in ("median", "low", "high")})
+        figure = MedianRange(**{name: float(value[name]) for name in ("median", "low", "high")})
     except (KeyError, TypeError) as error:
         raise ValueError("a figure lacks its median, low or high") from error
     if not all(map(math.isfinite, asdict(figure).values())):

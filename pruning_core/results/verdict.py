@@ -60,7 +60,7 @@ HEADINGS = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class KeyFigure:
     """A figure of the verdict. `change` compares it with the dense baseline, or is empty."""
 
     label: str
@@ -85,7 +85,7 @@ class Verdict:
     goal: Goal
     place: str = ""
     sentence: str = ""
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[KeyFigure, ...] = ()
     basis: str = ""
     reasons: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
@@ -288,15 +288,15 @@ def _size(best: BestModel) -> str:
     return f"Its sparse file has {format_bytes(best.sparse_bytes)} ({format_times(best.ratio)}x)."
 
 
-def _figures(best: BestModel) -> tuple[Figure, ...]:
+def _figures(best: BestModel) -> tuple[KeyFigure, ...]:
     """Size, sparsity, test accuracy and the bound of the drop."""
     change, smaller = signed(-best.accuracy_drop), f"{format_times(best.ratio)}x smaller"
     observed = format_points(best.validation_drop).replace("-", "\u2212")
     return (
-        Figure("Sparse file", format_bytes(best.sparse_bytes), smaller),
-        Figure("Sparsity", format_percent(best.sparsity)),
-        Figure("Test accuracy", format_percent(best.accuracy), f"{change} points"),
-        Figure(
+        KeyFigure("Sparse file", format_bytes(best.sparse_bytes), smaller),
+        KeyFigure("Sparsity", format_percent(best.sparsity)),
+        KeyFigure("Test accuracy", format_percent(best.accuracy), f"{change} points"),
+        KeyFigure(
             "Accuracy drop, at most",
             bound_points(best.drop_bound),
             f"observed {observed}" if round(best.validation_drop, 6) else "none observed",

@@ -13,11 +13,11 @@ from pruning_core.cli import benchmark
 from pruning_core.cli.main import main
 from pruning_core.common.paths import Cache
 from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, last_result
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange, last_result
 from tests.helpers.project import ROOT
 
 RESULT = BenchmarkResult(
-    {name: Figure(2.0 + i, 1.5 + i, 3.0 + i) for i, name in enumerate(FIGURES)},
+    {name: MedianRange(2.0 + i, 1.5 + i, 3.0 + i) for i, name in enumerate(FIGURES)},
     {"size": "quick", "cores": 2, "machine": "x86_64", "torch": "2", "seconds_since_1970": 0},
 )
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from pages.components.setting_sections import tab_of
 from pages.components.settings_form import key
-from pages.components.tune_sections import tab_of
 from pruning_core.common.errors import SpecError
 from pruning_core.common.paths import Cache
 from pruning_core.planning.estimate import probe

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.components.chart import remembered
+from pages.components.chart import cached
 from pages.components.matrix import matrix_html
 from pruning_core.common.paths import Cache
 from pruning_core.planning.exports import export_stage, prediction_changes
@@ -474,7 +474,7 @@ def test_a_result_is_made_again_when_its_key_changes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("streamlit.session_state", {})
     calls: list[int] = []
     for key in (1, 1, 2, 1):
-        assert remembered("x", key, partial(_called, calls, key)) == key
+        assert cached("x", key, partial(_called, calls, key)) == key
     assert calls == [1, 2, 1]
 
 

@@ -48,7 +48,7 @@ def last(cache: Cache) -> str:
 def test_without_a_model_it_says_what_next(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     at = page(cache, monkeypatch).run()
     assert not at.exception
-    assert "No model has finished yet. Start a run on Home or Tune." in shown(at)
+    assert "No results yet. Start a run on Home or Tune." in shown(at)
 
 
 def test_a_click_queues_every_file(

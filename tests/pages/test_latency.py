@@ -34,7 +34,7 @@ ZEROS = {
 @pytest.fixture(autouse=True)
 def _no_worker(no_worker: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages start no process, and request a value at the second look."""
-    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(facts, "DEBOUNCE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

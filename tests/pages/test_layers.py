@@ -84,7 +84,7 @@ def test_without_a_baseline_it_says_what_next(
 ) -> None:
     at = page(cache, monkeypatch).run()
     assert not at.exception
-    assert "No baseline has finished yet. Start a run on Home or Tune." in shown(at)
+    assert "No results yet. Start a run on Home or Tune." in shown(at)
 
 
 def test_everything_is_drawn(analyzed: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ def test_of_many_values_in_a_row_only_the_first_and_the_last_are_requested(
         at.session_state["chosen"] = [stage]
         at = checked(at.run())
     assert [status for status in statuses(queue, many) if status] == ["queued"]
-    clock += facts.REST_SECONDS
+    clock += facts.DEBOUNCE_SECONDS
     checked(at.run())
     assert statuses(queue, many) == ["queued", *[""] * 28, "queued"]
 

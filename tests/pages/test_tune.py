@@ -19,6 +19,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from pages.components import choices, dataset, facts, page_store
+from pages.components.setting_sections import TABS
 from pages.components.setting_values import flat
 from pruning_core.common import files
 from pruning_core.common.errors import Choice, Ref, Share, SpecError
@@ -89,7 +90,7 @@ def test_every_setting_has_a_widget_with_its_title() -> None:
         test = tune(**{**link, **more})
         if not labels:
             press(test, "Read them")
-        for tab in choices.TABS:
+        for tab in TABS:
             test.session_state["Tune.tab"] = tab
             drawn = [w for w in widgets(ran(test)) if w.key.startswith(choices.PREFIX)]
             labels |= {w.key.removeprefix(choices.PREFIX): w.label for w in drawn}
@@ -245,7 +246,7 @@ def test_a_page_lists_no_files_itself(
         with monkeypatch.context() as patch:
             patch.setattr(files, "fingerprint", None)
             patch.setattr(os, "walk", None)
-            patch.setattr(facts, "REST_SECONDS", 0.0)
+            patch.setattr(facts, "DEBOUNCE_SECONDS", 0.0)
             return ran(test)
 
     link = {"data.name": "images", "data.path": str(folder)}
@@ -286,7 +287,7 @@ def inspected_page(test: AppTest, cache: Cache) -> AppTest:
 def test_the_page_shows_the_classes_and_examples_as_the_model_sees_them(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(facts, "DEBOUNCE_SECONDS", 0.0)
     folder = image_folder(tmp_path / "images")
     test = inspect_folder(cache, folder)
     assert "Each class has 12 training and 4 test images." in captions(test)
@@ -318,7 +319,7 @@ def test_the_page_shows_the_classes_and_examples_as_the_model_sees_them(
 def test_broken_images_are_listed_and_can_be_left_out(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(facts, "DEBOUNCE_SECONDS", 0.0)
     folder = image_folder(tmp_path / "images")
     names = [f"train/cat/{i}.png" for i in range(4)]
     for name in names:
@@ -349,7 +350,7 @@ def test_broken_images_are_listed_and_can_be_left_out(
 def test_a_folder_that_does_not_exist_can_be_checked_again(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(facts, "DEBOUNCE_SECONDS", 0.0)
     folder = tmp_path / "images"
     test = press(tune(**{"data.name": "images", "data.path": str(folder)}), "Read them")
     serve(cache)
@@ -379,7 +380,7 @@ def test_an_upload_has_its_own_name_everywhere(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the page, in errors and as a choice; its digest nowhere."""
-    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(facts, "DEBOUNCE_SECONDS", 0.0)
     content, weights = b"no zip at all", b"no checkpoint"
     test = tune(**{"data.name": "images"})
     uploaders(test)[0].set_value(("cats & dogs.zip", content, "application/zip"))
@@ -461,7 +462,7 @@ def test_only_the_value_at_which_a_slider_rests_is_inspected(
         for width in (0.5, 0.79)
     )
     assert [row["key"] for row in queue._all("SELECT key FROM stages")] == [first]
-    clock[0] += facts.REST_SECONDS
+    clock[0] += facts.DEBOUNCE_SECONDS
     test.run()
     assert {row["key"] for row in queue._all("SELECT key FROM stages")} == {first, last}
     put(store, last, "inspect_model", MODEL)
@@ -492,7 +493,7 @@ def test_the_cost_is_measured_then_estimated_then_nothing(cache: Cache) -> None:
 def test_the_speed_is_measured_again_when_the_machine_was_busy_and_nothing_runs(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(facts, "DEBOUNCE_SECONDS", 0.0)
     store, queue = inspected(cache, {**MODEL, "core_share": 0.4}), Queue(cache.queue)
     queue.add([Stage("dataset", "", {"digest": "x"})])
     (row,) = queue._all("SELECT key FROM stages")

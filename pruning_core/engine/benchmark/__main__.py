@@ -23,7 +23,7 @@ from pruning_core.engine.benchmark import comparison, mask_selection, runs, trai
 from pruning_core.engine.benchmark.comparison import Images, our_spec
 from pruning_core.engine.benchmark.reference import Protocol
 from pruning_core.engine.models import devices
-from pruning_core.results.benchmark import BenchmarkResult, Figure
+from pruning_core.results.benchmark import BenchmarkResult, MedianRange
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measure(size: Size, folder: Path) -> dict[str, Figure]:
+def measure(size: Size, folder: Path) -> dict[str, MedianRange]:
     """All figures, in the order of `FIGURES`."""
     rounds = size.short_rounds
-    jobs: dict[str, Callable[[], Figure]] = {
+    jobs: dict[str, Callable[[], MedianRange]] = {
         "speedup_32": lambda: runs.speedup(size.images, size.protocol, size.rounds, folder / "32"),
         "speedup_224": lambda: runs.speedup(
             size.images_224, size.protocol_224, size.rounds, folder / "224"

@@ -16,7 +16,7 @@ from pruning_core.engine.benchmark.timing import interleaved, summarize
 from pruning_core.planning.plan import plan
 from pruning_core.planning.stage import Outline, outline
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
-from pruning_core.results.benchmark import Figure
+from pruning_core.results.benchmark import MedianRange
 from pruning_core.results.models import model_rows, results_frame
 from pruning_core.settings.data import DataSpec, ModelSpec
 from pruning_core.settings.spec import Spec
@@ -132,7 +132,7 @@ def accuracies(outline: Outline, store: Store) -> dict[str, float]:
     return {names[row["strategy"]](row): float(row["accuracy"]) for row in rows}
 
 
-def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> Figure:
+def cached_open_seconds(spec: Spec, cache: Cache, rounds: int) -> MedianRange:
     """Seconds from the settings of a cached comparison to its four charts as JSON."""
     times = interleaved({"open": lambda: draw_charts(spec, cache)}, rounds, warmup=1)
     return summarize(times["open"])

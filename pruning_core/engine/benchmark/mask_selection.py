@@ -12,7 +12,7 @@ from pruning_core.engine.criteria.magnitude import magnitude
 from pruning_core.engine.masks.masks import compute_masks
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
-from pruning_core.results.benchmark import Figure
+from pruning_core.results.benchmark import MedianRange
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 
@@ -21,7 +21,7 @@ CLASSES = 1000
 AMOUNT = 0.9
 
 
-def selection_speedup(name: str, rounds: int) -> Figure:
+def selection_speedup(name: str, rounds: int) -> MedianRange:
     """The speed-up of our global mask selection over torch's, on the same weights."""
     torch.manual_seed(0)
     model = make(name, CLASSES)

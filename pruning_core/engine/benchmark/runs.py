@@ -21,7 +21,7 @@ from pruning_core.engine.data.loading import read_splits
 from pruning_core.planning.inspection_types import DatasetSettings, InspectDatasetSettings
 from pruning_core.planning.inspections import inspect_data
 from pruning_core.planning.stage_types import restored
-from pruning_core.results.benchmark import Figure
+from pruning_core.results.benchmark import MedianRange
 from pruning_core.storage.store import Store
 
 
@@ -67,7 +67,7 @@ def reference_process(images: Images, protocol: Protocol, folder: Path) -> Compa
     return ComparisonResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def speedup(images: Images, protocol: Protocol, rounds: int, folder: Path) -> Figure:
+def speedup(images: Images, protocol: Protocol, rounds: int, folder: Path) -> MedianRange:
     """The speed-up over the reference, in interleaved rounds with a new seed in each.
 
     Times run from reading the images to the last result. Costs of a session are left out on both

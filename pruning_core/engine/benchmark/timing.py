@@ -6,14 +6,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from pruning_core.results.benchmark import Figure
+from pruning_core.results.benchmark import MedianRange
 
 Job = Callable[[], object]
 
 
-def summarize(values: Sequence[float]) -> Figure:
+def summarize(values: Sequence[float]) -> MedianRange:
     """The median, the lowest and the highest value."""
-    return Figure(statistics.median(values), min(values), max(values))
+    return MedianRange(statistics.median(values), min(values), max(values))
 
 
 def interleaved(jobs: Mapping[str, Job], rounds: int, warmup: int = 0) -> dict[str, list[float]]:
@@ -35,6 +35,6 @@ def seconds(job: Job) -> float:
     return time.perf_counter() - started
 
 
-def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Figure:
+def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> MedianRange:
     """The ratio of two series, taken round by round."""
     return summarize([a / b for a, b in zip(numerators, denominators, strict=True)])

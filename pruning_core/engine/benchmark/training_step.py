@@ -20,7 +20,7 @@ from pruning_core.engine.models.layers import weights
 from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
 from pruning_core.engine.training.step import step
-from pruning_core.results.benchmark import Figure
+from pruning_core.results.benchmark import MedianRange
 from pruning_core.settings.pruning import PruningSpec
 from pruning_core.settings.serialization import to_dict
 from pruning_core.settings.training import TrainSpec
@@ -59,14 +59,14 @@ def prune_uniformly(model: nn.Module, amount: float) -> Masks:
     return masks
 
 
-def masked_over_dense(rounds: int) -> Figure:
+def masked_over_dense(rounds: int) -> MedianRange:
     """The time of a training step at 90 % sparsity over that of a dense step."""
     jobs = {"masked": make_training_loop(AMOUNT), "dense": make_training_loop()}
     seconds = interleaved(jobs, rounds, warmup=2)
     return paired_ratio(seconds["masked"], seconds["dense"])
 
 
-def peak_share(rounds: int) -> Figure:
+def peak_share(rounds: int) -> MedianRange:
     """Operations per second of a dense training step over those of a large matrix product."""
     left, right = torch.rand(MATRIX_SIZE, MATRIX_SIZE), torch.rand(MATRIX_SIZE, MATRIX_SIZE)
     jobs = {"step": make_training_loop(), "peak": lambda: left @ right}
@@ -87,7 +87,7 @@ def flops_of_step() -> int:
     return 3 * int(counter.get_total_flops())
 
 
-def speedup_workers(rounds: int) -> Figure:
+def speedup_workers(rounds: int) -> MedianRange:
     """The speed-up of two single-threaded processes over one that does the same training steps."""
     with TrainingProcesses(2) as two:
         seconds = interleaved(

@@ -14,7 +14,7 @@ from pruning_core.reports.charts.style import (
     TEXT_SIZE,
     TRANSPARENT,
 )
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange
 
 ROW_HEIGHT, FRAME_HEIGHT = 34, 88
 # Measurements that are no speed-up; the page shows them beside the chart.
@@ -47,7 +47,7 @@ def benchmark_chart(result: BenchmarkResult) -> go.Figure:
     return figure
 
 
-def _dots(speedups: dict[str, Figure]) -> go.Scatter:
+def _dots(speedups: dict[str, MedianRange]) -> go.Scatter:
     strategy, rounds = SERIES[ONE_SHOT], list(speedups.values())
     return go.Scatter(
         x=[speedup.median for speedup in rounds],

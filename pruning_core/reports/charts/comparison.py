@@ -147,7 +147,7 @@ def comparison_chart(
     The x range depends on `models` and `x` only, so it is equal in all four charts. `color_by` is
     `BY_STRATEGY` or `BY_RUN`. The legend of several runs is `legend_html`, once for all charts.
     """
-    chart, rows = CHARTS[y], charted(models)
+    chart, rows = CHARTS[y], chart_rows(models)
     drawing = Drawing(layout(chart.title, _subtitle(rows, chart), _label_width(rows, x)))
     drawing.layout["uirevision"] = x  # keep the zoom when models are added, not when x changes
     _draw(drawing, rows, chart, X_AXES[x], Subplot(), color_by)
@@ -202,7 +202,7 @@ def comparison_panel(
     """The four charts as a 2 x 2 panel on white, for a file."""
     from plotly.subplots import make_subplots  # imported here: only files need it
 
-    rows, drawing = charted(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
+    rows, drawing = chart_rows(frame), Drawing({**layout("Pruning comparison"), **PANEL_SIZE})
     for i, chart in enumerate(charts.values(), 1):
         subplot = Subplot(f"x{i}" if i > 1 else "x", f"y{i}" if i > 1 else "y", 280)
         _draw(drawing, rows, chart, X_AXES[x], subplot)
@@ -221,7 +221,7 @@ def comparison_plots(
     color_by: str = BY_STRATEGY,
 ) -> tuple[list[Plot], list[Part]]:
     """The charts for an image file, and the entries of their legend (empty for a single run)."""
-    rows, plots = charted(frame), []
+    rows, plots = chart_rows(frame), []
     for name, chart in charts.items():
         drawing = Drawing({})
         _draw(drawing, rows, chart, X_AXES[x], Subplot(height=PRINT_HEIGHT), color_by)
@@ -237,7 +237,7 @@ def _label_width(rows: list[Row], x: str) -> int:
     return LABEL_WIDTH + (BUDGET_LABEL_WIDTH if X_AXES[x].budget else 0)
 
 
-def charted(models: pd.DataFrame | list[Row]) -> list[Row]:
+def chart_rows(models: pd.DataFrame | list[Row]) -> list[Row]:
     """All rows but training-free corrections, which have a table.
 
     Four more markers at each sparsity would hide the strategies that the charts compare.
@@ -277,6 +277,7 @@ def _subtitle(rows: list[Row], chart: Chart) -> str:
 
 
 def several_runs(rows: list[Row]) -> bool:
+    """Whether the rows are those of more than one run."""
     return len({row["run_id"] for row in rows}) > 1
 
 

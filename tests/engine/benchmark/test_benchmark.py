@@ -38,7 +38,7 @@ from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models.build import make
 from pruning_core.engine.models.layers import weights
 from pruning_core.methods.sparsity_schedules import geometric
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure, last_result
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange, last_result
 from pruning_core.settings.serialization import to_dict
 
 SMALL = Protocol(amounts=(0.0, 0.5), iterations=2, target=0.75)
@@ -70,7 +70,7 @@ def test_jobs_are_interleaved() -> None:
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    assert paired_ratio([4.0, 9.0, 2.0], [2.0, 3.0, 1.0]) == Figure(2.0, 2.0, 3.0)
+    assert paired_ratio([4.0, 9.0, 2.0], [2.0, 3.0, 1.0]) == MedianRange(2.0, 2.0, 3.0)
 
 
 def test_the_reference_prunes_as_the_assignment_does() -> None:
@@ -175,7 +175,7 @@ def test_the_operations_of_a_step_are_those_counted_by_hand() -> None:
 
 def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`measure` returns the figures that the page and the file show, no more and no less."""
-    figure, number = Figure(1.0, 1.0, 1.0), itertools.count()
+    figure, number = MedianRange(1.0, 1.0, 1.0), itertools.count()
     for module, name in (
         (runs, "speedup"),
         (training_step, "speedup_workers"),
@@ -193,7 +193,7 @@ def test_the_sizes_name_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_result_is_written_and_read_back(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     assert last_result(cache) is None
-    result = BenchmarkResult({"peak_share": Figure(0.3, 0.2, 0.4)}, {"cores": 2})
+    result = BenchmarkResult({"peak_share": MedianRange(0.3, 0.2, 0.4)}, {"cores": 2})
     cache.benchmark.write_text(result.to_json())
     assert last_result(cache) == result
     assert json.loads(result.to_json())["peak_share"] == {"median": 0.3, "low": 0.2, "high": 0.4}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pruning_core.reports.charts.benchmark import NOT_SPEEDUPS, benchmark_chart
-from pruning_core.results.benchmark import FIGURES, BenchmarkResult, Figure
+from pruning_core.results.benchmark import FIGURES, BenchmarkResult, MedianRange
 
-FIGURE = Figure(2.5, 2.0, 4.0)
+FIGURE = MedianRange(2.5, 2.0, 4.0)
 
 
 def test_every_speedup_is_a_dot_with_the_range_of_its_rounds() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import streamlit as st
 
 from pages.components.address import Address
 from pages.components.lab import Lab
+from pages.components.links import link
 from pages.components.number_lists import quoted
 from pruning_core.methods.strategies import CORRECTION
 from pruning_core.planning.stage import Outline, PlannedModel
@@ -34,6 +36,22 @@ def no_run(lab: Lab, linked: str) -> str:
     return f"There is no run {quoted(linked)}."
 
 
+def draw_no_results() -> None:
+    """What a page shows before the first baseline has finished."""
+    st.info("No results yet. Start a run on Home or Tune.")
+    link("Home", "Choose a preset")
+
+
+def distinct(labels: dict[str, str]) -> dict[str, str]:
+    """The labels by the ids of their runs; of runs with equal names, with the start of the id."""
+    shown = {name: " ".join(label.split()) for name, label in labels.items()}
+    counts = Counter(shown.values())
+    return {
+        name: f"{label} ({name[:6]})" if counts[label] > 1 else label
+        for name, label in shown.items()
+    }
+
+
 def pick_runs(lab: Lab, address: Address) -> list[Job]:
     """Any number of runs: those of the address, else the newest with a baseline."""
     linked = address["runs"]
@@ -51,7 +69,7 @@ def pick_runs(lab: Lab, address: Address) -> list[Job]:
         list(labels),
         default=chosen,
         key=address.key("runs"),
-        format_func=lambda name: f"{labels[name]} ({name[:6]})",
+        format_func=distinct(labels).__getitem__,
         help="Choose one or more runs to overlay.",
     )
     return [job for name in chosen if (job := lab.queue.job(name))]
@@ -75,17 +93,8 @@ def pick_run(
         address[name] = ""
     if not labels:
         return None
-    options = list(labels)
-    chosen = address.limit(name, options, options[0], "run")
-    st.selectbox(
-        label,
-        options,
-        index=options.index(chosen),
-        key=address.key(name),
-        format_func=lambda job: f"{labels[job]} ({job[:6]})",
-        help=help,
-        on_change=on_change,
-    )
+    chosen = address.limit(name, labels, next(iter(labels)), "run")
+    address.select_box(name, label, distinct(labels), help, on_change=on_change)
     return lab.queue.job(chosen)
 
 
@@ -110,15 +119,8 @@ def pick_model(
         st.caption("This run has no finished model yet.")
         return None
     trained = [key for key, one in finished.items() if one.strategy != CORRECTION and key != other]
-    options = list(finished)
-    chosen = address.limit(name, options, (trained or options)[-1], "model")
-    st.selectbox(
-        label,
-        options,
-        index=options.index(chosen),
-        format_func=lambda key: names[key][0],
-        key=address.key(name),
-        help="The dense baseline or a pruned model.",
-        on_change=on_change,
-    )
+    chosen = address.limit(name, finished, (trained or list(finished))[-1], "model")
+    model_titles = {key: names[key][0] for key in finished}
+    help_text = "The dense baseline or a pruned model."
+    address.select_box(name, label, model_titles, help_text, on_change=on_change)
     return finished[chosen]

@@ -12,7 +12,7 @@ import pytest
 
 from pruning_core.methods.strategies import BASELINE, CORRECTION, ITERATIVE, ONE_SHOT
 from pruning_core.planning.presets import PRESETS, QUICKSTART
-from pruning_core.reports.charts.small import (
+from pruning_core.reports.charts.small_charts import (
     Line,
     accuracy_picture,
     pruning_picture,

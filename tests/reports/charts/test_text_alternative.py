@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from pruning_core.reports.charts.alternative import chart_numbers, chart_text
 from pruning_core.reports.charts.comparison import CHARTS, comparison_chart
+from pruning_core.reports.charts.text_alternative import chart_numbers, chart_text
 from tests.helpers.frames import comparison, frame
 
 
