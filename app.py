@@ -58,8 +58,8 @@ def has_runs(lab: Lab) -> bool:
 def draw_introduction() -> None:
     """What pruning does, in a sentence and a picture of the quick start's schedule."""
     st.write(
-        "Pruning removes the weights of a network that matter least, in one step or in several, "
-        "and trains the rest: how small can it get, and how much accuracy does it lose?"
+        "Pruning removes the least important weights of a neural network. Pruning Lab measures how "
+        "small the network gets and how much accuracy it loses."
     )
     draw_picture(pruning_picture(targets(QUICKSTART.iterative)))
 
@@ -88,7 +88,9 @@ def draw_card(lab: Lab, name: str, preset: Preset) -> None:
         ):
             job = lab.queue.submit(preset.spec, preset.title)
             switch_page("Runs", {"job": job})
-        if st.button(f"Edit {preset.title}", key=f"edit {name}", help="Opens Tune with it."):
+        if st.button(
+            f"Edit {preset.title}", key=f"edit {name}", help="Opens the settings on Tune."
+        ):
             switch_page("Tune", params(preset.spec))
 
 
@@ -115,7 +117,7 @@ def draw_running(lab: Lab) -> None:
         return
     st.header("Running")
     if not live.running_now(lab):
-        st.caption("Nothing is running. Run a preset below, or set up a comparison on Tune.")
+        st.caption("Nothing is running. Run a preset below, or choose settings on Tune.")
 
 
 def draw_benchmark(lab: Lab) -> None:
@@ -133,7 +135,7 @@ def draw_benchmark(lab: Lab) -> None:
     ratios = [f"{FIGURES[name].short} {result.figures[name].median:.2g}" for name in measured]
     more = f" Also measured: {join_words(ratios)}." if ratios else ""
     st.caption(
-        f"Dots: median of the rounds; bars: their range.{more} {plain(result.environment())}"
+        f"Dots: median of the rounds. Bars: their range.{more} {plain(result.environment())}"
     )
 
 

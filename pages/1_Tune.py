@@ -51,8 +51,8 @@ STYLE = """
 RUN_WIDTH = 160
 BAD_LINK = "Some settings in this link are not valid; defaults are used for:"
 NO_IMAGES = (
-    "Upload a .zip or give a folder with the layout train/class/\\* and test/class/\\*, or "
-    "class/\\*. Then the page shows the cost, and you can press Run."
+    "Upload a .zip file, or enter the path of a folder. The layout is train/class/\\* and "
+    "test/class/\\*, or class/\\*."
 )
 
 
@@ -111,7 +111,7 @@ def draw_run(lab: Lab, check: SettingsCheck) -> None:
     """The button Run, and why it is disabled; on a narrow screen the main figures beside it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container():
-            st.header("Comparison", anchor=False)
+            st.header("Main settings", anchor=False)
         with st.container(
             key="runbar", horizontal=True, vertical_alignment="center", width=RUN_WIDTH
         ):
@@ -145,7 +145,9 @@ def draw_reasons(lab: Lab, check: SettingsCheck) -> None:
     for name, sentence in check.errors.items():
         if name not in drawn:
             tab = tab_of(name)
-            st.error(f"This cannot run yet. {inline(sentence)}" + f" (Tab {tab}.)" * bool(tab))
+            st.error(
+                f"This cannot run yet. {inline(sentence)}" + f" See the tab {tab}." * bool(tab)
+            )
     if check.error:
         facts.draw_retry(lab, check.error, check.inspections)
 
@@ -162,7 +164,7 @@ def draw_notes(check: SettingsCheck) -> None:
     for note in recovery_notes(check.spec):
         st.caption(inline(note))
     if facts.downloads_needed(check.spec):
-        st.caption("Needs a download unless the files are in the cache.")
+        st.caption("The run first downloads files that are not in the cache.")
 
 
 def main() -> None:
@@ -184,7 +186,7 @@ def main() -> None:
             draw_run(lab, check)
             tune_sections.draw_main(lab, check.spec, form)
         with st.container(key="more"):
-            st.header("All settings", anchor=False)
+            st.header("Other settings", anchor=False)
             tune_sections.draw_tabs(lab, check.spec, form, check.runnable)
     with preview_column, st.container(key="preview"):
         st.header("What you will get", anchor=False)

@@ -157,7 +157,8 @@ def draw_choices(rows: list[result_rows.Row]) -> tuple[str, str]:
                 required=True,
                 key=ADDRESS.key("color"),
                 format_func=COLORS.__getitem__,
-                help="Runs or strategies have the colors; the others differ by their symbols.",
+                help="Run: a color for each run, a symbol for each strategy. Strategy: a color for "
+                "each strategy, a symbol for each run.",
             )
         with st.container(key=IMAGE_FORMAT, width="content"):
             st.segmented_control(
@@ -205,7 +206,7 @@ def draw_findings(frame: pd.DataFrame, goal: Goal) -> None:
     for note in filter(None, (finding.note for finding in shown)):
         st.caption(note)
     if not texts:
-        st.caption("Nothing to compare yet: fewer than two comparable models have finished.")
+        st.caption("No findings yet. They need at least two comparable models that have finished.")
 
 
 def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, shown: Shown) -> None:
@@ -285,8 +286,8 @@ def draw_damaged(lab: Lab, jobs: list[Job], rows: Rows) -> None:
         return
     keys = list(dict.fromkeys(damaged))
     st.warning(
-        f"{format_count(len(keys), 'damaged result')} on disk: these models are missing here. "
-        "Run again computes only them."
+        f"{format_count(len(keys), 'damaged result')} on disk. These models are missing here. "
+        "Press Run again to compute only them."
     )
 
     def run_again() -> None:

@@ -117,7 +117,7 @@ def draw_sensitivity(lab: Lab, job: Job, spec: Spec) -> None:
         planned.stages,
         "Run sensitivity analysis",
         busy="Analyzing",
-        help="Takes minutes. All runs with this baseline share the result.",
+        help="Takes a few minutes. All runs with this baseline share the result.",
         name=stage_title,
         job=analysis,
         primary=True,
@@ -215,9 +215,9 @@ def draw_histogram(layer: dict[str, Any], start: float) -> None:
         0.1,
         format="%.1f %%",
         key=ADDRESS.key("sparsity"),
-        help="Magnitude pruning of single weights to this sparsity removes the weights below "
-        "the threshold. It starts at the sparsity of the layer, in a dense layer at the target of "
-        "the run. The threshold is estimated from the bars.",
+        help="Magnitude pruning to this sparsity removes the weights below the threshold. The "
+        "slider starts at the sparsity of the layer, or at the target sparsity of the run if the "
+        "layer is dense. The threshold is estimated from the bars.",
     )
     text = threshold_text(layer, sparsity / 100)
     draw_chart(
@@ -282,7 +282,9 @@ def main() -> None:
             pick_layer(statistics)
         draw_model(lab, job, model, statistics)
     elif model:
-        st.caption("An older version trained this model without layer statistics. Run it again.")
+        st.caption(
+            "This model has no layer statistics, because an older version trained it. Run it again."
+        )
     try:
         draw_sensitivity(lab, job, from_json(job.spec))
     except SpecError as error:

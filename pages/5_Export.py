@@ -128,8 +128,8 @@ def draw_sizes(frame: pd.DataFrame) -> None:
     compared = [f.title for f in FILE_FORMATS.values() if not f.download]
     st.caption(
         f"Each file was written, read back and run on the test images. {join_words(compared)} are "
-        "for comparison only. Orange mark: order-0 entropy of the mask and the values, a reference "
-        "and no lower bound."
+        "for comparison only. Orange mark: order-0 entropy of the mask and the values. It is a "
+        "reference, not a lower bound."
     )
     st.download_button(
         "Download table (CSV)", lambda: exported_files.to_csv(frame), "files.csv", on_click="ignore"

@@ -172,6 +172,7 @@ LABELS = (
 HOME_MADE = (
     *("ladder", "rung", "climb", "kitchen", "recipe", "passport", "portrait", "crossover"),
     *("gone", "sight", "trainee", "uncut", "gauge", "crew", "scan", "ship", "foreknown", "upkeep"),
+    *("outlook", "prospect", "ghost", "scrubber", "spare"),
 )
 SOURCES = (
     ROOT / "app.py",

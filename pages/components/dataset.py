@@ -1,4 +1,4 @@
-"""An inspected data set on Tune: its classes, examples as the model sees them, broken images."""
+"""An inspected data set on Tune: its classes, examples of the model input, broken images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def draw_dataset(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
 
 def _draw_classes(spec: Spec, facts: InspectDatasetResult) -> None:
     """The order of the classes and the images of each; all of many classes in a table."""
-    must = "" if spec.model.weights in PLAIN_WEIGHTS else " The checkpoint must follow it."
+    must = (
+        "" if spec.model.weights in PLAIN_WEIGHTS else " The checkpoint must have the same order."
+    )
     order = class_order(facts.classes, CLASSES_SHOWN)
     lines = (_class_counts(facts), f"Order of the classes: {order}.{must}")
     st.caption("  \n".join(map(inline, lines)))
@@ -96,7 +98,7 @@ def _draw_examples(lab: Lab, spec: Spec, facts: InspectDatasetResult) -> None:
     size = f"{spec.data.image_size} x {spec.data.image_size} pixels"
     user_images = DATASETS[spec.data.name].user_images
     resize = f", {RESIZE_METHODS[spec.data.resize].title.lower()}" if user_images else ""
-    st.caption(f"Examples of the training images as the model sees them ({size}{resize}):")
+    st.caption(f"Examples of the model input, from the training images ({size}{resize}):")
     with st.container(key="examples"):
         # A browser would blur small images, and hide how little the model sees.
         small = spec.data.image_size < IMAGE_WIDTH
@@ -150,8 +152,8 @@ def _draw_broken(broken: dict[str, str]) -> None:
         key="leave out broken",
         on_click=st.session_state.update,
         args=({f"{PREFIX}data.leave_out_broken": True},),
-        help="The run uses the other images, as if these files were removed. The files stay. "
-        "You can also replace or remove them yourself.",
+        help="The run uses only the other images. No file is deleted. You can also replace or "
+        "remove the files yourself.",
     )
 
 

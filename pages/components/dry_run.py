@@ -29,7 +29,7 @@ def show(lab: Lab, spec: Spec) -> None:
     """What would remain at each ratio, the dependency groups, and the layers without one."""
     for stage in stages(lab, spec):
         if result := known(lab.store, stage.key, InspectGroupsResult):
-            st.caption("Dry run: what would remain at each pruning ratio, before any training.")
+            st.caption("Dry run: what remains at each pruning ratio. No model is trained for it.")
             rows = [_ratio_row(row, result.dense) for row in result.kept]
             st.dataframe(rows, hide_index=True)
             for note in result.notes:

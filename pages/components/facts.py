@@ -141,7 +141,7 @@ def draw_retry(lab: Lab, error: SpecError, stages: list[Stage]) -> None:
             "Check again",
             on_click=check_again,
             args=(lab, wrong),
-            help="Use this after you fixed a file, the disk or the network.",
+            help="Press this after you have fixed a file, the disk or the network.",
         )
 
 
@@ -176,7 +176,7 @@ def show_data(lab: Lab, spec: Spec) -> None:
     if facts:
         draw_dataset(lab, spec, facts)
     elif DATASETS[spec.data.name].download:
-        st.caption("Downloaded when the run starts, unless it is in the cache.")
+        st.caption("If the data set is not in the cache, the run downloads it first.")
 
 
 def show_model(lab: Lab, spec: Spec) -> None:
@@ -184,7 +184,7 @@ def show_model(lab: Lab, spec: Spec) -> None:
     facts = model_facts(spec, lab.store)
     if facts is None:
         if spec.model.weights == "pretrained":
-            st.caption("Weights are downloaded when the run starts, unless they are in the cache.")
+            st.caption("If the weights are not in the cache, the run downloads them first.")
         return
     layers = facts.layers
     weights = sum(layer["size"] for layer in layers)

@@ -21,14 +21,15 @@ NO_LIMIT = "none"  # the text of an empty field in an address
 FIELDS = {
     MAX_DROP: (
         "Max. accuracy drop (points)",
-        "How many percentage points of accuracy a model may lose against the dense baseline. The "
-        "upper 95 % confidence bound on the validation images counts. Leave empty for no limit.",
+        "The most accuracy that a model may lose against the dense baseline, in percentage "
+        "points. The upper 95 % confidence bound on the validation images counts. Leave empty for "
+        "no limit.",
         "1",
         (0.01, 100.0),  # points have two decimals
     ),
     MAX_MB: (
         "Max. size (MB)",
-        "How large the file of a model may be, in megabytes (1 MB is 1,000,000 bytes). Leave empty "
+        "The largest size of the model file, in megabytes (1 MB is 1,000,000 bytes). Leave empty "
         "for no limit.",
         "",
         (1e-6, 1e6),
@@ -53,8 +54,8 @@ def read_limit(text: str, bounds: tuple[float, float]) -> float | None:
         if value == 0 and not ambiguous:
             return 0.0
     raise ValueError(
-        f"use 0, or a number from {trimmed(least, 6)} to {most:.0f} without separators of "
-        "thousands, or leave the field empty"
+        f"use 0, or a number from {trimmed(least, 6)} to {most:.0f} without thousands separators, "
+        "or leave the field empty"
     )
 
 

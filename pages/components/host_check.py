@@ -37,15 +37,15 @@ def refusal(headers: Mapping[str, str]) -> str:
     """
     host, origin = headers.get("host", ""), headers.get("origin", "")
     if not _allowed(host):
-        return _sentence("the host", host)
+        return _sentence("to the host", host)
     if origin and origin not in _options("server.corsAllowedOrigins"):
         scheme, _, netloc = origin.partition("://")
         if scheme not in DEFAULT_PORTS or not _allowed(netloc):
-            return _sentence("a page of", origin)
+            return _sentence("from a page of", origin)
         if _is_local(netloc) and _address(netloc, scheme) != _address(host, scheme):
             return (
-                f"Pruning Lab does not answer to a page of {_shown(origin)}, another program on "
-                "this machine. To allow it, start the app with --server.corsAllowedOrigins "
+                f"Pruning Lab refuses requests from {_shown(origin)}, another program on this "
+                "machine. To allow it, start the app with --server.corsAllowedOrigins "
                 f"{_shown(origin)}."
             )
     framed = headers.get("sec-fetch-dest") in FRAMES
@@ -56,7 +56,7 @@ def refusal(headers: Mapping[str, str]) -> str:
 
 def _sentence(what: str, value: str) -> str:
     return (
-        f"Pruning Lab does not answer to {what} {_shown(value) or '(none)'}. Open it as localhost. "
+        f"Pruning Lab refuses requests {what} {_shown(value) or '(none)'}. Open it as localhost. "
         "To use another name, start the app with --browser.serverAddress NAME."
     )
 

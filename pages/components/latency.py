@@ -42,7 +42,7 @@ PARAMETERS = (
     some_of("threads", range(1, usable_cores() + 1), [1]),
     choice("resolution", RESOLUTIONS),
 )
-ALONE = "Other stages wait meanwhile, so that they do not disturb the measurement."
+ALONE = "Other stages wait until the measurement has ended."
 
 
 def draw_latency(lab: Lab, job: Job, model: PlannedModel, address: Address) -> Evidence:
@@ -95,8 +95,8 @@ def _other_models(lab: Lab, job: Job, model: PlannedModel, address: Address) -> 
         default=address["also"],
         format_func=lambda key: names[key][0],
         key=address.key("also"),
-        help="The dense baseline and this model are always measured. The measurements of all "
-        "models alternate.",
+        help="More models to measure. The dense baseline and this model are always measured. The "
+        "measurements of all models alternate.",
     )
     return [finished[key] for key in chosen]
 

@@ -43,7 +43,7 @@ def read_table(text: str) -> dict[str, float]:
     except ValueError:
         table = {"": 1.0}
     if not all(name and 0 <= share < 1 for name, share in table.items()):
-        raise ValueError("use layer=share with shares from 0 to less than 1, between commas")
+        raise ValueError("use layer=share, separated by commas; a share is from 0 to below 1")
     return table
 
 
@@ -153,14 +153,14 @@ def draw_suggestion(analysis: pd.DataFrame, address: Address) -> None:
     )
     if analysis.empty:
         st.caption(
-            "Enter a sparsity for each layer. A finished sensitivity analysis with the unit "
-            "layer can suggest them."
+            "Enter a sparsity for each layer. After a sensitivity analysis with the unit layer, "
+            "this page can suggest them."
         )
     if not st.button(
         "Allocate from sensitivity",
         disabled=analysis.empty,
         help="Suggests the sparsities at which every layer alone has the same accuracy drop, "
-        "rounded to 0.5 %. So the overall sparsity below the table can differ a little.",
+        "rounded to 0.5 %. So the overall sparsity below the table can differ slightly.",
     ):
         return
     try:

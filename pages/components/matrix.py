@@ -51,9 +51,9 @@ def _tested_names(rows: list[Row]) -> dict[str, str]:
     usual = usual_target(rows)
     if usual is None:
         return {}
-    names = {USUAL: f"{format_percent(usual)} (highest that is shared)"}
+    names = {USUAL: f"{format_percent(usual)} (highest shared)"}
     names |= {f"{t:g}": format_percent(t) for t in targets(rows) if t != usual}
-    return {**names, ALL: "every row"}
+    return {**names, ALL: "all rows"}
 
 
 def pick_reference(rows: list[Row], address: Address) -> str:

@@ -89,7 +89,7 @@ def _size(check: GoalCheck, row: Mapping[str, Any], exported: bool) -> CardFigur
     ratio = f"{format_times(dense_bytes / check.size)}x smaller than dense" if smaller else ""
     name = check.name if exported else "Sparse (bitmask) file, not exported yet"
     which = "smallest file that meets the goal" if check.meets and exported else ""
-    text = ", ".join(filter(None, (name, which, ratio or "no smaller than dense")))
+    text = ", ".join(filter(None, (name, which, ratio or "not smaller than dense")))
     return "Size", format_bytes(check.size), text
 
 

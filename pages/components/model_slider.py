@@ -92,7 +92,7 @@ def draw_model_slider(lab: Lab, jobs: Sequence[Job], rows: list[Row], address: A
         run = address.select_box(RUN, "Run of the model", labels, help_text, 360)
     models = {row["key"]: row for row in models_in_order(rows, run)}
     if not models:
-        st.caption("This run has no finished model beside its baseline yet.")
+        st.caption("This run has no finished pruned model yet.")
         address.write()
         return
     names = titles(Outline.from_json(by_id[run].outline))
@@ -116,7 +116,7 @@ def _pick_model(models: dict[str, Row], names: dict[str, str], address: Address)
             value=address[MODEL],
             key=address.key(MODEL),
             format_func=names.__getitem__,
-            help="Moves through the models of the run, from the densest to the sparsest.",
+            help="Chooses a model of the run, from the lowest to the highest sparsity.",
         )
     )
 

@@ -43,7 +43,7 @@ def _chosen_image(lab: Lab, job: Job, model: PlannedModel, address: Address) -> 
             "Your image",
             TYPES,
             key="own image",
-            help="The image becomes square as those of the run do. It stays on this computer.",
+            help="The image is resized like the images of the run. It stays on this computer.",
         )
     with number_column:
         count = read_result(lab.store, model.key, ModelResult).test_images
@@ -78,7 +78,7 @@ def _draw_predictions(result: PredictResult) -> None:
             pixels,
             width=144,
             caption=f"True label: {inline(label)}" if label else "Model input",
-            alt="The image as the models get it.",
+            alt="The image after the resize, as both models receive it.",
         )
     for column, (name, title) in zip(model_columns, MODELS.items(), strict=True):
         prediction = result.predictions[name]

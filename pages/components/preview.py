@@ -90,7 +90,7 @@ def draw_preview(lab: Lab, spec: Spec, preview: Preview, goal: Goal) -> None:
             [
                 "Each marker is a model.",
                 *(
-                    ["Filled markers are already computed; the label is the test accuracy."]
+                    ["Filled markers: already computed, with the test accuracy."]
                     if measured
                     else []
                 ),
@@ -132,8 +132,8 @@ def _draw_figures(preview: Preview, previous: Preview | None) -> None:
             _change(smallest.bytes, smallest_before.bytes, format_bytes)
             if smallest and smallest_before
             else "",
-            "The expected size of the sparse file of the sparsest model, from the sizes of the "
-            "layers and the masks. The measured size differs by a few percent.",
+            "The expected size of the sparse file of the smallest model. It follows from the sizes "
+            "of the layers and the masks. The measured size differs by a few percent.",
         )
         _metric(
             "Non-zero weights",
@@ -141,13 +141,13 @@ def _draw_figures(preview: Preview, previous: Preview | None) -> None:
             _change(smallest.nonzero, smallest_before.nonzero, _thousands)
             if smallest and smallest_before
             else "",
-            f"{smallest.nonzero:,} of {smallest.parameters:,} parameters of the sparsest model are "
+            f"{smallest.nonzero:,} of {smallest.parameters:,} parameters of the smallest model are "
             "not zero."
             if smallest
-            else "The share of the parameters of the sparsest model that are not zero.",
+            else "The share of the parameters of the smallest model that are not zero.",
         )
         _metric(
-            "Epochs in all",
+            "Total epochs",
             epoch_number(preview.work.epochs),
             _change(preview.work.epochs, previous.work.epochs, epoch_number) if previous else "",
             "Training epochs of the baseline and of all models, for all seeds. Finished stages are "
@@ -157,12 +157,12 @@ def _draw_figures(preview: Preview, previous: Preview | None) -> None:
             "Time",
             "instant" if _is_instant(preview) else estimate_text(preview.time),
             _time_change(preview, previous),
-            "The remaining time on this machine, from the speed of finished stages of this run, or "
-            "of a short trial of the model.",
+            "The remaining time on this machine. It follows from the speed of finished stages of "
+            "this run, or from a short trial of the model.",
         )
     if preview.complete:
         stages = format_count(preview.work.stages, "stage")
-        st.caption(f"{preview.work.done} of {stages} computed already.")
+        st.caption(f"Already computed: {preview.work.done} of {stages}.")
 
 
 def _metric(label: str, value: str, change: str, help_text: str) -> None:

@@ -47,8 +47,8 @@ def draw(spec: Spec | None, wrong_name: str) -> None:
             "application/json",
             on_click="ignore",
             disabled=spec is None,
-            help="All settings as a file (JSON), for import on this page or `--spec` on the "
-            "command line.",
+            help="All settings as a file (JSON). Import it on this page, or use it with `--spec` "
+            "on the command line.",
         )
         with st.popover("Import settings"):
             st.file_uploader(

@@ -48,7 +48,7 @@ def draw_upload(name: str) -> bool:
             key=f"remove {name}",
             on_click=st.session_state.update,
             args=({PREFIX + name: ""},),
-            help="The setting is empty afterwards. Runs that use the file keep it.",
+            help="Clears the setting. Runs that use the file keep it.",
         )
     return True
 

@@ -65,7 +65,7 @@ STAGE_KINDS = Registry(
         StageKind(
             "example_images",
             "Prepare example images",
-            "Shows training images as the model sees them.",
+            "Shows training images after the resize, as model input.",
             implementation=f"{ENGINE}.analysis.stages:example_images",
             settings=inspection_types.ExampleImagesSettings,
             result=inspection_types.ExampleImagesResult,

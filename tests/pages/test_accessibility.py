@@ -125,7 +125,7 @@ def test_pages_have_landmarks_headings_in_order_and_buttons_of_their_own_name(
 
 def test_run_is_reached_by_the_keyboard(server: str, browser: Browser) -> None:
     page = opened(browser, server, "Tune")
-    page.get_by_text("computed already").wait_for()
+    page.get_by_text("Already computed").wait_for()
     for label in (
         "Run",
         "Reset",

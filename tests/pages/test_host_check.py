@@ -67,9 +67,9 @@ def test_a_port_that_the_scheme_implies_is_the_same_origin(options: dict[str, An
 def test_requests_to_another_name_and_from_another_origin_are_refused(
     host: str, options: dict[str, Any]
 ) -> None:
-    assert "does not answer to the host" in refusal({"host": host})
+    assert "refuses requests to the host" in refusal({"host": host})
     origin = {"host": "localhost:8501", "origin": f"http://{host}"}
-    assert "does not answer to a page of" in refusal(origin)
+    assert "refuses requests from a page of" in refusal(origin)
 
 
 @pytest.mark.parametrize("origin", ["null", "file://", "chrome-extension://localhost"])
@@ -177,6 +177,6 @@ def test_a_session_that_another_page_opened_stops_before_the_cache_is_opened(
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     assert not test.exception
     (error,) = test.error
-    assert "does not answer to a page of" in error.value
+    assert "refuses requests from a page of" in error.value
     assert not test.title
     assert sorted(cache.root.rglob("*")) == before

@@ -175,7 +175,9 @@ def test_sparsities_are_suggested_from_a_whole_analysis_only(
     assert not at.exception
     assert len(at.get("plotly_chart")) == 3
     assert button(at, ALLOCATE).disabled
-    assert "A finished sensitivity analysis with the unit layer can suggest them." in shown(at)
+    assert "After a sensitivity analysis with the unit layer, this page can suggest them." in shown(
+        at
+    )
     assert ANALYZE in labels(at)
 
 
@@ -186,7 +188,7 @@ def test_a_suggestion_belongs_to_its_run(analyzed: Cache, monkeypatch: pytest.Mo
     queue.submit(other, "Other")
     serve(analyzed, STAGE_KINDS)
     at = page(analyzed, monkeypatch).run()
-    names = {option.split(" (")[0]: i for i, option in enumerate(at.selectbox[0].options)}
+    names = {option: i for i, option in enumerate(at.selectbox[0].options)}
     at.selectbox[0].select_index(names["Small"]).run()
     at.slider(key="Layers.overall").set_value(30.0)
     press(at, ALLOCATE)

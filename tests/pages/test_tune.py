@@ -294,7 +294,7 @@ def test_the_page_shows_the_classes_and_examples_as_the_model_sees_them(
     *_, images = test.get("image")
     assert [image.caption for image in images.proto.imgs] == ["cat"] * 5 + ["dög"] * 5
     assert images.proto.imgs[0].alt == "train/cat/0.png, class cat"
-    assert "as the model sees them (32 x 32 pixels, center crop)" in captions(test)
+    assert "model input, from the training images (32 x 32 pixels, center crop)" in captions(test)
     for number in range(14):
         (folder / f"train/class {number}").mkdir()
         (folder / f"test/class {number}").mkdir()
@@ -432,7 +432,7 @@ def test_an_error_of_the_worker_has_the_page_s_title_and_units(cache: Cache) -> 
         "sparsity'."
     )
     test.session_state["Tune.tab"] = "Advanced"
-    assert error_text(ran(test)).endswith("Change 'Target sparsity'. (Tab Pruning.)")
+    assert error_text(ran(test)).endswith("Change 'Target sparsity'. See the tab Pruning.")
 
 
 def test_a_failed_inspection_can_be_requested_again(cache: Cache) -> None:
@@ -487,7 +487,7 @@ def test_the_cost_is_measured_then_estimated_then_nothing(cache: Cache) -> None:
         put(store, stage.key, stage.kind, result(0, 0.9, 1, 1))
     test = tune()
     assert not metric(test, "Time").startswith(("about", "measuring"))
-    assert "15 of 15 stages computed already." in captions(test)
+    assert "Already computed: 15 of 15 stages." in captions(test)
 
 
 def test_the_speed_is_measured_again_when_the_machine_was_busy_and_nothing_runs(
@@ -749,7 +749,7 @@ def test_a_change_is_shown_beside_the_state_before_it(cache: Cache) -> None:
     test = tune()
     assert not [t for t in preview_traces(test) if "before the last change" in t["name"]]
     choose(test, "iterative.iterations", 6)
-    epochs = next(m for m in test.metric if m.label == "Epochs in all")
+    epochs = next(m for m in test.metric if m.label == "Total epochs")
     assert (epochs.value, epochs.delta) == ("46", "+4")
     previous = [t for t in preview_traces(test) if t["name"] == "before the last change"]
     assert previous[5]["y"][1] == pytest.approx(36.9043, abs=1e-4)
