@@ -53,7 +53,7 @@ def test_a_page_of_another_program_on_this_machine_is_refused(
 ) -> None:
     """Another port is another origin: a notebook or the server of another user."""
     headers = {"host": "localhost:8501", "origin": origin}
-    assert f"a page of {origin}, another program" in refusal(headers)
+    assert f"requests from {origin}, another program" in refusal(headers)
     options["server.corsAllowedOrigins"] = [origin]
     assert refusal(headers) == ""
 

@@ -179,7 +179,7 @@ def test_bad_values_of_a_link_are_listed_until_a_setting_changes() -> None:
 def test_own_images_without_a_path_are_no_error() -> None:
     test = choose(tune(), "data.name", "images")
     assert not test.error
-    assert "Upload a .zip or give a folder" in test.info[0].value
+    assert "Upload a .zip file, or enter the path of a folder." in test.info[0].value
     assert run_button(test).disabled
     assert test.query_params["data.name"] in ("images", ["images"])
     linked = tune(**{"data.name": "images", "iterative.iterations": "3"})

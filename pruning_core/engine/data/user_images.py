@@ -18,16 +18,14 @@ from pruning_core.engine.data.dataset import LabeledImages, OpenDataset, Progres
 from pruning_core.engine.data.image_files import RawImage, UnreadableImage
 from pruning_core.engine.data.image_folder import (
     FIELD,
-    SUBSETS,
-    ImageTree,
     Listing,
     PathParts,
     all_folders,
-    image_tree,
     layout_error,
     open_folder,
     some,
 )
+from pruning_core.engine.data.image_layout import SUBSETS, ImageTree, image_tree
 from pruning_core.engine.data.split import stratified_split
 
 TEST_SHARE = 0.2

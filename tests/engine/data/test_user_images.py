@@ -22,7 +22,7 @@ from PIL import Image
 from pruning_core.common.errors import SpecError
 from pruning_core.engine.data import archives, image_folder
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
-from pruning_core.engine.data.image_folder import part_of
+from pruning_core.engine.data.image_layout import part_of
 from pruning_core.engine.data.inspection import example_images, inspect_dataset
 from pruning_core.engine.data.user_images import open_images
 from pruning_core.planning.inspection_types import (
