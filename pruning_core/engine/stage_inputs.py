@@ -32,6 +32,12 @@ def baseline_settings(store: Store, key: str) -> BaselineSettings:
     return restored(BaselineSettings, store.settings(key)["settings"])
 
 
+def baseline_of(store: Store, key: str) -> tuple[str, BaselineSettings]:
+    """The key and the settings of the baseline that a stage descends from."""
+    root = baseline_key(store, key)
+    return root, baseline_settings(store, root)
+
+
 def load_model(store: Store, key: str, base: BaselineSettings) -> nn.Module:
     """The trained model of a stage on the CPU, without the channels that were removed.
 
@@ -57,3 +63,8 @@ def channels_removed(store: Store, key: str) -> bool:
 def load_splits(store: Store, key: str, data: dict[str, Any]) -> Splits:
     """The images of a `dataset` stage. `data` are the data settings of the baseline."""
     return read_splits(store.folder(key), data)
+
+
+def splits_of_baseline(store: Store, key: str, base: BaselineSettings) -> Splits:
+    """The images that the baseline with this key was trained on. `base` are its settings."""
+    return load_splits(store, store.settings(key)["parent"], base.data)

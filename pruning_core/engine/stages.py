@@ -24,10 +24,10 @@ from pruning_core.engine.models.layers import layers
 from pruning_core.engine.models.weights import head_keys, load_weights
 from pruning_core.engine.stage_inputs import (
     MASK_FILE,
-    baseline_key,
-    baseline_settings,
+    baseline_of,
     load_model,
     load_splits,
+    splits_of_baseline,
 )
 from pruning_core.engine.stage_training import (
     checkpoint_notes,
@@ -102,12 +102,11 @@ def baseline(context: Context[BaselineSettings]) -> BaselineResult:
 def pruned(context: Context[PrunedSettings]) -> PrunedResult:
     """Prune the parent's model to a target sparsity, and train it afterwards."""
     settings, store = context.settings, context.store
-    root = baseline_key(store, context.row.parent)
-    base = baseline_settings(store, root)
+    root, base = baseline_of(store, context.row.parent)
     parent = read_result(store, context.row.parent, ModelResult)
     devices.prepare(settings.threads)
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
-    splits = load_splits(store, store.settings(root)["parent"], base.data)
+    splits = splits_of_baseline(store, root, base)
     step = prune(model, context, splits, base)
     chosen = step.masks
     set_weights(model, chosen, initial_weights(context, root, base))

@@ -17,12 +17,7 @@ from pruning_core.common.formatting import format_count
 from pruning_core.common.statistics import bits
 from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.models import devices
-from pruning_core.engine.stage_inputs import (
-    baseline_key,
-    baseline_settings,
-    load_model,
-    load_splits,
-)
+from pruning_core.engine.stage_inputs import baseline_of, load_model, load_splits
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.planning.inspection_types import DatasetResult
 from pruning_core.planning.measurement_types import (
@@ -41,8 +36,7 @@ def prediction_changes(context: Context[PredictionChangesSettings]) -> Predictio
     The most confident wrong prediction comes first; of equal ones the image with the lower number.
     """
     store, settings = context.store, context.settings
-    root = baseline_key(store, settings.model)
-    base = baseline_settings(store, root)
+    root, base = baseline_of(store, settings.model)
     dataset = store.settings(root)["parent"]
     devices.prepare(threads=1)
     test = load_splits(store, dataset, base.data).test

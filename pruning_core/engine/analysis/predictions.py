@@ -18,12 +18,7 @@ from pruning_core.engine.data.decoding import fitting
 from pruning_core.engine.data.image_files import UnreadableImage, decode_image
 from pruning_core.engine.data.loading import Splits
 from pruning_core.engine.models import devices
-from pruning_core.engine.stage_inputs import (
-    baseline_key,
-    baseline_settings,
-    load_model,
-    load_splits,
-)
+from pruning_core.engine.stage_inputs import baseline_of, load_model, load_splits
 from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
 from pruning_core.planning.measurement_types import PredictResult, PredictSettings
 from pruning_core.planning.stage import read_result
@@ -40,8 +35,7 @@ def predict(context: Context[PredictSettings]) -> PredictResult:
     `pixels` of the result is the model input, uint8 (S, S, 3), in base64.
     """
     store, settings = context.store, context.settings
-    root = baseline_key(store, settings.point)
-    base = baseline_settings(store, root)
+    root, base = baseline_of(store, settings.point)
     data, dataset = base.data, store.settings(root)["parent"]
     devices.prepare(threads=1)
     decoded = restored(DatasetSettings, store.settings(dataset)["settings"])

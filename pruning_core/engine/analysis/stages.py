@@ -25,7 +25,7 @@ from pruning_core.engine.stage_inputs import (
     MODEL_FILE,
     baseline_settings,
     load_model,
-    load_splits,
+    splits_of_baseline,
 )
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
 from pruning_core.methods.criteria import CRITERIA
@@ -109,7 +109,7 @@ def sensitivity(context: Context[SensitivitySettings]) -> SensitivityResult:
     base = baseline_settings(store, context.row.parent)
     devices.prepare(settings.threads)
     model = devices.place(load_model(store, context.row.parent, base), settings.device)
-    splits = load_splits(store, store.settings(context.row.parent)["parent"], base.data)
+    splits = splits_of_baseline(store, context.row.parent, base)
     images = splits.validation.sample(settings.images, settings.seed)
     chance = images.largest_share()
 

@@ -15,13 +15,7 @@ from pruning_core.engine.masks import masks
 from pruning_core.engine.masks.masks import check_zeros
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.batch_norm import recalibrate
-from pruning_core.engine.stage_inputs import (
-    MASK_FILE,
-    baseline_key,
-    baseline_settings,
-    load_model,
-    load_splits,
-)
+from pruning_core.engine.stage_inputs import MASK_FILE, baseline_of, load_model, splits_of_baseline
 from pruning_core.engine.stage_training import measure_model, since_baseline
 from pruning_core.engine.training.optimizers import make_optimizer
 from pruning_core.engine.training.state import TrainingState
@@ -45,11 +39,10 @@ BATCH, PIXELS, MIN_BATCH = 64, 64 * 64, 8
 def correction(context: Context[CorrectionSettings]) -> CorrectionResult:
     """Correct the parent, a pruned or corrected model, and measure the result."""
     settings, store = context.settings, context.store
-    root = baseline_key(store, context.row.parent)
-    base = baseline_settings(store, root)
+    root, base = baseline_of(store, context.row.parent)
     parent = read_result(store, context.row.parent, ModelResult)
     devices.prepare(settings.threads)
-    splits = load_splits(store, store.settings(root)["parent"], base.data)
+    splits = splits_of_baseline(store, root, base)
     weight_masks = masks.load(store.file(context.row.parent, MASK_FILE))
     inputs = _inputs(context, root, base, splits, weight_masks)
     started = time.perf_counter()

@@ -20,11 +20,10 @@ from pruning_core.engine.export.file_writer import FileWriter, FinishedModel, Ru
 from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import options, rebuild
 from pruning_core.engine.stage_inputs import (
-    baseline_key,
-    baseline_settings,
+    baseline_of,
     channels_removed,
     load_model,
-    load_splits,
+    splits_of_baseline,
 )
 from pruning_core.engine.structured.widths import resize, structure
 from pruning_core.engine.training.evaluate import Evaluation, evaluate
@@ -103,10 +102,9 @@ def finished_model(
 
     `images` is the number of calibration images, which the `seed` decides.
     """
-    root = baseline_key(store, key)
-    base = baseline_settings(store, root)
+    root, base = baseline_of(store, key)
     data, size = base.data, base.data["image_size"]
-    splits = load_splits(store, store.settings(root)["parent"], data)
+    splits = splits_of_baseline(store, root, base)
     batch = max(1, min(BATCH, BATCH_PIXELS // size**2))
 
     def calibration() -> list[Tensor]:

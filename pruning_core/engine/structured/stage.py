@@ -17,12 +17,7 @@ from pruning_core.engine.models import devices
 from pruning_core.engine.models.build import build
 from pruning_core.engine.models.layers import sparsities
 from pruning_core.engine.models.macs import macs
-from pruning_core.engine.stage_inputs import (
-    baseline_key,
-    baseline_settings,
-    load_model,
-    load_splits,
-)
+from pruning_core.engine.stage_inputs import baseline_of, load_model, splits_of_baseline
 from pruning_core.engine.stage_training import (
     measure_model,
     since_baseline,
@@ -78,11 +73,10 @@ def structured(context: Context[StructuredSettings]) -> StructuredResult:
     weight counts as zero.
     """
     settings, store = context.settings, context.store
-    root = baseline_key(store, context.row.parent)
-    base = baseline_settings(store, root)
+    root, base = baseline_of(store, context.row.parent)
     parent = read_result(store, context.row.parent, ModelResult)
     devices.prepare(settings.threads)
-    splits = load_splits(store, store.settings(root)["parent"], base.data)
+    splits = splits_of_baseline(store, root, base)
     dense = load_model(store, root, base)
     model, zeros, notes = _pruned_model(dense, context, splits, root, base)
     kept = Masks(dict(model.named_parameters()), zeros) if zeros else None

@@ -21,12 +21,7 @@ from pruning_core.engine.data.loading import ImageSet
 from pruning_core.engine.export.bundle.verify import BUNDLE_VERSION, ORDER, open_weights
 from pruning_core.engine.export.compact_file import widths_in
 from pruning_core.engine.export.stage import PREDICTIONS_FILE, architecture_of
-from pruning_core.engine.stage_inputs import (
-    baseline_key,
-    baseline_settings,
-    channels_removed,
-    load_splits,
-)
+from pruning_core.engine.stage_inputs import baseline_of, channels_removed, splits_of_baseline
 from pruning_core.engine.structured import widths
 from pruning_core.methods.file_formats import FILE_FORMATS, FileFormat
 from pruning_core.planning.inspection_types import DatasetResult, DatasetSettings
@@ -58,10 +53,9 @@ def bundle(context: Context[BundleSettings]) -> BundleResult:
     store, settings = context.store, context.settings
     exported = read_result(store, context.row.parent, ExportResult)
     model = store.file(context.row.parent, exported.file)
-    root = baseline_key(store, settings.point)
-    base = baseline_settings(store, root)
+    root, base = baseline_of(store, settings.point)
     context.progress.say(0.1, "Packing the test images")
-    splits = load_splits(store, store.settings(root)["parent"], base.data)
+    splits = splits_of_baseline(store, root, base)
     classes = read_result(store, store.settings(root)["parent"], DatasetResult).classes
     images = _images(splits.test, classes, context.folder / IMAGES_FILE)
     inside = (context.folder / IMAGES_FILE).stat().st_size <= settings.image_bytes
