@@ -99,8 +99,8 @@ def read(lab: Lab, jobs: list[Job]) -> tuple[pd.DataFrame, dict[str, Spec]]:
 
 
 @dataclass
-class Shown:
-    """What the page shows that its downloads use too."""
+class DownloadOptions:
+    """The choices on the page that its downloads use too."""
 
     goal: Goal = DEFAULT_GOAL
     color_by: str = BY_STRATEGY
@@ -112,19 +112,19 @@ def draw_verdicts(
     frame: pd.DataFrame,
     rows: list[result_rows.Row],
     specs: dict[str, Spec],
-    shown: Shown,
+    options: DownloadOptions,
 ) -> None:
     """What follows from the goal: verdicts, findings, and what to run next.
 
     It is a fragment, so that the charts are not drawn again.
     """
-    shown.goal = draw_goal(ADDRESS)
+    options.goal = draw_goal(ADDRESS)
     ADDRESS.write()
     numbers = result_rows.run_numbers(rows)
-    every = verdicts_of(rows, shown.goal)
+    every = verdicts_of(rows, options.goal)
     for number, verdict in enumerate(every):
-        draw_verdict(verdict, number, len(every) > 1, shown.color_by, numbers)
-    draw_findings(frame, shown.goal)
+        draw_verdict(verdict, number, len(every) > 1, options.color_by, numbers)
+    draw_findings(frame, options.goal)
     if len(every) == 1:
         draw_next(lab, every[0], specs)
 
@@ -209,7 +209,9 @@ def draw_findings(frame: pd.DataFrame, goal: Goal) -> None:
         st.caption("No findings yet. They need at least two comparable models that have finished.")
 
 
-def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, shown: Shown) -> None:
+def draw_downloads(
+    frame: pd.DataFrame, specs: dict[str, Spec], x: str, options: DownloadOptions
+) -> None:
     """The results as files."""
     st.header("Downloads")
     with st.container(horizontal=True):
@@ -222,19 +224,19 @@ def draw_downloads(frame: pd.DataFrame, specs: dict[str, Spec], x: str, shown: S
         )
         save(
             "HTML report",
-            lambda: html_report(frame, specs, x, shown.goal, shown.color_by),
+            lambda: html_report(frame, specs, x, options.goal, options.color_by),
             "pruning_comparison.html",
             "text/html",
         )
         save(
             "Assignment chart (PNG)",
-            lambda: panel_image(frame, "png", x, color_by=shown.color_by),
+            lambda: panel_image(frame, "png", x, color_by=options.color_by),
             "pruning_comparison.png",
             "image/png",
         )
         save(
             "All charts (PNG, SVG, PDF)",
-            lambda: images_zip(frame, x, shown.color_by),
+            lambda: images_zip(frame, x, options.color_by),
             "pruning_comparison.zip",
             "application/zip",
         )
@@ -312,13 +314,13 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     finished = rows_of(frame)
     matrix.limit_choices(finished, ADDRESS)
     model_slider.limit_choices(finished, jobs, ADDRESS)
-    shown = Shown(color_by=ADDRESS["color"] if several_runs(finished) else BY_STRATEGY)
-    draw_verdicts(lab, frame, finished, specs, shown)
+    options = DownloadOptions(color_by=ADDRESS["color"] if several_runs(finished) else BY_STRATEGY)
+    draw_verdicts(lab, frame, finished, specs, options)
     draw_notes(frame)
     st.header("Charts")
     x, reference = draw_choices(finished)
     compared = with_reference(finished, reference)
-    draw_charts(compared, x, shown.color_by)
+    draw_charts(compared, x, options.color_by)
     int8_series.draw_button(lab, frame)
     draw_matrix(finished, reference, ADDRESS, identity(finished))
     draw_model_slider(lab, jobs, compared, ADDRESS)
@@ -327,7 +329,7 @@ def draw(lab: Lab, jobs: list[Job]) -> None:
     draw_table(frame, reference, identity(finished))
     draw_definitions()
     int8_series.draw_notes(frame)
-    draw_downloads(frame, specs, x, shown)
+    draw_downloads(frame, specs, x, options)
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def draw_matrix(rows: list[Row], reference: str, address: Address, identity: Has
     st.html(STYLE + matrix_html(table))
     st.caption(plain(table.caption))
     if tests := table.tests:
-        with st.expander("Each test"):
+        with st.expander("Significance tests"):
             st.dataframe(tests, hide_index=True, key="tests")
     pairs = cached("pairs", identity, lambda: pair_table(rows))
     if not pairs.empty:

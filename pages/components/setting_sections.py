@@ -44,7 +44,7 @@ SECTIONS: Mapping[str, Sequence[Section]] = {
     "Pruning": (
         Section("Importance", ("pruning.criterion", "pruning.calibration_images")),
         Section(
-            "Granularity",
+            "Sparsity pattern",
             ("pruning.granularity", ("pruning.filter_norm", "pruning.filter_dim")),
         ),
         Section(
@@ -55,7 +55,7 @@ SECTIONS: Mapping[str, Sequence[Section]] = {
     ),
     "Schedule": (
         Section(
-            "Iterative pruning",
+            "Iterative run",
             (
                 "iterative.enabled",
                 "iterative.schedule",
@@ -67,7 +67,7 @@ SECTIONS: Mapping[str, Sequence[Section]] = {
     ),
     "Fine-tuning": (
         Section(
-            "Learning rate",
+            "Optimization",
             (
                 ("finetune.optimizer", "finetune.lr"),
                 ("finetune.lr_schedule", "lr_schedule_span"),
@@ -82,7 +82,7 @@ SECTIONS: Mapping[str, Sequence[Section]] = {
                 ("recovery.distillation_weight", "recovery.distillation_temperature"),
             ),
         ),
-        Section("Training-free correction", ("correction.enabled", "correction.images")),
+        Section("Correction", ("correction.enabled", "correction.images")),
     ),
     "Structured": (),
     "Advanced": (),
