@@ -42,13 +42,14 @@ def draw_no_results() -> None:
     link("Home", "Choose a preset")
 
 
-def distinct(labels: dict[str, str]) -> dict[str, str]:
+def distinct_labels(labels: dict[str, str]) -> dict[str, str]:
     """The labels by the ids of their runs; of runs with equal names, with the start of the id."""
-    shown = {name: " ".join(label.split()) for name, label in labels.items()}
-    counts = Counter(shown.values())
+    # A browser draws one space for several.
+    drawn = {name: " ".join(label.split()) for name, label in labels.items()}
+    counts = Counter(drawn.values())
     return {
-        name: f"{label} ({name[:6]})" if counts[label] > 1 else label
-        for name, label in shown.items()
+        name: f"{label} ({name[:6]})" if counts[drawn[name]] > 1 else label
+        for name, label in labels.items()
     }
 
 
@@ -69,7 +70,7 @@ def pick_runs(lab: Lab, address: Address) -> list[Job]:
         list(labels),
         default=chosen,
         key=address.key("runs"),
-        format_func=distinct(labels).__getitem__,
+        format_func=distinct_labels(labels).__getitem__,
         help="Choose one or more runs to overlay.",
     )
     return [job for name in chosen if (job := lab.queue.job(name))]
@@ -94,7 +95,7 @@ def pick_run(
     if not labels:
         return None
     chosen = address.limit(name, labels, next(iter(labels)), "run")
-    address.select_box(name, label, distinct(labels), help, on_change=on_change)
+    address.select_box(name, label, distinct_labels(labels), help, on_change=on_change)
     return lab.queue.job(chosen)
 
 

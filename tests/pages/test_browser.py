@@ -93,6 +93,11 @@ def test_from_a_link_to_a_download(server: str, cache: Cache, tmp_path: Path) ->
     def compare(page: Page) -> pd.DataFrame:
         expect(page.get_by_role("heading", name="Findings")).to_be_visible(timeout=SLOW)
         expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)
+        image_format, camera = page.get_by_text("Image format"), page.locator(".modebar-btn")
+        for width, visible in ((NARROW, False), (1280, True)):
+            page.set_viewport_size({"width": width, "height": 900})
+            expect(image_format.first).to_be_visible(visible=visible, timeout=SLOW)
+            expect(camera.first).to_be_visible(visible=visible, timeout=SLOW)
         with page.expect_download() as waiting:
             page.get_by_role("button", name="CSV", exact=True).click()
         waiting.value.save_as(tmp_path / "points.csv")
