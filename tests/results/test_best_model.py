@@ -215,7 +215,7 @@ def test_a_baseline_no_better_than_chance_has_no_best_model() -> None:
     assert why_none(models) == answer.warnings[0]
 
 
-def test_an_interval_above_chance_is_sound() -> None:
+def test_a_baseline_with_an_interval_above_chance_is_used() -> None:
     # 54 of 400 are 13.5 %, from 10.5 % on: above 10 %, not above 11 %.
     rows = [
         point("baseline", 0.0, 54, chance=0.1, validation_images=400),
